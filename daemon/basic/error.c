@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include <assert.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "basic/error.h"
+
+_printf_(5, 0) static int error_setv(
+                Error *error, int r, Failure failure, Remedy remedy, const char *format, va_list arguments) {
+        assert(r < 0);
+
+        if (!error)
+                return r;
+
+        *error = (Error){ .failure = failure, .remedy = remedy };
+        (void) vsnprintf(error->text, sizeof(error->text), format, arguments);
+        return r;
+}
+
+int error_set(Error *error, int r, Failure failure, const char *format, ...) {
+        va_list arguments;
+
+        va_start(arguments, format);
+        r = error_setv(error, r, failure, REMEDY_NONE, format, arguments);
+        va_end(arguments);
+        return r;
+}
+
+int error_set_remedy(Error *error, int r, Failure failure, Remedy remedy, const char *format, ...) {
+        va_list arguments;
+
+        va_start(arguments, format);
+        r = error_setv(error, r, failure, remedy, format, arguments);
+        va_end(arguments);
+        return r;
+}
+
+int error_oom(Error *error) {
+        return error_set(error, -ENOMEM, FAILURE_INTERNAL, "Out of memory.");
+}
+
+const char *failure_to_string(Failure failure) {
+        switch (failure) {
+        case FAILURE_NONE:
+                return "none";
+        case FAILURE_INTERNAL:
+                return "internal";
+        case FAILURE_MEMORY:
+                return "memory";
+        case FAILURE_STORE:
+                return "store";
+        case FAILURE_TPM:
+                return "tpm";
+        case FAILURE_NOT_NITRO:
+                return "not-nitrotpm";
+        case FAILURE_ATTESTATION:
+                return "attestation";
+        case FAILURE_SOURCE:
+                return "source";
+        case FAILURE_IMDS:
+                return "imds";
+        case FAILURE_ROLE:
+                return "role";
+        case FAILURE_NETWORK:
+                return "network";
+        case FAILURE_TLS:
+                return "tls";
+        case FAILURE_CLOCK:
+                return "clock";
+        case FAILURE_UNAVAILABLE:
+                return "unavailable";
+        case FAILURE_DENIED:
+                return "access-denied";
+        case FAILURE_KEY:
+                return "key";
+        case FAILURE_CIPHERTEXT:
+                return "ciphertext";
+        case FAILURE_DOCUMENT:
+                return "document";
+        case FAILURE_REQUEST:
+                return "request";
+        case FAILURE_ANSWER:
+                return "answer";
+        case FAILURE_USAGE:
+                return "usage";
+        case FAILURE_CONFIGURATION:
+                return "configuration";
+        }
+        return "unknown";
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* json-c, made strict: one value, UTF-8, no more than 16 deep, nothing behind it. */
+
+#include <json-c/json.h>
+#include <stddef.h>
+
+#include "basic/cleanup.h"
+
+static inline void json_put(struct json_object *object) {
+        json_object_put(object);
+}
+DEFINE_CLEANUP(struct json_object *, json_put);
+#define _cleanup_json_ _cleanup_(json_putp)
+
+/* -EBADMSG where it is no JSON. *ret is never NULL on success: the value null is -EBADMSG too. */
+int json_parse(const char *text, size_t length, struct json_object **ret);
+
+/* The string value of a member, or NULL: not an object, no such member, not a string, or a NUL in it. */
+const char *json_member_string(struct json_object *object, const char *name);
+
+/* The member, or NULL. */
+struct json_object *json_member(struct json_object *object, const char *name);
+
+/* RFC 6901 JSON pointer; the empty pointer is the value itself. NULL where it leads nowhere. Borrowed. */
+struct json_object *json_pointer(struct json_object *object, const char *pointer);

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The journal. Every entry that an operator may meet has a MESSAGE_ID of the catalog (conf/unseald.catalog) and
+ * fields to search by. Where standard error is not the journal (a terminal, a test), the entry is a line there.
+ *
+ * Never given to these functions: a secret, a key, a token. They take no Secret.
+ */
+
+#include <stdint.h>
+#include <syslog.h>
+
+#include "basic/cleanup.h"
+#include "basic/error.h"
+
+/* Message IDs; each has an entry in the catalog. */
+#define MESSAGE_STARTED "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a01"
+#define MESSAGE_STEP "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a02"
+#define MESSAGE_WAITING "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a03"
+#define MESSAGE_PUBLISHED "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a04"
+#define MESSAGE_READY "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a05"
+#define MESSAGE_FAILED "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a06"
+#define MESSAGE_DENIED "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a07"
+#define MESSAGE_CONFIGURATION "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a08"
+#define MESSAGE_LEFTOVERS "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a09"
+#define MESSAGE_OPTIONAL "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a0a"
+
+/* What an entry may carry beside its text; zero or NULL: absent. */
+typedef struct LogFields {
+        const char *message_id;
+        const char *secret;        /* UNSEALD_SECRET= */
+        const char *state;         /* UNSEALD_STATE= */
+        uint64_t duration_usec;    /* UNSEALD_DURATION_USEC= */
+        unsigned attempt;          /* UNSEALD_ATTEMPT= */
+        const Error *error;        /* UNSEALD_FAILURE=, UNSEALD_KMS_ERROR=, UNSEALD_KMS_REQUEST_ID= */
+} LogFields;
+
+/* Entries above this priority (LOG_DEBUG is the highest number) are dropped; LOG_INFO at the start. */
+void log_set_max_priority(int priority);
+
+void log_full(int priority, const LogFields *fields, const char *format, ...) _printf_(3, 4);
+
+#define log_debug(...) log_full(LOG_DEBUG, NULL, __VA_ARGS__)
+#define log_info(...) log_full(LOG_INFO, NULL, __VA_ARGS__)
+#define log_warning(...) log_full(LOG_WARNING, NULL, __VA_ARGS__)

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* The declaration of a secret: unseald.secret(5), one file NAME.secret in secrets.d/. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "basic/cleanup.h"
+#include "basic/error.h"
+#include "sealed/source.h"
+
+typedef struct Declaration {
+        char *name; /* of the file without .secret; a credential name: 1 to 64 of A-Z a-z 0-9 - _ . and not . or .. */
+        char *file; /* where it was read, for messages */
+        char *description;
+        Source source;
+        char **key_ids;            /* NULL-terminated, at least one */
+        char **encryption_context; /* "key=value", NULL-terminated; "unseald:secret=NAME" always among them */
+        bool optional;
+        char **units; /* NULL-terminated; empty: any. For the credential socket */
+        bool store;
+        char *user, *group; /* NULL: root */
+        mode_t mode;        /* 0400 */
+} Declaration;
+
+typedef struct Declarations {
+        Declaration *items; /* sorted by name */
+        size_t count;
+} Declarations;
+
+/* All *.secret of both directories' secrets.d/, the local one hiding the vendor's of the same name, each with its
+ * drop-ins (NAME.secret.d/ *.conf). FAILURE_CONFIGURATION with file, line, key and what was expected. */
+int declarations_read(const char *vendor_directory, const char *local_directory, Declarations *ret, Error *error);
+void declarations_clear(Declarations *declarations);

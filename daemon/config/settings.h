@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* unseald.conf(5). */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "basic/cleanup.h"
+#include "basic/error.h"
+
+typedef struct Settings {
+        char *kms_endpoint; /* NULL: by the key's region */
+        bool fips, dual_stack;
+        char *proxy;                 /* NULL: none */
+        char *trusted_certificates;  /* path; NULL: the system's */
+        unsigned rsa_key_bits;       /* 2048 */
+        uint64_t deadline_usec;      /* 2min */
+        char *expected_measurements; /* "user-data:/pointer", "user-data:" or a path; NULL: none */
+        char *tpm_device;            /* "device:/dev/tpm0" */
+} Settings;
+
+/* Defaults, where there is no file. A wrong value is FAILURE_CONFIGURATION with file, line, key and what was expected;
+ * an unknown key or section is a warning in the journal with file and line. */
+int settings_read(const char *vendor_directory, const char *local_directory, Settings *ret, Error *error);
+void settings_clear(Settings *settings);

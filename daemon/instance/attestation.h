@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The attestation document: COSE_Sign1 (RFC 9052) with ES384 over a CBOR map, and a chain of five P-384 certificates.
+ * Parsing and verifying are pure: bytes, a root and a time go in. Where AWS's page and real documents differ, real
+ * documents win (protocol facts: AWS, "Validating a NitroTPM Attestation Document"; aws-nitro-enclaves-nsm-api,
+ * attestation_process.md).
+ */
+
+#include <openssl/x509.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "basic/cleanup.h"
+#include "basic/error.h"
+
+#define ATTESTATION_DOCUMENT_MAX (64U * 1024U)
+#define ATTESTATION_PCRS 32
+#define ATTESTATION_PCR_SIZE_MAX 64
+#define ATTESTATION_CHAIN_MAX 8
+
+typedef enum AttestationKind {
+        ATTESTATION_NITROTPM, /* "nitrotpm_pcrs" */
+        ATTESTATION_ENCLAVE,  /* "pcrs" */
+} AttestationKind;
+
+/* Bytes inside the document; data NULL: CBOR null. */
+typedef struct Slice {
+        const uint8_t *data;
+        size_t size;
+} Slice;
+
+typedef struct AttestationDocument {
+        AttestationKind kind;
+        uint8_t *bytes; /* owned copy that all slices point into */
+        size_t size;
+        Slice protected_header, payload, signature;
+        char module_id[256];
+        uint64_t timestamp_msec; /* since 1970 */
+        Slice pcrs[ATTESTATION_PCRS]; /* data NULL: not in the document */
+        Slice certificate;
+        Slice chain[ATTESTATION_CHAIN_MAX]; /* cabundle: the root first */
+        size_t chain_length;
+        Slice public_key, user_data, nonce;
+} AttestationDocument;
+
+/* Strict: exactly the fields above, each once, in their limits, nothing behind. FAILURE_ATTESTATION, -EBADMSG, and a
+ * text that says which field. */
+int attestation_parse(const uint8_t *data, size_t size, AttestationDocument **ret, Error *error);
+AttestationDocument *attestation_free(AttestationDocument *document);
+DEFINE_CLEANUP(AttestationDocument *, attestation_free);
+#define _cleanup_attestation_ _cleanup_(attestation_freep)
+
+/* Why a document was refused. Each is an exit status of `unsealctl verify`. */
+typedef enum AttestationRefusal {
+        ATTESTATION_ACCEPTED = 0,
+        ATTESTATION_MALFORMED = 10,
+        ATTESTATION_ALGORITHM = 11,  /* not ES384 */
+        ATTESTATION_SIGNATURE = 12,  /* COSE signature does not verify with the leaf's key */
+        ATTESTATION_UNTRUSTED = 13,  /* the chain does not lead to the pinned root, or breaks a constraint */
+        ATTESTATION_EXPIRED = 14,    /* a certificate is not valid at that time */
+        ATTESTATION_STALE = 15,      /* older than the maximum age, or from the future */
+        ATTESTATION_NONCE = 16,
+        ATTESTATION_PUBLIC_KEY = 17,
+        ATTESTATION_PCR = 18,        /* for `unsealctl verify`; attestation_verify() itself compares no PCRs */
+} AttestationRefusal;
+
+typedef struct AttestationPolicy {
+        X509 *root;               /* the pinned root; never taken from the document */
+        int64_t at;               /* seconds since 1970 at which certificates must be valid */
+        uint64_t max_age_sec;     /* of the document at that time; 0: not checked */
+        const Slice *nonce;       /* NULL: not checked */
+        const Slice *public_key;  /* NULL: not checked */
+} AttestationPolicy;
+
+/* Signature, chain (basic constraints, key usage, path length, P-384 and SHA-384 throughout), validity, age, nonce,
+ * public key. Fills *error with what was refused. */
+AttestationRefusal attestation_verify(
+                const AttestationDocument *document, const AttestationPolicy *policy, Error *error);
+
+/* "access-denied" like names for JSON and people: "signature", "untrusted", … */
+const char *attestation_refusal_to_string(AttestationRefusal refusal) _pure_;

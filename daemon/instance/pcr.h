@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Platform configuration registers of the SHA-384 bank, and pcr_measurements.json:
+ * {"Measurements": {"HashAlgorithm": "SHA384 …", "PCR4": hex, "PCR7": hex, "PCR12": hex}}. Pure.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "basic/error.h"
+
+#define PCR_COUNT 24
+#define PCR_SIZE 48
+
+typedef struct PcrSet {
+        uint32_t present; /* bit n: value[n] is known */
+        uint8_t value[PCR_COUNT][PCR_SIZE];
+} PcrSet;
+
+/* FAILURE_CONFIGURATION, -EBADMSG: no JSON, no measurements in it, a value that is not 96 hex digits. */
+int pcr_measurements_parse(const char *text, size_t length, PcrSet *ret, Error *error);
+
+/* Bit n: both know PCR n and the values differ. */
+uint32_t pcr_differing(const PcrSet *a, const PcrSet *b) _pure_;
+
+/* What a PCR covers, for people: 4 → "boot code: the unified kernel image". Never NULL. */
+const char *pcr_covers(unsigned pcr) _pure_;

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The envelope in which KMS answers an attested request: CMS EnvelopedData (RFC 5652 section 6) in BER with indefinite
+ * lengths, one KeyTransRecipientInfo (RSAES-OAEP with SHA-256 and MGF1-SHA-256, RFC 4055), AES-256-CBC. Nothing else is
+ * accepted. Pure.
+ *
+ * CBC carries no authentication and anyone can encrypt to a public key: that an envelope opens says nothing about who
+ * made it. Only TLS makes KMS's answer believable.
+ */
+
+#include <openssl/evp.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "vault/memory.h"
+
+#define CMS_ENVELOPE_MAX (16U * 1024U)
+
+/* -EBADMSG: no such envelope. -EKEYREJECTED: it is one, but does not open with this key. */
+int cms_open(const uint8_t *data, size_t size, EVP_PKEY *private_key, Secret **ret);

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* The recipient's key pair: RSA, made for this boot, known to this process alone. */
+
+#include <openssl/evp.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "basic/cleanup.h"
+#include "basic/error.h"
+#include "vault/memory.h"
+
+typedef struct Recipient Recipient;
+
+/* bits: 2048, 3072 or 4096. Takes 0.1 to some seconds of processor time. */
+int recipient_new(unsigned bits, Recipient **ret, Error *error);
+
+/* Wipes the private half. Returns NULL. */
+Recipient *recipient_free(Recipient *recipient);
+DEFINE_CLEANUP(Recipient *, recipient_free);
+
+/* DER SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7), at most NSM_FIELD_MAX bytes; valid as long as the recipient. */
+void recipient_public_key(const Recipient *recipient, const uint8_t **ret, size_t *ret_size);
+
+/* Opens a CiphertextForRecipient. FAILURE_ANSWER where it does not open, without a word on which step failed. */
+int recipient_open(Recipient *recipient, const uint8_t *cms, size_t size, Secret **ret, Error *error);
