@@ -1,3 +1,151 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "basic/cleanup.h"
 #include "basic/io.h"
+
+/* Whether the call that just failed is worth repeating; waits where the descriptor is not ready. */
+static bool again(int fd, short events) {
+        struct pollfd wanted = { .fd = fd, .events = events };
+
+        if (errno == EINTR)
+                return true;
+        if (errno != EAGAIN)
+                return false;
+        return poll(&wanted, 1, -1) >= 0 || errno == EINTR;
+}
+
+/* At most size bytes, fewer only at the end. */
+static ssize_t read_up_to(int fd, uint8_t *buffer, size_t size) {
+        size_t done = 0;
+
+        while (done < size) {
+                ssize_t n = read(fd, buffer + done, size - done);
+                if (n == 0)
+                        break;
+                if (n > 0)
+                        done += (size_t) n;
+                else if (!again(fd, POLLIN))
+                        return -errno;
+        }
+        return (ssize_t) done;
+}
+
+int read_fd(int fd, size_t maximum, uint8_t **ret, size_t *ret_size) {
+        _cleanup_free_ uint8_t *buffer = NULL;
+        size_t size = 0, allocated = 4096;
+        struct stat st;
+
+        if (maximum > SSIZE_MAX - 1)
+                maximum = SSIZE_MAX - 1;
+
+        /* A hint only: the file may grow, shrink or, in /proc, have no size at all. One byte more than it has shows
+         * the end without growing the buffer. */
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        if (S_ISREG(st.st_mode) && st.st_size > 0)
+                allocated = (size_t) st.st_size + 1;
+
+        for (;;) {
+                if (allocated > maximum + 1)
+                        allocated = maximum + 1;
+
+                /* The NUL takes one more. */
+                uint8_t *larger = realloc(buffer, allocated + 1);
+                if (!larger)
+                        return -ENOMEM;
+                buffer = larger;
+
+                ssize_t n = read_up_to(fd, buffer + size, allocated - size);
+                if (n < 0)
+                        return (int) n;
+                size += (size_t) n;
+                if (size < allocated)
+                        break;
+                if (size > maximum)
+                        return -EFBIG;
+                allocated = allocated > maximum / 2 ? maximum + 1 : allocated * 2;
+        }
+
+        buffer[size] = '\0';
+        *ret = TAKE_PTR(buffer);
+        *ret_size = size;
+        return 0;
+}
+
+int read_file(const char *path, size_t maximum, uint8_t **ret, size_t *ret_size) {
+        _cleanup_close_ int fd = -1;
+        struct stat st;
+
+        /* O_NONBLOCK: a FIFO without writer must not hold us up; on regular files it means nothing. */
+        fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+        if (fd < 0)
+                return -errno;
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        if (S_ISDIR(st.st_mode))
+                return -EISDIR;
+        if (!S_ISREG(st.st_mode))
+                return -ENXIO;
+
+        return read_fd(fd, maximum, ret, ret_size);
+}
+
+int write_all(int fd, const void *data, size_t size) {
+        const uint8_t *bytes = data;
+
+        while (size > 0) {
+                ssize_t n = write(fd, bytes, size);
+                if (n < 0) {
+                        if (!again(fd, POLLOUT))
+                                return -errno;
+                        continue;
+                }
+                bytes += n;
+                size -= (size_t) n;
+        }
+        return 0;
+}
+
+static int fill_and_rename(int fd, const char *temporary, const char *path, const void *data, size_t size,
+                           mode_t mode) {
+        int r = write_all(fd, data, size);
+        if (r < 0)
+                return r;
+
+        /* fsync() before the rename: after a power cut, too, the file is the old one or the new one. */
+        if (fchmod(fd, mode) < 0 || fsync(fd) < 0 || rename(temporary, path) < 0)
+                return -errno;
+        return 0;
+}
+
+int write_file_atomic(const char *path, const void *data, size_t size, mode_t mode) {
+        _cleanup_free_ char *temporary = NULL;
+        _cleanup_close_ int fd = -1;
+
+        const char *slash = strrchr(path, '/');
+        int directory = slash ? (int) (slash - path + 1) : 0;
+        if (asprintf(&temporary, "%.*s.unseald-XXXXXX", directory, path) < 0) {
+                temporary = NULL;
+                return -ENOMEM;
+        }
+
+        fd = mkostemp(temporary, O_CLOEXEC);
+        if (fd < 0)
+                return -errno;
+
+        int r = fill_and_rename(fd, temporary, path, data, size, mode);
+        if (r < 0)
+                (void) unlink(temporary);
+        return r;
+}
