@@ -1,3 +1,621 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
+/*
+ * libcurl's multi interface on sd-event: curl tells which descriptors and which time-out it waits for, sd-event waits,
+ * curl_multi_socket_action() moves on. Transfers that ended are queued and reported one a turn of the loop, so that a
+ * callback may do anything, even free the client.
+ */
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <limits.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "basic/clock.h"
 #include "basic/http.h"
+#include "build-config.h"
+
+#define CONNECTIONS_DEFAULT 4U
+#define CONNECT_TIMEOUT_DEFAULT_USEC (5 * USEC_PER_SEC)
+#define TIMEOUT_DEFAULT_USEC (15 * USEC_PER_SEC)
+#define REPLY_MAX_DEFAULT (64U * 1024U)
+#define HEADERS_MAX 64U
+#define HEADER_BYTES_MAX (16U * 1024U)
+
+typedef struct Watch Watch;
+struct Watch {
+        HttpClient *client;
+        sd_event_source *source;
+        Watch *previous, *next;
+};
+
+struct HttpReply {
+        unsigned status;
+        char *headers[HEADERS_MAX];
+        size_t headers_count, header_bytes;
+        char *body;
+        size_t body_size, body_allocated, body_max;
+        bool too_big;
+};
+
+struct HttpTransfer {
+        HttpClient *client;
+        CURL *easy;
+        struct curl_slist *headers;
+        char *body;
+        size_t body_size;
+        char *host;
+        HttpCallback callback;
+        void *userdata;
+        HttpReply reply;
+        char detail[CURL_ERROR_SIZE];
+        CURLcode result;
+        bool finished;
+        HttpTransfer *previous, *next; /* in the client's list: under way or finished */
+};
+
+struct HttpClient {
+        sd_event *event;
+        CURLM *multi;
+        X509_STORE *trusted;
+        char *proxy;
+        uint64_t connect_timeout_usec;
+        sd_event_source *timer, *deliver;
+        HttpTransfer *transfers;
+        Watch *watches;
+};
+
+int http_trust_new(const char *path, X509_STORE **ret, Error *error) {
+        X509_STORE *store = X509_STORE_new();
+        int ok;
+
+        if (!store)
+                return error_oom(error);
+
+        ERR_clear_error();
+        ok = path ? X509_STORE_load_file(store, path) : X509_STORE_set_default_paths(store);
+        if (ok != 1) {
+                char reason[128] = "no certificate in it";
+                unsigned long code = ERR_peek_error();
+
+                if (code != 0)
+                        ERR_error_string_n(code, reason, sizeof(reason));
+                X509_STORE_free(store);
+                return error_set(error, -EINVAL, FAILURE_CONFIGURATION,
+                                 "Cannot load trusted certificates from %s: %s.",
+                                 path ?: "the system's default places", reason);
+        }
+
+        *ret = store;
+        return 0;
+}
+
+int http_tls_error(long verify_result, const char *host, const char *detail, Error *error) {
+        switch (verify_result) {
+        case X509_V_ERR_CERT_NOT_YET_VALID:
+        case X509_V_ERR_CERT_HAS_EXPIRED:
+                return error_set_remedy(error, -ETIME, FAILURE_CLOCK, REMEDY_RETRY,
+                                        "The certificate of %s fails only for the time (%s): is this "
+                                        "machine's clock right?",
+                                        host, X509_verify_cert_error_string(verify_result));
+        case X509_V_OK:
+                return error_set(error, -EKEYREJECTED, FAILURE_TLS, "%s is not who it should be: %s.", host,
+                                 detail[0] ? detail : "certificate check failed");
+        default:
+                return error_set(error, -EKEYREJECTED, FAILURE_TLS,
+                                 "The certificate of %s is not trusted (%s): check TrustedCertificates=, or "
+                                 "somebody "
+                                 "answers in its place.",
+                                 host, X509_verify_cert_error_string(verify_result));
+        }
+}
+
+static void reply_clear(HttpReply *reply) {
+        for (size_t i = 0; i < reply->headers_count; i++)
+                free(reply->headers[i]);
+        if (reply->body)
+                explicit_bzero(reply->body, reply->body_allocated);
+        free(reply->body);
+        *reply = (HttpReply){};
+}
+
+static void transfer_link(HttpTransfer *transfer, HttpClient *client) {
+        transfer->client = client;
+        transfer->next = client->transfers;
+        if (transfer->next)
+                transfer->next->previous = transfer;
+        client->transfers = transfer;
+}
+
+static void transfer_unlink(HttpTransfer *transfer) {
+        HttpClient *client = TAKE_PTR(transfer->client);
+
+        if (!client)
+                return;
+        if (transfer->previous)
+                transfer->previous->next = transfer->next;
+        else
+                client->transfers = transfer->next;
+        if (transfer->next)
+                transfer->next->previous = transfer->previous;
+        (void) curl_multi_remove_handle(client->multi, transfer->easy);
+}
+
+static HttpTransfer *transfer_free(HttpTransfer *transfer) {
+        transfer_unlink(transfer);
+        curl_easy_cleanup(transfer->easy);
+        curl_slist_free_all(transfer->headers);
+        if (transfer->body)
+                explicit_bzero(transfer->body, transfer->body_size);
+        free(transfer->body);
+        free(transfer->host);
+        reply_clear(&transfer->reply);
+        free(transfer);
+        return NULL;
+}
+DEFINE_CLEANUP(HttpTransfer *, transfer_free);
+
+static size_t on_header(char *data, size_t size, size_t count, void *userdata) {
+        HttpReply *reply = userdata;
+        size_t length = size * count;
+        char *header;
+
+        /* A new status line (after "100 Continue") begins a new set. */
+        if (length >= 5 && memcmp(data, "HTTP/", 5) == 0) {
+                for (size_t i = 0; i < reply->headers_count; i++)
+                        free(reply->headers[i]);
+                reply->headers_count = reply->header_bytes = 0;
+                return length;
+        }
+        if (reply->headers_count >= HEADERS_MAX || reply->header_bytes + length > HEADER_BYTES_MAX)
+                return length;
+
+        header = strndup(data, length);
+        if (!header)
+                return 0;
+        header[strcspn(header, "\r\n")] = 0;
+        reply->headers[reply->headers_count++] = header;
+        reply->header_bytes += length;
+        return length;
+}
+
+static size_t on_body(char *data, size_t size, size_t count, void *userdata) {
+        HttpReply *reply = userdata;
+        size_t length = size * count;
+
+        if (length > reply->body_max - reply->body_size) {
+                reply->too_big = true;
+                return 0;
+        }
+        if (reply->body_size + length + 1 > reply->body_allocated) {
+                size_t wanted = 2 * (reply->body_size + length) + 1;
+                char *body;
+
+                body = malloc(wanted);
+                if (!body)
+                        return 0;
+                if (reply->body) {
+                        memcpy(body, reply->body, reply->body_size);
+                        explicit_bzero(reply->body, reply->body_allocated);
+                        free(reply->body);
+                }
+                reply->body = body;
+                reply->body_allocated = wanted;
+        }
+        memcpy(reply->body + reply->body_size, data, length);
+        reply->body_size += length;
+        reply->body[reply->body_size] = 0;
+        return length;
+}
+
+static CURLcode on_ssl_context(CURL *easy, void *context, void *userdata) {
+        HttpClient *client = userdata;
+
+        /* In place of whatever curl loaded: the roots that were given, and nothing else. */
+        SSL_CTX_set1_cert_store(context, client->trusted);
+        return CURLE_OK;
+}
+
+static int transfer_error(HttpTransfer *transfer, Error *error) {
+        const char *detail = transfer->detail[0] ? transfer->detail : curl_easy_strerror(transfer->result);
+        long verify_result = X509_V_OK;
+
+        if (transfer->reply.too_big)
+                return error_set(error, -EFBIG, FAILURE_ANSWER, "%s sends more than %zu bytes.",
+                                 transfer->host, transfer->reply.body_max);
+
+        switch (transfer->result) {
+        case CURLE_PEER_FAILED_VERIFICATION:
+                (void) curl_easy_getinfo(transfer->easy, CURLINFO_SSL_VERIFYRESULT, &verify_result);
+                return http_tls_error(verify_result, transfer->host, transfer->detail, error);
+        case CURLE_OUT_OF_MEMORY:
+                return error_oom(error);
+        case CURLE_COULDNT_CONNECT:
+                return error_set_remedy(error, -ENETUNREACH, FAILURE_NETWORK, REMEDY_RETRY, "%s: %s.",
+                                        transfer->host, detail);
+        case CURLE_OPERATION_TIMEDOUT:
+                return error_set_remedy(error, -ETIMEDOUT, FAILURE_NETWORK, REMEDY_RETRY, "%s: %s.",
+                                        transfer->host, detail);
+        default:
+                return error_set_remedy(error, -ECOMM, FAILURE_NETWORK, REMEDY_RETRY, "%s: %s.",
+                                        transfer->host, detail);
+        }
+}
+
+static int on_deliver(sd_event_source *source, void *userdata) {
+        HttpClient *client = userdata;
+        HttpTransfer *found = NULL;
+        bool more = false;
+
+        for (HttpTransfer *t = client->transfers; t; t = t->next)
+                if (t->finished) {
+                        more = found != NULL;
+                        found = t; /* the oldest: new ones are put in front */
+                }
+        if (!more)
+                (void) sd_event_source_set_enabled(source, SD_EVENT_OFF);
+        if (!found)
+                return 0;
+
+        _cleanup_(transfer_freep) HttpTransfer *transfer = found;
+        Error error = {};
+        int r = 0;
+
+        if (transfer->result != CURLE_OK)
+                r = transfer_error(transfer, &error);
+        transfer_unlink(transfer);
+
+        transfer->callback(r, r < 0 ? NULL : &transfer->reply, &error, transfer->userdata);
+        return 0;
+}
+
+static void client_advance(HttpClient *client, curl_socket_t fd, int events) {
+        int running, left;
+
+        (void) curl_multi_socket_action(client->multi, fd, events, &running);
+
+        for (CURLMsg *message; (message = curl_multi_info_read(client->multi, &left));) {
+                HttpTransfer *transfer = NULL;
+                long status = 0;
+
+                if (message->msg != CURLMSG_DONE)
+                        continue;
+                (void) curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **) &transfer);
+                (void) curl_easy_getinfo(message->easy_handle, CURLINFO_RESPONSE_CODE, &status);
+                transfer->result = message->data.result;
+                transfer->reply.status = (unsigned) status;
+                transfer->finished = true;
+                (void) sd_event_source_set_enabled(client->deliver, SD_EVENT_ON);
+        }
+}
+
+static int on_socket(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
+        Watch *watch = userdata;
+        int events = 0;
+
+        if (revents & (EPOLLIN | EPOLLHUP))
+                events |= CURL_CSELECT_IN;
+        if (revents & EPOLLOUT)
+                events |= CURL_CSELECT_OUT;
+        if (revents & EPOLLERR)
+                events |= CURL_CSELECT_ERR;
+        client_advance(watch->client, fd, events);
+        return 0;
+}
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
+        client_advance(userdata, CURL_SOCKET_TIMEOUT, 0);
+        return 0;
+}
+
+static void watch_free(Watch *watch) {
+        if (watch->previous)
+                watch->previous->next = watch->next;
+        else
+                watch->client->watches = watch->next;
+        if (watch->next)
+                watch->next->previous = watch->previous;
+        (void) sd_event_source_disable_unref(watch->source);
+        free(watch);
+}
+
+static int curl_wants_socket(CURL *easy, curl_socket_t fd, int what, void *userdata, void *socket_userdata) {
+        HttpClient *client = userdata;
+        Watch *watch = socket_userdata;
+        uint32_t events;
+
+        if (what == CURL_POLL_REMOVE) {
+                if (watch)
+                        watch_free(watch);
+                return 0;
+        }
+
+        events = (what & CURL_POLL_IN ? EPOLLIN : 0U) | (what & CURL_POLL_OUT ? EPOLLOUT : 0U);
+        if (watch)
+                return sd_event_source_set_io_events(watch->source, events) < 0 ? -1 : 0;
+
+        watch = malloc(sizeof(*watch));
+        if (!watch)
+                return -1;
+        *watch = (Watch){ .client = client };
+        if (sd_event_add_io(client->event, &watch->source, fd, events, on_socket, watch) < 0) {
+                free(watch);
+                return -1;
+        }
+        watch->next = client->watches;
+        if (watch->next)
+                watch->next->previous = watch;
+        client->watches = watch;
+        (void) curl_multi_assign(client->multi, fd, watch);
+        return 0;
+}
+
+static int curl_wants_timer(CURLM *multi, long timeout_msec, void *userdata) {
+        HttpClient *client = userdata;
+
+        if (timeout_msec < 0)
+                return sd_event_source_set_enabled(client->timer, SD_EVENT_OFF) < 0 ? -1 : 0;
+        if (sd_event_source_set_time(client->timer,
+                                     now_monotonic_usec() + (uint64_t) timeout_msec * USEC_PER_MSEC) < 0)
+                return -1;
+        return sd_event_source_set_enabled(client->timer, SD_EVENT_ONESHOT) < 0 ? -1 : 0;
+}
+
+static void global_init(void) {
+        (void) curl_global_init(CURL_GLOBAL_DEFAULT);
+}
+
+HttpClient *http_client_free(HttpClient *client) {
+        if (!client)
+                return NULL;
+
+        while (client->transfers)
+                transfer_free(client->transfers);
+        /* Closes the connections, for which curl asks to have their watches removed. */
+        (void) curl_multi_cleanup(client->multi);
+        while (client->watches)
+                watch_free(client->watches);
+        (void) sd_event_source_disable_unref(client->timer);
+        (void) sd_event_source_disable_unref(client->deliver);
+        (void) sd_event_unref(client->event);
+        X509_STORE_free(client->trusted);
+        free(client->proxy);
+        free(client);
+        return NULL;
+}
+
+static int client_set_up_multi(HttpClient *client, unsigned connections) {
+        client->multi = curl_multi_init();
+        if (!client->multi)
+                return -ENOMEM;
+        if (curl_multi_setopt(client->multi, CURLMOPT_SOCKETFUNCTION, curl_wants_socket) != CURLM_OK ||
+            curl_multi_setopt(client->multi, CURLMOPT_SOCKETDATA, client) != CURLM_OK ||
+            curl_multi_setopt(client->multi, CURLMOPT_TIMERFUNCTION, curl_wants_timer) != CURLM_OK ||
+            curl_multi_setopt(client->multi, CURLMOPT_TIMERDATA, client) != CURLM_OK ||
+            curl_multi_setopt(client->multi, CURLMOPT_MAX_HOST_CONNECTIONS, (long) connections) !=
+                            CURLM_OK ||
+            curl_multi_setopt(client->multi, CURLMOPT_MAXCONNECTS, (long) connections) != CURLM_OK)
+                return -EIO;
+        return 0;
+}
+
+int http_client_new(sd_event *event, const HttpOptions *options, HttpClient **ret) {
+        static pthread_once_t once = PTHREAD_ONCE_INIT;
+        _cleanup_(http_client_freep) HttpClient *client = NULL;
+        int r;
+
+        (void) pthread_once(&once, global_init);
+
+        client = calloc(1, sizeof(*client));
+        if (!client)
+                return -ENOMEM;
+        client->event = sd_event_ref(event);
+        client->connect_timeout_usec = options->connect_timeout_usec ?: CONNECT_TIMEOUT_DEFAULT_USEC;
+        if (options->trusted) {
+                if (X509_STORE_up_ref(options->trusted) != 1)
+                        return -ENOMEM;
+                client->trusted = options->trusted;
+        }
+        if (options->proxy) {
+                client->proxy = strdup(options->proxy);
+                if (!client->proxy)
+                        return -ENOMEM;
+        }
+
+        r = sd_event_add_time(event, &client->timer, CLOCK_MONOTONIC, 0, 1, on_timer, client);
+        if (r < 0)
+                return r;
+        (void) sd_event_source_set_enabled(client->timer, SD_EVENT_OFF);
+        r = sd_event_add_defer(event, &client->deliver, on_deliver, client);
+        if (r < 0)
+                return r;
+        (void) sd_event_source_set_enabled(client->deliver, SD_EVENT_OFF);
+
+        r = client_set_up_multi(client, options->connections_max ?: CONNECTIONS_DEFAULT);
+        if (r < 0)
+                return r;
+
+        *ret = TAKE_PTR(client);
+        return 0;
+}
+
+static int add_header(struct curl_slist **list, const char *header) {
+        struct curl_slist *longer = curl_slist_append(*list, header);
+
+        if (!longer)
+                return -ENOMEM;
+        *list = longer;
+        return 0;
+}
+
+/* "https://host:port/path" → "host:port" */
+static char *url_host(const char *url) {
+        const char *host = strstr(url, "://");
+
+        host = host ? host + 3 : url;
+        return strndup(host, strcspn(host, "/?#"));
+}
+
+static int transfer_set_headers(HttpTransfer *transfer, const HttpRequest *request) {
+        bool has_type = false;
+        int r;
+
+        for (const char *const *header = request->headers; header && *header; header++) {
+                has_type = has_type || strncasecmp(*header, "content-type:", 13) == 0;
+                r = add_header(&transfer->headers, *header);
+                if (r < 0)
+                        return r;
+        }
+        if (!has_type) {
+                r = add_header(&transfer->headers, "Content-Type:");
+                if (r < 0)
+                        return r;
+        }
+        r = add_header(&transfer->headers, "Expect:");
+        if (r < 0)
+                return r;
+        return add_header(&transfer->headers, "User-Agent: unseald/" UNSEALD_VERSION);
+}
+
+static long usec_to_msec(uint64_t usec) {
+        uint64_t msec = (usec + USEC_PER_MSEC - 1) / USEC_PER_MSEC;
+
+        return msec > INT_MAX ? INT_MAX : (long) msec;
+}
+
+static CURLcode transfer_set_options(HttpTransfer *transfer, const HttpRequest *request) {
+        HttpClient *client = transfer->client;
+        CURLcode failed = CURLE_OK;
+
+#define SET(option, value)                                                            \
+        do {                                                                          \
+                CURLcode code_ = curl_easy_setopt(transfer->easy, (option), (value)); \
+                if (code_ != CURLE_OK)                                                \
+                        failed = code_;                                               \
+        } while (0)
+
+        SET(CURLOPT_URL, request->url);
+        SET(CURLOPT_PROTOCOLS_STR, client->trusted ? "https" : "http");
+        SET(CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
+        SET(CURLOPT_CUSTOMREQUEST, request->method);
+        if (request->body || strcmp(request->method, "GET") != 0) {
+                SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) transfer->body_size);
+                SET(CURLOPT_POSTFIELDS, transfer->body);
+        }
+        SET(CURLOPT_HTTPHEADER, transfer->headers);
+        SET(CURLOPT_TIMEOUT_MS, usec_to_msec(request->timeout_usec ?: TIMEOUT_DEFAULT_USEC));
+        SET(CURLOPT_CONNECTTIMEOUT_MS, usec_to_msec(client->connect_timeout_usec));
+        SET(CURLOPT_NOSIGNAL, 1L);
+        SET(CURLOPT_QUICK_EXIT, 1L); /* do not wait for a resolver that hangs */
+        SET(CURLOPT_FOLLOWLOCATION, 0L);
+        SET(CURLOPT_PROXY, client->proxy ?: ""); /* "" : none, whatever the environment says */
+        SET(CURLOPT_NOPROXY, "");
+        SET(CURLOPT_HTTPPROXYTUNNEL, client->proxy ? 1L : 0L);
+        SET(CURLOPT_PRIVATE, transfer);
+        SET(CURLOPT_ERRORBUFFER, transfer->detail);
+        SET(CURLOPT_HEADERFUNCTION, on_header);
+        SET(CURLOPT_HEADERDATA, &transfer->reply);
+        SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+        SET(CURLOPT_WRITEFUNCTION, on_body);
+        SET(CURLOPT_WRITEDATA, &transfer->reply);
+        if (client->trusted) {
+                SET(CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
+                SET(CURLOPT_SSL_VERIFYPEER, 1L);
+                SET(CURLOPT_SSL_VERIFYHOST, 2L);
+                SET(CURLOPT_CAINFO, NULL);
+                SET(CURLOPT_CAPATH, NULL);
+                SET(CURLOPT_SSL_CTX_FUNCTION, on_ssl_context);
+                SET(CURLOPT_SSL_CTX_DATA, client);
+        }
+#undef SET
+        return failed;
+}
+
+int http_start(HttpClient *client, const HttpRequest *request, HttpCallback callback, void *userdata,
+               HttpTransfer **ret) {
+
+        _cleanup_(transfer_freep) HttpTransfer *transfer = NULL;
+        int r;
+
+        transfer = calloc(1, sizeof(*transfer));
+        if (!transfer)
+                return -ENOMEM;
+        transfer->callback = callback;
+        transfer->userdata = userdata;
+        transfer->reply.body_max = request->reply_max ?: REPLY_MAX_DEFAULT;
+        transfer->easy = curl_easy_init();
+        transfer->host = url_host(request->url);
+        transfer->body = malloc(request->body_size + 1);
+        if (!transfer->easy || !transfer->host || !transfer->body)
+                return -ENOMEM;
+        if (request->body_size > 0)
+                memcpy(transfer->body, request->body, request->body_size);
+        transfer->body_size = request->body_size;
+
+        r = transfer_set_headers(transfer, request);
+        if (r < 0)
+                return r;
+
+        transfer_link(transfer, client);
+        if (transfer_set_options(transfer, request) != CURLE_OK)
+                return -EIO;
+        if (curl_multi_add_handle(client->multi, transfer->easy) != CURLM_OK)
+                return -EIO;
+
+        if (ret)
+                *ret = transfer;
+        TAKE_PTR(transfer);
+        return 0;
+}
+
+void http_cancel(HttpTransfer *transfer) {
+        (void) transfer_free(transfer);
+}
+
+unsigned http_reply_status(const HttpReply *reply) {
+        return reply->status;
+}
+
+const char *http_reply_header(const HttpReply *reply, const char *name) {
+        size_t length = strlen(name);
+
+        for (size_t i = reply->headers_count; i > 0; i--) {
+                const char *header = reply->headers[i - 1];
+
+                if (strncasecmp(header, name, length) == 0 && header[length] == ':')
+                        return header + length + 1 + strspn(header + length + 1, " \t");
+        }
+        return NULL;
+}
+
+const char *http_reply_body(const HttpReply *reply, size_t *ret_size) {
+        if (ret_size)
+                *ret_size = reply->body_size;
+        return reply->body ?: "";
+}
+
+int64_t http_reply_date(const HttpReply *reply) {
+        const char *value = http_reply_header(reply, "Date");
+        int64_t date;
+
+        return value && parse_http_date(value, &date) >= 0 ? date : -1;
+}
+
+uint64_t http_reply_retry_after_usec(const HttpReply *reply) {
+        const char *value = http_reply_header(reply, "Retry-After");
+        unsigned long seconds;
+        char *end;
+
+        if (!value || *value < '0' || *value > '9')
+                return 0;
+        errno = 0;
+        seconds = strtoul(value, &end, 10);
+        if (errno != 0 || *end != 0 || seconds > 3600)
+                return 0;
+        return seconds * USEC_PER_SEC;
+}

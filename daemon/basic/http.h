@@ -19,6 +19,10 @@ typedef struct HttpClient HttpClient;
 typedef struct HttpTransfer HttpTransfer;
 typedef struct HttpReply HttpReply;
 
+/* The roots of a PEM file, or the system's (OpenSSL's default places) where path is NULL. FAILURE_CONFIGURATION. The caller
+ * frees with X509_STORE_free(). */
+int http_trust_new(const char *path, X509_STORE **ret, Error *error);
+
 typedef struct HttpOptions {
         X509_STORE *trusted;           /* roots for https://; NULL: only http:// is spoken. A reference is taken */
         const char *proxy;             /* "http://host:port", CONNECT only; NULL: none */

@@ -1,3 +1,119 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+
+#define SD_JOURNAL_SUPPRESS_LOCATION
+#include <systemd/sd-journal.h>
+
 #include "basic/log.h"
+
+#define FIELD_MAX 1280
+#define FIELDS_MAX 12
+
+static int max_priority = LOG_INFO;
+
+void log_set_max_priority(int priority) {
+        max_priority = priority;
+}
+
+/* systemd.exec(5): JOURNAL_STREAM= names the device and inode of the stream that goes to the journal. Whoever
+ * redirected standard error since then wants to read it there. */
+static bool stderr_is_journal(void) {
+        static int cached = -1;
+        const char *stream = getenv("JOURNAL_STREAM");
+        struct stat st;
+        char expected[64];
+
+        if (cached >= 0)
+                return cached;
+
+        cached = 0;
+        if (stream && fstat(STDERR_FILENO, &st) >= 0) {
+                (void) snprintf(expected, sizeof(expected), "%" PRIuMAX ":%" PRIuMAX, (uintmax_t) st.st_dev,
+                                (uintmax_t) st.st_ino);
+                cached = strcmp(stream, expected) == 0;
+        }
+        return cached;
+}
+
+typedef struct Entry {
+        char text[FIELDS_MAX][FIELD_MAX];
+        struct iovec fields[FIELDS_MAX];
+        int count;
+} Entry;
+
+_printf_(2, 3) static void entry_add(Entry *entry, const char *format, ...) {
+        va_list arguments;
+        int n;
+
+        if (entry->count >= FIELDS_MAX)
+                return;
+
+        va_start(arguments, format);
+        n = vsnprintf(entry->text[entry->count], FIELD_MAX, format, arguments);
+        va_end(arguments);
+        if (n < 0)
+                return;
+
+        entry->fields[entry->count] = (struct iovec){
+                .iov_base = entry->text[entry->count],
+                .iov_len = n < FIELD_MAX ? (size_t) n : FIELD_MAX - 1,
+        };
+        entry->count++;
+}
+
+static void entry_add_fields(Entry *entry, const LogFields *fields) {
+        if (fields->message_id)
+                entry_add(entry, "MESSAGE_ID=%s", fields->message_id);
+        if (fields->secret)
+                entry_add(entry, "UNSEALD_SECRET=%s", fields->secret);
+        if (fields->state)
+                entry_add(entry, "UNSEALD_STATE=%s", fields->state);
+        if (fields->duration_usec > 0)
+                entry_add(entry, "UNSEALD_DURATION_USEC=%" PRIu64, fields->duration_usec);
+        if (fields->attempt > 0)
+                entry_add(entry, "UNSEALD_ATTEMPT=%u", fields->attempt);
+        if (!fields->error)
+                return;
+        entry_add(entry, "UNSEALD_FAILURE=%s", failure_to_string(fields->error->failure));
+        if (fields->error->code[0])
+                entry_add(entry, "UNSEALD_KMS_ERROR=%s", fields->error->code);
+        if (fields->error->request_id[0])
+                entry_add(entry, "UNSEALD_KMS_REQUEST_ID=%s", fields->error->request_id);
+}
+
+void log_full(int priority, const LogFields *fields, const char *format, ...) {
+        char message[FIELD_MAX - sizeof("MESSAGE=")];
+        va_list arguments;
+        Entry entry;
+
+        if (priority > max_priority)
+                return;
+
+        va_start(arguments, format);
+        (void) vsnprintf(message, sizeof(message), format, arguments);
+        va_end(arguments);
+
+        if (!stderr_is_journal()) {
+                (void) fprintf(stderr, "%s\n", message);
+                return;
+        }
+
+        entry.count = 0;
+        entry_add(&entry, "MESSAGE=%s", message);
+        entry_add(&entry, "PRIORITY=%d", priority);
+        entry_add(&entry, "SYSLOG_IDENTIFIER=%s", program_invocation_short_name);
+        if (fields)
+                entry_add_fields(&entry, fields);
+
+        /* A journal that does not take the entry (its socket is not there this early) may still take the line. */
+        if (sd_journal_sendv(entry.fields, entry.count) < 0)
+                (void) fprintf(stderr, "<%d>%s\n", priority, message);
+}

@@ -7,6 +7,7 @@
  * stack that can be wiped when the key pair goes.
  */
 
+#include <stdbool.h>
 #include <systemd/sd-event.h>
 
 #include "basic/cleanup.h"
