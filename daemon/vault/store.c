@@ -1,3 +1,425 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/magic.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include "basic/io.h"
 #include "vault/store.h"
+
+/*
+ * All work is done by names relative to the directory's descriptor, and no link is ever followed. A secret is written
+ * to a hidden file of mode 0, which gets owner and mode when it is whole and then takes the name of the secret.
+ * (O_TMPFILE would need a hidden name as well: linkat() does not replace.) The store does not decide who may
+ * read what, and does not watch whether somebody else changes the directory: only root and unseald can.
+ */
+struct Store {
+        int fd;
+        char *path;
+};
+
+#define NAME_LENGTH_MAX 64U
+#define TEMPORARY_SIZE (1 + NAME_LENGTH_MAX + 1 + 16 + 1) /* .NAME.RANDOM and NUL */
+#define MOUNTINFO_MAX (16U * 1024U * 1024U)
+
+DEFINE_CLEANUP(DIR *, closedir);
+
+static bool has_option(const char *options, const char *wanted) {
+        size_t length = strlen(wanted);
+
+        for (;;) {
+                size_t n = strcspn(options, ",");
+                if (n == length && memcmp(options, wanted, n) == 0)
+                        return true;
+                if (options[n] == '\0')
+                        return false;
+                options += n + 1;
+        }
+}
+
+bool store_file_system_is_memory(long type, const char *super_options) {
+        if ((unsigned long) type == RAMFS_MAGIC)
+                return true;
+        return (unsigned long) type == TMPFS_MAGIC && super_options && has_option(super_options, "noswap");
+}
+
+/* 36 35 98:0 /root /mount/point rw,noatime master:1 - tmpfs source rw,noswap
+ * Blanks within a field are written as \040; optional fields stand between the mount's options and the dash. */
+static int line_super_options(const char *line, size_t length, char **ret) {
+        const char *end = line + length;
+
+        const char *p = memmem(line, length, " - ", 3);
+        if (!p)
+                return -EBADMSG;
+        p += 3;
+
+        for (unsigned field = 0; field < 2; field++) {
+                p = memchr(p, ' ', (size_t) (end - p));
+                if (!p)
+                        return -EBADMSG;
+                p++;
+        }
+
+        char *options = strndup(p, (size_t) (end - p));
+        if (!options)
+                return -ENOMEM;
+        *ret = options;
+        return 0;
+}
+
+int store_mountinfo_options(const char *mountinfo, uint64_t mount_id, char **ret) {
+        char wanted[24];
+        int n = snprintf(wanted, sizeof(wanted), "%" PRIu64 " ", mount_id);
+
+        for (const char *line = mountinfo; *line != '\0';) {
+                size_t length = strcspn(line, "\n");
+                if (strncmp(line, wanted, (size_t) n) == 0)
+                        return line_super_options(line, length, ret);
+                line += length;
+                line += *line == '\n';
+        }
+        return -ENOENT;
+}
+
+/* The options of the file system that fd is on. */
+static int super_options_of(int fd, char **ret) {
+        _cleanup_free_ uint8_t *mountinfo = NULL;
+        struct statx stx;
+        size_t size;
+
+        if (statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &stx) < 0)
+                return -errno;
+        if (!(stx.stx_mask & STATX_MNT_ID))
+                return -EOPNOTSUPP;
+
+        int r = read_file("/proc/self/mountinfo", MOUNTINFO_MAX, &mountinfo, &size);
+        if (r < 0)
+                return r;
+        return store_mountinfo_options((const char *) mountinfo, stx.stx_mnt_id, ret);
+}
+
+static int check_memory(int fd, const char *path, Error *error) {
+        _cleanup_free_ char *options = NULL;
+        struct statfs fs;
+
+        if (fstatfs(fd, &fs) < 0)
+                return error_set(error, -errno, FAILURE_STORE,
+                                 "What file system %s is on cannot be told: %m.", path);
+
+        if (fs.f_type == TMPFS_MAGIC) {
+                int r = super_options_of(fd, &options);
+                if (r < 0)
+                        return error_set(error, r, FAILURE_STORE,
+                                         "Whether the tmpfs of the store %s can be swapped cannot be told: "
+                                         "%s. Mount "
+                                         "ramfs there.",
+                                         path, strerror(-r));
+        }
+
+        if (store_file_system_is_memory(fs.f_type, options))
+                return 0;
+        if (fs.f_type == TMPFS_MAGIC)
+                return error_set(error, -EMEDIUMTYPE, FAILURE_STORE,
+                                 "The store %s is on a tmpfs that can be swapped to disk. Mount ramfs "
+                                 "there, or tmpfs "
+                                 "with the option noswap (Linux 6.4 or later).",
+                                 path);
+        return error_set(error, -EMEDIUMTYPE, FAILURE_STORE,
+                         "The store %s is on a file system that is not memory (type 0x%lx). Mount ramfs "
+                         "there, or "
+                         "tmpfs with the option noswap (Linux 6.4 or later).",
+                         path, (unsigned long) fs.f_type);
+}
+
+static int check_owner(int fd, const char *path, Error *error) {
+        struct stat st;
+
+        if (fstat(fd, &st) < 0)
+                return error_set(error, -errno, FAILURE_STORE, "Who owns the store %s cannot be told: %m.",
+                                 path);
+        if (st.st_uid != 0 && st.st_uid != geteuid())
+                return error_set(error, -EPERM, FAILURE_STORE,
+                                 "The store %s belongs to user %u. It must belong to root or to unseald's "
+                                 "own user.",
+                                 path, (unsigned) st.st_uid);
+        if (st.st_mode & (S_IWGRP | S_IWOTH))
+                return error_set(error, -EPERM, FAILURE_STORE,
+                                 "Others than its owner may write to the store %s (mode %04o). Mount it "
+                                 "with mode=0755.",
+                                 path, (unsigned) st.st_mode & 07777);
+        return 0;
+}
+
+int store_open(const char *path, Store **ret, Error *error) {
+        _cleanup_close_ int fd = -1;
+        int r;
+
+        fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0)
+                return error_set(error, -errno, FAILURE_STORE,
+                                 "The store %s cannot be opened: %m. It must be a directory (no symbolic "
+                                 "link) on ramfs, "
+                                 "or on tmpfs mounted with noswap.",
+                                 path);
+        r = check_memory(fd, path, error);
+        if (r < 0)
+                return r;
+        r = check_owner(fd, path, error);
+        if (r < 0)
+                return r;
+
+        Store *store = malloc(sizeof(*store));
+        char *copy = strdup(path);
+        if (!store || !copy) {
+                free(store);
+                free(copy);
+                return error_oom(error);
+        }
+
+        *store = (Store){ .fd = TAKE_FD(fd), .path = copy };
+        *ret = store;
+        return 0;
+}
+
+Store *store_free(Store *store) {
+        if (!store)
+                return NULL;
+
+        (void) close(store->fd);
+        free(store->path);
+        free(store);
+        return NULL;
+}
+
+static int check_name(const Store *store, const char *name, Error *error) {
+        size_t length = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.");
+
+        if (length > 0 && length <= NAME_LENGTH_MAX && name[length] == '\0' && name[0] != '.')
+                return 0;
+        return error_set(error, -EINVAL, FAILURE_STORE,
+                         "A file in the store %s cannot be named '%.80s'. A name has 1 to %u of A-Z a-z 0-9 "
+                         "- _ . and does "
+                         "not begin with a dot.",
+                         store->path, name, NAME_LENGTH_MAX);
+}
+
+static int list(const Store *store, DIR **ret) {
+        _cleanup_close_ int fd = -1;
+
+        /* Opened anew: a duplicate would share its position. */
+        fd = openat(store->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0)
+                return -errno;
+
+        DIR *directory = fdopendir(fd);
+        if (!directory)
+                return -errno;
+        (void) TAKE_FD(fd);
+        *ret = directory;
+        return 0;
+}
+
+/* The next entry but . and ..; NULL at the end, 0 in *ret_r, or after an error. */
+static const char *list_next(DIR *directory, int *ret_r) {
+        for (;;) {
+                errno = 0;
+                const struct dirent *entry = readdir(directory);
+                *ret_r = entry ? 0 : -errno;
+                if (!entry)
+                        return NULL;
+                if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+                        return entry->d_name;
+        }
+}
+
+/* The bytes of all files but one. */
+static int sum_sizes(const Store *store, const char *except, uint64_t *ret) {
+        _cleanup_(closedirp) DIR *directory = NULL;
+        uint64_t sum = 0;
+        const char *name;
+        struct stat st;
+
+        int r = list(store, &directory);
+        if (r < 0)
+                return r;
+
+        while ((name = list_next(directory, &r))) {
+                if (strcmp(name, except) == 0)
+                        continue;
+                if (fstatat(store->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                        return -errno;
+                if (S_ISREG(st.st_mode))
+                        sum += (uint64_t) st.st_size;
+        }
+        if (r >= 0)
+                *ret = sum;
+        return r;
+}
+
+/* Before the file loses its name, so that wipe_unread() can be called after. -1 where there is nothing to wipe. */
+static int open_for_wiping(const Store *store, const char *name) {
+        return openat(store->fd, name, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+}
+
+/*
+ * Overwrites a file that has no name any more. ramfs and tmpfs give their pages back without wiping them. A write lease
+ * is to be had only while nobody else has the file open, and without a name nobody can open it any more: so no reader sees a
+ * secret change under it.
+ */
+static void wipe_unread(int fd) {
+        static const uint8_t zeros[4096];
+        struct stat st;
+
+        if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_nlink > 0)
+                return;
+
+        /* Root may still come by /proc/PID/fd. That is told by a signal, which must not be SIGIO: it kills. */
+        if (fcntl(fd, F_SETSIG, SIGURG) < 0 || fcntl(fd, F_SETLEASE, F_WRLCK) < 0)
+                return;
+
+        for (off_t done = 0; done < st.st_size;) {
+                size_t left = (size_t) (st.st_size - done);
+                ssize_t n = pwrite(fd, zeros, left < sizeof(zeros) ? left : sizeof(zeros), done);
+                if (n <= 0 && errno != EINTR)
+                        return;
+                if (n > 0)
+                        done += n;
+        }
+}
+
+static int remove_entry(const Store *store, const char *name) {
+        _cleanup_close_ int fd = open_for_wiping(store, name);
+
+        if (unlinkat(store->fd, name, 0) < 0)
+                return -errno;
+        wipe_unread(fd);
+        return 0;
+}
+
+static int create_temporary(const Store *store, const char *name,
+                            char ret_temporary[static TEMPORARY_SIZE]) {
+        uint64_t random;
+
+        if (getrandom(&random, sizeof(random), 0) != sizeof(random))
+                return -errno;
+        (void) snprintf(ret_temporary, TEMPORARY_SIZE, ".%s.%016" PRIx64, name, random);
+
+        int fd = openat(store->fd, ret_temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0);
+        return fd < 0 ? -errno : fd;
+}
+
+/* Owner first, mode last: with the mode first, unseald's group could read what is meant for another. */
+static int fill(int fd, Secret *secret, uid_t uid, gid_t gid, mode_t mode) {
+        int r = write_all(fd, secret_bytes(secret), secret_size(secret));
+        if (r < 0)
+                return r;
+        if (fchown(fd, uid, gid) < 0 || fchmod(fd, mode) < 0)
+                return -errno;
+        return 0;
+}
+
+static int replace(const Store *store, const char *name, Secret *secret, uid_t uid, gid_t gid, mode_t mode,
+                   char temporary[static TEMPORARY_SIZE]) {
+        _cleanup_close_ int fd = -1, old = -1;
+
+        fd = create_temporary(store, name, temporary);
+        if (fd < 0)
+                return fd;
+
+        int r = fill(fd, secret, uid, gid, mode);
+        if (r >= 0) {
+                old = open_for_wiping(store, name);
+                r = renameat(store->fd, temporary, store->fd, name) < 0 ? -errno : 0;
+        }
+        if (r < 0)
+                (void) unlinkat(store->fd, temporary, 0);
+
+        wipe_unread(r < 0 ? fd : old);
+        return r;
+}
+
+int store_put(Store *store, const char *name, Secret *secret, uid_t uid, gid_t gid, mode_t mode,
+              Error *error) {
+        char temporary[TEMPORARY_SIZE];
+        uint64_t others;
+
+        int r = check_name(store, name, error);
+        if (r < 0)
+                return r;
+        if (mode & ~(mode_t) 0777)
+                return error_set(error, -EINVAL, FAILURE_STORE,
+                                 "Mode %04o of %s is not made of permissions only.", (unsigned) mode, name);
+
+        r = sum_sizes(store, name, &others);
+        if (r < 0)
+                return error_set(error, r, FAILURE_STORE, "The store %s cannot be listed: %s.", store->path,
+                                 strerror(-r));
+        if (others + secret_size(secret) > STORE_SIZE_MAX)
+                return error_set(error, -ENOSPC, FAILURE_STORE,
+                                 "%s does not fit into the store %s any more, which holds %u bytes at most.",
+                                 name, store->path, STORE_SIZE_MAX);
+
+        r = replace(store, name, secret, uid, gid, mode, temporary);
+        if (r < 0)
+                return error_set(error, r, FAILURE_STORE, "%s cannot be written to the store %s: %s.%s",
+                                 name, store->path, strerror(-r),
+                                 r == -EPERM ? " Another User= or Group= takes CAP_CHOWN and CAP_FOWNER."
+                                             : "");
+        return 0;
+}
+
+int store_remove(Store *store, const char *name, Error *error) {
+        int r = check_name(store, name, error);
+        if (r < 0)
+                return r;
+
+        r = remove_entry(store, name);
+        if (r < 0)
+                return error_set(error, r, FAILURE_STORE, "%s cannot be removed from the store %s: %s.",
+                                 name, store->path, strerror(-r));
+        return 0;
+}
+
+/* Not what only looks like a secret: a link or a pipe under its name goes as well. */
+static bool is_kept(const Store *store, const char *name, const char *const *keep) {
+        struct stat st;
+
+        for (; *keep; keep++)
+                if (strcmp(name, *keep) == 0)
+                        return fstatat(store->fd, name, &st, AT_SYMLINK_NOFOLLOW) >= 0 &&
+                               S_ISREG(st.st_mode);
+        return false;
+}
+
+int store_retain(Store *store, const char *const *keep, Error *error) {
+        _cleanup_(closedirp) DIR *directory = NULL;
+        const char *name;
+        int result = 0;
+
+        int r = list(store, &directory);
+        if (r < 0)
+                return error_set(error, r, FAILURE_STORE, "The store %s cannot be listed: %s.", store->path,
+                                 strerror(-r));
+
+        /* One that cannot be removed does not save the others. */
+        while ((name = list_next(directory, &r))) {
+                int q = is_kept(store, name, keep) ? 0 : remove_entry(store, name);
+                if (q < 0)
+                        result = error_set(error, q, FAILURE_STORE,
+                                           "%s cannot be removed from the store %s: %s.", name, store->path,
+                                           strerror(-q));
+        }
+        if (r < 0)
+                return error_set(error, r, FAILURE_STORE, "The store %s cannot be listed: %s.", store->path,
+                                 strerror(-r));
+        return result;
+}

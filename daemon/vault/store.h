@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "basic/cleanup.h"
@@ -24,8 +25,16 @@ int store_open(const char *path, Store **ret, Error *error);
 Store *store_free(Store *store);
 DEFINE_CLEANUP(Store *, store_free);
 
+/*
+ * name: a credential name, 1 to 64 of A-Z a-z 0-9 - _ . that does not begin with a dot (those are half-written files).
+ * mode: permission bits only. Another owner than unseald's own takes CAP_CHOWN, CAP_FOWNER and, to replace the file later,
+ * CAP_DAC_OVERRIDE and CAP_LEASE. What is replaced or removed is overwritten, except where somebody is just reading it:
+ * that reader gets the old secret whole, and the kernel has the pages when it closes the file.
+ */
+
 /* uid, gid: of the file, (uid_t) -1 and (gid_t) -1 for unseald's own. Replaces a file of that name. */
-int store_put(Store *store, const char *name, Secret *secret, uid_t uid, gid_t gid, mode_t mode, Error *error);
+int store_put(Store *store, const char *name, Secret *secret, uid_t uid, gid_t gid, mode_t mode,
+              Error *error);
 
 /* -ENOENT where there is none. */
 int store_remove(Store *store, const char *name, Error *error);
@@ -36,3 +45,7 @@ int store_retain(Store *store, const char *const *keep, Error *error);
 /* Pure: whether a file system of this kind (statfs(2) f_type) with these mount options is memory that cannot be
  * swapped. */
 bool store_file_system_is_memory(long type, const char *super_options) _pure_;
+
+/* Pure: the options of the file system (not those of the mount) that /proc/self/mountinfo, proc(5), lists under this mount
+ * ID. The caller frees. -ENOENT where it does not, -EBADMSG where the line is not as it should be. */
+int store_mountinfo_options(const char *mountinfo, uint64_t mount_id, char **ret);
