@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * json-c does the parsing. Its strict mode still lets through what JSON does not have (control characters and
- * overlong UTF-8 in strings, names in single quotes, NaN, Infinity), cuts a name at \u0000 and keeps the last of two
- * members of one name. So the text is looked over first; members are counted there and in the tree, which must
- * agree. What is left to json-c alone is how numbers are written: it reads "1." and "-01" too.
+ * json-c does the parsing. Its strict mode still lets through what JSON does not have (control characters
+ * and overlong UTF-8 in strings, names in single quotes, NaN, Infinity), cuts a name at \u0000 and keeps the
+ * last of two members of one name. So the text is looked over first; members are counted there and in the
+ * tree, which must agree. What is left to json-c alone is how numbers are written: it reads "1." and "-01"
+ * too.
  *
- * json-c frees its memory without wiping it. A reply with a secret in it is parsed only in programs whose allocator
- * wipes (vault/wipe.c).
+ * json-c frees its memory without wiping it. A reply with a secret in it is parsed only in programs whose
+ * allocator wipes (vault/wipe.c).
  */
 
 #include <errno.h>
@@ -35,7 +36,7 @@ static size_t string_character(const char *text, size_t length) {
         return n > 0 && value <= 0x10FFFF ? (size_t) n : 0;
 }
 
-/* Looks for what json-c lets through, and counts the members of all objects: one colon outside strings each. */
+/* Looks for what json-c lets through, and counts the members of all objects: a colon outside strings each. */
 static int look_over(const char *text, size_t length, size_t *ret_members) {
         size_t members = 0;
         bool in_string = false;

@@ -2,8 +2,9 @@
 #pragma once
 
 /*
- * JSON (RFC 8259) by json-c, made strict: one value, UTF-8, no more than 16 deep, nothing behind it, no member named
- * twice and no NUL in a string. Who names a member twice wants two readers to see two values: neither is believed.
+ * JSON (RFC 8259) by json-c, made strict: one value, UTF-8, no more than 16 deep, nothing behind it, no
+ * member named twice and no NUL in a string. Who names a member twice wants two readers to see two values:
+ * neither is believed.
  */
 
 #include <json-c/json.h>
