@@ -25,6 +25,12 @@ void __libc_free(void *p);
 void *__libc_malloc(size_t size);
 void *__libc_realloc(void *p, size_t size);
 
+/* With LTO the compiler may know what size was asked for, and take what lies behind it for an overflow. */
+static void *hide_size(void *p) {
+        __asm__("" : "+r"(p));
+        return p;
+}
+
 static void wipe_and_free(void *p) {
         /* Includes what the allocator gave beyond what was asked for. */
         explicit_bzero(p, malloc_usable_size(p));
@@ -33,12 +39,13 @@ static void wipe_and_free(void *p) {
 
 void free(void *p) {
         if (p)
-                wipe_and_free(p);
+                wipe_and_free(hide_size(p));
 }
 
 void *realloc(void *p, size_t size) {
         if (!p)
                 return __libc_malloc(size);
+        p = hide_size(p);
         if (size == 0) {
                 wipe_and_free(p);
                 return NULL;
