@@ -37,7 +37,7 @@ typedef struct AttestationDocument {
         size_t size;
         Slice protected_header, payload, signature;
         char module_id[256];
-        uint64_t timestamp_msec; /* since 1970 */
+        uint64_t timestamp_msec;      /* since 1970 */
         Slice pcrs[ATTESTATION_PCRS]; /* data NULL: not in the document */
         Slice certificate;
         Slice chain[ATTESTATION_CHAIN_MAX]; /* cabundle: the root first */
@@ -45,8 +45,8 @@ typedef struct AttestationDocument {
         Slice public_key, user_data, nonce;
 } AttestationDocument;
 
-/* Strict: exactly the fields above, each once, in their limits, nothing behind. FAILURE_ATTESTATION, -EBADMSG, and a
- * text that says which field. */
+/* Strict: exactly the fields above, each once, in their limits, nothing behind; only ES384 (-EOPNOTSUPP otherwise).
+ * FAILURE_ATTESTATION, -EBADMSG, and a text that says which field. Text that it lets through is printable ASCII. */
 int attestation_parse(const uint8_t *data, size_t size, AttestationDocument **ret, Error *error);
 AttestationDocument *attestation_free(AttestationDocument *document);
 DEFINE_CLEANUP(AttestationDocument *, attestation_free);
@@ -55,29 +55,31 @@ DEFINE_CLEANUP(AttestationDocument *, attestation_free);
 /* Why a document was refused. Each is an exit status of `unsealctl verify`. */
 typedef enum AttestationRefusal {
         ATTESTATION_ACCEPTED = 0,
-        ATTESTATION_MALFORMED = 10,
-        ATTESTATION_ALGORITHM = 11,  /* not ES384 */
-        ATTESTATION_SIGNATURE = 12,  /* COSE signature does not verify with the leaf's key */
-        ATTESTATION_UNTRUSTED = 13,  /* the chain does not lead to the pinned root, or breaks a constraint */
-        ATTESTATION_EXPIRED = 14,    /* a certificate is not valid at that time */
-        ATTESTATION_STALE = 15,      /* older than the maximum age, or from the future */
+        ATTESTATION_INTERNAL = 1,   /* no judgement: out of memory */
+        ATTESTATION_MALFORMED = 10, /* what attestation_parse() refuses, and certificates that are none */
+        ATTESTATION_ALGORITHM = 11, /* not ES384, or a certificate that is not P-384 with SHA-384 */
+        ATTESTATION_SIGNATURE = 12, /* COSE signature does not verify with the leaf's key */
+        ATTESTATION_UNTRUSTED = 13, /* the chain does not lead to the pinned root, or breaks a constraint */
+        ATTESTATION_EXPIRED = 14,   /* a certificate is not valid at that time */
+        ATTESTATION_STALE = 15,     /* older than the maximum age, or more than a minute from the future */
         ATTESTATION_NONCE = 16,
         ATTESTATION_PUBLIC_KEY = 17,
-        ATTESTATION_PCR = 18,        /* for `unsealctl verify`; attestation_verify() itself compares no PCRs */
+        ATTESTATION_PCR = 18, /* for `unsealctl verify`; attestation_verify() itself compares no PCRs */
 } AttestationRefusal;
 
 typedef struct AttestationPolicy {
-        X509 *root;               /* the pinned root; never taken from the document */
-        int64_t at;               /* seconds since 1970 at which certificates must be valid */
-        uint64_t max_age_sec;     /* of the document at that time; 0: not checked */
-        const Slice *nonce;       /* NULL: not checked */
-        const Slice *public_key;  /* NULL: not checked */
+        X509 *root;              /* the pinned root; never taken from the document */
+        int64_t at;              /* seconds since 1970 at which certificates must be valid */
+        uint64_t max_age_sec;    /* of the document at that time; 0: not checked */
+        const Slice *nonce;      /* NULL: not checked */
+        const Slice *public_key; /* NULL: not checked */
 } AttestationPolicy;
 
 /* Signature, chain (basic constraints, key usage, path length, P-384 and SHA-384 throughout), validity, age, nonce,
- * public key. Fills *error with what was refused. */
-AttestationRefusal attestation_verify(
-                const AttestationDocument *document, const AttestationPolicy *policy, Error *error);
+ * public key, in this order: whoever is told of one of the last three has an authentic document. Revocation is not
+ * looked at, as AWS advises. Fills *error with what was refused. */
+AttestationRefusal attestation_verify(const AttestationDocument *document, const AttestationPolicy *policy,
+                                      Error *error);
 
-/* "access-denied" like names for JSON and people: "signature", "untrusted", … */
+/* For JSON and people: "accepted", "signature", "untrusted", … */
 const char *attestation_refusal_to_string(AttestationRefusal refusal) _pure_;
