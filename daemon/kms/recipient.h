@@ -20,8 +20,10 @@ int recipient_new(unsigned bits, Recipient **ret, Error *error);
 Recipient *recipient_free(Recipient *recipient);
 DEFINE_CLEANUP(Recipient *, recipient_free);
 
-/* DER SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7), at most NSM_FIELD_MAX bytes; valid as long as the recipient. */
+/* DER SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7), at most NSM_FIELD_MAX bytes; valid as long as the
+ * recipient. */
 void recipient_public_key(const Recipient *recipient, const uint8_t **ret, size_t *ret_size);
 
-/* Opens a CiphertextForRecipient. FAILURE_ANSWER where it does not open, without a word on which step failed. */
+/* Opens a CiphertextForRecipient. FAILURE_ANSWER where it does not open, without a word on which step
+ * failed. */
 int recipient_open(Recipient *recipient, const uint8_t *cms, size_t size, Secret **ret, Error *error);
