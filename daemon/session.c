@@ -1,3 +1,1221 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
+/*
+ * The story of one unsealing:
+ *
+ *     key pair ──────┐
+ *     TPM prepared ──┴─ document ──┐
+ *     credentials ─────────────────┼── every secret: fetched → sealed → decrypted → unsealed ──┐
+ *     connection ──────────────────┘                                                           │
+ *                       all required secrets unsealed → published → key pair wiped → ended ────┘
+ *
+ * There is one function that moves it on, session_advance(): it starts whatever can be started now and is called whenever
+ * something changed. Each thing that can fail and be tried again is an Activity; what failed for good ends the session.
+ * Nothing waits for what it does not need: key pair, TPM and document are made while there is no network yet.
+ */
+
+#include <assert.h>
+#include <errno.h>
+#include <grp.h>
+#include <inttypes.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <systemd/sd-daemon.h>
+
+#include "basic/clock.h"
+#include "basic/http.h"
+#include "basic/io.h"
+#include "basic/json.h"
+#include "basic/log.h"
+#include "basic/retry.h"
+#include "basic/worker.h"
+#include "explain.h"
+#include "instance/attestation.h"
+#include "instance/imds.h"
+#include "instance/network.h"
+#include "instance/pcr.h"
+#include "instance/tpm.h"
+#include "kms/kms.h"
+#include "kms/recipient.h"
+#include "sealed/source.h"
 #include "session.h"
+#include "status.h"
+#include "vault/memory.h"
+#include "vault/store.h"
+
+/* Enough that a hundred secrets take little longer than one, few enough for a small instance's memory. */
+#define CONNECTIONS_MAX 16U
+
+/* KMS takes a document for five minutes. */
+#define DOCUMENT_AGE_MAX_USEC (4 * 60 * USEC_PER_SEC)
+
+#define MEASUREMENTS_FILE_MAX (64U * 1024U)
+#define STEPS_MAX 8
+
+typedef enum Progress {
+        PROGRESS_IDLE, /* not begun, or failed and waiting for its next attempt */
+        PROGRESS_RUNNING,
+        PROGRESS_DONE,
+} Progress;
+
+typedef struct Activity {
+        const char *name;
+        Progress progress;
+        unsigned attempts;
+        uint64_t begun_usec, not_before_usec;
+        Error error; /* of the last attempt; FAILURE_NONE: none, or it went well */
+} Activity;
+
+typedef enum SecretState {
+        SECRET_DECLARED,
+        SECRET_SEALED,     /* the ciphertext is here */
+        SECRET_DECRYPTING, /* KMS is asked */
+        SECRET_OPENING,    /* KMS answered, the envelope is being opened */
+        SECRET_UNSEALED,
+        SECRET_PUBLISHED,
+        SECRET_FAILED,
+} SecretState;
+
+static const char *const secret_state_names[] = {
+        [SECRET_DECLARED] = "declared", [SECRET_SEALED] = "sealed",     [SECRET_DECRYPTING] = "decrypting",
+        [SECRET_OPENING] = "opening",   [SECRET_UNSEALED] = "unsealed", [SECRET_PUBLISHED] = "published",
+        [SECRET_FAILED] = "failed",
+};
+
+/* A KMS endpoint: one for every Region that a key is in. */
+typedef struct Endpoint {
+        char *url;
+        KmsClient *client;
+        Session *session;
+        Activity connection;
+        unsigned connecting; /* connections whose outcome is awaited */
+        unsigned secrets;    /* how many use it */
+} Endpoint;
+
+/* One secret on its way. */
+typedef struct Passage {
+        Session *session;
+        const Declaration *declaration;
+        Endpoint *endpoint;
+        Activity decryption;
+        SecretState state;
+        uid_t uid;
+        gid_t gid;
+        uint8_t *ciphertext;
+        size_t ciphertext_size;
+        KmsDecrypt decrypt;
+        uint8_t *envelope; /* while OPENING, the key thread's */
+        size_t envelope_size;
+        Secret *plaintext;
+        char request_id[64];
+        uint64_t begun_usec, duration_usec;
+        int r; /* from the key thread */
+} Passage;
+
+/* What the TPM's thread works on; it alone touches it while a job runs. */
+typedef struct Attestor {
+        const char *device;
+        Tpm *tpm;
+        unsigned leftovers;
+        NsmRequest request;
+        uint8_t *document;
+        size_t document_size;
+        Error error;
+        int r;
+} Attestor;
+
+struct Session {
+        sd_event *event;
+        SessionOptions options;
+        SessionEnded callback;
+        void *userdata;
+
+        Worker *key_worker, *tpm_worker;
+        Network *network;
+        HttpClient *imds_http, *kms_http;
+        X509_STORE *trusted;
+        Imds *imds;
+        Store *store;
+        sd_event_source *deadline, *retry, *ended;
+
+        Activity key_pair, tpm, document, credentials;
+        Recipient *recipient;
+        int key_pair_r;
+        Attestor attestor;
+        uint8_t *document_bytes;
+        size_t document_size;
+        uint64_t document_made_usec;
+        bool document_renewed; /* because KMS did not like the first: once */
+        PcrSet measured;
+        AwsCredentials role_credentials;
+        char role[128];
+
+        Endpoint *endpoints;
+        size_t endpoints_count;
+        Passage *passages;
+        size_t passages_count;
+        unsigned decrypting;
+
+        StatusStep steps[STEPS_MAX];
+        size_t steps_count;
+
+        bool ending;     /* the outcome is known, nothing new is begun */
+        Error error;     /* the outcome; FAILURE_NONE: all well */
+        Passage *denied; /* whose failure is being explained */
+        char waiting[sizeof(((Error *) NULL)->text)];
+};
+
+static void session_advance(Session *session);
+static void passage_failed(Passage *passage, const Error *error);
+static void session_fail(Session *session, Passage *passage, const Error *error);
+
+static bool activity_may_begin(const Activity *activity, uint64_t now) {
+        return activity->progress == PROGRESS_IDLE && now >= activity->not_before_usec;
+}
+
+static void activity_begin(Activity *activity, uint64_t now) {
+        activity->progress = PROGRESS_RUNNING;
+        activity->begun_usec = now;
+        activity->attempts++;
+}
+
+static void session_record_step(Session *session, const Activity *activity) {
+        char duration[DURATION_STRING_MAX];
+        StatusStep step = {
+                .name = activity->name,
+                .start_usec = activity->begun_usec,
+                .duration_usec = now_monotonic_usec() - activity->begun_usec,
+        };
+
+        if (session->steps_count < STEPS_MAX)
+                session->steps[session->steps_count++] = step;
+        log_full(LOG_INFO,
+                 &(LogFields){ .message_id = MESSAGE_STEP,
+                               .state = activity->name,
+                               .duration_usec = step.duration_usec,
+                               .attempt = activity->attempts },
+                 "%s: done in %s.", activity->name, format_duration(step.duration_usec, duration));
+}
+
+static void activity_done(Session *session, Activity *activity) {
+        activity->progress = PROGRESS_DONE;
+        activity->error = (Error){};
+        session->waiting[0] = 0;
+        session_record_step(session, activity);
+}
+
+/* Needed again, at once: what it made has expired. */
+static void activity_reset(Activity *activity) {
+        activity->progress = PROGRESS_IDLE;
+        activity->not_before_usec = 0;
+}
+
+static void session_say_waiting(Session *session, const Activity *activity, const char *secret,
+                                uint64_t delay) {
+        char duration[DURATION_STRING_MAX];
+        /* The first attempts one by one, then fewer and fewer: the journal is read by people. */
+        bool loud = (activity->attempts & (activity->attempts - 1)) == 0;
+
+        (void) snprintf(session->waiting, sizeof(session->waiting), "%s", activity->error.text);
+        log_full(loud ? LOG_NOTICE : LOG_DEBUG,
+                 &(LogFields){ .message_id = MESSAGE_WAITING,
+                               .secret = secret,
+                               .state = activity->name,
+                               .attempt = activity->attempts,
+                               .error = &activity->error },
+                 "%s%s%s: attempt %u failed, next in %s: %s", activity->name, secret ? " of " : "",
+                 secret ?: "", activity->attempts, format_duration(delay, duration), activity->error.text);
+}
+
+/* To be tried again later. */
+static void activity_postpone(Session *session, Activity *activity, const char *secret, const Error *error) {
+        uint64_t random, delay;
+
+        /* Jitter needs no secrecy, and early in a boot nobody shall wait for entropy. */
+        if (getrandom(&random, sizeof(random), GRND_INSECURE) < 0)
+                random = now_monotonic_usec() * UINT64_C(0x9e3779b97f4a7c15);
+        delay = retry_delay_usec(activity->attempts, error->retry_after_usec, random);
+
+        activity->progress = PROGRESS_IDLE;
+        activity->error = *error;
+        activity->not_before_usec = now_monotonic_usec() + delay;
+        session_say_waiting(session, activity, secret, delay);
+}
+
+/* An activity that all secrets need has failed. */
+static void session_shared_failed(Session *session, Activity *activity, const Error *error) {
+        if (error->remedy == REMEDY_NONE) {
+                activity->error = *error;
+                session_fail(session, NULL, error);
+        } else
+                activity_postpone(session, activity, NULL, error);
+}
+
+/* The key pair, in its own thread. */
+
+static void key_pair_job(void *userdata) {
+        Session *session = userdata;
+
+        session->key_pair_r = recipient_new(session->options.settings->rsa_key_bits, &session->recipient,
+                                            &session->key_pair.error);
+}
+
+static void key_pair_made(void *userdata) {
+        Session *session = userdata;
+
+        if (session->key_pair_r < 0) {
+                Error error = session->key_pair.error;
+
+                session_shared_failed(session, &session->key_pair, &error);
+        } else
+                activity_done(session, &session->key_pair);
+        session_advance(session);
+}
+
+static int begin_key_pair(Session *session, uint64_t now) {
+        if (!activity_may_begin(&session->key_pair, now))
+                return 0;
+        activity_begin(&session->key_pair, now);
+        return worker_submit(session->key_worker, key_pair_job, key_pair_made, session);
+}
+
+static void attestor_prepare(void *userdata) {
+        Attestor *attestor = userdata;
+
+        attestor->r = tpm_open(attestor->device, &attestor->tpm, &attestor->error);
+        if (attestor->r >= 0)
+                attestor->r = tpm_prepare(attestor->tpm, &attestor->leftovers, &attestor->error);
+        if (attestor->r < 0)
+                attestor->tpm = tpm_close(attestor->tpm);
+}
+
+static void attestor_attest(void *userdata) {
+        Attestor *attestor = userdata;
+
+        attestor->r = tpm_attest(attestor->tpm, &attestor->request, &attestor->document,
+                                 &attestor->document_size, &attestor->error);
+        /* Others want it too: /dev/tpm0 has one opener at a time. */
+        attestor->tpm = tpm_close(attestor->tpm);
+}
+
+static void prepare_job(void *userdata) {
+        Session *session = userdata;
+
+        attestor_prepare(&session->attestor);
+}
+
+static void attest_job(void *userdata) {
+        Session *session = userdata;
+
+        attestor_attest(&session->attestor);
+}
+
+static void tpm_prepared(void *userdata) {
+        Session *session = userdata;
+        Attestor *attestor = &session->attestor;
+
+        if (attestor->leftovers > 0)
+                log_full(LOG_NOTICE, &(LogFields){ .message_id = MESSAGE_LEFTOVERS },
+                         "Removed %u object(s) from the TPM that an unseald which was killed left there.",
+                         attestor->leftovers);
+        attestor->leftovers = 0;
+
+        if (attestor->r < 0)
+                session_shared_failed(session, &session->tpm, &attestor->error);
+        else
+                activity_done(session, &session->tpm);
+        session_advance(session);
+}
+
+static int begin_tpm(Session *session, uint64_t now) {
+        if (session->document.progress == PROGRESS_DONE || !activity_may_begin(&session->tpm, now))
+                return 0;
+        activity_begin(&session->tpm, now);
+        return worker_submit(session->tpm_worker, prepare_job, tpm_prepared, session);
+}
+
+/* Our own document, read back: it must carry our public key, and it tells what this boot measured. */
+static int session_take_document(Session *session, Error *error) {
+        _cleanup_attestation_ AttestationDocument *document = NULL;
+        Attestor *attestor = &session->attestor;
+        const uint8_t *key;
+        size_t key_size;
+        int r;
+
+        r = attestation_parse(attestor->document, attestor->document_size, &document, error);
+        if (r < 0)
+                return r;
+        recipient_public_key(session->recipient, &key, &key_size);
+        if (document->public_key.size != key_size || memcmp(document->public_key.data, key, key_size) != 0)
+                return error_set(error, -EBADMSG, FAILURE_ATTESTATION,
+                                 "The TPM's attestation document carries another public key than the one "
+                                 "given.");
+
+        session->measured = (PcrSet){};
+        for (unsigned i = 0; i < PCR_COUNT; i++)
+                if (document->pcrs[i].size == PCR_SIZE) {
+                        memcpy(session->measured.value[i], document->pcrs[i].data, PCR_SIZE);
+                        session->measured.present |= UINT32_C(1) << i;
+                }
+
+        free(session->document_bytes);
+        session->document_bytes = TAKE_PTR(attestor->document);
+        session->document_size = TAKE(attestor->document_size, 0);
+        session->document_made_usec = now_monotonic_usec();
+        return 0;
+}
+
+static void document_made(void *userdata) {
+        Session *session = userdata;
+        Error error = session->attestor.error;
+        int r = session->attestor.r;
+
+        if (r >= 0)
+                r = session_take_document(session, &error);
+        free(TAKE_PTR(session->attestor.document));
+
+        if (r >= 0)
+                activity_done(session, &session->document);
+        else {
+                activity_reset(&session->tpm);
+                session_shared_failed(session, &session->document, &error);
+        }
+        session_advance(session);
+}
+
+static int begin_document(Session *session, uint64_t now) {
+        NsmRequest *request = &session->attestor.request;
+
+        if (session->tpm.progress != PROGRESS_DONE || session->key_pair.progress != PROGRESS_DONE ||
+            !activity_may_begin(&session->document, now))
+                return 0;
+
+        *request = (NsmRequest){};
+        recipient_public_key(session->recipient, &request->public_key, &request->public_key_size);
+        activity_begin(&session->document, now);
+        return worker_submit(session->tpm_worker, attest_job, document_made, session);
+}
+
+static void session_renew_document(Session *session) {
+        activity_reset(&session->tpm);
+        activity_reset(&session->document);
+}
+
+static void credentials_got(int r, AwsCredentials *credentials, const char *role, const Error *error,
+                            void *userdata) {
+        Session *session = userdata;
+
+        if (r < 0)
+                session_shared_failed(session, &session->credentials, error);
+        else {
+                aws_credentials_clear(&session->role_credentials);
+                session->role_credentials = TAKE(*credentials, (AwsCredentials){});
+                (void) snprintf(session->role, sizeof(session->role), "%s", role);
+                for (size_t i = 0; i < session->endpoints_count; i++)
+                        kms_client_set_credentials(session->endpoints[i].client, &session->role_credentials);
+                activity_done(session, &session->credentials);
+        }
+        session_advance(session);
+}
+
+static int begin_credentials(Session *session, uint64_t now) {
+        if (!activity_may_begin(&session->credentials, now))
+                return 0;
+        activity_begin(&session->credentials, now);
+        return imds_get_credentials(session->imds, credentials_got, session);
+}
+
+/* For good: for the secrets that need it, which may all be optional. */
+static void endpoint_failed(Endpoint *endpoint, const Error *error) {
+        Session *session = endpoint->session;
+
+        if (error->remedy != REMEDY_NONE) {
+                activity_postpone(session, &endpoint->connection, NULL, error);
+                return;
+        }
+        endpoint->connection.error = *error;
+        endpoint->connection.progress = PROGRESS_DONE;
+        for (size_t i = 0; i < session->passages_count; i++)
+                if (session->passages[i].endpoint == endpoint)
+                        passage_failed(session->passages + i, error);
+}
+
+/* One of an endpoint's connections is there, or is not: the first that is there will do. */
+static void connected(int r, const Error *error, void *userdata) {
+        Endpoint *endpoint = userdata;
+        Session *session = endpoint->session;
+
+        endpoint->connecting--;
+        if (r >= 0 && endpoint->connection.progress == PROGRESS_RUNNING)
+                activity_done(session, &endpoint->connection);
+        else if (endpoint->connecting == 0 && endpoint->connection.progress == PROGRESS_RUNNING)
+                endpoint_failed(endpoint, error);
+        session_advance(session);
+}
+
+static int begin_connection(Session *session, Endpoint *endpoint, uint64_t now) {
+        unsigned wanted = endpoint->secrets < CONNECTIONS_MAX ? endpoint->secrets : CONNECTIONS_MAX;
+
+        if (!activity_may_begin(&endpoint->connection, now) || endpoint->connecting > 0)
+                return 0;
+        activity_begin(&endpoint->connection, now);
+        for (unsigned i = 0; i < wanted; i++) {
+                int r = kms_connect(endpoint->client, connected, endpoint);
+
+                if (r < 0)
+                        return r;
+                endpoint->connecting++;
+        }
+        return 0;
+}
+
+/* A route or an address has appeared: what waited for the network need not wait any longer. */
+static void hasten(Activity *activity) {
+        if (activity->error.failure == FAILURE_NETWORK || activity->error.failure == FAILURE_IMDS)
+                activity->not_before_usec = 0;
+}
+
+static void network_changed(void *userdata) {
+        Session *session = userdata;
+
+        hasten(&session->credentials);
+        for (size_t i = 0; i < session->endpoints_count; i++)
+                hasten(&session->endpoints[i].connection);
+        for (size_t i = 0; i < session->passages_count; i++)
+                hasten(&session->passages[i].decryption);
+        session_advance(session);
+}
+
+static void passage_enter(Passage *passage, SecretState state) {
+        char duration[DURATION_STRING_MAX];
+
+        passage->state = state;
+        passage->duration_usec = now_monotonic_usec() - passage->begun_usec;
+        log_full(state >= SECRET_UNSEALED ? LOG_INFO : LOG_DEBUG,
+                 &(LogFields){ .message_id = state == SECRET_PUBLISHED ? MESSAGE_PUBLISHED : MESSAGE_STEP,
+                               .secret = passage->declaration->name,
+                               .state = secret_state_names[state],
+                               .duration_usec = passage->duration_usec,
+                               .attempt = passage->decryption.attempts,
+                               .request_id = passage->request_id },
+                 "%s: %s after %s.", passage->declaration->name, secret_state_names[state],
+                 format_duration(passage->duration_usec, duration));
+}
+
+static void passage_failed(Passage *passage, const Error *error) {
+        Session *session = passage->session;
+
+        passage->decryption.error = *error;
+        passage->decryption.progress = PROGRESS_DONE;
+        passage->state = SECRET_FAILED;
+        if (!passage->declaration->optional) {
+                session_fail(session, passage, error);
+                return;
+        }
+        log_full(LOG_WARNING,
+                 &(LogFields){ .message_id = MESSAGE_OPTIONAL,
+                               .secret = passage->declaration->name,
+                               .state = "failed",
+                               .attempt = passage->decryption.attempts,
+                               .error = error },
+                 "%s, which is optional, stays sealed: %s", passage->declaration->name, error->text);
+}
+
+static void passage_fetch(Passage *passage) {
+        const Declaration *declaration = passage->declaration;
+        Error error = {};
+
+        passage->begun_usec = now_monotonic_usec();
+        if (source_read_file(&declaration->source, KMS_CIPHERTEXT_MAX, &passage->ciphertext,
+                             &passage->ciphertext_size, &error) < 0) {
+                passage_failed(passage, &error);
+                return;
+        }
+        passage_enter(passage, SECRET_SEALED);
+}
+
+/* What may mend this failure, and is it worth it? */
+static void passage_retry(Passage *passage, const Error *error) {
+        Session *session = passage->session;
+        Error final = *error;
+
+        switch (error->remedy) {
+        case REMEDY_NONE:
+                passage_failed(passage, error);
+                return;
+        case REMEDY_DOCUMENT:
+                if (session->document_renewed && session->document.progress == PROGRESS_DONE) {
+                        final.remedy = REMEDY_NONE;
+                        passage_failed(passage, &final);
+                        return;
+                }
+                if (!session->document_renewed) {
+                        session->document_renewed = true;
+                        session_renew_document(session);
+                }
+                break;
+        case REMEDY_CREDENTIALS:
+                if (session->credentials.progress == PROGRESS_DONE)
+                        activity_reset(&session->credentials);
+                break;
+        case REMEDY_CLOCK: /* the client remembered KMS's time */
+        case REMEDY_RETRY:
+                break;
+        }
+
+        passage->state = SECRET_SEALED;
+        activity_postpone(session, &passage->decryption, passage->declaration->name, error);
+        /* The clock's is the one failure of which the cause is known to be gone. */
+        if (error->remedy == REMEDY_CLOCK && passage->decryption.attempts == 1)
+                passage->decryption.not_before_usec = 0;
+}
+
+static void open_job(void *userdata) {
+        Passage *passage = userdata;
+
+        passage->r = recipient_open(passage->session->recipient, passage->envelope, passage->envelope_size,
+                                    &passage->plaintext, &passage->decryption.error);
+}
+
+static void opened(void *userdata) {
+        Passage *passage = userdata;
+
+        free(TAKE_PTR(passage->envelope));
+        if (passage->r < 0) {
+                Error error = passage->decryption.error;
+
+                memcpy(error.request_id, passage->request_id, sizeof(error.request_id));
+                passage_failed(passage, &error);
+        } else {
+                passage->decryption.progress = PROGRESS_DONE;
+                passage->decryption.error = (Error){};
+                passage_enter(passage, SECRET_UNSEALED);
+        }
+        session_advance(passage->session);
+}
+
+static int passage_open(Passage *passage, const uint8_t *envelope, size_t size) {
+        passage->envelope = malloc(size);
+        if (!passage->envelope)
+                return -ENOMEM;
+        memcpy(passage->envelope, envelope, size);
+        passage->envelope_size = size;
+        passage->state = SECRET_OPENING;
+        return worker_submit(passage->session->key_worker, open_job, opened, passage);
+}
+
+static void decrypted(int r, const uint8_t *envelope, size_t size, const char *request_id,
+                      const Error *error, void *userdata) {
+        Passage *passage = userdata;
+        Session *session = passage->session;
+        Error internal = {};
+
+        session->decrypting--;
+        (void) snprintf(passage->request_id, sizeof(passage->request_id), "%s", request_id ?: "");
+        if (session->ending)
+                return;
+
+        if (r < 0)
+                passage_retry(passage, error);
+        else if (passage_open(passage, envelope, size) < 0) {
+                (void) error_oom(&internal);
+                passage_failed(passage, &internal);
+        }
+        session_advance(session);
+}
+
+static int begin_decryption(Passage *passage, uint64_t now) {
+        Session *session = passage->session;
+
+        if (passage->state != SECRET_SEALED || session->decrypting >= CONNECTIONS_MAX ||
+            session->document.progress != PROGRESS_DONE || session->credentials.progress != PROGRESS_DONE ||
+            passage->endpoint->connection.progress != PROGRESS_DONE ||
+            !activity_may_begin(&passage->decryption, now))
+                return 0;
+
+        passage->decrypt = (KmsDecrypt){
+                .ciphertext = passage->ciphertext,
+                .ciphertext_size = passage->ciphertext_size,
+                .key_ids = (const char *const *) passage->declaration->key_ids,
+                .encryption_context = (const char *const *) passage->declaration->encryption_context,
+                .document = session->document_bytes,
+                .document_size = session->document_size,
+        };
+        activity_begin(&passage->decryption, now);
+        passage_enter(passage, SECRET_DECRYPTING);
+        session->decrypting++;
+        return kms_decrypt(passage->endpoint->client, &passage->decrypt, decrypted, passage);
+}
+
+static void session_write_status(Session *session, const char *state, const char *text) {
+        _cleanup_free_ StatusSecret *secrets = calloc(session->passages_count + 1, sizeof(*secrets));
+        int r;
+
+        if (!secrets)
+                return;
+        for (size_t i = 0; i < session->passages_count; i++) {
+                const Passage *passage = session->passages + i;
+
+                secrets[i] = (StatusSecret){
+                        .name = passage->declaration->name,
+                        .state = secret_state_names[passage->state],
+                        .source = passage->declaration->source.location,
+                        .key_id = passage->declaration->key_ids[0],
+                        .error = &passage->decryption.error,
+                        .attempts = passage->decryption.attempts,
+                        .duration_usec = passage->duration_usec,
+                };
+        }
+        r = status_write(session->options.status_path, &(Status){ .state = state,
+                                                                  .text = text,
+                                                                  .error = &session->error,
+                                                                  .secrets = secrets,
+                                                                  .secrets_count = session->passages_count,
+                                                                  .steps = session->steps,
+                                                                  .steps_count = session->steps_count });
+        if (r < 0)
+                log_warning("Cannot write %s: %s", session->options.status_path, strerror(-r));
+}
+
+static void session_end(Session *session) {
+        session->ending = true;
+        (void) sd_event_source_set_enabled(session->deadline, SD_EVENT_OFF);
+        (void) sd_event_source_set_enabled(session->retry, SD_EVENT_OFF);
+        (void) sd_event_source_set_enabled(session->ended, SD_EVENT_ONESHOT);
+}
+
+static void session_log_failure(Session *session, const PcrSet *expected) {
+        const Passage *passage = session->denied;
+        const Error *error = &session->error;
+        char explanation[EXPLANATION_MAX];
+        LogFields fields = {
+                .message_id = MESSAGE_FAILED,
+                .secret = passage ? passage->declaration->name : NULL,
+                .state = "failed",
+                .attempt = passage ? passage->decryption.attempts : 0,
+                .error = error,
+        };
+
+        if (error->failure == FAILURE_DENIED) {
+                fields.message_id = MESSAGE_DENIED;
+                log_full(LOG_ERR, &fields, "%s%s%s\nThis boot, role %s:\n%s%s",
+                         passage ? passage->declaration->name : "", passage ? ": " : "", error->text,
+                         session->role, explain_measurements(&session->measured, expected, explanation),
+                         expected ? "" : "\nSet ExpectedMeasurements= to see which of them differ.");
+                return;
+        }
+        log_full(LOG_ERR, &fields, "%s%s%s", passage ? passage->declaration->name : "", passage ? ": " : "",
+                 error->text);
+}
+
+static void session_finish_failure(Session *session, const char *measurements, size_t size) {
+        PcrSet expected;
+        Error error;
+
+        if (measurements && pcr_measurements_parse(measurements, size, &expected, &error) < 0) {
+                log_warning("ExpectedMeasurements=%s: %s", session->options.settings->expected_measurements,
+                            error.text);
+                measurements = NULL;
+        }
+        session_log_failure(session, measurements ? &expected : NULL);
+        session_write_status(session, "failed", session->error.text);
+        session_end(session);
+}
+
+/* User data as a whole or a value in it. It is advice from the account's owner: printed, never acted upon. */
+static void expected_measurements_got(int r, const char *data, size_t size, const Error *error,
+                                      void *userdata) {
+        Session *session = userdata;
+        _cleanup_json_ struct json_object *document = NULL;
+        const char *pointer = session->options.settings->expected_measurements + strlen("user-data:");
+        struct json_object *value;
+        const char *text = NULL;
+
+        if (r < 0)
+                log_warning("ExpectedMeasurements=: user data cannot be read: %s",
+                            r == -ENOENT ? "this instance has none." : error->text);
+        else if (json_parse(data, size, &document) < 0)
+                log_warning("ExpectedMeasurements=: the user data is no JSON.");
+        else if (!(value = json_pointer(document, pointer)))
+                log_warning("ExpectedMeasurements=: the user data has no '%s'.", pointer);
+        else
+                text = json_object_to_json_string(value);
+        session_finish_failure(session, text, text ? strlen(text) : 0);
+}
+
+/* Ends the session. passage: the secret that it failed for, NULL: what all of them need. */
+static void session_fail(Session *session, Passage *passage, const Error *error) {
+        const char *expected = session->options.settings->expected_measurements;
+        _cleanup_free_ uint8_t *data = NULL;
+        size_t size = 0;
+
+        if (session->ending)
+                return;
+        session->ending = true;
+        session->error = *error;
+        session->denied = passage;
+
+        if (error->failure == FAILURE_DENIED && expected && strncmp(expected, "user-data:", 10) == 0) {
+                if (imds_get(session->imds, "/latest/user-data", expected_measurements_got, session) >= 0)
+                        return;
+        } else if (error->failure == FAILURE_DENIED && expected) {
+                int r = read_file(expected, MEASUREMENTS_FILE_MAX, &data, &size);
+
+                if (r < 0)
+                        log_warning("ExpectedMeasurements=%s: %s", expected, strerror(-r));
+        }
+        session_finish_failure(session, (const char *) data, size);
+}
+
+/* The last step before READY: nothing is left that could decrypt, or that plaintext was made with. */
+static void session_forget(Session *session) {
+        for (size_t i = 0; i < session->passages_count; i++)
+                session->passages[i].plaintext = secret_free(session->passages[i].plaintext);
+        session->key_worker = worker_free(session->key_worker);
+        session->recipient = recipient_free(session->recipient);
+        aws_credentials_clear(&session->role_credentials);
+}
+
+static int session_publish(Session *session, Error *error) {
+        for (size_t i = 0; i < session->passages_count; i++) {
+                Passage *passage = session->passages + i;
+                const Declaration *declaration = passage->declaration;
+                int r;
+
+                if (passage->state != SECRET_UNSEALED)
+                        continue;
+                r = store_put(session->store, declaration->name, passage->plaintext, passage->uid,
+                              passage->gid, declaration->mode, error);
+                if (r < 0)
+                        return r;
+                passage_enter(passage, SECRET_PUBLISHED);
+        }
+        return 0;
+}
+
+/* An optional secret is not waited for once it, or the way to it, has failed. */
+static bool passage_may_be_left(const Passage *passage) {
+        return passage->declaration->optional && passage->state == SECRET_SEALED &&
+               (passage->decryption.error.failure != FAILURE_NONE ||
+                passage->endpoint->connection.error.failure != FAILURE_NONE);
+}
+
+/* All required secrets are here, and no optional one is on its way: whoever is not here now stays away for this boot. */
+static bool session_is_complete(Session *session) {
+        for (size_t i = 0; i < session->passages_count; i++) {
+                const Passage *passage = session->passages + i;
+
+                if (passage->state != SECRET_UNSEALED && passage->state != SECRET_FAILED &&
+                    !passage_may_be_left(passage))
+                        return false;
+        }
+        return true;
+}
+
+static void session_complete(Session *session) {
+        Error error = {};
+
+        for (size_t i = 0; i < session->passages_count; i++) {
+                Passage *passage = session->passages + i;
+
+                if (passage->state < SECRET_UNSEALED) {
+                        error = passage->decryption.error.failure != FAILURE_NONE
+                                                ? passage->decryption.error
+                                                : passage->endpoint->connection.error;
+                        passage_failed(passage, &error);
+                }
+        }
+        if (session_publish(session, &error) < 0) {
+                session_fail(session, NULL, &error);
+                return;
+        }
+        session_forget(session);
+        session_write_status(session, "unsealed", "All required secrets are published.");
+        session_end(session);
+}
+
+static int session_begin_what_can_begin(Session *session, uint64_t now) {
+        int r;
+
+        for (size_t i = 0; i < session->passages_count; i++)
+                if (session->passages[i].state == SECRET_DECLARED)
+                        passage_fetch(session->passages + i);
+        if (session->ending)
+                return 0;
+
+        if ((r = begin_key_pair(session, now)) < 0 || (r = begin_tpm(session, now)) < 0 ||
+            (r = begin_document(session, now)) < 0 || (r = begin_credentials(session, now)) < 0)
+                return r;
+        for (size_t i = 0; i < session->endpoints_count; i++) {
+                r = begin_connection(session, session->endpoints + i, now);
+                if (r < 0)
+                        return r;
+        }
+
+        if (session->document.progress == PROGRESS_DONE && session->decrypting == 0 &&
+            now - session->document_made_usec > DOCUMENT_AGE_MAX_USEC) {
+                session_renew_document(session);
+                return begin_tpm(session, now);
+        }
+        for (size_t i = 0; i < session->passages_count; i++) {
+                r = begin_decryption(session->passages + i, now);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+/* What was due by now has begun, or waits for something else, which will move the session on. */
+static void earliest(const Activity *activity, uint64_t now, uint64_t *time) {
+        if (activity->progress == PROGRESS_IDLE && activity->not_before_usec > now &&
+            activity->not_before_usec < *time)
+                *time = activity->not_before_usec;
+}
+
+/* Wakes up when the next attempt is due. */
+static void session_arm_retry(Session *session, uint64_t now) {
+        uint64_t time = USEC_INFINITY;
+
+        earliest(&session->key_pair, now, &time);
+        earliest(&session->tpm, now, &time);
+        earliest(&session->document, now, &time);
+        earliest(&session->credentials, now, &time);
+        for (size_t i = 0; i < session->endpoints_count; i++)
+                earliest(&session->endpoints[i].connection, now, &time);
+        for (size_t i = 0; i < session->passages_count; i++)
+                earliest(&session->passages[i].decryption, now, &time);
+
+        if (time == USEC_INFINITY)
+                (void) sd_event_source_set_enabled(session->retry, SD_EVENT_OFF);
+        else {
+                (void) sd_event_source_set_time(session->retry, time);
+                (void) sd_event_source_set_enabled(session->retry, SD_EVENT_ONESHOT);
+        }
+}
+
+static void session_tell(Session *session) {
+        size_t unsealed = 0;
+
+        if (session->waiting[0]) {
+                (void) sd_notifyf(false, "STATUS=Waiting: %s", session->waiting);
+                return;
+        }
+        for (size_t i = 0; i < session->passages_count; i++)
+                unsealed += session->passages[i].state == SECRET_UNSEALED;
+        (void) sd_notifyf(false,
+                          "STATUS=Unsealing: key pair %s, document %s, credentials %s, %zu of %zu secrets.",
+                          session->key_pair.progress == PROGRESS_DONE ? "made" : "in the making",
+                          session->document.progress == PROGRESS_DONE ? "made" : "awaited",
+                          session->credentials.progress == PROGRESS_DONE ? "there" : "awaited", unsealed,
+                          session->passages_count);
+}
+
+static void session_advance(Session *session) {
+        uint64_t now = now_monotonic_usec();
+        Error error = {};
+
+        if (session->ending)
+                return;
+        if (session_begin_what_can_begin(session, now) < 0) {
+                (void) error_oom(&error);
+                session_fail(session, NULL, &error);
+        }
+        if (session->ending)
+                return;
+        if (session_is_complete(session)) {
+                session_complete(session);
+                return;
+        }
+        session_arm_retry(session, now);
+        session_tell(session);
+}
+
+static int on_retry(sd_event_source *source, uint64_t usec, void *userdata) {
+        session_advance(userdata);
+        return 0;
+}
+
+/* What keeps a required secret from being unsealed; NULL: nothing. */
+static const Activity *first_unfinished(Session *session) {
+        const Activity *shared[] = { &session->key_pair, &session->tpm, &session->document,
+                                     &session->credentials };
+        const Passage *passage = NULL;
+
+        for (size_t i = 0; i < session->passages_count && !passage; i++)
+                if (session->passages[i].state < SECRET_UNSEALED &&
+                    !session->passages[i].declaration->optional)
+                        passage = session->passages + i;
+        if (!passage)
+                return NULL;
+
+        for (size_t i = 0; i < ELEMENTSOF(shared); i++)
+                if (shared[i]->progress != PROGRESS_DONE)
+                        return shared[i];
+        if (passage->endpoint->connection.progress != PROGRESS_DONE)
+                return &passage->endpoint->connection;
+        return &passage->decryption;
+}
+
+/* Time is up. What was tried last and did not succeed is the reason. */
+static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
+        Session *session = userdata;
+        const Activity *activity = first_unfinished(session);
+        char duration[DURATION_STRING_MAX];
+        Error error;
+
+        if (session->ending)
+                return 0;
+        if (!activity) { /* only optional ones are missing */
+                session_complete(session);
+                return 0;
+        }
+        (void) format_duration(session->options.settings->deadline_usec, duration);
+        if (activity->error.failure != FAILURE_NONE) {
+                error = activity->error;
+                (void) snprintf(error.text, sizeof(error.text),
+                                "Not within DeadlineSec=%s, after %u attempt(s) at %s: %.512s", duration,
+                                activity->attempts, activity->name, activity->error.text);
+        } else
+                (void) error_set(&error, -ETIMEDOUT,
+                                 activity == &session->tpm || activity == &session->document
+                                                 ? FAILURE_TPM
+                                                 : FAILURE_UNAVAILABLE,
+                                 "Not within DeadlineSec=%s: no answer yet from %s.", duration,
+                                 activity->name);
+        session_fail(session, NULL, &error);
+        return 0;
+}
+
+static int on_ended(sd_event_source *source, void *userdata) {
+        Session *session = userdata;
+        Error error = session->error;
+
+        session->callback(error.failure == FAILURE_NONE ? 0 : -EIO, &error, session->userdata);
+        return 0;
+}
+
+static int resolve_owner(const Declaration *declaration, Passage *passage, Error *error) {
+        const struct passwd *user;
+        const struct group *group;
+
+        if (declaration->user) {
+                user = getpwnam(declaration->user);
+                if (!user)
+                        return error_set(error, -ESRCH, FAILURE_CONFIGURATION,
+                                         "%s: User=%s: there is no such user.", declaration->file,
+                                         declaration->user);
+                passage->uid = user->pw_uid;
+        }
+        if (declaration->group) {
+                group = getgrnam(declaration->group);
+                if (!group)
+                        return error_set(error, -ESRCH, FAILURE_CONFIGURATION,
+                                         "%s: Group=%s: there is no such group.", declaration->file,
+                                         declaration->group);
+                passage->gid = group->gr_gid;
+        }
+        return 0;
+}
+
+static int session_find_endpoint(Session *session, Passage *passage, Error *error) {
+        const Settings *settings = session->options.settings;
+        const KmsEndpointOptions options = {
+                .fips = settings->fips,
+                .dual_stack = settings->dual_stack,
+                .endpoint = settings->kms_endpoint,
+        };
+        const char *key_id = passage->declaration->key_ids[0];
+        _cleanup_free_ char *url = NULL;
+        Endpoint *endpoint;
+        KmsKeyArn arn;
+        int r;
+
+        r = kms_key_arn_parse(key_id, &arn);
+        if (r >= 0)
+                r = kms_endpoint(&arn, &options, &url);
+        if (r == -ENOMEM)
+                return error_oom(error);
+        if (r < 0)
+                return error_set(error, r, FAILURE_CONFIGURATION,
+                                 "%s: KeyId=%s: no endpoint of KMS is known for it.",
+                                 passage->declaration->file, key_id);
+
+        for (endpoint = session->endpoints; endpoint < session->endpoints + session->endpoints_count;
+             endpoint++)
+                if (strcmp(endpoint->url, url) == 0) {
+                        endpoint->secrets++;
+                        passage->endpoint = endpoint;
+                        return 0;
+                }
+
+        *endpoint = (Endpoint){ .session = session, .connection.name = "connection to KMS", .secrets = 1 };
+        r = kms_client_new(session->kms_http, url, arn.region, &endpoint->client);
+        if (r < 0)
+                return error_oom(error);
+        endpoint->url = TAKE_PTR(url);
+        session->endpoints_count++;
+        passage->endpoint = endpoint;
+        return 0;
+}
+
+static int session_set_up_passages(Session *session, Error *error) {
+        const Declarations *declarations = session->options.declarations;
+
+        /* As many endpoints as secrets at the most; neither array ever moves. */
+        session->passages = calloc(declarations->count + 1, sizeof(*session->passages));
+        session->endpoints = calloc(declarations->count + 1, sizeof(*session->endpoints));
+        if (!session->passages || !session->endpoints)
+                return error_oom(error);
+
+        for (size_t i = 0; i < declarations->count; i++) {
+                Passage *passage = session->passages + i;
+                int r;
+
+                *passage = (Passage){
+                        .session = session,
+                        .declaration = declarations->items + i,
+                        .decryption.name = "decryption",
+                };
+                session->passages_count++;
+                r = resolve_owner(passage->declaration, passage, error);
+                if (r < 0)
+                        return r;
+                r = session_find_endpoint(session, passage, error);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int session_set_up_store(Session *session, Error *error) {
+        const Declarations *declarations = session->options.declarations;
+        _cleanup_free_ const char **keep = calloc(declarations->count + 1, sizeof(*keep));
+        int r;
+
+        if (!keep)
+                return error_oom(error);
+        for (size_t i = 0; i < declarations->count; i++)
+                keep[i] = declarations->items[i].name;
+
+        r = store_open(session->options.store_path, &session->store, error);
+        if (r < 0)
+                return r;
+        return store_retain(session->store, keep, error);
+}
+
+static int session_set_up_loop(Session *session) {
+        const Settings *settings = session->options.settings;
+        HttpOptions imds = { .connections_max = 1, .connect_timeout_usec = USEC_PER_SEC };
+        HttpOptions kms = {
+                .trusted = session->trusted,
+                .proxy = settings->proxy,
+                .connections_max = CONNECTIONS_MAX,
+        };
+        int r;
+
+        if ((r = sd_event_add_time_relative(session->event, &session->deadline, CLOCK_MONOTONIC,
+                                            settings->deadline_usec, 0, on_deadline, session)) < 0 ||
+            (r = sd_event_add_time(session->event, &session->retry, CLOCK_MONOTONIC, 0, USEC_PER_MSEC,
+                                   on_retry, session)) < 0 ||
+            (r = sd_event_source_set_enabled(session->retry, SD_EVENT_OFF)) < 0 ||
+            (r = sd_event_add_defer(session->event, &session->ended, on_ended, session)) < 0 ||
+            (r = sd_event_source_set_enabled(session->ended, SD_EVENT_OFF)) < 0 ||
+            (r = http_client_new(session->event, &imds, &session->imds_http)) < 0 ||
+            (r = http_client_new(session->event, &kms, &session->kms_http)) < 0 ||
+            (r = imds_new(session->imds_http, IMDS_ADDRESS, &session->imds)) < 0 ||
+            (r = network_new(session->event, network_changed, session, &session->network)) < 0 ||
+            (r = worker_new(session->event, "key-pair", &session->key_worker)) < 0 ||
+            (r = worker_new(session->event, "tpm", &session->tpm_worker)) < 0)
+                return r;
+        return 0;
+}
+
+int session_new(sd_event *event, const SessionOptions *options, SessionEnded ended, void *userdata,
+                Session **ret, Error *error) {
+
+        _cleanup_(session_freep) Session *session = NULL;
+        int r;
+
+        session = calloc(1, sizeof(*session));
+        if (!session)
+                return error_oom(error);
+        session->event = sd_event_ref(event);
+        session->options = *options;
+        session->callback = ended;
+        session->userdata = userdata;
+        session->key_pair.name = "key pair";
+        session->tpm.name = "TPM";
+        session->document.name = "attestation document";
+        session->credentials.name = "credentials";
+        session->attestor.device = options->settings->tpm_device;
+
+        r = session_set_up_store(session, error);
+        if (r < 0)
+                return r;
+        r = http_trust_new(options->settings->trusted_certificates, &session->trusted, error);
+        if (r < 0)
+                return r;
+        r = session_set_up_loop(session);
+        if (r < 0)
+                return error_set(error, r, FAILURE_INTERNAL, "Cannot set up the event loop: %s.",
+                                 strerror(-r));
+        r = session_set_up_passages(session, error);
+        if (r < 0)
+                return r;
+
+        *ret = TAKE_PTR(session);
+        return 0;
+}
+
+void session_start(Session *session) {
+        log_full(LOG_INFO, &(LogFields){ .message_id = MESSAGE_STARTED }, "Unsealing %zu secret(s).",
+                 session->passages_count);
+        session_write_status(session, "unsealing", "Unsealing.");
+        session_advance(session);
+}
+
+bool session_waits_for_tpm(const Session *session) {
+        return session->tpm.progress == PROGRESS_RUNNING || session->document.progress == PROGRESS_RUNNING;
+}
+
+Session *session_free(Session *session) {
+        if (!session)
+                return NULL;
+
+        /* Threads first: nothing of theirs is touched while they run. */
+        session->key_worker = worker_free(session->key_worker);
+        session->tpm_worker = worker_free(session->tpm_worker);
+        session->attestor.tpm = tpm_close(session->attestor.tpm);
+        free(session->attestor.document);
+
+        (void) network_free(session->network);
+        (void) imds_free(session->imds);
+        for (size_t i = 0; i < session->endpoints_count; i++) {
+                (void) kms_client_free(session->endpoints[i].client);
+                free(session->endpoints[i].url);
+        }
+        free(session->endpoints);
+        (void) http_client_free(session->imds_http);
+        (void) http_client_free(session->kms_http);
+        X509_STORE_free(session->trusted);
+
+        for (size_t i = 0; i < session->passages_count; i++) {
+                (void) secret_free(session->passages[i].plaintext);
+                free(session->passages[i].ciphertext);
+                free(session->passages[i].envelope);
+        }
+        free(session->passages);
+        (void) recipient_free(session->recipient);
+        aws_credentials_clear(&session->role_credentials);
+        free(session->document_bytes);
+        (void) store_free(session->store);
+
+        (void) sd_event_source_disable_unref(session->deadline);
+        (void) sd_event_source_disable_unref(session->retry);
+        (void) sd_event_source_disable_unref(session->ended);
+        (void) sd_event_unref(session->event);
+        free(session);
+        return NULL;
+}

@@ -5,6 +5,7 @@
  * One unsealing from start to end. session.c is the only place that knows the order of things; read it from the top.
  */
 
+#include <stdbool.h>
 #include <systemd/sd-event.h>
 
 #include "basic/cleanup.h"
@@ -14,19 +15,29 @@
 
 typedef struct Session Session;
 
-/* Called once. r = 0: every required secret is published; otherwise *error is why not, already logged. */
+/* Everything in it is borrowed and must outlive the session. */
+typedef struct SessionOptions {
+        const Settings *settings;
+        const Declarations *declarations;
+        const char *store_path, *status_path;
+} SessionOptions;
+
+/* Called once, from the event loop, and may free the session. r = 0: every required secret is published and nothing
+ * that could decrypt another is left; otherwise *error is why not, already logged. */
 typedef void (*SessionEnded)(int r, const Error *error, void *userdata);
 
-/* settings and declarations are borrowed and must outlive it. */
 int session_new(
                 sd_event *event,
-                const Settings *settings,
-                const Declarations *declarations,
+                const SessionOptions *options,
                 SessionEnded ended,
                 void *userdata,
                 Session **ret,
                 Error *error);
-int session_start(Session *session, Error *error);
+
+void session_start(Session *session);
+
+/* Whether a TPM command is under way that session_free() would have to wait for. */
+bool session_waits_for_tpm(const Session *session);
 
 /* Wipes all that it holds. Returns NULL. */
 Session *session_free(Session *session);

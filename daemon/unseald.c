@@ -1,1 +1,243 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+/* The daemon's main: options, configuration, event loop, exit status. */
+
+#include <errno.h>
+#include <getopt.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <systemd/sd-daemon.h>
+#include <systemd/sd-event.h>
+
+#include "basic/clock.h"
+#include "basic/log.h"
+#include "build-config.h"
+#include "config/declaration.h"
+#include "config/settings.h"
+#include "session.h"
+#include "vault/memory.h"
+#include "vault/store.h"
+
+/* So much longer than DeadlineSec= systemd waits, for the last words. */
+#define GRACE_USEC (15 * USEC_PER_SEC)
+
+typedef struct Daemon {
+        const char *vendor_config, *local_config, *store_path, *status_path;
+        Settings settings;
+        Declarations declarations;
+        sd_event *event;
+        Session *session;
+        bool unsealed;
+} Daemon;
+
+static void daemon_clear(Daemon *daemon) {
+        (void) session_free(daemon->session);
+        declarations_clear(&daemon->declarations);
+        settings_clear(&daemon->settings);
+        (void) sd_event_unref(daemon->event);
+}
+
+/* What the service manager gives us, and nothing that steers a library: no proxies, no OpenSSL configuration, no TLS
+ * key log, no locale. */
+static int clean_environment(void) {
+        static const char *const kept[] = { "NOTIFY_SOCKET", "JOURNAL_STREAM", "INVOCATION_ID",
+                                            "LISTEN_PID",    "LISTEN_FDS",     "LISTEN_FDNAMES",
+                                            "WATCHDOG_PID",  "WATCHDOG_USEC",  "CREDENTIALS_DIRECTORY" };
+        char *values[ELEMENTSOF(kept)] = {};
+        int r = 0;
+
+        for (size_t i = 0; i < ELEMENTSOF(kept); i++) {
+                const char *value = getenv(kept[i]);
+
+                values[i] = value ? strdup(value) : NULL;
+                if (value && !values[i])
+                        r = -ENOMEM;
+        }
+        if (clearenv() != 0)
+                r = -ENOMEM;
+        for (size_t i = 0; i < ELEMENTSOF(kept); i++) {
+                if (values[i] && setenv(kept[i], values[i], 1) < 0)
+                        r = -errno;
+                free(values[i]);
+        }
+        return r;
+}
+
+static void fail(const Error *error) {
+        log_full(LOG_ERR,
+                 &(LogFields){ .message_id = error->failure == FAILURE_CONFIGURATION ? MESSAGE_CONFIGURATION
+                                                                                     : MESSAGE_FAILED,
+                               .state = "failed",
+                               .error = error },
+                 "%s", error->text);
+}
+
+static void say_failed(const Error *error) {
+        (void) sd_notifyf(false, "STATUS=Failed: %s", error->text);
+}
+
+static void on_session_ended(int r, const Error *error, void *userdata) {
+        Daemon *daemon = userdata;
+
+        if (r < 0) {
+                say_failed(error);
+                /* A TPM that does not answer would keep us, and the status would be lost. The next start cleans up. */
+                if (session_waits_for_tpm(daemon->session))
+                        _exit((int) error->failure);
+                (void) sd_event_exit(daemon->event, (int) error->failure);
+                return;
+        }
+
+        daemon->session = session_free(daemon->session);
+        daemon->unsealed = true;
+        (void) malloc_trim(0);
+        log_full(LOG_INFO, &(LogFields){ .message_id = MESSAGE_READY, .state = "unsealed" },
+                 "Ready: %zu secret(s) declared, all required ones published. The key pair is gone.",
+                 daemon->declarations.count);
+        (void) sd_notify(false, "READY=1\nSTATUS=All required secrets are published.");
+}
+
+static int parse_options(int argc, char *argv[], Daemon *daemon) {
+        enum { OPTION_VERSION = 256, OPTION_VENDOR, OPTION_LOCAL, OPTION_STORE, OPTION_STATUS };
+        static const struct option options[] = {
+                { "help", no_argument, NULL, 'h' },
+                { "version", no_argument, NULL, OPTION_VERSION },
+                { "debug", no_argument, NULL, 'd' },
+                { "vendor-configuration", required_argument, NULL, OPTION_VENDOR },
+                { "configuration", required_argument, NULL, OPTION_LOCAL },
+                { "store", required_argument, NULL, OPTION_STORE },
+                { "status", required_argument, NULL, OPTION_STATUS },
+                {},
+        };
+
+        for (int c; (c = getopt_long(argc, argv, "hd", options, NULL)) >= 0;)
+                switch (c) {
+                case 'h':
+                        printf("%s [OPTIONS...]\n\n"
+                               "Unseal this machine's secrets by EC2 instance attestation.\n\n"
+                               "  -h --help                      Show this help\n"
+                               "     --version                   Show the version\n"
+                               "  -d --debug                     Log more\n"
+                               "     --vendor-configuration=DIR  Instead of %s\n"
+                               "     --configuration=DIR         Instead of %s\n"
+                               "     --store=DIR                 Instead of %s\n"
+                               "     --status=FILE               Instead of %s/status.json\n\n"
+                               "See unseald(8). It is started by unseald.service.\n",
+                               program_invocation_short_name, UNSEALD_VENDOR_CONFIG_DIR,
+                               UNSEALD_LOCAL_CONFIG_DIR, UNSEALD_STORE_DIR, UNSEALD_RUNTIME_DIR);
+                        return 0;
+                case OPTION_VERSION:
+                        printf("unseald %s\n", UNSEALD_VERSION);
+                        return 0;
+                case 'd':
+                        log_set_max_priority(LOG_DEBUG);
+                        break;
+                case OPTION_VENDOR:
+                        daemon->vendor_config = optarg;
+                        break;
+                case OPTION_LOCAL:
+                        daemon->local_config = optarg;
+                        break;
+                case OPTION_STORE:
+                        daemon->store_path = optarg;
+                        break;
+                case OPTION_STATUS:
+                        daemon->status_path = optarg;
+                        break;
+                default:
+                        return -EINVAL;
+                }
+
+        if (optind < argc) {
+                fprintf(stderr, "%s: '%s' is one argument too many.\n", program_invocation_short_name,
+                        argv[optind]);
+                return -EINVAL;
+        }
+        return 1;
+}
+
+static int set_up(Daemon *daemon, Error *error) {
+        SessionOptions options = {
+                .settings = &daemon->settings,
+                .declarations = &daemon->declarations,
+                .store_path = daemon->store_path,
+                .status_path = daemon->status_path,
+        };
+        int r;
+
+        r = memory_protect_process(error);
+        if (r < 0)
+                return r;
+        r = settings_read(daemon->vendor_config, daemon->local_config, &daemon->settings, error);
+        if (r < 0)
+                return r;
+        r = declarations_read(daemon->vendor_config, daemon->local_config, &daemon->declarations, error);
+        if (r < 0)
+                return r;
+
+        /* Whoever waits for us to end a deadline of our own must not give up before. */
+        (void) sd_notifyf(false, "EXTEND_TIMEOUT_USEC=%llu",
+                          (unsigned long long) (daemon->settings.deadline_usec + GRACE_USEC));
+
+        r = sd_event_default(&daemon->event);
+        if (r >= 0)
+                r = sd_event_add_signal(daemon->event, NULL, SIGTERM | SD_EVENT_SIGNAL_PROCMASK, NULL, NULL);
+        if (r >= 0)
+                r = sd_event_add_signal(daemon->event, NULL, SIGINT | SD_EVENT_SIGNAL_PROCMASK, NULL, NULL);
+        if (r < 0)
+                return error_set(error, r, FAILURE_INTERNAL, "Cannot set up the event loop: %s.",
+                                 strerror(-r));
+
+        return session_new(daemon->event, &options, on_session_ended, daemon, &daemon->session, error);
+}
+
+/* Stopped for good: what was published is published no longer. */
+static void withdraw(const Daemon *daemon) {
+        static const char *const none[] = { NULL };
+        _cleanup_(store_freep) Store *store = NULL;
+        Error error = {};
+
+        if (store_open(daemon->store_path, &store, &error) < 0 || store_retain(store, none, &error) < 0)
+                fail(&error);
+        if (unlink(daemon->status_path) < 0 && errno != ENOENT)
+                log_warning("Cannot remove %s: %s", daemon->status_path, strerror(errno));
+}
+
+int main(int argc, char *argv[]) {
+        _cleanup_(daemon_clear) Daemon daemon = {
+                .vendor_config = UNSEALD_VENDOR_CONFIG_DIR,
+                .local_config = UNSEALD_LOCAL_CONFIG_DIR,
+                .store_path = UNSEALD_STORE_DIR,
+                .status_path = UNSEALD_RUNTIME_DIR "/status.json",
+        };
+        Error error = {};
+        int r;
+
+        r = clean_environment();
+        if (r < 0)
+                return FAILURE_INTERNAL;
+        r = parse_options(argc, argv, &daemon);
+        if (r <= 0)
+                return r < 0 ? FAILURE_USAGE : 0;
+
+        r = set_up(&daemon, &error);
+        if (r < 0) {
+                fail(&error);
+                say_failed(&error);
+                return (int) error.failure;
+        }
+
+        session_start(daemon.session);
+        r = sd_event_loop(daemon.event);
+        if (r < 0) {
+                log_warning("The event loop failed: %s", strerror(-r));
+                return FAILURE_INTERNAL;
+        }
+        if (r == 0) {
+                (void) sd_notify(false, "STOPPING=1");
+                withdraw(&daemon);
+        }
+        return r;
+}

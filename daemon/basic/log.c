@@ -14,7 +14,7 @@
 
 #include "basic/log.h"
 
-#define FIELD_MAX 1280
+#define FIELD_MAX 2560
 #define FIELDS_MAX 12
 
 static int max_priority = LOG_INFO;
@@ -80,6 +80,8 @@ static void entry_add_fields(Entry *entry, const LogFields *fields) {
                 entry_add(entry, "UNSEALD_DURATION_USEC=%" PRIu64, fields->duration_usec);
         if (fields->attempt > 0)
                 entry_add(entry, "UNSEALD_ATTEMPT=%u", fields->attempt);
+        if (fields->request_id && *fields->request_id)
+                entry_add(entry, "UNSEALD_KMS_REQUEST_ID=%s", fields->request_id);
         if (!fields->error)
                 return;
         entry_add(entry, "UNSEALD_FAILURE=%s", failure_to_string(fields->error->failure));

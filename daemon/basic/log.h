@@ -33,6 +33,7 @@ typedef struct LogFields {
         const char *state;         /* UNSEALD_STATE= */
         uint64_t duration_usec;    /* UNSEALD_DURATION_USEC= */
         unsigned attempt;          /* UNSEALD_ATTEMPT= */
+        const char *request_id;    /* UNSEALD_KMS_REQUEST_ID=, where there is no error */
         const Error *error;        /* UNSEALD_FAILURE=, UNSEALD_KMS_ERROR=, UNSEALD_KMS_REQUEST_ID= */
 } LogFields;
 

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* Why KMS may have denied access, from what this boot measured and what it was expected to measure. Pure. */
+
+#include <stddef.h>
+
+#include "instance/pcr.h"
+
+#define EXPLANATION_MAX 1536
+
+/* A line each for PCR4, PCR7 and PCR12: measured, expected (where expected is not NULL and knows it), whether they differ, what
+ * the PCR covers. Returns buffer. */
+const char *explain_measurements(
+                const PcrSet *measured, const PcrSet *expected, char buffer[static EXPLANATION_MAX]);
