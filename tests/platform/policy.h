@@ -2,9 +2,10 @@
 #pragma once
 
 /*
- * Decides a request as AWS does: key policy, identity policies and grants (IAM User Guide, "Policy evaluation logic"; KMS
- * Developer Guide, "Key policies" and "Condition keys"). Pure: no I/O, no clock, no globals. A Policy is immutable once
- * parsed and may be used by many threads; deciding allocates nothing and cannot fail.
+ * Decides a request as AWS does: key policy, identity policies and grants (IAM User Guide, "Policy evaluation logic",
+ * "Condition operators", "Variables and tags"; KMS Developer Guide, "Key policies", "Condition keys", "Grants"). Pure: no
+ * I/O, no clock, no globals. A Policy is immutable once parsed and may be used by many threads; deciding allocates nothing
+ * and cannot fail.
  *
  * Not here: SCPs, RCPs, permissions boundaries, session and VPC endpoint policies (they can only take away), and whether
  * the principals that a policy names exist.
@@ -15,7 +16,7 @@
 #include <stdint.h>
 
 #define POLICY_KEY_SIZE_MAX 32768U
-#define POLICY_REASON_SIZE 256U
+#define POLICY_REASON_SIZE 320U
 
 typedef enum PolicyKind {
         POLICY_KIND_KEY,      /* every statement has a Principal or NotPrincipal */
@@ -40,12 +41,12 @@ typedef struct PolicyPrincipal {
         const char *session_arn; /* arn:aws:sts::111111111111:assumed-role/app/i-0123; NULL unless a role asks */
 } PolicyPrincipal;
 
-/* What is known of a request: condition keys, each with its values. Names are compared without case, but for the last part
- * of kms:EncryptionContext:KEY. */
+/* What is known of a request: condition keys, each with its values. Names are compared without case, all of them: AWS says
+ * so of the KEY in kms:EncryptionContext:KEY too. (Case of an encryption context's keys is for kms:EncryptionContextKeys.) */
 typedef struct PolicyContext PolicyContext;
 
-/* The new context has aws:PrincipalArn, aws:PrincipalAccount, aws:PrincipalType, aws:PrincipalIsAWSService, kms:CallerAccount and, for a user,
- * aws:username. 0 or -ENOMEM, as all below. */
+/* The new context has aws:PrincipalArn, aws:PrincipalAccount, aws:PrincipalType, aws:PrincipalIsAWSService,
+ * kms:CallerAccount and, for a user, aws:username. 0 or -ENOMEM, as all below. */
 int policy_context_new(const PolicyPrincipal *principal, PolicyContext **ret);
 PolicyContext *policy_context_free(PolicyContext *context);
 static inline void policy_context_freep(PolicyContext **context) {
@@ -58,7 +59,8 @@ int policy_context_add(PolicyContext *context, const char *key, const char *valu
 int policy_context_add_bool(PolicyContext *context, const char *key, bool value);
 /* kms:RecipientAttestation:NitroTPMPCR<n>, as lower-case hex: only for a document that was verified. */
 int policy_context_add_pcr(PolicyContext *context, unsigned index, const uint8_t *value, size_t size);
-/* kms:EncryptionContext:KEY and one value of kms:EncryptionContextKeys. */
+/* kms:EncryptionContext:KEY and one value of kms:EncryptionContextKeys. For CreateGrant: the pairs of the new grant's
+ * constraint. */
 int policy_context_add_encryption_context(PolicyContext *context, const char *key, const char *value);
 
 typedef struct PolicyPair {
@@ -66,7 +68,8 @@ typedef struct PolicyPair {
         const char *value;
 } PolicyPair;
 
-/* A grant on the key. Borrowed strings. */
+/* A grant on the key. Borrowed strings. Constraints bind only operations that take an encryption context; of their pairs
+ * the keys are compared without case, as AWS does. */
 typedef struct PolicyGrant {
         const char *grantee_principal;
         const char *retiring_principal; /* NULL: none */
@@ -78,15 +81,15 @@ typedef struct PolicyGrant {
 } PolicyGrant;
 
 typedef struct PolicyRequest {
-        const char *action;   /* kms:Decrypt */
-        const char *resource; /* the key's ARN; the key's account is read from it. "*" for an action without a key, such as kms:CreateKey */
+        const char *action; /* kms:Decrypt */
+        const char *resource; /* the key's ARN, whose account is the key's; an alias's; or "*" for kms:CreateKey and the like */
         const PolicyPrincipal *principal;
-        const PolicyContext *context;
+        const PolicyContext *context; /* never NULL */
 } PolicyRequest;
 
 /* All that can allow or deny. */
 typedef struct PolicySet {
-        const Policy *key_policy; /* NULL: no access through policies; for an action without a key the identity decides alone */
+        const Policy *key_policy; /* NULL: no policy lets anybody in; where the resource is no key the identity decides alone */
         const Policy *const *identity_policies;
         size_t n_identity_policies;
         const PolicyGrant *grants;
@@ -95,7 +98,7 @@ typedef struct PolicySet {
 
 typedef enum PolicyOutcome {
         POLICY_ALLOWED_BY_KEY_POLICY, /* it names the principal (or everyone), or the principal is the root user */
-        POLICY_ALLOWED_BY_IDENTITY, /* the key policy delegates to the account, and an identity policy allows; cross-account: both */
+        POLICY_ALLOWED_BY_IDENTITY, /* the key policy lets the account in (cross-account: or the principal), the identity policy the principal */
         POLICY_ALLOWED_BY_GRANT,
         POLICY_DENIED_BY_KEY_POLICY, /* "with an explicit deny in a resource-based policy" */
         POLICY_DENIED_BY_IDENTITY,   /* "with an explicit deny in an identity-based policy" */
@@ -113,8 +116,10 @@ typedef struct PolicyDecision {
 PolicyDecision policy_decide(const PolicySet *set, const PolicyRequest *request);
 
 /* PutKeyPolicy's and CreateKey's lockout safety check: under the new policy, may the caller (by name, or as part of the
- * account that the policy delegates to) call kms:PutKeyPolicy again? request->action is not looked at. */
+ * account that the policy delegates to; identity policies are not looked at) call kms:PutKeyPolicy again? request->action
+ * is not looked at either. */
 bool policy_lets_caller_put_policy(const Policy *key_policy, const PolicyRequest *request);
 
-/* Whether the principal may retire the grant without a policy: it is the retiring principal, or the grantee of a grant that has RetireGrant among its operations. */
+/* Whether the principal may retire the grant without a policy: it is the retiring principal, or the grantee of a grant that
+ * has RetireGrant among its operations. */
 bool policy_grant_lets_retire(const PolicyGrant *grant, const PolicyPrincipal *principal);
