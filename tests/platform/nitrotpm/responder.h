@@ -1,25 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/*
- * What the shim inside libtpms (shim.c) and the platform (attestor_serve()) say to each other over a Unix stream
- * socket, in native byte order. The shim keeps one connection open; each question has one answer.
- */
+/* Answers the shim inside libtpms, in a thread of its own: whether a fault shall be played, and NSM requests. */
 
-#include <stdint.h>
+#include "../attestor.h"
+#include "basic/cleanup.h"
 
-typedef enum ResponderQuestion {
-        RESPONDER_FAULT = 1, /* argument: command code. Answer: 0, or the response code to give instead */
-        RESPONDER_ATTEST =
-                        2, /* argument: size of the NV index. Its content and the PCRs follow. Answer: size of the
-                               * reply, at most that of the index; the reply follows */
-} ResponderQuestion;
+typedef struct Responder Responder;
 
-typedef struct ResponderHeader {
-        uint32_t question;
-        uint32_t argument;
-} ResponderHeader;
+int responder_new(Attestor *attestor, const char *path, AttestorFault fault, void *userdata,
+                  Responder **ret);
 
-#define RESPONDER_INDEX_MAX 8192U
-#define RESPONDER_PCRS 24U
-#define RESPONDER_PCR_SIZE 48U
+/* Waits for the question that is being answered, if one is. */
+Responder *responder_free(Responder *responder);
+DEFINE_CLEANUP(Responder *, responder_free);

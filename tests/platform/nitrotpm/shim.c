@@ -30,7 +30,7 @@
 #include <sys/un.h>
 
 #include "basic/cleanup.h"
-#include "responder.h"
+#include "wire.h"
 
 #define TPM_CC_NV_WriteLock 0x00000138U
 #define TPM_CC_Startup 0x00000144U
