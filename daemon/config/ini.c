@@ -1,3 +1,461 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
+/*
+ * A parser of our own and not libeconf, which keeps the first of several assignments to a key, cuts values at a '#' or
+ * ';' inside of them, reads an indented line as more of the one before, and ends a value silently at a NUL byte.
+ */
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+#include "basic/io.h"
+#include "basic/log.h"
 #include "config/ini.h"
+
+#define WHITESPACE " \t\r\n"
+#define COMMENTS "#;"
+
+static inline void closedirp(DIR **directory) {
+        if (*directory)
+                closedir(*directory);
+}
+
+char **strings_free(char **strings) {
+        for (char **s = strings; s && *s; s++)
+                free(*s);
+        free(strings);
+        return NULL;
+}
+
+size_t strings_count(char *const *strings) {
+        size_t n = 0;
+
+        while (strings && strings[n])
+                n++;
+        return n;
+}
+
+int strings_take(char ***strings, char *string) {
+        size_t n = strings_count(*strings);
+        char **grown;
+
+        grown = string ? reallocarray(*strings, n + 2, sizeof(char *)) : NULL;
+        if (!grown) {
+                free(string);
+                return -ENOMEM;
+        }
+        grown[n] = string;
+        grown[n + 1] = NULL;
+        *strings = grown;
+        return 0;
+}
+
+IniFile *ini_free(IniFile *ini) {
+        if (!ini)
+                return NULL;
+
+        for (size_t i = 0; i < ini->count; i++) {
+                free(ini->assignments[i].section);
+                free(ini->assignments[i].key);
+                free(ini->assignments[i].value);
+                free(ini->assignments[i].file);
+        }
+        free(ini->assignments);
+        free(ini->file);
+        free(ini);
+        return NULL;
+}
+
+int ini_error(const IniAssignment *assignment, Error *error, const char *format, ...) {
+        char text[512];
+        va_list arguments;
+
+        va_start(arguments, format);
+        (void) vsnprintf(text, sizeof(text), format, arguments);
+        va_end(arguments);
+        return error_set(error, -EINVAL, FAILURE_CONFIGURATION, "%s:%u: %s=: %s", assignment->file,
+                         assignment->line, assignment->key, text);
+}
+
+void ini_warning(const IniAssignment *assignment, const char *format, ...) {
+        char text[512];
+        va_list arguments;
+
+        va_start(arguments, format);
+        (void) vsnprintf(text, sizeof(text), format, arguments);
+        va_end(arguments);
+        log_full(LOG_WARNING, &(LogFields){ .message_id = MESSAGE_CONFIGURATION }, "%s:%u: %s=: %s",
+                 assignment->file, assignment->line, assignment->key, text);
+}
+
+typedef struct Parser {
+        const char *file;
+        IniFile *ini;
+        char *section; /* NULL before the first */
+        char *text;    /* a line, as far as it was read; has room for the whole file */
+        size_t length;
+        unsigned line;  /* that is being read */
+        unsigned start; /* where text began */
+} Parser;
+
+static void parser_done(Parser *parser) {
+        free(parser->section);
+        free(parser->text);
+}
+
+static int parser_error(const Parser *parser, Error *error, const char *what) {
+        return error_set(error, -EINVAL, FAILURE_CONFIGURATION, "%s:%u: %s", parser->file, parser->start,
+                         what);
+}
+
+static char *strip(char *text) {
+        size_t n;
+
+        text += strspn(text, WHITESPACE);
+        for (n = strlen(text); n > 0 && strchr(WHITESPACE, text[n - 1]); n--)
+                text[n - 1] = '\0';
+        return text;
+}
+
+/* The length of the character at the start of text, and its code point; 0 where it is not UTF-8 (RFC 3629). */
+static size_t utf8_decode(const char *text, size_t size, uint32_t *ret) {
+        static const uint32_t minimum[] = { 0, 0, 0x80, 0x800, 0x10000 };
+        uint8_t lead = (uint8_t) text[0];
+        uint32_t character;
+        size_t length;
+
+        length = lead < 0x80 ? 1 : lead >> 5 == 0x06 ? 2 : lead >> 4 == 0x0e ? 3 : lead >> 3 == 0x1e ? 4 : 0;
+        if (length == 0 || length > size)
+                return 0;
+
+        character = length == 1 ? lead : lead & (0x7fU >> length);
+        for (size_t i = 1; i < length; i++) {
+                if ((text[i] & 0xc0) != 0x80)
+                        return 0;
+                character = character << 6 | (text[i] & 0x3f);
+        }
+        if (character < minimum[length] || character > 0x10ffff ||
+            (character >= 0xd800 && character <= 0xdfff))
+                return 0;
+
+        *ret = character;
+        return length;
+}
+
+/* Whether the line is text that can be shown to a person: what is read here ends in the journal and on terminals. */
+static bool line_is_text(const char *line, size_t size) {
+        for (size_t i = 0; i < size;) {
+                uint32_t character = 0;
+                size_t n;
+
+                n = utf8_decode(line + i, size - i, &character);
+                if (n == 0 || (character < 0x20 && character != '\t') ||
+                    (character >= 0x7f && character < 0xa0))
+                        return false;
+                i += n;
+        }
+        return true;
+}
+
+static int parser_add(Parser *parser, const char *key, const char *value, Error *error) {
+        IniFile *ini = parser->ini;
+        IniAssignment assignment = { .line = parser->start };
+
+        /* Grown at each power of two. */
+        if ((ini->count & (ini->count - 1)) == 0) {
+                IniAssignment *grown;
+
+                grown = reallocarray(ini->assignments, ini->count > 0 ? ini->count * 2 : 1, sizeof(*grown));
+                if (!grown)
+                        return error_oom(error);
+                ini->assignments = grown;
+        }
+
+        assignment.section = strdup(parser->section);
+        assignment.key = strdup(key);
+        assignment.value = strdup(value);
+        assignment.file = strdup(parser->file);
+        ini->assignments[ini->count++] = assignment;
+        if (!assignment.section || !assignment.key || !assignment.value || !assignment.file)
+                return error_oom(error);
+        return 0;
+}
+
+static int parser_section(Parser *parser, char *text, Error *error) {
+        size_t length = strlen(text);
+
+        if (length < 3 || text[length - 1] != ']')
+                return parser_error(parser, error, "Expected a section such as [Secret].");
+        text[length - 1] = '\0';
+
+        free(parser->section);
+        parser->section = strdup(text + 1);
+        return parser->section ? 0 : error_oom(error);
+}
+
+/* A whole line, its continuations joined. */
+static int parser_finish_line(Parser *parser, Error *error) {
+        char *text, *equals;
+
+        parser->text[parser->length] = '\0';
+        text = strip(parser->text);
+
+        if (text[0] == '\0')
+                return 0;
+        if (text[0] == '[')
+                return parser_section(parser, text, error);
+
+        equals = strchr(text, '=');
+        if (!equals || equals == text)
+                return parser_error(parser, error, "Expected Key=value, a [Section] or a comment.");
+        if (!parser->section)
+                return parser_error(parser, error,
+                                    "Expected a section such as [Secret] before the first assignment.");
+
+        *equals = '\0';
+        return parser_add(parser, strip(text), strip(equals + 1), error);
+}
+
+static int parser_line(Parser *parser, const char *line, size_t size, Error *error) {
+        size_t backslashes = 0;
+        int r;
+
+        parser->line++;
+        if (parser->length == 0)
+                parser->start = parser->line;
+
+        if (size > 0 && line[size - 1] == '\r')
+                size--;
+        if (!line_is_text(line, size)) {
+                parser->start = parser->line;
+                return parser_error(parser, error, "Expected UTF-8 text without control characters.");
+        }
+        for (; size > 0 && strchr(WHITESPACE, line[0]); line++)
+                size--;
+
+        /* As in systemd, comments may stand between the lines of a continued one. */
+        if (size > 0 && strchr(COMMENTS, line[0]))
+                return 0;
+
+        while (backslashes < size && line[size - 1 - backslashes] == '\\')
+                backslashes++;
+        memcpy(parser->text + parser->length, line, size);
+        parser->length += size;
+        if (backslashes % 2 == 1) {
+                parser->text[parser->length - 1] = ' ';
+                return 0;
+        }
+
+        r = parser_finish_line(parser, error);
+        parser->length = 0;
+        return r;
+}
+
+int ini_parse(const char *file, const char *data, size_t size, IniFile *ini, Error *error) {
+        _cleanup_(parser_done) Parser parser = { .file = file, .ini = ini };
+        const char *end = data + size, *newline;
+        int r;
+
+        parser.text = malloc(size + 1);
+        if (!parser.text)
+                return error_oom(error);
+
+        if (size >= 3 && memcmp(data, "\xef\xbb\xbf", 3) == 0)
+                data += 3;
+
+        for (; data < end; data = newline < end ? newline + 1 : end) {
+                newline = memchr(data, '\n', (size_t) (end - data)) ?: end;
+                r = parser_line(&parser, data, (size_t) (newline - data), error);
+                if (r < 0)
+                        return r;
+        }
+        return parser.length > 0 ? parser_finish_line(&parser, error) : 0;
+}
+
+static int string_compare(const void *a, const void *b) {
+        return strcmp(*(char *const *) a, *(char *const *) b);
+}
+
+static int list_directory(const char *path, const char *suffix, char ***names, Error *error) {
+        _cleanup_(closedirp) DIR *directory = NULL;
+        struct dirent *entry;
+
+        directory = opendir(path);
+        if (!directory && errno == ENOENT)
+                return 0;
+        if (!directory)
+                return error_set(error, -errno, FAILURE_CONFIGURATION, "%s: cannot be read: %s.", path,
+                                 strerror(errno));
+
+        while ((errno = 0, entry = readdir(directory))) {
+                const char *name = entry->d_name;
+                size_t length = strlen(name);
+                bool known = false;
+
+                if (name[0] == '.' || length <= strlen(suffix) ||
+                    strcmp(name + length - strlen(suffix), suffix) != 0)
+                        continue;
+                for (char **other = *names; other && *other; other++)
+                        known = known || strcmp(*other, name) == 0;
+                if (!known && strings_take(names, strdup(name)) < 0)
+                        return error_oom(error);
+        }
+        if (errno != 0)
+                return error_set(error, -errno, FAILURE_CONFIGURATION, "%s: cannot be read: %s.", path,
+                                 strerror(errno));
+        return 0;
+}
+
+int ini_list(const char *vendor_directory, const char *local_directory, const char *subdirectory,
+             const char *suffix, char ***ret, Error *error) {
+        const char *directories[] = { vendor_directory, local_directory };
+        _cleanup_strings_ char **names = NULL;
+        int r;
+
+        for (size_t i = 0; i < ELEMENTSOF(directories); i++) {
+                _cleanup_free_ char *path = NULL;
+
+                if (asprintf(&path, "%s/%s", directories[i], subdirectory) < 0)
+                        return error_oom(error);
+                r = list_directory(path, suffix, &names, error);
+                if (r < 0)
+                        return r;
+        }
+        if (!names) {
+                names = calloc(1, sizeof(char *));
+                if (!names)
+                        return error_oom(error);
+        }
+
+        qsort(names, strings_count(names), sizeof(char *), string_compare);
+        *ret = TAKE_PTR(names);
+        return 0;
+}
+
+static int add_file(const char *path, IniFile *ini, char **ret_path, Error *error) {
+        _cleanup_free_ uint8_t *data = NULL;
+        struct stat st;
+        size_t size;
+        int r;
+
+        if (stat(path, &st) < 0)
+                r = -errno;
+        else if (S_ISCHR(st.st_mode) || (S_ISREG(st.st_mode) && st.st_size == 0))
+                return 0;
+        else
+                r = read_file(path, INI_FILE_MAX, &data, &size);
+        if (r < 0)
+                return error_set(error, r, FAILURE_CONFIGURATION, "%s: cannot be read: %s.", path,
+                                 r == -EFBIG ? "it is longer than 64 KiB" : strerror(-r));
+
+        r = ini_parse(path, (const char *) data, size, ini, error);
+        if (r < 0)
+                return r;
+
+        *ret_path = strdup(path);
+        return *ret_path ? 0 : error_oom(error);
+}
+
+/* Of the files of this name the one that counts. *ret_path stays NULL where there is none, or it masks the other. */
+static int add_first(const char *vendor_directory, const char *local_directory, const char *name,
+                     IniFile *ini, char **ret_path, Error *error) {
+        const char *directories[] = { local_directory, vendor_directory };
+
+        for (size_t i = 0; i < ELEMENTSOF(directories); i++) {
+                _cleanup_free_ char *path = NULL;
+                struct stat st;
+
+                if (asprintf(&path, "%s/%s", directories[i], name) < 0)
+                        return error_oom(error);
+                /* A dangling link is a file that cannot be read: falling back to the vendor's would hide the slip. */
+                if (lstat(path, &st) >= 0 || errno != ENOENT)
+                        return add_file(path, ini, ret_path, error);
+        }
+        return 0;
+}
+
+int ini_read(const char *vendor_directory, const char *local_directory, const char *name, IniFile **ret,
+             Error *error) {
+        _cleanup_free_ char *subdirectory = NULL;
+        _cleanup_strings_ char **dropins = NULL;
+        _cleanup_ini_ IniFile *ini = NULL;
+        int r;
+
+        ini = calloc(1, sizeof(*ini));
+        if (!ini || asprintf(&subdirectory, "%s.d", name) < 0)
+                return error_oom(error);
+
+        r = add_first(vendor_directory, local_directory, name, ini, &ini->file, error);
+        if (r < 0)
+                return r;
+
+        r = ini_list(vendor_directory, local_directory, subdirectory, ".conf", &dropins, error);
+        if (r < 0)
+                return r;
+        for (char **dropin = dropins; *dropin; dropin++) {
+                _cleanup_free_ char *path = NULL, *found = NULL;
+
+                if (asprintf(&path, "%s/%s", subdirectory, *dropin) < 0)
+                        return error_oom(error);
+                r = add_first(vendor_directory, local_directory, path, ini, &found, error);
+                if (r < 0)
+                        return r;
+        }
+
+        *ret = TAKE_PTR(ini);
+        return 0;
+}
+
+int ini_boolean(const IniAssignment *assignment, bool *ret, Error *error) {
+        static const char *const words[] = { "no",  "false", "off", "n", "f", "0",
+                                             "yes", "true",  "on",  "y", "t", "1" };
+
+        for (size_t i = 0; i < ELEMENTSOF(words); i++)
+                if (strcasecmp(assignment->value, words[i]) == 0) {
+                        *ret = i >= ELEMENTSOF(words) / 2;
+                        return 0;
+                }
+        return ini_error(assignment, error, "Expected yes or no, not \"%s\".", assignment->value);
+}
+
+int ini_words(const IniAssignment *assignment, char ***ret, Error *error) {
+        _cleanup_strings_ char **words = NULL;
+        const char *text = assignment->value;
+
+        words = calloc(1, sizeof(char *));
+        if (!words)
+                return error_oom(error);
+
+        for (;;) {
+                char quotes[2] = "";
+                size_t length;
+
+                text += strspn(text, WHITESPACE);
+                if (*text == '\0')
+                        break;
+
+                if (strchr("\"'", *text))
+                        quotes[0] = *text++;
+                length = strcspn(text, quotes[0] ? quotes : WHITESPACE);
+                if (strings_take(&words, strndup(text, length)) < 0)
+                        return error_oom(error);
+                text += length;
+
+                if (!quotes[0])
+                        continue;
+                if (*text != quotes[0] || (text[1] != '\0' && !strchr(WHITESPACE, text[1])))
+                        return ini_error(assignment, error,
+                                         "Expected words apart by white space; a quote must end, and end a "
+                                         "word.");
+                text++;
+        }
+
+        *ret = TAKE_PTR(words);
+        return 0;
+}
