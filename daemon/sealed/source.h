@@ -3,6 +3,7 @@
 
 /* Where ciphertext comes from. None of it is believed: it is ciphertext, and KMS and the encryption context decide. */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,12 +21,19 @@ typedef struct Source {
 
 void source_clear(Source *source);
 
-/* -EINVAL, with what is wrong in *error (FAILURE_CONFIGURATION; the caller adds file and line). */
+/* Pure. -EINVAL, with what is wrong in *error (FAILURE_CONFIGURATION; the caller adds file and line). */
 int source_parse(const char *text, Source *ret, Error *error);
 
-/* Reads a SOURCE_FILE: FAILURE_SOURCE. The caller frees *ret, the ciphertext as raw bytes. */
+/* Reads a SOURCE_FILE of at most maximum raw bytes: FAILURE_SOURCE. The caller frees *ret, the ciphertext as raw bytes. */
 int source_read_file(const Source *source, size_t maximum, uint8_t **ret, size_t *ret_size, Error *error);
 
-/* What a carrier holds, raw or base64, to raw bytes. Told apart safely: a KMS ciphertext begins with a byte that no
- * base64 text begins with and is never all base64 characters and white space. Pure. */
+/*
+ * What a carrier holds, raw or base64, to raw bytes. Pure. What is base64 from its first to its last character (white
+ * space aside) is base64; other text is refused; the rest is raw. That is safe: every ciphertext that KMS makes begins
+ * with the byte 0x01, which is neither base64 nor text, and were it ever to begin otherwise, that of its more than
+ * hundred bytes of cipher not one falls outside of text would be a chance of less than one in 2^100.
+ */
 int source_decode(const uint8_t *data, size_t size, uint8_t **ret, size_t *ret_size, Error *error);
+
+/* Absolute, no longer than PATH_MAX, without empty, "." and ".." components. */
+bool source_path_is_plain(const char *path) _pure_;
