@@ -1,3 +1,332 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
+/* One table says what keys there are, what each accepts and what it is where nobody sets it. */
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "basic/log.h"
+#include "config/ini.h"
 #include "config/settings.h"
+#include "sealed/source.h"
+
+#define USEC_PER_SEC UINT64_C(1000000)
+#define DEADLINE_MAX_USEC (24 * 3600 * USEC_PER_SEC)
+#define SECTION "Unseald"
+
+/* field: in Settings. The assignment's value is never empty. */
+typedef int (*Setter)(const IniAssignment *assignment, void *field, Error *error);
+
+static int set_boolean(const IniAssignment *assignment, void *field, Error *error) {
+        return ini_boolean(assignment, field, error);
+}
+
+static int set_string(const char *value, char **field, Error *error) {
+        char *copy = strdup(value);
+
+        if (!copy)
+                return error_oom(error);
+        free(*field);
+        *field = copy;
+        return 0;
+}
+
+/* SCHEME, then a DNS name, an IPv4 address or an IPv6 address in brackets, then a port (which may be left out where
+ * it is optional), and nothing more. */
+static bool is_origin(const char *text, const char *scheme, bool port_optional) {
+        size_t length, digits;
+
+        if (strncmp(text, scheme, strlen(scheme)) != 0)
+                return false;
+        text += strlen(scheme);
+
+        if (text[0] == '[') {
+                char address[INET6_ADDRSTRLEN] = "";
+                struct in6_addr binary;
+
+                length = strcspn(text, "]");
+                if (text[length] != ']' || length > sizeof(address))
+                        return false;
+                memcpy(address, text + 1, length - 1);
+                if (inet_pton(AF_INET6, address, &binary) != 1)
+                        return false;
+                length++;
+        } else {
+                length = strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-.");
+                if (length == 0 || length > 253 || strchr("-.", text[0]))
+                        return false;
+        }
+
+        text += length;
+        if (text[0] == '\0')
+                return port_optional;
+        digits = strspn(text + 1, "0123456789");
+        return text[0] == ':' && digits >= 1 && digits <= 5 && text[1] != '0' && text[1 + digits] == '\0' &&
+               strtoul(text + 1, NULL, 10) <= UINT16_MAX;
+}
+
+static int set_kms_endpoint(const IniAssignment *assignment, void *field, Error *error) {
+        if (!is_origin(assignment->value, "https://", true))
+                return ini_error(assignment, error,
+                                 "Expected https://HOST or https://HOST:PORT, not \"%s\".",
+                                 assignment->value);
+        return set_string(assignment->value, field, error);
+}
+
+static int set_proxy(const IniAssignment *assignment, void *field, Error *error) {
+        if (!is_origin(assignment->value, "http://", false))
+                return ini_error(assignment, error, "Expected http://HOST:PORT, not \"%s\".",
+                                 assignment->value);
+        return set_string(assignment->value, field, error);
+}
+
+static int set_path(const IniAssignment *assignment, void *field, Error *error) {
+        if (!source_path_is_plain(assignment->value))
+                return ini_error(assignment, error,
+                                 "Expected an absolute path without \"//\", \".\" and \"..\", not \"%s\".",
+                                 assignment->value);
+        return set_string(assignment->value, field, error);
+}
+
+/* RFC 6901: empty, or every part begins with a slash; a tilde is written ~0, a slash inside of a part ~1. */
+static bool is_json_pointer(const char *text) {
+        for (const char *tilde = text; (tilde = strchr(tilde, '~')); tilde++)
+                if (tilde[1] != '0' && tilde[1] != '1')
+                        return false;
+        return text[0] == '\0' || text[0] == '/';
+}
+
+static int set_expected_measurements(const IniAssignment *assignment, void *field, Error *error) {
+        static const char scheme[] = "user-data:";
+
+        if (strncmp(assignment->value, scheme, strlen(scheme)) != 0)
+                return set_path(assignment, field, error);
+        if (!is_json_pointer(assignment->value + strlen(scheme)))
+                return ini_error(assignment, error,
+                                 "Expected a JSON pointer such as /measurements after user-data:, not "
+                                 "\"%s\".",
+                                 assignment->value);
+        return set_string(assignment->value, field, error);
+}
+
+static int set_rsa_key_bits(const IniAssignment *assignment, void *field, Error *error) {
+        static const char *const sizes[] = { "2048", "3072", "4096" };
+        unsigned *bits = field;
+
+        for (size_t i = 0; i < ELEMENTSOF(sizes); i++)
+                if (strcmp(assignment->value, sizes[i]) == 0) {
+                        *bits = 2048 + 1024 * (unsigned) i;
+                        return 0;
+                }
+        return ini_error(assignment, error, "Expected 2048, 3072 or 4096, not \"%s\".", assignment->value);
+}
+
+static uint64_t time_unit(const char *name, size_t length) {
+        static const struct {
+                const char *name;
+                uint64_t usec;
+        } units[] = {
+                { "", USEC_PER_SEC },
+                { "s", USEC_PER_SEC },
+                { "sec", USEC_PER_SEC },
+                { "second", USEC_PER_SEC },
+                { "seconds", USEC_PER_SEC },
+                { "ms", USEC_PER_SEC / 1000 },
+                { "msec", USEC_PER_SEC / 1000 },
+                { "m", 60 * USEC_PER_SEC },
+                { "min", 60 * USEC_PER_SEC },
+                { "minute", 60 * USEC_PER_SEC },
+                { "minutes", 60 * USEC_PER_SEC },
+                { "h", 3600 * USEC_PER_SEC },
+                { "hr", 3600 * USEC_PER_SEC },
+                { "hour", 3600 * USEC_PER_SEC },
+                { "hours", 3600 * USEC_PER_SEC },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(units); i++)
+                if (strlen(units[i].name) == length && memcmp(units[i].name, name, length) == 0)
+                        return units[i].usec;
+        return 0;
+}
+
+/* systemd.time(7), without fractions: "90", "90s", "1min 30s". */
+static int parse_time_span(const char *text, uint64_t maximum, uint64_t *ret) {
+        uint64_t sum = 0;
+
+        do {
+                uint64_t number = 0, unit;
+                size_t digits, letters;
+
+                text += strspn(text, " \t");
+                digits = strspn(text, "0123456789");
+                if (digits == 0)
+                        return -EINVAL;
+                for (; digits > 0; digits--, text++) {
+                        number = number * 10 + (uint64_t) (*text - '0');
+                        if (number > maximum)
+                                return -ERANGE;
+                }
+
+                text += strspn(text, " \t");
+                letters = strspn(text, "abcdefghijklmnopqrstuvwxyz");
+                unit = time_unit(text, letters);
+                if (unit == 0)
+                        return -EINVAL;
+                text += letters;
+
+                if (number > (maximum - sum) / unit)
+                        return -ERANGE;
+                sum += number * unit;
+        } while (text[0] != '\0');
+
+        *ret = sum;
+        return 0;
+}
+
+static int set_deadline(const IniAssignment *assignment, void *field, Error *error) {
+        uint64_t usec;
+
+        if (parse_time_span(assignment->value, DEADLINE_MAX_USEC, &usec) < 0 || usec < USEC_PER_SEC)
+                return ini_error(assignment, error,
+                                 "Expected a time from 1s to 24h such as \"90s\" or \"2min 30s\", not "
+                                 "\"%s\".",
+                                 assignment->value);
+        *(uint64_t *) field = usec;
+        return 0;
+}
+
+static int set_tpm_device(const IniAssignment *assignment, void *field, Error *error) {
+        const char *value = assignment->value;
+        char *name;
+        size_t length;
+
+        /* The kernel's resource manager does not know NitroTPM's attestation command. */
+        if (strstr(value, "/dev/tpmrm"))
+                return ini_error(assignment, error,
+                                 "Expected the TPM itself, such as device:/dev/tpm0: NitroTPM's attestation "
+                                 "command does "
+                                 "not pass through the kernel's resource manager, %s.",
+                                 value);
+
+        if (value[0] == '/') {
+                if (!source_path_is_plain(value))
+                        return set_path(assignment, field, error);
+                if (asprintf(&name, "device:%s", value) < 0)
+                        return error_oom(error);
+                free(*(char **) field);
+                *(char **) field = name;
+                return 0;
+        }
+
+        length = strspn(value, "abcdefghijklmnopqrstuvwxyz0123456789-_");
+        if (length == 0 || (value[length] != '\0' && value[length] != ':'))
+                return ini_error(assignment, error,
+                                 "Expected a TCTI name such as device:/dev/tpm0 or swtpm:path=/path, not "
+                                 "\"%s\".",
+                                 value);
+        return set_string(value, field, error);
+}
+
+static const struct {
+        const char *key;
+        Setter set;
+        size_t offset;
+        const char *initial; /* NULL: a string that is not set */
+} keys[] = {
+        { "KmsEndpoint", set_kms_endpoint, offsetof(Settings, kms_endpoint), NULL },
+        { "Fips", set_boolean, offsetof(Settings, fips), "no" },
+        { "DualStack", set_boolean, offsetof(Settings, dual_stack), "no" },
+        { "Proxy", set_proxy, offsetof(Settings, proxy), NULL },
+        { "TrustedCertificates", set_path, offsetof(Settings, trusted_certificates), NULL },
+        { "RsaKeyBits", set_rsa_key_bits, offsetof(Settings, rsa_key_bits), "2048" },
+        { "DeadlineSec", set_deadline, offsetof(Settings, deadline_usec), "2min" },
+        { "ExpectedMeasurements", set_expected_measurements, offsetof(Settings, expected_measurements),
+          NULL },
+        { "TpmDevice", set_tpm_device, offsetof(Settings, tpm_device), "device:/dev/tpm0" },
+};
+
+/* Keys that bring more security than this version has: to pass over them would be to promise it. */
+static const struct {
+        const char *key, *off;
+} unsupported[] = {
+        { "VerifyPolicy", "no" },
+        { "LockPcr", "" },
+};
+
+/* An empty value is the initial one. */
+static int set_key(Settings *settings, size_t key, const IniAssignment *assignment, Error *error) {
+        void *field = (uint8_t *) settings + keys[key].offset;
+        IniAssignment initial = *assignment;
+
+        if (assignment->value[0] != '\0')
+                return keys[key].set(assignment, field, error);
+        if (keys[key].initial) {
+                initial.value = (char *) keys[key].initial;
+                return keys[key].set(&initial, field, error);
+        }
+        free(*(char **) field);
+        *(char **) field = NULL;
+        return 0;
+}
+
+static int apply(Settings *settings, const IniAssignment *assignment, Error *error) {
+        if (strcmp(assignment->section, SECTION) != 0) {
+                ini_warning(assignment, "Unknown section [%s]; the line is passed over.",
+                            assignment->section);
+                return 0;
+        }
+
+        for (size_t i = 0; i < ELEMENTSOF(keys); i++)
+                if (strcmp(assignment->key, keys[i].key) == 0)
+                        return set_key(settings, i, assignment, error);
+
+        for (size_t i = 0; i < ELEMENTSOF(unsupported); i++)
+                if (strcmp(assignment->key, unsupported[i].key) == 0) {
+                        if (assignment->value[0] == '\0' ||
+                            strcmp(assignment->value, unsupported[i].off) == 0)
+                                return 0;
+                        return ini_error(assignment, error,
+                                         "Not supported by this version; remove the line.");
+                }
+
+        ini_warning(assignment, "Unknown key in section [" SECTION "]; the line is passed over.");
+        return 0;
+}
+
+void settings_clear(Settings *settings) {
+        free(settings->kms_endpoint);
+        free(settings->proxy);
+        free(settings->trusted_certificates);
+        free(settings->expected_measurements);
+        free(settings->tpm_device);
+        *settings = (Settings){};
+}
+
+int settings_read(const char *vendor_directory, const char *local_directory, Settings *ret, Error *error) {
+        _cleanup_(settings_clear) Settings settings = {};
+        const IniAssignment *endpoint = NULL;
+        _cleanup_ini_ IniFile *ini = NULL;
+        int r;
+
+        r = ini_read(vendor_directory, local_directory, "unseald.conf", &ini, error);
+        for (size_t i = 0; r >= 0 && i < ELEMENTSOF(keys); i++)
+                r = set_key(&settings, i, &(IniAssignment){ .value = (char *) "" }, error);
+        for (size_t i = 0; r >= 0 && i < ini->count; i++) {
+                r = apply(&settings, &ini->assignments[i], error);
+                if (strcmp(ini->assignments[i].section, SECTION) == 0 &&
+                    strcmp(ini->assignments[i].key, "KmsEndpoint") == 0)
+                        endpoint = &ini->assignments[i];
+        }
+        if (r < 0)
+                return r;
+
+        if (settings.kms_endpoint && (settings.fips || settings.dual_stack))
+                return ini_error(endpoint, error,
+                                 "Expected nothing where Fips= or DualStack= is set: they choose among "
+                                 "AWS's own endpoints.");
+
+        *ret = TAKE(settings, (Settings){});
+        return 0;
+}

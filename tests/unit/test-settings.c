@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "basic/io.h"
+#include "config/settings.h"
+
+#define MINUTE UINT64_C(60000000)
+
+static int make_directories(void **state) {
+        char *root = strdup("/tmp/test-settings-XXXXXX");
+
+        assert_non_null(root);
+        assert_non_null(mkdtemp(root));
+        assert_int_equal(chdir(root), 0);
+        assert_int_equal(mkdir("vendor", 0755), 0);
+        assert_int_equal(mkdir("local", 0755), 0);
+        assert_int_equal(mkdir("local/unseald.conf.d", 0755), 0);
+        *state = root;
+        return 0;
+}
+
+static int remove_directories(void **state) {
+        _cleanup_free_ char *command = NULL;
+
+        assert_int_equal(chdir("/"), 0);
+        assert_true(asprintf(&command, "rm -r %s", (char *) *state) > 0);
+        assert_int_equal(system(command), 0);
+        free(*state);
+        return 0;
+}
+
+static void put(const char *path, const char *text) {
+        assert_int_equal(write_file_atomic(path, text, strlen(text), 0644), 0);
+}
+
+/* What [Unseald] with these lines, the first of which is line 2, is read as. */
+static Settings accepted(const char *lines) {
+        _cleanup_free_ char *text = NULL;
+        Settings settings;
+        Error error;
+
+        assert_true(asprintf(&text, "[Unseald]\n%s\n", lines) > 0);
+        put("local/unseald.conf", text);
+        if (settings_read("vendor", "local", &settings, &error) < 0)
+                fail_msg("<%s>: %s", lines, error.text);
+        return settings;
+}
+
+static void accept_string(const char *line, const char *const *field, const char *expected,
+                          Settings *settings) {
+        *settings = accepted(line);
+        if (expected) {
+                assert_non_null(*field);
+                assert_string_equal(*field, expected);
+        } else
+                assert_null(*field);
+        settings_clear(settings);
+}
+#define ACCEPT_STRING(line, member, expected)                                       \
+        do {                                                                        \
+                Settings s;                                                         \
+                accept_string(line, (const char *const *) &s.member, expected, &s); \
+        } while (false)
+
+static void refused(const char *lines, const char *expected) {
+        _cleanup_free_ char *text = NULL, *wanted = NULL;
+        Settings settings = {};
+        Error error = {};
+
+        assert_true(asprintf(&text, "[Unseald]\n%s\n", lines) > 0);
+        assert_true(asprintf(&wanted, "local/unseald.conf:2: %s", expected) > 0);
+        put("local/unseald.conf", text);
+        if (settings_read("vendor", "local", &settings, &error) != -EINVAL)
+                fail_msg("<%s> was accepted", lines);
+        assert_int_equal(error.failure, FAILURE_CONFIGURATION);
+        if (strncmp(error.text, wanted, strlen(wanted)) != 0)
+                fail_msg("<%s>: saw \"%s\", wanted it to begin with \"%s\"", lines, error.text, wanted);
+        assert_null(settings.tpm_device);
+}
+
+static void assert_defaults(Settings *settings) {
+        assert_null(settings->kms_endpoint);
+        assert_false(settings->fips);
+        assert_false(settings->dual_stack);
+        assert_null(settings->proxy);
+        assert_null(settings->trusted_certificates);
+        assert_int_equal(settings->rsa_key_bits, 2048);
+        assert_int_equal(settings->deadline_usec, 2 * MINUTE);
+        assert_null(settings->expected_measurements);
+        assert_string_equal(settings->tpm_device, "device:/dev/tpm0");
+        settings_clear(settings);
+        assert_null(settings->tpm_device);
+}
+
+static void test_defaults_hold_without_a_file_and_after_a_reset(void **state) {
+        Settings settings;
+
+        assert_int_equal(settings_read("vendor", "local", &settings, NULL), 0);
+        assert_defaults(&settings);
+
+        put("vendor/unseald.conf",
+            "[Unseald]\nKmsEndpoint=https://kms.example\nProxy=http://p:1\nTrustedCertificates=/a\n"
+            "RsaKeyBits=4096\nDeadlineSec=5\nExpectedMeasurements=/m\nTpmDevice=swtpm:path=/s\n");
+        put("local/unseald.conf.d/50-reset.conf",
+            "[Unseald]\nKmsEndpoint=\nFips=yes\nFips=\nDualStack=yes\nDualStack=\nProxy="
+            "\nTrustedCertificates=\n"
+            "RsaKeyBits=\nDeadlineSec=\nExpectedMeasurements=\nTpmDevice=\nVerifyPolicy=\nLockPcr=\n");
+        assert_int_equal(settings_read("vendor", "local", &settings, NULL), 0);
+        assert_defaults(&settings);
+}
+
+static void test_later_files_win(void **state) {
+        Settings settings;
+
+        put("vendor/unseald.conf", "[Unseald]\nRsaKeyBits=3072\nFips=yes\n");
+        put("local/unseald.conf.d/50.conf", "[Unseald]\nRsaKeyBits=4096\n");
+        assert_int_equal(settings_read("vendor", "local", &settings, NULL), 0);
+        assert_int_equal(settings.rsa_key_bits, 4096);
+        assert_true(settings.fips);
+        settings_clear(&settings);
+
+        put("local/unseald.conf", "[Unseald]\nDualStack=on\n");
+        assert_int_equal(settings_read("vendor", "local", &settings, NULL), 0);
+        assert_int_equal(settings.rsa_key_bits, 4096);
+        assert_false(settings.fips);
+        assert_true(settings.dual_stack);
+        settings_clear(&settings);
+}
+
+static void test_endpoint_is_an_https_origin(void **state) {
+        ACCEPT_STRING("KmsEndpoint=https://vpce-1.kms.eu-north-1.vpce.amazonaws.com", kms_endpoint,
+                      "https://vpce-1.kms.eu-north-1.vpce.amazonaws.com");
+        ACCEPT_STRING("KmsEndpoint=https://10.0.0.1:8443", kms_endpoint, "https://10.0.0.1:8443");
+        ACCEPT_STRING("KmsEndpoint=https://[fd00::1]", kms_endpoint, "https://[fd00::1]");
+        ACCEPT_STRING("KmsEndpoint=https://[fd00::1]:65535", kms_endpoint, "https://[fd00::1]:65535");
+
+        static const char *const wrong[] = {
+                "http://kms.example",
+                "kms.example",
+                "https://",
+                "https://kms.example/",
+                "https://kms.example/path",
+                "https://u@kms.example",
+                "https://u:p@k",
+                "https://kms.example:",
+                "https://kms.example:0",
+                "https://k:65536",
+                "https://k:99999999",
+                "https://k:1x",
+                "https://k:01",
+                "https://k?x",
+                "https://k#x",
+                "https://-k",
+                "https://.k",
+                "https://[fd00::1",
+                "https://[]",
+                "https://[k]",
+                "https://[fd00::1]x",
+                "https://k k",
+                "HTTPS://k",
+                "https://ümlaut",
+                "https://[0000:0000:0000:0000:0000:0000:0000:0000:0000:0000]",
+        };
+        for (size_t i = 0; i < ELEMENTSOF(wrong); i++) {
+                _cleanup_free_ char *line = NULL;
+
+                assert_true(asprintf(&line, "KmsEndpoint=%s", wrong[i]) > 0);
+                refused(line, "KmsEndpoint=: Expected https://HOST or https://HOST:PORT, not ");
+        }
+}
+
+static void test_endpoint_does_not_go_with_a_choice_among_aws_own(void **state) {
+        refused("KmsEndpoint=https://k\nFips=yes",
+                "KmsEndpoint=: Expected nothing where Fips= or DualStack= is set");
+        refused("KmsEndpoint=https://k\nDualStack=yes\n[Other]\nKmsEndpoint=x",
+                "KmsEndpoint=: Expected nothing");
+        ACCEPT_STRING("KmsEndpoint=https://k\nFips=no\nDualStack=no", kms_endpoint, "https://k");
+}
+
+static void test_proxy_is_an_http_origin_with_port(void **state) {
+        ACCEPT_STRING("Proxy=http://proxy.internal:3128", proxy, "http://proxy.internal:3128");
+        ACCEPT_STRING("Proxy=http://[fd00::1]:3128", proxy, "http://[fd00::1]:3128");
+        refused("Proxy=http://proxy.internal", "Proxy=: Expected http://HOST:PORT, not ");
+        refused("Proxy=http://[fd00::1]", "Proxy=: Expected http://HOST:PORT, not ");
+        refused("Proxy=https://proxy.internal:3128", "Proxy=: Expected http://HOST:PORT, not ");
+        refused("Proxy=socks5://proxy.internal:1080", "Proxy=: Expected http://HOST:PORT, not ");
+        refused("Proxy=http://user:password@proxy.internal:3128", "Proxy=: Expected http://HOST:PORT, not ");
+        refused("Proxy=proxy.internal:3128", "Proxy=: Expected http://HOST:PORT, not ");
+}
+
+static void test_booleans_are_checked(void **state) {
+        Settings settings = accepted("Fips=1\nDualStack=True");
+
+        assert_true(settings.fips && settings.dual_stack);
+        settings_clear(&settings);
+        refused("Fips=maybe", "Fips=: Expected yes or no, not \"maybe\".");
+        refused("DualStack=2", "DualStack=: Expected yes or no, not \"2\".");
+}
+
+static void test_paths_are_plain(void **state) {
+        ACCEPT_STRING("TrustedCertificates=/etc/ssl/certs/aws.pem", trusted_certificates,
+                      "/etc/ssl/certs/aws.pem");
+        refused("TrustedCertificates=aws.pem", "TrustedCertificates=: Expected an absolute path");
+        refused("TrustedCertificates=/etc/../run/x", "TrustedCertificates=: Expected an absolute path");
+        refused("TrustedCertificates=/etc/ssl/", "TrustedCertificates=: Expected an absolute path");
+}
+
+static void test_expected_measurements_are_a_file_or_a_pointer_into_user_data(void **state) {
+        ACCEPT_STRING("ExpectedMeasurements=user-data:", expected_measurements, "user-data:");
+        ACCEPT_STRING("ExpectedMeasurements=user-data:/a~0b/~1/0", expected_measurements,
+                      "user-data:/a~0b/~1/0");
+        ACCEPT_STRING("ExpectedMeasurements=/boot/efi/pcr_measurements.json", expected_measurements,
+                      "/boot/efi/pcr_measurements.json");
+        refused("ExpectedMeasurements=user-data:a", "ExpectedMeasurements=: Expected a JSON pointer");
+        refused("ExpectedMeasurements=user-data:/~", "ExpectedMeasurements=: Expected a JSON pointer");
+        refused("ExpectedMeasurements=user-data:/~2", "ExpectedMeasurements=: Expected a JSON pointer");
+        refused("ExpectedMeasurements=s3://b/k", "ExpectedMeasurements=: Expected an absolute path");
+}
+
+static void accept_key_bits(const char *line, unsigned expected) {
+        Settings settings = accepted(line);
+
+        assert_int_equal(settings.rsa_key_bits, expected);
+        settings_clear(&settings);
+}
+
+static void test_rsa_keys_have_one_of_three_sizes(void **state) {
+        accept_key_bits("RsaKeyBits=2048", 2048);
+        accept_key_bits("RsaKeyBits=3072", 3072);
+        accept_key_bits("RsaKeyBits=4096", 4096);
+        refused("RsaKeyBits=1024", "RsaKeyBits=: Expected 2048, 3072 or 4096, not \"1024\".");
+        refused("RsaKeyBits=2048x", "RsaKeyBits=: Expected");
+        refused("RsaKeyBits=-2048", "RsaKeyBits=: Expected");
+        refused("RsaKeyBits=4294969344", "RsaKeyBits=: Expected"); /* 2^32 + 2048 */
+}
+
+static void accept_deadline(const char *value, uint64_t expected) {
+        _cleanup_free_ char *line = NULL;
+        Settings settings;
+
+        assert_true(asprintf(&line, "DeadlineSec=%s", value) > 0);
+        settings = accepted(line);
+        if (settings.deadline_usec != expected)
+                fail_msg("%s: saw %ju, wanted %ju", line, (uintmax_t) settings.deadline_usec,
+                         (uintmax_t) expected);
+        settings_clear(&settings);
+}
+
+static void test_deadline_is_a_time_span_of_systemd(void **state) {
+        static const char *const wrong[] = {
+                "0",
+                "999ms",
+                "86401",
+                "25h",
+                "24h 1ms",
+                "-1",
+                "1.5s",
+                "infinity",
+                "s",
+                "1 fortnight",
+                "1min x",
+                "min 1",
+                "18446744073709551616",
+                "18446744073709551615h",
+                "1s,",
+                "1M",
+        };
+
+        accept_deadline("90", 90 * MINUTE / 60);
+        accept_deadline("1s", MINUTE / 60);
+        accept_deadline("1sec", MINUTE / 60);
+        accept_deadline("1second", MINUTE / 60);
+        accept_deadline("2 seconds", 2 * MINUTE / 60);
+        accept_deadline("1500ms", 1500 * MINUTE / 60000);
+        accept_deadline("1500 msec", 1500 * MINUTE / 60000);
+        accept_deadline("2m", 2 * MINUTE);
+        accept_deadline("2min", 2 * MINUTE);
+        accept_deadline("1minute 30s", 90 * MINUTE / 60);
+        accept_deadline("2minutes30", 150 * MINUTE / 60);
+        accept_deadline("1h", 60 * MINUTE);
+        accept_deadline("1hr", 60 * MINUTE);
+        accept_deadline("1 hour 1 min 1 s", 61 * MINUTE + MINUTE / 60);
+        accept_deadline("24hours", 24 * 60 * MINUTE);
+        accept_deadline("86400", 24 * 60 * MINUTE);
+
+        for (size_t i = 0; i < ELEMENTSOF(wrong); i++) {
+                _cleanup_free_ char *line = NULL;
+
+                assert_true(asprintf(&line, "DeadlineSec=%s", wrong[i]) > 0);
+                refused(line, "DeadlineSec=: Expected a time from 1s to 24h");
+        }
+}
+
+static void test_tpm_is_a_tcti_name_or_a_device(void **state) {
+        ACCEPT_STRING("TpmDevice=device:/dev/tpm1", tpm_device, "device:/dev/tpm1");
+        ACCEPT_STRING("TpmDevice=/dev/tpm0", tpm_device, "device:/dev/tpm0");
+        ACCEPT_STRING("TpmDevice=swtpm:path=/run/tpm.sock", tpm_device, "swtpm:path=/run/tpm.sock");
+        ACCEPT_STRING("TpmDevice=mssim:host=localhost,port=2321", tpm_device,
+                      "mssim:host=localhost,port=2321");
+        ACCEPT_STRING("TpmDevice=tabrmd", tpm_device, "tabrmd");
+        refused("TpmDevice=/dev/tpmrm0", "TpmDevice=: Expected the TPM itself, such as device:/dev/tpm0");
+        refused("TpmDevice=device:/dev/tpmrm0",
+                "TpmDevice=: Expected the TPM itself, such as device:/dev/tpm0");
+        refused("TpmDevice=/dev/../tpm0", "TpmDevice=: Expected an absolute path");
+        refused("TpmDevice=:x", "TpmDevice=: Expected a TCTI name");
+        refused("TpmDevice=lib.so/../x", "TpmDevice=: Expected a TCTI name");
+        refused("TpmDevice=dev/tpm0", "TpmDevice=: Expected a TCTI name");
+}
+
+static void test_security_that_is_not_there_yet_is_not_promised(void **state) {
+        Settings settings = accepted("VerifyPolicy=no\nLockPcr=");
+
+        settings_clear(&settings);
+        refused("VerifyPolicy=yes", "VerifyPolicy=: Not supported by this version");
+        refused("VerifyPolicy=warn", "VerifyPolicy=: Not supported by this version");
+        refused("LockPcr=14", "LockPcr=: Not supported by this version");
+        refused("LockPcr=0", "LockPcr=: Not supported by this version");
+}
+
+static void test_unknown_keys_and_sections_are_passed_over_with_a_warning(void **state) {
+        char seen[1024] = "";
+        FILE *file = tmpfile();
+        Settings settings;
+        int saved = dup(STDERR_FILENO);
+
+        assert_non_null(file);
+        assert_true(dup2(fileno(file), STDERR_FILENO) >= 0);
+        settings = accepted("Colour=blue\nrsakeybits=1\n[Other]\nRsaKeyBits=7\n[Unseald]\nRsaKeyBits=4096");
+        assert_true(dup2(saved, STDERR_FILENO) >= 0);
+        close(saved);
+        rewind(file);
+        assert_true(fread(seen, 1, sizeof(seen) - 1, file) > 0);
+        fclose(file);
+
+        assert_int_equal(settings.rsa_key_bits, 4096);
+        settings_clear(&settings);
+        if (!strstr(seen, "local/unseald.conf:2: Colour=: Unknown key in section [Unseald]") ||
+            !strstr(seen, "local/unseald.conf:3: rsakeybits=: Unknown key") ||
+            !strstr(seen, "local/unseald.conf:5: RsaKeyBits=: Unknown section [Other]"))
+                fail_msg("saw: %s", seen);
+}
+
+static void test_file_that_cannot_be_read_is_an_error(void **state) {
+        Settings settings;
+        Error error = {};
+
+        put("local/unseald.conf", "nonsense\n");
+        assert_int_equal(settings_read("vendor", "local", &settings, &error), -EINVAL);
+        assert_int_equal(error.failure, FAILURE_CONFIGURATION);
+        assert_non_null(strstr(error.text, "local/unseald.conf:1:"));
+}
+
+#define DIRECTORY_TEST(test) cmocka_unit_test_setup_teardown(test, make_directories, remove_directories)
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                DIRECTORY_TEST(test_defaults_hold_without_a_file_and_after_a_reset),
+                DIRECTORY_TEST(test_later_files_win),
+                DIRECTORY_TEST(test_endpoint_is_an_https_origin),
+                DIRECTORY_TEST(test_endpoint_does_not_go_with_a_choice_among_aws_own),
+                DIRECTORY_TEST(test_proxy_is_an_http_origin_with_port),
+                DIRECTORY_TEST(test_booleans_are_checked),
+                DIRECTORY_TEST(test_paths_are_plain),
+                DIRECTORY_TEST(test_expected_measurements_are_a_file_or_a_pointer_into_user_data),
+                DIRECTORY_TEST(test_rsa_keys_have_one_of_three_sizes),
+                DIRECTORY_TEST(test_deadline_is_a_time_span_of_systemd),
+                DIRECTORY_TEST(test_tpm_is_a_tcti_name_or_a_device),
+                DIRECTORY_TEST(test_security_that_is_not_there_yet_is_not_promised),
+                DIRECTORY_TEST(test_unknown_keys_and_sections_are_passed_over_with_a_warning),
+                DIRECTORY_TEST(test_file_that_cannot_be_read_is_an_error),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
