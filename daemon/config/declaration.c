@@ -1,3 +1,423 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "basic/log.h"
 #include "config/declaration.h"
+#include "config/ini.h"
+#include "kms/kms.h"
+
+#define SUFFIX ".secret"
+#define NAME_MAX_LENGTH 64
+#define LETTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+#define DIGITS "0123456789"
+#define RESERVED_CONTEXT "unseald:"
+#define NAME_CONTEXT RESERVED_CONTEXT "secret="
+
+/* Bounds of our own; what KMS allows is more. */
+#define CONTEXT_MAX 4096U
+#define CONTEXT_PAIRS_MAX 64U
+#define KEY_IDS_MAX 32U
+
+static void declaration_clear(Declaration *declaration) {
+        free(declaration->name);
+        free(declaration->file);
+        free(declaration->description);
+        source_clear(&declaration->source);
+        strings_free(declaration->key_ids);
+        strings_free(declaration->encryption_context);
+        strings_free(declaration->units);
+        free(declaration->user);
+        free(declaration->group);
+        *declaration = (Declaration){};
+}
+
+void declarations_clear(Declarations *declarations) {
+        for (size_t i = 0; i < declarations->count; i++)
+                declaration_clear(&declarations->items[i]);
+        free(declarations->items);
+        *declarations = (Declarations){};
+}
+
+/* A credential's name, as systemd wants it, and shorter: unit and name must fit in a socket address. */
+static bool is_name(const char *name, size_t length) {
+        if (length == 0 || length > NAME_MAX_LENGTH || strspn(name, LETTERS DIGITS "-_.") < length)
+                return false;
+        return !(length == 1 && name[0] == '.') && !(length == 2 && memcmp(name, "..", 2) == 0);
+}
+
+static int set_string(const IniAssignment *assignment, char **field, Error *error) {
+        _cleanup_free_ char *value = NULL;
+
+        if (assignment->value[0] != '\0') {
+                value = strdup(assignment->value);
+                if (!value)
+                        return error_oom(error);
+        }
+        free(*field);
+        *field = TAKE_PTR(value);
+        return 0;
+}
+
+static int set_description(const IniAssignment *assignment, Declaration *declaration, Error *error) {
+        return set_string(assignment, &declaration->description, error);
+}
+
+static int set_source(const IniAssignment *assignment, Declaration *declaration, Error *error) {
+        Source source = {};
+        Error reason;
+        int r;
+
+        if (assignment->value[0] != '\0') {
+                r = source_parse(assignment->value, &source, &reason);
+                if (r == -ENOMEM)
+                        return error_oom(error);
+                if (r < 0)
+                        return ini_error(assignment, error, "%s", reason.text);
+        }
+        source_clear(&declaration->source);
+        declaration->source = source;
+        return 0;
+}
+
+static int check_key_id(const IniAssignment *assignment, const char *text, Error *error) {
+        _cleanup_free_ char *endpoint = NULL;
+        KmsKeyArn arn;
+        int r;
+
+        if (kms_key_arn_parse(text, &arn) < 0) {
+                if (strncmp(text, "alias/", strlen("alias/")) == 0 || strstr(text, ":alias/"))
+                        return ini_error(assignment, error,
+                                         "Expected the ARN of a key, not the alias \"%s\": whoever may "
+                                         "change the alias "
+                                         "could put another key in its place.",
+                                         text);
+                return ini_error(assignment, error,
+                                 "Expected the ARN of a key, arn:PARTITION:kms:REGION:ACCOUNT:key/ID, not "
+                                 "\"%s\".",
+                                 text);
+        }
+
+        r = kms_endpoint(&arn, &(KmsEndpointOptions){}, &endpoint);
+        if (r == -ENOMEM)
+                return error_oom(error);
+        if (r < 0)
+                return ini_error(assignment, error, "There is no partition \"%s\" that this version knows.",
+                                 arn.partition);
+        return 0;
+}
+
+static int set_key_ids(const IniAssignment *assignment, Declaration *declaration, Error *error) {
+        _cleanup_strings_ char **words = NULL;
+        int r;
+
+        r = ini_words(assignment, &words, error);
+        if (r < 0)
+                return r;
+        if (!words[0])
+                declaration->key_ids = strings_free(declaration->key_ids);
+
+        for (char **word = words; *word; word++) {
+                r = check_key_id(assignment, *word, error);
+                if (r < 0)
+                        return r;
+                if (strings_count(declaration->key_ids) >= KEY_IDS_MAX)
+                        return ini_error(assignment, error, "Expected no more than %u keys.", KEY_IDS_MAX);
+                if (strings_take(&declaration->key_ids, strdup(*word)) < 0)
+                        return error_oom(error);
+        }
+        return 0;
+}
+
+/* A later pair replaces an earlier one of the same key. */
+static int add_context(char ***context, const char *pair, Error *error) {
+        size_t key_length = strcspn(pair, "=") + 1;
+        char *copy;
+
+        for (char **other = *context; other && *other; other++)
+                if (strncmp(*other, pair, key_length) == 0) {
+                        copy = strdup(pair);
+                        if (!copy)
+                                return error_oom(error);
+                        free(*other);
+                        *other = copy;
+                        return 0;
+                }
+        return strings_take(context, strdup(pair)) < 0 ? error_oom(error) : 0;
+}
+
+static int set_encryption_context(const IniAssignment *assignment, Declaration *declaration, Error *error) {
+        _cleanup_strings_ char **words = NULL;
+        size_t size = 0;
+        int r;
+
+        r = ini_words(assignment, &words, error);
+        if (r < 0)
+                return r;
+        if (!words[0])
+                declaration->encryption_context = strings_free(declaration->encryption_context);
+
+        for (char **word = words; *word; word++) {
+                size_t key_length = strcspn(*word, "=");
+
+                if (key_length == 0 || (*word)[key_length] != '=')
+                        return ini_error(assignment, error, "Expected KEY=VALUE, not \"%s\".", *word);
+                if (strncmp(*word, RESERVED_CONTEXT, strlen(RESERVED_CONTEXT)) == 0) {
+                        if (strncmp(*word, NAME_CONTEXT, strlen(NAME_CONTEXT)) == 0 &&
+                            strcmp(*word + strlen(NAME_CONTEXT), declaration->name) == 0)
+                                continue;
+                        return ini_error(assignment, error,
+                                         "Expected \"" NAME_CONTEXT
+                                         "%s\", which is always there by the file's name, or a key "
+                                         "that does not begin with \"" RESERVED_CONTEXT "\", not \"%s\".",
+                                         declaration->name, *word);
+                }
+                if (strings_count(declaration->encryption_context) >= CONTEXT_PAIRS_MAX)
+                        return ini_error(assignment, error, "Expected no more than %u pairs.",
+                                         CONTEXT_PAIRS_MAX);
+                r = add_context(&declaration->encryption_context, *word, error);
+                if (r < 0)
+                        return r;
+        }
+
+        for (char **pair = declaration->encryption_context; pair && *pair; pair++)
+                size += strlen(*pair);
+        if (size > CONTEXT_MAX)
+                return ini_error(assignment, error, "Expected no more than %u bytes in all.", CONTEXT_MAX);
+        return 0;
+}
+
+static int set_bind_account(const IniAssignment *assignment, Declaration *declaration, Error *error) {
+        bool bind = false;
+        int r;
+
+        r = assignment->value[0] != '\0' ? ini_boolean(assignment, &bind, error) : 0;
+        if (r < 0)
+                return r;
+        return bind ? ini_error(assignment, error, "Not supported by this version; remove the line.") : 0;
+}
+
+static int set_optional(const IniAssignment *assignment, Declaration *declaration, Error *error) {
+        declaration->optional = false;
+        return assignment->value[0] != '\0' ? ini_boolean(assignment, &declaration->optional, error) : 0;
+}
+
+/* The kinds of unit that LoadCredential= works in; an instance, never a template. */
+static bool is_unit(const char *unit) {
+        static const char *const kinds[] = { ".service", ".socket", ".mount", ".swap" };
+        const char *kind = strrchr(unit, '.');
+
+        if (!kind || kind == unit || kind[-1] == '@' || unit[0] == '@' || strlen(unit) > 255 ||
+            strspn(unit, LETTERS DIGITS ":-_.\\@") < strlen(unit))
+                return false;
+        for (size_t i = 0; i < ELEMENTSOF(kinds); i++)
+                if (strcmp(kind, kinds[i]) == 0)
+                        return true;
+        return false;
+}
+
+static int set_units(const IniAssignment *assignment, Declaration *declaration, Error *error) {
+        _cleanup_strings_ char **words = NULL;
+        int r;
+
+        r = ini_words(assignment, &words, error);
+        if (r < 0)
+                return r;
+        if (!words[0])
+                declaration->units = strings_free(declaration->units);
+
+        for (char **word = words; *word; word++) {
+                if (!is_unit(*word))
+                        return ini_error(assignment, error,
+                                         "Expected units such as billing.service or worker@1.service, not "
+                                         "\"%s\".",
+                                         *word);
+                if (strings_take(&declaration->units, strdup(*word)) < 0)
+                        return error_oom(error);
+        }
+        return 0;
+}
+
+static int set_store(const IniAssignment *assignment, Declaration *declaration, Error *error) {
+        int r;
+
+        declaration->store = true;
+        r = assignment->value[0] != '\0' ? ini_boolean(assignment, &declaration->store, error) : 0;
+        if (r < 0)
+                return r;
+        return declaration->store ? 0
+                                  : ini_error(assignment, error,
+                                              "Expected yes: this version has no other way to deliver a "
+                                              "secret.");
+}
+
+/* A name as useradd(8) makes them, or a number that stands for somebody. */
+static bool is_user(const char *text) {
+        size_t length = strlen(text);
+
+        if (strspn(text, DIGITS) == length)
+                return length <= 10 && strtoull(text, NULL, 10) < UINT32_MAX &&
+                       strtoull(text, NULL, 10) != UINT16_MAX;
+        return length <= 31 && strspn(text, LETTERS DIGITS "_-") == length && !strchr(DIGITS "-", text[0]);
+}
+
+static int set_user_or_group(const IniAssignment *assignment, char **field, const char *what, Error *error) {
+        if (assignment->value[0] != '\0' && !is_user(assignment->value))
+                return ini_error(assignment, error, "Expected the name or number of a %s, not \"%s\".", what,
+                                 assignment->value);
+        return set_string(assignment, field, error);
+}
+
+static int set_user(const IniAssignment *assignment, Declaration *declaration, Error *error) {
+        return set_user_or_group(assignment, &declaration->user, "user", error);
+}
+
+static int set_group(const IniAssignment *assignment, Declaration *declaration, Error *error) {
+        return set_user_or_group(assignment, &declaration->group, "group", error);
+}
+
+static int set_mode(const IniAssignment *assignment, Declaration *declaration, Error *error) {
+        static const struct {
+                const char *text;
+                mode_t mode;
+        } modes[] = { { "", 0400 }, { "0400", 0400 }, { "400", 0400 }, { "0440", 0440 }, { "440", 0440 } };
+
+        for (size_t i = 0; i < ELEMENTSOF(modes); i++)
+                if (strcmp(assignment->value, modes[i].text) == 0) {
+                        declaration->mode = modes[i].mode;
+                        return 0;
+                }
+        return ini_error(assignment, error,
+                         "Expected 0400 or 0440, not \"%s\": nobody writes or executes a secret, and others "
+                         "do not read it.",
+                         assignment->value);
+}
+
+static const struct {
+        const char *section, *key;
+        int (*set)(const IniAssignment *assignment, Declaration *declaration, Error *error);
+} keys[] = {
+        { "Secret", "Description", set_description },
+        { "Secret", "Source", set_source },
+        { "Secret", "KeyId", set_key_ids },
+        { "Secret", "EncryptionContext", set_encryption_context },
+        { "Secret", "BindAccount", set_bind_account },
+        { "Secret", "Optional", set_optional },
+        { "Deliver", "Units", set_units },
+        { "Deliver", "Store", set_store },
+        { "Deliver", "User", set_user },
+        { "Deliver", "Group", set_group },
+        { "Deliver", "Mode", set_mode },
+};
+
+static int apply(const IniAssignment *assignment, Declaration *declaration, Error *error) {
+        bool known = false;
+
+        for (size_t i = 0; i < ELEMENTSOF(keys); i++) {
+                if (strcmp(assignment->section, keys[i].section) != 0)
+                        continue;
+                known = true;
+                if (strcmp(assignment->key, keys[i].key) == 0)
+                        return keys[i].set(assignment, declaration, error);
+        }
+
+        ini_warning(assignment, "Unknown %s [%s]; the line is passed over.",
+                    known ? "key in section" : "section", assignment->section);
+        return 0;
+}
+
+/* What shows only when all is read. */
+static int complete(Declaration *declaration, Error *error) {
+        _cleanup_free_ char *name = NULL;
+
+        if (!declaration->source.location)
+                return error_set(error, -EINVAL, FAILURE_CONFIGURATION,
+                                 "%s: Source= is missing in section [Secret].", declaration->file);
+        if (!declaration->key_ids)
+                return error_set(error, -EINVAL, FAILURE_CONFIGURATION,
+                                 "%s: KeyId= is missing in section [Secret].", declaration->file);
+        if ((declaration->mode & S_IRGRP) && !declaration->group)
+                log_full(LOG_WARNING,
+                         &(LogFields){ .message_id = MESSAGE_CONFIGURATION, .secret = declaration->name },
+                         "%s: Mode= lets a group read the secret, but there is no Group=: it is root's.",
+                         declaration->file);
+
+        if (asprintf(&name, NAME_CONTEXT "%s", declaration->name) < 0)
+                return error_oom(error);
+        return add_context(&declaration->encryption_context, name, error);
+}
+
+/* 1: *ret is filled. 0: the file is masked. */
+static int declaration_read(const char *vendor_directory, const char *local_directory, const char *file_name,
+                            Declaration *ret, Error *error) {
+        _cleanup_(declaration_clear) Declaration declaration = { .store = true, .mode = 0400 };
+        size_t length = strlen(file_name) - strlen(SUFFIX);
+        _cleanup_free_ char *path = NULL;
+        _cleanup_ini_ IniFile *ini = NULL;
+        int r;
+
+        if (asprintf(&path, "secrets.d/%s", file_name) < 0)
+                return error_oom(error);
+        r = ini_read(vendor_directory, local_directory, path, &ini, error);
+        if (r < 0)
+                return r;
+        if (!ini->file)
+                return 0;
+
+        if (!is_name(file_name, length))
+                return error_set(error, -EINVAL, FAILURE_CONFIGURATION,
+                                 "%s: Expected a file name of 1 to %d letters, digits, \"-\", \"_\" and "
+                                 "\".\" before "
+                                 "\"" SUFFIX "\".",
+                                 ini->file, NAME_MAX_LENGTH);
+        declaration.name = strndup(file_name, length);
+        declaration.file = strdup(ini->file);
+        if (!declaration.name || !declaration.file)
+                return error_oom(error);
+
+        for (size_t i = 0; i < ini->count; i++) {
+                r = apply(&ini->assignments[i], &declaration, error);
+                if (r < 0)
+                        return r;
+        }
+        r = complete(&declaration, error);
+        if (r < 0)
+                return r;
+
+        *ret = TAKE(declaration, (Declaration){});
+        return 1;
+}
+
+static int declaration_compare(const void *a, const void *b) {
+        return strcmp(((const Declaration *) a)->name, ((const Declaration *) b)->name);
+}
+
+int declarations_read(const char *vendor_directory, const char *local_directory, Declarations *ret,
+                      Error *error) {
+        _cleanup_(declarations_clear) Declarations declarations = {};
+        _cleanup_strings_ char **names = NULL;
+        int r;
+
+        r = ini_list(vendor_directory, local_directory, "secrets.d", SUFFIX, &names, error);
+        if (r < 0)
+                return r;
+
+        declarations.items = calloc(strings_count(names) + 1, sizeof(Declaration));
+        if (!declarations.items)
+                return error_oom(error);
+        for (char **name = names; *name; name++) {
+                r = declaration_read(vendor_directory, local_directory, *name,
+                                     &declarations.items[declarations.count], error);
+                if (r < 0)
+                        return r;
+                declarations.count += (size_t) r;
+        }
+
+        /* The names were sorted with their suffix: "a.b" before "a". */
+        qsort(declarations.items, declarations.count, sizeof(Declaration), declaration_compare);
+        *ret = TAKE(declarations, (Declarations){});
+        return 0;
+}

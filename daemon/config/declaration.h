@@ -32,5 +32,6 @@ typedef struct Declarations {
 
 /* All *.secret of both directories' secrets.d/, the local one hiding the vendor's of the same name, each with its
  * drop-ins (NAME.secret.d/ *.conf). FAILURE_CONFIGURATION with file, line, key and what was expected. */
-int declarations_read(const char *vendor_directory, const char *local_directory, Declarations *ret, Error *error);
+int declarations_read(const char *vendor_directory, const char *local_directory, Declarations *ret,
+                      Error *error);
 void declarations_clear(Declarations *declarations);

@@ -1,0 +1,455 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "basic/io.h"
+#include "config/declaration.h"
+
+#define KEY "arn:aws:kms:eu-north-1:111111111111:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+#define REPLICA "arn:aws:kms:eu-west-1:111111111111:key/mrk-1234abcd12ab34cd56ef1234567890ab"
+#define MINIMUM "[Secret]\nSource=file:/usr/share/db.sealed\nKeyId=" KEY "\n" /* three lines */
+
+static int make_directories(void **state) {
+        static const char *const directories[] = { "vendor", "local", "vendor/secrets.d", "local/secrets.d",
+                                                   "local/secrets.d/db.secret.d" };
+        char *root = strdup("/tmp/test-declaration-XXXXXX");
+
+        assert_non_null(root);
+        assert_non_null(mkdtemp(root));
+        assert_int_equal(chdir(root), 0);
+        for (size_t i = 0; i < ELEMENTSOF(directories); i++)
+                assert_int_equal(mkdir(directories[i], 0755), 0);
+        *state = root;
+        return 0;
+}
+
+static int remove_directories(void **state) {
+        _cleanup_free_ char *command = NULL;
+
+        assert_int_equal(chdir("/"), 0);
+        assert_true(asprintf(&command, "rm -r %s", (char *) *state) > 0);
+        assert_int_equal(system(command), 0);
+        free(*state);
+        return 0;
+}
+
+static void put(const char *path, const char *text) {
+        assert_int_equal(write_file_atomic(path, text, strlen(text), 0644), 0);
+}
+
+static Declarations read_all(void) {
+        Declarations declarations;
+        Error error;
+
+        if (declarations_read("vendor", "local", &declarations, &error) < 0)
+                fail_msg("%s", error.text);
+        return declarations;
+}
+
+/* What MINIMUM with these lines more, the first of which is line 4, is read as. */
+static Declarations accepted(const char *lines) {
+        _cleanup_free_ char *text = NULL;
+        Declarations declarations;
+
+        assert_true(asprintf(&text, MINIMUM "%s\n", lines) > 0);
+        put("local/secrets.d/db.secret", text);
+        declarations = read_all();
+        assert_int_equal(declarations.count, 1);
+        return declarations;
+}
+
+static void refused_text(const char *text, const char *expected) {
+        Declarations declarations = {};
+        Error error = {};
+
+        put("local/secrets.d/db.secret", text);
+        if (declarations_read("vendor", "local", &declarations, &error) >= 0)
+                fail_msg("<%s> was accepted", text);
+        assert_int_equal(error.failure, FAILURE_CONFIGURATION);
+        assert_null(declarations.items);
+        if (strncmp(error.text, expected, strlen(expected)) != 0)
+                fail_msg("<%s>: saw \"%s\", wanted it to begin with \"%s\"", text, error.text, expected);
+}
+
+static void refused(const char *lines, const char *expected) {
+        _cleanup_free_ char *text = NULL, *wanted = NULL;
+
+        assert_true(asprintf(&text, MINIMUM "%s\n", lines) > 0);
+        assert_true(asprintf(&wanted, "local/secrets.d/db.secret:4: %s", expected) > 0);
+        refused_text(text, wanted);
+}
+
+static void assert_list(char *const *list, const char *expected) {
+        char seen[1024] = "";
+
+        for (; list && *list; list++) {
+                assert_true(strlen(seen) + strlen(*list) + 2 < sizeof(seen));
+                strcat(strcat(seen, "|"), *list);
+        }
+        assert_string_equal(seen, expected);
+}
+
+static void test_least_declaration_has_safe_defaults(void **state) {
+        Declarations declarations = accepted("");
+        const Declaration *db = &declarations.items[0];
+
+        assert_string_equal(db->name, "db");
+        assert_string_equal(db->file, "local/secrets.d/db.secret");
+        assert_null(db->description);
+        assert_int_equal(db->source.kind, SOURCE_FILE);
+        assert_string_equal(db->source.location, "/usr/share/db.sealed");
+        assert_list(db->key_ids, "|" KEY);
+        assert_list(db->encryption_context, "|unseald:secret=db");
+        assert_false(db->optional);
+        assert_list(db->units, "");
+        assert_true(db->store);
+        assert_null(db->user);
+        assert_null(db->group);
+        assert_int_equal(db->mode, 0400);
+        declarations_clear(&declarations);
+        assert_null(declarations.items);
+        assert_int_equal(declarations.count, 0);
+}
+
+static void test_every_key_is_read(void **state) {
+        Declarations declarations = accepted(
+                        "Description=Password of the database\nKeyId=" REPLICA "\n"
+                        "EncryptionContext=tenant=a=b \"team=c d\"\nOptional=yes\nBindAccount=no\n"
+                        "[Deliver]\nUnits=billing.service worker@1.service\nUnits=data.mount\nStore=yes\n"
+                        "User=billing\nGroup=1000\nMode=0440");
+        const Declaration *db = &declarations.items[0];
+
+        assert_string_equal(db->description, "Password of the database");
+        assert_list(db->key_ids, "|" KEY "|" REPLICA);
+        assert_list(db->encryption_context, "|tenant=a=b|team=c d|unseald:secret=db");
+        assert_true(db->optional);
+        assert_list(db->units, "|billing.service|worker@1.service|data.mount");
+        assert_string_equal(db->user, "billing");
+        assert_string_equal(db->group, "1000");
+        assert_int_equal(db->mode, 0440);
+        declarations_clear(&declarations);
+}
+
+static void test_drop_ins_add_replace_and_reset(void **state) {
+        Declarations declarations;
+        const Declaration *db;
+
+        put("vendor/secrets.d/db.secret",
+            MINIMUM "Description=x\nOptional=yes\nEncryptionContext=a=1 b=2\nBindAccount=\n"
+                    "[Deliver]\nUser=a\nGroup=a\nMode=0440\nUnits=a.service\nStore=\n");
+        put("local/secrets.d/db.secret.d/10.conf",
+            "[Secret]\nKeyId=\nKeyId=" REPLICA "\nSource=\nSource=file:/b\nEncryptionContext=a=3\n");
+        declarations = read_all();
+        db = &declarations.items[0];
+        assert_list(db->key_ids, "|" REPLICA);
+        assert_string_equal(db->source.location, "/b");
+        assert_list(db->encryption_context, "|a=3|b=2|unseald:secret=db");
+        declarations_clear(&declarations);
+
+        put("local/secrets.d/db.secret.d/20.conf", "[Secret]\nDescription=\nOptional=\nEncryptionContext=\n"
+                                                   "[Deliver]\nUser=\nGroup=\nMode=\nUnits=\n");
+        declarations = read_all();
+        db = &declarations.items[0];
+        assert_string_equal(db->file, "vendor/secrets.d/db.secret");
+        assert_null(db->description);
+        assert_false(db->optional);
+        assert_list(db->encryption_context, "|unseald:secret=db");
+        assert_null(db->user);
+        assert_null(db->group);
+        assert_int_equal(db->mode, 0400);
+        assert_list(db->units, "");
+        declarations_clear(&declarations);
+}
+
+static void test_secrets_of_both_directories_come_sorted_by_name(void **state) {
+        Declarations declarations;
+
+        declarations = read_all();
+        assert_int_equal(declarations.count, 0);
+        declarations_clear(&declarations);
+
+        put("vendor/secrets.d/b.secret", MINIMUM);
+        put("local/secrets.d/a.b.secret", MINIMUM);
+        put("vendor/secrets.d/a.secret", "nonsense");
+        put("local/secrets.d/a.secret", MINIMUM);
+        put("vendor/secrets.d/c.secret", "nonsense");
+        put("local/secrets.d/c.secret", "");
+        put("vendor/secrets.d/d.secret", "nonsense");
+        assert_int_equal(symlink("/dev/null", "local/secrets.d/d.secret"), 0);
+        put("local/secrets.d/README", "not a secret");
+        put("local/secrets.d/.e.secret", "hidden");
+
+        declarations = read_all();
+        assert_int_equal(declarations.count, 3);
+        assert_string_equal(declarations.items[0].name, "a");
+        assert_string_equal(declarations.items[0].file, "local/secrets.d/a.secret");
+        assert_string_equal(declarations.items[1].name, "a.b");
+        assert_string_equal(declarations.items[2].name, "b");
+        assert_list(declarations.items[2].encryption_context, "|unseald:secret=b");
+        declarations_clear(&declarations);
+}
+
+static void test_missing_keys_are_named(void **state) {
+        refused_text("[Secret]\nKeyId=" KEY "\n",
+                     "local/secrets.d/db.secret: Source= is missing in section [Secret].");
+        refused_text("[Secret]\nSource=file:/a\n",
+                     "local/secrets.d/db.secret: KeyId= is missing in section [Secret].");
+        refused_text(MINIMUM "KeyId=\n",
+                     "local/secrets.d/db.secret: KeyId= is missing in section [Secret].");
+        refused_text("# nothing\n", "local/secrets.d/db.secret: Source= is missing");
+        refused_text("nonsense\n", "local/secrets.d/db.secret:1: Expected");
+}
+
+static void test_names_are_those_of_credentials(void **state) {
+        static const char *const wrong[] = {
+                "a b",
+                "a@b",
+                "ä",
+                "0123456789012345678901234567890123456789012345678901234567890123x",
+        };
+        static const char *const right[] = {
+                "A-z_0.9",
+                "..x",
+                "0123456789012345678901234567890123456789012345678901234567890123",
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(wrong); i++) {
+                _cleanup_free_ char *path = NULL;
+                Declarations declarations;
+                Error error = {};
+
+                assert_true(asprintf(&path, "local/secrets.d/%s.secret", wrong[i]) > 0);
+                put(path, MINIMUM);
+                assert_int_equal(declarations_read("vendor", "local", &declarations, &error), -EINVAL);
+                assert_int_equal(error.failure, FAILURE_CONFIGURATION);
+                assert_int_equal(strncmp(error.text, path, strlen(path)), 0);
+                assert_int_equal(unlink(path), 0);
+        }
+        for (size_t i = 0; i < ELEMENTSOF(right); i++) {
+                _cleanup_free_ char *path = NULL;
+                Declarations declarations;
+
+                assert_true(asprintf(&path, "vendor/secrets.d/%s.secret", right[i]) > 0);
+                put(path, MINIMUM);
+                declarations = read_all();
+                assert_int_equal(declarations.count, right[i][0] == '.' ? 0 : 1); /* hidden */
+                declarations_clear(&declarations);
+                assert_int_equal(unlink(path), 0);
+        }
+}
+
+static void test_key_is_pinned_by_its_arn(void **state) {
+        refused("KeyId=alias/billing", "KeyId=: Expected the ARN of a key, not the alias \"alias/billing\"");
+        refused("KeyId=arn:aws:kms:eu-north-1:111111111111:alias/billing",
+                "KeyId=: Expected the ARN of a key, not the alias");
+        refused("KeyId=1234abcd-12ab-34cd-56ef-1234567890ab",
+                "KeyId=: Expected the ARN of a key, arn:PARTITION:kms:");
+        refused("KeyId=arn:aws:s3:::bucket", "KeyId=: Expected the ARN of a key, arn:PARTITION:kms:");
+        refused("KeyId=arn:aws-elsewhere:kms:x-1:111111111111:key/1",
+                "KeyId=: There is no partition \"aws-elsewhere\"");
+        refused("KeyId=\"" KEY, "KeyId=: Expected words");
+}
+
+static void test_number_of_keys_is_bounded(void **state) {
+        char text[4096] = "";
+        Declarations declarations;
+
+        for (size_t i = 0; i < 31; i++)
+                strcat(text, "KeyId=" KEY "\n");
+        declarations = accepted(text);
+        declarations_clear(&declarations);
+        strcat(text, "KeyId=" KEY);
+
+        _cleanup_free_ char *whole = NULL;
+        assert_true(asprintf(&whole, MINIMUM "%s\n", text) > 0);
+        refused_text(whole, "local/secrets.d/db.secret:35: KeyId=: Expected no more than 32 keys.");
+}
+
+static void test_encryption_context_binds_the_secrets_own_name(void **state) {
+        Declarations declarations = accepted("EncryptionContext=unseald:secret=db x=");
+
+        assert_list(declarations.items[0].encryption_context, "|x=|unseald:secret=db");
+        declarations_clear(&declarations);
+
+        refused("EncryptionContext=unseald:secret=other",
+                "EncryptionContext=: Expected \"unseald:secret=db\", which is always");
+        refused("EncryptionContext=unseald:secret=", "EncryptionContext=: Expected \"unseald:secret=db\"");
+        refused("EncryptionContext=unseald:account=1", "EncryptionContext=: Expected \"unseald:secret=db\"");
+        refused("EncryptionContext=unseald:=1", "EncryptionContext=: Expected \"unseald:secret=db\"");
+        refused("EncryptionContext=a", "EncryptionContext=: Expected KEY=VALUE, not \"a\".");
+        refused("EncryptionContext==a", "EncryptionContext=: Expected KEY=VALUE, not \"=a\".");
+        refused("EncryptionContext=a=1 '", "EncryptionContext=: Expected words");
+}
+
+static void test_encryption_context_is_bounded(void **state) {
+        char text[8192] = "EncryptionContext=";
+        Declarations declarations;
+
+        strcat(text, "k=");
+        memset(text + strlen(text), 'v', 4094);
+        declarations = accepted(text);
+        declarations_clear(&declarations);
+        strcat(text, "v");
+        refused(text, "EncryptionContext=: Expected no more than 4096 bytes in all.");
+
+        strcpy(text, "EncryptionContext=");
+        for (unsigned i = 0; i < 64; i++)
+                sprintf(text + strlen(text), " k%u=v", i);
+        declarations = accepted(text);
+        assert_list(declarations.items[0].encryption_context + 64, "|unseald:secret=db");
+        declarations_clear(&declarations);
+        strcat(text, " another=v");
+        refused(text, "EncryptionContext=: Expected no more than 64 pairs.");
+}
+
+static void test_source_is_checked_with_file_and_line(void **state) {
+        refused("Source=s3://bucket/key", "Source=: Expected file:/absolute/path");
+        refused("Source=file:relative", "Source=: Expected an absolute path");
+}
+
+/* The second line, line 5, is what is wrong. */
+static void refused_delivery(const char *line, const char *expected) {
+        _cleanup_free_ char *text = NULL, *wanted = NULL;
+
+        assert_true(asprintf(&text, MINIMUM "[Deliver]\n%s\n", line) > 0);
+        assert_true(asprintf(&wanted, "local/secrets.d/db.secret:5: %s", expected) > 0);
+        refused_text(text, wanted);
+}
+
+static void test_what_is_not_there_yet_is_not_promised(void **state) {
+        refused("BindAccount=yes", "BindAccount=: Not supported by this version");
+        refused("BindAccount=perhaps", "BindAccount=: Expected yes or no");
+        refused_delivery("Store=no",
+                         "Store=: Expected yes: this version has no other way to deliver a secret.");
+        refused_delivery("Store=perhaps", "Store=: Expected yes or no");
+        refused("Optional=perhaps", "Optional=: Expected yes or no");
+}
+
+static void test_units_are_those_that_can_have_credentials(void **state) {
+        static const char *const wrong[] = { "billing",         "billing.timer",      ".service",
+                                             "worker@.service", "@1.service",         "*.service",
+                                             "a/b.service",     "a.service,b.service" };
+
+        for (size_t i = 0; i < ELEMENTSOF(wrong); i++) {
+                _cleanup_free_ char *line = NULL;
+
+                assert_true(asprintf(&line, "Units=%s", wrong[i]) > 0);
+                refused_delivery(line,
+                                 "Units=: Expected units such as billing.service or worker@1.service, not");
+        }
+        refused_delivery("Units='a", "Units=: Expected words");
+}
+
+static void test_owner_is_a_name_or_a_number(void **state) {
+        static const char *const wrong[] = {
+                "a b",        "-a",          "0a",
+                "a:b",        "65535",       "4294967295",
+                "4294967296", "99999999999", "a2345678901234567890123456789012"
+        };
+        static const char *const right[] = { "0", "4294967294", "_apt", "systemd-network", "Web_1" };
+
+        for (size_t i = 0; i < ELEMENTSOF(wrong); i++) {
+                _cleanup_free_ char *user = NULL, *group = NULL;
+
+                assert_true(asprintf(&user, "User=%s", wrong[i]) > 0);
+                refused_delivery(user, "User=: Expected the name or number of a user, not");
+                assert_true(asprintf(&group, "Group=%s", wrong[i]) > 0);
+                refused_delivery(group, "Group=: Expected the name or number of a group, not");
+        }
+        for (size_t i = 0; i < ELEMENTSOF(right); i++) {
+                _cleanup_free_ char *line = NULL;
+                Declarations declarations;
+
+                assert_true(asprintf(&line, "[Deliver]\nUser=%s", right[i]) > 0);
+                declarations = accepted(line);
+                assert_string_equal(declarations.items[0].user, right[i]);
+                declarations_clear(&declarations);
+        }
+}
+
+static void test_mode_gives_nobody_more_than_reading(void **state) {
+        static const char *const wrong[] = { "0600", "0444",  "0500", "0404", "04400", "0",
+                                             "4400", "0x100", "r",    "256",  "0040" };
+        Declarations declarations;
+
+        for (size_t i = 0; i < ELEMENTSOF(wrong); i++) {
+                _cleanup_free_ char *line = NULL;
+
+                assert_true(asprintf(&line, "Mode=%s", wrong[i]) > 0);
+                refused_delivery(line, "Mode=: Expected 0400 or 0440, not");
+        }
+        declarations = accepted("[Deliver]\nMode=440\nGroup=g\nMode=400");
+        assert_int_equal(declarations.items[0].mode, 0400);
+        declarations_clear(&declarations);
+}
+
+static void test_doubtful_lines_are_warned_of(void **state) {
+        char seen[2048] = "";
+        FILE *file = tmpfile();
+        int saved = dup(STDERR_FILENO);
+        Declarations declarations;
+
+        assert_non_null(file);
+        assert_true(dup2(fileno(file), STDERR_FILENO) >= 0);
+        declarations = accepted("Colour=blue\n[Deliver]\nMode=0440\nSource=file:/x\n[Other]\nMode=0777");
+        assert_true(dup2(saved, STDERR_FILENO) >= 0);
+        close(saved);
+        rewind(file);
+        assert_true(fread(seen, 1, sizeof(seen) - 1, file) > 0);
+        fclose(file);
+
+        assert_string_equal(declarations.items[0].source.location, "/usr/share/db.sealed");
+        declarations_clear(&declarations);
+        if (!strstr(seen, "db.secret:4: Colour=: Unknown key in section [Secret]") ||
+            !strstr(seen, "db.secret:7: Source=: Unknown key in section [Deliver]") ||
+            !strstr(seen, "db.secret:9: Mode=: Unknown section [Other]") ||
+            !strstr(seen, "db.secret: Mode= lets a group read the secret, but there is no Group="))
+                fail_msg("saw: %s", seen);
+}
+
+static void test_directory_that_cannot_be_read_is_an_error(void **state) {
+        Declarations declarations;
+        Error error = {};
+
+        assert_int_equal(rmdir("vendor/secrets.d"), 0);
+        put("vendor/secrets.d", "a file");
+        assert_int_equal(declarations_read("vendor", "local", &declarations, &error), -ENOTDIR);
+        assert_int_equal(error.failure, FAILURE_CONFIGURATION);
+        assert_string_equal(error.text, "vendor/secrets.d: cannot be read: Not a directory.");
+}
+
+#define DIRECTORY_TEST(test) cmocka_unit_test_setup_teardown(test, make_directories, remove_directories)
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                DIRECTORY_TEST(test_least_declaration_has_safe_defaults),
+                DIRECTORY_TEST(test_every_key_is_read),
+                DIRECTORY_TEST(test_drop_ins_add_replace_and_reset),
+                DIRECTORY_TEST(test_secrets_of_both_directories_come_sorted_by_name),
+                DIRECTORY_TEST(test_missing_keys_are_named),
+                DIRECTORY_TEST(test_names_are_those_of_credentials),
+                DIRECTORY_TEST(test_key_is_pinned_by_its_arn),
+                DIRECTORY_TEST(test_number_of_keys_is_bounded),
+                DIRECTORY_TEST(test_encryption_context_binds_the_secrets_own_name),
+                DIRECTORY_TEST(test_encryption_context_is_bounded),
+                DIRECTORY_TEST(test_source_is_checked_with_file_and_line),
+                DIRECTORY_TEST(test_what_is_not_there_yet_is_not_promised),
+                DIRECTORY_TEST(test_units_are_those_that_can_have_credentials),
+                DIRECTORY_TEST(test_owner_is_a_name_or_a_number),
+                DIRECTORY_TEST(test_mode_gives_nobody_more_than_reading),
+                DIRECTORY_TEST(test_doubtful_lines_are_warned_of),
+                DIRECTORY_TEST(test_directory_that_cannot_be_read_is_an_error),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
