@@ -1,0 +1,616 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Mounts file systems in a mount namespace of its own, which takes root; without, only the pure parts are tested. */
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <pthread.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "basic/io.h"
+#include "vault/store.h"
+
+#define STORE "store"
+
+/* What the store did, as seen in the place of the C library's functions. */
+static size_t wiped;
+static mode_t mode_at_chown;
+
+ssize_t pwrite(int fd, const void *data, size_t size, off_t offset) {
+        for (size_t i = 0; i < size; i++)
+                assert_int_equal(((const uint8_t *) data)[i], 0);
+        wiped += size;
+        return syscall(SYS_pwrite64, fd, data, size, offset);
+}
+
+int fchown(int fd, uid_t uid, gid_t gid) {
+        struct stat st;
+
+        assert_int_equal(fstat(fd, &st), 0);
+        mode_at_chown = st.st_mode & 07777;
+        return (int) syscall(SYS_fchown, fd, uid, gid);
+}
+
+static int set_up_namespace(void **state) {
+        static char directory[] = "/tmp/unseald-test-store-XXXXXX";
+
+        if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
+                perror("No mount namespace of its own");
+                return -1;
+        }
+        if (!mkdtemp(directory) || chdir(directory) < 0 || mkdir(STORE, 0755) < 0)
+                return -1;
+        *state = directory;
+        return 0;
+}
+
+static int tear_down_namespace(void **state) {
+        _cleanup_free_ char *command = NULL;
+
+        if (chdir("/") < 0 || asprintf(&command, "rm -rf '%s'", (char *) *state) < 0)
+                return -1;
+        return system(command);
+}
+
+static int set_up_ramfs(void **state) {
+        wiped = 0;
+        return mount("ramfs", STORE, "ramfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0755");
+}
+
+static int tear_down(void **state) {
+        return umount2(STORE, MNT_DETACH);
+}
+
+static Store *open_store(void) {
+        Error error = { 0 };
+        Store *store = NULL;
+
+        if (store_open(STORE, &store, &error) < 0)
+                fail_msg("%s", error.text);
+        return store;
+}
+
+static void assert_refused(const char *path, int wanted, const char *hint) {
+        Error error = { 0 };
+        Store *store = NULL;
+
+        int r = store_open(path, &store, &error);
+        if (r != wanted)
+                fail_msg("%s: %d, not %d: %s", path, r, wanted, error.text);
+        assert_null(store);
+        assert_int_equal(error.failure, FAILURE_STORE);
+        if (!strstr(error.text, hint))
+                fail_msg("no '%s' in: %s", hint, error.text);
+}
+
+static Secret *secret_of(const void *data, size_t size) {
+        Secret *secret = NULL;
+
+        assert_int_equal(secret_new(size, &secret), 0);
+        memcpy(secret_bytes(secret), data, size);
+        return secret;
+}
+
+static void put(Store *store, const char *name, const char *text) {
+        _cleanup_secret_ Secret *secret = secret_of(text, strlen(text));
+        Error error = { 0 };
+
+        if (store_put(store, name, secret, (uid_t) -1, (gid_t) -1, 0400, &error) < 0)
+                fail_msg("%s", error.text);
+}
+
+static void assert_content(const char *path, const char *text) {
+        _cleanup_free_ uint8_t *bytes = NULL;
+        size_t size;
+
+        assert_int_equal(read_file(path, SECRET_SIZE_MAX, &bytes, &size), 0);
+        assert_string_equal((char *) bytes, text);
+        assert_int_equal(size, strlen(text));
+}
+
+static void create_file(const char *path, const char *text, mode_t mode) {
+        _cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+
+        assert_true(fd >= 0);
+        assert_int_equal(write_all(fd, text, strlen(text)), 0);
+}
+
+static void assert_entries(unsigned wanted) {
+        DIR *directory = opendir(STORE);
+        unsigned n = 0;
+
+        assert_non_null(directory);
+        for (struct dirent *entry; (entry = readdir(directory));)
+                n += strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
+        closedir(directory);
+        assert_int_equal(n, wanted);
+}
+
+static void test_only_ramfs_and_noswap_are_memory(void **state) {
+        assert_true(store_file_system_is_memory(RAMFS_MAGIC, NULL));
+        assert_true(store_file_system_is_memory(RAMFS_MAGIC, "rw"));
+        assert_true(store_file_system_is_memory(TMPFS_MAGIC, "noswap"));
+        assert_true(store_file_system_is_memory(TMPFS_MAGIC, "rw,size=1024k,noswap"));
+        assert_true(store_file_system_is_memory(TMPFS_MAGIC, "rw,noswap,mode=755"));
+
+        assert_false(store_file_system_is_memory(TMPFS_MAGIC, NULL));
+        assert_false(store_file_system_is_memory(TMPFS_MAGIC, ""));
+        assert_false(store_file_system_is_memory(TMPFS_MAGIC, "rw,size=1024k"));
+        assert_false(store_file_system_is_memory(TMPFS_MAGIC, "rw,noswap=0"));
+        assert_false(store_file_system_is_memory(TMPFS_MAGIC, "rw,nonoswap,noswapping,xnoswap"));
+        assert_false(store_file_system_is_memory(EXT4_SUPER_MAGIC, "rw,noswap"));
+        assert_false(store_file_system_is_memory(OVERLAYFS_SUPER_MAGIC, "noswap"));
+        assert_false(store_file_system_is_memory(0, "noswap"));
+        assert_false(store_file_system_is_memory(-1, "noswap"));
+}
+
+static void test_options_are_those_of_the_mount_with_the_id(void **state) {
+        static const char mountinfo[] =
+                        "22 28 0:20 / /sys rw,nosuid - sysfs sysfs rw\n"
+                        "28 1 259:1 / / rw,noatime shared:1 - ext4 /dev/root rw,errors=remount-ro\n"
+                        "128 28 0:50 / /with\\040-\\040blank rw,noswap shared:5 master:2 propagate_from:3 - "
+                        "tmpfs none rw,size=4k\n"
+                        "12 28 0:51 /sub /run/unseald rw - tmpfs  rw,noswap\n"
+                        "8 28 0:52 / /last rw - ramfs ramfs rw";
+        static const struct {
+                uint64_t id;
+                const char *options;
+        } cases[] = {
+                { 22, "rw" },          { 28, "rw,errors=remount-ro" },
+                { 128, "rw,size=4k" }, { 12, "rw,noswap" }, /* no source */
+                { 8, "rw" },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                _cleanup_free_ char *options = NULL;
+                assert_int_equal(store_mountinfo_options(mountinfo, cases[i].id, &options), 0);
+                assert_string_equal(options, cases[i].options);
+        }
+
+        static const uint64_t absent[] = { 0, 1, 2, 259, 1288, UINT64_MAX };
+        char *options = NULL;
+        for (size_t i = 0; i < ELEMENTSOF(absent); i++)
+                assert_int_equal(store_mountinfo_options(mountinfo, absent[i], &options), -ENOENT);
+        assert_int_equal(store_mountinfo_options("", 1, &options), -ENOENT);
+        assert_int_equal(store_mountinfo_options("\n\n", 1, &options), -ENOENT);
+        assert_null(options);
+}
+
+static void test_broken_mountinfo_is_refused(void **state) {
+        static const char *const wrong[] = {
+                "5 ",
+                "5 1 0:1 / / rw",
+                "5 1 0:1 / / rw\n6 1 0:1 / / rw - tmpfs none rw,noswap",
+                "5 1 0:1 / / rw -\n",
+                "5 1 0:1 / / rw - ",
+                "5 1 0:1 / / rw - tmpfs",
+                "5 1 0:1 / / rw - tmpfs none\n6 noswap",
+                "5 1 0:1 / / rw - tmpfs \n none rw,noswap",
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(wrong); i++) {
+                char *options = NULL;
+                if (store_mountinfo_options(wrong[i], 5, &options) != -EBADMSG)
+                        fail_msg("'%s' was read", wrong[i]);
+                assert_null(options);
+        }
+}
+
+static void test_ramfs_is_accepted(void **state) {
+        _cleanup_(store_freep) Store *store = open_store();
+
+        assert_null(store_free(NULL));
+}
+
+static void test_tmpfs_is_accepted_only_with_noswap(void **state) {
+        /* The word in other places than among the file system's options. */
+        assert_int_equal(mount("rw,noswap", STORE, "tmpfs", 0, "mode=0755"), 0);
+        assert_refused(STORE, -EMEDIUMTYPE, "noswap");
+        assert_int_equal(mkdir(STORE "/noswap", 0755), 0);
+        assert_refused(STORE "/noswap", -EMEDIUMTYPE, "ramfs");
+        assert_int_equal(umount(STORE), 0);
+
+        if (mount("none", STORE, "tmpfs", 0, "mode=0755,noswap") < 0) {
+                print_message("SKIPPED: this kernel's tmpfs has no noswap (%s)\n", strerror(errno));
+                return;
+        }
+        _cleanup_(store_freep) Store *store = open_store();
+        put(store, "name", "secret");
+        assert_content(STORE "/name", "secret");
+
+        /* Another mount of it has another ID and the same options. */
+        assert_int_equal(mkdir("bind", 0755), 0);
+        assert_int_equal(mount(STORE, "bind", NULL, MS_BIND, NULL), 0);
+        _cleanup_(store_freep) Store *bound = NULL;
+        assert_int_equal(store_open("bind", &bound, NULL), 0);
+        assert_int_equal(umount2("bind", MNT_DETACH), 0);
+        assert_int_equal(umount2(STORE, MNT_DETACH), 0);
+}
+
+static void test_a_disk_is_refused(void **state) {
+        assert_refused(STORE, -EMEDIUMTYPE, "not memory");
+        assert_refused("/proc", -EMEDIUMTYPE, "not memory");
+}
+
+static void test_what_is_no_directory_of_its_own_is_refused(void **state) {
+        create_file(STORE "/file", "", 0644);
+        assert_int_equal(mkdir(STORE "/directory", 0755), 0);
+        assert_int_equal(symlink("directory", STORE "/link"), 0);
+
+        assert_refused(STORE "/absent", -ENOENT, "ramfs");
+        assert_refused(STORE "/file", -ENOTDIR, "must be a directory");
+        assert_refused(STORE "/link", -ENOTDIR, "no symbolic link");
+}
+
+static void test_a_directory_that_others_can_write_is_refused(void **state) {
+        assert_int_equal(chmod(STORE, 0775), 0);
+        assert_refused(STORE, -EPERM, "0775");
+        assert_int_equal(chmod(STORE, 01757), 0);
+        assert_refused(STORE, -EPERM, "1757");
+        assert_int_equal(chmod(STORE, 0755), 0);
+        assert_int_equal(chown(STORE, 1234, 0), 0);
+        assert_refused(STORE, -EPERM, "1234");
+}
+
+static void test_a_secret_becomes_a_file_with_owner_and_mode(void **state) {
+        _cleanup_(store_freep) Store *store = open_store();
+        _cleanup_secret_ Secret *secret = secret_of("Hello\0World", 11), *empty = secret_of("", 0);
+        _cleanup_free_ uint8_t *bytes = NULL;
+        struct stat st;
+        size_t size;
+
+        (void) umask(0777);
+        assert_int_equal(store_put(store, "db-password_1.txt", secret, 1234, 5678, 0440, NULL), 0);
+        (void) umask(022);
+        assert_int_equal(mode_at_chown, 0);
+
+        assert_int_equal(stat(STORE "/db-password_1.txt", &st), 0);
+        assert_int_equal(st.st_mode, S_IFREG | 0440);
+        assert_int_equal(st.st_uid, 1234);
+        assert_int_equal(st.st_gid, 5678);
+        assert_int_equal(read_file(STORE "/db-password_1.txt", 100, &bytes, &size), 0);
+        assert_int_equal(size, 11);
+        assert_memory_equal(bytes, "Hello\0World", 11);
+
+        assert_int_equal(store_put(store, "empty", empty, (uid_t) -1, (gid_t) -1, 0, NULL), 0);
+        assert_int_equal(stat(STORE "/empty", &st), 0);
+        assert_int_equal(st.st_mode, S_IFREG);
+        assert_int_equal(st.st_uid, geteuid());
+        assert_int_equal(st.st_gid, getegid());
+        assert_entries(2);
+}
+
+static void test_a_replaced_or_removed_secret_is_wiped(void **state) {
+        _cleanup_(store_freep) Store *store = open_store();
+        char large[10001];
+
+        memset(large, 'x', 10000);
+        large[10000] = '\0';
+        put(store, "name", large);
+        assert_int_equal(wiped, 0);
+        put(store, "name", "short");
+        assert_int_equal(wiped, 10000);
+        assert_content(STORE "/name", "short");
+
+        assert_int_equal(store_remove(store, "name", NULL), 0);
+        assert_int_equal(wiped, 10005);
+        assert_entries(0);
+        assert_int_equal(store_remove(store, "name", NULL), -ENOENT);
+}
+
+static void test_whoever_reads_while_it_is_replaced_keeps_the_old_secret(void **state) {
+        _cleanup_(store_freep) Store *store = open_store();
+        char text[16] = "";
+
+        put(store, "name", "old secret");
+        _cleanup_close_ int reader = open(STORE "/name", O_RDONLY | O_CLOEXEC);
+        assert_int_equal(read(reader, text, 4), 4);
+        put(store, "name", "new secret");
+        assert_int_equal(read(reader, text + 4, 10), 6);
+        assert_string_equal(text, "old secret");
+        assert_content(STORE "/name", "new secret");
+
+        _cleanup_close_ int other = open(STORE "/name", O_RDONLY | O_CLOEXEC);
+        assert_int_equal(store_remove(store, "name", NULL), 0);
+        assert_int_equal(pread(other, text, 10, 0), 10);
+        assert_string_equal(text, "new secret");
+        assert_int_equal(wiped, 0);
+}
+
+static void test_names_that_are_no_credential_names_are_refused(void **state) {
+        _cleanup_(store_freep) Store *store = open_store();
+        _cleanup_secret_ Secret *secret = secret_of("x", 1);
+        static const char *const wrong[] = {
+                "",        ".",        "..",
+                ".hidden", "a/b",      "/etc/passwd",
+                "../a",    "a b",      "a\nb",
+                "a:b",     "\xc3\xa9", "a234567890123456789012345678901234567890123456789012345678901234x",
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(wrong); i++) {
+                Error error = { 0 };
+                assert_int_equal(store_put(store, wrong[i], secret, 0, 0, 0400, &error), -EINVAL);
+                assert_int_equal(error.failure, FAILURE_STORE);
+                assert_int_equal(store_remove(store, wrong[i], &error), -EINVAL);
+        }
+        assert_int_equal(store_put(store, "name", secret, 0, 0, 04400, NULL), -EINVAL);
+        assert_int_equal(store_put(store, "name", secret, 0, 0, S_IFREG | 0400, NULL), -EINVAL);
+        assert_entries(0);
+
+        put(store, "a23456789012345678901234567890123456789012345678901234567890123x", "64 characters");
+        assert_entries(1);
+}
+
+static void test_planted_links_are_not_followed(void **state) {
+        _cleanup_(store_freep) Store *store = open_store();
+        struct stat st;
+
+        create_file("outside", "precious", 0644);
+        assert_int_equal(symlink("../outside", STORE "/put"), 0);
+        assert_int_equal(symlink("../outside", STORE "/removed"), 0);
+        assert_int_equal(symlink("../outside", STORE "/retained"), 0);
+        assert_int_equal(symlink("../absent", STORE "/dangling"), 0);
+
+        put(store, "put", "secret");
+        put(store, "dangling", "secret");
+        assert_int_equal(lstat(STORE "/put", &st), 0);
+        assert_true(S_ISREG(st.st_mode));
+        assert_int_equal(store_remove(store, "removed", NULL), 0);
+        assert_int_equal(store_retain(store, (const char *const[]){ "put", "retained", NULL }, NULL), 0);
+        assert_entries(1);
+
+        assert_content("outside", "precious");
+        assert_int_equal(access("absent", F_OK), -1);
+        assert_int_equal(wiped, strlen("secret"));
+        assert_int_equal(unlink("outside"), 0);
+}
+
+static void test_a_file_that_has_another_name_is_not_wiped(void **state) {
+        _cleanup_(store_freep) Store *store = open_store();
+
+        assert_int_equal(mkdir(STORE "/elsewhere", 0755), 0);
+        create_file(STORE "/elsewhere/file", "precious", 0644);
+        assert_int_equal(link(STORE "/elsewhere/file", STORE "/name"), 0);
+        put(store, "name", "secret");
+        assert_content(STORE "/elsewhere/file", "precious");
+        assert_content(STORE "/name", "secret");
+}
+
+static void test_what_a_killed_predecessor_left_is_removed_and_wiped(void **state) {
+        _cleanup_(store_freep) Store *store = open_store();
+
+        put(store, "kept", "secret");
+        put(store, "kept-too", "secret");
+        put(store, "forgotten", "1234567");
+        create_file(STORE "/.kept.0123456789abcdef", "half a sec", 0);
+        create_file(STORE "/.strange", "", 0644);
+        assert_int_equal(mkfifo(STORE "/pipe", 0644), 0);
+        assert_int_equal(mkfifo(STORE "/pipe-kept", 0644), 0);
+
+        alarm(20);
+        assert_int_equal(store_retain(store,
+                                      (const char *const[]){ "kept", "pipe-kept", "absent", "kept-too",
+                                                             NULL },
+                                      NULL),
+                         0);
+        alarm(0);
+        assert_entries(2);
+        assert_content(STORE "/kept", "secret");
+        assert_content(STORE "/kept-too", "secret");
+        assert_int_equal(wiped, 7 + 10);
+
+        assert_int_equal(store_retain(store, (const char *const[]){ NULL }, NULL), 0);
+        assert_entries(0);
+}
+
+static void test_what_cannot_be_removed_does_not_save_the_others(void **state) {
+        _cleanup_(store_freep) Store *store = open_store();
+        Error error = { 0 };
+
+        for (char name[2] = "a"; name[0] <= 'z'; name[0]++)
+                put(store, name, "secret");
+        assert_int_equal(mkdir(STORE "/directory", 0755), 0);
+
+        assert_true(store_retain(store, (const char *const[]){ NULL }, &error) < 0);
+        assert_int_equal(error.failure, FAILURE_STORE);
+        assert_non_null(strstr(error.text, "directory"));
+        assert_entries(1);
+}
+
+static void test_a_failed_put_leaves_nothing_and_wipes_what_it_wrote(void **state) {
+        _cleanup_(store_freep) Store *store = open_store();
+        _cleanup_secret_ Secret *secret = secret_of("secret", 6);
+        Error error = { 0 };
+
+        assert_int_equal(mkdir(STORE "/name", 0755), 0);
+        assert_true(store_put(store, "name", secret, 0, 0, 0400, &error) < 0);
+        assert_int_equal(error.failure, FAILURE_STORE);
+        assert_null(strstr(error.text, "secret"));
+        assert_entries(1);
+        assert_int_equal(wiped, 6);
+}
+
+static void test_a_full_tmpfs_keeps_the_old_secret(void **state) {
+        _cleanup_secret_ Secret *large = NULL;
+
+        if (mount("none", STORE, "tmpfs", 0, "mode=0755,noswap,size=64k") < 0) {
+                print_message("SKIPPED: this kernel's tmpfs has no noswap (%s)\n", strerror(errno));
+                return;
+        }
+        _cleanup_(store_freep) Store *store = open_store();
+        put(store, "name", "old");
+        assert_int_equal(secret_new(100000, &large), 0);
+        assert_int_equal(store_put(store, "name", large, 0, 0, 0400, NULL), -ENOSPC);
+        assert_entries(1);
+        assert_content(STORE "/name", "old");
+        assert_int_equal(umount2(STORE, MNT_DETACH), 0);
+}
+
+static void test_the_sum_of_sizes_is_bounded(void **state) {
+        _cleanup_(store_freep) Store *store = open_store();
+        _cleanup_secret_ Secret *large = NULL, *byte = NULL, *nothing = NULL;
+        Error error = { 0 };
+
+        assert_int_equal(secret_new(SECRET_SIZE_MAX, &large), 0);
+        assert_int_equal(secret_new(1, &byte), 0);
+        assert_int_equal(secret_new(0, &nothing), 0);
+        for (char name[2] = "a"; name[0] < 'a' + (int) (STORE_SIZE_MAX / SECRET_SIZE_MAX); name[0]++)
+                assert_int_equal(store_put(store, name, large, 0, 0, 0400, NULL), 0);
+
+        assert_int_equal(store_put(store, "more", byte, 0, 0, 0400, &error), -ENOSPC);
+        assert_int_equal(error.failure, FAILURE_STORE);
+        assert_int_equal(access(STORE "/more", F_OK), -1);
+
+        /* One is replaced all the same, and the room it leaves is room. */
+        assert_int_equal(store_put(store, "more", nothing, 0, 0, 0400, NULL), 0);
+        assert_int_equal(store_put(store, "a", large, 0, 0, 0400, NULL), 0);
+        assert_int_equal(store_put(store, "a", nothing, 0, 0, 0400, NULL), 0);
+        assert_int_equal(store_put(store, "more", byte, 0, 0, 0400, NULL), 0);
+}
+
+#define SIZE_A 300000U
+#define SIZE_B 123456U
+
+static atomic_bool stop;
+
+/* Reads in small pieces, again and again; returns how often, or 0 where it saw half of anything. */
+static void *read_all_the_time(void *userdata) {
+        size_t reads = 0;
+
+        while (!atomic_load(&stop)) {
+                _cleanup_close_ int fd = open(STORE "/name", O_RDONLY | O_CLOEXEC);
+                uint8_t piece[3000], first = 0;
+                size_t size = 0;
+                ssize_t n;
+
+                if (fd < 0)
+                        return (void *) 0;
+                while ((n = read(fd, piece, sizeof(piece))) > 0) {
+                        first = size == 0 ? piece[0] : first;
+                        for (ssize_t i = 0; i < n; i++)
+                                if (piece[i] != first)
+                                        return (void *) 0;
+                        size += (size_t) n;
+                }
+                if (!(first == 'a' && size == SIZE_A) && !(first == 'b' && size == SIZE_B))
+                        return (void *) 0;
+                reads++;
+        }
+        return (void *) reads;
+}
+
+static void test_readers_see_the_old_secret_or_the_new_one(void **state) {
+        _cleanup_(store_freep) Store *store = open_store();
+        _cleanup_secret_ Secret *a = NULL, *b = NULL;
+        pthread_t readers[3];
+
+        assert_int_equal(secret_new(SIZE_A, &a), 0);
+        assert_int_equal(secret_new(SIZE_B, &b), 0);
+        memset(secret_bytes(a), 'a', SIZE_A);
+        memset(secret_bytes(b), 'b', SIZE_B);
+        assert_int_equal(store_put(store, "name", a, 0, 0, 0400, NULL), 0);
+
+        atomic_store(&stop, false);
+        for (size_t i = 0; i < ELEMENTSOF(readers); i++)
+                assert_int_equal(pthread_create(&readers[i], NULL, read_all_the_time, NULL), 0);
+        for (unsigned i = 0; i < 1000; i++) {
+                assert_int_equal(store_put(store, "name", i % 2 ? a : b, 0, 0, 0400, NULL), 0);
+                usleep(100);
+        }
+        atomic_store(&stop, true);
+
+        for (size_t i = 0; i < ELEMENTSOF(readers); i++) {
+                void *reads;
+                assert_int_equal(pthread_join(readers[i], &reads), 0);
+                assert_true((size_t) reads > 10);
+        }
+        /* Some were wiped: not always was somebody reading. */
+        assert_true(wiped > SIZE_A);
+        assert_entries(1);
+}
+
+static void put_unprivileged(void) {
+        _cleanup_(store_freep) Store *store = NULL;
+        _cleanup_secret_ Secret *secret = NULL;
+        Error error = { 0 };
+
+        if (setresgid(65534, 65534, 65534) < 0 || setresuid(65534, 65534, 65534) < 0)
+                _exit(2);
+        if (store_open(STORE, &store, NULL) < 0 || secret_new(6, &secret) < 0)
+                _exit(3);
+        if (store_put(store, "name", secret, (uid_t) -1, (gid_t) -1, 0400, NULL) < 0)
+                _exit(4);
+        if (store_put(store, "name", secret, (uid_t) -1, (gid_t) -1, 0600, NULL) < 0)
+                _exit(5);
+        if (store_put(store, "root", secret, 0, (gid_t) -1, 0400, &error) != -EPERM)
+                _exit(6);
+        _exit(strstr(error.text, "CAP_CHOWN") ? 0 : 7);
+}
+
+static void test_without_privileges_files_are_unsealds_own(void **state) {
+        int status;
+
+        assert_int_equal(chown(STORE, 65534, 65534), 0);
+        assert_int_equal(chmod(".", 0755), 0);
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0)
+                put_unprivileged();
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_int_equal(status, 0);
+        assert_entries(1);
+}
+
+#define test_on_ramfs(f) cmocka_unit_test_setup_teardown(f, set_up_ramfs, tear_down)
+
+int main(void) {
+        const struct CMUnitTest pure[] = {
+                cmocka_unit_test(test_only_ramfs_and_noswap_are_memory),
+                cmocka_unit_test(test_options_are_those_of_the_mount_with_the_id),
+                cmocka_unit_test(test_broken_mountinfo_is_refused),
+        };
+        const struct CMUnitTest mounting[] = {
+                test_on_ramfs(test_ramfs_is_accepted),
+                cmocka_unit_test(test_tmpfs_is_accepted_only_with_noswap),
+                cmocka_unit_test(test_a_disk_is_refused),
+                test_on_ramfs(test_what_is_no_directory_of_its_own_is_refused),
+                test_on_ramfs(test_a_directory_that_others_can_write_is_refused),
+                test_on_ramfs(test_a_secret_becomes_a_file_with_owner_and_mode),
+                test_on_ramfs(test_a_replaced_or_removed_secret_is_wiped),
+                test_on_ramfs(test_whoever_reads_while_it_is_replaced_keeps_the_old_secret),
+                test_on_ramfs(test_names_that_are_no_credential_names_are_refused),
+                test_on_ramfs(test_planted_links_are_not_followed),
+                test_on_ramfs(test_a_file_that_has_another_name_is_not_wiped),
+                test_on_ramfs(test_what_a_killed_predecessor_left_is_removed_and_wiped),
+                test_on_ramfs(test_what_cannot_be_removed_does_not_save_the_others),
+                test_on_ramfs(test_a_failed_put_leaves_nothing_and_wipes_what_it_wrote),
+                cmocka_unit_test(test_a_full_tmpfs_keeps_the_old_secret),
+                test_on_ramfs(test_the_sum_of_sizes_is_bounded),
+                test_on_ramfs(test_readers_see_the_old_secret_or_the_new_one),
+                test_on_ramfs(test_without_privileges_files_are_unsealds_own),
+        };
+
+        int failed = cmocka_run_group_tests(pure, NULL, NULL);
+        if (geteuid() != 0) {
+                puts("SKIPPED: all tests of the store that mount a file system, for want of root.");
+                return failed > 0 ? failed : 77;
+        }
+        return failed + cmocka_run_group_tests(mounting, set_up_namespace, tear_down_namespace);
+}
