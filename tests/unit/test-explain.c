@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "explain.h"
+
+static void set(PcrSet *pcrs, unsigned pcr, uint8_t value) {
+        pcrs->present |= UINT32_C(1) << pcr;
+        memset(pcrs->value[pcr], value, PCR_SIZE);
+}
+
+static PcrSet a_boot(void) {
+        PcrSet pcrs = {};
+
+        set(&pcrs, 4, 0x44);
+        set(&pcrs, 7, 0x77);
+        set(&pcrs, 12, 0x00);
+        return pcrs;
+}
+
+static void assert_has(const char *text, const char *part) {
+        if (!strstr(text, part))
+                fail_msg("wanted '%s' in:\n%s", part, text);
+}
+
+static void test_measured_values_are_shown_when_nothing_is_expected(void **state) {
+        PcrSet measured = a_boot();
+        char buffer[EXPLANATION_MAX];
+
+        assert_has(explain_measurements(&measured, NULL, buffer), "PCR4");
+        assert_has(buffer, "44444444444444444444444444444444444444444444444444444444444444444444444444444444"
+                           "4444444444444444");
+        assert_has(buffer, "PCR7");
+        assert_has(buffer, "PCR12");
+        assert_null(strstr(buffer, "DIFFERS"));
+        assert_null(strstr(buffer, "as expected"));
+}
+
+static void test_the_pcr_that_differs_is_named_and_no_other(void **state) {
+        PcrSet measured = a_boot(), expected = a_boot();
+        char buffer[EXPLANATION_MAX], *differs;
+
+        set(&expected, 4, 0x45);
+        explain_measurements(&measured, &expected, buffer);
+        differs = strstr(buffer, "DIFFERS");
+        assert_non_null(differs);
+        assert_null(strstr(differs + 1, "DIFFERS"));
+        assert_true(differs < strstr(buffer, "PCR7"));
+        assert_has(buffer, "expected 454545");
+        assert_has(buffer, "measured 444444");
+}
+
+static void test_what_is_not_expected_is_not_compared(void **state) {
+        PcrSet measured = a_boot(), expected = {};
+        char buffer[EXPLANATION_MAX];
+
+        set(&expected, 12, 0x00);
+        explain_measurements(&measured, &expected, buffer);
+        assert_null(strstr(buffer, "DIFFERS"));
+        assert_true(strstr(buffer, "as expected") > strstr(buffer, "PCR12"));
+}
+
+static void test_everything_fits_when_all_differ(void **state) {
+        PcrSet measured = a_boot(), expected = {};
+        char buffer[EXPLANATION_MAX];
+
+        set(&expected, 4, 1);
+        set(&expected, 7, 2);
+        set(&expected, 12, 3);
+        explain_measurements(&measured, &expected, buffer);
+        assert_has(buffer, "03030303030303030303030303030303030303030303030303030303030303030303030303030303"
+                           "0303030303030303");
+}
+
+static void test_nothing_measured_explains_nothing(void **state) {
+        PcrSet measured = {};
+        char buffer[EXPLANATION_MAX];
+
+        assert_string_equal(explain_measurements(&measured, NULL, buffer), "");
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_measured_values_are_shown_when_nothing_is_expected),
+                cmocka_unit_test(test_the_pcr_that_differs_is_named_and_no_other),
+                cmocka_unit_test(test_what_is_not_expected_is_not_compared),
+                cmocka_unit_test(test_everything_fits_when_all_differ),
+                cmocka_unit_test(test_nothing_measured_explains_nothing),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

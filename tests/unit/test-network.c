@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include "basic/cleanup.h"
+#include "instance/network.h"
+
+static size_t put(uint8_t *buffer, size_t offset, uint16_t type, uint32_t payload) {
+        struct nlmsghdr header = { .nlmsg_len = (uint32_t) sizeof(header) + payload, .nlmsg_type = type };
+
+        memcpy(buffer + offset, &header, sizeof(header));
+        return offset + NLMSG_ALIGN(header.nlmsg_len);
+}
+
+static void test_new_routes_and_addresses_matter_and_nothing_else(void **state) {
+        uint8_t buffer[256] = {};
+        size_t size;
+
+        size = put(buffer, 0, RTM_NEWROUTE, 12);
+        assert_true(network_message_matters(buffer, size));
+        size = put(buffer, 0, RTM_NEWADDR, 8);
+        assert_true(network_message_matters(buffer, size));
+        size = put(buffer, 0, RTM_DELROUTE, 12);
+        assert_false(network_message_matters(buffer, size));
+        size = put(buffer, size, RTM_NEWROUTE, 12);
+        assert_true(network_message_matters(buffer, size));
+}
+
+static void test_broken_messages_are_passed_over(void **state) {
+        uint8_t buffer[64] = {};
+        size_t size = put(buffer, 0, RTM_NEWROUTE, 16);
+
+        for (size_t cut = 0; cut < size; cut++)
+                assert_false(network_message_matters(buffer, cut));
+        ((struct nlmsghdr *) (void *) buffer)->nlmsg_len = 3;
+        assert_false(network_message_matters(buffer, size));
+        ((struct nlmsghdr *) (void *) buffer)->nlmsg_len = UINT32_MAX;
+        assert_false(network_message_matters(buffer, size));
+}
+
+static void on_changed(void *userdata) {
+        (void) sd_event_exit(userdata, 42);
+}
+
+static int give_up(sd_event_source *source, uint64_t usec, void *userdata) {
+        return sd_event_exit(sd_event_source_get_event(source), 1);
+}
+
+static void test_a_link_that_comes_up_is_noticed(void **state) {
+        _cleanup_(network_freep) Network *network = NULL;
+        struct ifreq loopback = { .ifr_name = "lo", .ifr_flags = IFF_UP };
+        _cleanup_close_ int fd = -1;
+        sd_event *event = NULL;
+
+        if (unshare(CLONE_NEWNET) < 0) {
+                print_message("skipped: needs root to make a network namespace\n");
+                skip();
+        }
+        assert_true(sd_event_new(&event) >= 0);
+        assert_int_equal(network_new(event, on_changed, event, &network), 0);
+        assert_true(sd_event_add_time_relative(event, NULL, CLOCK_MONOTONIC, 5000000, 0, give_up, NULL) >=
+                    0);
+
+        fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        assert_true(fd >= 0);
+        assert_int_equal(ioctl(fd, SIOCSIFFLAGS, &loopback), 0);
+        assert_int_equal(sd_event_loop(event), 42);
+
+        network = network_free(network);
+        sd_event_unref(event);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_new_routes_and_addresses_matter_and_nothing_else),
+                cmocka_unit_test(test_broken_messages_are_passed_over),
+                cmocka_unit_test(test_a_link_that_comes_up_is_noticed),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

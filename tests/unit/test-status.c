@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "basic/json.h"
+#include "status.h"
+
+static void test_status_says_state_secrets_steps_and_errors(void **state) {
+        Error error = { .failure = FAILURE_DENIED,
+                        .text = "No.",
+                        .code = "AccessDeniedException",
+                        .request_id = "r-1" };
+        StatusSecret secrets[] = {
+                { .name = "a",
+                  .state = "published",
+                  .source = "/a",
+                  .key_id = "arn:a",
+                  .attempts = 1,
+                  .duration_usec = 5 },
+                { .name = "b",
+                  .state = "failed",
+                  .source = "/b",
+                  .key_id = "arn:b",
+                  .error = &error,
+                  .attempts = 2 },
+        };
+        StatusStep steps[] = { { .name = "key pair", .start_usec = 10, .duration_usec = 20 } };
+        _cleanup_free_ char *text = NULL;
+        _cleanup_json_ struct json_object *root = NULL;
+        struct json_object *list;
+
+        assert_int_equal(status_to_json(&(Status){ .state = "failed",
+                                                   .text = "quote \" and \n",
+                                                   .error = &error,
+                                                   .secrets = secrets,
+                                                   .secrets_count = 2,
+                                                   .steps = steps,
+                                                   .steps_count = 1 },
+                                        7, &text),
+                         0);
+        assert_int_equal(json_parse(text, strlen(text), &root), 0);
+        assert_string_equal(json_member_string(root, "state"), "failed");
+        assert_string_equal(json_member_string(root, "status"), "quote \" and \n");
+        assert_string_equal(json_member_string(root, "failure"), "access-denied");
+        assert_int_equal(json_object_get_int64(json_member(root, "since_usec")), 7);
+        list = json_member(root, "secrets");
+        assert_int_equal(json_object_array_length(list), 2);
+        assert_null(json_member_string(json_object_array_get_idx(list, 0), "error"));
+        assert_string_equal(json_member_string(json_object_array_get_idx(list, 1), "request_id"), "r-1");
+        assert_string_equal(json_member_string(json_object_array_get_idx(list, 1), "code"),
+                            "AccessDeniedException");
+        list = json_member(root, "steps");
+        assert_int_equal(json_object_get_int64(
+                                         json_member(json_object_array_get_idx(list, 0), "duration_usec")),
+                         20);
+}
+
+static void test_status_of_nothing_is_json_too(void **state) {
+        _cleanup_free_ char *text = NULL;
+        _cleanup_json_ struct json_object *root = NULL;
+
+        assert_int_equal(status_to_json(&(Status){ .state = "unsealing" }, 0, &text), 0);
+        assert_int_equal(json_parse(text, strlen(text), &root), 0);
+        assert_null(json_member(root, "failure"));
+        assert_int_equal(json_object_array_length(json_member(root, "secrets")), 0);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_status_says_state_secrets_steps_and_errors),
+                cmocka_unit_test(test_status_of_nothing_is_json_too),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <pthread.h>
+#include <time.h>
+
+#include "basic/worker.h"
+
+#define JOBS 100
+
+typedef struct Job {
+        Worker **worker;
+        sd_event *event;
+        unsigned number;
+        unsigned *run, *done;
+        pthread_t thread;
+} Job;
+
+static void run(void *userdata) {
+        Job *job = userdata;
+
+        assert_int_equal(*job->run, job->number);
+        *job->run += 1;
+        job->thread = pthread_self();
+}
+
+static void done(void *userdata) {
+        Job *job = userdata;
+
+        assert_int_equal(*job->done, job->number);
+        *job->done += 1;
+        if (*job->done == JOBS) {
+                *job->worker = worker_free(*job->worker);
+                (void) sd_event_exit(job->event, 0);
+        }
+}
+
+static void test_jobs_run_in_order_in_one_other_thread_and_the_last_may_free_the_worker(void **state) {
+        Worker *worker = NULL;
+        sd_event *event = NULL;
+        unsigned jobs_run = 0, jobs_done = 0;
+        Job jobs[JOBS];
+
+        assert_true(sd_event_new(&event) >= 0);
+        assert_int_equal(worker_new(event, "test", &worker), 0);
+        for (unsigned i = 0; i < JOBS; i++) {
+                jobs[i] = (Job){
+                        .worker = &worker, .event = event, .number = i, .run = &jobs_run, .done = &jobs_done
+                };
+                assert_int_equal(worker_submit(worker, run, done, jobs + i), 0);
+        }
+        assert_int_equal(sd_event_loop(event), 0);
+        assert_int_equal(jobs_run, JOBS);
+        assert_int_equal(jobs_done, JOBS);
+        for (unsigned i = 0; i < JOBS; i++) {
+                assert_true(pthread_equal(jobs[i].thread, jobs[0].thread));
+                assert_false(pthread_equal(jobs[i].thread, pthread_self()));
+        }
+        sd_event_unref(event);
+}
+
+static void slow(void *userdata) {
+        (void) nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
+        *(bool *) userdata = true;
+}
+
+static void never(void *userdata) {
+        fail_msg("a job that was dropped ran or reported");
+}
+
+static void test_freeing_waits_for_the_job_under_way_and_drops_the_rest(void **state) {
+        Worker *worker = NULL;
+        sd_event *event = NULL;
+        bool finished = false;
+
+        assert_true(sd_event_new(&event) >= 0);
+        assert_int_equal(worker_new(event, "test", &worker), 0);
+        assert_int_equal(worker_submit(worker, slow, never, &finished), 0);
+        (void) nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
+        assert_int_equal(worker_submit(worker, never, never, NULL), 0);
+        worker = worker_free(worker);
+        assert_true(finished);
+        assert_true(sd_event_run(event, 0) >= 0);
+        sd_event_unref(event);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(
+                                test_jobs_run_in_order_in_one_other_thread_and_the_last_may_free_the_worker),
+                cmocka_unit_test(test_freeing_waits_for_the_job_under_way_and_drops_the_rest),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
