@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A policy is validated and turned into statements once; the strings of its statements stay in the JSON tree, which the
- * Policy keeps. Wildcards and variables are taken apart while matching: that needs no memory, and most values have none.
+ * A policy is validated and turned into statements once; the strings of its statements stay in the JSON tree,
+ * which the Policy keeps. Wildcards and variables are taken apart while matching: that needs no memory, and most
+ * values have none.
  *
  * Where AWS's pages leave something open, this is what was chosen:
  * - a single-valued operator on a key with several values matches if any value does (negated: if none does);
- * - NotPrincipal spares a principal only if the account, the role or user, and the session are all listed: AWS checks
- *   them one after the other;
+ * - NotPrincipal spares a principal only if the account, the role or user, and the session are all listed: AWS
+ *   checks them one after the other;
  * - a * in a Resource may cross colons, as AWS says of one at the end of a segment;
- * - an element with an invalid value is refused where it is put, though AWS finds some of them only when deciding.
+ * - an element with an invalid value is refused where it is put, though AWS finds some of them only when
+ *   deciding.
  */
 
 #include <arpa/inet.h>
@@ -306,7 +308,7 @@ static const char *next_token(const Pattern *pattern, const char *at, const char
                 *ret = (Token){ *s == '*' ? TOKEN_MANY : TOKEN_ONE };
                 return s + 1;
         }
-        /* A text with a broken variable was refused when it was parsed; a segment of it is never cut within one. */
+        /* Never here: such a text was refused when it was parsed, and no segment is cut within a variable. */
         if (!parse_variable(s, end, &variable)) {
                 *ret = (Token){ TOKEN_NO_VALUE };
                 return end;
@@ -359,8 +361,7 @@ static bool pattern_matches(const Pattern *pattern, Text text) {
                 /* The last * takes one character more: an earlier one need not. */
                 if (!p_many || s_many == s_end)
                         return false;
-                s_many = next_character(s_many, s_end);
-                s = s_many;
+                s = ++s_many;
                 p = p_many;
         }
 }

@@ -2,13 +2,13 @@
 #pragma once
 
 /*
- * Decides a request as AWS does: key policy, identity policies and grants (IAM User Guide, "Policy evaluation logic",
- * "Condition operators", "Variables and tags"; KMS Developer Guide, "Key policies", "Condition keys", "Grants"). Pure: no
- * I/O, no clock, no globals. A Policy is immutable once parsed and may be used by many threads; deciding allocates nothing
- * and cannot fail.
+ * Decides a request as AWS does: key policy, identity policies and grants (IAM User Guide, "Policy evaluation
+ * logic", "Condition operators", "Variables and tags"; KMS Developer Guide, "Key policies", "Condition keys",
+ * "Grants"). Pure: no I/O, no clock, no globals. A Policy is immutable once parsed and may be used by many threads;
+ * deciding allocates nothing and cannot fail.
  *
- * Not here: SCPs, RCPs, permissions boundaries, session and VPC endpoint policies (they can only take away), and whether
- * the principals that a policy names exist.
+ * Not here: SCPs, RCPs, permissions boundaries, session and VPC endpoint policies (they can only take away), and
+ * whether the principals that a policy names exist.
  */
 
 #include <stdbool.h>
@@ -25,8 +25,8 @@ typedef enum PolicyKind {
 
 typedef struct Policy Policy;
 
-/* -EBADMSG with a reason: KMS's MalformedPolicyDocumentException. -E2BIG with a reason: a key policy above 32 KiB, KMS's
- * LimitExceededException. -ENOMEM without. The reason may be NULL. */
+/* -EBADMSG with a reason: KMS's MalformedPolicyDocumentException. -E2BIG with a reason: a key policy above 32 KiB,
+ * KMS's LimitExceededException. -ENOMEM without. The reason may be NULL. */
 int policy_parse(PolicyKind kind, const char *text, size_t size, Policy **ret,
                  char reason[POLICY_REASON_SIZE]);
 Policy *policy_free(Policy *policy);
@@ -41,8 +41,8 @@ typedef struct PolicyPrincipal {
         const char *session_arn; /* arn:aws:sts::111111111111:assumed-role/app/i-0123; NULL unless a role asks */
 } PolicyPrincipal;
 
-/* What is known of a request: condition keys, each with its values. Names are compared without case, all of them: AWS says
- * so of the KEY in kms:EncryptionContext:KEY too. (Case of an encryption context's keys is for kms:EncryptionContextKeys.) */
+/* What is known of a request: condition keys, each with its values. Names are compared without case, all of them:
+ * KMS says so of the KEY in kms:EncryptionContext:KEY too. (kms:EncryptionContextKeys tells such keys apart.) */
 typedef struct PolicyContext PolicyContext;
 
 /* The new context has aws:PrincipalArn, aws:PrincipalAccount, aws:PrincipalType, aws:PrincipalIsAWSService,
@@ -68,8 +68,8 @@ typedef struct PolicyPair {
         const char *value;
 } PolicyPair;
 
-/* A grant on the key. Borrowed strings. Constraints bind only operations that take an encryption context; of their pairs
- * the keys are compared without case, as AWS does. */
+/* A grant on the key. Borrowed strings. Constraints bind only operations that take an encryption context; the keys
+ * of their pairs are compared without case, as KMS does. */
 typedef struct PolicyGrant {
         const char *grantee_principal;
         const char *retiring_principal; /* NULL: none */
@@ -82,14 +82,16 @@ typedef struct PolicyGrant {
 
 typedef struct PolicyRequest {
         const char *action; /* kms:Decrypt */
-        const char *resource; /* the key's ARN, whose account is the key's; an alias's; or "*" for kms:CreateKey and the like */
+        /* The key's ARN, whose account is the key's; an alias's; or "*" for kms:CreateKey and the like. */
+        const char *resource;
         const PolicyPrincipal *principal;
         const PolicyContext *context; /* never NULL */
 } PolicyRequest;
 
 /* All that can allow or deny. */
 typedef struct PolicySet {
-        const Policy *key_policy; /* NULL: no policy lets anybody in; where the resource is no key the identity decides alone */
+        /* NULL: no policy lets anybody in; where the resource is no key the identity decides alone. */
+        const Policy *key_policy;
         const Policy *const *identity_policies;
         size_t n_identity_policies;
         const PolicyGrant *grants;
@@ -97,8 +99,8 @@ typedef struct PolicySet {
 } PolicySet;
 
 typedef enum PolicyOutcome {
-        POLICY_ALLOWED_BY_KEY_POLICY, /* it names the principal (or everyone), or the principal is the root user */
-        POLICY_ALLOWED_BY_IDENTITY, /* the key policy lets the account in (cross-account: or the principal), the identity policy the principal */
+        POLICY_ALLOWED_BY_KEY_POLICY, /* it names the principal or everyone, or root asks */
+        POLICY_ALLOWED_BY_IDENTITY, /* the key policy lets in the account or, cross-account, the principal */
         POLICY_ALLOWED_BY_GRANT,
         POLICY_DENIED_BY_KEY_POLICY, /* "with an explicit deny in a resource-based policy" */
         POLICY_DENIED_BY_IDENTITY,   /* "with an explicit deny in an identity-based policy" */
@@ -115,11 +117,11 @@ typedef struct PolicyDecision {
 
 PolicyDecision policy_decide(const PolicySet *set, const PolicyRequest *request);
 
-/* PutKeyPolicy's and CreateKey's lockout safety check: under the new policy, may the caller (by name, or as part of the
- * account that the policy delegates to; identity policies are not looked at) call kms:PutKeyPolicy again? request->action
- * is not looked at either. */
+/* PutKeyPolicy's and CreateKey's lockout safety check: under the new policy, may the caller (by name, or as part of
+ * the account that the policy delegates to; identity policies are not looked at) call kms:PutKeyPolicy again?
+ * request->action is not looked at either. */
 bool policy_lets_caller_put_policy(const Policy *key_policy, const PolicyRequest *request);
 
-/* Whether the principal may retire the grant without a policy: it is the retiring principal, or the grantee of a grant that
- * has RetireGrant among its operations. */
+/* Whether the principal may retire the grant without a policy: it is the retiring principal, or the grantee of a
+ * grant that has RetireGrant among its operations. */
 bool policy_grant_lets_retire(const PolicyGrant *grant, const PolicyPrincipal *principal);
