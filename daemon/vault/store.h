@@ -27,16 +27,18 @@ DEFINE_CLEANUP(Store *, store_free);
 
 /*
  * name: a credential name, 1 to 64 of A-Z a-z 0-9 - _ . that does not begin with a dot (those are half-written files).
- * mode: permission bits only. Another owner than unseald's own takes CAP_CHOWN, CAP_FOWNER and, to replace the file later,
- * CAP_DAC_OVERRIDE and CAP_LEASE. What is replaced or removed is overwritten, except where somebody is just reading it:
- * that reader gets the old secret whole, and the kernel has the pages when it closes the file.
+ * mode: permission bits only. Another owner than unseald's own takes CAP_CHOWN and CAP_FOWNER.
+ *
+ * What is removed is overwritten unless somebody is just reading it; who opens it in that very moment may read zeros.
+ * What is replaced is not overwritten, for then a reader might see half of it: its pages go back to the kernel, which zeroes
+ * them before it gives them to anybody (and at once where it was booted with init_on_free=1).
  */
 
 /* uid, gid: of the file, (uid_t) -1 and (gid_t) -1 for unseald's own. Replaces a file of that name. */
 int store_put(Store *store, const char *name, Secret *secret, uid_t uid, gid_t gid, mode_t mode,
               Error *error);
 
-/* -ENOENT where there is none. */
+/* -ENOENT where there is none. To wipe the file of another owner takes CAP_DAC_OVERRIDE and CAP_LEASE as well. */
 int store_remove(Store *store, const char *name, Error *error);
 
 /* Removes every file that is not in keep (NULL-terminated): what a killed predecessor left, half-written ones too. */
