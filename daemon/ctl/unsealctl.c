@@ -1,1 +1,112 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "build-config.h"
+#include "ctl/ctl.h"
+
+typedef struct Verb {
+        const char *name, *arguments, *help;
+        int (*run)(int argc, char *argv[]);
+} Verb;
+
+static const Verb verbs[] = {
+        { "status", "", "Show what became of each secret in this boot", verb_status },
+        { "verify", "DOCUMENT", "Verify an attestation document", verb_verify },
+};
+
+static void print_help(FILE *stream) {
+        fprintf(stream, "unsealctl [OPTIONS…] VERB …\n\n"
+                        "Secrets for attested EC2 instances: look, and verify.\n\n"
+                        "Verbs:\n");
+        for (size_t i = 0; i < ELEMENTSOF(verbs); i++)
+                fprintf(stream, "  %-8s %-12s  %s\n", verbs[i].name, verbs[i].arguments, verbs[i].help);
+        fprintf(stream, "\nOptions:\n"
+                        "  -h --help              Show this help; after a verb, the verb's\n"
+                        "     --version           Show the version\n\n"
+                        "See unsealctl(1).\n");
+}
+
+static const Verb *find_verb(const char *name) {
+        for (size_t i = 0; i < ELEMENTSOF(verbs); i++)
+                if (strcmp(verbs[i].name, name) == 0)
+                        return &verbs[i];
+        return NULL;
+}
+
+_printf_(1, 0) static void complain(const char *format, va_list arguments) {
+        fputs("unsealctl: ", stderr);
+        (void) vfprintf(stderr, format, arguments);
+        fputc('\n', stderr);
+}
+
+int usage_error(const char *format, ...) {
+        va_list arguments;
+
+        va_start(arguments, format);
+        complain(format, arguments);
+        va_end(arguments);
+        fputs("Try \"unsealctl --help\", or --help after the verb.\n", stderr);
+        return EXIT_USAGE;
+}
+
+int failure(const char *format, ...) {
+        va_list arguments;
+
+        va_start(arguments, format);
+        complain(format, arguments);
+        va_end(arguments);
+        return EXIT_FAILURE;
+}
+
+const char *format_time(int64_t seconds, char buffer[TIME_STRING_MAX]) {
+        time_t t = (time_t) seconds;
+        struct tm tm;
+
+        if (!gmtime_r(&t, &tm) || strftime(buffer, TIME_STRING_MAX, "%Y-%m-%d %H:%M:%S UTC", &tm) == 0)
+                (void) snprintf(buffer, TIME_STRING_MAX, "an unknown time");
+        return buffer;
+}
+
+static int run_verb(const Verb *verb, int argc, char *argv[]) {
+        char name[32];
+        int r;
+
+        /* What getopt_long() complains as. */
+        (void) snprintf(name, sizeof(name), "unsealctl %s", verb->name);
+        argv[0] = name;
+        r = verb->run(argc, argv);
+
+        /* Who did not get the answer must not take it for a good one. */
+        if (fflush(stdout) != 0 && r == EXIT_SUCCESS)
+                return failure("Cannot write to standard output: %s.", strerror(errno));
+        return r;
+}
+
+int main(int argc, char *argv[]) {
+        const Verb *verb;
+
+        if (argc < 2) {
+                print_help(stderr);
+                return EXIT_USAGE;
+        }
+        if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+                print_help(stdout);
+                return EXIT_SUCCESS;
+        }
+        if (strcmp(argv[1], "--version") == 0) {
+                puts("unsealctl " UNSEALD_VERSION);
+                return EXIT_SUCCESS;
+        }
+        if (argv[1][0] == '-')
+                return usage_error("Unknown option %s.", argv[1]);
+
+        verb = find_verb(argv[1]);
+        if (!verb)
+                return usage_error("Unknown verb %s.", argv[1]);
+        return run_verb(verb, argc - 1, argv + 1);
+}
