@@ -166,7 +166,7 @@ int cbor_parse(const uint8_t *data, size_t size, cbor_item_t **ret, size_t *ret_
         if (!ret_read && reader.left > 0)
                 return -EBADMSG;
 
-        /* libcbor may have a view of its own on where the item ends; only the one that was checked counts. */
+        /* libcbor may see the end of the item elsewhere; only the one that was checked counts. */
         read = size - reader.left;
         item = cbor_load(data, read, &result);
         if (!item)

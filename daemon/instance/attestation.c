@@ -2,10 +2,10 @@
 
 /*
  * Two halves that know nothing of each other: attestation_parse() reads bytes and trusts none of them,
- * attestation_verify() asks OpenSSL whether AWS signed them. Path validation (RFC 5280) is OpenSSL's alone; what is
- * checked here besides is what it does not ask: the very algorithms, the kind of leaf, and that the path it found is
- * the one in the document. The document is not decoded by libcbor: slices must point to what the signature covers,
- * and libcbor before 0.11 does not know COSE's tag.
+ * attestation_verify() asks OpenSSL whether AWS signed them. Path validation (RFC 5280) is OpenSSL's alone;
+ * what is checked here besides is what it does not ask: the very algorithms, the kind of leaf, and that the
+ * path it found is the one in the document. The document is not decoded by libcbor: slices must point to
+ * what the signature covers, and libcbor before 0.11 does not know COSE's tag.
  */
 
 #include <errno.h>
@@ -505,8 +505,9 @@ static AttestationRefusal check_signature(const AttestationDocument *document, c
         return ATTESTATION_ACCEPTED;
 }
 
-/* X509_V_FLAG_X509_STRICT is right but for this: AWS's leaves have no authority key identifier, and some issuers of
- * enclaves' leaves no subject key identifier. Both only help to find an issuer, and the document names it. */
+/* X509_V_FLAG_X509_STRICT is right but for this: AWS's leaves have no authority key identifier, and some
+ * issuers of enclaves' leaves no subject key identifier. Both only help to find an issuer, and the document
+ * names it. */
 static int tolerate_missing_identifiers(int ok, X509_STORE_CTX *context) {
         int e = X509_STORE_CTX_get_error(context);
 
@@ -528,8 +529,8 @@ static AttestationRefusal refuse_path(X509_STORE_CTX *context, int length, Error
                       X509_verify_cert_error_string(e));
 }
 
-/* OpenSSL builds the path that it verifies from leaf to root, out of whatever fits; it must come out as it stands in
- * the document. */
+/* OpenSSL builds the path that it verifies from leaf to root, out of whatever fits; it must come out as it
+ * stands in the document. */
 static bool is_same_path(const STACK_OF(X509) * path, const STACK_OF(X509) * certificates) {
         int n = sk_X509_num(certificates);
 

@@ -2,10 +2,10 @@
 #pragma once
 
 /*
- * The attestation document: COSE_Sign1 (RFC 9052) with ES384 over a CBOR map, and a chain of five P-384 certificates.
- * Parsing and verifying are pure: bytes, a root and a time go in. Where AWS's page and real documents differ, real
- * documents win (protocol facts: AWS, "Validating a NitroTPM Attestation Document"; aws-nitro-enclaves-nsm-api,
- * attestation_process.md).
+ * The attestation document: COSE_Sign1 (RFC 9052) with ES384 over a CBOR map, and a chain of five P-384
+ * certificates. Parsing and verifying are pure: bytes, a root and a time go in. Where AWS's page and real
+ * documents differ, real documents win (protocol facts: AWS, "Validating a NitroTPM Attestation Document";
+ * aws-nitro-enclaves-nsm-api, attestation_process.md).
  */
 
 #include <openssl/x509.h>
@@ -45,8 +45,9 @@ typedef struct AttestationDocument {
         Slice public_key, user_data, nonce;
 } AttestationDocument;
 
-/* Strict: exactly the fields above, each once, in their limits, nothing behind; only ES384 (-EOPNOTSUPP otherwise).
- * FAILURE_ATTESTATION, -EBADMSG, and a text that says which field. Text that it lets through is printable ASCII. */
+/* Strict: exactly the fields above, each once, in their limits, nothing behind; only ES384 (-EOPNOTSUPP
+ * otherwise). FAILURE_ATTESTATION, -EBADMSG, and a text that says which field. Text that it lets through is
+ * printable ASCII. */
 int attestation_parse(const uint8_t *data, size_t size, AttestationDocument **ret, Error *error);
 AttestationDocument *attestation_free(AttestationDocument *document);
 DEFINE_CLEANUP(AttestationDocument *, attestation_free);
@@ -75,9 +76,9 @@ typedef struct AttestationPolicy {
         const Slice *public_key; /* NULL: not checked */
 } AttestationPolicy;
 
-/* Signature, chain (basic constraints, key usage, path length, P-384 and SHA-384 throughout), validity, age, nonce,
- * public key, in this order: whoever is told of one of the last three has an authentic document. Revocation is not
- * looked at, as AWS advises. Fills *error with what was refused. */
+/* Signature, chain (basic constraints, key usage, path length, P-384 and SHA-384 throughout), validity, age,
+ * nonce, public key, in this order: whoever is told of one of the last three has an authentic document.
+ * Revocation is not looked at, as AWS advises. Fills *error with what was refused. */
 AttestationRefusal attestation_verify(const AttestationDocument *document, const AttestationPolicy *policy,
                                       Error *error);
 

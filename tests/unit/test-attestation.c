@@ -205,11 +205,13 @@ static void test_real_document_is_expired_at_any_other_time(void **state) {
 static void test_no_byte_of_a_real_document_can_be_changed(void **state) {
         static const uint8_t masks[] = { 0x01, 0x80, 0xff };
         const AttestationPolicy policy = { .root = aws_root, .at = DOCUMENT_TIME };
+        /* Under valgrind all of them take ten minutes. */
+        const size_t step = getenv("UNSEALD_TEST_SLOW") ? 61 : 1;
         _cleanup_free_ uint8_t *data = NULL;
         size_t size;
 
         read_vector("attestation/nitrotpm-document.cbor", &data, &size);
-        for (size_t i = 0; i < size; i++)
+        for (size_t i = 0; i < size; i += step)
                 for (size_t j = 0; j < ELEMENTSOF(masks); j++) {
                         Error error = {};
 
@@ -263,7 +265,7 @@ static void test_documents_longer_than_64k_are_not_looked_at(void **state) {
 
 typedef struct Change {
         const char *what;
-        const char *field; /* whose value is another; "": more pairs in the map; NULL: bytes behind the map */
+        const char *field; /* gets the value; "": more pairs in the map; NULL: bytes behind it */
         const char *value; /* NULL: the field is left out */
         size_t size;
         const char *says; /* in the error's text; NULL: accepted */
@@ -305,10 +307,7 @@ static const Change changes[] = {
         CHANGE("PCR 32", "nitrotpm_pcrs", "\xa1\x18\x20" PCR, "0 to 31"),
         CHANGE("PCR 2^64-1", "nitrotpm_pcrs", "\xa1\x1b\xff\xff\xff\xff\xff\xff\xff\xff" PCR, "0 to 31"),
         CHANGE("PCR -1", "nitrotpm_pcrs", "\xa1\x20" PCR, "0 to 31"),
-        CHANGE("PCR \"0\"", "nitrotpm_pcrs",
-               "\xa1\x61"
-               "0" PCR,
-               "0 to 31"),
+        CHANGE("PCR \"0\"", "nitrotpm_pcrs", "\xa1\x61\x30" PCR, "0 to 31"),
         CHANGE("PCR 4 twice", "nitrotpm_pcrs", "\xa2\x04" PCR "\x04" PCR, "PCR 4"),
         CHANGE("PCR 4 twice, once longer encoded", "nitrotpm_pcrs", "\xa2\x04" PCR "\x18\x04" PCR, "PCR 4"),
         CHANGE("a PCR of 47 bytes", "nitrotpm_pcrs", "\xa1\x04\x58\x2f" ZEROS_48, "PCR"),
@@ -329,10 +328,7 @@ static const Change changes[] = {
                "\x89\x41\0\x41\0\x41\0\x41\0\x41\0\x41\0\x41\0\x41\0\x41\0", "cabundle"),
         CHANGE("an empty cabundle", "cabundle", "\x80", "cabundle"),
         CHANGE("an empty certificate in cabundle", "cabundle", "\x81\x40", "cabundle"),
-        CHANGE("a text in cabundle", "cabundle",
-               "\x81\x61"
-               "a",
-               "cabundle"),
+        CHANGE("a text in cabundle", "cabundle", "\x81\x61\x61", "cabundle"),
         CHANGE("a map as cabundle", "cabundle", "\xa1\x41\0\x41\0", "cabundle"),
         WITHOUT("cabundle"),
         CHANGE("null as public_key", "public_key", "\xf6", NULL),
@@ -347,11 +343,7 @@ static const Change changes[] = {
         CHANGE("a number as user_data", "user_data", "\x00", "user_data"),
         WITHOUT("user_data"),
         CHANGE("an empty nonce", "nonce", "\x40", NULL),
-        CHANGE("a nonce in chunks", "nonce",
-               "\x5f\x41"
-               "a"
-               "\xff",
-               "nonce"),
+        CHANGE("a nonce in chunks", "nonce", "\x5f\x41\x61\xff", "nonce"),
         CHANGE("a nonce of 1025 bytes", "nonce", "\x59\x04\x01" ZEROS_1024 "\0", "nonce"),
         WITHOUT("nonce"),
         CHANGE("nonce twice", "", "\x65nonce\xf6", "twice"),
@@ -856,7 +848,8 @@ static void test_root_is_never_taken_from_the_document(void **state) {
         mint_done(&minted);
 }
 
-/* The forger has a root of the same name, puts the real one into cabundle, and leaves out what could tell them apart. */
+/* The forger has a root of the same name, puts the real one into cabundle, and leaves out what could tell
+ * them apart. */
 static void test_real_root_before_a_forged_chain_is_refused(void **state) {
         Minted real, forged;
         Error error = {};
