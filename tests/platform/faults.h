@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * What shall go wrong, by name, while the platform runs: for a service and an operation (or all), a number of times or
+ * until cleared. Each place that can fail asks for its own kind of fault, at the moment it would take effect; only
+ * then a time is counted. Thread-safe.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "basic/json.h"
+
+typedef enum Service {
+        SERVICE_KMS = 1 << 0,
+        SERVICE_IMDS = 1 << 1,
+        SERVICE_TPM = 1 << 2,
+} Service;
+
+typedef enum FaultKind {
+        FAULT_DELAY,
+        FAULT_DROP,
+        FAULT_RESET,
+        FAULT_HTTP,
+        FAULT_ERROR,
+        FAULT_THROTTLE,
+        FAULT_TRUNCATED,
+        FAULT_GARBAGE,
+        FAULT_EMPTY,
+        FAULT_OVERSIZED,
+        FAULT_WRONG_KEYID,
+        FAULT_TAMPERED_CMS,
+        FAULT_PLAINTEXT,
+        FAULT_EXPIRED_CREDENTIALS,
+        FAULT_CLOCK,
+        FAULT_TLS_WRONG_NAME,
+        FAULT_TLS_EXPIRED,
+        FAULT_TLS_NOT_YET_VALID,
+        FAULT_TLS_UNTRUSTED,
+        FAULT_BUSY,
+        FAULT_CODE,
+        _FAULT_KIND_MAX,
+} FaultKind;
+
+typedef struct FaultValue {
+        int64_t number;
+        char text[128];    /* the first argument as given, or empty */
+        char message[256]; /* the rest */
+} FaultValue;
+
+typedef struct Faults Faults;
+
+int faults_new(Faults **ret);
+Faults *faults_free(Faults *faults);
+
+/* Whether such a fault is set here now. Counts one time of it; ret may be NULL. */
+bool faults_take(Faults *faults, Service service, const char *operation, FaultKind kind, FaultValue *ret);
+
+/*
+ * The verbs of `platform fault`. words: SERVICE OPERATION FAULT [ARGUMENT [MESSAGE]] [--times N], "*" standing for all
+ * services and all operations. The same fault set twice replaces the first. -EINVAL with a reason for a person.
+ */
+int faults_set(Faults *faults, const char *const *words, size_t n, char reason[static 256]);
+
+/* Clears what fits SERVICE, OPERATION, FAULT, as far as they are given. Returns how many. */
+size_t faults_clear(Faults *faults, const char *const *words, size_t n);
+
+/* An array of {"service", "operation", "fault", "argument", "times", "taken"}. times: -1 until cleared. */
+struct json_object *faults_list(Faults *faults);
+
+/* Every fault there is, for a test to iterate over: an array of {"service", "fault", "argument" (an example that works, or empty), "what"}. */
+struct json_object *faults_names(void);
+
+const char *fault_kind_to_string(FaultKind kind);
+const char *service_to_string(Service service);
