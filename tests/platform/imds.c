@@ -1,0 +1,427 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include <ctype.h>
+#include <errno.h>
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <openssl/rand.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "basic/encoding.h"
+#include "basic/json.h"
+#include "imds.h"
+#include "misbehave.h"
+
+#define TOKEN_TTL_MAX 21600
+#define USER_DATA_MAX 16384U
+#define CREDENTIALS_LIFETIME (6 * 60 * 60)
+#define CREDENTIALS_RENEWAL (15 * 60)
+#define IMAGE_ID "ami-0123456789abcdef0"
+
+typedef struct TokenContent {
+        uint8_t expires[8]; /* big-endian */
+        uint8_t mac[32];
+} TokenContent;
+
+struct Imds {
+        char region[64];
+        char zone[65];
+        char instance_id[64];
+        char account[ACCOUNT_ID_SIZE];
+        Accounts *accounts;
+        Faults *faults;
+        Trail *trail;
+        uint8_t token_key[32];
+
+        pthread_mutex_t mutex;
+        char role[129]; /* empty: none */
+        bool have_credentials;
+        Credentials credentials;
+        uint8_t *user_data;
+        size_t user_data_size;
+};
+
+int imds_new(const ImdsOptions *options, Imds **ret) {
+        Imds *imds = calloc(1, sizeof(*imds));
+
+        if (!imds)
+                return -ENOMEM;
+        snprintf(imds->region, sizeof(imds->region), "%s", options->region);
+        snprintf(imds->zone, sizeof(imds->zone), "%sa", imds->region);
+        snprintf(imds->instance_id, sizeof(imds->instance_id), "%s", options->instance_id);
+        snprintf(imds->account, sizeof(imds->account), "%s", options->account);
+        imds->accounts = options->accounts;
+        imds->faults = options->faults;
+        imds->trail = options->trail;
+        pthread_mutex_init(&imds->mutex, NULL);
+        if (RAND_bytes(imds->token_key, sizeof(imds->token_key)) <= 0) {
+                imds_free(imds);
+                return -EIO;
+        }
+        *ret = imds;
+        return 0;
+}
+
+Imds *imds_free(Imds *imds) {
+        if (imds) {
+                free(imds->user_data);
+                pthread_mutex_destroy(&imds->mutex);
+                OPENSSL_clear_free(imds, sizeof(*imds));
+        }
+        return NULL;
+}
+
+int imds_set_role(Imds *imds, const char *role) {
+        if (role && !accounts_has_role(imds->accounts, imds->account, role))
+                return -ENOENT;
+
+        pthread_mutex_lock(&imds->mutex);
+        snprintf(imds->role, sizeof(imds->role), "%s", role ? role : "");
+        imds->have_credentials = false;
+        pthread_mutex_unlock(&imds->mutex);
+        return 0;
+}
+
+int imds_set_user_data(Imds *imds, const void *data, size_t size) {
+        uint8_t *copy = NULL;
+
+        if (size > USER_DATA_MAX)
+                return -EFBIG;
+        if (data) {
+                copy = malloc(size + 1);
+                if (!copy)
+                        return -ENOMEM;
+                memcpy(copy, data, size);
+        }
+
+        pthread_mutex_lock(&imds->mutex);
+        free(imds->user_data);
+        imds->user_data = copy;
+        imds->user_data_size = copy ? size : 0;
+        pthread_mutex_unlock(&imds->mutex);
+        return 0;
+}
+
+static void reply_status(Exchange *exchange, unsigned status, const char *phrase) {
+        char page[512];
+
+        snprintf(page, sizeof(page),
+                 "<?xml version=\"1.0\" encoding=\"iso-8859-1\"?>\n"
+                 "<!DOCTYPE html PUBLIC \"-//W3C//DTD XHTML 1.0 Transitional//EN\"\n"
+                 "\t\"http://www.w3.org/TR/xhtml1/DTD/xhtml1-transitional.dtd\">\n"
+                 "<html xmlns=\"http://www.w3.org/1999/xhtml\" xml:lang=\"en\" lang=\"en\">\n"
+                 " <head>\n  <title>%u - %s</title>\n </head>\n <body>\n  <h1>%u - %s</h1>\n "
+                 "</body>\n</html>\n",
+                 status, phrase, status, phrase);
+        exchange_reply_text(exchange, status, page);
+        exchange_add_header(exchange, "Content-Type", "text/html");
+}
+
+/* Tokens carry their end and a MAC over it, so that none need be kept. */
+static void make_token(const Imds *imds, int64_t expires, TokenContent *ret) {
+        for (size_t i = 0; i < sizeof(ret->expires); i++)
+                ret->expires[i] = (uint8_t) ((uint64_t) expires >> (56 - 8 * i));
+        HMAC(EVP_sha256(), imds->token_key, sizeof(imds->token_key), ret->expires, sizeof(ret->expires),
+             ret->mac, NULL);
+}
+
+/* The seconds that a token has left, or -1. */
+static int64_t token_left(const Imds *imds, const char *text, int64_t now) {
+        _cleanup_free_ uint8_t *bytes = NULL;
+        TokenContent content, wanted;
+        size_t size;
+        uint64_t expires = 0;
+
+        if (base64_decode(text, strlen(text), &bytes, &size) < 0 || size != sizeof(content))
+                return -1;
+        memcpy(&content, bytes, sizeof(content));
+        for (size_t i = 0; i < sizeof(content.expires); i++)
+                expires = expires << 8 | content.expires[i];
+        make_token(imds, (int64_t) expires, &wanted);
+        if (CRYPTO_memcmp(content.mac, wanted.mac, sizeof(wanted.mac)) != 0 || (int64_t) expires <= now)
+                return -1;
+        return (int64_t) expires - now;
+}
+
+static void put_token(Imds *imds, Exchange *exchange, int64_t now) {
+        const char *ttl_text = sigv4_header(&exchange->request, "X-aws-ec2-metadata-token-ttl-seconds");
+        _cleanup_free_ char *text = NULL;
+        TokenContent content;
+        char *end = NULL;
+        long ttl;
+
+        /* A request that came through a proxy is not the instance's own. */
+        if (sigv4_header(&exchange->request, "X-Forwarded-For")) {
+                reply_status(exchange, 403, "Forbidden");
+                return;
+        }
+        ttl = ttl_text && isdigit((unsigned char) ttl_text[0]) ? strtol(ttl_text, &end, 10) : 0;
+        if (!end || *end || ttl < 1 || ttl > TOKEN_TTL_MAX) {
+                reply_status(exchange, 400, "Bad Request");
+                return;
+        }
+
+        make_token(imds, now + ttl, &content);
+        if (base64_encode(&content, sizeof(content), &text) < 0) {
+                reply_status(exchange, 500, "Internal Server Error");
+                return;
+        }
+        exchange_reply_text(exchange, 200, text);
+        exchange_add_header(exchange, "Content-Type", "text/plain");
+        exchange_add_header(exchange, "X-Aws-Ec2-Metadata-Token-Ttl-Seconds", "%ld", ttl);
+}
+
+static void add_string(struct json_object *object, const char *name, const char *value) {
+        json_object_object_add(object, name, value ? json_object_new_string(value) : NULL);
+}
+
+static void reply_json(Exchange *exchange, struct json_object *object) {
+        exchange_reply_text(exchange, 200,
+                            json_object_to_json_string_ext(object,
+                                                           JSON_C_TO_STRING_PRETTY |
+                                                                           JSON_C_TO_STRING_NOSLASHESCAPE));
+        exchange_add_header(exchange, "Content-Type", "text/plain");
+}
+
+/* With mutex held. What has expired, or is about to, is made anew, as EC2 does. */
+static int current_credentials(Imds *imds, int64_t now, Credentials *ret) {
+        if (faults_take(imds->faults, SERVICE_IMDS, "credentials", FAULT_EXPIRED_CREDENTIALS, NULL))
+                return accounts_issue(imds->accounts, imds->account, imds->role, imds->instance_id,
+                                      now - CREDENTIALS_LIFETIME - 60, now - 60, ret);
+
+        if (!imds->have_credentials || imds->credentials.expires - now < CREDENTIALS_RENEWAL) {
+                int r = accounts_issue(imds->accounts, imds->account, imds->role, imds->instance_id, now,
+                                       now + CREDENTIALS_LIFETIME, &imds->credentials);
+                if (r < 0)
+                        return r;
+                imds->have_credentials = true;
+        }
+        *ret = imds->credentials;
+        return 0;
+}
+
+static void get_credentials(Imds *imds, Exchange *exchange, const char *role, int64_t now) {
+        _cleanup_json_ struct json_object *object = json_object_new_object();
+        char issued[TIME_TEXT_SIZE], expires[TIME_TEXT_SIZE];
+        Credentials credentials;
+        FaultValue fault;
+        int r = -ENOENT;
+
+        if (faults_take(imds->faults, SERVICE_IMDS, "credentials", FAULT_ERROR, &fault)) {
+                format_time(now, issued);
+                add_string(object, "Code", fault.text);
+                add_string(object, "Message", fault.message);
+                add_string(object, "LastUpdated", issued);
+                reply_json(exchange, object);
+                return;
+        }
+
+        pthread_mutex_lock(&imds->mutex);
+        if (*imds->role && strcmp(imds->role, role) == 0)
+                r = current_credentials(imds, now, &credentials);
+        pthread_mutex_unlock(&imds->mutex);
+        if (r < 0) {
+                reply_status(exchange, 404, "Not Found");
+                return;
+        }
+
+        format_time(credentials.issued, issued);
+        format_time(credentials.expires, expires);
+        add_string(object, "Code", "Success");
+        add_string(object, "LastUpdated", issued);
+        add_string(object, "Type", "AWS-HMAC");
+        add_string(object, "AccessKeyId", credentials.access_key_id);
+        add_string(object, "SecretAccessKey", credentials.secret);
+        add_string(object, "Token", credentials.token);
+        add_string(object, "Expiration", expires);
+        reply_json(exchange, object);
+        OPENSSL_cleanse(&credentials, sizeof(credentials));
+}
+
+static void get_role(Imds *imds, Exchange *exchange) {
+        char role[sizeof(imds->role)];
+
+        pthread_mutex_lock(&imds->mutex);
+        memcpy(role, imds->role, sizeof(role));
+        pthread_mutex_unlock(&imds->mutex);
+
+        if (!*role) {
+                reply_status(exchange, 404, "Not Found");
+                return;
+        }
+        exchange_reply_text(exchange, 200, role);
+        exchange_add_header(exchange, "Content-Type", "text/plain");
+}
+
+static void get_identity(Imds *imds, Exchange *exchange) {
+        _cleanup_json_ struct json_object *object = json_object_new_object();
+
+        add_string(object, "accountId", imds->account);
+        add_string(object, "architecture", "x86_64");
+        add_string(object, "availabilityZone", imds->zone);
+        add_string(object, "billingProducts", NULL);
+        add_string(object, "devpayProductCodes", NULL);
+        add_string(object, "marketplaceProductCodes", NULL);
+        add_string(object, "imageId", IMAGE_ID);
+        add_string(object, "instanceId", imds->instance_id);
+        add_string(object, "instanceType", "m7i.large");
+        add_string(object, "kernelId", NULL);
+        add_string(object, "pendingTime", "2026-01-01T00:00:00Z");
+        add_string(object, "privateIp", "10.0.0.10");
+        add_string(object, "ramdiskId", NULL);
+        add_string(object, "region", imds->region);
+        add_string(object, "version", "2017-09-30");
+        reply_json(exchange, object);
+}
+
+static void get_user_data(Imds *imds, Exchange *exchange) {
+        char *copy = NULL;
+        size_t size = 0;
+        bool found;
+
+        pthread_mutex_lock(&imds->mutex);
+        found = imds->user_data;
+        if (found) {
+                size = imds->user_data_size;
+                copy = malloc(size + 1);
+                if (copy)
+                        memcpy(copy, imds->user_data, size);
+        }
+        pthread_mutex_unlock(&imds->mutex);
+
+        if (!found) {
+                reply_status(exchange, 404, "Not Found");
+                return;
+        }
+        exchange_reply(exchange, 200, copy, size);
+        exchange_add_header(exchange, "Content-Type", "application/octet-stream");
+}
+
+static void get_metadata(Imds *imds, Exchange *exchange, const char *path) {
+        const struct {
+                const char *path;
+                const char *value;
+        } values[] = {
+                { "ami-id", IMAGE_ID },
+                { "instance-id", imds->instance_id },
+                { "instance-type", "m7i.large" },
+                { "local-ipv4", "10.0.0.10" },
+                { "placement/availability-zone", imds->zone },
+                { "placement/region", imds->region },
+                { "services/domain", "amazonaws.com" },
+                { "services/partition", "aws" },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(values); i++)
+                if (strcmp(values[i].path, path) == 0) {
+                        exchange_reply_text(exchange, 200, values[i].value);
+                        exchange_add_header(exchange, "Content-Type", "text/plain");
+                        return;
+                }
+        reply_status(exchange, 404, "Not Found");
+}
+
+static const char *after(const char *text, const char *prefix) {
+        size_t length = strlen(prefix);
+
+        return strncmp(text, prefix, length) == 0 ? text + length : NULL;
+}
+
+#define CREDENTIALS_PATH "meta-data/iam/security-credentials/"
+
+/* What faults and the log call a request; path is behind the version. */
+static const char *name_operation(const char *path) {
+        if (strcmp(path, "api/token") == 0)
+                return "token";
+        if (after(path, CREDENTIALS_PATH))
+                return *after(path, CREDENTIALS_PATH) ? "credentials" : "role";
+        if (strcmp(path, "dynamic/instance-identity/document") == 0)
+                return "identity";
+        if (strcmp(path, "user-data") == 0)
+                return "user-data";
+        return "metadata";
+}
+
+static void answer(Imds *imds, Exchange *exchange, const char *operation, const char *path, int64_t now) {
+        const char *method = exchange->request.method;
+        const char *token = sigv4_header(&exchange->request, "X-aws-ec2-metadata-token");
+
+        if (strcmp(operation, "token") == 0 && strcmp(method, "PUT") == 0) {
+                put_token(imds, exchange, now);
+                return;
+        }
+        if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0) {
+                reply_status(exchange, 405, "Method Not Allowed");
+                return;
+        }
+        int64_t left = token ? token_left(imds, token, now) : -1;
+        if (left < 0) {
+                reply_status(exchange, 401, "Unauthorized");
+                return;
+        }
+        exchange_add_header(exchange, "X-Aws-Ec2-Metadata-Token-Ttl-Seconds", "%lld", (long long) left);
+
+        if (strcmp(operation, "role") == 0)
+                get_role(imds, exchange);
+        else if (strcmp(operation, "credentials") == 0)
+                get_credentials(imds, exchange, after(path, CREDENTIALS_PATH), now);
+        else if (strcmp(operation, "identity") == 0)
+                get_identity(imds, exchange);
+        else if (strcmp(operation, "user-data") == 0)
+                get_user_data(imds, exchange);
+        else if (after(path, "meta-data/"))
+                get_metadata(imds, exchange, after(path, "meta-data/"));
+        else
+                reply_status(exchange, 404, "Not Found");
+}
+
+static void write_event(Imds *imds, const Exchange *exchange, const char *operation, int64_t now,
+                        const FaultKind *fault) {
+        struct json_object *event = json_object_new_object();
+        char time_text[TIME_TEXT_SIZE];
+
+        format_time(now, time_text);
+        add_string(event, "eventTime", time_text);
+        add_string(event, "eventSource", "imds");
+        add_string(event, "eventName", operation);
+        add_string(event, "httpMethod", exchange->request.method);
+        json_object_object_add(event, "httpStatus", json_object_new_int((int) exchange->status));
+        add_string(event, "sourceIPAddress", exchange->source);
+        if (fault)
+                add_string(event, "platformFault", fault_kind_to_string(*fault));
+        trail_write(imds->trail, event);
+}
+
+void imds_handle(Exchange *exchange, void *userdata) {
+        Imds *imds = userdata;
+        const char *path = exchange->request.target + strspn(exchange->request.target, "/");
+        FaultValue clock_fault = {};
+        FaultKind fault;
+        char http_date[64];
+        struct tm tm;
+
+        /* Behind the version, "latest" or a date: all answer alike. */
+        path += strcspn(path, "/");
+        path += strspn(path, "/");
+        const char *operation = name_operation(path);
+
+        faults_take(imds->faults, SERVICE_IMDS, operation, FAULT_CLOCK, &clock_fault);
+        time_t now = time(NULL) + clock_fault.number;
+        gmtime_r(&now, &tm);
+        strftime(http_date, sizeof(http_date), "%a, %d %b %Y %H:%M:%S GMT", &tm);
+
+        bool spoilt = misbehave_before(exchange, imds->faults, SERVICE_IMDS, operation, &fault);
+        if (!spoilt) {
+                answer(imds, exchange, operation, path, now);
+                spoilt = misbehave_after(exchange, imds->faults, SERVICE_IMDS, operation, &fault);
+        }
+        exchange_add_header(exchange, "Server", "EC2ws");
+        exchange_add_header(exchange, "Date", "%s", http_date);
+        exchange->close = true;
+        write_event(imds, exchange, operation, now, spoilt ? &fault : NULL);
+}

@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include <openssl/crypto.h>
+#include <openssl/rand.h>
+#include <openssl/rsa.h>
+#include <openssl/x509.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cms_make.h"
+#include "kms_internal.h"
+
+/* What comes out in the clear unless there is a recipient: wiped when it goes. */
+typedef struct Plaintext {
+        uint8_t *data;
+        size_t size;
+} Plaintext;
+
+static void plaintext_clear(Plaintext *plaintext) {
+        OPENSSL_clear_free(plaintext->data, plaintext->size);
+}
+
+static int check_algorithm(KmsCall *call, const char *name) {
+        const char *algorithm;
+
+        int r = kms_string(call, call->request, name, false, 64, &algorithm);
+        if (r < 0)
+                return r;
+        if (algorithm && strcmp(algorithm, "SYMMETRIC_DEFAULT") != 0)
+                return kms_refuse(call, "InvalidKeyUsageException",
+                                  "The encryption algorithm %s is not supported by this key.", algorithm);
+        return 0;
+}
+
+/* Every grant token must be one of a grant that there is; the grant itself is looked at with all the others. */
+static int check_grant_tokens(KmsCall *call) {
+        struct json_object *tokens = json_member(call->request, "GrantTokens");
+        Kms *kms = call->kms;
+
+        if (!tokens || !json_object_is_type(tokens, json_type_array))
+                return 0;
+        for (size_t i = 0; i < json_object_array_length(tokens); i++) {
+                const char *token = json_object_get_string(json_object_array_get_idx(tokens, i));
+                bool found = false;
+
+                for (size_t k = 0; k < kms->n_keys && token; k++)
+                        for (size_t g = 0; g < kms->keys[k]->n_grants; g++)
+                                found = found || strcmp(kms->keys[k]->grants[g]->token, token) == 0;
+                if (!found)
+                        return kms_refuse(call, "InvalidGrantTokenException", "Invalid grant token");
+        }
+        return 0;
+}
+
+/* Allowed, and usable. */
+static int check_use(KmsCall *call, const KmsQuestion *question) {
+        int r = kms_authorize(call, question);
+
+        if (r >= 0)
+                r = kms_key_check_state(call, question->key);
+        return r;
+}
+
+static const PolicyPair symmetric[] = { { "kms:EncryptionAlgorithm", "SYMMETRIC_DEFAULT" }, {} };
+
+static int reply_cms(KmsCall *call, const uint8_t *public_key, size_t public_key_size,
+                     const Plaintext *plaintext, const char *tampering) {
+        _cleanup_free_ uint8_t *cms = NULL;
+        size_t size;
+
+        if (cms_make(public_key, public_key_size, plaintext->data, plaintext->size, &cms, &size) < 0)
+                return kms_refuse_internal(call);
+        /* Offsets from the front reach the wrapped key and the tags, those from the end the content. */
+        if (tampering && strcmp(tampering, "key") == 0)
+                cms[200] ^= 1;
+        else if (tampering && strcmp(tampering, "structure") == 0)
+                cms[16] ^= 0x40;
+        else if (tampering)
+                cms[size - 20] ^= 1;
+        return kms_reply_bytes(call, "CiphertextForRecipient", cms, size);
+}
+
+/* A good envelope that only somebody else can open. */
+static int reply_cms_for_stranger(KmsCall *call, const Plaintext *plaintext) {
+        EVP_PKEY *stranger = EVP_RSA_gen(2048);
+        unsigned char *der = NULL;
+        int size = stranger ? i2d_PUBKEY(stranger, &der) : -1;
+        int r = size > 0 ? reply_cms(call, der, (size_t) size, plaintext, NULL) : kms_refuse_internal(call);
+
+        OPENSSL_free(der);
+        EVP_PKEY_free(stranger);
+        return r;
+}
+
+/* In the clear, or, for a recipient, as CMS and then not in the clear. */
+static int reply_plaintext(KmsCall *call, const Plaintext *plaintext) {
+        Faults *faults = call->kms->faults;
+        FaultValue fault;
+        int r;
+
+        if (!call->attested)
+                return kms_reply_bytes(call, "Plaintext", plaintext->data, plaintext->size);
+
+        bool tampered = faults_take(faults, SERVICE_KMS, call->operation, FAULT_TAMPERED_CMS, &fault);
+        if (tampered && strcmp(fault.text, "recipient") == 0)
+                r = reply_cms_for_stranger(call, plaintext);
+        else
+                r = reply_cms(call, call->facts.public_key, call->facts.public_key_size, plaintext,
+                              !tampered     ? NULL
+                              : *fault.text ? fault.text
+                                            : "content");
+        if (r >= 0 && faults_take(faults, SERVICE_KMS, call->operation, FAULT_PLAINTEXT, NULL))
+                r = kms_reply_bytes(call, "Plaintext", plaintext->data, plaintext->size);
+        return r;
+}
+
+static int seal(KmsCall *call, const KmsKey *key, struct json_object *context, const Plaintext *plaintext) {
+        _cleanup_free_ uint8_t *blob = NULL;
+        size_t size;
+
+        if (kms_blob_seal(key->id_bytes, key->material, context, plaintext->data, plaintext->size, &blob,
+                          &size) < 0)
+                return kms_refuse_internal(call);
+        return kms_reply_bytes(call, "CiphertextBlob", blob, size);
+}
+
+int kms_encrypt(KmsCall *call) {
+        _cleanup_(plaintext_clear) Plaintext plaintext = {};
+        struct json_object *context;
+        const char *name;
+        KmsKey *key;
+        int r;
+
+        r = kms_string(call, call->request, "KeyId", true, 2048, &name);
+        if (r >= 0)
+                r = kms_bytes(call, call->request, "Plaintext", true, KMS_PLAINTEXT_MAX, &plaintext.data,
+                              &plaintext.size);
+        if (r >= 0)
+                r = kms_context(call, "EncryptionContext", &context);
+        if (r >= 0)
+                r = check_algorithm(call, "EncryptionAlgorithm");
+        if (r >= 0)
+                r = check_grant_tokens(call);
+        if (r >= 0)
+                r = kms_key_resolve(call, "kms:Encrypt", name, &key);
+        if (r >= 0)
+                r = check_use(call, &(const KmsQuestion){ "kms:Encrypt", key, name, context, symmetric });
+        if (r >= 0)
+                r = kms_check_dry_run(call);
+        if (r >= 0)
+                r = seal(call, key, context, &plaintext);
+        if (r < 0)
+                return r;
+
+        kms_reply_string(call, "KeyId", key->arn);
+        kms_reply_string(call, "EncryptionAlgorithm", "SYMMETRIC_DEFAULT");
+        return 0;
+}
+
+/* DryRunModifiers: ["IGNORE_CIPHERTEXT"] asks about a key without a ciphertext of it. */
+static int ignores_ciphertext(KmsCall *call, bool *ret) {
+        struct json_object *modifiers = json_member(call->request, "DryRunModifiers");
+        bool dry_run;
+
+        *ret = false;
+        int r = kms_boolean(call, "DryRun", &dry_run);
+        if (r < 0 || !modifiers)
+                return r;
+        if (!json_object_is_type(modifiers, json_type_array) || json_object_array_length(modifiers) != 1 ||
+            strcmp(json_object_get_string(json_object_array_get_idx(modifiers, 0)) ?: "",
+                   "IGNORE_CIPHERTEXT") != 0)
+                return kms_constraint(call, json_object_get_string(modifiers), "DryRunModifiers",
+                                      "Member must satisfy enum value set: [IGNORE_CIPHERTEXT]");
+        if (!dry_run)
+                return kms_refuse(call, "ValidationException",
+                                  "DryRunModifiers can only be specified when DryRun is true.");
+        *ret = true;
+        return 0;
+}
+
+/* What Decrypt and the first half of ReEncrypt have in common. The names are those of the parameters. */
+typedef struct Opening {
+        const char *action;
+        const char *key_name;
+        const char *context_name;
+        const char *algorithm_name;
+        const PolicyPair *more;
+} Opening;
+
+/* The key that the request names, or else the ciphertext's own. */
+static int find_decryption_key(KmsCall *call, const Opening *opening, const char *name, const uint8_t *blob,
+                               size_t blob_size, KmsKey **ret, bool *ret_matches) {
+        uint8_t id[KMS_KEY_ID_SIZE];
+        KmsKey *own = kms_blob_key_id(blob, blob_size, id) < 0 ? NULL : kms_key_by_id(call->kms, id),
+               *key = own;
+
+        if (name) {
+                int r = kms_key_resolve(call, opening->action, name, &key);
+                if (r < 0)
+                        return r;
+        } else if (!own)
+                return kms_refuse(call, "InvalidCiphertextException", "%s", "");
+
+        *ret = key;
+        *ret_matches = key == own;
+        return 0;
+}
+
+static int open_ciphertext(KmsCall *call, const Opening *opening, KmsKey **ret_key, Plaintext *ret) {
+        _cleanup_free_ uint8_t *blob = NULL;
+        struct json_object *context;
+        bool ignore_ciphertext, matches;
+        const char *name;
+        size_t blob_size;
+        KmsKey *key;
+        int r;
+
+        r = ignores_ciphertext(call, &ignore_ciphertext);
+        if (r >= 0)
+                r = kms_string(call, call->request, opening->key_name, ignore_ciphertext, 2048, &name);
+        if (r >= 0)
+                r = kms_bytes(call, call->request, "CiphertextBlob", !ignore_ciphertext, KMS_CIPHERTEXT_MAX,
+                              &blob, &blob_size);
+        if (r >= 0)
+                r = kms_context(call, opening->context_name, &context);
+        if (r >= 0)
+                r = check_algorithm(call, opening->algorithm_name);
+        if (r >= 0)
+                r = check_grant_tokens(call);
+        if (r >= 0)
+                r = find_decryption_key(call, opening, name, blob, blob_size, &key, &matches);
+        if (r >= 0)
+                r = check_use(call,
+                              &(const KmsQuestion){ opening->action, key, name, context, opening->more });
+        if (r < 0)
+                return r;
+        *ret_key = key;
+        if (ignore_ciphertext)
+                return 0;
+
+        if (!matches)
+                return kms_refuse(call, "IncorrectKeyException",
+                                  "The key ID in the request does not identify a CMK that can perform this "
+                                  "operation.");
+        if (kms_blob_open(blob, blob_size, key->material, context, &ret->data, &ret->size) < 0)
+                return kms_refuse(call, "InvalidCiphertextException", "%s", "");
+        return 0;
+}
+
+int kms_decrypt(KmsCall *call) {
+        static const Opening opening = { "kms:Decrypt", "KeyId", "EncryptionContext", "EncryptionAlgorithm",
+                                         symmetric };
+        _cleanup_(plaintext_clear) Plaintext plaintext = {};
+        KmsKey *key;
+
+        int r = open_ciphertext(call, &opening, &key, &plaintext);
+        if (r >= 0)
+                r = kms_check_dry_run(call);
+        if (r >= 0)
+                r = reply_plaintext(call, &plaintext);
+        if (r < 0)
+                return r;
+
+        kms_reply_string(call, "KeyId", key->arn);
+        kms_reply_string(call, "EncryptionAlgorithm", "SYMMETRIC_DEFAULT");
+        return 0;
+}
+
+int kms_re_encrypt(KmsCall *call) {
+        _cleanup_(plaintext_clear) Plaintext plaintext = {};
+        const char *source_name, *destination_name;
+        struct json_object *context;
+        KmsKey *source, *destination;
+        int r;
+
+        r = kms_string(call, call->request, "SourceKeyId", false, 2048, &source_name);
+        if (r >= 0)
+                r = kms_string(call, call->request, "DestinationKeyId", true, 2048, &destination_name);
+        if (r >= 0)
+                r = kms_context(call, "DestinationEncryptionContext", &context);
+        if (r >= 0)
+                r = check_algorithm(call, "DestinationEncryptionAlgorithm");
+        if (r >= 0)
+                r = kms_key_resolve(call, "kms:ReEncryptTo", destination_name, &destination);
+        if (r < 0)
+                return r;
+
+        const PolicyPair same_key[] = {
+                { "kms:EncryptionAlgorithm", "SYMMETRIC_DEFAULT" },
+                { "kms:ReEncryptOnSameKey",
+                  source_name && strcmp(source_name, destination_name) == 0 ? "true" : "false" },
+                {},
+        };
+        const Opening opening = { "kms:ReEncryptFrom", "SourceKeyId", "SourceEncryptionContext",
+                                  "SourceEncryptionAlgorithm", same_key };
+        r = open_ciphertext(call, &opening, &source, &plaintext);
+        if (r >= 0)
+                r = check_use(call, &(const KmsQuestion){ "kms:ReEncryptTo", destination, destination_name,
+                                                          context, same_key });
+        if (r >= 0)
+                r = kms_check_dry_run(call);
+        if (r >= 0)
+                r = seal(call, destination, context, &plaintext);
+        if (r < 0)
+                return r;
+
+        kms_reply_string(call, "SourceKeyId", source->arn);
+        kms_reply_string(call, "KeyId", destination->arn);
+        kms_reply_string(call, "SourceEncryptionAlgorithm", "SYMMETRIC_DEFAULT");
+        kms_reply_string(call, "DestinationEncryptionAlgorithm", "SYMMETRIC_DEFAULT");
+        return 0;
+}
+
+static int make_random(KmsCall *call, int64_t size, Plaintext *ret) {
+        ret->data = malloc((size_t) size);
+        if (!ret->data || RAND_bytes(ret->data, (int) size) <= 0)
+                return kms_refuse_internal(call);
+        ret->size = (size_t) size;
+        return 0;
+}
+
+/* KeySpec or NumberOfBytes, and not both. */
+static int data_key_size(KmsCall *call, int64_t *ret) {
+        const char *spec;
+
+        int r = kms_string(call, call->request, "KeySpec", false, 64, &spec);
+        if (r >= 0)
+                r = kms_integer(call, "NumberOfBytes", 1, KMS_RANDOM_MAX, 0, ret);
+        if (r < 0)
+                return r;
+        if ((spec != NULL) == (*ret > 0))
+                return kms_refuse(call, "ValidationException",
+                                  "Please specify either number of bytes or key spec.");
+        if (!spec)
+                return 0;
+        if (strcmp(spec, "AES_256") != 0 && strcmp(spec, "AES_128") != 0)
+                return kms_constraint(call, spec, "KeySpec",
+                                      "Member must satisfy enum value set: [AES_256, AES_128]");
+        *ret = strcmp(spec, "AES_256") == 0 ? 32 : 16;
+        return 0;
+}
+
+int kms_generate_data_key(KmsCall *call) {
+        bool with_plaintext = strcmp(call->operation, "GenerateDataKey") == 0;
+        const char *action = with_plaintext ? "kms:GenerateDataKey" : "kms:GenerateDataKeyWithoutPlaintext",
+                   *name;
+        _cleanup_(plaintext_clear) Plaintext plaintext = {};
+        struct json_object *context;
+        int64_t size;
+        KmsKey *key;
+        int r;
+
+        r = kms_string(call, call->request, "KeyId", true, 2048, &name);
+        if (r >= 0)
+                r = data_key_size(call, &size);
+        if (r >= 0)
+                r = kms_context(call, "EncryptionContext", &context);
+        if (r >= 0)
+                r = check_grant_tokens(call);
+        if (r >= 0)
+                r = kms_key_resolve(call, action, name, &key);
+        if (r >= 0)
+                r = check_use(call, &(const KmsQuestion){ action, key, name, context, symmetric });
+        if (r >= 0)
+                r = kms_check_dry_run(call);
+        if (r >= 0)
+                r = make_random(call, size, &plaintext);
+        if (r >= 0)
+                r = seal(call, key, context, &plaintext);
+        if (r >= 0 && with_plaintext)
+                r = reply_plaintext(call, &plaintext);
+        if (r < 0)
+                return r;
+
+        kms_reply_string(call, "KeyId", key->arn);
+        return 0;
+}
+
+int kms_generate_random(KmsCall *call) {
+        _cleanup_(plaintext_clear) Plaintext plaintext = {};
+        int64_t size;
+
+        int r = kms_integer(call, "NumberOfBytes", 1, KMS_RANDOM_MAX, 0, &size);
+        if (r >= 0 && size == 0)
+                r = kms_refuse(call, "ValidationException", "NumberOfBytes is required.");
+        if (r >= 0)
+                r = kms_authorize(call,
+                                  &(const KmsQuestion){ .action = "kms:GenerateRandom", .key_name = "*" });
+        if (r >= 0)
+                r = make_random(call, size, &plaintext);
+        return r < 0 ? r : reply_plaintext(call, &plaintext);
+}

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include <errno.h>
+#include <openssl/crypto.h>
+#include <openssl/rand.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "basic/encoding.h"
+#include "kms_internal.h"
+
+/* A UUID's 16 bytes. */
+static int read_key_id(const char *text, uint8_t ret[static KMS_KEY_ID_SIZE]) {
+        char hex[2 * KMS_KEY_ID_SIZE + 1];
+        size_t n = 0;
+
+        if (strlen(text) != UUID_SIZE - 1)
+                return -EINVAL;
+        for (size_t i = 0; text[i]; i++) {
+                bool dash = i == 8 || i == 13 || i == 18 || i == 23;
+                if (dash != (text[i] == '-'))
+                        return -EINVAL;
+                if (!dash)
+                        hex[n++] = text[i];
+        }
+        hex[n] = '\0';
+        return hex_decode(hex, ret, KMS_KEY_ID_SIZE);
+}
+
+static void key_free(KmsKey *key) {
+        if (!key)
+                return;
+        for (size_t i = 0; i < key->n_grants; i++)
+                kms_grant_free(key->grants[i]);
+        free(key->grants);
+        policy_free(key->policy);
+        free(key->policy_text);
+        free(key->description);
+        OPENSSL_cleanse(key->material, sizeof(key->material));
+        free(key);
+}
+DEFINE_CLEANUP(KmsKey *, key_free);
+
+void kms_grant_free(KmsGrant *grant) {
+        if (grant) {
+                json_object_put(grant->description);
+                free(grant->operations);
+                free(grant->subset);
+                free(grant->equals);
+                free(grant);
+        }
+}
+
+int kms_key_new(KmsCall *call, KmsKey **ret) {
+        Kms *kms = call->kms;
+        _cleanup_(key_freep) KmsKey *key = calloc(1, sizeof(*key));
+
+        if (!key || RAND_bytes(key->material, sizeof(key->material)) <= 0)
+                return -ENOMEM;
+        make_uuid(key->id);
+        strcpy(key->account, call->caller.principal->account);
+        snprintf(key->arn, sizeof(key->arn), "arn:aws:kms:%s:%s:key/%s", kms->region, key->account, key->id);
+        key->created = call->now;
+        int r = read_key_id(key->id, key->id_bytes);
+        if (r < 0)
+                return r;
+
+        KmsKey **grown = realloc(kms->keys, (kms->n_keys + 1) * sizeof(KmsKey *));
+        if (!grown)
+                return -ENOMEM;
+        kms->keys = grown;
+        *ret = kms->keys[kms->n_keys++] = TAKE_PTR(key);
+        return 0;
+}
+
+void kms_keys_clear(Kms *kms) {
+        for (size_t i = 0; i < kms->n_keys; i++)
+                key_free(kms->keys[i]);
+        free(kms->keys);
+        free(kms->aliases);
+}
+
+KmsKey *kms_key_by_id(Kms *kms, const uint8_t id[static KMS_KEY_ID_SIZE]) {
+        for (size_t i = 0; i < kms->n_keys; i++)
+                if (memcmp(kms->keys[i]->id_bytes, id, KMS_KEY_ID_SIZE) == 0)
+                        return kms->keys[i];
+        return NULL;
+}
+
+const KmsAlias *kms_alias_find(const Kms *kms, const char *account, const char *name) {
+        for (size_t i = 0; i < kms->n_aliases; i++)
+                if (strcmp(kms->aliases[i].account, account) == 0 && strcmp(kms->aliases[i].name, name) == 0)
+                        return &kms->aliases[i];
+        return NULL;
+}
+
+int kms_alias_add(Kms *kms, const char *account, const char *name, KmsKey *key) {
+        KmsAlias *grown = realloc(kms->aliases, (kms->n_aliases + 1) * sizeof(*grown));
+
+        if (!grown)
+                return -ENOMEM;
+        kms->aliases = grown;
+        KmsAlias *alias = &kms->aliases[kms->n_aliases++];
+        *alias = (KmsAlias){ .key = key };
+        snprintf(alias->account, sizeof(alias->account), "%s", account);
+        snprintf(alias->name, sizeof(alias->name), "%s", name);
+        return 0;
+}
+
+/* arn:aws:kms:REGION:ACCOUNT:REST; the region must be this one. */
+static int read_arn(KmsCall *call, const char *arn, char account[static ACCOUNT_ID_SIZE],
+                    const char **ret_rest) {
+        static const char start[] = "arn:aws:kms:";
+        const char *region = arn + strlen(start);
+        size_t region_length, account_length;
+
+        if (strncmp(arn, start, strlen(start)) != 0)
+                return kms_refuse(call, "NotFoundException", "Invalid arn %s", arn);
+        region_length = strcspn(region, ":");
+        if (strlen(call->kms->region) != region_length ||
+            strncmp(region, call->kms->region, region_length) != 0)
+                return kms_refuse(call, "NotFoundException", "Invalid arn %.*s", (int) region_length,
+                                  region);
+
+        const char *owner = region + region_length + (region[region_length] == ':');
+        account_length = strcspn(owner, ":");
+        if (account_length != ACCOUNT_ID_SIZE - 1 || owner[account_length] != ':')
+                return kms_refuse(call, "NotFoundException", "Invalid arn %s", arn);
+        memcpy(account, owner, account_length);
+        account[account_length] = '\0';
+        *ret_rest = owner + account_length + 1;
+        return 0;
+}
+
+static int refuse_missing(KmsCall *call, const char *action, const char *account, const char *rest) {
+        char arn[512];
+
+        snprintf(arn, sizeof(arn), "arn:aws:kms:%s:%s:%s", call->kms->region, account, rest);
+        if (strcmp(account, call->caller.principal->account) != 0)
+                return kms_refuse_foreign(call, action, arn);
+        if (strncmp(rest, "alias/", strlen("alias/")) == 0)
+                return kms_refuse(call, "NotFoundException", "Alias %s is not found.", arn);
+        return kms_refuse(call, "NotFoundException", "Key '%s' does not exist", arn);
+}
+
+int kms_key_resolve(KmsCall *call, const char *action, const char *name, KmsKey **ret) {
+        char account[ACCOUNT_ID_SIZE], rest_buffer[320];
+        uint8_t id[KMS_KEY_ID_SIZE];
+        const char *rest = name;
+        KmsKey *key = NULL;
+
+        if (strncmp(name, "arn:", strlen("arn:")) == 0) {
+                int r = read_arn(call, name, account, &rest);
+                if (r < 0)
+                        return r;
+        } else {
+                strcpy(account, call->caller.principal->account);
+                if (strncmp(name, "alias/", strlen("alias/")) != 0) {
+                        snprintf(rest_buffer, sizeof(rest_buffer), "key/%.300s", name);
+                        rest = rest_buffer;
+                }
+        }
+
+        if (strncmp(rest, "alias/", strlen("alias/")) == 0) {
+                const KmsAlias *alias = kms_alias_find(call->kms, account, rest);
+                key = alias ? alias->key : NULL;
+        } else if (strncmp(rest, "key/", strlen("key/")) != 0 || read_key_id(rest + strlen("key/"), id) < 0)
+                return kms_refuse(call, "NotFoundException", "Invalid keyId '%s'", name);
+        else
+                key = kms_key_by_id(call->kms, id);
+
+        if (!key || strcmp(key->account, account) != 0)
+                return refuse_missing(call, action, account, rest);
+        *ret = key;
+        return 0;
+}
+
+int kms_key_check_state(KmsCall *call, const KmsKey *key) {
+        if (key->state == KEY_DISABLED)
+                return kms_refuse(call, "DisabledException", "%s is disabled.", key->arn);
+        if (key->state == KEY_PENDING_DELETION)
+                return kms_refuse(call, "KMSInvalidStateException", "%s is pending deletion.", key->arn);
+        return 0;
+}

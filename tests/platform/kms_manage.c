@@ -1,0 +1,534 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include <errno.h>
+#include <openssl/rand.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "basic/encoding.h"
+#include "kms_internal.h"
+
+#define DAY (24 * 60 * 60)
+
+static void add_string(struct json_object *object, const char *name, const char *value) {
+        json_object_object_add(object, name, json_object_new_string(value));
+}
+
+static void reply_metadata(KmsCall *call, const KmsKey *key) {
+        static const char *const states[] = { "Enabled", "Disabled", "PendingDeletion" };
+        struct json_object *metadata = json_object_new_object(), *algorithms = json_object_new_array();
+
+        add_string(metadata, "AWSAccountId", key->account);
+        add_string(metadata, "KeyId", key->id);
+        add_string(metadata, "Arn", key->arn);
+        json_object_object_add(metadata, "CreationDate", json_object_new_int64(key->created));
+        json_object_object_add(metadata, "Enabled", json_object_new_boolean(key->state == KEY_ENABLED));
+        add_string(metadata, "Description", key->description ? key->description : "");
+        add_string(metadata, "KeyUsage", "ENCRYPT_DECRYPT");
+        add_string(metadata, "KeyState", states[key->state]);
+        if (key->state == KEY_PENDING_DELETION)
+                json_object_object_add(metadata, "DeletionDate", json_object_new_int64(key->deletion));
+        add_string(metadata, "Origin", "AWS_KMS");
+        add_string(metadata, "KeyManager", "CUSTOMER");
+        add_string(metadata, "CustomerMasterKeySpec", "SYMMETRIC_DEFAULT");
+        add_string(metadata, "KeySpec", "SYMMETRIC_DEFAULT");
+        json_object_array_add(algorithms, json_object_new_string("SYMMETRIC_DEFAULT"));
+        json_object_object_add(metadata, "EncryptionAlgorithms", algorithms);
+        json_object_object_add(metadata, "MultiRegion", json_object_new_boolean(false));
+        json_object_object_add(call->reply, "KeyMetadata", metadata);
+}
+
+/* Parses and, unless that is bypassed, makes sure that the caller is not locked out. */
+static int read_policy(KmsCall *call, const char *text, const char *key_arn, Policy **ret) {
+        _cleanup_(policy_freep) Policy *policy = NULL;
+        char reason[POLICY_REASON_SIZE] = "";
+        bool bypass, lets = true;
+        int r;
+
+        r = kms_boolean(call, "BypassPolicyLockoutSafetyCheck", &bypass);
+        if (r < 0)
+                return r;
+        r = policy_parse(POLICY_KIND_KEY, text, strlen(text), &policy, reason);
+        if (r == -E2BIG)
+                return kms_refuse(call, "LimitExceededException", "%s", reason);
+        if (r == -EBADMSG)
+                return kms_refuse(call, "MalformedPolicyDocumentException", "%s", reason);
+        if (r < 0 || (!bypass && kms_check_lockout(call, policy, key_arn, &lets) < 0))
+                return kms_refuse_internal(call);
+        if (!lets)
+                return kms_refuse(call, "MalformedPolicyDocumentException",
+                                  "The new key policy will not allow you to update the key policy in the "
+                                  "future.");
+        *ret = TAKE_PTR(policy);
+        return 0;
+}
+
+/* Only symmetric encryption keys are made here. */
+static int check_key_kind(KmsCall *call) {
+        static const struct {
+                const char *parameter;
+                const char *value;
+        } kinds[] = {
+                { "KeyUsage", "ENCRYPT_DECRYPT" },
+                { "KeySpec", "SYMMETRIC_DEFAULT" },
+                { "CustomerMasterKeySpec", "SYMMETRIC_DEFAULT" },
+                { "Origin", "AWS_KMS" },
+        };
+        bool multi_region;
+
+        for (size_t i = 0; i < ELEMENTSOF(kinds); i++) {
+                const char *value;
+                int r = kms_string(call, call->request, kinds[i].parameter, false, 64, &value);
+                if (r < 0)
+                        return r;
+                if (value && strcmp(value, kinds[i].value) != 0)
+                        return kms_refuse(call, "UnsupportedOperationException",
+                                          "The platform has no keys with %s %s.", kinds[i].parameter, value);
+        }
+        int r = kms_boolean(call, "MultiRegion", &multi_region);
+        if (r >= 0 && multi_region)
+                r = kms_refuse(call, "UnsupportedOperationException", "The platform has one Region only.");
+        return r;
+}
+
+static int default_policy(const KmsCall *call, char **ret) {
+        return asprintf(ret,
+                        "{\n  \"Version\" : \"2012-10-17\",\n  \"Id\" : \"key-default-1\",\n  \"Statement\" "
+                        ": [ {\n"
+                        "    \"Sid\" : \"Enable IAM User Permissions\",\n    \"Effect\" : \"Allow\",\n"
+                        "    \"Principal\" : {\n      \"AWS\" : \"arn:aws:iam::%s:root\"\n    },\n"
+                        "    \"Action\" : \"kms:*\",\n    \"Resource\" : \"*\"\n  } ]\n}",
+                        call->caller.principal->account) < 0
+                               ? -ENOMEM
+                               : 0;
+}
+
+int kms_create_key(KmsCall *call) {
+        _cleanup_free_ char *policy_text = NULL, *description_copy = NULL;
+        _cleanup_(policy_freep) Policy *policy = NULL;
+        const char *text, *description;
+        char future_arn[KMS_ARN_SIZE];
+        KmsKey *key;
+        int r;
+
+        r = kms_string(call, call->request, "Policy", false, 4 * POLICY_KEY_SIZE_MAX, &text);
+        if (r >= 0)
+                r = kms_string(call, call->request, "Description", false, 8192, &description);
+        if (r >= 0)
+                r = check_key_kind(call);
+        if (r >= 0)
+                r = kms_authorize(call, &(const KmsQuestion){ .action = "kms:CreateKey", .key_name = "*" });
+        if (r < 0)
+                return r;
+
+        if (text)
+                policy_text = strdup(text);
+        else if (default_policy(call, &policy_text) < 0)
+                policy_text = NULL;
+        description_copy = strdup(description ? description : "");
+        if (!policy_text || !description_copy)
+                return kms_refuse_internal(call);
+        /* Its id does not matter to the check, its account does. */
+        snprintf(future_arn, sizeof(future_arn),
+                 "arn:aws:kms:%s:%s:key/00000000-0000-0000-0000-000000000000", call->kms->region,
+                 call->caller.principal->account);
+        r = read_policy(call, policy_text, future_arn, &policy);
+        if (r < 0)
+                return r;
+        if (kms_key_new(call, &key) < 0)
+                return kms_refuse_internal(call);
+
+        key->policy = TAKE_PTR(policy);
+        key->policy_text = TAKE_PTR(policy_text);
+        key->description = TAKE_PTR(description_copy);
+        memcpy(call->resource, key->arn, sizeof(call->resource));
+        memcpy(call->resource_account, key->account, sizeof(call->resource_account));
+        reply_metadata(call, key);
+        return 0;
+}
+
+/* Reads KeyId, finds the key and asks whether the caller may. */
+static int authorized_key(KmsCall *call, const char *action, const PolicyPair *more, KmsKey **ret) {
+        const char *name;
+
+        int r = kms_string(call, call->request, "KeyId", true, 2048, &name);
+        if (r >= 0)
+                r = kms_key_resolve(call, action, name, ret);
+        if (r >= 0)
+                r = kms_authorize(call, &(const KmsQuestion){ action, *ret, name, NULL, more });
+        return r;
+}
+
+int kms_describe_key(KmsCall *call) {
+        KmsKey *key;
+
+        int r = authorized_key(call, "kms:DescribeKey", NULL, &key);
+        if (r >= 0)
+                reply_metadata(call, key);
+        return r;
+}
+
+static int check_policy_name(KmsCall *call) {
+        const char *name;
+
+        int r = kms_string(call, call->request, "PolicyName", false, 128, &name);
+        if (r >= 0 && name && strcmp(name, "default") != 0)
+                r = kms_refuse(call, "NotFoundException", "No such policy exists");
+        return r;
+}
+
+int kms_put_key_policy(KmsCall *call) {
+        _cleanup_(policy_freep) Policy *policy = NULL;
+        const char *text;
+        bool bypass;
+        KmsKey *key;
+        int r;
+
+        r = kms_string(call, call->request, "Policy", true, 4 * POLICY_KEY_SIZE_MAX, &text);
+        if (r >= 0)
+                r = kms_boolean(call, "BypassPolicyLockoutSafetyCheck", &bypass);
+        if (r >= 0)
+                r = check_policy_name(call);
+        if (r < 0)
+                return r;
+        const PolicyPair more[] = { { "kms:BypassPolicyLockoutSafetyCheck", bypass ? "true" : "false" },
+                                    {} };
+        r = authorized_key(call, "kms:PutKeyPolicy", more, &key);
+        if (r >= 0)
+                r = read_policy(call, text, key->arn, &policy);
+        if (r < 0)
+                return r;
+
+        char *copy = strdup(text);
+        if (!copy)
+                return kms_refuse_internal(call);
+        free(key->policy_text);
+        key->policy_text = copy;
+        policy_free(key->policy);
+        key->policy = TAKE_PTR(policy);
+        return 0;
+}
+
+int kms_get_key_policy(KmsCall *call) {
+        KmsKey *key;
+
+        int r = check_policy_name(call);
+        if (r >= 0)
+                r = authorized_key(call, "kms:GetKeyPolicy", NULL, &key);
+        if (r < 0)
+                return r;
+        kms_reply_string(call, "Policy", key->policy_text);
+        kms_reply_string(call, "PolicyName", "default");
+        return 0;
+}
+
+int kms_create_alias(KmsCall *call) {
+        const char *name, *target, *account = call->caller.principal->account;
+        char arn[512];
+        KmsKey *key;
+        int r;
+
+        r = kms_string(call, call->request, "AliasName", true, 256, &name);
+        if (r >= 0)
+                r = kms_string(call, call->request, "TargetKeyId", true, 2048, &target);
+        if (r < 0)
+                return r;
+        size_t length = strlen("alias/");
+        if (strncmp(name, "alias/", length) != 0 || !name[length] ||
+            strncmp(name, "alias/aws/", length + 4) == 0 ||
+            name[length +
+                 strspn(name + length, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/_-")])
+                return kms_refuse(call, "InvalidAliasNameException",
+                                  "Alias must start with the prefix \"alias/\" and may "
+                                  "not be reserved.");
+
+        r = kms_key_resolve(call, "kms:CreateAlias", target, &key);
+        if (r >= 0)
+                r = kms_authorize(call, &(const KmsQuestion){ "kms:CreateAlias", key, target, NULL, NULL });
+        if (r < 0)
+                return r;
+        if (strcmp(key->account, account) != 0)
+                return kms_refuse(call, "ValidationException", "Cross-account aliases are not allowed.");
+        if (kms_alias_find(call->kms, account, name)) {
+                snprintf(arn, sizeof(arn), "arn:aws:kms:%s:%s:%s", call->kms->region, account, name);
+                return kms_refuse(call, "AlreadyExistsException", "An alias with the name %s already exists",
+                                  arn);
+        }
+        return kms_alias_add(call->kms, account, name, key) < 0 ? kms_refuse_internal(call) : 0;
+}
+
+static int set_enabled(KmsCall *call, const char *action, KeyState state) {
+        KmsKey *key;
+
+        int r = authorized_key(call, action, NULL, &key);
+        if (r >= 0 && key->state == KEY_PENDING_DELETION)
+                r = kms_key_check_state(call, key);
+        if (r >= 0)
+                key->state = state;
+        return r;
+}
+
+int kms_enable_key(KmsCall *call) {
+        return set_enabled(call, "kms:EnableKey", KEY_ENABLED);
+}
+
+int kms_disable_key(KmsCall *call) {
+        return set_enabled(call, "kms:DisableKey", KEY_DISABLED);
+}
+
+int kms_schedule_key_deletion(KmsCall *call) {
+        char days_text[8];
+        int64_t days;
+        KmsKey *key;
+
+        int r = kms_integer(call, "PendingWindowInDays", 7, 30, 30, &days);
+        if (r < 0)
+                return r;
+        snprintf(days_text, sizeof(days_text), "%d", (int) days);
+        const PolicyPair more[] = { { "kms:ScheduleKeyDeletionPendingWindowInDays", days_text }, {} };
+        r = authorized_key(call, "kms:ScheduleKeyDeletion", more, &key);
+        if (r >= 0 && key->state == KEY_PENDING_DELETION)
+                r = kms_key_check_state(call, key);
+        if (r < 0)
+                return r;
+
+        key->state = KEY_PENDING_DELETION;
+        key->deletion = call->now + days * DAY;
+        kms_reply_string(call, "KeyId", key->arn);
+        kms_reply_string(call, "KeyState", "PendingDeletion");
+        json_object_object_add(call->reply, "DeletionDate", json_object_new_int64(key->deletion));
+        json_object_object_add(call->reply, "PendingWindowInDays", json_object_new_int64(days));
+        return 0;
+}
+
+int kms_cancel_key_deletion(KmsCall *call) {
+        KmsKey *key;
+
+        int r = authorized_key(call, "kms:CancelKeyDeletion", NULL, &key);
+        if (r < 0)
+                return r;
+        if (key->state != KEY_PENDING_DELETION)
+                return kms_refuse(call, "KMSInvalidStateException", "%s is not pending deletion.", key->arn);
+        key->state = KEY_DISABLED;
+        kms_reply_string(call, "KeyId", key->arn);
+        return 0;
+}
+
+static const char *const grant_operations[] = {
+        "CreateGrant",   "Decrypt",         "DescribeKey",
+        "Encrypt",       "GenerateDataKey", "GenerateDataKeyWithoutPlaintext",
+        "ReEncryptFrom", "ReEncryptTo",     "RetireGrant",
+};
+
+static int read_grant_operations(KmsCall *call, KmsGrant *grant) {
+        struct json_object *list = json_member(grant->description, "Operations");
+        size_t n = list && json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
+
+        if (n == 0)
+                return kms_constraint(call, NULL, "Operations", "Member must not be null");
+        grant->operations = calloc(n + 1, sizeof(*grant->operations));
+        if (!grant->operations)
+                return kms_refuse_internal(call);
+        for (size_t i = 0; i < n; i++) {
+                const char *operation = json_object_get_string(json_object_array_get_idx(list, i));
+                for (size_t k = 0; k < ELEMENTSOF(grant_operations) && operation; k++)
+                        if (strcmp(operation, grant_operations[k]) == 0)
+                                grant->operations[i] = grant_operations[k];
+                if (!grant->operations[i])
+                        return kms_constraint(call, operation, "Operations",
+                                              "Member must satisfy enum value set of grant operations");
+        }
+        return 0;
+}
+
+static int read_grant_constraint(KmsCall *call, const KmsGrant *grant, const char *name, PolicyPair **ret,
+                                 size_t *ret_n) {
+        struct json_object *object = json_member(json_member(grant->description, "Constraints"), name);
+        size_t n = 0;
+
+        if (!object)
+                return 0;
+        if (!json_object_is_type(object, json_type_object))
+                return kms_refuse(call, "SerializationException", "Unexpected value for %s", name);
+        PolicyPair *pairs = calloc((size_t) json_object_object_length(object) + 1, sizeof(*pairs));
+        if (!pairs)
+                return kms_refuse_internal(call);
+        json_object_object_foreach(object, key, value) pairs[n++] = (PolicyPair){
+                key, json_object_is_type(value, json_type_string) ? json_object_get_string(value) : ""
+        };
+        *ret = pairs;
+        *ret_n = n;
+        return 0;
+}
+
+static int make_grant(KmsCall *call, KmsGrant *grant) {
+        _cleanup_free_ char *id = NULL, *token = NULL;
+        const char *grantee, *retiring, *name;
+        uint8_t random[32 + 90];
+        int r;
+
+        grant->description = json_object_get(call->request);
+        r = kms_string(call, call->request, "GranteePrincipal", true, 256, &grantee);
+        if (r >= 0)
+                r = kms_string(call, call->request, "RetiringPrincipal", false, 256, &retiring);
+        if (r >= 0)
+                r = kms_string(call, call->request, "Name", false, 256, &name);
+        if (r >= 0)
+                r = read_grant_operations(call, grant);
+        PolicyGrant *policy_grant = &grant->policy_grant;
+        if (r >= 0)
+                r = read_grant_constraint(call, grant, "EncryptionContextSubset", &grant->subset,
+                                          &policy_grant->n_subset);
+        if (r >= 0)
+                r = read_grant_constraint(call, grant, "EncryptionContextEquals", &grant->equals,
+                                          &policy_grant->n_equals);
+        if (r < 0)
+                return r;
+
+        if (RAND_bytes(random, sizeof(random)) <= 0 || hex_encode(random, 32, &id) < 0 ||
+            base64_encode(random + 32, 90, &token) < 0)
+                return kms_refuse_internal(call);
+        memcpy(grant->id, id, sizeof(grant->id));
+        snprintf(grant->token, sizeof(grant->token), "%s", token);
+        snprintf(grant->name, sizeof(grant->name), "%s", name ? name : "");
+        snprintf(grant->issuer, sizeof(grant->issuer), "%s", call->caller.arn);
+        grant->created = call->now;
+        policy_grant->grantee_principal = grantee;
+        policy_grant->retiring_principal = retiring;
+        policy_grant->operations = grant->operations;
+        policy_grant->subset = grant->subset;
+        policy_grant->equals = grant->equals;
+        return 0;
+}
+
+static void kms_grant_freep(KmsGrant **grant) {
+        kms_grant_free(*grant);
+}
+
+int kms_create_grant(KmsCall *call) {
+        _cleanup_(kms_grant_freep) KmsGrant *grant = calloc(1, sizeof(*grant));
+        PolicyPair more[ELEMENTSOF(grant_operations) + 8] = {};
+        size_t n = 0;
+        KmsKey *key;
+
+        if (!grant)
+                return kms_refuse_internal(call);
+        int r = make_grant(call, grant);
+        if (r < 0)
+                return r;
+        more[n++] = (PolicyPair){ "kms:GranteePrincipal", grant->policy_grant.grantee_principal };
+        if (grant->policy_grant.retiring_principal)
+                more[n++] = (PolicyPair){ "kms:RetiringPrincipal", grant->policy_grant.retiring_principal };
+        if (grant->subset)
+                more[n++] = (PolicyPair){ "kms:GrantConstraintType", "EncryptionContextSubset" };
+        if (grant->equals)
+                more[n++] = (PolicyPair){ "kms:GrantConstraintType", "EncryptionContextEquals" };
+        more[n++] = (PolicyPair){ "kms:GrantIsForAWSResource", "false" };
+        for (size_t i = 0; grant->operations[i] && n + 1 < ELEMENTSOF(more); i++)
+                more[n++] = (PolicyPair){ "kms:GrantOperations", grant->operations[i] };
+        r = authorized_key(call, "kms:CreateGrant", more, &key);
+        if (r >= 0)
+                r = kms_key_check_state(call, key);
+        if (r >= 0)
+                r = kms_check_dry_run(call);
+        if (r < 0)
+                return r;
+
+        KmsGrant **grown = realloc(key->grants, (key->n_grants + 1) * sizeof(KmsGrant *));
+        if (!grown)
+                return kms_refuse_internal(call);
+        key->grants = grown;
+        kms_reply_string(call, "GrantId", grant->id);
+        kms_reply_string(call, "GrantToken", grant->token);
+        key->grants[key->n_grants++] = TAKE_PTR(grant);
+        return 0;
+}
+
+int kms_list_grants(KmsCall *call) {
+        struct json_object *list = json_object_new_array();
+        KmsKey *key;
+
+        json_object_object_add(call->reply, "Grants", list);
+        int r = authorized_key(call, "kms:ListGrants", NULL, &key);
+        for (size_t i = 0; r >= 0 && i < key->n_grants; i++) {
+                static const char *const copied[] = { "GranteePrincipal", "RetiringPrincipal", "Operations",
+                                                      "Constraints" };
+                const KmsGrant *grant = key->grants[i];
+                struct json_object *entry = json_object_new_object();
+
+                add_string(entry, "KeyId", key->arn);
+                add_string(entry, "GrantId", grant->id);
+                add_string(entry, "Name", grant->name);
+                add_string(entry, "IssuingAccount", grant->issuer);
+                json_object_object_add(entry, "CreationDate", json_object_new_int64(grant->created));
+                for (size_t k = 0; k < ELEMENTSOF(copied); k++) {
+                        struct json_object *value = json_member(grant->description, copied[k]);
+                        if (value)
+                                json_object_object_add(entry, copied[k], json_object_get(value));
+                }
+                json_object_array_add(list, entry);
+        }
+        json_object_object_add(call->reply, "Truncated", json_object_new_boolean(false));
+        return r;
+}
+
+static int remove_grant(KmsCall *call, KmsKey *key, size_t index) {
+        int r = kms_check_dry_run(call);
+        if (r < 0)
+                return r;
+
+        kms_grant_free(key->grants[index]);
+        key->grants[index] = key->grants[--key->n_grants];
+        return 0;
+}
+
+int kms_revoke_grant(KmsCall *call) {
+        const char *id;
+        KmsKey *key;
+
+        int r = kms_string(call, call->request, "GrantId", true, 128, &id);
+        if (r >= 0)
+                r = authorized_key(call, "kms:RevokeGrant", NULL, &key);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < key->n_grants; i++)
+                if (strcmp(key->grants[i]->id, id) == 0)
+                        return remove_grant(call, key, i);
+        return kms_refuse(call, "NotFoundException", "Grant ID %s not found", id);
+}
+
+static int retire(KmsCall *call, KmsKey *key, size_t index) {
+        const Principal *caller = call->caller.principal;
+        const PolicyPrincipal principal = {
+                .account = caller->account,
+                .arn = caller->arn,
+                .session_arn = caller->kind == PRINCIPAL_ROLE ? call->caller.arn : NULL,
+        };
+
+        if (!policy_grant_lets_retire(&key->grants[index]->policy_grant, &principal)) {
+                int r = kms_authorize(call,
+                                      &(const KmsQuestion){ "kms:RetireGrant", key, key->arn, NULL, NULL });
+                if (r < 0)
+                        return r;
+        }
+        return remove_grant(call, key, index);
+}
+
+/* By GrantToken, or by KeyId and GrantId. */
+int kms_retire_grant(KmsCall *call) {
+        const char *token, *id;
+
+        int r = kms_string(call, call->request, "GrantToken", false, 8192, &token);
+        if (r >= 0)
+                r = kms_string(call, call->request, "GrantId", !token, 128, &id);
+        if (r < 0)
+                return r;
+        for (size_t k = 0; k < call->kms->n_keys; k++)
+                for (size_t i = 0; i < call->kms->keys[k]->n_grants; i++) {
+                        const KmsGrant *grant = call->kms->keys[k]->grants[i];
+                        if (token ? strcmp(grant->token, token) == 0 : strcmp(grant->id, id) == 0)
+                                return retire(call, call->kms->keys[k], i);
+                }
+        return kms_refuse(call, "NotFoundException", "Grant not found");
+}
