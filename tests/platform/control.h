@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * How a running platform is changed: a Unix socket, a JSON array of words a connection, {"result": …} or
+ * {"error": "…"} in answer. A word is a string, or {"base64": …} for the content of a file.
+ */
+
+#include "accounts.h"
+#include "faults.h"
+#include "imds.h"
+#include "kms.h"
+#include "relay.h"
+
+typedef struct ControlTargets {
+        Accounts *accounts;
+        Faults *faults;
+        Imds *imds;
+        Kms *kms;
+        Relay *relay;
+} ControlTargets;
+
+typedef struct Control Control;
+
+int control_new(const char *path, const ControlTargets *targets, Control **ret);
+Control *control_free(Control *control);
+
+/* The client's side: says the words ("@FILE" is the file's content) and prints the answer. An exit status. */
+int control_call(const char *path, char *const *words, size_t n);
