@@ -82,7 +82,7 @@ static int run_verb(const Verb *verb, int argc, char *argv[]) {
         r = verb->run(argc, argv);
 
         /* Who did not get the answer must not take it for a good one. */
-        if (fflush(stdout) != 0 && r == EXIT_SUCCESS)
+        if ((fflush(stdout) != 0 || ferror(stdout)) && r == EXIT_SUCCESS)
                 return failure("Cannot write to standard output: %s.", strerror(errno));
         return r;
 }

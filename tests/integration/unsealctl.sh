@@ -1,0 +1,132 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# unsealctl as people and scripts meet it: exit statuses, and what it prints of what.
+. "$(dirname "$0")/lib.sh"
+
+unsealctl=$build/daemon/unsealctl
+root=$top/conf/nitro-root/aws-nitro-root-g1.pem
+document=$top/tests/vectors/attestation/nitrotpm-document.cbor
+nonce=be4c5b7d743ff7808cf107a64a8de6d907823adccef58c366d3d4cc6a2b2f767
+module_id=i-000fa553dad58a9f1-tpm0000000000000000
+
+# expect STATUS ARGUMENT...: leaves the output in $scratch/out
+expect() {
+    local want=$1 saw=0
+    shift
+    "$unsealctl" "$@" >"$scratch/out" 2>"$scratch/err" || saw=$?
+    [ "$saw" = "$want" ] || die "unsealctl $*: saw exit status $saw, wanted $want: $(cat "$scratch/out" "$scratch/err")"
+}
+verify() { # STATUS ARGUMENT...
+    local want=$1
+    shift
+    expect "$want" verify --root="$root" "$@"
+}
+
+say "usage"
+expect 0 --help
+[ "$(wc -l <"$scratch/out")" -le 24 ] || die "--help does not fit a screen"
+expect 0 --version
+for verb in status verify; do
+    expect 0 "$verb" --help
+    [ "$(wc -l <"$scratch/out")" -le 24 ] || die "$verb --help does not fit a screen"
+done
+expect 2
+expect 2 conquer
+assert_line "a hint" "$scratch/err" 'unsealctl --help'
+expect 2 --conquer
+expect 2 verify
+expect 2 verify --conquer "$document"
+expect 2 verify "$document" "$document"
+expect 2 status "$document"
+for at in 2026 2026-08-13 @ @-1 @1x @999999999999999 1786642608 yesterday ''; do
+    verify 2 --at="$at" "$document"
+done
+verify 2 --at=document --max-age=300 "$document"
+verify 2 --max-age=0 "$document"
+verify 2 --max-age=soon "$document"
+verify 2 --nonce=hex:0 "$document"
+verify 2 --nonce=hex:0g "$document"
+
+say "files that are not what they should be"
+verify 1 "$scratch/none"
+verify 1 --nonce="$scratch/none" --at=document "$document"
+verify 1 --public-key="$scratch/none" --at=document "$document"
+verify 1 --measurements="$document" --at=document "$document"
+expect 1 verify --root="$document" "$document"
+expect 1 status --file="$scratch/none"
+expect 1 status --file="$document"
+
+say "a real document is accepted at its own time"
+verify 0 --at=document "$document"
+assert_line "who" "$scratch/out" "$module_id"
+assert_line "the root is known" "$scratch/out" "AWS's root G1"
+for check in age nonce public-key measurements; do
+    assert_line "$check was not asked for, and that is said" "$scratch/out" "^  $check +not-asked"
+done
+verify 0 --at=@1786642608 --max-age=5min "$document"
+assert_line "the age is proved" "$scratch/out" '^  age +proved'
+verify 0 --at=2026-08-13T17:41:48Z --max-age=5min - <"$document"
+
+say "anything else is refused, each with its own status"
+verify 14 "$document"
+assert_no_line "nothing of an expired document is printed" "$scratch/out" "$module_id"
+verify 15 --at=2026-08-13T17:41:49Z --max-age=5min "$document"
+verify 16 --at=document --nonce=hex:00 "$document"
+assert_line "the nonce is refused" "$scratch/out" '^  nonce +refused'
+printf %s "$nonce" >"$scratch/nonce"
+verify 0 --at=document --nonce="$scratch/nonce" "$document"
+verify 0 --at=document --nonce="hex:$(printf %s "$nonce" | od -An -tx1 | tr -d ' \n')" "$document"
+head -c 100 "$document" >"$scratch/short"
+verify 10 --at=document "$scratch/short"
+sed 's/\xa1\x01\x38\x22/\xa1\x01\x38\x23/' "$document" >"$scratch/es512"
+verify 11 --at=document "$scratch/es512"
+sed "s/$module_id/i-000fa553dad58a9f2-tpm0000000000000000/" "$document" >"$scratch/altered"
+verify 12 --at=document "$scratch/altered"
+assert_no_line "nothing of an altered document is printed" "$scratch/out" 'i-000fa553dad58a9f2'
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-384 -sha384 -nodes -keyout /dev/null -subj /CN=other \
+    -out "$scratch/other.pem" 2>/dev/null
+expect 13 verify --root="$scratch/other.pem" --at=document "$document"
+
+say "public keys and measurements"
+verify 0 --at=document --json "$document"
+jq -r .document.public_key "$scratch/out" | tr -d '\n' | sed 's/../\\x&/g' | xargs -0 printf >"$scratch/key.der"
+jq '{Measurements: {HashAlgorithm: "SHA384 { ... }", PCR4: .document.pcrs["4"], PCR12: .document.pcrs["12"]}}' \
+    "$scratch/out" >"$scratch/good.json"
+jq '.Measurements.PCR12 |= sub("^0"; "1")' "$scratch/good.json" >"$scratch/bad.json"
+openssl pkey -pubin -inform DER -in "$scratch/key.der" -out "$scratch/key.pem"
+openssl pkey -pubin -in "$scratch/key.pem" -noout
+verify 0 --at=document --public-key="$scratch/key.der" "$document"
+verify 0 --at=document --public-key="$scratch/key.pem" --measurements="$scratch/good.json" "$document"
+assert_line "the key is proved" "$scratch/out" '^  public-key +proved'
+assert_line "PCR4 is as expected" "$scratch/out" '^= +4 '
+verify 17 --at=document --public-key="$document" "$document"
+verify 18 --at=document --measurements="$scratch/bad.json" "$document"
+assert_line "PCR12 is marked" "$scratch/out" '^! +12 .*command line'
+assert_line "what was expected is said" "$scratch/out" '^! +12  10+ +was expected'
+verify 18 --at=document --measurements="$scratch/bad.json" --json "$document"
+assert_equal "which differ" "$(jq -c '[.accepted, .refusal, .differing_pcrs, .checks.measurements]' "$scratch/out")" \
+    '[false,"pcr",[12],"refused"]'
+
+say "an answer that cannot be written is none"
+status=0
+"$unsealctl" verify --root="$root" --at=document "$document" >/dev/full 2>/dev/null || status=$?
+assert_equal "standard output is full" "$status" 1
+
+say "status"
+cat >"$scratch/status.json" <<'EOF'
+{"version": 1, "state": "failed", "since_usec": 1786642608432000, "status": "KMS denies access",
+ "failure": "access-denied", "error": "KMS denied access.\u001b[31m", "code": "AccessDeniedException", "request_id": "4711",
+ "secrets": [{"name": "db-password", "state": "failed", "source": "file:/x", "key_id": "k", "failure": "access-denied",
+              "error": "KMS denied access.", "attempts": 1, "duration_usec": 350000}],
+ "steps": [{"name": "key pair", "start_usec": 5000000, "duration_usec": 71000}]}
+EOF
+expect 3 status --file="$scratch/status.json"
+assert_line "the secret" "$scratch/out" '^db-password +failed +350ms'
+assert_line "the request's id" "$scratch/out" 'AccessDeniedException, request 4711'
+assert_no_line "no escape reaches the terminal" "$scratch/out" $'\033'
+expect 3 status --json --file="$scratch/status.json"
+cmp "$scratch/status.json" "$scratch/out"
+sed 's/"failed", "since/"unsealed", "since/' "$scratch/status.json" >"$scratch/good-status.json"
+expect 0 status --file="$scratch/good-status.json"
+sed 's/"version": 1/"version": 2/' "$scratch/status.json" >"$scratch/later.json"
+expect 1 status --file="$scratch/later.json"
