@@ -1,3 +1,650 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "basic/clock.h"
+#include "basic/encoding.h"
+#include "basic/json.h"
+#include "kms/cms.h"
 #include "kms/kms.h"
+
+#define CONTENT_TYPE "application/x-amz-json-1.1"
+#define SERVICE "kms"
+#define LOWER "abcdefghijklmnopqrstuvwxyz"
+#define DIGITS "0123456789"
+
+/* AWS lets signatures be five minutes off; a Date header is up to some seconds old. */
+#define SKEW_MAX_SEC 240
+
+/* A part of an ARN up to the delimiter, of these characters alone. */
+static int take_part(const char **text, char delimiter, const char *characters, char *ret, size_t size) {
+        size_t length = strspn(*text, characters);
+
+        if (length == 0 || length >= size || (*text)[length] != delimiter)
+                return -EINVAL;
+        *((char *) mempcpy(ret, *text, length)) = '\0';
+        *text += length + (delimiter != '\0');
+        return 0;
+}
+
+static int take_literal(const char **text, const char *literal) {
+        size_t length = strlen(literal);
+
+        if (strncmp(*text, literal, length) != 0)
+                return -EINVAL;
+        *text += length;
+        return 0;
+}
+
+int kms_key_arn_parse(const char *text, KmsKeyArn *ret) {
+        KmsKeyArn arn;
+
+        if (take_literal(&text, "arn:") < 0 ||
+            take_part(&text, ':', LOWER DIGITS "-", arn.partition, sizeof(arn.partition)) < 0 ||
+            take_literal(&text, "kms:") < 0 ||
+            take_part(&text, ':', LOWER DIGITS "-", arn.region, sizeof(arn.region)) < 0 ||
+            take_part(&text, ':', DIGITS, arn.account, sizeof(arn.account)) < 0 ||
+            strlen(arn.account) != 12 || take_literal(&text, "key/") < 0 ||
+            take_part(&text, '\0', "ABCDEFGHIJKLMNOPQRSTUVWXYZ" LOWER DIGITS "-", arn.key, sizeof(arn.key)) <
+                            0)
+                return -EINVAL;
+        *ret = arn;
+        return 0;
+}
+
+int kms_endpoint(const KmsKeyArn *key, const KmsEndpointOptions *options, char **ret) {
+        static const struct {
+                const char *partition, *suffix, *dual_stack_suffix;
+        } partitions[] = {
+                { "aws", "amazonaws.com", "api.aws" },
+                { "aws-cn", "amazonaws.com.cn", "api.amazonwebservices.com.cn" },
+                { "aws-us-gov", "amazonaws.com", "api.aws" },
+                { "aws-eusc", "amazonaws.eu", "api.amazonwebservices.eu" },
+        };
+        char *endpoint;
+
+        if (options->endpoint) {
+                if (strncmp(options->endpoint, "https://", 8) != 0)
+                        return -EINVAL;
+                endpoint = strdup(options->endpoint);
+                if (!endpoint)
+                        return -ENOMEM;
+                *ret = endpoint;
+                return 0;
+        }
+        for (size_t i = 0; i < ELEMENTSOF(partitions); i++)
+                if (strcmp(key->partition, partitions[i].partition) == 0) {
+                        if (asprintf(&endpoint, "https://kms%s.%s.%s", options->fips ? "-fips" : "",
+                                     key->region,
+                                     options->dual_stack ? partitions[i].dual_stack_suffix
+                                                         : partitions[i].suffix) < 0)
+                                return -ENOMEM;
+                        *ret = endpoint;
+                        return 0;
+                }
+        return -EOPNOTSUPP;
+}
+
+/* Takes over value, which may be NULL for want of memory. */
+static int add(struct json_object *object, const char *name, struct json_object *value) {
+        if (!value || json_object_object_add(object, name, value) < 0) {
+                json_object_put(value);
+                return -ENOMEM;
+        }
+        return 0;
+}
+
+static int add_string(struct json_object *object, const char *name, const char *value) {
+        return add(object, name, json_object_new_string(value));
+}
+
+static int add_bytes(struct json_object *object, const char *name, const uint8_t *data, size_t size) {
+        _cleanup_free_ char *text = NULL;
+        int r = base64_encode(data, size, &text);
+
+        return r < 0 ? r : add_string(object, name, text);
+}
+
+static int add_encryption_context(struct json_object *request, const char *const *pairs) {
+        _cleanup_json_ struct json_object *context = json_object_new_object();
+
+        if (!context)
+                return -ENOMEM;
+        for (; pairs && *pairs; pairs++) {
+                _cleanup_free_ char *key = strndup(*pairs, strcspn(*pairs, "="));
+                const char *value = strchr(*pairs, '=');
+                int r;
+
+                if (!key)
+                        return -ENOMEM;
+                if (!value || value == *pairs || json_object_object_get_ex(context, key, NULL))
+                        return -EINVAL;
+                r = add_string(context, key, value + 1);
+                if (r < 0)
+                        return r;
+        }
+        return add(request, "EncryptionContext", TAKE_PTR(context));
+}
+
+static int add_recipient(struct json_object *request, const KmsDecrypt *decrypt) {
+        _cleanup_json_ struct json_object *recipient = json_object_new_object();
+        int r;
+
+        if (!recipient)
+                return -ENOMEM;
+        r = add_string(recipient, "KeyEncryptionAlgorithm", "RSAES_OAEP_SHA_256");
+        if (r >= 0)
+                r = add_bytes(recipient, "AttestationDocument", decrypt->document, decrypt->document_size);
+        return r < 0 ? r : add(request, "Recipient", TAKE_PTR(recipient));
+}
+
+int kms_decrypt_request(const KmsDecrypt *decrypt, char **ret) {
+        _cleanup_json_ struct json_object *request = NULL;
+        const char *text;
+        int r;
+
+        if (!decrypt->key_ids || !decrypt->key_ids[0] || decrypt->ciphertext_size == 0 ||
+            decrypt->ciphertext_size > KMS_CIPHERTEXT_MAX || decrypt->document_size == 0 ||
+            decrypt->document_size > KMS_DOCUMENT_MAX)
+                return -EINVAL;
+        request = json_object_new_object();
+        if (!request)
+                return -ENOMEM;
+        if ((r = add_bytes(request, "CiphertextBlob", decrypt->ciphertext, decrypt->ciphertext_size)) < 0 ||
+            (r = add_string(request, "KeyId", decrypt->key_ids[0])) < 0 ||
+            (r = add_encryption_context(request, decrypt->encryption_context)) < 0 ||
+            (r = add_string(request, "EncryptionAlgorithm", "SYMMETRIC_DEFAULT")) < 0 ||
+            (r = add_recipient(request, decrypt)) < 0)
+                return r;
+
+        text = json_object_to_json_string_ext(request,
+                                              JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+        *ret = text ? strdup(text) : NULL;
+        return *ret ? 0 : -ENOMEM;
+}
+
+/* For an error's text: bounded, ASCII, without control characters. Returns buffer. */
+static const char *quotable(const char *text, char *buffer, size_t size) {
+        size_t i;
+
+        for (i = 0; text[i] && i < size - 1; i++)
+                buffer[i] = text[i] < ' ' || text[i] > '~' || text[i] == '"' ? '?' : text[i];
+        buffer[i] = '\0';
+        return buffer;
+}
+
+static bool is_pinned(const KmsDecrypt *decrypt, const char *key_id) {
+        for (const char *const *pin = decrypt->key_ids; *pin; pin++)
+                if (strcmp(*pin, key_id) == 0)
+                        return true;
+        return false;
+}
+
+int kms_decrypt_reply(const KmsDecrypt *decrypt, const char *body, size_t size, uint8_t **ret,
+                      size_t *ret_size, Error *error) {
+        _cleanup_json_ struct json_object *reply = NULL;
+        struct json_object *plaintext;
+        _cleanup_free_ uint8_t *envelope = NULL;
+        const char *key_id, *text;
+        size_t envelope_size;
+        char quoted[160];
+        int r;
+
+        r = json_parse(body, size, &reply);
+        if (r == -ENOMEM)
+                return error_oom(error);
+        if (r < 0)
+                return error_set_remedy(error, r, FAILURE_ANSWER, REMEDY_RETRY, "KMS's answer is no JSON.");
+
+        /* The plaintext in the clear would mean that KMS, or who answers for it, has ignored the document.
+         * */
+        plaintext = json_member(reply, "Plaintext");
+        if (plaintext &&
+            (!json_object_is_type(plaintext, json_type_string) || json_object_get_string_len(plaintext) > 0))
+                return error_set(error, -EBADMSG, FAILURE_ANSWER,
+                                 "KMS's answer to an attested request has a plaintext in it; nothing of it "
+                                 "is used.");
+
+        key_id = json_member_string(reply, "KeyId");
+        if (!key_id)
+                return error_set(error, -EBADMSG, FAILURE_ANSWER,
+                                 "KMS's answer does not say which key it used.");
+        if (!is_pinned(decrypt, key_id))
+                return error_set(error, -EBADMSG, FAILURE_ANSWER,
+                                 "KMS used the key %s, which is none of the secret's KeyId=. The ciphertext "
+                                 "was "
+                                 "replaced, or a replica's ARN must be added.",
+                                 quotable(key_id, quoted, sizeof(quoted)));
+
+        text = json_member_string(reply, "CiphertextForRecipient");
+        r = text ? base64_decode(text, strlen(text), &envelope, &envelope_size) : -ENODATA;
+        if (r == -ENOMEM)
+                return error_oom(error);
+        if (r < 0 || envelope_size == 0 || envelope_size > CMS_ENVELOPE_MAX)
+                return error_set(error, -EBADMSG, FAILURE_ANSWER,
+                                 "KMS's answer has no CiphertextForRecipient that can be read.");
+        *ret = TAKE_PTR(envelope);
+        *ret_size = envelope_size;
+        return 0;
+}
+
+char **kms_headers_free(char **headers) {
+        for (char **header = headers; header && *header; header++)
+                erase_and_free(*header);
+        free(headers);
+        return NULL;
+}
+
+/* Not by asprintf(): its buffer grows by copying, and the token is in there. */
+static int append_header(char **headers, const char *name, const char *value) {
+        char *header = malloc(strlen(name) + strlen(": ") + strlen(value) + 1);
+
+        if (!header)
+                return -ENOMEM;
+        (void) stpcpy(stpcpy(stpcpy(header, name), ": "), value);
+        while (*headers)
+                headers++;
+        *headers = header;
+        return 0;
+}
+
+int kms_sign(const char *host, const char *region, const AwsCredentials *credentials, int64_t time,
+             const char *operation, const char *body, char ***ret) {
+        _cleanup_(kms_headers_freep) char **headers = calloc(7, sizeof(char *));
+        _cleanup_free_ char *target = NULL, *authorization = NULL;
+        char date[SIGV4_DATE_SIZE];
+        int r;
+
+        if (!headers || asprintf(&target, "TrentService.%s", operation) < 0)
+                return -ENOMEM;
+        r = sigv4_date(time, date);
+        if (r < 0)
+                return r;
+        if (append_header(headers, "Host", host) < 0 ||
+            append_header(headers, "Content-Type", CONTENT_TYPE) < 0 ||
+            append_header(headers, "X-Amz-Date", date) < 0 ||
+            append_header(headers, "X-Amz-Target", target) < 0 ||
+            (credentials->session_token &&
+             append_header(headers, "X-Amz-Security-Token", credentials->session_token) < 0))
+                return -ENOMEM;
+
+        const Sigv4Request request = {
+                .method = "POST",
+                .path = "/",
+                .headers = (const char *const *) headers,
+                .body = body,
+                .body_size = strlen(body),
+        };
+        r = sigv4_authorization(&request, credentials, date, region, SERVICE, &authorization);
+        if (r < 0)
+                return r;
+        if (append_header(headers, "Authorization", authorization) < 0)
+                return -ENOMEM;
+        *ret = TAKE_PTR(headers);
+        return 0;
+}
+
+/* What KMS's errors mean (KMS API Reference, "Decrypt" and "Common Errors") and what is to be done about
+ * them. Text of KMS's own goes between the two sentences. */
+typedef struct Meaning {
+        const char *code;
+        Failure failure;
+        Remedy remedy;
+        const char *what, *advice;
+} Meaning;
+
+#define THROTTLED(name) \
+        { name, FAILURE_UNAVAILABLE, REMEDY_RETRY, "KMS throttles requests", "" }
+#define OUTAGE(name) \
+        { name, FAILURE_UNAVAILABLE, REMEDY_RETRY, "KMS cannot answer at the moment", "" }
+#define EXPIRED(name)                                                                            \
+        {                                                                                        \
+                name, FAILURE_ROLE, REMEDY_CREDENTIALS,                                          \
+                                "KMS does not accept the credentials of the instance's role", "" \
+        }
+#define UNUSABLE(name)                                                                                      \
+        {                                                                                                   \
+                name, FAILURE_KEY, REMEDY_NONE, "The key cannot be used",                                   \
+                                "It must be enabled, not pending deletion, and a symmetric encryption key." \
+        }
+
+static const Meaning meanings[] = {
+        { "AccessDeniedException", FAILURE_DENIED, REMEDY_NONE, "KMS denies access",
+          "The key's policy must allow kms:Decrypt to the role of this instance, for the PCRs that this "
+          "boot measured and "
+          "the encryption context of the secret." },
+        { "NotFoundException", FAILURE_KEY, REMEDY_NONE, "KMS knows no such key",
+          "Check account and Region in the secret's KeyId=." },
+        UNUSABLE("DisabledException"),
+        UNUSABLE("KMSInvalidStateException"),
+        UNUSABLE("InvalidKeyUsageException"),
+        { "InvalidCiphertextException", FAILURE_CIPHERTEXT, REMEDY_NONE, "KMS cannot decrypt the ciphertext",
+          "It was tampered with, or sealed with another encryption context: unseald:secret=NAME must be in "
+          "it, NAME being "
+          "the name of the *.secret file, and what EncryptionContext= adds." },
+        { "IncorrectKeyException", FAILURE_CIPHERTEXT, REMEDY_NONE,
+          "The ciphertext was sealed with another key", "It must be the first of the secret's KeyId=." },
+        { "InvalidGrantTokenException", FAILURE_REQUEST, REMEDY_NONE, "KMS does not accept the grant token",
+          "" },
+        THROTTLED("ThrottlingException"),
+        THROTTLED("Throttling"),
+        THROTTLED("ThrottledException"),
+        THROTTLED("RequestThrottled"),
+        THROTTLED("RequestThrottledException"),
+        THROTTLED("RequestLimitExceeded"),
+        THROTTLED("LimitExceededException"),
+        THROTTLED("LimitExceeded"),
+        THROTTLED("TooManyRequestsException"),
+        THROTTLED("SlowDown"),
+        OUTAGE("KeyUnavailableException"),
+        OUTAGE("DependencyTimeoutException"),
+        OUTAGE("KMSInternalException"),
+        OUTAGE("InternalFailure"),
+        OUTAGE("InternalServerError"),
+        OUTAGE("ServiceUnavailable"),
+        OUTAGE("ServiceUnavailableException"),
+        EXPIRED("ExpiredTokenException"),
+        EXPIRED("ExpiredToken"),
+        EXPIRED("UnrecognizedClientException"),
+        EXPIRED("InvalidClientTokenId"),
+};
+
+static const Meaning unacceptable_document = {
+        NULL,
+        FAILURE_DOCUMENT,
+        REMEDY_DOCUMENT,
+        "KMS does not accept the attestation document",
+        "It is good for five minutes after it was made.",
+};
+static const Meaning wrong_signature = {
+        NULL,
+        FAILURE_ROLE,
+        REMEDY_CREDENTIALS,
+        "KMS does not accept the request's signature",
+        "The clock is right, so the credentials that IMDS gave are not.",
+};
+static const Meaning wrong_clock = {
+        NULL,
+        FAILURE_CLOCK,
+        REMEDY_CLOCK,
+        "The clock of this machine is more than four minutes off",
+        "Requests are signed with KMS's time from now on.",
+};
+static const Meaning unknown_clock = {
+        NULL,
+        FAILURE_CLOCK,
+        REMEDY_RETRY,
+        "KMS says that the clock of this machine is off, but not by how much",
+        "Set the clock.",
+};
+static const Meaning unknown_outage = { NULL, FAILURE_UNAVAILABLE, REMEDY_RETRY,
+                                        "KMS cannot answer at the moment", "" };
+static const Meaning unknown_error = { NULL, FAILURE_REQUEST, REMEDY_NONE, "KMS does not accept the request",
+                                       "" };
+
+static bool code_is(const char *code, const char *const *among) {
+        for (; *among; among++)
+                if (strcmp(code, *among) == 0)
+                        return true;
+        return false;
+}
+
+static const Meaning *meaning_of(const KmsErrorReply *reply, const char *code, const char *message) {
+        static const char *const clock_codes[] = {
+                "RequestTimeTooSkewed",
+                "RequestTimeTooSkewedException",
+                "RequestExpired",
+                NULL,
+        };
+        static const char *const signature_codes[] = { "InvalidSignatureException", "SignatureDoesNotMatch",
+                                                       NULL };
+        bool skewed = reply->skew != KMS_SKEW_UNKNOWN &&
+                      (reply->skew > SKEW_MAX_SEC || reply->skew < -SKEW_MAX_SEC);
+
+        if (code_is(code, clock_codes))
+                return skewed ? &wrong_clock : &unknown_clock;
+        if (code_is(code, signature_codes))
+                return skewed ? &wrong_clock : &wrong_signature;
+        /* The one text that is looked into: KMS has no code of its own for it. */
+        if (strcmp(code, "ValidationException") == 0 && strcasestr(message, "attestation"))
+                return &unacceptable_document;
+        for (size_t i = 0; i < ELEMENTSOF(meanings); i++)
+                if (strcmp(code, meanings[i].code) == 0)
+                        return meanings + i;
+        if (reply->status >= 500 || reply->status == 429 || reply->status == 408)
+                return &unknown_outage;
+        return &unknown_error;
+}
+
+/* "com.amazonaws.kms#Name" or "Name:http://…" → "Name"; what is no name becomes empty. */
+static void take_code(const char *type, char *ret, size_t size) {
+        size_t length = strcspn(type, ":");
+        const char *hash = memrchr(type, '#', length);
+
+        if (hash) {
+                length -= (size_t) (hash + 1 - type);
+                type = hash + 1;
+        }
+        if (length >= size || strspn(type, "ABCDEFGHIJKLMNOPQRSTUVWXYZ" LOWER DIGITS "._") < length)
+                length = 0;
+        *((char *) mempcpy(ret, type, length)) = '\0';
+}
+
+int kms_error_reply(const KmsErrorReply *reply, Error *error) {
+        _cleanup_json_ struct json_object *body = NULL;
+        const char *message = NULL, *type = reply->error_type;
+        char code[sizeof(error->code)], quoted[400];
+        const Meaning *meaning;
+
+        if (json_parse(reply->body, reply->size, &body) >= 0) {
+                message = json_member_string(body, "message") ?: json_member_string(body, "Message");
+                type = json_member_string(body, "__type") ?: type;
+        }
+        message = message ?: "";
+        take_code(type ?: "", code, sizeof(code));
+        meaning = meaning_of(reply, code, message);
+
+        if (*message)
+                (void) error_set_remedy(error, -EREMOTEIO, meaning->failure, meaning->remedy,
+                                        "%s: \"%s\"%s%s", meaning->what,
+                                        quotable(message, quoted, sizeof(quoted)),
+                                        *meaning->advice ? " " : "", meaning->advice);
+        else
+                (void) error_set_remedy(error, -EREMOTEIO, meaning->failure, meaning->remedy,
+                                        "%s (HTTP status %u%s%s).%s%s", meaning->what, reply->status,
+                                        *code ? ", " : "", code, *meaning->advice ? " " : "",
+                                        meaning->advice);
+        if (error) {
+                error->retry_after_usec = reply->retry_after_usec;
+                memcpy(error->code, code, sizeof(code));
+                (void) quotable(reply->request_id ?: "", error->request_id, sizeof(error->request_id));
+        }
+        return -EREMOTEIO;
+}
+
+typedef struct Request Request;
+
+struct KmsClient {
+        HttpClient *http;
+        char *endpoint, *region;
+        const char *host; /* in endpoint */
+        const AwsCredentials *credentials;
+        int64_t clock_offset; /* seconds that KMS's clock is ahead of ours */
+        Request *requests;
+};
+
+struct Request {
+        KmsClient *client;
+        HttpTransfer *transfer;
+        Request *previous, *next;
+        KmsConnected connected;
+        KmsDecrypted decrypted;
+        void *userdata;
+        KmsDecrypt decrypt; /* its key_ids alone */
+        int64_t signed_at, clock_offset;
+};
+
+int kms_client_new(HttpClient *http, const char *endpoint, const char *region, KmsClient **ret) {
+        _cleanup_(kms_client_freep) KmsClient *client = NULL;
+        const char *scheme_end = strstr(endpoint, "://");
+
+        if (!scheme_end)
+                return -EINVAL;
+        client = calloc(1, sizeof(*client));
+        if (!client)
+                return -ENOMEM;
+        client->http = http;
+        client->endpoint = strdup(endpoint);
+        client->region = strdup(region);
+        if (!client->endpoint || !client->region)
+                return -ENOMEM;
+        client->host = client->endpoint + (scheme_end + strlen("://") - endpoint);
+        *ret = TAKE_PTR(client);
+        return 0;
+}
+
+/* Out of the client's list. What comes of it may be anything, even that the client is freed. */
+static Request take_request(Request *request) {
+        Request taken = *request;
+
+        if (request->previous)
+                request->previous->next = request->next;
+        else
+                request->client->requests = request->next;
+        if (request->next)
+                request->next->previous = request->previous;
+        free(request);
+        return taken;
+}
+
+KmsClient *kms_client_free(KmsClient *client) {
+        if (!client)
+                return NULL;
+        while (client->requests)
+                http_cancel(take_request(client->requests).transfer);
+        free(client->endpoint);
+        free(client->region);
+        free(client);
+        return NULL;
+}
+
+void kms_client_set_credentials(KmsClient *client, const AwsCredentials *credentials) {
+        client->credentials = credentials;
+}
+
+static int start_request(const Request *request, const char *path, const HttpRequest *http,
+                         HttpCallback callback) {
+        KmsClient *client = request->client;
+        HttpRequest complete = *http;
+        _cleanup_free_ char *url = NULL;
+        _cleanup_free_ Request *started = NULL;
+        int r;
+
+        if (asprintf(&url, "%s%s", client->endpoint, path) < 0)
+                return -ENOMEM;
+        complete.url = url;
+        complete.reply_max = KMS_REPLY_MAX;
+        started = malloc(sizeof(*started));
+        if (!started)
+                return -ENOMEM;
+        *started = *request;
+        r = http_start(client->http, &complete, callback, started, &started->transfer);
+        if (r < 0)
+                return r;
+
+        started->next = client->requests;
+        if (started->next)
+                started->next->previous = started;
+        client->requests = TAKE_PTR(started);
+        return 0;
+}
+
+static void on_connected(int r, const HttpReply *reply, const Error *error, void *userdata) {
+        Request request = take_request(userdata);
+
+        request.connected(r, error, request.userdata);
+}
+
+int kms_connect(KmsClient *client, KmsConnected callback, void *userdata) {
+        const Request request = { .client = client, .connected = callback, .userdata = userdata };
+
+        /* Any answer will do. KMS answers its load balancers' checks there, unsigned. */
+        return start_request(&request, "/ping", &(HttpRequest){ .method = "GET" }, on_connected);
+}
+
+static int read_reply(const Request *request, const HttpReply *reply, const char *request_id, uint8_t **ret,
+                      size_t *ret_size, Error *error) {
+        int64_t date = http_reply_date(reply);
+        KmsErrorReply failed = {
+                .status = http_reply_status(reply),
+                .error_type = http_reply_header(reply, "x-amzn-ErrorType"),
+                .request_id = request_id,
+                .retry_after_usec = http_reply_retry_after_usec(reply),
+                .skew = date < 0 ? KMS_SKEW_UNKNOWN : date - request->signed_at,
+        };
+        int r;
+
+        failed.body = http_reply_body(reply, &failed.size);
+        if (failed.status != 200) {
+                r = kms_error_reply(&failed, error);
+                /* Not added to what the client has by now: requests side by side find the same clock wrong.
+                 * */
+                if (error->remedy == REMEDY_CLOCK)
+                        request->client->clock_offset = request->clock_offset + failed.skew;
+                return r;
+        }
+        r = kms_decrypt_reply(&request->decrypt, failed.body, failed.size, ret, ret_size, error);
+        if (r < 0)
+                memcpy(error->request_id, request_id, strlen(request_id) + 1);
+        return r;
+}
+
+static void on_decrypted(int r, const HttpReply *reply, const Error *error, void *userdata) {
+        Request request = take_request(userdata);
+        char request_id[sizeof(error->request_id)];
+        _cleanup_free_ uint8_t *cms = NULL;
+        Error failed = {};
+        size_t size = 0;
+
+        if (r < 0) {
+                request.decrypted(r, NULL, 0, "", error, request.userdata);
+                return;
+        }
+        (void) quotable(http_reply_header(reply, "x-amzn-RequestId") ?: "", request_id, sizeof(request_id));
+        r = read_reply(&request, reply, request_id, &cms, &size, &failed);
+        request.decrypted(r, cms, size, request_id, &failed, request.userdata);
+}
+
+int kms_decrypt(KmsClient *client, const KmsDecrypt *decrypt, KmsDecrypted callback, void *userdata) {
+        const Request request = {
+                .client = client,
+                .decrypted = callback,
+                .userdata = userdata,
+                .decrypt = { .key_ids = decrypt->key_ids },
+                .signed_at = (int64_t) (now_realtime_usec() / USEC_PER_SEC) + client->clock_offset,
+                .clock_offset = client->clock_offset,
+        };
+        _cleanup_(kms_headers_freep) char **headers = NULL;
+        _cleanup_free_ char *body = NULL;
+        int r;
+
+        if (!client->credentials)
+                return -EINVAL;
+        r = kms_decrypt_request(decrypt, &body);
+        if (r < 0)
+                return r;
+        r = kms_sign(client->host, client->region, client->credentials, request.signed_at, "Decrypt", body,
+                     &headers);
+        if (r < 0)
+                return r;
+
+        const HttpRequest http = {
+                .method = "POST",
+                .headers = (const char *const *) headers,
+                .body = body,
+                .body_size = strlen(body),
+        };
+        return start_request(&request, "/", &http, on_decrypted);
+}

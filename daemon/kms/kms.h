@@ -2,8 +2,9 @@
 #pragma once
 
 /*
- * KMS: where it is, what it is asked, what its answers mean. Source: AWS KMS API Reference (Decrypt) and Developer Guide
- * ("Cryptographic attestation support"). The parts that decide are pure; kms_decrypt() is the thin shell round them.
+ * KMS: where it is, what it is asked, what its answers mean. Source: AWS KMS API Reference (Decrypt) and
+ * Developer Guide ("Cryptographic attestation support"). The parts that decide are pure; kms_decrypt() is
+ * the thin shell round them.
  */
 
 #include <stdbool.h>
@@ -18,7 +19,9 @@
 #define KMS_CIPHERTEXT_MAX 6144U
 #define KMS_REPLY_MAX (64U * 1024U)
 
-/* arn:PARTITION:kms:REGION:ACCOUNT:key/ID */
+#define KMS_DOCUMENT_MAX (256U * 1024U)
+
+/* arn:PARTITION:kms:REGION:ACCOUNT:key/ID, ID being a UUID or that of a multi-Region key, "mrk-…". */
 typedef struct KmsKeyArn {
         char partition[32], region[32], account[16], key[128];
 } KmsKeyArn;
@@ -31,35 +34,51 @@ typedef struct KmsEndpointOptions {
         const char *endpoint; /* KmsEndpoint=: "https://host[:port]" in place of all that; NULL: none */
 } KmsEndpointOptions;
 
-/* "https://kms.eu-north-1.amazonaws.com". The caller frees. -EOPNOTSUPP: an unknown partition. */
+/* "https://kms.eu-north-1.amazonaws.com". The caller frees. -EOPNOTSUPP: an unknown partition. -EINVAL: an
+ * endpoint that is not https. */
 int kms_endpoint(const KmsKeyArn *key, const KmsEndpointOptions *options, char **ret);
 
 typedef struct KmsDecrypt {
         const uint8_t *ciphertext;
         size_t ciphertext_size;
-        const char *const *key_ids;            /* the pins, NULL-terminated; the first is the KeyId asked for */
+        const char *const *key_ids; /* the pins, NULL-terminated; the first is the KeyId asked for */
         const char *const *encryption_context; /* "key=value", NULL-terminated */
         const uint8_t *document;
         size_t document_size;
 } KmsDecrypt;
 
-/* The body of the request as JSON; the caller frees. */
+/* The body of the request as JSON; the caller frees. -EINVAL where something is missing or too big, or the
+ * context has a key twice: never is KMS asked without a document, which it would answer with the
+ * plaintext. */
 int kms_decrypt_request(const KmsDecrypt *decrypt, char **ret);
 
-/* The envelope out of an answer with status 200: KeyId among the pins, no plaintext, an envelope in it; otherwise
- * FAILURE_ANSWER. The caller frees *ret. */
-int kms_decrypt_reply(
-                const KmsDecrypt *decrypt, const char *body, size_t size, uint8_t **ret, size_t *ret_size, Error *error);
+/* The envelope out of an answer with status 200: KeyId among the pins, no plaintext, an envelope in it;
+ * otherwise FAILURE_ANSWER. The caller frees *ret. */
+int kms_decrypt_reply(const KmsDecrypt *decrypt, const char *body, size_t size, uint8_t **ret,
+                      size_t *ret_size, Error *error);
 
-/* An answer with another status: fills *error (failure, remedy, code, request id, text) and returns a negative errno. */
-int kms_error_reply(
-                unsigned status,
-                const char *body,
-                size_t size,
-                const char *error_type, /* x-amzn-ErrorType, or NULL */
-                const char *request_id, /* x-amzn-RequestId, or NULL */
-                uint64_t retry_after_usec,
-                Error *error);
+/* The headers of a request to an operation ("Decrypt"), signed; NULL-terminated, to be freed by
+ * kms_headers_free(), which wipes them: the session token is in there. time: seconds since 1970. */
+int kms_sign(const char *host, const char *region, const AwsCredentials *credentials, int64_t time,
+             const char *operation, const char *body, char ***ret);
+char **kms_headers_free(char **headers);
+DEFINE_CLEANUP(char **, kms_headers_free);
+
+#define KMS_SKEW_UNKNOWN INT64_MIN
+
+/* An answer that is not 200. */
+typedef struct KmsErrorReply {
+        unsigned status;
+        const char *body;
+        size_t size;
+        const char *error_type; /* x-amzn-ErrorType, or NULL */
+        const char *request_id; /* x-amzn-RequestId, or NULL */
+        uint64_t retry_after_usec;
+        int64_t skew; /* seconds that KMS's clock is ahead of the time signed with, or KMS_SKEW_UNKNOWN */
+} KmsErrorReply;
+
+/* Fills *error (failure, remedy, code, request id, text) and returns a negative errno. */
+int kms_error_reply(const KmsErrorReply *reply, Error *error);
 
 /* One endpoint, one region, one role. */
 typedef struct KmsClient KmsClient;
@@ -69,17 +88,19 @@ int kms_client_new(HttpClient *http, const char *endpoint, const char *region, K
 KmsClient *kms_client_free(KmsClient *client);
 DEFINE_CLEANUP(KmsClient *, kms_client_free);
 
-/* Borrowed; must outlive the requests made with them. */
+/* Borrowed, until others are set. */
 void kms_client_set_credentials(KmsClient *client, const AwsCredentials *credentials);
 
-/* Opens a connection (TCP, TLS) and leaves it for the requests to come. Failures are passed to the callback. */
+/* Opens a connection (TCP, TLS) and leaves it for the requests to come. Failures are passed to the
+ * callback. */
 typedef void (*KmsConnected)(int r, const Error *error, void *userdata);
 int kms_connect(KmsClient *client, KmsConnected callback, void *userdata);
 
-/* cms: valid during the call. request_id may be empty, never NULL. */
-typedef void (*KmsDecrypted)(
-                int r, const uint8_t *cms, size_t size, const char *request_id, const Error *error, void *userdata);
+/* cms: valid during the call, which may free the client. request_id may be empty, never NULL. */
+typedef void (*KmsDecrypted)(int r, const uint8_t *cms, size_t size, const char *request_id,
+                             const Error *error, void *userdata);
 
-/* One request, no retries: error->remedy says what may mend it. A clock that KMS found wrong is remembered: the next
- * request is signed with KMS's time. */
+/* One request, no retries: error->remedy says what may mend it. A clock that KMS found wrong is remembered:
+ * the next request is signed with KMS's time. Of what decrypt points to only key_ids must stay until the
+ * callback. */
 int kms_decrypt(KmsClient *client, const KmsDecrypt *decrypt, KmsDecrypted callback, void *userdata);

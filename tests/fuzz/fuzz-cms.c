@@ -2,6 +2,7 @@
 
 /* What parses lies within the input; opening it with some key fails cleanly. */
 
+#include <openssl/rsa.h>
 #include <stdlib.h>
 
 #include "kms/cms.h"

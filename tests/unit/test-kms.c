@@ -1,0 +1,679 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <cmocka.h>
+#include <string.h>
+#include <time.h>
+
+#include "basic/json.h"
+#include "http-server.h"
+#include "kms/cms.h"
+#include "kms/kms.h"
+
+#define KEY "arn:aws:kms:eu-north-1:111111111111:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+#define REPLICA "arn:aws:kms:us-east-1:111111111111:key/mrk-1234abcd12ab34cd56ef1234567890ab"
+
+static const char *const pins[] = { KEY, REPLICA, NULL };
+static const char *const context[] = { "unseald:secret=db", "a=b=c", "empty=", NULL };
+
+static const KmsDecrypt decrypt = {
+        .ciphertext = (const uint8_t *) "sealed",
+        .ciphertext_size = 6,
+        .key_ids = pins,
+        .encryption_context = context,
+        .document = (const uint8_t *) "\xff\xfe\xfd",
+        .document_size = 3,
+};
+
+static char access_key_id[] = "AKIDEXAMPLE", secret_access_key[] = "wJalrXUtnFEMI", token[] = "TOKEN//==";
+static const AwsCredentials credentials = { access_key_id, secret_access_key, token, 0 };
+
+static void test_arns_of_keys_are_taken_apart(void **state) {
+        KmsKeyArn arn;
+
+        assert_int_equal(kms_key_arn_parse(REPLICA, &arn), 0);
+        assert_string_equal(arn.partition, "aws");
+        assert_string_equal(arn.region, "us-east-1");
+        assert_string_equal(arn.account, "111111111111");
+        assert_string_equal(arn.key, "mrk-1234abcd12ab34cd56ef1234567890ab");
+        assert_int_equal(kms_key_arn_parse("arn:aws-us-gov:kms:us-gov-west-1:111111111111:key/a", &arn), 0);
+        assert_string_equal(arn.partition, "aws-us-gov");
+}
+
+static void test_what_is_no_arn_of_a_key_is_refused(void **state) {
+        static const char *const texts[] = {
+                "",
+                "1234abcd-12ab-34cd-56ef-1234567890ab",
+                "alias/a",
+                "arn:aws:kms:eu-north-1:111111111111:alias/a",
+                "arn:aws:kms:eu-north-1:111111111111:key/",
+                "arn:aws:kms:eu-north-1:111111111111:key/a/b",
+                "arn:aws:kms:eu-north-1:111111111111:key/a b",
+                "arn:aws:kms:eu-north-1:111111111111:key/a\n",
+                "arn:aws:kms:eu-north-1:11111111111:key/a",
+                "arn:aws:kms:eu-north-1:1111111111111:key/a",
+                "arn:aws:kms:eu-north-1:11111111111a:key/a",
+                "arn:aws:kms:eu.north:111111111111:key/a",
+                "arn:aws:kms:evil.example/:111111111111:key/a",
+                "arn:aws:kms::111111111111:key/a",
+                "arn::kms:eu-north-1:111111111111:key/a",
+                "arn:aws:s3:eu-north-1:111111111111:key/a",
+                "ARN:aws:kms:eu-north-1:111111111111:key/a",
+                "arn:aws:kms:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa:111111111111:key/a",
+                " " KEY,
+                KEY " ",
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(texts); i++) {
+                KmsKeyArn arn = {};
+
+                if (kms_key_arn_parse(texts[i], &arn) != -EINVAL || arn.partition[0])
+                        fail_msg("accepted: %s", texts[i]);
+        }
+}
+
+static void test_endpoints_follow_partition_and_region(void **state) {
+        static const struct {
+                const char *partition, *region;
+                KmsEndpointOptions options;
+                int r;
+                const char *wanted;
+        } cases[] = {
+                { "aws", "eu-north-1", {}, 0, "https://kms.eu-north-1.amazonaws.com" },
+                { "aws", "us-east-1", { .fips = true }, 0, "https://kms-fips.us-east-1.amazonaws.com" },
+                { "aws", "us-east-1", { .dual_stack = true }, 0, "https://kms.us-east-1.api.aws" },
+                { "aws",
+                  "us-east-1",
+                  { .fips = true, .dual_stack = true },
+                  0,
+                  "https://kms-fips.us-east-1.api.aws" },
+                { "aws-us-gov", "us-gov-west-1", {}, 0, "https://kms.us-gov-west-1.amazonaws.com" },
+                { "aws-cn", "cn-north-1", {}, 0, "https://kms.cn-north-1.amazonaws.com.cn" },
+                { "aws-cn",
+                  "cn-north-1",
+                  { .dual_stack = true },
+                  0,
+                  "https://kms.cn-north-1.api.amazonwebservices.com.cn" },
+                { "aws-eusc", "eusc-de-east-1", {}, 0, "https://kms.eusc-de-east-1.amazonaws.eu" },
+                { "aws-eusc",
+                  "eusc-de-east-1",
+                  { .dual_stack = true },
+                  0,
+                  "https://kms.eusc-de-east-1.api.amazonwebservices.eu" },
+                { "aws-iso", "us-iso-east-1", {}, -EOPNOTSUPP, NULL },
+                { "aws", "x", { .endpoint = "https://kms.internal:8443" }, 0, "https://kms.internal:8443" },
+                { "aws-iso", "x", { .endpoint = "https://kms.internal" }, 0, "https://kms.internal" },
+                { "aws", "x", { .endpoint = "http://kms.internal" }, -EINVAL, NULL },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                _cleanup_free_ char *endpoint = NULL;
+                KmsKeyArn arn = {};
+                int r;
+
+                (void) snprintf(arn.partition, sizeof(arn.partition), "%s", cases[i].partition);
+                (void) snprintf(arn.region, sizeof(arn.region), "%s", cases[i].region);
+                r = kms_endpoint(&arn, &cases[i].options, &endpoint);
+                if (r != cases[i].r || (cases[i].wanted && strcmp(endpoint, cases[i].wanted) != 0))
+                        fail_msg("case %zu: %d %s, wanted %d %s", i, r, endpoint, cases[i].r,
+                                 cases[i].wanted);
+        }
+}
+
+#define REQUEST                                                                                       \
+        "{\"CiphertextBlob\":\"c2VhbGVk\",\"KeyId\":\"" KEY                                           \
+        "\",\"EncryptionContext\":{\"unseald:secret\":\"db\","                                        \
+        "\"a\":\"b=c\",\"empty\":\"\"},\"EncryptionAlgorithm\":\"SYMMETRIC_DEFAULT\",\"Recipient\":{" \
+        "\"KeyEncryptionAlgorithm\":\"RSAES_OAEP_SHA_256\",\"AttestationDocument\":\"//79\"}}"
+
+static void test_the_request_is_what_kms_documents(void **state) {
+        _cleanup_free_ char *text = NULL;
+
+        assert_int_equal(kms_decrypt_request(&decrypt, &text), 0);
+        assert_string_equal(text, REQUEST);
+}
+
+static void test_a_request_without_what_it_needs_is_refused(void **state) {
+        static const char *const none[] = { NULL };
+        static const char *const bad_contexts[][3] = { { "a" }, { "=b" }, { "a=1", "a=2" } };
+        KmsDecrypt cases[9];
+        char *text = NULL;
+        size_t n = 0;
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++)
+                cases[i] = decrypt;
+        cases[n++].document_size = 0;
+        cases[n++].document_size = KMS_DOCUMENT_MAX + 1;
+        cases[n++].ciphertext_size = 0;
+        cases[n++].ciphertext_size = KMS_CIPHERTEXT_MAX + 1;
+        cases[n++].key_ids = none;
+        cases[n++].key_ids = NULL;
+        for (size_t i = 0; i < ELEMENTSOF(bad_contexts); i++)
+                cases[n++].encryption_context = bad_contexts[i];
+        assert_int_equal(n, ELEMENTSOF(cases));
+        for (size_t i = 0; i < n; i++)
+                if (kms_decrypt_request(cases + i, &text) != -EINVAL)
+                        fail_msg("case %zu is accepted", i);
+        assert_null(text);
+}
+
+static void test_a_good_reply_has_the_envelope(void **state) {
+        static const char *const replies[] = {
+                "{\"KeyId\":\"" KEY
+                "\",\"CiphertextForRecipient\":\"AAEC\",\"EncryptionAlgorithm\":\"SYMMETRIC_DEFAULT\"}",
+                "{\"KeyId\":\"" REPLICA "\",\"CiphertextForRecipient\":\"AAEC\",\"Plaintext\":null}",
+                "{\"KeyId\":\"" KEY "\",\"CiphertextForRecipient\":\"AAEC\",\"Plaintext\":\"\"}",
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(replies); i++) {
+                _cleanup_free_ uint8_t *envelope = NULL;
+                Error error = {};
+                size_t size;
+                int r = kms_decrypt_reply(&decrypt, replies[i], strlen(replies[i]), &envelope, &size,
+                                          &error);
+
+                if (r < 0)
+                        fail_msg("%s: %s", replies[i], error.text);
+                assert_int_equal(size, 3);
+                assert_memory_equal(envelope, "\x00\x01\x02", 3);
+        }
+}
+
+static void assert_unbelieved(const char *reply, Remedy remedy) {
+        uint8_t *envelope = NULL;
+        Error error = {};
+        size_t size;
+        int r = kms_decrypt_reply(&decrypt, reply, strlen(reply), &envelope, &size, &error);
+
+        if (r >= 0 || envelope || error.failure != FAILURE_ANSWER || error.remedy != remedy ||
+            !error.text[0])
+                fail_msg("%.80s: %d %s (failure %d, remedy %d)", reply, r, error.text, error.failure,
+                         error.remedy);
+        for (const char *p = error.text; *p; p++)
+                assert_in_range(*p, ' ', '~');
+}
+
+static void test_a_reply_that_cannot_be_believed_is_refused(void **state) {
+        static const char *const replies[] = {
+                "{\"KeyId\":\"" KEY "\",\"CiphertextForRecipient\":\"AAEC\",\"Plaintext\":\"aGk=\"}",
+                "{\"KeyId\":\"" KEY "\",\"CiphertextForRecipient\":\"AAEC\",\"Plaintext\":{}}",
+                "{\"KeyId\":\"" KEY "\",\"Plaintext\":\"aGk=\"}",
+                "{\"KeyId\":\"" KEY "x\",\"CiphertextForRecipient\":\"AAEC\"}",
+                "{\"KeyId\":\"evil\\u001b[31m\xc3\xa9\\n\",\"CiphertextForRecipient\":\"AAEC\"}",
+                "{\"KeyId\":\"\",\"CiphertextForRecipient\":\"AAEC\"}",
+                "{\"CiphertextForRecipient\":\"AAEC\"}",
+                "{\"KeyId\":[\"" KEY "\"],\"CiphertextForRecipient\":\"AAEC\"}",
+                "{\"KeyId\":\"" KEY "\"}",
+                "{\"KeyId\":\"" KEY "\",\"CiphertextForRecipient\":\"\"}",
+                "{\"KeyId\":\"" KEY "\",\"CiphertextForRecipient\":\"AAE\"}",
+                "{\"KeyId\":\"" KEY "\",\"CiphertextForRecipient\":\"AA EC\"}",
+                "{\"KeyId\":\"" KEY "\",\"CiphertextForRecipient\":\"AAEC\\n\"}",
+                "{\"KeyId\":\"" KEY "\",\"CiphertextForRecipient\":12}",
+                "[]",
+        };
+        _cleanup_free_ char *long_reply = NULL, *envelope = calloc(1, 2 * CMS_ENVELOPE_MAX);
+
+        for (size_t i = 0; i < ELEMENTSOF(replies); i++)
+                assert_unbelieved(replies[i], REMEDY_NONE);
+        memset(envelope, 'A', 2 * CMS_ENVELOPE_MAX - 4);
+        assert_true(asprintf(&long_reply, "{\"KeyId\":\"" KEY "\",\"CiphertextForRecipient\":\"%s\"}",
+                             envelope) > 0);
+        assert_unbelieved(long_reply, REMEDY_NONE);
+
+        /* What a broken proxy may do, and stop doing. */
+        assert_unbelieved("", REMEDY_RETRY);
+        assert_unbelieved("<html>sign in</html>", REMEDY_RETRY);
+        assert_unbelieved("{\"KeyId\":\"" KEY "\",\"KeyId\":\"x\",\"CiphertextForRecipient\":\"AAEC\"}",
+                          REMEDY_RETRY);
+}
+
+static Error error_of(unsigned status, const char *body, const char *type, int64_t skew) {
+        const KmsErrorReply reply = {
+                .status = status,
+                .body = body,
+                .size = strlen(body),
+                .error_type = type,
+                .request_id = "id-1",
+                .retry_after_usec = 7,
+                .skew = skew,
+        };
+        Error error = {};
+
+        assert_true(kms_error_reply(&reply, &error) < 0);
+        assert_string_equal(error.request_id, "id-1");
+        assert_int_equal(error.retry_after_usec, 7);
+        assert_true(strlen(error.text) > 10);
+        return error;
+}
+
+static void assert_meaning(const char *code, const char *message, int64_t skew, Failure failure,
+                           Remedy remedy) {
+        _cleanup_free_ char *body = NULL;
+        Error error;
+
+        assert_true(asprintf(&body, "{\"__type\":\"%s\",\"message\":\"%s\"}", code, message) > 0);
+        error = error_of(400, body, NULL, skew);
+        if (error.failure != failure || error.remedy != remedy || strcmp(error.code, code) != 0)
+                fail_msg("%s: failure %d remedy %d code %s, wanted %d %d", code, error.failure, error.remedy,
+                         error.code, failure, remedy);
+        if (*message && !strstr(error.text, message))
+                fail_msg("%s: \"%s\" is not quoted in: %s", code, message, error.text);
+}
+
+static void test_errors_of_kms_are_known_with_their_remedy(void **state) {
+        static const struct {
+                const char *code;
+                Failure failure;
+                Remedy remedy;
+        } cases[] = {
+                { "AccessDeniedException", FAILURE_DENIED, REMEDY_NONE },
+                { "NotFoundException", FAILURE_KEY, REMEDY_NONE },
+                { "DisabledException", FAILURE_KEY, REMEDY_NONE },
+                { "KMSInvalidStateException", FAILURE_KEY, REMEDY_NONE },
+                { "InvalidKeyUsageException", FAILURE_KEY, REMEDY_NONE },
+                { "InvalidCiphertextException", FAILURE_CIPHERTEXT, REMEDY_NONE },
+                { "IncorrectKeyException", FAILURE_CIPHERTEXT, REMEDY_NONE },
+                { "InvalidGrantTokenException", FAILURE_REQUEST, REMEDY_NONE },
+                { "ValidationException", FAILURE_REQUEST, REMEDY_NONE },
+                { "SerializationException", FAILURE_REQUEST, REMEDY_NONE },
+                { "ThrottlingException", FAILURE_UNAVAILABLE, REMEDY_RETRY },
+                { "LimitExceededException", FAILURE_UNAVAILABLE, REMEDY_RETRY },
+                { "RequestLimitExceeded", FAILURE_UNAVAILABLE, REMEDY_RETRY },
+                { "TooManyRequestsException", FAILURE_UNAVAILABLE, REMEDY_RETRY },
+                { "KeyUnavailableException", FAILURE_UNAVAILABLE, REMEDY_RETRY },
+                { "DependencyTimeoutException", FAILURE_UNAVAILABLE, REMEDY_RETRY },
+                { "KMSInternalException", FAILURE_UNAVAILABLE, REMEDY_RETRY },
+                { "ExpiredTokenException", FAILURE_ROLE, REMEDY_CREDENTIALS },
+                { "UnrecognizedClientException", FAILURE_ROLE, REMEDY_CREDENTIALS },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                assert_meaning(cases[i].code, "", 0, cases[i].failure, cases[i].remedy);
+                assert_meaning(cases[i].code, "some text", 0, cases[i].failure, cases[i].remedy);
+        }
+}
+
+static void test_a_document_that_kms_does_not_accept_is_told_from_other_validation(void **state) {
+        assert_meaning("ValidationException",
+                       "The Attestation document is older than the five-minute age limit", 0,
+                       FAILURE_DOCUMENT, REMEDY_DOCUMENT);
+        assert_meaning("AccessDeniedException", "no attestation", 0, FAILURE_DENIED, REMEDY_NONE);
+}
+
+static void test_a_wrong_clock_is_told_from_a_wrong_signature(void **state) {
+        static const char *const codes[] = { "InvalidSignatureException", "SignatureDoesNotMatch" };
+
+        for (size_t i = 0; i < ELEMENTSOF(codes); i++) {
+                assert_meaning(codes[i], "Signature expired", 241, FAILURE_CLOCK, REMEDY_CLOCK);
+                assert_meaning(codes[i], "", -86400, FAILURE_CLOCK, REMEDY_CLOCK);
+                assert_meaning(codes[i], "", 240, FAILURE_ROLE, REMEDY_CREDENTIALS);
+                assert_meaning(codes[i], "", -240, FAILURE_ROLE, REMEDY_CREDENTIALS);
+                assert_meaning(codes[i], "", KMS_SKEW_UNKNOWN, FAILURE_ROLE, REMEDY_CREDENTIALS);
+        }
+        assert_meaning("RequestTimeTooSkewed", "", 3600, FAILURE_CLOCK, REMEDY_CLOCK);
+        assert_meaning("RequestTimeTooSkewed", "", KMS_SKEW_UNKNOWN, FAILURE_CLOCK, REMEDY_RETRY);
+        assert_meaning("RequestExpired", "", 0, FAILURE_CLOCK, REMEDY_RETRY);
+}
+
+static void test_the_name_of_an_error_is_found_wherever_aws_puts_it(void **state) {
+        static const struct {
+                const char *body, *type, *code;
+        } cases[] = {
+                { "{\"__type\":\"com.amazonaws.kms#DisabledException\"}", NULL, "DisabledException" },
+                { "{\"__type\":\"DisabledException\",\"Message\":\"x\"}", "Other", "DisabledException" },
+                { "{}", "DisabledException:http://internal.amazon.com/coral#x/", "DisabledException" },
+                { "<html>", "DisabledException", "DisabledException" },
+                { "{\"__type\":\"Disabled Exception\"}", NULL, "" },
+                { "{\"__type\":\"a#\"}", NULL, "" },
+                { "{\"__type\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"}", NULL,
+                  "" },
+                { "", NULL, "" },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                Error error = error_of(400, cases[i].body, cases[i].type, 0);
+
+                if (strcmp(error.code, cases[i].code) != 0)
+                        fail_msg("%s: %s, wanted %s", cases[i].body, error.code, cases[i].code);
+                assert_int_equal(error.failure, *cases[i].code ? FAILURE_KEY : FAILURE_REQUEST);
+        }
+}
+
+static void test_an_error_without_a_name_goes_by_its_status(void **state) {
+        static const unsigned passing[] = { 408, 429, 500, 502, 503, 504 },
+                              lasting[] = { 301, 400, 403, 404, 413 };
+
+        for (size_t i = 0; i < ELEMENTSOF(passing); i++) {
+                Error error = error_of(passing[i], "<html>", NULL, 0);
+
+                assert_int_equal(error.failure, FAILURE_UNAVAILABLE);
+                assert_int_equal(error.remedy, REMEDY_RETRY);
+        }
+        for (size_t i = 0; i < ELEMENTSOF(lasting); i++) {
+                Error error = error_of(lasting[i], "<html>", NULL, 0);
+
+                assert_int_equal(error.failure, FAILURE_REQUEST);
+                assert_int_equal(error.remedy, REMEDY_NONE);
+        }
+}
+
+static void test_text_of_kms_is_quoted_bounded_and_harmless(void **state) {
+        char body[3000] = "{\"__type\":\"AccessDeniedException\",\"message\":\"\\u001b[2J\\n\\\"\xc3\xa9";
+        Error error;
+
+        memset(body + strlen(body), '%', 2000);
+        memcpy(body + strlen(body), "\"}", 3);
+        error = error_of(400, body, NULL, 0);
+        assert_int_equal(error.failure, FAILURE_DENIED);
+        assert_non_null(strstr(error.text, "\"?[2J????%%%"));
+        for (const char *p = error.text; *p; p++)
+                assert_in_range(*p, ' ', '~');
+        /* The advice behind it is whole. */
+        assert_string_equal(error.text + strlen(error.text) - 22, "context of the secret.");
+}
+
+static void test_every_error_has_room_for_its_advice(void **state) {
+        static const char *const codes[] = { "AccessDeniedException", "InvalidCiphertextException",
+                                             "DisabledException" };
+
+        for (size_t i = 0; i < ELEMENTSOF(codes); i++) {
+                char body[1200] = "";
+                Error error;
+
+                (void) snprintf(body, sizeof(body), "{\"__type\":\"%s\",\"message\":\"%0900d\"}", codes[i],
+                                0);
+                error = error_of(400, body, NULL, 0);
+                assert_true(strlen(error.text) < sizeof(error.text) - 1);
+                assert_int_equal(error.text[strlen(error.text) - 1], '.');
+        }
+}
+
+/* What the signature must be, made of the headers as they stand in a request. */
+static void assert_signed(const char *request, const char *region) {
+        static const char *const names[] = {
+                "Host", "Content-Type", "X-Amz-Date", "X-Amz-Target", "X-Amz-Security-Token",
+        };
+        _cleanup_free_ char *authorization = server_request_header(request, "Authorization"), *wanted = NULL;
+        _cleanup_free_ char *date = server_request_header(request, "X-Amz-Date");
+        const char *headers[ELEMENTSOF(names) + 1] = {}, *body = strstr(request, "\r\n\r\n") + 4;
+
+        for (size_t i = 0; i < ELEMENTSOF(names); i++) {
+                _cleanup_free_ char *value = server_request_header(request, names[i]);
+
+                if (!value)
+                        fail_msg("no header %s in %s", names[i], request);
+                assert_true(asprintf((char **) &headers[i], "%s: %s", names[i], value) > 0);
+        }
+        assert_int_equal(sigv4_authorization(&(Sigv4Request){ .method = "POST",
+                                                              .path = "/",
+                                                              .headers = headers,
+                                                              .body = body,
+                                                              .body_size = strlen(body) },
+                                             &credentials, date, region, "kms", &wanted),
+                         0);
+        assert_string_equal(authorization, wanted);
+        for (size_t i = 0; i < ELEMENTSOF(names); i++)
+                free((char *) headers[i]);
+}
+
+static void test_headers_are_signed_with_or_without_a_token(void **state) {
+        _cleanup_(kms_headers_freep) char **headers = NULL, **without = NULL;
+        const AwsCredentials no_token = { access_key_id, secret_access_key, NULL, 0 };
+
+        assert_int_equal(kms_sign("h", "r", &credentials, 1440938160, "Decrypt", "{}", &headers), 0);
+        assert_string_equal(headers[0], "Host: h");
+        assert_string_equal(headers[1], "Content-Type: application/x-amz-json-1.1");
+        assert_string_equal(headers[2], "X-Amz-Date: 20150830T123600Z");
+        assert_string_equal(headers[3], "X-Amz-Target: TrentService.Decrypt");
+        assert_string_equal(headers[4], "X-Amz-Security-Token: TOKEN//==");
+        assert_non_null(strstr(headers[5],
+                               "Authorization: AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/r/kms/"));
+        assert_non_null(strstr(
+                        headers[5],
+                        "SignedHeaders=content-type;host;x-amz-date;x-amz-security-token;x-amz-target,"));
+        assert_null(headers[6]);
+
+        assert_int_equal(kms_sign("h", "r", &no_token, 1440938160, "Decrypt", "{}", &without), 0);
+        assert_non_null(strstr(without[4], "Authorization: "));
+        assert_null(without[5]);
+        assert_int_equal(kms_sign("h", "r", &credentials, -1, "Decrypt", "{}", &(char **){ NULL }), -ERANGE);
+        assert_int_equal(kms_sign("h", "r", &(AwsCredentials){}, 0, "Decrypt", "{}", &(char **){ NULL }),
+                         -EINVAL);
+}
+
+/* What callbacks reported. */
+typedef struct Outcome {
+        unsigned calls;
+        int r;
+        uint8_t cms[64];
+        size_t size;
+        char request_id[64];
+        Error error;
+        KmsClient *free_it;
+} Outcome;
+
+static void decrypted(int r, const uint8_t *cms, size_t size, const char *request_id, const Error *error,
+                      void *userdata) {
+        Outcome *outcome = userdata;
+
+        outcome->calls++;
+        outcome->r = r;
+        outcome->size = size;
+        assert_true(size <= sizeof(outcome->cms));
+        if (size > 0)
+                memcpy(outcome->cms, cms, size);
+        (void) snprintf(outcome->request_id, sizeof(outcome->request_id), "%s", request_id);
+        outcome->error = *error;
+        outcome->free_it = kms_client_free(outcome->free_it);
+}
+
+static void connected(int r, const Error *error, void *userdata) {
+        Outcome *outcome = userdata;
+
+        outcome->calls++;
+        outcome->r = r;
+        outcome->error = *error;
+}
+
+/* An event loop, a client and what it talks to. */
+typedef struct Stage {
+        sd_event *event;
+        HttpClient *http;
+        Server *server;
+        KmsClient *client;
+} Stage;
+
+static void stage_clear(Stage *stage) {
+        kms_client_free(stage->client);
+        http_client_free(stage->http);
+        server_free(stage->server);
+        sd_event_unref(stage->event);
+}
+
+static void stage_set(Stage *stage, const Answer *answers, size_t size) {
+        stage->server = server_start(answers, size);
+        assert_int_equal(sd_event_new(&stage->event), 0);
+        assert_int_equal(http_client_new(stage->event, &(HttpOptions){}, &stage->http), 0);
+        assert_int_equal(kms_client_new(stage->http, stage->server->address, "eu-north-1", &stage->client),
+                         0);
+        kms_client_set_credentials(stage->client, &credentials);
+}
+
+#define GOOD_REPLY "{\"KeyId\":\"" KEY "\",\"CiphertextForRecipient\":\"AAEC\"}"
+#define REQUEST_ID "x-amzn-RequestId: 0000-1\r\n"
+
+static void test_decrypt_asks_signed_and_hands_out_the_envelope(void **state) {
+        static const Answer answers[] = { { 200, REQUEST_ID, GOOD_REPLY } };
+        _cleanup_(stage_clear) Stage stage = {};
+        Outcome outcome = {};
+        const char *request;
+
+        stage_set(&stage, answers, ELEMENTSOF(answers));
+        assert_int_equal(kms_decrypt(stage.client, &decrypt, decrypted, &outcome), 0);
+        assert_int_equal(outcome.calls, 0);
+        assert_true(run_until(stage.event, &outcome.calls, 1));
+        assert_int_equal(outcome.r, 0);
+        assert_int_equal(outcome.size, 3);
+        assert_memory_equal(outcome.cms, "\x00\x01\x02", 3);
+        assert_string_equal(outcome.request_id, "0000-1");
+
+        server_stop(stage.server);
+        request = stage.server->requests[0];
+        assert_int_equal(strncmp(request, "POST / HTTP/1.1\r\n", 17), 0);
+        assert_string_equal(strstr(request, "\r\n\r\n") + 4, REQUEST);
+        assert_signed(request, "eu-north-1");
+}
+
+static void test_decrypt_reports_what_kms_denies(void **state) {
+        static const Answer answers[] = {
+                { 400, REQUEST_ID, "{\"__type\":\"AccessDeniedException\",\"Message\":\"no\"}" },
+                { 200, REQUEST_ID, "{\"KeyId\":\"other\"}" },
+                { 503, "Retry-After: 3\r\nx-amzn-ErrorType: ThrottlingException\r\n", "" },
+                { 0 },
+        };
+        static const Failure failures[] = { FAILURE_DENIED, FAILURE_ANSWER, FAILURE_UNAVAILABLE,
+                                            FAILURE_NETWORK };
+        _cleanup_(stage_clear) Stage stage = {};
+
+        stage_set(&stage, answers, ELEMENTSOF(answers));
+        for (size_t i = 0; i < ELEMENTSOF(answers); i++) {
+                Outcome outcome = {};
+
+                assert_int_equal(kms_decrypt(stage.client, &decrypt, decrypted, &outcome), 0);
+                assert_true(run_until(stage.event, &outcome.calls, 1));
+                assert_true(outcome.r < 0);
+                if (outcome.error.failure != failures[i])
+                        fail_msg("answer %zu: failure %d, wanted %d", i, outcome.error.failure, failures[i]);
+                assert_string_equal(outcome.request_id, i < 2 ? "0000-1" : "");
+                assert_string_equal(outcome.error.request_id, outcome.request_id);
+                if (i == 2)
+                        assert_int_equal(outcome.error.retry_after_usec, 3000000);
+        }
+}
+
+static int64_t date_of(const char *request) {
+        _cleanup_free_ char *date = server_request_header(request, "X-Amz-Date");
+        struct tm tm = {};
+
+        assert_non_null(date);
+        assert_non_null(strptime(date, "%Y%m%dT%H%M%SZ", &tm));
+        return timegm(&tm);
+}
+
+static void test_a_wrong_clock_is_corrected_once_for_all(void **state) {
+        static const char body[] =
+                        "{\"__type\":\"InvalidSignatureException\",\"message\":\"Signature expired\"}";
+        char header[64];
+        const time_t now = time(NULL), later = now + 7200;
+        struct tm tm;
+        _cleanup_(stage_clear) Stage stage = {};
+        Outcome outcome = {};
+        int64_t corrected;
+
+        strftime(header, sizeof(header), "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", gmtime_r(&later, &tm));
+        stage_set(&stage,
+                  (Answer[]){ { 400, header, body }, { 400, header, body }, { 200, header, GOOD_REPLY } },
+                  3);
+
+        /* Side by side: what they find wrong is not added up. */
+        assert_int_equal(kms_decrypt(stage.client, &decrypt, decrypted, &outcome), 0);
+        assert_int_equal(kms_decrypt(stage.client, &decrypt, decrypted, &outcome), 0);
+        assert_true(run_until(stage.event, &outcome.calls, 2));
+        assert_int_equal(outcome.error.failure, FAILURE_CLOCK);
+        assert_int_equal(outcome.error.remedy, REMEDY_CLOCK);
+        assert_int_equal(kms_decrypt(stage.client, &decrypt, decrypted, &outcome), 0);
+        assert_true(run_until(stage.event, &outcome.calls, 3));
+        assert_int_equal(outcome.r, 0);
+
+        server_stop(stage.server);
+        assert_in_range(date_of(stage.server->requests[0]), now - 60, now + 60);
+        corrected = date_of(stage.server->requests[2]);
+        if (corrected < later - 60 || corrected > later + 60)
+                fail_msg("signed %lld s ahead, wanted 7200", (long long) (corrected - now));
+        assert_signed(stage.server->requests[2], "eu-north-1");
+}
+
+static void test_any_answer_is_a_connection(void **state) {
+        static const Answer answers[] = { { 404, NULL, "<html>" }, { 0 } };
+        _cleanup_(stage_clear) Stage stage = {};
+        Outcome outcome = {};
+
+        stage_set(&stage, answers, ELEMENTSOF(answers));
+        assert_int_equal(kms_connect(stage.client, connected, &outcome), 0);
+        assert_true(run_until(stage.event, &outcome.calls, 1));
+        assert_int_equal(outcome.r, 0);
+        assert_int_equal(kms_connect(stage.client, connected, &outcome), 0);
+        assert_true(run_until(stage.event, &outcome.calls, 2));
+        assert_true(outcome.r < 0);
+        assert_int_equal(outcome.error.failure, FAILURE_NETWORK);
+        assert_int_equal(outcome.error.remedy, REMEDY_RETRY);
+
+        server_stop(stage.server);
+        assert_int_equal(strncmp(stage.server->requests[0], "GET /ping HTTP/1.1\r\n", 20), 0);
+        assert_null(server_request_header(stage.server->requests[0], "Authorization"));
+}
+
+static void test_a_callback_may_free_the_client_and_ends_all_other_requests(void **state) {
+        static const Answer answers[] = { { 200, NULL, GOOD_REPLY },
+                                          { 200, NULL, GOOD_REPLY },
+                                          { 200, NULL, GOOD_REPLY } };
+        _cleanup_(stage_clear) Stage stage = {};
+        Outcome outcome = {};
+
+        stage_set(&stage, answers, ELEMENTSOF(answers));
+        for (unsigned i = 0; i < ELEMENTSOF(answers); i++)
+                assert_int_equal(kms_decrypt(stage.client, &decrypt, decrypted, &outcome), 0);
+        outcome.free_it = TAKE_PTR(stage.client);
+        assert_true(run_until(stage.event, &outcome.calls, 1));
+        assert_null(outcome.free_it);
+        while (sd_event_run(stage.event, 50000) > 0)
+                ;
+        assert_int_equal(outcome.calls, 1);
+}
+
+static void test_no_request_is_started_without_credentials(void **state) {
+        _cleanup_(stage_clear) Stage stage = {};
+        Outcome outcome = {};
+        KmsDecrypt incomplete = decrypt;
+
+        stage_set(&stage, NULL, 0);
+        incomplete.document_size = 0;
+        assert_int_equal(kms_decrypt(stage.client, &incomplete, decrypted, &outcome), -EINVAL);
+        kms_client_set_credentials(stage.client, NULL);
+        assert_int_equal(kms_decrypt(stage.client, &decrypt, decrypted, &outcome), -EINVAL);
+        assert_int_equal(kms_client_new(stage.http, "kms.example", "r", &(KmsClient *){ NULL }), -EINVAL);
+        assert_null(kms_client_free(NULL));
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_arns_of_keys_are_taken_apart),
+                cmocka_unit_test(test_what_is_no_arn_of_a_key_is_refused),
+                cmocka_unit_test(test_endpoints_follow_partition_and_region),
+                cmocka_unit_test(test_the_request_is_what_kms_documents),
+                cmocka_unit_test(test_a_request_without_what_it_needs_is_refused),
+                cmocka_unit_test(test_a_good_reply_has_the_envelope),
+                cmocka_unit_test(test_a_reply_that_cannot_be_believed_is_refused),
+                cmocka_unit_test(test_errors_of_kms_are_known_with_their_remedy),
+                cmocka_unit_test(test_a_document_that_kms_does_not_accept_is_told_from_other_validation),
+                cmocka_unit_test(test_a_wrong_clock_is_told_from_a_wrong_signature),
+                cmocka_unit_test(test_the_name_of_an_error_is_found_wherever_aws_puts_it),
+                cmocka_unit_test(test_an_error_without_a_name_goes_by_its_status),
+                cmocka_unit_test(test_text_of_kms_is_quoted_bounded_and_harmless),
+                cmocka_unit_test(test_every_error_has_room_for_its_advice),
+                cmocka_unit_test(test_headers_are_signed_with_or_without_a_token),
+                cmocka_unit_test(test_decrypt_asks_signed_and_hands_out_the_envelope),
+                cmocka_unit_test(test_decrypt_reports_what_kms_denies),
+                cmocka_unit_test(test_a_wrong_clock_is_corrected_once_for_all),
+                cmocka_unit_test(test_any_answer_is_a_connection),
+                cmocka_unit_test(test_a_callback_may_free_the_client_and_ends_all_other_requests),
+                cmocka_unit_test(test_no_request_is_started_without_credentials),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
