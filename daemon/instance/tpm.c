@@ -1,3 +1,1165 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
+/*
+ * The attestation command takes its request from, and leaves its reply in, an NV index of 8 KiB that is made for it. All
+ * of it is done as AWS's own client does it, since no other way is known to work on hardware: the endorsement key
+ * (RSA-2048, template L-1) salts two HMAC sessions, one with parameter encryption, in which the index is defined,
+ * written and read, and one without, in which the vendor command runs. tpm2-tss knows no vendor commands and keeps its
+ * session keys to itself, so this second session and its command are made here, byte by byte.
+ *
+ * What is made, in this order: key, session, session, index; then the key is flushed. What is removed, in this order:
+ * sessions, index (or key). So at every instant at which a session of ours exists, there is a key or an index of ours as
+ * well, and both can be recognised after a SIGKILL:
+ *  - the key by its public area, which is all that makes an endorsement key of that template the one it is. It is
+ *    transient, and it is looked for before one is made, since leftovers may hold all slots;
+ *  - the index by its handle in a range of our own and by its exact shape. Its authorization value died with who made
+ *    it, but the owner may undefine it. Another shape is somebody else's index: it is left alone, the next handle used.
+ * Sessions have nothing to be recognised by. But none that is *loaded* belongs to anybody alive: /dev/tpm0 has one opener
+ * at a time, and we are it; those who use /dev/tpmrm0 have theirs saved and unloaded by the kernel after each command;
+ * the kernel flushes its own before a command from /dev/tpm0. A loaded session is lost property then, most likely of a
+ * program that was killed. Still they are flushed (HMAC sessions only: we make no others) only when there is a reason to:
+ * a key or an index of ours is there too, or the TPM has no room for another session. Saved sessions are never touched,
+ * nor persistent keys, nor transient keys of any other kind.
+ *
+ * Not done here: waiting. A TPM that is busy (after tpm2-tss' own five attempts) or held by somebody else is an error
+ * that may pass. A command may take ANSWER_TIMEOUT_MSEC where the TCTI knows time-outs, as "device" does; "swtpm" does
+ * not and waits for ever. The kernel has limits of its own (two minutes, five for making a key), and closing /dev/tpm0
+ * waits for the command under way, so a wedged device is told of early but let go of late.
+ */
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <openssl/rand.h>
+#include <openssl/rsa.h>
+#include <openssl/sha.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <tss2/tss2_esys.h>
+#include <tss2/tss2_rc.h>
+#include <tss2/tss2_tctildr.h>
+
+#include "basic/clock.h"
+#include "basic/log.h"
 #include "instance/tpm.h"
+
+#define ANSWER_TIMEOUT_MSEC 30000
+#define SUBMISSIONS_MAX 5
+
+#define NITROTPM_CC_NSM_REQUEST UINT32_C(0x20000001)
+
+/* Ours, in the range that the TCG's registry gives to the owner. nitro-tpm-attest starts at 0x01000000. */
+#define INDEX_FIRST UINT32_C(0x01805ea0)
+#define INDEX_COUNT 8U
+#define INDEX_ATTRIBUTES (TPMA_NV_AUTHREAD | TPMA_NV_AUTHWRITE)
+
+#define SESSION_ATTRIBUTES (TPMA_SESSION_CONTINUESESSION | TPMA_SESSION_DECRYPT | TPMA_SESSION_ENCRYPT)
+#define VENDOR_SESSION_ATTRIBUTES TPMA_SESSION_CONTINUESESSION
+
+#define SALT_SIZE 32U /* of the key's name algorithm, SHA-256 */
+#define MODULUS_SIZE 256U
+#define HASH_SIZE 64U /* SHA-512, of both sessions and of the index's name */
+#define HEADER_SIZE 10U
+
+typedef struct VendorSession {
+        TPM2_HANDLE handle; /* 0: none */
+        TPM2B_NONCE nonce_tpm;
+        uint8_t key[HASH_SIZE];
+} VendorSession;
+
+struct Tpm {
+        char *tcti_name;
+        TSS2_TCTI_CONTEXT *tcti;
+        ESYS_CONTEXT *esys;
+        int broken; /* a negative errno: the connection has failed and must be made anew */
+        bool dirty; /* something of ours may still be in the TPM, but is not known by handle any more */
+
+        bool prepared;
+        ESYS_TR key, session, index; /* or ESYS_TR_NONE */
+        VendorSession vendor;
+        TPM2B_AUTH auth; /* of the index */
+        size_t chunk;    /* most bytes of an NV read or write */
+};
+
+static const TPM2B_PUBLIC key_template = {
+        .publicArea = {
+                .type = TPM2_ALG_RSA,
+                .nameAlg = TPM2_ALG_SHA256,
+                .objectAttributes = TPMA_OBJECT_FIXEDTPM | TPMA_OBJECT_FIXEDPARENT |
+                                    TPMA_OBJECT_SENSITIVEDATAORIGIN | TPMA_OBJECT_ADMINWITHPOLICY |
+                                    TPMA_OBJECT_RESTRICTED | TPMA_OBJECT_DECRYPT,
+                .authPolicy = {
+                        .size = 32,
+                        .buffer = {
+                                0x83, 0x71, 0x97, 0x67, 0x44, 0x84, 0xb3, 0xf8, 0x1a, 0x90, 0xcc,
+                                0x8d, 0x46, 0xa5, 0xd7, 0x24, 0xfd, 0x52, 0xd7, 0x6e, 0x06, 0x52,
+                                0x0b, 0x64, 0xf2, 0xa1, 0xda, 0x1b, 0x33, 0x14, 0x69, 0xaa,
+                        },
+                },
+                .parameters.rsaDetail = {
+                        .symmetric = {
+                                .algorithm = TPM2_ALG_AES,
+                                .keyBits.aes = 128,
+                                .mode.aes = TPM2_ALG_CFB,
+                        },
+                        .scheme.scheme = TPM2_ALG_NULL,
+                        .keyBits = 8 * MODULUS_SIZE,
+                },
+                .unique.rsa.size = MODULUS_SIZE,
+        },
+};
+
+static inline void esys_freep(void *pointer) {
+        Esys_Free(*(void **) pointer);
+}
+#define _cleanup_esys_ _cleanup_(esys_freep)
+
+DEFINE_CLEANUP(EVP_PKEY *, EVP_PKEY_free);
+DEFINE_CLEANUP(EVP_PKEY_CTX *, EVP_PKEY_CTX_free);
+
+/* tpm2-tss has a log of its own, on standard error; what is wrong is in our Errors. Set before there are threads, since
+ * getenv() in one of them must not meet setenv() in another. */
+__attribute__((constructor)) static void silence_tss(void) {
+        (void) setenv("TSS2_LOG", "all+none", false);
+}
+
+/* A response of the TPM, or of the kernel's resource manager in its place; all others are tpm2-tss'. */
+static bool is_response(TSS2_RC rc) {
+        TSS2_RC layer = rc & TSS2_RC_LAYER_MASK;
+
+        return layer == TSS2_TPM_RC_LAYER || layer == TSS2_RESMGR_RC_LAYER ||
+               layer == TSS2_RESMGR_TPM_RC_LAYER;
+}
+
+/* Without layer, and without the number of the handle, session or parameter that is meant. */
+static TSS2_RC response_code(TSS2_RC rc) {
+        return rc & (rc & TPM2_RC_FMT1 ? TPM2_RC_FMT1 | 0x3fU : 0xfffU);
+}
+
+static bool is_warning(TSS2_RC rc) {
+        return (response_code(rc) & TPM2_RC_WARN) == TPM2_RC_WARN;
+}
+
+static bool is_try_again(TSS2_RC rc) {
+        return !is_response(rc) && (rc & ~TSS2_RC_LAYER_MASK) == TSS2_BASE_RC_TRY_AGAIN;
+}
+
+static TSS2_RC note_broken(Tpm *tpm, TSS2_RC rc) {
+        if (!is_response(rc) && !tpm->broken)
+                tpm->broken = is_try_again(rc) ? -ETIMEDOUT : -EIO;
+        return rc;
+}
+
+/* A command by ESYS, with a time-out, which its synchronous functions lack. in and out are argument lists. */
+#define COMMAND(tpm, name, in, out)                                                          \
+        ({                                                                                   \
+                uint64_t _end_ = now_monotonic_usec() + ANSWER_TIMEOUT_MSEC * USEC_PER_MSEC; \
+                TSS2_RC _rc_ = Esys_##name##_Async in;                                       \
+                if (_rc_ == TSS2_RC_SUCCESS)                                                 \
+                        do                                                                   \
+                                _rc_ = Esys_##name##_Finish out;                             \
+                        while (is_try_again(_rc_) && now_monotonic_usec() < _end_);          \
+                note_broken(tpm, _rc_);                                                      \
+        })
+
+#define NO_SESSION ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE
+#define ONE_SESSION(session) session, ESYS_TR_NONE, ESYS_TR_NONE
+
+static const struct Reason {
+        TSS2_RC code;
+        int r;
+        Remedy remedy;
+        const char *text;
+} reasons[] = {
+        { TPM2_RC_BAD_AUTH, -EACCES, REMEDY_NONE,
+          "that hierarchy has an authorization value, which EC2 leaves empty. Find out what took ownership "
+          "of this TPM, "
+          "and let it set an empty one (tpm2_changeauth)" },
+        { TPM2_RC_AUTH_FAIL, -EACCES, REMEDY_NONE, "it does not accept the authorization" },
+        { TPM2_RC_HIERARCHY, -EACCES, REMEDY_NONE,
+          "that hierarchy is disabled. Find out what disabled it; a reboot enables it" },
+        { TPM2_RC_HASH, -EOPNOTSUPP, REMEDY_NONE, "it does not know SHA-384, or not SHA-512" },
+        { TPM2_RC_LOCKOUT, -EACCES, REMEDY_NONE,
+          "it is locked after too many wrong authorizations, which were not unseald's. "
+          "'tpm2_dictionarylockout "
+          "--clear-lockout' unlocks it" },
+        { TPM2_RC_NV_SPACE, -ENOSPC, REMEDY_NONE,
+          "its NV memory has no 8 KiB left. 'tpm2_getcap handles-nv-index' lists what is in it, "
+          "tpm2_nvundefine "
+          "removes what nobody needs" },
+        { TPM2_RC_OBJECT_MEMORY, -ENOSPC, REMEDY_RETRY,
+          "other programs have left keys in all its slots. 'tpm2_flushcontext --transient-object' removes "
+          "them" },
+        { TPM2_RC_OBJECT_HANDLES, -ENOSPC, REMEDY_RETRY,
+          "other programs have left keys in all its slots. 'tpm2_flushcontext --transient-object' removes "
+          "them" },
+        { TPM2_RC_SESSION_MEMORY, -ENOSPC, REMEDY_RETRY,
+          "other programs have left sessions in all its slots. 'tpm2_flushcontext --loaded-session' removes "
+          "them" },
+        { TPM2_RC_SESSION_HANDLES, -ENOSPC, REMEDY_RETRY,
+          "other programs have left too many sessions. 'tpm2_flushcontext --saved-session' removes them" },
+        { TPM2_RC_LOCALITY, -EACCES, REMEDY_NONE,
+          "it is not allowed from the locality of the operating system" },
+        { TPM2_RC_NV_RATE, -EAGAIN, REMEDY_RETRY, "it limits the rate of writes" },
+        { TPM2_RC_RETRY, -EAGAIN, REMEDY_RETRY, "it is busy" },
+        { TPM2_RC_TESTING, -EAGAIN, REMEDY_RETRY, "it is busy testing itself" },
+        { TPM2_RC_YIELDED, -EAGAIN, REMEDY_RETRY, "it is busy" },
+};
+
+/* Why the TPM did not do what step, an infinitive, says. */
+static int explain(TSS2_RC rc, const char *step, Error *error) {
+        TSS2_RC code = response_code(rc);
+
+        if (is_try_again(rc))
+                return error_set_remedy(error, -ETIMEDOUT, FAILURE_TPM, REMEDY_RETRY,
+                                        "The TPM was to %s and has not answered within %i seconds.", step,
+                                        ANSWER_TIMEOUT_MSEC / 1000);
+        if (!is_response(rc))
+                return error_set_remedy(error, -EIO, FAILURE_TPM, REMEDY_RETRY,
+                                        "Talking to the TPM failed, which was to %s: %s (0x%08" PRIx32 ").",
+                                        step, Tss2_RC_Decode(rc), rc);
+        for (size_t i = 0; i < ELEMENTSOF(reasons); i++)
+                if (reasons[i].code == code)
+                        return error_set_remedy(error, reasons[i].r, FAILURE_TPM, reasons[i].remedy,
+                                                "The TPM cannot %s: %s (0x%03" PRIx32 ").", step,
+                                                reasons[i].text, rc);
+        return error_set_remedy(error, -EIO, FAILURE_TPM, is_warning(rc) ? REMEDY_RETRY : REMEDY_NONE,
+                                "The TPM cannot %s: %s (0x%03" PRIx32 ").", step, Tss2_RC_Decode(rc), rc);
+}
+
+/* tpm2-tss tells but that it failed, so the device is asked again. */
+static int explain_device(const char *path, Error *error) {
+        _cleanup_close_ int fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+        struct stat st;
+
+        if (fd < 0)
+                switch (errno) {
+                case ENOENT:
+                case ENODEV:
+                case ENXIO:
+                        return error_set_remedy(error, -errno, FAILURE_TPM, REMEDY_RETRY,
+                                                "There is no TPM at %s (yet). Is NitroTPM enabled in this "
+                                                "AMI ('aws ec2 "
+                                                "register-image --tpm-support v2.0'), and does the instance "
+                                                "type have it?",
+                                                path);
+                case EBUSY:
+                        break;
+                default:
+                        return error_set(error, -errno, FAILURE_TPM, "The TPM at %s cannot be opened: %s.",
+                                         path, strerror(errno));
+                }
+        else if (fstat(fd, &st) < 0 || !S_ISCHR(st.st_mode))
+                return error_set(error, -ENOTTY, FAILURE_TPM, "%s is no device.", path);
+
+        return error_set_remedy(error, -EBUSY, FAILURE_TPM, REMEDY_RETRY,
+                                "The TPM at %s is held by another program. It has one user at a time.",
+                                path);
+}
+
+static int explain_connection(const char *tcti_name, TSS2_RC rc, Error *error) {
+        static const char device[] = "device:";
+
+        if (rc != TSS2_TCTI_RC_IO_ERROR)
+                return error_set(error, -EINVAL, FAILURE_TPM,
+                                 "'%s' is not the name of a TPM, or its library libtss2-tcti-* is not "
+                                 "installed: %s "
+                                 "(0x%08" PRIx32 ").",
+                                 tcti_name, Tss2_RC_Decode(rc), rc);
+        if (strncmp(tcti_name, device, strlen(device)) == 0)
+                return explain_device(tcti_name + strlen(device), error);
+        return error_set_remedy(error, -EIO, FAILURE_TPM, REMEDY_RETRY,
+                                "There is no TPM at '%s' (yet), or another program holds it.", tcti_name);
+}
+
+static void tpm_disconnect(Tpm *tpm) {
+        if (tpm->esys)
+                Esys_Finalize(&tpm->esys);
+        if (tpm->tcti)
+                Tss2_TctiLdr_Finalize(&tpm->tcti);
+}
+
+static int tpm_connect(Tpm *tpm, Error *error) {
+        TSS2_RC rc;
+
+        rc = Tss2_TctiLdr_Initialize(tpm->tcti_name, &tpm->tcti);
+        if (rc != TSS2_RC_SUCCESS)
+                return explain_connection(tpm->tcti_name, rc, error);
+        rc = Esys_Initialize(&tpm->esys, tpm->tcti, NULL);
+        if (rc == TSS2_RC_SUCCESS)
+                rc = Esys_SetTimeout(tpm->esys, ANSWER_TIMEOUT_MSEC);
+        if (rc != TSS2_RC_SUCCESS)
+                return error_oom(error);
+        tpm->broken = 0;
+        return 0;
+}
+
+int tpm_open(const char *tcti, Tpm **ret, Error *error) {
+        _cleanup_(tpm_closep) Tpm *tpm = NULL;
+        int r;
+
+        /* tpm2-tss would look for any TPM. */
+        if (tcti[0] == '\0')
+                return error_set(error, -EINVAL, FAILURE_TPM, "The TPM's name is empty.");
+
+        tpm = calloc(1, sizeof(*tpm));
+        if (!tpm)
+                return error_oom(error);
+        tpm->key = tpm->session = tpm->index = ESYS_TR_NONE;
+        tpm->tcti_name = strdup(tcti);
+        if (!tpm->tcti_name)
+                return error_oom(error);
+
+        r = tpm_connect(tpm, error);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(tpm);
+        return 0;
+}
+
+/* Commands and responses that are made and read here. None of ours comes near the size of the buffer. */
+typedef struct Message {
+        uint8_t data[4096];
+        size_t size, read;
+} Message;
+
+static void put(Message *message, const void *data, size_t size) {
+        assert(size <= sizeof(message->data) - message->size);
+        memcpy(message->data + message->size, data, size);
+        message->size += size;
+}
+
+static void put_u8(Message *message, uint8_t value) {
+        put(message, &value, sizeof(value));
+}
+
+static void put_u16(Message *message, uint16_t value) {
+        put_u8(message, (uint8_t) (value >> 8));
+        put_u8(message, (uint8_t) value);
+}
+
+static void put_u32(Message *message, uint32_t value) {
+        put_u16(message, (uint16_t) (value >> 16));
+        put_u16(message, (uint16_t) value);
+}
+
+static void put_sized(Message *message, const void *data, size_t size) {
+        put_u16(message, (uint16_t) size);
+        put(message, data, size);
+}
+
+/* NULL: the message is too short. */
+static const uint8_t *get(Message *message, size_t size) {
+        const uint8_t *data = message->data + message->read;
+
+        if (size > message->size - message->read)
+                return NULL;
+        message->read += size;
+        return data;
+}
+
+static bool get_u32(Message *message, uint32_t *ret) {
+        const uint8_t *data = get(message, 4);
+
+        if (!data)
+                return false;
+        *ret = (uint32_t) data[0] << 24 | (uint32_t) data[1] << 16 | (uint32_t) data[2] << 8 | data[3];
+        return true;
+}
+
+static bool get_digest(Message *message, TPM2B_DIGEST *ret) {
+        const uint8_t *data = get(message, 2);
+        size_t size;
+
+        if (!data)
+                return false;
+        size = (size_t) data[0] << 8 | data[1];
+        data = get(message, size);
+        if (!data || size > sizeof(ret->buffer))
+                return false;
+        ret->size = (uint16_t) size;
+        memcpy(ret->buffer, data, size);
+        return true;
+}
+
+static void start_command(Message *message, TPM2_ST tag, TPM2_CC code) {
+        message->size = message->read = 0;
+        put_u16(message, tag);
+        put_u32(message, 0); /* its size, known when it is sent */
+        put_u32(message, code);
+}
+
+static TSS2_RC submit(Tpm *tpm, const Message *command, Message *reply) {
+        uint32_t size, code;
+        TSS2_RC rc;
+
+        rc = Tss2_Tcti_Transmit(tpm->tcti, command->size, command->data);
+        if (rc != TSS2_RC_SUCCESS)
+                return rc;
+        *reply = (Message){ .size = sizeof(reply->data) };
+        rc = Tss2_Tcti_Receive(tpm->tcti, &reply->size, reply->data, ANSWER_TIMEOUT_MSEC);
+        if (rc != TSS2_RC_SUCCESS)
+                return rc;
+        if (reply->size > sizeof(reply->data) || !get(reply, 2) || !get_u32(reply, &size) ||
+            !get_u32(reply, &code) || size != reply->size)
+                return TSS2_TCTI_RC_MALFORMED_RESPONSE;
+        return code;
+}
+
+static TSS2_RC exchange(Tpm *tpm, Message *command, Message *reply) {
+        size_t size = command->size;
+        TSS2_RC rc;
+
+        command->size = 2;
+        put_u32(command, (uint32_t) size);
+        command->size = size;
+
+        for (unsigned n = 1;; n++) {
+                rc = submit(tpm, command, reply);
+                if (n == SUBMISSIONS_MAX ||
+                    (rc != TPM2_RC_RETRY && rc != TPM2_RC_TESTING && rc != TPM2_RC_YIELDED))
+                        return note_broken(tpm, rc);
+        }
+}
+
+/* Of a session or key that ESYS does not know. */
+static TSS2_RC flush_handle(Tpm *tpm, TPM2_HANDLE handle) {
+        Message command, reply;
+
+        start_command(&command, TPM2_ST_NO_SESSIONS, TPM2_CC_FlushContext);
+        put_u32(&command, handle);
+        return exchange(tpm, &command, &reply);
+}
+
+static int list_handles(Tpm *tpm, TPM2_HANDLE first, uint32_t count, TPMS_CAPABILITY_DATA **ret,
+                        Error *error) {
+        TPMI_YES_NO more;
+        TSS2_RC rc;
+
+        rc = COMMAND(tpm, GetCapability, (tpm->esys, NO_SESSION, TPM2_CAP_HANDLES, first, count),
+                     (tpm->esys, &more, ret));
+        return rc == TSS2_RC_SUCCESS ? 0 : explain(rc, "list what is in it", error);
+}
+
+/* Everything but the modulus, which follows from it and the endorsement hierarchy's seed. */
+static TSS2_RC is_our_key(Tpm *tpm, ESYS_TR object, bool *ret) {
+        const TPMT_PUBLIC *ours = &key_template.publicArea, *its;
+        const TPMS_RSA_PARMS *p = &ours->parameters.rsaDetail, *q;
+        _cleanup_esys_ TPM2B_PUBLIC *public = NULL;
+        TSS2_RC rc;
+
+        rc = COMMAND(tpm, ReadPublic, (tpm->esys, object, NO_SESSION), (tpm->esys, &public, NULL, NULL));
+        if (rc != TSS2_RC_SUCCESS)
+                return rc;
+        its = &public->publicArea;
+        q = &its->parameters.rsaDetail;
+        *ret = its->type == ours->type && its->nameAlg == ours->nameAlg &&
+               its->objectAttributes == ours->objectAttributes &&
+               its->authPolicy.size == ours->authPolicy.size &&
+               memcmp(its->authPolicy.buffer, ours->authPolicy.buffer, ours->authPolicy.size) == 0 &&
+               q->symmetric.algorithm == p->symmetric.algorithm &&
+               q->symmetric.keyBits.aes == p->symmetric.keyBits.aes &&
+               q->symmetric.mode.aes == p->symmetric.mode.aes && q->scheme.scheme == p->scheme.scheme &&
+               q->keyBits == p->keyBits && q->exponent == p->exponent;
+        return TSS2_RC_SUCCESS;
+}
+
+static TSS2_RC is_our_index(Tpm *tpm, ESYS_TR object, bool *ret) {
+        _cleanup_esys_ TPM2B_NV_PUBLIC *public = NULL;
+        TSS2_RC rc;
+
+        rc = COMMAND(tpm, NV_ReadPublic, (tpm->esys, object, NO_SESSION), (tpm->esys, &public, NULL));
+        if (rc != TSS2_RC_SUCCESS)
+                return rc;
+        *ret = (public->nvPublic.attributes & ~TPMA_NV_WRITTEN) == INDEX_ATTRIBUTES &&
+               public->nvPublic.nameAlg == TPM2_ALG_SHA512 && public->nvPublic.authPolicy.size == 0 &&
+               public->nvPublic.dataSize == NSM_INDEX_SIZE;
+        return TSS2_RC_SUCCESS;
+}
+
+/* Keys or indices of ours. */
+typedef struct Objects {
+        ESYS_TR object[16];
+        size_t n;
+} Objects;
+
+typedef TSS2_RC (*IsOurs)(Tpm *tpm, ESYS_TR object, bool *ret);
+
+/* Of the handles from first to last those that are ours. What the TPM refuses to show (a hash sequence, say) is not. */
+static int find_ours(Tpm *tpm, TPM2_HANDLE first, TPM2_HANDLE last, IsOurs is_ours, Objects *ret,
+                     Error *error) {
+        _cleanup_esys_ TPMS_CAPABILITY_DATA *list = NULL;
+        const TPML_HANDLE *handles;
+        int r;
+
+        r = list_handles(tpm, first, ELEMENTSOF(ret->object), &list, error);
+        if (r < 0)
+                return r;
+        handles = &list->data.handles;
+
+        for (size_t i = 0; i < handles->count && ret->n < ELEMENTSOF(ret->object); i++) {
+                ESYS_TR object = ESYS_TR_NONE;
+                bool ours = false;
+                TSS2_RC rc;
+
+                if (handles->handle[i] < first || handles->handle[i] > last)
+                        continue;
+                rc = COMMAND(tpm, TR_FromTPMPublic, (tpm->esys, handles->handle[i], NO_SESSION),
+                             (tpm->esys, &object));
+                if (rc == TSS2_RC_SUCCESS)
+                        rc = is_ours(tpm, object, &ours);
+                if (rc != TSS2_RC_SUCCESS && (!is_response(rc) || is_warning(rc)))
+                        return explain(rc, "show what was left in it", error);
+                if (ours)
+                        ret->object[ret->n++] = object;
+                else if (object != ESYS_TR_NONE)
+                        (void) Esys_TR_Close(tpm->esys, &object);
+        }
+        return 0;
+}
+
+static int flush_loaded_sessions(Tpm *tpm, unsigned *leftovers, Error *error) {
+        _cleanup_esys_ TPMS_CAPABILITY_DATA *list = NULL;
+        int r;
+
+        r = list_handles(tpm, TPM2_LOADED_SESSION_FIRST, TPM2_MAX_CAP_HANDLES, &list, error);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < list->data.handles.count; i++) {
+                TPM2_HANDLE handle = list->data.handles.handle[i];
+                TSS2_RC rc;
+
+                /* Loaded policy sessions are in this list too. */
+                if (handle >> TPM2_HR_SHIFT != TPM2_HT_HMAC_SESSION)
+                        continue;
+                rc = flush_handle(tpm, handle);
+                if (rc != TSS2_RC_SUCCESS)
+                        return explain(rc, "flush a session that was left in it", error);
+                (*leftovers)++;
+        }
+        return 0;
+}
+
+/* Sessions first: key and index are what says whose they are. */
+static int remove_leftovers(Tpm *tpm, unsigned *leftovers, Error *error) {
+        Objects keys = {}, indices = {};
+        TSS2_RC rc;
+        int r;
+
+        r = find_ours(tpm, TPM2_TRANSIENT_FIRST, TPM2_TRANSIENT_LAST, is_our_key, &keys, error);
+        if (r < 0)
+                return r;
+        r = find_ours(tpm, INDEX_FIRST, INDEX_FIRST + INDEX_COUNT - 1, is_our_index, &indices, error);
+        if (r < 0)
+                return r;
+        if (keys.n + indices.n > 0) {
+                r = flush_loaded_sessions(tpm, leftovers, error);
+                if (r < 0)
+                        return r;
+        }
+        for (size_t i = 0; i < keys.n; i++, (*leftovers)++) {
+                rc = COMMAND(tpm, FlushContext, (tpm->esys, keys.object[i]), (tpm->esys));
+                if (rc != TSS2_RC_SUCCESS)
+                        return explain(rc, "flush a key that was left in it", error);
+        }
+        for (size_t i = 0; i < indices.n; i++, (*leftovers)++) {
+                rc = COMMAND(tpm, NV_UndefineSpace,
+                             (tpm->esys, ESYS_TR_RH_OWNER, indices.object[i], ONE_SESSION(ESYS_TR_PASSWORD)),
+                             (tpm->esys));
+                if (rc != TSS2_RC_SUCCESS)
+                        return explain(rc, "remove an NV index that was left in the owner hierarchy", error);
+        }
+        tpm->dirty = false;
+        return 0;
+}
+
+static int read_chunk_size(Tpm *tpm, Error *error) {
+        _cleanup_esys_ TPMS_CAPABILITY_DATA *list = NULL;
+        const TPMS_TAGGED_PROPERTY *property;
+        TPMI_YES_NO more;
+        TSS2_RC rc;
+
+        rc = COMMAND(tpm, GetCapability,
+                     (tpm->esys, NO_SESSION, TPM2_CAP_TPM_PROPERTIES, TPM2_PT_NV_BUFFER_MAX, 1),
+                     (tpm->esys, &more, &list));
+        if (rc != TSS2_RC_SUCCESS)
+                return explain(rc, "tell its limits", error);
+        property = &list->data.tpmProperties.tpmProperty[0];
+        if (list->data.tpmProperties.count != 1 || property->property != TPM2_PT_NV_BUFFER_MAX ||
+            property->value == 0)
+                return error_set(error, -EPROTO, FAILURE_TPM,
+                                 "The TPM does not tell how much may be written into an NV index at once.");
+        tpm->chunk = property->value < TPM2_MAX_NV_BUFFER_SIZE ? property->value : TPM2_MAX_NV_BUFFER_SIZE;
+        return 0;
+}
+
+static int create_key(Tpm *tpm, TPM2B_PUBLIC **ret, Error *error) {
+        const TPM2B_SENSITIVE_CREATE sensitive = {};
+        const TPML_PCR_SELECTION no_pcrs = {};
+        const TPM2B_DATA nothing = {};
+        TSS2_RC rc;
+
+        rc = COMMAND(tpm, CreatePrimary,
+                     (tpm->esys, ESYS_TR_RH_ENDORSEMENT, ONE_SESSION(ESYS_TR_PASSWORD), &sensitive,
+                      &key_template, &nothing, &no_pcrs),
+                     (tpm->esys, &tpm->key, ret, NULL, NULL, NULL));
+        if (rc != TSS2_RC_SUCCESS)
+                return explain(rc, "create a key in the endorsement hierarchy", error);
+        if ((*ret)->publicArea.unique.rsa.size != MODULUS_SIZE)
+                return error_set(error, -EPROTO, FAILURE_TPM,
+                                 "The TPM made an endorsement key of another size.");
+        return 0;
+}
+
+static TSS2_RC start_session(Tpm *tpm) {
+        const TPMT_SYM_DEF aes = { .algorithm = TPM2_ALG_AES, .keyBits.aes = 128, .mode.aes = TPM2_ALG_CFB };
+        TSS2_RC rc;
+
+        rc = COMMAND(tpm, StartAuthSession,
+                     (tpm->esys, tpm->key, ESYS_TR_NONE, NO_SESSION, NULL, TPM2_SE_HMAC, &aes,
+                      TPM2_ALG_SHA512),
+                     (tpm->esys, &tpm->session));
+        if (rc == TSS2_RC_SUCCESS)
+                rc = Esys_TRSess_SetAttributes(tpm->esys, tpm->session, SESSION_ATTRIBUTES, 0xff);
+        return rc;
+}
+
+/* An RSAPublicKey (RFC 8017, A.1.1) with the exponent 65537, which the TPM calls 0. */
+static EVP_PKEY *make_public_key(const uint8_t modulus[static MODULUS_SIZE]) {
+        static const uint8_t head[] = { 0x30, 0x82, 0x01, 0x0a, 0x02, 0x82, 0x01, 0x01, 0x00 };
+        static const uint8_t tail[] = { 0x02, 0x03, 0x01, 0x00, 0x01 };
+        uint8_t der[sizeof(head) + MODULUS_SIZE + sizeof(tail)];
+        const uint8_t *p = der;
+
+        memcpy(der, head, sizeof(head));
+        memcpy(der + sizeof(head), modulus, MODULUS_SIZE);
+        memcpy(der + sizeof(head) + MODULUS_SIZE, tail, sizeof(tail));
+        return d2i_PublicKey(EVP_PKEY_RSA, NULL, &p, sizeof(der));
+}
+
+/* Part 1, B.10.2: OAEP with the key's name algorithm. */
+static bool encrypt_salt(const uint8_t modulus[static MODULUS_SIZE], const uint8_t salt[static SALT_SIZE],
+                         uint8_t ret[static MODULUS_SIZE]) {
+        _cleanup_(EVP_PKEY_freep) EVP_PKEY *key = make_public_key(modulus);
+        _cleanup_(EVP_PKEY_CTX_freep) EVP_PKEY_CTX *context = key ? EVP_PKEY_CTX_new(key, NULL) : NULL;
+        static const char label_text[] = "SECRET"; /* its NUL belongs to it */
+        size_t size = MODULUS_SIZE;
+        void *label;
+
+        if (!context || EVP_PKEY_encrypt_init(context) <= 0 ||
+            EVP_PKEY_CTX_set_rsa_padding(context, RSA_PKCS1_OAEP_PADDING) <= 0 ||
+            EVP_PKEY_CTX_set_rsa_oaep_md(context, EVP_sha256()) <= 0 ||
+            EVP_PKEY_CTX_set_rsa_mgf1_md(context, EVP_sha256()) <= 0)
+                return false;
+        label = OPENSSL_memdup(label_text, sizeof(label_text));
+        if (!label || EVP_PKEY_CTX_set0_rsa_oaep_label(context, label, sizeof(label_text)) <= 0) {
+                OPENSSL_free(label);
+                return false;
+        }
+        return EVP_PKEY_encrypt(context, ret, &size, salt, SALT_SIZE) > 0 && size == MODULUS_SIZE;
+}
+
+/* Part 1, 19.6.8: KDFa(SHA-512, salt, "ATH", nonceTPM, nonceCaller, 512), which is one round of HMAC. */
+static bool derive_session_key(const uint8_t salt[static SALT_SIZE], const TPM2B_NONCE *nonce_tpm,
+                               const TPM2B_NONCE *nonce_caller, uint8_t ret[static HASH_SIZE]) {
+        Message input = {};
+
+        put_u32(&input, 1);
+        put(&input, "ATH", sizeof("ATH"));
+        put(&input, nonce_tpm->buffer, nonce_tpm->size);
+        put(&input, nonce_caller->buffer, nonce_caller->size);
+        put_u32(&input, 8 * HASH_SIZE);
+        return HMAC(EVP_sha512(), salt, SALT_SIZE, input.data, input.size, ret, NULL);
+}
+
+static TSS2_RC start_vendor_session(Tpm *tpm, const uint8_t modulus[static MODULUS_SIZE]) {
+        uint8_t salt[SALT_SIZE], encrypted_salt[MODULUS_SIZE];
+        TPM2B_NONCE nonce_caller = { .size = HASH_SIZE };
+        Message command, reply;
+        TPM2_HANDLE key;
+        TSS2_RC rc;
+
+        rc = Esys_TR_GetTpmHandle(tpm->esys, tpm->key, &key);
+        if (rc != TSS2_RC_SUCCESS)
+                return rc;
+        if (RAND_bytes(nonce_caller.buffer, nonce_caller.size) <= 0 || RAND_bytes(salt, sizeof(salt)) <= 0 ||
+            !encrypt_salt(modulus, salt, encrypted_salt))
+                return TSS2_ESYS_RC_GENERAL_FAILURE;
+
+        start_command(&command, TPM2_ST_NO_SESSIONS, TPM2_CC_StartAuthSession);
+        put_u32(&command, key);
+        put_u32(&command, TPM2_RH_NULL);
+        put_sized(&command, nonce_caller.buffer, nonce_caller.size);
+        put_sized(&command, encrypted_salt, sizeof(encrypted_salt));
+        put_u8(&command, TPM2_SE_HMAC);
+        put_u16(&command, TPM2_ALG_NULL);
+        put_u16(&command, TPM2_ALG_SHA512);
+        rc = exchange(tpm, &command, &reply);
+        if (rc == TSS2_RC_SUCCESS && !get_u32(&reply, &tpm->vendor.handle))
+                rc = TSS2_ESYS_RC_MALFORMED_RESPONSE;
+        if (rc == TSS2_RC_SUCCESS &&
+            (!get_digest(&reply, &tpm->vendor.nonce_tpm) ||
+             !derive_session_key(salt, &tpm->vendor.nonce_tpm, &nonce_caller, tpm->vendor.key)))
+                rc = TSS2_ESYS_RC_MALFORMED_RESPONSE;
+        OPENSSL_cleanse(salt, sizeof(salt));
+        return rc;
+}
+
+static bool is_out_of_sessions(TSS2_RC rc) {
+        return rc == TPM2_RC_SESSION_MEMORY || rc == TPM2_RC_SESSION_HANDLES;
+}
+
+static TSS2_RC start_sessions(Tpm *tpm, const uint8_t modulus[static MODULUS_SIZE]) {
+        TSS2_RC rc = start_session(tpm);
+
+        return rc == TSS2_RC_SUCCESS ? start_vendor_session(tpm, modulus) : rc;
+}
+
+static bool flush_object(Tpm *tpm, ESYS_TR *object) {
+        TSS2_RC rc = TSS2_RC_SUCCESS;
+
+        if (*object == ESYS_TR_NONE)
+                return true;
+        rc = COMMAND(tpm, FlushContext, (tpm->esys, *object), (tpm->esys));
+        if (rc != TSS2_RC_SUCCESS)
+                (void) Esys_TR_Close(tpm->esys, object);
+        *object = ESYS_TR_NONE;
+        return rc == TSS2_RC_SUCCESS;
+}
+
+static bool flush_sessions(Tpm *tpm) {
+        bool flushed = flush_object(tpm, &tpm->session);
+
+        if (tpm->vendor.handle != 0 && flush_handle(tpm, tpm->vendor.handle) != TSS2_RC_SUCCESS)
+                flushed = false;
+        OPENSSL_cleanse(&tpm->vendor, sizeof(tpm->vendor));
+        return flushed;
+}
+
+static bool undefine_index(Tpm *tpm) {
+        TSS2_RC rc;
+
+        if (tpm->index == ESYS_TR_NONE)
+                return true;
+        rc = COMMAND(tpm, NV_UndefineSpace,
+                     (tpm->esys, ESYS_TR_RH_OWNER, tpm->index, ONE_SESSION(ESYS_TR_PASSWORD)), (tpm->esys));
+        if (rc != TSS2_RC_SUCCESS)
+                (void) Esys_TR_Close(tpm->esys, &tpm->index);
+        tpm->index = ESYS_TR_NONE;
+        return rc == TSS2_RC_SUCCESS;
+}
+
+/* Removes what was made. What cannot be removed is forgotten, and found again by remove_leftovers(): so key and index
+ * stay where a session could not be flushed. */
+static void release(Tpm *tpm) {
+        if (!tpm->esys)
+                return;
+        tpm->prepared = false;
+        OPENSSL_cleanse(&tpm->auth, sizeof(tpm->auth));
+        if (!flush_sessions(tpm) || !flush_object(tpm, &tpm->key) || !undefine_index(tpm))
+                tpm->dirty = true;
+        if (!tpm->dirty)
+                return;
+        if (tpm->key != ESYS_TR_NONE)
+                (void) Esys_TR_Close(tpm->esys, &tpm->key);
+        if (tpm->index != ESYS_TR_NONE)
+                (void) Esys_TR_Close(tpm->esys, &tpm->index);
+        tpm->key = tpm->index = ESYS_TR_NONE;
+}
+
+/* What was made is unknown to a new connection, which finds it as leftovers. */
+static int tpm_reconnect(Tpm *tpm, Error *error) {
+        if (!tpm->broken)
+                return 0;
+        release(tpm);
+        tpm_disconnect(tpm);
+        return tpm_connect(tpm, error);
+}
+
+/* Once more where the TPM has no room: what is loaded belongs to nobody. */
+static int make_sessions(Tpm *tpm, const uint8_t modulus[static MODULUS_SIZE], unsigned *leftovers,
+                         Error *error) {
+        TSS2_RC rc;
+        int r;
+
+        rc = start_sessions(tpm, modulus);
+        if (is_out_of_sessions(rc)) {
+                (void) flush_sessions(tpm);
+                r = flush_loaded_sessions(tpm, leftovers, error);
+                if (r < 0)
+                        return r;
+                rc = start_sessions(tpm, modulus);
+        }
+        return rc == TSS2_RC_SUCCESS ? 0 : explain(rc, "start a session", error);
+}
+
+static TSS2_RC define_index_at(Tpm *tpm, TPM2_HANDLE handle) {
+        const TPM2B_NV_PUBLIC public = {
+                .nvPublic = {
+                        .nvIndex = handle,
+                        .nameAlg = TPM2_ALG_SHA512,
+                        .attributes = INDEX_ATTRIBUTES,
+                        .dataSize = NSM_INDEX_SIZE,
+                },
+        };
+
+        return COMMAND(tpm, NV_DefineSpace,
+                       (tpm->esys, ESYS_TR_RH_OWNER, ONE_SESSION(tpm->session), &tpm->auth, &public),
+                       (tpm->esys, &tpm->index));
+}
+
+static int define_index(Tpm *tpm, Error *error) {
+        TSS2_RC rc = TPM2_RC_NV_DEFINED;
+
+        tpm->auth.size = HASH_SIZE;
+        if (RAND_bytes(tpm->auth.buffer, tpm->auth.size) <= 0)
+                return error_set(error, -EIO, FAILURE_INTERNAL, "OpenSSL has no random bytes.");
+        /* A TPM cuts zeros off an authorization value's end, and so do some versions of tpm2-tss. */
+        tpm->auth.buffer[HASH_SIZE - 1] |= 1;
+
+        for (TPM2_HANDLE i = 0; i < INDEX_COUNT && rc == TPM2_RC_NV_DEFINED; i++)
+                rc = define_index_at(tpm, INDEX_FIRST + i);
+        if (is_response(rc) && response_code(rc) == TPM2_RC_SIZE)
+                return error_set(error, -EOPNOTSUPP, FAILURE_NOT_NITRO,
+                                 "This TPM is no NitroTPM: it has no NV indices of %u bytes.",
+                                 NSM_INDEX_SIZE);
+        return rc == TSS2_RC_SUCCESS ? 0 : explain(rc, "define an NV index in the owner hierarchy", error);
+}
+
+/* In the order that the top of this file relies on. */
+static int make_all(Tpm *tpm, unsigned *leftovers, Error *error) {
+        _cleanup_esys_ TPM2B_PUBLIC *public = NULL;
+        int r;
+
+        r = remove_leftovers(tpm, leftovers, error);
+        if (r < 0)
+                return r;
+        r = read_chunk_size(tpm, error);
+        if (r < 0)
+                return r;
+        r = create_key(tpm, &public, error);
+        if (r < 0)
+                return r;
+        r = make_sessions(tpm, public->publicArea.unique.rsa.buffer, leftovers, error);
+        if (r < 0)
+                return r;
+        r = define_index(tpm, error);
+        if (r < 0)
+                return r;
+        tpm->dirty = !flush_object(tpm, &tpm->key);
+        return 0;
+}
+
+int tpm_prepare(Tpm *tpm, unsigned *ret_leftovers, Error *error) {
+        unsigned leftovers = 0;
+        int r;
+
+        r = tpm_reconnect(tpm, error);
+        if (r < 0)
+                return r;
+        if (!tpm->prepared) {
+                r = make_all(tpm, &leftovers, error);
+                if (r < 0) {
+                        release(tpm);
+                        return r;
+                }
+                tpm->prepared = true;
+        }
+        if (ret_leftovers)
+                *ret_leftovers = leftovers;
+        return 0;
+}
+
+static int write_request(Tpm *tpm, const uint8_t *data, size_t size, Error *error) {
+        for (size_t offset = 0; offset < size;) {
+                TPM2B_MAX_NV_BUFFER chunk = {};
+                TSS2_RC rc;
+
+                chunk.size = (uint16_t) (size - offset < tpm->chunk ? size - offset : tpm->chunk);
+                memcpy(chunk.buffer, data + offset, chunk.size);
+                rc = COMMAND(tpm, NV_Write,
+                             (tpm->esys, tpm->index, tpm->index, ONE_SESSION(tpm->session), &chunk,
+                              (uint16_t) offset),
+                             (tpm->esys));
+                if (rc != TSS2_RC_SUCCESS)
+                        return explain(rc, "write the request for attestation", error);
+                offset += chunk.size;
+        }
+        return 0;
+}
+
+/* Part 1, 19.6.5: of a command or a response. */
+static bool vendor_hmac(const Tpm *tpm, const uint8_t parameters[static HASH_SIZE], const TPM2B_NONCE *newer,
+                        const TPM2B_NONCE *older, uint8_t attributes, uint8_t ret[static HASH_SIZE]) {
+        uint8_t key[2 * HASH_SIZE];
+        Message input = {};
+        bool made;
+
+        memcpy(key, tpm->vendor.key, HASH_SIZE);
+        memcpy(key + HASH_SIZE, tpm->auth.buffer, HASH_SIZE);
+        put(&input, parameters, HASH_SIZE);
+        put(&input, newer->buffer, newer->size);
+        put(&input, older->buffer, older->size);
+        put_u8(&input, attributes);
+        made = HMAC(EVP_sha512(), key, sizeof(key), input.data, input.size, ret, NULL);
+        OPENSSL_cleanse(key, sizeof(key));
+        return made;
+}
+
+static bool make_vendor_command(Tpm *tpm, const TPM2B_NONCE *nonce_caller, Message *ret) {
+        uint8_t parameters[HASH_SIZE], hmac[HASH_SIZE];
+        _cleanup_esys_ TPM2B_NAME *name = NULL;
+        TPM2_HANDLE index;
+        Message hashed = {};
+
+        if (Esys_TR_GetTpmHandle(tpm->esys, tpm->index, &index) != TSS2_RC_SUCCESS ||
+            Esys_TR_GetName(tpm->esys, tpm->index, &name) != TSS2_RC_SUCCESS)
+                return false;
+        put_u32(&hashed, NITROTPM_CC_NSM_REQUEST);
+        put(&hashed, name->name, name->size);
+        put(&hashed, name->name, name->size);
+        if (!SHA512(hashed.data, hashed.size, parameters) ||
+            !vendor_hmac(tpm, parameters, nonce_caller, &tpm->vendor.nonce_tpm, VENDOR_SESSION_ATTRIBUTES,
+                         hmac))
+                return false;
+
+        start_command(ret, TPM2_ST_SESSIONS, NITROTPM_CC_NSM_REQUEST);
+        put_u32(ret, index); /* authorizes */
+        put_u32(ret, index); /* holds request and reply */
+        put_u32(ret, (uint32_t) (4 + 2 + nonce_caller->size + 1 + 2 + sizeof(hmac)));
+        put_u32(ret, tpm->vendor.handle);
+        put_sized(ret, nonce_caller->buffer, nonce_caller->size);
+        put_u8(ret, VENDOR_SESSION_ATTRIBUTES);
+        put_sized(ret, hmac, sizeof(hmac));
+        return true;
+}
+
+static bool vendor_reply_verifies(Tpm *tpm, const TPM2B_NONCE *nonce_caller, Message *reply) {
+        uint8_t parameters[HASH_SIZE], wanted[HASH_SIZE];
+        const uint8_t *data, *attributes;
+        TPM2B_DIGEST nonce_tpm, hmac;
+        Message hashed = {};
+        uint32_t size;
+
+        if (!get_u32(reply, &size))
+                return false;
+        data = get(reply, size);
+        if (!data || !get_digest(reply, &nonce_tpm))
+                return false;
+        attributes = get(reply, 1);
+        if (!attributes || !get_digest(reply, &hmac) || hmac.size != HASH_SIZE)
+                return false;
+
+        put_u32(&hashed, TPM2_RC_SUCCESS);
+        put_u32(&hashed, NITROTPM_CC_NSM_REQUEST);
+        put(&hashed, data, size);
+        return SHA512(hashed.data, hashed.size, parameters) &&
+               vendor_hmac(tpm, parameters, &nonce_tpm, nonce_caller, *attributes, wanted) &&
+               CRYPTO_memcmp(wanted, hmac.buffer, HASH_SIZE) == 0;
+}
+
+/* The response's HMAC is looked at but not insisted on: nobody has published what it is on hardware, AWS's own client
+ * reads the response code alone, and the document carries Nitro's signature. */
+static int run_vendor_command(Tpm *tpm, Error *error) {
+        TPM2B_NONCE nonce_caller = { .size = HASH_SIZE };
+        Message command, reply;
+        TSS2_RC rc;
+
+        if (RAND_bytes(nonce_caller.buffer, nonce_caller.size) <= 0 ||
+            !make_vendor_command(tpm, &nonce_caller, &command))
+                return error_set(error, -EIO, FAILURE_INTERNAL,
+                                 "The attestation command cannot be authorized.");
+
+        rc = exchange(tpm, &command, &reply);
+        if (rc == TPM2_RC_COMMAND_CODE)
+                return error_set(error, -EOPNOTSUPP, FAILURE_NOT_NITRO,
+                                 "This TPM is no NitroTPM: it does not know the attestation command.");
+        if (is_response(rc) && response_code(rc) == TPM2_RC_COMMAND_CODE)
+                return error_set(error, -EOPNOTSUPP, FAILURE_TPM,
+                                 "'%s' is behind a resource manager that does not know NitroTPM's "
+                                 "attestation "
+                                 "command. It must be the TPM itself: device:/dev/tpm0.",
+                                 tpm->tcti_name);
+        if (rc != TSS2_RC_SUCCESS)
+                return explain(rc, "run the attestation command", error);
+        if (!vendor_reply_verifies(tpm, &nonce_caller, &reply))
+                log_debug("The TPM's response to the attestation command is not authenticated as others "
+                          "are.");
+        return 0;
+}
+
+static int read_chunk(Tpm *tpm, uint8_t index[static NSM_INDEX_SIZE], size_t *offset, Error *error) {
+        size_t left = NSM_INDEX_SIZE - *offset, wanted = left < tpm->chunk ? left : tpm->chunk;
+        _cleanup_esys_ TPM2B_MAX_NV_BUFFER *chunk = NULL;
+        TSS2_RC rc;
+
+        rc = COMMAND(tpm, NV_Read,
+                     (tpm->esys, tpm->index, tpm->index, ONE_SESSION(tpm->session), (uint16_t) wanted,
+                      (uint16_t) *offset),
+                     (tpm->esys, &chunk));
+        if (rc != TSS2_RC_SUCCESS)
+                return explain(rc, "read the attestation document", error);
+        if (chunk->size != wanted)
+                return error_set(error, -EPROTO, FAILURE_TPM,
+                                 "The TPM read %u bytes of an NV index in place of %zu.", chunk->size,
+                                 wanted);
+        memcpy(index + *offset, chunk->buffer, wanted);
+        *offset += wanted;
+        return 0;
+}
+
+/* As much as the reply is long; what is cut short does not decode. */
+static int read_reply(Tpm *tpm, uint8_t **ret, size_t *ret_size, Error *error) {
+        uint8_t index[NSM_INDEX_SIZE];
+        size_t size = 0;
+        int r;
+
+        do {
+                r = read_chunk(tpm, index, &size, error);
+                if (r < 0)
+                        return r;
+                r = nsm_reply_decode(index, size, ret, ret_size, error);
+        } while (r == -EBADMSG && size < NSM_INDEX_SIZE);
+        return r;
+}
+
+static int ask(Tpm *tpm, const uint8_t *request, size_t size, uint8_t **ret, size_t *ret_size,
+               Error *error) {
+        TSS2_RC rc;
+        int r;
+
+        rc = Esys_TR_SetAuth(tpm->esys, tpm->index, &tpm->auth);
+        if (rc != TSS2_RC_SUCCESS)
+                return explain(rc, "use its NV index", error);
+        r = write_request(tpm, request, size, error);
+        if (r < 0)
+                return r;
+        r = run_vendor_command(tpm, error);
+        if (r < 0)
+                return r;
+        return read_reply(tpm, ret, ret_size, error);
+}
+
+int tpm_attest(Tpm *tpm, const NsmRequest *request, uint8_t **ret, size_t *ret_size, Error *error) {
+        uint8_t encoded[NSM_REQUEST_MAX];
+        size_t size;
+        int r;
+
+        r = nsm_request_encode(request, encoded, &size);
+        if (r < 0)
+                return error_set(error, r, FAILURE_ATTESTATION,
+                                 "User data, nonce and public key may have %u bytes each.", NSM_FIELD_MAX);
+        r = tpm_prepare(tpm, NULL, error);
+        if (r < 0)
+                return r;
+        r = ask(tpm, encoded, size, ret, ret_size, error);
+        release(tpm);
+        return r;
+}
+
+/* Takes those of wanted that the TPM sent out of its answer, and tells which. */
+static int take_pcrs(const TPML_PCR_SELECTION *selection, const TPML_DIGEST *values, uint32_t wanted,
+                     PcrSet *set, uint32_t *ret_taken) {
+        uint32_t sent = 0;
+        size_t n = 0;
+
+        if (selection->count == 1 && selection->pcrSelections[0].hash == TPM2_ALG_SHA384)
+                for (unsigned i = 0; i < selection->pcrSelections[0].sizeofSelect && i < PCR_COUNT / 8; i++)
+                        sent |= (uint32_t) selection->pcrSelections[0].pcrSelect[i] << 8 * i;
+        if (sent & ~wanted)
+                return -EPROTO;
+        for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++) {
+                if (!(sent & UINT32_C(1) << pcr))
+                        continue;
+                if (n >= values->count || values->digests[n].size != PCR_SIZE)
+                        return -EPROTO;
+                memcpy(set->value[pcr], values->digests[n++].buffer, PCR_SIZE);
+        }
+        *ret_taken = sent;
+        return 0;
+}
+
+/* As many as the TPM sends at once. */
+static int read_some_pcrs(Tpm *tpm, uint32_t wanted, PcrSet *set, Error *error) {
+        const TPML_PCR_SELECTION ask_for = {
+                .count = 1,
+                .pcrSelections[0] = {
+                        .hash = TPM2_ALG_SHA384,
+                        .sizeofSelect = 3,
+                        .pcrSelect = { (uint8_t) wanted, (uint8_t) (wanted >> 8), (uint8_t) (wanted >> 16) },
+                },
+        };
+        _cleanup_esys_ TPML_PCR_SELECTION *selection = NULL;
+        _cleanup_esys_ TPML_DIGEST *values = NULL;
+        uint32_t counter, taken;
+        TSS2_RC rc;
+
+        rc = COMMAND(tpm, PCR_Read, (tpm->esys, NO_SESSION, &ask_for),
+                     (tpm->esys, &counter, &selection, &values));
+        if (rc != TSS2_RC_SUCCESS)
+                return explain(rc, "read its PCRs", error);
+        if (take_pcrs(selection, values, wanted, set, &taken) < 0)
+                return error_set(error, -EPROTO, FAILURE_TPM,
+                                 "The TPM sent other PCRs than were asked for.");
+        if (taken == 0)
+                return error_set(error, -EOPNOTSUPP, FAILURE_TPM,
+                                 "The TPM's SHA-384 bank is not active, which NitroTPM's always is. "
+                                 "'tpm2_pcrallocate "
+                                 "sha384:all' and a reboot activate it.");
+        set->present |= taken;
+        return 0;
+}
+
+int tpm_read_pcrs(Tpm *tpm, uint32_t mask, PcrSet *ret, Error *error) {
+        PcrSet set = {};
+        int r;
+
+        assert(mask >> PCR_COUNT == 0);
+
+        r = tpm_reconnect(tpm, error);
+        while (r >= 0 && set.present != mask)
+                r = read_some_pcrs(tpm, mask & ~set.present, &set, error);
+        if (r < 0)
+                return r;
+        *ret = set;
+        return 0;
+}
+
+int tpm_extend_pcr(Tpm *tpm, unsigned pcr, const uint8_t digest[static PCR_SIZE], Error *error) {
+        TPML_DIGEST_VALUES values = { .count = 1, .digests[0].hashAlg = TPM2_ALG_SHA384 };
+        PcrSet before;
+        TSS2_RC rc;
+        int r;
+
+        assert(pcr < PCR_COUNT);
+
+        /* A TPM whose bank is not active answers "success" and extends nothing. */
+        r = tpm_read_pcrs(tpm, UINT32_C(1) << pcr, &before, error);
+        if (r < 0)
+                return r;
+        memcpy(values.digests[0].digest.sha384, digest, PCR_SIZE);
+        rc = COMMAND(tpm, PCR_Extend,
+                     (tpm->esys, ESYS_TR_PCR0 + pcr, ONE_SESSION(ESYS_TR_PASSWORD), &values), (tpm->esys));
+        return rc == TSS2_RC_SUCCESS ? 0 : explain(rc, "extend a PCR", error);
+}
+
+Tpm *tpm_close(Tpm *tpm) {
+        unsigned leftovers = 0;
+
+        if (!tpm)
+                return NULL;
+        release(tpm);
+        /* Once more, unless the TPM has been silent for long enough. */
+        if (tpm->dirty && tpm->broken != -ETIMEDOUT && tpm_reconnect(tpm, NULL) >= 0)
+                (void) remove_leftovers(tpm, &leftovers, NULL);
+        tpm_disconnect(tpm);
+        free(tpm->tcti_name);
+        OPENSSL_cleanse(tpm, sizeof(*tpm));
+        free(tpm);
+        return NULL;
+}
