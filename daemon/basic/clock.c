@@ -40,7 +40,7 @@ uint64_t now_realtime_usec(void) {
         return now_usec(CLOCK_REALTIME);
 }
 
-/* Three digits, cut off rather than rounded so that 999.9ms does not become 1000ms, without zeros at the end. */
+/* Three digits, cut off so that 999.9ms does not become 1000ms, without zeros at the end. */
 static void format_decimal(uint64_t value, uint64_t unit, const char *suffix,
                            char buffer[DURATION_STRING_MAX]) {
         uint64_t whole = value / unit, thousandths = value % unit * 1000 / unit;
@@ -218,8 +218,8 @@ int parse_http_date(const char *text, int64_t *ret) {
                 return -EINVAL;
         tm.tm_year -= 1900;
 
-        /* timegm() puts what is out of range in order. So only the text that this time is written as will do: right
-         * day of the week, no 31 June, no blanks that sscanf() passed over. */
+        /* timegm() puts what is out of range in order. So only the text that this time is written as will
+         * do: right day of the week, no 31 June, no blanks that sscanf() passed over. */
         time_t t = timegm(&tm);
         (void) snprintf(again, sizeof(again), "%s, %02d %s %04d %02d:%02d:%02d GMT", days[tm.tm_wday],
                         tm.tm_mday, months[tm.tm_mon], tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);

@@ -24,7 +24,8 @@ uint64_t now_realtime_usec(void);
 /* "350us", "12.3ms", "4.21s", "2min 3s"; returns buffer. */
 const char *format_duration(uint64_t usec, char buffer[DURATION_STRING_MAX]);
 
-/* The reverse, as in systemd.time(7): "90", "2min", "1min 30s", "500ms"; a bare number is seconds. -EINVAL. */
+/* The reverse, as in systemd.time(7): "90", "2min", "1min 30s", "500ms", "infinity"; a bare
+ * number is seconds. -EINVAL. */
 int parse_duration(const char *text, uint64_t *ret_usec);
 
 /* An HTTP date (RFC 9110 section 5.6.7, the IMF-fixdate form) to seconds since 1970. -EINVAL. */

@@ -16,10 +16,10 @@ int hex_decode(const char *text, void *buffer, size_t size);
 /* With padding, NUL-terminated; the caller frees. */
 int base64_encode(const void *data, size_t size, char **ret);
 
-/* The caller frees *ret, which is never NULL on success. -EINVAL where the text is no base64, bits set behind the
- * end included. */
+/* The caller frees *ret, which is never NULL on success. -EINVAL where the text is no base64, bits set
+ * behind the end included. */
 int base64_decode(const char *text, size_t length, uint8_t **ret, size_t *ret_size);
 
-/* Of a text that a person or a tool may have wrapped: spaces, tabs and line ends between the characters are passed
- * over. Otherwise as base64_decode(). */
+/* Of a text that a person or a tool may have wrapped: spaces, tabs and line ends between the characters
+ * are passed over. Otherwise as base64_decode(). */
 int base64_decode_lines(const char *text, size_t length, uint8_t **ret, size_t *ret_size);

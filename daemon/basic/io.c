@@ -49,8 +49,8 @@ int read_fd(int fd, size_t maximum, uint8_t **ret, size_t *ret_size) {
         if (maximum > SSIZE_MAX - 1)
                 maximum = SSIZE_MAX - 1;
 
-        /* A hint only: the file may grow, shrink or, in /proc, have no size at all. One byte more than it has shows
-         * the end without growing the buffer. */
+        /* A hint only: the file may grow, shrink or, in /proc, have no size at all. One byte more than it
+         * has shows the end without growing the buffer. */
         if (fstat(fd, &st) < 0)
                 return -errno;
         if (S_ISREG(st.st_mode) && st.st_size > 0)

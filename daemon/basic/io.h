@@ -7,8 +7,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Reads a file of at most maximum bytes. -EFBIG where it is longer, -EISDIR, -ENXIO for what is no regular file.
- * *ret has a NUL behind its end that does not count; the caller frees. */
+/* Reads a file of at most maximum bytes. -EFBIG where it is longer, -EISDIR, -ENXIO for what is no
+ * regular file. *ret has a NUL behind its end that does not count; the caller frees. */
 int read_file(const char *path, size_t maximum, uint8_t **ret, size_t *ret_size);
 
 /* The same from a descriptor, which stays open; sockets and pipes are read to their end. */

@@ -16,9 +16,9 @@
  *
  *     guard page │ Secret │ slack, filled with a pattern │ bytes │ guard page
  *
- * The bytes end where the upper guard page begins, so that reading or writing past them faults at once. What is
- * written in front of them spoils the pattern, which is looked at when the secret is freed, before it reaches what
- * the Secret itself says.
+ * The bytes end where the upper guard page begins, so that reading or writing past them faults at once. What
+ * is written in front of them spoils the pattern, which is looked at when the secret is freed, before it
+ * reaches what the Secret itself says.
  */
 struct Secret {
         uint8_t *mapping;
@@ -121,8 +121,8 @@ bool secret_equal(const Secret *a, const Secret *b) {
 }
 
 int memory_protect_process(Error *error) {
-        /* A core dump would be all of memory, on disk. The dumpable flag also keeps a process of the same user from
-         * attaching to us; the limit is for kernels told to dump such processes all the same (fs.suid_dumpable). */
+        /* A core dump would be all of memory, on disk. Not being dumpable also keeps other processes of the
+         * same user from attaching to us; the limit is there in case anything makes us dumpable again. */
         if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
                 return error_set(error, -errno, FAILURE_MEMORY, "Core dumps cannot be turned off: %m.");
         if (setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 }) < 0)

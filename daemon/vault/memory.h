@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Memory for plaintext and keys: pages of their own, locked (never in swap), left out of core dumps and of forked
- * children, with an unmapped guard page on either side, and overwritten before they are given back.
+ * Memory for plaintext and keys: pages of their own, locked (never in swap), left out of core dumps and of
+ * forked children, with an unmapped guard page on either side, and overwritten before they are given back.
  *
  * A Secret cannot be printed by accident: it is no string. Every place that opens one calls secret_bytes().
  */
@@ -17,7 +17,7 @@
 
 typedef struct Secret Secret;
 
-/* A plaintext as long as KMS decrypts itself; one that a later format may carry (1 MiB, systemd's bound too). */
+/* A plaintext as long as KMS decrypts itself; one that a later format may carry (systemd's bound, too). */
 #define SECRET_SIZE_MAX (1024U * 1024U)
 
 /* Zeroed memory for size bytes (0 is allowed). -ENOMEM where it is not to be had or may not be locked. */

@@ -17,10 +17,11 @@
 #include "vault/store.h"
 
 /*
- * All work is done by names relative to the directory's descriptor, and no link is ever followed. A secret is written
- * to a hidden file of mode 0, which gets owner and mode when it is whole and then takes the name of the secret.
- * (O_TMPFILE would need a hidden name as well: linkat() does not replace.) The store does not decide who may
- * read what, and does not watch whether somebody else changes the directory: only root and unseald can.
+ * All work is done by names relative to the directory's descriptor, and no link is ever followed. A secret
+ * is written to a hidden file of mode 0, which gets owner and mode when it is whole and then takes the name
+ * of the secret. (O_TMPFILE would need a hidden name as well: linkat() does not replace.) The store does not
+ * decide who may read what, and does not watch whether somebody else changes the directory: only root and
+ * unseald can.
  */
 struct Store {
         int fd;
@@ -52,8 +53,11 @@ bool store_file_system_is_memory(long type, const char *super_options) {
         return (unsigned long) type == TMPFS_MAGIC && super_options && has_option(super_options, "noswap");
 }
 
-/* 36 35 98:0 /root /mount/point rw,noatime master:1 - tmpfs source rw,noswap
- * Blanks within a field are written as \040; optional fields stand between the mount's options and the dash. */
+/*
+ * 36 35 98:0 /root /mount/point rw,noatime master:1 - tmpfs source rw,noswap
+ *
+ * Blanks within a field are written as \040; optional fields stand between the mount's options and the dash.
+ */
 static int line_super_options(const char *line, size_t length, char **ret) {
         const char *end = line + length;
 
@@ -266,9 +270,10 @@ static int sum_sizes(const Store *store, const char *except, uint64_t *ret) {
 }
 
 /*
- * Overwrites a file that has no name any more; ramfs and tmpfs give its pages back as they are. A write lease is to be had
- * only while nobody else has it open. It does not show who has found the name but not opened the file yet (1 in 10000
- * replacements under readers in a tight loop), which is why a secret that is replaced is left alone.
+ * Overwrites a file that has no name any more; ramfs and tmpfs give its pages back as they are. A write
+ * lease is to be had only while nobody else has it open. It does not show who has found the name but not
+ * opened the file yet (a few in 100000 replacements under readers in a tight loop), which is why a secret
+ * that is replaced is left alone.
  */
 static void wipe_unread(int fd) {
         static const uint8_t zeros[4096];
@@ -277,7 +282,7 @@ static void wipe_unread(int fd) {
         if (fd < 0 || fstat(fd, &st) < 0 || st.st_nlink > 0)
                 return;
 
-        /* Root may still come by /proc/PID/fd. That is told by a signal, which must not be SIGIO: it kills. */
+        /* Root may still come by /proc/PID/fd, which is told by a signal; SIGIO would kill. */
         if (fcntl(fd, F_SETSIG, SIGURG) < 0 || fcntl(fd, F_SETLEASE, F_WRLCK) < 0)
                 return;
 

@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * The store: a directory in memory in which each secret is a file, for LoadCredential=NAME:/run/unseald/credentials/NAME.
- * Only ramfs, or tmpfs mounted with noswap, is believed to be memory; anything else is refused. A file appears whole
- * or not at all.
+ * The store: a directory in memory in which each secret is a file, for
+ * LoadCredential=NAME:/run/unseald/credentials/NAME. Only ramfs, or tmpfs mounted with noswap, is believed
+ * to be memory; anything else is refused. A file appears whole or not at all.
  */
 
 #include <stdbool.h>
@@ -26,28 +26,32 @@ Store *store_free(Store *store);
 DEFINE_CLEANUP(Store *, store_free);
 
 /*
- * name: a credential name, 1 to 64 of A-Z a-z 0-9 - _ . that does not begin with a dot (those are half-written files).
+ * name: a credential name, 1 to 64 of A-Z a-z 0-9 - _ . that does not begin with a dot (those are
+ * half-written files).
  * mode: permission bits only. Another owner than unseald's own takes CAP_CHOWN and CAP_FOWNER.
  *
- * What is removed is overwritten unless somebody is just reading it; who opens it in that very moment may read zeros.
- * What is replaced is not overwritten, for then a reader might see half of it: its pages go back to the kernel, which zeroes
- * them before it gives them to anybody (and at once where it was booted with init_on_free=1).
+ * What is removed is overwritten unless somebody is just reading it; who opens it in that very moment may
+ * read zeros. What is replaced is not overwritten, for then a reader might see half of it: its pages go back
+ * to the kernel, which zeroes them before it gives them to anybody (and at once where it was booted with
+ * init_on_free=1).
  */
 
 /* uid, gid: of the file, (uid_t) -1 and (gid_t) -1 for unseald's own. Replaces a file of that name. */
 int store_put(Store *store, const char *name, Secret *secret, uid_t uid, gid_t gid, mode_t mode,
               Error *error);
 
-/* -ENOENT where there is none. To wipe the file of another owner takes CAP_DAC_OVERRIDE and CAP_LEASE as well. */
+/* -ENOENT where there is none. To wipe another owner's file takes CAP_DAC_OVERRIDE and CAP_LEASE. */
 int store_remove(Store *store, const char *name, Error *error);
 
-/* Removes every file that is not in keep (NULL-terminated): what a killed predecessor left, half-written ones too. */
+/* Removes every file that is not in keep (NULL-terminated): what a killed predecessor left, half-written
+ * ones too. */
 int store_retain(Store *store, const char *const *keep, Error *error);
 
-/* Pure: whether a file system of this kind (statfs(2) f_type) with these mount options is memory that cannot be
- * swapped. */
+/* Pure: whether a file system of this kind (statfs(2) f_type) with these mount options is memory that
+ * cannot be swapped. */
 bool store_file_system_is_memory(long type, const char *super_options) _pure_;
 
-/* Pure: the options of the file system (not those of the mount) that /proc/self/mountinfo, proc(5), lists under this mount
- * ID. The caller frees. -ENOENT where it does not, -EBADMSG where the line is not as it should be. */
+/* Pure: the options of the file system (not those of the mount) that /proc/self/mountinfo, proc(5), lists
+ * under this mount ID. The caller frees. -ENOENT where it does not, -EBADMSG where the line is not as it
+ * should be. */
 int store_mountinfo_options(const char *mountinfo, uint64_t mount_id, char **ret);

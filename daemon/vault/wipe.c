@@ -3,16 +3,19 @@
 #include "build-config.h"
 
 /*
- * Memory is wiped when it is freed: in the whole process, libraries included. What OpenSSL, libcurl, json-c and the C
- * library hold of a key, a token or a plaintext is not ours to clean up, and they leave it on the heap.
+ * Memory is wiped when it is freed: in the whole process, libraries included. What OpenSSL, libcurl, json-c
+ * and the C library hold of a key, a token or a plaintext is not ours to clean up, and they leave it on the
+ * heap.
  *
- * Only the programs are linked with this file, so that their free() and realloc() come before the C library's. It does
- * not touch how memory is allocated, and it does not reach what is never freed. glibc's own names for its functions are used
- * rather than dlsym(RTLD_NEXT): they need no set-up, so the first free() of the dynamic linker works like any
- * other, and the compiler has no built-in knowledge of them that it could use to leave out the wiping. The price: the mark by
- * which glibc recognizes some double frees is wiped as well, and an allocator from LD_PRELOAD does not work.
+ * Only the programs are linked with this file, so that their free() and realloc() come before the C
+ * library's. It does not touch how memory is allocated, and it does not reach what is never freed. glibc's
+ * own names for its functions are used rather than dlsym(RTLD_NEXT): they need no set-up, so the first
+ * free() of the dynamic linker works like any other, and the compiler has no built-in knowledge of them that
+ * it could use to leave out the wiping. The price: the mark by which glibc recognizes some double frees is
+ * wiped as well, and an allocator from LD_PRELOAD does not work.
  *
- * Sanitizers bring an allocator of their own. valgrind redirects these functions to its own, as it does the C library's.
+ * Sanitizers bring an allocator of their own. valgrind redirects these functions to its own, as it does the
+ * C library's.
  */
 
 #if !UNSEALD_SANITIZED

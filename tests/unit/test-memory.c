@@ -63,7 +63,7 @@ static void assert_killed(void (*act)(void *userdata), void *userdata, int wante
                 fail_msg("ended with status %#x, not by signal %d", status, wanted);
 }
 
-/* The number that /proc/self/FILE has for a key, in the mapping that address lies in or, with none, the first. */
+/* The number behind a key: of the mapping that begins at address, or else the file's first. */
 static unsigned long proc_number(const char *path, const void *address, const char *key) {
         _cleanup_free_ uint8_t *text = NULL;
         char start[32] = "";

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Mounts file systems in a mount namespace of its own, which takes root; without, only the pure parts are tested. */
+/* Mounts file systems in a mount namespace of its own. Without root, only the pure parts are tested. */
 
 #include <dirent.h>
 #include <errno.h>

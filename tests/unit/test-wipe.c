@@ -137,7 +137,7 @@ static void test_reallocarray_wipes_too(void **state) {
 }
 
 static void test_libraries_wipe_too(void **state) {
-        /* getline() frees and reallocates within the C library, BUF within OpenSSL, strings within json-c. */
+        /* Whose free() and realloc() are called from within OpenSSL, json-c and the C library. */
         uint8_t *p = fill(OPENSSL_malloc(1000), 1000);
         OPENSSL_free(launder(p));
         assert_wiped(p, ALLOCATOR_SIZE, 1000);
