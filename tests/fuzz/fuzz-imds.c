@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* What IMDS says goes into headers and into a path of later requests: nothing may come through that ends them. */
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "instance/imds.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void check_part(const char *part) {
+        if (!*part)
+                abort();
+        for (; *part; part++)
+                if (*part <= ' ' || *part > '~')
+                        abort();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+        AwsCredentials credentials = {};
+        char role[IMDS_ROLE_MAX + 1];
+
+        if (imds_credentials_parse((const char *) data, size, &credentials, NULL) >= 0) {
+                check_part(credentials.access_key_id);
+                check_part(credentials.secret_access_key);
+                check_part(credentials.session_token);
+                aws_credentials_clear(&credentials);
+        }
+        if (imds_role_parse((const char *) data, size, role, NULL) >= 0) {
+                check_part(role);
+                if (strchr(role, '/') || strlen(role) > size)
+                        abort();
+        }
+        return 0;
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* An answer of KMS's, read as a good one and as an error: what is said about it is printable. */
+
+#include <stdlib.h>
+
+#include "kms/cms.h"
+#include "kms/kms.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void check_error(const Error *error) {
+        if (error->failure == FAILURE_NONE || !error->text[0])
+                abort();
+        for (const char *p = error->text; *p; p++)
+                if (*p < ' ' || *p > '~')
+                        abort();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+        static const char pin[] =
+                        "arn:aws:kms:eu-north-1:111111111111:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+        const KmsDecrypt decrypt = { .key_ids = (const char *const[]){ pin, NULL } };
+        const KmsErrorReply reply = { .status = 400, .body = (const char *) data, .size = size };
+        _cleanup_free_ uint8_t *envelope = NULL;
+        size_t envelope_size;
+        Error error = {};
+
+        if (kms_decrypt_reply(&decrypt, (const char *) data, size, &envelope, &envelope_size, &error) < 0)
+                check_error(&error);
+        else if (envelope_size == 0 || envelope_size > CMS_ENVELOPE_MAX)
+                abort();
+        (void) kms_error_reply(&reply, &error);
+        check_error(&error);
+        return 0;
+}
