@@ -51,7 +51,7 @@ int fchown(int fd, uid_t uid, gid_t gid) {
 static int set_up_namespace(void **state) {
         static char directory[] = "/tmp/unseald-test-store-XXXXXX";
 
-        if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
+        if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0) {
                 perror("No mount namespace of its own");
                 return -1;
         }
@@ -237,7 +237,7 @@ static void test_tmpfs_is_accepted_only_with_noswap(void **state) {
 
         /* Another mount of it has another ID and the same options. */
         assert_int_equal(mkdir("bind", 0755), 0);
-        assert_int_equal(mount(STORE, "bind", NULL, MS_BIND, NULL), 0);
+        assert_int_equal(mount(STORE, "bind", "none", MS_BIND, NULL), 0);
         _cleanup_(store_freep) Store *bound = NULL;
         assert_int_equal(store_open("bind", &bound, NULL), 0);
         assert_int_equal(umount2("bind", MNT_DETACH), 0);
