@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# What the checks of the platform by foreign clients share: a platform, the AWS CLI and boto3 in a virtual environment of
+# their own, and an attestation document got with tpm2-tools alone. Sourced; every check has a platform to itself.
+set -euo pipefail
+
+top=$(readlink -f "$(dirname "${BASH_SOURCE[0]}")/../../..")
+platform=$top/tests/platform/platform
+cache=${UNSEALD_CACHE:-$top/.cache}
+# The distribution's, which has the distribution's cbor2 and cryptography.
+python=/usr/bin/python3
+work=$(mktemp -d)
+
+finish() {
+    local status=$?
+    [[ -z ${PLATFORM_STATE-} ]] || "$platform" stop --state "$PLATFORM_STATE" || status=1
+    rm -rf "$work"
+    exit "$status"
+}
+trap finish EXIT
+
+fail() {
+    echo "FAILED: $*" >&2
+    exit 1
+}
+
+start_platform() {
+    local build=() variables
+    [[ -z ${UNSEALD_TEST_BUILD-} ]] || build=(--build "$UNSEALD_TEST_BUILD")
+    variables=$("$platform" start "${build[@]}")
+    eval "$variables"
+    export PLATFORM_STATE
+}
+
+# Debian's awscli knows neither Recipient nor DryRun, so the newest comes from PyPI, once.
+install_aws() {
+    local directory=$cache/aws-cli
+    mkdir -p "$cache"
+    exec {lock}>"$cache/aws-cli.lock"
+    flock "$lock"
+    if [[ ! -e $directory/complete ]]; then
+        rm -rf "$directory"
+        if ! { python3 -m venv "$directory" && "$directory/bin/pip" install --quiet --disable-pip-version-check awscli boto3 &&
+            touch "$directory/complete"; } >"$work/pip.log" 2>&1; then
+            cat "$work/pip.log" >&2
+            echo "skipped: awscli cannot be installed from PyPI"
+            exit 77
+        fi
+    fi
+    flock --unlock "$lock"
+    aws=$directory/bin/aws
+    aws_python=$directory/bin/python3
+    echo "with $("$aws" --version)"
+}
+
+vendor() { "$platform" exec --as vendor -- "$@"; }
+customer() { "$platform" exec --as customer -- "$@"; }
+instance() { "$platform" exec --as instance -- "$@"; }
+
+expect_error() { # CODE COMMAND...
+    local code=$1 status=0
+    shift
+    "$@" >"$work/output" 2>"$work/error" || status=$?
+    [[ $status != 0 ]] || fail "succeeded where $code was due: $*"
+    grep -q "($code)" "$work/error" || fail "$code was due, not $(cat "$work/error")"
+    echo "refused as it should be: $(tr '\n' ' ' <"$work/error" | cut -c1-240)"
+}
+
+# The vendor command as raw bytes, authorised by a password session; no code of unseald's takes part.
+attest() { # PUBLIC_KEY_DER DOCUMENT
+    local index=0x01000100 auth=00112233445566778899aabbccddeeff
+    export TPM2TOOLS_TCTI=$PLATFORM_TCTI
+    $python - "$1" "$work/request" <<'END'
+import cbor2, sys
+key = open(sys.argv[1], "rb").read()
+request = cbor2.dumps({"Attestation": {"user_data": None, "nonce": b"foreign", "public_key": key}})
+open(sys.argv[2], "wb").write(request)
+END
+    tpm2_nvdefine "$index" -C o -s 8192 -g sha512 -a 'authread|authwrite' -p "hex:$auth" >/dev/null
+    tpm2_nvwrite "$index" -C "$index" -P "hex:$auth" -i "$work/request"
+    # TPM_ST_SESSIONS, size, TPM_CC_NSM_REQUEST, the index twice, authorisation area with TPM_RS_PW, no parameters.
+    printf "8002%08x20000001%08x%08x%08x4000000900000000%02x%s" $((10 + 8 + 4 + 9 + 16)) "$index" "$index" $((9 + 16)) 16 "$auth" |
+        xxd -r -p | tpm2_send -o "$work/response"
+    [[ $(xxd -p -s 6 -l 4 "$work/response") == 00000000 ]] || fail "the vendor command: response code $(xxd -p -s 6 -l 4 "$work/response")"
+    tpm2_nvread "$index" -C "$index" -P "hex:$auth" -o "$work/index"
+    tpm2_nvundefine "$index" -C o
+    $python - "$work/index" "$2" <<'END'
+import cbor2, io, sys
+reply = cbor2.CBORDecoder(io.BytesIO(open(sys.argv[1], "rb").read())).decode()
+open(sys.argv[2], "wb").write(reply["Attestation"]["document"])
+END
+}
+
+new_recipient() { # NAME
+    openssl genpkey -quiet -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out "$work/$1.pem" 2>/dev/null ||
+        openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out "$work/$1.pem" 2>/dev/null
+    openssl pkey -in "$work/$1.pem" -pubout -outform DER -out "$work/$1.der"
+}
+
+pcr() { # INDEX
+    TPM2TOOLS_TCTI=$PLATFORM_TCTI tpm2_pcrread "sha384:$1" | sed -n 's/.*0x\([0-9A-F]*\)$/\L\1/p'
+}
+
+# What a vendor writes: the customer's account may decrypt, but only what has this PCR4 and PCR12.
+gated_policy() { # PCR4 PCR12
+    cat <<END
+{
+  "Version": "2012-10-17",
+  "Statement": [
+    {"Sid": "administer", "Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::$PLATFORM_VENDOR_ACCOUNT:root"},
+     "NotAction": ["kms:Decrypt", "kms:ReEncryptFrom", "kms:CreateGrant"], "Resource": "*"},
+    {"Sid": "unseal", "Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::$PLATFORM_CUSTOMER_ACCOUNT:root"},
+     "Action": ["kms:Decrypt", "kms:GenerateDataKey"], "Resource": "*",
+     "Condition": {"StringEqualsIgnoreCase": {
+       "kms:RecipientAttestation:NitroTPMPCR4": "$1", "kms:RecipientAttestation:NitroTPMPCR12": "$2"}}}
+  ]
+}
+END
+}
+
+make_key() { # PCR4 PCR12
+    gated_policy "$1" "$2" >"$work/policy.json"
+    key=$(vendor "$aws" kms create-key --description foreign --query KeyMetadata.Arn --output text)
+    vendor "$aws" kms put-key-policy --key-id "$key" --policy "file://$work/policy.json"
+}
