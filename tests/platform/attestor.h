@@ -27,12 +27,9 @@ void attestor_set_clock_offset(Attestor *attestor, int64_t seconds);
 
 /* Answers an NSM request: index is the whole content of the NV index, reply at most ATTESTOR_INDEX_SIZE bytes of CBOR: a
  * document or {"Error": code}. Never fails but for lack of memory. Thread-safe. */
-int attestor_answer(
-                Attestor *attestor,
-                const uint8_t index[static ATTESTOR_INDEX_SIZE],
-                const uint8_t pcrs[static ATTESTOR_PCRS * ATTESTOR_PCR_SIZE],
-                uint8_t reply[static ATTESTOR_INDEX_SIZE],
-                size_t *ret_size);
+int attestor_answer(Attestor *attestor, const uint8_t index[static ATTESTOR_INDEX_SIZE],
+                    const uint8_t pcrs[static ATTESTOR_PCRS * ATTESTOR_PCR_SIZE],
+                    uint8_t reply[static ATTESTOR_INDEX_SIZE], size_t *ret_size);
 
 /* What a verified document says. */
 typedef struct AttestedFacts {
@@ -47,10 +44,11 @@ typedef struct AttestedFacts {
 /* As KMS: COSE signature, chain to this attestor's root, certificates valid now, age at most five minutes (a little future
  * allowed), an RSA public key of 2048, 3072 or 4096 bits. 0 or -EBADMSG with a static reason in KMS's manner. A document that was found good is
  * remembered (by its SHA-256) and only its age is looked at again. Thread-safe. */
-int attestor_verify(
-                Attestor *attestor, const uint8_t *document, size_t size, int64_t now, AttestedFacts *ret, const char **ret_reason);
+int attestor_verify(Attestor *attestor, const uint8_t *document, size_t size, int64_t now,
+                    AttestedFacts *ret, const char **ret_reason);
 
 /* Serves libtpms' shim on a Unix socket in a thread of its own, until attestor_free(). fault is asked before every TPM
- * command: 0, or the TPM response code to answer in its place (it may sleep to play a slow TPM). */
+ * command but Startup and Shutdown: 0, or the TPM response code to answer in its place. It may sleep to play a slow TPM,
+ * for less than a minute; attestor_free() waits for it. Once an attestor: -EBUSY. */
 typedef uint32_t (*AttestorFault)(uint32_t command_code, void *userdata);
 int attestor_serve(Attestor *attestor, const char *socket_path, AttestorFault fault, void *userdata);

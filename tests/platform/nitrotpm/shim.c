@@ -43,7 +43,7 @@
 #define TPM_ST_NO_SESSIONS 0x8001U
 #define TPM_ALG_SHA384 0x000cU
 
-/* TPMs' limits as libtpms was built. */
+/* What libtpms was built with. */
 #define NV_INDEX_SIZE_MAX 2048U
 #define NV_BUFFER_SIZE_MAX 1024U
 #define PCRS_PER_READ 8U
