@@ -48,6 +48,7 @@ typedef struct Shape {
         unsigned recipients; /* 0: 1 */
         size_t segment;  /* content in segments of this size; 0: one; SIZE_MAX: implicit, not constructed */
         size_t key_size; /* of the content-encryption key; 0: 32 */
+        size_t iv_size;  /* 0: 16 */
         bool definite, no_padding, originator, attributes, sha1_padding, nested_segments, explicit_label;
         bool no_null_parameters;
         const EVP_CIPHER *cipher; /* NULL: AES-256-CBC */
@@ -109,7 +110,7 @@ static void make_content(const Shape *shape, const uint8_t *cek, const void *pla
         static uint8_t encrypted[2 * CMS_ENVELOPE_MAX];
         EVP_CIPHER_CTX *context = EVP_CIPHER_CTX_new();
         static Bytes algorithm, segments;
-        uint8_t iv[16];
+        uint8_t iv[32];
         int n, last;
 
         algorithm.size = segments.size = 0;
@@ -123,7 +124,7 @@ static void make_content(const Shape *shape, const uint8_t *cek, const void *pla
 
         append_text(ret, OID_DATA);
         append_text(&algorithm, OID_AES256_CBC);
-        append_value(&algorithm, 0x04, iv, sizeof(iv));
+        append_value(&algorithm, 0x04, iv, shape->iv_size ?: 16);
         append_value(ret, 0x30, algorithm.data, algorithm.size);
         if (shape->segment == SIZE_MAX) {
                 append_value(ret, 0x80, encrypted, (size_t) n);
@@ -300,6 +301,8 @@ static void test_other_shapes_are_refused(void **state) {
                 { "constructed segments", { .nested_segments = true } },
                 { "an OAEP label", { .explicit_label = true } },
                 { "too many segments", { .segment = 1 } },
+                { "a short IV", { .iv_size = 15 } },
+                { "a long IV", { .iv_size = 32 } },
         };
         static Bytes envelope;
         static const uint8_t plaintext[2 * CMS_ENVELOPE_MAX];
@@ -314,9 +317,23 @@ static void test_other_shapes_are_refused(void **state) {
         assert_fails(&envelope, key, -EBADMSG, "no content");
         make_envelope(key, &(Shape){ .cipher = EVP_aes_256_ctr() }, "0123456789abcdefg", 17, &envelope);
         assert_fails(&envelope, key, -EBADMSG, "a content that is no multiple of 16");
-        envelope.size = 0;
-        append_text(&envelope, "\x30\x85\x00\x00\x00\x00\x00");
-        assert_fails(&envelope, key, -EBADMSG, "a length of five octets");
+}
+
+static void test_lengths_have_up_to_four_octets(void **state) {
+        static Bytes envelope, longer;
+
+        make_envelope(key, &(Shape){ .definite = true }, "secret", 6, &envelope);
+        assert_memory_equal(envelope.data, "\x30\x82", 2);
+        for (uint8_t octets = 3; octets <= 10; octets++) {
+                longer.size = 0;
+                append(&longer, (uint8_t[]){ 0x30, (uint8_t) (0x80 | octets) }, 2);
+                append(&longer, (uint8_t[8]){}, octets - 2U);
+                append(&longer, envelope.data + 2, envelope.size - 2);
+                if (octets <= 4)
+                        assert_opens(longer.data, longer.size, key, "secret", 6);
+                else
+                        assert_fails(&longer, key, -EBADMSG, "a length of more than four octets");
+        }
 }
 
 static void test_what_does_not_unwrap_is_rejected(void **state) {
@@ -485,6 +502,7 @@ int main(void) {
                 cmocka_unit_test(test_an_envelope_ends_where_it_ends),
                 cmocka_unit_test(test_envelopes_open_in_all_shapes_that_kms_may_send),
                 cmocka_unit_test(test_other_shapes_are_refused),
+                cmocka_unit_test(test_lengths_have_up_to_four_octets),
                 cmocka_unit_test(test_what_does_not_unwrap_is_rejected),
                 cmocka_unit_test(test_a_wrong_key_never_opens_by_luck),
                 cmocka_unit_test(test_a_changed_wrapped_key_never_opens),

@@ -245,7 +245,7 @@ static void test_token_then_role_then_credentials(void **state) {
 static void test_a_token_is_made_anew_once_when_it_is_not_accepted(void **state) {
         static const Answer answers[] = {
                 { 200, NULL, "T1" }, { 401, NULL, "" },   { 200, NULL, "T2" }, { 200, NULL, "user data" },
-                { 401, NULL, "" },   { 200, NULL, "T3" }, { 401, NULL, "" },
+                { 401, NULL, "" },   { 200, NULL, "T3" }, { 401, NULL, "" },   { 200, NULL, "T4" },
         };
         static const char *const requests[] = {
                 "PUT /latest/api/token 21600", "GET /latest/user-data T1", "PUT /latest/api/token 21600",
@@ -339,6 +339,16 @@ static void test_absent_user_data_is_enoent(void **state) {
         assert_non_null(strstr(stage.outcome.error.text, "/latest/user-data"));
 }
 
+static void test_imds_that_is_turned_off_is_said_so(void **state) {
+        static const Answer answers[] = { { 403, NULL, "" } };
+        _cleanup_(stage_clear) Stage stage = {};
+
+        stage_set(&stage, answers, ELEMENTSOF(answers));
+        get(&stage, "/latest/user-data");
+        assert_int_equal(stage.outcome.r, -EACCES);
+        assert_non_null(strstr(stage.outcome.error.text, "HttpEndpoint=disabled"));
+}
+
 static void test_credentials_are_fetched_one_at_a_time(void **state) {
         static const Answer answers[] = { { 200, NULL, "T" },
                                           { 200, NULL, "r" },
@@ -395,6 +405,7 @@ int main(void) {
                 cmocka_unit_test(test_what_imds_may_answer_instead_is_told_apart),
                 cmocka_unit_test(test_an_address_where_nobody_listens_may_pass),
                 cmocka_unit_test(test_absent_user_data_is_enoent),
+                cmocka_unit_test(test_imds_that_is_turned_off_is_said_so),
                 cmocka_unit_test(test_credentials_are_fetched_one_at_a_time),
                 cmocka_unit_test(test_a_callback_may_free_the_imds_and_ends_all_other_requests),
                 cmocka_unit_test(test_a_callback_with_credentials_may_free_the_imds),
