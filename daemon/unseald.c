@@ -57,6 +57,9 @@ static int clean_environment(void) {
         }
         if (clearenv() != 0)
                 r = -ENOMEM;
+        /* tpm2-tss prints on standard error what we say better. */
+        if (setenv("TSS2_LOG", "all+none", 1) < 0)
+                r = -errno;
         for (size_t i = 0; i < ELEMENTSOF(kept); i++) {
                 if (values[i] && setenv(kept[i], values[i], 1) < 0)
                         r = -errno;

@@ -319,12 +319,13 @@ static int create_temporary(const Store *store, const char *name,
         return fd < 0 ? -errno : fd;
 }
 
-/* Owner first, mode last: with the mode first, unseald's group could read what is meant for another. */
+/* Group, mode, owner: with the mode first, unseald's group could read what is meant for another, and with the owner first
+ * it would take CAP_FOWNER to set the mode. */
 static int fill(int fd, Secret *secret, uid_t uid, gid_t gid, mode_t mode) {
         int r = write_all(fd, secret_bytes(secret), secret_size(secret));
         if (r < 0)
                 return r;
-        if (fchown(fd, uid, gid) < 0 || fchmod(fd, mode) < 0)
+        if (fchown(fd, (uid_t) -1, gid) < 0 || fchmod(fd, mode) < 0 || fchown(fd, uid, (gid_t) -1) < 0)
                 return -errno;
         return 0;
 }
@@ -372,7 +373,7 @@ int store_put(Store *store, const char *name, Secret *secret, uid_t uid, gid_t g
         if (r < 0)
                 return error_set(error, r, FAILURE_STORE, "%s cannot be written to the store %s: %s.%s",
                                  name, store->path, strerror(-r),
-                                 r == -EPERM ? " Another User= or Group= takes CAP_CHOWN and CAP_FOWNER."
+                                 r == -EPERM ? " Another User= or Group= takes CAP_CHOWN."
                                              : "");
         return 0;
 }

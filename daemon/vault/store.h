@@ -28,7 +28,7 @@ DEFINE_CLEANUP(Store *, store_free);
 /*
  * name: a credential name, 1 to 64 of A-Z a-z 0-9 - _ . that does not begin with a dot (those are
  * half-written files).
- * mode: permission bits only. Another owner than unseald's own takes CAP_CHOWN and CAP_FOWNER.
+ * mode: permission bits only. Another owner than unseald's own takes CAP_CHOWN.
  *
  * What is removed is overwritten unless somebody is just reading it; who opens it in that very moment may
  * read zeros. What is replaced is not overwritten, for then a reader might see half of it: its pages go back

@@ -57,4 +57,92 @@ platform_start() {
         die "the platform did not start"
     # shellcheck disable=SC1091
     . "$scratch/platform.env"
+    export PLATFORM_STATE
+    # The machine's unseald is not root.
+    chmod 0666 "$PLATFORM_TPM_SOCKET" "$PLATFORM_TPM_CONTROL"
 }
+
+# A KMS call as the vendor's administrator, by curl, which signs on its own. kms OPERATION JSON
+kms() {
+    platform exec -- curl -sS --fail-with-body --aws-sigv4 "aws:amz:$region:kms" \
+        --user "$PLATFORM_VENDOR_ACCESS_KEY_ID:$PLATFORM_VENDOR_SECRET_ACCESS_KEY" \
+        -H 'Content-Type: application/x-amz-json-1.1' -H "X-Amz-Target: TrentService.$1" \
+        --cacert "$PLATFORM_CA_FILE" --data-binary "$2" "$PLATFORM_KMS_ENDPOINT/"
+}
+
+# A key in the vendor's account. Prints its ARN.
+vendor_create_key() { kms CreateKey '{}' | jq -r .KeyMetadata.Arn; }
+
+# The value of a PCR of the platform's TPM, as lower-case hex.
+pcr() { platform pcrs | sed -n "s/^ *$1 *: 0x//p" | tr A-F a-f; }
+
+# vendor_put_policy KEY PCR4 PCR12: administrator apart; the role may decrypt with both PCRs as given, and nobody else
+# may, whatever an identity policy says: one Deny for each PCR, which an absent document meets as well.
+vendor_put_policy() {
+    local policy
+    policy=$(jq -nc --arg admin "arn:aws:iam::$PLATFORM_VENDOR_ACCOUNT:user/admin" \
+        --arg role "$PLATFORM_INSTANCE_ROLE_ARN" --arg pcr4 "$2" --arg pcr12 "$3" '
+        def must(n; v): {Sid: "DenyOtherPCR\(n)", Effect: "Deny", Principal: {AWS: $role}, Resource: "*",
+            Action: ["kms:Decrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*", "kms:CreateGrant"],
+            Condition: {StringNotEqualsIgnoreCase: {"kms:RecipientAttestation:NitroTPMPCR\(n)": v}}};
+        {Version: "2012-10-17", Statement: [
+            {Sid: "Administrator", Effect: "Allow", Principal: {AWS: $admin}, Action: "kms:*", Resource: "*"},
+            {Sid: "Appliance", Effect: "Allow", Principal: {AWS: $role}, Action: "kms:Decrypt", Resource: "*",
+             Condition: {StringEqualsIgnoreCase: {"kms:RecipientAttestation:NitroTPMPCR4": $pcr4,
+                                                  "kms:RecipientAttestation:NitroTPMPCR12": $pcr12}}},
+            must(4; $pcr4), must(12; $pcr12)]}')
+    kms PutKeyPolicy "$(jq -nc --arg key "$1" --arg policy "$policy" '{KeyId: $key, PolicyName: "default", Policy: $policy}')" >/dev/null
+}
+
+# vendor_seal KEY NAME FILE < plaintext
+vendor_seal() {
+    kms Encrypt "$(jq -nc --arg key "$1" --arg name "$2" --arg text "$(base64 -w0)" \
+        '{KeyId: $key, Plaintext: $text, EncryptionContext: {"unseald:secret": $name}}')" | jq -r .CiphertextBlob >"$3"
+}
+
+# What differs between one image and the next: a layer over /usr. layer_secret NAME KEY SEALED [lines of [Secret]...]
+layer=$scratch/layer
+layer_new() {
+    rm -rf "$layer"
+    mkdir -p "$layer"/usr/lib/unseald/secrets.d "$layer"/usr/lib/systemd/system "$layer"/usr/share/sealed
+    cp "$PLATFORM_CA_FILE" "$layer/usr/lib/unseald/ca.pem"
+    {
+        echo '[Unseald]'
+        echo 'TrustedCertificates=/usr/lib/unseald/ca.pem'
+        echo 'TpmDevice=swtpm:path=/platform/tpm.sock'
+        printf '%s\n' "$@"
+    } >"$layer/usr/lib/unseald/unseald.conf"
+    cp "$top"/tests/integration/machine/*.{service,target} "$layer/usr/lib/systemd/system/"
+    install -D -m 755 "$top/tests/integration/machine/report" "$layer/usr/lib/machine/report"
+    echo "${MACHINE_LIMIT:-30}" >"$layer/usr/lib/machine/limit"
+}
+layer_secret() {
+    local name=$1 key=$2 sealed=$3
+    shift 3
+    cp "$sealed" "$layer/usr/share/sealed/$name"
+    printf '%s\n' '[Secret]' "Source=file:/usr/share/sealed/$name" "KeyId=$key" "$@" \
+        >"$layer/usr/lib/unseald/secrets.d/$name.secret"
+}
+
+# Boots a machine from this host's /usr, the installation and the layer, until its report is written to $1/ and it powers
+# off. Further arguments go to systemd-nspawn. Fails only if the machine does not come down again in time.
+machine_boot() {
+    local out=$1 netns
+    shift
+    mkdir -p "$out"
+    netns=${MACHINE_NETNS:-$PLATFORM_NETNS}
+    SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 timeout -k 5 "${MACHINE_TIMEOUT:-120}" systemd-nspawn --quiet --register=no \
+        --keep-unit --directory=/ --volatile=yes --boot --console=read-only \
+        --machine="unseald-$$-$RANDOM" --network-namespace-path="/run/netns/$netns" \
+        --overlay-ro="/usr:$install_root/usr:$layer/usr:/usr" \
+        --capability=CAP_IPC_LOCK --bind="$out:/out" --bind="$PLATFORM_TPM_SOCKET:/platform/tpm.sock" \
+        --bind="$PLATFORM_TPM_CONTROL:/platform/tpm.sock.ctrl" --bind-ro="$PLATFORM_HOSTS:/etc/hosts" "$@" \
+        systemd.unit=machine.target systemd.firstboot=no systemd.show_status=no \
+        >"$out/console" 2>"$out/nspawn" </dev/null &
+    machine_pid=$!
+    wait "$machine_pid" || die "the machine ended with status $?: $(tail -n 20 "$out/console" "$out/nspawn")"
+    machine_pid=
+    [ -e "$out/done" ] || die "the machine wrote no report: $(tail -n 40 "$out/console")"
+}
+# machine_show OUT UNIT PROPERTY
+machine_show() { sed -n "s/^$3=//p" "$1/show-$2"; }

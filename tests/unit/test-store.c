@@ -31,7 +31,8 @@
 
 /* What the store did, as seen in the place of the C library's functions. */
 static size_t wiped;
-static mode_t mode_at_chown;
+static mode_t mode_at_group;
+static gid_t group_at_owner;
 
 ssize_t pwrite(int fd, const void *data, size_t size, off_t offset) {
         for (size_t i = 0; i < size; i++)
@@ -44,7 +45,10 @@ int fchown(int fd, uid_t uid, gid_t gid) {
         struct stat st;
 
         assert_int_equal(fstat(fd, &st), 0);
-        mode_at_chown = st.st_mode & 07777;
+        if (gid != (gid_t) -1)
+                mode_at_group = st.st_mode & 07777;
+        if (uid != (uid_t) -1)
+                group_at_owner = st.st_gid;
         return (int) syscall(SYS_fchown, fd, uid, gid);
 }
 
@@ -279,7 +283,8 @@ static void test_a_secret_becomes_a_file_with_owner_and_mode(void **state) {
         (void) umask(0);
         assert_int_equal(store_put(store, "db-password_1.txt", secret, 1234, 5678, 0440, NULL), 0);
         (void) umask(022);
-        assert_int_equal(mode_at_chown, 0);
+        assert_int_equal(mode_at_group, 0);
+        assert_int_equal(group_at_owner, 5678);
 
         assert_int_equal(stat(STORE "/db-password_1.txt", &st), 0);
         assert_int_equal(st.st_mode, S_IFREG | 0440);
