@@ -32,7 +32,7 @@ static void case_clear(Case *c) {
 
 static char *read_vector(const char *name, const char *file) {
         _cleanup_free_ char *path = NULL;
-        uint8_t *data;
+        uint8_t *data = NULL;
         size_t size;
 
         if (asprintf(&path, "%s/sigv4/%s/%s", getenv("UNSEALD_TEST_VECTORS"), name, file) < 0 ||
