@@ -4,8 +4,8 @@
  * The attestation command takes its request from, and leaves its reply in, an NV index of 8 KiB that is made for it. All
  * of it is done as AWS's own client does it, since no other way is known to work on hardware: the endorsement key
  * (RSA-2048, template L-1) salts two HMAC sessions, one with parameter encryption, in which the index is defined,
- * written and read, and one without, in which the vendor command runs. tpm2-tss knows no vendor commands and keeps its
- * session keys to itself, so this second session and its command are made here, byte by byte.
+ * written and read, and one without, in which the vendor command runs (tpm-session.h). tpm2-tss' ESYS does what needs no
+ * session.
  *
  * What is made, in this order: key, session, session, index; then the key is flushed. What is removed, in this order:
  * sessions, index (or key). So at every instant at which a session of ours exists, there is a key or an index of ours as
@@ -21,7 +21,10 @@
  * a key or an index of ours is there too, or the TPM has no room for another session. Saved sessions are never touched,
  * nor persistent keys, nor transient keys of any other kind.
  *
- * Not done here: waiting. A TPM that is busy (after tpm2-tss' own five attempts) or held by somebody else is an error
+ * A command whose response is lost may have been carried out, and left something whose handle is not known. Then nothing
+ * is removed by handle but all as leftovers are.
+ *
+ * Not done here: waiting. A TPM that is busy (after five attempts) or held by somebody else is an error
  * that may pass. A command may take ANSWER_TIMEOUT_MSEC where the TCTI knows time-outs, as "device" does; "swtpm" does
  * not and waits for ever. The kernel has limits of its own (two minutes, five for making a key), and closing /dev/tpm0
  * waits for the command under way, so a wedged device is told of early but let go of late.
@@ -32,10 +35,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <openssl/rand.h>
-#include <openssl/rsa.h>
 #include <openssl/sha.h>
 #include <stdbool.h>
 #include <string.h>
@@ -46,6 +46,7 @@
 
 #include "basic/clock.h"
 #include "basic/log.h"
+#include "instance/tpm-session.h"
 #include "instance/tpm.h"
 
 #define ANSWER_TIMEOUT_MSEC 30000
@@ -58,20 +59,6 @@
 #define INDEX_COUNT 8U
 #define INDEX_ATTRIBUTES (TPMA_NV_AUTHREAD | TPMA_NV_AUTHWRITE)
 
-#define SESSION_ATTRIBUTES (TPMA_SESSION_CONTINUESESSION | TPMA_SESSION_DECRYPT | TPMA_SESSION_ENCRYPT)
-#define VENDOR_SESSION_ATTRIBUTES TPMA_SESSION_CONTINUESESSION
-
-#define SALT_SIZE 32U /* of the key's name algorithm, SHA-256 */
-#define MODULUS_SIZE 256U
-#define HASH_SIZE 64U /* SHA-512, of both sessions and of the index's name */
-#define HEADER_SIZE 10U
-
-typedef struct VendorSession {
-        TPM2_HANDLE handle; /* 0: none */
-        TPM2B_NONCE nonce_tpm;
-        uint8_t key[HASH_SIZE];
-} VendorSession;
-
 struct Tpm {
         char *tcti_name;
         TSS2_TCTI_CONTEXT *tcti;
@@ -80,9 +67,10 @@ struct Tpm {
         bool dirty; /* something of ours may still be in the TPM, but is not known by handle any more */
 
         bool prepared;
-        ESYS_TR key, session, index; /* or ESYS_TR_NONE */
-        VendorSession vendor;
+        TPM2_HANDLE key, index; /* 0: none */
+        TpmSession session, vendor_session;
         TPM2B_AUTH auth; /* of the index */
+        TPM2B_NAME name; /* of the index */
         size_t chunk;    /* most bytes of an NV read or write */
 };
 
@@ -108,9 +96,9 @@ static const TPM2B_PUBLIC key_template = {
                                 .mode.aes = TPM2_ALG_CFB,
                         },
                         .scheme.scheme = TPM2_ALG_NULL,
-                        .keyBits = 8 * MODULUS_SIZE,
+                        .keyBits = 8 * TPM_MODULUS_SIZE,
                 },
-                .unique.rsa.size = MODULUS_SIZE,
+                .unique.rsa.size = TPM_MODULUS_SIZE,
         },
 };
 
@@ -118,9 +106,6 @@ static inline void esys_freep(void *pointer) {
         Esys_Free(*(void **) pointer);
 }
 #define _cleanup_esys_ _cleanup_(esys_freep)
-
-DEFINE_CLEANUP(EVP_PKEY *, EVP_PKEY_free);
-DEFINE_CLEANUP(EVP_PKEY_CTX *, EVP_PKEY_CTX_free);
 
 /* tpm2-tss has a log of its own, on standard error; what is wrong is in our Errors. Set before there are threads, since
  * getenv() in one of them must not meet setenv() in another. */
@@ -149,9 +134,13 @@ static bool is_try_again(TSS2_RC rc) {
         return !is_response(rc) && (rc & ~TSS2_RC_LAYER_MASK) == TSS2_BASE_RC_TRY_AGAIN;
 }
 
+/* A command whose response is lost or cannot be believed may have been carried out. */
 static TSS2_RC note_broken(Tpm *tpm, TSS2_RC rc) {
-        if (!is_response(rc) && !tpm->broken)
+        if (is_response(rc))
+                return rc;
+        if (!tpm->broken)
                 tpm->broken = is_try_again(rc) ? -ETIMEDOUT : -EIO;
+        tpm->dirty = true;
         return rc;
 }
 
@@ -170,41 +159,35 @@ static TSS2_RC note_broken(Tpm *tpm, TSS2_RC rc) {
 #define NO_SESSION ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE
 #define ONE_SESSION(session) session, ESYS_TR_NONE, ESYS_TR_NONE
 
+#define KEYS_LEFT \
+        "other programs left keys in all its slots; 'tpm2_flushcontext --transient-object' removes them"
+#define SESSIONS_LEFT \
+        "other programs left sessions in all its slots; 'tpm2_flushcontext --loaded-session' helps"
+#define OWNED                                                                                              \
+        "that hierarchy has an authorization value, which EC2 leaves empty; whoever took it must give it " \
+        "back"
+#define DISABLED "that hierarchy is disabled; find out by whom, a reboot enables it"
+#define LOCKED "it is locked after wrong authorizations; 'tpm2_dictionarylockout --clear-lockout' unlocks it"
+#define NV_FULL \
+        "its NV memory has no 8 KiB left; 'tpm2_getcap handles-nv-index' lists, tpm2_nvundefine removes"
+
 static const struct Reason {
         TSS2_RC code;
         int r;
         Remedy remedy;
         const char *text;
 } reasons[] = {
-        { TPM2_RC_BAD_AUTH, -EACCES, REMEDY_NONE,
-          "that hierarchy has an authorization value, which EC2 leaves empty. Find out what took ownership "
-          "of this TPM, "
-          "and let it set an empty one (tpm2_changeauth)" },
+        { TPM2_RC_BAD_AUTH, -EACCES, REMEDY_NONE, OWNED },
         { TPM2_RC_AUTH_FAIL, -EACCES, REMEDY_NONE, "it does not accept the authorization" },
-        { TPM2_RC_HIERARCHY, -EACCES, REMEDY_NONE,
-          "that hierarchy is disabled. Find out what disabled it; a reboot enables it" },
+        { TPM2_RC_HIERARCHY, -EACCES, REMEDY_NONE, DISABLED },
         { TPM2_RC_HASH, -EOPNOTSUPP, REMEDY_NONE, "it does not know SHA-384, or not SHA-512" },
-        { TPM2_RC_LOCKOUT, -EACCES, REMEDY_NONE,
-          "it is locked after too many wrong authorizations, which were not unseald's. "
-          "'tpm2_dictionarylockout "
-          "--clear-lockout' unlocks it" },
-        { TPM2_RC_NV_SPACE, -ENOSPC, REMEDY_NONE,
-          "its NV memory has no 8 KiB left. 'tpm2_getcap handles-nv-index' lists what is in it, "
-          "tpm2_nvundefine "
-          "removes what nobody needs" },
-        { TPM2_RC_OBJECT_MEMORY, -ENOSPC, REMEDY_RETRY,
-          "other programs have left keys in all its slots. 'tpm2_flushcontext --transient-object' removes "
-          "them" },
-        { TPM2_RC_OBJECT_HANDLES, -ENOSPC, REMEDY_RETRY,
-          "other programs have left keys in all its slots. 'tpm2_flushcontext --transient-object' removes "
-          "them" },
-        { TPM2_RC_SESSION_MEMORY, -ENOSPC, REMEDY_RETRY,
-          "other programs have left sessions in all its slots. 'tpm2_flushcontext --loaded-session' removes "
-          "them" },
-        { TPM2_RC_SESSION_HANDLES, -ENOSPC, REMEDY_RETRY,
-          "other programs have left too many sessions. 'tpm2_flushcontext --saved-session' removes them" },
-        { TPM2_RC_LOCALITY, -EACCES, REMEDY_NONE,
-          "it is not allowed from the locality of the operating system" },
+        { TPM2_RC_LOCKOUT, -EACCES, REMEDY_NONE, LOCKED },
+        { TPM2_RC_LOCALITY, -EACCES, REMEDY_NONE, "the operating system's locality is not allowed to" },
+        { TPM2_RC_NV_SPACE, -ENOSPC, REMEDY_NONE, NV_FULL },
+        { TPM2_RC_OBJECT_MEMORY, -ENOSPC, REMEDY_RETRY, KEYS_LEFT },
+        { TPM2_RC_OBJECT_HANDLES, -ENOSPC, REMEDY_RETRY, KEYS_LEFT },
+        { TPM2_RC_SESSION_MEMORY, -ENOSPC, REMEDY_RETRY, SESSIONS_LEFT },
+        { TPM2_RC_SESSION_HANDLES, -ENOSPC, REMEDY_RETRY, SESSIONS_LEFT },
         { TPM2_RC_NV_RATE, -EAGAIN, REMEDY_RETRY, "it limits the rate of writes" },
         { TPM2_RC_RETRY, -EAGAIN, REMEDY_RETRY, "it is busy" },
         { TPM2_RC_TESTING, -EAGAIN, REMEDY_RETRY, "it is busy testing itself" },
@@ -232,45 +215,32 @@ static int explain(TSS2_RC rc, const char *step, Error *error) {
                                 "The TPM cannot %s: %s (0x%03" PRIx32 ").", step, Tss2_RC_Decode(rc), rc);
 }
 
+#define NO_DEVICE                                                                                        \
+        "There is no TPM at %s (yet). Does the instance type have NitroTPM, and was the AMI registered " \
+        "with '--tpm-support v2.0'?"
+#define NO_TCTI \
+        "'%s' is not the name of a TPM, or its library libtss2-tcti-* is missing: %s (0x%08" PRIx32 ")."
+
 /* tpm2-tss tells but that it failed, so the device is asked again. */
 static int explain_device(const char *path, Error *error) {
         _cleanup_close_ int fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
         struct stat st;
 
-        if (fd < 0)
-                switch (errno) {
-                case ENOENT:
-                case ENODEV:
-                case ENXIO:
-                        return error_set_remedy(error, -errno, FAILURE_TPM, REMEDY_RETRY,
-                                                "There is no TPM at %s (yet). Is NitroTPM enabled in this "
-                                                "AMI ('aws ec2 "
-                                                "register-image --tpm-support v2.0'), and does the instance "
-                                                "type have it?",
-                                                path);
-                case EBUSY:
-                        break;
-                default:
-                        return error_set(error, -errno, FAILURE_TPM, "The TPM at %s cannot be opened: %s.",
-                                         path, strerror(errno));
-                }
-        else if (fstat(fd, &st) < 0 || !S_ISCHR(st.st_mode))
+        if (fd < 0 && (errno == ENOENT || errno == ENODEV || errno == ENXIO))
+                return error_set_remedy(error, -errno, FAILURE_TPM, REMEDY_RETRY, NO_DEVICE, path);
+        if (fd < 0 && errno != EBUSY)
+                return error_set(error, -errno, FAILURE_TPM, "The TPM at %s cannot be opened: %m.", path);
+        if (fd >= 0 && (fstat(fd, &st) < 0 || !S_ISCHR(st.st_mode)))
                 return error_set(error, -ENOTTY, FAILURE_TPM, "%s is no device.", path);
-
         return error_set_remedy(error, -EBUSY, FAILURE_TPM, REMEDY_RETRY,
-                                "The TPM at %s is held by another program. It has one user at a time.",
-                                path);
+                                "Another program holds the TPM at %s, which has one user at a time.", path);
 }
 
 static int explain_connection(const char *tcti_name, TSS2_RC rc, Error *error) {
         static const char device[] = "device:";
 
         if (rc != TSS2_TCTI_RC_IO_ERROR)
-                return error_set(error, -EINVAL, FAILURE_TPM,
-                                 "'%s' is not the name of a TPM, or its library libtss2-tcti-* is not "
-                                 "installed: %s "
-                                 "(0x%08" PRIx32 ").",
-                                 tcti_name, Tss2_RC_Decode(rc), rc);
+                return error_set(error, -EINVAL, FAILURE_TPM, NO_TCTI, tcti_name, Tss2_RC_Decode(rc), rc);
         if (strncmp(tcti_name, device, strlen(device)) == 0)
                 return explain_device(tcti_name + strlen(device), error);
         return error_set_remedy(error, -EIO, FAILURE_TPM, REMEDY_RETRY,
@@ -310,7 +280,6 @@ int tpm_open(const char *tcti, Tpm **ret, Error *error) {
         tpm = calloc(1, sizeof(*tpm));
         if (!tpm)
                 return error_oom(error);
-        tpm->key = tpm->session = tpm->index = ESYS_TR_NONE;
         tpm->tcti_name = strdup(tcti);
         if (!tpm->tcti_name)
                 return error_oom(error);
@@ -322,118 +291,59 @@ int tpm_open(const char *tcti, Tpm **ret, Error *error) {
         return 0;
 }
 
-/* Commands and responses that are made and read here. None of ours comes near the size of the buffer. */
-typedef struct Message {
-        uint8_t data[4096];
-        size_t size, read;
-} Message;
-
-static void put(Message *message, const void *data, size_t size) {
-        assert(size <= sizeof(message->data) - message->size);
-        memcpy(message->data + message->size, data, size);
-        message->size += size;
-}
-
-static void put_u8(Message *message, uint8_t value) {
-        put(message, &value, sizeof(value));
-}
-
-static void put_u16(Message *message, uint16_t value) {
-        put_u8(message, (uint8_t) (value >> 8));
-        put_u8(message, (uint8_t) value);
-}
-
-static void put_u32(Message *message, uint32_t value) {
-        put_u16(message, (uint16_t) (value >> 16));
-        put_u16(message, (uint16_t) value);
-}
-
-static void put_sized(Message *message, const void *data, size_t size) {
-        put_u16(message, (uint16_t) size);
-        put(message, data, size);
-}
-
-/* NULL: the message is too short. */
-static const uint8_t *get(Message *message, size_t size) {
-        const uint8_t *data = message->data + message->read;
-
-        if (size > message->size - message->read)
-                return NULL;
-        message->read += size;
-        return data;
-}
-
-static bool get_u32(Message *message, uint32_t *ret) {
-        const uint8_t *data = get(message, 4);
-
-        if (!data)
-                return false;
-        *ret = (uint32_t) data[0] << 24 | (uint32_t) data[1] << 16 | (uint32_t) data[2] << 8 | data[3];
-        return true;
-}
-
-static bool get_digest(Message *message, TPM2B_DIGEST *ret) {
-        const uint8_t *data = get(message, 2);
-        size_t size;
-
-        if (!data)
-                return false;
-        size = (size_t) data[0] << 8 | data[1];
-        data = get(message, size);
-        if (!data || size > sizeof(ret->buffer))
-                return false;
-        ret->size = (uint16_t) size;
-        memcpy(ret->buffer, data, size);
-        return true;
-}
-
-static void start_command(Message *message, TPM2_ST tag, TPM2_CC code) {
-        message->size = message->read = 0;
-        put_u16(message, tag);
-        put_u32(message, 0); /* its size, known when it is sent */
-        put_u32(message, code);
-}
-
-static TSS2_RC submit(Tpm *tpm, const Message *command, Message *reply) {
+static TSS2_RC submit(Tpm *tpm, const TpmMessage *command, TpmMessage *response) {
         uint32_t size, code;
         TSS2_RC rc;
 
         rc = Tss2_Tcti_Transmit(tpm->tcti, command->size, command->data);
         if (rc != TSS2_RC_SUCCESS)
                 return rc;
-        *reply = (Message){ .size = sizeof(reply->data) };
-        rc = Tss2_Tcti_Receive(tpm->tcti, &reply->size, reply->data, ANSWER_TIMEOUT_MSEC);
+        response->size = sizeof(response->data);
+        rc = Tss2_Tcti_Receive(tpm->tcti, &response->size, response->data, ANSWER_TIMEOUT_MSEC);
         if (rc != TSS2_RC_SUCCESS)
                 return rc;
-        if (reply->size > sizeof(reply->data) || !get(reply, 2) || !get_u32(reply, &size) ||
-            !get_u32(reply, &code) || size != reply->size)
+        response->read = 0;
+        if (response->size > sizeof(response->data) || !tpm_get(response, 2) ||
+            !tpm_get_u32(response, &size) || !tpm_get_u32(response, &code) || size != response->size)
                 return TSS2_TCTI_RC_MALFORMED_RESPONSE;
+        response->read = 0;
         return code;
 }
 
-static TSS2_RC exchange(Tpm *tpm, Message *command, Message *reply) {
-        size_t size = command->size;
-        TSS2_RC rc;
-
-        command->size = 2;
-        put_u32(command, (uint32_t) size);
-        command->size = size;
-
+/* A command that is made here. Busy TPMs are asked as often as ESYS does. */
+static TSS2_RC exchange(Tpm *tpm, const TpmMessage *command, TpmMessage *response) {
         for (unsigned n = 1;; n++) {
-                rc = submit(tpm, command, reply);
+                TSS2_RC rc = submit(tpm, command, response);
+
                 if (n == SUBMISSIONS_MAX ||
                     (rc != TPM2_RC_RETRY && rc != TPM2_RC_TESTING && rc != TPM2_RC_YIELDED))
                         return note_broken(tpm, rc);
         }
 }
 
-/* Of a session or key that ESYS does not know. */
 static TSS2_RC flush_handle(Tpm *tpm, TPM2_HANDLE handle) {
-        Message command, reply;
+        TpmMessage command, response;
 
-        start_command(&command, TPM2_ST_NO_SESSIONS, TPM2_CC_FlushContext);
-        put_u32(&command, handle);
-        return exchange(tpm, &command, &reply);
+        tpm_command_begin(&command, TPM2_ST_NO_SESSIONS, TPM2_CC_FlushContext);
+        tpm_put_u32(&command, handle);
+        tpm_command_end(&command);
+        return exchange(tpm, &command, &response);
+}
+
+/* The owner's authorization value is empty, which needs no session. */
+static TSS2_RC undefine_handle(Tpm *tpm, TPM2_HANDLE handle) {
+        TpmMessage command, response;
+
+        tpm_command_begin(&command, TPM2_ST_SESSIONS, TPM2_CC_NV_UndefineSpace);
+        tpm_put_u32(&command, TPM2_RH_OWNER);
+        tpm_put_u32(&command, handle);
+        tpm_put_u32(&command, 4 + 2 + 1 + 2);
+        tpm_put_u32(&command, TPM2_RS_PW);
+        tpm_put_sized(&command, NULL, 0);
+        tpm_put_u8(&command, 0);
+        tpm_put_sized(&command, NULL, 0);
+        tpm_command_end(&command);
+        return exchange(tpm, &command, &response);
 }
 
 static int list_handles(Tpm *tpm, TPM2_HANDLE first, uint32_t count, TPMS_CAPABILITY_DATA **ret,
@@ -482,27 +392,27 @@ static TSS2_RC is_our_index(Tpm *tpm, ESYS_TR object, bool *ret) {
         return TSS2_RC_SUCCESS;
 }
 
-/* Keys or indices of ours. */
-typedef struct Objects {
-        ESYS_TR object[16];
+/* Of keys or indices of ours. */
+typedef struct Handles {
+        TPM2_HANDLE handle[16];
         size_t n;
-} Objects;
+} Handles;
 
 typedef TSS2_RC (*IsOurs)(Tpm *tpm, ESYS_TR object, bool *ret);
 
-/* Of the handles from first to last those that are ours. What the TPM refuses to show (a hash sequence, say) is not. */
-static int find_ours(Tpm *tpm, TPM2_HANDLE first, TPM2_HANDLE last, IsOurs is_ours, Objects *ret,
+/* Of the handles from first to last those that are ours. A hash sequence has no public area. */
+static int find_ours(Tpm *tpm, TPM2_HANDLE first, TPM2_HANDLE last, IsOurs is_ours, Handles *ret,
                      Error *error) {
         _cleanup_esys_ TPMS_CAPABILITY_DATA *list = NULL;
         const TPML_HANDLE *handles;
         int r;
 
-        r = list_handles(tpm, first, ELEMENTSOF(ret->object), &list, error);
+        r = list_handles(tpm, first, ELEMENTSOF(ret->handle), &list, error);
         if (r < 0)
                 return r;
         handles = &list->data.handles;
 
-        for (size_t i = 0; i < handles->count && ret->n < ELEMENTSOF(ret->object); i++) {
+        for (size_t i = 0; i < handles->count && ret->n < ELEMENTSOF(ret->handle); i++) {
                 ESYS_TR object = ESYS_TR_NONE;
                 bool ours = false;
                 TSS2_RC rc;
@@ -513,12 +423,12 @@ static int find_ours(Tpm *tpm, TPM2_HANDLE first, TPM2_HANDLE last, IsOurs is_ou
                              (tpm->esys, &object));
                 if (rc == TSS2_RC_SUCCESS)
                         rc = is_ours(tpm, object, &ours);
-                if (rc != TSS2_RC_SUCCESS && (!is_response(rc) || is_warning(rc)))
+                if (rc != TSS2_RC_SUCCESS && rc != TPM2_RC_SEQUENCE)
                         return explain(rc, "show what was left in it", error);
-                if (ours)
-                        ret->object[ret->n++] = object;
-                else if (object != ESYS_TR_NONE)
+                if (object != ESYS_TR_NONE)
                         (void) Esys_TR_Close(tpm->esys, &object);
+                if (ours)
+                        ret->handle[ret->n++] = handles->handle[i];
         }
         return 0;
 }
@@ -547,7 +457,7 @@ static int flush_loaded_sessions(Tpm *tpm, unsigned *leftovers, Error *error) {
 
 /* Sessions first: key and index are what says whose they are. */
 static int remove_leftovers(Tpm *tpm, unsigned *leftovers, Error *error) {
-        Objects keys = {}, indices = {};
+        Handles keys = {}, indices = {};
         TSS2_RC rc;
         int r;
 
@@ -563,14 +473,12 @@ static int remove_leftovers(Tpm *tpm, unsigned *leftovers, Error *error) {
                         return r;
         }
         for (size_t i = 0; i < keys.n; i++, (*leftovers)++) {
-                rc = COMMAND(tpm, FlushContext, (tpm->esys, keys.object[i]), (tpm->esys));
+                rc = flush_handle(tpm, keys.handle[i]);
                 if (rc != TSS2_RC_SUCCESS)
                         return explain(rc, "flush a key that was left in it", error);
         }
         for (size_t i = 0; i < indices.n; i++, (*leftovers)++) {
-                rc = COMMAND(tpm, NV_UndefineSpace,
-                             (tpm->esys, ESYS_TR_RH_OWNER, indices.object[i], ONE_SESSION(ESYS_TR_PASSWORD)),
-                             (tpm->esys));
+                rc = undefine_handle(tpm, indices.handle[i]);
                 if (rc != TSS2_RC_SUCCESS)
                         return explain(rc, "remove an NV index that was left in the owner hierarchy", error);
         }
@@ -602,111 +510,35 @@ static int create_key(Tpm *tpm, TPM2B_PUBLIC **ret, Error *error) {
         const TPM2B_SENSITIVE_CREATE sensitive = {};
         const TPML_PCR_SELECTION no_pcrs = {};
         const TPM2B_DATA nothing = {};
+        ESYS_TR key;
         TSS2_RC rc;
 
         rc = COMMAND(tpm, CreatePrimary,
                      (tpm->esys, ESYS_TR_RH_ENDORSEMENT, ONE_SESSION(ESYS_TR_PASSWORD), &sensitive,
                       &key_template, &nothing, &no_pcrs),
-                     (tpm->esys, &tpm->key, ret, NULL, NULL, NULL));
+                     (tpm->esys, &key, ret, NULL, NULL, NULL));
         if (rc != TSS2_RC_SUCCESS)
                 return explain(rc, "create a key in the endorsement hierarchy", error);
-        if ((*ret)->publicArea.unique.rsa.size != MODULUS_SIZE)
+        rc = note_broken(tpm, Esys_TR_GetTpmHandle(tpm->esys, key, &tpm->key));
+        (void) Esys_TR_Close(tpm->esys, &key);
+        if (rc != TSS2_RC_SUCCESS)
+                return explain(rc, "tell the handle of a key", error);
+        if ((*ret)->publicArea.unique.rsa.size != TPM_MODULUS_SIZE)
                 return error_set(error, -EPROTO, FAILURE_TPM,
                                  "The TPM made an endorsement key of another size.");
         return 0;
 }
 
-static TSS2_RC start_session(Tpm *tpm) {
-        const TPMT_SYM_DEF aes = { .algorithm = TPM2_ALG_AES, .keyBits.aes = 128, .mode.aes = TPM2_ALG_CFB };
+static TSS2_RC start_session(Tpm *tpm, const uint8_t modulus[static TPM_MODULUS_SIZE], bool encrypts,
+                             TpmSession *session) {
+        TpmMessage command, response;
         TSS2_RC rc;
 
-        rc = COMMAND(tpm, StartAuthSession,
-                     (tpm->esys, tpm->key, ESYS_TR_NONE, NO_SESSION, NULL, TPM2_SE_HMAC, &aes,
-                      TPM2_ALG_SHA512),
-                     (tpm->esys, &tpm->session));
-        if (rc == TSS2_RC_SUCCESS)
-                rc = Esys_TRSess_SetAttributes(tpm->esys, tpm->session, SESSION_ATTRIBUTES, 0xff);
-        return rc;
-}
-
-/* An RSAPublicKey (RFC 8017, A.1.1) with the exponent 65537, which the TPM calls 0. */
-static EVP_PKEY *make_public_key(const uint8_t modulus[static MODULUS_SIZE]) {
-        static const uint8_t head[] = { 0x30, 0x82, 0x01, 0x0a, 0x02, 0x82, 0x01, 0x01, 0x00 };
-        static const uint8_t tail[] = { 0x02, 0x03, 0x01, 0x00, 0x01 };
-        uint8_t der[sizeof(head) + MODULUS_SIZE + sizeof(tail)];
-        const uint8_t *p = der;
-
-        memcpy(der, head, sizeof(head));
-        memcpy(der + sizeof(head), modulus, MODULUS_SIZE);
-        memcpy(der + sizeof(head) + MODULUS_SIZE, tail, sizeof(tail));
-        return d2i_PublicKey(EVP_PKEY_RSA, NULL, &p, sizeof(der));
-}
-
-/* Part 1, B.10.2: OAEP with the key's name algorithm. */
-static bool encrypt_salt(const uint8_t modulus[static MODULUS_SIZE], const uint8_t salt[static SALT_SIZE],
-                         uint8_t ret[static MODULUS_SIZE]) {
-        _cleanup_(EVP_PKEY_freep) EVP_PKEY *key = make_public_key(modulus);
-        _cleanup_(EVP_PKEY_CTX_freep) EVP_PKEY_CTX *context = key ? EVP_PKEY_CTX_new(key, NULL) : NULL;
-        static const char label_text[] = "SECRET"; /* its NUL belongs to it */
-        size_t size = MODULUS_SIZE;
-        void *label;
-
-        if (!context || EVP_PKEY_encrypt_init(context) <= 0 ||
-            EVP_PKEY_CTX_set_rsa_padding(context, RSA_PKCS1_OAEP_PADDING) <= 0 ||
-            EVP_PKEY_CTX_set_rsa_oaep_md(context, EVP_sha256()) <= 0 ||
-            EVP_PKEY_CTX_set_rsa_mgf1_md(context, EVP_sha256()) <= 0)
-                return false;
-        label = OPENSSL_memdup(label_text, sizeof(label_text));
-        if (!label || EVP_PKEY_CTX_set0_rsa_oaep_label(context, label, sizeof(label_text)) <= 0) {
-                OPENSSL_free(label);
-                return false;
-        }
-        return EVP_PKEY_encrypt(context, ret, &size, salt, SALT_SIZE) > 0 && size == MODULUS_SIZE;
-}
-
-/* Part 1, 19.6.8: KDFa(SHA-512, salt, "ATH", nonceTPM, nonceCaller, 512), which is one round of HMAC. */
-static bool derive_session_key(const uint8_t salt[static SALT_SIZE], const TPM2B_NONCE *nonce_tpm,
-                               const TPM2B_NONCE *nonce_caller, uint8_t ret[static HASH_SIZE]) {
-        Message input = {};
-
-        put_u32(&input, 1);
-        put(&input, "ATH", sizeof("ATH"));
-        put(&input, nonce_tpm->buffer, nonce_tpm->size);
-        put(&input, nonce_caller->buffer, nonce_caller->size);
-        put_u32(&input, 8 * HASH_SIZE);
-        return HMAC(EVP_sha512(), salt, SALT_SIZE, input.data, input.size, ret, NULL);
-}
-
-static TSS2_RC start_vendor_session(Tpm *tpm, const uint8_t modulus[static MODULUS_SIZE]) {
-        uint8_t salt[SALT_SIZE], encrypted_salt[MODULUS_SIZE];
-        TPM2B_NONCE nonce_caller = { .size = HASH_SIZE };
-        Message command, reply;
-        TPM2_HANDLE key;
-        TSS2_RC rc;
-
-        rc = Esys_TR_GetTpmHandle(tpm->esys, tpm->key, &key);
-        if (rc != TSS2_RC_SUCCESS)
-                return rc;
-        if (RAND_bytes(nonce_caller.buffer, nonce_caller.size) <= 0 || RAND_bytes(salt, sizeof(salt)) <= 0 ||
-            !encrypt_salt(modulus, salt, encrypted_salt))
+        if (tpm_session_start(session, tpm->key, modulus, encrypts, &command) < 0)
                 return TSS2_ESYS_RC_GENERAL_FAILURE;
-
-        start_command(&command, TPM2_ST_NO_SESSIONS, TPM2_CC_StartAuthSession);
-        put_u32(&command, key);
-        put_u32(&command, TPM2_RH_NULL);
-        put_sized(&command, nonce_caller.buffer, nonce_caller.size);
-        put_sized(&command, encrypted_salt, sizeof(encrypted_salt));
-        put_u8(&command, TPM2_SE_HMAC);
-        put_u16(&command, TPM2_ALG_NULL);
-        put_u16(&command, TPM2_ALG_SHA512);
-        rc = exchange(tpm, &command, &reply);
-        if (rc == TSS2_RC_SUCCESS && !get_u32(&reply, &tpm->vendor.handle))
-                rc = TSS2_ESYS_RC_MALFORMED_RESPONSE;
-        if (rc == TSS2_RC_SUCCESS &&
-            (!get_digest(&reply, &tpm->vendor.nonce_tpm) ||
-             !derive_session_key(salt, &tpm->vendor.nonce_tpm, &nonce_caller, tpm->vendor.key)))
-                rc = TSS2_ESYS_RC_MALFORMED_RESPONSE;
-        OPENSSL_cleanse(salt, sizeof(salt));
+        rc = exchange(tpm, &command, &response);
+        if (rc == TSS2_RC_SUCCESS && tpm_session_started(session, &response) < 0)
+                return note_broken(tpm, TSS2_ESYS_RC_MALFORMED_RESPONSE);
         return rc;
 }
 
@@ -714,62 +546,52 @@ static bool is_out_of_sessions(TSS2_RC rc) {
         return rc == TPM2_RC_SESSION_MEMORY || rc == TPM2_RC_SESSION_HANDLES;
 }
 
-static TSS2_RC start_sessions(Tpm *tpm, const uint8_t modulus[static MODULUS_SIZE]) {
-        TSS2_RC rc = start_session(tpm);
+static TSS2_RC start_sessions(Tpm *tpm, const uint8_t modulus[static TPM_MODULUS_SIZE]) {
+        TSS2_RC rc = start_session(tpm, modulus, true, &tpm->session);
 
-        return rc == TSS2_RC_SUCCESS ? start_vendor_session(tpm, modulus) : rc;
+        return rc == TSS2_RC_SUCCESS ? start_session(tpm, modulus, false, &tpm->vendor_session) : rc;
 }
 
-static bool flush_object(Tpm *tpm, ESYS_TR *object) {
-        TSS2_RC rc = TSS2_RC_SUCCESS;
+/* These three forget what cannot be removed: remove_leftovers() finds it again. */
+static bool flush_key(Tpm *tpm) {
+        TPM2_HANDLE handle = TAKE(tpm->key, 0);
 
-        if (*object == ESYS_TR_NONE)
-                return true;
-        rc = COMMAND(tpm, FlushContext, (tpm->esys, *object), (tpm->esys));
-        if (rc != TSS2_RC_SUCCESS)
-                (void) Esys_TR_Close(tpm->esys, object);
-        *object = ESYS_TR_NONE;
-        return rc == TSS2_RC_SUCCESS;
+        return handle == 0 || flush_handle(tpm, handle) == TSS2_RC_SUCCESS;
 }
 
-static bool flush_sessions(Tpm *tpm) {
-        bool flushed = flush_object(tpm, &tpm->session);
+static bool flush_session(Tpm *tpm, TpmSession *session) {
+        TPM2_HANDLE handle = session->handle;
 
-        if (tpm->vendor.handle != 0 && flush_handle(tpm, tpm->vendor.handle) != TSS2_RC_SUCCESS)
-                flushed = false;
-        OPENSSL_cleanse(&tpm->vendor, sizeof(tpm->vendor));
-        return flushed;
+        OPENSSL_cleanse(session, sizeof(*session));
+        return handle == 0 || flush_handle(tpm, handle) == TSS2_RC_SUCCESS;
 }
 
 static bool undefine_index(Tpm *tpm) {
-        TSS2_RC rc;
+        TPM2_HANDLE handle = TAKE(tpm->index, 0);
 
-        if (tpm->index == ESYS_TR_NONE)
-                return true;
-        rc = COMMAND(tpm, NV_UndefineSpace,
-                     (tpm->esys, ESYS_TR_RH_OWNER, tpm->index, ONE_SESSION(ESYS_TR_PASSWORD)), (tpm->esys));
-        if (rc != TSS2_RC_SUCCESS)
-                (void) Esys_TR_Close(tpm->esys, &tpm->index);
-        tpm->index = ESYS_TR_NONE;
-        return rc == TSS2_RC_SUCCESS;
+        OPENSSL_cleanse(&tpm->auth, sizeof(tpm->auth));
+        return handle == 0 || undefine_handle(tpm, handle) == TSS2_RC_SUCCESS;
 }
 
-/* Removes what was made. What cannot be removed is forgotten, and found again by remove_leftovers(): so key and index
- * stay where a session could not be flushed. */
+static bool flush_sessions(Tpm *tpm) {
+        bool first = flush_session(tpm, &tpm->session);
+
+        return flush_session(tpm, &tpm->vendor_session) && first;
+}
+
+/* Removes what was made. Where a session may be left, key and index stay: they are the marks that say whose it is. */
 static void release(Tpm *tpm) {
-        if (!tpm->esys)
-                return;
         tpm->prepared = false;
-        OPENSSL_cleanse(&tpm->auth, sizeof(tpm->auth));
-        if (!flush_sessions(tpm) || !flush_object(tpm, &tpm->key) || !undefine_index(tpm))
+        if (!flush_sessions(tpm))
                 tpm->dirty = true;
-        if (!tpm->dirty)
+        if (tpm->dirty) {
+                tpm->key = tpm->index = 0;
                 return;
-        if (tpm->key != ESYS_TR_NONE)
-                (void) Esys_TR_Close(tpm->esys, &tpm->key);
-        if (tpm->index != ESYS_TR_NONE)
-                (void) Esys_TR_Close(tpm->esys, &tpm->index);
-        tpm->key = tpm->index = ESYS_TR_NONE;
+        }
+        if (!flush_key(tpm))
+                tpm->dirty = true;
+        if (!undefine_index(tpm))
+                tpm->dirty = true;
 }
 
 /* What was made is unknown to a new connection, which finds it as leftovers. */
@@ -782,7 +604,7 @@ static int tpm_reconnect(Tpm *tpm, Error *error) {
 }
 
 /* Once more where the TPM has no room: what is loaded belongs to nobody. */
-static int make_sessions(Tpm *tpm, const uint8_t modulus[static MODULUS_SIZE], unsigned *leftovers,
+static int make_sessions(Tpm *tpm, const uint8_t modulus[static TPM_MODULUS_SIZE], unsigned *leftovers,
                          Error *error) {
         TSS2_RC rc;
         int r;
@@ -798,29 +620,76 @@ static int make_sessions(Tpm *tpm, const uint8_t modulus[static MODULUS_SIZE], u
         return rc == TSS2_RC_SUCCESS ? 0 : explain(rc, "start a session", error);
 }
 
-static TSS2_RC define_index_at(Tpm *tpm, TPM2_HANDLE handle) {
-        const TPM2B_NV_PUBLIC public = {
-                .nvPublic = {
-                        .nvIndex = handle,
-                        .nameAlg = TPM2_ALG_SHA512,
-                        .attributes = INDEX_ATTRIBUTES,
-                        .dataSize = NSM_INDEX_SIZE,
-                },
-        };
+/* A command in one of our sessions. Its response must be authentic. */
+static TSS2_RC execute(Tpm *tpm, TpmSession *session, TpmCommand *command, TpmMessage *response) {
+        TpmMessage sealed;
+        TSS2_RC rc;
+        int r;
 
-        return COMMAND(tpm, NV_DefineSpace,
-                       (tpm->esys, ESYS_TR_RH_OWNER, ONE_SESSION(tpm->session), &tpm->auth, &public),
-                       (tpm->esys, &tpm->index));
+        if (tpm_session_seal(session, command, &sealed) < 0)
+                return TSS2_ESYS_RC_GENERAL_FAILURE;
+        rc = exchange(tpm, &sealed, response);
+        if (rc != TSS2_RC_SUCCESS)
+                return rc;
+        r = tpm_session_open(session, command, response);
+        if (r == -EKEYREJECTED)
+                return note_broken(tpm, TSS2_ESYS_RC_RSP_AUTH_FAILED);
+        return r < 0 ? note_broken(tpm, TSS2_ESYS_RC_MALFORMED_RESPONSE) : TSS2_RC_SUCCESS;
+}
+
+/* Its TPMS_NV_PUBLIC, and its name, which is a hash of that. */
+static void put_index(TpmMessage *message, TPM2_HANDLE handle, TPMA_NV attributes) {
+        tpm_put_u32(message, handle);
+        tpm_put_u16(message, TPM2_ALG_SHA512);
+        tpm_put_u32(message, attributes);
+        tpm_put_sized(message, NULL, 0); /* no policy */
+        tpm_put_u16(message, NSM_INDEX_SIZE);
+}
+
+static TPM2B_NAME index_name(TPM2_HANDLE handle, TPMA_NV attributes) {
+        TPM2B_NAME name = { .size = 2 + TPM_HASH_SIZE,
+                            .name = { TPM2_ALG_SHA512 >> 8, TPM2_ALG_SHA512 & 0xff } };
+        TpmMessage public = {};
+
+        put_index(&public, handle, attributes);
+        (void) SHA512(public.data, public.size, name.name + 2);
+        return name;
+}
+
+static TSS2_RC define_index_at(Tpm *tpm, TPM2_HANDLE handle) {
+        const TPM2B_NAME owner = { .size = 4, .name = { TPM2_RH_OWNER >> 24, 0, 0, TPM2_RH_OWNER & 0xff } };
+        const TPM2B_AUTH nothing = {};
+        TpmCommand command = {
+                .code = TPM2_CC_NV_DefineSpace,
+                .handle = TPM2_RH_OWNER,
+                .n_handles = 1,
+                .name = &owner,
+                .auth = &nothing,
+                .sized_in = true,
+        };
+        TpmMessage public = {}, response;
+        TSS2_RC rc;
+
+        put_index(&public, handle, INDEX_ATTRIBUTES);
+        tpm_put_sized(&command.parameters, tpm->auth.buffer, tpm->auth.size);
+        tpm_put_sized(&command.parameters, public.data, public.size);
+        rc = execute(tpm, &tpm->session, &command, &response);
+        OPENSSL_cleanse(&command.parameters, sizeof(command.parameters));
+        if (rc != TSS2_RC_SUCCESS)
+                return rc;
+        tpm->index = handle;
+        tpm->name = index_name(handle, INDEX_ATTRIBUTES);
+        return TSS2_RC_SUCCESS;
 }
 
 static int define_index(Tpm *tpm, Error *error) {
         TSS2_RC rc = TPM2_RC_NV_DEFINED;
 
-        tpm->auth.size = HASH_SIZE;
+        tpm->auth.size = TPM_HASH_SIZE;
         if (RAND_bytes(tpm->auth.buffer, tpm->auth.size) <= 0)
                 return error_set(error, -EIO, FAILURE_INTERNAL, "OpenSSL has no random bytes.");
-        /* A TPM cuts zeros off an authorization value's end, and so do some versions of tpm2-tss. */
-        tpm->auth.buffer[HASH_SIZE - 1] |= 1;
+        /* A TPM cuts zeros off an authorization value's end. */
+        tpm->auth.buffer[TPM_HASH_SIZE - 1] |= 1;
 
         for (TPM2_HANDLE i = 0; i < INDEX_COUNT && rc == TPM2_RC_NV_DEFINED; i++)
                 rc = define_index_at(tpm, INDEX_FIRST + i);
@@ -851,7 +720,7 @@ static int make_all(Tpm *tpm, unsigned *leftovers, Error *error) {
         r = define_index(tpm, error);
         if (r < 0)
                 return r;
-        tpm->dirty = !flush_object(tpm, &tpm->key);
+        tpm->dirty = !flush_key(tpm);
         return 0;
 }
 
@@ -875,140 +744,79 @@ int tpm_prepare(Tpm *tpm, unsigned *ret_leftovers, Error *error) {
         return 0;
 }
 
+/* Of the index, which both authorizes the command and is what it is about. */
+static TpmCommand index_command(const Tpm *tpm, TPM2_CC code) {
+        return (TpmCommand){
+                .code = code,
+                .handle = tpm->index,
+                .n_handles = 2,
+                .name = &tpm->name,
+                .auth = &tpm->auth,
+        };
+}
+
 static int write_request(Tpm *tpm, const uint8_t *data, size_t size, Error *error) {
         for (size_t offset = 0; offset < size;) {
-                TPM2B_MAX_NV_BUFFER chunk = {};
+                size_t n = size - offset < tpm->chunk ? size - offset : tpm->chunk;
+                TpmCommand command = index_command(tpm, TPM2_CC_NV_Write);
+                TpmMessage response;
                 TSS2_RC rc;
 
-                chunk.size = (uint16_t) (size - offset < tpm->chunk ? size - offset : tpm->chunk);
-                memcpy(chunk.buffer, data + offset, chunk.size);
-                rc = COMMAND(tpm, NV_Write,
-                             (tpm->esys, tpm->index, tpm->index, ONE_SESSION(tpm->session), &chunk,
-                              (uint16_t) offset),
-                             (tpm->esys));
+                command.sized_in = true;
+                tpm_put_sized(&command.parameters, data + offset, n);
+                tpm_put_u16(&command.parameters, (uint16_t) offset);
+                rc = execute(tpm, &tpm->session, &command, &response);
                 if (rc != TSS2_RC_SUCCESS)
                         return explain(rc, "write the request for attestation", error);
-                offset += chunk.size;
+                tpm->name = index_name(tpm->index, INDEX_ATTRIBUTES | TPMA_NV_WRITTEN);
+                offset += n;
         }
         return 0;
-}
-
-/* Part 1, 19.6.5: of a command or a response. */
-static bool vendor_hmac(const Tpm *tpm, const uint8_t parameters[static HASH_SIZE], const TPM2B_NONCE *newer,
-                        const TPM2B_NONCE *older, uint8_t attributes, uint8_t ret[static HASH_SIZE]) {
-        uint8_t key[2 * HASH_SIZE];
-        Message input = {};
-        bool made;
-
-        memcpy(key, tpm->vendor.key, HASH_SIZE);
-        memcpy(key + HASH_SIZE, tpm->auth.buffer, HASH_SIZE);
-        put(&input, parameters, HASH_SIZE);
-        put(&input, newer->buffer, newer->size);
-        put(&input, older->buffer, older->size);
-        put_u8(&input, attributes);
-        made = HMAC(EVP_sha512(), key, sizeof(key), input.data, input.size, ret, NULL);
-        OPENSSL_cleanse(key, sizeof(key));
-        return made;
-}
-
-static bool make_vendor_command(Tpm *tpm, const TPM2B_NONCE *nonce_caller, Message *ret) {
-        uint8_t parameters[HASH_SIZE], hmac[HASH_SIZE];
-        _cleanup_esys_ TPM2B_NAME *name = NULL;
-        TPM2_HANDLE index;
-        Message hashed = {};
-
-        if (Esys_TR_GetTpmHandle(tpm->esys, tpm->index, &index) != TSS2_RC_SUCCESS ||
-            Esys_TR_GetName(tpm->esys, tpm->index, &name) != TSS2_RC_SUCCESS)
-                return false;
-        put_u32(&hashed, NITROTPM_CC_NSM_REQUEST);
-        put(&hashed, name->name, name->size);
-        put(&hashed, name->name, name->size);
-        if (!SHA512(hashed.data, hashed.size, parameters) ||
-            !vendor_hmac(tpm, parameters, nonce_caller, &tpm->vendor.nonce_tpm, VENDOR_SESSION_ATTRIBUTES,
-                         hmac))
-                return false;
-
-        start_command(ret, TPM2_ST_SESSIONS, NITROTPM_CC_NSM_REQUEST);
-        put_u32(ret, index); /* authorizes */
-        put_u32(ret, index); /* holds request and reply */
-        put_u32(ret, (uint32_t) (4 + 2 + nonce_caller->size + 1 + 2 + sizeof(hmac)));
-        put_u32(ret, tpm->vendor.handle);
-        put_sized(ret, nonce_caller->buffer, nonce_caller->size);
-        put_u8(ret, VENDOR_SESSION_ATTRIBUTES);
-        put_sized(ret, hmac, sizeof(hmac));
-        return true;
-}
-
-static bool vendor_reply_verifies(Tpm *tpm, const TPM2B_NONCE *nonce_caller, Message *reply) {
-        uint8_t parameters[HASH_SIZE], wanted[HASH_SIZE];
-        const uint8_t *data, *attributes;
-        TPM2B_DIGEST nonce_tpm, hmac;
-        Message hashed = {};
-        uint32_t size;
-
-        if (!get_u32(reply, &size))
-                return false;
-        data = get(reply, size);
-        if (!data || !get_digest(reply, &nonce_tpm))
-                return false;
-        attributes = get(reply, 1);
-        if (!attributes || !get_digest(reply, &hmac) || hmac.size != HASH_SIZE)
-                return false;
-
-        put_u32(&hashed, TPM2_RC_SUCCESS);
-        put_u32(&hashed, NITROTPM_CC_NSM_REQUEST);
-        put(&hashed, data, size);
-        return SHA512(hashed.data, hashed.size, parameters) &&
-               vendor_hmac(tpm, parameters, &nonce_tpm, nonce_caller, *attributes, wanted) &&
-               CRYPTO_memcmp(wanted, hmac.buffer, HASH_SIZE) == 0;
 }
 
 /* The response's HMAC is looked at but not insisted on: nobody has published what it is on hardware, AWS's own client
  * reads the response code alone, and the document carries Nitro's signature. */
 static int run_vendor_command(Tpm *tpm, Error *error) {
-        TPM2B_NONCE nonce_caller = { .size = HASH_SIZE };
-        Message command, reply;
+        TpmCommand command = index_command(tpm, NITROTPM_CC_NSM_REQUEST);
+        TpmMessage sealed, response;
         TSS2_RC rc;
 
-        if (RAND_bytes(nonce_caller.buffer, nonce_caller.size) <= 0 ||
-            !make_vendor_command(tpm, &nonce_caller, &command))
-                return error_set(error, -EIO, FAILURE_INTERNAL,
-                                 "The attestation command cannot be authorized.");
-
-        rc = exchange(tpm, &command, &reply);
+        if (tpm_session_seal(&tpm->vendor_session, &command, &sealed) < 0)
+                return explain(TSS2_ESYS_RC_GENERAL_FAILURE, "run the attestation command", error);
+        rc = exchange(tpm, &sealed, &response);
         if (rc == TPM2_RC_COMMAND_CODE)
                 return error_set(error, -EOPNOTSUPP, FAILURE_NOT_NITRO,
                                  "This TPM is no NitroTPM: it does not know the attestation command.");
         if (is_response(rc) && response_code(rc) == TPM2_RC_COMMAND_CODE)
                 return error_set(error, -EOPNOTSUPP, FAILURE_TPM,
-                                 "'%s' is behind a resource manager that does not know NitroTPM's "
-                                 "attestation "
-                                 "command. It must be the TPM itself: device:/dev/tpm0.",
+                                 "'%s' is a resource manager, which does not let NitroTPM's attestation "
+                                 "command through. It must be the TPM itself: device:/dev/tpm0.",
                                  tpm->tcti_name);
         if (rc != TSS2_RC_SUCCESS)
                 return explain(rc, "run the attestation command", error);
-        if (!vendor_reply_verifies(tpm, &nonce_caller, &reply))
-                log_debug("The TPM's response to the attestation command is not authenticated as others "
-                          "are.");
+        if (tpm_session_open(&tpm->vendor_session, &command, &response) < 0)
+                log_debug("The TPM's response to the attestation command has no HMAC that is right.");
         return 0;
 }
 
 static int read_chunk(Tpm *tpm, uint8_t index[static NSM_INDEX_SIZE], size_t *offset, Error *error) {
-        size_t left = NSM_INDEX_SIZE - *offset, wanted = left < tpm->chunk ? left : tpm->chunk;
-        _cleanup_esys_ TPM2B_MAX_NV_BUFFER *chunk = NULL;
+        size_t left = NSM_INDEX_SIZE - *offset, wanted = left < tpm->chunk ? left : tpm->chunk, size;
+        TpmCommand command = index_command(tpm, TPM2_CC_NV_Read);
+        const uint8_t *data;
+        TpmMessage response;
         TSS2_RC rc;
 
-        rc = COMMAND(tpm, NV_Read,
-                     (tpm->esys, tpm->index, tpm->index, ONE_SESSION(tpm->session), (uint16_t) wanted,
-                      (uint16_t) *offset),
-                     (tpm->esys, &chunk));
+        command.sized_out = true;
+        tpm_put_u16(&command.parameters, (uint16_t) wanted);
+        tpm_put_u16(&command.parameters, (uint16_t) *offset);
+        rc = execute(tpm, &tpm->session, &command, &response);
         if (rc != TSS2_RC_SUCCESS)
                 return explain(rc, "read the attestation document", error);
-        if (chunk->size != wanted)
+        data = tpm_get_sized(&response, &size);
+        if (!data || size != wanted)
                 return error_set(error, -EPROTO, FAILURE_TPM,
-                                 "The TPM read %u bytes of an NV index in place of %zu.", chunk->size,
-                                 wanted);
-        memcpy(index + *offset, chunk->buffer, wanted);
+                                 "The TPM did not read %zu bytes of an NV index.", wanted);
+        memcpy(index + *offset, data, wanted);
         *offset += wanted;
         return 0;
 }
@@ -1030,12 +838,8 @@ static int read_reply(Tpm *tpm, uint8_t **ret, size_t *ret_size, Error *error) {
 
 static int ask(Tpm *tpm, const uint8_t *request, size_t size, uint8_t **ret, size_t *ret_size,
                Error *error) {
-        TSS2_RC rc;
         int r;
 
-        rc = Esys_TR_SetAuth(tpm->esys, tpm->index, &tpm->auth);
-        if (rc != TSS2_RC_SUCCESS)
-                return explain(rc, "use its NV index", error);
         r = write_request(tpm, request, size, error);
         if (r < 0)
                 return r;
@@ -1108,9 +912,8 @@ static int read_some_pcrs(Tpm *tpm, uint32_t wanted, PcrSet *set, Error *error) 
                                  "The TPM sent other PCRs than were asked for.");
         if (taken == 0)
                 return error_set(error, -EOPNOTSUPP, FAILURE_TPM,
-                                 "The TPM's SHA-384 bank is not active, which NitroTPM's always is. "
-                                 "'tpm2_pcrallocate "
-                                 "sha384:all' and a reboot activate it.");
+                                 "The TPM's SHA-384 bank is not active, which NitroTPM's always is; "
+                                 "'tpm2_pcrallocate sha384:all' and a reboot activate it.");
         set->present |= taken;
         return 0;
 }

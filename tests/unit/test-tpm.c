@@ -1058,7 +1058,7 @@ static void test_tpm_that_cannot_be_opened(void **state) {
                 { "swtpm:path=/nonexistent", -EIO, REMEDY_RETRY, "There is no TPM" },
                 { "device:/nonexistent/tpm0", -ENOENT, REMEDY_RETRY, "--tpm-support v2.0" },
                 { "device:/proc/self/exe", -ETXTBSY, REMEDY_NONE, "cannot be opened" },
-                { "device:/dev/null", -EBUSY, REMEDY_RETRY, "another program" },
+                { "device:/dev/null", -EBUSY, REMEDY_RETRY, "Another program" },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
