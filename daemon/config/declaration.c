@@ -254,19 +254,16 @@ static int set_store(const IniAssignment *assignment, Declaration *declaration, 
                                               "secret.");
 }
 
-/* A name as useradd(8) makes them, or a number that stands for somebody. */
+/* A name as useradd(8) makes them. */
 static bool is_user(const char *text) {
         size_t length = strlen(text);
 
-        if (strspn(text, DIGITS) == length)
-                return length <= 10 && strtoull(text, NULL, 10) < UINT32_MAX &&
-                       strtoull(text, NULL, 10) != UINT16_MAX;
         return length <= 31 && strspn(text, LETTERS DIGITS "_-") == length && !strchr(DIGITS "-", text[0]);
 }
 
 static int set_user_or_group(const IniAssignment *assignment, char **field, const char *what, Error *error) {
         if (assignment->value[0] != '\0' && !is_user(assignment->value))
-                return ini_error(assignment, error, "Expected the name or number of a %s, not \"%s\".", what,
+                return ini_error(assignment, error, "Expected the name of a %s, not \"%s\".", what,
                                  assignment->value);
         return set_string(assignment, field, error);
 }
