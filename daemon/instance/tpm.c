@@ -21,8 +21,8 @@
  * a key or an index of ours is there too, or the TPM has no room for another session. Saved sessions are never touched,
  * nor persistent keys, nor transient keys of any other kind.
  *
- * A command whose response is lost may have been carried out, and left something whose handle is not known. Then nothing
- * is removed by handle but all as leftovers are.
+ * A command that failed may have been carried out all the same, its response lost or spoilt, and left something whose
+ * handle is not known. Then nothing is removed by handle, but all as leftovers are.
  *
  * Not done here: waiting. A TPM that is busy (after five attempts) or held by somebody else is an error
  * that may pass. A command may take ANSWER_TIMEOUT_MSEC where the TCTI knows time-outs, as "device" does; "swtpm" does
@@ -603,6 +603,15 @@ static int tpm_reconnect(Tpm *tpm, Error *error) {
         return tpm_connect(tpm, error);
 }
 
+/* Once more where something may be left, unless the TPM has been silent for long enough. */
+static void clean_up(Tpm *tpm) {
+        unsigned leftovers = 0;
+
+        release(tpm);
+        if (tpm->dirty && tpm->broken != -ETIMEDOUT && tpm_reconnect(tpm, NULL) >= 0)
+                (void) remove_leftovers(tpm, &leftovers, NULL);
+}
+
 /* Once more where the TPM has no room: what is loaded belongs to nobody. */
 static int make_sessions(Tpm *tpm, const uint8_t modulus[static TPM_MODULUS_SIZE], unsigned *leftovers,
                          Error *error) {
@@ -734,7 +743,8 @@ int tpm_prepare(Tpm *tpm, unsigned *ret_leftovers, Error *error) {
         if (!tpm->prepared) {
                 r = make_all(tpm, &leftovers, error);
                 if (r < 0) {
-                        release(tpm);
+                        tpm->dirty = true;
+                        clean_up(tpm);
                         return r;
                 }
                 tpm->prepared = true;
@@ -862,7 +872,7 @@ int tpm_attest(Tpm *tpm, const NsmRequest *request, uint8_t **ret, size_t *ret_s
         if (r < 0)
                 return r;
         r = ask(tpm, encoded, size, ret, ret_size, error);
-        release(tpm);
+        clean_up(tpm);
         return r;
 }
 
@@ -952,14 +962,9 @@ int tpm_extend_pcr(Tpm *tpm, unsigned pcr, const uint8_t digest[static PCR_SIZE]
 }
 
 Tpm *tpm_close(Tpm *tpm) {
-        unsigned leftovers = 0;
-
         if (!tpm)
                 return NULL;
-        release(tpm);
-        /* Once more, unless the TPM has been silent for long enough. */
-        if (tpm->dirty && tpm->broken != -ETIMEDOUT && tpm_reconnect(tpm, NULL) >= 0)
-                (void) remove_leftovers(tpm, &leftovers, NULL);
+        clean_up(tpm);
         tpm_disconnect(tpm);
         free(tpm->tcti_name);
         OPENSSL_cleanse(tpm, sizeof(*tpm));

@@ -68,6 +68,35 @@ static void path_in_directory(const char *name, char ret[static PATH_MAX]) {
         assert_true(snprintf(ret, PATH_MAX, "%s/%s", directory, name) < PATH_MAX);
 }
 
+static int listen_at(const char *name) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        char path[PATH_MAX];
+        int fd;
+
+        path_in_directory(name, path);
+        strcpy(address.sun_path, path);
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_true(fd >= 0);
+        assert_int_equal(bind(fd, (const struct sockaddr *) &address, sizeof(address)), 0);
+        assert_int_equal(listen(fd, 4), 0);
+        return fd;
+}
+
+static int connect_to(const char *name) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        char path[PATH_MAX];
+        int fd;
+
+        path_in_directory(name, path);
+        strcpy(address.sun_path, path);
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (connect(fd, (const struct sockaddr *) &address, sizeof(address)) < 0) {
+                close(fd);
+                return -1;
+        }
+        return fd;
+}
+
 static bool receive_all(int fd, void *data, size_t size) {
         return size == 0 || recv(fd, data, size, MSG_WAITALL) == (ssize_t) size;
 }
@@ -177,16 +206,9 @@ static pid_t spawn(const char *const *arguments, bool nitro) {
         return pid;
 }
 
-static bool is_listening(const char *path) {
-        struct sockaddr_un address = { .sun_family = AF_UNIX };
-        _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-        strcpy(address.sun_path, path);
-        return fd >= 0 && connect(fd, (const struct sockaddr *) &address, sizeof(address)) >= 0;
-}
-
 static void start_swtpm(const char *state, bool nitro) {
         char state_option[PATH_MAX + 4], server[PATH_MAX + 32], control[PATH_MAX + 32], path[PATH_MAX];
+        int fd;
         const char *const arguments[] = {
                 "swtpm",
                 "socket",
@@ -212,11 +234,12 @@ static void start_swtpm(const char *state, bool nitro) {
         snprintf(tcti, sizeof(tcti), "swtpm:path=%s", path);
 
         swtpm = spawn(arguments, nitro);
-        for (unsigned i = 0; !is_listening(path); i++) {
+        for (unsigned i = 0; (fd = connect_to("tpm")) < 0; i++) {
                 assert_true(i < 3000);
                 assert_int_equal(waitpid(swtpm, NULL, WNOHANG), 0);
                 usleep(10000);
         }
+        close(fd);
 }
 
 /* The TPM as others use it. */
@@ -569,6 +592,93 @@ static void test_errors_say_what_to_do(void **state) {
                 tpm_close(tpm);
                 assert_handles(&before, "after case", i);
         }
+}
+
+/* Between client and swtpm: spoils the response to one command. tpm2-tss connects anew for each. */
+static struct Proxy {
+        int fd;
+        size_t seen, spoil_at;
+        size_t flip; /* this byte of the response; SIZE_MAX: the response is lost */
+} proxy;
+
+/* Commands and responses have their size at the same place. */
+static size_t receive_message(int fd, uint8_t message[static 4096]) {
+        size_t size;
+
+        if (!receive_all(fd, message, 10))
+                return 0;
+        size = (size_t) message[4] << 8 | message[5];
+        return size >= 10 && size <= 4096 && receive_all(fd, message + 10, size - 10) ? size : 0;
+}
+
+static void pass_on(int client) {
+        _cleanup_close_ int server = connect_to("tpm");
+        uint8_t message[4096];
+        size_t size, n;
+
+        size = receive_message(client, message);
+        if (size == 0 || send(server, message, size, MSG_NOSIGNAL) != (ssize_t) size)
+                return;
+        size = receive_message(server, message);
+        n = proxy.seen++;
+        if (n == proxy.spoil_at && proxy.flip >= size)
+                return;
+        if (n == proxy.spoil_at)
+                message[proxy.flip] ^= 0x10;
+        (void) send(client, message, size, MSG_NOSIGNAL);
+}
+
+static void *run_proxy(void *userdata) {
+        int fd;
+
+        while ((fd = accept4(proxy.fd, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
+                pass_on(fd);
+                close(fd);
+        }
+        return NULL;
+}
+
+/* Lost: an error that may pass. Otherwise where a bit is changed: nothing is believed that has an HMAC, and what has none
+ * leads to errors. The vendor command's response is the exception. */
+static void attest_with_spoilt_response(const char *name, size_t at, size_t flip) {
+        _cleanup_free_ uint8_t *document = NULL;
+        Error error = {};
+        size_t size;
+        Tpm *tpm;
+
+        proxy = (struct Proxy){ .fd = proxy.fd, .spoil_at = at, .flip = flip };
+        assert_int_equal(tpm_open(name, &tpm, NULL), 0);
+        if (tpm_attest(tpm, &request, &document, &size, &error) >= 0) {
+                assert_int_equal(size, 4900);
+                assert_memory_equal(document, plan.reply + HEAD_SIZE + 2, size);
+        } else
+                assert_true(error.text[0]);
+        tpm_close(tpm);
+}
+
+static void test_any_response_may_be_lost_or_spoilt_and_nothing_is_left(void **state) {
+        static const size_t flips[] = { SIZE_MAX, 5, 8, 13, 20, 60, 100, 200 };
+        char name[sizeof(tcti) + 8], control[PATH_MAX], link[PATH_MAX];
+        size_t n = count_commands();
+        Handles before = list_handles();
+        pthread_t thread;
+
+        proxy.fd = listen_at("proxy");
+        path_in_directory("tpm.ctrl", control);
+        path_in_directory("proxy.ctrl", link);
+        assert_int_equal(symlink(control, link), 0);
+        assert_true(snprintf(name, sizeof(name), "swtpm:path=%s/proxy", directory) < (int) sizeof(name));
+        assert_int_equal(pthread_create(&thread, NULL, run_proxy, NULL), 0);
+
+        for (size_t f = 0; f < ELEMENTSOF(flips); f++)
+                for (size_t i = 0; i < n; i++) {
+                        attest_with_spoilt_response(name, i, flips[f]);
+                        assert_handles(&before, "after spoiling response", 1000 * f + i);
+                }
+
+        assert_int_equal(shutdown(proxy.fd, SHUT_RDWR), 0);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        close(proxy.fd);
 }
 
 /* Of the client that gets killed: its pid. */
@@ -1081,7 +1191,6 @@ static int reset_before_each(void **state) {
 }
 
 static int setup(void **state) {
-        struct sockaddr_un address = { .sun_family = AF_UNIX };
         char path[PATH_MAX];
         ssize_t n;
 
@@ -1093,12 +1202,7 @@ static int setup(void **state) {
                     PATH_MAX);
 
         assert_non_null(mkdtemp(directory));
-        path_in_directory("nsm", path);
-        strcpy(address.sun_path, path);
-        responder_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        assert_true(responder_fd >= 0);
-        assert_int_equal(bind(responder_fd, (const struct sockaddr *) &address, sizeof(address)), 0);
-        assert_int_equal(listen(responder_fd, 4), 0);
+        responder_fd = listen_at("nsm");
         plan_reset();
         assert_int_equal(pthread_create(&responder, NULL, respond, NULL), 0);
         start_swtpm("nitro", true);
@@ -1131,6 +1235,7 @@ int main(void) {
                 TEST(test_any_command_may_fail_from_there_on_and_the_next_call_works),
                 TEST(test_busy_tpm_is_asked_again_a_few_times),
                 TEST(test_errors_say_what_to_do),
+                TEST(test_any_response_may_be_lost_or_spoilt_and_nothing_is_left),
                 TEST(test_client_killed_at_any_command_leaves_nothing_to_its_successor),
                 TEST(test_client_killed_at_any_time_leaves_nothing_to_its_successor),
                 TEST(test_what_others_left_is_not_touched),
