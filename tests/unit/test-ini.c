@@ -263,10 +263,12 @@ static void test_drop_ins_of_both_are_applied_by_their_names(void **state) {
         put("vendor/x.conf.d/10.conf", "[A]\nX=vendor10\n");
         put("vendor/x.conf.d/20.conf", "[A]\nX=vendor20\n");
         put("vendor/x.conf.d/30.conf", "[A]\nX=vendor30\n");
+        put("local/x.conf.d/05.conf", "[A]\nX=local05\n");
         put("vendor/x.conf.d/40.conf.bak", "[A]\nX=backup\n");
         put("vendor/x.conf.d/.50.conf", "[A]\nX=hidden\n");
         put("vendor/x.conf.d/60", "[A]\nX=other\n");
-        assert_read("vendor/x.conf", "A.X=<main>@2 A.X=<vendor10>@2 A.X=<local20>@2 A.X=<vendor30>@2");
+        assert_read("vendor/x.conf",
+                    "A.X=<main>@2 A.X=<local05>@2 A.X=<vendor10>@2 A.X=<local20>@2 A.X=<vendor30>@2");
 }
 
 static void test_empty_file_and_link_to_null_mask(void **state) {
@@ -275,6 +277,9 @@ static void test_empty_file_and_link_to_null_mask(void **state) {
         put("vendor/x.conf.d/20.conf", "[A]\nX=20\n");
         put("local/x.conf.d/10.conf", "");
         assert_read("vendor/x.conf", "A.X=<main>@2 A.X=<20>@2");
+        put("local/x.conf", "");
+        assert_read(NULL, "A.X=<20>@2");
+        assert_int_equal(unlink("local/x.conf"), 0);
         assert_int_equal(symlink("/dev/null", "local/x.conf"), 0);
         assert_read(NULL, "A.X=<20>@2");
 }
