@@ -152,7 +152,7 @@ static int encrypt_key(EVP_PKEY *public_key, const uint8_t key[static CONTENT_KE
 }
 
 int cms_make(const uint8_t *public_key, size_t public_key_size, const uint8_t *plaintext,
-             size_t plaintext_size, uint8_t **ret, size_t *ret_size) {
+             size_t plaintext_size, CmsDefect defect, uint8_t **ret, size_t *ret_size) {
         uint8_t key[CONTENT_KEY_SIZE], iv[CMS_IV_SIZE], identifier[CMS_KEY_IDENTIFIER_SIZE],
                         encrypted_key[512];
         size_t encrypted_key_size = sizeof(encrypted_key), content_size;
@@ -181,7 +181,13 @@ int cms_make(const uint8_t *public_key, size_t public_key_size, const uint8_t *p
         if (r < 0)
                 return r;
 
-        return cms_encode(
+        /* In CBC a bit of one block is the same bit of the next block's plaintext. */
+        if (defect == CMS_DEFECT_CONTENT)
+                *(content_size > CMS_IV_SIZE ? &content[content_size - CMS_IV_SIZE - 1]
+                                             : &iv[CMS_IV_SIZE - 1]) ^= 0x10;
+        if (defect == CMS_DEFECT_KEY)
+                encrypted_key[100] ^= 1;
+        r = cms_encode(
                         &(const CmsParts){
                                         .key_identifier = identifier,
                                         .encrypted_key = encrypted_key,
@@ -191,4 +197,7 @@ int cms_make(const uint8_t *public_key, size_t public_key_size, const uint8_t *p
                                         .content_size = content_size,
                         },
                         ret, ret_size);
+        if (r >= 0 && defect == CMS_DEFECT_STRUCTURE)
+                (*ret)[16] ^= 0x40;
+        return r;
 }

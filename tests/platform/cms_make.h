@@ -26,6 +26,14 @@ typedef struct CmsParts {
 /* The envelope around parts that are there already. Pure; the caller frees. */
 int cms_encode(const CmsParts *parts, uint8_t **ret, size_t *ret_size);
 
+/* What a fault may do to an envelope. Each is certain to be noticed, whatever the key and the plaintext. */
+typedef enum CmsDefect {
+        CMS_SOUND,
+        CMS_DEFECT_CONTENT,   /* another last byte of padding, which no padding has */
+        CMS_DEFECT_KEY,       /* a bit of the wrapped key */
+        CMS_DEFECT_STRUCTURE, /* a length that goes beyond the end */
+} CmsDefect;
+
 /* Encrypts the plaintext to the RSA key of a DER SubjectPublicKeyInfo. -EBADMSG where that is no RSA key; the caller frees. */
 int cms_make(const uint8_t *public_key, size_t public_key_size, const uint8_t *plaintext,
-             size_t plaintext_size, uint8_t **ret, size_t *ret_size);
+             size_t plaintext_size, CmsDefect defect, uint8_t **ret, size_t *ret_size);

@@ -302,9 +302,9 @@ struct json_object *faults_list(Faults *faults) {
                 add_string(entry, "service", service_to_string((Service) fault->services));
                 add_string(entry, "operation", fault->operation);
                 add_string(entry, "fault", table[fault->kind].name);
-                add_string(entry, "argument", fault->value.text);
                 json_object_object_add(entry, "times", json_object_new_int64(fault->times));
                 json_object_object_add(entry, "taken", json_object_new_int64((int64_t) fault->taken));
+                add_string(entry, "argument", fault->value.text);
                 json_object_array_add(list, entry);
         }
         pthread_mutex_unlock(&faults->mutex);
@@ -321,8 +321,9 @@ struct json_object *faults_names(void) {
                         struct json_object *entry = json_object_new_object();
                         add_string(entry, "service", services[i].name);
                         add_string(entry, "fault", table[kind].name);
-                        add_string(entry, "argument", table[kind].example);
                         add_string(entry, "what", table[kind].what);
+                        /* Last, as a shell's read joins an empty field with the next. */
+                        add_string(entry, "argument", table[kind].example);
                         json_object_array_add(list, entry);
                 }
         return list;

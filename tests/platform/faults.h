@@ -67,10 +67,11 @@ int faults_set(Faults *faults, const char *const *words, size_t n, char reason[s
 /* Clears what fits SERVICE, OPERATION, FAULT, as far as they are given. Returns how many. */
 size_t faults_clear(Faults *faults, const char *const *words, size_t n);
 
-/* An array of {"service", "operation", "fault", "argument", "times", "taken"}. times: -1 until cleared. */
+/* An array of {"service", "operation", "fault", "times", "taken", "argument"}. times: -1 until cleared. */
 struct json_object *faults_list(Faults *faults);
 
-/* Every fault there is, for a test to iterate over: an array of {"service", "fault", "argument" (an example that works, or empty), "what"}. */
+/* Every fault there is, for a test to iterate over: an array of {"service", "fault", "what", "argument"}, the
+ * argument being an example that works, or empty. */
 struct json_object *faults_names(void);
 
 const char *fault_kind_to_string(FaultKind kind);

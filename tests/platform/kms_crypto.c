@@ -63,21 +63,14 @@ static int check_use(KmsCall *call, const KmsQuestion *question) {
 
 static const PolicyPair symmetric[] = { { "kms:EncryptionAlgorithm", "SYMMETRIC_DEFAULT" }, {} };
 
-static int reply_cms(KmsCall *call, const uint8_t *public_key, size_t public_key_size,
-                     const Plaintext *plaintext, const char *tampering) {
+static int reply_cms(KmsCall *call, const uint8_t *public_key, size_t size, const Plaintext *plaintext,
+                     CmsDefect defect) {
         _cleanup_free_ uint8_t *cms = NULL;
-        size_t size;
+        size_t cms_size;
 
-        if (cms_make(public_key, public_key_size, plaintext->data, plaintext->size, &cms, &size) < 0)
+        if (cms_make(public_key, size, plaintext->data, plaintext->size, defect, &cms, &cms_size) < 0)
                 return kms_refuse_internal(call);
-        /* Offsets from the front reach the wrapped key and the tags, those from the end the content. */
-        if (tampering && strcmp(tampering, "key") == 0)
-                cms[200] ^= 1;
-        else if (tampering && strcmp(tampering, "structure") == 0)
-                cms[16] ^= 0x40;
-        else if (tampering)
-                cms[size - 20] ^= 1;
-        return kms_reply_bytes(call, "CiphertextForRecipient", cms, size);
+        return kms_reply_bytes(call, "CiphertextForRecipient", cms, cms_size);
 }
 
 /* A good envelope that only somebody else can open. */
@@ -85,30 +78,36 @@ static int reply_cms_for_stranger(KmsCall *call, const Plaintext *plaintext) {
         EVP_PKEY *stranger = EVP_RSA_gen(2048);
         unsigned char *der = NULL;
         int size = stranger ? i2d_PUBKEY(stranger, &der) : -1;
-        int r = size > 0 ? reply_cms(call, der, (size_t) size, plaintext, NULL) : kms_refuse_internal(call);
+        int r = size > 0 ? reply_cms(call, der, (size_t) size, plaintext, CMS_SOUND)
+                         : kms_refuse_internal(call);
 
         OPENSSL_free(der);
         EVP_PKEY_free(stranger);
         return r;
 }
 
+static CmsDefect read_defect(const char *text) {
+        if (strcmp(text, "key") == 0)
+                return CMS_DEFECT_KEY;
+        return strcmp(text, "structure") == 0 ? CMS_DEFECT_STRUCTURE : CMS_DEFECT_CONTENT;
+}
+
 /* In the clear, or, for a recipient, as CMS and then not in the clear. */
 static int reply_plaintext(KmsCall *call, const Plaintext *plaintext) {
         Faults *faults = call->kms->faults;
-        FaultValue fault;
+        CmsDefect defect = CMS_SOUND;
+        FaultValue fault = {};
         int r;
 
         if (!call->attested)
                 return kms_reply_bytes(call, "Plaintext", plaintext->data, plaintext->size);
 
-        bool tampered = faults_take(faults, SERVICE_KMS, call->operation, FAULT_TAMPERED_CMS, &fault);
-        if (tampered && strcmp(fault.text, "recipient") == 0)
+        if (faults_take(faults, SERVICE_KMS, call->operation, FAULT_TAMPERED_CMS, &fault))
+                defect = read_defect(fault.text);
+        if (strcmp(fault.text, "recipient") == 0)
                 r = reply_cms_for_stranger(call, plaintext);
         else
-                r = reply_cms(call, call->facts.public_key, call->facts.public_key_size, plaintext,
-                              !tampered     ? NULL
-                              : *fault.text ? fault.text
-                                            : "content");
+                r = reply_cms(call, call->facts.public_key, call->facts.public_key_size, plaintext, defect);
         if (r >= 0 && faults_take(faults, SERVICE_KMS, call->operation, FAULT_PLAINTEXT, NULL))
                 r = kms_reply_bytes(call, "Plaintext", plaintext->data, plaintext->size);
         return r;

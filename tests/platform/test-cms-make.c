@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <stdbool.h>
 #include <openssl/cms.h>
 #include <openssl/rsa.h>
 #include <openssl/x509.h>
@@ -97,8 +98,8 @@ static void test_openssl_opens_what_is_made(void **state) {
 
                 for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
                         Bytes cms, opened;
-                        assert_int_equal(cms_make(der, (size_t) der_size, plaintext, sizes[i], &cms.data,
-                                                  &cms.size),
+                        assert_int_equal(cms_make(der, (size_t) der_size, plaintext, sizes[i], CMS_SOUND,
+                                                  &cms.data, &cms.size),
                                          0);
                         opened = open_envelope(&cms, key);
                         assert_int_equal(opened.size, sizes[i]);
@@ -111,17 +112,60 @@ static void test_openssl_opens_what_is_made(void **state) {
         }
 }
 
+static bool opens(const Bytes *cms, EVP_PKEY *key) {
+        BIO *in = BIO_new_mem_buf(cms->data, (int) cms->size), *out = BIO_new(BIO_s_mem());
+        CMS_ContentInfo *parsed = d2i_CMS_bio(in, NULL);
+        bool opened = false;
+
+        if (parsed) {
+                CMS_RecipientInfo *recipient =
+                                sk_CMS_RecipientInfo_value(CMS_get0_RecipientInfos(parsed), 0);
+                EVP_PKEY_up_ref(key);
+                opened = CMS_RecipientInfo_set0_pkey(recipient, key) > 0 &&
+                         CMS_RecipientInfo_decrypt(parsed, recipient) > 0 &&
+                         CMS_decrypt(parsed, NULL, NULL, NULL, out, 0) > 0;
+        }
+        CMS_ContentInfo_free(parsed);
+        BIO_free(in);
+        BIO_free(out);
+        return opened;
+}
+
+static void test_no_defect_goes_unnoticed(void **state) {
+        static const CmsDefect defects[] = { CMS_DEFECT_CONTENT, CMS_DEFECT_KEY, CMS_DEFECT_STRUCTURE };
+        static const size_t sizes[] = { 1, 11, 15, 16, 17, 31, 1000, 1008, 4096 };
+        static const uint8_t plaintext[4096];
+        EVP_PKEY *key = EVP_RSA_gen(2048);
+        unsigned char *der = NULL;
+        int der_size = i2d_PUBKEY(key, &der);
+
+        for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+                for (size_t d = 0; d < sizeof(defects) / sizeof(defects[0]); d++)
+                        for (size_t round = 0; round < 40; round++) {
+                                Bytes cms;
+                                assert_int_equal(cms_make(der, (size_t) der_size, plaintext, sizes[i],
+                                                          defects[d], &cms.data, &cms.size),
+                                                 0);
+                                if (opens(&cms, key))
+                                        fail_msg("defect %d opens with %zu bytes of plaintext", defects[d],
+                                                 sizes[i]);
+                                free(cms.data);
+                        }
+        OPENSSL_free(der);
+        EVP_PKEY_free(key);
+}
+
 static void test_two_envelopes_share_no_key(void **state) {
         EVP_PKEY *key = EVP_RSA_gen(2048);
         unsigned char *der = NULL;
         int der_size = i2d_PUBKEY(key, &der);
         Bytes first, second;
 
-        assert_int_equal(cms_make(der, (size_t) der_size, (const uint8_t *) "same", 4, &first.data,
-                                  &first.size),
+        assert_int_equal(cms_make(der, (size_t) der_size, (const uint8_t *) "same", 4, CMS_SOUND,
+                                  &first.data, &first.size),
                          0);
-        assert_int_equal(cms_make(der, (size_t) der_size, (const uint8_t *) "same", 4, &second.data,
-                                  &second.size),
+        assert_int_equal(cms_make(der, (size_t) der_size, (const uint8_t *) "same", 4, CMS_SOUND,
+                                  &second.data, &second.size),
                          0);
         assert_int_equal(first.size, second.size);
         assert_memory_not_equal(first.data + 131, second.data + 131, 256);
@@ -138,10 +182,11 @@ static void test_only_rsa_keys_are_taken(void **state) {
         int der_size = i2d_PUBKEY(key, &der);
         Bytes cms;
 
-        assert_int_equal(cms_make(der, (size_t) der_size, (const uint8_t *) "x", 1, &cms.data, &cms.size),
-                         -EBADMSG);
-        assert_int_equal(cms_make((const uint8_t *) "no key", 6, (const uint8_t *) "x", 1, &cms.data,
+        assert_int_equal(cms_make(der, (size_t) der_size, (const uint8_t *) "x", 1, CMS_SOUND, &cms.data,
                                   &cms.size),
+                         -EBADMSG);
+        assert_int_equal(cms_make((const uint8_t *) "no key", 6, (const uint8_t *) "x", 1, CMS_SOUND,
+                                  &cms.data, &cms.size),
                          -EBADMSG);
         OPENSSL_free(der);
         EVP_PKEY_free(key);
@@ -151,6 +196,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_envelope_has_the_bytes_of_a_real_one),
                 cmocka_unit_test(test_openssl_opens_what_is_made),
+                cmocka_unit_test(test_no_defect_goes_unnoticed),
                 cmocka_unit_test(test_two_envelopes_share_no_key),
                 cmocka_unit_test(test_only_rsa_keys_are_taken),
         };

@@ -1,0 +1,140 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Every fault of the platform's table does to curl, openssl and tpm2-tools what the table says, and no more than once where
+# it is set for one time.
+. "$(dirname "$0")/lib.sh"
+start_platform
+export TPM2TOOLS_TCTI=$PLATFORM_TCTI
+
+new_recipient recipient
+attest "$work/recipient.der" "$work/document"
+
+kms() { # OPERATION JSON [CURL OPTIONS...]
+    local operation=$1 body=$2
+    shift 2
+    vendor curl --silent --show-error --output "$work/body" --dump-header "$work/header" --write-out '%{http_code} %{size_download}' \
+        --max-time 5 --aws-sigv4 "aws:amz:$PLATFORM_REGION:kms" \
+        --user "$PLATFORM_VENDOR_ACCESS_KEY_ID:$PLATFORM_VENDOR_SECRET_ACCESS_KEY" \
+        --header 'Content-Type: application/x-amz-json-1.1' --header "X-Amz-Target: TrentService.$operation" \
+        --data-binary "$body" "$@" "$PLATFORM_KMS_ENDPOINT/" 2>"$work/error"
+}
+
+key=$(kms CreateKey '{}' >/dev/null && jq -r .KeyMetadata.Arn "$work/body")
+kms Encrypt "{\"KeyId\": \"$key\", \"Plaintext\": \"$(printf 'Hello World' | base64)\"}" >/dev/null
+jq -c --arg document "$(base64 -w0 "$work/document")" '{CiphertextBlob,
+    Recipient: {KeyEncryptionAlgorithm: "RSAES_OAEP_SHA_256", AttestationDocument: $document}}' "$work/body" >"$work/decrypt.json"
+
+imds() { # PATH [CURL OPTIONS...]
+    local path=$1
+    shift
+    instance curl --silent --show-error --output "$work/body" --dump-header "$work/header" --write-out '%{http_code} %{size_download}' \
+        --max-time 5 --header "X-aws-ec2-metadata-token: $token" "$@" "http://169.254.169.254/latest/$path" 2>"$work/error"
+}
+token=$(instance curl -s -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 600' http://169.254.169.254/latest/api/token)
+credentials=meta-data/iam/security-credentials/$PLATFORM_INSTANCE_ROLE
+
+ask() { # SERVICE [CURL OPTIONS...]
+    local service=$1
+    shift
+    case $service in
+    kms) kms Decrypt "@$work/decrypt.json" "$@" ;;
+    imds) imds "$credentials" "$@" ;;
+    tpm) tpm2_pcrread sha384:4 >"$work/body" 2>"$work/error" ;;
+    esac
+}
+
+good() { # SERVICE
+    case $1 in
+    kms) jq -r .CiphertextForRecipient "$work/body" | base64 -d | openssl cms -decrypt -inform DER -inkey "$work/recipient.pem" 2>/dev/null ;;
+    imds) jq -re 'select(.Code == "Success") | .Token | length' "$work/body" ;;
+    tpm) grep '4 : 0x' "$work/body" ;;
+    esac
+}
+
+expect_exit() { # STATUS SERVICE [CURL OPTIONS...]
+    local wanted=$1 status=0
+    shift
+    ask "$@" >/dev/null || status=$?
+    [[ $status == "$wanted" ]] || fail "exit status $status, not $wanted: $(cat "$work/error")"
+}
+expect_reply() { # STATUS SERVICE JQ-CONDITION
+    local reply
+    reply=$(ask "$2") || fail "no reply: $(cat "$work/error")"
+    [[ $reply == "$1 "* ]] || fail "$reply, not $1: $(cat "$work/body")"
+    jq -e "$3" "$work/body" >/dev/null || fail "not $3: $(cat "$work/body")"
+}
+expect_size() { # STATUS SERVICE SIZE
+    local reply
+    reply=$(ask "$2")
+    [[ $reply == "$1 $3" ]] || fail "$reply, not $1 $3"
+}
+expect_slow() { # SERVICE
+    local begun=$EPOCHREALTIME
+    ask "$1" >/dev/null
+    (((${EPOCHREALTIME/./} - ${begun/./}) >= 300000)) || fail "no delay"
+    good "$1" >/dev/null || fail "the reply is wrong, not late"
+}
+expect_date() { # SERVICE
+    local seen
+    ask "$1" >/dev/null
+    seen=$(date -d "$(sed -n 's/^Date: //Ip' "$work/header" | tr -d '\r')" +%s)
+    ((seen - $(date +%s) > 3500)) || fail "Date is $(sed -n 's/^Date: //Ip' "$work/header")"
+}
+
+check() { # SERVICE FAULT
+    case $1-$2 in
+    *-delay) expect_slow "$1" ;;
+    *-drop) expect_exit 28 "$1" --max-time 1 ;;
+    *-reset) expect_exit 56 "$1" ;;
+    *-http) [[ $(ask "$1") == 503\ * ]] || fail "no 503" ;;
+    *-truncated) expect_exit 18 "$1" ;;
+    *-garbage) expect_size 200 "$1" 1500 && ! jq . "$work/body" >/dev/null 2>&1 || fail "that is JSON" ;;
+    *-empty) expect_size 200 "$1" 0 ;;
+    *-oversized) expect_size 200 "$1" 8388608 ;;
+    kms-error) expect_reply 500 kms '.__type == "KMSInternalException"' ;;
+    kms-throttle) expect_reply 400 kms '.__type == "ThrottlingException"' ;;
+    kms-wrong-keyid) expect_reply 200 kms "(.KeyId | test(\"^arn:.*:key/\")) and .KeyId != \"$key\"" ;;
+    kms-tampered-cms) expect_reply 200 kms '.CiphertextForRecipient' && [[ $(good kms) != "Hello World" ]] || fail "it opens" ;;
+    kms-plaintext) expect_reply 200 kms '(.Plaintext | @base64d) == "Hello World" and .CiphertextForRecipient' ;;
+    kms-expired-credentials) expect_reply 400 kms '.__type == "ExpiredTokenException"' ;;
+    kms-clock) expect_reply 400 kms '.__type == "InvalidSignatureException" and (.message | test("^Signature expired"))' ;;
+    kms-tls-*) expect_exit 60 kms ;;
+    imds-error) expect_reply 200 imds '.Code == "KMSInternalException" and (has("Token") | not)' ;;
+    imds-expired-credentials) expect_reply 200 imds '(.Expiration | fromdate) < now' ;;
+    imds-clock) expect_date imds ;;
+    # tpm2-tss asks again by itself, five times.
+    tpm-busy) ask tpm && good tpm >/dev/null || fail "not tried again" ;;
+    tpm-code) ! ask tpm || fail "no error" ;;
+    tpm-clock)
+        attest "$work/recipient.der" "$work/fast"
+        ! $python "$top/tests/platform/check-document.py" "$PLATFORM_NITRO_ROOT" "$work/fast" >"$work/output" 2>&1 ||
+            fail "the document is of now"
+        ;;
+    *) fail "no check of the fault $2 of $1" ;;
+    esac
+}
+
+n=0
+while IFS=$'\t' read -r service fault what argument; do
+    "$platform" fault set "$service" '*' "$fault" ${argument:+"$argument"} --times 1
+    if [[ $fault == clock ]]; then
+        # Each request takes one.
+        "$platform" fault set "$service" '*' "$fault" "$argument"
+        check "$service" "$fault"
+        "$platform" fault clear
+    else
+        check "$service" "$fault"
+    fi
+    [[ $("$platform" fault list | cut -f5) =~ ^1?$ ]] || fail "$service $fault was not taken once: $("$platform" fault list)"
+    "$platform" fault clear
+    ask "$service" >/dev/null && good "$service" >/dev/null || fail "$service $fault lasted longer than one time"
+    echo "$service $fault: $what"
+    n=$((n + 1))
+done < <("$platform" fault names)
+((n > 30)) || fail "only $n faults"
+
+for tampering in key structure recipient; do
+    "$platform" fault set kms Decrypt tampered-cms "$tampering" --times 1
+    ask kms >/dev/null
+    ! good kms >/dev/null || fail "tampered-cms $tampering opens"
+done
