@@ -84,9 +84,10 @@ static const char *const secret_state_names[] = {
         [SECRET_FAILED] = "failed",
 };
 
-/* A KMS endpoint: one for every Region that a key is in. */
+/* A KMS endpoint: one for every Region that a key is in, KmsEndpoint= or not: the Region is signed for. */
 typedef struct Endpoint {
         char *url;
+        char region[sizeof(((KmsKeyArn *) NULL)->region)];
         KmsClient *client;
         Session *session;
         Activity connection;
@@ -1044,7 +1045,7 @@ static int session_find_endpoint(Session *session, Passage *passage, Error *erro
 
         for (endpoint = session->endpoints; endpoint < session->endpoints + session->endpoints_count;
              endpoint++)
-                if (strcmp(endpoint->url, url) == 0) {
+                if (strcmp(endpoint->url, url) == 0 && strcmp(endpoint->region, arn.region) == 0) {
                         endpoint->secrets++;
                         passage->endpoint = endpoint;
                         return 0;
@@ -1055,6 +1056,7 @@ static int session_find_endpoint(Session *session, Passage *passage, Error *erro
         if (r < 0)
                 return error_oom(error);
         endpoint->url = TAKE_PTR(url);
+        memcpy(endpoint->region, arn.region, sizeof(endpoint->region));
         session->endpoints_count++;
         passage->endpoint = endpoint;
         return 0;
