@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <time.h>
 
 #include "basic/worker.h"
@@ -66,9 +67,17 @@ static void test_jobs_run_in_order_in_one_other_thread_and_the_last_may_free_the
         sd_event_unref(event);
 }
 
+typedef struct Slow {
+        sem_t begun;
+        bool finished;
+} Slow;
+
 static void slow(void *userdata) {
+        Slow *job = userdata;
+
+        (void) sem_post(&job->begun);
         (void) nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
-        *(bool *) userdata = true;
+        job->finished = true;
 }
 
 static void never(void *userdata) {
@@ -78,15 +87,17 @@ static void never(void *userdata) {
 static void test_freeing_waits_for_the_job_under_way_and_drops_the_rest(void **state) {
         Worker *worker = NULL;
         sd_event *event = NULL;
-        bool finished = false;
+        Slow job = {};
+
+        assert_int_equal(sem_init(&job.begun, 0, 0), 0);
 
         assert_true(sd_event_new(&event) >= 0);
         assert_int_equal(worker_new(event, "test", &worker), 0);
-        assert_int_equal(worker_submit(worker, slow, never, &finished), 0);
-        (void) nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
+        assert_int_equal(worker_submit(worker, slow, never, &job), 0);
+        assert_int_equal(sem_wait(&job.begun), 0);
         assert_int_equal(worker_submit(worker, never, never, NULL), 0);
         worker = worker_free(worker);
-        assert_true(finished);
+        assert_true(job.finished);
         assert_true(sd_event_run(event, 0) >= 0);
         sd_event_unref(event);
 }
