@@ -59,6 +59,10 @@
 #define INDEX_COUNT 8U
 #define INDEX_ATTRIBUTES (TPMA_NV_AUTHREAD | TPMA_NV_AUTHWRITE)
 
+/* tpm2-tss' macros for these shift into the sign bit. */
+#define KEY_FIRST UINT32_C(0x80000000)
+#define KEY_LAST UINT32_C(0x80fffffe)
+
 struct Tpm {
         char *tcti_name;
         TSS2_TCTI_CONTEXT *tcti;
@@ -134,13 +138,9 @@ static bool is_try_again(TSS2_RC rc) {
         return !is_response(rc) && (rc & ~TSS2_RC_LAYER_MASK) == TSS2_BASE_RC_TRY_AGAIN;
 }
 
-/* A command whose response is lost or cannot be believed may have been carried out. */
 static TSS2_RC note_broken(Tpm *tpm, TSS2_RC rc) {
-        if (is_response(rc))
-                return rc;
-        if (!tpm->broken)
+        if (!is_response(rc) && !tpm->broken)
                 tpm->broken = is_try_again(rc) ? -ETIMEDOUT : -EIO;
-        tpm->dirty = true;
         return rc;
 }
 
@@ -461,7 +461,7 @@ static int remove_leftovers(Tpm *tpm, unsigned *leftovers, Error *error) {
         TSS2_RC rc;
         int r;
 
-        r = find_ours(tpm, TPM2_TRANSIENT_FIRST, TPM2_TRANSIENT_LAST, is_our_key, &keys, error);
+        r = find_ours(tpm, KEY_FIRST, KEY_LAST, is_our_key, &keys, error);
         if (r < 0)
                 return r;
         r = find_ours(tpm, INDEX_FIRST, INDEX_FIRST + INDEX_COUNT - 1, is_our_index, &indices, error);

@@ -316,6 +316,10 @@ static void test_response_with_any_bit_changed_is_refused(void **state) {
                 cut.size = size;
                 assert_int_equal(tpm_session_open(&same, &command, &cut), -EBADMSG);
         }
+        response.size++;
+        assert_int_equal(tpm_session_open(&session, &command, &response), -EBADMSG);
+        response.size--;
+        response.read = 0;
         command.code++;
         assert_int_equal(tpm_session_open(&session, &command, &response), -EKEYREJECTED);
 }
