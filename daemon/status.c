@@ -8,7 +8,7 @@
 #include "basic/json.h"
 #include "status.h"
 
-/* json-c fails only for lack of memory, and then with a member less: that is noticed once, at the end. */
+/* json-c fails only for lack of memory. Then a member is missing; nothing but people's reading depends on it. */
 static void add_string(struct json_object *object, const char *name, const char *value) {
         if (value && *value)
                 (void) json_object_object_add(object, name, json_object_new_string(value));

@@ -8,6 +8,10 @@
 
 #include <cmocka.h>
 
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "basic/io.h"
 #include "basic/json.h"
 #include "status.h"
 
@@ -71,10 +75,32 @@ static void test_status_of_nothing_is_json_too(void **state) {
         assert_int_equal(json_object_array_length(json_member(root, "secrets")), 0);
 }
 
+static void test_status_is_a_file_that_everybody_may_read(void **state) {
+        char directory[] = "/tmp/unseald-test-status-XXXXXX", path[64];
+        _cleanup_free_ uint8_t *text = NULL;
+        _cleanup_json_ struct json_object *root = NULL;
+        struct stat st;
+        size_t size;
+
+        assert_non_null(mkdtemp(directory));
+        (void) snprintf(path, sizeof(path), "%s/status.json", directory);
+        assert_int_equal(status_write(path, &(Status){ .state = "unsealing" }), 0);
+        assert_int_equal(status_write(path, &(Status){ .state = "unsealed" }), 0);
+        assert_int_equal(stat(path, &st), 0);
+        assert_int_equal(st.st_mode & 07777, 0644);
+        assert_int_equal(read_file(path, 4096, &text, &size), 0);
+        assert_int_equal(json_parse((const char *) text, size, &root), 0);
+        assert_string_equal(json_member_string(root, "state"), "unsealed");
+        assert_int_equal(unlink(path), 0);
+        assert_int_equal(rmdir(directory), 0);
+        assert_true(status_write("/nonexistent/status.json", &(Status){ .state = "unsealed" }) < 0);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_status_says_state_secrets_steps_and_errors),
                 cmocka_unit_test(test_status_of_nothing_is_json_too),
+                cmocka_unit_test(test_status_is_a_file_that_everybody_may_read),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
