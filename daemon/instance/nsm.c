@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Both directions are so small that they are written and read head by head: the request must be the very bytes that
- * AWS's own client sends (definite lengths, the keys in its order), and of the reply only the one byte string is wanted.
- * The document itself is not looked into here; attestation.c does that.
+ * Both directions are so small that they are written and read head by head: the request must be the very
+ * bytes that AWS's own client sends (definite lengths, the keys in its order), and of the reply only the one
+ * byte string is wanted. The document itself is not looked into here; attestation.c does that.
  */
 
 #include <assert.h>

@@ -24,7 +24,7 @@ typedef struct NsmRequest {
 /* {"Attestation": {"user_data": …, "nonce": …, "public_key": …}}. -E2BIG where a field is too long. */
 int nsm_request_encode(const NsmRequest *request, uint8_t buffer[static NSM_REQUEST_MAX], size_t *ret_size);
 
-/* The document out of the whole content of the index (what follows the first CBOR item is padding). An NSM error
- * is FAILURE_ATTESTATION with its name in error->code; InvalidOperation and InternalError may pass (REMEDY_RETRY).
- * The caller frees *ret. */
+/* The document out of the whole content of the index (what follows the first CBOR item is padding). An NSM
+ * error is FAILURE_ATTESTATION with its name in error->code; InvalidOperation and InternalError may pass
+ * (REMEDY_RETRY). The caller frees *ret. */
 int nsm_reply_decode(const uint8_t *data, size_t size, uint8_t **ret, size_t *ret_size, Error *error);

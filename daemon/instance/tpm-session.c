@@ -136,7 +136,8 @@ static bool encrypt_salt(const uint8_t modulus[static TPM_MODULUS_SIZE],
         return EVP_PKEY_encrypt(context, ret, &size, salt, SALT_SIZE) > 0 && size == TPM_MODULUS_SIZE;
 }
 
-/* Part 1, 11.4.10.2: KDFa with SHA-512, for no more bits than one round of HMAC has. ret_size is in bytes. */
+/* Part 1, 11.4.10.2: KDFa with SHA-512, for no more bits than one round of HMAC has. ret_size is in bytes.
+ */
 static bool kdfa(const uint8_t *key, size_t key_size, const char *label, const TPM2B_NONCE *first,
                  const TPM2B_NONCE *second, uint8_t *ret, size_t ret_size) {
         TpmMessage input = {};

@@ -2,12 +2,13 @@
 #pragma once
 
 /*
- * HMAC sessions with a TPM (TPM 2.0 Library, part 1, clauses 17.6, 19 and 21): commands are authorized and authenticated
- * with SHA-512, and their first parameter may be encrypted with AES-128-CFB, under a session key from a salt that only
- * the TPM can decrypt. Pure: bytes go in and come out, tpm.c sends them.
+ * HMAC sessions with a TPM (TPM 2.0 Library, part 1, clauses 17.6, 19 and 21): commands are authorized and
+ * authenticated with SHA-512, and their first parameter may be encrypted with AES-128-CFB, under a session
+ * key from a salt that only the TPM can decrypt. Pure: bytes go in and come out, tpm.c sends them.
  *
- * tpm2-tss has sessions too. They keep their keys to themselves, so that no vendor command can run in them; and
- * each hash and HMAC of tpm2-tss 3.2 sets OpenSSL up anew, which made a document cost 15 ms in place of 2.
+ * tpm2-tss has sessions too. They keep their keys to themselves, so that no vendor command can run in them;
+ * and each hash and HMAC of tpm2-tss 3.2 sets OpenSSL up anew, which made a document cost 15 ms in place
+ * of 2.
  */
 
 #include <stdbool.h>
@@ -49,32 +50,31 @@ typedef struct TpmSession {
         uint8_t key[TPM_HASH_SIZE]; /* until it has started: the salt */
 } TpmSession;
 
-/* TPM2_StartAuthSession, salted for an RSA-2048 key with the name algorithm SHA-256, exponent 65537. -EIO: OpenSSL. */
-int tpm_session_start(
-                TpmSession *session,
-                TPM2_HANDLE key,
-                const uint8_t modulus[static TPM_MODULUS_SIZE],
-                bool encrypts,
-                TpmMessage *ret_command);
+/* TPM2_StartAuthSession, salted for an RSA-2048 key with the name algorithm SHA-256, exponent 65537. -EIO:
+ * OpenSSL. */
+int tpm_session_start(TpmSession *session, TPM2_HANDLE key, const uint8_t modulus[static TPM_MODULUS_SIZE],
+                      bool encrypts, TpmMessage *ret_command);
 
 /* Its successful response. -EBADMSG; where the handle could be read it is there to be flushed. */
 int tpm_session_started(TpmSession *session, TpmMessage *response);
 
-/* A command that the session authorizes for its first handle. All its handles are of one and the same entity. */
+/* A command that the session authorizes for its first handle. All its handles are of one and the same
+ * entity. */
 typedef struct TpmCommand {
         TPM2_CC code;
         TPM2_HANDLE handle;
         unsigned n_handles;
         const TPM2B_NAME *name;
-        const TPM2B_AUTH *auth;      /* without zeros at its end */
-        bool sized_in, sized_out;    /* the first parameter of command, response is a TPM2B and can be encrypted */
+        const TPM2B_AUTH *auth; /* without zeros at its end */
+        bool sized_in;          /* its first parameter is a TPM2B, which can be encrypted */
+        bool sized_out;         /* the same of its response */
         TpmMessage parameters;
 } TpmCommand;
 
 int tpm_session_seal(TpmSession *session, TpmCommand *command, TpmMessage *ret);
 
 /*
- * Its successful response: 0 where it is authentic, and then what is left to read of it are its parameters, in
- * clear. -EBADMSG: malformed; -EKEYREJECTED: its HMAC is not right.
+ * Its successful response: 0 where it is authentic, and then what is left to read of it are its parameters,
+ * in clear. -EBADMSG: malformed; -EKEYREJECTED: its HMAC is not right.
  */
 int tpm_session_open(TpmSession *session, const TpmCommand *command, TpmMessage *response);

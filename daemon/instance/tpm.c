@@ -1,33 +1,36 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The attestation command takes its request from, and leaves its reply in, an NV index of 8 KiB that is made for it. All
- * of it is done as AWS's own client does it, since no other way is known to work on hardware: the endorsement key
- * (RSA-2048, template L-1) salts two HMAC sessions, one with parameter encryption, in which the index is defined,
- * written and read, and one without, in which the vendor command runs (tpm-session.h). tpm2-tss' ESYS does what needs no
- * session.
+ * The attestation command takes its request from, and leaves its reply in, an NV index of 8 KiB that is made
+ * for it. All of it is done as AWS's own client does it, since no other way is known to work on hardware:
+ * the endorsement key (RSA-2048, template L-1) salts two HMAC sessions, one with parameter encryption, in
+ * which the index is defined, written and read, and one without, in which the vendor command runs
+ * (tpm-session.h). tpm2-tss' ESYS does what needs no session.
  *
- * What is made, in this order: key, session, session, index; then the key is flushed. What is removed, in this order:
- * sessions, index (or key). So at every instant at which a session of ours exists, there is a key or an index of ours as
- * well, and both can be recognised after a SIGKILL:
- *  - the key by its public area, which is all that makes an endorsement key of that template the one it is. It is
- *    transient, and it is looked for before one is made, since leftovers may hold all slots;
- *  - the index by its handle in a range of our own and by its exact shape. Its authorization value died with who made
- *    it, but the owner may undefine it. Another shape is somebody else's index: it is left alone, the next handle used.
- * Sessions have nothing to be recognised by. But none that is *loaded* belongs to anybody alive: /dev/tpm0 has one opener
- * at a time, and we are it; those who use /dev/tpmrm0 have theirs saved and unloaded by the kernel after each command;
- * the kernel flushes its own before a command from /dev/tpm0. A loaded session is lost property then, most likely of a
- * program that was killed. Still they are flushed (HMAC sessions only: we make no others) only when there is a reason to:
- * a key or an index of ours is there too, or the TPM has no room for another session. Saved sessions are never touched,
- * nor persistent keys, nor transient keys of any other kind.
+ * What is made, in this order: key, session, session, index; then the key is flushed. What is removed, in
+ * this order: sessions, index (or key). So at every instant at which a session of ours exists, there is a
+ * key or an index of ours as well, and both can be recognised after a SIGKILL:
+ *  - the key by its public area, which is all that makes an endorsement key of that template the one it
+ *    is. It is transient, and it is looked for before one is made, since leftovers may hold all slots;
+ *  - the index by its handle in a range of our own and by its exact shape. Its authorization value died with
+ *    who made it, but the owner may undefine it. Another shape is somebody else's index: it is left alone,
+ *    the next handle used.
+ * Sessions have nothing to be recognised by. But none that is *loaded* belongs to anybody alive: /dev/tpm0
+ * has one opener at a time, and we are it; those who use /dev/tpmrm0 have theirs saved and unloaded by the
+ * kernel after each command; the kernel flushes its own before a command from /dev/tpm0. A loaded session is
+ * lost property then, most likely of a program that was killed. Still they are flushed (HMAC sessions only:
+ * we make no others) only when there is a reason to: a key or an index of ours is there too, or the TPM has
+ * no room for another session. Saved sessions are never touched, nor persistent keys, nor transient keys of
+ * any other kind.
  *
- * A command that failed may have been carried out all the same, its response lost or spoilt, and left something whose
- * handle is not known. Then nothing is removed by handle, but all as leftovers are.
+ * A command that failed may have been carried out all the same, its response lost or spoilt, and left
+ * something whose handle is not known. Then nothing is removed by handle, but all as leftovers are.
  *
  * Not done here: waiting. A TPM that is busy (after five attempts) or held by somebody else is an error
- * that may pass. A command may take ANSWER_TIMEOUT_MSEC where the TCTI knows time-outs, as "device" does; "swtpm" does
- * not and waits for ever. The kernel has limits of its own (two minutes, five for making a key), and closing /dev/tpm0
- * waits for the command under way, so a wedged device is told of early but let go of late.
+ * that may pass. A command may take ANSWER_TIMEOUT_MSEC where the TCTI knows time-outs, as "device" does;
+ * "swtpm" does not and waits for ever. The kernel has limits of its own (two minutes, five for making a
+ * key), and closing /dev/tpm0 waits for the command under way, so a wedged device is told of early but let
+ * go of late.
  */
 
 #include <assert.h>
@@ -111,8 +114,8 @@ static inline void esys_freep(void *pointer) {
 }
 #define _cleanup_esys_ _cleanup_(esys_freep)
 
-/* tpm2-tss has a log of its own, on standard error; what is wrong is in our Errors. Set before there are threads, since
- * getenv() in one of them must not meet setenv() in another. */
+/* tpm2-tss has a log of its own, on standard error; what is wrong is in our Errors. Set before there are
+ * threads, since getenv() in one of them must not meet setenv() in another. */
 __attribute__((constructor)) static void silence_tss(void) {
         (void) setenv("TSS2_LOG", "all+none", false);
 }
@@ -144,7 +147,8 @@ static TSS2_RC note_broken(Tpm *tpm, TSS2_RC rc) {
         return rc;
 }
 
-/* A command by ESYS, with a time-out, which its synchronous functions lack. in and out are argument lists. */
+/* A command by ESYS, with a time-out, which its synchronous functions lack. in and out are argument lists.
+ */
 #define COMMAND(tpm, name, in, out)                                                          \
         ({                                                                                   \
                 uint64_t _end_ = now_monotonic_usec() + ANSWER_TIMEOUT_MSEC * USEC_PER_MSEC; \
@@ -579,7 +583,8 @@ static bool flush_sessions(Tpm *tpm) {
         return flush_session(tpm, &tpm->vendor_session) && first;
 }
 
-/* Removes what was made. Where a session may be left, key and index stay: they are the marks that say whose it is. */
+/* Removes what was made. Where a session may be left, key and index stay: they are the marks that say whose
+ * it is. */
 static void release(Tpm *tpm) {
         tpm->prepared = false;
         if (!flush_sessions(tpm))
@@ -784,8 +789,8 @@ static int write_request(Tpm *tpm, const uint8_t *data, size_t size, Error *erro
         return 0;
 }
 
-/* The response's HMAC is looked at but not insisted on: nobody has published what it is on hardware, AWS's own client
- * reads the response code alone, and the document carries Nitro's signature. */
+/* The response's HMAC is looked at but not insisted on: nobody has published what it is on hardware, AWS's
+ * own client reads the response code alone, and the document carries Nitro's signature. */
 static int run_vendor_command(Tpm *tpm, Error *error) {
         TpmCommand command = index_command(tpm, NITROTPM_CC_NSM_REQUEST);
         TpmMessage sealed, response;
@@ -834,6 +839,7 @@ static int read_chunk(Tpm *tpm, uint8_t index[static NSM_INDEX_SIZE], size_t *of
 /* As much as the reply is long; what is cut short does not decode. */
 static int read_reply(Tpm *tpm, uint8_t **ret, size_t *ret_size, Error *error) {
         uint8_t index[NSM_INDEX_SIZE];
+        Error refused = {};
         size_t size = 0;
         int r;
 
@@ -841,8 +847,10 @@ static int read_reply(Tpm *tpm, uint8_t **ret, size_t *ret_size, Error *error) {
                 r = read_chunk(tpm, index, &size, error);
                 if (r < 0)
                         return r;
-                r = nsm_reply_decode(index, size, ret, ret_size, error);
+                r = nsm_reply_decode(index, size, ret, ret_size, &refused);
         } while (r == -EBADMSG && size < NSM_INDEX_SIZE);
+        if (r < 0 && error)
+                *error = refused;
         return r;
 }
 

@@ -2,9 +2,10 @@
 #pragma once
 
 /*
- * The TPM, as far as unseald needs it: NitroTPM's attestation command through an NV index, and PCRs. A thin layer on
- * tpm2-tss; it blocks and is called in a thread of its own. Nothing stays behind in the TPM: what is made is removed in
- * the end, and what a killed predecessor left is recognised (tpm.c says how) and removed at the start.
+ * The TPM, as far as unseald needs it: NitroTPM's attestation command through an NV index, and PCRs. A thin
+ * layer on tpm2-tss; it blocks and is called in a thread of its own. Nothing stays behind in the TPM: what
+ * is made is removed in the end, and what a killed predecessor left is recognised (tpm.c says how) and
+ * removed at the start.
  *
  * Sources: TCG TPM 2.0 Library parts 1-3; the public client nitro-tpm-attest for the vendor command.
  */
@@ -20,8 +21,9 @@
 typedef struct Tpm Tpm;
 
 /*
- * Opens a TPM by its TCTI name ("device:/dev/tpm0", "swtpm:path=…"). FAILURE_TPM: REMEDY_RETRY where it is not there yet
- * or somebody else has it open (-EBUSY), none where the name itself is wrong. Does not wait by itself.
+ * Opens a TPM by its TCTI name ("device:/dev/tpm0", "swtpm:path=…"). FAILURE_TPM: REMEDY_RETRY where it is
+ * not there yet or somebody else has it open (-EBUSY), none where the name itself is wrong. Does not wait by
+ * itself.
  */
 int tpm_open(const char *tcti, Tpm **ret, Error *error);
 
@@ -30,14 +32,14 @@ Tpm *tpm_close(Tpm *tpm);
 DEFINE_CLEANUP(Tpm *, tpm_close);
 
 /*
- * All that can be done before the public key is there: removes leftovers (their number goes to *ret_leftovers),
- * makes the salt key, opens the session, defines the NV index.
+ * All that can be done before the public key is there: removes leftovers (their number goes to
+ * *ret_leftovers), makes the salt key, opens the session, defines the NV index.
  */
 int tpm_prepare(Tpm *tpm, unsigned *ret_leftovers, Error *error);
 
 /*
- * Asks for an attestation document (tpm_prepare() is done first where it was not) and removes everything made for it.
- * FAILURE_NOT_NITRO where the TPM does not know the command. The caller frees *ret.
+ * Asks for an attestation document (tpm_prepare() is done first where it was not) and removes everything
+ * made for it. FAILURE_NOT_NITRO where the TPM does not know the command. The caller frees *ret.
  */
 int tpm_attest(Tpm *tpm, const NsmRequest *request, uint8_t **ret, size_t *ret_size, Error *error);
 

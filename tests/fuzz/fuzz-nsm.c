@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What is accepted must be accepted as well with other padding behind it: tpm.c reads the reply piece by piece. */
+/* What is accepted must be accepted as well with other padding behind it: tpm.c reads the reply piece by
+ * piece. */
 
 #include <stdint.h>
 #include <stdlib.h>

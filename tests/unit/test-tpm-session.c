@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The TPM's side is played with OpenSSL's own KDFs, which know nothing of tpm-session.c. That a TPM agrees is shown by
- * test-tpm.c. */
+/* The TPM's side is played with OpenSSL's own KDFs, which know nothing of tpm-session.c. That a TPM agrees
+ * is shown by test-tpm.c. */
 
 #include <errno.h>
 #include <setjmp.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Against a real TPM: swtpm, on the libtpms with NitroTPM's command that is built beside this program. The module behind
- * that command is a thread of this program; it is asked before every command too, where it can answer an error in the
- * command's place, or kill the client.
+ * Against a real TPM: swtpm, on the libtpms with NitroTPM's command that is built beside this program. The
+ * module behind that command is a thread of this program; it is asked before every command too, where it can
+ * answer an error in the command's place, or kill the client.
  */
 
 #include <errno.h>
@@ -258,7 +258,8 @@ static void other_close(Other *other) {
         Tss2_TctiLdr_Finalize(&other->tcti);
 }
 
-/* In good order: a TPM that loses power after use of an index with an authorization counts that as an attack. */
+/* In good order: a TPM that loses power after use of an index with an authorization counts that as an
+ * attack. */
 static void stop_swtpm(void) {
         Other other;
 
@@ -333,6 +334,7 @@ static void attest(Tpm *tpm, size_t wanted_size) {
 
         if (tpm_attest(tpm, &request, &document, &size, &error) < 0)
                 fail_msg("%s", error.text);
+        assert_string_equal(error.text, "");
         assert_int_equal(size, wanted_size);
         assert_memory_equal(document, plan.reply + HEAD_SIZE + 2, size);
 }
@@ -638,8 +640,8 @@ static void *run_proxy(void *userdata) {
         return NULL;
 }
 
-/* Lost: an error that may pass. Otherwise where a bit is changed: nothing is believed that has an HMAC, and what has none
- * leads to errors. The vendor command's response is the exception. */
+/* Lost: an error that may pass. Otherwise where a bit is changed: nothing is believed that has an HMAC, and
+ * what has none leads to errors. The vendor command's response is the exception. */
 static void attest_with_spoilt_response(const char *name, size_t at, size_t flip) {
         _cleanup_free_ uint8_t *document = NULL;
         Error error = {};
@@ -748,6 +750,9 @@ static void test_client_killed_at_any_time_leaves_nothing_to_its_successor(void 
         }
 }
 
+#define AES_128_CFB \
+        { .algorithm = TPM2_ALG_AES, .keyBits.aes = 128, .mode.aes = TPM2_ALG_CFB }
+
 static const TPM2B_SENSITIVE_CREATE no_sensitive;
 static const TPM2B_DATA no_data;
 static const TPML_PCR_SELECTION no_pcrs;
@@ -762,7 +767,7 @@ static ESYS_TR other_create_key(Other *other) {
                                             TPMA_OBJECT_SENSITIVEDATAORIGIN | TPMA_OBJECT_USERWITHAUTH |
                                             TPMA_OBJECT_RESTRICTED | TPMA_OBJECT_DECRYPT,
                         .parameters.eccDetail = {
-                                .symmetric = { .algorithm = TPM2_ALG_AES, .keyBits.aes = 128, .mode.aes = TPM2_ALG_CFB },
+                                .symmetric = AES_128_CFB,
                                 .scheme.scheme = TPM2_ALG_NULL,
                                 .curveID = TPM2_ECC_NIST_P256,
                                 .kdf.scheme = TPM2_ALG_NULL,
@@ -877,7 +882,7 @@ static TPM2_RC other_create_endorsement_key(Other *other, ESYS_TR *ret) {
                         .objectAttributes = 0x000300b2,
                         .authPolicy.size = 32,
                         .parameters.rsaDetail = {
-                                .symmetric = { .algorithm = TPM2_ALG_AES, .keyBits.aes = 128, .mode.aes = TPM2_ALG_CFB },
+                                .symmetric = AES_128_CFB,
                                 .scheme.scheme = TPM2_ALG_NULL,
                                 .keyBits = 2048,
                         },
