@@ -432,6 +432,21 @@ static void take_code(const char *type, char *ret, size_t size) {
         *((char *) mempcpy(ret, type, length)) = '\0';
 }
 
+/* KMS answers a signature that it does not accept with the canonical request, session token and all: its words on
+ * signatures, credentials and the clock, and those that are not known, are for nobody's journal. */
+static bool may_be_quoted(const Meaning *meaning, const char *code) {
+        switch (meaning->failure) {
+        case FAILURE_DENIED:
+        case FAILURE_KEY:
+        case FAILURE_CIPHERTEXT:
+        case FAILURE_DOCUMENT:
+        case FAILURE_UNAVAILABLE:
+                return true;
+        default:
+                return strcmp(code, "ValidationException") == 0;
+        }
+}
+
 int kms_error_reply(const KmsErrorReply *reply, Error *error) {
         _cleanup_json_ struct json_object *body = NULL;
         const char *message = NULL, *type = reply->error_type;
@@ -446,7 +461,7 @@ int kms_error_reply(const KmsErrorReply *reply, Error *error) {
         take_code(type ?: "", code, sizeof(code));
         meaning = meaning_of(reply, code, message);
 
-        if (*message)
+        if (*message && may_be_quoted(meaning, code))
                 (void) error_set_remedy(error, -EREMOTEIO, meaning->failure, meaning->remedy,
                                         "%s: \"%s\"%s%s", meaning->what,
                                         quotable(message, quoted, sizeof(quoted)),
