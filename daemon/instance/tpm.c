@@ -232,6 +232,12 @@ static int explain_device(const char *path, Error *error) {
 
         if (fd < 0 && (errno == ENOENT || errno == ENODEV || errno == ENXIO))
                 return error_set_remedy(error, -errno, FAILURE_TPM, REMEDY_RETRY, NO_DEVICE, path);
+        /* Early in a boot the node is there before udev has given it to unseald's group. */
+        if (fd < 0 && (errno == EACCES || errno == EPERM))
+                return error_set_remedy(error, -errno, FAILURE_TPM, REMEDY_RETRY,
+                                        "The TPM at %s may not be opened: %m. Is the udev rule of unseald "
+                                        "installed?",
+                                        path);
         if (fd < 0 && errno != EBUSY)
                 return error_set(error, -errno, FAILURE_TPM, "The TPM at %s cannot be opened: %m.", path);
         if (fd >= 0 && (fstat(fd, &st) < 0 || !S_ISCHR(st.st_mode)))
