@@ -51,6 +51,9 @@
 /* KMS takes a document for five minutes. */
 #define DOCUMENT_AGE_MAX_USEC (4 * 60 * USEC_PER_SEC)
 
+/* What a failure waits for the TPM's thread, lest a key or a session stay in the TPM for the whole boot. */
+#define TPM_LAST_JOB_USEC (5 * USEC_PER_SEC)
+
 #define MEASUREMENTS_FILE_MAX (64U * 1024U)
 #define STEPS_MAX 8
 
@@ -163,6 +166,7 @@ struct Session {
         size_t steps_count;
 
         bool ending;     /* the outcome is known, nothing new is begun */
+        bool told;       /* it is told, too; only the TPM's thread may be waited for */
         Error error;     /* the outcome; FAILURE_NONE: all well */
         Passage *denied; /* whose failure is being explained */
         char waiting[sizeof(((Error *) NULL)->text)];
@@ -171,6 +175,7 @@ struct Session {
 static void session_advance(Session *session);
 static void passage_failed(Passage *passage, const Error *error);
 static void session_fail(Session *session, Passage *passage, const Error *error);
+static void session_end(Session *session);
 
 static bool activity_may_begin(const Activity *activity, uint64_t now) {
         return activity->progress == PROGRESS_IDLE && now >= activity->not_before_usec;
@@ -234,6 +239,10 @@ static void session_say_waiting(Session *session, const Activity *activity, cons
 static void activity_postpone(Session *session, Activity *activity, const char *secret, const Error *error) {
         uint64_t random, delay;
 
+        if (session->ending) {
+                activity->progress = PROGRESS_IDLE;
+                return;
+        }
         /* Jitter needs no secrecy, and early in a boot nobody shall wait for entropy. */
         if (getrandom(&random, sizeof(random), GRND_INSECURE) < 0)
                 random = now_monotonic_usec() * UINT64_C(0x9e3779b97f4a7c15);
@@ -313,6 +322,13 @@ static void attest_job(void *userdata) {
         attestor_attest(&session->attestor);
 }
 
+/* Its thread is done, for nothing: the session has failed meanwhile. */
+static void session_lose_tpm(Session *session, Activity *activity) {
+        activity->progress = PROGRESS_IDLE;
+        if (session->told)
+                session_end(session);
+}
+
 static void tpm_prepared(void *userdata) {
         Session *session = userdata;
         Attestor *attestor = &session->attestor;
@@ -323,6 +339,10 @@ static void tpm_prepared(void *userdata) {
                          attestor->leftovers);
         attestor->leftovers = 0;
 
+        if (session->ending) {
+                session_lose_tpm(session, &session->tpm);
+                return;
+        }
         if (attestor->r < 0)
                 session_shared_failed(session, &session->tpm, &attestor->error);
         else
@@ -373,9 +393,13 @@ static void document_made(void *userdata) {
         Error error = session->attestor.error;
         int r = session->attestor.r;
 
-        if (r >= 0)
+        if (r >= 0 && !session->ending)
                 r = session_take_document(session, &error);
         free(TAKE_PTR(session->attestor.document));
+        if (session->ending) {
+                session_lose_tpm(session, &session->document);
+                return;
+        }
 
         if (r >= 0)
                 activity_done(session, &session->document);
@@ -681,9 +705,14 @@ static void session_write_status(Session *session, const char *state, const char
 }
 
 static void session_end(Session *session) {
-        session->ending = true;
-        (void) sd_event_source_set_enabled(session->deadline, SD_EVENT_OFF);
+        session->ending = session->told = true;
         (void) sd_event_source_set_enabled(session->retry, SD_EVENT_OFF);
+        if (session_waits_for_tpm(session)) {
+                (void) sd_event_source_set_time_relative(session->deadline, TPM_LAST_JOB_USEC);
+                (void) sd_event_source_set_enabled(session->deadline, SD_EVENT_ONESHOT);
+                return;
+        }
+        (void) sd_event_source_set_enabled(session->deadline, SD_EVENT_OFF);
         (void) sd_event_source_set_enabled(session->ended, SD_EVENT_ONESHOT);
 }
 
@@ -966,6 +995,8 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
         char duration[DURATION_STRING_MAX];
         Error error;
 
+        if (session->told) /* and the TPM's thread has not ended */
+                (void) sd_event_source_set_enabled(session->ended, SD_EVENT_ONESHOT);
         if (session->ending)
                 return 0;
         if (!activity) { /* only optional ones are missing */
