@@ -104,6 +104,7 @@ int http_tls_error(long verify_result, const char *host, const char *detail, Err
                                         "machine's clock right?",
                                         host, X509_verify_cert_error_string(verify_result));
         case X509_V_OK:
+        case X509_V_ERR_UNSPECIFIED: /* curl's, where it did not like the name and has not asked OpenSSL yet */
                 return error_set(error, -EKEYREJECTED, FAILURE_TLS, "%s is not who it should be: %s.", host,
                                  detail[0] ? detail : "certificate check failed");
         default:
