@@ -1159,6 +1159,30 @@ static void test_other_tpms_are_no_nitrotpms(void **state) {
         start_swtpm("nitro", true);
 }
 
+static void test_a_device_that_udev_has_not_given_to_us_yet_is_waited_for(void **state) {
+        int status;
+        pid_t pid;
+
+        if (geteuid() != 0) {
+                print_message("skipped: needs root to become another user\n");
+                skip();
+        }
+        pid = fork();
+        if (pid == 0) {
+                Tpm *tpm = NULL;
+                Error error = {};
+
+                if (setresuid(65534, 65534, 65534) < 0)
+                        _exit(1);
+                /* root's, mode 0200 or 0600: as /dev/tpm0 before the rule. */
+                _exit(tpm_open("device:/proc/sysrq-trigger", &tpm, &error) != -EACCES || error.failure != FAILURE_TPM ||
+                      error.remedy != REMEDY_RETRY || !strstr(error.text, "udev"));
+        }
+        assert_true(pid > 0);
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+}
+
 static void test_tpm_that_cannot_be_opened(void **state) {
         static const struct {
                 const char *name;
@@ -1255,6 +1279,7 @@ int main(void) {
                 TEST(test_pcr_is_extended),
                 TEST(test_inactive_sha384_bank_is_told_of),
                 TEST(test_other_tpms_are_no_nitrotpms),
+                TEST(test_a_device_that_udev_has_not_given_to_us_yet_is_waited_for),
                 TEST(test_tpm_that_cannot_be_opened),
         };
 
