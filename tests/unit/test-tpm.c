@@ -1160,6 +1160,8 @@ static void test_other_tpms_are_no_nitrotpms(void **state) {
 }
 
 static void test_a_device_that_udev_has_not_given_to_us_yet_is_waited_for(void **state) {
+        char path[] = "/tmp/unseald-test-device-XXXXXX", name[64];
+        _cleanup_close_ int fd = -1;
         int status;
         pid_t pid;
 
@@ -1167,6 +1169,10 @@ static void test_a_device_that_udev_has_not_given_to_us_yet_is_waited_for(void *
                 print_message("skipped: needs root to become another user\n");
                 skip();
         }
+        /* root's, mode 0600: as /dev/tpm0 before the rule. */
+        fd = mkstemp(path);
+        assert_true(fd >= 0);
+        (void) snprintf(name, sizeof(name), "device:%s", path);
         pid = fork();
         if (pid == 0) {
                 Tpm *tpm = NULL;
@@ -1174,12 +1180,12 @@ static void test_a_device_that_udev_has_not_given_to_us_yet_is_waited_for(void *
 
                 if (setresuid(65534, 65534, 65534) < 0)
                         _exit(1);
-                /* root's, mode 0200 or 0600: as /dev/tpm0 before the rule. */
-                _exit(tpm_open("device:/proc/sysrq-trigger", &tpm, &error) != -EACCES || error.failure != FAILURE_TPM ||
+                _exit(tpm_open(name, &tpm, &error) != -EACCES || error.failure != FAILURE_TPM ||
                       error.remedy != REMEDY_RETRY || !strstr(error.text, "udev"));
         }
         assert_true(pid > 0);
         assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(unlink(path), 0);
         assert_int_equal(status, 0);
 }
 
