@@ -808,9 +808,21 @@ static void session_forget(Session *session) {
         aws_credentials_clear(&session->role_credentials);
 }
 
+/* What of the first n is in the store again comes out of it: a failure publishes nothing. */
+static void session_unpublish(Session *session, size_t n) {
+        for (size_t i = 0; i < n; i++) {
+                const Passage *passage = session->passages + i;
+                Error error;
+
+                if (passage->state == SECRET_UNSEALED &&
+                    store_remove(session->store, passage->declaration->name, &error) < 0)
+                        log_warning("%s", error.text);
+        }
+}
+
 static int session_publish(Session *session, Error *error) {
         for (size_t i = 0; i < session->passages_count; i++) {
-                Passage *passage = session->passages + i;
+                const Passage *passage = session->passages + i;
                 const Declaration *declaration = passage->declaration;
                 int r;
 
@@ -818,10 +830,14 @@ static int session_publish(Session *session, Error *error) {
                         continue;
                 r = store_put(session->store, declaration->name, passage->plaintext, passage->uid,
                               passage->gid, declaration->mode, error);
-                if (r < 0)
+                if (r < 0) {
+                        session_unpublish(session, i);
                         return r;
-                passage_enter(passage, SECRET_PUBLISHED);
+                }
         }
+        for (size_t i = 0; i < session->passages_count; i++)
+                if (session->passages[i].state == SECRET_UNSEALED)
+                        passage_enter(session->passages + i, SECRET_PUBLISHED);
         return 0;
 }
 
