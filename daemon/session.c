@@ -561,6 +561,12 @@ static void passage_fetch(Passage *passage) {
         passage_enter(passage, SECRET_SEALED);
 }
 
+/* Whether KMS was asked with what this activity has made last. Requests go side by side, and an answer to the document or
+ * the credentials before may come when new ones are made. */
+static bool is_of_present(const Passage *passage, const Activity *activity) {
+        return activity->progress == PROGRESS_DONE && passage->decryption.begun_usec >= activity->begun_usec;
+}
+
 /* What may mend this failure, and is it worth it? */
 static void passage_retry(Passage *passage, const Error *error) {
         Session *session = passage->session;
@@ -571,18 +577,18 @@ static void passage_retry(Passage *passage, const Error *error) {
                 passage_failed(passage, error);
                 return;
         case REMEDY_DOCUMENT:
-                if (session->document_renewed && session->document.progress == PROGRESS_DONE) {
+                if (!is_of_present(passage, &session->document))
+                        break;
+                if (session->document_renewed) {
                         final.remedy = REMEDY_NONE;
                         passage_failed(passage, &final);
                         return;
                 }
-                if (!session->document_renewed) {
-                        session->document_renewed = true;
-                        session_renew_document(session);
-                }
+                session->document_renewed = true;
+                session_renew_document(session);
                 break;
         case REMEDY_CREDENTIALS:
-                if (session->credentials.progress == PROGRESS_DONE)
+                if (is_of_present(passage, &session->credentials))
                         activity_reset(&session->credentials);
                 break;
         case REMEDY_CLOCK: /* the client remembered KMS's time */
