@@ -906,8 +906,11 @@ static int session_begin_what_can_begin(Session *session, uint64_t now) {
                         return r;
         }
 
-        if (session->document.progress == PROGRESS_DONE && session->decrypting == 0 &&
+        if (session->document.progress == PROGRESS_DONE &&
             now - session->document_made_usec > DOCUMENT_AGE_MAX_USEC) {
+                /* With so old a document nothing new is begun, and what is under way ends soon. */
+                if (session->decrypting > 0)
+                        return 0;
                 session_renew_document(session);
                 return begin_tpm(session, now);
         }
