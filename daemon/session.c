@@ -67,6 +67,7 @@ typedef struct Activity {
         const char *name;
         Progress progress;
         unsigned attempts;
+        unsigned failures; /* in a row, on the same network: what the backoff grows with */
         uint64_t begun_usec, not_before_usec;
         Error error; /* of the last attempt; FAILURE_NONE: none, or it went well */
 } Activity;
@@ -152,6 +153,7 @@ struct Session {
         size_t document_size;
         uint64_t document_made_usec;
         bool document_renewed; /* because KMS did not like the first: once */
+        uint64_t network_changed_usec;
         PcrSet measured;
         AwsCredentials role_credentials;
         char role[128];
@@ -207,6 +209,7 @@ static void session_record_step(Session *session, const Activity *activity) {
 
 static void activity_done(Session *session, Activity *activity) {
         activity->progress = PROGRESS_DONE;
+        activity->failures = 0;
         activity->error = (Error){};
         session->waiting[0] = 0;
         session_record_step(session, activity);
@@ -235,6 +238,10 @@ static void session_say_waiting(Session *session, const Activity *activity, cons
                  secret ?: "", activity->attempts, format_duration(delay, duration), activity->error.text);
 }
 
+static bool is_of_network(const Error *error) {
+        return error->failure == FAILURE_NETWORK || error->failure == FAILURE_IMDS;
+}
+
 /* To be tried again later. */
 static void activity_postpone(Session *session, Activity *activity, const char *secret, const Error *error) {
         uint64_t random, delay;
@@ -246,7 +253,10 @@ static void activity_postpone(Session *session, Activity *activity, const char *
         /* Jitter needs no secrecy, and early in a boot nobody shall wait for entropy. */
         if (getrandom(&random, sizeof(random), GRND_INSECURE) < 0)
                 random = now_monotonic_usec() * UINT64_C(0x9e3779b97f4a7c15);
-        delay = retry_delay_usec(activity->attempts, error->retry_after_usec, random);
+        delay = retry_delay_usec(++activity->failures, error->retry_after_usec, random);
+        /* It failed on a network that is not that of now any more. */
+        if (is_of_network(error) && session->network_changed_usec >= activity->begun_usec)
+                delay = 0;
 
         activity->progress = PROGRESS_IDLE;
         activity->error = *error;
@@ -496,15 +506,19 @@ static int begin_connection(Session *session, Endpoint *endpoint, uint64_t now) 
         return 0;
 }
 
-/* A route or an address has appeared: what waited for the network need not wait any longer. */
+/* A route or an address has appeared: what waited for the network need not wait any longer. Name resolution may come a
+ * moment later, so the backoff begins anew, too. */
 static void hasten(Activity *activity) {
-        if (activity->error.failure == FAILURE_NETWORK || activity->error.failure == FAILURE_IMDS)
-                activity->not_before_usec = 0;
+        if (!is_of_network(&activity->error))
+                return;
+        activity->failures = 0;
+        activity->not_before_usec = 0;
 }
 
 static void network_changed(void *userdata) {
         Session *session = userdata;
 
+        session->network_changed_usec = now_monotonic_usec();
         hasten(&session->credentials);
         for (size_t i = 0; i < session->endpoints_count; i++)
                 hasten(&session->endpoints[i].connection);
