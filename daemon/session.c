@@ -116,7 +116,8 @@ typedef struct Passage {
         Secret *plaintext;
         char request_id[64];
         uint64_t begun_usec, duration_usec;
-        int r; /* from the key thread */
+        Error opening_error; /* from the key thread */
+        int r;               /* from the key thread */
 } Passage;
 
 /* What the TPM's thread works on; it alone touches it while a job runs. */
@@ -125,6 +126,7 @@ typedef struct Attestor {
         Tpm *tpm;
         unsigned leftovers;
         NsmRequest request;
+        uint8_t public_key[NSM_FIELD_MAX]; /* a copy: the key pair may go while a job runs */
         uint8_t *document;
         size_t document_size;
         Error error;
@@ -147,6 +149,7 @@ struct Session {
 
         Activity key_pair, tpm, document, credentials;
         Recipient *recipient;
+        Error key_pair_error; /* from the key thread */
         int key_pair_r;
         Attestor attestor;
         uint8_t *document_bytes;
@@ -279,17 +282,15 @@ static void key_pair_job(void *userdata) {
         Session *session = userdata;
 
         session->key_pair_r = recipient_new(session->options.settings->rsa_key_bits, &session->recipient,
-                                            &session->key_pair.error);
+                                            &session->key_pair_error);
 }
 
 static void key_pair_made(void *userdata) {
         Session *session = userdata;
 
-        if (session->key_pair_r < 0) {
-                Error error = session->key_pair.error;
-
-                session_shared_failed(session, &session->key_pair, &error);
-        } else
+        if (session->key_pair_r < 0)
+                session_shared_failed(session, &session->key_pair, &session->key_pair_error);
+        else
                 activity_done(session, &session->key_pair);
         session_advance(session);
 }
@@ -421,14 +422,18 @@ static void document_made(void *userdata) {
 }
 
 static int begin_document(Session *session, uint64_t now) {
-        NsmRequest *request = &session->attestor.request;
+        Attestor *attestor = &session->attestor;
+        const uint8_t *key;
+        size_t size;
 
         if (session->tpm.progress != PROGRESS_DONE || session->key_pair.progress != PROGRESS_DONE ||
             !activity_may_begin(&session->document, now))
                 return 0;
 
-        *request = (NsmRequest){};
-        recipient_public_key(session->recipient, &request->public_key, &request->public_key_size);
+        recipient_public_key(session->recipient, &key, &size);
+        assert(size <= sizeof(attestor->public_key));
+        memcpy(attestor->public_key, key, size);
+        attestor->request = (NsmRequest){ .public_key = attestor->public_key, .public_key_size = size };
         activity_begin(&session->document, now);
         return worker_submit(session->tpm_worker, attest_job, document_made, session);
 }
@@ -621,7 +626,7 @@ static void open_job(void *userdata) {
         Passage *passage = userdata;
 
         passage->r = recipient_open(passage->session->recipient, passage->envelope, passage->envelope_size,
-                                    &passage->plaintext, &passage->decryption.error);
+                                    &passage->plaintext, &passage->opening_error);
 }
 
 static void opened(void *userdata) {
@@ -629,10 +634,8 @@ static void opened(void *userdata) {
 
         free(TAKE_PTR(passage->envelope));
         if (passage->r < 0) {
-                Error error = passage->decryption.error;
-
-                memcpy(error.request_id, passage->request_id, sizeof(error.request_id));
-                passage_failed(passage, &error);
+                memcpy(passage->opening_error.request_id, passage->request_id, sizeof(passage->request_id));
+                passage_failed(passage, &passage->opening_error);
         } else {
                 passage->decryption.progress = PROGRESS_DONE;
                 passage->decryption.error = (Error){};
@@ -821,9 +824,10 @@ static void session_fail(Session *session, Passage *passage, const Error *error)
 
 /* The last step before READY: nothing is left that could decrypt, or that plaintext was made with. */
 static void session_forget(Session *session) {
+        /* The thread first: at the deadline it may still be opening an optional secret. */
+        session->key_worker = worker_free(session->key_worker);
         for (size_t i = 0; i < session->passages_count; i++)
                 session->passages[i].plaintext = secret_free(session->passages[i].plaintext);
-        session->key_worker = worker_free(session->key_worker);
         session->recipient = recipient_free(session->recipient);
         aws_credentials_clear(&session->role_credentials);
 }
