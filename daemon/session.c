@@ -988,11 +988,13 @@ static void session_tell(Session *session) {
 static void session_advance(Session *session) {
         uint64_t now = now_monotonic_usec();
         Error error = {};
+        int r;
 
         if (session->ending)
                 return;
-        if (session_begin_what_can_begin(session, now) < 0) {
-                (void) error_oom(&error);
+        r = session_begin_what_can_begin(session, now);
+        if (r < 0) {
+                (void) error_set(&error, r, FAILURE_INTERNAL, "Unsealing cannot go on: %s.", strerror(-r));
                 session_fail(session, NULL, &error);
         }
         if (session->ending)
