@@ -865,20 +865,69 @@ static int session_publish(Session *session, Error *error) {
         return 0;
 }
 
-/* An optional secret is not waited for once it, or the way to it, has failed. */
-static bool passage_may_be_left(const Passage *passage) {
-        return passage->declaration->optional && passage->state == SECRET_SEALED &&
-               (passage->decryption.error.failure != FAILURE_NONE ||
-                passage->endpoint->connection.error.failure != FAILURE_NONE);
+/* What keeps a secret from being unsealed. */
+static const Activity *passage_obstacle(const Passage *passage) {
+        const Session *session = passage->session;
+        const Activity *all[] = { &session->key_pair, &session->tpm, &session->document,
+                                  &session->credentials, &passage->endpoint->connection };
+
+        for (size_t i = 0; i < ELEMENTSOF(all); i++)
+                if (all[i]->progress != PROGRESS_DONE)
+                        return all[i];
+        return &passage->decryption;
 }
 
-/* All required secrets are here, and no optional one is on its way: whoever is not here now stays away for this boot. */
+/* Why it is not done by the deadline: what was tried last and did not succeed is the reason. */
+static void overdue(const Session *session, const Activity *activity, Error *ret) {
+        char duration[DURATION_STRING_MAX];
+
+        (void) format_duration(session->options.settings->deadline_usec, duration);
+        if (activity->error.failure != FAILURE_NONE) {
+                *ret = activity->error;
+                (void) snprintf(ret->text, sizeof(ret->text),
+                                "Not within DeadlineSec=%s, after %u attempt(s) at %s: %.512s", duration,
+                                activity->attempts, activity->name, activity->error.text);
+        } else
+                (void) error_set(ret, -ETIMEDOUT,
+                                 activity == &session->tpm || activity == &session->document
+                                                 ? FAILURE_TPM
+                                                 : FAILURE_UNAVAILABLE,
+                                 "Not within DeadlineSec=%s: no answer yet from %s.", duration,
+                                 activity->name);
+}
+
+/* Why an optional secret stays behind: for a failure, of its own or of its endpoint, or for want of time. */
+static void passage_obstacle_error(const Passage *passage, Error *ret) {
+        if (passage->decryption.error.failure != FAILURE_NONE)
+                *ret = passage->decryption.error;
+        else if (passage->endpoint->connection.error.failure != FAILURE_NONE)
+                *ret = passage->endpoint->connection.error;
+        else
+                overdue(passage->session, passage_obstacle(passage), ret);
+}
+
+/* An optional secret is not waited for once it, or the way to it, has failed. */
+static bool passage_may_be_left(const Passage *passage) {
+        const Activity *connection = &passage->endpoint->connection;
+
+        return passage->declaration->optional && passage->state == SECRET_SEALED &&
+               connection->progress != PROGRESS_RUNNING &&
+               (passage->decryption.error.failure != FAILURE_NONE ||
+                connection->error.failure != FAILURE_NONE);
+}
+
+/* All required secrets are here, and no optional one is on its way: whoever is not here now stays away for this boot.
+ * Where none is required the optional ones have until the deadline: early in a boot the first attempt always fails. */
 static bool session_is_complete(Session *session) {
+        bool some_required = false;
+
+        for (size_t i = 0; i < session->passages_count; i++)
+                some_required = some_required || !session->passages[i].declaration->optional;
         for (size_t i = 0; i < session->passages_count; i++) {
                 const Passage *passage = session->passages + i;
 
                 if (passage->state != SECRET_UNSEALED && passage->state != SECRET_FAILED &&
-                    !passage_may_be_left(passage))
+                    !(some_required && passage_may_be_left(passage)))
                         return false;
         }
         return true;
@@ -891,9 +940,7 @@ static void session_complete(Session *session) {
                 Passage *passage = session->passages + i;
 
                 if (passage->state < SECRET_UNSEALED) {
-                        error = passage->decryption.error.failure != FAILURE_NONE
-                                                ? passage->decryption.error
-                                                : passage->endpoint->connection.error;
+                        passage_obstacle_error(passage, &error);
                         passage_failed(passage, &error);
                 }
         }
@@ -1012,55 +1059,24 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *userdata) {
         return 0;
 }
 
-/* What keeps a required secret from being unsealed; NULL: nothing. */
-static const Activity *first_unfinished(Session *session) {
-        const Activity *shared[] = { &session->key_pair, &session->tpm, &session->document,
-                                     &session->credentials };
-        const Passage *passage = NULL;
-
-        for (size_t i = 0; i < session->passages_count && !passage; i++)
-                if (session->passages[i].state < SECRET_UNSEALED &&
-                    !session->passages[i].declaration->optional)
-                        passage = session->passages + i;
-        if (!passage)
-                return NULL;
-
-        for (size_t i = 0; i < ELEMENTSOF(shared); i++)
-                if (shared[i]->progress != PROGRESS_DONE)
-                        return shared[i];
-        if (passage->endpoint->connection.progress != PROGRESS_DONE)
-                return &passage->endpoint->connection;
-        return &passage->decryption;
-}
-
-/* Time is up. What was tried last and did not succeed is the reason. */
 static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
         Session *session = userdata;
-        const Activity *activity = first_unfinished(session);
-        char duration[DURATION_STRING_MAX];
+        const Passage *passage = NULL;
         Error error;
 
         if (session->told) /* and the TPM's thread has not ended */
                 (void) sd_event_source_set_enabled(session->ended, SD_EVENT_ONESHOT);
         if (session->ending)
                 return 0;
-        if (!activity) { /* only optional ones are missing */
+        for (size_t i = 0; i < session->passages_count && !passage; i++)
+                if (session->passages[i].state < SECRET_UNSEALED &&
+                    !session->passages[i].declaration->optional)
+                        passage = session->passages + i;
+        if (!passage) { /* only optional ones are missing */
                 session_complete(session);
                 return 0;
         }
-        (void) format_duration(session->options.settings->deadline_usec, duration);
-        if (activity->error.failure != FAILURE_NONE) {
-                error = activity->error;
-                (void) snprintf(error.text, sizeof(error.text),
-                                "Not within DeadlineSec=%s, after %u attempt(s) at %s: %.512s", duration,
-                                activity->attempts, activity->name, activity->error.text);
-        } else
-                (void) error_set(&error, -ETIMEDOUT,
-                                 activity == &session->tpm || activity == &session->document
-                                                 ? FAILURE_TPM
-                                                 : FAILURE_UNAVAILABLE,
-                                 "Not within DeadlineSec=%s: no answer yet from %s.", duration,
-                                 activity->name);
+        overdue(session, passage_obstacle(passage), &error);
         session_fail(session, NULL, &error);
         return 0;
 }
