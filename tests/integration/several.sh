@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# What depends on the order in which things happen: secrets side by side, and the network coming up in the middle of an
+# attempt.
+. "$(dirname "$0")/direct.sh"
+direct_start
+
+# declare_sealed NAME [LINE...]
+declare_sealed() {
+    vendor_seal "$key" "$1" "$scratch/sealed-$1" <"$secret"
+    declare_secret "$1" "$key" "$scratch/sealed-$1" "${@:2}"
+}
+
+say "a store that takes the first secret and not the second is left empty"
+configure
+declare_sealed first
+declare_sealed second
+printf '%s\n' '[Deliver]' User=nobody >>"$config/secrets.d/second.secret"
+wrapper+=(setpriv --bounding-set=-chown --inh-caps=-chown)
+unseald_start
+unseald_finish
+wrapper=("${wrapper[@]::${#wrapper[@]}-3}")
+assert_equal "exit status" "$unseald_status" 11
+assert_line "the reason" "$log" '^second cannot be written to the store'
+assert_equal "the store" "$(ls -A "$store")" ''
+assert_no_line "nothing is said to be published" "$log" 'published'
+
+say "the answer to an old document that comes after the new one is made"
+rm "$config"/secrets.d/*
+declare_sealed first
+declare_sealed second
+configure DeadlineSec=20s
+platform fault set kms Decrypt delay 4000 --times 1
+platform fault set kms Decrypt error ValidationException "the attestation document is stale" --times 1
+unseald_start
+sleep 2
+platform fault set kms Decrypt error ValidationException "the attestation document is stale" --times 1
+unseald_finish
+platform fault clear
+assert_equal "ready ($(tail -n 1 "$log"))" "$unseald_ready" yes
+assert_equal "documents made" "$(grep -c 'attestation document: done' "$log")" 2
+
+say "an optional secret alone is not given up because the network is not there yet"
+rm "$config"/secrets.d/*
+declare_sealed first Optional=yes
+platform fault set kms connect tls-expired --times 2
+unseald_start
+unseald_finish
+platform fault clear
+assert_equal "ready ($(tail -n 1 "$log"))" "$unseald_ready" yes
+assert_line "it was tried again" "$log" '^first: published'
+
+say "and left at the deadline, for a reason that is said"
+configure DeadlineSec=3s
+platform fault set kms Decrypt drop
+unseald_start
+unseald_finish
+platform fault clear
+assert_equal "ready ($(tail -n 1 "$log"))" "$unseald_ready" yes
+assert_line "the reason" "$log" '^first, which is optional, stays sealed: Not within DeadlineSec=3s: no answer yet from decryption'
+
+say "the network comes in the middle of an attempt"
+rm "$config"/secrets.d/*
+declare_sealed first
+configure DeadlineSec=60s
+platform machine-netns create
+in_machine() { ip -n "$PLATFORM_MACHINE_NETNS" "$@"; }
+in_machine address add 10.0.0.10/24 dev eth0
+in_machine link set eth0 up
+in_machine route add default via 10.0.0.99 # where nobody is
+exec {unseald_fd}< <(exec "$top/tests/platform/platform" exec --netns "$PLATFORM_MACHINE_NETNS" -- "${wrapper[@]}" \
+    "$build/daemon/unseald" --debug --vendor-configuration="$config" --configuration=/nonexistent --store="$store" \
+    --status="$status_file" 2>&1)
+unseald_pid=$! started_at=$EPOCHREALTIME
+# By then the backoff has grown to several seconds.
+sleep 12
+until [ -n "$(ip netns exec "$PLATFORM_MACHINE_NETNS" ss -Htn state syn-sent dst 169.254.169.254)" ]; do sleep 0.05; done
+came_at=$EPOCHREALTIME
+in_machine route replace default via 10.0.0.1
+unseald_finish
+assert_equal "ready ($(tail -n 1 "$log"))" "$unseald_ready" yes
+say "from the network to READY=1, with what it takes TCP to try again: $(seconds_since "$came_at") s"
+assert_match "the last failure" "$(grep 'credentials: attempt' "$log" | tail -n 1)" 'failed, next in 0us'
