@@ -7,12 +7,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "basic/clock.h"
 #include "basic/log.h"
 #include "config/ini.h"
 #include "config/settings.h"
 #include "sealed/source.h"
 
-#define USEC_PER_SEC UINT64_C(1000000)
 #define DEADLINE_MAX_USEC (24 * 3600 * USEC_PER_SEC)
 #define SECTION "Unseald"
 
@@ -123,72 +123,10 @@ static int set_rsa_key_bits(const IniAssignment *assignment, void *field, Error 
         return ini_error(assignment, error, "Expected 2048, 3072 or 4096, not \"%s\".", assignment->value);
 }
 
-static uint64_t time_unit(const char *name, size_t length) {
-        static const struct {
-                const char *name;
-                uint64_t usec;
-        } units[] = {
-                { "", USEC_PER_SEC },
-                { "s", USEC_PER_SEC },
-                { "sec", USEC_PER_SEC },
-                { "second", USEC_PER_SEC },
-                { "seconds", USEC_PER_SEC },
-                { "ms", USEC_PER_SEC / 1000 },
-                { "msec", USEC_PER_SEC / 1000 },
-                { "m", 60 * USEC_PER_SEC },
-                { "min", 60 * USEC_PER_SEC },
-                { "minute", 60 * USEC_PER_SEC },
-                { "minutes", 60 * USEC_PER_SEC },
-                { "h", 3600 * USEC_PER_SEC },
-                { "hr", 3600 * USEC_PER_SEC },
-                { "hour", 3600 * USEC_PER_SEC },
-                { "hours", 3600 * USEC_PER_SEC },
-        };
-
-        for (size_t i = 0; i < ELEMENTSOF(units); i++)
-                if (strlen(units[i].name) == length && memcmp(units[i].name, name, length) == 0)
-                        return units[i].usec;
-        return 0;
-}
-
-/* systemd.time(7), without fractions: "90", "90s", "1min 30s". */
-static int parse_time_span(const char *text, uint64_t maximum, uint64_t *ret) {
-        uint64_t sum = 0;
-
-        do {
-                uint64_t number = 0, unit;
-                size_t digits, letters;
-
-                text += strspn(text, " \t");
-                digits = strspn(text, "0123456789");
-                if (digits == 0)
-                        return -EINVAL;
-                for (; digits > 0; digits--, text++) {
-                        number = number * 10 + (uint64_t) (*text - '0');
-                        if (number > maximum)
-                                return -ERANGE;
-                }
-
-                text += strspn(text, " \t");
-                letters = strspn(text, "abcdefghijklmnopqrstuvwxyz");
-                unit = time_unit(text, letters);
-                if (unit == 0)
-                        return -EINVAL;
-                text += letters;
-
-                if (number > (maximum - sum) / unit)
-                        return -ERANGE;
-                sum += number * unit;
-        } while (text[0] != '\0');
-
-        *ret = sum;
-        return 0;
-}
-
 static int set_deadline(const IniAssignment *assignment, void *field, Error *error) {
         uint64_t usec;
 
-        if (parse_time_span(assignment->value, DEADLINE_MAX_USEC, &usec) < 0 || usec < USEC_PER_SEC)
+        if (parse_duration(assignment->value, &usec) < 0 || usec < USEC_PER_SEC || usec > DEADLINE_MAX_USEC)
                 return ini_error(assignment, error,
                                  "Expected a time from 1s to 24h such as \"90s\" or \"2min 30s\", not "
                                  "\"%s\".",

@@ -265,7 +265,7 @@ static void test_deadline_is_a_time_span_of_systemd(void **state) {
                 "25h",
                 "24h 1ms",
                 "-1",
-                "1.5s",
+                "1..5s",
                 "infinity",
                 "s",
                 "1 fortnight",
@@ -284,6 +284,7 @@ static void test_deadline_is_a_time_span_of_systemd(void **state) {
         accept_deadline("2 seconds", 2 * MINUTE / 60);
         accept_deadline("1500ms", 1500 * MINUTE / 60000);
         accept_deadline("1500 msec", 1500 * MINUTE / 60000);
+        accept_deadline("1.5s", 1500 * MINUTE / 60000);
         accept_deadline("2m", 2 * MINUTE);
         accept_deadline("2min", 2 * MINUTE);
         accept_deadline("1minute 30s", 90 * MINUTE / 60);
