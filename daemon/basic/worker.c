@@ -11,6 +11,9 @@
 /* OpenSSL's key generation and tpm2-tss want some tens of kilobytes. */
 #define STACK_SIZE (256U * 1024U)
 
+/* Below it, not to be touched: a page, however large the kernel's are. */
+#define GUARD_SIZE (64U * 1024U)
+
 typedef struct Job Job;
 struct Job {
         WorkerJob run;
@@ -31,7 +34,7 @@ struct Worker {
         bool ending;             /* under mutex */
         int event_fd;
         sd_event_source *source;
-        void *stack;
+        uint8_t *stack;
 };
 
 static void queue_push(Queue *queue, Job *job) {
@@ -106,15 +109,20 @@ static int on_finished(sd_event_source *source, int fd, uint32_t revents, void *
 
 static int start_thread(Worker *worker, const char *name) {
         pthread_attr_t attributes;
+        uint8_t *mapping;
         int r;
 
         /* A stack of our own, since glibc keeps those of threads that ended for the next, as they are. */
-        worker->stack = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE,
-                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
-        if (worker->stack == MAP_FAILED) {
-                worker->stack = NULL;
+        mapping = mmap(NULL, GUARD_SIZE + STACK_SIZE, PROT_NONE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+        if (mapping == MAP_FAILED)
                 return -errno;
+        if (mprotect(mapping + GUARD_SIZE, STACK_SIZE, PROT_READ | PROT_WRITE) < 0) {
+                r = -errno;
+                (void) munmap(mapping, GUARD_SIZE + STACK_SIZE);
+                return r;
         }
+        worker->stack = mapping + GUARD_SIZE;
 
         r = pthread_attr_init(&attributes);
         if (r != 0)
@@ -133,7 +141,7 @@ static void worker_destroy(Worker *worker) {
         queue_clear(&worker->finished);
         if (worker->stack) {
                 explicit_bzero(worker->stack, STACK_SIZE);
-                (void) munmap(worker->stack, STACK_SIZE);
+                (void) munmap(worker->stack - GUARD_SIZE, GUARD_SIZE + STACK_SIZE);
         }
         (void) sd_event_source_disable_unref(worker->source);
         if (worker->event_fd >= 0)

@@ -10,7 +10,9 @@
 
 #include <pthread.h>
 #include <semaphore.h>
+#include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "basic/worker.h"
 
@@ -102,11 +104,55 @@ static void test_freeing_waits_for_the_job_under_way_and_drops_the_rest(void **s
         sd_event_unref(event);
 }
 
+/* Fills *userdata with the address of the thread's stack. */
+static void find_stack(void *userdata) {
+        pthread_attr_t attributes;
+        size_t size;
+
+        assert_int_equal(pthread_getattr_np(pthread_self(), &attributes), 0);
+        assert_int_equal(pthread_attr_getstack(&attributes, userdata, &size), 0);
+        (void) pthread_attr_destroy(&attributes);
+}
+
+static void found_stack(void *userdata) {
+        const uint8_t *below = *(uint8_t **) userdata - 1;
+        unsigned char nothing;
+        int fds[2];
+
+        /* The kernel reads for us what would end us. */
+        assert_int_equal(pipe(fds), 0);
+        assert_int_equal(write(fds[1], below + 1, 1), 1);
+        assert_int_equal(read(fds[0], &nothing, 1), 1);
+        assert_int_equal(write(fds[1], below, 1), -1);
+        (void) close(fds[0]);
+        (void) close(fds[1]);
+}
+
+static void test_what_lies_below_the_stack_cannot_be_touched(void **state) {
+        Worker *worker = NULL;
+        sd_event *event = NULL;
+        uint8_t *stack = NULL;
+        void *next;
+
+        assert_true(sd_event_new(&event) >= 0);
+        assert_int_equal(worker_new(event, "test", &worker), 0);
+        /* Without a guard the kernel would put this right there. */
+        next = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        assert_ptr_not_equal(next, MAP_FAILED);
+        assert_int_equal(worker_submit(worker, find_stack, found_stack, &stack), 0);
+        assert_true(sd_event_run(event, UINT64_MAX) >= 0);
+        assert_non_null(stack);
+        (void) munmap(next, 4096);
+        worker = worker_free(worker);
+        sd_event_unref(event);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(
                                 test_jobs_run_in_order_in_one_other_thread_and_the_last_may_free_the_worker),
                 cmocka_unit_test(test_freeing_waits_for_the_job_under_way_and_drops_the_rest),
+                cmocka_unit_test(test_what_lies_below_the_stack_cannot_be_touched),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
