@@ -15,13 +15,14 @@ typedef struct Verb {
 } Verb;
 
 static const Verb verbs[] = {
+        { "measure", "IMAGE", "Compute the PCRs of a boot", verb_measure },
         { "status", "", "Show what became of each secret in this boot", verb_status },
         { "verify", "DOCUMENT", "Verify an attestation document", verb_verify },
 };
 
 static void print_help(FILE *stream) {
         fprintf(stream, "unsealctl [OPTIONS…] VERB …\n\n"
-                        "Secrets for attested EC2 instances: look, and verify.\n\n"
+                        "Secrets for attested EC2 instances: measure, verify, look.\n\n"
                         "Verbs:\n");
         for (size_t i = 0; i < ELEMENTSOF(verbs); i++)
                 fprintf(stream, "  %-8s %-12s  %s\n", verbs[i].name, verbs[i].arguments, verbs[i].help);
