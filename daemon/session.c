@@ -270,6 +270,7 @@ static void activity_postpone(Session *session, Activity *activity, const char *
 /* An activity that all secrets need has failed. */
 static void session_shared_failed(Session *session, Activity *activity, const Error *error) {
         if (error->remedy == REMEDY_NONE) {
+                activity->progress = PROGRESS_IDLE;
                 activity->error = *error;
                 session_fail(session, NULL, error);
         } else
