@@ -10,6 +10,7 @@
 #define EXIT_USAGE 2
 
 int verb_measure(int argc, char *argv[]);
+int verb_policy(int argc, char *argv[]);
 int verb_status(int argc, char *argv[]);
 int verb_verify(int argc, char *argv[]);
 

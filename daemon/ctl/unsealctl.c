@@ -16,6 +16,7 @@ typedef struct Verb {
 
 static const Verb verbs[] = {
         { "measure", "IMAGE", "Compute the PCRs of a boot", verb_measure },
+        { "policy", "[lint POLICY]", "Write a key's policy, or find what in it is wrong", verb_policy },
         { "status", "", "Show what became of each secret in this boot", verb_status },
         { "verify", "DOCUMENT", "Verify an attestation document", verb_verify },
 };
@@ -25,7 +26,7 @@ static void print_help(FILE *stream) {
                         "Secrets for attested EC2 instances: measure, verify, look.\n\n"
                         "Verbs:\n");
         for (size_t i = 0; i < ELEMENTSOF(verbs); i++)
-                fprintf(stream, "  %-8s %-12s  %s\n", verbs[i].name, verbs[i].arguments, verbs[i].help);
+                fprintf(stream, "  %-8s %-13s %s\n", verbs[i].name, verbs[i].arguments, verbs[i].help);
         fprintf(stream, "\nOptions:\n"
                         "  -h --help              Show this help; after a verb, the verb's\n"
                         "     --version           Show the version\n\n"
