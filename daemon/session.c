@@ -640,6 +640,7 @@ static void opened(void *userdata) {
         } else {
                 passage->decryption.progress = PROGRESS_DONE;
                 passage->decryption.error = (Error){};
+                passage->session->waiting[0] = 0;
                 passage_enter(passage, SECRET_UNSEALED);
         }
         session_advance(passage->session);
