@@ -115,7 +115,8 @@ void log_full(int priority, const LogFields *fields, const char *format, ...) {
         if (fields)
                 entry_add_fields(&entry, fields);
 
-        /* A journal that does not take the entry (its socket is not there this early) may still take the line. */
+        /* A journal that does not take the entry may still take the line. One that is not there at all is no error of
+         * sd_journal_sendv(), but then standard error does not lead to it. */
         if (sd_journal_sendv(entry.fields, entry.count) < 0)
                 (void) fprintf(stderr, "<%d>%s\n", priority, message);
 }
