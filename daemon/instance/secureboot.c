@@ -144,6 +144,28 @@ int signature_database_parse(const uint8_t *data, size_t size, SignatureDatabase
         return 0;
 }
 
+/* The digest, where it is one that images are signed with. */
+static const EVP_MD *signing_digest(const X509_ALGOR *algorithm) {
+        switch (OBJ_obj2nid(algorithm->algorithm)) {
+        case NID_sha256:
+                return EVP_sha256();
+        case NID_sha384:
+                return EVP_sha384();
+        case NID_sha512:
+                return EVP_sha512();
+        default:
+                return NULL;
+        }
+}
+
+/* OpenSSL 3.0's PKCS7_verify() leaks its input where it does not know one of these. */
+static bool has_known_digests(const PKCS7 *pkcs7) {
+        for (int i = 0; i < sk_X509_ALGOR_num(pkcs7->d.sign->md_algs); i++)
+                if (!signing_digest(sk_X509_ALGOR_value(pkcs7->d.sign->md_algs, i)))
+                        return false;
+        return true;
+}
+
 /* The SpcIndirectDataContent of an Authenticode signature, without its outer tag and length: the bytes that are
  * signed. */
 static bool signed_content(PKCS7 *pkcs7, EfiBytes *ret) {
@@ -153,7 +175,8 @@ static bool signed_content(PKCS7 *pkcs7, EfiBytes *ret) {
         long length;
         int tag, class;
 
-        if (!PKCS7_type_is_signed(pkcs7) || !pkcs7->d.sign || !pkcs7->d.sign->contents)
+        if (!PKCS7_type_is_signed(pkcs7) || !pkcs7->d.sign || !pkcs7->d.sign->contents ||
+            !has_known_digests(pkcs7))
                 return false;
         contents = pkcs7->d.sign->contents;
         if (OBJ_obj2txt(type, sizeof(type), contents->type, 1) <= 0 ||
@@ -190,8 +213,8 @@ static int is_of_image(const EfiBytes *content, const EfiImage *image, bool *ret
         if (!signed_digest)
                 return 0;
         X509_SIG_get0(signed_digest, &algorithm, &octets);
-        md = EVP_get_digestbyobj(algorithm->algorithm);
-        if (!md || EVP_MD_get_size(md) < SHA256_SIZE || ASN1_STRING_length(octets) != EVP_MD_get_size(md))
+        md = signing_digest(algorithm);
+        if (!md || ASN1_STRING_length(octets) != EVP_MD_get_size(md))
                 return 0;
 
         r = efi_image_hash(image, md, digest, error);
