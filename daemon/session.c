@@ -96,6 +96,7 @@ typedef struct Endpoint {
         Session *session;
         Activity connection;
         unsigned connecting; /* connections whose outcome is awaited */
+        unsigned decrypting; /* requests whose answer is awaited */
         unsigned secrets;    /* how many use it */
 } Endpoint;
 
@@ -496,8 +497,17 @@ static void connected(int r, const Error *error, void *userdata) {
         session_advance(session);
 }
 
+static unsigned endpoint_connections(const Endpoint *endpoint) {
+        return endpoint->secrets < CONNECTIONS_MAX ? endpoint->secrets : CONNECTIONS_MAX;
+}
+
+/* A request that finds no idle connection opens one more: none is begun while those under way will be there sooner. */
+static bool endpoint_is_busy(const Endpoint *endpoint) {
+        return endpoint->decrypting + endpoint->connecting >= endpoint_connections(endpoint);
+}
+
 static int begin_connection(Session *session, Endpoint *endpoint, uint64_t now) {
-        unsigned wanted = endpoint->secrets < CONNECTIONS_MAX ? endpoint->secrets : CONNECTIONS_MAX;
+        unsigned wanted = endpoint_connections(endpoint);
 
         if (!activity_may_begin(&endpoint->connection, now) || endpoint->connecting > 0)
                 return 0;
@@ -663,6 +673,7 @@ static void decrypted(int r, const uint8_t *envelope, size_t size, const char *r
         Error internal = {};
 
         session->decrypting--;
+        passage->endpoint->decrypting--;
         (void) snprintf(passage->request_id, sizeof(passage->request_id), "%s", request_id ?: "");
         if (session->ending)
                 return;
@@ -679,7 +690,7 @@ static void decrypted(int r, const uint8_t *envelope, size_t size, const char *r
 static int begin_decryption(Passage *passage, uint64_t now) {
         Session *session = passage->session;
 
-        if (passage->state != SECRET_SEALED || session->decrypting >= CONNECTIONS_MAX ||
+        if (passage->state != SECRET_SEALED || endpoint_is_busy(passage->endpoint) ||
             session->document.progress != PROGRESS_DONE || session->credentials.progress != PROGRESS_DONE ||
             passage->endpoint->connection.progress != PROGRESS_DONE ||
             !activity_may_begin(&passage->decryption, now))
@@ -696,6 +707,7 @@ static int begin_decryption(Passage *passage, uint64_t now) {
         activity_begin(&passage->decryption, now);
         passage_enter(passage, SECRET_DECRYPTING);
         session->decrypting++;
+        passage->endpoint->decrypting++;
         return kms_decrypt(passage->endpoint->client, &passage->decrypt, decrypted, passage);
 }
 

@@ -218,6 +218,8 @@ int main(int argc, char *argv[]) {
         Error error = {};
         int r;
 
+        /* One heap for all threads: less memory to lock. */
+        (void) mallopt(M_ARENA_MAX, 1);
         r = clean_environment();
         if (r < 0)
                 return FAILURE_INTERNAL;

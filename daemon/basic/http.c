@@ -24,6 +24,9 @@
 #define CONNECT_TIMEOUT_DEFAULT_USEC (5 * USEC_PER_SEC)
 #define TIMEOUT_DEFAULT_USEC (15 * USEC_PER_SEC)
 #define REPLY_MAX_DEFAULT (64U * 1024U)
+/* curl's defaults are for downloads: 16 and, once something is sent, 64 KiB for each transfer. */
+#define RECEIVE_BUFFER 8192L
+#define SEND_BUFFER 16384L
 #define HEADERS_MAX 64U
 #define HEADER_BYTES_MAX (16U * 1024U)
 
@@ -512,6 +515,8 @@ static CURLcode transfer_set_options(HttpTransfer *transfer, const HttpRequest *
         SET(CURLOPT_TIMEOUT_MS, usec_to_msec(request->timeout_usec ?: TIMEOUT_DEFAULT_USEC));
         SET(CURLOPT_CONNECTTIMEOUT_MS, usec_to_msec(client->connect_timeout_usec));
         SET(CURLOPT_NOSIGNAL, 1L);
+        SET(CURLOPT_BUFFERSIZE, RECEIVE_BUFFER);
+        SET(CURLOPT_UPLOAD_BUFFERSIZE, SEND_BUFFER);
         SET(CURLOPT_QUICK_EXIT, 1L); /* do not wait for a resolver that hangs */
         SET(CURLOPT_FOLLOWLOCATION, 0L);
         SET(CURLOPT_PROXY, client->proxy ?: ""); /* "" : none, whatever the environment says */

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -136,11 +137,22 @@ static int start_thread(Worker *worker, const char *name) {
         return -r;
 }
 
+/* Only what was ever touched: wiping the rest would bring it into memory first. */
+static void wipe_stack(uint8_t *stack) {
+        unsigned char resident[STACK_SIZE / 4096] = {};
+        size_t page = (size_t) sysconf(_SC_PAGESIZE);
+        bool known = mincore(stack, STACK_SIZE, resident) >= 0;
+
+        for (size_t i = 0; i < STACK_SIZE / page; i++)
+                if (!known || (resident[i] & 1))
+                        explicit_bzero(stack + i * page, page);
+}
+
 static void worker_destroy(Worker *worker) {
         queue_clear(&worker->waiting);
         queue_clear(&worker->finished);
         if (worker->stack) {
-                explicit_bzero(worker->stack, STACK_SIZE);
+                wipe_stack(worker->stack);
                 (void) munmap(worker->stack - GUARD_SIZE, GUARD_SIZE + STACK_SIZE);
         }
         (void) sd_event_source_disable_unref(worker->source);
