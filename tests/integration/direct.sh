@@ -1,0 +1,93 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
+# For tests that run unseald by itself, with no service manager, on the platform: far quicker than a machine. Source it
+# first thing. The script goes on in a mount namespace of its own, which takes the store with it when it ends.
+[ -n "${UNSEALD_TEST_MOUNTS:-}" ] || UNSEALD_TEST_MOUNTS=1 exec unshare --mount --propagation private -- "$0" "$@"
+# shellcheck source=tests/integration/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+config=$scratch/config
+store=$scratch/store
+status_file=$scratch/status.json
+log=$scratch/log
+secret=$scratch/secret
+mkdir -p "$config/secrets.d" "$store"
+mount -t ramfs -o mode=0711 ramfs "$store"
+direct_clean_up() {
+    local status=$?
+    umount --lazy "$scratch/store"
+    (exit "$status") || clean_up
+    clean_up
+}
+trap direct_clean_up EXIT
+unset NOTIFY_SOCKET JOURNAL_STREAM INVOCATION_ID
+eval "wrapper=(${UNSEALD_TEST_WRAPPER:-})"
+
+# configure [LINE...]: unseald.conf
+configure() {
+    printf '%s\n' '[Unseald]' "TrustedCertificates=$PLATFORM_CA_FILE" "TpmDevice=$PLATFORM_TCTI" "$@" >"$config/unseald.conf"
+}
+
+# declare_secret NAME KEY SEALED [LINE...]: the lines go to [Secret]
+declare_secret() {
+    local name=$1 key=$2 sealed=$3
+    shift 3
+    printf '%s\n' '[Secret]' "Source=file:$sealed" "KeyId=$key" "$@" >"$config/secrets.d/$name.secret"
+}
+
+# A platform, a key for this TPM's PCRs, and one secret, db-password, sealed with it.
+direct_start() {
+    platform_start
+    key=$(vendor_create_key)
+    vendor_put_policy "$key" "$(pcr 4)" "$(pcr 12)"
+    printf 'Hello World' >"$secret"
+    vendor_seal "$key" db-password "$scratch/sealed" <"$secret"
+}
+
+# What is in the TPM that a program can leave there.
+tpm_contents() {
+    local what
+    for what in transient loaded-session saved-session nv-index persistent; do
+        echo "$what: $(tpm2_getcap -T "$PLATFORM_TCTI" "handles-$what" | tr '\n' ' ')"
+    done
+}
+
+# Starts unseald; what it says is read from file descriptor $unseald_fd.
+unseald_start() {
+    exec {unseald_fd}< <(exec "$top/tests/platform/platform" exec --as instance -- "${wrapper[@]}" "$build/daemon/unseald" \
+        --debug --vendor-configuration="$config" --configuration=/nonexistent --store="$store" --status="$status_file" 2>&1)
+    unseald_pid=$!
+    started_at=$EPOCHREALTIME
+}
+
+# seconds_since TIME: of $EPOCHREALTIME
+seconds_since() {
+    local usec=$((${EPOCHREALTIME/./} - ${1/./}))
+    printf '%d.%02d' $((usec / 1000000)) $((usec % 1000000 / 10000))
+}
+
+# Calls on_ready once it is, and stops it then, and waits for its end either way. Sets $log (all it said), $unseald_status,
+# $unseald_ready (whether it was) and $took, the seconds until the outcome.
+on_ready() { :; }
+unseald_finish() {
+    local line status=0
+    unseald_ready='' took=''
+    : >"$log"
+    while IFS= read -r -t "${UNSEALD_LIMIT:-60}" -u "$unseald_fd" line || ! status=$?; do
+        printf '%s\n' "$line" >>"$log"
+        if [ -z "$unseald_ready" ] && [[ $line == Ready:* ]]; then
+            took=$(seconds_since "$started_at")
+            unseald_ready=yes
+            on_ready
+            kill -TERM "$unseald_pid"
+        fi
+    done
+    exec {unseald_fd}<&-
+    if [ "$status" -gt 128 ]; then
+        kill -KILL "$unseald_pid"
+        die "unseald neither says anything nor ends: $(tail -n 20 "$log")"
+    fi
+    unseald_status=0
+    wait "$unseald_pid" || unseald_status=$?
+    took=${took:-$(seconds_since "$started_at")}
+}

@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# What unseald does when KMS, or what stands between, fails: every fault of the platform. The errors of KMS are in
+# kms-errors.sh.
+. "$(dirname "$0")/table.sh"
+
+table_begin 'KMS'
+declare_secret db-password "$key" "$scratch/sealed"
+
+# On the way there and back. (curl itself tries a request again, on a new connection, where a used one turns out to have
+# been closed: the first try is two.)
+row recovers 1 '^-$' -- kms Decrypt delay 300 --times 1
+row recovers 1 '^-$' -- kms Decrypt delay 300
+row 'ends 53' 1 'DeadlineSec=.*no answer yet' -- kms Decrypt delay 60000
+row recovers 2 'timed out' -- kms Decrypt drop --times 1
+row 'ends 53' 1 'DeadlineSec=.*no answer yet' -- kms Decrypt drop
+row recovers 3 'Connection reset by peer' -- kms Decrypt reset --times 3
+row 'ends 50' many 'Connection reset by peer' -- kms Decrypt reset
+row recovers 2 'bytes remaining' -- kms Decrypt truncated --times 1
+row 'ends 50' many 'bytes remaining' -- kms Decrypt truncated
+
+# Load balancers.
+row recovers 3 'HTTP status 503' -- kms Decrypt http 503 --times 2
+row 'ends 53' many 'HTTP status 504' -- kms Decrypt http 504
+
+# What passes, and what seems to.
+row recovers 3 'cannot answer at the moment' -- kms Decrypt error KMSInternalException --times 2
+row 'ends 53' many 'cannot answer at the moment' -- kms Decrypt error KMSInternalException
+row recovers 4 'KMS throttles' -- kms Decrypt throttle --times 3
+row 'ends 53' many 'KMS throttles' -- kms Decrypt throttle
+row recovers 2 'credentials' -- kms Decrypt expired-credentials --times 1
+row 'ends 41' many 'does not accept the credentials' -- kms Decrypt expired-credentials
+
+# Answers that cannot be believed. Garbage may be a middlebox'; what is well-formed and wrong is an attack.
+row recovers 2 'no JSON' -- kms Decrypt garbage --times 1
+row 'ends 65' many 'no JSON' -- kms Decrypt garbage
+row recovers 2 'no JSON' -- kms Decrypt empty --times 1
+row 'ends 65' many 'no JSON' -- kms Decrypt empty
+row 'ends 65' 1 'more than 65536 bytes' -- kms Decrypt oversized --times 1
+row 'ends 65' 1 'more than 65536 bytes' -- kms Decrypt oversized
+row 'ends 65' 1 'none of the secret.s KeyId=' -- kms Decrypt wrong-keyid --times 1
+row 'ends 65' 1 'none of the secret.s KeyId=' -- kms Decrypt wrong-keyid
+row 'ends 65' 1 'plaintext in it' -- kms Decrypt plaintext --times 1
+row 'ends 65' 1 'plaintext in it' -- kms Decrypt plaintext
+row 'ends 65' 1 'does not open' -- kms Decrypt tampered-cms --times 1
+for part in content key structure recipient; do
+    row 'ends 65' 1 'does not open' -- kms Decrypt tampered-cms $part
+done
+
+# KMS's clock alone, with which the TPM's document is of another time. (Of this machine's own: setups.sh.) The time that
+# was learned from one answer is not that of the next, so it is learned twice.
+row recovers 3 'clock of this machine' -- kms Decrypt clock 600 --times 1
+row 'ends 63' 3 'attestation document' -- kms Decrypt clock 600
+row 'ends 63' 3 'attestation document' -- kms Decrypt clock -600
+row recovers 1 '^-$' -- kms Decrypt clock 200
+
+# Who answers there. What is wrong with the certificate but its time will not mend.
+row recovers 2 'only for the time .certificate has expired' -- kms connect tls-expired --times 1
+row 'ends 52' many 'clock right' -- kms connect tls-expired
+row recovers 2 'only for the time .certificate is not yet valid' -- kms connect tls-not-yet-valid --times 1
+row 'ends 52' many 'clock right' -- kms connect tls-not-yet-valid
+row 'ends 51' 1 'not who it should be' -- kms connect tls-wrong-name --times 1
+row 'ends 51' 1 'not who it should be' -- kms connect tls-wrong-name
+row 'ends 51' 1 'not trusted' -- kms connect tls-untrusted --times 1
+row 'ends 51' 1 'not trusted' -- kms connect tls-untrusted
+
+table_end kms
