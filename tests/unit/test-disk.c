@@ -312,6 +312,33 @@ static void give_long_name(uint8_t *entry, const char *name, uint8_t checksum) {
         memcpy(entry, "SOMETH~1TMP", 11);
 }
 
+static void test_the_last_cluster_is_one_and_the_next_is_not(void **state) {
+        _cleanup_(sectors_done) Sectors sectors = load_sectors("disk/fat32.sectors");
+        uint8_t *header = sector_at(&sectors, FAT_SECTOR);
+        uint32_t last = get32(header + 32) - 32 - header[16] * get32(header + 36) + 1;
+        char text[64];
+
+        /* Its place in the table has 0. */
+        put32(header + 44, last);
+        assert_refused(&sectors, -EBADMSG, "ends too early, at 0.");
+        put32(header + 44, last + 1);
+        (void) snprintf(text, sizeof(text), "ends too early, at %#x.", last + 1);
+        assert_refused(&sectors, -EBADMSG, text);
+}
+
+static void test_a_bad_cluster_is_no_end(void **state) {
+        _cleanup_(sectors_done) Sectors sectors = load_sectors("disk/fat32.sectors");
+        uint8_t *table = sector_at(&sectors, FAT_SECTOR + 32);
+        _cleanup_free_ uint8_t *data = NULL;
+        BootFile file;
+
+        put32(table + 2 * 4, 0xfffffff8);
+        assert_int_equal(find(&sectors, &file, NULL), 0);
+        data = file.data;
+        put32(table + 2 * 4, 0x0ffffff7);
+        assert_refused(&sectors, -EBADMSG, "ends too early, at 0xffffff7");
+}
+
 static void test_a_long_name_counts_if_it_goes_with_its_entry(void **state) {
         uint8_t checksum = 0;
 
@@ -371,6 +398,8 @@ int main(void) {
                 cmocka_unit_test(test_malformed_file_systems_are_refused),
                 cmocka_unit_test(test_malformed_directories_and_files_are_refused),
                 cmocka_unit_test(test_a_directory_whose_chain_is_a_loop_ends),
+                cmocka_unit_test(test_the_last_cluster_is_one_and_the_next_is_not),
+                cmocka_unit_test(test_a_bad_cluster_is_no_end),
                 cmocka_unit_test(test_a_long_name_counts_if_it_goes_with_its_entry),
                 cmocka_unit_test(test_a_disk_that_cannot_be_read_says_where),
                 cmocka_unit_test(test_disks_too_short_for_anything_are_refused),

@@ -269,6 +269,17 @@ static void test_malformed_images_are_refused_with_the_offset(void **state) {
         }
 }
 
+static void test_headers_may_end_with_the_section_table(void **state) {
+        _cleanup_free_ uint8_t *data = NULL;
+        EfiImage image;
+        size_t size;
+
+        data = load("uki-x86-64.efi", &size);
+        put32(data + OPTIONAL + 60, SECTIONS + 5 * SECTION_SIZE);
+        assert_int_equal(efi_image_parse(data, size, &image, NULL), 0);
+        assert_int_equal(image.headers_size, image.sections + 5 * SECTION_SIZE);
+}
+
 static void test_truncated_images_are_refused(void **state) {
         _cleanup_free_ uint8_t *data = NULL;
         EfiImage image;
@@ -314,6 +325,7 @@ int main(void) {
                 cmocka_unit_test(test_empty_sections_lie_nowhere),
                 cmocka_unit_test(test_a_section_that_can_be_read_in_two_ways_is_refused),
                 cmocka_unit_test(test_malformed_images_are_refused_with_the_offset),
+                cmocka_unit_test(test_headers_may_end_with_the_section_table),
                 cmocka_unit_test(test_truncated_images_are_refused),
                 cmocka_unit_test(test_images_without_a_certificate_directory_are_hashed_to_their_end),
         };

@@ -277,6 +277,10 @@ static void test_every_signature_is_looked_at(void **state) {
         assert_int_equal(judge(&both, &second, &none, &error), 0);
         assert_int_equal(judge(&both, &first, &second, &error), -EKEYREJECTED);
         assert_int_equal(judge(&both, &second, &first, &error), -EKEYREJECTED);
+
+        put32(both.data + one.size, (uint32_t) more + 1);
+        assert_int_equal(judge(&both, &db, &none, &error), -EBADMSG);
+        assert_non_null(strstr(error.text, "At offset 0x1a08: a signature of 1545 bytes"));
         free(both.data);
 }
 
