@@ -140,8 +140,9 @@ static int set_tpm_device(const IniAssignment *assignment, void *field, Error *e
         char *name;
         size_t length;
 
-        /* The kernel's resource manager does not know NitroTPM's attestation command. */
-        if (strstr(value, "/dev/tpmrm"))
+        /* The kernel's resource manager does not know NitroTPM's attestation command. It is what tpm2-tss takes first where
+         * it is told no device. */
+        if (strstr(value, "/dev/tpmrm") || strcmp(value, "device") == 0 || strcmp(value, "device:") == 0)
                 return ini_error(assignment, error,
                                  "Expected the TPM itself, such as device:/dev/tpm0: NitroTPM's attestation "
                                  "command does "

@@ -313,6 +313,8 @@ static void test_tpm_is_a_tcti_name_or_a_device(void **state) {
         refused("TpmDevice=/dev/tpmrm0", "TpmDevice=: Expected the TPM itself, such as device:/dev/tpm0");
         refused("TpmDevice=device:/dev/tpmrm0",
                 "TpmDevice=: Expected the TPM itself, such as device:/dev/tpm0");
+        refused("TpmDevice=device", "TpmDevice=: Expected the TPM itself, such as device:/dev/tpm0");
+        refused("TpmDevice=device:", "TpmDevice=: Expected the TPM itself, such as device:/dev/tpm0");
         refused("TpmDevice=/dev/../tpm0", "TpmDevice=: Expected an absolute path");
         refused("TpmDevice=:x", "TpmDevice=: Expected a TCTI name");
         refused("TpmDevice=lib.so/../x", "TpmDevice=: Expected a TCTI name");
