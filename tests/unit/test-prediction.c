@@ -220,6 +220,23 @@ static void test_a_malformed_kernel_is_refused_where_it_is_measured(void **state
         assert_int_equal(prediction_add_image(&after, file.data, file.size, &image, NULL), 0);
 }
 
+/* As in an image with several profiles, of which it does not tell which one will be started. */
+static void test_two_kernels_are_refused_where_one_is_measured(void **state) {
+        _cleanup_prediction_ Prediction before = {}, after = {};
+        _cleanup_file_ File file = load("uki-x86-64.efi");
+        PredictedImage image;
+        Error error = {};
+
+        memcpy(memmem(file.data, file.size, ".osrel", 6), ".linux", 6);
+        begin(&before, NULL);
+        assert_int_equal(prediction_add_image(&before, file.data, file.size, &image, &error), -EBADMSG);
+        assert_non_null(strstr(error.text, "second section .linux"));
+
+        memcpy(memmem(file.data, file.size, "stub 252", 8), "stub 258", 8);
+        begin(&after, NULL);
+        assert_int_equal(prediction_add_image(&after, file.data, file.size, &image, NULL), 0);
+}
+
 static void test_secure_boot_as_real_firmware_measured_it(void **state) {
         _cleanup_(keys_done) Keys keys = load_keys();
         SecureBootVariables variables = variables_of(&keys);
@@ -322,6 +339,7 @@ int main(void) {
                 cmocka_unit_test(test_an_image_that_is_no_unified_kernel_image_counts_once),
                 cmocka_unit_test(test_the_stubs_version_decides_about_the_kernel),
                 cmocka_unit_test(test_a_malformed_kernel_is_refused_where_it_is_measured),
+                cmocka_unit_test(test_two_kernels_are_refused_where_one_is_measured),
                 cmocka_unit_test(test_secure_boot_as_real_firmware_measured_it),
                 cmocka_unit_test(test_an_entry_twice_in_db_is_measured_once),
                 cmocka_unit_test(test_without_a_platform_key_secure_boot_is_off),
