@@ -1,0 +1,103 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# unseald killed at any moment of an unsealing: whoever reads the store meanwhile sees no half of a file, and the next
+# start succeeds and leaves nothing in the TPM. UNSEALD_TEST_SEED= repeats the moments of an earlier run.
+. "$(dirname "$0")/direct.sh"
+kills=${UNSEALD_TEST_KILLS:-60}
+stops=10
+RANDOM=${UNSEALD_TEST_SEED:=$((RANDOM + 1))}
+say "seed $UNSEALD_TEST_SEED"
+
+direct_start
+configure
+names=(db-password key-1 key-2 key-3 key-4)
+head -c 4096 /dev/urandom >"$secret"
+for name in "${names[@]}"; do
+    vendor_seal "$key" "$name" "$scratch/sealed-$name" <"$secret"
+    declare_secret "$name" "$key" "$scratch/sealed-$name"
+done
+tpm_before=$(tpm_contents)
+
+# Whole files, those of names alone; a name that begins with a dot is nobody's business.
+assert_store_whole() { # WHEN
+    local file
+    for file in "$store"/*; do
+        [ ! -e "$file" ] || cmp "$file" "$secret" || die "$1: ${file##*/} in the store is not whole: $(stat "$file")"
+    done
+}
+assert_tpm_clean() { # WHEN
+    assert_equal "$1: what is in the TPM" "$(tpm_contents)" "$tpm_before"
+}
+
+# A start that nobody disturbs.
+on_ready() {
+    assert_equal "$round: the store" "$(ls -A "$store" | xargs)" "${names[*]}"
+    assert_store_whole "$round"
+}
+unseal() {
+    unseald_start
+    unseald_finish
+    assert_equal "$round: exit status, was it ready ($(tail -n 1 "$log"))" "$unseald_status $unseald_ready" '0 yes'
+    assert_equal "$round: the store after the end" "$(ls -A "$store")" ''
+    assert_tpm_clean "$round"
+}
+
+# hit SIGNAL REGEX USEC: starts unseald, and sends the signal up to so long after it has said something. Sets $last_words.
+hit() {
+    last_words=''
+    unseald_start
+    until [[ $last_words =~ $2 ]]; do read -r -u "$unseald_fd" last_words; done
+    sleep "0.$(printf %06d $(((RANDOM * 32768 + RANDOM) % $3)))"
+    kill "-$1" "$unseald_pid"
+    while read -r line <&"$unseald_fd"; do last_words=$line; done
+    exec {unseald_fd}<&-
+    unseald_status=0
+    wait "$unseald_pid" || unseald_status=$?
+    last_words=$(sed -E 's/ (in|after) [0-9.]+[mu]?s\.$//; s/^(key-[0-9]|db-password):/a secret:/; s/^Ready.*/ready/' <<<"$last_words")
+}
+
+# Slow enough a TPM that no command of it is too quick to be hit.
+round='undisturbed'
+unseal
+platform fault set tpm '*' delay 8
+round='with a slow TPM'
+unseal
+usec=$(printf '%.0f' "${took}e6")
+[ "$usec" -lt 900000 ] || usec=900000
+
+say "killed"
+removed=0
+for ((i = 1; i <= kills; i++)); do
+    round="kill $i"
+    # At any moment, and every third time in the short while in which there are secrets.
+    if ((i % 3 > 0)); then hit KILL '^Unsealing' "$usec"; else hit KILL ': decrypting' 12000; fi
+    echo "$last_words" >>"$scratch/moments"
+    assert_store_whole "$round"
+    unseal
+    ! grep -q '^Removed [0-9]* object(s) from the TPM' "$log" || removed=$((removed + 1))
+done
+sort "$scratch/moments" | uniq -c | sort -rn
+say "$kills times, $removed of them with something left in the TPM, which the next start removed"
+[ "$removed" -gt 0 ] || die "no kill left anything, so this has shown nothing"
+
+say "stopped"
+for ((i = 1; i <= stops; i++)); do
+    round="stop $i"
+    hit TERM '^Unsealing' "$usec"
+    assert_equal "$round: exit status ($last_words)" "$unseald_status" 0
+    assert_equal "$round: the store" "$(ls -A "$store")" ''
+    assert_tpm_clean "$round"
+done
+
+say "given up, since the TPM does not answer"
+platform fault clear
+platform fault set tpm CreatePrimary delay 9000 --times 1
+configure DeadlineSec=1s
+round='given up'
+unseald_start
+unseald_finish
+assert_equal "$round: exit status" "$unseald_status" 20
+configure
+round='after that'
+unseal
+assert_line "$round" "$log" '^Removed [0-9]* object'
