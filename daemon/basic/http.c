@@ -83,15 +83,14 @@ int http_trust_new(const char *path, X509_STORE **ret, Error *error) {
         ERR_clear_error();
         ok = path ? X509_STORE_load_file(store, path) : X509_STORE_set_default_paths(store);
         if (ok != 1) {
-                char reason[128] = "no certificate in it";
                 unsigned long code = ERR_peek_error();
+                const char *reason = ERR_SYSTEM_ERROR(code) ? strerror(ERR_GET_REASON(code))
+                                                            : ERR_reason_error_string(code);
 
-                if (code != 0)
-                        ERR_error_string_n(code, reason, sizeof(reason));
                 X509_STORE_free(store);
                 return error_set(error, -EINVAL, FAILURE_CONFIGURATION,
                                  "Cannot load trusted certificates from %s: %s.",
-                                 path ?: "the system's default places", reason);
+                                 path ?: "the system's default places", reason ?: "no certificate in it");
         }
 
         *ret = store;
