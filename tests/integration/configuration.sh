@@ -1,0 +1,150 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Configuration that is wrong: the exit status is 78, file and line are told, and neither TPM nor network is touched.
+. "$(dirname "$0")/direct.sh"
+direct_start
+on_ready() { cmp "$store/db-password" "$secret"; }
+
+# As it should be; each case spoils one thing of it. unseald.conf has three lines then, db-password.secret too.
+right() {
+    rm -rf "$config"
+    mkdir -p "$config/secrets.d"
+    configure
+    declare_secret db-password "$key" "$scratch/sealed"
+}
+
+# fails REGEX: with what there is
+cases=0
+fails() {
+    rm -f "$status_file"
+    unseald_start
+    unseald_finish
+    assert_equal "exit status ($(tail -n 1 "$log"))" "$unseald_status" 78
+    assert_line "the reason" "$log" "$1"
+    assert_equal "lines of it, where one will do" "$(grep -c '' "$log")" 1
+    assert_equal "the store" "$(ls -A "$store")" ''
+    cases=$((cases + 1))
+    say "$(<"$log")"
+    right
+}
+
+# bad_setting 'LINE[\nLINE...]' REGEX: further lines of unseald.conf, the first of which is the fourth
+bad_setting() {
+    printf '%b\n' "$1" >>"$config/unseald.conf"
+    fails "unseald.conf:4: $2"
+}
+# bad_secret LINE REGEX: of db-password.secret
+bad_secret() {
+    printf '%b\n' "$1" >>"$config/secrets.d/db-password.secret"
+    fails "db-password.secret:4: $2"
+}
+# bad_delivery LINE REGEX: of its section [Deliver]
+bad_delivery() {
+    printf '[Deliver]\n%s\n' "$1" >>"$config/secrets.d/db-password.secret"
+    fails "db-password.secret:5: $2"
+}
+
+# Whoever is asked for anything from now on tells.
+right
+platform fault set '*' '*' delay 1
+seen=$(wc -l <"$PLATFORM_TRAIL")
+
+bad_setting 'KmsEndpoint=http://kms.example.com' 'KmsEndpoint=: Expected https://'
+bad_setting 'KmsEndpoint=https://kms.example.com/path' 'KmsEndpoint=: Expected https://'
+bad_setting 'KmsEndpoint=https://user@kms.example.com' 'KmsEndpoint=: Expected https://'
+bad_setting 'KmsEndpoint=https://kms.example.com\nFips=yes' 'KmsEndpoint=: Expected nothing'
+bad_setting 'Proxy=proxy.example.com:3128' 'Proxy=: Expected http://HOST:PORT'
+bad_setting 'Proxy=https://proxy.example.com:3128' 'Proxy=: Expected http://HOST:PORT'
+bad_setting 'Fips=perhaps' 'Fips=: Expected'
+bad_setting 'DualStack=2' 'DualStack=: Expected'
+bad_setting 'RsaKeyBits=1024' 'RsaKeyBits=: Expected 2048, 3072 or 4096, not "1024"'
+bad_setting 'DeadlineSec=0' 'DeadlineSec=: Expected a time'
+bad_setting 'DeadlineSec=-5' 'DeadlineSec=: Expected a time'
+bad_setting 'DeadlineSec=soon' 'DeadlineSec=: Expected a time'
+bad_setting 'DeadlineSec=99999999999999999999s' 'DeadlineSec=: Expected a time'
+bad_setting 'TpmDevice=/dev/tpmrm0' 'TpmDevice=: .*resource manager'
+bad_setting 'TpmDevice=device:/dev/tpmrm0' 'TpmDevice=: .*resource manager'
+bad_setting 'TpmDevice=!' 'TpmDevice=: Expected a TCTI name'
+bad_setting 'TrustedCertificates=certificates.pem' 'TrustedCertificates=: Expected an absolute path'
+bad_setting 'TrustedCertificates=/etc/../ca.pem' 'TrustedCertificates=: Expected an absolute path'
+bad_setting 'ExpectedMeasurements=https://example.com' 'ExpectedMeasurements=: Expected'
+bad_setting 'ExpectedMeasurements=user-data:pcrs' 'ExpectedMeasurements=: Expected a JSON pointer'
+bad_setting 'LockPcr=8' 'LockPcr=: Not supported'
+bad_setting 'VerifyPolicy=yes' 'VerifyPolicy=: Not supported'
+
+# Not even the syntax is right.
+bad_setting 'no assignment' ''
+bad_setting '[Unseald' ''
+bad_setting '=value' ''
+bad_setting 'Fips=\x01' ''
+bad_setting 'Fips=\xff' ''
+sed -i 1d "$config/unseald.conf"
+fails 'unseald.conf:1: '
+rm "$config/unseald.conf"
+mkdir "$config/unseald.conf"
+fails 'unseald.conf: cannot be read: .*directory'
+head -c 70000 /dev/zero | tr '\0' '#' >"$config/unseald.conf"
+fails 'unseald.conf: cannot be read: .*64 KiB'
+mkdir "$config/unseald.conf.d"
+printf '[Unseald]\n\nRsaKeyBits=2\n' >"$config/unseald.conf.d/10-key.conf"
+fails 'unseald.conf.d/10-key.conf:3: RsaKeyBits=: '
+configure "TrustedCertificates=$scratch/none"
+fails "Cannot load trusted certificates from $scratch/none: No such file or directory\\."
+echo nothing >"$scratch/nothing.pem"
+configure "TrustedCertificates=$scratch/nothing.pem"
+fails "Cannot load trusted certificates from $scratch/nothing.pem: no certificate or crl found\\."
+
+# Declarations.
+bad_secret 'Source=db-password.sealed' 'Source=: Expected file:/'
+bad_secret 'Source=file:db-password.sealed' 'Source=: Expected an absolute path'
+bad_secret 'Source=file:/usr/share/../secret' 'Source=: Expected an absolute path'
+bad_secret 'Source=https://example.com/secret' 'Source=: Expected file:/'
+bad_secret 'KeyId=alias/vendor' 'KeyId=: .*alias'
+bad_secret 'KeyId=11111111-2222-3333-4444-555555555555' 'KeyId=: Expected the ARN of a key'
+bad_secret 'KeyId=arn:aws:s3:::bucket/key' 'KeyId=: Expected the ARN of a key'
+bad_secret 'KeyId=arn:aws-mars:kms:olympus-1:111111111111:key/1' 'KeyId=: .*partition "aws-mars"'
+bad_secret 'EncryptionContext=customer' 'EncryptionContext=: Expected KEY=VALUE'
+bad_secret 'EncryptionContext=unseald:secret=api-token' 'EncryptionContext=: Expected "unseald:secret=db-password"'
+bad_secret 'EncryptionContext=unseald:account=222222222222' 'EncryptionContext=: '
+bad_secret 'Optional=maybe' 'Optional=: '
+bad_secret 'BindAccount=yes' 'BindAccount=: Not supported'
+bad_delivery 'Units=billing' 'Units=: Expected units'
+bad_delivery 'Store=no' 'Store=: Expected yes'
+bad_delivery 'User=0' 'User=: Expected the name of a user'
+bad_delivery 'Group=all the others' 'Group=: Expected the name of a group'
+bad_delivery 'Mode=0444' 'Mode=: Expected 0400 or 0440'
+bad_delivery 'Mode=4755' 'Mode=: Expected 0400 or 0440'
+printf '[Deliver]\nUser=nobody-there\n' >>"$config/secrets.d/db-password.secret"
+fails 'db-password.secret: User=nobody-there: there is no such user'
+printf '[Secret]\nKeyId=%s\n' "$key" >"$config/secrets.d/db-password.secret"
+fails 'db-password.secret: Source= is missing'
+printf '[Secret]\nSource=file:%s\n' "$scratch/sealed" >"$config/secrets.d/db-password.secret"
+fails 'db-password.secret: KeyId= is missing'
+cp "$config/secrets.d/db-password.secret" "$config/secrets.d/db password.secret"
+fails 'db password.secret: Expected a file name'
+mkdir "$config/secrets.d/db-password.secret.d"
+printf '[Secret]\nOptional=maybe\n' >"$config/secrets.d/db-password.secret.d/10-optional.conf"
+fails 'db-password.secret.d/10-optional.conf:2: Optional=: '
+# One of several is enough.
+declare_secret zebra "$key" "$scratch/sealed" 'Optional=maybe'
+fails 'zebra.secret:4: Optional=: '
+
+# What KMS, IMDS and the TPM saw of all that.
+asked() { platform fault list | awk -F'\t' '{ n += $5 } END { print n }'; }
+assert_equal "lines in the platform's log" "$(wc -l <"$PLATFORM_TRAIL")" "$seen"
+assert_equal "how often anything was asked" "$(asked)" 0
+say "$cases cases, and nothing was asked of anybody"
+
+say "what is not known is told, and passed over"
+right
+printf '%s\n' 'LockPCR=8' '[Unsealed]' 'Fips=yes' >>"$config/unseald.conf"
+printf '%s\n' 'Key=1' '[Delivery]' 'Mode=0440' >>"$config/secrets.d/db-password.secret"
+unseald_start
+unseald_finish
+assert_equal "exit status, was it ready" "$unseald_status $unseald_ready" '0 yes'
+assert_line "key" "$log" 'unseald.conf:4: LockPCR=: Unknown key'
+assert_line "section" "$log" 'unseald.conf:6: .*Unknown section \[Unsealed\]'
+assert_line "key of a secret" "$log" 'db-password.secret:4: Key=: Unknown key'
+assert_line "section of a secret" "$log" 'db-password.secret:6: .*Unknown section \[Delivery\]'
+# Which shows that the platform would have told.
+[ "$(wc -l <"$PLATFORM_TRAIL")" -gt "$seen" ] && [ "$(asked)" -gt 20 ] || die "the platform does not count"
