@@ -4,7 +4,9 @@
 # where the initrd prints the PCRs, and compares. Emulated, so it takes some minutes (a dozen boots of 10 to 40 s), and
 # tests/run does not run it.
 #
-# usage: tests/boot/measure.sh [STUB...]
+# usage: tests/boot/measure.sh [--arm64 TREE] [STUB...]
+#   TREE  where Debian's arm64 packages linux-image-cloud-arm64, busybox-static and systemd-boot-efi were unpacked with
+#         dpkg -x: boots that kernel too, whose stub has no .sdmagic section
 #   STUB  further systemd-stubs (linuxx64.efi.stub of another version) to put in front of the kernel and boot
 #
 # Installs the Debian packages that it needs. Images, keys and the PCRs of each boot are kept under
@@ -16,7 +18,13 @@ top=$(cd "$(dirname "$0")/../.." && pwd)
 build=${UNSEALD_TEST_BUILD:-$top/build}
 cache=${UNSEALD_CACHE:-$top/.cache}/measure
 unsealctl=$build/daemon/unsealctl
-stubs=(/usr/lib/systemd/boot/efi/linuxx64.efi.stub "$@")
+arm64=
+if [ "${1:-}" = --arm64 ]; then
+    arm64=$(realpath "${2:?--arm64 wants a directory}")
+    shift 2
+fi
+stubs=(/usr/lib/systemd/boot/efi/linuxx64.efi.stub)
+for stub in "$@"; do stubs+=("$(realpath "$stub")"); done
 loader=/usr/lib/systemd/boot/efi/systemd-bootx64.efi
 firmware=/usr/share/OVMF
 owner=6a1f1d2c-3b4e-4c5d-8e6f-708192a3b4c5
@@ -26,6 +34,7 @@ packages=(
     qemu-system-x86 ovmf swtpm swtpm-tools systemd-boot-efi binutils mtools dosfstools fdisk sbsigntool efitools openssl
     linux-image-cloud-amd64 busybox-static cpio jq
 )
+[ -z "$arm64" ] || packages+=(qemu-system-arm qemu-efi-aarch64 binutils-aarch64-linux-gnu)
 missing=()
 for package in "${packages[@]}"; do
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
@@ -37,33 +46,37 @@ fi
 [ -x "$unsealctl" ] || { echo "measure.sh: no $unsealctl: build first" >&2 && exit 2; }
 kernel=$(ls -t /boot/vmlinuz-*-cloud-amd64 | head -n 1)
 
-inputs=$(sha256sum "$0" "$kernel" "${stubs[@]}" "$loader" "$firmware"/OVMF_{CODE,VARS}_4M.fd /bin/busybox |
+inputs=$(sha256sum "$0" "$kernel" "${stubs[@]}" "$loader" "$firmware"/OVMF_{CODE_4M.secboot,VARS_4M}.fd /bin/busybox \
+    ${arm64:+"$arm64"/boot/vmlinuz-* "$arm64"/usr/lib/systemd/boot/efi/linuxaa64.efi.stub} |
     cut -c -64 | sha256sum | cut -c -16)
 work=$cache/$inputs
 mkdir -p "$work"
 cd "$work"
 
-# make_initrd NAME [FILE...]: prints the PCRs on the console, enrolls what it is given for Secure Boot, and powers off.
+# make_initrd NAME [FILE...]: prints the PCRs on the console and powers off; before, loads the modules that it is given,
+# and enrolls variables for Secure Boot.
 make_initrd() {
     local name=$1 file
     shift
     [ -f "$name" ] && return
-    rm -rf root && mkdir -p root/{bin,dev,proc,sys,enroll}
-    cp /bin/busybox root/bin/
-    for file in "$@"; do cp "$file" root/enroll/; done
+    rm -rf root && mkdir -p root/{bin,dev,proc,sys,files}
+    cp "${busybox:-/bin/busybox}" root/bin/
+    for file in "$@"; do cp "$file" root/files/; done
     cat >root/init <<'INIT'
 #!/bin/busybox sh
 export PATH=/bin
 busybox mount -t devtmpfs dev /dev
 busybox mount -t proc proc /proc
 busybox mount -t sysfs sys /sys
-exec >/dev/ttyS0 2>&1
-if [ -f /enroll/efivarfs.ko ]; then
-    busybox insmod /enroll/efivarfs.ko
+exec >/dev/console 2>&1
+for module in efivarfs tpm_tis_core tpm_tis; do
+    [ ! -f /files/$module.ko ] || busybox insmod /files/$module.ko
+done
+if [ -f /files/PK.variable ]; then
     busybox mount -t efivarfs efivars /sys/firmware/efi/efivars
     for name in db-d719b2cb-3d3a-4596-a3bc-dad00e67656f dbx-d719b2cb-3d3a-4596-a3bc-dad00e67656f \
         KEK-8be4df61-93ca-11d2-aa0d-00e098032b8c PK-8be4df61-93ca-11d2-aa0d-00e098032b8c; do
-        busybox dd bs=1M if="/enroll/${name%%-*}.variable" of="/sys/firmware/efi/efivars/$name" &&
+        busybox dd bs=1M if="/files/${name%%-*}.variable" of="/sys/firmware/efi/efivars/$name" &&
             echo "ENROLLED ${name%%-*}"
     done
 fi
@@ -83,10 +96,10 @@ make_uki() {
     [ -f "$1.efi" ] && return
     printf '%s' "$3" >"$1.cmdline"
     printf 'NAME="measure %s"\n' "$1" >"$1.osrel"
-    base=$((16#$(objdump -p "$2" | awk '$1 == "ImageBase" { print $2 }')))
+    base=$((16#$("${cross:-}objdump" -p "$2" | awk '$1 == "ImageBase" { print $2 }')))
     while read -r name file end; do
         [ $((16#$file + 16#$end)) -le "$vma" ] || vma=$((16#$file + 16#$end))
-    done < <(objdump -h "$2" | awk '$1 ~ /^[0-9]+$/ { print $2, $3, $4 }')
+    done < <("${cross:-}objdump" -h "$2" | awk '$1 ~ /^[0-9]+$/ { print $2, $3, $4 }')
     [ "$vma" -ge "$base" ] || vma=$((vma + base))
     for name in osrel cmdline initrd linux; do
         case $name in
@@ -94,11 +107,11 @@ make_uki() {
         linux) file=$kernel ;;
         *) file=$1.$name ;;
         esac
-        vma=$(((vma + 4095) / 4096 * 4096))
+        vma=$(((vma + 65535) / 65536 * 65536))
         arguments+=(--add-section ".$name=$file" --change-section-vma ".$name=$vma")
         vma=$((vma + $(stat -c %s "$file")))
     done
-    objcopy "${arguments[@]}" "$2" "$1.new"
+    "${cross:-}objcopy" "${arguments[@]}" "$2" "$1.new"
     mv "$1.new" "$1.efi"
 }
 
@@ -146,13 +159,20 @@ boot() {
     swtpm socket --tpm2 --tpmstate dir="$state/tpm" --ctrl type=unixio,path="$state/ctrl" --terminate &
     pid=$!
     while [ ! -S "$state/ctrl" ]; do sleep 0.05; done
-    nice -n 15 timeout 300 qemu-system-x86_64 -machine q35,smm=on -accel tcg,thread=multi -cpu max -smp 2 -m 768 \
-        -global driver=cfi.pflash01,property=secure,value=on -global ICH9-LPC.disable_s3=1 \
+    local machine=(
+        qemu-system-x86_64 -machine q35,smm=on -cpu max -device tpm-crb,tpmdev=tpm0
+        -global driver=cfi.pflash01,property=secure,value=on -global ICH9-LPC.disable_s3=1
+        -drive if=pflash,unit=0,format=raw,readonly=on,file="$firmware/OVMF_CODE_4M.secboot.fd"
+    )
+    [ -z "${cross:-}" ] || machine=(
+        qemu-system-aarch64 -machine virt -cpu cortex-a57 -device tpm-tis-device,tpmdev=tpm0
+        -drive if=pflash,unit=0,format=raw,readonly=on,file=/usr/share/AAVMF/AAVMF_CODE.fd
+    )
+    nice -n 15 timeout 300 "${machine[@]}" -accel tcg,thread=multi -smp 2 -m 768 \
         -display none -nodefaults -no-user-config -no-reboot -nic none -serial file:"$3" \
-        -drive if=pflash,unit=0,format=raw,readonly=on,file="$firmware/OVMF_CODE_4M.secboot.fd" \
         -drive if=pflash,unit=1,format=raw,file="$2" \
         -drive if=none,id=d0,format=raw,readonly=on,file="$1" -device virtio-blk-pci,drive=d0,bootindex=0 \
-        -chardev socket,id=tpm,path="$state/ctrl" -tpmdev emulator,id=tpm0,chardev=tpm -device tpm-crb,tpmdev=tpm0 ||
+        -chardev socket,id=tpm,path="$state/ctrl" -tpmdev emulator,id=tpm0,chardev=tpm ||
         echo "QEMU ended with status $?"
     kill "$pid" 2>/dev/null || true
     wait "$pid" || true
@@ -253,6 +273,16 @@ make_disk one-signer 32 64 loader1.efi EFI/BOOT/BOOTX64.EFI signed-uki0.efi EFI/
 check one-signer secure.fd "${secure[@]}" loader1.efi signed-uki0.efi
 make_disk signed-standard 32 64 signed-uki0.efi EFI/BOOT/BOOTX64.EFI
 check signed-standard "$standard" signed-uki0.efi
+
+if [ -n "$arm64" ]; then
+    cross=aarch64-linux-gnu- busybox=$arm64/bin/busybox kernel=$(echo "$arm64"/boot/vmlinuz-*)
+    modules=("$arm64"/lib/modules/*/kernel/drivers/char/tpm/tpm_tis{,_core}.ko)
+    make_initrd arm64.initrd "${modules[@]}"
+    make_uki arm64 "$arm64/usr/lib/systemd/boot/efi/linuxaa64.efi.stub" "console=ttyAMA0 quiet panic=-1" arm64.initrd
+    make_disk arm64 32 64 arm64.efi EFI/BOOT/BOOTAA64.EFI
+    check arm64 /usr/share/AAVMF/AAVMF_VARS.fd arm64.efi
+    check arm64 /usr/share/AAVMF/AAVMF_VARS.fd --disk=arm64.disk
+fi
 
 echo "$passed passed, $failed failed; images and logs: $work"
 [ $failed = 0 ]
