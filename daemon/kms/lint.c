@@ -501,8 +501,7 @@ static bool is_by_class(const Statement *s, const Caller *caller) {
 /* It has been said of those to whom the caller belongs. */
 static bool is_said_of_class(const Lint *lint, LintCode code, const Question *question) {
         for (size_t i = 0; i < lint->n_callers && lint->callers[i].kind <= CALLER_ACCOUNT; i++)
-                if (&lint->callers[i] < question->caller &&
-                    caller_is_among(question->caller, &lint->callers[i], 1, true) &&
+                if (caller_is_among(question->caller, &lint->callers[i], 1, true) &&
                     find(lint, code, question->allow, lint->callers[i].text))
                         return true;
         return false;

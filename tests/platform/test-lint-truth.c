@@ -17,16 +17,19 @@
 
 #include "basic/encoding.h"
 #include "basic/json.h"
+#include "build-config.h"
 #include "kms/lint.h"
 #include "kms/policy.h"
 #include "policy.h"
 
 #define KEY "arn:aws:kms:eu-north-1:111111111111:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+#define OTHER_KEY "arn:aws:kms:eu-north-1:111111111111:key/*-0000"
 #define ADMIN "arn:aws:iam::111111111111:role/admin"
 #define RESCUE "arn:aws:iam::111111111111:role/rescue"
 #define APP "arn:aws:iam::222222222222:role/app"
 #define NEIGHBOUR "arn:aws:iam::111111111111:role/app"
-#define POLICIES 120000U
+#define POLICIES 100000U
+#define POLICIES_SLOWLY 2000U
 #define SEED UINT64_C(20260813)
 
 static const PolicyPrincipal callers[] = {
@@ -223,7 +226,7 @@ static void add_other_condition(struct json_object *condition) {
                 { "ArnNotEquals", "aws:PrincipalArn", RESCUE },
                 { "ArnNotEquals", "aws:PrincipalArn", ADMIN },
                 { "StringNotEquals", "aws:PrincipalArn", RESCUE },
-                { "StringNotEqualsIgnoreCase", "aws:PrincipalArn", "arn:aws:iam::111111111111:ROLE/rescue" },
+                { "StringNotEqualsIgnoreCase", "aws:PrincipalArn", "arn:aws:iam::111111111111:role/RESCUE" },
                 { "ArnNotLike", "aws:PrincipalArn", "arn:aws:iam::111111111111:role/*" },
                 { "StringNotLike", "aws:principalarn", "*/a*" },
                 { "ArnNotEqualsIfExists", "aws:PrincipalArn", APP },
@@ -263,7 +266,9 @@ static struct json_object *random_statement(void) {
                                random_principals());
         json_object_object_add(statement, chance(4) ? "NotAction" : "Action", random_actions());
         json_object_object_add(statement, chance(2) ? "NotResource" : "Resource",
-                               string(chance(97) ? "*" : KEY));
+                               string(chance(96)   ? "*"
+                                      : chance(50) ? KEY
+                                                   : OTHER_KEY));
         json_object_object_add(statement, "Condition", random_condition(deny));
         return statement;
 }
@@ -416,7 +421,8 @@ static void mutate(struct json_object *policy) {
                 break;
         case 4:
                 if (json_member(statement, "Principal"))
-                        mutate_list(json_member(statement, "Principal"), "AWS", principals, ELEMENTSOF(principals));
+                        mutate_list(json_member(statement, "Principal"), "AWS", principals,
+                                    ELEMENTSOF(principals));
                 break;
         case 5:
         case 6:
@@ -521,7 +527,7 @@ static bool is_named(const Trial *trial, size_t caller) {
                 if (trial->report->findings[i].code == LINT_ADMINISTRATOR &&
                     trial->report->findings[i].subject && strchr(trial->report->findings[i].subject, '*'))
                         return true;
-        return find(trial, LINT_ADMINISTRATOR, "arn:aws:iam::111111111111:ROLE/rescue");
+        return find(trial, LINT_ADMINISTRATOR, "arn:aws:iam::111111111111:role/RESCUE");
 }
 
 static void check_control(const Trial *trial, size_t caller) {
@@ -588,7 +594,7 @@ static void try_policy(const char *text, Tally *tally) {
                 for (size_t caller = 0; caller < N_CALLERS; caller++) {
                         check_control(&trial, caller);
                         check_caller(&trial, caller, 0, clean);
-                        for (size_t i = 0; i < 12; i++)
+                        for (size_t i = 0; i < 6; i++)
                                 check_caller(&trial, caller, below(N_DOCUMENTS), clean);
                         for (size_t d = 1; d < N_DOCUMENTS && !unlocks; d++)
                                 unlocks = decide(&trial, "kms:Decrypt", caller, d, NULL);
@@ -606,8 +612,9 @@ static uint64_t from_environment(const char *name, uint64_t otherwise) {
 }
 
 static void test_lint_finds_an_error_wherever_the_platform_lets_a_wrong_document_through(void **state) {
+        bool slowly = UNSEALD_SANITIZED || getenv("UNSEALD_TEST_SLOW");
         uint64_t seed = from_environment("UNSEALD_TEST_SEED", SEED);
-        size_t n = from_environment("UNSEALD_TEST_POLICIES", POLICIES);
+        size_t n = from_environment("UNSEALD_TEST_POLICIES", slowly ? POLICIES_SLOWLY : POLICIES);
         Tally tally = {};
 
         printf("seed %llu\n", (unsigned long long) seed);
