@@ -1,0 +1,176 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# A key policy that unsealctl made, where it counts: in KMS. Who gets the secret by it, who does not, and what lint says.
+. "$(dirname "$0")/direct.sh"
+
+unsealctl=$build/daemon/unsealctl
+platform_start
+platform extend 4 "the first image"
+admin=arn:aws:iam::$PLATFORM_VENDOR_ACCOUNT:user/admin
+role=$PLATFORM_INSTANCE_ROLE_ARN
+key=$(vendor_create_key)
+printf 'Hello World' >"$secret"
+vendor_seal "$key" db-password "$scratch/sealed" <"$secret"
+configure
+declare_secret db-password "$key" "$scratch/sealed"
+
+# measure FILE: what the TPM holds now
+measure() {
+    jq -n --arg pcr4 "$(pcr 4)" --arg pcr7 "$(pcr 7)" --arg pcr12 "$(pcr 12)" \
+        '{Measurements: {HashAlgorithm: "SHA384 { ... }", PCR4: $pcr4, PCR7: $pcr7, PCR12: $pcr12}}' >"$1"
+}
+# make_policy OPTION...
+make_policy() { "$unsealctl" policy --admin="$admin" --sealer="$admin" "$@"; }
+# put_policy < POLICY
+put_policy() {
+    kms PutKeyPolicy "$(jq -nc --arg key "$key" --arg policy "$(cat)" '{KeyId: $key, PolicyName: "default", Policy: $policy}')"
+}
+# unseal WHAT STATUS: unseald by itself
+unseal() {
+    unseald_start
+    unseald_finish
+    [ "$unseald_ready" = "$([ "$2" = 0 ] && echo yes)" ] && [ "$unseald_status" = "$2" ] ||
+        die "$1: saw status $unseald_status (ready: $unseald_ready), wanted $2: $(tail -n 20 "$log")"
+    if [ "$2" = 0 ]; then say "  $1: unsealed"; else say "  $1: denied"; fi
+}
+# lint STATUS POLICY OPTION...
+lint() {
+    local want=$1 saw=0
+    shift
+    "$unsealctl" policy lint "$@" >"$scratch/lint" 2>&1 || saw=$?
+    [ "$saw" = "$want" ] || die "policy lint $*: saw exit status $saw, wanted $want: $(cat "$scratch/lint")"
+}
+
+# The role's own call, by curl. role_kms OPERATION JSON
+role_kms() {
+    local credentials=http://$PLATFORM_IMDS_ADDRESS/latest/meta-data/iam/security-credentials token
+    token=$(platform exec -- curl -sSX PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' "http://$PLATFORM_IMDS_ADDRESS/latest/api/token")
+    platform exec -- curl -sS -H "X-aws-ec2-metadata-token: $token" "$credentials/$PLATFORM_INSTANCE_ROLE" >"$scratch/credentials"
+    platform exec -- curl -sS --fail-with-body --aws-sigv4 "aws:amz:$region:kms" \
+        --user "$(jq -r '.AccessKeyId + ":" + .SecretAccessKey' "$scratch/credentials")" \
+        -H "X-Amz-Security-Token: $(jq -r .Token "$scratch/credentials")" \
+        -H 'Content-Type: application/x-amz-json-1.1' -H "X-Amz-Target: TrentService.$1" \
+        --cacert "$PLATFORM_CA_FILE" --data-binary "$2" "$PLATFORM_KMS_ENDPOINT/"
+}
+# denied WHO OPERATION JSON
+denied() {
+    ! "$1" "$2" "$3" >"$scratch/reply" 2>/dev/null || die "$1 $2 is allowed: $(cat "$scratch/reply")"
+    assert_match "$1 $2" "$(jq -r .__type "$scratch/reply")" 'AccessDeniedException$'
+    say "  $1 $2: denied"
+}
+decrypt_request() {
+    jq -nc --arg key "$key" --rawfile blob "$scratch/sealed" \
+        '{KeyId: $key, CiphertextBlob: ($blob | rtrimstr("\n")), EncryptionContext: {"unseald:secret": "db-password"}}'
+}
+
+say "one image"
+measure "$scratch/first.json"
+make_policy --principal="$role" --measurements="$scratch/first.json" >"$scratch/policy.json"
+lint 0 --admin="$admin" --measurements="$scratch/first.json" - <"$scratch/policy.json"
+assert_equal "what lint says" "$(cat "$scratch/lint")" "0 errors, 0 warnings, 0 notes"
+put_policy <"$scratch/policy.json"
+unseal "the image" 0
+
+say "the role without a document"
+reencrypt=$(decrypt_request | jq -c '{CiphertextBlob, SourceKeyId: .KeyId, SourceEncryptionContext: .EncryptionContext, DestinationKeyId: .KeyId}')
+grant=$(jq -nc --arg key "$key" --arg role "$role" '{KeyId: $key, GranteePrincipal: $role, Operations: ["Decrypt"]}')
+denied role_kms Decrypt "$(decrypt_request)"
+denied role_kms ReEncrypt "$reencrypt"
+denied role_kms CreateGrant "$grant"
+denied role_kms GenerateDataKey "$(jq -nc --arg key "$key" '{KeyId: $key, KeySpec: "AES_256"}')"
+denied role_kms PutKeyPolicy "$(jq -nc --arg key "$key" --rawfile policy "$scratch/policy.json" '{KeyId: $key, PolicyName: "default", Policy: $policy}')"
+
+say "the administrator, whose identity policy allows everything"
+denied kms Decrypt "$(decrypt_request)"
+denied kms ReEncrypt "$reencrypt"
+denied kms CreateGrant "$grant"
+put_policy <"$scratch/policy.json"
+
+say "another kernel command line"
+platform extend 12 "init=/bin/sh"
+unseal "the image with PCR12 extended" 60
+measure "$scratch/second.json"
+
+say "a rolling update: the second image differs in PCR4 and in PCR12"
+platform tpm-reset
+platform extend 4 "the second image"
+unseal "the second image before it" 60
+platform extend 12 "a command line of its own"
+measure "$scratch/second.json"
+make_policy --principal="$role" --measurements="$scratch/first.json" --measurements="$scratch/second.json" >"$scratch/both.json"
+lint 0 --admin="$admin" --measurements="$scratch/first.json" --measurements="$scratch/second.json" "$scratch/both.json"
+lint 4 --admin="$admin" --measurements="$scratch/first.json" "$scratch/both.json"
+assert_line "the second is foreign to the first" "$scratch/lint" '^error: foreign-measurement: statement 4 "UnsealImage2"'
+put_policy <"$scratch/both.json"
+unseal "the second image" 0
+platform tpm-reset
+platform extend 4 "the second image"
+unseal "the second image with the first's PCR12" 60
+platform tpm-reset
+platform extend 4 "the first image"
+unseal "the first image" 0
+
+say "a whole account, and nothing after the lock"
+make_policy --account="$PLATFORM_CUSTOMER_ACCOUNT" --measurements="$scratch/first.json" --lock-pcr=15 >"$scratch/account.json"
+lint 0 --admin="$admin" --measurements="$scratch/first.json" "$scratch/account.json"
+put_policy <"$scratch/account.json"
+unseal "a role of the account" 0
+platform extend 15 "the lock"
+unseal "the same after the lock" 60
+
+say "secrets bound to accounts: this one is not"
+platform tpm-reset
+platform extend 4 "the first image"
+make_policy --principal="$role" --measurements="$scratch/first.json" --bind-account >"$scratch/bound.json"
+lint 0 --admin="$admin" --measurements="$scratch/first.json" "$scratch/bound.json"
+put_policy <"$scratch/bound.json"
+unseal "a secret that is not bound" 60
+
+say "recovery"
+make_policy --principal="$role" --measurements="$scratch/first.json" --recovery-principal="$admin" >"$scratch/recovery.json"
+lint 4 --admin="$admin" "$scratch/recovery.json"
+assert_line "recovery is named" "$scratch/lint" '^error: ungated-decrypt: .*RecoverWithoutAttestation'
+lint 0 --admin="$admin" --recovery-principal="$admin" "$scratch/recovery.json"
+assert_line "recovery is noted" "$scratch/lint" '^note: recovery-principal: '
+put_policy <"$scratch/recovery.json"
+assert_equal "what is recovered" \
+    "$(kms Decrypt "$(decrypt_request)" | jq -r .Plaintext | base64 -d)" "Hello World"
+denied role_kms Decrypt "$(decrypt_request)"
+
+say "other forms"
+make_policy --principal="$role" --measurements="$scratch/first.json" --bind-account --cloudformation | 
+    jq .Resources.UnsealdKey.Properties.KeyPolicy >"$scratch/embedded.json"
+diff <(jq -S . "$scratch/bound.json") <(jq -S . "$scratch/embedded.json")
+make_policy --account="$PLATFORM_CUSTOMER_ACCOUNT" --measurements="$scratch/first.json" --bind-account --terraform >"$scratch/key.tf"
+assert_line "a variable of the policy is none of Terraform's" "$scratch/key.tf" '"\$\${aws:PrincipalAccount}"'
+"$unsealctl" policy --role-policy --key="$key" >"$scratch/role.json"
+assert_equal "the key of the role's policy" "$(jq -r '.Statement[0].Resource' "$scratch/role.json")" "$key"
+platform role policy "$PLATFORM_CUSTOMER_ACCOUNT" "$PLATFORM_INSTANCE_ROLE" "$scratch/role.json"
+put_policy <"$scratch/policy.json"
+unseal "with the role's policy" 0
+
+say "KMS's default policy, as lint sees it"
+jq -nc --arg root "arn:aws:iam::$PLATFORM_VENDOR_ACCOUNT:root" \
+    '{Version: "2012-10-17", Statement: [{Effect: "Allow", Principal: {AWS: $root}, Action: "kms:*", Resource: "*"}]}' >"$scratch/default.json"
+lint 4 --json "$scratch/default.json"
+assert_equal "its errors" "$(jq -rc '[.findings[] | select(.severity == "error") | .code]' "$scratch/lint")" \
+    '["root-delegation","re-encrypt","put-key-policy","create-grant","replicate-key"]'
+
+say "usage"
+lint 2
+lint 2 --conquer "$scratch/policy.json"
+lint 1 "$scratch/none"
+lint 3 --admin="$admin" - <<<"$(jq 'del(.Statement[] | select(.Effect == "Deny"))' "$scratch/policy.json")"
+assert_line "no Deny" "$scratch/lint" '^warning: no-deny: the policy'
+for options in "" "--principal=$role" "--measurements=$scratch/first.json" "--principal=* --measurements=$scratch/first.json" \
+    "--principal=$role --measurements=$scratch/first.json --secure-boot" "--account=12 --measurements=$scratch/first.json" \
+    "--principal=$role --measurements=$scratch/first.json --lock-pcr=x" "--role-policy --key=alias/a" "extra"; do
+    status=0
+    # shellcheck disable=SC2086
+    make_policy $options >"$scratch/out" 2>&1 || status=$?
+    assert_equal "exit status of policy $options" "$status" 2
+done
+status=0
+"$unsealctl" policy --principal="$role" --measurements="$scratch/first.json" >"$scratch/out" 2>"$scratch/err" || status=$?
+assert_equal "exit status without an administrator" "$status" 0
+assert_line "that is said" "$scratch/err" 'BypassPolicyLockoutSafetyCheck'
