@@ -651,16 +651,51 @@ static int add_document(PolicyContext *context, const Document *document) {
 }
 
 /* Everything that a policy may ask for but the document is as it should be. */
-static int make_context(const PolicyPrincipal *caller, const Document *document, PolicyContext **ret) {
+static int make_context(const PolicyPrincipal *caller, const Document *document, const char *bound_to,
+                        PolicyContext **ret) {
         PolicyContext *context;
 
         if (policy_context_new(caller, &context) < 0 || add_document(context, document) < 0 ||
             policy_context_add(context, "aws:SourceVpce", "vpce-0123456789abcdef0") < 0 ||
             policy_context_add_bool(context, "aws:SecureTransport", true) < 0 ||
-            policy_context_add_encryption_context(context, "unseald:account", caller->account) < 0)
+            (bound_to && policy_context_add_encryption_context(context, "unseald:account", bound_to) < 0))
                 return -1;
         *ret = context;
         return 0;
+}
+
+static void test_a_bound_secret_is_for_its_account_alone(void **state) {
+        static const char *const both[] = { APP, "arn:aws:iam::333333333333:role/stranger", NULL };
+        const KeyPolicyOptions options = {
+                .images = images, .n_images = 1, .lock_pcr = -1, .principals = both, .bind_account = true
+        };
+        const Document document = { A, A, Z };
+        const Policy *const identity[] = { everything };
+        struct json_object *policy = NULL;
+        Policy *key_policy = NULL;
+        const char *text;
+        Error error = {};
+
+        assert_int_equal(key_policy_make(&options, &policy, &error), 0);
+        text = json_object_to_json_string_ext(policy, JSON_C_TO_STRING_NOSLASHESCAPE);
+        assert_int_equal(policy_parse(POLICY_KIND_KEY, text, strlen(text), &key_policy, NULL), 0);
+        for (size_t i = 0; i < N_CALLERS; i++) {
+                const PolicySet set = { key_policy, identity, 1, NULL, 0 };
+                bool is_named = strcmp(callers[i].arn, both[0]) == 0 || strcmp(callers[i].arn, both[1]) == 0;
+                const char *const accounts[] = { "222222222222", "333333333333", NULL };
+
+                for (size_t j = 0; j < ELEMENTSOF(accounts); j++) {
+                        PolicyContext *context = NULL;
+                        bool own = accounts[j] && strcmp(accounts[j], callers[i].account) == 0;
+
+                        assert_int_equal(make_context(&callers[i], &document, accounts[j], &context), 0);
+                        const PolicyRequest request = { "kms:Decrypt", KEY, &callers[i], context };
+                        assert_int_equal(policy_decide(&set, &request).allowed, is_named && own);
+                        policy_context_free(context);
+                }
+        }
+        policy_free(key_policy);
+        json_object_put(policy);
 }
 
 static int set_up(void **state) {
@@ -681,7 +716,8 @@ static int set_up(void **state) {
         }
         for (size_t i = 0; i < N_CALLERS; i++)
                 for (size_t j = 0; j < N_DOCUMENTS; j++)
-                        if (make_context(&callers[i], &documents[j], &contexts[i][j]) < 0)
+                        if (make_context(&callers[i], &documents[j], callers[i].account, &contexts[i][j]) <
+                            0)
                                 return -1;
         return policy_parse(POLICY_KIND_IDENTITY, text, strlen(text), &everything, NULL);
 }
@@ -696,6 +732,7 @@ static int tear_down(void **state) {
 
 int main(void) {
         static const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_a_bound_secret_is_for_its_account_alone),
                 cmocka_unit_test(
                                 test_lint_finds_an_error_wherever_the_platform_lets_a_wrong_document_through),
         };

@@ -365,7 +365,7 @@ static const Bad counterexamples[] = {
         { "a Deny with NotPrincipal is not relied on",
           POLICY(ADMINISTER
                  "," ALLOW(ROOT, "'kms:Decrypt'", "") "," CLOSE "," DENY_12
-                                                      ",{'Effect':'Deny','NotPrincipal':{'AWS':'" ADMIN
+                                                      ",{'Effect':'Deny','NotPrincipal':{'AWS':'" ROOT
                                                       "'},'Action':'kms:Decrypt','Resource':'*'}"),
           LINT_PCR4_MISSING, LINT_ERROR },
         { "a session of a role that a Deny may spare",
