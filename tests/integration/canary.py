@@ -1,0 +1,275 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Looks for what must not be there, in everything that a throw-away machine has: files, journal, arguments, environment,
+and the memory of its processes, read from outside through /proc/PID/mem. usage: canary.py OUT TRAIL SECRETS HOST-DIRECTORY...
+
+SECRETS is a directory of files, each a secret's plaintext under its name, or, under a name with a dot in front, something
+else that nobody shall find. There are three looks:
+ 1. while one secret has been unsealed and KMS is still busy with another. What is looked for must be found in unseald's memory,
+    or the second look would be blind: the secret, and the primes of the key pair, by what RSA is: the 128 bytes that divide the
+    modulus of a public key which is in the same memory.
+ 2. once the machine says so (OUT/look), with all delivered: the secrets are in the store and in the unit's credential; in no
+    other file, and in no process' memory, is a piece of 16 bytes of a secret or of the private key.
+ 3. once it has ended: in nothing that it wrote (OUT), nor in the HOST-DIRECTORYs.
+"""
+
+import base64
+import json
+import math
+import os
+import re
+import sys
+import time
+
+PIECE = 16
+FACTOR_SIZE = 128  # of RSA-2048
+# SubjectPublicKeyInfo of RSA-2048 with the exponent 65537 (RFC 8017, A.1.1).
+SPKI = re.compile(
+    re.escape(bytes.fromhex("30820122300d06092a864886f70d01010105000382010f003082010a0282010100")) + b"(.{256})\x02\x03\x01\x00\x01",
+    re.DOTALL,
+)
+DELIVERED = {
+    "/run/unseald/credentials/db-password",
+    "/run/unseald/credentials/binary",
+    "/run/credentials/billing.service/db-password",
+}
+
+failures = []
+
+
+def fail(text):
+    print("FAILED:", text, flush=True)
+    failures.append(text)
+
+
+def wait_for(what, condition, seconds=60):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        result = condition()
+        if result:
+            return result
+        time.sleep(0.05)
+    sys.exit(f"FAILED: waited {seconds} s for {what}")
+
+
+def pieces(data):
+    """Whoever cuts 24 bytes out of data at a multiple of 8 has one of these."""
+    return {data[i : i + PIECE] for i in range(0, len(data) - PIECE + 1, 8)}
+
+
+def encodings(data):
+    """How data may look in a text."""
+    texts = {data.hex(), data.hex().upper(), ",".join(map(str, data[8:16])), repr(data)[2:-1], json.dumps(list(data))[1:-1]}
+    for shift in range(3):
+        # Not so long that base64(1) would have begun a new line in it.
+        texts.add(base64.b64encode(data[shift : shift + (len(data) - shift) // 3 * 3][:48]).decode())
+    return {text.encode() for text in texts}
+
+
+def numbers(n, p):
+    """All of a private key that it can be computed from, as OpenSSL has it in memory and as a file would."""
+    q, e = n // p, 65537
+    d = pow(e, -1, (p - 1) * (q - 1) // math.gcd(p - 1, q - 1))
+    values = [p, q, d, pow(e, -1, (p - 1) * (q - 1)), d % (p - 1), d % (q - 1), pow(q, -1, p), pow(p, -1, q)]
+    found = set()
+    for value in values:
+        size = (value.bit_length() + 7) // 8
+        found |= pieces(value.to_bytes(size, "little")) | pieces(value.to_bytes(size, "big"))
+    return found
+
+
+class Needles:
+    def __init__(self):
+        self.of = {}  # name → set of bytes
+
+    def add(self, name, needles):
+        self.of.setdefault(name, set()).update(needles)
+
+    def found_in(self, data):
+        return {name for name, needles in self.of.items() if any(needle in data for needle in needles)}
+
+
+class Machine:
+    """A machine's processes, as they are seen from outside. It is known by what it has at /out."""
+
+    def __init__(self, out):
+        self.out = os.stat(out)
+
+    def processes(self):
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                out = os.stat(f"/proc/{pid}/root/out")
+                if (out.st_dev, out.st_ino) == (self.out.st_dev, self.out.st_ino) and os.readlink(f"/proc/{pid}/exe"):
+                    inner = re.search(r"^NSpid:.*\s(\d+)$", read(f"/proc/{pid}/status").decode(), re.M)
+                    if len(inner[0].split()) > 2:
+                        yield int(pid), int(inner[1]), read(f"/proc/{pid}/comm").decode().strip()
+            except OSError:
+                pass  # it has ended, or is the kernel's
+
+    def pid_of(self, name):
+        return [pid for pid, _, comm in self.processes() if comm == name]
+
+    def root(self):
+        return next(f"/proc/{pid}/root" for pid, inner, _ in self.processes() if inner == 1)
+
+
+def read(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def mappings(pid):
+    """(first, last, permissions, name) of each."""
+    for line in read(f"/proc/{pid}/maps").decode().splitlines():
+        fields = line.split(None, 5)
+        first, last = (int(word, 16) for word in fields[0].split("-"))
+        yield first, last, fields[1], fields[5] if len(fields) > 5 else ""
+
+
+def memory(pid):
+    """Each mapping's bytes. Pages that cannot be read even so (guards, the kernel's own) are left out."""
+    with open(f"/proc/{pid}/mem", "rb", buffering=0) as file:
+        for first, last, _, name in mappings(pid):
+            if name in ("[vsyscall]", "[vvar]"):
+                continue
+            data = bytearray()
+            while first < last:
+                try:
+                    file.seek(first)
+                    part = file.read(min(last - first, 1 << 20))
+                    data += part
+                    first += len(part)
+                except OSError:
+                    first += 4096
+            yield name, bytes(data)
+
+
+def find_key(snapshot):
+    """(n, p) of a public key whose prime is there too, in words as OpenSSL has them: least significant first."""
+    moduli = {int.from_bytes(match[1], "big") for _, data in snapshot for match in SPKI.finditer(data)}
+    for _, data in snapshot:
+        for at in range(0, len(data) - FACTOR_SIZE + 1, 8):
+            # Odd, and of full length, as is every prime of which two make 2048 bits.
+            if data[at] & 1 and data[at + FACTOR_SIZE - 1] >= 0xB5:
+                p = int.from_bytes(data[at : at + FACTOR_SIZE], "little")
+                for n in moduli:
+                    if n % p == 0:
+                        return n, p
+    return None
+
+
+def files_below(root, skipped=()):
+    for directory, names, files in os.walk(root):
+        names[:] = [name for name in names if os.path.join(directory, name)[len(root) :] not in skipped]
+        for name in files:
+            path = os.path.join(directory, name)
+            if os.path.isfile(path) and not os.path.islink(path):
+                yield path
+
+
+def look_at_files(needles, root, skipped=()):
+    """Which files have which needles in them, and how many files that were."""
+    found, count = {}, 0
+    for path in files_below(root, skipped):
+        try:
+            names = needles.found_in(read(path)) | needles.found_in(os.path.basename(path).encode())
+        except OSError:
+            continue
+        count += 1
+        if names:
+            found[path[len(root) :]] = names
+    return found, count
+
+
+def first_look(machine, needles, trail):
+    def one_is_unsealed():
+        events = [json.loads(line) for line in read(trail).splitlines()]
+        return any(event["eventName"] == "Decrypt" and "errorCode" not in event for event in events)
+
+    wait_for("KMS to decrypt one secret", one_is_unsealed)
+    time.sleep(0.5)
+    (pid,) = machine.pid_of("unseald")
+    snapshot = list(memory(pid))
+    if os.listdir(machine.root() + "/run/unseald/credentials"):
+        fail("the first look came late: something is published already")
+
+    key = find_key(snapshot)
+    if not key:
+        sys.exit("FAILED: no prime of the key pair in unseald's memory while it has one, so this could not fail later")
+    needles.add("the private key", numbers(*key))
+    seen = set().union(*(needles.found_in(data) for _, data in snapshot))
+    print("while KMS is busy, unseald's memory has:", ", ".join(sorted(seen)), flush=True)
+    for name in needles.of:
+        if name not in seen and name not in ("db-password", "binary"):
+            fail(f"{name} cannot be found even when it must be there")
+    if not seen & {"db-password", "binary"}:
+        fail("no secret can be found in memory even when one must be there")
+
+
+def look_at_memory(machine, needles):
+    """All of the machine's processes; of unseald also that no page may be swapped (there is no swap here to look at)."""
+    (unseald,) = machine.pid_of("unseald")
+    for pid, _, comm in list(machine.processes()):
+        size, found = 0, {}
+        try:
+            parts = list(memory(pid))
+            parts += [("its arguments", read(f"/proc/{pid}/cmdline")), ("its environment", read(f"/proc/{pid}/environ"))]
+        except OSError:
+            continue  # it has ended meanwhile
+        for name, data in parts:
+            size += len(data)
+            for needle in needles.found_in(data):
+                found.setdefault(needle, set()).add(name or "anonymous memory")
+        print(f"  {comm}: {size >> 10} KiB", flush=True)
+        for needle, where in found.items():
+            fail(f"{needle} is in the memory of {comm}: {', '.join(sorted(where))}")
+        if pid == unseald and not any(b"All required secrets are published" in data for _, data in parts):
+            fail("unseald's memory is not what was read")
+
+    for block in re.split(r"\n(?=[0-9a-f]+-[0-9a-f]+ )", read(f"/proc/{unseald}/smaps").decode()):
+        head, flags = block.split("\n", 1)[0], re.search(r"VmFlags: (.*)", block)[1].split()
+        if "wr" in flags and "lo" not in flags:
+            fail(f"unseald's memory is not locked: {head}")
+
+
+def second_look(machine, needles, out):
+    wait_for("the machine to have delivered", lambda: os.path.exists(out + "/look"), 90)
+    print("with all delivered, in the memory of", flush=True)
+    look_at_memory(machine, needles)
+    # /usr is the host's; /proc was looked at; /sys is the kernel's, /out is looked at in the end.
+    found, count = look_at_files(needles, machine.root(), ("/usr", "/proc", "/sys", "/out"))
+    print(f"and of {count} files, in:", ", ".join(sorted(found)), flush=True)
+    if not any(path.endswith(".journal") for path in files_below(machine.root() + "/var/log/journal")):
+        fail("the journal was not among the files")
+    for path in sorted(DELIVERED - set(found)):
+        fail(f"no secret is in {path}")
+    for path in sorted(set(found) - DELIVERED):
+        fail(f"{', '.join(found[path])} is in {path}")
+
+
+def third_look(needles, out, directories):
+    wait_for("the machine to end", lambda: os.path.exists(out + "/done"), 90)
+    for directory in [out] + directories:
+        found, count = look_at_files(needles, directory)
+        print(f"{count} files of {directory}", flush=True)
+        for path, names in found.items():
+            fail(f"{', '.join(names)} is in {directory}{path}")
+
+
+def main(out, trail, secrets, *directories):
+    needles = Needles()
+    for name in os.listdir(secrets):
+        data = read(os.path.join(secrets, name))
+        needles.add(name.lstrip("."), pieces(data) | encodings(data))
+    machine = Machine(out)
+
+    try:
+        first_look(machine, needles, trail)
+        second_look(machine, needles, out)
+    finally:
+        open(out + "/looked", "w").close()
+    third_look(needles, out, list(directories))
+    sys.exit(1 if failures else 0)
+
+
+main(*sys.argv[1:])

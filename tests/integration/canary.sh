@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# A secret that is like no other is unsealed on a machine. It is in the store and in the unit's credential then, and nowhere
+# else; nor is the key pair, nor are the role's credentials. canary.py does the looking, and how it can be believed.
+. "$(dirname "$0")/lib.sh"
+platform_start
+key=$(vendor_create_key)
+vendor_put_policy "$key" "$(pcr 4)" "$(pcr 12)"
+
+mkdir "$scratch/secrets" "$scratch/out"
+od -An -vtx1 -N32 /dev/urandom | tr -d ' \n' >"$scratch/secrets/db-password"
+head -c 32 /dev/urandom >"$scratch/secrets/binary"
+imds() {
+    platform exec --as instance -- curl -sS --fail "$@"
+}
+token=$(imds -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token)
+imds -H "X-aws-ec2-metadata-token: $token" \
+    "http://169.254.169.254/latest/meta-data/iam/security-credentials/$PLATFORM_INSTANCE_ROLE" >"$scratch/credentials"
+jq -j .SecretAccessKey "$scratch/credentials" >"$scratch/secrets/.the role's secret key"
+jq -j .Token "$scratch/credentials" >"$scratch/secrets/.the role's session token"
+
+MACHINE_LIMIT=60
+layer_new
+for name in db-password binary; do
+    vendor_seal "$key" "$name" "$scratch/$name" <"$scratch/secrets/$name"
+    layer_secret "$name" "$key" "$scratch/$name"
+done
+cat >"$layer/usr/lib/machine/extra" <<'END'
+#!/bin/sh
+journalctl -q -o export >/out/journal.export
+touch /out/look
+for i in $(seq 600); do
+    [ -e /out/looked ] && break
+    sleep 0.1
+done
+# A core dump of each, if they can be made to leave one: of a shell they can.
+systemd-run --quiet --unit=dumps -p LimitCORE=infinity -p RemainAfterExit=yes -p WorkingDirectory=/tmp sh -c 'kill -ABRT $$$$'
+systemctl kill -s ABRT unseald.service
+for unit in dumps unseald; do
+    # Until it has ended (in time: unseald is started again after five seconds).
+    for i in $(seq 30); do
+        result=$(systemctl show -P Result $unit.service)
+        [ "$result" = success ] || break
+        sleep 0.1
+    done
+    echo "$result" >/out/aborted-$unit
+done
+END
+chmod +x "$layer/usr/lib/machine/extra"
+# The unit does not allow core dumps; here unseald itself must not.
+mkdir "$layer/usr/lib/systemd/system/unseald.service.d"
+printf '%s\n' '[Service]' LimitCORE=infinity >"$layer/usr/lib/systemd/system/unseald.service.d/core.conf"
+
+# KMS takes so long for one of the two that there is time for the first look.
+platform fault set kms Decrypt delay 12000 --times 1
+python3 "$(dirname "$0")/canary.py" "$scratch/out" "$PLATFORM_TRAIL" "$scratch/secrets" "$platform_state" "$layer" >"$scratch/canary.log" 2>&1 &
+canary=$!
+machine_boot "$scratch/out"
+status=0
+wait "$canary" || status=$?
+cat "$scratch/canary.log"
+assert_equal "the application" "$(machine_show "$scratch/out" billing.service ActiveState)" active
+[ "$status" = 0 ] || die "something is where it must not be"
+
+assert_equal "a shell that aborts" "$(cat "$scratch/out/aborted-dumps")" core-dump
+assert_equal "unseald when it aborts" "$(cat "$scratch/out/aborted-unseald")" signal
