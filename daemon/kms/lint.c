@@ -2,16 +2,17 @@
 
 /*
  * The policy is asked about every caller whom it tells apart: all that it names, those whom a Deny spares by
- * aws:PrincipalArn, and for each account and for everyone the one whom it does not name. For such a caller and an
- * action, what is certain is taken: of a Deny, that it applies; of an Allow, that it may. A condition that is not about a PCR can only
- * narrow an Allow, and is passed over there; a Deny that has one is not relied on.
+ * aws:PrincipalArn, and for each account and for everyone the one whom it does not name. For such a caller
+ * and an action, what is certain is taken: of a Deny, that it applies; of an Allow, that it may. A condition
+ * that is not about a PCR can only narrow an Allow, and is passed over there; a Deny that has one is not
+ * relied on.
  *
- * Deny statements over several PCRs are clauses: such a Deny lets through who has one of the right values. A PCR is pinned by
- * an Allow's own condition or by a Deny over it alone. The documents that come through are then counted out over the values
- * that the policy has for PCR4, PCR7 and PCR12.
+ * Deny statements over several PCRs are clauses: such a Deny lets through who has one of the right values. A
+ * PCR is pinned by an Allow's own condition or by a Deny over it alone. The documents that come through are
+ * then counted out over the values that the policy has for PCR4, PCR7 and PCR12.
  *
- * A PCR's condition on an action that takes no document (ReEncryptFrom, PutKeyPolicy, …) makes an Allow dead and a
- * Deny certain.
+ * A PCR's condition on an action that takes no document (ReEncryptFrom, PutKeyPolicy, …) makes an Allow dead
+ * and a Deny certain.
  */
 
 #include <errno.h>
@@ -478,7 +479,8 @@ static Judgement judge(Lint *lint, const Question *question) {
         return judgement;
 }
 
-/* Whether only documents of the images come through, all three PCRs or the two of a standard boot being pinned. */
+/* Whether only documents of the images come through, all three PCRs or the two of a standard boot being
+ * pinned. */
 static bool is_gated(const Lint *lint, const Judgement *judgement) {
         uint32_t wanted = PCR(4) | PCR(12) | (lint->options->secure_boot ? PCR(7) : 0);
 
@@ -621,7 +623,8 @@ static void check_re_encrypt(Lint *lint, const Question *question) {
                               "gated.");
 }
 
-/* Whether the caller may decrypt with some document or other. Explicitly: the policy names just this caller for it. */
+/* Whether the caller may decrypt with some document or other. Explicitly: the policy names just this caller
+ * for it. */
 static bool is_in_data_plane(Lint *lint, const Caller *caller, bool explicitly) {
         for (size_t i = 0; i < lint->policy->n_statements; i++)
                 for (Action a = ACTION_DECRYPT; a <= ACTION_GENERATE_DATA_KEY_PAIR; a++) {
@@ -694,8 +697,8 @@ static void check_callers(Lint *lint) {
                         }
 }
 
-/* A grant allows as well as a statement does. What Denys let through beyond the images has been said of the Allow if there
- * is an error. */
+/* A grant allows as well as a statement does. What Denys let through beyond the images has been said of the
+ * Allow if there is an error. */
 static void check_grants(Lint *lint) {
         bool wrong = lint_count(lint->report, LINT_ERROR) > 0;
 

@@ -4,13 +4,15 @@
 /*
  * Finds in a key policy what gives the key's secrets away. Pure.
  *
- * Where there is no error: whoever calls, from whichever account and with whichever identity policies, KMS decrypts only
- * for a request with the attestation document of a pinned image, lets nobody re-encrypt, and lets nobody who uses the key
- * change its policy, grant or replicate it; but for those whom options or a finding name. Where there is no warning either, grants change
- * nothing of that. A policy that cannot be judged is an error, never safe. The key is a symmetric one.
+ * Where there is no error: whoever calls, from whichever account and with whichever identity policies, KMS
+ * decrypts only for a request with the attestation document of a pinned image, lets nobody re-encrypt, and
+ * lets nobody who uses the key change its policy, grant or replicate it; but for those whom options or a
+ * finding name. Where there is no warning either, grants change nothing of that. A policy that cannot be
+ * judged is an error, never safe. The key is a symmetric one.
  *
- * A document is right where PCR4 and PCR12 are pinned; under Secure Boot, which PCR7 alone cannot prove to be on and the caller must therefore vouch
- * for, PCR7 has to be, and the other two ought to. Where images are given it must be the document of one of them.
+ * PCR4 and PCR12 must be pinned; under Secure Boot, which a policy cannot tell and the caller must vouch
+ * for, PCR7 must be, and the other two ought to. Where images are given, the document must be that of one of
+ * them.
  */
 
 #include <stdbool.h>
@@ -87,8 +89,8 @@ typedef struct LintOptions {
         const PcrSet *images; /* at most LINT_IMAGES_MAX; without PCR12 it is all zeros */
         size_t n_images;
         bool secure_boot; /* who asks vouches for it */
-        /* ARNs as the policy has them, NULL-terminated; NULL: none. Administrators may change the policy, recovery
-         * principals may decrypt without a document. */
+        /* ARNs as the policy has them, NULL-terminated; NULL: none. Administrators may change the policy,
+         * recovery principals may decrypt without a document. */
         const char *const *administrators;
         const char *const *recovery_principals;
 } LintOptions;
@@ -108,6 +110,6 @@ const char *lint_code_advice(LintCode code) _pure_;
 /* "error". Never NULL. */
 const char *lint_severity_to_string(LintSeverity severity) _pure_;
 
-/* Whether this value of a PCR says nothing of what booted: all zeros or ones (of PCR4, PCR7; ones of others that boot
- * extends), or PCR7 with Secure Boot off and no keys. */
+/* Whether this value of a PCR says nothing of what booted: all zeros or ones (of PCR4, PCR7; ones of others
+ * that boot extends), or PCR7 with Secure Boot off and no keys. */
 bool pcr_value_is_constant(unsigned pcr, const uint8_t value[static PCR_SIZE]) _pure_;

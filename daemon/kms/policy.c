@@ -267,7 +267,8 @@ static void spare_administrators(Maker *maker, struct json_object *statement,
         spare(maker, statement, spared);
 }
 
-/* Whoever unseals or recovers and is no administrator, may not become one, not by an account's delegation either. */
+/* Whoever unseals or recovers and is no administrator, may not become one, not by an account's delegation
+ * either. */
 static void add_separation(Maker *maker) {
         const char *const *lists[] = { maker->options->principals, maker->options->recovery_principals };
         _cleanup_free_ const char **who = NULL;
@@ -450,7 +451,8 @@ static size_t minimize(uint64_t *clauses, size_t n) {
         return kept;
 }
 
-/* Every smallest choice of pins that has one of each image, image by image (Berge's way to minimal transversals). */
+/* Every smallest choice of pins that has one of each image, image by image (Berge's way to minimal
+ * transversals). */
 static int make_clauses(Maker *maker) {
         uint64_t next[CLAUSES_MAX * PINS_MAX];
 

@@ -2,15 +2,16 @@
 #pragma once
 
 /*
- * Makes a key policy that gives the key's secrets to documents of the given images only, whoever brings them and
- * whatever identity policies and grants say (KMS Developer Guide, "Key policies", "Condition keys for attested
- * platforms"). Pure.
+ * Makes a key policy that gives the key's secrets to documents of the given images only, whoever brings them
+ * and whatever identity policies and grants say (KMS Developer Guide, "Key policies", "Condition keys for
+ * attested platforms"). Pure.
  *
- * An Allow for each image; for everyone Deny statements on PCRs, so that a request without a document is denied as well. For one
- * image that is a Deny for each PCR. For several, a Deny over all good values of one PCR lets through PCR4 of one image
- * beside PCR12 of another, so there are more: one for every way to choose a PCR of each image, which denies where all the
- * chosen ones are wrong, and of these only those that others do not imply. Together they let through exactly the images. Where
- * images differ in one PCR alone, as in a standard boot, it is still one for each PCR.
+ * An Allow for each image; for everyone Deny statements on PCRs, so that a request without a document is
+ * denied as well. For one image that is a Deny for each PCR. For several, a Deny over all good values of one
+ * PCR lets through PCR4 of one image beside PCR12 of another, so there are more: one for every way to choose
+ * a PCR of each image, which denies where all the chosen ones are wrong, and of these only those that others
+ * do not imply. Together they let through exactly the images. Where images differ in one PCR alone, as in a
+ * standard boot, it is still one for each PCR.
  */
 
 #include <json-c/json.h>
@@ -38,12 +39,12 @@ typedef struct KeyPolicyOptions {
         bool bind_account;
 } KeyPolicyOptions;
 
-/* FAILURE_USAGE: options that contradict each other, or that are not what they should be; measurements that say
- * nothing; more than a key policy can hold. */
+/* FAILURE_USAGE: options that contradict each other, or that are not what they should be; measurements that
+ * say nothing; more than a key policy can hold. */
 int key_policy_make(const KeyPolicyOptions *options, struct json_object **ret, Error *error);
 
-/* What the identity policy of a role in another account must have besides. keys: ARNs, wildcards allowed. Only
- * generate_data_key is looked at. */
+/* What the identity policy of a role in another account must have besides. keys: ARNs, wildcards allowed.
+ * Only generate_data_key is looked at. */
 int role_policy_make(const KeyPolicyOptions *options, const char *const *keys, struct json_object **ret,
                      Error *error);
 

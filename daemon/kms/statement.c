@@ -324,7 +324,8 @@ static int pcr_of_key(const char *key) {
         return -1;
 }
 
-/* Whether a value may stand for others than itself. Of the operators that have no patterns * and ? are themselves. */
+/* Whether a value may stand for others than itself. Of the operators that have no patterns * and ? are
+ * themselves. */
 static bool is_open(const Operator *operator, const char * value) {
         return strstr(value, "${") || (operator->patterns && strpbrk(value, "*?"));
 }

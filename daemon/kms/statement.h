@@ -2,11 +2,12 @@
 #pragma once
 
 /*
- * A key policy, read into statements (IAM User Guide, "JSON policy elements"; KMS Developer Guide, "Key policies"). Pure.
+ * A key policy, read into statements (IAM User Guide, "JSON policy elements"; KMS Developer Guide, "Key
+ * policies"). Pure.
  *
  * It is read to be judged, not to be executed: what it says of callers, of actions and of NitroTPM's PCRs is
- * understood; every other condition is only known to be there. What KMS would not take is refused, so that nobody
- * takes a reading of it for a promise.
+ * understood; every other condition is only known to be there. What KMS would not take is refused, so that
+ * nobody takes a reading of it for a promise.
  */
 
 #include <json-c/json.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Whether lint tells the truth, by the platform's own way to decide requests: where it finds no error, no request without
- * the right document is allowed, whoever sends it and although every identity policy allows everything. Random policies,
- * one half out of a grammar, the other what `unsealctl policy` makes, mutated. UNSEALD_TEST_SEED and UNSEALD_TEST_POLICIES
- * choose others and more.
+ * Whether lint tells the truth, by the platform's own way to decide requests: where it finds no error, no
+ * request without the right document is allowed, whoever sends it and although every identity policy allows
+ * everything. Random policies, some out of a grammar, most what `unsealctl policy` makes, with mutations.
+ * UNSEALD_TEST_SEED and UNSEALD_TEST_POLICIES choose others and more.
  */
 
 #include <setjmp.h>
@@ -472,7 +472,8 @@ static const LintFinding *find(const Trial *trial, LintCode code, const char *su
         return NULL;
 }
 
-/* What lint was given to compare with is what counts; without that, a document of which the policy knows nothing is wrong. */
+/* What lint was given to compare with is what counts; without that, a document of which the policy knows
+ * nothing is wrong. */
 static bool is_right(const Trial *trial, const Document *document, bool strict) {
         bool any4 = !strict && find(trial, LINT_PCR4_MISSING, NULL),
              any12 = !strict && find(trial, LINT_PCR12_MISSING, NULL), secure = trial->options.secure_boot;
