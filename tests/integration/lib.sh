@@ -6,7 +6,7 @@ set -euo pipefail
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 build=${UNSEALD_TEST_BUILD:-$top/build}
-install_root=$top/build/install
+install_root=$build/install
 scratch=$(mktemp -d /tmp/unseald-test.XXXXXX)
 platform_state=$scratch/platform
 region=eu-north-1
