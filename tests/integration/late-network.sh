@@ -30,7 +30,7 @@ assert_line "waiting is said" "$journal" 'credentials: attempt 1 failed'
 
 # In the journal's clock: the document was there before the network, and READY followed the network before the backoff,
 # which had grown to ten seconds, would have ended.
-at() { sed -nE "s/^\[ *([0-9.]+)\] unseald\[[0-9]+\]: $1.*/\1/p" "$journal" | head -1; }
+at() { sed -nE "s/^\[ *([0-9.]+)\] unseald\[[0-9]+\]: $1.*/\1/p" "$journal" | awk 'NR == 1'; }
 up=$(cat "$scratch/up") document=$(at 'attestation document: done') ready=$(at Ready)
 awk -v up="$up" -v document="$document" 'BEGIN { exit !(document < up) }' ||
     die "the document was made at $document, the network came at $up"

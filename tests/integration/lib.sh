@@ -25,7 +25,7 @@ assert_match() { [[ $2 =~ $3 ]] || die "$1: saw '$2', wanted a match of '$3'"; }
 assert_line() { grep -Eq -- "$3" "$2" || die "$1: no line of $2 matches '$3':
 $(tail -n 30 "$2")"; }
 assert_no_line() { ! grep -Eq -- "$3" "$2" || die "$1: a line of $2 matches '$3':
-$(grep -E -- "$3" "$2" | head -n 5)"; }
+$(grep -m 5 -E -- "$3" "$2")"; }
 
 # assert_absent WHAT STRING PATH...: the string is in no file below the paths
 assert_absent() {

@@ -64,4 +64,4 @@ assert_equal "failed units" "$(cat "$out/failed")" ""
 for name in db-password api-token license; do
     assert_absent "the plaintext of $name" "the $name" "$out/journal" "$out/journal.json" "$out/status.json" "$out/console" "$platform_state"
 done
-sed -nE 's/^\[ *([0-9.]+)\] unseald\[[0-9]+\]: //p' "$out/journal-unseald" | head -20
+sed -nE 's/^\[ *([0-9.]+)\] unseald\[[0-9]+\]: //p' "$out/journal-unseald" | awk 'NR <= 20'

@@ -17,7 +17,8 @@ wanted=$(printf '%s%s' "$zeros" "$digest" | xxd -r -p | sha384sum | cut -d' ' -f
 [[ $(pcr 12) == "$wanted" ]] || fail "PCR12 is $(pcr 12), not $wanted"
 "$platform" extend 4 event
 [[ $(pcr 4) == "$wanted" ]] || fail "platform extend gives $(pcr 4), not $wanted"
-"$platform" pcrs | grep -qi "4 : 0x$wanted" || fail "platform pcrs: $("$platform" pcrs)"
+printed=$("$platform" pcrs)
+grep -qi "4 : 0x$wanted" <<<"$printed" || fail "platform pcrs: $printed"
 
 tpm2_nvdefine 0x01000200 -C o -s 8192 -a 'ownerread|ownerwrite' >/dev/null
 printf kept | tpm2_nvwrite 0x01000200 -C o -i -
