@@ -846,16 +846,21 @@ static void session_forget(Session *session) {
         aws_credentials_clear(&session->role_credentials);
 }
 
+/* Ours, or what a predecessor that crashed has left of an optional secret that we have not got. */
+static void session_remove(Session *session, const Passage *passage) {
+        Error error;
+        int r;
+
+        r = store_remove(session->store, passage->declaration->name, &error);
+        if (r < 0 && r != -ENOENT)
+                log_warning("%s", error.text);
+}
+
 /* What of the first n is in the store again comes out of it: a failure publishes nothing. */
 static void session_unpublish(Session *session, size_t n) {
-        for (size_t i = 0; i < n; i++) {
-                const Passage *passage = session->passages + i;
-                Error error;
-
-                if (passage->state == SECRET_UNSEALED &&
-                    store_remove(session->store, passage->declaration->name, &error) < 0)
-                        log_warning("%s", error.text);
-        }
+        for (size_t i = 0; i < n; i++)
+                if (session->passages[i].state == SECRET_UNSEALED)
+                        session_remove(session, session->passages + i);
 }
 
 static int session_publish(Session *session, Error *error) {
@@ -873,9 +878,14 @@ static int session_publish(Session *session, Error *error) {
                         return r;
                 }
         }
-        for (size_t i = 0; i < session->passages_count; i++)
-                if (session->passages[i].state == SECRET_UNSEALED)
-                        passage_enter(session->passages + i, SECRET_PUBLISHED);
+        for (size_t i = 0; i < session->passages_count; i++) {
+                Passage *passage = session->passages + i;
+
+                if (passage->state == SECRET_UNSEALED)
+                        passage_enter(passage, SECRET_PUBLISHED);
+                else
+                        session_remove(session, passage);
+        }
         return 0;
 }
 
@@ -891,6 +901,20 @@ static const Activity *passage_obstacle(const Passage *passage) {
         return &passage->decryption;
 }
 
+/* Whose silence it is. */
+static Failure activity_silence(const Activity *activity, const Session *session) {
+        if (activity == &session->key_pair)
+                return FAILURE_INTERNAL;
+        if (activity == &session->tpm || activity == &session->document)
+                return FAILURE_TPM;
+        if (activity == &session->credentials)
+                return FAILURE_IMDS;
+        for (size_t i = 0; i < session->endpoints_count; i++)
+                if (activity == &session->endpoints[i].connection)
+                        return FAILURE_NETWORK;
+        return FAILURE_UNAVAILABLE;
+}
+
 /* Why it is not done by the deadline: what was tried last and did not succeed is the reason. */
 static void overdue(const Session *session, const Activity *activity, Error *ret) {
         char duration[DURATION_STRING_MAX];
@@ -902,10 +926,7 @@ static void overdue(const Session *session, const Activity *activity, Error *ret
                                 "Not within DeadlineSec=%s, after %u attempt(s) at %s: %.512s", duration,
                                 activity->attempts, activity->name, activity->error.text);
         } else
-                (void) error_set(ret, -ETIMEDOUT,
-                                 activity == &session->tpm || activity == &session->document
-                                                 ? FAILURE_TPM
-                                                 : FAILURE_UNAVAILABLE,
+                (void) error_set(ret, -ETIMEDOUT, activity_silence(activity, session),
                                  "Not within DeadlineSec=%s: no answer yet from %s.", duration,
                                  activity->name);
 }

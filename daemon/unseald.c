@@ -17,6 +17,7 @@
 #include "config/declaration.h"
 #include "config/settings.h"
 #include "session.h"
+#include "status.h"
 #include "vault/memory.h"
 #include "vault/store.h"
 
@@ -29,7 +30,6 @@ typedef struct Daemon {
         Declarations declarations;
         sd_event *event;
         Session *session;
-        bool unsealed;
 } Daemon;
 
 static void daemon_clear(Daemon *daemon) {
@@ -94,7 +94,6 @@ static void on_session_ended(int r, const Error *error, void *userdata) {
         }
 
         daemon->session = session_free(daemon->session);
-        daemon->unsealed = true;
         (void) malloc_trim(0);
         log_full(LOG_INFO, &(LogFields){ .message_id = MESSAGE_READY, .state = "unsealed" },
                  "Ready: %zu secret(s) declared, all required ones published. The key pair is gone.",
@@ -231,6 +230,8 @@ int main(int argc, char *argv[]) {
         if (r < 0) {
                 fail(&error);
                 say_failed(&error);
+                (void) status_write(daemon.status_path,
+                                    &(Status){ .state = "failed", .text = error.text, .error = &error });
                 return (int) error.failure;
         }
 

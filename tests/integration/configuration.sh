@@ -23,6 +23,7 @@ fails() {
     assert_line "the reason" "$log" "$1"
     assert_equal "lines of it, where one will do" "$(grep -c '' "$log")" 1
     assert_equal "the store" "$(ls -A "$store")" ''
+    assert_equal "status.json" "$(jq -r '.state + " " + .failure' "$status_file")" 'failed configuration'
     cases=$((cases + 1))
     say "$(<"$log")"
     right

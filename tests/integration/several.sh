@@ -59,6 +59,43 @@ platform fault clear
 assert_equal "ready ($(tail -n 1 "$log"))" "$unseald_ready" yes
 assert_line "the reason" "$log" '^first, which is optional, stays sealed: Not within DeadlineSec=3s: no answer yet from decryption'
 
+say "what is left of an optional secret after a crash goes where the next start does not get it"
+configure
+on_ready() {
+    assert_equal "the store before the crash" "$(ls -A "$store")" first
+    kill -KILL "$unseald_pid"
+}
+unseald_start
+unseald_finish
+on_ready() { ls -A "$store" >"$scratch/ready"; }
+assert_equal "the store after the crash" "$(ls -A "$store")" first
+platform fault set kms Decrypt error DisabledException "the key is disabled"
+unseald_start
+unseald_finish
+platform fault clear
+assert_equal "ready ($(tail -n 1 "$log"))" "$unseald_ready" yes
+assert_equal "the store at READY=1" "$(cat "$scratch/ready")" ''
+on_ready() { :; }
+
+say "who is silent at the deadline has an exit status of its own"
+rm "$config"/secrets.d/*
+declare_sealed first
+configure DeadlineSec=1s
+platform fault set imds token delay 1500
+unseald_start
+unseald_finish
+platform fault clear
+assert_line "the reason" "$log" 'no answer yet from credentials'
+assert_equal "exit status" "$unseald_status" 40
+platform delay 600 # one way
+exec {unseald_fd}< <(exec "$top/tests/platform/platform" exec --as instance --delayed -- "$build/daemon/unseald" --debug \
+    --vendor-configuration="$config" --configuration=/nonexistent --store="$store" --status="$status_file" 2>&1)
+unseald_pid=$! started_at=$EPOCHREALTIME
+unseald_finish
+platform delay 10
+assert_line "the reason" "$log" 'no answer yet from connection to KMS'
+assert_equal "exit status" "$unseald_status" 50
+
 say "the network comes in the middle of an attempt"
 rm "$config"/secrets.d/*
 declare_sealed first
