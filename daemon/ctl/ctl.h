@@ -3,9 +3,11 @@
 
 /* unsealctl: one file a verb. A verb is called as a main() of its own and returns the exit status. */
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "basic/cleanup.h"
+#include "basic/json.h"
 
 #define EXIT_USAGE 2
 
@@ -22,3 +24,14 @@ int failure(const char *format, ...) _printf_(1, 2);
 
 /* "2026-08-13 17:36:48 UTC"; returns buffer. */
 const char *format_time(int64_t seconds, char buffer[TIME_STRING_MAX]);
+
+/* For answers as JSON. json-c fails for lack of memory alone, and an answer with a part missing is worse than none: these
+ * end the program then. made() returns what it is given. */
+struct json_object *made(struct json_object *object);
+void add(struct json_object *object, const char *name, struct json_object *value);
+
+/* NULL is left out. */
+void add_string(struct json_object *object, const char *name, const char *value);
+
+/* NULL is null. */
+void add_hex(struct json_object *object, const char *name, const uint8_t *data, size_t size);

@@ -273,30 +273,6 @@ static void say(const Measurement *measurement) {
         }
 }
 
-/* json-c fails for lack of memory alone; an answer with a part missing is worse than none. */
-static struct json_object *made(struct json_object *object) {
-        if (!object)
-                exit(failure("Out of memory."));
-        return object;
-}
-
-static void add(struct json_object *object, const char *name, struct json_object *value) {
-        if (json_object_object_add(object, name, value) < 0)
-                exit(failure("Out of memory."));
-}
-
-static void add_string(struct json_object *object, const char *name, const char *value) {
-        add(object, name, made(json_object_new_string(value)));
-}
-
-static void add_hex(struct json_object *object, const char *name, const uint8_t *data, size_t size) {
-        _cleanup_free_ char *hex = NULL;
-
-        if (hex_encode(data, size, &hex) < 0)
-                exit(failure("Out of memory."));
-        add_string(object, name, hex);
-}
-
 static struct json_object *image_to_json(const Measured *measured) {
         struct json_object *object = made(json_object_new_object());
         const PredictedImage *image = &measured->image;

@@ -297,22 +297,6 @@ static void print_text(const LintReport *report) {
                warnings == 1 ? "" : "s", notes, notes == 1 ? "" : "s");
 }
 
-static struct json_object *made(struct json_object *object) {
-        if (!object)
-                exit(failure("Out of memory."));
-        return object;
-}
-
-static void add(struct json_object *object, const char *name, struct json_object *value) {
-        if (json_object_object_add(object, name, value) < 0)
-                exit(failure("Out of memory."));
-}
-
-static void add_string(struct json_object *object, const char *name, const char *value) {
-        if (value)
-                add(object, name, made(json_object_new_string(value)));
-}
-
 static void print_json(const LintReport *report) {
         _cleanup_json_ struct json_object *object = made(json_object_new_object());
         struct json_object *findings = made(json_object_new_array());

@@ -398,33 +398,6 @@ static void print_text(const Verdict *verdict) {
         print_pcrs(verdict);
 }
 
-/* json-c fails for lack of memory alone; an answer with a part missing is worse than none. */
-static struct json_object *made(struct json_object *object) {
-        if (!object)
-                exit(failure("Out of memory."));
-        return object;
-}
-
-static void add(struct json_object *object, const char *name, struct json_object *value) {
-        if (json_object_object_add(object, name, value) < 0)
-                exit(failure("Out of memory."));
-}
-
-static void add_string(struct json_object *object, const char *name, const char *value) {
-        add(object, name, made(json_object_new_string(value)));
-}
-
-static void add_hex(struct json_object *object, const char *name, const uint8_t *data, size_t size) {
-        _cleanup_free_ char *hex = NULL;
-
-        if (!data)
-                add(object, name, NULL);
-        else if (hex_encode(data, size, &hex) < 0)
-                exit(failure("Out of memory."));
-        else
-                add_string(object, name, hex);
-}
-
 static struct json_object *document_to_json(const AttestationDocument *document) {
         struct json_object *object = made(json_object_new_object()), *pcrs = made(json_object_new_object());
 
