@@ -53,7 +53,7 @@ int fchown(int fd, uid_t uid, gid_t gid) {
 }
 
 static int set_up_namespace(void **state) {
-        static char directory[] = "/tmp/unseald-test-store-XXXXXX";
+        static char directory[] = "/var/tmp/unseald-test-store-XXXXXX";
 
         if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0) {
                 perror("No mount namespace of its own");
