@@ -4,19 +4,16 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "basic/aws.h"
 #include "basic/clock.h"
 #include "basic/encoding.h"
 #include "basic/json.h"
 #include "kms/cms.h"
 #include "kms/kms.h"
 
-#define CONTENT_TYPE "application/x-amz-json-1.1"
 #define SERVICE "kms"
 #define LOWER "abcdefghijklmnopqrstuvwxyz"
 #define DIGITS "0123456789"
-
-/* AWS lets signatures be five minutes off; a Date header is up to some seconds old. */
-#define SKEW_MAX_SEC 240
 
 /* A part of an ARN up to the delimiter, of these characters alone. */
 static int take_part(const char **text, char delimiter, const char *characters, char *ret, size_t size) {
@@ -55,14 +52,7 @@ int kms_key_arn_parse(const char *text, KmsKeyArn *ret) {
 }
 
 int kms_endpoint(const KmsKeyArn *key, const KmsEndpointOptions *options, char **ret) {
-        static const struct {
-                const char *partition, *suffix, *dual_stack_suffix;
-        } partitions[] = {
-                { "aws", "amazonaws.com", "api.aws" },
-                { "aws-cn", "amazonaws.com.cn", "api.amazonwebservices.com.cn" },
-                { "aws-us-gov", "amazonaws.com", "api.aws" },
-                { "aws-eusc", "amazonaws.eu", "api.amazonwebservices.eu" },
-        };
+        const char *domain = aws_domain(key->partition, options->dual_stack);
         char *endpoint;
 
         if (options->endpoint) {
@@ -74,17 +64,13 @@ int kms_endpoint(const KmsKeyArn *key, const KmsEndpointOptions *options, char *
                 *ret = endpoint;
                 return 0;
         }
-        for (size_t i = 0; i < ELEMENTSOF(partitions); i++)
-                if (strcmp(key->partition, partitions[i].partition) == 0) {
-                        if (asprintf(&endpoint, "https://kms%s.%s.%s", options->fips ? "-fips" : "",
-                                     key->region,
-                                     options->dual_stack ? partitions[i].dual_stack_suffix
-                                                         : partitions[i].suffix) < 0)
-                                return -ENOMEM;
-                        *ret = endpoint;
-                        return 0;
-                }
-        return -EOPNOTSUPP;
+        if (!domain)
+                return -EOPNOTSUPP;
+        if (asprintf(&endpoint, "https://kms%s.%s.%s", options->fips ? "-fips" : "", key->region, domain) <
+            0)
+                return -ENOMEM;
+        *ret = endpoint;
+        return 0;
 }
 
 /* Takes over value, which may be NULL for want of memory. */
@@ -165,16 +151,6 @@ int kms_decrypt_request(const KmsDecrypt *decrypt, char **ret) {
         return *ret ? 0 : -ENOMEM;
 }
 
-/* For an error's text: bounded, ASCII, without control characters. Returns buffer. */
-static const char *quotable(const char *text, char *buffer, size_t size) {
-        size_t i;
-
-        for (i = 0; text[i] && i < size - 1; i++)
-                buffer[i] = text[i] < ' ' || text[i] > '~' || text[i] == '"' ? '?' : text[i];
-        buffer[i] = '\0';
-        return buffer;
-}
-
 static bool is_pinned(const KmsDecrypt *decrypt, const char *key_id) {
         for (const char *const *pin = decrypt->key_ids; *pin; pin++)
                 if (strcmp(*pin, key_id) == 0)
@@ -216,7 +192,7 @@ int kms_decrypt_reply(const KmsDecrypt *decrypt, const char *body, size_t size, 
                                  "KMS used the key %s, which is none of the secret's KeyId=. The ciphertext "
                                  "was "
                                  "replaced, or a replica's ARN must be added.",
-                                 quotable(key_id, quoted, sizeof(quoted)));
+                                 aws_quotable(key_id, quoted, sizeof(quoted)));
 
         text = json_member_string(reply, "CiphertextForRecipient");
         r = text ? base64_decode(text, strlen(text), &envelope, &envelope_size) : -ENODATA;
@@ -230,60 +206,18 @@ int kms_decrypt_reply(const KmsDecrypt *decrypt, const char *body, size_t size, 
         return 0;
 }
 
-char **kms_headers_free(char **headers) {
-        for (char **header = headers; header && *header; header++)
-                erase_and_free(*header);
-        free(headers);
-        return NULL;
-}
-
-/* Not by asprintf(): its buffer grows by copying, and the token is in there. */
-static int append_header(char **headers, const char *name, const char *value) {
-        char *header = malloc(strlen(name) + strlen(": ") + strlen(value) + 1);
-
-        if (!header)
-                return -ENOMEM;
-        (void) stpcpy(stpcpy(stpcpy(header, name), ": "), value);
-        while (*headers)
-                headers++;
-        *headers = header;
-        return 0;
-}
-
 int kms_sign(const char *host, const char *region, const AwsCredentials *credentials, int64_t time,
              const char *operation, const char *body, char ***ret) {
-        _cleanup_(kms_headers_freep) char **headers = calloc(7, sizeof(char *));
-        _cleanup_free_ char *target = NULL, *authorization = NULL;
-        char date[SIGV4_DATE_SIZE];
-        int r;
+        _cleanup_free_ char *target = NULL;
 
-        if (!headers || asprintf(&target, "TrentService.%s", operation) < 0)
+        if (asprintf(&target, "TrentService.%s", operation) < 0)
                 return -ENOMEM;
-        r = sigv4_date(time, date);
-        if (r < 0)
-                return r;
-        if (append_header(headers, "Host", host) < 0 ||
-            append_header(headers, "Content-Type", CONTENT_TYPE) < 0 ||
-            append_header(headers, "X-Amz-Date", date) < 0 ||
-            append_header(headers, "X-Amz-Target", target) < 0 ||
-            (credentials->session_token &&
-             append_header(headers, "X-Amz-Security-Token", credentials->session_token) < 0))
-                return -ENOMEM;
-
-        const Sigv4Request request = {
-                .method = "POST",
-                .path = "/",
-                .headers = (const char *const *) headers,
-                .body = body,
-                .body_size = strlen(body),
-        };
-        r = sigv4_authorization(&request, credentials, date, region, SERVICE, &authorization);
-        if (r < 0)
-                return r;
-        if (append_header(headers, "Authorization", authorization) < 0)
-                return -ENOMEM;
-        *ret = TAKE_PTR(headers);
-        return 0;
+        return aws_sign(&(AwsRequest){ .method = "POST",
+                                       .host = host,
+                                       .path = "/",
+                                       .target = target,
+                                       .body = body },
+                        region, SERVICE, credentials, time, ret);
 }
 
 /* What KMS's errors mean (KMS API Reference, "Decrypt" and "Common Errors") and what is to be done about
@@ -295,15 +229,8 @@ typedef struct Meaning {
         const char *what, *advice;
 } Meaning;
 
-#define THROTTLED(name) \
-        { name, FAILURE_UNAVAILABLE, REMEDY_RETRY, "KMS throttles requests", "" }
 #define OUTAGE(name) \
         { name, FAILURE_UNAVAILABLE, REMEDY_RETRY, "KMS cannot answer at the moment", "" }
-#define EXPIRED(name)                                                                            \
-        {                                                                                        \
-                name, FAILURE_ROLE, REMEDY_CREDENTIALS,                                          \
-                                "KMS does not accept the credentials of the instance's role", "" \
-        }
 #define UNUSABLE(name)                                                                                      \
         {                                                                                                   \
                 name, FAILURE_KEY, REMEDY_NONE, "The key cannot be used",                                   \
@@ -328,27 +255,9 @@ static const Meaning meanings[] = {
           "The ciphertext was sealed with another key", "It must be the first of the secret's KeyId=." },
         { "InvalidGrantTokenException", FAILURE_REQUEST, REMEDY_NONE, "KMS does not accept the grant token",
           "" },
-        THROTTLED("ThrottlingException"),
-        THROTTLED("Throttling"),
-        THROTTLED("ThrottledException"),
-        THROTTLED("RequestThrottled"),
-        THROTTLED("RequestThrottledException"),
-        THROTTLED("RequestLimitExceeded"),
-        THROTTLED("LimitExceededException"),
-        THROTTLED("LimitExceeded"),
-        THROTTLED("TooManyRequestsException"),
-        THROTTLED("SlowDown"),
         OUTAGE("KeyUnavailableException"),
         OUTAGE("DependencyTimeoutException"),
         OUTAGE("KMSInternalException"),
-        OUTAGE("InternalFailure"),
-        OUTAGE("InternalServerError"),
-        OUTAGE("ServiceUnavailable"),
-        OUTAGE("ServiceUnavailableException"),
-        EXPIRED("ExpiredTokenException"),
-        EXPIRED("ExpiredToken"),
-        EXPIRED("UnrecognizedClientException"),
-        EXPIRED("InvalidClientTokenId"),
 };
 
 static const Meaning unacceptable_document = {
@@ -358,78 +267,33 @@ static const Meaning unacceptable_document = {
         "KMS does not accept the attestation document",
         "It is good for five minutes after it was made.",
 };
-static const Meaning wrong_signature = {
-        NULL,
-        FAILURE_ROLE,
-        REMEDY_CREDENTIALS,
-        "KMS does not accept the request's signature",
-        "The clock is right, so the credentials that IMDS gave are not.",
+/* Those that all services have. */
+static const Meaning troubles[] = {
+        [AWS_OTHER] = { NULL, FAILURE_REQUEST, REMEDY_NONE, "KMS does not accept the request", "" },
+        [AWS_THROTTLED] = { NULL, FAILURE_UNAVAILABLE, REMEDY_RETRY, "KMS throttles requests", "" },
+        [AWS_UNAVAILABLE] = { NULL, FAILURE_UNAVAILABLE, REMEDY_RETRY, "KMS cannot answer at the moment",
+                              "" },
+        [AWS_CREDENTIALS] = { NULL, FAILURE_ROLE, REMEDY_CREDENTIALS,
+                              "KMS does not accept the credentials of the instance's role", "" },
+        [AWS_SIGNATURE] = { NULL, FAILURE_ROLE, REMEDY_CREDENTIALS,
+                            "KMS does not accept the request's signature",
+                            "The clock is right, so the credentials that IMDS gave are not." },
+        [AWS_CLOCK] = { NULL, FAILURE_CLOCK, REMEDY_CLOCK,
+                        "The clock of this machine is more than four minutes off",
+                        "Requests are signed with KMS's time from now on." },
+        [AWS_CLOCK_UNKNOWN] = { NULL, FAILURE_CLOCK, REMEDY_RETRY,
+                                "KMS says that the clock of this machine is off, but not by how much",
+                                "Set the clock." },
 };
-static const Meaning wrong_clock = {
-        NULL,
-        FAILURE_CLOCK,
-        REMEDY_CLOCK,
-        "The clock of this machine is more than four minutes off",
-        "Requests are signed with KMS's time from now on.",
-};
-static const Meaning unknown_clock = {
-        NULL,
-        FAILURE_CLOCK,
-        REMEDY_RETRY,
-        "KMS says that the clock of this machine is off, but not by how much",
-        "Set the clock.",
-};
-static const Meaning unknown_outage = { NULL, FAILURE_UNAVAILABLE, REMEDY_RETRY,
-                                        "KMS cannot answer at the moment", "" };
-static const Meaning unknown_error = { NULL, FAILURE_REQUEST, REMEDY_NONE, "KMS does not accept the request",
-                                       "" };
-
-static bool code_is(const char *code, const char *const *among) {
-        for (; *among; among++)
-                if (strcmp(code, *among) == 0)
-                        return true;
-        return false;
-}
 
 static const Meaning *meaning_of(const KmsErrorReply *reply, const char *code, const char *message) {
-        static const char *const clock_codes[] = {
-                "RequestTimeTooSkewed",
-                "RequestTimeTooSkewedException",
-                "RequestExpired",
-                NULL,
-        };
-        static const char *const signature_codes[] = { "InvalidSignatureException", "SignatureDoesNotMatch",
-                                                       NULL };
-        bool skewed = reply->skew != KMS_SKEW_UNKNOWN &&
-                      (reply->skew > SKEW_MAX_SEC || reply->skew < -SKEW_MAX_SEC);
-
-        if (code_is(code, clock_codes))
-                return skewed ? &wrong_clock : &unknown_clock;
-        if (code_is(code, signature_codes))
-                return skewed ? &wrong_clock : &wrong_signature;
         /* The one text that is looked into: KMS has no code of its own for it. */
         if (strcmp(code, "ValidationException") == 0 && strcasestr(message, "attestation"))
                 return &unacceptable_document;
         for (size_t i = 0; i < ELEMENTSOF(meanings); i++)
                 if (strcmp(code, meanings[i].code) == 0)
                         return meanings + i;
-        if (reply->status >= 500 || reply->status == 429 || reply->status == 408)
-                return &unknown_outage;
-        return &unknown_error;
-}
-
-/* "com.amazonaws.kms#Name" or "Name:http://…" → "Name"; what is no name becomes empty. */
-static void take_code(const char *type, char *ret, size_t size) {
-        size_t length = strcspn(type, ":");
-        const char *hash = memrchr(type, '#', length);
-
-        if (hash) {
-                length -= (size_t) (hash + 1 - type);
-                type = hash + 1;
-        }
-        if (length >= size || strspn(type, "ABCDEFGHIJKLMNOPQRSTUVWXYZ" LOWER DIGITS "._") < length)
-                length = 0;
-        *((char *) mempcpy(ret, type, length)) = '\0';
+        return troubles + aws_trouble(code, reply->status, reply->skew);
 }
 
 /* KMS answers a signature that it does not accept with the canonical request, session token and all: its words on
@@ -458,13 +322,13 @@ int kms_error_reply(const KmsErrorReply *reply, Error *error) {
                 type = json_member_string(body, "__type") ?: type;
         }
         message = message ?: "";
-        take_code(type ?: "", code, sizeof(code));
+        aws_error_code(type ?: "", code, sizeof(code));
         meaning = meaning_of(reply, code, message);
 
         if (*message && may_be_quoted(meaning, code))
                 (void) error_set_remedy(error, -EREMOTEIO, meaning->failure, meaning->remedy,
                                         "%s: \"%s\"%s%s", meaning->what,
-                                        quotable(message, quoted, sizeof(quoted)),
+                                        aws_quotable(message, quoted, sizeof(quoted)),
                                         *meaning->advice ? " " : "", meaning->advice);
         else
                 (void) error_set_remedy(error, -EREMOTEIO, meaning->failure, meaning->remedy,
@@ -474,7 +338,7 @@ int kms_error_reply(const KmsErrorReply *reply, Error *error) {
         if (error) {
                 error->retry_after_usec = reply->retry_after_usec;
                 memcpy(error->code, code, sizeof(code));
-                (void) quotable(reply->request_id ?: "", error->request_id, sizeof(error->request_id));
+                (void) aws_quotable(reply->request_id ?: "", error->request_id, sizeof(error->request_id));
         }
         return -EREMOTEIO;
 }
@@ -597,7 +461,7 @@ static int read_reply(const Request *request, const HttpReply *reply, const char
                 .error_type = http_reply_header(reply, "x-amzn-ErrorType"),
                 .request_id = request_id,
                 .retry_after_usec = http_reply_retry_after_usec(reply),
-                .skew = date < 0 ? KMS_SKEW_UNKNOWN : date - request->signed_at,
+                .skew = date < 0 ? AWS_SKEW_UNKNOWN : date - request->signed_at,
         };
         int r;
 
@@ -627,7 +491,8 @@ static void on_decrypted(int r, const HttpReply *reply, const Error *error, void
                 request.decrypted(r, NULL, 0, "", error, request.userdata);
                 return;
         }
-        (void) quotable(http_reply_header(reply, "x-amzn-RequestId") ?: "", request_id, sizeof(request_id));
+        (void) aws_quotable(http_reply_header(reply, "x-amzn-RequestId") ?: "", request_id,
+                            sizeof(request_id));
         r = read_reply(&request, reply, request_id, &cms, &size, &failed);
         request.decrypted(r, cms, size, request_id, &failed, request.userdata);
 }
@@ -641,7 +506,7 @@ int kms_decrypt(KmsClient *client, const KmsDecrypt *decrypt, KmsDecrypted callb
                 .signed_at = (int64_t) (now_realtime_usec() / USEC_PER_SEC) + client->clock_offset,
                 .clock_offset = client->clock_offset,
         };
-        _cleanup_(kms_headers_freep) char **headers = NULL;
+        _cleanup_(aws_headers_freep) char **headers = NULL;
         _cleanup_free_ char *body = NULL;
         int r;
 

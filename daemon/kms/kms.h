@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "basic/aws.h"
 #include "basic/cleanup.h"
 #include "basic/error.h"
 #include "basic/http.h"
@@ -57,14 +58,9 @@ int kms_decrypt_request(const KmsDecrypt *decrypt, char **ret);
 int kms_decrypt_reply(const KmsDecrypt *decrypt, const char *body, size_t size, uint8_t **ret,
                       size_t *ret_size, Error *error);
 
-/* The headers of a request to an operation ("Decrypt"), signed; NULL-terminated, to be freed by
- * kms_headers_free(), which wipes them: the session token is in there. time: seconds since 1970. */
+/* The headers of a request to an operation ("Decrypt"), as aws_sign() makes them. */
 int kms_sign(const char *host, const char *region, const AwsCredentials *credentials, int64_t time,
              const char *operation, const char *body, char ***ret);
-char **kms_headers_free(char **headers);
-DEFINE_CLEANUP(char **, kms_headers_free);
-
-#define KMS_SKEW_UNKNOWN INT64_MIN
 
 /* An answer that is not 200. */
 typedef struct KmsErrorReply {
@@ -74,7 +70,7 @@ typedef struct KmsErrorReply {
         const char *error_type; /* x-amzn-ErrorType, or NULL */
         const char *request_id; /* x-amzn-RequestId, or NULL */
         uint64_t retry_after_usec;
-        int64_t skew; /* seconds that KMS's clock is ahead of the time signed with, or KMS_SKEW_UNKNOWN */
+        int64_t skew; /* seconds that KMS's clock is ahead of the time signed with, or AWS_SKEW_UNKNOWN */
 } KmsErrorReply;
 
 /* Fills *error (failure, remedy, code, request id, text) and returns a negative errno. */

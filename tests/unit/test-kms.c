@@ -338,10 +338,10 @@ static void test_a_wrong_clock_is_told_from_a_wrong_signature(void **state) {
                 assert_meaning(codes[i], "", -86400, FAILURE_CLOCK, REMEDY_CLOCK);
                 assert_meaning(codes[i], "", 240, FAILURE_ROLE, REMEDY_CREDENTIALS);
                 assert_meaning(codes[i], "", -240, FAILURE_ROLE, REMEDY_CREDENTIALS);
-                assert_meaning(codes[i], "", KMS_SKEW_UNKNOWN, FAILURE_ROLE, REMEDY_CREDENTIALS);
+                assert_meaning(codes[i], "", AWS_SKEW_UNKNOWN, FAILURE_ROLE, REMEDY_CREDENTIALS);
         }
         assert_meaning("RequestTimeTooSkewed", "", 3600, FAILURE_CLOCK, REMEDY_CLOCK);
-        assert_meaning("RequestTimeTooSkewed", "", KMS_SKEW_UNKNOWN, FAILURE_CLOCK, REMEDY_RETRY);
+        assert_meaning("RequestTimeTooSkewed", "", AWS_SKEW_UNKNOWN, FAILURE_CLOCK, REMEDY_RETRY);
         assert_meaning("RequestExpired", "", 0, FAILURE_CLOCK, REMEDY_RETRY);
 }
 
@@ -447,7 +447,7 @@ static void assert_signed(const char *request, const char *region) {
 }
 
 static void test_headers_are_signed_with_or_without_a_token(void **state) {
-        _cleanup_(kms_headers_freep) char **headers = NULL, **without = NULL;
+        _cleanup_(aws_headers_freep) char **headers = NULL, **without = NULL;
         const AwsCredentials no_token = { access_key_id, secret_access_key, NULL, 0 };
 
         assert_int_equal(kms_sign("h", "r", &credentials, 1440938160, "Decrypt", "{}", &headers), 0);
