@@ -5,7 +5,7 @@
  *
  *     key pair ──────┐
  *     TPM prepared ──┴─ document ──┐
- *     credentials ─────────────────┼── every secret: fetched → sealed → decrypted → unsealed ──┐
+ *     credentials, user data ──────┼── every secret: fetched → sealed → decrypted → unsealed ──┐
  *     connection ──────────────────┘                                                           │
  *                       all required secrets unsealed → published → key pair wiped → ended ────┘
  *
@@ -39,6 +39,7 @@
 #include "instance/tpm.h"
 #include "kms/kms.h"
 #include "kms/recipient.h"
+#include "sealed/fetch.h"
 #include "sealed/source.h"
 #include "session.h"
 #include "status.h"
@@ -74,6 +75,7 @@ typedef struct Activity {
 
 typedef enum SecretState {
         SECRET_DECLARED,
+        SECRET_FETCHING,   /* its carrier is asked over the network */
         SECRET_SEALED,     /* the ciphertext is here */
         SECRET_DECRYPTING, /* KMS is asked */
         SECRET_OPENING,    /* KMS answered, the envelope is being opened */
@@ -83,9 +85,9 @@ typedef enum SecretState {
 } SecretState;
 
 static const char *const secret_state_names[] = {
-        [SECRET_DECLARED] = "declared", [SECRET_SEALED] = "sealed",     [SECRET_DECRYPTING] = "decrypting",
-        [SECRET_OPENING] = "opening",   [SECRET_UNSEALED] = "unsealed", [SECRET_PUBLISHED] = "published",
-        [SECRET_FAILED] = "failed",
+        [SECRET_DECLARED] = "declared",     [SECRET_FETCHING] = "fetching", [SECRET_SEALED] = "sealed",
+        [SECRET_DECRYPTING] = "decrypting", [SECRET_OPENING] = "opening",   [SECRET_UNSEALED] = "unsealed",
+        [SECRET_PUBLISHED] = "published",   [SECRET_FAILED] = "failed",
 };
 
 /* A KMS endpoint: one for every Region that a key is in, KmsEndpoint= or not: the Region is signed for. */
@@ -105,11 +107,13 @@ typedef struct Passage {
         Session *session;
         const Declaration *declaration;
         Endpoint *endpoint;
-        Activity decryption;
+        Activity fetch, decryption;
         SecretState state;
         uid_t uid;
         gid_t gid;
-        uint8_t *ciphertext;
+        char source_region[sizeof(((KmsKeyArn *) NULL)->region)];
+        char partition[sizeof(((KmsKeyArn *) NULL)->partition)];
+        uint8_t *ciphertext; /* NULL: not fetched yet */
         size_t ciphertext_size;
         KmsDecrypt decrypt;
         uint8_t *envelope; /* while OPENING, the key thread's */
@@ -145,10 +149,11 @@ struct Session {
         HttpClient *imds_http, *kms_http;
         X509_STORE *trusted;
         Imds *imds;
+        Fetcher *fetcher;
         Store *store;
         sd_event_source *deadline, *retry, *ended;
 
-        Activity key_pair, tpm, document, credentials;
+        Activity key_pair, tpm, document, credentials, user_data;
         Recipient *recipient;
         Error key_pair_error; /* from the key thread */
         int key_pair_r;
@@ -161,12 +166,14 @@ struct Session {
         PcrSet measured;
         AwsCredentials role_credentials;
         char role[128];
+        char *user_data_text; /* NULL: none wanted, or none there */
+        size_t user_data_size;
 
         Endpoint *endpoints;
         size_t endpoints_count;
         Passage *passages;
         size_t passages_count;
-        unsigned decrypting;
+        unsigned fetching, decrypting;
 
         StatusStep steps[STEPS_MAX];
         size_t steps_count;
@@ -180,6 +187,7 @@ struct Session {
 
 static void session_advance(Session *session);
 static void passage_failed(Passage *passage, const Error *error);
+static void passage_retry(Passage *passage, const Error *error);
 static void session_fail(Session *session, Passage *passage, const Error *error);
 static void session_end(Session *session);
 
@@ -457,6 +465,7 @@ static void credentials_got(int r, AwsCredentials *credentials, const char *role
                 (void) snprintf(session->role, sizeof(session->role), "%s", role);
                 for (size_t i = 0; i < session->endpoints_count; i++)
                         kms_client_set_credentials(session->endpoints[i].client, &session->role_credentials);
+                fetcher_set_credentials(session->fetcher, &session->role_credentials);
                 activity_done(session, &session->credentials);
         }
         session_advance(session);
@@ -467,6 +476,41 @@ static int begin_credentials(Session *session, uint64_t now) {
                 return 0;
         activity_begin(&session->credentials, now);
         return imds_get_credentials(session->imds, credentials_got, session);
+}
+
+/* Once for all secrets that come from there. */
+static void user_data_got(int r, const char *data, size_t size, const Error *error, void *userdata) {
+        Session *session = userdata;
+        Error failed = *error;
+
+        if (session->ending)
+                return;
+        if (r == -ENOENT)
+                (void) error_set(&failed, r, FAILURE_SOURCE, "This instance has no user data.");
+        if (r >= 0) {
+                session->user_data_text = malloc(size + 1);
+                if (!session->user_data_text)
+                        r = error_oom(&failed);
+                else
+                        memcpy(session->user_data_text, data, session->user_data_size = size);
+        }
+        if (r >= 0)
+                activity_done(session, &session->user_data);
+        else if (failed.remedy != REMEDY_NONE)
+                activity_postpone(session, &session->user_data, NULL, &failed);
+        else {
+                /* For good: for the secrets that need it, which may all be optional. */
+                session->user_data.error = failed;
+                session->user_data.progress = PROGRESS_DONE;
+        }
+        session_advance(session);
+}
+
+static int begin_user_data(Session *session, uint64_t now) {
+        if (session->user_data.progress == PROGRESS_DONE || !activity_may_begin(&session->user_data, now))
+                return 0;
+        activity_begin(&session->user_data, now);
+        return imds_get(session->imds, "/latest/user-data", user_data_got, session);
 }
 
 /* For good: for the secrets that need it, which may all be optional. */
@@ -480,7 +524,8 @@ static void endpoint_failed(Endpoint *endpoint, const Error *error) {
         endpoint->connection.error = *error;
         endpoint->connection.progress = PROGRESS_DONE;
         for (size_t i = 0; i < session->passages_count; i++)
-                if (session->passages[i].endpoint == endpoint)
+                if (session->passages[i].endpoint == endpoint &&
+                    session->passages[i].state < SECRET_UNSEALED)
                         passage_failed(session->passages + i, error);
 }
 
@@ -536,11 +581,19 @@ static void network_changed(void *userdata) {
 
         session->network_changed_usec = now_monotonic_usec();
         hasten(&session->credentials);
+        hasten(&session->user_data);
         for (size_t i = 0; i < session->endpoints_count; i++)
                 hasten(&session->endpoints[i].connection);
-        for (size_t i = 0; i < session->passages_count; i++)
+        for (size_t i = 0; i < session->passages_count; i++) {
+                hasten(&session->passages[i].fetch);
                 hasten(&session->passages[i].decryption);
+        }
         session_advance(session);
+}
+
+/* What it is at: until its ciphertext is here, at fetching it. */
+static Activity *passage_activity(Passage *passage) {
+        return passage->ciphertext ? &passage->decryption : &passage->fetch;
 }
 
 static void passage_enter(Passage *passage, SecretState state) {
@@ -553,7 +606,7 @@ static void passage_enter(Passage *passage, SecretState state) {
                                .secret = passage->declaration->name,
                                .state = secret_state_names[state],
                                .duration_usec = passage->duration_usec,
-                               .attempt = passage->decryption.attempts,
+                               .attempt = passage_activity(passage)->attempts,
                                .request_id = passage->request_id },
                  "%s: %s after %s.", passage->declaration->name, secret_state_names[state],
                  format_duration(passage->duration_usec, duration));
@@ -561,9 +614,10 @@ static void passage_enter(Passage *passage, SecretState state) {
 
 static void passage_failed(Passage *passage, const Error *error) {
         Session *session = passage->session;
+        Activity *activity = passage_activity(passage);
 
-        passage->decryption.error = *error;
-        passage->decryption.progress = PROGRESS_DONE;
+        activity->error = *error;
+        activity->progress = PROGRESS_DONE;
         passage->state = SECRET_FAILED;
         if (!passage->declaration->optional) {
                 session_fail(session, passage, error);
@@ -573,33 +627,119 @@ static void passage_failed(Passage *passage, const Error *error) {
                  &(LogFields){ .message_id = MESSAGE_OPTIONAL,
                                .secret = passage->declaration->name,
                                .state = "failed",
-                               .attempt = passage->decryption.attempts,
+                               .attempt = activity->attempts,
                                .error = error },
                  "%s, which is optional, stays sealed: %s", passage->declaration->name, error->text);
 }
 
-static void passage_fetch(Passage *passage) {
-        const Declaration *declaration = passage->declaration;
-        Error error = {};
-
-        passage->begun_usec = now_monotonic_usec();
-        if (source_read_file(&declaration->source, KMS_CIPHERTEXT_MAX, &passage->ciphertext,
-                             &passage->ciphertext_size, &error) < 0) {
-                passage_failed(passage, &error);
-                return;
-        }
+/* Takes the ciphertext, which is raw and bounded. */
+static void passage_fetched(Passage *passage, uint8_t *ciphertext, size_t size) {
+        passage->fetch.progress = PROGRESS_DONE;
+        passage->fetch.error = (Error){};
+        passage->session->waiting[0] = 0;
+        passage->ciphertext = ciphertext;
+        passage->ciphertext_size = size;
         passage_enter(passage, SECRET_SEALED);
 }
 
-/* Whether KMS was asked with what this activity has made last. Requests go side by side, and an answer to the document or
+static void fetched(int r, const uint8_t *data, size_t size, const Error *error, void *userdata) {
+        Passage *passage = userdata;
+        Session *session = passage->session;
+        uint8_t *copy = NULL;
+        Error failed = *error;
+
+        session->fetching--;
+        /* It may have failed meanwhile for what it would have needed next. */
+        if (session->ending || passage->state != SECRET_FETCHING)
+                return;
+        if (r >= 0) {
+                copy = malloc(size);
+                if (!copy)
+                        r = error_oom(&failed);
+        }
+        if (r < 0)
+                passage_retry(passage, &failed);
+        else
+                passage_fetched(passage, memcpy(copy, data, size), size);
+        session_advance(session);
+}
+
+static int begin_remote_fetch(Passage *passage, uint64_t now) {
+        Session *session = passage->session;
+        const Settings *settings = session->options.settings;
+        const Declaration *declaration = passage->declaration;
+        const Fetch fetch = {
+                .source = &declaration->source,
+                .partition = passage->partition,
+                .region = passage->source_region,
+                .fips = settings->fips,
+                .dual_stack = settings->dual_stack,
+                .maximum = declaration->size_max,
+        };
+
+        if (session->fetching >= CONNECTIONS_MAX ||
+            (source_is_signed(fetch.source) && session->credentials.progress != PROGRESS_DONE))
+                return 0;
+        activity_begin(&passage->fetch, now);
+        passage_enter(passage, SECRET_FETCHING);
+        session->fetching++;
+        return source_fetch(session->fetcher, &fetch, fetched, passage);
+}
+
+/* At once: what is in user data or in a file. */
+static void passage_take(Passage *passage, uint64_t now) {
+        const Session *session = passage->session;
+        const Declaration *declaration = passage->declaration;
+        const Source *source = &declaration->source;
+        Error error = session->user_data.error;
+        uint8_t *ciphertext;
+        size_t size;
+        int r = -ENOENT;
+
+        activity_begin(&passage->fetch, now);
+        if (source->kind != SOURCE_USER_DATA)
+                r = source_read_file(source, declaration->size_max, &ciphertext, &size, &error);
+        else if (session->user_data_text)
+                r = source_take_user_data(source, session->user_data_text, session->user_data_size,
+                                          declaration->size_max, &ciphertext, &size, &error);
+        if (r < 0)
+                passage_failed(passage, &error);
+        else
+                passage_fetched(passage, ciphertext, size);
+}
+
+static int begin_fetch(Passage *passage, uint64_t now) {
+        Session *session = passage->session;
+        const Source *source = &passage->declaration->source;
+
+        if (session->ending || passage->state != SECRET_DECLARED ||
+            !activity_may_begin(&passage->fetch, now))
+                return 0;
+        if (passage->begun_usec == 0)
+                passage->begun_usec = now;
+        if (source_is_remote(source))
+                return begin_remote_fetch(passage, now);
+        if (source->kind == SOURCE_USER_DATA) {
+                int r = begin_user_data(session, now);
+
+                if (r < 0 || session->user_data.progress != PROGRESS_DONE)
+                        return r;
+        }
+        passage_take(passage, now);
+        return 0;
+}
+
+/* Whether AWS was asked with what this activity has made last. Requests go side by side, and an answer to the document or
  * the credentials before may come when new ones are made. */
-static bool is_of_present(const Passage *passage, const Activity *activity) {
-        return activity->progress == PROGRESS_DONE && passage->decryption.begun_usec >= activity->begun_usec;
+static bool is_of_present(Passage *passage, const Activity *activity) {
+        return activity->progress == PROGRESS_DONE &&
+               passage_activity(passage)->begun_usec >= activity->begun_usec;
 }
 
 /* What may mend this failure, and is it worth it? */
 static void passage_retry(Passage *passage, const Error *error) {
         Session *session = passage->session;
+        Activity *activity = passage_activity(passage);
         Error final = *error;
 
         switch (error->remedy) {
@@ -621,16 +761,16 @@ static void passage_retry(Passage *passage, const Error *error) {
                 if (is_of_present(passage, &session->credentials))
                         activity_reset(&session->credentials);
                 break;
-        case REMEDY_CLOCK: /* the client remembered KMS's time */
+        case REMEDY_CLOCK: /* the client remembered the server's time */
         case REMEDY_RETRY:
                 break;
         }
 
-        passage->state = SECRET_SEALED;
-        activity_postpone(session, &passage->decryption, passage->declaration->name, error);
+        passage->state = passage->ciphertext ? SECRET_SEALED : SECRET_DECLARED;
+        activity_postpone(session, activity, passage->declaration->name, error);
         /* The clock's is the one failure of which the cause is known to be gone. */
-        if (error->remedy == REMEDY_CLOCK && passage->decryption.attempts == 1)
-                passage->decryption.not_before_usec = 0;
+        if (error->remedy == REMEDY_CLOCK && activity->attempts == 1)
+                activity->not_before_usec = 0;
 }
 
 static void open_job(void *userdata) {
@@ -718,15 +858,15 @@ static void session_write_status(Session *session, const char *state, const char
         if (!secrets)
                 return;
         for (size_t i = 0; i < session->passages_count; i++) {
-                const Passage *passage = session->passages + i;
+                Passage *passage = session->passages + i;
 
                 secrets[i] = (StatusSecret){
                         .name = passage->declaration->name,
                         .state = secret_state_names[passage->state],
-                        .source = passage->declaration->source.location,
+                        .source = passage->declaration->source.label,
                         .key_id = passage->declaration->key_ids[0],
-                        .error = &passage->decryption.error,
-                        .attempts = passage->decryption.attempts,
+                        .error = &passage_activity(passage)->error,
+                        .attempts = passage_activity(passage)->attempts,
                         .duration_usec = passage->duration_usec,
                 };
         }
@@ -754,14 +894,14 @@ static void session_end(Session *session) {
 }
 
 static void session_log_failure(Session *session, const PcrSet *expected) {
-        const Passage *passage = session->denied;
+        Passage *passage = session->denied;
         const Error *error = &session->error;
         char explanation[EXPLANATION_MAX];
         LogFields fields = {
                 .message_id = MESSAGE_FAILED,
                 .secret = passage ? passage->declaration->name : NULL,
                 .state = "failed",
-                .attempt = passage ? passage->decryption.attempts : 0,
+                .attempt = passage ? passage_activity(passage)->attempts : 0,
                 .error = error,
         };
 
@@ -889,16 +1029,24 @@ static int session_publish(Session *session, Error *error) {
         return 0;
 }
 
+/* What its next step takes besides what all need. */
+static const Activity *passage_way(Passage *passage) {
+        if (passage->ciphertext)
+                return &passage->endpoint->connection;
+        return passage->declaration->source.kind == SOURCE_USER_DATA ? &passage->session->user_data
+                                                                     : &passage->fetch;
+}
+
 /* What keeps a secret from being unsealed. */
-static const Activity *passage_obstacle(const Passage *passage) {
+static const Activity *passage_obstacle(Passage *passage) {
         const Session *session = passage->session;
         const Activity *all[] = { &session->key_pair, &session->tpm, &session->document,
-                                  &session->credentials, &passage->endpoint->connection };
+                                  &session->credentials, passage_way(passage) };
 
         for (size_t i = 0; i < ELEMENTSOF(all); i++)
                 if (all[i]->progress != PROGRESS_DONE)
                         return all[i];
-        return &passage->decryption;
+        return passage_activity(passage);
 }
 
 /* Whose silence it is. */
@@ -931,24 +1079,26 @@ static void overdue(const Session *session, const Activity *activity, Error *ret
                                  activity->name);
 }
 
-/* Why an optional secret stays behind: for a failure, of its own or of its endpoint, or for want of time. */
-static void passage_obstacle_error(const Passage *passage, Error *ret) {
-        if (passage->decryption.error.failure != FAILURE_NONE)
-                *ret = passage->decryption.error;
-        else if (passage->endpoint->connection.error.failure != FAILURE_NONE)
-                *ret = passage->endpoint->connection.error;
+/* Why an optional secret stays behind: for a failure, its own or on the way, or for want of time. */
+static void passage_obstacle_error(Passage *passage, Error *ret) {
+        const Activity *own = passage_activity(passage), *way = passage_way(passage);
+
+        if (own->error.failure != FAILURE_NONE)
+                *ret = own->error;
+        else if (way->error.failure != FAILURE_NONE)
+                *ret = way->error;
         else
                 overdue(passage->session, passage_obstacle(passage), ret);
 }
 
 /* An optional secret is not waited for once it, or the way to it, has failed. */
-static bool passage_may_be_left(const Passage *passage) {
-        const Activity *connection = &passage->endpoint->connection;
+static bool passage_may_be_left(Passage *passage) {
+        const Activity *own = passage_activity(passage), *way = passage_way(passage);
 
-        return passage->declaration->optional && passage->state == SECRET_SEALED &&
-               connection->progress != PROGRESS_RUNNING &&
-               (passage->decryption.error.failure != FAILURE_NONE ||
-                connection->error.failure != FAILURE_NONE);
+        return passage->declaration->optional &&
+               (passage->state == SECRET_DECLARED || passage->state == SECRET_SEALED) &&
+               way->progress != PROGRESS_RUNNING &&
+               (own->error.failure != FAILURE_NONE || way->error.failure != FAILURE_NONE);
 }
 
 /* All required secrets are here, and no optional one is on its way: whoever is not here now stays away for this boot.
@@ -959,7 +1109,7 @@ static bool session_is_complete(Session *session) {
         for (size_t i = 0; i < session->passages_count; i++)
                 some_required = some_required || !session->passages[i].declaration->optional;
         for (size_t i = 0; i < session->passages_count; i++) {
-                const Passage *passage = session->passages + i;
+                Passage *passage = session->passages + i;
 
                 if (passage->state != SECRET_UNSEALED && passage->state != SECRET_FAILED &&
                     !(some_required && passage_may_be_left(passage)))
@@ -991,9 +1141,11 @@ static void session_complete(Session *session) {
 static int session_begin_what_can_begin(Session *session, uint64_t now) {
         int r;
 
-        for (size_t i = 0; i < session->passages_count; i++)
-                if (session->passages[i].state == SECRET_DECLARED)
-                        passage_fetch(session->passages + i);
+        for (size_t i = 0; i < session->passages_count; i++) {
+                r = begin_fetch(session->passages + i, now);
+                if (r < 0)
+                        return r;
+        }
         if (session->ending)
                 return 0;
 
@@ -1037,10 +1189,13 @@ static void session_arm_retry(Session *session, uint64_t now) {
         earliest(&session->tpm, now, &time);
         earliest(&session->document, now, &time);
         earliest(&session->credentials, now, &time);
+        earliest(&session->user_data, now, &time);
         for (size_t i = 0; i < session->endpoints_count; i++)
                 earliest(&session->endpoints[i].connection, now, &time);
-        for (size_t i = 0; i < session->passages_count; i++)
+        for (size_t i = 0; i < session->passages_count; i++) {
+                earliest(&session->passages[i].fetch, now, &time);
                 earliest(&session->passages[i].decryption, now, &time);
+        }
 
         if (time == USEC_INFINITY)
                 (void) sd_event_source_set_enabled(session->retry, SD_EVENT_OFF);
@@ -1096,7 +1251,7 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *userdata) {
 
 static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
         Session *session = userdata;
-        const Passage *passage = NULL;
+        Passage *passage = NULL;
         Error error;
 
         if (session->told) /* and the TPM's thread has not ended */
@@ -1189,6 +1344,22 @@ static int session_find_endpoint(Session *session, Passage *passage, Error *erro
         return 0;
 }
 
+/* Where AWS has the ciphertext: where it is said, or the key is. */
+static void passage_find_source(Passage *passage) {
+        const Declaration *declaration = passage->declaration;
+        KmsKeyArn arn;
+
+        if (kms_key_arn_parse(declaration->key_ids[0], &arn) < 0)
+                return;
+        memcpy(passage->partition, arn.partition, sizeof(passage->partition));
+        if (declaration->source_region)
+                (void) snprintf(passage->source_region, sizeof(passage->source_region), "%s",
+                                declaration->source_region);
+        else if (!source_region(&declaration->source, passage->source_region,
+                                sizeof(passage->source_region)))
+                memcpy(passage->source_region, arn.region, sizeof(passage->source_region));
+}
+
 static int session_set_up_passages(Session *session, Error *error) {
         const Declarations *declarations = session->options.declarations;
 
@@ -1205,9 +1376,11 @@ static int session_set_up_passages(Session *session, Error *error) {
                 *passage = (Passage){
                         .session = session,
                         .declaration = declarations->items + i,
+                        .fetch.name = "ciphertext",
                         .decryption.name = "decryption",
                 };
                 session->passages_count++;
+                passage_find_source(passage);
                 r = resolve_owner(passage->declaration, passage, error);
                 if (r < 0)
                         return r;
@@ -1254,6 +1427,7 @@ static int session_set_up_loop(Session *session) {
             (r = http_client_new(session->event, &imds, &session->imds_http)) < 0 ||
             (r = http_client_new(session->event, &kms, &session->kms_http)) < 0 ||
             (r = imds_new(session->imds_http, IMDS_ADDRESS, &session->imds)) < 0 ||
+            (r = fetcher_new(session->kms_http, &session->fetcher)) < 0 ||
             (r = network_new(session->event, network_changed, session, &session->network)) < 0 ||
             (r = worker_new(session->event, "key-pair", &session->key_worker)) < 0 ||
             (r = worker_new(session->event, "tpm", &session->tpm_worker)) < 0)
@@ -1278,6 +1452,7 @@ int session_new(sd_event *event, const SessionOptions *options, SessionEnded end
         session->tpm.name = "TPM";
         session->document.name = "attestation document";
         session->credentials.name = "credentials";
+        session->user_data.name = "user data";
         session->attestor.device = options->settings->tpm_device;
 
         r = session_set_up_store(session, error);
@@ -1321,6 +1496,7 @@ Session *session_free(Session *session) {
 
         (void) network_free(session->network);
         (void) imds_free(session->imds);
+        (void) fetcher_free(session->fetcher);
         for (size_t i = 0; i < session->endpoints_count; i++) {
                 (void) kms_client_free(session->endpoints[i].client);
                 free(session->endpoints[i].url);
@@ -1338,6 +1514,7 @@ Session *session_free(Session *session) {
         free(session->passages);
         (void) recipient_free(session->recipient);
         aws_credentials_clear(&session->role_credentials);
+        free(session->user_data_text);
         free(session->document_bytes);
         (void) store_free(session->store);
 

@@ -503,6 +503,7 @@ static CURLcode transfer_set_options(HttpTransfer *transfer, const HttpRequest *
         } while (0)
 
         SET(CURLOPT_URL, request->url);
+        SET(CURLOPT_PATH_AS_IS, 1L); /* what was signed is what is sent */
         SET(CURLOPT_PROTOCOLS_STR, client->trusted ? "https" : "http");
         SET(CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
         SET(CURLOPT_CUSTOMREQUEST, request->method);

@@ -119,6 +119,13 @@ const char *json_member_string(struct json_object *object, const char *name) {
         return json_object_is_type(member, json_type_string) ? json_object_get_string(member) : NULL;
 }
 
+bool json_pointer_is_valid(const char *text) {
+        for (const char *tilde = text; (tilde = strchr(tilde, '~')); tilde++)
+                if (tilde[1] != '0' && tilde[1] != '1')
+                        return false;
+        return text[0] == '\0' || text[0] == '/';
+}
+
 struct json_object *json_pointer(struct json_object *object, const char *pointer) {
         struct json_object *value = NULL;
 

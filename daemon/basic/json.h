@@ -8,6 +8,7 @@
  */
 
 #include <json-c/json.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "basic/cleanup.h"
@@ -28,6 +29,9 @@ const char *json_member_string(struct json_object *object, const char *name);
 
 /* The member, or NULL where there is none or it is null. Borrowed. */
 struct json_object *json_member(struct json_object *object, const char *name);
+
+/* RFC 6901: empty, or every part begins with a slash; a tilde is written ~0, a slash inside of a part ~1. */
+bool json_pointer_is_valid(const char *text) _pure_;
 
 /* RFC 6901 JSON pointer; the empty pointer is the value itself. NULL where it leads nowhere. Borrowed. */
 struct json_object *json_pointer(struct json_object *object, const char *pointer);

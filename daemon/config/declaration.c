@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "basic/aws.h"
 #include "basic/log.h"
 #include "config/declaration.h"
 #include "config/ini.h"
@@ -27,6 +28,7 @@ static void declaration_clear(Declaration *declaration) {
         free(declaration->file);
         free(declaration->description);
         source_clear(&declaration->source);
+        free(declaration->source_region);
         strings_free(declaration->key_ids);
         strings_free(declaration->encryption_context);
         strings_free(declaration->units);
@@ -80,6 +82,31 @@ static int set_source(const IniAssignment *assignment, Declaration *declaration,
         }
         source_clear(&declaration->source);
         declaration->source = source;
+        return 0;
+}
+
+static int set_source_region(const IniAssignment *assignment, Declaration *declaration, Error *error) {
+        if (assignment->value[0] != '\0' && !aws_is_region(assignment->value))
+                return ini_error(assignment, error, "Expected a Region such as eu-north-1, not \"%s\".",
+                                 assignment->value);
+        return set_string(assignment, &declaration->source_region, error);
+}
+
+static int set_size_max(const IniAssignment *assignment, Declaration *declaration, Error *error) {
+        const char *text = assignment->value;
+        unsigned long size = KMS_CIPHERTEXT_MAX;
+
+        if (text[0] != '\0') {
+                size_t length = strspn(text, DIGITS);
+
+                size = length == strlen(text) && length <= 9 ? strtoul(text, NULL, 10) : 0;
+                if (size == 0 || size > KMS_CIPHERTEXT_MAX)
+                        return ini_error(assignment, error,
+                                         "Expected a number of bytes from 1 to %u, the most that KMS "
+                                         "decrypts, not \"%s\".",
+                                         KMS_CIPHERTEXT_MAX, text);
+        }
+        declaration->size_max = size;
         return 0;
 }
 
@@ -299,6 +326,8 @@ static const struct {
 } keys[] = {
         { "Secret", "Description", set_description },
         { "Secret", "Source", set_source },
+        { "Secret", "SourceRegion", set_source_region },
+        { "Secret", "SizeMax", set_size_max },
         { "Secret", "KeyId", set_key_ids },
         { "Secret", "EncryptionContext", set_encryption_context },
         { "Secret", "BindAccount", set_bind_account },
@@ -350,7 +379,11 @@ static int complete(Declaration *declaration, Error *error) {
 /* 1: *ret is filled. 0: the file is masked. */
 static int declaration_read(const char *vendor_directory, const char *local_directory, const char *file_name,
                             Declaration *ret, Error *error) {
-        _cleanup_(declaration_clear) Declaration declaration = { .store = true, .mode = 0400 };
+        _cleanup_(declaration_clear) Declaration declaration = {
+                .size_max = KMS_CIPHERTEXT_MAX,
+                .store = true,
+                .mode = 0400,
+        };
         size_t length = strlen(file_name) - strlen(SUFFIX);
         _cleanup_free_ char *path = NULL;
         _cleanup_ini_ IniFile *ini = NULL;

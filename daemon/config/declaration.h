@@ -16,6 +16,8 @@ typedef struct Declaration {
         char *file; /* where it was read, for messages */
         char *description;
         Source source;
+        char *source_region;       /* NULL: the source's own, or the key's */
+        size_t size_max;           /* of the ciphertext, raw; KMS_CIPHERTEXT_MAX */
         char **key_ids;            /* NULL-terminated, at least one */
         char **encryption_context; /* "key=value", NULL-terminated; "unseald:secret=NAME" always among them */
         bool optional;

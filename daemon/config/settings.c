@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "basic/clock.h"
+#include "basic/json.h"
 #include "basic/log.h"
 #include "config/ini.h"
 #include "config/settings.h"
@@ -90,20 +91,12 @@ static int set_path(const IniAssignment *assignment, void *field, Error *error) 
         return set_string(assignment->value, field, error);
 }
 
-/* RFC 6901: empty, or every part begins with a slash; a tilde is written ~0, a slash inside of a part ~1. */
-static bool is_json_pointer(const char *text) {
-        for (const char *tilde = text; (tilde = strchr(tilde, '~')); tilde++)
-                if (tilde[1] != '0' && tilde[1] != '1')
-                        return false;
-        return text[0] == '\0' || text[0] == '/';
-}
-
 static int set_expected_measurements(const IniAssignment *assignment, void *field, Error *error) {
         static const char scheme[] = "user-data:";
 
         if (strncmp(assignment->value, scheme, strlen(scheme)) != 0)
                 return set_path(assignment, field, error);
-        if (!is_json_pointer(assignment->value + strlen(scheme)))
+        if (!json_pointer_is_valid(assignment->value + strlen(scheme)))
                 return ini_error(assignment, error,
                                  "Expected a JSON pointer such as /measurements after user-data:, not "
                                  "\"%s\".",

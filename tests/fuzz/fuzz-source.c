@@ -1,14 +1,37 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What is decoded is what was given or shorter, and never empty; a path that is believed stays where it says. */
+/* What is decoded is what was given or shorter, and never empty; a source that is believed stays where it says, and so
+ * does the request that is made of it. */
 
 #include <assert.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "sealed/source.h"
+#include "sealed/fetch.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* Whatever the key or name: it cannot change the host, nor end a line. */
+static void check_request(const Source *source) {
+        static char id[] = "AKID", secret[] = "secret";
+        const AwsCredentials credentials = { .access_key_id = id, .secret_access_key = secret };
+        const Fetch fetch = {
+                .source = source, .partition = "aws", .region = "eu-north-1", .maximum = 6144
+        };
+        _cleanup_(fetch_request_clear) FetchRequest request = {};
+        const char *host;
+
+        if (fetch_request(&fetch, &credentials, 0, &request) < 0)
+                abort();
+        for (const char *c = request.url; *c; c++)
+                assert(*c > ' ' && *c <= '~');
+        host = request.url + strlen("https://");
+        assert(strncmp(request.url, "https://", 8) == 0 && strcspn(host, "/?#") == strcspn(host, "/?#@"));
+        if (source->kind == SOURCE_S3)
+                assert(strncmp(host + strcspn(host, "/") - strlen(".eu-north-1.amazonaws.com"),
+                               ".eu-north-1.amazonaws.com", strlen(".eu-north-1.amazonaws.com")) == 0);
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         _cleanup_free_ char *text = strndup((const char *) data, size);
@@ -26,8 +49,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 assert(error.failure == FAILURE_SOURCE && (size == 0 || data[0] != 0x01));
 
         if (source_parse(text, &source, &error) >= 0) {
-                assert(source.location[0] == '/' && !strstr(source.location, "/../") &&
-                       !strstr(source.location, "//"));
+                if (source.kind == SOURCE_FILE)
+                        assert(source.location[0] == '/' && !strstr(source.location, "/../") &&
+                               !strstr(source.location, "//"));
+                if (source.kind == SOURCE_CREDENTIAL)
+                        assert(!strchr(source.location, '/'));
+                if (source_is_remote(&source))
+                        check_request(&source);
                 source_clear(&source);
         }
         return 0;

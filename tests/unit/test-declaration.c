@@ -110,6 +110,8 @@ static void test_least_declaration_has_safe_defaults(void **state) {
         assert_string_equal(db->source.location, "/usr/share/db.sealed");
         assert_list(db->key_ids, "|" KEY);
         assert_list(db->encryption_context, "|unseald:secret=db");
+        assert_null(db->source_region);
+        assert_int_equal(db->size_max, 6144);
         assert_false(db->optional);
         assert_list(db->units, "");
         assert_true(db->store);
@@ -313,8 +315,30 @@ static void test_encryption_context_is_bounded(void **state) {
 }
 
 static void test_source_is_checked_with_file_and_line(void **state) {
-        refused("Source=s3://bucket/key", "Source=: Expected file:/absolute/path");
+        refused("Source=ftp://host/x", "Source=: Expected file:/absolute/path");
         refused("Source=file:relative", "Source=: Expected an absolute path");
+        refused("Source=http://host/x", "Source=: Expected file:/absolute/path");
+        refused("Source=s3://Bucket/key", "Source=: Expected s3://BUCKET/KEY");
+}
+
+static void test_region_and_size_of_a_source_are_checked(void **state) {
+        Declarations declarations = accepted("SourceRegion=eu-west-1\nSizeMax=100");
+
+        assert_string_equal(declarations.items[0].source_region, "eu-west-1");
+        assert_int_equal(declarations.items[0].size_max, 100);
+        declarations_clear(&declarations);
+
+        declarations = accepted("SourceRegion=eu-west-1\nSourceRegion=\nSizeMax=100\nSizeMax=");
+        assert_null(declarations.items[0].source_region);
+        assert_int_equal(declarations.items[0].size_max, 6144);
+        declarations_clear(&declarations);
+
+        refused("SourceRegion=evil.example/", "SourceRegion=: Expected a Region such as eu-north-1");
+        refused("SizeMax=0", "SizeMax=: Expected a number of bytes from 1 to 6144");
+        refused("SizeMax=6145", "SizeMax=: Expected a number of bytes from 1 to 6144");
+        refused("SizeMax=4K", "SizeMax=: Expected a number of bytes from 1 to 6144");
+        refused("SizeMax=-1", "SizeMax=: Expected a number of bytes from 1 to 6144");
+        refused("SizeMax=18446744073709551617", "SizeMax=: Expected a number of bytes from 1 to 6144");
 }
 
 /* The second line, line 5, is what is wrong. */
@@ -440,6 +464,7 @@ int main(void) {
                 DIRECTORY_TEST(test_encryption_context_binds_the_secrets_own_name),
                 DIRECTORY_TEST(test_encryption_context_is_bounded),
                 DIRECTORY_TEST(test_source_is_checked_with_file_and_line),
+                DIRECTORY_TEST(test_region_and_size_of_a_source_are_checked),
                 DIRECTORY_TEST(test_what_is_not_there_yet_is_not_promised),
                 DIRECTORY_TEST(test_units_are_those_that_can_have_credentials),
                 DIRECTORY_TEST(test_owner_is_a_name),

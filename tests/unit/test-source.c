@@ -83,73 +83,300 @@ static void test_whatever_begins_like_a_ciphertext_is_raw(void **state) {
                 }
 }
 
-static void assert_parsed(const char *text, const char *location) {
+static void assert_refused(const char *text) {
         Source source = {};
         Error error = {};
-        int r;
 
-        r = source_parse(text, &source, &error);
-        if (location) {
-                if (r < 0)
-                        fail_msg("<%s>: %s", text, error.text);
-                assert_int_equal(source.kind, SOURCE_FILE);
-                assert_string_equal(source.location, location);
-        } else {
-                if (r != -EINVAL)
-                        fail_msg("<%s> was believed", text);
-                assert_int_equal(error.failure, FAILURE_CONFIGURATION);
-                assert_null(source.location);
-        }
+        if (source_parse(text, &source, &error) != -EINVAL)
+                fail_msg("<%s> was believed", text);
+        assert_int_equal(error.failure, FAILURE_CONFIGURATION);
+        assert_int_equal(strncmp(error.text, "Expected ", 9), 0);
+        assert_null(source.location);
+}
+
+static void assert_parsed(const char *text, SourceKind kind, const char *location) {
+        Source source = {};
+        Error error = {};
+
+        if (source_parse(text, &source, &error) < 0)
+                fail_msg("<%s>: %s", text, error.text);
+        assert_int_equal(source.kind, kind);
+        assert_string_equal(source.location, location);
         source_clear(&source);
         assert_null(source.location);
+        assert_null(source.label);
 }
 
 static void test_source_is_a_file_with_a_plain_path(void **state) {
         _cleanup_free_ char *longest = malloc(PATH_MAX + 6);
+        static const char *const wrong[] = {
+                "",
+                "/usr/share/x",
+                "file:",
+                "file:/",
+                "file:x",
+                "file:///usr/share/x",
+                "file:/usr//share",
+                "file:/usr/./share",
+                "file:/usr/../etc/shadow",
+                "file:/usr/share/",
+                "file:/usr/.",
+                "file:/usr/..",
+                "FILE:/usr/share/x",
+        };
 
-        assert_parsed("file:/usr/share/billing/db-password.sealed", "/usr/share/billing/db-password.sealed");
-        assert_parsed("file:/a", "/a");
-        assert_parsed("file:/a b=#%41/...", "/a b=#%41/...");
-
-        assert_parsed("", NULL);
-        assert_parsed("/usr/share/x", NULL);
-        assert_parsed("file:", NULL);
-        assert_parsed("file:/", NULL);
-        assert_parsed("file:x", NULL);
-        assert_parsed("file:///usr/share/x", NULL);
-        assert_parsed("file:/usr//share", NULL);
-        assert_parsed("file:/usr/./share", NULL);
-        assert_parsed("file:/usr/../etc/shadow", NULL);
-        assert_parsed("file:/usr/share/", NULL);
-        assert_parsed("file:/usr/.", NULL);
-        assert_parsed("file:/usr/..", NULL);
-        assert_parsed("FILE:/usr/share/x", NULL);
-        assert_parsed("https://example.com/x", NULL);
-        assert_parsed("user-data:/x", NULL);
-        assert_parsed("s3://bucket/key", NULL);
+        assert_parsed("file:/usr/share/billing/db-password.sealed", SOURCE_FILE,
+                      "/usr/share/billing/db-password.sealed");
+        assert_parsed("file:/a", SOURCE_FILE, "/a");
+        assert_parsed("file:/a b=#%41/...", SOURCE_FILE, "/a b=#%41/...");
+        for (size_t i = 0; i < ELEMENTSOF(wrong); i++)
+                assert_refused(wrong[i]);
 
         strcpy(longest, "file:");
         memset(longest + 5, 'a', PATH_MAX);
         longest[5] = '/';
         longest[5 + PATH_MAX] = '\0';
-        assert_parsed(longest, NULL);
+        assert_refused(longest);
         longest[5 + PATH_MAX - 1] = '\0';
-        assert_parsed(longest, longest + 5);
+        assert_parsed(longest, SOURCE_FILE, longest + 5);
 }
 
-static void test_unsupported_source_says_what_is_supported(void **state) {
+static void test_source_is_a_credential_by_its_name(void **state) {
+        static const char *const wrong[] = { "credential:",    "credential:.",    "credential:..",
+                                             "credential:a/b", "credential:/etc", "credential:a:b",
+                                             "credential:a b", "credential:\x01", "credential:\xc3\xa4" };
+
+        assert_parsed("credential:db.sealed", SOURCE_CREDENTIAL, "db.sealed");
+        assert_parsed("credential:...", SOURCE_CREDENTIAL, "...");
+        for (size_t i = 0; i < ELEMENTSOF(wrong); i++)
+                assert_refused(wrong[i]);
+}
+
+static void test_source_is_user_data_or_a_pointer_into_it(void **state) {
+        assert_parsed("user-data:", SOURCE_USER_DATA, "");
+        assert_parsed("user-data:/secrets/db", SOURCE_USER_DATA, "/secrets/db");
+        assert_parsed("user-data:/a~1b~0c/ d", SOURCE_USER_DATA, "/a~1b~0c/ d");
+        assert_refused("user-data:secrets");
+        assert_refused("user-data:/a~2");
+        assert_refused("user-data");
+}
+
+static void test_source_is_an_https_url_and_nothing_near_it(void **state) {
+        static const char *const wrong[] = {
+                "http://downloads.example.com/x",
+                "HTTPS://downloads.example.com/x",
+                "https://",
+                "https:///x",
+                "https://downloads.example.com",
+                "https://downloads.example.com?x",
+                "https://user@downloads.example.com/x",
+                "https://user:password@downloads.example.com/x",
+                "https://a@b/x",
+                "https://downloads.example.com/x#y",
+                "https://downloads.example.com/a b",
+                "https://downloads.example.com/\xc3\xa4",
+                "https://downloads.example.com/\"",
+                "https://downloads.example.com\\@evil.example/",
+                "https://downloads.example.com:/x",
+                "https://downloads.example.com:0/x",
+                "https://downloads.example.com:65536/x",
+                "https://downloads.example.com:123456/x",
+                "https://downloads.example.com:44x/x",
+                "https://downloads.example.com:443?/x",
+                "https://.example.com/x",
+                "https://a..example.com/x",
+                "https://-a/x",
+                "https://[::1]/x",
+                "https://a_b/x",
+        };
+
+        assert_parsed("https://downloads.example.com/x", SOURCE_HTTPS, "https://downloads.example.com/x");
+        assert_parsed("https://Downloads.example.com:8443/a%20b/../c?d=e&f=%2F", SOURCE_HTTPS,
+                      "https://Downloads.example.com:8443/a%20b/../c?d=e&f=%2F");
+        assert_parsed("https://192.0.2.1/", SOURCE_HTTPS, "https://192.0.2.1/");
+        for (size_t i = 0; i < ELEMENTSOF(wrong); i++)
+                assert_refused(wrong[i]);
+}
+
+static void test_query_of_a_url_is_not_shown(void **state) {
+        Source source = {};
+
+        assert_int_equal(source_parse("https://h/x?X-Amz-Signature=secret", &source, NULL), 0);
+        assert_string_equal(source.label, "https://h/x");
+        source_clear(&source);
+        assert_int_equal(source_parse("s3://bucket/a?b", &source, NULL), 0);
+        assert_string_equal(source.label, "s3://bucket/a?b");
+        source_clear(&source);
+}
+
+static void assert_object(const char *text, const char *bucket, const char *key, const char *version) {
         Source source = {};
         Error error = {};
 
-        assert_int_equal(source_parse("s3://bucket/key", &source, &error), -EINVAL);
+        if (source_parse(text, &source, &error) < 0)
+                fail_msg("<%s>: %s", text, error.text);
+        assert_int_equal(source.kind, SOURCE_S3);
+        assert_string_equal(source.bucket, bucket);
+        assert_string_equal(source.location, key);
+        if (version)
+                assert_string_equal(source.version, version);
+        else
+                assert_null(source.version);
+        source_clear(&source);
+}
+
+static void test_source_is_an_object_whose_key_is_literal(void **state) {
+        static const char *const wrong[] = {
+                "s3://",
+                "s3://bucket",
+                "s3://bucket/",
+                "s3:///key",
+                "s3://ab/key",
+                "s3://Bucket/key",
+                "s3://under_score/key",
+                "s3://-bucket/key",
+                "s3://bucket-/key",
+                "s3://.bucket/key",
+                "s3://bucket./key",
+                "s3://buc..ket/key",
+                "s3://bucket@evil/key",
+                "s3://bucket?x/key",
+                "s3://bucket/?versionId=v",
+                "s3://bucket/key?versionId=",
+                "s3://bucket/key?versionId=a b",
+                "s3://bucket/a\tb",
+                "s3://bucket/a\x7f",
+                "s3://aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/key",
+        };
+        char key[1100] = "s3://bucket/";
+
+        assert_object("s3://bucket/key", "bucket", "key", NULL);
+        assert_object("s3://a.b-c.1/d/e", "a.b-c.1", "d/e", NULL);
+        assert_object("s3://bucket/a b+c%41/\xc3\xa4?x=#", "bucket", "a b+c%41/\xc3\xa4?x=#", NULL);
+        assert_object("s3://bucket//a//../b", "bucket", "/a//../b", NULL);
+        assert_object("s3://bucket/key?versionId=3/L4kqtJl-_.xyz", "bucket", "key", "3/L4kqtJl-_.xyz");
+        assert_object("s3://bucket/a?versionId=b?versionId=c", "bucket", "a?versionId=b", "c");
+        for (size_t i = 0; i < ELEMENTSOF(wrong); i++)
+                assert_refused(wrong[i]);
+
+        memset(key + strlen(key), 'k', 1025);
+        assert_refused(key);
+        key[strlen("s3://bucket/") + 1024] = '\0';
+        assert_object(key, "bucket", key + strlen("s3://bucket/"), NULL);
+}
+
+static void test_source_is_a_parameter_or_a_secret(void **state) {
+        assert_parsed("ssm:/billing/db:3", SOURCE_SSM, "/billing/db:3");
+        assert_parsed("secretsmanager:billing/db", SOURCE_SECRETS_MANAGER, "billing/db");
+        assert_refused("ssm:");
+        assert_refused("ssm:a b");
+        assert_refused("secretsmanager:");
+        assert_refused("secretsmanager:\xc3\xa4");
+}
+
+static void test_region_is_taken_from_an_arn(void **state) {
+        static const struct {
+                const char *text, *region;
+        } cases[] = {
+                { "secretsmanager:arn:aws:secretsmanager:eu-west-1:111111111111:secret:db-AbCdEf",
+                  "eu-west-1" },
+                { "ssm:arn:aws:ssm:us-east-1:111111111111:parameter/db", "us-east-1" },
+                { "ssm:/billing/db", NULL },
+                { "ssm:arn:aws:ssm::111111111111:parameter/db", NULL },
+                { "ssm:arn:aws", NULL },
+                { "ssm:arn:aws:ssm:eu-west-1", NULL },
+                { "ssm:arn:aws:ssm:evil.example:1", NULL },
+                { "ssm:arn:aws:ssm:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa:1", NULL },
+                { "s3://bucket/arn:aws:s3:eu-west-1:x", NULL },
+                { "user-data:", NULL },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                Source source = {};
+                char region[32];
+
+                assert_int_equal(source_parse(cases[i].text, &source, NULL), 0);
+                if (source_region(&source, region, sizeof(region)) != !!cases[i].region)
+                        fail_msg("%s", cases[i].text);
+                if (cases[i].region)
+                        assert_string_equal(region, cases[i].region);
+                source_clear(&source);
+        }
+}
+
+static void test_kinds_say_what_they_need(void **state) {
+        static const struct {
+                SourceKind kind;
+                bool remote, signature;
+        } needs[] = {
+                { SOURCE_FILE, false, false },
+                { SOURCE_CREDENTIAL, false, false },
+                { SOURCE_USER_DATA, false, false },
+                { SOURCE_HTTPS, true, false },
+                { SOURCE_S3, true, true },
+                { SOURCE_SSM, true, true },
+                { SOURCE_SECRETS_MANAGER, true, true },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(needs); i++) {
+                const Source source = { .kind = needs[i].kind };
+
+                assert_int_equal(source_is_remote(&source), needs[i].remote);
+                assert_int_equal(source_is_signed(&source), needs[i].signature);
+        }
+}
+
+static void test_unknown_source_says_what_there_is(void **state) {
+        Source source = {};
+        Error error = {};
+
+        assert_int_equal(source_parse("ftp://x/y", &source, &error), -EINVAL);
         assert_non_null(strstr(error.text, "Expected file:/absolute/path"));
         assert_non_null(strstr(error.text, "s3://bucket/key"));
+        assert_non_null(strstr(error.text, "not \"ftp://x/y\""));
+}
+
+static void assert_user_data(const char *pointer, const char *data, size_t maximum, int wanted) {
+        const Source source = { .kind = SOURCE_USER_DATA,
+                                .location = (char *) pointer,
+                                .label = (char *) "user-data:" };
+        _cleanup_free_ uint8_t *raw = NULL;
+        size_t size;
+        Error error = {};
+        int r;
+
+        r = source_take_user_data(&source, data, strlen(data), maximum, &raw, &size, &error);
+        if (r != wanted)
+                fail_msg("<%s> of <%s>: saw %d, wanted %d", pointer, data, r, wanted);
+        if (r < 0) {
+                assert_int_equal(error.failure, FAILURE_SOURCE);
+                assert_int_equal(error.remedy, REMEDY_NONE);
+                return;
+        }
+        assert_int_equal(size, sizeof(ciphertext));
+        assert_memory_equal(raw, ciphertext, size);
+}
+
+static void test_user_data_is_taken_whole_or_by_pointer(void **state) {
+        static const char json[] = "{\"secrets\": {\"db\": \"AQICAHhBQkP/AA==\", \"n\": 1, \"bad\": \"x\"}}";
+
+        assert_user_data("", "AQICAHhBQkP/AA==\n", 100, 0);
+        assert_user_data("/secrets/db", json, 100, 0);
+        assert_user_data("/secrets/db", json, sizeof(ciphertext) - 1, -EFBIG);
+        assert_user_data("", json, 100, -EBADMSG);
+        assert_user_data("/secrets/none", json, 100, -ENOENT);
+        assert_user_data("/secrets/n", json, 100, -ENOENT);
+        assert_user_data("/secrets", json, 100, -ENOENT);
+        assert_user_data("/secrets/bad", json, 100, -EBADMSG);
+        assert_user_data("/secrets/db", "#!/bin/sh\n", 100, -EBADMSG);
+        assert_user_data("/secrets/db", "{\"secrets\": {\"db\": \"QQ==\", \"db\": \"QQ==\"}}", 100,
+                         -EBADMSG);
 }
 
 #define FILE_NAME "x.sealed"
 
 static int read_source(size_t maximum, const char *expected_text) {
-        Source source = { .location = (char *) FILE_NAME };
+        Source source = { .location = (char *) FILE_NAME, .label = (char *) FILE_NAME };
         _cleanup_free_ uint8_t *raw = NULL;
         size_t size;
         Error error = {};
@@ -206,6 +433,24 @@ static void test_file_is_read_raw_or_base64_up_to_the_maximum(void **state) {
         assert_int_equal(read_source(100, "not base64"), -EBADMSG);
 }
 
+static void test_credential_is_read_from_the_service_managers_directory(void **state) {
+        Source source = { .kind = SOURCE_CREDENTIAL, .location = (char *) FILE_NAME, .label = (char *) "c" };
+        _cleanup_free_ uint8_t *raw = NULL;
+        size_t size;
+        Error error = {};
+
+        assert_int_equal(write_file_atomic(FILE_NAME, ciphertext, sizeof(ciphertext), 0644), 0);
+        assert_int_equal(unsetenv("CREDENTIALS_DIRECTORY"), 0);
+        assert_int_equal(source_read_file(&source, 100, &raw, &size, &error), -ENOENT);
+        assert_int_equal(error.failure, FAILURE_SOURCE);
+        assert_non_null(strstr(error.text, "LoadCredential="));
+        assert_int_equal(setenv("CREDENTIALS_DIRECTORY", *state, 1), 0);
+        assert_int_equal(chdir("/"), 0);
+        assert_int_equal(source_read_file(&source, 100, &raw, &size, &error), 0);
+        assert_int_equal(size, sizeof(ciphertext));
+        assert_int_equal(chdir(*state), 0);
+}
+
 static void test_file_that_cannot_be_read_is_said(void **state) {
         assert_int_equal(read_source(100, "cannot be read: No such file or directory."), -ENOENT);
         assert_int_equal(mkdir(FILE_NAME, 0755), 0);
@@ -219,7 +464,18 @@ int main(void) {
                 cmocka_unit_test(test_text_that_is_no_base64_is_refused),
                 cmocka_unit_test(test_whatever_begins_like_a_ciphertext_is_raw),
                 cmocka_unit_test(test_source_is_a_file_with_a_plain_path),
-                cmocka_unit_test(test_unsupported_source_says_what_is_supported),
+                cmocka_unit_test(test_source_is_a_credential_by_its_name),
+                cmocka_unit_test(test_source_is_user_data_or_a_pointer_into_it),
+                cmocka_unit_test(test_source_is_an_https_url_and_nothing_near_it),
+                cmocka_unit_test(test_query_of_a_url_is_not_shown),
+                cmocka_unit_test(test_source_is_an_object_whose_key_is_literal),
+                cmocka_unit_test(test_source_is_a_parameter_or_a_secret),
+                cmocka_unit_test(test_region_is_taken_from_an_arn),
+                cmocka_unit_test(test_kinds_say_what_they_need),
+                cmocka_unit_test(test_unknown_source_says_what_there_is),
+                cmocka_unit_test(test_user_data_is_taken_whole_or_by_pointer),
+                cmocka_unit_test_setup_teardown(test_credential_is_read_from_the_service_managers_directory,
+                                                make_directory, remove_directory),
                 cmocka_unit_test_setup_teardown(test_file_is_read_raw_or_base64_up_to_the_maximum,
                                                 make_directory, remove_directory),
                 cmocka_unit_test_setup_teardown(test_file_that_cannot_be_read_is_said, make_directory,

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <string.h>
+
+#include "basic/aws.h"
+
+static char access_key_id[] = "AKIDEXAMPLE", secret_access_key[] = "wJalrXUtnFEMI", token[] = "TOKEN//==";
+static const AwsCredentials credentials = { access_key_id, secret_access_key, token, 0 };
+
+static const char *header_of(char **headers, const char *name) {
+        for (; *headers; headers++)
+                if (strncmp(*headers, name, strlen(name)) == 0 && (*headers)[strlen(name)] == ':')
+                        return *headers + strlen(name) + 2;
+        return NULL;
+}
+
+static void test_partitions_have_their_domains(void **state) {
+        assert_string_equal(aws_domain("aws", false), "amazonaws.com");
+        assert_string_equal(aws_domain("aws", true), "api.aws");
+        assert_string_equal(aws_domain("aws-cn", false), "amazonaws.com.cn");
+        assert_string_equal(aws_domain("aws-us-gov", true), "api.aws");
+        assert_string_equal(aws_domain("aws-eusc", true), "api.amazonwebservices.eu");
+        assert_null(aws_domain("aws-moon", false));
+}
+
+static void test_regions_are_told_from_what_ends_a_host(void **state) {
+        static const char *const wrong[] = { "",         "-",        "eu-",
+                                             "-eu",      "eu.north", "EU-north-1",
+                                             "eu/north", "eu north", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" };
+
+        assert_true(aws_is_region("eu-north-1"));
+        assert_true(aws_is_region("us-gov-west-1"));
+        for (size_t i = 0; i < ELEMENTSOF(wrong); i++)
+                if (aws_is_region(wrong[i]))
+                        fail_msg("<%s> was believed", wrong[i]);
+}
+
+static void test_json_requests_have_a_target_and_no_hash(void **state) {
+        _cleanup_(aws_headers_freep) char **headers = NULL;
+        const AwsRequest request = {
+                .method = "POST", .host = "h", .path = "/", .target = "A.B", .body = "{}"
+        };
+
+        assert_int_equal(aws_sign(&request, "r", "s", &credentials, 1440938160, &headers), 0);
+        assert_string_equal(header_of(headers, "Host"), "h");
+        assert_string_equal(header_of(headers, "Content-Type"), "application/x-amz-json-1.1");
+        assert_string_equal(header_of(headers, "X-Amz-Date"), "20150830T123600Z");
+        assert_string_equal(header_of(headers, "X-Amz-Target"), "A.B");
+        assert_string_equal(header_of(headers, "X-Amz-Security-Token"), token);
+        assert_null(header_of(headers, "X-Amz-Content-Sha256"));
+        assert_non_null(strstr(header_of(headers, "Authorization"),
+                               "Credential=AKIDEXAMPLE/20150830/r/s/aws4_request, SignedHeaders="
+                               "content-type;host;x-amz-date;x-amz-security-token;x-amz-target, "));
+}
+
+static void test_s3_requests_have_a_hash_and_no_target(void **state) {
+        static const AwsCredentials without_token = { access_key_id, secret_access_key, NULL, 0 };
+        _cleanup_(aws_headers_freep) char **headers = NULL;
+        const AwsRequest request = {
+                .method = "GET", .host = "h", .path = "/a%20b", .query = "versionId=v"
+        };
+
+        assert_int_equal(aws_sign(&request, "r", "s3", &without_token, 0, &headers), 0);
+        assert_string_equal(header_of(headers, "X-Amz-Content-Sha256"),
+                            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        assert_null(header_of(headers, "Content-Type"));
+        assert_null(header_of(headers, "X-Amz-Target"));
+        assert_null(header_of(headers, "X-Amz-Security-Token"));
+        assert_non_null(strstr(header_of(headers, "Authorization"),
+                               "SignedHeaders=host;x-amz-content-sha256;x-amz-date, "));
+}
+
+static void test_what_cannot_be_signed_is_not(void **state) {
+        const AwsRequest request = { .method = "GET", .host = "h", .path = "/" };
+        char **headers = NULL;
+
+        assert_int_equal(aws_sign(&request, "r", "s", &credentials, -1, &headers), -ERANGE);
+        assert_int_equal(aws_sign(&request, "r", "s", &(AwsCredentials){}, 0, &headers), -EINVAL);
+        assert_null(headers);
+}
+
+static void test_codes_are_names_or_nothing(void **state) {
+        static const struct {
+                const char *type, *code;
+        } cases[] = {
+                { "Name", "Name" },
+                { "com.amazonaws.kms#Name", "Name" },
+                { "Name:http://internal.amazon.com/coral#x", "Name" },
+                { "a#b:c#d", "b" },
+                { "Na me", "" },
+                { "<html>", "" },
+                { "", "" },
+                { "aaaaaaaaaaaaaaaaaaaaaaaaa", "" },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                char code[24] = "?";
+
+                aws_error_code(cases[i].type, code, sizeof(code));
+                assert_string_equal(code, cases[i].code);
+        }
+}
+
+static void test_troubles_are_told_by_code_then_by_status(void **state) {
+        static const struct {
+                const char *code;
+                unsigned status;
+                int64_t skew;
+                AwsTrouble trouble;
+        } cases[] = {
+                { "ThrottlingException", 400, 0, AWS_THROTTLED },
+                { "SlowDown", 503, 0, AWS_THROTTLED },
+                { "InternalError", 500, 0, AWS_UNAVAILABLE },
+                { "RequestTimeout", 400, 0, AWS_UNAVAILABLE },
+                { "ExpiredToken", 400, 0, AWS_CREDENTIALS },
+                { "InvalidAccessKeyId", 403, 0, AWS_CREDENTIALS },
+                { "SignatureDoesNotMatch", 403, 0, AWS_SIGNATURE },
+                { "SignatureDoesNotMatch", 403, AWS_SKEW_UNKNOWN, AWS_SIGNATURE },
+                { "InvalidSignatureException", 400, 3600, AWS_CLOCK },
+                { "RequestTimeTooSkewed", 403, -241, AWS_CLOCK },
+                { "RequestTimeTooSkewed", 403, 240, AWS_CLOCK_UNKNOWN },
+                { "RequestTimeTooSkewed", 403, AWS_SKEW_UNKNOWN, AWS_CLOCK_UNKNOWN },
+                { "AccessDenied", 403, 3600, AWS_OTHER },
+                { "", 404, 0, AWS_OTHER },
+                { "", 503, 0, AWS_UNAVAILABLE },
+                { "Anything", 429, 0, AWS_UNAVAILABLE },
+                { "", 408, 0, AWS_UNAVAILABLE },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++)
+                if (aws_trouble(cases[i].code, cases[i].status, cases[i].skew) != cases[i].trouble)
+                        fail_msg("%s, %u: saw %u, wanted %u", cases[i].code, cases[i].status,
+                                 (unsigned) aws_trouble(cases[i].code, cases[i].status, cases[i].skew),
+                                 (unsigned) cases[i].trouble);
+}
+
+static void test_quoted_text_is_short_and_printable(void **state) {
+        char buffer[8];
+
+        assert_string_equal(aws_quotable("a\"b\x01\xc3\xa4", buffer, sizeof(buffer)), "a?b???");
+        assert_string_equal(aws_quotable("123456789", buffer, sizeof(buffer)), "1234567");
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_partitions_have_their_domains),
+                cmocka_unit_test(test_regions_are_told_from_what_ends_a_host),
+                cmocka_unit_test(test_json_requests_have_a_target_and_no_hash),
+                cmocka_unit_test(test_s3_requests_have_a_hash_and_no_target),
+                cmocka_unit_test(test_what_cannot_be_signed_is_not),
+                cmocka_unit_test(test_codes_are_names_or_nothing),
+                cmocka_unit_test(test_troubles_are_told_by_code_then_by_status),
+                cmocka_unit_test(test_quoted_text_is_short_and_printable),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
