@@ -190,6 +190,62 @@ static int say_delay(Talk *talk) {
         return r;
 }
 
+/* Prints the version that it has become. */
+static int put_item(Talk *talk, CarriedItem *item, size_t index) {
+        char version[CARRIERS_VERSION_SIZE];
+
+        int r = word_content(talk, index, &item->data, &item->size);
+        if (r < 0)
+                return r;
+        r = carriers_put(talk->targets->carriers, item, version);
+        free(item->data);
+        if (r < 0)
+                return fail(talk, "%s", strerror(-r));
+        talk->result = json_object_new_string(version);
+        return 0;
+}
+
+static int say_object(Talk *talk) {
+        if (talk->n != 5 || strcmp(talk->words[1], "put") != 0)
+                return fail(talk, "object put BUCKET KEY FILE");
+        return put_item(talk,
+                        &(CarriedItem){ .service = SERVICE_S3,
+                                        .container = (char *) talk->words[2],
+                                        .name = (char *) talk->words[3],
+                                        .type = (char *) "" },
+                        4);
+}
+
+/* parameter, secret and file put NAME FILE [TYPE] */
+static int say_item(Talk *talk) {
+        static const struct {
+                const char *word, *types[3];
+                Service service;
+        } kinds[] = {
+                { "parameter", { "String", "StringList", "SecureString" }, SERVICE_SSM },
+                { "secret", { "string", "binary" }, SERVICE_SECRETS_MANAGER },
+                { "file", { "file", "redirect" }, SERVICE_FILES },
+        };
+        size_t i = 0, j = 0;
+
+        while (i < ELEMENTSOF(kinds) - 1 && strcmp(kinds[i].word, talk->words[0]) != 0)
+                i++;
+        if (talk->n == 5)
+                while (j < ELEMENTSOF(kinds[i].types) &&
+                       (!kinds[i].types[j] || strcmp(kinds[i].types[j], talk->words[4]) != 0))
+                        j++;
+        if (talk->n < 4 || talk->n > 5 || strcmp(talk->words[1], "put") != 0 ||
+            j == ELEMENTSOF(kinds[i].types))
+                return fail(talk, "%s put NAME FILE [%s|%s]", kinds[i].word, kinds[i].types[0],
+                            kinds[i].types[1]);
+        return put_item(talk,
+                        &(CarriedItem){ .service = kinds[i].service,
+                                        .container = (char *) "",
+                                        .name = (char *) talk->words[2],
+                                        .type = (char *) kinds[i].types[j] },
+                        3);
+}
+
 static int say_vpc_endpoint(Talk *talk) {
         if (talk->n != 2)
                 return fail(talk, "vpc-endpoint ID|none");
@@ -203,7 +259,9 @@ static int obey(Talk *talk) {
                 int (*say)(Talk *talk);
         } verbs[] = {
                 { "accounts", say_accounts },   { "delay", say_delay },
-                { "fault", say_fault },         { "ping", say_ping },
+                { "fault", say_fault },         { "file", say_item },
+                { "object", say_object },       { "parameter", say_item },
+                { "ping", say_ping },           { "secret", say_item },
                 { "rate", say_rate },           { "role", say_role },
                 { "user-data", say_user_data }, { "vpc-endpoint", say_vpc_endpoint },
         };

@@ -7,6 +7,7 @@
  */
 
 #include "accounts.h"
+#include "carriers.h"
 #include "faults.h"
 #include "imds.h"
 #include "kms.h"
@@ -14,6 +15,7 @@
 
 typedef struct ControlTargets {
         Accounts *accounts;
+        Carriers *carriers;
         Faults *faults;
         Imds *imds;
         Kms *kms;

@@ -9,8 +9,10 @@
 #include "basic/cleanup.h"
 #include "faults.h"
 
-#define HTTP_SERVICES (SERVICE_KMS | SERVICE_IMDS)
-#define ALL_SERVICES (SERVICE_KMS | SERVICE_IMDS | SERVICE_TPM)
+#define SIGNED_SERVICES (SERVICE_KMS | SERVICE_S3 | SERVICE_SSM | SERVICE_SECRETS_MANAGER)
+#define TLS_SERVICES (SERVICE_KMS | SERVICE_CARRIERS)
+#define HTTP_SERVICES (TLS_SERVICES | SERVICE_IMDS)
+#define ALL_SERVICES (HTTP_SERVICES | SERVICE_TPM)
 #define FAULTS_MAX 256
 
 typedef enum Argument {
@@ -34,10 +36,11 @@ static const struct {
                           "reads the request and resets the connection" },
         [FAULT_HTTP] = { "http", HTTP_SERVICES, ARGUMENT_NUMBER, "503",
                          "answers with this HTTP status and a page, as a load balancer does" },
-        [FAULT_ERROR] = { "error", HTTP_SERVICES, ARGUMENT_TEXT, "KMSInternalException",
+        [FAULT_ERROR] = { "error", SIGNED_SERVICES | SERVICE_IMDS, ARGUMENT_TEXT, "KMSInternalException",
                           "answers with this error code and, if given, message; in IMDS it is the Code of "
                           "the role's credentials" },
-        [FAULT_THROTTLE] = { "throttle", SERVICE_KMS, ARGUMENT_NONE, "", "answers ThrottlingException" },
+        [FAULT_THROTTLE] = { "throttle", SIGNED_SERVICES, ARGUMENT_NONE, "",
+                             "answers ThrottlingException, S3 SlowDown" },
         [FAULT_TRUNCATED] = { "truncated", HTTP_SERVICES, ARGUMENT_NONE, "",
                               "closes the connection in the middle of the body" },
         [FAULT_GARBAGE] = { "garbage", HTTP_SERVICES, ARGUMENT_NONE, "", "answers 200 with random bytes" },
@@ -51,19 +54,21 @@ static const struct {
                                  "good envelope for another key)" },
         [FAULT_PLAINTEXT] = { "plaintext", SERVICE_KMS, ARGUMENT_NONE, "",
                               "has the plaintext in an attested answer too" },
-        [FAULT_EXPIRED_CREDENTIALS] = { "expired-credentials", HTTP_SERVICES, ARGUMENT_NONE, "",
-                                        "KMS answers ExpiredTokenException; IMDS hands out credentials that "
+        [FAULT_EXPIRED_CREDENTIALS] = { "expired-credentials", SIGNED_SERVICES | SERVICE_IMDS, ARGUMENT_NONE,
+                                        "",
+                                        "answers ExpiredTokenException, S3 ExpiredToken; IMDS hands out "
+                                        "credentials that "
                                         "have expired" },
         [FAULT_CLOCK] = { "clock", ALL_SERVICES, ARGUMENT_NUMBER, "3600",
                           "the service's clock is so many seconds fast (negative: slow); in the TPM, the "
                           "document's" },
-        [FAULT_TLS_WRONG_NAME] = { "tls-wrong-name", SERVICE_KMS, ARGUMENT_NONE, "",
+        [FAULT_TLS_WRONG_NAME] = { "tls-wrong-name", TLS_SERVICES, ARGUMENT_NONE, "",
                                    "shows a certificate for another name" },
-        [FAULT_TLS_EXPIRED] = { "tls-expired", SERVICE_KMS, ARGUMENT_NONE, "",
+        [FAULT_TLS_EXPIRED] = { "tls-expired", TLS_SERVICES, ARGUMENT_NONE, "",
                                 "shows a certificate that has expired" },
-        [FAULT_TLS_NOT_YET_VALID] = { "tls-not-yet-valid", SERVICE_KMS, ARGUMENT_NONE, "",
+        [FAULT_TLS_NOT_YET_VALID] = { "tls-not-yet-valid", TLS_SERVICES, ARGUMENT_NONE, "",
                                       "shows a certificate that is not valid yet" },
-        [FAULT_TLS_UNTRUSTED] = { "tls-untrusted", SERVICE_KMS, ARGUMENT_NONE, "",
+        [FAULT_TLS_UNTRUSTED] = { "tls-untrusted", TLS_SERVICES, ARGUMENT_NONE, "",
                                   "shows a certificate of an unknown authority" },
         [FAULT_BUSY] = { "busy", SERVICE_TPM, ARGUMENT_NONE, "", "answers TPM_RC_RETRY" },
         [FAULT_CODE] = { "code", SERVICE_TPM, ARGUMENT_NUMBER, "0x101", "answers this TPM response code" },
@@ -73,9 +78,9 @@ static const struct {
         const char *name;
         Service service;
 } services[] = {
-        { "kms", SERVICE_KMS },
-        { "imds", SERVICE_IMDS },
-        { "tpm", SERVICE_TPM },
+        { "kms", SERVICE_KMS },     { "imds", SERVICE_IMDS }, { "tpm", SERVICE_TPM },
+        { "s3", SERVICE_S3 },       { "ssm", SERVICE_SSM },   { "secretsmanager", SERVICE_SECRETS_MANAGER },
+        { "files", SERVICE_FILES },
 };
 
 typedef struct Fault {
@@ -122,14 +127,14 @@ Faults *faults_free(Faults *faults) {
         return NULL;
 }
 
-bool faults_take(Faults *faults, Service service, const char *operation, FaultKind kind, FaultValue *ret) {
+bool faults_take(Faults *faults, unsigned wanted, const char *operation, FaultKind kind, FaultValue *ret) {
         bool found = false;
 
         pthread_mutex_lock(&faults->mutex);
         for (size_t i = 0; i < faults->n && !found; i++) {
                 Fault *fault = &faults->faults[i];
 
-                if (fault->kind != kind || !(fault->services & service) || fault->times == 0 ||
+                if (fault->kind != kind || !(fault->services & wanted) || fault->times == 0 ||
                     (strcmp(fault->operation, "*") != 0 && strcasecmp(fault->operation, operation) != 0))
                         continue;
                 fault->times -= fault->times > 0;

@@ -17,7 +17,14 @@ typedef enum Service {
         SERVICE_KMS = 1 << 0,
         SERVICE_IMDS = 1 << 1,
         SERVICE_TPM = 1 << 2,
+        SERVICE_S3 = 1 << 3,
+        SERVICE_SSM = 1 << 4,
+        SERVICE_SECRETS_MANAGER = 1 << 5,
+        SERVICE_FILES = 1 << 6,
 } Service;
+
+/* Those at one address, whose TLS handshakes cannot be told apart. */
+#define SERVICE_CARRIERS (SERVICE_S3 | SERVICE_SSM | SERVICE_SECRETS_MANAGER | SERVICE_FILES)
 
 typedef enum FaultKind {
         FAULT_DELAY,
@@ -55,8 +62,8 @@ typedef struct Faults Faults;
 int faults_new(Faults **ret);
 Faults *faults_free(Faults *faults);
 
-/* Whether such a fault is set here now. Counts one time of it; ret may be NULL. */
-bool faults_take(Faults *faults, Service service, const char *operation, FaultKind kind, FaultValue *ret);
+/* Whether such a fault is set here now, for one of these services. Counts one time of it; ret may be NULL. */
+bool faults_take(Faults *faults, unsigned services, const char *operation, FaultKind kind, FaultValue *ret);
 
 /*
  * The verbs of `platform fault`. words: SERVICE OPERATION FAULT [ARGUMENT [MESSAGE]] [--times N], "*" standing for all

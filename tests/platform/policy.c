@@ -1427,7 +1427,8 @@ PolicyDecision policy_decide(const PolicySet *set, const PolicyRequest *request)
         bool arn = split_arn(text_of(request->resource), parts);
         bool is_key = arn && text_starts_with(parts[4], "key/");
 
-        decision.cross_account = arn && !text_equal(parts[3], text_of(who->account));
+        /* The ARNs of S3 name no account. */
+        decision.cross_account = arn && parts[3].length > 0 && !text_equal(parts[3], text_of(who->account));
         if (set->key_policy)
                 key = policy_judge(set->key_policy, request);
         if (key.denied) {

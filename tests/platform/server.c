@@ -20,6 +20,7 @@
 #include "attestor.h"
 #include "basic/cleanup.h"
 #include "basic/io.h"
+#include "carriers.h"
 #include "control.h"
 #include "exchange.h"
 #include "faults.h"
@@ -40,6 +41,7 @@ typedef struct Options {
         const char *imds_address;
         const char *kms_address;
         const char *relay_address;
+        const char *carriers_address;
         unsigned delay_msec;
         unsigned rate;
         bool daemon;
@@ -52,10 +54,13 @@ typedef struct Platform {
         Trail *trail;
         Imds *imds;
         Kms *kms;
+        Carriers *carriers;
         Pki pki;
         HttpServer *imds_server;
         HttpServer *kms_server;
+        HttpServer *carriers_server;
         TlsFront *front;
+        TlsFront *carriers_front;
         Relay *relay;
         Control *control;
         TpmFaults tpm_faults;
@@ -65,10 +70,13 @@ typedef struct Platform {
 static void platform_clear(Platform *platform) {
         control_free(platform->control);
         relay_free(platform->relay);
+        tls_front_free(platform->carriers_front);
         tls_front_free(platform->front);
+        http_server_free(platform->carriers_server);
         http_server_free(platform->kms_server);
         http_server_free(platform->imds_server);
         pki_clear(&platform->pki);
+        carriers_free(platform->carriers);
         kms_free(platform->kms);
         imds_free(platform->imds);
         attestor_free(platform->attestor);
@@ -147,13 +155,35 @@ static int start_imds(Platform *platform, const Options *options, struct json_ob
 
 static int make_certificates(Platform *platform, const Options *options) {
         _cleanup_free_ char *path = path_in(options->state, "ca.pem");
-        static const char *const shapes[] = { "kms.%s.amazonaws.com", "kms-fips.%s.amazonaws.com",
-                                              "kms.%s.api.aws", "kms-fips.%s.api.aws" };
+        static const char *const shapes[] = {
+                "kms.%s.amazonaws.com",
+                "kms-fips.%s.amazonaws.com",
+                "kms.%s.api.aws",
+                "kms-fips.%s.api.aws",
+                "s3.%s.amazonaws.com",
+                "*.s3.%s.amazonaws.com",
+                "s3-fips.%s.amazonaws.com",
+                "*.s3-fips.%s.amazonaws.com",
+                "s3.dualstack.%s.amazonaws.com",
+                "*.s3.dualstack.%s.amazonaws.com",
+                "s3-fips.dualstack.%s.amazonaws.com",
+                "*.s3-fips.dualstack.%s.amazonaws.com",
+                "ssm.%s.amazonaws.com",
+                "ssm-fips.%s.amazonaws.com",
+                "ssm.%s.api.aws",
+                "ssm-fips.%s.api.aws",
+                "secretsmanager.%s.amazonaws.com",
+                "secretsmanager-fips.%s.amazonaws.com",
+                CARRIERS_FILES_HOST,
+        };
         char names[ELEMENTSOF(shapes)][128];
         const char *list[ELEMENTSOF(shapes) + 1] = {};
 
         for (size_t i = 0; i < ELEMENTSOF(shapes); i++) {
                 const char *region_at = strstr(shapes[i], "%s");
+                list[i] = shapes[i];
+                if (!region_at)
+                        continue;
                 snprintf(names[i], sizeof(names[i]), "%.*s%s%s", (int) (region_at - shapes[i]), shapes[i],
                          options->region, region_at + 2);
                 list[i] = names[i];
@@ -184,7 +214,8 @@ static int start_kms(Platform *platform, const Options *options) {
         int fd = listen_on(options->kms_address, 443, &address);
         if (fd < 0)
                 return fail(fd, options->kms_address);
-        r = tls_front_new(fd, &platform->pki, platform->faults, platform->kms_server, &platform->front);
+        r = tls_front_new(fd, &platform->pki, platform->faults, SERVICE_KMS, platform->kms_server,
+                          &platform->front);
         if (r < 0)
                 return fail(r, "TLS");
         fd = listen_on(options->relay_address, 443, &relay_address);
@@ -192,6 +223,30 @@ static int start_kms(Platform *platform, const Options *options) {
                 return fail(fd, options->relay_address);
         r = relay_new(fd, &address, options->delay_msec, &platform->relay);
         return r < 0 ? fail(r, "relay") : 0;
+}
+
+static int start_carriers(Platform *platform, const Options *options, struct json_object *description) {
+        const char *account = json_member_string(json_member(description, "instance"), "account");
+        const CarriersOptions carriers_options = {
+                .region = options->region,
+                .account = account ? account : "",
+                .accounts = platform->accounts,
+                .faults = platform->faults,
+                .trail = platform->trail,
+        };
+        struct sockaddr_in address;
+
+        int r = carriers_new(&carriers_options, &platform->carriers);
+        if (r >= 0)
+                r = http_server_new(-1, carriers_handle, platform->carriers, &platform->carriers_server);
+        if (r < 0)
+                return fail(r, "carriers");
+        int fd = listen_on(options->carriers_address, 443, &address);
+        if (fd < 0)
+                return fail(fd, options->carriers_address);
+        r = tls_front_new(fd, &platform->pki, platform->faults, SERVICE_CARRIERS, platform->carriers_server,
+                          &platform->carriers_front);
+        return r < 0 ? fail(r, "TLS") : 0;
 }
 
 static int start_attestor(Platform *platform, const Options *options) {
@@ -210,6 +265,7 @@ static int start_control(Platform *platform, const Options *options) {
         _cleanup_free_ char *path = path_in(options->state, "control");
         const ControlTargets targets = {
                 .accounts = platform->accounts,
+                .carriers = platform->carriers,
                 .faults = platform->faults,
                 .imds = platform->imds,
                 .kms = platform->kms,
@@ -240,6 +296,8 @@ static int start(Platform *platform, const Options *options) {
                 r = start_imds(platform, options, description);
         if (r >= 0)
                 r = start_kms(platform, options);
+        if (r >= 0)
+                r = start_carriers(platform, options, description);
         return r < 0 ? r : start_control(platform, options);
 }
 
@@ -286,23 +344,33 @@ static int usage(void) {
         fprintf(stderr,
                 "usage: unseald-platform --state DIR [--daemon] [--region REGION] [--instance-id ID] "
                 "[--imds ADDRESS]\n"
-                "                        [--kms ADDRESS] [--relay ADDRESS] [--delay MSEC] [--rate N]\n"
+                "                        [--kms ADDRESS] [--relay ADDRESS] [--carriers ADDRESS] [--delay "
+                "MSEC] [--rate N]\n"
                 "       unseald-platform control SOCKET WORD...\n");
         return 2;
 }
 
 static bool read_options(int argc, char **argv, Options *options) {
         static const struct option names[] = {
-                { "daemon", no_argument, NULL, 'D' },       { "delay", required_argument, NULL, 'd' },
-                { "imds", required_argument, NULL, 'i' },   { "instance-id", required_argument, NULL, 'I' },
-                { "kms", required_argument, NULL, 'k' },    { "rate", required_argument, NULL, 'r' },
-                { "region", required_argument, NULL, 'R' }, { "relay", required_argument, NULL, 'l' },
-                { "state", required_argument, NULL, 's' },  {},
+                { "daemon", no_argument, NULL, 'D' },
+                { "carriers", required_argument, NULL, 'c' },
+                { "delay", required_argument, NULL, 'd' },
+                { "imds", required_argument, NULL, 'i' },
+                { "instance-id", required_argument, NULL, 'I' },
+                { "kms", required_argument, NULL, 'k' },
+                { "rate", required_argument, NULL, 'r' },
+                { "region", required_argument, NULL, 'R' },
+                { "relay", required_argument, NULL, 'l' },
+                { "state", required_argument, NULL, 's' },
+                {},
         };
         int option;
 
         while ((option = getopt_long(argc, argv, "", names, NULL)) >= 0)
                 switch (option) {
+                case 'c':
+                        options->carriers_address = optarg;
+                        break;
                 case 'D':
                         options->daemon = true;
                         break;
@@ -343,6 +411,7 @@ int main(int argc, char **argv) {
                 .imds_address = "169.254.169.254",
                 .kms_address = "198.51.100.10",
                 .relay_address = "198.51.100.20",
+                .carriers_address = "198.51.100.30",
                 .delay_msec = 10,
         };
         Platform platform = {};

@@ -189,7 +189,7 @@ static void put_path(FILE *out, const char *path, size_t length) {
 }
 
 /* Decodes percent signs, so that whatever the client encoded comes out in the one canonical way. */
-static void put_decoded_and_encoded(FILE *out, const char *text, size_t length) {
+static void put_decoded_and_encoded(FILE *out, const char *text, size_t length, bool keep_slash) {
         for (size_t i = 0; i < length; i++) {
                 char c = text[i];
                 if (c == '%' && i + 2 < length && isxdigit((unsigned char) text[i + 1]) &&
@@ -198,7 +198,7 @@ static void put_decoded_and_encoded(FILE *out, const char *text, size_t length) 
                         c = (char) strtoul(digits, NULL, 16);
                         i += 2;
                 }
-                put_encoded(out, &c, 1, false);
+                put_encoded(out, &c, 1, keep_slash);
         }
 }
 
@@ -210,11 +210,11 @@ static int encoded_parameter(const char *text, size_t length, char **ret) {
                 return -ENOMEM;
         while (name < length && text[name] != '=')
                 name++;
-        put_decoded_and_encoded(out, text, name);
+        put_decoded_and_encoded(out, text, name, false);
         /* Sorted by name first and value second: a byte that sorts before every other stands between them until then. */
         fputc('\x01', out);
         if (name < length)
-                put_decoded_and_encoded(out, text + name + 1, length - name - 1);
+                put_decoded_and_encoded(out, text + name + 1, length - name - 1, false);
         return fclose(out) == 0 ? 0 : -ENOMEM;
 }
 
@@ -310,7 +310,10 @@ static int put_canonical_request(FILE *out, const SigV4Request *request, const c
         qsort(names, n, sizeof(names[0]), compare_strings);
 
         fprintf(out, "%s\n", request->method);
-        put_path(out, request->target, path_length);
+        if (request->s3)
+                put_decoded_and_encoded(out, request->target, path_length, true);
+        else
+                put_path(out, request->target, path_length);
         fputc('\n', out);
         if (query) {
                 r = put_query(out, query + 1);
@@ -324,10 +327,11 @@ static int put_canonical_request(FILE *out, const SigV4Request *request, const c
         for (size_t i = 0; i < n; i++)
                 fprintf(out, "%s%s", i > 0 ? ";" : "", names[i]);
 
-        r = sha256_hex(request->body, request->body_size, hash);
+        const char *claimed = request->s3 ? sigv4_header(request, "X-Amz-Content-Sha256") : NULL;
+        r = claimed ? 0 : sha256_hex(request->body, request->body_size, hash);
         if (r < 0)
                 return r;
-        fprintf(out, "\n%s", hash);
+        fprintf(out, "\n%s", claimed ? claimed : hash);
         return 0;
 }
 
@@ -423,7 +427,7 @@ static void format_timestamp(int64_t seconds, char ret[static 17]) {
         strftime(ret, 17, "%Y%m%dT%H%M%SZ", &tm);
 }
 
-static int check_time(const SigV4Claim *claim, int64_t now, SigV4Refusal *refusal) {
+static int check_time(const SigV4Claim *claim, int64_t now, int64_t tolerance, SigV4Refusal *refusal) {
         char now_text[17], limit_text[17];
         struct tm tm = {};
         int64_t t;
@@ -433,17 +437,17 @@ static int check_time(const SigV4Claim *claim, int64_t now, SigV4Refusal *refusa
         t = timegm(&tm);
         format_timestamp(now, now_text);
 
-        if (t < now - SIGV4_TOLERANCE_SEC) {
-                format_timestamp(now - SIGV4_TOLERANCE_SEC, limit_text);
+        if (t < now - tolerance) {
+                format_timestamp(now - tolerance, limit_text);
                 return refuse(refusal, "InvalidSignatureException",
-                              "Signature expired: %s is now earlier than %s (%s - 5 min.)", claim->timestamp,
-                              limit_text, now_text);
+                              "Signature expired: %s is now earlier than %s (%s - %d min.)",
+                              claim->timestamp, limit_text, now_text, (int) (tolerance / 60));
         }
-        if (t > now + SIGV4_TOLERANCE_SEC) {
-                format_timestamp(now + SIGV4_TOLERANCE_SEC, limit_text);
+        if (t > now + tolerance) {
+                format_timestamp(now + tolerance, limit_text);
                 return refuse(refusal, "InvalidSignatureException",
-                              "Signature not yet current: %s is still later than %s (%s + 5 min.)",
-                              claim->timestamp, limit_text, now_text);
+                              "Signature not yet current: %s is still later than %s (%s + %d min.)",
+                              claim->timestamp, limit_text, now_text, (int) (tolerance / 60));
         }
         return 0;
 }
@@ -473,7 +477,8 @@ int sigv4_verify(const SigV4Request *request, const SigV4Claim *claim, const cha
 
         r = check_scope(claim, region, service, refusal);
         if (r >= 0)
-                r = check_time(claim, now, refusal);
+                r = check_time(claim, now, request->s3 ? SIGV4_S3_TOLERANCE_SEC : SIGV4_TOLERANCE_SEC,
+                               refusal);
         if (r >= 0)
                 r = check_signed_headers(request, claim, refusal);
         if (r >= 0)

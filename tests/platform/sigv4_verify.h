@@ -4,14 +4,16 @@
 /*
  * Signature Version 4, the server's side (IAM User Guide, "Signature Version 4 for API requests"): reads the
  * Authorization header, computes the signature anew and compares. Pure, and written apart from unseald's own signer,
- * so that neither can hide a mistake of the other. Paths are normalised and encoded twice, as every service but S3 does;
- * the payload's hash is that of the body. Presigned requests (X-Amz-Signature in the query) are not read.
+ * so that neither can hide a mistake of the other. Paths are normalised and encoded twice and the payload's hash is that of
+ * the body, but for S3, whose caller checks that hash. Presigned requests (X-Amz-Signature in the query) are not read.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #define SIGV4_TOLERANCE_SEC 300
+#define SIGV4_S3_TOLERANCE_SEC 900
 
 typedef struct SigV4Header {
         const char *name; /* any case */
@@ -26,6 +28,7 @@ typedef struct SigV4Request {
         size_t n_headers;
         const uint8_t *body;
         size_t body_size;
+        bool s3; /* S3's rules: the path as it is, encoded once, and the payload's hash as its header has it */
 } SigV4Request;
 
 /* What the Authorization and X-Amz-Date headers say; believed only when sigv4_verify() returned 0. */

@@ -97,7 +97,8 @@ static void test_what_makes_no_sense_is_refused_with_a_reason(void **state) {
                 const char *reason;
         } cases[] = {
                 { { "kms", "Decrypt" }, "usage" },
-                { { "s3", "Get", "drop" }, "no such service" },
+                { { "ec2", "Get", "drop" }, "no such service" },
+                { { "files", "GET", "throttle" }, "files has no fault" },
                 { { "kms", "Decrypt", "explode" }, "no such fault" },
                 { { "imds", "token", "tampered-cms" }, "imds has no fault" },
                 { { "tpm", "*", "http", "503" }, "tpm has no fault" },

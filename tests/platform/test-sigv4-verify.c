@@ -328,8 +328,46 @@ static void test_oversized_parts_are_refused(void **state) {
         free(huge);
 }
 
+/* S3 User Guide, "Signature Calculations for the Authorization Header": its example of GET Object. */
+static void test_s3_has_rules_of_its_own(void **state) {
+        static const char empty[] = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+                          signature[] = "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41";
+        static const SigV4Header headers[] = {
+                { "Host", "examplebucket.s3.amazonaws.com" },
+                { "Authorization",
+                  "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request,"
+                  "SignedHeaders=host;range;x-amz-content-sha256;x-amz-date,"
+                  "Signature=f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41" },
+                { "Range", "bytes=0-9" },
+                { "x-amz-content-sha256", empty },
+                { "x-amz-date", "20130524T000000Z" },
+        };
+        SigV4Request request = {
+                .method = "GET", .target = "/test.txt", .headers = headers, .n_headers = 5, .s3 = true
+        };
+        const int64_t then = 1369353600;
+        SigV4Refusal refusal = {};
+        SigV4Claim claim;
+        char *canonical;
+
+        assert_int_equal(sigv4_read_claim(&request, &claim, &refusal), 0);
+        assert_string_equal(claim.signature, signature);
+        assert_int_equal(sigv4_verify(&request, &claim, SECRET, "us-east-1", "s3", then, &refusal), 0);
+        assert_int_equal(sigv4_verify(&request, &claim, SECRET, "us-east-1", "s3", then + 900, &refusal), 0);
+        assert_int_equal(sigv4_verify(&request, &claim, SECRET, "us-east-1", "s3", then + 901, &refusal),
+                         -EBADMSG);
+
+        /* Neither normalized nor encoded twice. */
+        request.target = "/a%20b//../c%2Bd?versionId=x";
+        assert_int_equal(sigv4_canonical_request(&request, claim.signed_headers, &canonical), 0);
+        if (strncmp(canonical, "GET\n/a%20b//../c%2Bd\nversionId=x\n", 34) != 0)
+                fail_msg("%s", canonical);
+        free(canonical);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_s3_has_rules_of_its_own),
                 cmocka_unit_test(test_official_vectors_come_out),
                 cmocka_unit_test(test_good_signature_is_accepted),
                 cmocka_unit_test(test_whatever_is_changed_breaks_the_signature),

@@ -29,6 +29,7 @@ struct TlsFront {
         int stop[2]; /* a pipe, closed to end the accepting thread */
         pthread_t thread;
         Faults *faults;
+        unsigned services;
         HttpServer *server;
         SSL_CTX *contexts[_CERTIFICATE_KIND_MAX];
 
@@ -113,7 +114,7 @@ static void *connection_thread(void *userdata) {
         return NULL;
 }
 
-static CertificateKind choose_certificate(Faults *faults) {
+static CertificateKind choose_certificate(const TlsFront *front) {
         static const struct {
                 FaultKind fault;
                 CertificateKind certificate;
@@ -125,7 +126,7 @@ static CertificateKind choose_certificate(Faults *faults) {
         };
 
         for (size_t i = 0; i < ELEMENTSOF(choices); i++)
-                if (faults_take(faults, SERVICE_KMS, "connect", choices[i].fault, NULL))
+                if (faults_take(front->faults, front->services, "connect", choices[i].fault, NULL))
                         return choices[i].certificate;
         return CERTIFICATE_RIGHT;
 }
@@ -146,7 +147,7 @@ static void start_connection(TlsFront *front) {
                 return;
         }
         setsockopt(connection->fd, IPPROTO_TCP, TCP_NODELAY, &(const int){ 1 }, sizeof(int));
-        connection->certificate = choose_certificate(front->faults);
+        connection->certificate = choose_certificate(front);
 
         pthread_mutex_lock(&front->mutex);
         connection->next = front->connections;
@@ -201,7 +202,8 @@ static int make_contexts(TlsFront *front, const Pki *pki) {
         return 0;
 }
 
-int tls_front_new(int fd, const Pki *pki, Faults *faults, HttpServer *server, TlsFront **ret) {
+int tls_front_new(int fd, const Pki *pki, Faults *faults, unsigned services, HttpServer *server,
+                  TlsFront **ret) {
         TlsFront *front = calloc(1, sizeof(*front));
         int r;
 
@@ -211,6 +213,7 @@ int tls_front_new(int fd, const Pki *pki, Faults *faults, HttpServer *server, Tl
         }
         front->fd = fd;
         front->faults = faults;
+        front->services = services;
         front->server = server;
         front->stop[0] = front->stop[1] = -1;
         pthread_mutex_init(&front->mutex, NULL);

@@ -13,8 +13,9 @@
 
 typedef struct TlsFront TlsFront;
 
-/* Listens on fd, which it takes. */
-int tls_front_new(int fd, const Pki *pki, Faults *faults, HttpServer *server, TlsFront **ret);
+/* Listens on fd, which it takes. services: whose tls- faults are its. */
+int tls_front_new(int fd, const Pki *pki, Faults *faults, unsigned services, HttpServer *server,
+                  TlsFront **ret);
 
 /* Ends every connection. To be called before the HttpServer is freed. */
 TlsFront *tls_front_free(TlsFront *front);

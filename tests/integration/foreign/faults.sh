@@ -33,12 +33,33 @@ imds() { # PATH [CURL OPTIONS...]
 token=$(instance curl -s -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 600' http://169.254.169.254/latest/api/token)
 credentials=meta-data/iam/security-credentials/$PLATFORM_INSTANCE_ROLE
 
+for carrier in 'object put sealed-secrets db' 'parameter put db' 'secret put db' 'file put db'; do
+    # shellcheck disable=SC2086
+    "$platform" $carrier "$work/decrypt.json" >/dev/null
+done
+carrier() { # SERVICE URL [CURL OPTIONS...]
+    local service=$1 url=$2
+    shift 2
+    customer curl --silent --show-error --output "$work/body" --dump-header "$work/header" --write-out '%{http_code} %{size_download}' \
+        --max-time 5 --aws-sigv4 "aws:amz:$PLATFORM_REGION:$service" \
+        --user "$PLATFORM_CUSTOMER_ACCESS_KEY_ID:$PLATFORM_CUSTOMER_SECRET_ACCESS_KEY" "$@" "$url" 2>"$work/error"
+}
+domain=$PLATFORM_REGION.amazonaws.com json='Content-Type: application/x-amz-json-1.1'
+empty=$(sha256sum </dev/null | cut -d' ' -f1)
+
 ask() { # SERVICE [CURL OPTIONS...]
     local service=$1
     shift
     case $service in
     kms) kms Decrypt "@$work/decrypt.json" "$@" ;;
     imds) imds "$credentials" "$@" ;;
+    s3) carrier s3 "https://sealed-secrets.s3.$domain/db" -H "x-amz-content-sha256: $empty" "$@" ;;
+    ssm) carrier ssm "https://ssm.$domain/" -H "$json" -H 'X-Amz-Target: AmazonSSM.GetParameter' -d '{"Name": "db"}' "$@" ;;
+    secretsmanager)
+        carrier secretsmanager "https://secretsmanager.$domain/" -H "$json" \
+            -H 'X-Amz-Target: secretsmanager.GetSecretValue' -d '{"SecretId": "db"}' "$@"
+        ;;
+    files) carrier files https://downloads.example.com/db "$@" ;;
     tpm) tpm2_pcrread sha384:4 >"$work/body" 2>"$work/error" ;;
     esac
 }
@@ -47,6 +68,9 @@ good() { # SERVICE
     case $1 in
     kms) jq -r .CiphertextForRecipient "$work/body" | base64 -d | openssl cms -decrypt -inform DER -inkey "$work/recipient.pem" 2>/dev/null ;;
     imds) jq -re 'select(.Code == "Success") | .Token | length' "$work/body" ;;
+    s3 | files) cmp "$work/body" "$work/decrypt.json" ;;
+    ssm) jq -j .Parameter.Value "$work/body" | cmp - "$work/decrypt.json" ;;
+    secretsmanager) jq -j .SecretString "$work/body" | cmp - "$work/decrypt.json" ;;
     tpm) grep '4 : 0x' "$work/body" ;;
     esac
 }
@@ -98,7 +122,16 @@ check() { # SERVICE FAULT
     kms-plaintext) expect_reply 200 kms '(.Plaintext | @base64d) == "Hello World" and .CiphertextForRecipient' ;;
     kms-expired-credentials) expect_reply 400 kms '.__type == "ExpiredTokenException"' ;;
     kms-clock) expect_reply 400 kms '.__type == "InvalidSignatureException" and (.message | test("^Signature expired"))' ;;
-    kms-tls-*) expect_exit 60 kms ;;
+    *-tls-*) expect_exit 60 "$1" ;;
+    s3-error) [[ $(ask s3) == 500\ * ]] && grep -q '<Code>KMSInternalException</Code>' "$work/body" || fail "$(cat "$work/body")" ;;
+    s3-throttle) [[ $(ask s3) == 503\ * ]] && grep -q '<Code>SlowDown</Code>' "$work/body" || fail "$(cat "$work/body")" ;;
+    s3-expired-credentials) [[ $(ask s3) == 400\ * ]] && grep -q '<Code>ExpiredToken</Code>' "$work/body" || fail "$(cat "$work/body")" ;;
+    s3-clock) [[ $(ask s3) == 403\ * ]] && grep -q '<Code>RequestTimeTooSkewed</Code>' "$work/body" || fail "$(cat "$work/body")" ;;
+    files-clock) expect_date files ;;
+    ssm-error | secretsmanager-error) expect_reply 500 "$1" '.__type == "KMSInternalException"' ;;
+    ssm-throttle | secretsmanager-throttle) expect_reply 400 "$1" '.__type == "ThrottlingException"' ;;
+    ssm-expired-credentials | secretsmanager-expired-credentials) expect_reply 400 "$1" '.__type == "ExpiredTokenException"' ;;
+    ssm-clock | secretsmanager-clock) expect_reply 400 "$1" '.__type == "InvalidSignatureException" and (.message | test("^Signature expired"))' ;;
     imds-error) expect_reply 200 imds '.Code == "KMSInternalException" and (has("Token") | not)' ;;
     imds-expired-credentials) expect_reply 200 imds '(.Expiration | fromdate) < now' ;;
     imds-clock) expect_date imds ;;
@@ -131,7 +164,7 @@ while IFS=$'\t' read -r service fault what argument; do
     echo "$service $fault: $what"
     n=$((n + 1))
 done < <("$platform" fault names)
-((n > 30)) || fail "only $n faults"
+((n > 80)) || fail "only $n faults"
 
 for tampering in key structure recipient; do
     "$platform" fault set kms Decrypt tampered-cms "$tampering" --times 1
