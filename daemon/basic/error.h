@@ -26,10 +26,10 @@ typedef enum Failure {
         FAILURE_SOURCE = 30,        /* the ciphertext is not to be had, or is none */
         FAILURE_IMDS = 40,          /* IMDS cannot be reached or answers nonsense */
         FAILURE_ROLE = 41,          /* the instance has no role, or EC2 has no credentials for it */
-        FAILURE_NETWORK = 50,       /* KMS (or a source) cannot be reached */
-        FAILURE_TLS = 51,           /* KMS's certificate is not trusted */
+        FAILURE_NETWORK = 50,       /* KMS or a source cannot be reached */
+        FAILURE_TLS = 51,           /* the certificate of KMS or a source is not trusted */
         FAILURE_CLOCK = 52,         /* the clock is too far off for certificates or signatures */
-        FAILURE_UNAVAILABLE = 53,   /* KMS throttles or has an outage */
+        FAILURE_UNAVAILABLE = 53,   /* KMS or a source throttles or has an outage */
         FAILURE_DENIED = 60,        /* KMS denies access */
         FAILURE_KEY = 61,           /* no such key, or it cannot be used: disabled, pending deletion, wrong kind */
         FAILURE_CIPHERTEXT = 62,    /* tampered with, of another key, or of another secret's name */
