@@ -301,8 +301,33 @@ static void test_cleared_credentials_are_empty(void **state) {
         aws_credentials_clear(&credentials);
 }
 
+/* S3 User Guide, "Signature Calculations for the Authorization Header": its example of GET Object. */
+static void test_s3s_own_example_comes_out(void **state) {
+        static char id[] = "AKIAIOSFODNN7EXAMPLE", secret[] = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+        static const AwsCredentials s3_credentials = { .access_key_id = id, .secret_access_key = secret };
+        static const char *const headers[] = {
+                "Host: examplebucket.s3.amazonaws.com",
+                "Range: bytes=0-9",
+                "x-amz-content-sha256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+                "x-amz-date: 20130524T000000Z",
+                NULL,
+        };
+        const Sigv4Request request = {
+                .method = "GET", .path = "/test.txt", .headers = headers, .s3 = true
+        };
+        _cleanup_free_ char *authorization = NULL;
+
+        assert_int_equal(sigv4_authorization(&request, &s3_credentials, "20130524T000000Z", "us-east-1",
+                                             "s3", &authorization),
+                         0);
+        assert_non_null(strstr(
+                        authorization,
+                        "Signature=f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41"));
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_s3s_own_example_comes_out),
                 cmocka_unit_test(test_every_case_of_the_official_suite_has_its_signature),
                 cmocka_unit_test(test_a_path_is_encoded_again_but_not_for_s3),
                 cmocka_unit_test(test_a_query_is_sorted_by_name_then_value),
