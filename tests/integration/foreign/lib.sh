@@ -32,22 +32,28 @@ start_platform() {
     export PLATFORM_STATE
 }
 
-# Debian's awscli knows neither Recipient nor DryRun, so the newest comes from PyPI, once.
-install_aws() {
-    local directory=$cache/aws-cli
+# Into a virtual environment in the cache, once.
+install_from_pypi() { # NAME PACKAGE...
+    local directory=$cache/$1 lock
     mkdir -p "$cache"
-    exec {lock}>"$cache/aws-cli.lock"
+    exec {lock}>"$directory.lock"
     flock "$lock"
     if [[ ! -e $directory/complete ]]; then
         rm -rf "$directory"
-        if ! { python3 -m venv "$directory" && "$directory/bin/pip" install --quiet --disable-pip-version-check awscli boto3 &&
+        if ! { python3 -m venv "$directory" && "$directory/bin/pip" install --quiet --disable-pip-version-check "${@:2}" &&
             touch "$directory/complete"; } >"$work/pip.log" 2>&1; then
             cat "$work/pip.log" >&2
-            echo "skipped: awscli cannot be installed from PyPI"
+            echo "skipped: ${*:2} cannot be installed from PyPI"
             exit 77
         fi
     fi
     flock --unlock "$lock"
+}
+
+# Debian's awscli knows neither Recipient nor DryRun, so the newest comes from PyPI.
+install_aws() {
+    local directory=$cache/aws-cli
+    install_from_pypi aws-cli awscli boto3
     aws=$directory/bin/aws
     aws_python=$directory/bin/python3
     echo "with $("$aws" --version)"

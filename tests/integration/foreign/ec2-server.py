@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""moto's EC2 and EBS direct APIs on a free port of 127.0.0.1, which is printed.
+
+moto forgets most of what register-image is told. Here it keeps what describe-images must show of it afterwards, and, like
+EC2, hands it on to copies; --forget=MEMBER leaves one of these out, to see whether that is noticed.
+"""
+
+import sys
+
+from moto.ec2.models import ec2_backends
+from moto.ec2.responses import EC2Response
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
+
+MEMBERS = {"TpmSupport": "tpm_support", "ImdsSupport": "imds_support", "EnaSupport": "ena_support", "BootMode": "boot_mode"}
+forgotten = {argument.partition("=")[2] for argument in sys.argv[1:]}
+register, copy = EC2Response.register_image, EC2Response.copy_image
+
+
+def register_image(self):
+    result = register(self)
+    image = self.ec2_backend.amis[result.result["ImageId"]]
+    image.boot_mode = None
+    for member, attribute in MEMBERS.items():
+        value = self._get_param(member)
+        if value is not None and member not in forgotten:
+            setattr(image, attribute, value)
+    return result
+
+
+def copy_image(self):
+    result = copy(self)
+    image = self.ec2_backend.amis[result.result["ImageId"]]
+    source = ec2_backends[self.current_account][self._get_param("SourceRegion")].amis[self._get_param("SourceImageId")]
+    for attribute in MEMBERS.values():
+        setattr(image, attribute, getattr(source, attribute, None))
+    return result
+
+
+EC2Response.register_image, EC2Response.copy_image = register_image, copy_image
+server = make_server("127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=True)
+print(server.port, flush=True)
+server.serve_forever()
