@@ -129,9 +129,19 @@ static int fill_and_rename(int fd, const char *temporary, const char *path, cons
         return 0;
 }
 
+static int write_in_place(const char *path, const void *data, size_t size) {
+        _cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+
+        return fd < 0 ? -errno : write_all(fd, data, size);
+}
+
 int write_file_atomic(const char *path, const void *data, size_t size, mode_t mode) {
         _cleanup_free_ char *temporary = NULL;
         _cleanup_close_ int fd = -1;
+        struct stat st;
+
+        if (stat(path, &st) >= 0 && !S_ISREG(st.st_mode))
+                return write_in_place(path, data, size);
 
         const char *slash = strrchr(path, '/');
         int directory = slash ? (int) (slash - path + 1) : 0;

@@ -17,5 +17,6 @@ int read_fd(int fd, size_t maximum, uint8_t **ret, size_t *ret_size);
 /* All of it, or a negative errno. */
 int write_all(int fd, const void *data, size_t size);
 
-/* Writes beside the file and renames over it, so that no reader sees half. For what is not secret. */
+/* Writes beside the file and renames over it, so that no reader sees half; what is there and no regular file, a device or
+ * a pipe, is written to instead. For what is not secret. */
 int write_file_atomic(const char *path, const void *data, size_t size, mode_t mode);

@@ -11,6 +11,7 @@
 
 #define EXIT_USAGE 2
 
+int verb_attest(int argc, char *argv[]);
 int verb_measure(int argc, char *argv[]);
 int verb_policy(int argc, char *argv[]);
 int verb_status(int argc, char *argv[]);

@@ -15,6 +15,7 @@ typedef struct Verb {
 } Verb;
 
 static const Verb verbs[] = {
+        { "attest", "", "Get an attestation document of this instance", verb_attest },
         { "measure", "IMAGE", "Compute the PCRs of a boot", verb_measure },
         { "policy", "[lint POLICY]", "Write a key's policy, or find what in it is wrong", verb_policy },
         { "status", "", "Show what became of each secret in this boot", verb_status },

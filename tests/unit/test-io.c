@@ -278,6 +278,26 @@ static void test_a_failed_replacement_leaves_nothing(void **state) {
         assert_int_equal(count_entries(), 1);
 }
 
+/* -o /dev/null, said by root, must not be the end of /dev/null. */
+static void test_a_device_or_pipe_is_written_to_and_not_replaced(void **state) {
+        _cleanup_close_ int reader = -1;
+        char seen[4] = "";
+        struct stat st;
+
+        assert_int_equal(mkfifo("pipe", 0600), 0);
+        assert_int_equal(symlink("pipe", "link"), 0);
+        reader = open("pipe", O_RDWR | O_CLOEXEC);
+        assert_int_equal(write_file_atomic("link", "abc", 3, 0644), 0);
+
+        assert_int_equal(read(reader, seen, 3), 3);
+        assert_string_equal(seen, "abc");
+        assert_int_equal(lstat("pipe", &st), 0);
+        assert_true(S_ISFIFO(st.st_mode));
+        assert_int_equal(lstat("link", &st), 0);
+        assert_true(S_ISLNK(st.st_mode));
+        assert_int_equal(count_entries(), 2);
+}
+
 #define test(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void) {
@@ -292,6 +312,7 @@ int main(void) {
                 test(test_errors_of_writing_are_told),
                 test(test_a_file_is_replaced_at_once_and_has_its_mode),
                 test(test_a_failed_replacement_leaves_nothing),
+                test(test_a_device_or_pipe_is_written_to_and_not_replaced),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,88 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# unsealctl attest, as scripts use AWS's client: what goes into a document, what is refused, and with which exit status.
+. "$(dirname "$0")/lib.sh"
+platform_start
+unsealctl=$build/daemon/unsealctl
+
+# expect STATUS ARGUMENT...: standard output in $scratch/out
+expect() {
+    local want=$1 saw=0
+    shift
+    "$unsealctl" attest --device="$PLATFORM_TCTI" "$@" >"$scratch/out" 2>"$scratch/err" || saw=$?
+    [ "$saw" = "$want" ] || die "attest $*: saw exit status $saw, wanted $want: $(cat "$scratch/err")"
+}
+# verify STATUS ARGUMENT...
+verify() {
+    local want=$1 saw=0
+    shift
+    "$unsealctl" verify --root="$PLATFORM_NITRO_ROOT" --json "$@" >"$scratch/verdict" || saw=$?
+    [ "$saw" = "$want" ] || die "verify $*: saw exit status $saw, wanted $want: $(cat "$scratch/verdict")"
+}
+field() { jq -r ".document.$1" "$scratch/verdict"; }
+
+openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out "$scratch/key.pem" 2>/dev/null
+openssl pkey -in "$scratch/key.pem" -pubout -outform DER -out "$scratch/key.der"
+openssl pkey -in "$scratch/key.pem" -pubout -out "$scratch/public.pem"
+head -c 1024 /dev/urandom >"$scratch/most"
+head -c 1025 /dev/urandom >"$scratch/more"
+printf 'a\0nonce\n' >"$scratch/nonce"
+: >"$scratch/empty"
+
+say "a document of nothing but the instance"
+expect 0
+verify 0 --max-age=1min "$scratch/out"
+assert_equal "fields" "$(field public_key) $(field user_data) $(field nonce)" "null null null"
+assert_equal "PCR4" "$(field 'pcrs["4"]')" "$(pcr 4)"
+
+say "all three fields, byte by byte, by long and short options, from files and pipes"
+expect 0 --user-data "$scratch/most" --nonce="$scratch/nonce" --public-key "$scratch/key.der"
+verify 0 --nonce="$scratch/nonce" --public-key="$scratch/public.pem" "$scratch/out"
+assert_equal "user data" "$(field user_data)" "$(xxd -p -c 0 "$scratch/most")"
+expect 0 -u <(printf piped) -n "$scratch/empty" -p "$scratch/key.der" -o "$scratch/document"
+assert_equal "standard output beside --output=" "$(wc -c <"$scratch/out")" 0
+verify 0 --public-key="$scratch/key.der" "$scratch/document"
+assert_equal "user data of a pipe" "$(field user_data)" "$(printf piped | xxd -p)"
+assert_equal "an empty nonce" "$(field nonce)" ""
+
+say "what is refused before the TPM is asked"
+expect 1 --nonce="$scratch/more"
+assert_line "the limit is said" "$scratch/err" '1024 bytes.*--nonce='
+expect 1 --public-key="$scratch/public.pem"
+assert_line "the way out is said" "$scratch/err" 'openssl pkey -pubin .* -outform DER'
+expect 1 --user-data="$scratch/none"
+expect 2 argument
+expect 2 --timeout=soon
+expect 2 --conquer
+script -qec "'$unsealctl' attest --device='$PLATFORM_TCTI'; echo status \$?" /dev/null >"$scratch/terminal" </dev/null
+assert_line "a terminal" "$scratch/terminal" '--output='
+assert_line "a terminal's exit status" "$scratch/terminal" '^status 2'
+script -qec "'$unsealctl' attest --device='$PLATFORM_TCTI' --output=-" /dev/null >"$scratch/terminal" </dev/null
+assert_line "a terminal that is meant" "$scratch/terminal" 'nitrotpm_pcrs'
+
+say "what fails there"
+saw=0
+"$unsealctl" attest --device=device:/nonexistent >"$scratch/out" 2>"$scratch/err" || saw=$?
+assert_equal "no TPM, at once" "$saw" 20
+saw=0
+"$unsealctl" attest --device=device:/dev/null --timeout=1s >"$scratch/out" 2>"$scratch/err" || saw=$?
+assert_equal "what can be opened but by tpm2-tss" "$saw" 20
+assert_line "what can be opened but by tpm2-tss" "$scratch/err" 'Another program holds'
+platform fault set tpm NSM_Request code 0x143
+expect 21
+platform fault clear
+saw=0
+"$unsealctl" attest --device="$PLATFORM_TCTI" >/dev/full 2>"$scratch/err" || saw=$?
+assert_equal "standard output is full" "$saw" 1
+
+say "a TPM that is busy is waited for, but not for ever"
+platform fault set tpm NV_Write busy --times 8
+expect 0 --timeout=20s
+platform fault set tpm NV_Write busy
+begun=$EPOCHREALTIME
+expect 20 --timeout=2s
+took=$((${EPOCHREALTIME/./} - ${begun/./}))
+[ "$took" -ge 2000000 ] && [ "$took" -lt 15000000 ] || die "it waited for $took us, and was told to wait for two seconds"
+platform fault clear
+expect 0
+assert_equal "what is left in the TPM" "$(tpm2_getcap -T "$PLATFORM_TCTI" handles-nv-index handles-transient 2>/dev/null)" ""
