@@ -37,6 +37,29 @@ bool aws_is_region(const char *text) {
                text[0] != '-' && text[length - 1] != '-';
 }
 
+const char *aws_partition_of(const char *region) {
+        static const struct {
+                const char *prefix, *partition;
+        } others[] = {
+                { "cn-", "aws-cn" }, { "us-gov-", "aws-us-gov" }, { "eusc-", "aws-eusc" },
+                { "us-iso", NULL },  { "eu-iso", NULL },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(others); i++)
+                if (strncmp(region, others[i].prefix, strlen(others[i].prefix)) == 0)
+                        return others[i].partition;
+        return "aws";
+}
+
+bool aws_is_header_value(const char *text) {
+        size_t i;
+
+        for (i = 0; text[i]; i++)
+                if (text[i] <= ' ' || text[i] > '~')
+                        return false;
+        return i > 0;
+}
+
 char **aws_headers_free(char **headers) {
         for (char **header = headers; header && *header; header++)
                 erase_and_free(*header);

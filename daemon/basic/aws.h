@@ -19,6 +19,12 @@ const char *aws_domain(const char *partition, bool dual_stack) _pure_;
 /* "eu-north-1". */
 bool aws_is_region(const char *text) _pure_;
 
+/* The partition that a Region is in, "aws" by default; NULL: one that is not known. */
+const char *aws_partition_of(const char *region) _pure_;
+
+/* Printable ASCII without spaces, and some of it: what does not end the header that it is put into. */
+bool aws_is_header_value(const char *text) _pure_;
+
 typedef struct AwsRequest {
         const char *method, *host;
         const char *path;   /* as on the wire */

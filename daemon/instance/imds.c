@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "basic/aws.h"
 #include "basic/clock.h"
 #include "basic/json.h"
 #include "instance/imds.h"
@@ -18,16 +19,6 @@
 /* IMDS is on the same host and answers in milliseconds, but what it drops (over 1024 packets a second, DNS
  * included) it drops silently. */
 #define TIMEOUT_USEC (2 * USEC_PER_SEC)
-
-/* Printable ASCII: what is put into a header of a later request must not end that header. */
-static bool is_header_value(const char *text) {
-        size_t i;
-
-        for (i = 0; text[i]; i++)
-                if (text[i] <= ' ' || text[i] > '~')
-                        return false;
-        return i > 0;
-}
 
 static int parse_expiration(const char *text, int64_t *ret) {
         struct tm tm = {};
@@ -46,13 +37,11 @@ static int parse_expiration(const char *text, int64_t *ret) {
 static int take_string(struct json_object *reply, const char *name, char **ret) {
         const char *value = json_member_string(reply, name);
 
-        if (!value || !is_header_value(value))
+        if (!value || !aws_is_header_value(value))
                 return -EBADMSG;
         *ret = strdup(value);
         return *ret ? 0 : -ENOMEM;
 }
-
-DEFINE_CLEANUP(AwsCredentials *, aws_credentials_clear);
 
 /* What Code says beside "Success", for people: letters and digits alone. */
 static int refused(const char *code, Error *error) {
@@ -271,7 +260,7 @@ static void on_token(int r, const HttpReply *reply, const Error *cause, void *us
                 return;
         }
         token = http_reply_body(reply, NULL);
-        if (!is_header_value(token)) {
+        if (!aws_is_header_value(token)) {
                 request_end(request, unreadable("a token", &error), NULL, 0, &error);
                 return;
         }

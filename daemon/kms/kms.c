@@ -286,6 +286,46 @@ static const Meaning troubles[] = {
                                 "Set the clock." },
 };
 
+/* What is said otherwise to who calls with credentials of his own. */
+static const Meaning denied_by_hand = {
+        NULL,
+        FAILURE_DENIED,
+        REMEDY_NONE,
+        "KMS denies access",
+        "The key's policy, or that of the user or role whose credentials these are, does not allow it.",
+};
+static const Meaning unknown_by_hand = {
+        NULL,
+        FAILURE_KEY,
+        REMEDY_NONE,
+        "KMS knows no such key",
+        "Check its account and Region, and whose credentials these are.",
+};
+static const Meaning credentials_by_hand = {
+        NULL,
+        FAILURE_ROLE,
+        REMEDY_CREDENTIALS,
+        "KMS does not accept the credentials",
+        "They have expired or were deleted, or are of another partition of AWS.",
+};
+static const Meaning signature_by_hand = {
+        NULL,
+        FAILURE_ROLE,
+        REMEDY_CREDENTIALS,
+        "KMS does not accept the request's signature",
+        "The clock is right, so the secret access key is not the one of the access key ID.",
+};
+
+static const Meaning *meaning_by_hand(const Meaning *meaning) {
+        if (meaning->failure == FAILURE_DENIED)
+                return &denied_by_hand;
+        if (meaning->code && strcmp(meaning->code, "NotFoundException") == 0)
+                return &unknown_by_hand;
+        if (meaning == troubles + AWS_CREDENTIALS)
+                return &credentials_by_hand;
+        return meaning == troubles + AWS_SIGNATURE ? &signature_by_hand : meaning;
+}
+
 static const Meaning *meaning_of(const KmsErrorReply *reply, const char *code, const char *message) {
         /* The one text that is looked into: KMS has no code of its own for it. */
         if (strcmp(code, "ValidationException") == 0 && strcasestr(message, "attestation"))
@@ -324,6 +364,8 @@ int kms_error_reply(const KmsErrorReply *reply, Error *error) {
         message = message ?: "";
         aws_error_code(type ?: "", code, sizeof(code));
         meaning = meaning_of(reply, code, message);
+        if (reply->by_hand)
+                meaning = meaning_by_hand(meaning);
 
         if (*message && may_be_quoted(meaning, code))
                 (void) error_set_remedy(error, -EREMOTEIO, meaning->failure, meaning->remedy,
@@ -351,6 +393,7 @@ struct KmsClient {
         const char *host; /* in endpoint */
         const AwsCredentials *credentials;
         int64_t clock_offset; /* seconds that KMS's clock is ahead of ours */
+        bool by_hand;
         Request *requests;
 };
 
@@ -360,6 +403,7 @@ struct Request {
         Request *previous, *next;
         KmsConnected connected;
         KmsDecrypted decrypted;
+        KmsAnswered answered;
         void *userdata;
         KmsDecrypt decrypt; /* its key_ids alone */
         int64_t signed_at, clock_offset;
@@ -413,6 +457,10 @@ void kms_client_set_credentials(KmsClient *client, const AwsCredentials *credent
         client->credentials = credentials;
 }
 
+void kms_client_set_by_hand(KmsClient *client) {
+        client->by_hand = true;
+}
+
 static int start_request(const Request *request, const char *path, const HttpRequest *http,
                          HttpCallback callback) {
         KmsClient *client = request->client;
@@ -453,8 +501,13 @@ int kms_connect(KmsClient *client, KmsConnected callback, void *userdata) {
         return start_request(&request, "/ping", &(HttpRequest){ .method = "GET" }, on_connected);
 }
 
-static int read_reply(const Request *request, const HttpReply *reply, const char *request_id, uint8_t **ret,
-                      size_t *ret_size, Error *error) {
+static const char *request_id_of(const HttpReply *reply, char *buffer, size_t size) {
+        return aws_quotable(http_reply_header(reply, "x-amzn-RequestId") ?: "", buffer, size);
+}
+
+/* 0: status 200. */
+static int check_reply(const Request *request, const HttpReply *reply, const char *request_id,
+                       Error *error) {
         int64_t date = http_reply_date(reply);
         KmsErrorReply failed = {
                 .status = http_reply_status(reply),
@@ -462,21 +515,17 @@ static int read_reply(const Request *request, const HttpReply *reply, const char
                 .request_id = request_id,
                 .retry_after_usec = http_reply_retry_after_usec(reply),
                 .skew = date < 0 ? AWS_SKEW_UNKNOWN : date - request->signed_at,
+                .by_hand = request->client->by_hand,
         };
         int r;
 
+        if (failed.status == 200)
+                return 0;
         failed.body = http_reply_body(reply, &failed.size);
-        if (failed.status != 200) {
-                r = kms_error_reply(&failed, error);
-                /* Not added to what the client has by now: requests side by side find the same clock wrong.
-                 * */
-                if (error->remedy == REMEDY_CLOCK)
-                        request->client->clock_offset = request->clock_offset + failed.skew;
-                return r;
-        }
-        r = kms_decrypt_reply(&request->decrypt, failed.body, failed.size, ret, ret_size, error);
-        if (r < 0)
-                memcpy(error->request_id, request_id, strlen(request_id) + 1);
+        r = kms_error_reply(&failed, error);
+        /* Not added to what the client has by now: requests side by side find the same clock wrong. */
+        if (error->remedy == REMEDY_CLOCK)
+                request->client->clock_offset = request->clock_offset + failed.skew;
         return r;
 }
 
@@ -484,38 +533,54 @@ static void on_decrypted(int r, const HttpReply *reply, const Error *error, void
         Request request = take_request(userdata);
         char request_id[sizeof(error->request_id)];
         _cleanup_free_ uint8_t *cms = NULL;
+        const char *body;
         Error failed = {};
-        size_t size = 0;
+        size_t body_size, size = 0;
 
         if (r < 0) {
                 request.decrypted(r, NULL, 0, "", error, request.userdata);
                 return;
         }
-        (void) aws_quotable(http_reply_header(reply, "x-amzn-RequestId") ?: "", request_id,
-                            sizeof(request_id));
-        r = read_reply(&request, reply, request_id, &cms, &size, &failed);
+        (void) request_id_of(reply, request_id, sizeof(request_id));
+        r = check_reply(&request, reply, request_id, &failed);
+        if (r >= 0) {
+                body = http_reply_body(reply, &body_size);
+                r = kms_decrypt_reply(&request.decrypt, body, body_size, &cms, &size, &failed);
+                if (r < 0)
+                        memcpy(failed.request_id, request_id, sizeof(request_id));
+        }
         request.decrypted(r, cms, size, request_id, &failed, request.userdata);
 }
 
-int kms_decrypt(KmsClient *client, const KmsDecrypt *decrypt, KmsDecrypted callback, void *userdata) {
-        const Request request = {
-                .client = client,
-                .decrypted = callback,
-                .userdata = userdata,
-                .decrypt = { .key_ids = decrypt->key_ids },
-                .signed_at = (int64_t) (now_realtime_usec() / USEC_PER_SEC) + client->clock_offset,
-                .clock_offset = client->clock_offset,
-        };
+static void on_answered(int r, const HttpReply *reply, const Error *error, void *userdata) {
+        Request request = take_request(userdata);
+        char request_id[sizeof(error->request_id)];
+        const char *body = NULL;
+        Error failed = {};
+        size_t size = 0;
+
+        if (r < 0) {
+                request.answered(r, NULL, 0, "", error, request.userdata);
+                return;
+        }
+        (void) request_id_of(reply, request_id, sizeof(request_id));
+        r = check_reply(&request, reply, request_id, &failed);
+        if (r >= 0)
+                body = http_reply_body(reply, &size);
+        request.answered(r, body, size, request_id, &failed, request.userdata);
+}
+
+/* Signed and on its way; what becomes of it is the callback's. */
+static int start_signed(Request request, const char *operation, const char *body, HttpCallback callback) {
+        KmsClient *client = request.client;
         _cleanup_(aws_headers_freep) char **headers = NULL;
-        _cleanup_free_ char *body = NULL;
         int r;
 
         if (!client->credentials)
                 return -EINVAL;
-        r = kms_decrypt_request(decrypt, &body);
-        if (r < 0)
-                return r;
-        r = kms_sign(client->host, client->region, client->credentials, request.signed_at, "Decrypt", body,
+        request.clock_offset = client->clock_offset;
+        request.signed_at = (int64_t) (now_realtime_usec() / USEC_PER_SEC) + client->clock_offset;
+        r = kms_sign(client->host, client->region, client->credentials, request.signed_at, operation, body,
                      &headers);
         if (r < 0)
                 return r;
@@ -526,5 +591,26 @@ int kms_decrypt(KmsClient *client, const KmsDecrypt *decrypt, KmsDecrypted callb
                 .body = body,
                 .body_size = strlen(body),
         };
-        return start_request(&request, "/", &http, on_decrypted);
+        return start_request(&request, "/", &http, callback);
+}
+
+int kms_decrypt(KmsClient *client, const KmsDecrypt *decrypt, KmsDecrypted callback, void *userdata) {
+        const Request request = {
+                .client = client,
+                .decrypted = callback,
+                .userdata = userdata,
+                .decrypt = { .key_ids = decrypt->key_ids },
+        };
+        _cleanup_free_ char *body = NULL;
+        int r;
+
+        r = kms_decrypt_request(decrypt, &body);
+        return r < 0 ? r : start_signed(request, "Decrypt", body, on_decrypted);
+}
+
+int kms_request(KmsClient *client, const char *operation, const char *body, KmsAnswered callback,
+                void *userdata) {
+        const Request request = { .client = client, .answered = callback, .userdata = userdata };
+
+        return start_signed(request, operation, body, on_answered);
 }

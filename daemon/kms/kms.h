@@ -3,8 +3,8 @@
 
 /*
  * KMS: where it is, what it is asked, what its answers mean. Source: AWS KMS API Reference (Decrypt) and
- * Developer Guide ("Cryptographic attestation support"). The parts that decide are pure; kms_decrypt() is
- * the thin shell round them.
+ * Developer Guide ("Cryptographic attestation support"). The parts that decide are pure; kms_decrypt() and
+ * kms_request() are thin shells round them.
  */
 
 #include <stdbool.h>
@@ -71,6 +71,7 @@ typedef struct KmsErrorReply {
         const char *request_id; /* x-amzn-RequestId, or NULL */
         uint64_t retry_after_usec;
         int64_t skew; /* seconds that KMS's clock is ahead of the time signed with, or AWS_SKEW_UNKNOWN */
+        bool by_hand; /* the caller is a person with credentials of his own, not unseald with the role's */
 } KmsErrorReply;
 
 /* Fills *error (failure, remedy, code, request id, text) and returns a negative errno. */
@@ -87,6 +88,9 @@ DEFINE_CLEANUP(KmsClient *, kms_client_free);
 /* Borrowed, until others are set. */
 void kms_client_set_credentials(KmsClient *client, const AwsCredentials *credentials);
 
+/* From now on errors are explained to a person with credentials of his own. */
+void kms_client_set_by_hand(KmsClient *client);
+
 /* Opens a connection (TCP, TLS) and leaves it for the requests to come. Failures are passed to the
  * callback. */
 typedef void (*KmsConnected)(int r, const Error *error, void *userdata);
@@ -100,3 +104,11 @@ typedef void (*KmsDecrypted)(int r, const uint8_t *cms, size_t size, const char 
  * the next request is signed with KMS's time. Of what decrypt points to only key_ids must stay until the
  * callback. */
 int kms_decrypt(KmsClient *client, const KmsDecrypt *decrypt, KmsDecrypted callback, void *userdata);
+
+/* body: of an answer with status 200, valid during the call, NUL-terminated behind size. */
+typedef void (*KmsAnswered)(int r, const char *body, size_t size, const char *request_id, const Error *error,
+                            void *userdata);
+
+/* The same for any operation ("Encrypt") and body, which is copied; the copy is wiped. */
+int kms_request(KmsClient *client, const char *operation, const char *body, KmsAnswered callback,
+                void *userdata);

@@ -41,6 +41,23 @@ static void test_regions_are_told_from_what_ends_a_host(void **state) {
                         fail_msg("<%s> was believed", wrong[i]);
 }
 
+static void test_regions_are_in_their_partitions(void **state) {
+        assert_string_equal(aws_partition_of("eu-north-1"), "aws");
+        assert_string_equal(aws_partition_of("cn-north-1"), "aws-cn");
+        assert_string_equal(aws_partition_of("us-gov-west-1"), "aws-us-gov");
+        assert_string_equal(aws_partition_of("eusc-de-east-1"), "aws-eusc");
+        assert_null(aws_partition_of("us-isob-east-1"));
+        assert_null(aws_partition_of("eu-isoe-west-1"));
+}
+
+static void test_what_would_end_a_header_is_no_value_of_one(void **state) {
+        assert_true(aws_is_header_value("IQoJb3JpZ2lu/+=="));
+        assert_false(aws_is_header_value(""));
+        assert_false(aws_is_header_value("a b"));
+        assert_false(aws_is_header_value("a\r\nX-Amz-Date: b"));
+        assert_false(aws_is_header_value("\xc3\xa4"));
+}
+
 static void test_json_requests_have_a_target_and_no_hash(void **state) {
         _cleanup_(aws_headers_freep) char **headers = NULL;
         const AwsRequest request = {
@@ -151,6 +168,8 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_partitions_have_their_domains),
                 cmocka_unit_test(test_regions_are_told_from_what_ends_a_host),
+                cmocka_unit_test(test_regions_are_in_their_partitions),
+                cmocka_unit_test(test_what_would_end_a_header_is_no_value_of_one),
                 cmocka_unit_test(test_json_requests_have_a_target_and_no_hash),
                 cmocka_unit_test(test_s3_requests_have_a_hash_and_no_target),
                 cmocka_unit_test(test_what_cannot_be_signed_is_not),

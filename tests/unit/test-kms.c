@@ -323,6 +323,38 @@ static void test_errors_of_kms_are_known_with_their_remedy(void **state) {
         }
 }
 
+/* The failure is the same, and so is what is quoted; the advice is not for an instance's role. */
+static void test_errors_are_explained_to_a_person_in_other_words(void **state) {
+        static const struct {
+                const char *code, *words;
+                Failure failure;
+                bool quoted;
+        } cases[] = {
+                { "AccessDeniedException", "whose credentials these are, does not allow it", FAILURE_DENIED,
+                  true },
+                { "NotFoundException", "Check its account and Region", FAILURE_KEY, true },
+                { "DisabledException", "It must be enabled", FAILURE_KEY, true },
+                { "ExpiredTokenException", "They have expired", FAILURE_ROLE, false },
+                { "InvalidSignatureException", "the secret access key is not the one", FAILURE_ROLE, false },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                _cleanup_free_ char *body = NULL;
+                Error error = {};
+
+                assert_true(asprintf(&body, "{\"__type\":\"%s\",\"message\":\"CANARY\"}", cases[i].code) >
+                            0);
+                const KmsErrorReply reply = {
+                        .status = 400, .body = body, .size = strlen(body), .by_hand = true
+                };
+                assert_true(kms_error_reply(&reply, &error) < 0);
+                if (error.failure != cases[i].failure || !strstr(error.text, cases[i].words) ||
+                    strstr(error.text, "instance") || !strstr(error.text, "CANARY") == cases[i].quoted)
+                        fail_msg("%s: saw %d, \"%s\", wanted %d with \"%s\"", cases[i].code, error.failure,
+                                 error.text, cases[i].failure, cases[i].words);
+        }
+}
+
 static void test_a_document_that_kms_does_not_accept_is_told_from_other_validation(void **state) {
         assert_meaning("ValidationException",
                        "The Attestation document is older than the five-minute age limit", 0,
@@ -685,6 +717,7 @@ int main(void) {
                 cmocka_unit_test(test_a_good_reply_has_the_envelope),
                 cmocka_unit_test(test_a_reply_that_cannot_be_believed_is_refused),
                 cmocka_unit_test(test_errors_of_kms_are_known_with_their_remedy),
+                cmocka_unit_test(test_errors_are_explained_to_a_person_in_other_words),
                 cmocka_unit_test(test_a_document_that_kms_does_not_accept_is_told_from_other_validation),
                 cmocka_unit_test(test_a_wrong_clock_is_told_from_a_wrong_signature),
                 cmocka_unit_test(test_the_words_of_kms_on_a_signature_which_repeat_the_token_are_not_quoted),
