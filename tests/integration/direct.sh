@@ -52,12 +52,42 @@ tpm_contents() {
     done
 }
 
-# Starts unseald; what it says is read from file descriptor $unseald_fd.
+# Starts unseald, in another namespace where unseald_netns=(--netns NAME); what it says is read from file descriptor
+# $unseald_fd.
+unseald_netns=()
 unseald_start() {
-    exec {unseald_fd}< <(exec "$top/tests/platform/platform" exec --as instance -- "${wrapper[@]}" "$build/daemon/unseald" \
-        --debug --vendor-configuration="$config" --configuration=/nonexistent --store="$store" --status="$status_file" 2>&1)
+    exec {unseald_fd}< <(exec "$top/tests/platform/platform" exec --as instance "${unseald_netns[@]}" -- \
+        "${wrapper[@]}" "$build/daemon/unseald" --debug --vendor-configuration="$config" --configuration=/nonexistent \
+        --store="$store" --status="$status_file" 2>&1)
     unseald_pid=$!
     started_at=$EPOCHREALTIME
+}
+
+# make_clock SECONDS: $scratch/clock.so, for LD_PRELOAD: a clock of the C library's that is so much too fast
+make_clock() {
+    cc -shared -fPIC -DOFFSET="$1" -o "$scratch/clock.so" -x c - -ldl <<'END'
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <time.h>
+
+int clock_gettime(clockid_t clock, struct timespec *ret) {
+        int (*real)(clockid_t, struct timespec *) = dlsym(RTLD_NEXT, "clock_gettime");
+        int r = real(clock, ret);
+
+        if (clock == CLOCK_REALTIME)
+                ret->tv_sec += OFFSET;
+        return r;
+}
+
+time_t time(time_t *ret) {
+        struct timespec now;
+
+        clock_gettime(CLOCK_REALTIME, &now);
+        if (ret)
+                *ret = now.tv_sec;
+        return now.tv_sec;
+}
+END
 }
 
 # seconds_since TIME: of $EPOCHREALTIME

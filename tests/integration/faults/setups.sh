@@ -118,29 +118,7 @@ check 'no file of trusted certificates' 'ends 78' 1 "$scratch/none"
 
 # The machine's own clock, and nobody else's: the C library's is replaced.
 clock_off() { # SECONDS
-    cc -shared -fPIC -DOFFSET="$1" -o "$scratch/clock.so" -x c - -ldl <<'END'
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <time.h>
-
-int clock_gettime(clockid_t clock, struct timespec *ret) {
-        int (*real)(clockid_t, struct timespec *) = dlsym(RTLD_NEXT, "clock_gettime");
-        int r = real(clock, ret);
-
-        if (clock == CLOCK_REALTIME)
-                ret->tv_sec += OFFSET;
-        return r;
-}
-
-time_t time(time_t *ret) {
-        struct timespec now;
-
-        clock_gettime(CLOCK_REALTIME, &now);
-        if (ret)
-                *ret = now.tv_sec;
-        return now.tv_sec;
-}
-END
+    make_clock "$1"
     wrapper=(env "LD_PRELOAD=$scratch/clock.so" "ASAN_OPTIONS=${ASAN_OPTIONS:-}:verify_asan_link_order=0")
 }
 right

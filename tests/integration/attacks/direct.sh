@@ -1,0 +1,99 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
+# Attacks on an unseald that runs by itself on the platform.
+# shellcheck source=tests/integration/direct.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../direct.sh"
+# shellcheck source=tests/integration/attacks/table.sh
+. "$(dirname "${BASH_SOURCE[0]}")/table.sh"
+
+# As direct.sh's, but that what waits for ever does not do so for two minutes.
+eval "plain_$(declare -f configure)"
+configure() { plain_configure DeadlineSec=20s "$@"; }
+
+on_ready() { cp "$store/db-password" "$scratch/unsealed"; }
+
+# attack RULE LABEL WANTED REGEX [STORE]: runs unseald under what was made ready. WANTED: "ends STATUS"; "unharmed", it gives the
+# right secret; or "the attacker's secret": it gives another. REGEX: what its last words match, or, where it gives a secret,
+# any of its words. STORE: what is in the store when it has ended without: nothing of unseald's.
+attack() {
+    local saw words
+    rm -f "$status_file" "$scratch/unsealed"
+    unseald_start
+    unseald_finish
+    # A key pair takes as long as it takes.
+    if grep -q 'DeadlineSec=.*key pair' "$log"; then
+        sed -i 's/^DeadlineSec=.*/DeadlineSec=30s/' "$config/unseald.conf"
+        unseald_start
+        unseald_finish
+    fi
+    words=$(tail -n 1 "$log")
+    if [ -z "$unseald_ready" ]; then
+        saw="ends $unseald_status"
+        [ ! -e "$status_file" ] || words=$(jq -r .error "$status_file")
+        expect "$2: the store" "$(ls -A "$store")" "${5:-}"
+    else
+        words=$(grep -m 1 -E -- "$4" "$log" || tail -n 1 "$log")
+        if cmp -s "$scratch/unsealed" "$secret"; then saw=unharmed; else saw="the attacker's secret"; fi
+    fi
+    row "$1" "$2" "$saw" "$3" "$words" "$4" "$took"
+    platform fault clear
+}
+
+# attacker_start kms|imds ADDRESS:PORT OPTION...: $attacker_log is what it sees. attacker_stop ends it.
+attacker_pid='' attacker_log=$scratch/attacker attacker_netns=()
+attacker_start() {
+    : >"$attacker_log"
+    "$top/tests/platform/platform" exec --as instance "${attacker_netns[@]}" -- \
+        /usr/bin/python3 "$top/tests/integration/attacks/attacker.py" "$@" >"$attacker_log" 2>&1 &
+    attacker_pid=$!
+    for _ in {1..100}; do
+        ! grep -q '^listening$' "$attacker_log" || return 0
+        sleep 0.05
+    done
+    die "the attacker does not start: $(<"$attacker_log")"
+}
+attacker_stop() {
+    kill "$attacker_pid"
+    wait "$attacker_pid" 2>/dev/null || true
+    attacker_pid=
+}
+attacks_clean_up() {
+    local status=$?
+    [ -z "$attacker_pid" ] || kill "$attacker_pid" 2>/dev/null || true
+    (exit "$status") || direct_clean_up
+    direct_clean_up
+}
+trap attacks_clean_up EXIT
+
+# attacker_saw REGEX: how many lines of what it saw match
+attacker_saw() { grep -Ec -- "$1" "$attacker_log" || true; }
+
+# The customer's administrator, who owns the account that the instance runs in. customer_kms OPERATION JSON
+customer_kms() {
+    PLATFORM_VENDOR_ACCESS_KEY_ID=$PLATFORM_CUSTOMER_ACCESS_KEY_ID \
+        PLATFORM_VENDOR_SECRET_ACCESS_KEY=$PLATFORM_CUSTOMER_SECRET_ACCESS_KEY kms "$@"
+}
+
+# A KMS call with the instance's role, whose credentials anybody on the instance can have. role_kms OPERATION JSON
+role_kms() {
+    local token credentials imds=http://169.254.169.254/latest
+    token=$(platform exec --as instance -- curl -sS -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' $imds/api/token)
+    credentials=$(platform exec --as instance -- curl -sS -H "X-aws-ec2-metadata-token: $token" \
+        "$imds/meta-data/iam/security-credentials/$PLATFORM_INSTANCE_ROLE")
+    printf '%s' "$2" >"$scratch/role-request"
+    platform exec --as instance -- curl -sS --aws-sigv4 "aws:amz:$region:kms" \
+        --user "$(jq -r '"\(.AccessKeyId):\(.SecretAccessKey)"' <<<"$credentials")" \
+        -H "X-Amz-Security-Token: $(jq -r .Token <<<"$credentials")" -H 'Content-Type: application/x-amz-json-1.1' \
+        -H "X-Amz-Target: TrentService.$1" --cacert "$PLATFORM_CA_FILE" --data-binary "@$scratch/role-request" "$PLATFORM_KMS_ENDPOINT/"
+}
+
+# make_authority NAME: NAME.pem; make_certificate AUTHORITY NAME HOST: NAME.pem, NAME.key
+make_authority() {
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj "/CN=$1" \
+        -keyout "$scratch/$1.key" -out "$scratch/$1.pem" 2>/dev/null
+}
+make_certificate() {
+    openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$3" -keyout "$scratch/$2.key" 2>/dev/null |
+        openssl x509 -req -days 2 -CA "$scratch/$1.pem" -CAkey "$scratch/$1.key" -CAcreateserial \
+            -extfile <(echo "subjectAltName=DNS:$3") -out "$scratch/$2.pem" 2>/dev/null
+}

@@ -1,0 +1,40 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Has the kernel write pages to swap, at once and not only when memory is short (MADV_PAGEOUT), and tells what of them is
+resident afterwards. usage: pageout.py file PATH... | pageout.py process PID FIRST-LAST..."""
+
+import ctypes
+import mmap
+import os
+import sys
+
+MADV_PAGEOUT = 21
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Iovec(ctypes.Structure):
+    _fields_ = [("base", ctypes.c_void_p), ("size", ctypes.c_size_t)]
+
+
+def page_out_file(path):
+    with open(path, "r+b") as file:
+        data = mmap.mmap(file.fileno(), 0, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+        data[0]  # mapped only when touched
+        data.madvise(MADV_PAGEOUT)
+        data.close()
+
+
+def page_out_process(pid, mappings):
+    pidfd = os.pidfd_open(pid)
+    for mapping in mappings:
+        first, last = (int(word, 16) for word in mapping.split("-"))
+        iovec = Iovec(first, last - first)
+        if libc.syscall(440, pidfd, ctypes.byref(iovec), 1, MADV_PAGEOUT, 0) < 0:
+            print(mapping, os.strerror(ctypes.get_errno()))
+
+
+if sys.argv[1] == "file":
+    for name in sys.argv[2:]:
+        page_out_file(name)
+else:
+    page_out_process(int(sys.argv[2]), sys.argv[3:])

@@ -1,0 +1,138 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Rule 7 of unseald-threat-model(7), where secrets lie: a disk in the place of the store, real swap beneath a tmpfs and beneath
+# unseald's own memory, things planted in the store. Most of this takes root on the instance, so it is rather the vendor's own
+# mistakes that are tried here.
+. "$(dirname "$0")/direct.sh"
+direct_start
+table_begin 'on the store and on memory'
+configure
+# Like nothing else, so that it can be looked for on a disk.
+od -An -vtx1 -N32 /dev/urandom | tr -d ' \n' >"$secret"
+vendor_seal "$key" db-password "$scratch/sealed" <"$secret"
+declare_secret db-password "$key" "$scratch/sealed"
+mkdir "$scratch/disk"
+store_clean_up() {
+    local status=$?
+    umount --lazy "$scratch/disk" 2>/dev/null || true
+    swapoff "$scratch/swap" 2>/dev/null || true
+    (exit "$status") || attacks_clean_up
+    attacks_clean_up
+}
+trap store_clean_up EXIT
+
+# on_disk FILE: how often the secret is on this disk; what Linux has not written yet is first
+on_disk() {
+    sync -f "$1"
+    dd if="$1" iflag=direct bs=1M status=none | grep -cobaF -- "$(<"$secret")" || true
+}
+
+# A disk in its place.
+truncate -s 16M "$scratch/image"
+mkfs.ext4 -q "$scratch/image"
+if mount -o loop "$scratch/image" "$scratch/disk"; then
+    chmod 0711 "$scratch/disk"
+    mount --bind "$scratch/disk" "$store"
+    attack 7 'a disk (ext4) is mounted over the store' 'ends 11' "$store" lost+found
+    umount "$store"
+
+    # After it was looked at, and before anything is written.
+    platform fault set kms Decrypt delay 1500 --times 1
+    (sleep 1 && mount --bind "$scratch/disk" "$store") &
+    over=$!
+    on_ready() {
+        wait "$over" # it has ended long since
+        ls -A "$store" >"$scratch/over"
+        umount "$store"
+        cp "$store/db-password" "$scratch/unsealed"
+    }
+    attack 7 '… between the look at it and the publishing' unharmed published
+    expect 'what is on the disk over the store' "$(cat "$scratch/over")" 'lost+found'
+    on_ready() { cp "$store/db-password" "$scratch/unsealed"; }
+    cp "$secret" "$scratch/disk/control"
+    sync "$scratch/disk/control"
+    expect 'a secret that is put on this disk is found there' "$([ "$(on_disk "$scratch/image")" -gt 0 ] && echo yes)" yes
+    umount "$scratch/disk"
+else
+    say "SKIP: no loop device, so no disk is mounted over the store (it takes root outside of a container, and CONFIG_BLK_DEV_LOOP)"
+fi
+
+# What is planted in it.
+ln -s "$scratch/stolen" "$store/db-password"
+attack 7 'a symbolic link to a disk under the name of the secret' unharmed published
+expect 'where the link led to' "$([ ! -e "$scratch/stolen" ] || echo there)" ''
+mkfifo "$store/db-password"
+attack 7 'a pipe under the name of the secret, which somebody might read' unharmed published
+mkdir "$store/db-password"
+attack 7 'a directory under the name of the secret' 'ends 11' 'Is a directory' db-password
+rmdir "$store/db-password"
+: >"$store/db-password"
+: >"$scratch/stolen"
+mount --bind "$scratch/stolen" "$store/db-password"
+attack 7 'a file on a disk is mounted over the file of the secret' 'ends 11' 'cannot be written' db-password
+expect 'what is in that file' "$(cat "$scratch/stolen")" ''
+umount "$store/db-password"
+rm "$store/db-password"
+memory=$store store=$scratch/link
+ln -s "$memory" "$store"
+attack 7 'the store is a symbolic link' 'ends 11' 'no symbolic link'
+store=$memory
+chmod 0777 "$store"
+attack 7 'a store that anybody may write to' 'ends 11' 'mode'
+chmod 0711 "$store"
+
+# Real swap. A tmpfs can be swapped; ramfs, a tmpfs with noswap, and locked memory cannot.
+swap=$scratch/swap
+dd if=/dev/zero of="$swap" bs=1M count=32 status=none
+chmod 0600 "$swap"
+mkswap "$swap" >/dev/null 2>&1
+pageout() { /usr/bin/python3 "$top/tests/integration/attacks/pageout.py" "$@"; }
+# swapped LABEL WANTED FILE
+swapped() {
+    local begun=$EPOCHREALTIME saw=no
+    pageout file "$3"
+    [ "$(on_disk "$swap")" = 0 ] || saw=yes
+    row 7 "$1" "in swap: $saw" "in swap: $2" - . "$(seconds_since "$begun")"
+}
+if swapon "$swap"; then
+    # pageable PID: how many of its mappings can be swapped. Of memory that is locked the kernel says that the argument is invalid.
+    pageable() {
+        local mappings
+        mapfile -t mappings < <(awk '$2 ~ /^rw/ && $6 !~ /^\[v/ { print $1 }' "/proc/$1/maps")
+        pageout process "$1" "${mappings[@]}" >"$scratch/paged-out"
+        echo $((${#mappings[@]} - $(grep -c 'Invalid argument' "$scratch/paged-out")))
+    }
+    sleep 60 &
+    expect "that a program's memory may be swapped" "$([ "$(pageable $!)" -gt 0 ] && echo yes)" yes
+    kill $!
+
+    memory=$store store=$scratch/tmpfs
+    mkdir "$store"
+    mount -t tmpfs -o mode=0711 tmpfs "$store"
+    attack 7 'the store is a tmpfs, and swap is on' 'ends 11' 'noswap'
+    umount "$store"
+    store=$memory
+    on_ready() {
+        cp "$store/db-password" "$scratch/unsealed"
+        swapped "with swap on: the secret in the store on $(findmnt -n -o FSTYPE "$store" | tail -n 1)" no "$store/db-password"
+        expect "mappings of unseald's memory that may be swapped" "$(pageable "$unseald_pid")" 0
+        expect "what of unseald's memory is in swap" "$(awk '/^VmSwap/ { print $2 }' "/proc/$unseald_pid/status")" 0
+    }
+    attack 7 "unseald's own memory, with swap on" unharmed published
+    if mount -t tmpfs -o mode=0711,noswap tmpfs "$store"; then
+        attack 7 '… and with a store on tmpfs with noswap' unharmed published
+        umount "$store"
+    else
+        say 'SKIP: no tmpfs with noswap here; it takes Linux 6.4'
+    fi
+    # Last, since what is in swap stays there.
+    mkdir "$scratch/plain"
+    mount -t tmpfs tmpfs "$scratch/plain"
+    cp "$secret" "$scratch/plain/secret"
+    swapped '(a plain tmpfs, which unseald refuses)' yes "$scratch/plain/secret"
+    umount "$scratch/plain"
+else
+    say "SKIP: swap cannot be switched on here (it takes root outside of a container); test-store's pure functions decide the same"
+fi
+
+table_end

@@ -1,0 +1,34 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
+# The table of attacks: each row is an attack that is carried out, with what shall come of it. All rows are run and printed;
+# those that went otherwise are listed at the end, and fail the test. Where a row says "the attacker has the secret" or the
+# like, that is the proof that the attack works where the rule is not kept. What the platform's own faults do is in the
+# tables of tests/integration/faults.
+
+table=$scratch/table
+wrong=$scratch/wrong
+: >"$wrong"
+
+table_begin() { # TITLE
+    printf '%-5s %-66s %-26s %7s  %s\n' rule "attack: $1" 'what happened' seconds 'words' | tee "$table"
+}
+
+# row RULE ATTACK SAW WANTED WORDS REGEX SECONDS
+row() {
+    printf '%-5s %-66s %-26s %7s  %s\n' "$1" "$2" "$3" "$7" "$(cut -c 1-200 <<<"${5//$'\n'/ / }")" | tee -a "$table"
+    [ "$3" = "$4" ] || printf '%s: saw %s (%s), wanted %s\n' "$2" "$3" "$5" "$4" | tee -a "$wrong"
+    [[ $5 =~ $6 ]] || printf "%s: the words are '%s', wanted '%s'\n" "$2" "$5" "$6" | tee -a "$wrong"
+}
+
+# expect WHAT SEEN WANTED: about the row that was last
+expect() { [ "$2" = "$3" ] || printf "%s: saw '%s', wanted '%s'\n" "$1" "$2" "$3" | tee -a "$wrong"; }
+
+table_end() {
+    if [ -n "${UNSEALD_TEST_RESULTS:-}" ]; then
+        mkdir -p "$UNSEALD_TEST_RESULTS"
+        { flock 9 && { cat "$table" && echo; } >&9; } 9>>"$UNSEALD_TEST_RESULTS/attacks.txt"
+    fi
+    say "$(($(wc -l <"$table") - 1)) attacks, $(wc -l <"$wrong") differences"
+    [ ! -s "$wrong" ] || die "otherwise than it should be:
+$(<"$wrong")"
+}
