@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 #include <errno.h>
+#include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -450,4 +451,33 @@ int declarations_read(const char *vendor_directory, const char *local_directory,
         qsort(declarations.items, declarations.count, sizeof(Declaration), declaration_compare);
         *ret = TAKE(declarations, (Declarations){});
         return 0;
+}
+
+/* With its end, lest "ab" and "c" be "a" and "bc". */
+static bool add_string(EVP_MD_CTX *context, const char *string) {
+        return EVP_DigestUpdate(context, string ?: "", strlen(string ?: "") + 1) == 1;
+}
+
+static bool add_strings(EVP_MD_CTX *context, char *const *strings) {
+        for (; strings && *strings; strings++)
+                if (!add_string(context, *strings))
+                        return false;
+        return add_string(context, NULL);
+}
+
+int declaration_digest(const Declaration *declaration, uint8_t ret[static DECLARATION_DIGEST_SIZE]) {
+        const Source *source = &declaration->source;
+        const char kind[] = { (char) ('A' + source->kind), 0 };
+        EVP_MD_CTX *context = EVP_MD_CTX_new();
+        bool done = context && EVP_DigestInit_ex(context, EVP_sha256(), NULL) == 1 &&
+                    add_string(context, declaration->name) && add_string(context, kind) &&
+                    add_string(context, source->location) && add_string(context, source->bucket) &&
+                    add_string(context, source->version) &&
+                    add_string(context, declaration->source_region) &&
+                    add_strings(context, declaration->key_ids) &&
+                    add_strings(context, declaration->encryption_context) &&
+                    EVP_DigestFinal_ex(context, ret, NULL) == 1;
+
+        EVP_MD_CTX_free(context);
+        return done ? 0 : -ENOMEM;
 }

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "basic/cleanup.h"
@@ -37,3 +38,8 @@ typedef struct Declarations {
 int declarations_read(const char *vendor_directory, const char *local_directory, Declarations *ret,
                       Error *error);
 void declarations_clear(Declarations *declarations);
+
+#define DECLARATION_DIGEST_SIZE 32
+
+/* SHA-256 over all that decides which plaintext this is, and nothing of how it is delivered. */
+int declaration_digest(const Declaration *declaration, uint8_t ret[static DECLARATION_DIGEST_SIZE]);

@@ -414,6 +414,50 @@ static void test_mode_gives_nobody_more_than_reading(void **state) {
         declarations_clear(&declarations);
 }
 
+static void digest_of(const char *text, uint8_t ret[static DECLARATION_DIGEST_SIZE]) {
+        Declarations declarations;
+
+        put("local/secrets.d/db.secret", text);
+        declarations = read_all();
+        assert_int_equal(declarations.count, 1);
+        assert_int_equal(declaration_digest(declarations.items, ret), 0);
+        declarations_clear(&declarations);
+}
+
+static void test_digest_changes_with_what_decides_the_plaintext(void **state) {
+        static const char *const others[] = {
+                "[Secret]\nSource=file:/usr/share/db.sealed2\nKeyId=" KEY "\n",
+                "[Secret]\nSource=credential:db.sealed\nKeyId=" KEY "\n",
+                "[Secret]\nSource=s3://bucket-of-db/key\nKeyId=" KEY "\n",
+                "[Secret]\nSource=s3://bucket-of-db/key?versionId=1\nKeyId=" KEY "\n",
+                "[Secret]\nSource=s3://bucket-of-dbs/key\nKeyId=" KEY "\n",
+                "[Secret]\nSource=s3://bucket-of-db/key\nSourceRegion=us-east-1\nKeyId=" KEY "\n",
+                "[Secret]\nSource=file:/usr/share/db.sealed\nKeyId=" REPLICA "\n",
+                MINIMUM "KeyId=" REPLICA "\n",
+                MINIMUM "EncryptionContext=a=b c=d\n",
+                MINIMUM "EncryptionContext=a=b\n",
+        };
+        uint8_t digests[ELEMENTSOF(others) + 1][DECLARATION_DIGEST_SIZE];
+
+        digest_of(MINIMUM, digests[0]);
+        for (size_t i = 0; i < ELEMENTSOF(others); i++) {
+                digest_of(others[i], digests[i + 1]);
+                for (size_t j = 0; j <= i; j++)
+                        if (memcmp(digests[j], digests[i + 1], DECLARATION_DIGEST_SIZE) == 0)
+                                fail_msg("<%s> has the digest of number %zu", others[i], j);
+        }
+}
+
+static void test_digest_does_not_change_with_delivery(void **state) {
+        uint8_t plain[DECLARATION_DIGEST_SIZE], other[DECLARATION_DIGEST_SIZE];
+
+        digest_of(MINIMUM, plain);
+        digest_of(MINIMUM "Optional=yes\nSizeMax=3000\nDescription=x\n"
+                          "[Deliver]\nUnits=a.service\nUser=games\nGroup=games\nMode=0440\n",
+                  other);
+        assert_memory_equal(plain, other, sizeof(plain));
+}
+
 static void test_doubtful_lines_are_warned_of(void **state) {
         char seen[2048] = "";
         FILE *file = tmpfile();
@@ -469,6 +513,8 @@ int main(void) {
                 DIRECTORY_TEST(test_units_are_those_that_can_have_credentials),
                 DIRECTORY_TEST(test_owner_is_a_name),
                 DIRECTORY_TEST(test_mode_gives_nobody_more_than_reading),
+                DIRECTORY_TEST(test_digest_changes_with_what_decides_the_plaintext),
+                DIRECTORY_TEST(test_digest_does_not_change_with_delivery),
                 DIRECTORY_TEST(test_doubtful_lines_are_warned_of),
                 DIRECTORY_TEST(test_directory_that_cannot_be_read_is_an_error),
         };
