@@ -7,7 +7,8 @@
  *     TPM prepared ──┴─ document ──┐
  *     credentials, user data ──────┼── every secret: fetched → sealed → decrypted → unsealed ──┐
  *     connection ──────────────────┘                                                           │
- *                       all required secrets unsealed → published → key pair wiped → ended ────┘
+ *                all required secrets unsealed → kept → published → key pair wiped → ended ────┘
+ *                           kept over a restart ───┘
  *
  * There is one function that moves it on, session_advance(): it starts whatever can be started now and is called whenever
  * something changed. Each thing that can fail and be tried again is an Activity; what failed for good ends the session.
@@ -43,6 +44,7 @@
 #include "sealed/source.h"
 #include "session.h"
 #include "status.h"
+#include "vault/kept.h"
 #include "vault/memory.h"
 #include "vault/store.h"
 
@@ -80,14 +82,17 @@ typedef enum SecretState {
         SECRET_DECRYPTING, /* KMS is asked */
         SECRET_OPENING,    /* KMS answered, the envelope is being opened */
         SECRET_UNSEALED,
+        SECRET_KEPT, /* in the service manager's hands, now or since before a restart */
         SECRET_PUBLISHED,
         SECRET_FAILED,
 } SecretState;
 
 static const char *const secret_state_names[] = {
-        [SECRET_DECLARED] = "declared",     [SECRET_FETCHING] = "fetching", [SECRET_SEALED] = "sealed",
-        [SECRET_DECRYPTING] = "decrypting", [SECRET_OPENING] = "opening",   [SECRET_UNSEALED] = "unsealed",
-        [SECRET_PUBLISHED] = "published",   [SECRET_FAILED] = "failed",
+        [SECRET_DECLARED] = "declared", [SECRET_FETCHING] = "fetching",
+        [SECRET_SEALED] = "sealed",     [SECRET_DECRYPTING] = "decrypting",
+        [SECRET_OPENING] = "opening",   [SECRET_UNSEALED] = "unsealed",
+        [SECRET_KEPT] = "kept",         [SECRET_PUBLISHED] = "published",
+        [SECRET_FAILED] = "failed",
 };
 
 /* A KMS endpoint: one for every Region that a key is in, KmsEndpoint= or not: the Region is signed for. */
@@ -986,7 +991,7 @@ static void session_forget(Session *session) {
         aws_credentials_clear(&session->role_credentials);
 }
 
-/* Ours, or what a predecessor that crashed has left of an optional secret that we have not got. */
+/* What a predecessor that crashed has left of an optional secret that we have not got. */
 static void session_remove(Session *session, const Passage *passage) {
         Error error;
         int r;
@@ -996,32 +1001,92 @@ static void session_remove(Session *session, const Passage *passage) {
                 log_warning("%s", error.text);
 }
 
-/* What of the first n is in the store again comes out of it: a failure publishes nothing. */
-static void session_unpublish(Session *session, size_t n) {
-        for (size_t i = 0; i < n; i++)
+/* What is published stays, and what is kept; all else goes. */
+static int session_tidy_store(Session *session, Error *error) {
+        const Declarations *declarations = session->options.declarations;
+        _cleanup_free_ const char **keep = calloc(declarations->count + 1, sizeof(*keep));
+        _cleanup_free_ int *fds = calloc(declarations->count + 1, sizeof(*fds));
+        size_t n = 0;
+
+        if (!keep || !fds)
+                return error_oom(error);
+        for (size_t i = 0; i < declarations->count; i++) {
+                const Declaration *declaration = declarations->items + i;
+
+                fds[i] = kept_find(session->options.kept, declaration->name);
+                if (declaration->store)
+                        keep[n++] = declaration->name;
+        }
+        return store_retain(session->store, keep, fds, declarations->count, error);
+}
+
+static int passage_claim(const Declaration *declaration, KeptClaim *ret) {
+        ret->name = declaration->name;
+        return declaration_digest(declaration, ret->stands_for);
+}
+
+static int passage_keep(Passage *passage, Error *error) {
+        Session *session = passage->session;
+        const Declaration *declaration = passage->declaration;
+        KeptClaim claim;
+        int r, fd;
+
+        r = passage_claim(declaration, &claim);
+        if (r < 0)
+                return error_oom(error);
+        r = declaration->store ? store_prepare(session->store, declaration->name, passage->plaintext,
+                                               passage->uid, passage->gid, declaration->mode, &fd, error)
+                               : store_hold(session->store, passage->plaintext, &fd, error);
+        return r < 0 ? r : kept_put(session->options.kept, &claim, passage->plaintext, fd, error);
+}
+
+/* Into the service manager's hands: from here on a crash loses nothing, and no plaintext is in our own. */
+static int session_keep(Session *session, Error *error) {
+        static const KeptLock lock = {};
+        Kept *kept = session->options.kept;
+        int r = 0;
+
+        for (size_t i = 0; i < session->passages_count && r >= 0; i++)
                 if (session->passages[i].state == SECRET_UNSEALED)
-                        session_remove(session, session->passages + i);
+                        r = passage_keep(session->passages + i, error);
+        if (r >= 0 && !kept_is_committed(kept, &lock))
+                r = kept_commit(kept, session->store, &lock, error);
+        if (r < 0) {
+                kept_abandon(kept);
+                (void) session_tidy_store(session, NULL);
+                return r;
+        }
+        for (size_t i = 0; i < session->passages_count; i++)
+                if (session->passages[i].state == SECRET_UNSEALED) {
+                        session->passages[i].plaintext = secret_free(session->passages[i].plaintext);
+                        passage_enter(session->passages + i, SECRET_KEPT);
+                }
+        return 0;
 }
 
 static int session_publish(Session *session, Error *error) {
+        static const char *const none[] = { NULL };
+
         for (size_t i = 0; i < session->passages_count; i++) {
                 const Passage *passage = session->passages + i;
                 const Declaration *declaration = passage->declaration;
                 int r;
 
-                if (passage->state != SECRET_UNSEALED)
+                if (passage->state != SECRET_KEPT || !declaration->store)
                         continue;
-                r = store_put(session->store, declaration->name, passage->plaintext, passage->uid,
-                              passage->gid, declaration->mode, error);
+                r = store_publish(session->store, declaration->name,
+                                  kept_find(session->options.kept, declaration->name), passage->uid,
+                                  passage->gid, declaration->mode, error);
                 if (r < 0) {
-                        session_unpublish(session, i);
+                        /* A failure publishes nothing. */
+                        (void) store_retain(session->store, none, NULL, 0, NULL);
                         return r;
                 }
         }
         for (size_t i = 0; i < session->passages_count; i++) {
                 Passage *passage = session->passages + i;
 
-                if (passage->state == SECRET_UNSEALED)
+                if (passage->state == SECRET_KEPT)
                         passage_enter(passage, SECRET_PUBLISHED);
                 else
                         session_remove(session, passage);
@@ -1111,8 +1176,7 @@ static bool session_is_complete(Session *session) {
         for (size_t i = 0; i < session->passages_count; i++) {
                 Passage *passage = session->passages + i;
 
-                if (passage->state != SECRET_UNSEALED && passage->state != SECRET_FAILED &&
-                    !(some_required && passage_may_be_left(passage)))
+                if (passage->state < SECRET_UNSEALED && !(some_required && passage_may_be_left(passage)))
                         return false;
         }
         return true;
@@ -1129,13 +1193,21 @@ static void session_complete(Session *session) {
                         passage_failed(passage, &error);
                 }
         }
-        if (session_publish(session, &error) < 0) {
+        if (session_keep(session, &error) < 0 || session_publish(session, &error) < 0) {
                 session_fail(session, NULL, &error);
                 return;
         }
         session_forget(session);
         session_write_status(session, "unsealed", "All required secrets are published.");
         session_end(session);
+}
+
+/* Whether anything is missing of what is declared. */
+static bool session_is_unsealing(const Session *session) {
+        for (size_t i = 0; i < session->passages_count; i++)
+                if (session->passages[i].state < SECRET_UNSEALED)
+                        return true;
+        return false;
 }
 
 static int session_begin_what_can_begin(Session *session, uint64_t now) {
@@ -1146,7 +1218,7 @@ static int session_begin_what_can_begin(Session *session, uint64_t now) {
                 if (r < 0)
                         return r;
         }
-        if (session->ending)
+        if (session->ending || !session_is_unsealing(session))
                 return 0;
 
         if ((r = begin_key_pair(session, now)) < 0 || (r = begin_tpm(session, now)) < 0 ||
@@ -1380,10 +1452,15 @@ static int session_set_up_passages(Session *session, Error *error) {
                         .decryption.name = "decryption",
                 };
                 session->passages_count++;
-                passage_find_source(passage);
                 r = resolve_owner(passage->declaration, passage, error);
                 if (r < 0)
                         return r;
+                if (kept_find(session->options.kept, passage->declaration->name) >= 0) {
+                        passage->begun_usec = now_monotonic_usec();
+                        passage->state = SECRET_KEPT;
+                        continue;
+                }
+                passage_find_source(passage);
                 r = session_find_endpoint(session, passage, error);
                 if (r < 0)
                         return r;
@@ -1391,20 +1468,29 @@ static int session_set_up_passages(Session *session, Error *error) {
         return 0;
 }
 
-static int session_set_up_store(Session *session, Error *error) {
+static int session_restore(Session *session, Error *error) {
         const Declarations *declarations = session->options.declarations;
-        _cleanup_free_ const char **keep = calloc(declarations->count + 1, sizeof(*keep));
-        int r;
+        _cleanup_free_ KeptClaim *claims = calloc(declarations->count + 1, sizeof(*claims));
 
-        if (!keep)
+        if (!claims)
                 return error_oom(error);
         for (size_t i = 0; i < declarations->count; i++)
-                keep[i] = declarations->items[i].name;
+                if (passage_claim(declarations->items + i, claims + i) < 0)
+                        return error_oom(error);
+        return kept_restore(session->options.kept, session->store, claims, declarations->count, error);
+}
+
+static int session_set_up_store(Session *session, Error *error) {
+        int r;
 
         r = store_open(session->options.store_path, &session->store, error);
         if (r < 0)
                 return r;
-        return store_retain(session->store, keep, error);
+        r = session_restore(session, error);
+        if (r < 0)
+                return r;
+
+        return session_tidy_store(session, error);
 }
 
 static int session_set_up_loop(Session *session) {
@@ -1474,8 +1560,18 @@ int session_new(sd_event *event, const SessionOptions *options, SessionEnded end
 }
 
 void session_start(Session *session) {
-        log_full(LOG_INFO, &(LogFields){ .message_id = MESSAGE_STARTED }, "Unsealing %zu secret(s).",
-                 session->passages_count);
+        size_t kept = 0;
+
+        for (size_t i = 0; i < session->passages_count; i++)
+                kept += session->passages[i].state == SECRET_KEPT;
+        if (kept > 0)
+                log_full(LOG_INFO, &(LogFields){ .message_id = MESSAGE_RESTORED, .state = "kept" },
+                         "%zu secret(s) were kept over the restart; neither the TPM nor KMS is asked for "
+                         "them.",
+                         kept);
+        if (kept < session->passages_count || kept == 0)
+                log_full(LOG_INFO, &(LogFields){ .message_id = MESSAGE_STARTED }, "Unsealing %zu secret(s).",
+                         session->passages_count - kept);
         session_write_status(session, "unsealing", "Unsealing.");
         session_advance(session);
 }

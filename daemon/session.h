@@ -12,6 +12,7 @@
 #include "basic/error.h"
 #include "config/declaration.h"
 #include "config/settings.h"
+#include "vault/kept.h"
 
 typedef struct Session Session;
 
@@ -20,6 +21,7 @@ typedef struct SessionOptions {
         const Settings *settings;
         const Declarations *declarations;
         const char *store_path, *status_path;
+        Kept *kept; /* new: the session restores it, and leaves in it what is published */
 } SessionOptions;
 
 /* Called once, from the event loop, and may free the session. r = 0: every required secret is published and nothing

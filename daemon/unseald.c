@@ -18,6 +18,8 @@
 #include "config/settings.h"
 #include "session.h"
 #include "status.h"
+#include "vault/fdstore.h"
+#include "vault/kept.h"
 #include "vault/memory.h"
 #include "vault/store.h"
 
@@ -28,12 +30,15 @@ typedef struct Daemon {
         const char *vendor_config, *local_config, *store_path, *status_path;
         Settings settings;
         Declarations declarations;
+        bool forget;
+        Kept *kept;
         sd_event *event;
         Session *session;
 } Daemon;
 
 static void daemon_clear(Daemon *daemon) {
         (void) session_free(daemon->session);
+        (void) kept_free(daemon->kept);
         declarations_clear(&daemon->declarations);
         settings_clear(&daemon->settings);
         (void) sd_event_unref(daemon->event);
@@ -102,7 +107,14 @@ static void on_session_ended(int r, const Error *error, void *userdata) {
 }
 
 static int parse_options(int argc, char *argv[], Daemon *daemon) {
-        enum { OPTION_VERSION = 256, OPTION_VENDOR, OPTION_LOCAL, OPTION_STORE, OPTION_STATUS };
+        enum {
+                OPTION_VERSION = 256,
+                OPTION_VENDOR,
+                OPTION_LOCAL,
+                OPTION_STORE,
+                OPTION_STATUS,
+                OPTION_FORGET
+        };
         static const struct option options[] = {
                 { "help", no_argument, NULL, 'h' },
                 { "version", no_argument, NULL, OPTION_VERSION },
@@ -111,6 +123,7 @@ static int parse_options(int argc, char *argv[], Daemon *daemon) {
                 { "configuration", required_argument, NULL, OPTION_LOCAL },
                 { "store", required_argument, NULL, OPTION_STORE },
                 { "status", required_argument, NULL, OPTION_STATUS },
+                { "forget", no_argument, NULL, OPTION_FORGET },
                 {},
         };
 
@@ -125,7 +138,9 @@ static int parse_options(int argc, char *argv[], Daemon *daemon) {
                                "     --vendor-configuration=DIR  Instead of %s\n"
                                "     --configuration=DIR         Instead of %s\n"
                                "     --store=DIR                 Instead of %s\n"
-                               "     --status=FILE               Instead of %s/status.json\n\n"
+                               "     --status=FILE               Instead of %s/status.json\n"
+                               "     --forget                    Only remove all that is published, and the "
+                               "status\n\n"
                                "See unseald(8). It is started by unseald.service.\n",
                                program_invocation_short_name, UNSEALD_VENDOR_CONFIG_DIR,
                                UNSEALD_LOCAL_CONFIG_DIR, UNSEALD_STORE_DIR, UNSEALD_RUNTIME_DIR);
@@ -147,6 +162,9 @@ static int parse_options(int argc, char *argv[], Daemon *daemon) {
                         break;
                 case OPTION_STATUS:
                         daemon->status_path = optarg;
+                        break;
+                case OPTION_FORGET:
+                        daemon->forget = true;
                         break;
                 default:
                         return -EINVAL;
@@ -192,19 +210,27 @@ static int set_up(Daemon *daemon, Error *error) {
                 return error_set(error, r, FAILURE_INTERNAL, "Cannot set up the event loop: %s.",
                                  strerror(-r));
 
+        r = kept_new(&daemon->kept);
+        if (r < 0)
+                return error_oom(error);
+        options.kept = daemon->kept;
         return session_new(daemon->event, &options, on_session_ended, daemon, &daemon->session, error);
 }
 
-/* Stopped for good: what was published is published no longer. */
-static void withdraw(const Daemon *daemon) {
+/* What was published is published no longer. */
+static int withdraw(const Daemon *daemon) {
         static const char *const none[] = { NULL };
         _cleanup_(store_freep) Store *store = NULL;
         Error error = {};
 
-        if (store_open(daemon->store_path, &store, &error) < 0 || store_retain(store, none, &error) < 0)
-                fail(&error);
         if (unlink(daemon->status_path) < 0 && errno != ENOENT)
                 log_warning("Cannot remove %s: %s", daemon->status_path, strerror(errno));
+        if (store_open(daemon->store_path, &store, &error) < 0 ||
+            store_retain(store, none, NULL, 0, &error) < 0) {
+                fail(&error);
+                return (int) error.failure;
+        }
+        return 0;
 }
 
 int main(int argc, char *argv[]) {
@@ -225,6 +251,8 @@ int main(int argc, char *argv[]) {
         r = parse_options(argc, argv, &daemon);
         if (r <= 0)
                 return r < 0 ? FAILURE_USAGE : 0;
+        if (daemon.forget)
+                return withdraw(&daemon);
 
         r = set_up(&daemon, &error);
         if (r < 0) {
@@ -243,7 +271,10 @@ int main(int argc, char *argv[]) {
         }
         if (r == 0) {
                 (void) sd_notify(false, "STOPPING=1");
-                withdraw(&daemon);
+                /* A stop for good or one half of a restart: the service manager knows, and unseald-forget.service hears
+                 * of the former. Without it there is nobody to keep anything. */
+                if (!fdstore_is_there())
+                        r = withdraw(&daemon);
         }
         return r;
 }

@@ -25,6 +25,8 @@
 #define MESSAGE_CONFIGURATION "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a08"
 #define MESSAGE_LEFTOVERS "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a09"
 #define MESSAGE_OPTIONAL "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a0a"
+#define MESSAGE_RESTORED "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a0b"
+#define MESSAGE_DROPPED "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a0c"
 
 /* What an entry may carry beside its text; zero or NULL: absent. */
 typedef struct LogFields {

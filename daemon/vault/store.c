@@ -19,7 +19,8 @@
 /*
  * All work is done by names relative to the directory's descriptor, and no link is ever followed. A secret
  * is written to a hidden file of mode 0, which gets owner and mode when it is whole and then takes the name
- * of the secret. (O_TMPFILE would need a hidden name as well: linkat() does not replace.) The store does not
+ * of the secret. (O_TMPFILE would need a hidden name as well: linkat() does not replace, and refuses what was
+ * opened in the mount namespace of a predecessor.) The store does not
  * decide who may read what, and does not watch whether somebody else changes the directory: only root and
  * unseald can.
  */
@@ -315,46 +316,51 @@ static int create_temporary(const Store *store, const char *name,
                 return -errno;
         (void) snprintf(ret_temporary, TEMPORARY_SIZE, ".%s.%016" PRIx64, name, random);
 
-        int fd = openat(store->fd, ret_temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0);
+        int fd = openat(store->fd, ret_temporary, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0);
         return fd < 0 ? -errno : fd;
 }
 
 /* Group, mode, owner: with the mode first, unseald's group could read what is meant for another, and with the owner first
- * it would take CAP_FOWNER to set the mode. Where the owner is to stay, unseald needs no right to change it, not even to the
- * system call. */
+ * it would take CAP_FOWNER to set the mode. */
 static int fill(int fd, Secret *secret, uid_t uid, gid_t gid, mode_t mode) {
-        struct stat st;
-
         int r = write_all(fd, secret_bytes(secret), secret_size(secret));
         if (r < 0)
                 return r;
-        if (fstat(fd, &st) < 0 || (st.st_gid != gid && fchown(fd, (uid_t) -1, gid) < 0) ||
-            fchmod(fd, mode) < 0 || (st.st_uid != uid && fchown(fd, uid, (gid_t) -1) < 0))
+        if (fchown(fd, (uid_t) -1, gid) < 0 || fchmod(fd, mode) < 0 || fchown(fd, uid, (gid_t) -1) < 0)
                 return -errno;
         return 0;
 }
 
-static int write_and_rename(const Store *store, const char *name, Secret *secret, uid_t uid, gid_t gid,
-                            mode_t mode) {
-        char temporary[TEMPORARY_SIZE];
+static void discard(const Store *store, const char *temporary, int fd) {
+        (void) unlinkat(store->fd, temporary, 0);
+        wipe_unread(fd);
+}
+
+/* Returns the descriptor of a hidden file that is whole. */
+static int write_hidden(const Store *store, const char *name, Secret *secret, uid_t uid, gid_t gid,
+                        mode_t mode, char ret_temporary[static TEMPORARY_SIZE]) {
         _cleanup_close_ int fd = -1;
 
-        fd = create_temporary(store, name, temporary);
+        fd = create_temporary(store, name, ret_temporary);
         if (fd < 0)
                 return fd;
 
         int r = fill(fd, secret, uid, gid, mode);
-        if (r >= 0 && renameat(store->fd, temporary, store->fd, name) < 0)
-                r = -errno;
         if (r < 0) {
-                (void) unlinkat(store->fd, temporary, 0);
-                wipe_unread(fd);
+                discard(store, ret_temporary, fd);
+                return r;
         }
-        return r;
+        return TAKE_FD(fd);
 }
 
-int store_put(Store *store, const char *name, Secret *secret, uid_t uid, gid_t gid, mode_t mode,
-              Error *error) {
+static int explain_write(int r, const Store *store, const char *name, Error *error) {
+        return error_set(error, r, FAILURE_STORE, "%s cannot be written to the store %s: %s.%s", name,
+                         store->path, strerror(-r),
+                         r == -EPERM ? " Another User= or Group= takes CAP_CHOWN." : "");
+}
+
+static int prepare(const Store *store, const char *name, Secret *secret, uid_t uid, gid_t gid, mode_t mode,
+                   char ret_temporary[static TEMPORARY_SIZE], int *ret_fd, Error *error) {
         uint64_t others;
 
         int r = check_name(store, name, error);
@@ -373,12 +379,149 @@ int store_put(Store *store, const char *name, Secret *secret, uid_t uid, gid_t g
                                  "%s does not fit into the store %s any more, which holds %u bytes at most.",
                                  name, store->path, STORE_SIZE_MAX);
 
-        r = write_and_rename(store, name, secret, uid, gid, mode);
+        r = write_hidden(store, name, secret, uid, gid, mode, ret_temporary);
         if (r < 0)
-                return error_set(error, r, FAILURE_STORE, "%s cannot be written to the store %s: %s.%s",
-                                 name, store->path, strerror(-r),
-                                 r == -EPERM ? " Another User= or Group= takes CAP_CHOWN." : "");
+                return explain_write(r, store, name, error);
+        *ret_fd = r;
         return 0;
+}
+
+int store_prepare(Store *store, const char *name, Secret *secret, uid_t uid, gid_t gid, mode_t mode,
+                  int *ret_fd, Error *error) {
+        char temporary[TEMPORARY_SIZE];
+
+        return prepare(store, name, secret, uid, gid, mode, temporary, ret_fd, error);
+}
+
+int store_put(Store *store, const char *name, Secret *secret, uid_t uid, gid_t gid, mode_t mode,
+              Error *error) {
+        char temporary[TEMPORARY_SIZE];
+        _cleanup_close_ int fd = -1;
+
+        int r = prepare(store, name, secret, uid, gid, mode, temporary, &fd, error);
+        if (r < 0)
+                return r;
+        if (renameat(store->fd, temporary, store->fd, name) < 0) {
+                r = explain_write(-errno, store, name, error);
+                discard(store, temporary, fd);
+                return r;
+        }
+        return 0;
+}
+
+int store_hold(Store *store, Secret *secret, int *ret_fd, Error *error) {
+        char temporary[TEMPORARY_SIZE];
+        _cleanup_close_ int fd = -1;
+
+        fd = create_temporary(store, "held", temporary);
+        int r = fd < 0 ? fd : 0;
+        if (r >= 0 && unlinkat(store->fd, temporary, 0) < 0)
+                r = -errno;
+        if (r >= 0)
+                r = write_all(fd, secret_bytes(secret), secret_size(secret));
+        if (r < 0) {
+                wipe_unread(fd);
+                return error_set(error, r, FAILURE_STORE, "The store %s cannot be written to: %s.",
+                                 store->path, strerror(-r));
+        }
+        *ret_fd = TAKE_FD(fd);
+        return 0;
+}
+
+bool store_trusts(const Store *store, int fd) {
+        struct stat st, directory;
+        struct statfs fs;
+
+        if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || fstat(store->fd, &directory) < 0)
+                return false;
+        /* Where the store was mounted anew meanwhile, what its predecessor had is in memory still. The options of
+         * a tmpfs that is not mounted any more cannot be told. */
+        return st.st_dev == directory.st_dev ||
+               (fstatfs(fd, &fs) >= 0 && store_file_system_is_memory(fs.f_type, NULL));
+}
+
+int store_read(int fd, Secret **ret) {
+        _cleanup_secret_ Secret *secret = NULL;
+        struct stat st;
+        int r;
+
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        if (st.st_size > SECRET_SIZE_MAX)
+                return -EFBIG;
+        r = secret_new((size_t) st.st_size, &secret);
+        if (r < 0)
+                return r;
+
+        for (size_t done = 0; done < secret_size(secret);) {
+                ssize_t n = pread(fd, secret_bytes(secret) + done, secret_size(secret) - done, (off_t) done);
+                if (n > 0)
+                        done += (size_t) n;
+                else if (n == 0)
+                        return -ENODATA;
+                else if (errno != EINTR)
+                        return -errno;
+        }
+        *ret = TAKE_PTR(secret);
+        return 0;
+}
+
+static bool is_same_file(const struct stat *a, const struct stat *b) {
+        return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+/* The hidden name under which the store has this very file. */
+static int find_hidden(const Store *store, const struct stat *wanted, char ret_name[static TEMPORARY_SIZE]) {
+        _cleanup_(closedirp) DIR *directory = NULL;
+        const char *name;
+        struct stat st;
+
+        int r = list(store, &directory);
+        if (r < 0)
+                return r;
+        while ((name = list_next(directory, &r)))
+                if (name[0] == '.' && strlen(name) < TEMPORARY_SIZE &&
+                    fstatat(store->fd, name, &st, AT_SYMLINK_NOFOLLOW) >= 0 && is_same_file(&st, wanted)) {
+                        memcpy(ret_name, name, strlen(name) + 1);
+                        return 0;
+                }
+        return r < 0 ? r : -ENOENT;
+}
+
+/* Gives the name to the file itself. -ENOENT where it is not in the store under a hidden name, or is not as it should be. */
+static int unhide(const Store *store, const char *name, const struct stat *st, bool as_wanted) {
+        char temporary[TEMPORARY_SIZE];
+
+        int r = find_hidden(store, st, temporary);
+        if (r < 0)
+                return r;
+        if (!as_wanted)
+                return unlinkat(store->fd, temporary, 0) < 0 ? -errno : -ENOENT;
+        return renameat(store->fd, temporary, store->fd, name) < 0 ? -errno : 0;
+}
+
+int store_publish(Store *store, const char *name, int fd, uid_t uid, gid_t gid, mode_t mode, Error *error) {
+        _cleanup_secret_ Secret *secret = NULL;
+        struct stat st, published;
+        bool as_wanted;
+
+        int r = check_name(store, name, error);
+        if (r < 0)
+                return r;
+        if (fstat(fd, &st) < 0)
+                return explain_write(-errno, store, name, error);
+
+        as_wanted = st.st_uid == uid && st.st_gid == gid && (st.st_mode & 07777) == mode;
+        if (as_wanted && fstatat(store->fd, name, &published, AT_SYMLINK_NOFOLLOW) >= 0 &&
+            is_same_file(&st, &published))
+                return 0;
+        r = unhide(store, name, &st, as_wanted);
+        if (r == -ENOENT) {
+                r = store_read(fd, &secret);
+                if (r >= 0)
+                        return store_put(store, name, secret, uid, gid, mode, error);
+        }
+        return r < 0 ? explain_write(r, store, name, error) : 0;
 }
 
 int store_remove(Store *store, const char *name, Error *error) {
@@ -393,18 +536,30 @@ int store_remove(Store *store, const char *name, Error *error) {
         return 0;
 }
 
-/* Not what only looks like a secret: a link or a pipe under its name goes as well. */
-static bool is_kept(const Store *store, const char *name, const char *const *keep) {
-        struct stat st;
+/* Whether it is, under a hidden name, one of these files. */
+static bool is_held(const char *name, const struct stat *st, const int *fds, size_t fds_count) {
+        struct stat held;
 
-        for (; *keep; keep++)
-                if (strcmp(name, *keep) == 0)
-                        return fstatat(store->fd, name, &st, AT_SYMLINK_NOFOLLOW) >= 0 &&
-                               S_ISREG(st.st_mode);
+        for (size_t i = 0; name[0] == '.' && i < fds_count; i++)
+                if (fds[i] >= 0 && fstat(fds[i], &held) >= 0 && is_same_file(&held, st))
+                        return true;
         return false;
 }
 
-int store_retain(Store *store, const char *const *keep, Error *error) {
+/* Not what only looks like a secret: a link or a pipe under its name goes as well. */
+static bool is_retained(const Store *store, const char *name, const char *const *keep, const int *fds,
+                        size_t fds_count) {
+        struct stat st;
+
+        if (fstatat(store->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
+                return false;
+        for (; *keep; keep++)
+                if (strcmp(name, *keep) == 0)
+                        return true;
+        return is_held(name, &st, fds, fds_count);
+}
+
+int store_retain(Store *store, const char *const *keep, const int *fds, size_t fds_count, Error *error) {
         _cleanup_(closedirp) DIR *directory = NULL;
         const char *name;
         int result = 0;
@@ -416,7 +571,7 @@ int store_retain(Store *store, const char *const *keep, Error *error) {
 
         /* One that cannot be removed does not save the others. */
         while ((name = list_next(directory, &r))) {
-                int q = is_kept(store, name, keep) ? 0 : remove_entry(store, name);
+                int q = is_retained(store, name, keep, fds, fds_count) ? 0 : remove_entry(store, name);
                 if (q < 0)
                         result = error_set(error, q, FAILURE_STORE,
                                            "%s cannot be removed from the store %s: %s.", name, store->path,

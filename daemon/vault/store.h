@@ -33,19 +33,36 @@ DEFINE_CLEANUP(Store *, store_free);
  * What is removed is overwritten unless somebody is just reading it; who opens it in that very moment may
  * read zeros. What is replaced is not overwritten, for then a reader might see half of it: its pages go back
  * to the kernel, which zeroes them before it gives them to anybody (and at once where it was booted with
- * init_on_free=1).
+ * init_on_free=1). Nor is what a descriptor of store_prepare() or store_hold() is still open for.
  */
 
 /* uid, gid: of the file, (uid_t) -1 and (gid_t) -1 for unseald's own. Replaces a file of that name. */
 int store_put(Store *store, const char *name, Secret *secret, uid_t uid, gid_t gid, mode_t mode,
               Error *error);
 
+/* The same in two steps. The first makes a file that is whole but hidden; *ret_fd is open for reading and writing. */
+int store_prepare(Store *store, const char *name, Secret *secret, uid_t uid, gid_t gid, mode_t mode,
+                  int *ret_fd, Error *error);
+
+/* The second gives it its name. It may come much later, in another process: what has its name already, with owner and mode,
+ * is left as it is, and what has neither name nor hidden name, or another owner or mode, is copied. uid, gid: no -1. */
+int store_publish(Store *store, const char *name, int fd, uid_t uid, gid_t gid, mode_t mode, Error *error);
+
+/* A file without a name, for what is not to be found in the store. Not counted in STORE_SIZE_MAX. */
+int store_hold(Store *store, Secret *secret, int *ret_fd, Error *error);
+
+/* Whether it is a regular file in memory that is never swapped: in the store, or on a ramfs that was mounted in its place. */
+bool store_trusts(const Store *store, int fd);
+
+/* All of a file, from its beginning; its position stays where it is. -EFBIG above SECRET_SIZE_MAX. */
+int store_read(int fd, Secret **ret);
+
 /* -ENOENT where there is none. To wipe another owner's file takes CAP_DAC_OVERRIDE and CAP_LEASE. */
 int store_remove(Store *store, const char *name, Error *error);
 
 /* Removes every file that is not in keep (NULL-terminated): what a killed predecessor left, half-written
- * ones too. */
-int store_retain(Store *store, const char *const *keep, Error *error);
+ * ones too. Hidden ones stay that are open in fds; a negative one is nothing. */
+int store_retain(Store *store, const char *const *keep, const int *fds, size_t fds_count, Error *error);
 
 /* Pure: whether a file system of this kind (statfs(2) f_type) with these mount options is memory that
  * cannot be swapped. */

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -358,6 +359,144 @@ static void test_names_that_are_no_credential_names_are_refused(void **state) {
         assert_entries(1);
 }
 
+static int prepare(Store *store, const char *name, const char *text) {
+        _cleanup_secret_ Secret *secret = secret_of(text, strlen(text));
+        Error error = { 0 };
+        int fd;
+
+        if (store_prepare(store, name, secret, 1234, 5678, 0440, &fd, &error) < 0)
+                fail_msg("%s", error.text);
+        return fd;
+}
+
+static ino_t inode(const char *path) {
+        struct stat st;
+
+        assert_int_equal(lstat(path, &st), 0);
+        return st.st_ino;
+}
+
+static void test_a_prepared_secret_is_hidden_until_it_is_published(void **state) {
+        _cleanup_(store_freep) Store *store = open_store();
+        _cleanup_close_ int fd = prepare(store, "name", "secret");
+
+        assert_int_equal(access(STORE "/name", F_OK), -1);
+        assert_entries(1);
+        assert_int_equal(store_publish(store, "name", fd, 1234, 5678, 0440, NULL), 0);
+        assert_content(STORE "/name", "secret");
+        assert_entries(1);
+
+        /* Once more: it stays what it is. */
+        ino_t before = inode(STORE "/name");
+        assert_int_equal(store_publish(store, "name", fd, 1234, 5678, 0440, NULL), 0);
+        assert_int_equal(inode(STORE "/name"), before);
+}
+
+static void test_a_prepared_secret_takes_the_place_of_the_old_one(void **state) {
+        _cleanup_(store_freep) Store *store = open_store();
+
+        put(store, "name", "old");
+        _cleanup_close_ int fd = prepare(store, "name", "new");
+        assert_content(STORE "/name", "old");
+        assert_int_equal(store_publish(store, "name", fd, 1234, 5678, 0440, NULL), 0);
+        assert_content(STORE "/name", "new");
+        assert_entries(1);
+}
+
+static void test_what_has_lost_its_name_is_published_as_a_copy(void **state) {
+        _cleanup_(store_freep) Store *store = open_store();
+        _cleanup_close_ int fd = prepare(store, "name", "secret");
+
+        assert_int_equal(store_publish(store, "name", fd, 1234, 5678, 0440, NULL), 0);
+        assert_int_equal(unlink(STORE "/name"), 0);
+        assert_int_equal(store_publish(store, "name", fd, 1234, 5678, 0440, NULL), 0);
+        assert_content(STORE "/name", "secret");
+        assert_int_equal(wiped, 0);
+}
+
+static void test_another_owner_or_mode_is_published_as_a_copy(void **state) {
+        _cleanup_(store_freep) Store *store = open_store();
+        _cleanup_close_ int fd = prepare(store, "name", "secret");
+        struct stat st;
+
+        /* Still hidden, then under its name. */
+        for (mode_t mode = 0400; mode <= 0444; mode += 044) {
+                assert_int_equal(store_publish(store, "name", fd, 0, 0, mode, NULL), 0);
+                assert_content(STORE "/name", "secret");
+                assert_int_equal(stat(STORE "/name", &st), 0);
+                assert_int_equal(st.st_mode & 07777, mode);
+                assert_int_equal(st.st_uid, 0);
+                assert_entries(1);
+        }
+}
+
+static void test_what_is_in_the_way_of_publishing_is_said(void **state) {
+        _cleanup_(store_freep) Store *store = open_store();
+        _cleanup_close_ int fd = prepare(store, "name", "secret");
+        Error error = { 0 };
+
+        assert_int_equal(mkdir(STORE "/name", 0755), 0);
+        assert_int_equal(store_publish(store, "name", fd, 1234, 5678, 0440, &error), -EISDIR);
+        assert_int_equal(error.failure, FAILURE_STORE);
+        assert_int_equal(store_publish(store, ".name", fd, 1234, 5678, 0440, &error), -EINVAL);
+}
+
+static void test_a_held_secret_has_no_name(void **state) {
+        _cleanup_(store_freep) Store *store = open_store();
+        _cleanup_secret_ Secret *secret = secret_of("Hello\0World", 11), *read_back = NULL;
+        _cleanup_close_ int fd = -1;
+
+        assert_int_equal(store_hold(store, secret, &fd, NULL), 0);
+        assert_entries(0);
+        assert_true(store_trusts(store, fd));
+        assert_int_equal(store_read(fd, &read_back), 0);
+        assert_true(secret_equal(secret, read_back));
+        assert_int_equal(lseek(fd, 0, SEEK_CUR), 11);
+}
+
+static void test_what_is_too_large_is_not_read(void **state) {
+        _cleanup_(store_freep) Store *store = open_store();
+        _cleanup_secret_ Secret *empty = secret_of("", 0), *read_back = NULL;
+        _cleanup_close_ int fd = -1;
+
+        assert_int_equal(store_hold(store, empty, &fd, NULL), 0);
+        assert_int_equal(store_read(fd, &read_back), 0);
+        assert_int_equal(secret_size(read_back), 0);
+        assert_int_equal(ftruncate(fd, SECRET_SIZE_MAX + 1), 0);
+        assert_int_equal(store_read(fd, &read_back), -EFBIG);
+}
+
+static void test_only_files_in_memory_are_trusted(void **state) {
+        _cleanup_(store_freep) Store *store = open_store();
+
+        create_file("on-disk", "", 0644);
+        _cleanup_close_ int disk = open("on-disk", O_RDWR | O_CLOEXEC);
+        assert_int_equal(unlink("on-disk"), 0);
+        assert_false(store_trusts(store, disk));
+        _cleanup_close_ int directory = open(STORE, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        assert_false(store_trusts(store, directory));
+        _cleanup_close_ int shm = memfd_create("memory-that-swaps", MFD_CLOEXEC);
+        assert_false(store_trusts(store, shm));
+        assert_false(store_trusts(store, -1));
+}
+
+static void test_what_is_held_open_stays_hidden(void **state) {
+        _cleanup_(store_freep) Store *store = open_store();
+        _cleanup_close_ int held = prepare(store, "held", "secret"),
+                            other = prepare(store, "other", "secret"),
+                            published = prepare(store, "published", "secret");
+
+        assert_int_equal(store_publish(store, "published", published, 1234, 5678, 0440, NULL), 0);
+        assert_int_equal(store_retain(store, (const char *const[]){ NULL },
+                                      (const int[]){ -ENOENT, published, held }, 3, NULL),
+                         0);
+        assert_entries(1);
+        assert_int_equal(store_publish(store, "held", held, 1234, 5678, 0440, NULL), 0);
+        assert_content(STORE "/held", "secret");
+        /* What somebody has open is not overwritten. */
+        assert_int_equal(wiped, 0);
+}
+
 static void test_planted_links_are_not_followed(void **state) {
         _cleanup_(store_freep) Store *store = open_store();
         struct stat st;
@@ -373,7 +512,9 @@ static void test_planted_links_are_not_followed(void **state) {
         assert_int_equal(lstat(STORE "/put", &st), 0);
         assert_true(S_ISREG(st.st_mode));
         assert_int_equal(store_remove(store, "removed", NULL), 0);
-        assert_int_equal(store_retain(store, (const char *const[]){ "put", "retained", NULL }, NULL), 0);
+        assert_int_equal(
+                        store_retain(store, (const char *const[]){ "put", "retained", NULL }, NULL, 0, NULL),
+                        0);
         assert_entries(1);
 
         assert_content("outside", "precious");
@@ -408,7 +549,7 @@ static void test_what_a_killed_predecessor_left_is_removed_and_wiped(void **stat
         assert_int_equal(store_retain(store,
                                       (const char *const[]){ "kept", "pipe-kept", "absent", "kept-too",
                                                              NULL },
-                                      NULL),
+                                      NULL, 0, NULL),
                          0);
         alarm(0);
         assert_entries(2);
@@ -416,7 +557,7 @@ static void test_what_a_killed_predecessor_left_is_removed_and_wiped(void **stat
         assert_content(STORE "/kept-too", "secret");
         assert_int_equal(wiped, 7 + 10);
 
-        assert_int_equal(store_retain(store, (const char *const[]){ NULL }, NULL), 0);
+        assert_int_equal(store_retain(store, (const char *const[]){ NULL }, NULL, 0, NULL), 0);
         assert_entries(0);
 }
 
@@ -428,7 +569,7 @@ static void test_what_cannot_be_removed_does_not_save_the_others(void **state) {
                 put(store, name, "secret");
         assert_int_equal(mkdir(STORE "/directory", 0755), 0);
 
-        assert_true(store_retain(store, (const char *const[]){ NULL }, &error) < 0);
+        assert_true(store_retain(store, (const char *const[]){ NULL }, NULL, 0, &error) < 0);
         assert_int_equal(error.failure, FAILURE_STORE);
         assert_non_null(strstr(error.text, "directory"));
         assert_entries(1);
@@ -594,6 +735,15 @@ int main(void) {
                 test_on_ramfs(test_a_removed_secret_is_wiped),
                 test_on_ramfs(test_whoever_reads_a_secret_that_goes_keeps_it_whole),
                 test_on_ramfs(test_names_that_are_no_credential_names_are_refused),
+                test_on_ramfs(test_a_prepared_secret_is_hidden_until_it_is_published),
+                test_on_ramfs(test_a_prepared_secret_takes_the_place_of_the_old_one),
+                test_on_ramfs(test_what_has_lost_its_name_is_published_as_a_copy),
+                test_on_ramfs(test_another_owner_or_mode_is_published_as_a_copy),
+                test_on_ramfs(test_what_is_in_the_way_of_publishing_is_said),
+                test_on_ramfs(test_a_held_secret_has_no_name),
+                test_on_ramfs(test_what_is_too_large_is_not_read),
+                test_on_ramfs(test_only_files_in_memory_are_trusted),
+                test_on_ramfs(test_what_is_held_open_stays_hidden),
                 test_on_ramfs(test_planted_links_are_not_followed),
                 test_on_ramfs(test_a_file_that_has_another_name_is_not_wiped),
                 test_on_ramfs(test_what_a_killed_predecessor_left_is_removed_and_wiped),

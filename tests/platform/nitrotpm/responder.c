@@ -14,8 +14,7 @@
 #include "responder.h"
 #include "wire.h"
 
-/* One for each TPM that is kept running. */
-#define CONNECTIONS_MAX 512U
+#define CONNECTIONS_MAX 8U
 #define CONNECTION_TIMEOUT_SEC 5
 
 struct Responder {

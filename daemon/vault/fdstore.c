@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <systemd/sd-daemon.h>
+
+#include "basic/cleanup.h"
+#include "basic/clock.h"
+#include "vault/fdstore.h"
+
+#define BARRIER_USEC (30 * USEC_PER_SEC)
+
+bool fdstore_is_there(void) {
+        return getenv("NOTIFY_SOCKET");
+}
+
+int fdstore_put(const char *name, int fd) {
+        _cleanup_free_ char *state = NULL;
+        int r;
+
+        /* A file is never "hung up", and it is not to be polled for that. */
+        if (asprintf(&state, "FDSTORE=1\nFDPOLL=0\nFDNAME=%s", name) < 0)
+                return -ENOMEM;
+        r = sd_pid_notify_with_fds(0, false, state, &fd, 1);
+        return r < 0 ? r : 0;
+}
+
+int fdstore_remove(const char *name) {
+        int r = sd_notifyf(false, "FDSTOREREMOVE=1\nFDNAME=%s", name);
+
+        return r < 0 ? r : 0;
+}
+
+int fdstore_barrier(void) {
+        int r = sd_notify_barrier(false, BARRIER_USEC);
+
+        return r < 0 ? r : 0;
+}
+
+int fdstore_take(int **ret_fds, char ***ret_names, size_t *ret_count) {
+        char **names = NULL;
+        size_t count = 0;
+        int *fds, n;
+
+        n = sd_listen_fds_with_names(false, &names);
+        if (n < 0)
+                return n;
+        fds = calloc((size_t) n + 1, sizeof(*fds));
+        for (int i = 0; i < n; i++)
+                if (fds && strncmp(names[i], FDSTORE_PREFIX, strlen(FDSTORE_PREFIX)) == 0) {
+                        fds[count] = SD_LISTEN_FDS_START + i;
+                        names[count++] = names[i];
+                } else
+                        free(names[i]);
+        if (!fds) {
+                free(names);
+                return -ENOMEM;
+        }
+        *ret_fds = fds;
+        *ret_names = names;
+        *ret_count = count;
+        return 0;
+}

@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * In the service manager's store each descriptor has a name of its own, kept-GENERATION-NAME, and the manifest of a generation
+ * kept-GENERATION; only by its name can one be removed there, and while a secret is replaced both are. The manifest comes last
+ * and decides which count. Nothing here is secret from root, who can read all of it in the store; the checks find what an
+ * unfinished predecessor, another version of unseald, or somebody's hand has left.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <systemd/sd-id128.h>
+
+#include "basic/io.h"
+#include "basic/log.h"
+#include "vault/fdstore.h"
+#include "vault/kept.h"
+
+typedef struct Item {
+        ManifestEntry entry;
+        int fd;
+        bool committed;
+} Item;
+
+struct Kept {
+        Item *items; /* committed, and put beside or in their place */
+        size_t count;
+        int manifest_fd; /* -1: nothing is committed */
+        ManifestHeader manifest;
+        uint64_t generation; /* of the next manifest */
+        bool incomplete;     /* of what the manifest lists something was given up */
+};
+
+#define FD_NAME_SIZE (sizeof(FDSTORE_PREFIX) + 20 + 1 + sizeof(((ManifestEntry *) NULL)->name))
+
+static const char *fd_name(uint64_t generation, const char *name, char buffer[static FD_NAME_SIZE]) {
+        (void) snprintf(buffer, FD_NAME_SIZE, FDSTORE_PREFIX "%" PRIu64 "%s%s", generation, name ? "-" : "",
+                        name ?: "");
+        return buffer;
+}
+
+static void item_close(Item *item) {
+        char name[FD_NAME_SIZE];
+
+        (void) fdstore_remove(fd_name(item->entry.generation, item->entry.name, name));
+        (void) close(item->fd);
+}
+
+int kept_new(Kept **ret) {
+        Kept *kept = calloc(1, sizeof(*kept));
+
+        if (!kept)
+                return -ENOMEM;
+        kept->manifest_fd = -1;
+        kept->generation = 1;
+        *ret = kept;
+        return 0;
+}
+
+Kept *kept_free(Kept *kept) {
+        if (!kept)
+                return NULL;
+        for (size_t i = 0; i < kept->count; i++)
+                (void) close(kept->items[i].fd);
+        if (kept->manifest_fd >= 0)
+                (void) close(kept->manifest_fd);
+        free(kept->items);
+        free(kept);
+        return NULL;
+}
+
+static Item *kept_item(const Kept *kept, const char *name, bool committed) {
+        for (size_t i = 0; i < kept->count; i++)
+                if (kept->items[i].committed == committed && strcmp(kept->items[i].entry.name, name) == 0)
+                        return kept->items + i;
+        return NULL;
+}
+
+static int kept_append(Kept *kept, const ManifestEntry *entry, int fd, bool committed) {
+        Item *items = reallocarray(kept->items, kept->count + 1, sizeof(*items));
+
+        if (!items)
+                return -ENOMEM;
+        kept->items = items;
+        items[kept->count++] = (Item){ .entry = *entry, .fd = fd, .committed = committed };
+        return 0;
+}
+
+int kept_find(const Kept *kept, const char *name) {
+        const Item *item = kept_item(kept, name, true);
+
+        return item ? item->fd : -ENOENT;
+}
+
+static int digest(Secret *secret, uint8_t ret[static MANIFEST_DIGEST_SIZE]) {
+        return EVP_Digest(secret_bytes(secret), secret_size(secret), ret, NULL, EVP_sha256(), NULL) == 1
+                               ? 0
+                               : -EIO;
+}
+
+/* What the service manager has given back. */
+typedef struct Inherited {
+        int *fds; /* -1: taken */
+        char **names;
+        size_t count;
+} Inherited;
+
+static void inherited_clear(Inherited *inherited) {
+        for (size_t i = 0; i < inherited->count; i++) {
+                if (inherited->fds[i] >= 0) {
+                        (void) fdstore_remove(inherited->names[i]);
+                        (void) close(inherited->fds[i]);
+                }
+                free(inherited->names[i]);
+        }
+        free(inherited->fds);
+        free(inherited->names);
+}
+
+static int *inherited_find(const Inherited *inherited, const char *name) {
+        for (size_t i = 0; i < inherited->count; i++)
+                if (inherited->fds[i] >= 0 && strcmp(inherited->names[i], name) == 0)
+                        return inherited->fds + i;
+        return NULL;
+}
+
+/* The number in a name of ours, so that no name is used twice. 0: none of ours. */
+static uint64_t generation_of(const char *name) {
+        const char *digits = name + strlen(FDSTORE_PREFIX);
+        size_t length = strspn(digits, "0123456789");
+
+        if (length == 0 || length > 18 || (digits[length] != '-' && digits[length] != '\0'))
+                return 0;
+        return strtoull(digits, NULL, 10);
+}
+
+/* A manifest that can be believed, but for what it lists. */
+static int read_manifest(const Store *store, int fd, uint64_t generation, ManifestHeader *ret_header,
+                         ManifestEntry **ret_entries) {
+        _cleanup_free_ ManifestEntry *entries = NULL;
+        _cleanup_secret_ Secret *secret = NULL;
+        ManifestHeader header;
+        sd_id128_t boot;
+        int r;
+
+        if (!store_trusts(store, fd))
+                return -EBADMSG;
+        r = store_read(fd, &secret);
+        if (r >= 0)
+                r = manifest_parse(secret_bytes(secret), secret_size(secret), &header, &entries);
+        if (r >= 0)
+                r = sd_id128_get_boot(&boot);
+        if (r < 0)
+                return r;
+        if (header.generation != generation || memcmp(header.boot_id, &boot, sizeof(boot)) != 0)
+                return -EBADMSG;
+        *ret_header = header;
+        *ret_entries = TAKE_PTR(entries);
+        return 0;
+}
+
+/* Takes the newest manifest. -ENOENT where there is none. */
+static int kept_take_manifest(Kept *kept, const Store *store, Inherited *inherited,
+                              ManifestEntry **ret_entries) {
+        _cleanup_free_ ManifestEntry *newest = NULL;
+        size_t found = 0;
+
+        for (size_t i = 0; i < inherited->count; i++) {
+                uint64_t generation = generation_of(inherited->names[i]);
+                ManifestEntry *entries;
+                char name[FD_NAME_SIZE];
+                ManifestHeader header;
+                int r;
+
+                if (generation >= kept->generation)
+                        kept->generation = generation + 1;
+                if ((newest && generation <= kept->manifest.generation) ||
+                    strcmp(fd_name(generation, NULL, name), inherited->names[i]) != 0)
+                        continue;
+                r = read_manifest(store, inherited->fds[i], generation, &header, &entries);
+                if (r == -ENOMEM)
+                        return r;
+                if (r < 0)
+                        continue;
+                free(newest);
+                newest = entries;
+                kept->manifest = header;
+                found = i;
+        }
+        if (!newest)
+                return -ENOENT;
+        kept->manifest_fd = TAKE_FD(inherited->fds[found]);
+        *ret_entries = TAKE_PTR(newest);
+        return 0;
+}
+
+static const KeptClaim *find_claim(const KeptClaim *claims, size_t count, const char *name) {
+        for (size_t i = 0; i < count; i++)
+                if (strcmp(claims[i].name, name) == 0)
+                        return claims + i;
+        return NULL;
+}
+
+/* Why a file is not what the manifest says; NULL: it is. */
+static const char *check_file(const Store *store, const ManifestEntry *entry, int fd) {
+        uint8_t checksum[MANIFEST_DIGEST_SIZE];
+        _cleanup_secret_ Secret *secret = NULL;
+
+        if (!store_trusts(store, fd))
+                return "its file is not in the store's memory";
+        if (store_read(fd, &secret) < 0)
+                return "its file cannot be read";
+        if (secret_size(secret) != entry->size)
+                return "its file has another size";
+        if (digest(secret, checksum) < 0 || memcmp(checksum, entry->checksum, sizeof(checksum)) != 0)
+                return "its file has other content";
+        return NULL;
+}
+
+/* Why what is kept is not to be had; NULL: it is. */
+static const char *check_entry(const Store *store, const ManifestEntry *entry, const KeptClaim *claim,
+                               const int *fd) {
+        if (!claim)
+                return "it is not declared any more";
+        if (memcmp(claim->stands_for, entry->stands_for, sizeof(claim->stands_for)) != 0)
+                return "its declaration has changed";
+        if (!fd)
+                return "the service manager has not kept it";
+        return check_file(store, entry, *fd);
+}
+
+int kept_restore(Kept *kept, const Store *store, const KeptClaim *claims, size_t claims_count,
+                 Error *error) {
+        _cleanup_(inherited_clear) Inherited inherited = {};
+        _cleanup_free_ ManifestEntry *entries = NULL;
+        int r;
+
+        r = fdstore_take(&inherited.fds, &inherited.names, &inherited.count);
+        if (r < 0)
+                return error_set(error, r, FAILURE_INTERNAL,
+                                 "What the service manager kept cannot be taken: %s.", strerror(-r));
+        r = kept_take_manifest(kept, store, &inherited, &entries);
+        if (r == -ENOENT) {
+                if (inherited.count > 0)
+                        log_full(LOG_NOTICE,
+                                 &(LogFields){ .message_id = MESSAGE_DROPPED, .state = "dropped" },
+                                 "What was kept is given up: its keeping was not finished.");
+                return 0;
+        }
+        if (r < 0)
+                return error_oom(error);
+
+        for (size_t i = 0; i < kept->manifest.count; i++) {
+                const ManifestEntry *entry = entries + i;
+                char name[FD_NAME_SIZE];
+                int *fd = inherited_find(&inherited, fd_name(entry->generation, entry->name, name));
+                const char *why =
+                                check_entry(store, entry, find_claim(claims, claims_count, entry->name), fd);
+
+                if (why) {
+                        kept->incomplete = true;
+                        log_full(LOG_WARNING,
+                                 &(LogFields){ .message_id = MESSAGE_DROPPED,
+                                               .secret = entry->name,
+                                               .state = "dropped" },
+                                 "%s: what was kept of it is given up: %s.", entry->name, why);
+                } else if (kept_append(kept, entry, *fd, true) < 0)
+                        return error_oom(error);
+                else
+                        (void) TAKE_FD(*fd);
+        }
+        return 0;
+}
+
+static int kept_add(Kept *kept, const KeptClaim *claim, Secret *secret, int fd) {
+        ManifestEntry entry = { .generation = kept->generation, .size = secret_size(secret) };
+        char name[FD_NAME_SIZE];
+        int r;
+
+        (void) snprintf(entry.name, sizeof(entry.name), "%s", claim->name);
+        memcpy(entry.stands_for, claim->stands_for, sizeof(entry.stands_for));
+        r = digest(secret, entry.checksum);
+        if (r < 0)
+                return r;
+        r = fdstore_put(fd_name(entry.generation, entry.name, name), fd);
+        return r < 0 ? r : kept_append(kept, &entry, fd, false);
+}
+
+int kept_put(Kept *kept, const KeptClaim *claim, Secret *secret, int fd, Error *error) {
+        _cleanup_close_ int taken = fd;
+        uint64_t sum = secret_size(secret);
+        int r;
+
+        for (size_t i = 0; i < kept->count; i++)
+                if (strcmp(kept->items[i].entry.name, claim->name) != 0)
+                        sum += kept->items[i].entry.size;
+        if (sum > STORE_SIZE_MAX || kept->count >= 2 * KEPT_MAX)
+                return error_set(error, -ENOSPC, FAILURE_STORE,
+                                 "%s cannot be kept: no more than %u secrets and %u bytes can.", claim->name,
+                                 KEPT_MAX, STORE_SIZE_MAX);
+        r = kept_add(kept, claim, secret, taken);
+        if (r < 0)
+                return error_set(error, r, FAILURE_INTERNAL, "%s cannot be kept: %s.", claim->name,
+                                 strerror(-r));
+        (void) TAKE_FD(taken);
+        return 0;
+}
+
+void kept_abandon(Kept *kept) {
+        size_t left = 0;
+
+        for (size_t i = 0; i < kept->count; i++)
+                if (kept->items[i].committed)
+                        kept->items[left++] = kept->items[i];
+                else
+                        item_close(kept->items + i);
+        kept->count = left;
+}
+
+static int compare_names(const void *a, const void *b) {
+        return strcmp(((const ManifestEntry *) a)->name, ((const ManifestEntry *) b)->name);
+}
+
+/* Whether it is of the next manifest: not what something was put in place of. */
+static bool is_of_next(const Kept *kept, const Item *item) {
+        return !item->committed || !kept_item(kept, item->entry.name, false);
+}
+
+static int kept_make_manifest(const Kept *kept, ManifestHeader *header, Secret **ret) {
+        _cleanup_free_ ManifestEntry *entries = calloc(kept->count + 1, sizeof(*entries));
+        sd_id128_t boot;
+        int r;
+
+        if (!entries)
+                return -ENOMEM;
+        r = sd_id128_get_boot(&boot);
+        if (r < 0)
+                return r;
+        memcpy(header->boot_id, &boot, sizeof(boot));
+        for (size_t i = 0; i < kept->count; i++)
+                if (is_of_next(kept, kept->items + i))
+                        entries[header->count++] = kept->items[i].entry;
+        if (header->count > KEPT_MAX)
+                return -E2BIG;
+        qsort(entries, header->count, sizeof(*entries), compare_names);
+        return manifest_format(header, entries, ret);
+}
+
+/* The one before and what was replaced are of no use any more. */
+static void kept_take_over(Kept *kept, const ManifestHeader *header, int fd) {
+        char name[FD_NAME_SIZE];
+        size_t left = 0;
+
+        for (size_t i = 0; i < kept->count; i++)
+                if (is_of_next(kept, kept->items + i))
+                        kept->items[left++] = kept->items[i];
+                else
+                        item_close(kept->items + i);
+        kept->count = left;
+        for (size_t i = 0; i < left; i++)
+                kept->items[i].committed = true;
+
+        if (kept->manifest_fd >= 0) {
+                (void) fdstore_remove(fd_name(kept->manifest.generation, NULL, name));
+                (void) close(kept->manifest_fd);
+        }
+        kept->manifest_fd = fd;
+        kept->manifest = *header;
+        kept->generation = header->generation + 1;
+        kept->incomplete = false;
+}
+
+static bool is_same_lock(const ManifestHeader *header, const KeptLock *lock) {
+        return header->lock_pcr == lock->pcr &&
+               (lock->pcr == 0 || memcmp(header->pcr_before, lock->before, sizeof(lock->before)) == 0);
+}
+
+int kept_commit(Kept *kept, Store *store, const KeptLock *lock, Error *error) {
+        ManifestHeader header = { .generation = kept->generation, .lock_pcr = lock->pcr };
+        _cleanup_secret_ Secret *manifest = NULL;
+        _cleanup_close_ int fd = -1;
+        char name[FD_NAME_SIZE];
+        int r;
+
+        memcpy(header.pcr_before, lock->before, sizeof(header.pcr_before));
+        header.locked = kept_is_locked(kept) && is_same_lock(&kept->manifest, lock);
+        r = kept_make_manifest(kept, &header, &manifest);
+        if (r >= 0) {
+                r = store_hold(store, manifest, &fd, error);
+                if (r < 0)
+                        return r;
+                r = fdstore_put(fd_name(header.generation, NULL, name), fd);
+        }
+        if (r >= 0)
+                r = fdstore_barrier();
+        if (r < 0)
+                return error_set(error, r, FAILURE_INTERNAL, "The secrets cannot be kept: %s.",
+                                 strerror(-r));
+        kept_take_over(kept, &header, TAKE_FD(fd));
+        return 0;
+}
+
+bool kept_is_committed(const Kept *kept, const KeptLock *lock) {
+        for (size_t i = 0; i < kept->count; i++)
+                if (!kept->items[i].committed)
+                        return false;
+        return kept->manifest_fd >= 0 && !kept->incomplete && is_same_lock(&kept->manifest, lock);
+}
+
+int kept_set_locked(Kept *kept, Error *error) {
+        static const uint8_t locked = 1;
+
+        if (pwrite(kept->manifest_fd, &locked, sizeof(locked), offsetof(ManifestHeader, locked)) !=
+            sizeof(locked))
+                return error_set(error, -errno, FAILURE_STORE, "That the PCR is locked cannot be kept: %m.");
+        kept->manifest.locked = locked;
+        return 0;
+}
+
+bool kept_is_locked(const Kept *kept) {
+        return kept->manifest_fd >= 0 && kept->manifest.locked;
+}
+
+KeptLock kept_lock(const Kept *kept) {
+        KeptLock lock = { .pcr = kept->manifest.lock_pcr };
+
+        memcpy(lock.before, kept->manifest.pcr_before, sizeof(lock.before));
+        return lock;
+}

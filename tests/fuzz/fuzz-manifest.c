@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* What is accepted is, byte for byte, what would be written for it. */
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "vault/manifest.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+        _cleanup_free_ ManifestEntry *entries = NULL;
+        _cleanup_secret_ Secret *secret = NULL;
+        ManifestHeader header;
+
+        if (manifest_parse(data, size, &header, &entries) < 0)
+                return 0;
+        if (manifest_format(&header, entries, &secret) < 0)
+                return 0;
+        if (secret_size(secret) != size || memcmp(secret_bytes(secret), data, size) != 0)
+                abort();
+        return 0;
+}

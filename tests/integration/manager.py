@@ -1,0 +1,145 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""A stand-in for the service manager, as far as keeping descriptors goes: far quicker than a machine.
+
+usage: manager.py PROGRAM [ARGUMENT...]
+
+Reads commands from standard input and answers each with one line:
+
+    start           starts the program; answers "ready" or "exited STATUS" ("killed SIGNAL")
+    start WORD...   the same, with these words before the program's (a wrapper that ends in exec)
+    start-kill REGEX    starts it and kills it when it has sent a message that matches, before anything else is done
+    kill, stop      SIGKILL or SIGTERM, and the end awaited; answers "exited STATUS" ("killed SIGNAL")
+    wait            awaits an end that comes by itself
+    list            the names of what is kept, sorted, in one line
+    drop REGEX      loses what is kept under such a name
+    spoil REGEX     writes over the first byte of a file kept under such a name
+
+What the program says goes to standard error.
+"""
+import array
+import os
+import re
+import selectors
+import shlex
+import signal
+import socket
+import sys
+import tempfile
+
+directory = tempfile.mkdtemp(prefix="unseald-manager-", dir="/tmp")
+address = directory + "/notify"
+notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+notify.bind(address)
+os.chmod(address, 0o777)
+os.chmod(directory, 0o755)
+kept = []  # (name, fd)
+child = None
+
+
+def start(wrapper):
+    pid = os.fork()
+    if pid == 0:
+        names = [name for name, _ in kept]
+        spare = [os.dup(fd) for _, fd in kept]  # away from where they go
+        high = [os.open("/dev/null", os.O_RDONLY) for _ in range(2 * len(spare) + 3)]
+        spare = [os.dup(fd) for fd in spare]
+        del high
+        for i, fd in enumerate(spare):
+            os.dup2(fd, 3 + i)
+        os.closerange(3 + len(spare), 4096)
+        os.dup2(2, 1)
+        os.environ.update(NOTIFY_SOCKET=address)
+        if names:
+            os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(names)), LISTEN_FDNAMES=":".join(names))
+        command = wrapper + sys.argv[1:]
+        os.execvp(command[0], command)
+    return pid
+
+
+def forget(wanted):
+    for name, fd in [item for item in kept if wanted(item[0])]:
+        kept.remove((name, fd))
+        os.close(fd)
+
+
+def receive():
+    """One message; the descriptors of a barrier are let go."""
+    data, ancillary, _, _ = notify.recvmsg(65536, socket.CMSG_SPACE(64 * 4))
+    fds = array.array("i")
+    for level, kind, content in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.frombytes(content)
+    text = data.decode()
+    lines = text.splitlines()
+    name = next((line[7:] for line in lines if line.startswith("FDNAME=")), "stored")
+    if "FDSTORE=1" in lines:
+        kept.extend((name, fd) for fd in fds)
+    else:
+        for fd in fds:
+            os.close(fd)
+    if "FDSTOREREMOVE=1" in lines:
+        forget(lambda other: other == name)
+    return text
+
+
+def ended(status):
+    return f"killed {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exited {os.WEXITSTATUS(status)}"
+
+
+def serve(until_ready, kill_at=None):
+    """Until it is ready, where that is asked for, or has ended."""
+    global child
+    notify.settimeout(0.01)
+    while True:
+        try:
+            text = receive()
+        except TimeoutError:
+            pid, status = os.waitpid(child, os.WNOHANG)
+            if pid:
+                child = None
+                return ended(status)
+            continue
+        if kill_at and re.search(kill_at, text):
+            os.kill(child, signal.SIGKILL)
+            kill_at = None
+        if until_ready and "READY=1" in text.splitlines():
+            return "ready"
+
+
+def main():
+    global child
+    for line in sys.stdin:
+        verb, *words = shlex.split(line)
+        if verb == "start":
+            child = start(words)
+            answer = serve(True)
+        elif verb == "start-kill":
+            child = start([])
+            answer = serve(False, words[0])
+        elif verb in ("kill", "stop"):
+            os.kill(child, signal.SIGKILL if verb == "kill" else signal.SIGTERM)
+            answer = serve(False)
+        elif verb == "wait":
+            answer = serve(False)
+        elif verb == "list":
+            answer = " ".join(sorted(name for name, _ in kept))
+        elif verb == "drop":
+            forget(lambda name: re.search(words[0], name))
+            answer = "done"
+        elif verb == "spoil":
+            for fd in [fd for name, fd in kept if re.search(words[0], name)]:
+                os.pwrite(fd, bytes([os.pread(fd, 1, 0)[0] ^ 1]), 0)
+            answer = "done"
+        else:
+            sys.exit(f"manager.py: no such command: {verb}")
+        print(answer, flush=True)
+
+
+try:
+    main()
+finally:
+    if child:
+        os.kill(child, signal.SIGKILL)
+    os.unlink(address)
+    os.rmdir(directory)

@@ -1,0 +1,108 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# A life after boot, under a real systemd: a restart and a crash get the secrets back from the service manager and ask neither
+# TPM nor KMS; a stop for good and a failure for good forget them.
+. "$(dirname "$0")/lib.sh"
+platform_start
+platform extend 4 'some image' >/dev/null
+key=$(vendor_create_key)
+vendor_put_policy "$key" "$(pcr 4)" "$(pcr 12)"
+layer_new
+for name in db-password api-token; do
+    printf 'the %s' "$name" | vendor_seal "$key" "$name" "$scratch/$name"
+done
+layer_secret db-password "$key" "$scratch/db-password"
+layer_secret api-token "$key" "$scratch/api-token" '[Deliver]' 'User=games' 'Group=games' 'Mode=0440'
+
+cat >"$layer/usr/lib/machine/extra" <<'END'
+#!/bin/sh
+cd /run/unseald/credentials
+look() {
+    {
+        stat -c '%n %a %U %i' *
+        sha256sum *
+    } >"/out/files-$1" 2>&1
+    systemctl show -p ActiveState -p NFileDescriptorStore -p MainPID unseald.service >"/out/unit-$1"
+    systemctl is-active unsealed.target billing.service >"/out/active-$1"
+}
+settle() {
+    n=0
+    until [ "$(systemctl is-active unsealed.target)" = active ] || [ $((n += 1)) -gt 200 ]; do sleep 0.1; done
+}
+mkdir -p /run/systemd/system/unseald.service.d
+printf '[Service]\nRestartSec=100ms\n' >/run/systemd/system/unseald.service.d/quick.conf
+systemctl daemon-reload
+look first
+# More of them than a start limit would let pass.
+for n in 1 2 3 4 5 6 7 8; do
+    systemctl kill --signal=KILL unseald.service
+    sleep 0.2
+    settle
+done
+look killed
+systemctl restart unseald.service && settle
+look restarted
+systemctl daemon-reexec
+systemctl restart unseald.service && settle
+look reexec
+cd /
+systemctl restart run-unseald-credentials.mount && settle
+cd /run/unseald/credentials
+look mounted-anew
+# What runs keeps what it has; what is started gets it.
+systemctl restart billing.service
+look application
+cd /
+journalctl --sync
+journalctl -q -b -u unseald -o cat >/out/journal-restarts
+
+# In the same breath: forgetting comes right after the stop, and this waits for it.
+systemctl stop unseald.service unseald-forget.service
+{ ls -A /run/unseald/credentials/ 2>/dev/null; ls /run/unseald/status.json 2>/dev/null; findmnt -no FSTYPE /run/unseald/credentials; } >/out/after-stop
+systemctl show -p ActiveState -p NFileDescriptorStore unseald.service >/out/unit-stopped
+systemctl is-active unseald-forget.service run-unseald-credentials.mount >>/out/unit-stopped
+
+# Fails for good: a second start, and then a configuration that is none.
+systemctl start unseald.service
+ls /run/unseald/credentials >/out/second-start
+mkdir -p /etc/unseald && printf '[Unseald]\nRsaKeyBits=7\n' >/etc/unseald/unseald.conf
+systemctl restart unseald.service
+n=0
+while systemctl is-active -q run-unseald-credentials.mount && [ $((n += 1)) -lt 100 ]; do sleep 0.1; done
+{ ls -A /run/unseald/credentials/ 2>/dev/null; findmnt -no FSTYPE /run/unseald/credentials; } >/out/after-failure
+systemctl show -p ActiveState -p NFileDescriptorStore -p ExecMainStatus unseald.service >/out/unit-failed
+systemctl --failed --no-legend --plain >/out/failed
+END
+chmod +x "$layer/usr/lib/machine/extra"
+machine_boot "$scratch/out"
+out=$scratch/out
+
+
+# state WHEN: of the unit, without what is new at every start
+state() { grep -v ^MainPID= "$out/unit-$1" | sort | xargs; }
+kept='ActiveState=active NFileDescriptorStore=3'
+
+for when in first killed restarted reexec mounted-anew; do
+    assert_equal "$when: unseald" "$(state "$when")" "$kept"
+    assert_equal "$when: the target, the application" "$(xargs <"$out/active-$when")" 'active active'
+done
+assert_line 'the files' "$out/files-first" '^api-token 440 games [0-9]+$'
+assert_line 'the files' "$out/files-first" '^db-password 400 root [0-9]+$'
+for when in killed restarted reexec; do
+    assert_equal "$when: the very same files" "$(cat "$out/files-$when")" "$(cat "$out/files-first")"
+done
+assert_equal 'on the store mounted anew: the files but for their numbers' "$(sed -E 's/ [0-9]+$//' "$out/files-mounted-anew")" \
+    "$(sed -E 's/ [0-9]+$//' "$out/files-first")"
+assert_equal 'what the application read in the end' "$(cat "$out/application")" "$(printf 'the db-password' | sha256sum | cut -d' ' -f1)"
+assert_equal 'unsealings in all of that' "$(grep -c '^Unsealing ' "$out/journal-restarts")" 1
+assert_line 'the journal' "$out/journal-restarts" '^2 secret\(s\) were kept over the restart'
+assert_no_line 'the journal' "$out/journal-restarts" 'given up'
+
+assert_equal 'after a stop: the store, the status, the mount' "$(cat "$out/after-stop")" ''
+assert_equal 'after a stop' "$(xargs <"$out/unit-stopped")" 'NFileDescriptorStore=0 ActiveState=inactive inactive inactive'
+assert_equal 'a start after that' "$(xargs <"$out/second-start")" 'api-token db-password'
+assert_equal 'after a failure for good: the store, the mount' "$(cat "$out/after-failure")" ''
+assert_equal 'after a failure for good' "$(state failed)" 'ActiveState=failed ExecMainStatus=78 NFileDescriptorStore=0'
+assert_equal 'failed units' "$(cut -d' ' -f1 "$out/failed" | xargs)" unseald.service
+# Two unsealings of two secrets each.
+assert_equal 'requests to KMS in all' "$(platform log | jq -r 'select(.eventName == "Decrypt") | .requestID' | wc -l)" 4

@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* On a ramfs in a mount namespace of its own; passed over without root. The service manager is played by this file, in the
+ * place of vault/fdstore.c. */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "vault/fdstore.h"
+#include "vault/kept.h"
+
+#define STORE "store"
+
+static struct {
+        char *name;
+        int fd;
+} held[32];
+static size_t held_count;
+static unsigned barriers;
+static int fails_at; /* the n-th call from now fails; 0: none */
+
+static int call(void) {
+        return fails_at > 0 && --fails_at == 0 ? -ENOBUFS : 0;
+}
+
+bool fdstore_is_there(void) {
+        return true;
+}
+
+int fdstore_put(const char *name, int fd) {
+        int r = call();
+
+        if (r < 0)
+                return r;
+        assert_true(held_count < ELEMENTSOF(held));
+        held[held_count].name = strdup(name);
+        held[held_count++].fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        return 0;
+}
+
+int fdstore_remove(const char *name) {
+        for (size_t i = 0; i < held_count; i++)
+                if (strcmp(held[i].name, name) == 0) {
+                        free(held[i].name);
+                        assert_int_equal(close(held[i].fd), 0);
+                        held[i--] = held[--held_count];
+                }
+        return 0;
+}
+
+int fdstore_barrier(void) {
+        barriers++;
+        return call();
+}
+
+int fdstore_take(int **ret_fds, char ***ret_names, size_t *ret_count) {
+        *ret_fds = calloc(held_count + 1, sizeof(**ret_fds));
+        *ret_names = calloc(held_count + 1, sizeof(**ret_names));
+        for (size_t i = 0; i < held_count; i++) {
+                (*ret_fds)[i] = fcntl(held[i].fd, F_DUPFD_CLOEXEC, 3);
+                (*ret_names)[i] = strdup(held[i].name);
+        }
+        *ret_count = held_count;
+        return 0;
+}
+
+static void assert_held(const char *const *names) {
+        size_t count = 0;
+
+        for (; names[count]; count++) {
+                bool found = false;
+                for (size_t i = 0; i < held_count; i++)
+                        found = found || strcmp(held[i].name, names[count]) == 0;
+                if (!found)
+                        fail_msg("the service manager does not hold %s", names[count]);
+        }
+        if (held_count != count)
+                fail_msg("the service manager holds %zu descriptors, not %zu", held_count, count);
+}
+#define ASSERT_HELD(...) assert_held((const char *const[]){ __VA_ARGS__, NULL })
+
+static const KeptLock no_lock;
+static const KeptLock lock = { .pcr = 15, .before = { 1, 2, 3 } };
+static const KeptClaim claims[] = { { "api-token", { 'A' } }, { "db-password", { 'D' } } };
+static Store *store;
+static Kept *kept;
+
+static int set_up(void **state) {
+        if (mount("ramfs", STORE, "ramfs", 0, "mode=0755") < 0 || store_open(STORE, &store, NULL) < 0)
+                return -1;
+        return kept_new(&kept);
+}
+
+static int tear_down(void **state) {
+        kept = kept_free(kept);
+        store = store_free(store);
+        while (held_count > 0)
+                (void) fdstore_remove(held[0].name);
+        fails_at = 0;
+        return umount2(STORE, MNT_DETACH);
+}
+
+static int put(const KeptClaim *claim, const char *text) {
+        _cleanup_secret_ Secret *secret = NULL;
+        Error error = {};
+        int fd;
+
+        assert_int_equal(secret_new(strlen(text), &secret), 0);
+        memcpy(secret_bytes(secret), text, strlen(text));
+        if (store_prepare(store, claim->name, secret, (uid_t) -1, (gid_t) -1, 0400, &fd, &error) < 0)
+                fail_msg("%s", error.text);
+        return kept_put(kept, claim, secret, fd, NULL);
+}
+
+static int commit(void) {
+        return kept_commit(kept, store, &no_lock, NULL);
+}
+
+static void keep_both(void) {
+        assert_int_equal(put(claims + 0, "the token"), 0);
+        assert_int_equal(put(claims + 1, "the password"), 0);
+        assert_int_equal(commit(), 0);
+}
+
+static void assert_kept(const char *name, const char *text) {
+        char buffer[64] = "";
+        int fd = kept_find(kept, name);
+
+        if (fd < 0)
+                fail_msg("%s is not kept", name);
+        assert_true(pread(fd, buffer, sizeof(buffer) - 1, 0) >= 0);
+        assert_string_equal(buffer, text);
+}
+
+/* A next process. */
+static void restore(const KeptClaim *wanted, size_t count) {
+        Error error = {};
+
+        kept = kept_free(kept);
+        assert_int_equal(kept_new(&kept), 0);
+        if (kept_restore(kept, store, wanted, count, &error) < 0)
+                fail_msg("%s", error.text);
+}
+
+static void test_a_secret_counts_when_it_is_committed(void **state) {
+        barriers = 0;
+        assert_int_equal(put(claims + 1, "the password"), 0);
+        assert_int_equal(kept_find(kept, "db-password"), -ENOENT);
+        assert_false(kept_is_committed(kept, &no_lock));
+        assert_int_equal(commit(), 0);
+        assert_int_equal(barriers, 1);
+        assert_kept("db-password", "the password");
+        assert_int_equal(kept_find(kept, "api-token"), -ENOENT);
+        assert_true(kept_is_committed(kept, &no_lock));
+        assert_false(kept_is_committed(kept, &lock));
+        ASSERT_HELD("kept-1", "kept-1-db-password");
+}
+
+static void test_the_next_process_has_what_was_committed(void **state) {
+        keep_both();
+        restore(claims, 2);
+        assert_kept("api-token", "the token");
+        assert_kept("db-password", "the password");
+        assert_true(kept_is_committed(kept, &no_lock));
+        ASSERT_HELD("kept-1", "kept-1-api-token", "kept-1-db-password");
+}
+
+static void test_what_was_not_committed_is_given_up(void **state) {
+        assert_int_equal(put(claims, "the token"), 0);
+        restore(claims, 2);
+        assert_int_equal(kept_find(kept, "api-token"), -ENOENT);
+        assert_int_equal(held_count, 0);
+        assert_int_equal(put(claims, "the token"), 0);
+        assert_int_equal(commit(), 0);
+        ASSERT_HELD("kept-2", "kept-2-api-token");
+}
+
+static void test_a_secret_is_replaced_in_one_step(void **state) {
+        keep_both();
+        assert_int_equal(put(claims, "a new token"), 0);
+        assert_kept("api-token", "the token");
+        restore(claims, 2); /* killed now */
+        assert_kept("api-token", "the token");
+        assert_int_equal(put(claims, "a new token"), 0);
+        assert_int_equal(commit(), 0);
+        assert_kept("api-token", "a new token");
+        assert_kept("db-password", "the password");
+        restore(claims, 2);
+        assert_kept("api-token", "a new token");
+        assert_kept("db-password", "the password");
+        ASSERT_HELD("kept-3", "kept-3-api-token", "kept-1-db-password");
+}
+
+static void test_what_is_abandoned_changes_nothing(void **state) {
+        keep_both();
+        assert_int_equal(put(claims, "a new token"), 0);
+        kept_abandon(kept);
+        assert_kept("api-token", "the token");
+        ASSERT_HELD("kept-1", "kept-1-api-token", "kept-1-db-password");
+        assert_true(kept_is_committed(kept, &no_lock));
+        assert_int_equal(put(claims, "another token"), 0);
+        assert_int_equal(commit(), 0);
+        assert_kept("api-token", "another token");
+}
+
+static void test_a_service_manager_that_fails_changes_nothing(void **state) {
+        keep_both();
+        /* The descriptor, the manifest, the barrier. */
+        for (int n = 1; n <= 3; n++) {
+                fails_at = n;
+                int r = put(claims, "a new token");
+                if (r >= 0)
+                        r = commit();
+                assert_int_equal(r, -ENOBUFS);
+                assert_kept("api-token", "the token");
+                kept_abandon(kept);
+                restore(claims, 2);
+                assert_kept("db-password", "the password");
+        }
+}
+
+static void test_a_newer_manifest_wins(void **state) {
+        keep_both();
+        /* As where the manager has taken the new one, but we were killed before the old was removed. */
+        int old = fcntl(held[held_count - 1].fd, F_DUPFD_CLOEXEC, 3);
+        assert_string_equal(held[held_count - 1].name, "kept-1");
+        assert_int_equal(put(claims, "a new token"), 0);
+        assert_int_equal(commit(), 0);
+        assert_int_equal(fdstore_put("kept-1", old), 0);
+        (void) close(old);
+        restore(claims, 2);
+        assert_kept("api-token", "a new token");
+        ASSERT_HELD("kept-2", "kept-2-api-token", "kept-1-db-password");
+}
+
+static void spoil(const char *name, off_t at) {
+        for (size_t i = 0; i < held_count; i++)
+                if (strcmp(held[i].name, name) == 0)
+                        assert_int_equal(pwrite(held[i].fd, "\xff", 1, at), 1);
+}
+
+static void test_other_content_is_not_believed(void **state) {
+        keep_both();
+        spoil("kept-1-api-token", 3);
+        restore(claims, 2);
+        assert_int_equal(kept_find(kept, "api-token"), -ENOENT);
+        assert_kept("db-password", "the password");
+        assert_false(kept_is_committed(kept, &no_lock));
+        ASSERT_HELD("kept-1", "kept-1-db-password");
+}
+
+static void test_another_size_is_not_believed(void **state) {
+        keep_both();
+        spoil("kept-1-api-token", 100);
+        restore(claims, 2);
+        assert_int_equal(kept_find(kept, "api-token"), -ENOENT);
+        assert_kept("db-password", "the password");
+}
+
+static void test_another_boot_is_not_believed(void **state) {
+        keep_both();
+        spoil("kept-1", offsetof(ManifestHeader, boot_id));
+        restore(claims, 2);
+        assert_int_equal(kept_find(kept, "db-password"), -ENOENT);
+        assert_int_equal(held_count, 0);
+}
+
+static void test_a_file_that_is_not_in_memory_is_not_believed(void **state) {
+        char text[] = "the token";
+
+        keep_both();
+        assert_int_equal(fdstore_remove("kept-1-api-token"), 0);
+        int fd = open("on-disk", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+        assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+        assert_int_equal(fdstore_put("kept-1-api-token", fd), 0);
+        (void) close(fd);
+        restore(claims, 2);
+        assert_int_equal(kept_find(kept, "api-token"), -ENOENT);
+        assert_kept("db-password", "the password");
+}
+
+static void test_the_store_may_be_mounted_anew(void **state) {
+        keep_both();
+        store = store_free(store);
+        assert_int_equal(umount2(STORE, MNT_DETACH), 0);
+        assert_int_equal(mount("ramfs", STORE, "ramfs", 0, "mode=0755"), 0);
+        assert_int_equal(store_open(STORE, &store, NULL), 0);
+        restore(claims, 2);
+        assert_kept("db-password", "the password");
+        assert_int_equal(store_publish(store, "db-password", kept_find(kept, "db-password"), 0, 0, 0400,
+                                       NULL),
+                         0);
+        assert_int_equal(access(STORE "/db-password", F_OK), 0);
+}
+
+static void test_what_is_declared_otherwise_is_given_up(void **state) {
+        const KeptClaim other[] = { { "api-token", { 'a' } }, { "db-password", { 'D' } } };
+
+        keep_both();
+        restore(other, 2);
+        assert_int_equal(kept_find(kept, "api-token"), -ENOENT);
+        assert_kept("db-password", "the password");
+        restore(claims, 1);
+        assert_int_equal(kept_find(kept, "db-password"), -ENOENT);
+        ASSERT_HELD("kept-1");
+}
+
+static void test_a_lost_descriptor_is_missed(void **state) {
+        keep_both();
+        assert_int_equal(fdstore_remove("kept-1-api-token"), 0);
+        restore(claims, 2);
+        assert_int_equal(kept_find(kept, "api-token"), -ENOENT);
+        assert_kept("db-password", "the password");
+}
+
+static void test_names_of_no_meaning_are_given_up(void **state) {
+        static const char *const names[] = { "kept-",   "kept-x",
+                                             "kept-1x", "kept-00000000000000000001",
+                                             "kept-01", "kept-99999999999999999999",
+                                             "kept-2",  "kept-2-api-token" };
+
+        keep_both();
+        for (size_t i = 0; i < ELEMENTSOF(names); i++)
+                assert_int_equal(fdstore_put(names[i], held[0].fd), 0);
+        restore(claims, 2);
+        assert_kept("db-password", "the password");
+        ASSERT_HELD("kept-1", "kept-1-api-token", "kept-1-db-password");
+        assert_int_equal(put(claims, "a new token"), 0);
+        assert_int_equal(commit(), 0);
+        ASSERT_HELD("kept-3", "kept-3-api-token", "kept-1-db-password");
+}
+
+static void test_a_lock_is_done_for_the_next_process_too(void **state) {
+        const KeptLock other = { .pcr = 14 };
+
+        assert_int_equal(put(claims + 1, "the password"), 0);
+        assert_int_equal(kept_commit(kept, store, &lock, NULL), 0);
+        assert_false(kept_is_locked(kept));
+        restore(claims, 2);
+        assert_false(kept_is_locked(kept));
+        assert_int_equal(kept_lock(kept).pcr, 15);
+        assert_memory_equal(kept_lock(kept).before, lock.before, sizeof(lock.before));
+
+        assert_int_equal(kept_set_locked(kept, NULL), 0);
+        assert_true(kept_is_locked(kept));
+        restore(claims, 2);
+        assert_true(kept_is_locked(kept));
+        assert_true(kept_is_committed(kept, &lock));
+        /* What is kept with the same lock is locked already; with another it is not. */
+        assert_int_equal(kept_commit(kept, store, &lock, NULL), 0);
+        assert_true(kept_is_locked(kept));
+        assert_int_equal(kept_commit(kept, store, &other, NULL), 0);
+        assert_false(kept_is_locked(kept));
+}
+
+static void test_too_much_is_refused(void **state) {
+        _cleanup_secret_ Secret *large = NULL;
+        Error error = {};
+        int r = 0, n;
+
+        assert_int_equal(secret_new(SECRET_SIZE_MAX, &large), 0);
+        for (n = 0; n < 100 && r >= 0; n++) {
+                char name[16];
+                int fd;
+
+                (void) snprintf(name, sizeof(name), "secret-%d", n);
+                assert_int_equal(store_hold(store, large, &fd, NULL), 0);
+                r = kept_put(kept, &(KeptClaim){ .name = name }, large, fd, &error);
+        }
+        assert_int_equal(r, -ENOSPC);
+        assert_int_equal(error.failure, FAILURE_STORE);
+        assert_int_equal(n - 1, STORE_SIZE_MAX / SECRET_SIZE_MAX);
+}
+
+static int set_up_namespace(void **state) {
+        static char directory[] = "/var/tmp/unseald-test-kept-XXXXXX";
+
+        if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0) {
+                perror("No mount namespace of its own");
+                return -1;
+        }
+        if (!mkdtemp(directory) || chdir(directory) < 0 || mkdir(STORE, 0755) < 0)
+                return -1;
+        *state = directory;
+        return 0;
+}
+
+static int tear_down_namespace(void **state) {
+        (void) unlink("on-disk");
+        return rmdir(STORE) < 0 || chdir("/") < 0 ? -1 : rmdir(*state);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                TEST(test_a_secret_counts_when_it_is_committed),
+                TEST(test_the_next_process_has_what_was_committed),
+                TEST(test_what_was_not_committed_is_given_up),
+                TEST(test_a_secret_is_replaced_in_one_step),
+                TEST(test_what_is_abandoned_changes_nothing),
+                TEST(test_a_service_manager_that_fails_changes_nothing),
+                TEST(test_a_newer_manifest_wins),
+                TEST(test_other_content_is_not_believed),
+                TEST(test_another_size_is_not_believed),
+                TEST(test_another_boot_is_not_believed),
+                TEST(test_a_file_that_is_not_in_memory_is_not_believed),
+                TEST(test_the_store_may_be_mounted_anew),
+                TEST(test_what_is_declared_otherwise_is_given_up),
+                TEST(test_a_lost_descriptor_is_missed),
+                TEST(test_names_of_no_meaning_are_given_up),
+                TEST(test_a_lock_is_done_for_the_next_process_too),
+                TEST(test_too_much_is_refused),
+        };
+
+        if (geteuid() != 0) {
+                puts("SKIPPED: mounting a ramfs takes root; run it as root");
+                return 77;
+        }
+        return cmocka_run_group_tests(tests, set_up_namespace, tear_down_namespace);
+}

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "vault/manifest.h"
+
+static ManifestHeader header;
+static ManifestEntry entries[3];
+
+static int set_up(void **state) {
+        static const char *const names[] = { "api-token", "db-password", "db_password.2" };
+
+        header = (ManifestHeader){ .generation = 7, .count = 3, .lock_pcr = 15, .locked = 1 };
+        memset(header.boot_id, 0xB0, sizeof(header.boot_id));
+        memset(header.pcr_before, 0xFC, sizeof(header.pcr_before));
+        for (size_t i = 0; i < ELEMENTSOF(entries); i++) {
+                entries[i] = (ManifestEntry){ .generation = i + 5, .size = i * 1000 };
+                (void) snprintf(entries[i].name, sizeof(entries[i].name), "%s", names[i]);
+                memset(entries[i].checksum, (int) i, sizeof(entries[i].checksum));
+                memset(entries[i].stands_for, 0x80 + (int) i, sizeof(entries[i].stands_for));
+        }
+        return 0;
+}
+
+static Secret *format(void) {
+        Secret *secret = NULL;
+
+        assert_int_equal(manifest_format(&header, entries, &secret), 0);
+        return secret;
+}
+
+static int parse(Secret *secret, size_t size) {
+        ManifestHeader parsed = { .generation = 4711 };
+        ManifestEntry *list = NULL;
+
+        int r = manifest_parse(secret_bytes(secret), size, &parsed, &list);
+        if (r < 0) { /* nothing is touched */
+                assert_null(list);
+                assert_int_equal(parsed.generation, 4711);
+        }
+        free(list);
+        return r;
+}
+
+/* As it is now; says what of it was to be refused. */
+static void assert_refused(const char *what) {
+        _cleanup_secret_ Secret *secret = format();
+
+        if (parse(secret, secret_size(secret)) != -EBADMSG)
+                fail_msg("%s was accepted", what);
+        (void) set_up(NULL);
+}
+
+static void test_what_is_formatted_is_parsed(void **state) {
+        _cleanup_secret_ Secret *secret = format();
+        _cleanup_free_ ManifestEntry *list = NULL;
+        ManifestHeader parsed;
+
+        assert_int_equal(manifest_parse(secret_bytes(secret), secret_size(secret), &parsed, &list), 0);
+        assert_int_equal(parsed.generation, 7);
+        assert_int_equal(parsed.count, 3);
+        assert_int_equal(parsed.lock_pcr, 15);
+        assert_int_equal(parsed.locked, 1);
+        assert_memory_equal(parsed.boot_id, header.boot_id, sizeof(header.boot_id));
+        assert_memory_equal(parsed.pcr_before, header.pcr_before, sizeof(header.pcr_before));
+        assert_memory_equal(list, entries, sizeof(entries));
+}
+
+static void test_nothing_may_be_kept(void **state) {
+        _cleanup_secret_ Secret *secret = NULL;
+
+        header.count = 0;
+        assert_int_equal(manifest_format(&header, NULL, &secret), 0);
+        assert_int_equal(secret_size(secret), sizeof(header));
+        assert_int_equal(parse(secret, sizeof(header)), 0);
+}
+
+static void test_any_other_length_is_refused(void **state) {
+        _cleanup_secret_ Secret *secret = format();
+
+        for (size_t size = 0; size < secret_size(secret); size++)
+                if (parse(secret, size) != -EBADMSG)
+                        fail_msg("%zu of %zu bytes were accepted", size, secret_size(secret));
+        header.count = 2;
+        memcpy(secret_bytes(secret) + offsetof(ManifestHeader, count), &header.count, sizeof(header.count));
+        assert_int_equal(parse(secret, secret_size(secret)), -EBADMSG);
+        header.count = UINT32_MAX;
+        memcpy(secret_bytes(secret) + offsetof(ManifestHeader, count), &header.count, sizeof(header.count));
+        assert_int_equal(parse(secret, secret_size(secret)), -EBADMSG);
+}
+
+static void test_another_version_is_refused(void **state) {
+        _cleanup_secret_ Secret *secret = format();
+
+        secret_bytes(secret)[strlen("unseald kept ")] = '2';
+        assert_int_equal(parse(secret, secret_size(secret)), -EBADMSG);
+}
+
+static void test_a_header_that_cannot_be_is_refused(void **state) {
+        header.generation = 0;
+        assert_refused("generation 0");
+        header.lock_pcr = 24;
+        assert_refused("PCR 24");
+        header.locked = 2;
+        assert_refused("a lock that is neither done nor not");
+        header.lock_pcr = 0;
+        assert_refused("a lock that is done where there is none");
+        header.reserved[1] = 1;
+        assert_refused("something in the reserved bytes");
+}
+
+static void test_an_entry_that_cannot_be_is_refused(void **state) {
+        static const char *const wrong[] = {
+                "",    ".hidden",  "a/b",
+                "a b", "../a",     "a\n",
+                "a:b", "\xc3\xa9", "a234567890123456789012345678901234567890123456789012345678901234x"
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(wrong); i++) {
+                header.count = 1;
+                memset(entries[0].name, 0, sizeof(entries[0].name));
+                memcpy(entries[0].name, wrong[i], strlen(wrong[i]));
+                assert_refused(wrong[i]);
+        }
+        memset(entries[2].name, 'x', sizeof(entries[2].name));
+        assert_refused("a name without end");
+        entries[0].name[sizeof(entries[0].name) - 1] = 'x';
+        assert_refused("something behind a name");
+        entries[0].generation = 8;
+        assert_refused("an entry newer than its manifest");
+        entries[0].generation = 0;
+        assert_refused("an entry of no generation");
+        entries[1].size = SECRET_SIZE_MAX + 1;
+        assert_refused("a secret that is too large");
+}
+
+static void test_a_name_comes_once_and_in_its_order(void **state) {
+        memcpy(entries[1].name, entries[0].name, sizeof(entries[0].name));
+        assert_refused("a name that is there twice");
+        memcpy(entries[1].name, entries[2].name, sizeof(entries[0].name));
+        memcpy(entries[2].name, "a", 2);
+        assert_refused("names in another order");
+}
+
+static void test_there_may_be_as_many_as_can_be_kept(void **state) {
+        _cleanup_free_ ManifestEntry *many = calloc(MANIFEST_ENTRIES_MAX + 1, sizeof(*many));
+        _cleanup_secret_ Secret *full = NULL, *over = NULL;
+
+        assert_non_null(many);
+        for (unsigned i = 0; i <= MANIFEST_ENTRIES_MAX; i++) {
+                many[i].generation = 1;
+                (void) snprintf(many[i].name, sizeof(many[i].name), "secret-%04u", i);
+        }
+        header.count = MANIFEST_ENTRIES_MAX;
+        assert_int_equal(manifest_format(&header, many, &full), 0);
+        assert_int_equal(parse(full, secret_size(full)), 0);
+        header.count++;
+        assert_int_equal(manifest_format(&header, many, &over), 0);
+        assert_int_equal(parse(over, secret_size(over)), -EBADMSG);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup(test_what_is_formatted_is_parsed, set_up),
+                cmocka_unit_test_setup(test_nothing_may_be_kept, set_up),
+                cmocka_unit_test_setup(test_any_other_length_is_refused, set_up),
+                cmocka_unit_test_setup(test_another_version_is_refused, set_up),
+                cmocka_unit_test_setup(test_a_header_that_cannot_be_is_refused, set_up),
+                cmocka_unit_test_setup(test_an_entry_that_cannot_be_is_refused, set_up),
+                cmocka_unit_test_setup(test_a_name_comes_once_and_in_its_order, set_up),
+                cmocka_unit_test_setup(test_there_may_be_as_many_as_can_be_kept, set_up),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
