@@ -321,12 +321,16 @@ static int create_temporary(const Store *store, const char *name,
 }
 
 /* Group, mode, owner: with the mode first, unseald's group could read what is meant for another, and with the owner first
- * it would take CAP_FOWNER to set the mode. */
+ * it would take CAP_FOWNER to set the mode. Where the owner is to stay, unseald needs no right to change it, not even to the
+ * system call. */
 static int fill(int fd, Secret *secret, uid_t uid, gid_t gid, mode_t mode) {
+        struct stat st;
+
         int r = write_all(fd, secret_bytes(secret), secret_size(secret));
         if (r < 0)
                 return r;
-        if (fchown(fd, (uid_t) -1, gid) < 0 || fchmod(fd, mode) < 0 || fchown(fd, uid, (gid_t) -1) < 0)
+        if (fstat(fd, &st) < 0 || (st.st_gid != gid && fchown(fd, (uid_t) -1, gid) < 0) ||
+            fchmod(fd, mode) < 0 || (st.st_uid != uid && fchown(fd, uid, (gid_t) -1) < 0))
                 return -errno;
         return 0;
 }

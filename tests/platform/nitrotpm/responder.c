@@ -14,7 +14,8 @@
 #include "responder.h"
 #include "wire.h"
 
-#define CONNECTIONS_MAX 8U
+/* One for each TPM that is kept running. */
+#define CONNECTIONS_MAX 512U
 #define CONNECTION_TIMEOUT_SEC 5
 
 struct Responder {

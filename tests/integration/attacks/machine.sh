@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Rules 7 and 8 of unseald-threat-model(7), on machines with a real systemd: what is tried by programs on the instance, and
+# by what a machine is handed at its start: files in /run, system credentials, an environment.
+. "$(dirname "$0")/../lib.sh"
+. "$(dirname "$0")/table.sh"
+platform_start
+key=$(vendor_create_key)
+vendor_put_policy "$key" "$(pcr 4)" "$(pcr 12)"
+table_begin 'on a machine'
+MACHINE_LIMIT=60
+printf 'Hello World' >"$scratch/secret"
+vendor_seal "$key" db-password "$scratch/sealed" <"$scratch/secret"
+layer_new
+layer_secret db-password "$key" "$scratch/sealed"
+install -m 755 "$top/tests/integration/attacks/insider" "$layer/usr/lib/machine/"
+
+# Somebody who wrote into /run before.
+cat >"$layer/usr/lib/systemd/system/plant.service" <<'END'
+[Unit]
+DefaultDependencies=no
+Before=unseald.service
+[Service]
+Type=oneshot
+ExecStart=/usr/lib/machine/plant
+END
+cat >"$layer/usr/lib/machine/plant" <<'END'
+#!/bin/sh
+mkdir -p /run/unseald/unseald.conf.d /run/unseald/secrets.d /run/unseald/credentials
+for file in /run/unseald/unseald.conf /run/unseald/unseald.conf.d/90-evil.conf; do
+    printf '%s\n' '[Unseald]' KmsEndpoint=https://127.0.0.9 TrustedCertificates=/run/attacker.pem DeadlineSec=1s >$file
+done
+printf '%s\n' '[Secret]' Source=file:/run/attacker.sealed KeyId=arn:aws:kms:eu-north-1:222222222222:key/0 >/run/unseald/secrets.d/db-password.secret
+cp /run/unseald/secrets.d/db-password.secret /run/unseald/secrets.d/evil.secret
+printf evil >/run/unseald/credentials/db-password
+END
+sed -i 's/^Wants=.*/& plant.service/' "$layer/usr/lib/systemd/system/machine.target"
+
+# A row a line: rule, attack, what happened. $unseald is its PID.
+cat >"$layer/usr/lib/machine/extra" <<'END'
+#!/bin/sh
+unseald=$(systemctl show -P MainPID unseald.service)
+as() { # USER VERB ARGUMENT...
+    user=$1 && shift
+    systemd-run --quiet --wait --pipe -p "User=$user" /usr/lib/machine/insider "$@" 2>&1
+}
+row() { printf '%s\t%s\t%s\n' "$@" >>/out/rows; }
+systemd-run --quiet --unit=sleeper -p User=games sleep 60
+as games attach "$(systemctl show -P MainPID sleeper.service)" >/out/control
+for user in unseald games; do
+    row 7 "the user $user reads unseald's memory (/proc/PID/mem)" "$(as $user memory $unseald)"
+    row 7 "the user $user attaches to unseald (ptrace)" "$(as $user attach $unseald)"
+    row 7 "the user $user reads unseald's environment" "$(as $user read /proc/$unseald/environ)"
+    row 8 "the user $user reads the secret in the store" "$(as $user read /run/unseald/credentials/db-password)"
+done
+row 8 "the user games lists the store" "$(as games list /run/unseald/credentials)"
+row 8 "the user games writes into the store" "$(as games write /run/unseald/credentials/license)"
+row 8 "the user games replaces the secret in the store" "$(as games write /run/unseald/credentials/db-password)"
+row 8 "the user games reads the application's credential" "$(as games read /run/credentials/billing.service/db-password)"
+sed -n 's/^SSL_CERT_FILE=//p' /proc/1/environ >/out/environment
+systemctl show-environment >>/out/environment
+END
+chmod +x "$layer"/usr/lib/machine/{extra,plant}
+
+# boot OUT ARGUMENT...: of systemd-nspawn and then of systemd
+boot() {
+    begun=$EPOCHREALTIME
+    machine_boot "$@"
+    took=$((${EPOCHREALTIME/./} - ${begun/./}))
+    took=$((took / 1000000)).$((took % 1000000 / 100000))
+}
+handed=(--set-credential=unseald.conf:evil --set-credential=db-password:evil --set-credential=secrets.d:evil
+    systemd.setenv=SSL_CERT_FILE=/run/attacker.pem systemd.setenv=https_proxy=http://127.0.0.9 systemd.setenv=OPENSSL_CONF=/run/attacker.cnf)
+boot "$scratch/out" "${handed[@]}"
+out=$scratch/out
+saw=$(machine_show "$out" unseald.service ActiveState)
+words=$(grep -E -o 'db-password: published.*' "$out/journal-plain" || tail -n 1 "$out/journal-plain")
+row - 'configuration in /run/unseald, also under the name of the secret' "$saw" active "$words" published "$took"
+expect 'what the application read' "$(cat "$out/application")" "$(sha256sum <"$scratch/secret" | cut -d' ' -f1)"
+assert_line 'the environment was set, so that this shows something' "$out/environment" '^SSL_CERT_FILE=/run/attacker.pem'
+row - 'system credentials named after configuration and secret' "$saw" active "$words" published "$took"
+row - 'systemd.setenv= on the command line: SSL_CERT_FILE, proxy, OPENSSL_CONF' "$saw" active "$words" published "$took"
+[ "$(cat "$out/control")" = 'done' ] ||
+    say "SKIP: a user cannot attach to a program of their own here either ($(cat "$out/control"); kernel.yama.ptrace_scope?)"
+while IFS=$'\t' read -r rule label saw; do
+    case $saw in done*) happened=$saw ;; *) happened=refused ;; esac
+    row "$rule" "$label" "$happened" refused "$saw" 'Permission denied|not permitted|No such file' -
+done <"$out/rows"
+expect 'rows of the machine' "$(wc -l <"$out/rows")" 12
+
+# Where unsealing fails nothing else takes the place of the secret.
+platform extend 4 'an image of the owner' >/dev/null
+rm "$layer/usr/lib/machine/extra"
+boot "$scratch/out2" "${handed[@]}"
+row 8 'a system credential in the place of a secret that is not unsealed' \
+    "$(machine_show "$scratch/out2" billing.service ExecMainStatus)" 243 "unseald: $(machine_show "$scratch/out2" unseald.service ExecMainStatus)" 60 "$took"
+expect 'what the application read' "$([ ! -e "$scratch/out2/application" ] || cat "$scratch/out2/application")" ''
+table_end

@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# What the service manager thinks of the units, what it does to unseald's process, and what unseald takes when all is done: memory,
+# and no turn of the processor. UNSEALD_TEST_IDLE: how many seconds it is watched for (20).
+. "$(dirname "$0")/lib.sh"
+units=$install_root/usr/lib/systemd/system
+export MANPATH=$install_root/usr/share/man:
+
+say "systemd-analyze verify"
+found=$(cd "$units" && systemd-analyze verify --root="$install_root" -- *.* 2>&1) || die "systemd-analyze verify: $found"
+assert_equal "systemd-analyze verify" "$found" ''
+
+# exposure ROOT WANTED: of unseald.service
+exposure() {
+    local out
+    out=$(systemd-analyze security --offline=yes --root="$1" unseald.service)
+    grep '^✗' <<<"$out" | sed 's/  */ /g'
+    out=$(sed -nE 's/.*exposure level for unseald.service: ([0-9.]+).*/\1/p' <<<"$out")
+    say "exposure: $out"
+    awk -v seen="$out" -v wanted="$2" 'BEGIN { exit !(seen != "" && seen <= wanted) }' || die "exposure: saw $out, wanted $2 or less"
+}
+say "systemd-analyze security, as installed"
+exposure "$install_root" 2.0
+say "and where no secret is given to another owner"
+mkdir -p "$scratch/root/usr/lib/systemd"
+cp -r "$units" "$scratch/root/usr/lib/systemd/"
+install -D -m 644 "$install_root/usr/share/doc/unseald/examples/unseald-own-files.conf" -t "$scratch/root/usr/lib/systemd/system/unseald.service.d"
+exposure "$scratch/root" 1.5
+
+platform_start
+key=$(vendor_create_key)
+vendor_put_policy "$key" "$(pcr 4)" "$(pcr 12)"
+printf 'Hello World' >"$scratch/secret"
+vendor_seal "$key" db-password "$scratch/sealed" <"$scratch/secret"
+MACHINE_LIMIT=60
+layer_new
+layer_secret db-password "$key" "$scratch/sealed" '[Deliver]' User=unseald Group=unseald
+install -D -m 644 "$install_root/usr/share/doc/unseald/examples/unseald-own-files.conf" -t "$layer/usr/lib/systemd/system/unseald.service.d"
+# Only here: this container's service manager may not raise the limit of locked memory.
+printf '%s\n' '[Service]' CapabilityBoundingSet=CAP_IPC_LOCK AmbientCapabilities=CAP_IPC_LOCK \
+    >"$layer/usr/lib/systemd/system/unseald.service.d/zz-container.conf"
+echo "${UNSEALD_TEST_IDLE:-20}" >"$layer/usr/lib/machine/idle"
+cat >"$layer/usr/lib/machine/extra" <<'END'
+#!/bin/sh
+pid=$(systemctl show -P MainPID unseald.service)
+switches() { cat /proc/$pid/task/*/status | awk '/ctxt_switches/ { n += $2 } END { print n }'; }
+cat /proc/$pid/status >/out/process
+cat /proc/$pid/limits >/out/limits
+cp /proc/$pid/smaps_rollup /out/smaps
+before=$(switches)
+sleep "$(cat /usr/lib/machine/idle)"
+echo $(($(switches) - before)) >/out/switches
+ls /proc/$pid/task | wc -l >/out/threads
+END
+chmod +x "$layer/usr/lib/machine/extra"
+machine_boot "$scratch/out"
+out=$scratch/out
+assert_equal "unseald" "$(machine_show "$out" unseald.service ActiveState)" active
+assert_equal "what the application read" "$(cat "$out/application")" "$(sha256sum <"$scratch/secret" | cut -d' ' -f1)"
+assert_line "the secret's owner" "$out/store" '^/run/unseald/credentials/db-password 400 unseald:unseald$'
+
+say "the process"
+assert_line "seccomp" "$out/process" '^Seccomp:\s+2$'
+assert_line "no new privileges" "$out/process" '^NoNewPrivs:\s+1$'
+# CAP_IPC_LOCK is number 14, and the container's.
+assert_line "capabilities" "$out/process" '^CapEff:\s+0000000000004000$'
+assert_line "core dumps" "$out/limits" '^Max core file size +0 +0 '
+assert_equal "threads" "$(cat "$out/threads")" 1
+of() { awk -v name="$2:" '$1 == name { print $2 }' "$out/$1"; }
+say "memory: at most $(of process VmHWM) KiB, idle $(of process VmRSS) KiB, of which private and dirty $(of smaps Private_Dirty) KiB, locked $(of smaps Locked) KiB"
+say "context switches in ${UNSEALD_TEST_IDLE:-20} s: $(cat "$out/switches")"
+assert_equal "wake-ups when idle" "$(cat "$out/switches")" 0
