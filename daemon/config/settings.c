@@ -16,6 +16,8 @@
 
 #define DEADLINE_MAX_USEC (24 * 3600 * USEC_PER_SEC)
 #define SECTION "Unseald"
+#define ATTESTATION_SECTION "Attestation"
+#define DOCUMENTS_PER_MINUTE_MAX 6000U
 
 /* field: in Settings. The assignment's value is never empty. */
 typedef int (*Setter)(const IniAssignment *assignment, void *field, Error *error);
@@ -128,6 +130,17 @@ static int set_deadline(const IniAssignment *assignment, void *field, Error *err
         return 0;
 }
 
+static int set_documents_per_minute(const IniAssignment *assignment, void *field, Error *error) {
+        const char *value = assignment->value;
+        unsigned long number = strtoul(value, NULL, 10);
+
+        if (strspn(value, "0123456789") != strlen(value) || number < 1 || number > DOCUMENTS_PER_MINUTE_MAX)
+                return ini_error(assignment, error, "Expected a number from 1 to %u, not \"%s\".",
+                                 DOCUMENTS_PER_MINUTE_MAX, value);
+        *(unsigned *) field = (unsigned) number;
+        return 0;
+}
+
 static int set_tpm_device(const IniAssignment *assignment, void *field, Error *error) {
         const char *value = assignment->value;
         char *name;
@@ -166,6 +179,7 @@ static const struct {
         Setter set;
         size_t offset;
         const char *initial; /* NULL: a string that is not set */
+        const char *section; /* NULL: SECTION */
 } keys[] = {
         { "KmsEndpoint", set_kms_endpoint, offsetof(Settings, kms_endpoint), NULL },
         { "Fips", set_boolean, offsetof(Settings, fips), "no" },
@@ -177,6 +191,9 @@ static const struct {
         { "ExpectedMeasurements", set_expected_measurements, offsetof(Settings, expected_measurements),
           NULL },
         { "TpmDevice", set_tpm_device, offsetof(Settings, tpm_device), "device:/dev/tpm0" },
+        { "PublicKey", set_path, offsetof(Settings, attestation_public_key), NULL, ATTESTATION_SECTION },
+        { "DocumentsPerMinute", set_documents_per_minute, offsetof(Settings, documents_per_minute), "60",
+          ATTESTATION_SECTION },
 };
 
 /* Keys that bring more security than this version has: to pass over them would be to promise it. */
@@ -204,14 +221,16 @@ static int set_key(Settings *settings, size_t key, const IniAssignment *assignme
 }
 
 static int apply(Settings *settings, const IniAssignment *assignment, Error *error) {
-        if (strcmp(assignment->section, SECTION) != 0) {
+        if (strcmp(assignment->section, SECTION) != 0 &&
+            strcmp(assignment->section, ATTESTATION_SECTION) != 0) {
                 ini_warning(assignment, "Unknown section [%s]; the line is passed over.",
                             assignment->section);
                 return 0;
         }
 
         for (size_t i = 0; i < ELEMENTSOF(keys); i++)
-                if (strcmp(assignment->key, keys[i].key) == 0)
+                if (strcmp(assignment->key, keys[i].key) == 0 &&
+                    strcmp(assignment->section, keys[i].section ?: SECTION) == 0)
                         return set_key(settings, i, assignment, error);
 
         for (size_t i = 0; i < ELEMENTSOF(unsupported); i++)
@@ -223,7 +242,8 @@ static int apply(Settings *settings, const IniAssignment *assignment, Error *err
                                          "Not supported by this version; remove the line.");
                 }
 
-        ini_warning(assignment, "Unknown key in section [" SECTION "]; the line is passed over.");
+        ini_warning(assignment, "Unknown key in section [%s]; the line is passed over.",
+                    assignment->section);
         return 0;
 }
 
@@ -233,6 +253,7 @@ void settings_clear(Settings *settings) {
         free(settings->trusted_certificates);
         free(settings->expected_measurements);
         free(settings->tpm_device);
+        free(settings->attestation_public_key);
         *settings = (Settings){};
 }
 

@@ -18,6 +18,10 @@ typedef struct Settings {
         uint64_t deadline_usec;      /* 2min */
         char *expected_measurements; /* "user-data:/pointer", "user-data:" or a path; NULL: none */
         char *tpm_device;            /* "device:/dev/tpm0" */
+
+        /* [Attestation] */
+        char *attestation_public_key;  /* path; NULL: none */
+        unsigned documents_per_minute; /* 60 */
 } Settings;
 
 /* Defaults, where there is no file. A wrong value is FAILURE_CONFIGURATION with file, line, key and what was expected;

@@ -17,7 +17,8 @@ typedef struct Verb {
 static const Verb verbs[] = {
         { "attest", "", "Get an attestation document of this instance", verb_attest },
         { "measure", "IMAGE", "Compute the PCRs of a boot", verb_measure },
-        { "policy", "[lint POLICY]", "Write a key's policy, or find what in it is wrong", verb_policy },
+        { "policy", "[lint POLICY]", "Write a key's policy, or find its faults", verb_policy },
+        { "serve-attestation", "", "Give documents to whoever asks by HTTP", verb_serve_attestation },
         { "status", "", "Show what became of each secret in this boot", verb_status },
         { "verify", "DOCUMENT", "Verify an attestation document", verb_verify },
 };
@@ -27,7 +28,7 @@ static void print_help(FILE *stream) {
                         "Secrets for attested EC2 instances: measure, verify, look.\n\n"
                         "Verbs:\n");
         for (size_t i = 0; i < ELEMENTSOF(verbs); i++)
-                fprintf(stream, "  %-8s %-13s %s\n", verbs[i].name, verbs[i].arguments, verbs[i].help);
+                fprintf(stream, "  %-17s %-13s %s\n", verbs[i].name, verbs[i].arguments, verbs[i].help);
         fprintf(stream, "\nOptions:\n"
                         "  -h --help              Show this help; after a verb, the verb's\n"
                         "     --version           Show the version\n\n"

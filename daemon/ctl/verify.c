@@ -9,6 +9,7 @@
 #include <getopt.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
+#include <openssl/rand.h>
 #include <openssl/x509.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -21,13 +22,19 @@
 #include "basic/json.h"
 #include "build-config.h"
 #include "ctl/ctl.h"
+#include "ctl/fetch-document.h"
 #include "instance/attestation.h"
 #include "instance/pcr.h"
+#include "instance/public-key.h"
 
 #define ROOT_PATH UNSEALD_VENDOR_CONFIG_DIR "/aws-nitro-root-g1.pem"
 #define FILE_SIZE_MAX (64U * 1024U)
 #define AT_MAX INT64_C(253402300799) /* the end of the year 9999 */
 #define SHA256_SIZE 32
+#define NONCE_SIZE 32
+
+/* Of a document that was made for us, unless --max-age= says otherwise: clocks differ. */
+#define FRESH_SEC 300
 
 /* Of AWS's root G1, as AWS publishes it beside the certificate. */
 static const uint8_t root_g1_fingerprint[SHA256_SIZE] = {
@@ -36,7 +43,7 @@ static const uint8_t root_g1_fingerprint[SHA256_SIZE] = {
 };
 
 typedef struct Options {
-        const char *document, *root, *at, *max_age, *nonce, *public_key, *measurements;
+        const char *document, *url, *root, *at, *max_age, *nonce, *public_key, *measurements;
         bool json;
 } Options;
 
@@ -80,11 +87,13 @@ static void wanted_done(Wanted *wanted) {
 }
 
 static void print_help(void) {
-        printf("unsealctl verify [OPTIONS…] DOCUMENT\n\n"
+        printf("unsealctl verify [OPTIONS…] DOCUMENT\n"
+               "unsealctl verify [OPTIONS…] --url=URL\n\n"
                "Verify an attestation document, of which - is standard input.\n\n"
                "  -h --help              Show this help\n"
+               "     --url=URL           Ask this attestation service, with a new nonce\n"
                "     --nonce=FILE|hex:…  The nonce that it must have\n"
-               "     --public-key=FILE   The public key that it must have, PEM or DER\n"
+               "     --public-key=FILE   The public key that it must have, or a certificate with it\n"
                "     --measurements=FILE The PCRs that it must have (pcr_measurements.json)\n"
                "     --max-age=SEC       How old it may be\n"
                "     --at=TIME           Verify at that time, not now: @SECONDS,\n"
@@ -93,7 +102,7 @@ static void print_help(void) {
                "     --json              Print JSON\n\n"
                "Exit status: 0 accepted, 1 failure, 2 usage, 10 malformed, 11 algorithm,\n"
                "12 signature, 13 untrusted, 14 expired, 15 stale, 16 nonce, 17 public key,\n"
-               "18 PCR.\n");
+               "18 PCR; 50 to 53 and 65: no document from --url=.\n");
 }
 
 static int load(const char *path, uint8_t **ret, size_t *ret_size) {
@@ -153,28 +162,32 @@ static int load_nonce(const char *argument, Slice *ret) {
         return 0;
 }
 
-/* As it stands in the document: a DER SubjectPublicKeyInfo. */
+/* As it stands in the document, or would: whatever the file is that has a key in it. */
 static int load_public_key(const char *path, Slice *ret) {
-        _cleanup_free_ uint8_t *bytes = NULL;
-        size_t size;
+        _cleanup_free_ uint8_t *bytes = NULL, *key = NULL;
+        size_t size, key_size;
         int r;
 
         r = load(path, &bytes, &size);
         if (r != 0)
                 return r;
-        if (size > 10 && memcmp(bytes, "-----BEGIN", 10) == 0) {
-                _cleanup_(BIO_freep) BIO *bio = BIO_new_mem_buf(bytes, (int) size);
-                unsigned char *der = NULL;
-                long length;
+        r = public_key_parse(bytes, size, &key, &key_size);
+        if (r == -ENOMEM)
+                return failure("Out of memory.");
+        if (r < 0 && is_pem(bytes, size))
+                return failure("%s has neither a public key nor a certificate in PEM.", path);
+        *ret = r < 0 ? (Slice){ TAKE_PTR(bytes), size } : (Slice){ TAKE_PTR(key), key_size };
+        return 0;
+}
 
-                if (!bio || PEM_bytes_read_bio(&der, &length, NULL, PEM_STRING_PUBLIC, bio, NULL, NULL) != 1)
-                        return failure("%s has no public key in PEM.", path);
-                /* Shorter than its PEM. */
-                size = (size_t) length;
-                memcpy(bytes, der, size);
-                OPENSSL_free(der);
-        }
-        *ret = (Slice){ TAKE_PTR(bytes), size };
+static int make_nonce(Slice *ret) {
+        _cleanup_free_ uint8_t *bytes = malloc(NONCE_SIZE);
+
+        if (!bytes)
+                return failure("Out of memory.");
+        if (RAND_bytes(bytes, NONCE_SIZE) != 1)
+                return failure("OpenSSL has no random bytes.");
+        *ret = (Slice){ TAKE_PTR(bytes), NONCE_SIZE };
         return 0;
 }
 
@@ -226,8 +239,13 @@ static int parse_times(const Options *options, Wanted *wanted) {
         } else
                 wanted->policy.at = (int64_t) (now_realtime_usec() / USEC_PER_SEC);
 
-        if (!options->max_age)
+        if (options->url && options->at)
+                return usage_error("What is asked for now is verified at this time: --at= does not go with "
+                                   "--url=.");
+        if (!options->max_age) {
+                wanted->policy.max_age_sec = options->url ? FRESH_SEC : 0;
                 return 0;
+        }
         if (parse_duration(options->max_age, &max_age_usec) < 0 || max_age_usec < USEC_PER_SEC)
                 return usage_error("--max-age= wants at least a second, such as 300 or 5min.");
         if (wanted->at_document)
@@ -242,8 +260,8 @@ static int prepare(const Options *options, Wanted *wanted) {
         r = parse_times(options, wanted);
         if (r == 0)
                 r = load_root(options->root, wanted);
-        if (r == 0 && options->nonce) {
-                r = load_nonce(options->nonce, &wanted->nonce);
+        if (r == 0 && (options->nonce || options->url)) {
+                r = options->nonce ? load_nonce(options->nonce, &wanted->nonce) : make_nonce(&wanted->nonce);
                 wanted->policy.nonce = &wanted->nonce;
         }
         if (r == 0 && options->public_key) {
@@ -473,6 +491,21 @@ static AttestationRefusal refusal_of_parsing(int r) {
         }
 }
 
+static int get_document(const Options *options, Wanted *wanted, uint8_t **ret, size_t *ret_size) {
+        Error error = {};
+
+        if (!options->url)
+                return load(options->document, ret, ret_size);
+        if (fetch_document(options->url, wanted->nonce.data, wanted->nonce.size, ret, ret_size, &error) <
+            0) {
+                (void) failure("%s", error.text);
+                return (int) error.failure;
+        }
+        /* It may have taken a while. */
+        wanted->policy.at = (int64_t) (now_realtime_usec() / USEC_PER_SEC);
+        return 0;
+}
+
 static int verify(const Options *options) {
         _cleanup_attestation_ AttestationDocument *document = NULL;
         _cleanup_(wanted_done) Wanted wanted = {};
@@ -483,7 +516,7 @@ static int verify(const Options *options) {
 
         r = prepare(options, &wanted);
         if (r == 0)
-                r = load(options->document, &data, &size);
+                r = get_document(options, &wanted, &data, &size);
         if (r != 0)
                 return r;
 
@@ -515,6 +548,7 @@ int verb_verify(int argc, char *argv[]) {
                 OPTION_AT,
                 OPTION_ROOT,
                 OPTION_JSON,
+                OPTION_URL,
         };
         static const struct option long_options[] = {
                 { "help", no_argument, NULL, 'h' },
@@ -525,6 +559,7 @@ int verb_verify(int argc, char *argv[]) {
                 { "at", required_argument, NULL, OPTION_AT },
                 { "root", required_argument, NULL, OPTION_ROOT },
                 { "json", no_argument, NULL, OPTION_JSON },
+                { "url", required_argument, NULL, OPTION_URL },
                 {},
         };
         Options options = {};
@@ -556,11 +591,14 @@ int verb_verify(int argc, char *argv[]) {
                 case OPTION_JSON:
                         options.json = true;
                         break;
+                case OPTION_URL:
+                        options.url = optarg;
+                        break;
                 default:
                         return EXIT_USAGE;
                 }
-        if (argc - optind != 1)
-                return usage_error("verify wants one document.");
+        if (argc - optind != (options.url ? 0 : 1))
+                return usage_error("verify wants one document, or --url=.");
         options.document = argv[optind];
         return verify(&options);
 }

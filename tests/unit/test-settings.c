@@ -99,6 +99,8 @@ static void assert_defaults(Settings *settings) {
         assert_int_equal(settings->deadline_usec, 2 * MINUTE);
         assert_null(settings->expected_measurements);
         assert_string_equal(settings->tpm_device, "device:/dev/tpm0");
+        assert_null(settings->attestation_public_key);
+        assert_int_equal(settings->documents_per_minute, 60);
         settings_clear(settings);
         assert_null(settings->tpm_device);
 }
@@ -111,11 +113,13 @@ static void test_defaults_hold_without_a_file_and_after_a_reset(void **state) {
 
         put("vendor/unseald.conf",
             "[Unseald]\nKmsEndpoint=https://kms.example\nProxy=http://p:1\nTrustedCertificates=/a\n"
-            "RsaKeyBits=4096\nDeadlineSec=5\nExpectedMeasurements=/m\nTpmDevice=swtpm:path=/s\n");
+            "RsaKeyBits=4096\nDeadlineSec=5\nExpectedMeasurements=/m\nTpmDevice=swtpm:path=/s\n"
+            "[Attestation]\nPublicKey=/k\nDocumentsPerMinute=1\n");
         put("local/unseald.conf.d/50-reset.conf",
             "[Unseald]\nKmsEndpoint=\nFips=yes\nFips=\nDualStack=yes\nDualStack=\nProxy="
             "\nTrustedCertificates=\n"
-            "RsaKeyBits=\nDeadlineSec=\nExpectedMeasurements=\nTpmDevice=\nVerifyPolicy=\nLockPcr=\n");
+            "RsaKeyBits=\nDeadlineSec=\nExpectedMeasurements=\nTpmDevice=\nVerifyPolicy=\nLockPcr=\n"
+            "[Attestation]\nPublicKey=\nDocumentsPerMinute=\n");
         assert_int_equal(settings_read("vendor", "local", &settings, NULL), 0);
         assert_defaults(&settings);
 }
@@ -331,6 +335,35 @@ static void test_security_that_is_not_there_yet_is_not_promised(void **state) {
         refused("LockPcr=0", "LockPcr=: Not supported by this version");
 }
 
+static void test_the_attestation_service_has_a_section_of_its_own(void **state) {
+        static const char *const wrong[] = {
+                "PublicKey=key.pem",
+                "DocumentsPerMinute=0",
+                "DocumentsPerMinute=6001",
+                "DocumentsPerMinute=-1",
+                "DocumentsPerMinute=18446744073709551617",
+                "DocumentsPerMinute=1.5",
+        };
+        Settings settings = accepted("[Attestation]\nPublicKey=/etc/tls/cert.pem\nDocumentsPerMinute=6000\n"
+                                     "TpmDevice=device:/other\n[Unseald]\nPublicKey=/other");
+
+        assert_string_equal(settings.attestation_public_key, "/etc/tls/cert.pem");
+        assert_int_equal(settings.documents_per_minute, 6000);
+        assert_string_equal(settings.tpm_device, "device:/dev/tpm0");
+        settings_clear(&settings);
+
+        for (size_t i = 0; i < ELEMENTSOF(wrong); i++) {
+                _cleanup_free_ char *text = NULL;
+                Error error = {};
+
+                assert_true(asprintf(&text, "[Attestation]\n%s\n", wrong[i]) > 0);
+                put("local/unseald.conf", text);
+                if (settings_read("vendor", "local", &settings, &error) != -EINVAL ||
+                    !strstr(error.text, "unseald.conf:2:") || !strstr(error.text, "Expected"))
+                        fail_msg("<%s>: %s", wrong[i], error.text);
+        }
+}
+
 static void test_unknown_keys_and_sections_are_passed_over_with_a_warning(void **state) {
         char seen[1024] = "";
         FILE *file = tmpfile();
@@ -380,6 +413,7 @@ int main(void) {
                 DIRECTORY_TEST(test_deadline_is_a_time_span_of_systemd),
                 DIRECTORY_TEST(test_tpm_is_a_tcti_name_or_a_device),
                 DIRECTORY_TEST(test_security_that_is_not_there_yet_is_not_promised),
+                DIRECTORY_TEST(test_the_attestation_service_has_a_section_of_its_own),
                 DIRECTORY_TEST(test_unknown_keys_and_sections_are_passed_over_with_a_warning),
                 DIRECTORY_TEST(test_file_that_cannot_be_read_is_an_error),
         };

@@ -1,0 +1,99 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# The attestation service in a machine with a real systemd as PID 1: off by default, started by its socket, sandboxed, bounded
+# whatever clients do, and gone when nobody asks.
+. "$(dirname "$0")/lib.sh"
+platform_start
+platform extend 4 'some image' >/dev/null
+key=$(vendor_create_key)
+vendor_put_policy "$key" "$(pcr 4)" "$(pcr 12)"
+printf 'the db-password' | vendor_seal "$key" db-password "$scratch/db-password"
+
+layer_new '[Attestation]' 'PublicKey=/usr/lib/machine/chain.pem'
+layer_secret db-password "$key" "$scratch/db-password"
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout /dev/null -subj /CN=billing \
+    -out "$layer/usr/lib/machine/chain.pem" 2>/dev/null
+cp "$PLATFORM_NITRO_ROOT" "$layer/usr/lib/machine/root.pem"
+cp "$top/tests/integration/serve-attestation.py" "$layer/usr/lib/machine/"
+install -d "$layer/usr/lib/systemd/system/unseald-attest.service.d"
+printf '[Service]\nExecStart=\nExecStart=/usr/bin/unsealctl serve-attestation --idle=2s\n' \
+    >"$layer/usr/lib/systemd/system/unseald-attest.service.d/idle.conf"
+cat >"$layer/usr/lib/machine/extra" <<'END'
+#!/bin/sh
+exec >/out/extra 2>&1
+set -x
+state() { systemctl is-active unseald-attest.socket unseald-attest.service | tr '\n' ' ' >"/out/state-$1"; }
+verify() {
+    out=/out/verify-$1
+    shift
+    unsealctl verify --root=/usr/lib/machine/root.pem --url=http://127.0.0.1:8642 "$@" >"$out" 2>&1
+    echo "exit status $?" >>"$out"
+}
+client() { /usr/bin/python3 /usr/lib/machine/serve-attestation.py 8642 "$@" >>/out/clients 2>&1; }
+
+systemctl preset unseald-attest.socket
+systemctl is-enabled unseald-attest.socket >/out/enabled
+state before
+# Only for the group, as udev has it for /dev/tpm0.
+chgrp unseald /platform/tpm.sock /platform/tpm.sock.ctrl
+chmod 0660 /platform/tpm.sock /platform/tpm.sock.ctrl
+systemctl start unseald-attest.socket
+state listening
+client document
+state asked
+ps -o uid=,supgrp:64= -C unsealctl >/out/process
+verify good --public-key=/usr/lib/machine/chain.pem
+verify key --public-key=/usr/lib/unseald/ca.pem
+systemctl show unseald-attest.service >/out/show-unseald-attest.service
+systemd-analyze security --no-pager unseald-attest.service >/out/security
+
+# A key that is gone: no document without it.
+mount --bind /dev/null /usr/lib/machine/chain.pem
+verify no-key
+umount /usr/lib/machine/chain.pem
+client garbage gone slow document
+sleep 10
+client many
+sleep 3
+state limited
+sleep 10
+state idle
+client garbage
+state again
+systemctl stop unseald-attest.socket unseald-attest.service
+journalctl --sync
+journalctl -q -x -u unseald-attest.service -o short-monotonic --no-hostname >/out/journal-attest
+systemctl --failed --no-legend --plain >/out/failed
+END
+chmod +x "$layer/usr/lib/machine/extra"
+MACHINE_TIMEOUT=180 machine_boot "$scratch/out"
+out=$scratch/out
+cat "$out/clients"
+
+assert_equal "enabled" "$(cat "$out/enabled")" disabled
+assert_equal "before" "$(cat "$out/state-before")" 'inactive inactive '
+assert_equal "listening" "$(cat "$out/state-listening")" 'active inactive '
+assert_equal "asked" "$(cat "$out/state-asked")" 'active active '
+assert_equal "nobody asks, but the limit is not forgotten" "$(cat "$out/state-limited")" 'active active '
+assert_equal "a while after" "$(cat "$out/state-idle")" 'active inactive '
+assert_equal "asked again" "$(cat "$out/state-again")" 'active active '
+assert_equal "clients that were served as they should be" "$(cut -d: -f1 "$out/clients" | tr '\n' ' ')" \
+    'document garbage gone slow document many garbage '
+assert_equal "failed units" "$(cat "$out/failed")" ''
+
+assert_match "the process" "$(cat "$out/process")" '^ *6[1-5][0-9]{3} +unseald,'
+assert_line "verify" "$out/verify-good" '^exit status 0$'
+assert_line "the nonce" "$out/verify-good" '^  nonce +proved'
+assert_line "the age" "$out/verify-good" '^  age +proved'
+assert_line "the public key" "$out/verify-good" '^  public-key +proved'
+assert_line "another key" "$out/verify-key" '^exit status 17$'
+assert_line "no key, no document" "$out/verify-no-key" '^exit status 53$'
+assert_line "no key in the journal" "$out/journal-attest" 'No attestation document for 127.0.0.1: PublicKey=/usr/lib/machine/chain.pem '
+
+assert_line "who asked" "$out/journal-attest" 'Attestation document 1 is for 127\.0\.0\.1'
+assert_line "the catalog's words" "$out/journal-attest" 'Subject: An attestation document was given'
+assert_line "the end" "$out/journal-attest" '[0-9]+ attestation documents given, [0-9]+ not to be had; [0-9]{3} requests over the limit'
+[ "$(wc -l <"$out/journal-attest")" -lt 1000 ] || die "requests fill the journal: $(wc -l <"$out/journal-attest") lines"
+exposure=$(sed -n 's/.*Overall exposure level for unseald-attest.service: \([0-9.]*\) .*/\1/p' "$out/security")
+say "exposure by systemd-analyze security: $exposure"
+assert_match "exposure" "$exposure" '^(0|1)\.[0-9]$'
