@@ -991,33 +991,20 @@ static void session_forget(Session *session) {
         aws_credentials_clear(&session->role_credentials);
 }
 
-/* What a predecessor that crashed has left of an optional secret that we have not got. */
-static void session_remove(Session *session, const Passage *passage) {
-        Error error;
-        int r;
-
-        r = store_remove(session->store, passage->declaration->name, &error);
-        if (r < 0 && r != -ENOENT)
-                log_warning("%s", error.text);
-}
-
-/* What is published stays, and what is kept; all else goes. */
+/* What is kept stays, hidden or published; all else goes. */
 static int session_tidy_store(Session *session, Error *error) {
         const Declarations *declarations = session->options.declarations;
-        _cleanup_free_ const char **keep = calloc(declarations->count + 1, sizeof(*keep));
-        _cleanup_free_ int *fds = calloc(declarations->count + 1, sizeof(*fds));
-        size_t n = 0;
+        _cleanup_free_ StoreFile *files = calloc(declarations->count + 1, sizeof(*files));
 
-        if (!keep || !fds)
+        if (!files)
                 return error_oom(error);
         for (size_t i = 0; i < declarations->count; i++) {
                 const Declaration *declaration = declarations->items + i;
 
-                fds[i] = kept_find(session->options.kept, declaration->name);
-                if (declaration->store)
-                        keep[n++] = declaration->name;
+                files[i] = (StoreFile){ .name = declaration->store ? declaration->name : NULL,
+                                        .fd = kept_find(session->options.kept, declaration->name) };
         }
-        return store_retain(session->store, keep, fds, declarations->count, error);
+        return store_retain(session->store, files, declarations->count, error);
 }
 
 static int passage_claim(const Declaration *declaration, KeptClaim *ret) {
@@ -1040,15 +1027,37 @@ static int passage_keep(Passage *passage, Error *error) {
         return r < 0 ? r : kept_put(session->options.kept, &claim, passage->plaintext, fd, error);
 }
 
+/* What was kept over a restart is kept anew where its delivery is declared otherwise now, or somebody has removed its file. */
+static int passage_keep_anew(Passage *passage, Error *error) {
+        const Session *session = passage->session;
+        const Declaration *declaration = passage->declaration;
+        int fd = kept_find(session->options.kept, declaration->name), r;
+
+        if (!declaration->store || store_can_publish(session->store, declaration->name, fd, passage->uid,
+                                                     passage->gid, declaration->mode))
+                return 0;
+        r = store_read(fd, &passage->plaintext);
+        if (r < 0)
+                return error_set(error, r, FAILURE_STORE, "%s, which was kept, cannot be read: %s.",
+                                 declaration->name, strerror(-r));
+        passage->state = SECRET_UNSEALED;
+        return 0;
+}
+
 /* Into the service manager's hands: from here on a crash loses nothing, and no plaintext is in our own. */
 static int session_keep(Session *session, Error *error) {
         static const KeptLock lock = {};
         Kept *kept = session->options.kept;
         int r = 0;
 
-        for (size_t i = 0; i < session->passages_count && r >= 0; i++)
-                if (session->passages[i].state == SECRET_UNSEALED)
-                        r = passage_keep(session->passages + i, error);
+        for (size_t i = 0; i < session->passages_count && r >= 0; i++) {
+                Passage *passage = session->passages + i;
+
+                if (passage->state == SECRET_KEPT)
+                        r = passage_keep_anew(passage, error);
+                if (r >= 0 && passage->state == SECRET_UNSEALED)
+                        r = passage_keep(passage, error);
+        }
         if (r >= 0 && !kept_is_committed(kept, &lock))
                 r = kept_commit(kept, session->store, &lock, error);
         if (r < 0) {
@@ -1065,8 +1074,6 @@ static int session_keep(Session *session, Error *error) {
 }
 
 static int session_publish(Session *session, Error *error) {
-        static const char *const none[] = { NULL };
-
         for (size_t i = 0; i < session->passages_count; i++) {
                 const Passage *passage = session->passages + i;
                 const Declaration *declaration = passage->declaration;
@@ -1075,11 +1082,10 @@ static int session_publish(Session *session, Error *error) {
                 if (passage->state != SECRET_KEPT || !declaration->store)
                         continue;
                 r = store_publish(session->store, declaration->name,
-                                  kept_find(session->options.kept, declaration->name), passage->uid,
-                                  passage->gid, declaration->mode, error);
+                                  kept_find(session->options.kept, declaration->name), error);
                 if (r < 0) {
                         /* A failure publishes nothing. */
-                        (void) store_retain(session->store, none, NULL, 0, NULL);
+                        (void) store_retain(session->store, NULL, 0, NULL);
                         return r;
                 }
         }
@@ -1088,8 +1094,6 @@ static int session_publish(Session *session, Error *error) {
 
                 if (passage->state == SECRET_KEPT)
                         passage_enter(passage, SECRET_PUBLISHED);
-                else
-                        session_remove(session, passage);
         }
         return 0;
 }

@@ -219,14 +219,13 @@ static int set_up(Daemon *daemon, Error *error) {
 
 /* What was published is published no longer. */
 static int withdraw(const Daemon *daemon) {
-        static const char *const none[] = { NULL };
         _cleanup_(store_freep) Store *store = NULL;
         Error error = {};
 
         if (unlink(daemon->status_path) < 0 && errno != ENOENT)
                 log_warning("Cannot remove %s: %s", daemon->status_path, strerror(errno));
         if (store_open(daemon->store_path, &store, &error) < 0 ||
-            store_retain(store, none, NULL, 0, &error) < 0) {
+            store_retain(store, NULL, 0, &error) < 0) {
                 fail(&error);
                 return (int) error.failure;
         }

@@ -335,23 +335,20 @@ static int fill(int fd, Secret *secret, uid_t uid, gid_t gid, mode_t mode) {
         return 0;
 }
 
-static void discard(const Store *store, const char *temporary, int fd) {
-        (void) unlinkat(store->fd, temporary, 0);
-        wipe_unread(fd);
-}
-
 /* Returns the descriptor of a hidden file that is whole. */
 static int write_hidden(const Store *store, const char *name, Secret *secret, uid_t uid, gid_t gid,
-                        mode_t mode, char ret_temporary[static TEMPORARY_SIZE]) {
+                        mode_t mode) {
+        char temporary[TEMPORARY_SIZE];
         _cleanup_close_ int fd = -1;
 
-        fd = create_temporary(store, name, ret_temporary);
+        fd = create_temporary(store, name, temporary);
         if (fd < 0)
                 return fd;
 
         int r = fill(fd, secret, uid, gid, mode);
         if (r < 0) {
-                discard(store, ret_temporary, fd);
+                (void) unlinkat(store->fd, temporary, 0);
+                wipe_unread(fd);
                 return r;
         }
         return TAKE_FD(fd);
@@ -363,8 +360,8 @@ static int explain_write(int r, const Store *store, const char *name, Error *err
                          r == -EPERM ? " Another User= or Group= takes CAP_CHOWN." : "");
 }
 
-static int prepare(const Store *store, const char *name, Secret *secret, uid_t uid, gid_t gid, mode_t mode,
-                   char ret_temporary[static TEMPORARY_SIZE], int *ret_fd, Error *error) {
+int store_prepare(Store *store, const char *name, Secret *secret, uid_t uid, gid_t gid, mode_t mode,
+                  int *ret_fd, Error *error) {
         uint64_t others;
 
         int r = check_name(store, name, error);
@@ -383,33 +380,10 @@ static int prepare(const Store *store, const char *name, Secret *secret, uid_t u
                                  "%s does not fit into the store %s any more, which holds %u bytes at most.",
                                  name, store->path, STORE_SIZE_MAX);
 
-        r = write_hidden(store, name, secret, uid, gid, mode, ret_temporary);
+        r = write_hidden(store, name, secret, uid, gid, mode);
         if (r < 0)
                 return explain_write(r, store, name, error);
         *ret_fd = r;
-        return 0;
-}
-
-int store_prepare(Store *store, const char *name, Secret *secret, uid_t uid, gid_t gid, mode_t mode,
-                  int *ret_fd, Error *error) {
-        char temporary[TEMPORARY_SIZE];
-
-        return prepare(store, name, secret, uid, gid, mode, temporary, ret_fd, error);
-}
-
-int store_put(Store *store, const char *name, Secret *secret, uid_t uid, gid_t gid, mode_t mode,
-              Error *error) {
-        char temporary[TEMPORARY_SIZE];
-        _cleanup_close_ int fd = -1;
-
-        int r = prepare(store, name, secret, uid, gid, mode, temporary, &fd, error);
-        if (r < 0)
-                return r;
-        if (renameat(store->fd, temporary, store->fd, name) < 0) {
-                r = explain_write(-errno, store, name, error);
-                discard(store, temporary, fd);
-                return r;
-        }
         return 0;
 }
 
@@ -492,78 +466,52 @@ static int find_hidden(const Store *store, const struct stat *wanted, char ret_n
         return r < 0 ? r : -ENOENT;
 }
 
-/* Gives the name to the file itself. -ENOENT where it is not in the store under a hidden name, or is not as it should be. */
-static int unhide(const Store *store, const char *name, const struct stat *st, bool as_wanted) {
-        char temporary[TEMPORARY_SIZE];
+/* Whether the file has its name already; otherwise *ret_hidden is the one to rename. */
+static int find_file(const Store *store, const char *name, int fd, char ret_hidden[static TEMPORARY_SIZE]) {
+        struct stat st, published;
 
-        int r = find_hidden(store, st, temporary);
-        if (r < 0)
-                return r;
-        if (!as_wanted)
-                return unlinkat(store->fd, temporary, 0) < 0 ? -errno : -ENOENT;
-        return renameat(store->fd, temporary, store->fd, name) < 0 ? -errno : 0;
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        if (fstatat(store->fd, name, &published, AT_SYMLINK_NOFOLLOW) >= 0 && is_same_file(&st, &published))
+                return true;
+        int r = find_hidden(store, &st, ret_hidden);
+        return r < 0 ? r : false;
 }
 
-int store_publish(Store *store, const char *name, int fd, uid_t uid, gid_t gid, mode_t mode, Error *error) {
-        _cleanup_secret_ Secret *secret = NULL;
-        struct stat st, published;
-        bool as_wanted;
+bool store_can_publish(const Store *store, const char *name, int fd, uid_t uid, gid_t gid, mode_t mode) {
+        char hidden[TEMPORARY_SIZE];
+        struct stat st;
+
+        return fstat(fd, &st) >= 0 && st.st_uid == uid && st.st_gid == gid && (st.st_mode & 07777) == mode &&
+               find_file(store, name, fd, hidden) >= 0;
+}
+
+int store_publish(Store *store, const char *name, int fd, Error *error) {
+        char hidden[TEMPORARY_SIZE];
 
         int r = check_name(store, name, error);
         if (r < 0)
                 return r;
-        if (fstat(fd, &st) < 0)
-                return explain_write(-errno, store, name, error);
-
-        as_wanted = st.st_uid == uid && st.st_gid == gid && (st.st_mode & 07777) == mode;
-        if (as_wanted && fstatat(store->fd, name, &published, AT_SYMLINK_NOFOLLOW) >= 0 &&
-            is_same_file(&st, &published))
-                return 0;
-        r = unhide(store, name, &st, as_wanted);
-        if (r == -ENOENT) {
-                r = store_read(fd, &secret);
-                if (r >= 0)
-                        return store_put(store, name, secret, uid, gid, mode, error);
-        }
+        r = find_file(store, name, fd, hidden);
+        if (r == 0 && renameat(store->fd, hidden, store->fd, name) < 0)
+                r = -errno;
         return r < 0 ? explain_write(r, store, name, error) : 0;
 }
 
-int store_remove(Store *store, const char *name, Error *error) {
-        int r = check_name(store, name, error);
-        if (r < 0)
-                return r;
+/* By the file itself: what only has the name of a secret is nobody's. */
+static bool is_retained(const Store *store, const char *name, const StoreFile *files, size_t count) {
+        struct stat st, file;
 
-        r = remove_entry(store, name);
-        if (r < 0)
-                return error_set(error, r, FAILURE_STORE, "%s cannot be removed from the store %s: %s.",
-                                 name, store->path, strerror(-r));
-        return 0;
-}
-
-/* Whether it is, under a hidden name, one of these files. */
-static bool is_held(const char *name, const struct stat *st, const int *fds, size_t fds_count) {
-        struct stat held;
-
-        for (size_t i = 0; name[0] == '.' && i < fds_count; i++)
-                if (fds[i] >= 0 && fstat(fds[i], &held) >= 0 && is_same_file(&held, st))
+        if (fstatat(store->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                return false;
+        for (size_t i = 0; i < count; i++)
+                if ((name[0] == '.' || (files[i].name && strcmp(name, files[i].name) == 0)) &&
+                    fstat(files[i].fd, &file) >= 0 && is_same_file(&st, &file))
                         return true;
         return false;
 }
 
-/* Not what only looks like a secret: a link or a pipe under its name goes as well. */
-static bool is_retained(const Store *store, const char *name, const char *const *keep, const int *fds,
-                        size_t fds_count) {
-        struct stat st;
-
-        if (fstatat(store->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
-                return false;
-        for (; *keep; keep++)
-                if (strcmp(name, *keep) == 0)
-                        return true;
-        return is_held(name, &st, fds, fds_count);
-}
-
-int store_retain(Store *store, const char *const *keep, const int *fds, size_t fds_count, Error *error) {
+int store_retain(Store *store, const StoreFile *files, size_t count, Error *error) {
         _cleanup_(closedirp) DIR *directory = NULL;
         const char *name;
         int result = 0;
@@ -575,7 +523,7 @@ int store_retain(Store *store, const char *const *keep, const int *fds, size_t f
 
         /* One that cannot be removed does not save the others. */
         while ((name = list_next(directory, &r))) {
-                int q = is_retained(store, name, keep, fds, fds_count) ? 0 : remove_entry(store, name);
+                int q = is_retained(store, name, files, count) ? 0 : remove_entry(store, name);
                 if (q < 0)
                         result = error_set(error, q, FAILURE_STORE,
                                            "%s cannot be removed from the store %s: %s.", name, store->path,

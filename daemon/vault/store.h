@@ -36,17 +36,17 @@ DEFINE_CLEANUP(Store *, store_free);
  * init_on_free=1). Nor is what a descriptor of store_prepare() or store_hold() is still open for.
  */
 
-/* uid, gid: of the file, (uid_t) -1 and (gid_t) -1 for unseald's own. Replaces a file of that name. */
-int store_put(Store *store, const char *name, Secret *secret, uid_t uid, gid_t gid, mode_t mode,
-              Error *error);
-
-/* The same in two steps. The first makes a file that is whole but hidden; *ret_fd is open for reading and writing. */
+/* A secret in two steps. The first makes a file that is whole but hidden. uid, gid: of the file, (uid_t) -1 and (gid_t) -1 for
+ * unseald's own. *ret_fd is open for reading and writing. */
 int store_prepare(Store *store, const char *name, Secret *secret, uid_t uid, gid_t gid, mode_t mode,
                   int *ret_fd, Error *error);
 
-/* The second gives it its name. It may come much later, in another process: what has its name already, with owner and mode,
- * is left as it is, and what has neither name nor hidden name, or another owner or mode, is copied. uid, gid: no -1. */
-int store_publish(Store *store, const char *name, int fd, uid_t uid, gid_t gid, mode_t mode, Error *error);
+/* The second gives it its name, in place of a file that has it, and may come much later, in another process. It does nothing
+ * where the file has its name already. */
+int store_publish(Store *store, const char *name, int fd, Error *error);
+
+/* Whether the file is in this store, hidden or under this name, with this owner and mode. uid, gid: no -1. */
+bool store_can_publish(const Store *store, const char *name, int fd, uid_t uid, gid_t gid, mode_t mode);
 
 /* A file without a name, for what is not to be found in the store. Not counted in STORE_SIZE_MAX. */
 int store_hold(Store *store, Secret *secret, int *ret_fd, Error *error);
@@ -57,12 +57,14 @@ bool store_trusts(const Store *store, int fd);
 /* All of a file, from its beginning; its position stays where it is. -EFBIG above SECRET_SIZE_MAX. */
 int store_read(int fd, Secret **ret);
 
-/* -ENOENT where there is none. To wipe another owner's file takes CAP_DAC_OVERRIDE and CAP_LEASE. */
-int store_remove(Store *store, const char *name, Error *error);
+typedef struct StoreFile {
+        const char *name; /* NULL: it may only be hidden */
+        int fd;           /* negative: there is none */
+} StoreFile;
 
-/* Removes every file that is not in keep (NULL-terminated): what a killed predecessor left, half-written
- * ones too. Hidden ones stay that are open in fds; a negative one is nothing. */
-int store_retain(Store *store, const char *const *keep, const int *fds, size_t fds_count, Error *error);
+/* Removes every file but these: what a killed predecessor left, half-written ones too, and what anybody else has put there,
+ * whatever its name. To overwrite another owner's file takes CAP_DAC_OVERRIDE and CAP_LEASE. */
+int store_retain(Store *store, const StoreFile *files, size_t count, Error *error);
 
 /* Pure: whether a file system of this kind (statfs(2) f_type) with these mount options is memory that
  * cannot be swapped. */

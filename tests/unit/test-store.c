@@ -113,6 +113,15 @@ static Secret *secret_of(const void *data, size_t size) {
         return secret;
 }
 
+/* Both steps, and nothing kept open. */
+static int store_put(Store *store, const char *name, Secret *secret, uid_t uid, gid_t gid, mode_t mode,
+                     Error *error) {
+        _cleanup_close_ int fd = -1;
+
+        int r = store_prepare(store, name, secret, uid, gid, mode, &fd, error);
+        return r < 0 ? r : store_publish(store, name, fd, error);
+}
+
 static void put(Store *store, const char *name, const char *text) {
         _cleanup_secret_ Secret *secret = secret_of(text, strlen(text));
         Error error = { 0 };
@@ -310,10 +319,9 @@ static void test_a_removed_secret_is_wiped(void **state) {
         memset(large, 'x', 10000);
         large[10000] = '\0';
         put(store, "name", large);
-        assert_int_equal(store_remove(store, "name", NULL), 0);
+        assert_int_equal(store_retain(store, NULL, 0, NULL), 0);
         assert_int_equal(wiped, 10000);
         assert_entries(0);
-        assert_int_equal(store_remove(store, "name", NULL), -ENOENT);
 }
 
 static void test_whoever_reads_a_secret_that_goes_keeps_it_whole(void **state) {
@@ -329,7 +337,7 @@ static void test_whoever_reads_a_secret_that_goes_keeps_it_whole(void **state) {
         assert_content(STORE "/name", "new secret");
 
         _cleanup_close_ int other = open(STORE "/name", O_RDONLY | O_CLOEXEC);
-        assert_int_equal(store_remove(store, "name", NULL), 0);
+        assert_int_equal(store_retain(store, NULL, 0, NULL), 0);
         assert_int_equal(pread(other, text, 10, 0), 10);
         assert_string_equal(text, "new secret");
         assert_int_equal(wiped, 0);
@@ -349,7 +357,6 @@ static void test_names_that_are_no_credential_names_are_refused(void **state) {
                 Error error = { 0 };
                 assert_int_equal(store_put(store, wrong[i], secret, 0, 0, 0400, &error), -EINVAL);
                 assert_int_equal(error.failure, FAILURE_STORE);
-                assert_int_equal(store_remove(store, wrong[i], &error), -EINVAL);
         }
         assert_int_equal(store_put(store, "name", secret, 0, 0, 04400, NULL), -EINVAL);
         assert_int_equal(store_put(store, "name", secret, 0, 0, S_IFREG | 0400, NULL), -EINVAL);
@@ -382,13 +389,13 @@ static void test_a_prepared_secret_is_hidden_until_it_is_published(void **state)
 
         assert_int_equal(access(STORE "/name", F_OK), -1);
         assert_entries(1);
-        assert_int_equal(store_publish(store, "name", fd, 1234, 5678, 0440, NULL), 0);
+        assert_int_equal(store_publish(store, "name", fd, NULL), 0);
         assert_content(STORE "/name", "secret");
         assert_entries(1);
 
         /* Once more: it stays what it is. */
         ino_t before = inode(STORE "/name");
-        assert_int_equal(store_publish(store, "name", fd, 1234, 5678, 0440, NULL), 0);
+        assert_int_equal(store_publish(store, "name", fd, NULL), 0);
         assert_int_equal(inode(STORE "/name"), before);
 }
 
@@ -398,36 +405,36 @@ static void test_a_prepared_secret_takes_the_place_of_the_old_one(void **state) 
         put(store, "name", "old");
         _cleanup_close_ int fd = prepare(store, "name", "new");
         assert_content(STORE "/name", "old");
-        assert_int_equal(store_publish(store, "name", fd, 1234, 5678, 0440, NULL), 0);
+        assert_int_equal(store_publish(store, "name", fd, NULL), 0);
         assert_content(STORE "/name", "new");
         assert_entries(1);
 }
 
-static void test_what_has_lost_its_name_is_published_as_a_copy(void **state) {
+static void test_what_has_lost_its_name_cannot_be_published(void **state) {
         _cleanup_(store_freep) Store *store = open_store();
         _cleanup_close_ int fd = prepare(store, "name", "secret");
 
-        assert_int_equal(store_publish(store, "name", fd, 1234, 5678, 0440, NULL), 0);
+        assert_true(store_can_publish(store, "name", fd, 1234, 5678, 0440));
+        assert_int_equal(store_publish(store, "name", fd, NULL), 0);
+        assert_true(store_can_publish(store, "name", fd, 1234, 5678, 0440));
         assert_int_equal(unlink(STORE "/name"), 0);
-        assert_int_equal(store_publish(store, "name", fd, 1234, 5678, 0440, NULL), 0);
-        assert_content(STORE "/name", "secret");
-        assert_int_equal(wiped, 0);
+        assert_false(store_can_publish(store, "name", fd, 1234, 5678, 0440));
+        assert_int_equal(store_publish(store, "name", fd, NULL), -ENOENT);
+
+        /* Nor another file of that name. */
+        put(store, "name", "secret");
+        assert_false(store_can_publish(store, "name", fd, 1234, 5678, 0440));
+        assert_false(store_can_publish(store, "name", -1, 1234, 5678, 0440));
 }
 
-static void test_another_owner_or_mode_is_published_as_a_copy(void **state) {
+static void test_a_file_with_another_owner_or_mode_is_not_the_wanted_one(void **state) {
         _cleanup_(store_freep) Store *store = open_store();
         _cleanup_close_ int fd = prepare(store, "name", "secret");
-        struct stat st;
 
-        /* Still hidden, then under its name. */
-        for (mode_t mode = 0400; mode <= 0444; mode += 044) {
-                assert_int_equal(store_publish(store, "name", fd, 0, 0, mode, NULL), 0);
-                assert_content(STORE "/name", "secret");
-                assert_int_equal(stat(STORE "/name", &st), 0);
-                assert_int_equal(st.st_mode & 07777, mode);
-                assert_int_equal(st.st_uid, 0);
-                assert_entries(1);
-        }
+        assert_false(store_can_publish(store, "name", fd, 0, 5678, 0440));
+        assert_false(store_can_publish(store, "name", fd, 1234, 0, 0440));
+        assert_false(store_can_publish(store, "name", fd, 1234, 5678, 0400));
+        assert_true(store_can_publish(store, "name", fd, 1234, 5678, 0440));
 }
 
 static void test_what_is_in_the_way_of_publishing_is_said(void **state) {
@@ -436,9 +443,9 @@ static void test_what_is_in_the_way_of_publishing_is_said(void **state) {
         Error error = { 0 };
 
         assert_int_equal(mkdir(STORE "/name", 0755), 0);
-        assert_int_equal(store_publish(store, "name", fd, 1234, 5678, 0440, &error), -EISDIR);
+        assert_int_equal(store_publish(store, "name", fd, &error), -EISDIR);
         assert_int_equal(error.failure, FAILURE_STORE);
-        assert_int_equal(store_publish(store, ".name", fd, 1234, 5678, 0440, &error), -EINVAL);
+        assert_int_equal(store_publish(store, ".name", fd, &error), -EINVAL);
 }
 
 static void test_a_held_secret_has_no_name(void **state) {
@@ -480,21 +487,32 @@ static void test_only_files_in_memory_are_trusted(void **state) {
         assert_false(store_trusts(store, -1));
 }
 
-static void test_what_is_held_open_stays_hidden(void **state) {
+static void test_only_the_very_files_are_retained(void **state) {
         _cleanup_(store_freep) Store *store = open_store();
-        _cleanup_close_ int held = prepare(store, "held", "secret"),
-                            other = prepare(store, "other", "secret"),
-                            published = prepare(store, "published", "secret");
+        _cleanup_close_ int hidden = prepare(store, "hidden", "secret"), withdrawn = -1, replaced = -1,
+                            kept = -1;
+        const char *names[] = { "withdrawn", "replaced", "kept" };
+        int *fds[] = { &withdrawn, &replaced, &kept };
 
-        assert_int_equal(store_publish(store, "published", published, 1234, 5678, 0440, NULL), 0);
-        assert_int_equal(store_retain(store, (const char *const[]){ NULL },
-                                      (const int[]){ -ENOENT, published, held }, 3, NULL),
+        for (size_t i = 0; i < ELEMENTSOF(names); i++) {
+                *fds[i] = prepare(store, names[i], "secret");
+                assert_int_equal(store_publish(store, names[i], *fds[i], NULL), 0);
+        }
+        assert_int_equal(unlink(STORE "/replaced"), 0);
+        create_file(STORE "/replaced", "evil", 0444);
+
+        assert_int_equal(store_retain(store,
+                                      (const StoreFile[]){ { NULL, hidden },
+                                                           { NULL, withdrawn },
+                                                           { "replaced", replaced },
+                                                           { "kept", kept },
+                                                           { "absent", -ENOENT } },
+                                      5, NULL),
                          0);
-        assert_entries(1);
-        assert_int_equal(store_publish(store, "held", held, 1234, 5678, 0440, NULL), 0);
-        assert_content(STORE "/held", "secret");
-        /* What somebody has open is not overwritten. */
-        assert_int_equal(wiped, 0);
+        assert_entries(2);
+        assert_content(STORE "/kept", "secret");
+        assert_int_equal(store_publish(store, "hidden", hidden, NULL), 0);
+        assert_content(STORE "/hidden", "secret");
 }
 
 static void test_planted_links_are_not_followed(void **state) {
@@ -503,7 +521,6 @@ static void test_planted_links_are_not_followed(void **state) {
 
         create_file("outside", "precious", 0644);
         assert_int_equal(symlink("../outside", STORE "/put"), 0);
-        assert_int_equal(symlink("../outside", STORE "/removed"), 0);
         assert_int_equal(symlink("../outside", STORE "/retained"), 0);
         assert_int_equal(symlink("../absent", STORE "/dangling"), 0);
 
@@ -511,16 +528,13 @@ static void test_planted_links_are_not_followed(void **state) {
         put(store, "dangling", "secret");
         assert_int_equal(lstat(STORE "/put", &st), 0);
         assert_true(S_ISREG(st.st_mode));
-        assert_int_equal(store_remove(store, "removed", NULL), 0);
-        assert_int_equal(
-                        store_retain(store, (const char *const[]){ "put", "retained", NULL }, NULL, 0, NULL),
-                        0);
-        assert_entries(1);
+        assert_int_equal(store_retain(store, NULL, 0, NULL), 0);
+        assert_entries(0);
 
         assert_content("outside", "precious");
         assert_int_equal(access("absent", F_OK), -1);
-        /* Only the secret that took the place of the dangling link. */
-        assert_int_equal(wiped, strlen("secret"));
+        /* Only the secrets that took the places of links. */
+        assert_int_equal(wiped, 2 * strlen("secret"));
         assert_int_equal(unlink("outside"), 0);
 }
 
@@ -530,35 +544,31 @@ static void test_a_file_that_has_another_name_is_not_wiped(void **state) {
         assert_int_equal(mkdir(STORE "/elsewhere", 0755), 0);
         create_file(STORE "/elsewhere/file", "precious", 0644);
         assert_int_equal(link(STORE "/elsewhere/file", STORE "/name"), 0);
-        assert_int_equal(store_remove(store, "name", NULL), 0);
+        assert_int_equal(store_retain(store, NULL, 0, NULL), -EISDIR); /* the directory itself */
         assert_content(STORE "/elsewhere/file", "precious");
 }
 
 static void test_what_a_killed_predecessor_left_is_removed_and_wiped(void **state) {
         _cleanup_(store_freep) Store *store = open_store();
+        _cleanup_close_ int fd = prepare(store, "kept", "secret");
 
-        put(store, "kept", "secret");
-        put(store, "kept-too", "secret");
+        assert_int_equal(store_publish(store, "kept", fd, NULL), 0);
         put(store, "forgotten", "1234567");
         create_file(STORE "/.kept.0123456789abcdef", "half a sec", 0);
         create_file(STORE "/.strange", "", 0644);
         assert_int_equal(mkfifo(STORE "/pipe", 0644), 0);
-        assert_int_equal(mkfifo(STORE "/pipe-kept", 0644), 0);
 
         alarm(20);
-        assert_int_equal(store_retain(store,
-                                      (const char *const[]){ "kept", "pipe-kept", "absent", "kept-too",
-                                                             NULL },
-                                      NULL, 0, NULL),
-                         0);
+        assert_int_equal(store_retain(store, (const StoreFile[]){ { "kept", fd } }, 1, NULL), 0);
         alarm(0);
-        assert_entries(2);
+        assert_entries(1);
         assert_content(STORE "/kept", "secret");
-        assert_content(STORE "/kept-too", "secret");
         assert_int_equal(wiped, 7 + 10);
 
-        assert_int_equal(store_retain(store, (const char *const[]){ NULL }, NULL, 0, NULL), 0);
+        /* What somebody has open is not overwritten. */
+        assert_int_equal(store_retain(store, NULL, 0, NULL), 0);
         assert_entries(0);
+        assert_int_equal(wiped, 7 + 10);
 }
 
 static void test_what_cannot_be_removed_does_not_save_the_others(void **state) {
@@ -569,13 +579,13 @@ static void test_what_cannot_be_removed_does_not_save_the_others(void **state) {
                 put(store, name, "secret");
         assert_int_equal(mkdir(STORE "/directory", 0755), 0);
 
-        assert_true(store_retain(store, (const char *const[]){ NULL }, NULL, 0, &error) < 0);
+        assert_true(store_retain(store, NULL, 0, &error) < 0);
         assert_int_equal(error.failure, FAILURE_STORE);
         assert_non_null(strstr(error.text, "directory"));
         assert_entries(1);
 }
 
-static void test_a_failed_put_leaves_nothing_and_wipes_what_it_wrote(void **state) {
+static void test_what_could_not_be_published_is_wiped_with_the_rest(void **state) {
         _cleanup_(store_freep) Store *store = open_store();
         _cleanup_secret_ Secret *secret = secret_of("secret", 6);
         Error error = { 0 };
@@ -584,6 +594,10 @@ static void test_a_failed_put_leaves_nothing_and_wipes_what_it_wrote(void **stat
         assert_true(store_put(store, "name", secret, 0, 0, 0400, &error) < 0);
         assert_int_equal(error.failure, FAILURE_STORE);
         assert_null(strstr(error.text, "secret"));
+
+        /* It is hidden still, and goes with the rest. */
+        assert_entries(2);
+        assert_true(store_retain(store, NULL, 0, NULL) < 0);
         assert_entries(1);
         assert_int_equal(wiped, 6);
 }
@@ -737,18 +751,18 @@ int main(void) {
                 test_on_ramfs(test_names_that_are_no_credential_names_are_refused),
                 test_on_ramfs(test_a_prepared_secret_is_hidden_until_it_is_published),
                 test_on_ramfs(test_a_prepared_secret_takes_the_place_of_the_old_one),
-                test_on_ramfs(test_what_has_lost_its_name_is_published_as_a_copy),
-                test_on_ramfs(test_another_owner_or_mode_is_published_as_a_copy),
+                test_on_ramfs(test_what_has_lost_its_name_cannot_be_published),
+                test_on_ramfs(test_a_file_with_another_owner_or_mode_is_not_the_wanted_one),
                 test_on_ramfs(test_what_is_in_the_way_of_publishing_is_said),
                 test_on_ramfs(test_a_held_secret_has_no_name),
                 test_on_ramfs(test_what_is_too_large_is_not_read),
                 test_on_ramfs(test_only_files_in_memory_are_trusted),
-                test_on_ramfs(test_what_is_held_open_stays_hidden),
+                test_on_ramfs(test_only_the_very_files_are_retained),
                 test_on_ramfs(test_planted_links_are_not_followed),
                 test_on_ramfs(test_a_file_that_has_another_name_is_not_wiped),
                 test_on_ramfs(test_what_a_killed_predecessor_left_is_removed_and_wiped),
                 test_on_ramfs(test_what_cannot_be_removed_does_not_save_the_others),
-                test_on_ramfs(test_a_failed_put_leaves_nothing_and_wipes_what_it_wrote),
+                test_on_ramfs(test_what_could_not_be_published_is_wiped_with_the_rest),
                 cmocka_unit_test(test_a_full_tmpfs_keeps_the_old_secret),
                 test_on_ramfs(test_the_sum_of_sizes_is_bounded),
                 test_on_ramfs(test_readers_see_the_old_secret_or_the_new_one),
