@@ -15,10 +15,11 @@
 
 #include "basic/aws-profile.h"
 #include "basic/aws.h"
+#include "basic/cleanup.h"
 
 #define SPACE " \t\r\f\v"
 #define EXPORT_ADVICE \
-        "Let the AWS CLI do it: eval \"$(aws configure export-credentials --profile %s --format env)\"."
+        "Let the AWS CLI 2 do it: eval \"$(aws configure export-credentials --profile %s --format env)\"."
 
 void aws_profile_clear(AwsProfile *profile) {
         erase_and_free(profile->access_key_id);
@@ -205,9 +206,8 @@ static int read_line(Reader *reader, Slice whole) {
 
 int aws_profile_parse(const char *file, AwsProfileFile kind, const char *data, size_t size, const char *name,
                       AwsProfile *ret, Error *error) {
-        AwsProfile profile = {};
-        _cleanup_(aws_profile_clearp) AwsProfile *owned = &profile;
-        Reader reader = { .file = file, .name = name, .kind = kind, .profile = owned, .error = error };
+        _cleanup_(aws_profile_clear) AwsProfile profile = {};
+        Reader reader = { .file = file, .name = name, .kind = kind, .profile = &profile, .error = error };
 
         for (const char *end = data + size; data < end;) {
                 const char *newline = memchr(data, '\n', (size_t) (end - data)) ?: end;
@@ -219,7 +219,7 @@ int aws_profile_parse(const char *file, AwsProfileFile kind, const char *data, s
                         return r;
                 data = newline + (newline < end);
         }
-        *ret = TAKE(*owned, (AwsProfile){});
+        *ret = TAKE(profile, (AwsProfile){});
         return 0;
 }
 

@@ -10,7 +10,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "basic/cleanup.h"
 #include "basic/error.h"
 #include "basic/sigv4.h"
 
@@ -31,7 +30,6 @@ typedef struct AwsProfile {
 
 /* Wipes and frees what it holds. */
 void aws_profile_clear(AwsProfile *profile);
-DEFINE_CLEANUP(AwsProfile *, aws_profile_clear);
 
 /* file: for messages, which quote nothing else, since any line may hold a key. FAILURE_CONFIGURATION with file and line
  * where the CLI, too, would give up, and where what is asked for is there twice. */

@@ -25,12 +25,12 @@ static bool again(int fd, short events) {
         return poll(&wanted, 1, -1) >= 0 || errno == EINTR;
 }
 
-/* At most size bytes, fewer only at the end. */
-static ssize_t read_up_to(int fd, uint8_t *buffer, size_t size) {
+ssize_t read_up_to(int fd, void *buffer, size_t size) {
+        uint8_t *bytes = buffer;
         size_t done = 0;
 
         while (done < size) {
-                ssize_t n = read(fd, buffer + done, size - done);
+                ssize_t n = read(fd, bytes + done, size - done);
                 if (n == 0)
                         break;
                 if (n > 0)

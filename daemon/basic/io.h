@@ -14,6 +14,9 @@ int read_file(const char *path, size_t maximum, uint8_t **ret, size_t *ret_size)
 /* The same from a descriptor, which stays open; sockets and pipes are read to their end. */
 int read_fd(int fd, size_t maximum, uint8_t **ret, size_t *ret_size);
 
+/* Into memory of the caller's: at most size bytes, fewer only at the end. How many, or a negative errno. */
+ssize_t read_up_to(int fd, void *buffer, size_t size);
+
 /* All of it, or a negative errno. */
 int write_all(int fd, const void *data, size_t size);
 

@@ -26,7 +26,6 @@ DEFINE_CLEANUP(char *, erase_and_free);
 
 /* Wipes and frees what it holds, leaving it empty. */
 void aws_credentials_clear(AwsCredentials *credentials);
-DEFINE_CLEANUP(AwsCredentials *, aws_credentials_clear);
 
 /* All its headers are signed. */
 typedef struct Sigv4Request {

@@ -52,6 +52,10 @@ static bool is_name(const char *name, size_t length) {
         return !(length == 1 && name[0] == '.') && !(length == 2 && memcmp(name, "..", 2) == 0);
 }
 
+bool declaration_name_is_valid(const char *name) {
+        return is_name(name, strlen(name));
+}
+
 static int set_string(const IniAssignment *assignment, char **field, Error *error) {
         _cleanup_free_ char *value = NULL;
 

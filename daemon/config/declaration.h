@@ -33,6 +33,8 @@ typedef struct Declarations {
         size_t count;
 } Declarations;
 
+bool declaration_name_is_valid(const char *name) _pure_;
+
 /* All *.secret of both directories' secrets.d/, the local one hiding the vendor's of the same name, each with its
  * drop-ins (NAME.secret.d/ *.conf). FAILURE_CONFIGURATION with file, line, key and what was expected. */
 int declarations_read(const char *vendor_directory, const char *local_directory, Declarations *ret,

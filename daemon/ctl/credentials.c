@@ -84,8 +84,7 @@ static int read_profile(AwsProfileFile kind, const char *name, AwsProfile *ret, 
 
 /* 1: it has credentials. A profile that somebody named must be there. */
 static int from_profile(const char *name, bool named, AwsCredentials *ret, char **ret_region, Error *error) {
-        AwsProfile credentials = {}, config = {};
-        _cleanup_(aws_profile_clearp) AwsProfile *credentials_owned = &credentials, *config_owned = &config;
+        _cleanup_(aws_profile_clear) AwsProfile credentials = {}, config = {};
         int r;
 
         r = read_profile(AWS_PROFILE_CREDENTIALS, name, &credentials, error);
@@ -183,8 +182,7 @@ static int from_elsewhere(const char *name, AwsCredentials *ret, Error *error) {
 int credentials_find(const char *profile, AwsCredentials *ret, char **ret_region, Error *error) {
         const char *region = environment("AWS_REGION") ?: environment("AWS_DEFAULT_REGION"),
                    *name = profile ?: environment("AWS_PROFILE");
-        AwsCredentials credentials = {};
-        _cleanup_(aws_credentials_clearp) AwsCredentials *owned = &credentials;
+        _cleanup_(aws_credentials_clear) AwsCredentials credentials = {};
         _cleanup_free_ char *found_region = NULL;
         bool done;
         int r;
@@ -211,7 +209,7 @@ int credentials_find(const char *profile, AwsCredentials *ret, char **ret_region
                 if (!found_region)
                         return error_oom(error);
         }
-        *ret = TAKE(*owned, (AwsCredentials){});
+        *ret = TAKE(credentials, (AwsCredentials){});
         *ret_region = TAKE_PTR(found_region);
         return 0;
 }

@@ -18,6 +18,7 @@ static const Verb verbs[] = {
         { "attest", "", "Get an attestation document of this instance", verb_attest },
         { "measure", "IMAGE", "Compute the PCRs of a boot", verb_measure },
         { "policy", "[lint POLICY]", "Write a key's policy, or find its faults", verb_policy },
+        { "seal", "[FILE]", "Encrypt a secret as unseald will decrypt it", verb_seal },
         { "serve-attestation", "", "Give documents to whoever asks by HTTP", verb_serve_attestation },
         { "status", "", "Show what became of each secret in this boot", verb_status },
         { "verify", "DOCUMENT", "Verify an attestation document", verb_verify },
@@ -25,7 +26,7 @@ static const Verb verbs[] = {
 
 static void print_help(FILE *stream) {
         fprintf(stream, "unsealctl [OPTIONS…] VERB …\n\n"
-                        "Secrets for attested EC2 instances: measure, verify, look.\n\n"
+                        "Secrets for attested EC2 instances: seal, measure, verify, look.\n\n"
                         "Verbs:\n");
         for (size_t i = 0; i < ELEMENTSOF(verbs); i++)
                 fprintf(stream, "  %-17s %-13s %s\n", verbs[i].name, verbs[i].arguments, verbs[i].help);

@@ -62,8 +62,7 @@ static int unreadable(const char *what, Error *error) {
 }
 
 int imds_credentials_parse(const char *text, size_t length, AwsCredentials *ret, Error *error) {
-        AwsCredentials credentials = {};
-        _cleanup_(aws_credentials_clearp) AwsCredentials *owned = &credentials;
+        _cleanup_(aws_credentials_clear) AwsCredentials credentials = {};
         _cleanup_json_ struct json_object *reply = NULL;
         const char *code, *expiration;
         int r;
@@ -83,7 +82,7 @@ int imds_credentials_parse(const char *text, size_t length, AwsCredentials *ret,
             (r = take_string(reply, "SecretAccessKey", &credentials.secret_access_key)) < 0 ||
             (r = take_string(reply, "Token", &credentials.session_token)) < 0)
                 return r == -ENOMEM ? error_oom(error) : unreadable("the role's credentials", error);
-        *ret = TAKE(*owned, (AwsCredentials){});
+        *ret = TAKE(credentials, (AwsCredentials){});
         return 0;
 }
 

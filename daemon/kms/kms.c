@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 #include <errno.h>
+#include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -204,6 +205,111 @@ int kms_decrypt_reply(const KmsDecrypt *decrypt, const char *body, size_t size, 
         *ret = TAKE_PTR(envelope);
         *ret_size = envelope_size;
         return 0;
+}
+
+/* All but the plaintext, which json-c is not to have a copy of. */
+static int encrypt_request_without_plaintext(const KmsEncrypt *encrypt, struct json_object *request) {
+        int r;
+
+        if ((r = add_string(request, "KeyId", encrypt->key_arn)) < 0 ||
+            (r = add_encryption_context(request, encrypt->encryption_context)) < 0)
+                return r;
+        return add_string(request, "EncryptionAlgorithm", "SYMMETRIC_DEFAULT");
+}
+
+int kms_encrypt_request(const KmsEncrypt *encrypt, char **ret) {
+        static const char member[] = ",\"Plaintext\":\"", end[] = "\"}";
+        _cleanup_json_ struct json_object *request = NULL;
+        const char *text;
+        char *body, *p;
+        size_t length;
+        int r;
+
+        if (encrypt->plaintext_size == 0 || encrypt->plaintext_size > KMS_PLAINTEXT_MAX)
+                return -EINVAL;
+        request = json_object_new_object();
+        if (!request)
+                return -ENOMEM;
+        r = encrypt_request_without_plaintext(encrypt, request);
+        if (r < 0)
+                return r;
+        text = json_object_to_json_string_ext(request,
+                                              JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+        if (!text)
+                return -ENOMEM;
+
+        /* Without the closing brace. */
+        length = strlen(text) - 1;
+        body = malloc(length + strlen(member) + (encrypt->plaintext_size + 2) / 3 * 4 + sizeof(end));
+        if (!body)
+                return -ENOMEM;
+        p = stpcpy(mempcpy(body, text, length), member);
+        p += EVP_EncodeBlock((unsigned char *) p, encrypt->plaintext, (int) encrypt->plaintext_size);
+        (void) stpcpy(p, end);
+        *ret = body;
+        return 0;
+}
+
+int kms_encrypt_reply(const KmsEncrypt *encrypt, const char *body, size_t size, uint8_t **ret,
+                      size_t *ret_size, Error *error) {
+        _cleanup_json_ struct json_object *reply = NULL;
+        _cleanup_free_ uint8_t *ciphertext = NULL;
+        const char *key_id, *text;
+        size_t ciphertext_size;
+        char quoted[160];
+        int r;
+
+        r = json_parse(body, size, &reply);
+        if (r == -ENOMEM)
+                return error_oom(error);
+        if (r < 0)
+                return error_set(error, r, FAILURE_ANSWER, "KMS's answer is no JSON.");
+        key_id = json_member_string(reply, "KeyId");
+        if (!key_id || strcmp(key_id, encrypt->key_arn) != 0)
+                return error_set(error, -EBADMSG, FAILURE_ANSWER, "KMS used the key %s, not %s.",
+                                 aws_quotable(key_id ?: "(none)", quoted, sizeof(quoted)), encrypt->key_arn);
+        text = json_member_string(reply, "CiphertextBlob");
+        r = text ? base64_decode(text, strlen(text), &ciphertext, &ciphertext_size) : -ENODATA;
+        if (r == -ENOMEM)
+                return error_oom(error);
+        if (r < 0 || ciphertext_size == 0 || ciphertext_size > KMS_CIPHERTEXT_MAX)
+                return error_set(error, -EBADMSG, FAILURE_ANSWER,
+                                 "KMS's answer has no CiphertextBlob that can be read.");
+        *ret = TAKE_PTR(ciphertext);
+        *ret_size = ciphertext_size;
+        return 0;
+}
+
+int kms_describe_key_request(const char *key, char **ret) {
+        _cleanup_json_ struct json_object *request = json_object_new_object();
+        const char *text;
+        int r;
+
+        r = request ? add_string(request, "KeyId", key) : -ENOMEM;
+        if (r < 0)
+                return r;
+        text = json_object_to_json_string_ext(request,
+                                              JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+        *ret = text ? strdup(text) : NULL;
+        return *ret ? 0 : -ENOMEM;
+}
+
+int kms_describe_key_reply(const char *body, size_t size, char **ret_arn, Error *error) {
+        _cleanup_json_ struct json_object *reply = NULL;
+        const char *arn = NULL;
+        KmsKeyArn parsed;
+        int r;
+
+        r = json_parse(body, size, &reply);
+        if (r == -ENOMEM)
+                return error_oom(error);
+        if (r >= 0)
+                arn = json_member_string(json_member(reply, "KeyMetadata"), "Arn");
+        if (!arn || kms_key_arn_parse(arn, &parsed) < 0)
+                return error_set(error, -EBADMSG, FAILURE_ANSWER,
+                                 "KMS's answer to DescribeKey has no ARN of a key.");
+        *ret_arn = strdup(arn);
+        return *ret_arn ? 0 : error_oom(error);
 }
 
 int kms_sign(const char *host, const char *region, const AwsCredentials *credentials, int64_t time,

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * KMS: where it is, what it is asked, what its answers mean. Source: AWS KMS API Reference (Decrypt) and
- * Developer Guide ("Cryptographic attestation support"). The parts that decide are pure; kms_decrypt() and
+ * KMS: where it is, what it is asked, what its answers mean. Source: AWS KMS API Reference (Decrypt, Encrypt,
+ * DescribeKey) and Developer Guide ("Cryptographic attestation support"). The parts that decide are pure; kms_decrypt() and
  * kms_request() are thin shells round them.
  */
 
@@ -57,6 +57,29 @@ int kms_decrypt_request(const KmsDecrypt *decrypt, char **ret);
  * otherwise FAILURE_ANSWER. The caller frees *ret. */
 int kms_decrypt_reply(const KmsDecrypt *decrypt, const char *body, size_t size, uint8_t **ret,
                       size_t *ret_size, Error *error);
+
+#define KMS_PLAINTEXT_MAX 4096U
+
+typedef struct KmsEncrypt {
+        const char *key_arn;
+        const uint8_t *plaintext;
+        size_t plaintext_size;
+        const char *const *encryption_context; /* "key=value", NULL-terminated */
+} KmsEncrypt;
+
+/* The body of the request as JSON, the one place that has the plaintext in it: erase_and_free() it. -EINVAL as in
+ * kms_decrypt_request(). */
+int kms_encrypt_request(const KmsEncrypt *encrypt, char **ret);
+
+/* The ciphertext out of an answer with status 200 that names that very key; otherwise FAILURE_ANSWER. The caller frees
+ * *ret. */
+int kms_encrypt_reply(const KmsEncrypt *encrypt, const char *body, size_t size, uint8_t **ret,
+                      size_t *ret_size, Error *error);
+
+/* DescribeKey: key is a key's ID, an alias, or the ARN of either; the answer has the key's ARN. FAILURE_ANSWER where it
+ * has none. The caller frees both. */
+int kms_describe_key_request(const char *key, char **ret);
+int kms_describe_key_reply(const char *body, size_t size, char **ret_arn, Error *error);
 
 /* The headers of a request to an operation ("Decrypt"), as aws_sign() makes them. */
 int kms_sign(const char *host, const char *region, const AwsCredentials *credentials, int64_t time,

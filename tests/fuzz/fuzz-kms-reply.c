@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* An answer of KMS's, read as a good one and as an error: what is said about it is printable. */
+/* An answer of KMS's, read as a good one of each operation and as an error: what is said about it is printable. */
 
 #include <stdlib.h>
 
@@ -22,13 +22,25 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                         "arn:aws:kms:eu-north-1:111111111111:key/1234abcd-12ab-34cd-56ef-1234567890ab";
         const KmsDecrypt decrypt = { .key_ids = (const char *const[]){ pin, NULL } };
         const KmsErrorReply reply = { .status = 400, .body = (const char *) data, .size = size };
-        _cleanup_free_ uint8_t *envelope = NULL;
-        size_t envelope_size;
+        const KmsEncrypt encrypt = { .key_arn = pin };
+        _cleanup_free_ uint8_t *envelope = NULL, *ciphertext = NULL;
+        _cleanup_free_ char *arn = NULL;
+        size_t envelope_size, ciphertext_size;
+        KmsKeyArn parsed;
         Error error = {};
 
         if (kms_decrypt_reply(&decrypt, (const char *) data, size, &envelope, &envelope_size, &error) < 0)
                 check_error(&error);
         else if (envelope_size == 0 || envelope_size > CMS_ENVELOPE_MAX)
+                abort();
+        if (kms_encrypt_reply(&encrypt, (const char *) data, size, &ciphertext, &ciphertext_size, &error) <
+            0)
+                check_error(&error);
+        else if (ciphertext_size == 0 || ciphertext_size > KMS_CIPHERTEXT_MAX)
+                abort();
+        if (kms_describe_key_reply((const char *) data, size, &arn, &error) < 0)
+                check_error(&error);
+        else if (kms_key_arn_parse(arn, &parsed) < 0)
                 abort();
         (void) kms_error_reply(&reply, &error);
         check_error(&error);

@@ -60,8 +60,7 @@ static void test_lines_are_read_as_configparser_reads_them(void **state) {
                 "[p]\r\naws_access_key_id = A\r\nregion = r\r\n",
                 "# comment\n\n; comment\n[p]\n  # comment\nAWS_Access_Key_ID: A\n\nRegion:r\n",
                 "[p] trailing\naws_access_key_id=A\nregion=r\n",
-                "[p]\ns3 =\n  region = nested\n\n  # comment\n  aws_access_key_id = "
-                "N\naws_access_key_id=A\nregion=r\n",
+                "[p]\nx=\n  region=n\n\n  # c\n  aws_access_key_id=N\naws_access_key_id=A\nregion=r\n",
                 "[p]\n  aws_access_key_id=A\n  region=r\n",
                 "[other]\nregion=o\n  [p]\n  aws_access_key_id=N\n[p]\n  aws_access_key_id=A\n region=r\n",
                 "[p]\naws_access_key_id=A\nempty=\nregion=r\nunknown = = : [x]\n",

@@ -232,6 +232,102 @@ static void test_a_reply_that_cannot_be_believed_is_refused(void **state) {
                           REMEDY_RETRY);
 }
 
+static const char *const encrypt_context[] = { "unseald:secret=a", "k=v=\"", NULL };
+
+static void test_a_request_to_encrypt_has_the_plaintext_once_and_nothing_else(void **state) {
+        static const uint8_t plaintext[] = "Hello World";
+        const KmsEncrypt encrypt = {
+                .key_arn = KEY,
+                .plaintext = plaintext,
+                .plaintext_size = sizeof(plaintext) - 1,
+                .encryption_context = encrypt_context,
+        };
+        _cleanup_json_ struct json_object *request = NULL;
+        char *body = NULL;
+
+        assert_int_equal(kms_encrypt_request(&encrypt, &body), 0);
+        assert_int_equal(json_parse(body, strlen(body), &request), 0);
+        assert_int_equal(json_object_object_length(request), 4);
+        assert_string_equal(json_member_string(request, "KeyId"), KEY);
+        assert_string_equal(json_member_string(request, "Plaintext"), "SGVsbG8gV29ybGQ=");
+        assert_string_equal(json_member_string(request, "EncryptionAlgorithm"), "SYMMETRIC_DEFAULT");
+        assert_string_equal(json_member_string(json_member(request, "EncryptionContext"), "unseald:secret"),
+                            "a");
+        assert_string_equal(json_member_string(json_member(request, "EncryptionContext"), "k"), "v=\"");
+        erase_and_free(body);
+}
+
+static void test_every_size_that_kms_encrypts_fits_the_request(void **state) {
+        static const uint8_t plaintext[KMS_PLAINTEXT_MAX + 1];
+        static const char *const twice[] = { "a=1", "a=2", NULL };
+        KmsEncrypt encrypt = { .key_arn = KEY,
+                               .plaintext = plaintext,
+                               .encryption_context = encrypt_context };
+        char *body = NULL;
+
+        for (size_t size = 1; size <= KMS_PLAINTEXT_MAX; size += size < 10 ? 1 : 511) {
+                encrypt.plaintext_size = size;
+                assert_int_equal(kms_encrypt_request(&encrypt, &body), 0);
+                assert_string_equal(body + strlen(body) - 2, "\"}");
+                body = erase_and_free(body);
+        }
+        encrypt.plaintext_size = 0;
+        assert_int_equal(kms_encrypt_request(&encrypt, &body), -EINVAL);
+        encrypt.plaintext_size = sizeof(plaintext);
+        assert_int_equal(kms_encrypt_request(&encrypt, &body), -EINVAL);
+        encrypt.plaintext_size = 1;
+        encrypt.encryption_context = twice;
+        assert_int_equal(kms_encrypt_request(&encrypt, &body), -EINVAL);
+}
+
+static void test_a_ciphertext_is_believed_only_of_the_key_that_was_asked(void **state) {
+        static const struct {
+                const char *reply;
+                int r;
+        } cases[] = {
+                { "{\"KeyId\":\"" KEY "\",\"CiphertextBlob\":\"AQI=\"}", 0 },
+                { "{\"KeyId\":\"" KEY "0\",\"CiphertextBlob\":\"AQI=\"}", -EBADMSG },
+                { "{\"KeyId\":\"alias/a\",\"CiphertextBlob\":\"AQI=\"}", -EBADMSG },
+                { "{\"CiphertextBlob\":\"AQI=\"}", -EBADMSG },
+                { "{\"KeyId\":\"" KEY "\"}", -EBADMSG },
+                { "{\"KeyId\":\"" KEY "\",\"CiphertextBlob\":\"\"}", -EBADMSG },
+                { "{\"KeyId\":\"" KEY "\",\"CiphertextBlob\":\"AQI\"}", -EBADMSG },
+                { "[]", -EBADMSG },
+                { "<html>", -EBADMSG },
+        };
+        const KmsEncrypt encrypt = { .key_arn = KEY };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                _cleanup_free_ uint8_t *ciphertext = NULL;
+                Error error = {};
+                size_t size = 0;
+                int r = kms_encrypt_reply(&encrypt, cases[i].reply, strlen(cases[i].reply), &ciphertext,
+                                          &size, &error);
+
+                if (r != cases[i].r || (r < 0 && error.failure != FAILURE_ANSWER))
+                        fail_msg("%s: saw %d, wanted %d", cases[i].reply, r, cases[i].r);
+                if (r == 0)
+                        assert_true(size == 2 && memcmp(ciphertext, "\1\2", 2) == 0);
+        }
+}
+
+static void test_describe_key_says_which_key_an_alias_stands_for(void **state) {
+        static const char good[] = "{\"KeyMetadata\":{\"Arn\":\"" KEY "\",\"Enabled\":true}}",
+                          *const bad[] = { "{\"KeyMetadata\":{\"Arn\":\"alias/a\"}}",
+                                           "{\"Arn\":\"" KEY "\"}", "{}", "" };
+        _cleanup_free_ char *request = NULL, *arn = NULL;
+        Error error = {};
+
+        assert_int_equal(kms_describe_key_request("alias/a\"b", &request), 0);
+        assert_string_equal(request, "{\"KeyId\":\"alias/a\\\"b\"}");
+        assert_int_equal(kms_describe_key_reply(good, strlen(good), &arn, &error), 0);
+        assert_string_equal(arn, KEY);
+        for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
+                assert_int_equal(kms_describe_key_reply(bad[i], strlen(bad[i]), &arn, &error), -EBADMSG);
+                assert_int_equal(error.failure, FAILURE_ANSWER);
+        }
+}
+
 static Error error_of(unsigned status, const char *body, const char *type, int64_t skew) {
         const KmsErrorReply reply = {
                 .status = status,
@@ -716,6 +812,10 @@ int main(void) {
                 cmocka_unit_test(test_a_request_without_what_it_needs_is_refused),
                 cmocka_unit_test(test_a_good_reply_has_the_envelope),
                 cmocka_unit_test(test_a_reply_that_cannot_be_believed_is_refused),
+                cmocka_unit_test(test_a_request_to_encrypt_has_the_plaintext_once_and_nothing_else),
+                cmocka_unit_test(test_every_size_that_kms_encrypts_fits_the_request),
+                cmocka_unit_test(test_a_ciphertext_is_believed_only_of_the_key_that_was_asked),
+                cmocka_unit_test(test_describe_key_says_which_key_an_alias_stands_for),
                 cmocka_unit_test(test_errors_of_kms_are_known_with_their_remedy),
                 cmocka_unit_test(test_errors_are_explained_to_a_person_in_other_words),
                 cmocka_unit_test(test_a_document_that_kms_does_not_accept_is_told_from_other_validation),
