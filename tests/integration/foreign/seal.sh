@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# unsealctl seal beside the AWS CLI: each opens what the other has sealed, and both find the same credentials.
+. "$(dirname "$0")/../direct.sh"
+# shellcheck source=tests/integration/foreign/lib.sh
+. "$(dirname "$0")/lib.sh"
+rmdir "$work"
+work=$scratch
+trap direct_clean_up EXIT
+install_aws
+direct_start
+configure
+unsealctl=$build/daemon/unsealctl
+# Decrypting is for the instance alone; this key is the vendor's own.
+open_key=$(vendor_create_key)
+
+seal() { vendor "$unsealctl" seal --trusted-certificates="$PLATFORM_CA_FILE" "$@"; }
+decrypt() { # FILE CONTEXT...
+    vendor "$aws" kms decrypt --key-id "$open_key" --ciphertext-blob "fileb://$1" --encryption-context "$2" \
+        --query Plaintext --output text | base64 -d
+}
+
+head -c 4096 /dev/urandom >"$work/random"
+seal --key="$open_key" --name=db-password --raw -o "$work/ciphertext" "$work/random"
+decrypt "$work/ciphertext" unseald:secret=db-password | cmp - "$work/random"
+seal --key="$open_key" --name=a.b_c-d --context='team=ä "x"' --account=222222222222 --raw "$work/random" >"$work/ciphertext"
+decrypt "$work/ciphertext" '{"unseald:secret": "a.b_c-d", "unseald:account": "222222222222", "team": "ä \"x\""}' | cmp - "$work/random"
+seal --key="$open_key" --name=db-password "$work/random" | base64 -d >"$work/ciphertext"
+decrypt "$work/ciphertext" unseald:secret=db-password | cmp - "$work/random"
+expect_error InvalidCiphertextException decrypt "$work/ciphertext" unseald:secret=another
+echo "the AWS CLI decrypts what unsealctl has sealed"
+
+cp "$work/random" "$secret"
+vendor "$aws" kms encrypt --key-id "$key" --plaintext "fileb://$work/random" \
+    --encryption-context unseald:secret=db-password,stage=prod --query CiphertextBlob --output text >"$work/by-aws"
+declare_secret db-password "$key" "$work/by-aws" EncryptionContext=stage=prod
+on_ready() { cp "$store/db-password" "$work/seen"; }
+unseald_start
+unseald_finish
+[ -n "$unseald_ready" ] || fail "unseald ended with $unseald_status: $(tail -n 5 "$log")"
+cmp "$work/seen" "$work/random"
+echo "unseald unseals what the AWS CLI has encrypted"
+
+mkdir "$work/profiles"
+export PLATFORM_TRAIL PLATFORM_CA_FILE
+"$aws_python" "$(dirname "$0")/profiles.py" "$unsealctl" "$platform" "$key" "$work/profiles"
