@@ -59,21 +59,22 @@ static void print_help(void) {
         printf("unsealctl policy [OPTIONS…]\n"
                "unsealctl policy lint [OPTIONS…] POLICY\n\n"
                "Write a key policy that only attested images can use, or check one.\n\n"
-               "     --measurements=FILE   pcr_measurements.json of an image (repeatable, as lists are)\n"
+               "  -h --help                Show this help\n"
+               "     --measurements=FILE   pcr_measurements.json of an image (repeatable, as all\n"
+               "                           lists are)\n"
                "     --principal=ARN       Who unseals: role or user;  --account=ID: all of it\n"
                "     --admin=ARN           Who may change the policy\n"
                "     --sealer=ARN          Who may encrypt\n"
                "     --recovery-principal=ARN  Who may decrypt without attestation\n"
                "     --org=ID --vpce=ID    Only out of this organization, by this VPC endpoint\n"
-               "     --secure-boot         Pin PCR7 too;  --lock-pcr=N: and PCR N as before the lock\n"
+               "     --secure-boot         Pin PCR7 too;  --lock-pcr=N: PCR N as before the lock\n"
                "     --generate-data-key   Allow GenerateDataKey as well as Decrypt\n"
-               "     --bind-account        Only secrets with unseald:account of the caller's account\n"
-               "     --role-policy         Write the policy of the customer's role;  --key=ARN: for this "
-               "key\n"
+               "     --bind-account        Only secrets sealed for the caller's account\n"
+               "     --role-policy         Write the customer's role's;  --key=ARN: for this key\n"
                "     --terraform, --cloudformation  Write it for those\n"
                "     --json                Print findings as JSON (lint)\n\n"
-               "Exit status: 0 done, or no more than notes; 1 failure, 2 usage; lint: 3 warnings,\n"
-               "4 errors.\n");
+               "Exit status: 0 done, or no more than notes; 1 failure, 2 usage; lint:\n"
+               "3 warnings, 4 errors.\n");
 }
 
 static int list_add(List *list, const char *value) {

@@ -517,8 +517,8 @@ static void print_help(void) {
                "unseald-attest.socket, which starts it.\n\n"
                "  -h --help                      Show this help\n"
                "     --idle=SEC                  End when nobody has asked for so long, not 30 s\n"
-               "     --vendor-configuration=DIR  Read unseald.conf there, not in %s\n"
-               "     --configuration=DIR         Read unseald.conf there, not in %s\n\n"
+               "     --vendor-configuration=DIR  unseald.conf there, not in %s\n"
+               "     --configuration=DIR         unseald.conf there, not in %s\n\n"
                "Exit status: 0 ended, 1 failure, 2 usage, 78 configuration.\n",
                UNSEALD_VENDOR_CONFIG_DIR, UNSEALD_LOCAL_CONFIG_DIR);
 }

@@ -93,7 +93,7 @@ static void print_help(void) {
                "  -h --help              Show this help\n"
                "     --url=URL           Ask this attestation service, with a new nonce\n"
                "     --nonce=FILE|hex:…  The nonce that it must have\n"
-               "     --public-key=FILE   The public key that it must have, or a certificate with it\n"
+               "     --public-key=FILE   The public key that it must have, or its certificate\n"
                "     --measurements=FILE The PCRs that it must have (pcr_measurements.json)\n"
                "     --max-age=SEC       How old it may be\n"
                "     --at=TIME           Verify at that time, not now: @SECONDS,\n"

@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# What the shell completes of unsealctl: every verb and every option that its source has, and of their values those that
+# are files, secrets or profiles. And that what it is read from, --help, has all of them and fits a screen.
+. "$(dirname "$0")/lib.sh"
+
+unsealctl=$build/daemon/unsealctl
+bin=$scratch/bin
+mkdir -p "$bin" "$scratch/home/.aws" "$scratch/files/directory"
+ln -s "$unsealctl" "$bin/unsealctl"
+PATH=$bin:$PATH
+export HOME=$scratch/home
+unset AWS_CONFIG_FILE AWS_SHARED_CREDENTIALS_FILE
+cd "$scratch/files"
+touch document document.2 'a b'
+
+# Out of a completion there is nothing to set options of.
+compopt() { :; }
+# shellcheck source=conf/unsealctl.bash-completion
+. "$top/conf/unsealctl.bash-completion"
+
+# completed WORD...: the last one is under the cursor; "=" is a word of its own, as readline has it
+completed() {
+    COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMPREPLY=()
+    _unsealctl
+    printf '%s\n' "${COMPREPLY[@]}" | sort
+}
+# completes WANTED WORD...
+completes() {
+    local want=$1
+    shift
+    assert_equal "what completes $*" "$(completed "$@" | tr '\n' ' ' | sed 's/ $//')" "$want"
+}
+
+mapfile -t verbs < <(sed -nE 's/^ +\{ "([a-z-]+)", "[^"]*", "[^"]*", verb_.*/\1/p' "$top/daemon/ctl/unsealctl.c" | sort)
+[ "${#verbs[@]}" -ge 6 ] || die "no verbs found in the source"
+completes "--help --version ${verbs[*]}" unsealctl ''
+completes verify unsealctl ver
+
+# fits WHAT < HELP
+fits() {
+    cat >"$scratch/help"
+    [ "$(wc -l <"$scratch/help")" -le 24 ] && [ "$(wc -L <"$scratch/help")" -le 80 ] ||
+        die "$1 has $(wc -l <"$scratch/help") lines, up to $(wc -L <"$scratch/help") wide, which is no screen of 24 by 80"
+}
+unsealctl --help | fits "--help"
+for verb in "${verbs[@]}"; do
+    unsealctl "$verb" --help | fits "$verb --help"
+    completed unsealctl "$verb" - >"$scratch/completed"
+    options=0
+    while read -r option argument; do
+        [ "$argument" = no ] || option+='='
+        grep -qxF -- "--$option" "$scratch/completed" || die "$verb: --$option is not completed: $(tr '\n' ' ' <"$scratch/completed")"
+        options=$((options + 1))
+    done < <(sed -nE 's/.*\{ "([A-Za-z-]+)", (no|required)_argument.*/\1 \2/p' "$top/daemon/ctl/$verb.c" | sort -u)
+    [ "$options" -ge 1 ] || die "no options found in the source of $verb"
+    assert_equal "long options of $verb that it does not have" "$(grep -c '^--' "$scratch/completed")" "$options"
+    say "$verb: $options options"
+done
+
+say "values and arguments"
+completes 'document document.2' unsealctl verify do
+completes 'a b directory document document.2' unsealctl seal --key = x ''
+completes 'a b directory document document.2' unsealctl seal --output = ''
+completes 'document document.2' unsealctl seal --output = doc
+completes 'document document.2' unsealctl attest -o doc
+completes 'document document.2' unsealctl measure --db document
+completes 'document document.2' unsealctl measure --disk = document
+completes 'a b directory document document.2' unsealctl policy --json ''
+completes 'lint' unsealctl policy l
+completes 'document document.2' unsealctl policy lint do
+completes '' unsealctl status ''
+completes '' unsealctl seal --region = ''
+completes '' unsealctl seal --key ''
+completes '--print-secret-file --profile= --proxy=' unsealctl seal --pr
+completes '' unsealctl conquer -
+completes '' unsealctl --version ''
+printf '[default]\n[release]\nregion=x\n' >"$HOME/.aws/credentials"
+printf '[profile dev]\n' >"$HOME/.aws/config"
+completes 'default dev release' unsealctl seal --profile = ''
+if [ ! -e /etc/unseald/secrets.d ] && [ ! -e /usr/lib/unseald/secrets.d ]; then completes '' unsealctl seal --name = ''; fi
+
+say "and in a shell that is typed into"
+rm "$bin/unsealctl"
+# shellcheck disable=SC2016
+printf '#!/bin/sh\ncase $* in *--help) exec %q "$@" ;; esac\necho "called with <$*>"\n' "$unsealctl" >"$bin/unsealctl"
+chmod +x "$bin/unsealctl"
+printf '. %q\nunsealctl ver\t--max\t5min --ro\tdocument.\t docu\t.2\nexit\n' "$top/conf/unsealctl.bash-completion" |
+    script -qec 'bash --norc --noprofile -i' /dev/null >"$scratch/typed" 2>&1
+assert_line "what was typed" "$scratch/typed" 'called with <verify --max-age=5min --root=document.2 document.2>'
+
+[ -f "$install_root/usr/share/bash-completion/completions/unsealctl" ] || die "it is not installed"
