@@ -66,6 +66,12 @@
 #define KEY_FIRST UINT32_C(0x80000000)
 #define KEY_LAST UINT32_C(0x80fffffe)
 
+/* Where nitro-tpm-attest takes the first that is free. */
+#define FOREIGN_INDEX_FIRST UINT32_C(0x01000000)
+#define FOREIGN_INDEX_LAST UINT32_C(0x013fffff)
+#define FOREIGN_KEY_FIRST UINT32_C(0x81000000)
+#define FOREIGN_KEY_LAST UINT32_C(0x8100ffff)
+
 struct Tpm {
         char *tcti_name;
         TSS2_TCTI_CONTEXT *tcti;
@@ -496,6 +502,43 @@ static int remove_leftovers(Tpm *tpm, unsigned *leftovers, Error *error) {
         return 0;
 }
 
+/* The properties that unseald has a use for are in one answer. */
+static int read_lockout(Tpm *tpm, TpmState *state, Error *error) {
+        _cleanup_esys_ TPMS_CAPABILITY_DATA *list = NULL;
+        const TPML_TAGGED_TPM_PROPERTY *properties;
+        TPMI_YES_NO more;
+        TSS2_RC rc;
+
+        rc = COMMAND(tpm, GetCapability,
+                     (tpm->esys, NO_SESSION, TPM2_CAP_TPM_PROPERTIES, TPM2_PT_PERMANENT,
+                      TPM2_PT_LOCKOUT_RECOVERY - TPM2_PT_PERMANENT + 1),
+                     (tpm->esys, &more, &list));
+        if (rc != TSS2_RC_SUCCESS)
+                return explain(rc, "tell whether it is locked", error);
+        properties = &list->data.tpmProperties;
+        for (size_t i = 0; i < properties->count; i++) {
+                uint32_t value = properties->tpmProperty[i].value;
+
+                switch (properties->tpmProperty[i].property) {
+                case TPM2_PT_PERMANENT:
+                        state->locked_out = value & TPMA_PERMANENT_INLOCKOUT;
+                        break;
+                case TPM2_PT_LOCKOUT_COUNTER:
+                        state->wrong = value;
+                        break;
+                case TPM2_PT_MAX_AUTH_FAIL:
+                        state->wrong_max = value;
+                        break;
+                case TPM2_PT_LOCKOUT_INTERVAL:
+                        state->recovery_sec = value;
+                        break;
+                default:
+                        break;
+                }
+        }
+        return 0;
+}
+
 static int read_chunk_size(Tpm *tpm, Error *error) {
         _cleanup_esys_ TPMS_CAPABILITY_DATA *list = NULL;
         const TPMS_TAGGED_PROPERTY *property;
@@ -762,6 +805,27 @@ int tpm_prepare(Tpm *tpm, unsigned *ret_leftovers, Error *error) {
         }
         if (ret_leftovers)
                 *ret_leftovers = leftovers;
+        return 0;
+}
+
+int tpm_inspect(Tpm *tpm, TpmState *ret, Error *error) {
+        Handles keys = {}, indices = {}, foreign_keys = {}, foreign_indices = {};
+        TpmState state = {};
+        int r;
+
+        if ((r = tpm_reconnect(tpm, error)) < 0 || (r = read_lockout(tpm, &state, error)) < 0 ||
+            (r = find_ours(tpm, KEY_FIRST, KEY_LAST, is_our_key, &keys, error)) < 0 ||
+            (r = find_ours(tpm, INDEX_FIRST, INDEX_FIRST + INDEX_COUNT - 1, is_our_index, &indices, error)) <
+                            0 ||
+            (r = find_ours(tpm, FOREIGN_KEY_FIRST, FOREIGN_KEY_LAST, is_our_key, &foreign_keys, error)) <
+                            0 ||
+            (r = find_ours(tpm, FOREIGN_INDEX_FIRST, FOREIGN_INDEX_LAST, is_our_index, &foreign_indices,
+                           error)) < 0)
+                return r;
+        state.leftovers = (unsigned) (keys.n + indices.n);
+        state.foreign_key = foreign_keys.handle[0];
+        state.foreign_index = foreign_indices.handle[0];
+        *ret = state;
         return 0;
 }
 

@@ -10,8 +10,10 @@
  * Sources: TCG TPM 2.0 Library parts 1-3; the public client nitro-tpm-attest for the vendor command.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <tss2/tss2_tpm2_types.h>
 
 #include "basic/cleanup.h"
 #include "basic/error.h"
@@ -42,6 +44,19 @@ int tpm_prepare(Tpm *tpm, unsigned *ret_leftovers, Error *error);
  * made for it. FAILURE_NOT_NITRO where the TPM does not know the command. The caller frees *ret.
  */
 int tpm_attest(Tpm *tpm, const NsmRequest *request, uint8_t **ret, size_t *ret_size, Error *error);
+
+/* What is in a TPM, and what state it is in. */
+typedef struct TpmState {
+        bool locked_out;           /* against dictionary attacks */
+        uint32_t wrong, wrong_max; /* authorizations since, and that lock it */
+        uint32_t recovery_sec;     /* until one of them is forgotten */
+        unsigned leftovers;        /* of an unseald that was killed: tpm_prepare() removes them */
+        /* As another client of the attestation command leaves them when it is killed; 0: none. */
+        TPM2_HANDLE foreign_index, foreign_key;
+} TpmState;
+
+/* Looks, and changes nothing. */
+int tpm_inspect(Tpm *tpm, TpmState *ret, Error *error);
 
 /* Reads the PCRs in mask (bit n: PCR n) of the SHA-384 bank. FAILURE_TPM where that bank is not active. */
 int tpm_read_pcrs(Tpm *tpm, uint32_t mask, PcrSet *ret, Error *error);
