@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
 #include "basic/clock.h"
 #include "basic/http.h"
@@ -44,6 +45,7 @@ struct HttpReply {
         char *body;
         size_t body_size, body_allocated, body_max;
         bool too_big;
+        int64_t certificate_end; /* seconds since 1970; -1: not known */
 };
 
 struct HttpTransfer {
@@ -163,8 +165,23 @@ static HttpTransfer *transfer_free(HttpTransfer *transfer) {
 }
 DEFINE_CLEANUP(HttpTransfer *, transfer_free);
 
+/* While the connection is the transfer's, which it is no longer when that has ended. */
+static int64_t certificate_end(CURL *easy) {
+        const struct curl_tlssessioninfo *session = NULL;
+        const X509 *certificate;
+        struct tm end;
+
+        if (curl_easy_getinfo(easy, CURLINFO_TLS_SSL_PTR, &session) != CURLE_OK || !session ||
+            session->backend != CURLSSLBACKEND_OPENSSL || !session->internals)
+                return -1;
+        certificate = SSL_get0_peer_certificate(session->internals);
+        return certificate && ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &end) == 1 ? timegm(&end)
+                                                                                          : -1;
+}
+
 static size_t on_header(char *data, size_t size, size_t count, void *userdata) {
-        HttpReply *reply = userdata;
+        HttpTransfer *transfer = userdata;
+        HttpReply *reply = &transfer->reply;
         size_t length = size * count;
         char *header;
 
@@ -173,6 +190,7 @@ static size_t on_header(char *data, size_t size, size_t count, void *userdata) {
                 for (size_t i = 0; i < reply->headers_count; i++)
                         free(reply->headers[i]);
                 reply->headers_count = reply->header_bytes = 0;
+                reply->certificate_end = certificate_end(transfer->easy);
                 return length;
         }
         if (reply->headers_count >= HEADERS_MAX || reply->header_bytes + length > HEADER_BYTES_MAX)
@@ -525,7 +543,7 @@ static CURLcode transfer_set_options(HttpTransfer *transfer, const HttpRequest *
         SET(CURLOPT_PRIVATE, transfer);
         SET(CURLOPT_ERRORBUFFER, transfer->detail);
         SET(CURLOPT_HEADERFUNCTION, on_header);
-        SET(CURLOPT_HEADERDATA, &transfer->reply);
+        SET(CURLOPT_HEADERDATA, transfer);
         SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
         SET(CURLOPT_WRITEFUNCTION, on_body);
         SET(CURLOPT_WRITEDATA, &transfer->reply);
@@ -610,6 +628,10 @@ int64_t http_reply_date(const HttpReply *reply) {
         int64_t date;
 
         return value && parse_http_date(value, &date) >= 0 ? date : -1;
+}
+
+int64_t http_reply_certificate_end(const HttpReply *reply) {
+        return reply->certificate_end;
 }
 
 uint64_t http_reply_retry_after_usec(const HttpReply *reply) {

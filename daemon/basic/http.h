@@ -75,6 +75,9 @@ const char *http_reply_body(const HttpReply *reply, size_t *ret_size);
 /* What the server's Date header says, in seconds since 1970; -1: none. */
 int64_t http_reply_date(const HttpReply *reply);
 
+/* When the certificate that the server has shown ends, in seconds since 1970; -1: not known (http://). */
+int64_t http_reply_certificate_end(const HttpReply *reply) _pure_;
+
 /* What its Retry-After header asks for (seconds form), 0: nothing. */
 uint64_t http_reply_retry_after_usec(const HttpReply *reply);
 
