@@ -164,17 +164,31 @@ static int check_owner(int fd, const char *path, Error *error) {
         return 0;
 }
 
-int store_open(const char *path, Store **ret, Error *error) {
-        _cleanup_close_ int fd = -1;
-        int r;
+static int open_directory(const char *path, Error *error) {
+        int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
-        fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (fd < 0)
                 return error_set(error, -errno, FAILURE_STORE,
                                  "The store %s cannot be opened: %m. It must be a directory (no symbolic "
                                  "link) on ramfs, "
                                  "or on tmpfs mounted with noswap.",
                                  path);
+        return fd;
+}
+
+int store_check_memory(const char *path, Error *error) {
+        _cleanup_close_ int fd = open_directory(path, error);
+
+        return fd < 0 ? fd : check_memory(fd, path, error);
+}
+
+int store_open(const char *path, Store **ret, Error *error) {
+        _cleanup_close_ int fd = -1;
+        int r;
+
+        fd = open_directory(path, error);
+        if (fd < 0)
+                return fd;
         r = check_memory(fd, path, error);
         if (r < 0)
                 return r;

@@ -20,6 +20,9 @@ typedef struct Store Store;
 
 #define STORE_SIZE_MAX (16U * 1024U * 1024U) /* of all secrets; ramfs knows no limit of its own */
 
+/* Whether the directory is memory; for who only looks at the store. FAILURE_STORE. */
+int store_check_memory(const char *path, Error *error);
+
 /* Opens the directory and proves that it is memory and ours to write. FAILURE_STORE. */
 int store_open(const char *path, Store **ret, Error *error);
 Store *store_free(Store *store);
