@@ -253,17 +253,30 @@ static int say_vpc_endpoint(Talk *talk) {
         return 0;
 }
 
+static int say_type(Talk *talk) {
+        if (talk->n != 2 || imds_set_instance_type(talk->targets->imds, talk->words[1]) < 0)
+                return fail(talk, "instance-type TYPE");
+        return 0;
+}
+
 static int obey(Talk *talk) {
         static const struct {
                 const char *word;
                 int (*say)(Talk *talk);
         } verbs[] = {
-                { "accounts", say_accounts },   { "delay", say_delay },
-                { "fault", say_fault },         { "file", say_item },
-                { "object", say_object },       { "parameter", say_item },
-                { "ping", say_ping },           { "secret", say_item },
-                { "rate", say_rate },           { "role", say_role },
-                { "user-data", say_user_data }, { "vpc-endpoint", say_vpc_endpoint },
+                { "accounts", say_accounts },
+                { "delay", say_delay },
+                { "fault", say_fault },
+                { "file", say_item },
+                { "instance-type", say_type },
+                { "object", say_object },
+                { "parameter", say_item },
+                { "ping", say_ping },
+                { "secret", say_item },
+                { "rate", say_rate },
+                { "role", say_role },
+                { "user-data", say_user_data },
+                { "vpc-endpoint", say_vpc_endpoint },
         };
 
         if (!json_object_is_type(talk->request, json_type_array))

@@ -40,6 +40,7 @@ struct Imds {
 
         pthread_mutex_t mutex;
         char role[129]; /* empty: none */
+        char instance_type[32];
         bool have_credentials;
         Credentials credentials;
         uint8_t *user_data;
@@ -55,6 +56,7 @@ int imds_new(const ImdsOptions *options, Imds **ret) {
         snprintf(imds->zone, sizeof(imds->zone), "%sa", imds->region);
         snprintf(imds->instance_id, sizeof(imds->instance_id), "%s", options->instance_id);
         snprintf(imds->account, sizeof(imds->account), "%s", options->account);
+        snprintf(imds->instance_type, sizeof(imds->instance_type), "m7i.large");
         imds->accounts = options->accounts;
         imds->faults = options->faults;
         imds->trail = options->trail;
@@ -83,6 +85,15 @@ int imds_set_role(Imds *imds, const char *role) {
         pthread_mutex_lock(&imds->mutex);
         snprintf(imds->role, sizeof(imds->role), "%s", role ? role : "");
         imds->have_credentials = false;
+        pthread_mutex_unlock(&imds->mutex);
+        return 0;
+}
+
+int imds_set_instance_type(Imds *imds, const char *type) {
+        if (strlen(type) >= sizeof(imds->instance_type))
+                return -EINVAL;
+        pthread_mutex_lock(&imds->mutex);
+        (void) stpcpy(imds->instance_type, type);
         pthread_mutex_unlock(&imds->mutex);
         return 0;
 }
@@ -258,9 +269,17 @@ static void get_role(Imds *imds, Exchange *exchange) {
         exchange_add_header(exchange, "Content-Type", "text/plain");
 }
 
+static void get_instance_type(Imds *imds, char ret[static sizeof(((Imds *) NULL)->instance_type)]) {
+        pthread_mutex_lock(&imds->mutex);
+        memcpy(ret, imds->instance_type, sizeof(imds->instance_type));
+        pthread_mutex_unlock(&imds->mutex);
+}
+
 static void get_identity(Imds *imds, Exchange *exchange) {
         _cleanup_json_ struct json_object *object = json_object_new_object();
+        char type[sizeof(imds->instance_type)];
 
+        get_instance_type(imds, type);
         add_string(object, "accountId", imds->account);
         add_string(object, "architecture", "x86_64");
         add_string(object, "availabilityZone", imds->zone);
@@ -269,7 +288,7 @@ static void get_identity(Imds *imds, Exchange *exchange) {
         add_string(object, "marketplaceProductCodes", NULL);
         add_string(object, "imageId", IMAGE_ID);
         add_string(object, "instanceId", imds->instance_id);
-        add_string(object, "instanceType", "m7i.large");
+        add_string(object, "instanceType", type);
         add_string(object, "kernelId", NULL);
         add_string(object, "pendingTime", "2026-01-01T00:00:00Z");
         add_string(object, "privateIp", "10.0.0.10");
@@ -303,13 +322,14 @@ static void get_user_data(Imds *imds, Exchange *exchange) {
 }
 
 static void get_metadata(Imds *imds, Exchange *exchange, const char *path) {
+        char type[sizeof(imds->instance_type)];
         const struct {
                 const char *path;
                 const char *value;
         } values[] = {
                 { "ami-id", IMAGE_ID },
                 { "instance-id", imds->instance_id },
-                { "instance-type", "m7i.large" },
+                { "instance-type", type },
                 { "local-ipv4", "10.0.0.10" },
                 { "placement/availability-zone", imds->zone },
                 { "placement/region", imds->region },
@@ -317,6 +337,7 @@ static void get_metadata(Imds *imds, Exchange *exchange, const char *path) {
                 { "services/partition", "aws" },
         };
 
+        get_instance_type(imds, type);
         for (size_t i = 0; i < ELEMENTSOF(values); i++)
                 if (strcmp(values[i].path, path) == 0) {
                         exchange_reply_text(exchange, 200, values[i].value);

@@ -33,5 +33,8 @@ void imds_handle(Exchange *exchange, void *userdata);
 /* The instance's role, which must be one of its account; NULL: none. -ENOENT. Credentials are made anew. */
 int imds_set_role(Imds *imds, const char *role);
 
+/* "m7i.large". -EINVAL: too long. */
+int imds_set_instance_type(Imds *imds, const char *type);
+
 /* At most 16 KiB; NULL: none. -EFBIG. Copied. */
 int imds_set_user_data(Imds *imds, const void *data, size_t size);

@@ -542,14 +542,18 @@ static void write_event(const KmsCall *call, const FaultKind *fault) {
         trail_write(call->kms->trail, event);
 }
 
-static void add_headers(const KmsCall *call) {
+static void add_date(Exchange *exchange, int64_t seconds) {
         char date[64];
-        time_t now = (time_t) call->now;
+        time_t now = (time_t) seconds;
         struct tm tm;
 
         gmtime_r(&now, &tm);
         strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", &tm);
-        exchange_add_header(call->exchange, "Date", "%s", date);
+        exchange_add_header(exchange, "Date", "%s", date);
+}
+
+static void add_headers(const KmsCall *call) {
+        add_date(call->exchange, call->now);
         exchange_add_header(call->exchange, "x-amzn-RequestId", "%s", call->request_id);
         exchange_add_header(call->exchange, "Cache-Control", "no-cache, no-store, must-revalidate, private");
 }
@@ -573,10 +577,14 @@ static void handle_call(KmsCall *call) {
 }
 
 /* The front ends of AWS answer this to whoever looks whether they live. */
-static bool handle_ping(Exchange *exchange) {
+static bool handle_ping(Kms *kms, Exchange *exchange) {
+        FaultValue clock_fault = {};
+
         if (strcmp(exchange->request.method, "GET") != 0 || strcmp(exchange->request.target, "/ping") != 0)
                 return false;
+        faults_take(kms->faults, SERVICE_KMS, "ping", FAULT_CLOCK, &clock_fault);
         exchange_reply_text(exchange, 200, "healthy");
+        add_date(exchange, time(NULL) + clock_fault.number);
         return true;
 }
 
@@ -585,7 +593,7 @@ void kms_handle(Exchange *exchange, void *userdata) {
         Kms *kms = userdata;
         FaultValue clock_fault = {};
 
-        if (handle_ping(exchange))
+        if (handle_ping(kms, exchange))
                 return;
         if (strcmp(exchange->request.method, "POST") != 0 || strcmp(exchange->request.target, "/") != 0) {
                 exchange_reply_text(exchange, 404, "<UnknownOperationException/>\n");
