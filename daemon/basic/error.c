@@ -83,6 +83,8 @@ const char *failure_to_string(Failure failure) {
                 return "request";
         case FAILURE_ANSWER:
                 return "answer";
+        case FAILURE_POLICY:
+                return "policy";
         case FAILURE_USAGE:
                 return "usage";
         case FAILURE_CONFIGURATION:

@@ -12,6 +12,7 @@
 #define EXIT_USAGE 2
 
 int verb_attest(int argc, char *argv[]);
+int verb_doctor(int argc, char *argv[]);
 int verb_measure(int argc, char *argv[]);
 int verb_policy(int argc, char *argv[]);
 int verb_seal(int argc, char *argv[]);

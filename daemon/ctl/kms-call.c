@@ -91,7 +91,8 @@ int kms_caller_new(const KmsCallerOptions *options, KmsCaller **ret, Error *erro
             (r = kms_client_new(caller->http, endpoint, options->region, &caller->client)) < 0)
                 return error_set(error, r, FAILURE_INTERNAL, "KMS cannot be asked: %s.", strerror(-r));
         kms_client_set_credentials(caller->client, options->credentials);
-        kms_client_set_by_hand(caller->client);
+        if (!options->of_instance)
+                kms_client_set_by_hand(caller->client);
         *ret = TAKE_PTR(caller);
         return 0;
 }

@@ -23,6 +23,7 @@
 typedef struct KmsCallerOptions {
         const char *region; /* where KMS is, and what is signed for */
         const AwsCredentials *credentials;
+        bool of_instance; /* they are its role's: errors are explained as unseald explains them */
         bool fips, dual_stack;
         const char *endpoint, *proxy, *trusted_certificates;
 } KmsCallerOptions;

@@ -16,6 +16,7 @@ typedef struct Verb {
 
 static const Verb verbs[] = {
         { "attest", "", "Get an attestation document of this instance", verb_attest },
+        { "doctor", "", "Find out why unseald does not work here", verb_doctor },
         { "measure", "IMAGE", "Compute the PCRs of a boot", verb_measure },
         { "policy", "[lint POLICY]", "Write a key's policy, or find its faults", verb_policy },
         { "seal", "[FILE]", "Encrypt a secret as unseald will decrypt it", verb_seal },

@@ -15,6 +15,7 @@
 
 #define IMDS_ADDRESS "http://169.254.169.254"
 #define IMDS_REPLY_MAX (64U * 1024U)
+#define IMDS_IDENTITY_PATH "/latest/dynamic/instance-identity/document"
 #define IMDS_ROLE_MAX 64U /* characters in the name of a role, as IAM bounds it */
 
 /* One conversation: a token and an HTTP client that it is used with. */
