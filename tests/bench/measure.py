@@ -103,8 +103,12 @@ class Unseald:
         with open(self.status_path) as file:
             status = json.load(file)
         self.process.send_signal(signal.SIGTERM)
-        if self.process.wait(TIMEOUT) != 0 or os.listdir(store):
-            sys.exit(f"unseald ended with {self.process.returncode} and left {os.listdir(store)} in its store")
+        if self.process.wait(TIMEOUT) != 0:
+            sys.exit(f"unseald ended with {self.process.returncode}")
+        # As unseald-forget.service does it.
+        command(self.bench.unseald, "--forget", f"--store={store}", f"--status={self.status_path}", stderr=subprocess.DEVNULL)
+        if os.listdir(store):
+            sys.exit(f"unseald --forget left {os.listdir(store)} in its store")
         self.selector.close()
         self.process.stderr.close()
         self.notify.close()
