@@ -569,8 +569,8 @@ static void walk(Doctor *doctor) {
 
 static void print_help(void) {
         printf("unsealctl doctor [OPTIONS…]\n\n"
-               "Find out why unseald does not work on this machine, or would not. Decrypts nothing. Run it "
-               "as root.\n\n"
+               "Find out why unseald does not work on this machine, or would not. Decrypts\n"
+               "nothing. Run it as root.\n\n"
                "  -h --help                      Show this help\n"
                "     --json                      Print JSON\n"
                "     --measurements=FILE         Compare PCRs with this pcr_measurements.json\n"
@@ -579,9 +579,8 @@ static void print_help(void) {
                "     --configuration=DIR         Instead of " UNSEALD_LOCAL_CONFIG_DIR "\n"
                "     --store=DIR                 Instead of " UNSEALD_STORE_DIR "\n"
                "     --status=FILE               Instead of " UNSEALD_RUNTIME_DIR "/status.json\n\n"
-               "Exit status: 0 all is well, 3 warnings, 4 nothing found but not all looked at, 1 no memory, "
-               "2 usage,\n"
-               "otherwise that of unseald(8) for the first failure.\n");
+               "Exit status: 0 all is well, 3 warnings, 4 nothing found but not all looked at,\n"
+               "1 no memory, 2 usage, otherwise that of unseald(8) for the first failure.\n");
 }
 
 static int parse_options(int argc, char *argv[], Doctor *doctor) {
