@@ -175,8 +175,7 @@ static void check_lockout(Report *report, const TpmState *state) {
                      "'tpm2_dictionarylockout --clear-lockout' unlocks it. Then find out who guesses: "
                      "unseald uses no authorization that could be wrong.",
                      "The TPM is locked after %" PRIu32 " wrong authorizations, and attests nothing until "
-                                                        "it is unlocked; it forgets one every %" PRIu32
-                     " s.",
+                     "it is unlocked; it forgets one every %" PRIu32 " s.",
                      state->wrong, state->recovery_sec);
         else if (state->wrong > 0)
                 warn(report, check, NULL, "Find out who guesses: it is locked at the maximum.",
@@ -260,7 +259,7 @@ static void check_pcr(Report *report, const PcrSet *measured, const PcrSet *expe
         static const char check[] = "pcrs";
         bool known = expected && expected->present & UINT32_C(1) << pcr;
         _cleanup_free_ char *is = NULL, *wanted = NULL;
-        char name[8];
+        char name[16];
 
         (void) snprintf(name, sizeof(name), "PCR%u", pcr);
         if (hex_encode(measured->value[pcr], PCR_SIZE, &is) < 0 ||
@@ -610,6 +609,63 @@ void check_core_dumps(Report *report, const char *core_pattern) {
                      "unseald leaves none, but what applications leave (%.*s) has their secrets in it: "
                      "LimitCORE=0 in their units prevents it.",
                      (int) strcspn(core_pattern, " \n"), core_pattern);
+}
+
+void check_consumers(Report *report, const Consumers *consumers, const Declarations *declarations) {
+        static const char check[] = "consumers";
+        size_t fine = 0, wrong = 0;
+
+        for (size_t i = 0; i < consumers->count; i++) {
+                const Consumer *consumer = consumers->items + i;
+                ConsumerMistake mistake = consumer_mistake(consumers, consumer, declarations);
+                const char *meaning = consumer_mistake_meaning(mistake);
+
+                if (mistake == CONSUMER_FINE)
+                        fine += consumer->path != NULL;
+                else if (mistake == CONSUMER_FALLBACK)
+                        warn(report, check, consumer->unit, NULL, "%s:%u: credential %s: %s", consumer->file,
+                             consumer->line, consumer->id, meaning);
+                else
+                        fail(report, check, consumer->unit, FAILURE_CONFIGURATION, NULL,
+                             "%s:%u: credential %s from %s: %s", consumer->file, consumer->line,
+                             consumer->id, consumer->path, meaning);
+                wrong += mistake != CONSUMER_FINE;
+        }
+        if (wrong > 0)
+                return;
+        if (fine == 0)
+                note(report, check, NULL, "No unit loads a credential from unseald.");
+        else
+                ok(report, check, NULL, "%zu credential(s) that units load, all declared.", fine);
+}
+
+void check_socket(Report *report, const SocketFacts *facts) {
+        static const char check[] = "socket";
+        static const char start[] = "'systemctl enable --now unseald.socket'; 'systemctl status "
+                                    "unseald.socket' says why "
+                                    "it has ended.";
+
+        if (facts->r == -ENOENT && !facts->wanted)
+                note(report, check, facts->path, "There is none, and no unit loads from it.");
+        else if (facts->r == -ENOENT)
+                fail(report, check, facts->path, FAILURE_CONFIGURATION, start,
+                     "It is not there, and units load from it.");
+        else if (facts->r < 0)
+                skipped(report, check, facts->path, "It cannot be looked at: %s.", strerror(-facts->r));
+        else if (!S_ISSOCK(facts->mode))
+                fail(report, check, facts->path, FAILURE_CONFIGURATION,
+                     "Remove it, and restart unseald.socket.", "It is no socket.");
+        else if (facts->uid != 0 || facts->mode & (S_IWGRP | S_IWOTH))
+                warn(report, check, facts->path,
+                     "SocketMode=0600 in unseald.socket: the service manager asks as root.",
+                     "Others than root may connect (user %u, mode %04o); they are refused, but can fill the "
+                     "queue.",
+                     (unsigned) facts->uid, (unsigned) facts->mode & 07777);
+        else if (!facts->listening)
+                fail(report, check, facts->path, FAILURE_CONFIGURATION, start,
+                     "Nobody listens: units that load from it fail.");
+        else
+                ok(report, check, facts->path, "Listening, for root alone.");
 }
 
 /* A property as systemctl show prints it; empty: not there. */

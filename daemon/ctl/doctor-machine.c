@@ -176,6 +176,37 @@ void look_at_store(const char *path, StoreFacts *ret) {
         ret->r = store_check_memory(path, &ret->error);
 }
 
+/* proc_net_unix: "…: 00000002 00000000 00010000 0001 01 INODE PATH", of which the fourth field has the flag of a
+ * listener. */
+static bool is_listening(const char *sockets, const char *path) {
+        size_t length = strlen(path);
+
+        for (const char *line = sockets; line && *line;
+             line = strchr(line, '\n') ?: "", line += *line == '\n') {
+                unsigned long flags = 0;
+                size_t end = strcspn(line, "\n");
+
+                if (end > length && strncmp(line + end - length, path, length) == 0 &&
+                    line[end - length - 1] == ' ' && sscanf(line, "%*s %*s %*s %lx", &flags) == 1 &&
+                    flags & 0x10000)
+                        return true;
+        }
+        return false;
+}
+
+void look_at_socket(const char *path, SocketFacts *ret) {
+        _cleanup_free_ char *sockets = file_text("/proc/net/unix");
+        struct stat st;
+
+        *ret = (SocketFacts){ .path = path, .listening = is_listening(sockets, path) };
+        if (lstat(path, &st) < 0) {
+                ret->r = -errno;
+                return;
+        }
+        ret->mode = st.st_mode;
+        ret->uid = st.st_uid;
+}
+
 char *unit_properties(const char *unit) {
         _cleanup_(pclosep) FILE *pipe = NULL;
         _cleanup_free_ char *command = NULL;

@@ -531,6 +531,20 @@ static void examine_memory(Doctor *doctor) {
         check_core_dumps(&doctor->report, pattern);
 }
 
+static void examine_units(Doctor *doctor) {
+        _cleanup_(consumers_clear) Consumers consumers = {};
+        SocketFacts listener;
+
+        if (consumers_read(consumers_directories, &consumers) < 0)
+                exit(failure("Out of memory."));
+        look_at_socket(UNSEALD_RUNTIME_DIR "/credentials.sock", &listener);
+        for (size_t i = 0; i < consumers.count; i++)
+                if (consumers.items[i].path && strcmp(consumers.items[i].path, listener.path) == 0)
+                        listener.wanted = true;
+        check_socket(&doctor->report, &listener);
+        check_consumers(&doctor->report, &consumers, &doctor->declarations);
+}
+
 static void ask_service_manager(Errand *errand) {
         errand->text = unit_properties(errand->name);
 }
@@ -564,6 +578,7 @@ static void walk(Doctor *doctor) {
         examine_endpoints(doctor);
         examine_secrets(doctor);
         examine_memory(doctor);
+        examine_units(doctor);
         examine_service(doctor);
 }
 

@@ -16,6 +16,7 @@
 #include "basic/cleanup.h"
 #include "basic/error.h"
 #include "basic/sigv4.h"
+#include "config/consumers.h"
 #include "config/declaration.h"
 #include "config/settings.h"
 #include "instance/imds.h"
@@ -182,6 +183,19 @@ void check_swap(Report *report, const char *swaps);
 void check_hibernation(Report *report, const char *power_state, const char *resume_device);
 void check_core_dumps(Report *report, const char *core_pattern);
 
+void check_consumers(Report *report, const Consumers *consumers, const Declarations *declarations);
+
+/* The credential socket. */
+typedef struct SocketFacts {
+        const char *path;
+        int r; /* of looking at it */
+        mode_t mode;
+        uid_t uid;
+        bool listening;
+        bool wanted; /* units load from it */
+} SocketFacts;
+void check_socket(Report *report, const SocketFacts *facts);
+
 /* systemctl show of unseald.service; NULL: systemctl cannot be asked. */
 void check_service(Report *report, const char *properties);
 
@@ -196,6 +210,8 @@ void report_print_json(const Report *report);
 /* Finding facts out. These block, and are called in a thread of their own where that may last. */
 
 void look_at_device(const char *tcti, DeviceFacts *ret);
+/* Without connecting to it: who connects asks for a credential. */
+void look_at_socket(const char *path, SocketFacts *ret);
 void look_at_store(const char *path, StoreFacts *ret);
 
 /* All that is wanted of the TPM in one visit, which leaves nothing behind. *facts must be empty but for root and

@@ -27,6 +27,11 @@ umount /run/unseald/credentials
 chown games /run/unseald/credentials
 doctor owned
 chown unseald /run/unseald/credentials
+printf '[Service]\nExecStart=true\nLoadCredential=api-token:/run/unseald/credentials/api-token\n' >/run/systemd/system/undeclared.service
+mkdir /run/systemd/system/billing.service.d
+printf '[Service]\nSetCredential=db-password:none\n' >/run/systemd/system/billing.service.d/fallback.conf
+doctor consumers
+rm -r /run/systemd/system/undeclared.service /run/systemd/system/billing.service.d
 systemctl stop unsealed.target unseald.service
 doctor stopped
 # It fails for good, and says why; when doctor comes the cause is gone.
@@ -50,10 +55,12 @@ said() {
     for regex; do assert_line "$name" "$out/$name" "$regex"; done
 }
 said well 0 '^ok configuration ' '^ok nitrotpm: ' '^ok role ' '^ok pcrs PCR4: As expected by user-data:/measurements' '^ok pcrs PCR12' \
-    '^ok key db-password' '^ok key-policy db-password' '^ok store /run/unseald/credentials' '^ok service unseald.service: Running' \
+    '^ok key db-password' '^ok key-policy db-password' '^ok store /run/unseald/credentials' '^ok consumers: 1 credential' '^ok service unseald.service: Running' \
     '^ok status: unsealed' '^ok status db-password: published' '^0 failure\(s\), 0 warning\(s\), 0 skipped'
 said covered 11 '^failure store .*noswap.*over it' '^ok service'
 said owned 11 '^failure store .*belongs to user'
+said consumers 78 '^failure consumers undeclared.service: /run/systemd/system/undeclared.service:3: .*api-token.*No secret' \
+    '^warning consumers billing.service: .*SetCredential=' '^ok service'
 said stopped 3 '^warning service .*Not running' '^note status: unseald has not run'
 said failed 78 '^failure service .*status 78: configuration'
 assert_absent 'the plaintext' 'Hello World' "$out"

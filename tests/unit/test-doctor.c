@@ -479,6 +479,58 @@ static void test_the_store_must_be_memory_of_root_or_unseald(void **state) {
         assert_only(VERDICT_WARNING, "store", "Nothing is mounted");
 }
 
+static void test_consumers_of_what_is_not_declared_are_told(void **state) {
+        Consumer items[] = {
+                { .unit = (char *) "a.service",
+                  .id = (char *) "db",
+                  .path = (char *) "/run/unseald/credentials.sock",
+                  .file = (char *) "/etc/a.service",
+                  .line = 7 },
+                { .unit = (char *) "a.service", .id = (char *) "db" },
+        };
+        Consumers consumers = { .items = items, .count = 1 };
+        Declaration declaration = { .name = (char *) "db", .store = true };
+        Declarations declarations = { .items = &declaration, .count = 1 };
+
+        check_consumers(&report, &consumers, &declarations);
+        assert_only(VERDICT_OK, "consumers", "1 credential(s)");
+        consumers.count = 2;
+        check_consumers(&report, &consumers, &declarations);
+        assert_only(VERDICT_WARNING, "consumers", "SetCredential=");
+        declarations.count = 0;
+        check_consumers(&report, &consumers, &declarations);
+        assert_failure(FAILURE_CONFIGURATION, "consumers",
+                       "/etc/a.service:7: credential db from /run/unseald/credentials.sock: No secret");
+        consumers.count = 0;
+        check_consumers(&report, &consumers, &declarations);
+        assert_only(VERDICT_NOTE, "consumers", "No unit");
+}
+
+static void test_the_credential_socket_must_listen_for_root(void **state) {
+        SocketFacts facts = { .path = "/run/sock", .mode = S_IFSOCK | 0600, .listening = true };
+
+        check_socket(&report, &facts);
+        assert_only(VERDICT_OK, "socket", "Listening");
+        facts.listening = false;
+        check_socket(&report, &facts);
+        assert_failure(FAILURE_CONFIGURATION, "socket", "Nobody listens");
+        facts.mode = S_IFSOCK | 0666;
+        check_socket(&report, &facts);
+        assert_only(VERDICT_WARNING, "socket", "mode 0666");
+        facts.mode = S_IFREG | 0600;
+        check_socket(&report, &facts);
+        assert_failure(FAILURE_CONFIGURATION, "socket", "no socket");
+        facts.r = -EACCES;
+        check_socket(&report, &facts);
+        assert_only(VERDICT_SKIPPED, "socket", "cannot be looked at");
+        facts.r = -ENOENT;
+        check_socket(&report, &facts);
+        assert_only(VERDICT_NOTE, "socket", "no unit loads from it");
+        facts.wanted = true;
+        check_socket(&report, &facts);
+        assert_failure(FAILURE_CONFIGURATION, "socket", "units load from it");
+}
+
 #define SWAP_HEADINGS "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"
 
 static void test_swap_on_a_disk_is_warned_of(void **state) {
@@ -600,6 +652,8 @@ int main(void) {
                 cmocka_unit_test_teardown(test_a_certificate_must_be_trusted_and_last, forget),
                 cmocka_unit_test_teardown(test_a_key_must_open_with_a_document_and_only_with_one, forget),
                 cmocka_unit_test_teardown(test_the_store_must_be_memory_of_root_or_unseald, forget),
+                cmocka_unit_test_teardown(test_consumers_of_what_is_not_declared_are_told, forget),
+                cmocka_unit_test_teardown(test_the_credential_socket_must_listen_for_root, forget),
                 cmocka_unit_test_teardown(test_swap_on_a_disk_is_warned_of, forget),
                 cmocka_unit_test_teardown(test_hibernation_takes_a_kernel_that_can_and_a_device, forget),
                 cmocka_unit_test_teardown(test_core_dumps_of_applications_are_told, forget),
