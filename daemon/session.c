@@ -186,7 +186,8 @@ struct Session {
         bool ending;     /* the outcome is known, nothing new is begun */
         bool told;       /* it is told, too; only the TPM's thread may be waited for */
         Error error;     /* the outcome; FAILURE_NONE: all well */
-        Passage *denied; /* whose failure is being explained */
+        Passage *failed; /* whose failure it is; NULL: that of what all need */
+        char explanation[EXPLANATION_MAX + 256]; /* of a denial */
         char waiting[sizeof(((Error *) NULL)->text)];
 };
 
@@ -878,6 +879,7 @@ static void session_write_status(Session *session, const char *state, const char
         r = status_write(session->options.status_path, &(Status){ .state = state,
                                                                   .text = text,
                                                                   .error = &session->error,
+                                                                  .explanation = session->explanation,
                                                                   .secrets = secrets,
                                                                   .secrets_count = session->passages_count,
                                                                   .steps = session->steps,
@@ -898,28 +900,26 @@ static void session_end(Session *session) {
         (void) sd_event_source_set_enabled(session->ended, SD_EVENT_ONESHOT);
 }
 
-static void session_log_failure(Session *session, const PcrSet *expected) {
-        Passage *passage = session->denied;
+static void session_explain_denial(Session *session, const PcrSet *expected) {
+        char measurements[EXPLANATION_MAX];
+
+        (void) snprintf(session->explanation, sizeof(session->explanation), "This boot, role %s:\n%s%s",
+                        session->role, explain_measurements(&session->measured, expected, measurements),
+                        expected ? "" : "\nSet ExpectedMeasurements= to see which of them differ.");
+}
+
+static void session_log_failure(const Session *session) {
         const Error *error = &session->error;
-        char explanation[EXPLANATION_MAX];
-        LogFields fields = {
-                .message_id = MESSAGE_FAILED,
-                .secret = passage ? passage->declaration->name : NULL,
+        const LogFields fields = {
+                .message_id = error->failure == FAILURE_DENIED ? MESSAGE_DENIED : MESSAGE_FAILED,
+                .secret = session->failed ? session->failed->declaration->name : NULL,
                 .state = "failed",
-                .attempt = passage ? passage_activity(passage)->attempts : 0,
+                .attempt = session->failed ? passage_activity(session->failed)->attempts : 0,
                 .error = error,
         };
 
-        if (error->failure == FAILURE_DENIED) {
-                fields.message_id = MESSAGE_DENIED;
-                log_full(LOG_ERR, &fields, "%s%s%s\nThis boot, role %s:\n%s%s",
-                         passage ? passage->declaration->name : "", passage ? ": " : "", error->text,
-                         session->role, explain_measurements(&session->measured, expected, explanation),
-                         expected ? "" : "\nSet ExpectedMeasurements= to see which of them differ.");
-                return;
-        }
-        log_full(LOG_ERR, &fields, "%s%s%s", passage ? passage->declaration->name : "", passage ? ": " : "",
-                 error->text);
+        log_full(LOG_ERR, &fields, "%s%s%s", error->text, session->explanation[0] ? "\n" : "",
+                 session->explanation);
 }
 
 static void session_finish_failure(Session *session, const char *measurements, size_t size) {
@@ -931,7 +931,9 @@ static void session_finish_failure(Session *session, const char *measurements, s
                             error.text);
                 measurements = NULL;
         }
-        session_log_failure(session, measurements ? &expected : NULL);
+        if (session->error.failure == FAILURE_DENIED)
+                session_explain_denial(session, measurements ? &expected : NULL);
+        session_log_failure(session);
         session_write_status(session, "failed", session->error.text);
         session_end(session);
 }
@@ -967,7 +969,10 @@ static void session_fail(Session *session, Passage *passage, const Error *error)
                 return;
         session->ending = true;
         session->error = *error;
-        session->denied = passage;
+        session->failed = passage;
+        if (passage)
+                (void) snprintf(session->error.text, sizeof(session->error.text), "%.64s: %.690s",
+                                passage->declaration->name, error->text);
 
         if (error->failure == FAILURE_DENIED && expected && strncmp(expected, "user-data:", 10) == 0) {
                 if (imds_get(session->imds, "/latest/user-data", expected_measurements_got, session) >= 0)

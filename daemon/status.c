@@ -2,11 +2,15 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "basic/clock.h"
 #include "basic/io.h"
 #include "basic/json.h"
 #include "status.h"
+
+/* A few kilobytes for each of some hundred secrets. */
+#define STATUS_SIZE_MAX (4U * 1024U * 1024U)
 
 /* json-c fails only for lack of memory. Then a member is missing; nothing but people's reading depends on it. */
 static void add_string(struct json_object *object, const char *name, const char *value) {
@@ -69,6 +73,7 @@ int status_to_json(const Status *status, uint64_t now_realtime, char **ret) {
         add_usec(root, "since_usec", now_realtime);
         add_string(root, "status", status->text);
         add_error(root, status->error);
+        add_string(root, "explanation", status->explanation);
         for (size_t i = 0; i < status->secrets_count; i++)
                 (void) json_object_array_add(secrets, secret_to_json(status->secrets + i));
         for (size_t i = 0; i < status->steps_count; i++)
@@ -93,4 +98,23 @@ int status_write(const char *path, const Status *status) {
         if (r < 0)
                 return r;
         return write_file_atomic(path, text, strlen(text), 0644);
+}
+
+static bool tells_of_failure(const char *path) {
+        _cleanup_free_ uint8_t *text = NULL;
+        _cleanup_json_ struct json_object *root = NULL;
+        const char *state;
+        size_t size;
+
+        if (read_file(path, STATUS_SIZE_MAX, &text, &size) < 0 ||
+            json_parse((const char *) text, size, &root) < 0)
+                return false;
+        state = json_member_string(root, "state");
+        return state && strcmp(state, "failed") == 0;
+}
+
+int status_withdraw(const char *path) {
+        if (tells_of_failure(path) || unlink(path) >= 0 || errno == ENOENT)
+                return 0;
+        return -errno;
 }

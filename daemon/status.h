@@ -27,7 +27,8 @@ typedef struct StatusStep {
 typedef struct Status {
         const char *state; /* "unsealing", "unsealed", "failed" */
         const char *text;
-        const Error *error; /* why it failed; may be NULL */
+        const Error *error;      /* why it failed; may be NULL */
+        const char *explanation; /* more on that, lines of text; may be NULL */
         const StatusSecret *secrets;
         size_t secrets_count;
         const StatusStep *steps;
@@ -38,3 +39,6 @@ typedef struct Status {
 int status_to_json(const Status *status, uint64_t now_realtime, char **ret);
 
 int status_write(const char *path, const Status *status);
+
+/* Removes it, unless it tells of a failure: that stays, for whoever looks why. 0 also where there is none. */
+int status_withdraw(const char *path);

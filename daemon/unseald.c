@@ -222,8 +222,9 @@ static int withdraw(const Daemon *daemon) {
         _cleanup_(store_freep) Store *store = NULL;
         Error error = {};
 
-        if (unlink(daemon->status_path) < 0 && errno != ENOENT)
-                log_warning("Cannot remove %s: %s", daemon->status_path, strerror(errno));
+        int r = status_withdraw(daemon->status_path);
+        if (r < 0)
+                log_warning("Cannot remove %s: %s", daemon->status_path, strerror(-r));
         if (store_open(daemon->store_path, &store, &error) < 0 ||
             store_retain(store, NULL, 0, &error) < 0) {
                 fail(&error);

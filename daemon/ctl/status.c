@@ -28,14 +28,18 @@ static void print_help(void) {
                "Exit status: 0 unsealed, 3 not (yet), 1 nothing to read, 2 usage.\n");
 }
 
+static void make_printable(char *text) {
+        for (char *p = text; *p; p++)
+                if ((unsigned char) *p < ' ' || *p == 0x7f)
+                        *p = '?';
+}
+
 /* A member for a terminal; empty where there is none. Texts may quote a server, so control characters go. */
 static const char *cell(struct json_object *object, const char *name, char buffer[CELL_MAX]) {
         const char *value = json_member_string(object, name);
 
         (void) snprintf(buffer, CELL_MAX, "%s", value ?: "");
-        for (char *p = buffer; *p; p++)
-                if ((unsigned char) *p < ' ' || *p == 0x7f)
-                        *p = '?';
+        make_printable(buffer);
         return buffer;
 }
 
@@ -49,16 +53,48 @@ static size_t length_of(struct json_object *array) {
         return json_object_is_type(array, json_type_array) ? json_object_array_length(array) : 0;
 }
 
-/* The error of a secret or of the whole, on lines of its own. */
-static void print_error(struct json_object *object, const char *indent) {
-        char failed[CELL_MAX], error[CELL_MAX], code[CELL_MAX], request[CELL_MAX];
+/* "access-denied, AccessDeniedException, request 4711" */
+static void print_names(struct json_object *object, const char *indent) {
+        char failed[CELL_MAX], code[CELL_MAX], request[CELL_MAX];
 
-        if (*cell(object, "failure", failed) == 0)
-                return;
-        printf("%s%s: %s\n", indent, failed, cell(object, "error", error));
+        printf("%s%s", indent, cell(object, "failure", failed));
         if (*cell(object, "code", code))
-                printf("%s%s%s%s\n", indent, code, *cell(object, "request_id", request) ? ", request " : "",
-                       request);
+                printf(", %s", code);
+        if (*cell(object, "request_id", request))
+                printf(", request %s", request);
+        putchar('\n');
+}
+
+static void print_explanation(struct json_object *status) {
+        const char *text = json_member_string(status, "explanation");
+
+        while (text && *text) {
+                size_t length = strcspn(text, "\n");
+                char line[CELL_MAX];
+
+                (void) snprintf(line, sizeof(line), "%.*s", (int) length, text);
+                make_printable(line);
+                printf("  %s\n", line);
+                text += length + (text[length] == '\n');
+        }
+}
+
+static void print_failure(struct json_object *status) {
+        if (!json_member_string(status, "failure"))
+                return;
+        print_explanation(status);
+        print_names(status, "  ");
+        puts("  What to do: journalctl -xu unseald.service");
+}
+
+/* Of a secret, on lines of its own, unless it is what all failed for and is said above. */
+static void print_error(struct json_object *secret, const char *said) {
+        char error[CELL_MAX];
+
+        if (!json_member_string(secret, "failure") || strstr(said, cell(secret, "error", error)))
+                return;
+        printf("  %s\n", error);
+        print_names(secret, "  ");
 }
 
 static int name_width(struct json_object *array) {
@@ -74,7 +110,7 @@ static int name_width(struct json_object *array) {
         return width;
 }
 
-static void print_secrets(struct json_object *secrets) {
+static void print_secrets(struct json_object *secrets, const char *said) {
         int width = name_width(secrets);
 
         if (length_of(secrets) == 0)
@@ -87,7 +123,7 @@ static void print_secrets(struct json_object *secrets) {
                 printf("%-*s  %-10s  %-9s  %-5llu  %s\n", width, cell(secret, "name", name),
                        cell(secret, "state", state), format_duration(number(secret, "duration_usec"), took),
                        (unsigned long long) number(secret, "attempts"), cell(secret, "source", source));
-                print_error(secret, "  ");
+                print_error(secret, said);
         }
 }
 
@@ -116,8 +152,8 @@ static void print_status(struct json_object *status) {
         printf("%s since %s: %s\n", cell(status, "state", state),
                format_time((int64_t) (number(status, "since_usec") / USEC_PER_SEC), since),
                cell(status, "status", text));
-        print_error(status, "");
-        print_secrets(json_member(status, "secrets"));
+        print_failure(status);
+        print_secrets(json_member(status, "secrets"), text);
         print_steps(json_member(status, "steps"));
 }
 

@@ -229,8 +229,11 @@ static int request_error(const Request *request, int r, const HttpReply *reply, 
         unsigned status = r < 0 ? 0 : http_reply_status(reply);
 
         if (r < 0) {
-                (void) error_set_remedy(error, r, FAILURE_IMDS, cause->remedy, "IMDS cannot be reached: %s",
-                                        cause->text);
+                (void) error_set_remedy(error, r, FAILURE_IMDS, cause->remedy,
+                                        "IMDS cannot be reached: %s%s", cause->text,
+                                        r == -ENETUNREACH || r == -ETIMEDOUT
+                                                        ? " Has this machine an address and a route yet?"
+                                                        : "");
                 return r;
         }
         if (status == 403)

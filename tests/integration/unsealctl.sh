@@ -110,7 +110,7 @@ assert_equal "standard output is full" "$status" 1
 say "status"
 cat >"$scratch/status.json" <<'EOF'
 {"version": 1, "state": "failed", "since_usec": 1786642608432000, "status": "KMS denies access",
- "failure": "access-denied", "error": "KMS denied access.\u001b[31m", "code": "AccessDeniedException", "request_id": "4711",
+ "failure": "access-denied", "error": "KMS denied access.\u001b[31m", "explanation": "PCR4 DIFFERS\n\u001b[31m", "code": "AccessDeniedException", "request_id": "4711",
  "secrets": [{"name": "db-password", "state": "failed", "source": "file:/x", "key_id": "k", "failure": "access-denied",
               "error": "KMS denied access.", "attempts": 1, "duration_usec": 350000}],
  "steps": [{"name": "key pair", "start_usec": 5000000, "duration_usec": 71000}]}
@@ -118,6 +118,7 @@ EOF
 expect 3 status --file="$scratch/status.json"
 assert_line "the secret" "$scratch/out" '^db-password +failed +350ms'
 assert_line "the request's id" "$scratch/out" 'AccessDeniedException, request 4711'
+assert_line "the explanation" "$scratch/out" '^  PCR4 DIFFERS$'
 assert_no_line "no escape reaches the terminal" "$scratch/out" $'\033'
 expect 3 status --json --file="$scratch/status.json"
 cmp "$scratch/status.json" "$scratch/out"

@@ -42,6 +42,7 @@ static void test_status_says_state_secrets_steps_and_errors(void **state) {
         assert_int_equal(status_to_json(&(Status){ .state = "failed",
                                                    .text = "quote \" and \n",
                                                    .error = &error,
+                                                   .explanation = "PCR4\ndiffers",
                                                    .secrets = secrets,
                                                    .secrets_count = 2,
                                                    .steps = steps,
@@ -52,6 +53,7 @@ static void test_status_says_state_secrets_steps_and_errors(void **state) {
         assert_string_equal(json_member_string(root, "state"), "failed");
         assert_string_equal(json_member_string(root, "status"), "quote \" and \n");
         assert_string_equal(json_member_string(root, "failure"), "access-denied");
+        assert_string_equal(json_member_string(root, "explanation"), "PCR4\ndiffers");
         assert_int_equal(json_object_get_int64(json_member(root, "since_usec")), 7);
         list = json_member(root, "secrets");
         assert_int_equal(json_object_array_length(list), 2);
@@ -96,10 +98,32 @@ static void test_status_is_a_file_that_everybody_may_read(void **state) {
         assert_true(status_write("/nonexistent/status.json", &(Status){ .state = "unsealed" }) < 0);
 }
 
+static void test_status_of_a_failure_outlives_a_stop(void **state) {
+        char directory[] = "/tmp/unseald-test-status-XXXXXX", path[64];
+
+        assert_non_null(mkdtemp(directory));
+        (void) snprintf(path, sizeof(path), "%s/status.json", directory);
+        assert_int_equal(status_withdraw(path), 0);
+
+        assert_int_equal(status_write(path, &(Status){ .state = "failed" }), 0);
+        assert_int_equal(status_withdraw(path), 0);
+        assert_int_equal(access(path, F_OK), 0);
+
+        assert_int_equal(status_write(path, &(Status){ .state = "unsealed" }), 0);
+        assert_int_equal(status_withdraw(path), 0);
+        assert_int_equal(access(path, F_OK), -1);
+
+        assert_int_equal(write_file_atomic(path, "{", 1, 0644), 0);
+        assert_int_equal(status_withdraw(path), 0);
+        assert_int_equal(access(path, F_OK), -1);
+        assert_int_equal(rmdir(directory), 0);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_status_says_state_secrets_steps_and_errors),
                 cmocka_unit_test(test_status_of_nothing_is_json_too),
+                cmocka_unit_test(test_status_of_a_failure_outlives_a_stop),
                 cmocka_unit_test(test_status_is_a_file_that_everybody_may_read),
         };
 

@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# The operator's walk: five machines, in each of which something else is broken, with a real systemd. Whoever is called at 3 a.m. looks
+# at "systemctl status unseald", "journalctl -xu unseald" and "unsealctl status", and nothing else. The cause and the cure
+# must be on the screen each time, in each of the three.
+. "$(dirname "$0")/lib.sh"
+platform_start
+key=$(vendor_create_key)
+vendor_put_policy "$key" "$(pcr 4)" "$(pcr 12)"
+printf 'Hello World' | vendor_seal "$key" db-password "$scratch/sealed"
+pcr4=$(pcr 4)
+screens=(systemctl-status journalctl unsealctl-status)
+quotes=$scratch/quotes
+
+# prepare [LINE...]: an image as it should be, but for the lines of unseald.conf
+prepare() {
+    layer_new DeadlineSec=3s "$@"
+    layer_secret db-password "$key" "$scratch/sealed"
+    cat >"$layer/usr/lib/machine/extra" <<'END'
+#!/bin/sh
+export COLUMNS=200
+systemctl status unseald --no-pager >/out/systemctl-status 2>&1
+journalctl -xu unseald --no-pager >/out/journalctl 2>&1
+unsealctl status >/out/unsealctl-status 2>&1
+END
+    chmod +x "$layer/usr/lib/machine/extra"
+}
+
+# walk LABEL CAUSE CURE: regular expressions that each of the three screens must match
+walk() {
+    local screen out=$scratch/out
+    rm -rf "$out"
+    MACHINE_LIMIT=10 machine_boot "$out"
+    assert_match "$1: the application" "$(machine_show "$out" billing.service ActiveState)" '^(failed|inactive)$'
+    for screen in "${screens[@]}"; do
+        printf '\n== %s: %s\n' "$1" "$screen"
+        # Of the journal the last entry of unseald, and what follows.
+        awk -v from="$([ "$screen" != journalctl ] || echo ' unseald\\[')" \
+            'from != "" && $0 ~ from { text = "" } { text = text $0 "\n" } END { printf "%s", text }' "$out/$screen"
+    done | tee -a "$quotes"
+    for screen in "${screens[@]}"; do
+        tr '\n' ' ' <"$out/$screen" | sed 's/  */ /g' >"$scratch/screen"
+        assert_line "$1: the cause in $screen" "$scratch/screen" "$2"
+        assert_line "$1: the cure in $screen" "$scratch/screen" "$3"
+    done
+}
+
+prepare
+platform machine-netns create
+MACHINE_NETNS=$PLATFORM_MACHINE_NETNS walk 'no network' 'cannot be reached' 'route'
+
+prepare
+platform role other-instance
+walk 'wrong role' 'KMS denies access.*other-instance' "key's policy must allow"
+platform role "$PLATFORM_INSTANCE_ROLE"
+
+jq -n --arg pcr4 "$pcr4" '{Measurements: {HashAlgorithm: "SHA384", PCR4: $pcr4}}' >"$scratch/expected"
+prepare ExpectedMeasurements=/usr/lib/unseald/pcr_measurements.json
+cp "$scratch/expected" "$layer/usr/lib/unseald/pcr_measurements.json"
+platform extend 4 'another image' >/dev/null
+walk 'wrong PCR' 'PCR4 [^)]*[)] DIFFERS' "key's policy"
+platform tpm-reset >/dev/null
+
+other=$(vendor_create_key)
+vendor_put_policy "$other" "$pcr4" "$(pcr 12)"
+prepare
+layer_secret db-password "$other" "$scratch/sealed"
+walk 'wrong key' 'sealed with another key' 'first of the secret.s KeyId='
+
+prepare TpmDevice=device:/dev/tpm0
+walk 'no TPM' 'There is no TPM' 'was the AMI registered with'
+
+[ -z "${UNSEALD_TEST_RESULTS:-}" ] || cp "$quotes" "$UNSEALD_TEST_RESULTS/operator.txt"
