@@ -19,6 +19,7 @@ install -m 755 "$top/tests/integration/attacks/insider" "$layer/usr/lib/machine/
 cat >"$layer/usr/lib/systemd/system/plant.service" <<'END'
 [Unit]
 DefaultDependencies=no
+After=run-unseald-credentials.mount
 Before=unseald.service
 [Service]
 Type=oneshot
@@ -26,7 +27,7 @@ ExecStart=/usr/lib/machine/plant
 END
 cat >"$layer/usr/lib/machine/plant" <<'END'
 #!/bin/sh
-mkdir -p /run/unseald/unseald.conf.d /run/unseald/secrets.d /run/unseald/credentials
+mkdir -p /run/unseald/unseald.conf.d /run/unseald/secrets.d
 for file in /run/unseald/unseald.conf /run/unseald/unseald.conf.d/90-evil.conf; do
     printf '%s\n' '[Unseald]' KmsEndpoint=https://127.0.0.9 TrustedCertificates=/run/attacker.pem DeadlineSec=1s >$file
 done
@@ -92,7 +93,7 @@ expect 'rows of the machine' "$(wc -l <"$out/rows")" 12
 platform extend 4 'an image of the owner' >/dev/null
 rm "$layer/usr/lib/machine/extra"
 boot "$scratch/out2" "${handed[@]}"
-row 8 'a system credential in the place of a secret that is not unsealed' \
+row 8 'a file in the store, and a system credential, in the place of a secret that is not unsealed' \
     "$(machine_show "$scratch/out2" billing.service ExecMainStatus)" 243 "unseald: $(machine_show "$scratch/out2" unseald.service ExecMainStatus)" 60 "$took"
 expect 'what the application read' "$([ ! -e "$scratch/out2/application" ] || cat "$scratch/out2/application")" ''
 table_end
