@@ -82,6 +82,12 @@ head -c 4096 /dev/urandom >"$scratch/random" && cp "$scratch/random" "$secret"
 seal -o "$sealed" "$secret"
 unseals "4096 random bytes"
 printf '%s' "$canary" >"$secret"
+# As people's accounts are: 64 KiB may be locked, which is enough for the plaintext's own pages.
+platform exec --as vendor -- prlimit --memlock=65536:65536 setpriv --bounding-set=-ipc_lock --inh-caps=-ipc_lock \
+    "$unsealctl" seal --trusted-certificates="$PLATFORM_CA_FILE" --name=db-password --key="$key" -o "$sealed" "$secret"
+unseals "by who may lock little memory"
+ends 1 'memory cannot be locked' "who may lock none" platform exec --as vendor -- prlimit --memlock=0:0 \
+    setpriv --bounding-set=-ipc_lock --inh-caps=-ipc_lock "$unsealctl" seal --name=db-password --key="$key" "$secret"
 
 say "== context"
 seal --context=stage=prod --context='team=accounts payable' -o "$sealed" "$secret"

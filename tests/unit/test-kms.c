@@ -718,6 +718,41 @@ static int64_t date_of(const char *request) {
         return timegm(&tm);
 }
 
+static void answered(int r, const char *body, size_t size, const char *request_id, const Error *error,
+                     void *userdata) {
+        decrypted(r, (const uint8_t *) body, size, request_id, error, userdata);
+}
+
+static void test_any_operation_is_asked_and_its_answer_handed_out_whole(void **state) {
+        static const Answer answers[] = {
+                { 200, REQUEST_ID, "{\"KeyMetadata\":{}}" },
+                { 400, REQUEST_ID, "{\"__type\":\"AccessDeniedException\",\"Message\":\"no\"}" },
+                { 0 },
+        };
+        static const Failure failures[] = { FAILURE_NONE, FAILURE_DENIED, FAILURE_NETWORK };
+        _cleanup_(stage_clear) Stage stage = {};
+
+        stage_set(&stage, answers, ELEMENTSOF(answers));
+        kms_client_set_by_hand(stage.client);
+        for (size_t i = 0; i < ELEMENTSOF(answers); i++) {
+                Outcome outcome = {};
+
+                assert_int_equal(kms_request(stage.client, "DescribeKey", "{}", answered, &outcome), 0);
+                assert_true(run_until(stage.event, &outcome.calls, 1));
+                if (outcome.error.failure != failures[i] || (outcome.r < 0) != (failures[i] != FAILURE_NONE))
+                        fail_msg("answer %zu: saw %d, failure %d, wanted %d", i, outcome.r,
+                                 outcome.error.failure, failures[i]);
+                if (i == 0)
+                        assert_memory_equal(outcome.cms, answers[0].body, outcome.size);
+                if (i == 1)
+                        assert_non_null(strstr(outcome.error.text, "whose credentials these are"));
+                assert_string_equal(outcome.request_id, i < 2 ? "0000-1" : "");
+        }
+        server_stop(stage.server);
+        assert_non_null(strstr(stage.server->requests[0], "X-Amz-Target: TrentService.DescribeKey\r\n"));
+        assert_string_equal(strstr(stage.server->requests[0], "\r\n\r\n") + 4, "{}");
+}
+
 static void test_a_wrong_clock_is_corrected_once_for_all(void **state) {
         static const char body[] =
                         "{\"__type\":\"InvalidSignatureException\",\"message\":\"Signature expired\"}";
@@ -828,6 +863,7 @@ int main(void) {
                 cmocka_unit_test(test_headers_are_signed_with_or_without_a_token),
                 cmocka_unit_test(test_decrypt_asks_signed_and_hands_out_the_envelope),
                 cmocka_unit_test(test_decrypt_reports_what_kms_denies),
+                cmocka_unit_test(test_any_operation_is_asked_and_its_answer_handed_out_whole),
                 cmocka_unit_test(test_a_wrong_clock_is_corrected_once_for_all),
                 cmocka_unit_test(test_any_answer_is_a_connection),
                 cmocka_unit_test(test_a_callback_may_free_the_client_and_ends_all_other_requests),
