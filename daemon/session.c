@@ -10,6 +10,8 @@
  *                all required secrets unsealed → kept → published → key pair wiped → ended ────┘
  *                           kept over a restart ───┘
  *
+ * By hand (unsealctl unseal) the secrets are handed over in place of kept and published.
+ *
  * There is one function that moves it on, session_advance(): it starts whatever can be started now and is called whenever
  * something changed. Each thing that can fail and be tried again is an Activity; what failed for good ends the session.
  * Nothing waits for what it does not need: key pair, TPM and document are made while there is no network yet.
@@ -861,7 +863,7 @@ static void session_write_status(Session *session, const char *state, const char
         _cleanup_free_ StatusSecret *secrets = calloc(session->passages_count + 1, sizeof(*secrets));
         int r;
 
-        if (!secrets)
+        if (!secrets || session->options.take)
                 return;
         for (size_t i = 0; i < session->passages_count; i++) {
                 Passage *passage = session->passages + i;
@@ -1103,6 +1105,29 @@ static int session_publish(Session *session, Error *error) {
         return 0;
 }
 
+static int session_hand_over(Session *session, Error *error) {
+        int r = 0;
+
+        for (size_t i = 0; i < session->passages_count && r >= 0; i++) {
+                const Passage *passage = session->passages + i;
+
+                if (passage->state == SECRET_UNSEALED)
+                        r = session->options.take(passage->declaration, passage->plaintext,
+                                                  passage->request_id, error, session->userdata);
+        }
+        return r;
+}
+
+/* To where the secrets are for. */
+static int session_deliver(Session *session, Error *error) {
+        int r;
+
+        if (session->options.take)
+                return session_hand_over(session, error);
+        r = session_keep(session, error);
+        return r < 0 ? r : session_publish(session, error);
+}
+
 /* What its next step takes besides what all need. */
 static const Activity *passage_way(Passage *passage) {
         if (passage->ciphertext)
@@ -1202,7 +1227,7 @@ static void session_complete(Session *session) {
                         passage_failed(passage, &error);
                 }
         }
-        if (session_keep(session, &error) < 0 || session_publish(session, &error) < 0) {
+        if (session_deliver(session, &error) < 0) {
                 session_fail(session, NULL, &error);
                 return;
         }
@@ -1461,13 +1486,15 @@ static int session_set_up_passages(Session *session, Error *error) {
                         .decryption.name = "decryption",
                 };
                 session->passages_count++;
-                r = resolve_owner(passage->declaration, passage, error);
-                if (r < 0)
-                        return r;
-                if (kept_find(session->options.kept, passage->declaration->name) >= 0) {
-                        passage->begun_usec = now_monotonic_usec();
-                        passage->state = SECRET_KEPT;
-                        continue;
+                if (!session->options.take) {
+                        r = resolve_owner(passage->declaration, passage, error);
+                        if (r < 0)
+                                return r;
+                        if (kept_find(session->options.kept, passage->declaration->name) >= 0) {
+                                passage->begun_usec = now_monotonic_usec();
+                                passage->state = SECRET_KEPT;
+                                continue;
+                        }
                 }
                 passage_find_source(passage);
                 r = session_find_endpoint(session, passage, error);
@@ -1492,6 +1519,8 @@ static int session_restore(Session *session, Error *error) {
 static int session_set_up_store(Session *session, Error *error) {
         int r;
 
+        if (session->options.take)
+                return 0;
         r = store_open(session->options.store_path, &session->store, error);
         if (r < 0)
                 return r;

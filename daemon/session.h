@@ -13,8 +13,14 @@
 #include "config/declaration.h"
 #include "config/settings.h"
 #include "vault/kept.h"
+#include "vault/memory.h"
 
 typedef struct Session Session;
+
+/* By hand: called for each secret when all are unsealed, and nothing else is done with them. A failure ends the session.
+ * The plaintext is valid during the call. */
+typedef int (*SessionTake)(const Declaration *declaration, Secret *plaintext, const char *request_id,
+                           Error *error, void *userdata);
 
 /* Everything in it is borrowed and must outlive the session. */
 typedef struct SessionOptions {
@@ -22,19 +28,16 @@ typedef struct SessionOptions {
         const Declarations *declarations;
         const char *store_path, *status_path;
         Kept *kept; /* new: the session restores it, and leaves in it what is published */
+
+        SessionTake take; /* in place of the three above, which are NULL then */
 } SessionOptions;
 
-/* Called once, from the event loop, and may free the session. r = 0: every required secret is published and nothing
- * that could decrypt another is left; otherwise *error is why not, already logged. */
+/* Called once, from the event loop, and may free the session. r = 0: every required secret is published, or taken, and
+ * nothing that could decrypt another is left; otherwise *error is why not, already logged. */
 typedef void (*SessionEnded)(int r, const Error *error, void *userdata);
 
-int session_new(
-                sd_event *event,
-                const SessionOptions *options,
-                SessionEnded ended,
-                void *userdata,
-                Session **ret,
-                Error *error);
+int session_new(sd_event *event, const SessionOptions *options, SessionEnded ended, void *userdata,
+                Session **ret, Error *error);
 
 void session_start(Session *session);
 

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "basic/aws.h"
+#include "basic/io.h"
 #include "basic/log.h"
 #include "config/declaration.h"
 #include "config/ini.h"
@@ -381,26 +382,15 @@ static int complete(Declaration *declaration, Error *error) {
         return add_context(&declaration->encryption_context, name, error);
 }
 
-/* 1: *ret is filled. 0: the file is masked. */
-static int declaration_read(const char *vendor_directory, const char *local_directory, const char *file_name,
-                            Declaration *ret, Error *error) {
+/* file_name: without directory; its suffix is there. */
+static int declaration_make(const IniFile *ini, const char *file_name, Declaration *ret, Error *error) {
         _cleanup_(declaration_clear) Declaration declaration = {
                 .size_max = KMS_CIPHERTEXT_MAX,
                 .store = true,
                 .mode = 0400,
         };
         size_t length = strlen(file_name) - strlen(SUFFIX);
-        _cleanup_free_ char *path = NULL;
-        _cleanup_ini_ IniFile *ini = NULL;
         int r;
-
-        if (asprintf(&path, "secrets.d/%s", file_name) < 0)
-                return error_oom(error);
-        r = ini_read(vendor_directory, local_directory, path, &ini, error);
-        if (r < 0)
-                return r;
-        if (!ini->file)
-                return 0;
 
         if (!is_name(file_name, length))
                 return error_set(error, -EINVAL, FAILURE_CONFIGURATION,
@@ -423,7 +413,46 @@ static int declaration_read(const char *vendor_directory, const char *local_dire
                 return r;
 
         *ret = TAKE(declaration, (Declaration){});
-        return 1;
+        return 0;
+}
+
+/* 1: *ret is filled. 0: the file is masked. */
+static int declaration_read(const char *vendor_directory, const char *local_directory, const char *file_name,
+                            Declaration *ret, Error *error) {
+        _cleanup_free_ char *path = NULL;
+        _cleanup_ini_ IniFile *ini = NULL;
+        int r;
+
+        if (asprintf(&path, "secrets.d/%s", file_name) < 0)
+                return error_oom(error);
+        r = ini_read(vendor_directory, local_directory, path, &ini, error);
+        if (r < 0)
+                return r;
+        if (!ini->file)
+                return 0;
+        r = declaration_make(ini, file_name, ret, error);
+        return r < 0 ? r : 1;
+}
+
+int declaration_read_file(const char *path, Declaration *ret, Error *error) {
+        const char *slash = strrchr(path, '/'), *file_name = slash ? slash + 1 : path;
+        _cleanup_ini_ IniFile *ini = calloc(1, sizeof(*ini));
+        _cleanup_free_ uint8_t *text = NULL;
+        size_t size;
+        int r;
+
+        if (!ini || !(ini->file = strdup(path)))
+                return error_oom(error);
+        if (strlen(file_name) < strlen(SUFFIX) ||
+            strcmp(file_name + strlen(file_name) - strlen(SUFFIX), SUFFIX) != 0)
+                return error_set(error, -EINVAL, FAILURE_CONFIGURATION,
+                                 "%s: Expected a file name that ends in \"" SUFFIX "\".", path);
+        r = read_file(path, INI_FILE_MAX, &text, &size);
+        if (r < 0)
+                return error_set(error, r, FAILURE_CONFIGURATION, "%s cannot be read: %s.", path,
+                                 strerror(-r));
+        r = ini_parse(path, (const char *) text, size, ini, error);
+        return r < 0 ? r : declaration_make(ini, file_name, ret, error);
 }
 
 static int declaration_compare(const void *a, const void *b) {

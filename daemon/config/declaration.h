@@ -41,6 +41,9 @@ int declarations_read(const char *vendor_directory, const char *local_directory,
                       Error *error);
 void declarations_clear(Declarations *declarations);
 
+/* One file, wherever it is, without drop-ins. To be cleared as an item of Declarations. */
+int declaration_read_file(const char *path, Declaration *ret, Error *error);
+
 #define DECLARATION_DIGEST_SIZE 32
 
 /* SHA-256 over all that decides which plaintext this is, and nothing of how it is delivered. */

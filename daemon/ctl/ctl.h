@@ -18,6 +18,7 @@ int verb_policy(int argc, char *argv[]);
 int verb_seal(int argc, char *argv[]);
 int verb_serve_attestation(int argc, char *argv[]);
 int verb_status(int argc, char *argv[]);
+int verb_unseal(int argc, char *argv[]);
 int verb_verify(int argc, char *argv[]);
 
 /* Say on standard error what went wrong, and return the exit status for it: wrong options; anything else. */

@@ -493,6 +493,43 @@ static void test_directory_that_cannot_be_read_is_an_error(void **state) {
         assert_string_equal(error.text, "vendor/secrets.d: cannot be read: Not a directory.");
 }
 
+static void test_a_file_can_be_read_by_itself(void **state) {
+        static const struct {
+                const char *path, *text, *expected;
+        } wrong[] = {
+                { "db", MINIMUM, "db: Expected a file name that ends in" },
+                { "a b.secret", MINIMUM, "a b.secret: Expected a file name of 1 to 64" },
+                { ".secret", MINIMUM, ".secret: Expected a file name of 1 to 64" },
+                { "./none.secret", NULL, "./none.secret cannot be read: No such file" },
+                { "local/db.secret", "[Secret]\nSource=x\n", "local/db.secret:2: Source=:" },
+                { "local/db.secret", "", "local/db.secret: Source= is missing" },
+        };
+        Declarations declarations = { .items = calloc(1, sizeof(Declaration)), .count = 1 };
+        Declaration unread = {};
+        Error error = {};
+
+        /* Drop-ins are not its business. */
+        put("local/secrets.d/db.secret", MINIMUM);
+        put("local/secrets.d/db.secret.d/10-optional.conf", "[Secret]\nOptional=yes\n");
+        assert_int_equal(declaration_read_file("local/secrets.d/db.secret", declarations.items, &error), 0);
+        assert_string_equal(declarations.items->name, "db");
+        assert_string_equal(declarations.items->key_ids[0], KEY);
+        assert_string_equal(declarations.items->encryption_context[0], "unseald:secret=db");
+        assert_false(declarations.items->optional);
+        declarations_clear(&declarations);
+
+        for (size_t i = 0; i < ELEMENTSOF(wrong); i++) {
+                if (wrong[i].text)
+                        put(wrong[i].path, wrong[i].text);
+                if (declaration_read_file(wrong[i].path, &unread, &error) >= 0 ||
+                    strncmp(error.text, wrong[i].expected, strlen(wrong[i].expected)) != 0)
+                        fail_msg("%s: saw \"%s\", wanted it to begin with \"%s\"", wrong[i].path, error.text,
+                                 wrong[i].expected);
+                assert_int_equal(error.failure, FAILURE_CONFIGURATION);
+        }
+        assert_null(unread.name);
+}
+
 #define DIRECTORY_TEST(test) cmocka_unit_test_setup_teardown(test, make_directories, remove_directories)
 
 int main(void) {
@@ -517,6 +554,7 @@ int main(void) {
                 DIRECTORY_TEST(test_digest_does_not_change_with_delivery),
                 DIRECTORY_TEST(test_doubtful_lines_are_warned_of),
                 DIRECTORY_TEST(test_directory_that_cannot_be_read_is_an_error),
+                DIRECTORY_TEST(test_a_file_can_be_read_by_itself),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
