@@ -39,6 +39,7 @@ typedef struct Doctor {
         Settings settings;
         Declarations declarations;
         char **endpoints; /* of KMS: "https://…" */
+        char **kept;      /* what an errand that has not come back may still read */
         char holder[128]; /* of the TPM */
         TpmFacts tpm;
         bool imds_answers, has_role;
@@ -360,6 +361,20 @@ static void examine_endpoint(Doctor *doctor, const char *endpoint, char *host) {
                 doctor->clock = tls->clock;
 }
 
+/* Takes a string. */
+static char *keep(Doctor *doctor, char *string) {
+        if (strings_take(&doctor->kept, string) < 0)
+                exit(failure("Out of memory."));
+        return string;
+}
+
+/* "https://host:443" → "host"; an IPv6 address without its brackets. */
+static char *endpoint_host(const char *endpoint) {
+        const char *host = endpoint + strlen("https://");
+
+        return *host == '[' ? strndup(host + 1, strcspn(host + 1, "]")) : strndup(host, strcspn(host, ":/"));
+}
+
 static bool has_endpoint(const Doctor *doctor, const char *endpoint) {
         for (char *const *e = doctor->endpoints; e && *e; e++)
                 if (strcmp(*e, endpoint) == 0)
@@ -375,7 +390,7 @@ static void examine_endpoints(Doctor *doctor) {
         };
 
         for (size_t i = 0; i < doctor->declarations.count; i++) {
-                char *endpoint, *host;
+                char *endpoint;
                 KmsKeyArn key;
 
                 if (kms_key_arn_parse(doctor->declarations.items[i].key_ids[0], &key) < 0 ||
@@ -388,11 +403,9 @@ static void examine_endpoints(Doctor *doctor) {
                         free(endpoint);
                         continue;
                 }
-                host = strdup(endpoint + strlen("https://"));
-                if (!host || strings_take(&doctor->endpoints, endpoint) < 0)
+                if (strings_take(&doctor->endpoints, endpoint) < 0)
                         exit(failure("Out of memory."));
-                host[strcspn(host, ":/")] = '\0';
-                examine_endpoint(doctor, endpoint, host);
+                examine_endpoint(doctor, endpoint, keep(doctor, endpoint_host(endpoint)));
         }
 }
 
@@ -457,7 +470,7 @@ static uint8_t *examine_source(Doctor *doctor, const Declaration *declaration, s
                 report_add(report, "source", declaration->name, VERDICT_OK, NULL, "%zu bytes from %s.",
                            errand->size, label);
                 *ret_size = errand->size;
-                return (uint8_t *) errand->text;
+                return (uint8_t *) keep(doctor, errand->text);
         }
         return NULL;
 }
@@ -508,7 +521,6 @@ static void examine_secrets(Doctor *doctor) {
                 const Declaration *declaration = doctor->declarations.items + i;
                 const DryRun none = { .why_not = "There is no ciphertext to ask KMS about." };
                 size_t size;
-                /* Never freed: an errand that has not come back may still read it. */
                 const uint8_t *ciphertext = examine_source(doctor, declaration, &size);
 
                 if (ciphertext)
