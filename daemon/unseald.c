@@ -21,6 +21,7 @@
 #include "vault/fdstore.h"
 #include "vault/kept.h"
 #include "vault/memory.h"
+#include "vault/socket.h"
 #include "vault/store.h"
 
 /* So much longer than DeadlineSec= systemd waits, for the last words. */
@@ -34,9 +35,12 @@ typedef struct Daemon {
         Kept *kept;
         sd_event *event;
         Session *session;
+        int listener; /* systemd's, for credentials; -1: none */
+        CredentialSocket *socket;
 } Daemon;
 
 static void daemon_clear(Daemon *daemon) {
+        (void) credential_socket_free(daemon->socket);
         (void) session_free(daemon->session);
         (void) kept_free(daemon->kept);
         declarations_clear(&daemon->declarations);
@@ -82,15 +86,18 @@ static void fail(const Error *error) {
                  "%s", error->text);
 }
 
-static void say_failed(const Error *error) {
+/* The last words: our exit status says the rest. */
+static void say_failed(const Daemon *daemon, const Error *error) {
         (void) sd_notifyf(false, "STATUS=Failed: %s", error->text);
+        if (failure_is_final(error->failure))
+                credential_socket_shut(daemon->listener);
 }
 
 static void on_session_ended(int r, const Error *error, void *userdata) {
         Daemon *daemon = userdata;
 
         if (r < 0) {
-                say_failed(error);
+                say_failed(daemon, error);
                 /* A TPM that does not answer would keep us, and the status would be lost. The next start cleans up. */
                 if (session_waits_for_tpm(daemon->session))
                         _exit((int) error->failure);
@@ -99,6 +106,8 @@ static void on_session_ended(int r, const Error *error, void *userdata) {
         }
 
         daemon->session = session_free(daemon->session);
+        if (daemon->socket)
+                (void) credential_socket_open(daemon->socket);
         (void) malloc_trim(0);
         log_full(LOG_INFO, &(LogFields){ .message_id = MESSAGE_READY, .state = "unsealed" },
                  "Ready: %zu secret(s) declared, all required ones published. The key pair is gone.",
@@ -178,6 +187,33 @@ static int parse_options(int argc, char *argv[], Daemon *daemon) {
         return 1;
 }
 
+/* Who may have what. */
+static int find_credential(const CredentialRequest *request, void *userdata, const char **ret_reason) {
+        const Daemon *daemon = userdata;
+        const Declaration *declaration = declarations_find(&daemon->declarations, request->credential);
+        int fd;
+
+        if (!declaration)
+                *ret_reason = "no secret of that name is declared";
+        else if (!declaration_admits(declaration, request->unit))
+                *ret_reason = "the unit is not in Units= of the secret";
+        else if ((fd = kept_find(daemon->kept, request->credential)) < 0)
+                *ret_reason = "it could not be unsealed in this boot";
+        else
+                return fd;
+        return -EACCES;
+}
+
+/* That of unseald.socket. */
+static int find_listener(void) {
+        int n = sd_listen_fds(0);
+
+        for (int fd = SD_LISTEN_FDS_START; fd < SD_LISTEN_FDS_START + n; fd++)
+                if (sd_is_socket(fd, AF_UNIX, SOCK_STREAM, 1) > 0)
+                        return fd;
+        return -1;
+}
+
 static int set_up(Daemon *daemon, Error *error) {
         SessionOptions options = {
                 .settings = &daemon->settings,
@@ -209,6 +245,12 @@ static int set_up(Daemon *daemon, Error *error) {
         if (r < 0)
                 return error_set(error, r, FAILURE_INTERNAL, "Cannot set up the event loop: %s.",
                                  strerror(-r));
+        if (daemon->listener >= 0)
+                r = credential_socket_new(daemon->event, daemon->listener, find_credential, daemon,
+                                          &daemon->socket);
+        if (r < 0)
+                return error_set(error, r, FAILURE_INTERNAL, "Cannot set up the credential socket: %s.",
+                                 strerror(-r));
 
         r = kept_new(&daemon->kept);
         if (r < 0)
@@ -239,6 +281,7 @@ int main(int argc, char *argv[]) {
                 .local_config = UNSEALD_LOCAL_CONFIG_DIR,
                 .store_path = UNSEALD_STORE_DIR,
                 .status_path = UNSEALD_RUNTIME_DIR "/status.json",
+                .listener = -1,
         };
         Error error = {};
         int r;
@@ -254,10 +297,11 @@ int main(int argc, char *argv[]) {
         if (daemon.forget)
                 return withdraw(&daemon);
 
+        daemon.listener = find_listener();
         r = set_up(&daemon, &error);
         if (r < 0) {
                 fail(&error);
-                say_failed(&error);
+                say_failed(&daemon, &error);
                 (void) status_write(daemon.status_path,
                                     &(Status){ .state = "failed", .text = error.text, .error = &error });
                 return (int) error.failure;

@@ -41,6 +41,22 @@ int error_oom(Error *error) {
         return error_set(error, -ENOMEM, FAILURE_INTERNAL, "Out of memory.");
 }
 
+bool failure_is_final(Failure failure) {
+        switch (failure) {
+        case FAILURE_NONE:
+        case FAILURE_INTERNAL:
+        case FAILURE_TPM:
+        case FAILURE_IMDS:
+        case FAILURE_ROLE:
+        case FAILURE_NETWORK:
+        case FAILURE_CLOCK:
+        case FAILURE_UNAVAILABLE:
+                return false;
+        default:
+                return true;
+        }
+}
+
 const char *failure_to_string(Failure failure) {
         switch (failure) {
         case FAILURE_NONE:

@@ -68,5 +68,8 @@ int error_set_remedy(Error *error, int r, Failure failure, Remedy remedy, const 
 /* -ENOMEM, said. */
 int error_oom(Error *error);
 
+/* Whether no new attempt can mend it: RestartPreventExitStatus= of unseald.service has the same list. */
+bool failure_is_final(Failure failure) _pure_;
+
 /* The stable name of a failure, as in status.json and unseald(8): "access-denied". Never NULL. */
 const char *failure_to_string(Failure failure) _pure_;

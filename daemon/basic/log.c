@@ -74,6 +74,8 @@ static void entry_add_fields(Entry *entry, const LogFields *fields) {
                 entry_add(entry, "MESSAGE_ID=%s", fields->message_id);
         if (fields->secret)
                 entry_add(entry, "UNSEALD_SECRET=%s", fields->secret);
+        if (fields->unit)
+                entry_add(entry, "UNSEALD_UNIT=%s", fields->unit);
         if (fields->state)
                 entry_add(entry, "UNSEALD_STATE=%s", fields->state);
         if (fields->duration_usec > 0)

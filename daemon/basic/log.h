@@ -27,12 +27,14 @@
 #define MESSAGE_OPTIONAL "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a0a"
 #define MESSAGE_RESTORED "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a0b"
 #define MESSAGE_DROPPED "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a0c"
+#define MESSAGE_REFUSED "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a11"
 #define MESSAGE_ATTESTED "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a20"
 
 /* What an entry may carry beside its text; zero or NULL: absent. */
 typedef struct LogFields {
         const char *message_id;
         const char *secret;        /* UNSEALD_SECRET= */
+        const char *unit;          /* UNSEALD_UNIT=, that asks for it */
         const char *state;         /* UNSEALD_STATE= */
         uint64_t duration_usec;    /* UNSEALD_DURATION_USEC= */
         unsigned attempt;          /* UNSEALD_ATTEMPT= */

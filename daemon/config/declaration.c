@@ -275,16 +275,8 @@ static int set_units(const IniAssignment *assignment, Declaration *declaration, 
 }
 
 static int set_store(const IniAssignment *assignment, Declaration *declaration, Error *error) {
-        int r;
-
         declaration->store = true;
-        r = assignment->value[0] != '\0' ? ini_boolean(assignment, &declaration->store, error) : 0;
-        if (r < 0)
-                return r;
-        return declaration->store ? 0
-                                  : ini_error(assignment, error,
-                                              "Expected yes: this version has no other way to deliver a "
-                                              "secret.");
+        return assignment->value[0] != '\0' ? ini_boolean(assignment, &declaration->store, error) : 0;
 }
 
 /* A name as useradd(8) makes them. */
@@ -513,4 +505,20 @@ int declaration_digest(const Declaration *declaration, uint8_t ret[static DECLAR
 
         EVP_MD_CTX_free(context);
         return done ? 0 : -ENOMEM;
+}
+
+const Declaration *declarations_find(const Declarations *declarations, const char *name) {
+        for (size_t i = 0; i < declarations->count; i++)
+                if (strcmp(declarations->items[i].name, name) == 0)
+                        return declarations->items + i;
+        return NULL;
+}
+
+bool declaration_admits(const Declaration *declaration, const char *unit) {
+        if (!declaration->units || !declaration->units[0])
+                return true;
+        for (char **admitted = declaration->units; *admitted; admitted++)
+                if (strcmp(*admitted, unit) == 0)
+                        return true;
+        return false;
 }

@@ -39,6 +39,12 @@ bool declaration_name_is_valid(const char *name) _pure_;
  * drop-ins (NAME.secret.d/ *.conf). FAILURE_CONFIGURATION with file, line, key and what was expected. */
 int declarations_read(const char *vendor_directory, const char *local_directory, Declarations *ret,
                       Error *error);
+/* NULL: there is none. */
+const Declaration *declarations_find(const Declarations *declarations, const char *name) _pure_;
+
+/* Whether Units= names this unit, or none. */
+bool declaration_admits(const Declaration *declaration, const char *unit) _pure_;
+
 void declarations_clear(Declarations *declarations);
 
 /* One file, wherever it is, without drop-ins. To be cleared as an item of Declarations. */

@@ -115,7 +115,7 @@ bad_secret 'EncryptionContext=unseald:account=222222222222' 'EncryptionContext=:
 bad_secret 'Optional=maybe' 'Optional=: '
 bad_secret 'BindAccount=yes' 'BindAccount=: Not supported'
 bad_delivery 'Units=billing' 'Units=: Expected units'
-bad_delivery 'Store=no' 'Store=: Expected yes'
+bad_delivery 'Store=perhaps' 'Store=: Expected yes or no'
 bad_delivery 'User=0' 'User=: Expected the name of a user'
 bad_delivery 'Group=all the others' 'Group=: Expected the name of a group'
 bad_delivery 'Mode=0444' 'Mode=: Expected 0400 or 0440'

@@ -104,6 +104,6 @@ assert_equal 'after a stop' "$(xargs <"$out/unit-stopped")" 'NFileDescriptorStor
 assert_equal 'a start after that' "$(xargs <"$out/second-start")" 'api-token db-password'
 assert_equal 'after a failure for good: the store, the mount' "$(cat "$out/after-failure")" ramfs
 assert_equal 'after a failure for good' "$(state failed)" 'ActiveState=failed ExecMainStatus=78 NFileDescriptorStore=0'
-assert_equal 'failed units' "$(cut -d' ' -f1 "$out/failed" | xargs)" unseald.service
+assert_equal 'failed units' "$(cut -d' ' -f1 "$out/failed" | xargs)" 'unseald.service unseald.socket'
 # Two unsealings of two secrets each.
 assert_equal 'requests to KMS in all' "$(platform log | jq -r 'select(.eventName == "Decrypt") | .requestID' | wc -l)" 4

@@ -353,10 +353,33 @@ static void refused_delivery(const char *line, const char *expected) {
 static void test_what_is_not_there_yet_is_not_promised(void **state) {
         refused("BindAccount=yes", "BindAccount=: Not supported by this version");
         refused("BindAccount=perhaps", "BindAccount=: Expected yes or no");
-        refused_delivery("Store=no",
-                         "Store=: Expected yes: this version has no other way to deliver a secret.");
         refused_delivery("Store=perhaps", "Store=: Expected yes or no");
         refused("Optional=perhaps", "Optional=: Expected yes or no");
+}
+
+static void test_units_admit_those_they_name_and_all_if_none(void **state) {
+        char billing[] = "billing.service", worker[] = "worker@1.service";
+        char *units[] = { billing, worker, NULL }, *none[] = { NULL };
+        const Declaration some = { .units = units }, any = { .units = none }, unset = {};
+
+        assert_true(declaration_admits(&some, "billing.service"));
+        assert_true(declaration_admits(&some, "worker@1.service"));
+        assert_false(declaration_admits(&some, "worker@2.service"));
+        assert_false(declaration_admits(&some, "billing"));
+        assert_false(declaration_admits(&some, "billing.service2"));
+        assert_false(declaration_admits(&some, ""));
+        assert_true(declaration_admits(&any, "billing.service"));
+        assert_true(declaration_admits(&unset, "billing.service"));
+}
+
+static void test_a_declaration_is_found_by_its_name(void **state) {
+        char a[] = "a", b[] = "b";
+        Declaration items[] = { { .name = a }, { .name = b } };
+        const Declarations declarations = { .items = items, .count = 2 };
+
+        assert_ptr_equal(declarations_find(&declarations, "b"), items + 1);
+        assert_null(declarations_find(&declarations, "c"));
+        assert_null(declarations_find(&(Declarations){}, "a"));
 }
 
 static void test_units_are_those_that_can_have_credentials(void **state) {
@@ -547,6 +570,8 @@ int main(void) {
                 DIRECTORY_TEST(test_source_is_checked_with_file_and_line),
                 DIRECTORY_TEST(test_region_and_size_of_a_source_are_checked),
                 DIRECTORY_TEST(test_what_is_not_there_yet_is_not_promised),
+                cmocka_unit_test(test_units_admit_those_they_name_and_all_if_none),
+                cmocka_unit_test(test_a_declaration_is_found_by_its_name),
                 DIRECTORY_TEST(test_units_are_those_that_can_have_credentials),
                 DIRECTORY_TEST(test_owner_is_a_name),
                 DIRECTORY_TEST(test_mode_gives_nobody_more_than_reading),

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Accept, ask the kernel who it is, look up, send: that is all between the moment in which a connection stops waiting for
+ * whoever listens and the moment in which the reader has its credential. Only if unseald is killed between the two does a
+ * unit get an empty one. The credential is copied out of its file through one buffer of locked memory and wiped: sendfile(2)
+ * would lend the file's own pages to the reader, who would read zeros if the file was wiped meanwhile (seen).
+ *
+ * A refusal is longer than a socket's buffer and waits for its reader in a slot; a reader that is slow, or stopped, holds up
+ * nobody else until all slots are taken. Nothing here decides who may have what: that is the lookup's.
+ */
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "basic/clock.h"
+#include "basic/log.h"
+#include "basic/rate-limit.h"
+#include "vault/memory.h"
+#include "vault/socket.h"
+
+/* Of systemd: CREDENTIALS_TOTAL_SIZE_MAX, the most that it reads. */
+#define SYSTEMD_CREDENTIAL_MAX (1024U * 1024U)
+#define REFUSAL_SIZE (SYSTEMD_CREDENTIAL_MAX + CREDENTIAL_PIECE_MAX)
+
+/* How many answers may wait for their readers. Each holds what fits into a socket's buffer in the kernel's memory, some
+ * 200 KiB. */
+#define REPLIES_MAX 64U
+
+/* How many are answered before the event loop's other sources have their turn. */
+#define BATCH 64U
+
+/* After a failure of accept() that is not of one connection: descriptors or memory are short. */
+#define PAUSE_USEC (100 * USEC_PER_MSEC)
+
+/* At the end, for what is half sent. */
+#define LAST_WORDS_USEC USEC_PER_SEC
+
+/* Refusals in the journal; whoever asks in a loop does not fill it. */
+#define LOG_BURST 20U
+#define LOG_INTERVAL_USEC USEC_PER_SEC
+
+typedef struct Reply {
+        CredentialSocket *socket; /* NULL: the slot is free */
+        sd_event_source *writable;
+        int fd;
+        int file;    /* -1: a refusal */
+        size_t size; /* of a credential: no more than this; SIZE_MAX: not known yet */
+        size_t sent;
+} Reply;
+
+struct CredentialSocket {
+        sd_event *event;
+        CredentialLookup lookup;
+        void *userdata;
+        sd_event_source *readable, *resume;
+        Secret *buffer;
+        Reply replies[REPLIES_MAX];
+        unsigned replies_count;
+        RateLimit log_limit;
+        unsigned unlogged;
+};
+
+static uint8_t zeros[CREDENTIAL_PIECE_MAX];
+
+/* A component of the address up to the slash or the end, made of these characters alone. */
+static int take_component(const char **p, const char *end, const char *allowed, char *ret) {
+        const char *slash = memchr(*p, '/', (size_t) (end - *p));
+        size_t length = (size_t) ((slash ?: end) - *p);
+
+        if (length == 0)
+                return -EBADMSG;
+        memcpy(ret, *p, length);
+        ret[length] = 0;
+        if (strspn(ret, allowed) != length)
+                return -EBADMSG;
+        *p += length + (slash ? 1 : 0);
+        return slash ? 1 : 0;
+}
+
+int credential_request_parse(const struct sockaddr_un *address, socklen_t size, CredentialRequest *ret) {
+        static const char hex[] = "0123456789abcdef", kinds[] = "abcdefghijklmnopqrstuvwxyz",
+                          names[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.",
+                          units[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.:\\@";
+        size_t prefix = offsetof(struct sockaddr_un, sun_path);
+        char part[sizeof(address->sun_path)];
+        CredentialRequest request;
+        const char *p, *end;
+
+        if (size <= prefix + 1 || size > sizeof(*address) || address->sun_family != AF_UNIX ||
+            address->sun_path[0] != 0)
+                return -EBADMSG;
+        p = address->sun_path + 1;
+        end = (const char *) address + size;
+
+        if (take_component(&p, end, hex, part) != 1 || strlen(part) > 16 ||
+            take_component(&p, end, kinds, part) != 1)
+                return -EBADMSG;
+        if (strcmp(part, "cryptsetup") == 0)
+                return -EOPNOTSUPP;
+        if (strcmp(part, "unit") != 0 || take_component(&p, end, units, request.unit) != 1 ||
+            take_component(&p, end, names, request.credential) != 0)
+                return -EBADMSG;
+        *ret = request;
+        return 0;
+}
+
+static bool may_log(CredentialSocket *socket) {
+        uint64_t wait;
+
+        if (!rate_limit_take(&socket->log_limit, now_monotonic_usec(), &wait)) {
+                socket->unlogged++;
+                return false;
+        }
+        if (socket->unlogged > 0)
+                log_warning("The credential socket refused %u more requests before.", TAKE(socket->unlogged, 0));
+        return true;
+}
+
+static void log_refusal(CredentialSocket *socket, const CredentialRequest *request, uid_t uid,
+                        const char *reason) {
+        if (!may_log(socket))
+                return;
+        log_full(LOG_WARNING,
+                 &(LogFields){ .message_id = MESSAGE_REFUSED,
+                               .secret = request->credential[0] ? request->credential : NULL,
+                               .unit = request->unit[0] ? request->unit : NULL,
+                               .state = "refused" },
+                 "Refused credential %s to %s, asked for by user %u: %s.",
+                 request->credential[0] ? request->credential : "(no name)",
+                 request->unit[0] ? request->unit : "(no unit)", (unsigned) uid, reason);
+}
+
+/* -EAGAIN where the reader is to read first; -EIO where there is nothing to be had; 1 where all is sent, or nobody reads
+ * any more. */
+static int reply_go_on(Reply *reply, Secret *buffer) {
+        while (reply->sent < reply->size) {
+                size_t left = reply->size - reply->sent;
+                size_t piece = left < CREDENTIAL_PIECE_MAX ? left : CREDENTIAL_PIECE_MAX;
+                const uint8_t *bytes = zeros;
+                ssize_t n;
+
+                if (reply->file >= 0) {
+                        n = pread(reply->file, secret_bytes(buffer), CREDENTIAL_PIECE_MAX,
+                                  (off_t) reply->sent);
+                        if (n < 0 || (n == 0 && reply->sent == 0))
+                                return -EIO;
+                        bytes = secret_bytes(buffer);
+                        piece = (size_t) n;
+                        if (piece < CREDENTIAL_PIECE_MAX)
+                                reply->size = reply->sent + piece;
+                }
+                n = send(reply->fd, bytes, piece, MSG_NOSIGNAL | MSG_DONTWAIT);
+                if (reply->file >= 0)
+                        explicit_bzero(secret_bytes(buffer), piece);
+                if (n >= 0)
+                        reply->sent += (size_t) n;
+                else if (errno == EAGAIN)
+                        return -EAGAIN;
+                else if (errno != EINTR)
+                        return 1;
+        }
+        return 1;
+}
+
+static void socket_listen(CredentialSocket *socket) {
+        int enabled = socket->replies_count < REPLIES_MAX ? SD_EVENT_ON : SD_EVENT_OFF;
+
+        (void) sd_event_source_set_enabled(socket->readable, enabled);
+}
+
+static void reply_end(Reply *reply) {
+        reply->writable = sd_event_source_disable_unref(reply->writable);
+        closep(&reply->fd);
+        closep(&reply->file);
+        reply->socket->replies_count--;
+        reply->socket = NULL;
+}
+
+static int on_writable(sd_event_source *source, int fd, uint32_t events, void *userdata) {
+        Reply *reply = userdata;
+        CredentialSocket *socket = reply->socket;
+
+        if (reply_go_on(reply, socket->buffer) == -EAGAIN)
+                return 0;
+        reply_end(reply);
+        socket_listen(socket);
+        return 0;
+}
+
+/* Its reader is slower than we are. Takes the descriptor; the file is borrowed. */
+static void reply_wait(CredentialSocket *socket, const Reply *begun) {
+        Reply *reply = socket->replies;
+
+        while (reply->socket)
+                reply++;
+        assert(reply < socket->replies + REPLIES_MAX);
+        *reply = *begun;
+        reply->socket = socket;
+        socket->replies_count++;
+        reply->file = begun->file >= 0 ? fcntl(begun->file, F_DUPFD_CLOEXEC, 3) : -1;
+        if ((begun->file >= 0 && reply->file < 0) ||
+            sd_event_add_io(socket->event, &reply->writable, reply->fd, EPOLLOUT, on_writable, reply) < 0) {
+                log_warning("Out of memory or descriptors: an answer at the credential socket is cut.");
+                reply_end(reply);
+        }
+}
+
+static void refuse(CredentialSocket *socket, int fd, const CredentialRequest *request, uid_t uid,
+                   const char *reason) {
+        Reply reply = { .fd = fd, .file = -1, .size = REFUSAL_SIZE };
+
+        if (reply_go_on(&reply, socket->buffer) == -EAGAIN)
+                reply_wait(socket, &reply);
+        else
+                (void) close(fd);
+        log_refusal(socket, request, uid, reason);
+}
+
+/* Takes the connection. From here to the send() the reader could get nothing. */
+static void answer(CredentialSocket *socket, int fd, const struct sockaddr_un *address,
+                   socklen_t address_size) {
+        struct ucred peer = { .uid = (uid_t) -1 };
+        CredentialRequest request = {};
+        Reply reply = { .fd = fd, .file = -1, .size = SIZE_MAX };
+        const char *reason = NULL;
+        int r;
+
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &(socklen_t){ sizeof(peer) }) < 0)
+                peer.uid = (uid_t) -1;
+        r = credential_request_parse(address, address_size, &request);
+        if (r == -EOPNOTSUPP)
+                reason = "it is asked for by cryptsetup, and only units are answered";
+        else if (r < 0)
+                reason = "the address that it is asked for from is not the service manager's";
+        else if (peer.uid != 0)
+                reason = "only the service manager is answered, which is root";
+        else {
+                reply.file = socket->lookup(&request, socket->userdata, &reason);
+        }
+        if (reason) {
+                refuse(socket, fd, &request, peer.uid, reason);
+                return;
+        }
+
+        r = reply_go_on(&reply, socket->buffer);
+        if (r == -EIO && reply.sent == 0)
+                refuse(socket, fd, &request, peer.uid, "its file cannot be read");
+        else if (r == -EAGAIN)
+                reply_wait(socket, &reply);
+        else
+                (void) close(fd);
+        log_debug("Answered %s, which asked for %s.", request.unit, request.credential);
+}
+
+static int on_resume(sd_event_source *source, uint64_t usec, void *userdata) {
+        socket_listen(userdata);
+        return 0;
+}
+
+static void pause_listening(CredentialSocket *socket, int r) {
+        log_warning("The credential socket cannot accept: %s. Trying again soon.", strerror(-r));
+        (void) sd_event_source_set_enabled(socket->readable, SD_EVENT_OFF);
+        (void) sd_event_source_set_time_relative(socket->resume, PAUSE_USEC);
+        (void) sd_event_source_set_enabled(socket->resume, SD_EVENT_ONESHOT);
+}
+
+static int on_readable(sd_event_source *source, int listener, uint32_t events, void *userdata) {
+        CredentialSocket *socket = userdata;
+
+        for (unsigned i = 0; i < BATCH && socket->replies_count < REPLIES_MAX; i++) {
+                struct sockaddr_un address;
+                socklen_t size = sizeof(address);
+                int fd = accept4(listener, &address, &size, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+                if (fd >= 0)
+                        answer(socket, fd, &address, size);
+                else if (errno == EAGAIN)
+                        break;
+                else if (errno != EINTR && errno != ECONNABORTED) {
+                        pause_listening(socket, -errno);
+                        return 0;
+                }
+        }
+        socket_listen(socket);
+        return 0;
+}
+
+int credential_socket_new(sd_event *event, int listener, CredentialLookup lookup, void *userdata,
+                          CredentialSocket **ret) {
+        _cleanup_(credential_socket_freep) CredentialSocket *socket = NULL;
+        int flags, r;
+
+        socket = calloc(1, sizeof(*socket));
+        if (!socket)
+                return -ENOMEM;
+        socket->event = sd_event_ref(event);
+        socket->lookup = lookup;
+        socket->userdata = userdata;
+        socket->log_limit = (RateLimit){ .interval_usec = LOG_INTERVAL_USEC, .burst = LOG_BURST };
+
+        flags = fcntl(listener, F_GETFL);
+        if (flags < 0 || fcntl(listener, F_SETFL, flags | O_NONBLOCK) < 0)
+                return -errno;
+        if ((r = secret_new(CREDENTIAL_PIECE_MAX, &socket->buffer)) < 0 ||
+            (r = sd_event_add_io(event, &socket->readable, listener, EPOLLIN, on_readable, socket)) < 0 ||
+            (r = sd_event_source_set_enabled(socket->readable, SD_EVENT_OFF)) < 0 ||
+            (r = sd_event_add_time(event, &socket->resume, CLOCK_MONOTONIC, 0, 0, on_resume, socket)) < 0 ||
+            (r = sd_event_source_set_enabled(socket->resume, SD_EVENT_OFF)) < 0)
+                return r;
+
+        *ret = TAKE_PTR(socket);
+        return 0;
+}
+
+int credential_socket_open(CredentialSocket *socket) {
+        return sd_event_source_set_enabled(socket->readable, SD_EVENT_ON);
+}
+
+static void reply_finish(Reply *reply, uint64_t until) {
+        for (uint64_t now; (now = now_monotonic_usec()) < until;) {
+                struct pollfd wanted = { .fd = reply->fd, .events = POLLOUT };
+
+                if (reply_go_on(reply, reply->socket->buffer) != -EAGAIN ||
+                    poll(&wanted, 1, (int) ((until - now) / USEC_PER_MSEC) + 1) < 0)
+                        break;
+        }
+        reply_end(reply);
+}
+
+CredentialSocket *credential_socket_free(CredentialSocket *socket) {
+        uint64_t until = now_monotonic_usec() + LAST_WORDS_USEC;
+
+        if (!socket)
+                return NULL;
+        for (Reply *reply = socket->replies; reply < socket->replies + REPLIES_MAX; reply++)
+                if (reply->socket)
+                        reply_finish(reply, until);
+        (void) sd_event_source_disable_unref(socket->readable);
+        (void) sd_event_source_disable_unref(socket->resume);
+        (void) secret_free(socket->buffer);
+        (void) sd_event_unref(socket->event);
+        free(socket);
+        return NULL;
+}
+
+void credential_socket_shut(int listener) {
+        if (listener >= 0 && shutdown(listener, SHUT_RDWR) < 0)
+                log_warning("Cannot shut the credential socket: %s", strerror(errno));
+}

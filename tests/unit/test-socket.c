@@ -1,0 +1,481 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "vault/socket.h"
+
+#define MIB (1024U * 1024U)
+
+static socklen_t address_of(const char *name, size_t length, struct sockaddr_un *ret) {
+        *ret = (struct sockaddr_un){ .sun_family = AF_UNIX };
+        memcpy(ret->sun_path + 1, name, length);
+        return (socklen_t) (offsetof(struct sockaddr_un, sun_path) + 1 + length);
+}
+
+static int parse(const char *name, size_t length, CredentialRequest *ret) {
+        struct sockaddr_un address;
+        socklen_t size = address_of(name, length, &address);
+
+        return credential_request_parse(&address, size, ret);
+}
+
+static void test_the_service_managers_address_names_unit_and_credential(void **state) {
+        static const struct {
+                const char *name, *unit, *credential;
+        } good[] = {
+                { "9f3c/unit/billing.service/db-password", "billing.service", "db-password" },
+                { "0/unit/worker@a\\x2db:1.service/a.b_C-9", "worker@a\\x2db:1.service", "a.b_C-9" },
+                { "0123456789abcdef/unit/data.mount/k", "data.mount", "k" },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(good); i++) {
+                CredentialRequest request;
+
+                if (parse(good[i].name, strlen(good[i].name), &request) < 0)
+                        fail_msg("%s was refused", good[i].name);
+                assert_string_equal(request.unit, good[i].unit);
+                assert_string_equal(request.credential, good[i].credential);
+        }
+}
+
+static void test_an_address_that_fills_its_structure_is_read_to_its_end(void **state) {
+        char name[sizeof(((struct sockaddr_un *) NULL)->sun_path) - 1];
+        CredentialRequest request;
+
+        memset(name, 'x', sizeof(name));
+        memcpy(name, "1/unit/a.service/", 17);
+        assert_int_equal(parse(name, sizeof(name), &request), 0);
+        assert_int_equal(strlen(request.credential), sizeof(name) - 17);
+}
+
+static void test_any_other_address_is_nobodys(void **state) {
+        static const char *const bad[] = {
+                "",
+                "9f3c",
+                "/unit/billing.service/db-password",
+                "0123456789abcdef0/unit/billing.service/db-password",
+                "9F3C/unit/billing.service/db-password",
+                "9f3c/Unit/billing.service/db-password",
+                "9f3c/user/billing.service/db-password",
+                "9f3c/unit/billing.service",
+                "9f3c/unit/billing.service/",
+                "9f3c/unit//db-password",
+                "9f3c/unit/billing.service/db-password/",
+                "9f3c/unit/billing.service/db-password/more",
+                "9f3c/unit/bil ling.service/db-password",
+                "9f3c/unit/billing.service/db\npassword",
+                "9f3c/unit/billing.service/db:password",
+                "9f3c//unit/billing.service/db-password",
+        };
+        static const char with_nul[] = "9f3c/unit/billing.service/db\0password";
+        struct sockaddr_un address;
+        CredentialRequest request;
+        socklen_t size;
+
+        for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
+                int r = parse(bad[i], strlen(bad[i]), &request);
+
+                if (r != -EBADMSG)
+                        fail_msg("'%s': saw %d, wanted -EBADMSG", bad[i], r);
+        }
+        assert_int_equal(parse(with_nul, sizeof(with_nul) - 1, &request), -EBADMSG);
+
+        size = address_of(bad[1], 4, &address);
+        assert_int_equal(credential_request_parse(&address, 0, &request), -EBADMSG);
+        assert_int_equal(credential_request_parse(&address, sizeof(sa_family_t), &request), -EBADMSG);
+        assert_int_equal(credential_request_parse(&address, sizeof(address) + 1, &request), -EBADMSG);
+        size = address_of("9f3c/unit/billing.service/db-password", 37, &address);
+        address.sun_path[0] = 'a';
+        assert_int_equal(credential_request_parse(&address, size, &request), -EBADMSG);
+        address.sun_path[0] = 0;
+        address.sun_family = AF_INET;
+        assert_int_equal(credential_request_parse(&address, size, &request), -EBADMSG);
+}
+
+static void test_cryptsetup_is_told_apart(void **state) {
+        CredentialRequest request;
+
+        assert_int_equal(parse("9f3c/cryptsetup/data", 20, &request), -EOPNOTSUPP);
+}
+
+/* A socket, and a file for each credential. */
+typedef struct Fixture {
+        char directory[64], path[96];
+        sd_event *event;
+        int listener, files[3];
+        CredentialSocket *socket;
+        unsigned looked_up;
+} Fixture;
+
+enum { SMALL, LARGE, BROKEN };
+static const char small[] = "the password";
+
+static int lookup(const CredentialRequest *request, void *userdata, const char **ret_reason) {
+        static const char *const names[] = { [SMALL] = "small", [LARGE] = "large", [BROKEN] = "broken" };
+        Fixture *fixture = userdata;
+
+        fixture->looked_up++;
+        for (size_t i = 0; i < ELEMENTSOF(names); i++)
+                if (strcmp(request->credential, names[i]) == 0)
+                        return fixture->files[i];
+        *ret_reason = "there is none";
+        return -ENOENT;
+}
+
+static int make_file(const void *data, size_t size) {
+        int fd = memfd_create("credential", MFD_CLOEXEC);
+
+        assert_true(fd >= 0);
+        assert_int_equal(write(fd, data, size), size);
+        return fd;
+}
+
+static uint8_t large[MIB];
+
+static int set_up(void **state) {
+        static Fixture fixture;
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+        fixture = (Fixture){ .directory = "/tmp/unseald-test-socket.XXXXXX" };
+        for (size_t i = 0; i < sizeof(large); i++)
+                large[i] = (uint8_t) (i * 2654435761U >> 24);
+        if (!mkdtemp(fixture.directory))
+                return -1;
+        (void) snprintf(fixture.path, sizeof(fixture.path), "%s/socket", fixture.directory);
+        (void) snprintf(address.sun_path, sizeof(address.sun_path), "%s", fixture.path);
+        fixture.listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (fixture.listener < 0 ||
+            bind(fixture.listener, (struct sockaddr *) &address, sizeof(address)) < 0 ||
+            listen(fixture.listener, 256) < 0 || chmod(fixture.directory, 0755) < 0 ||
+            chmod(fixture.path, 0777) < 0 || sd_event_new(&fixture.event) < 0 ||
+            credential_socket_new(fixture.event, fixture.listener, lookup, &fixture, &fixture.socket) < 0)
+                return -1;
+        fixture.files[SMALL] = make_file(small, strlen(small));
+        fixture.files[LARGE] = make_file(large, sizeof(large));
+        fixture.files[BROKEN] = make_file("", 0);
+        *state = &fixture;
+        return 0;
+}
+
+static int tear_down(void **state) {
+        Fixture *fixture = *state;
+
+        (void) credential_socket_free(fixture->socket);
+        closep(&fixture->listener);
+        for (size_t i = 0; i < ELEMENTSOF(fixture->files); i++)
+                (void) close(fixture->files[i]);
+        (void) sd_event_unref(fixture->event);
+        (void) unlink(fixture->path);
+        (void) rmdir(fixture->directory);
+        return 0;
+}
+
+/* As the service manager: bound, connected, and with nothing to say. -errno of connect(). */
+static int ask(const Fixture *fixture, const char *credential) {
+        static unsigned number;
+        struct sockaddr_un own, address = { .sun_family = AF_UNIX };
+        _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        char name[80];
+        socklen_t size;
+
+        (void) snprintf(name, sizeof(name), "%x%06x/unit/test.service/%s", (unsigned) getpid(), number++,
+                        credential);
+        size = address_of(name, strlen(name), &own);
+        assert_int_equal(bind(fd, (struct sockaddr *) &own, size), 0);
+        (void) snprintf(address.sun_path, sizeof(address.sun_path), "%s", fixture->path);
+        if (connect(fd, (struct sockaddr *) &address, sizeof(address)) < 0)
+                return -errno;
+        assert_int_equal(shutdown(fd, SHUT_WR), 0);
+        return TAKE_FD(fd);
+}
+
+static void turn(const Fixture *fixture) {
+        for (unsigned i = 0; i < 100 && sd_event_run(fixture->event, 0) > 0; i++)
+                ;
+}
+
+/* Reads what is there and what comes then, to the end. */
+static size_t read_to_end(const Fixture *fixture, int fd, uint8_t *buffer, size_t size) {
+        size_t done = 0;
+
+        for (;;) {
+                ssize_t n = recv(fd, buffer + done, size - done, 0);
+
+                if (n == 0 || done + (size_t) n == size)
+                        return done + (size_t) n;
+                if (n > 0)
+                        done += (size_t) n;
+                else if (errno == EAGAIN)
+                        assert_true(sd_event_run(fixture->event, 1000000) > 0);
+                else
+                        fail_msg("recv: %s", strerror(errno));
+        }
+}
+
+static uint8_t received[2 * MIB];
+
+static void assert_gets(const Fixture *fixture, int fd, const void *data, size_t size) {
+        size_t n = read_to_end(fixture, fd, received, sizeof(received));
+
+        if (n != size || memcmp(received, data, size) != 0)
+                fail_msg("saw %zu bytes, wanted %zu", n, size);
+        (void) close(fd);
+}
+
+static void assert_is_refused(const Fixture *fixture, int fd) {
+        size_t n = read_to_end(fixture, fd, received, sizeof(received));
+
+        if (n <= MIB)
+                fail_msg("saw %zu bytes, which the service manager takes for a credential", n);
+        for (size_t i = 0; i < n; i++)
+                assert_int_equal(received[i], 0);
+        (void) close(fd);
+}
+
+static bool needs_root(void) {
+        if (geteuid() == 0)
+                return false;
+        print_message("Only root is answered: run this as root.\n");
+        return true;
+}
+
+static void test_nobody_is_accepted_before_the_outcome_is_known(void **state) {
+        Fixture *fixture = *state;
+        int fd = ask(fixture, "small");
+        char byte;
+
+        if (needs_root())
+                skip();
+        turn(fixture);
+        assert_int_equal(fixture->looked_up, 0);
+        assert_int_equal(recv(fd, &byte, 1, 0), -1);
+        assert_int_equal(errno, EAGAIN);
+
+        assert_true(credential_socket_open(fixture->socket) >= 0);
+        turn(fixture);
+        assert_gets(fixture, fd, small, strlen(small));
+}
+
+static void test_who_asks_is_answered_again_and_again(void **state) {
+        Fixture *fixture = *state;
+
+        if (needs_root())
+                skip();
+        assert_true(credential_socket_open(fixture->socket) >= 0);
+        for (unsigned i = 0; i < 300; i++) {
+                int fd = ask(fixture, "small");
+
+                turn(fixture);
+                assert_gets(fixture, fd, small, strlen(small));
+        }
+}
+
+static void test_a_queue_is_answered_whole(void **state) {
+        Fixture *fixture = *state;
+        int fds[200];
+
+        if (needs_root())
+                skip();
+        for (size_t i = 0; i < ELEMENTSOF(fds); i++)
+                assert_true((fds[i] = ask(fixture, i % 2 ? "small" : "none")) >= 0);
+        assert_true(credential_socket_open(fixture->socket) >= 0);
+        for (size_t i = 0; i < ELEMENTSOF(fds); i++)
+                if (i % 2)
+                        assert_gets(fixture, fds[i], small, strlen(small));
+                else
+                        assert_is_refused(fixture, fds[i]);
+}
+
+static void test_a_refusal_is_longer_than_a_credential_may_be(void **state) {
+        Fixture *fixture = *state;
+        int unknown = ask(fixture, "none"), wrong = ask(fixture, "no such/name"),
+            broken = ask(fixture, "broken");
+
+        assert_true(credential_socket_open(fixture->socket) >= 0);
+        assert_is_refused(fixture, unknown);
+        assert_is_refused(fixture, wrong);
+        assert_is_refused(fixture, broken);
+}
+
+static void test_a_file_that_cannot_be_read_is_a_refusal(void **state) {
+        Fixture *fixture = *state;
+        int fd = ask(fixture, "small");
+
+        if (needs_root())
+                skip();
+        (void) close(fixture->files[SMALL]);
+        fixture->files[SMALL] = open("/dev/null", O_WRONLY | O_CLOEXEC);
+        assert_true(credential_socket_open(fixture->socket) >= 0);
+        assert_is_refused(fixture, fd);
+}
+
+static void test_a_credential_of_many_pieces_arrives_whole(void **state) {
+        Fixture *fixture = *state;
+        int fd = ask(fixture, "large");
+
+        if (needs_root())
+                skip();
+        assert_true(credential_socket_open(fixture->socket) >= 0);
+        turn(fixture);
+        assert_true(recv(fd, received, 1, MSG_PEEK) == 1);
+        /* What it is served from may be replaced meanwhile. */
+        (void) close(fixture->files[LARGE]);
+        fixture->files[LARGE] = make_file("another", 7);
+        assert_gets(fixture, fd, large, sizeof(large));
+}
+
+static void test_a_credential_of_exactly_one_piece_arrives_whole(void **state) {
+        Fixture *fixture = *state;
+
+        if (needs_root())
+                skip();
+        assert_true(credential_socket_open(fixture->socket) >= 0);
+        for (size_t size = CREDENTIAL_PIECE_MAX - 1; size <= CREDENTIAL_PIECE_MAX + 1; size++) {
+                (void) close(fixture->files[SMALL]);
+                fixture->files[SMALL] = make_file(large, size);
+                assert_gets(fixture, ask(fixture, "small"), large, size);
+        }
+}
+
+static void test_readers_that_do_not_read_hold_up_nobody_until_there_are_too_many(void **state) {
+        Fixture *fixture = *state;
+        int slow[63], last, fd;
+        char byte;
+
+        if (needs_root())
+                skip();
+        assert_true(credential_socket_open(fixture->socket) >= 0);
+        for (size_t i = 0; i < ELEMENTSOF(slow); i++)
+                assert_true((slow[i] = ask(fixture, "none")) >= 0);
+        turn(fixture);
+        fd = ask(fixture, "small");
+        turn(fixture);
+        assert_gets(fixture, fd, small, strlen(small));
+
+        /* Then they wait where they cannot be lost. */
+        last = ask(fixture, "none");
+        turn(fixture);
+        fd = ask(fixture, "small");
+        turn(fixture);
+        assert_int_equal(recv(fd, &byte, 1, 0), -1);
+        assert_int_equal(errno, EAGAIN);
+
+        assert_is_refused(fixture, slow[7]);
+        turn(fixture);
+        assert_gets(fixture, fd, small, strlen(small));
+        (void) close(last);
+        for (size_t i = 0; i < ELEMENTSOF(slow); i++)
+                if (i != 7)
+                        (void) close(slow[i]);
+}
+
+static void test_only_root_is_answered(void **state) {
+        Fixture *fixture = *state;
+        int status;
+        pid_t pid;
+
+        if (needs_root())
+                skip();
+        assert_true(credential_socket_open(fixture->socket) >= 0);
+        pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0) {
+                size_t n = 0;
+                int fd;
+
+                if (setuid(65534) < 0 || (fd = ask(fixture, "small")) < 0 || fcntl(fd, F_SETFL, 0) < 0)
+                        _exit(2);
+                for (ssize_t k; (k = recv(fd, received, sizeof(received), 0)) > 0; n += (size_t) k)
+                        if (memmem(received, (size_t) k, small, strlen(small)))
+                                _exit(1);
+                _exit(n > MIB ? 0 : 3);
+        }
+        while (waitpid(pid, &status, WNOHANG) == 0)
+                (void) sd_event_run(fixture->event, 10000);
+        assert_true(WIFEXITED(status));
+        assert_int_equal(WEXITSTATUS(status), 0);
+        assert_int_equal(fixture->looked_up, 0);
+}
+
+static void test_a_refusal_that_is_half_sent_is_ended_before_the_end(void **state) {
+        Fixture *fixture = *state;
+        int status;
+        pid_t pid;
+
+        if (needs_root())
+                skip();
+        assert_true(credential_socket_open(fixture->socket) >= 0);
+        pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0) {
+                int fd = ask(fixture, "none");
+                size_t n = 0;
+
+                if (fd < 0 || fcntl(fd, F_SETFL, 0) < 0)
+                        _exit(2);
+                (void) usleep(200000);
+                for (ssize_t k; (k = recv(fd, received, sizeof(received), 0)) > 0;)
+                        n += (size_t) k;
+                _exit(n > MIB ? 0 : 1);
+        }
+        while (fixture->looked_up == 0)
+                (void) sd_event_run(fixture->event, 10000);
+        fixture->socket = credential_socket_free(fixture->socket);
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFEXITED(status));
+        assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void test_a_shut_socket_refuses_who_comes_and_who_waits_once_all_have_closed_it(void **state) {
+        Fixture *fixture = *state;
+        int fd = ask(fixture, "small");
+        char byte;
+
+        credential_socket_shut(fixture->listener);
+        assert_int_equal(ask(fixture, "small"), -ECONNREFUSED);
+        fixture->socket = credential_socket_free(fixture->socket);
+        assert_int_equal(recv(fd, &byte, 1, 0), -1);
+        assert_int_equal(errno, EAGAIN);
+        (void) close(TAKE_FD(fixture->listener));
+        assert_int_equal(recv(fd, &byte, 1, 0), -1);
+        assert_int_equal(errno, ECONNRESET);
+        (void) close(fd);
+        credential_socket_shut(-1);
+}
+
+int main(void) {
+#define test(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_the_service_managers_address_names_unit_and_credential),
+                cmocka_unit_test(test_an_address_that_fills_its_structure_is_read_to_its_end),
+                cmocka_unit_test(test_any_other_address_is_nobodys),
+                cmocka_unit_test(test_cryptsetup_is_told_apart),
+                test(test_nobody_is_accepted_before_the_outcome_is_known),
+                test(test_who_asks_is_answered_again_and_again),
+                test(test_a_queue_is_answered_whole),
+                test(test_a_refusal_is_longer_than_a_credential_may_be),
+                test(test_a_file_that_cannot_be_read_is_a_refusal),
+                test(test_a_credential_of_many_pieces_arrives_whole),
+                test(test_a_credential_of_exactly_one_piece_arrives_whole),
+                test(test_readers_that_do_not_read_hold_up_nobody_until_there_are_too_many),
+                test(test_only_root_is_answered),
+                test(test_a_refusal_that_is_half_sent_is_ended_before_the_end),
+                test(test_a_shut_socket_refuses_who_comes_and_who_waits_once_all_have_closed_it),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
