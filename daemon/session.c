@@ -1136,26 +1136,35 @@ static const Activity *passage_way(Passage *passage) {
                                                                      : &passage->fetch;
 }
 
-/* What keeps a secret from being unsealed. */
+/* What keeps a secret from being unsealed: rather what has failed than what is merely not done yet. */
 static const Activity *passage_obstacle(Passage *passage) {
         const Session *session = passage->session;
-        const Activity *all[] = { &session->key_pair, &session->tpm, &session->document,
-                                  &session->credentials, passage_way(passage) };
+        const Activity *all[] = { &session->key_pair,    &session->tpm,        &session->document,
+                                  &session->credentials, passage_way(passage), passage_activity(passage) };
 
+        for (size_t i = 0; i < ELEMENTSOF(all); i++)
+                if (all[i]->progress != PROGRESS_DONE && all[i]->error.failure != FAILURE_NONE)
+                        return all[i];
         for (size_t i = 0; i < ELEMENTSOF(all); i++)
                 if (all[i]->progress != PROGRESS_DONE)
                         return all[i];
         return passage_activity(passage);
 }
 
-/* Whose silence it is. */
-static Failure activity_silence(const Activity *activity, const Session *session) {
+/* Whose silence it is, and what that is called. */
+static Failure activity_silence(const Activity *activity, const Session *session, const char **ret_whom) {
+        *ret_whom = activity->name;
         if (activity == &session->key_pair)
                 return FAILURE_INTERNAL;
         if (activity == &session->tpm || activity == &session->document)
                 return FAILURE_TPM;
-        if (activity == &session->credentials)
+        if (activity == &session->credentials || activity == &session->user_data)
                 return FAILURE_IMDS;
+        for (size_t i = 0; i < session->passages_count; i++)
+                if (activity == &session->passages[i].fetch) {
+                        *ret_whom = session->passages[i].declaration->source.label;
+                        return FAILURE_UNAVAILABLE;
+                }
         for (size_t i = 0; i < session->endpoints_count; i++)
                 if (activity == &session->endpoints[i].connection)
                         return FAILURE_NETWORK;
@@ -1165,6 +1174,8 @@ static Failure activity_silence(const Activity *activity, const Session *session
 /* Why it is not done by the deadline: what was tried last and did not succeed is the reason. */
 static void overdue(const Session *session, const Activity *activity, Error *ret) {
         char duration[DURATION_STRING_MAX];
+        const char *whom;
+        Failure failure = activity_silence(activity, session, &whom);
 
         (void) format_duration(session->options.settings->deadline_usec, duration);
         if (activity->error.failure != FAILURE_NONE) {
@@ -1173,9 +1184,8 @@ static void overdue(const Session *session, const Activity *activity, Error *ret
                                 "Not within DeadlineSec=%s, after %u attempt(s) at %s: %.512s", duration,
                                 activity->attempts, activity->name, activity->error.text);
         } else
-                (void) error_set(ret, -ETIMEDOUT, activity_silence(activity, session),
-                                 "Not within DeadlineSec=%s: no answer yet from %s.", duration,
-                                 activity->name);
+                (void) error_set(ret, -ETIMEDOUT, failure,
+                                 "Not within DeadlineSec=%s: no answer yet from %.512s.", duration, whom);
 }
 
 /* Why an optional secret stays behind: for a failure, its own or on the way, or for want of time. */
@@ -1482,7 +1492,7 @@ static int session_set_up_passages(Session *session, Error *error) {
                 *passage = (Passage){
                         .session = session,
                         .declaration = declarations->items + i,
-                        .fetch.name = "ciphertext",
+                        .fetch.name = "fetching",
                         .decryption.name = "decryption",
                 };
                 session->passages_count++;
@@ -1533,7 +1543,8 @@ static int session_set_up_store(Session *session, Error *error) {
 
 static int session_set_up_loop(Session *session) {
         const Settings *settings = session->options.settings;
-        HttpOptions imds = { .connections_max = 1, .connect_timeout_usec = USEC_PER_SEC };
+        /* Credentials and user data do not wait for one another. */
+        HttpOptions imds = { .connections_max = 2, .connect_timeout_usec = USEC_PER_SEC };
         HttpOptions kms = {
                 .trusted = session->trusted,
                 .proxy = settings->proxy,

@@ -35,6 +35,14 @@ declare_secret() {
     printf '%s\n' '[Secret]' "Source=file:$sealed" "KeyId=$key" "$@" >"$config/secrets.d/$name.secret"
 }
 
+# declare_source SOURCE [LINE...]: db-password, and no other secret, comes from there
+declare_source() {
+    local source=$1
+    shift
+    rm -f "$config"/secrets.d/*
+    printf '%s\n' '[Secret]' "Source=$source" "KeyId=$key" "$@" >"$config/secrets.d/db-password.secret"
+}
+
 # A platform, a key for this TPM's PCRs, and one secret, db-password, sealed with it.
 direct_start() {
     platform_start

@@ -8,14 +8,6 @@ configure
 base64 -d "$scratch/sealed" >"$scratch/raw"
 printf 'Something else' | vendor_seal "$key" another "$scratch/another"
 
-# declare_source SOURCE [LINE...]: db-password comes from there
-declare_source() {
-    local source=$1
-    shift
-    rm -f "$config"/secrets.d/*
-    printf '%s\n' '[Secret]' "Source=$source" "KeyId=$key" "$@" >"$config/secrets.d/db-password.secret"
-}
-
 # comes WHAT: unseald gets ready, and what it publishes is the secret
 comes() {
     rm -f "$scratch/seen"

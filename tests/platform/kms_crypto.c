@@ -190,8 +190,8 @@ typedef struct Opening {
 static int find_decryption_key(KmsCall *call, const Opening *opening, const char *name, const uint8_t *blob,
                                size_t blob_size, KmsKey **ret, bool *ret_matches) {
         uint8_t id[KMS_KEY_ID_SIZE];
-        KmsKey *own = kms_blob_key_id(blob, blob_size, id) < 0 ? NULL : kms_key_by_id(call->kms, id),
-               *key = own;
+        bool is_blob = kms_blob_key_id(blob, blob_size, id) >= 0;
+        KmsKey *own = is_blob ? kms_key_by_id(call->kms, id) : NULL, *key = own;
 
         if (name) {
                 int r = kms_key_resolve(call, opening->action, name, &key);
@@ -201,7 +201,7 @@ static int find_decryption_key(KmsCall *call, const Opening *opening, const char
                 return kms_refuse(call, "InvalidCiphertextException", "%s", "");
 
         *ret = key;
-        *ret_matches = key == own;
+        *ret_matches = key == own || !is_blob; /* what is none shows when it is opened */
         return 0;
 }
 

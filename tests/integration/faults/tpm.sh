@@ -4,7 +4,7 @@
 . "$(dirname "$0")/table.sh"
 
 table_begin 'the TPM'
-[ "$(cut -f1 "$scratch/names" | sort -u | xargs)" = 'imds kms tpm' ] || die "the platform has a service that no table is about"
+[ "$(cut -f1 "$scratch/names" | sort -u | xargs)" = 'files imds kms s3 secretsmanager ssm tpm' ] || die "the platform has a service that no table is about"
 declare_secret db-password "$key" "$scratch/sealed"
 
 # A busy one is asked five times for each try.

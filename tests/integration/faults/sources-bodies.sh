@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# What unseald does when that fails whose answer is the ciphertext: S3, an HTTPS server, user data.
+. "$(dirname "$0")/sources-rows.sh"
+
+table_begin 'S3, a server, user data'
+platform object put sealed-secrets db "$scratch/sealed" >/dev/null
+platform file put db "$scratch/sealed" >/dev/null
+platform user-data "$scratch/sealed"
+
+# rows_of_bodies SERVICE OPERATION: where the body is the ciphertext. KMS tells that it is none.
+rows_of_bodies() {
+    for how in '--times 1' ''; do
+        # shellcheck disable=SC2086
+        row 'ends 62' 1 'tampered with' -- "$@" garbage $how
+        # shellcheck disable=SC2086
+        row 'ends 30' 1 'empty' -- "$@" empty $how
+    done
+}
+
+declare_source s3://sealed-secrets/db
+rows_on_the_way s3 GetObject
+rows_of_aws s3 GetObject
+rows_of_bodies s3 GetObject
+
+declare_source https://downloads.example.com/db
+rows_on_the_way files GET
+rows_of_bodies files GET
+row recovers 1 '^-$' -- files GET clock 3600 --times 1
+row recovers 1 '^-$' -- files GET clock 3600
+
+# The faults of IMDS have their table; here it is asked for one thing more.
+declare_source user-data:
+row recovers 1 '^-$' -- imds user-data delay 300 --times 1
+row recovers 2 'cannot be reached.*timed out' -- imds user-data drop --times 1
+row 'ends 40' many 'cannot be reached.*timed out' -- imds user-data drop
+row recovers 2 'IMDS cannot be reached' -- imds user-data reset --times 1
+row recovers 3 'HTTP status 503' -- imds user-data http 503 --times 2
+row 'ends 40' many 'HTTP status 503' -- imds user-data http 503
+row 'ends 40' 1 'keeps this path back' -- imds user-data http 403
+row 'ends 30' 1 'no user data' -- imds user-data http 404
+row recovers 1 '^-$' -- imds user-data http 401 --times 1
+row recovers 2 'bytes remaining' -- imds user-data truncated --times 1
+row 'ends 62' 1 'tampered with' -- imds user-data garbage
+row 'ends 30' 1 'empty' -- imds user-data empty
+row 'ends 40' 1 'more than 65536 bytes' -- imds user-data oversized
+
+table_end s3 files
