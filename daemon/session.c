@@ -5,7 +5,7 @@
  *
  *     key pair ──────┐
  *     TPM prepared ──┴─ document ──┐
- *     credentials, user data ──────┼── every secret: fetched → sealed → decrypted → unsealed ──┐
+ *     credentials, account, data ──┼── every secret: fetched → sealed → decrypted → unsealed ──┐
  *     connection ──────────────────┘                                                           │
  *                all required secrets unsealed → kept → published → key pair wiped → ended ────┘
  *                           kept over a restart ───┘
@@ -34,6 +34,7 @@
 #include "basic/log.h"
 #include "basic/retry.h"
 #include "basic/worker.h"
+#include "config/ini.h"
 #include "explain.h"
 #include "instance/attestation.h"
 #include "instance/imds.h"
@@ -61,6 +62,7 @@
 
 #define MEASUREMENTS_FILE_MAX (64U * 1024U)
 #define STEPS_MAX 8
+#define ACCOUNT_CONTEXT "unseald:account="
 
 typedef enum Progress {
         PROGRESS_IDLE, /* not begun, or failed and waiting for its next attempt */
@@ -122,7 +124,6 @@ typedef struct Passage {
         char partition[sizeof(((KmsKeyArn *) NULL)->partition)];
         uint8_t *ciphertext; /* NULL: not fetched yet */
         size_t ciphertext_size;
-        KmsDecrypt decrypt;
         uint8_t *envelope; /* while OPENING, the key thread's */
         size_t envelope_size;
         Secret *plaintext;
@@ -160,7 +161,7 @@ struct Session {
         Store *store;
         sd_event_source *deadline, *retry, *ended;
 
-        Activity key_pair, tpm, document, credentials, user_data;
+        Activity key_pair, tpm, document, credentials, identity, user_data;
         Recipient *recipient;
         Error key_pair_error; /* from the key thread */
         int key_pair_r;
@@ -173,6 +174,7 @@ struct Session {
         PcrSet measured;
         AwsCredentials role_credentials;
         char role[128];
+        char account_context[sizeof(ACCOUNT_CONTEXT) + IMDS_ACCOUNT_SIZE];
         char *user_data_text; /* NULL: none wanted, or none there */
         size_t user_data_size;
 
@@ -486,6 +488,46 @@ static int begin_credentials(Session *session, uint64_t now) {
         return imds_get_credentials(session->imds, credentials_got, session);
 }
 
+/* What IMDS has besides, for the secrets that need it, which may all be optional. */
+static void instance_got(Session *session, Activity *activity, int r, const Error *error) {
+        if (r >= 0)
+                activity_done(session, activity);
+        else if (error->remedy != REMEDY_NONE)
+                activity_postpone(session, activity, NULL, error);
+        else { /* for good */
+                activity->error = *error;
+                activity->progress = PROGRESS_DONE;
+        }
+        session_advance(session);
+}
+
+/* Whose account this is. A wrong one decrypts nothing that the key's policy does not give to this one's role. */
+static void identity_got(int r, const char *data, size_t size, const Error *error, void *userdata) {
+        Session *session = userdata;
+        char account[IMDS_ACCOUNT_SIZE];
+        Error failed = *error;
+
+        if (session->ending)
+                return;
+        if (r >= 0)
+                r = imds_account_parse(data, size, account, &failed);
+        if (r >= 0)
+                (void) snprintf(session->account_context, sizeof(session->account_context),
+                                ACCOUNT_CONTEXT "%s", account);
+        instance_got(session, &session->identity, r, &failed);
+}
+
+static int begin_identity(Session *session, uint64_t now) {
+        bool wanted = false;
+
+        for (size_t i = 0; i < session->passages_count; i++)
+                wanted = wanted || session->passages[i].declaration->bind_account;
+        if (!wanted || !activity_may_begin(&session->identity, now))
+                return 0;
+        activity_begin(&session->identity, now);
+        return imds_get(session->imds, IMDS_IDENTITY_PATH, identity_got, session);
+}
+
 /* Once for all secrets that come from there. */
 static void user_data_got(int r, const char *data, size_t size, const Error *error, void *userdata) {
         Session *session = userdata;
@@ -502,16 +544,7 @@ static void user_data_got(int r, const char *data, size_t size, const Error *err
                 else
                         memcpy(session->user_data_text, data, session->user_data_size = size);
         }
-        if (r >= 0)
-                activity_done(session, &session->user_data);
-        else if (failed.remedy != REMEDY_NONE)
-                activity_postpone(session, &session->user_data, NULL, &failed);
-        else {
-                /* For good: for the secrets that need it, which may all be optional. */
-                session->user_data.error = failed;
-                session->user_data.progress = PROGRESS_DONE;
-        }
-        session_advance(session);
+        instance_got(session, &session->user_data, r, &failed);
 }
 
 static int begin_user_data(Session *session, uint64_t now) {
@@ -589,6 +622,7 @@ static void network_changed(void *userdata) {
 
         session->network_changed_usec = now_monotonic_usec();
         hasten(&session->credentials);
+        hasten(&session->identity);
         hasten(&session->user_data);
         for (size_t i = 0; i < session->endpoints_count; i++)
                 hasten(&session->endpoints[i].connection);
@@ -835,20 +869,50 @@ static void decrypted(int r, const uint8_t *envelope, size_t size, const char *r
         session_advance(session);
 }
 
+/* Whether the account is there, where the secret is bound to it. That it cannot be had ends the secret. */
+static bool passage_knows_account(Passage *passage) {
+        const Activity *identity = &passage->session->identity;
+
+        if (!passage->declaration->bind_account)
+                return true;
+        if (identity->progress == PROGRESS_DONE && identity->error.failure != FAILURE_NONE)
+                passage_failed(passage, &identity->error);
+        return identity->progress == PROGRESS_DONE && identity->error.failure == FAILURE_NONE;
+}
+
+/* Declared, and the account where that is bound: an array to be freed, of strings that are not the caller's. */
+static const char **passage_context(const Passage *passage) {
+        char *const *declared = passage->declaration->encryption_context;
+        size_t n = strings_count(declared);
+        const char **context = calloc(n + 2, sizeof(*context));
+
+        if (!context)
+                return NULL;
+        memcpy(context, declared, n * sizeof(*context));
+        if (passage->declaration->bind_account)
+                context[n] = passage->session->account_context;
+        return context;
+}
+
 static int begin_decryption(Passage *passage, uint64_t now) {
         Session *session = passage->session;
+        _cleanup_free_ const char **context = NULL;
+        KmsDecrypt decrypt;
 
-        if (passage->state != SECRET_SEALED || endpoint_is_busy(passage->endpoint) ||
+        if (session->ending || passage->state != SECRET_SEALED || endpoint_is_busy(passage->endpoint) ||
             session->document.progress != PROGRESS_DONE || session->credentials.progress != PROGRESS_DONE ||
             passage->endpoint->connection.progress != PROGRESS_DONE ||
-            !activity_may_begin(&passage->decryption, now))
+            !activity_may_begin(&passage->decryption, now) || !passage_knows_account(passage))
                 return 0;
 
-        passage->decrypt = (KmsDecrypt){
+        context = passage_context(passage);
+        if (!context)
+                return -ENOMEM;
+        decrypt = (KmsDecrypt){
                 .ciphertext = passage->ciphertext,
                 .ciphertext_size = passage->ciphertext_size,
                 .key_ids = (const char *const *) passage->declaration->key_ids,
-                .encryption_context = (const char *const *) passage->declaration->encryption_context,
+                .encryption_context = context,
                 .document = session->document_bytes,
                 .document_size = session->document_size,
         };
@@ -856,7 +920,7 @@ static int begin_decryption(Passage *passage, uint64_t now) {
         passage_enter(passage, SECRET_DECRYPTING);
         session->decrypting++;
         passage->endpoint->decrypting++;
-        return kms_decrypt(passage->endpoint->client, &passage->decrypt, decrypted, passage);
+        return kms_decrypt(passage->endpoint->client, &decrypt, decrypted, passage);
 }
 
 static void session_write_status(Session *session, const char *state, const char *text) {
@@ -1130,6 +1194,9 @@ static int session_deliver(Session *session, Error *error) {
 
 /* What its next step takes besides what all need. */
 static const Activity *passage_way(Passage *passage) {
+        if (passage->ciphertext && passage->declaration->bind_account &&
+            passage->session->identity.progress != PROGRESS_DONE)
+                return &passage->session->identity;
         if (passage->ciphertext)
                 return &passage->endpoint->connection;
         return passage->declaration->source.kind == SOURCE_USER_DATA ? &passage->session->user_data
@@ -1158,7 +1225,8 @@ static Failure activity_silence(const Activity *activity, const Session *session
                 return FAILURE_INTERNAL;
         if (activity == &session->tpm || activity == &session->document)
                 return FAILURE_TPM;
-        if (activity == &session->credentials || activity == &session->user_data)
+        if (activity == &session->credentials || activity == &session->identity ||
+            activity == &session->user_data)
                 return FAILURE_IMDS;
         for (size_t i = 0; i < session->passages_count; i++)
                 if (activity == &session->passages[i].fetch) {
@@ -1266,7 +1334,8 @@ static int session_begin_what_can_begin(Session *session, uint64_t now) {
                 return 0;
 
         if ((r = begin_key_pair(session, now)) < 0 || (r = begin_tpm(session, now)) < 0 ||
-            (r = begin_document(session, now)) < 0 || (r = begin_credentials(session, now)) < 0)
+            (r = begin_document(session, now)) < 0 || (r = begin_credentials(session, now)) < 0 ||
+            (r = begin_identity(session, now)) < 0)
                 return r;
         for (size_t i = 0; i < session->endpoints_count; i++) {
                 r = begin_connection(session, session->endpoints + i, now);
@@ -1305,6 +1374,7 @@ static void session_arm_retry(Session *session, uint64_t now) {
         earliest(&session->tpm, now, &time);
         earliest(&session->document, now, &time);
         earliest(&session->credentials, now, &time);
+        earliest(&session->identity, now, &time);
         earliest(&session->user_data, now, &time);
         for (size_t i = 0; i < session->endpoints_count; i++)
                 earliest(&session->endpoints[i].connection, now, &time);
@@ -1543,8 +1613,8 @@ static int session_set_up_store(Session *session, Error *error) {
 
 static int session_set_up_loop(Session *session) {
         const Settings *settings = session->options.settings;
-        /* Credentials and user data do not wait for one another. */
-        HttpOptions imds = { .connections_max = 2, .connect_timeout_usec = USEC_PER_SEC };
+        /* Credentials, identity and user data do not wait for one another. */
+        HttpOptions imds = { .connections_max = 3, .connect_timeout_usec = USEC_PER_SEC };
         HttpOptions kms = {
                 .trusted = session->trusted,
                 .proxy = settings->proxy,
@@ -1587,6 +1657,7 @@ int session_new(sd_event *event, const SessionOptions *options, SessionEnded end
         session->tpm.name = "TPM";
         session->document.name = "attestation document";
         session->credentials.name = "credentials";
+        session->identity.name = "instance identity";
         session->user_data.name = "user data";
         session->attestor.device = options->settings->tpm_device;
 

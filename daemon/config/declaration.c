@@ -224,13 +224,8 @@ static int set_encryption_context(const IniAssignment *assignment, Declaration *
 }
 
 static int set_bind_account(const IniAssignment *assignment, Declaration *declaration, Error *error) {
-        bool bind = false;
-        int r;
-
-        r = assignment->value[0] != '\0' ? ini_boolean(assignment, &bind, error) : 0;
-        if (r < 0)
-                return r;
-        return bind ? ini_error(assignment, error, "Not supported by this version; remove the line.") : 0;
+        declaration->bind_account = false;
+        return assignment->value[0] != '\0' ? ini_boolean(assignment, &declaration->bind_account, error) : 0;
 }
 
 static int set_optional(const IniAssignment *assignment, Declaration *declaration, Error *error) {

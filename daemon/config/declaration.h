@@ -21,6 +21,7 @@ typedef struct Declaration {
         size_t size_max;           /* of the ciphertext, raw; KMS_CIPHERTEXT_MAX */
         char **key_ids;            /* NULL-terminated, at least one */
         char **encryption_context; /* "key=value", NULL-terminated; "unseald:secret=NAME" always among them */
+        bool bind_account;         /* "unseald:account=ACCOUNT" besides, which shows at run time */
         bool optional;
         char **units; /* NULL-terminated; empty: any. For the credential socket */
         bool store;

@@ -86,6 +86,22 @@ int imds_credentials_parse(const char *text, size_t length, AwsCredentials *ret,
         return 0;
 }
 
+int imds_account_parse(const char *text, size_t length, char ret[static IMDS_ACCOUNT_SIZE], Error *error) {
+        _cleanup_json_ struct json_object *document = NULL;
+        const char *account;
+        int r;
+
+        r = json_parse(text, length, &document);
+        if (r == -ENOMEM)
+                return error_oom(error);
+        account = r < 0 ? NULL : json_member_string(document, "accountId");
+        if (!account || strlen(account) != IMDS_ACCOUNT_SIZE - 1 ||
+            strspn(account, "0123456789") != IMDS_ACCOUNT_SIZE - 1)
+                return unreadable("the instance identity document", error);
+        memcpy(ret, account, IMDS_ACCOUNT_SIZE);
+        return 0;
+}
+
 int imds_role_parse(const char *text, size_t length, char ret[static IMDS_ROLE_MAX + 1], Error *error) {
         static const char allowed[] =
                         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+=,.@_-";

@@ -356,7 +356,7 @@ static const Meaning meanings[] = {
         { "InvalidCiphertextException", FAILURE_CIPHERTEXT, REMEDY_NONE, "KMS cannot decrypt the ciphertext",
           "It was tampered with, or sealed with another encryption context: unseald:secret=NAME must be in "
           "it, NAME being "
-          "the name of the *.secret file, and what EncryptionContext= adds." },
+          "the name of the *.secret file, and what EncryptionContext= and BindAccount= add." },
         { "IncorrectKeyException", FAILURE_CIPHERTEXT, REMEDY_NONE,
           "The ciphertext was sealed with another key", "It must be the first of the secret's KeyId=." },
         { "InvalidGrantTokenException", FAILURE_REQUEST, REMEDY_NONE, "KMS does not accept the grant token",

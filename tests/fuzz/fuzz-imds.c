@@ -19,7 +19,7 @@ static void check_part(const char *part) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         AwsCredentials credentials = {};
-        char role[IMDS_ROLE_MAX + 1];
+        char role[IMDS_ROLE_MAX + 1], account[IMDS_ACCOUNT_SIZE];
 
         if (imds_credentials_parse((const char *) data, size, &credentials, NULL) >= 0) {
                 check_part(credentials.access_key_id);
@@ -32,5 +32,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 if (strchr(role, '/') || strlen(role) > size)
                         abort();
         }
+        if (imds_account_parse((const char *) data, size, account, NULL) >= 0 &&
+            (strspn(account, "0123456789") != 12 || strlen(account) != 12))
+                abort();
         return 0;
 }

@@ -94,10 +94,11 @@ vendor_put_policy() {
     kms PutKeyPolicy "$(jq -nc --arg key "$1" --arg policy "$policy" '{KeyId: $key, PolicyName: "default", Policy: $policy}')" >/dev/null
 }
 
-# vendor_seal KEY NAME FILE < plaintext
+# vendor_seal KEY NAME FILE [ACCOUNT] < plaintext. ACCOUNT: the only customer that it is for
 vendor_seal() {
-    kms Encrypt "$(jq -nc --arg key "$1" --arg name "$2" --arg text "$(base64 -w0)" \
-        '{KeyId: $key, Plaintext: $text, EncryptionContext: {"unseald:secret": $name}}')" | jq -r .CiphertextBlob >"$3"
+    kms Encrypt "$(jq -nc --arg key "$1" --arg name "$2" --arg account "${4:-}" --arg text "$(base64 -w0)" \
+        '{KeyId: $key, Plaintext: $text,
+          EncryptionContext: ({"unseald:secret": $name} + if $account == "" then {} else {"unseald:account": $account} end)}')" | jq -r .CiphertextBlob >"$3"
 }
 
 # What differs between one image and the next: a layer over /usr. layer_secret NAME KEY SEALED [lines of [Secret]...]

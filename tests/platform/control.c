@@ -146,6 +146,13 @@ static int say_role(Talk *talk) {
                                : 0;
 }
 
+static int say_account(Talk *talk) {
+        if (talk->n != 2 || (strcmp(talk->words[1], "own") != 0 && strlen(talk->words[1]) != 12))
+                return fail(talk, "account ID|own");
+        imds_claim_account(talk->targets->imds, strcmp(talk->words[1], "own") == 0 ? NULL : talk->words[1]);
+        return 0;
+}
+
 static int say_user_data(Talk *talk) {
         _cleanup_free_ uint8_t *data = NULL;
         size_t size = 0;
@@ -264,6 +271,7 @@ static int obey(Talk *talk) {
                 const char *word;
                 int (*say)(Talk *talk);
         } verbs[] = {
+                { "account", say_account },
                 { "accounts", say_accounts },
                 { "delay", say_delay },
                 { "fault", say_fault },

@@ -33,6 +33,7 @@ struct Imds {
         char zone[65];
         char instance_id[64];
         char account[ACCOUNT_ID_SIZE];
+        char claimed_account[ACCOUNT_ID_SIZE];
         Accounts *accounts;
         Faults *faults;
         Trail *trail;
@@ -61,6 +62,7 @@ int imds_new(const ImdsOptions *options, Imds **ret) {
         imds->faults = options->faults;
         imds->trail = options->trail;
         pthread_mutex_init(&imds->mutex, NULL);
+        imds_claim_account(imds, NULL);
         if (RAND_bytes(imds->token_key, sizeof(imds->token_key)) <= 0) {
                 imds_free(imds);
                 return -EIO;
@@ -96,6 +98,13 @@ int imds_set_instance_type(Imds *imds, const char *type) {
         (void) stpcpy(imds->instance_type, type);
         pthread_mutex_unlock(&imds->mutex);
         return 0;
+}
+
+void imds_claim_account(Imds *imds, const char *account) {
+        pthread_mutex_lock(&imds->mutex);
+        snprintf(imds->claimed_account, sizeof(imds->claimed_account), "%s",
+                 account ? account : imds->account);
+        pthread_mutex_unlock(&imds->mutex);
 }
 
 int imds_set_user_data(Imds *imds, const void *data, size_t size) {
@@ -280,7 +289,9 @@ static void get_identity(Imds *imds, Exchange *exchange) {
         char type[sizeof(imds->instance_type)];
 
         get_instance_type(imds, type);
-        add_string(object, "accountId", imds->account);
+        pthread_mutex_lock(&imds->mutex);
+        add_string(object, "accountId", imds->claimed_account);
+        pthread_mutex_unlock(&imds->mutex);
         add_string(object, "architecture", "x86_64");
         add_string(object, "availabilityZone", imds->zone);
         add_string(object, "billingProducts", NULL);

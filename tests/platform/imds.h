@@ -36,5 +36,8 @@ int imds_set_role(Imds *imds, const char *role);
 /* "m7i.large". -EINVAL: too long. */
 int imds_set_instance_type(Imds *imds, const char *type);
 
+/* The account that the instance identity document names; NULL: the instance's own. */
+void imds_claim_account(Imds *imds, const char *account);
+
 /* At most 16 KiB; NULL: none. -EFBIG. Copied. */
 int imds_set_user_data(Imds *imds, const void *data, size_t size);

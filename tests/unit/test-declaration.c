@@ -113,6 +113,7 @@ static void test_least_declaration_has_safe_defaults(void **state) {
         assert_null(db->source_region);
         assert_int_equal(db->size_max, 6144);
         assert_false(db->optional);
+        assert_false(db->bind_account);
         assert_list(db->units, "");
         assert_true(db->store);
         assert_null(db->user);
@@ -126,7 +127,7 @@ static void test_least_declaration_has_safe_defaults(void **state) {
 static void test_every_key_is_read(void **state) {
         Declarations declarations = accepted(
                         "Description=Password of the database\nKeyId=" REPLICA "\n"
-                        "EncryptionContext=tenant=a=b \"team=c d\"\nOptional=yes\nBindAccount=no\n"
+                        "EncryptionContext=tenant=a=b \"team=c d\"\nOptional=yes\nBindAccount=yes\n"
                         "[Deliver]\nUnits=billing.service worker@1.service\nUnits=data.mount\nStore=yes\n"
                         "User=billing\nGroup=accounts\nMode=0440");
         const Declaration *db = &declarations.items[0];
@@ -135,6 +136,7 @@ static void test_every_key_is_read(void **state) {
         assert_list(db->key_ids, "|" KEY "|" REPLICA);
         assert_list(db->encryption_context, "|tenant=a=b|team=c d|unseald:secret=db");
         assert_true(db->optional);
+        assert_true(db->bind_account);
         assert_list(db->units, "|billing.service|worker@1.service|data.mount");
         assert_string_equal(db->user, "billing");
         assert_string_equal(db->group, "accounts");
@@ -147,15 +149,16 @@ static void test_drop_ins_add_replace_and_reset(void **state) {
         const Declaration *db;
 
         put("vendor/secrets.d/db.secret",
-            MINIMUM "Description=x\nOptional=yes\nEncryptionContext=a=1 b=2\nBindAccount=\n"
+            MINIMUM "Description=x\nOptional=yes\nEncryptionContext=a=1 b=2\nBindAccount=yes\n"
                     "[Deliver]\nUser=a\nGroup=a\nMode=0440\nUnits=a.service\nStore=\n");
-        put("local/secrets.d/db.secret.d/10.conf",
-            "[Secret]\nKeyId=\nKeyId=" REPLICA "\nSource=\nSource=file:/b\nEncryptionContext=a=3\n");
+        put("local/secrets.d/db.secret.d/10.conf", "[Secret]\nBindAccount=\nKeyId=\nKeyId=" REPLICA
+                                                   "\nSource=\nSource=file:/b\nEncryptionContext=a=3\n");
         declarations = read_all();
         db = &declarations.items[0];
         assert_list(db->key_ids, "|" REPLICA);
         assert_string_equal(db->source.location, "/b");
         assert_list(db->encryption_context, "|a=3|b=2|unseald:secret=db");
+        assert_false(db->bind_account);
         declarations_clear(&declarations);
 
         put("local/secrets.d/db.secret.d/20.conf", "[Secret]\nDescription=\nOptional=\nEncryptionContext=\n"
@@ -351,7 +354,6 @@ static void refused_delivery(const char *line, const char *expected) {
 }
 
 static void test_what_is_not_there_yet_is_not_promised(void **state) {
-        refused("BindAccount=yes", "BindAccount=: Not supported by this version");
         refused("BindAccount=perhaps", "BindAccount=: Expected yes or no");
         refused_delivery("Store=perhaps", "Store=: Expected yes or no");
         refused("Optional=perhaps", "Optional=: Expected yes or no");

@@ -120,6 +120,36 @@ static void test_the_role_is_the_first_line(void **state) {
         assert_true(imds_role_parse("a\0b", 3, (char[IMDS_ROLE_MAX + 1]){}, NULL) < 0);
 }
 
+static void test_the_account_is_twelve_digits_of_the_identity_document(void **state) {
+        static const struct {
+                const char *text, *wanted;
+        } cases[] = {
+                { "{\"accountId\" : \"012345678901\", \"region\" : \"eu-north-1\"}", "012345678901" },
+                { "{\"accountId\": 12345678901}", NULL },
+                { "{\"accountId\": \"01234567890\"}", NULL },
+                { "{\"accountId\": \"0123456789012\"}", NULL },
+                { "{\"accountId\": \"01234567890\\u0000\"}", NULL },
+                { "{\"accountId\": \"01234567890a\"}", NULL },
+                { "{\"accountId\": null}", NULL },
+                { "{\"AccountId\": \"012345678901\"}", NULL },
+                { "[\"012345678901\"]", NULL },
+                { "012345678901", NULL },
+                { "<html></html>", NULL },
+                { "", NULL },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                char account[IMDS_ACCOUNT_SIZE] = "";
+                Error error = {};
+                int r = imds_account_parse(cases[i].text, strlen(cases[i].text), account, &error);
+
+                if ((r < 0) != !cases[i].wanted || strcmp(account, cases[i].wanted ?: "") != 0 ||
+                    (r < 0 && (error.failure != FAILURE_IMDS || error.remedy != REMEDY_RETRY)))
+                        fail_msg("%s: %d \"%s\", failure %d, remedy %d", cases[i].text, r, account,
+                                 error.failure, error.remedy);
+        }
+}
+
 /* What callbacks reported. */
 typedef struct Outcome {
         unsigned calls;
@@ -400,6 +430,7 @@ int main(void) {
                 cmocka_unit_test(test_a_code_other_than_success_is_no_credentials),
                 cmocka_unit_test(test_nonsense_is_no_credentials),
                 cmocka_unit_test(test_the_role_is_the_first_line),
+                cmocka_unit_test(test_the_account_is_twelve_digits_of_the_identity_document),
                 cmocka_unit_test(test_token_then_role_then_credentials),
                 cmocka_unit_test(test_a_token_is_made_anew_once_when_it_is_not_accepted),
                 cmocka_unit_test(test_what_imds_may_answer_instead_is_told_apart),

@@ -38,4 +38,22 @@ row 'ends 41' many 'ExpiredToken' -- imds credentials expired-credentials
 row recovers 1 '^-$' -- imds credentials clock 600 --times 1
 row recovers 1 '^-$' -- imds '*' clock 600
 
+# The account, for a secret that is bound to one.
+vendor_seal "$key" db-password "$scratch/bound" "$PLATFORM_CUSTOMER_ACCOUNT" <"$secret"
+declare_secret db-password "$key" "$scratch/bound" BindAccount=yes
+row recovers 1 '^-$' -- imds identity delay 300 --times 1
+row recovers 2 'cannot be reached.*timed out' -- imds identity drop --times 1
+row 'ends 40' many 'instance identity.*cannot be reached.*timed out' -- imds identity drop
+row recovers 2 'instance identity.*IMDS cannot be reached' -- imds identity reset --times 1
+row recovers 3 'instance identity.*HTTP status 503' -- imds identity http 503 --times 2
+row 'ends 40' many 'HTTP status 503' -- imds identity http 503
+row recovers 1 '^-$' -- imds identity http 401 --times 1
+row 'ends 40' 1 'keeps this path back' -- imds identity http 403
+row 'ends 40' 1 'IMDS has no /latest/dynamic' -- imds identity http 404
+row recovers 2 'bytes remaining' -- imds identity truncated --times 1
+row recovers 2 'nonsense for the instance identity' -- imds identity garbage --times 1
+row 'ends 40' many 'nonsense for the instance identity' -- imds identity garbage
+row recovers 2 'nonsense for the instance identity' -- imds identity empty --times 1
+row 'ends 40' 1 'more than 65536 bytes' -- imds identity oversized
+
 table_end imds
