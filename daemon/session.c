@@ -5,10 +5,10 @@
  *
  *     key pair ──────┐
  *     TPM prepared ──┴─ document ──┐
- *     credentials, account, data ──┼── every secret: fetched → sealed → decrypted → unsealed ──┐
- *     connection ──────────────────┘                                                           │
- *                all required secrets unsealed → kept → published → key pair wiped → ended ────┘
- *                           kept over a restart ───┘
+ *     credentials, account, data ──┼── every secret: fetched → sealed → decrypted → probed → unsealed ──┐
+ *     connection ──────────────────┘                                                                    │
+ *                         all required secrets unsealed → kept → published → key pair wiped → ended ────┘
+ *                                    kept over a restart ───┘
  *
  * By hand (unsealctl unseal) the secrets are handed over in place of kept and published.
  *
@@ -57,11 +57,17 @@
 /* KMS takes a document for five minutes. */
 #define DOCUMENT_AGE_MAX_USEC (4 * 60 * USEC_PER_SEC)
 
+/* How often it is asked whether a key is gated, where the answer is only for people (VerifyPolicy=warn); and no more after
+ * an attempt that took so long. */
+#define PROBES_MAX 3U
+#define PROBE_PATIENCE_USEC (5 * USEC_PER_SEC)
+
 /* What a failure waits for the TPM's thread, lest a key or a session stay in the TPM for the whole boot. */
 #define TPM_LAST_JOB_USEC (5 * USEC_PER_SEC)
 
 #define MEASUREMENTS_FILE_MAX (64U * 1024U)
 #define STEPS_MAX 8
+#define PROBE_UNKNOWN "Whether KMS would give the secret without attestation is not known. "
 #define ACCOUNT_CONTEXT "unseald:account="
 
 typedef enum Progress {
@@ -85,6 +91,8 @@ typedef enum SecretState {
         SECRET_SEALED,     /* the ciphertext is here */
         SECRET_DECRYPTING, /* KMS is asked */
         SECRET_OPENING,    /* KMS answered, the envelope is being opened */
+        SECRET_OPENED,     /* it is here; whether KMS would give it to anybody is to be asked */
+        SECRET_PROBING,    /* that is asked */
         SECRET_UNSEALED,
         SECRET_KEPT, /* in the service manager's hands, now or since before a restart */
         SECRET_PUBLISHED,
@@ -92,11 +100,10 @@ typedef enum SecretState {
 } SecretState;
 
 static const char *const secret_state_names[] = {
-        [SECRET_DECLARED] = "declared", [SECRET_FETCHING] = "fetching",
-        [SECRET_SEALED] = "sealed",     [SECRET_DECRYPTING] = "decrypting",
-        [SECRET_OPENING] = "opening",   [SECRET_UNSEALED] = "unsealed",
-        [SECRET_KEPT] = "kept",         [SECRET_PUBLISHED] = "published",
-        [SECRET_FAILED] = "failed",
+        [SECRET_DECLARED] = "declared",     [SECRET_FETCHING] = "fetching", [SECRET_SEALED] = "sealed",
+        [SECRET_DECRYPTING] = "decrypting", [SECRET_OPENING] = "opening",   [SECRET_OPENED] = "opened",
+        [SECRET_PROBING] = "probing",       [SECRET_UNSEALED] = "unsealed", [SECRET_KEPT] = "kept",
+        [SECRET_PUBLISHED] = "published",   [SECRET_FAILED] = "failed",
 };
 
 /* A KMS endpoint: one for every Region that a key is in, KmsEndpoint= or not: the Region is signed for. */
@@ -107,7 +114,7 @@ typedef struct Endpoint {
         Session *session;
         Activity connection;
         unsigned connecting; /* connections whose outcome is awaited */
-        unsigned decrypting; /* requests whose answer is awaited */
+        unsigned requests;   /* whose answer is awaited */
         unsigned secrets;    /* how many use it */
 } Endpoint;
 
@@ -116,7 +123,8 @@ typedef struct Passage {
         Session *session;
         const Declaration *declaration;
         Endpoint *endpoint;
-        Activity fetch, decryption;
+        Activity fetch, decryption, probe;
+        const char *policy; /* what the probe found: "gates", "open", "unknown"; NULL: not asked */
         SecretState state;
         uid_t uid;
         gid_t gid;
@@ -521,7 +529,8 @@ static int begin_identity(Session *session, uint64_t now) {
         bool wanted = false;
 
         for (size_t i = 0; i < session->passages_count; i++)
-                wanted = wanted || session->passages[i].declaration->bind_account;
+                wanted = wanted || (session->passages[i].declaration->bind_account &&
+                                    session->passages[i].state < SECRET_UNSEALED);
         if (!wanted || !activity_may_begin(&session->identity, now))
                 return 0;
         activity_begin(&session->identity, now);
@@ -589,7 +598,7 @@ static unsigned endpoint_connections(const Endpoint *endpoint) {
 
 /* A request that finds no idle connection opens one more: none is begun while those under way will be there sooner. */
 static bool endpoint_is_busy(const Endpoint *endpoint) {
-        return endpoint->decrypting + endpoint->connecting >= endpoint_connections(endpoint);
+        return endpoint->requests + endpoint->connecting >= endpoint_connections(endpoint);
 }
 
 static int begin_connection(Session *session, Endpoint *endpoint, uint64_t now) {
@@ -629,12 +638,16 @@ static void network_changed(void *userdata) {
         for (size_t i = 0; i < session->passages_count; i++) {
                 hasten(&session->passages[i].fetch);
                 hasten(&session->passages[i].decryption);
+                hasten(&session->passages[i].probe);
         }
         session_advance(session);
 }
 
-/* What it is at: until its ciphertext is here, at fetching it. */
+/* What it is at: until its ciphertext is here, at fetching it; once it is open, at the probe. */
 static Activity *passage_activity(Passage *passage) {
+        if (passage->state == SECRET_OPENED || passage->state == SECRET_PROBING ||
+            passage->probe.error.failure != FAILURE_NONE)
+                return &passage->probe;
         return passage->ciphertext ? &passage->decryption : &passage->fetch;
 }
 
@@ -808,7 +821,9 @@ static void passage_retry(Passage *passage, const Error *error) {
                 break;
         }
 
-        passage->state = passage->ciphertext ? SECRET_SEALED : SECRET_DECLARED;
+        passage->state = passage->state == SECRET_PROBING ? SECRET_OPENED
+                         : passage->ciphertext            ? SECRET_SEALED
+                                                          : SECRET_DECLARED;
         activity_postpone(session, activity, passage->declaration->name, error);
         /* The clock's is the one failure of which the cause is known to be gone. */
         if (error->remedy == REMEDY_CLOCK && activity->attempts == 1)
@@ -824,6 +839,7 @@ static void open_job(void *userdata) {
 
 static void opened(void *userdata) {
         Passage *passage = userdata;
+        const Settings *settings = passage->session->options.settings;
 
         free(TAKE_PTR(passage->envelope));
         if (passage->r < 0) {
@@ -833,7 +849,8 @@ static void opened(void *userdata) {
                 passage->decryption.progress = PROGRESS_DONE;
                 passage->decryption.error = (Error){};
                 passage->session->waiting[0] = 0;
-                passage_enter(passage, SECRET_UNSEALED);
+                passage_enter(passage,
+                              settings->verify_policy == VERIFY_POLICY_NO ? SECRET_UNSEALED : SECRET_OPENED);
         }
         session_advance(passage->session);
 }
@@ -855,7 +872,7 @@ static void decrypted(int r, const uint8_t *envelope, size_t size, const char *r
         Error internal = {};
 
         session->decrypting--;
-        passage->endpoint->decrypting--;
+        passage->endpoint->requests--;
         (void) snprintf(passage->request_id, sizeof(passage->request_id), "%s", request_id ?: "");
         if (session->ending)
                 return;
@@ -919,8 +936,132 @@ static int begin_decryption(Passage *passage, uint64_t now) {
         activity_begin(&passage->decryption, now);
         passage_enter(passage, SECRET_DECRYPTING);
         session->decrypting++;
-        passage->endpoint->decrypting++;
+        passage->endpoint->requests++;
         return kms_decrypt(passage->endpoint->client, &decrypt, decrypted, passage);
+}
+
+/*
+ * VerifyPolicy=: would KMS have decrypted it for whoever has the role, whatever booted? That is asked for every secret and
+ * not for every key: the policy may look at the encryption context.
+ */
+
+/* Asked for the last time. The answer does not matter to what is published, or it is good. */
+static void passage_probed(Passage *passage, const char *policy) {
+        passage->policy = policy;
+        passage->probe.progress = PROGRESS_DONE;
+        passage->probe.error = (Error){};
+        passage->session->waiting[0] = 0;
+        passage_enter(passage, SECRET_UNSEALED);
+}
+
+static void log_probe(const Passage *passage, int priority, const char *message_id, const Error *error) {
+        log_full(priority,
+                 &(LogFields){ .message_id = message_id,
+                               .secret = passage->declaration->name,
+                               .state = "probing",
+                               .attempt = passage->probe.attempts,
+                               .error = error },
+                 "%s: %s", passage->declaration->name, error->text);
+}
+
+/* KMS would have. Nothing that unseald does can keep the secret from who has the role; "yes" is not to be used in that
+ * state, and so not to go unnoticed. */
+static void passage_is_open(Passage *passage, const char *request_id) {
+        bool publish = passage->session->options.settings->verify_policy == VERIFY_POLICY_WARN;
+        Error error;
+
+        (void) error_set(&error, -EPERM, FAILURE_POLICY,
+                         "The key %s is not gated: KMS would decrypt this secret without an attestation "
+                         "document for whoever has the role %s, whatever booted. Look at the key's policy, "
+                         "with \"unsealctl policy lint\", and at its grants.%s",
+                         passage->declaration->key_ids[0], passage->session->role,
+                         publish ? "" : " With VerifyPolicy=yes it is not published.");
+        (void) snprintf(error.request_id, sizeof(error.request_id), "%s", request_id);
+        passage->policy = "open";
+        if (publish) {
+                log_probe(passage, LOG_CRIT, MESSAGE_POLICY, &error);
+                passage_probed(passage, "open");
+        } else
+                passage_failed(passage, &error);
+}
+
+/* Neither is known, and will not be. Where it is for people to know, the secret is published. */
+static void passage_is_unknown(Passage *passage) {
+        const Error *error = &passage->probe.error;
+        Error unasked;
+
+        if (error->failure == FAILURE_NONE) {
+                (void) error_set(&unasked, -ETIMEDOUT, FAILURE_UNAVAILABLE, PROBE_UNKNOWN "No answer yet.");
+                error = &unasked;
+        }
+        log_probe(passage, LOG_WARNING, MESSAGE_POLICY_UNKNOWN, error);
+        passage_probed(passage, "unknown");
+}
+
+/* With VerifyPolicy=warn nobody waits for the answer once all the rest is done, or the time is over. */
+static bool passage_may_stay_unknown(const Passage *passage) {
+        return (passage->state == SECRET_OPENED || passage->state == SECRET_PROBING) &&
+               passage->session->options.settings->verify_policy == VERIFY_POLICY_WARN;
+}
+
+static void probed(int r, const char *body, size_t size, const char *request_id, const Error *error,
+                   void *userdata) {
+        Passage *passage = userdata;
+        Session *session = passage->session;
+        bool open = false;
+        Error unknown, failed;
+
+        passage->endpoint->requests--;
+        /* It may be known to be unknown meanwhile. */
+        if (session->ending || passage->state != SECRET_PROBING)
+                return;
+
+        r = kms_probe_reply(r, body, size, error, &open, &failed);
+        if (r >= 0 && open)
+                passage_is_open(passage, request_id);
+        else if (r >= 0)
+                passage_probed(passage, "gates");
+        else {
+                unknown = failed;
+                (void) snprintf(unknown.text, sizeof(unknown.text), PROBE_UNKNOWN "%.640s", failed.text);
+                passage->probe.error = unknown;
+                if (passage_may_stay_unknown(passage) &&
+                    (failed.remedy == REMEDY_NONE || passage->probe.attempts >= PROBES_MAX ||
+                     now_monotonic_usec() - passage->probe.begun_usec >= PROBE_PATIENCE_USEC))
+                        passage_is_unknown(passage);
+                else
+                        passage_retry(passage, &unknown);
+        }
+        session_advance(session);
+}
+
+static int begin_probe(Passage *passage, uint64_t now) {
+        _cleanup_free_ const char **context = NULL;
+        _cleanup_free_ char *body = NULL;
+        int r;
+
+        if (passage->session->ending || passage->state != SECRET_OPENED ||
+            endpoint_is_busy(passage->endpoint) || passage->session->credentials.progress != PROGRESS_DONE ||
+            !activity_may_begin(&passage->probe, now))
+                return 0;
+
+        context = passage_context(passage);
+        if (!context)
+                return -ENOMEM;
+        r = kms_probe_request(
+                        &(KmsDecrypt){
+                                        .ciphertext = passage->ciphertext,
+                                        .ciphertext_size = passage->ciphertext_size,
+                                        .key_ids = (const char *const *) passage->declaration->key_ids,
+                                        .encryption_context = context,
+                        },
+                        &body);
+        if (r < 0)
+                return r;
+        activity_begin(&passage->probe, now);
+        passage_enter(passage, SECRET_PROBING);
+        passage->endpoint->requests++;
+        return kms_request(passage->endpoint->client, "Decrypt", body, probed, passage);
 }
 
 static void session_write_status(Session *session, const char *state, const char *text) {
@@ -937,6 +1078,7 @@ static void session_write_status(Session *session, const char *state, const char
                         .state = secret_state_names[passage->state],
                         .source = passage->declaration->source.label,
                         .key_id = passage->declaration->key_ids[0],
+                        .policy = passage->policy,
                         .error = &passage_activity(passage)->error,
                         .attempts = passage_activity(passage)->attempts,
                         .duration_usec = passage->duration_usec,
@@ -977,7 +1119,9 @@ static void session_explain_denial(Session *session, const PcrSet *expected) {
 static void session_log_failure(const Session *session) {
         const Error *error = &session->error;
         const LogFields fields = {
-                .message_id = error->failure == FAILURE_DENIED ? MESSAGE_DENIED : MESSAGE_FAILED,
+                .message_id = error->failure == FAILURE_DENIED   ? MESSAGE_DENIED
+                              : error->failure == FAILURE_POLICY ? MESSAGE_POLICY
+                                                                 : MESSAGE_FAILED,
                 .secret = session->failed ? session->failed->declaration->name : NULL,
                 .state = "failed",
                 .attempt = session->failed ? passage_activity(session->failed)->attempts : 0,
@@ -1273,7 +1417,8 @@ static bool passage_may_be_left(Passage *passage) {
         const Activity *own = passage_activity(passage), *way = passage_way(passage);
 
         return passage->declaration->optional &&
-               (passage->state == SECRET_DECLARED || passage->state == SECRET_SEALED) &&
+               (passage->state == SECRET_DECLARED || passage->state == SECRET_SEALED ||
+                passage->state == SECRET_OPENED) &&
                way->progress != PROGRESS_RUNNING &&
                (own->error.failure != FAILURE_NONE || way->error.failure != FAILURE_NONE);
 }
@@ -1300,6 +1445,8 @@ static void session_complete(Session *session) {
         for (size_t i = 0; i < session->passages_count; i++) {
                 Passage *passage = session->passages + i;
 
+                if (passage_may_stay_unknown(passage))
+                        passage_is_unknown(passage);
                 if (passage->state < SECRET_UNSEALED) {
                         passage_obstacle_error(passage, &error);
                         passage_failed(passage, &error);
@@ -1343,6 +1490,12 @@ static int session_begin_what_can_begin(Session *session, uint64_t now) {
                         return r;
         }
 
+        for (size_t i = 0; i < session->passages_count; i++) {
+                r = begin_probe(session->passages + i, now);
+                if (r < 0)
+                        return r;
+        }
+
         if (session->document.progress == PROGRESS_DONE &&
             now - session->document_made_usec > DOCUMENT_AGE_MAX_USEC) {
                 /* With so old a document nothing new is begun, and what is under way ends soon. */
@@ -1381,6 +1534,7 @@ static void session_arm_retry(Session *session, uint64_t now) {
         for (size_t i = 0; i < session->passages_count; i++) {
                 earliest(&session->passages[i].fetch, now, &time);
                 earliest(&session->passages[i].decryption, now, &time);
+                earliest(&session->passages[i].probe, now, &time);
         }
 
         if (time == USEC_INFINITY)
@@ -1446,6 +1600,7 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
                 return 0;
         for (size_t i = 0; i < session->passages_count && !passage; i++)
                 if (session->passages[i].state < SECRET_UNSEALED &&
+                    !passage_may_stay_unknown(session->passages + i) &&
                     !session->passages[i].declaration->optional)
                         passage = session->passages + i;
         if (!passage) { /* only optional ones are missing */
@@ -1564,6 +1719,7 @@ static int session_set_up_passages(Session *session, Error *error) {
                         .declaration = declarations->items + i,
                         .fetch.name = "fetching",
                         .decryption.name = "decryption",
+                        .probe.name = "policy probe",
                 };
                 session->passages_count++;
                 if (!session->options.take) {

@@ -13,6 +13,7 @@
 
 typedef struct StatusSecret {
         const char *name, *state, *source, *key_id;
+        const char *policy; /* VerifyPolicy=: "gates", "open" or "unknown"; NULL: not asked */
         const Error *error; /* failure NONE: none */
         unsigned attempts;
         uint64_t duration_usec;

@@ -29,6 +29,8 @@
 #define MESSAGE_DROPPED "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a0c"
 #define MESSAGE_REFUSED "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a11"
 #define MESSAGE_ATTESTED "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a20"
+#define MESSAGE_POLICY "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a30"
+#define MESSAGE_POLICY_UNKNOWN "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a31"
 
 /* What an entry may carry beside its text; zero or NULL: absent. */
 typedef struct LogFields {

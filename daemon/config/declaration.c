@@ -496,6 +496,7 @@ int declaration_digest(const Declaration *declaration, uint8_t ret[static DECLAR
                     add_string(context, declaration->source_region) &&
                     add_strings(context, declaration->key_ids) &&
                     add_strings(context, declaration->encryption_context) &&
+                    add_string(context, declaration->bind_account ? "bound" : NULL) &&
                     EVP_DigestFinal_ex(context, ret, NULL) == 1;
 
         EVP_MD_CTX_free(context);

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "basic/clock.h"
 #include "basic/json.h"
@@ -141,6 +142,20 @@ static int set_documents_per_minute(const IniAssignment *assignment, void *field
         return 0;
 }
 
+static int set_verify_policy(const IniAssignment *assignment, void *field, Error *error) {
+        VerifyPolicy *verify = field;
+        bool yes = false;
+
+        if (strcasecmp(assignment->value, "warn") == 0)
+                *verify = VERIFY_POLICY_WARN;
+        else if (ini_boolean(assignment, &yes, NULL) < 0)
+                return ini_error(assignment, error, "Expected no, warn or yes, not \"%s\".",
+                                 assignment->value);
+        else
+                *verify = yes ? VERIFY_POLICY_YES : VERIFY_POLICY_NO;
+        return 0;
+}
+
 static int set_tpm_device(const IniAssignment *assignment, void *field, Error *error) {
         const char *value = assignment->value;
         char *name;
@@ -188,6 +203,7 @@ static const struct {
         { "TrustedCertificates", set_path, offsetof(Settings, trusted_certificates), NULL },
         { "RsaKeyBits", set_rsa_key_bits, offsetof(Settings, rsa_key_bits), "2048" },
         { "DeadlineSec", set_deadline, offsetof(Settings, deadline_usec), "2min" },
+        { "VerifyPolicy", set_verify_policy, offsetof(Settings, verify_policy), "no" },
         { "ExpectedMeasurements", set_expected_measurements, offsetof(Settings, expected_measurements),
           NULL },
         { "TpmDevice", set_tpm_device, offsetof(Settings, tpm_device), "device:/dev/tpm0" },
@@ -200,7 +216,6 @@ static const struct {
 static const struct {
         const char *key, *off;
 } unsupported[] = {
-        { "VerifyPolicy", "no" },
         { "LockPcr", "" },
 };
 

@@ -9,6 +9,12 @@
 #include "basic/cleanup.h"
 #include "basic/error.h"
 
+typedef enum VerifyPolicy {
+        VERIFY_POLICY_NO,
+        VERIFY_POLICY_WARN,
+        VERIFY_POLICY_YES,
+} VerifyPolicy;
+
 typedef struct Settings {
         char *kms_endpoint; /* NULL: by the key's region */
         bool fips, dual_stack;
@@ -16,6 +22,7 @@ typedef struct Settings {
         char *trusted_certificates;  /* path; NULL: the system's */
         unsigned rsa_key_bits;       /* 2048 */
         uint64_t deadline_usec;      /* 2min */
+        VerifyPolicy verify_policy;
         char *expected_measurements; /* "user-data:/pointer", "user-data:" or a path; NULL: none */
         char *tpm_device;            /* "device:/dev/tpm0" */
 

@@ -127,13 +127,14 @@ static int add_recipient(struct json_object *request, const KmsDecrypt *decrypt)
         return r < 0 ? r : add(request, "Recipient", TAKE_PTR(recipient));
 }
 
-int kms_decrypt_request(const KmsDecrypt *decrypt, char **ret) {
+/* Either the document is in it, or that nothing is to be decrypted. */
+static int make_request(const KmsDecrypt *decrypt, bool probe, char **ret) {
         _cleanup_json_ struct json_object *request = NULL;
         const char *text;
         int r;
 
         if (!decrypt->key_ids || !decrypt->key_ids[0] || decrypt->ciphertext_size == 0 ||
-            decrypt->ciphertext_size > KMS_CIPHERTEXT_MAX || decrypt->document_size == 0 ||
+            decrypt->ciphertext_size > KMS_CIPHERTEXT_MAX || probe != (decrypt->document_size == 0) ||
             decrypt->document_size > KMS_DOCUMENT_MAX)
                 return -EINVAL;
         request = json_object_new_object();
@@ -143,13 +144,45 @@ int kms_decrypt_request(const KmsDecrypt *decrypt, char **ret) {
             (r = add_string(request, "KeyId", decrypt->key_ids[0])) < 0 ||
             (r = add_encryption_context(request, decrypt->encryption_context)) < 0 ||
             (r = add_string(request, "EncryptionAlgorithm", "SYMMETRIC_DEFAULT")) < 0 ||
-            (r = add_recipient(request, decrypt)) < 0)
+            (r = probe ? add(request, "DryRun", json_object_new_boolean(true))
+                       : add_recipient(request, decrypt)) < 0)
                 return r;
 
         text = json_object_to_json_string_ext(request,
                                               JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
         *ret = text ? strdup(text) : NULL;
         return *ret ? 0 : -ENOMEM;
+}
+
+int kms_decrypt_request(const KmsDecrypt *decrypt, char **ret) {
+        return make_request(decrypt, false, ret);
+}
+
+int kms_probe_request(const KmsDecrypt *decrypt, char **ret) {
+        return make_request(decrypt, true, ret);
+}
+
+int kms_probe_reply(int r, const char *body, size_t size, const Error *refusal, bool *ret_open,
+                    Error *error) {
+        _cleanup_json_ struct json_object *reply = NULL;
+        bool denied;
+
+        /* KMS never grants a dry run. If it does with a plaintext, there is no doubt left. */
+        if (r >= 0 && json_parse(body, size, &reply) >= 0 && json_member(reply, "Plaintext")) {
+                *ret_open = true;
+                return 0;
+        }
+        if (r >= 0)
+                return error_set_remedy(error, -EBADMSG, FAILURE_ANSWER, REMEDY_RETRY,
+                                        "KMS's answer to a dry run cannot be read.");
+
+        denied = strcmp(refusal->code, "AccessDeniedException") == 0;
+        if (!denied && strcmp(refusal->code, "DryRunOperationException") != 0) {
+                *error = *refusal;
+                return r;
+        }
+        *ret_open = !denied;
+        return 0;
 }
 
 static bool is_pinned(const KmsDecrypt *decrypt, const char *key_id) {

@@ -58,6 +58,14 @@ int kms_decrypt_request(const KmsDecrypt *decrypt, char **ret);
 int kms_decrypt_reply(const KmsDecrypt *decrypt, const char *body, size_t size, uint8_t **ret,
                       size_t *ret_size, Error *error);
 
+/* A probe: whether KMS would decrypt the same for the same role without a document. decrypt->document must be NULL: what
+ * is asked for is a dry run in its place, to which KMS never answers with a plaintext. */
+int kms_probe_request(const KmsDecrypt *decrypt, char **ret);
+
+/* What came of it as KmsAnswered has it. Sets *ret_open: KMS would; otherwise it denies. A negative errno: neither is
+ * known, and *error says why. */
+int kms_probe_reply(int r, const char *body, size_t size, const Error *refusal, bool *ret_open, Error *error);
+
 #define KMS_PLAINTEXT_MAX 4096U
 
 typedef struct KmsEncrypt {

@@ -71,7 +71,7 @@ bad_setting 'TrustedCertificates=/etc/../ca.pem' 'TrustedCertificates=: Expected
 bad_setting 'ExpectedMeasurements=https://example.com' 'ExpectedMeasurements=: Expected'
 bad_setting 'ExpectedMeasurements=user-data:pcrs' 'ExpectedMeasurements=: Expected a JSON pointer'
 bad_setting 'LockPcr=8' 'LockPcr=: Not supported'
-bad_setting 'VerifyPolicy=yes' 'VerifyPolicy=: Not supported'
+bad_setting 'VerifyPolicy=sometimes' 'VerifyPolicy=: Expected no, warn or yes'
 
 # Not even the syntax is right.
 bad_setting 'no assignment' ''

@@ -238,7 +238,8 @@ static int authenticate(KmsCall *call) {
 
         if (!refusal)
                 return kms_refuse_internal(call);
-        if (faults_take(call->kms->faults, SERVICE_KMS, call->operation, FAULT_EXPIRED_CREDENTIALS, NULL))
+        if (faults_take(call->kms->faults, SERVICE_KMS, call->fault_operation, FAULT_EXPIRED_CREDENTIALS,
+                        NULL))
                 return kms_refuse(call, "ExpiredTokenException",
                                   "The security token included in the request is expired");
 
@@ -286,13 +287,13 @@ static int check_faults(KmsCall *call) {
         Faults *faults = call->kms->faults;
         FaultValue value;
 
-        if (faults_take(faults, SERVICE_KMS, call->operation, FAULT_THROTTLE, NULL) ||
+        if (faults_take(faults, SERVICE_KMS, call->fault_operation, FAULT_THROTTLE, NULL) ||
             is_throttled(call->kms))
                 return kms_refuse(call, "ThrottlingException",
                                   "You have exceeded the rate at which you may call KMS. Reduce the "
                                   "frequency of your "
                                   "calls.");
-        if (faults_take(faults, SERVICE_KMS, call->operation, FAULT_ERROR, &value)) {
+        if (faults_take(faults, SERVICE_KMS, call->fault_operation, FAULT_ERROR, &value)) {
                 memcpy(call->fault_code, value.text, sizeof(value.text));
                 return kms_refuse(call, call->fault_code, "%s", value.message);
         }
@@ -395,7 +396,7 @@ static void reply_success(KmsCall *call) {
         FaultValue value;
 
         if (json_member(call->reply, "KeyId") &&
-            faults_take(call->kms->faults, SERVICE_KMS, call->operation, FAULT_WRONG_KEYID, &value)) {
+            faults_take(call->kms->faults, SERVICE_KMS, call->fault_operation, FAULT_WRONG_KEYID, &value)) {
                 char arn[KMS_ARN_SIZE], id[UUID_SIZE];
                 make_uuid(id);
                 snprintf(arn, sizeof(arn), "arn:aws:kms:%s:%s:key/%s", call->kms->region,
@@ -562,7 +563,8 @@ static void handle_call(KmsCall *call) {
         Kms *kms = call->kms;
         FaultKind fault;
 
-        bool spoilt = misbehave_before(call->exchange, kms->faults, SERVICE_KMS, call->operation, &fault);
+        bool spoilt = misbehave_before(call->exchange, kms->faults, SERVICE_KMS, call->fault_operation,
+                                       &fault);
         if (!spoilt) {
                 call->reply = json_object_new_object();
                 if (run(call) < 0)
@@ -570,7 +572,8 @@ static void handle_call(KmsCall *call) {
                 else
                         reply_success(call);
                 exchange_add_header(call->exchange, "Content-Type", "application/x-amz-json-1.1");
-                spoilt = misbehave_after(call->exchange, kms->faults, SERVICE_KMS, call->operation, &fault);
+                spoilt = misbehave_after(call->exchange, kms->faults, SERVICE_KMS, call->fault_operation,
+                                         &fault);
         }
         add_headers(call);
         write_event(call, spoilt ? &fault : NULL);
@@ -586,6 +589,14 @@ static bool handle_ping(Kms *kms, Exchange *exchange) {
         exchange_reply_text(exchange, 200, "healthy");
         add_date(exchange, time(NULL) + clock_fault.number);
         return true;
+}
+
+/* A client asks that beside what it asks in earnest, and its faults are set apart. */
+static bool is_dry_run(const SigV4Request *request) {
+        _cleanup_json_ struct json_object *body = NULL;
+
+        return json_parse((const char *) request->body, request->body_size, &body) >= 0 &&
+               json_object_get_boolean(json_member(body, "DryRun"));
 }
 
 void kms_handle(Exchange *exchange, void *userdata) {
@@ -613,8 +624,9 @@ void kms_handle(Exchange *exchange, void *userdata) {
         call->exchange = exchange;
         call->operation = target && strncmp(target, prefix, strlen(prefix)) == 0 ? target + strlen(prefix)
                                                                                  : "";
+        call->fault_operation = is_dry_run(&exchange->request) ? "DryRun" : call->operation;
         make_uuid(call->request_id);
-        faults_take(kms->faults, SERVICE_KMS, call->operation, FAULT_CLOCK, &clock_fault);
+        faults_take(kms->faults, SERVICE_KMS, call->fault_operation, FAULT_CLOCK, &clock_fault);
         call->now = time(NULL) + clock_fault.number;
 
         handle_call(call);

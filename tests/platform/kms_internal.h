@@ -76,6 +76,7 @@ typedef struct KmsCall {
         Kms *kms;
         Exchange *exchange;
         const char *operation;
+        const char *fault_operation; /* what faults know it by: that, or "DryRun" */
         int64_t now;
         char request_id[UUID_SIZE];
         Caller caller;

@@ -461,6 +461,7 @@ static void test_digest_changes_with_what_decides_the_plaintext(void **state) {
                 MINIMUM "KeyId=" REPLICA "\n",
                 MINIMUM "EncryptionContext=a=b c=d\n",
                 MINIMUM "EncryptionContext=a=b\n",
+                MINIMUM "BindAccount=yes\n",
         };
         uint8_t digests[ELEMENTSOF(others) + 1][DECLARATION_DIGEST_SIZE];
 

@@ -162,6 +162,73 @@ static void test_a_request_without_what_it_needs_is_refused(void **state) {
         assert_null(text);
 }
 
+/* What is never asked in the probe is a plaintext: the one with a document is no probe. */
+static void test_a_probe_is_a_dry_run_without_a_document(void **state) {
+        _cleanup_free_ char *text = NULL;
+        KmsDecrypt probe = decrypt;
+
+        assert_int_equal(kms_probe_request(&probe, &text), -EINVAL);
+        probe.document_size = 0;
+        assert_int_equal(kms_probe_request(&probe, &text), 0);
+        assert_string_equal(text, "{\"CiphertextBlob\":\"c2VhbGVk\",\"KeyId\":\"" KEY
+                                  "\",\"EncryptionContext\":{\"unseald:secret\":\"db\",\"a\":\"b=c\","
+                                  "\"empty\":\"\"},\"EncryptionAlgorithm\":\"SYMMETRIC_DEFAULT\","
+                                  "\"DryRun\":true}");
+}
+
+static void test_a_probe_is_answered_by_open_or_denied_and_anything_else_is_unknown(void **state) {
+        static const struct {
+                const char *code; /* NULL: status 200 with this body */
+                const char *body;
+                int wanted; /* 1: open. 0: denied. -1: unknown */
+        } cases[] = {
+                { "AccessDeniedException", "", 0 },
+                { "DryRunOperationException", "", 1 },
+                { "ThrottlingException", "", -1 },
+                { "ExpiredTokenException", "", -1 },
+                { "ValidationException", "", -1 },
+                { "InvalidCiphertextException", "", -1 },
+                { "NotFoundException", "", -1 },
+                { "AccessDenied", "", -1 },
+                { "", "", -1 },
+                { NULL, "{\"KeyId\":\"" KEY "\",\"Plaintext\":\"aGk=\"}", 1 },
+                { NULL, "{\"KeyId\":\"" KEY "\"}", -1 },
+                { NULL, "", -1 },
+                { NULL, "<html>", -1 },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                Error refusal = {}, error = {};
+                bool open = i % 2;
+                int r;
+
+                if (cases[i].code)
+                        (void) kms_error_reply(&(KmsErrorReply){ .status = 400,
+                                                                 .body = "{}",
+                                                                 .size = 2,
+                                                                 .error_type = cases[i].code,
+                                                                 .skew = AWS_SKEW_UNKNOWN },
+                                               &refusal);
+                r = kms_probe_reply(cases[i].code ? -EREMOTEIO : 0, cases[i].body, strlen(cases[i].body),
+                                    &refusal, &open, &error);
+                if ((r < 0) != (cases[i].wanted < 0) || (r >= 0 && open != cases[i].wanted) ||
+                    (r < 0) != (error.failure != FAILURE_NONE) || open != (r < 0 ? i % 2 : open))
+                        fail_msg("%s %s: %d, open %d, wanted %d (%s)", cases[i].code, cases[i].body, r, open,
+                                 cases[i].wanted, error.text);
+        }
+}
+
+/* No answer is no denial. */
+static void test_a_probe_that_does_not_arrive_is_unknown(void **state) {
+        Error refusal = {}, error = {};
+        bool open = false;
+
+        (void) error_set_remedy(&refusal, -ECONNRESET, FAILURE_NETWORK, REMEDY_RETRY, "Reset.");
+        assert_int_equal(kms_probe_reply(-ECONNRESET, NULL, 0, &refusal, &open, &error), -ECONNRESET);
+        assert_int_equal(error.failure, FAILURE_NETWORK);
+        assert_int_equal(error.remedy, REMEDY_RETRY);
+}
+
 static void test_a_good_reply_has_the_envelope(void **state) {
         static const char *const replies[] = {
                 "{\"KeyId\":\"" KEY
@@ -845,6 +912,9 @@ int main(void) {
                 cmocka_unit_test(test_endpoints_follow_partition_and_region),
                 cmocka_unit_test(test_the_request_is_what_kms_documents),
                 cmocka_unit_test(test_a_request_without_what_it_needs_is_refused),
+                cmocka_unit_test(test_a_probe_is_a_dry_run_without_a_document),
+                cmocka_unit_test(test_a_probe_is_answered_by_open_or_denied_and_anything_else_is_unknown),
+                cmocka_unit_test(test_a_probe_that_does_not_arrive_is_unknown),
                 cmocka_unit_test(test_a_good_reply_has_the_envelope),
                 cmocka_unit_test(test_a_reply_that_cannot_be_believed_is_refused),
                 cmocka_unit_test(test_a_request_to_encrypt_has_the_plaintext_once_and_nothing_else),

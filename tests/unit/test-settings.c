@@ -249,6 +249,22 @@ static void test_rsa_keys_have_one_of_three_sizes(void **state) {
         refused("RsaKeyBits=4294969344", "RsaKeyBits=: Expected"); /* 2^32 + 2048 */
 }
 
+static void accept_verify_policy(const char *line, VerifyPolicy expected) {
+        Settings settings = accepted(line);
+
+        assert_int_equal(settings.verify_policy, expected);
+        settings_clear(&settings);
+}
+
+static void test_the_policy_is_verified_in_earnest_for_people_or_not_at_all(void **state) {
+        accept_verify_policy("", VERIFY_POLICY_NO);
+        accept_verify_policy("VerifyPolicy=off", VERIFY_POLICY_NO);
+        accept_verify_policy("VerifyPolicy=warn", VERIFY_POLICY_WARN);
+        accept_verify_policy("VerifyPolicy=Yes", VERIFY_POLICY_YES);
+        accept_verify_policy("VerifyPolicy=yes\nVerifyPolicy=", VERIFY_POLICY_NO);
+        refused("VerifyPolicy=maybe", "VerifyPolicy=: Expected no, warn or yes, not \"maybe\".");
+}
+
 static void accept_deadline(const char *value, uint64_t expected) {
         _cleanup_free_ char *line = NULL;
         Settings settings;
@@ -326,11 +342,9 @@ static void test_tpm_is_a_tcti_name_or_a_device(void **state) {
 }
 
 static void test_security_that_is_not_there_yet_is_not_promised(void **state) {
-        Settings settings = accepted("VerifyPolicy=no\nLockPcr=");
+        Settings settings = accepted("LockPcr=");
 
         settings_clear(&settings);
-        refused("VerifyPolicy=yes", "VerifyPolicy=: Not supported by this version");
-        refused("VerifyPolicy=warn", "VerifyPolicy=: Not supported by this version");
         refused("LockPcr=14", "LockPcr=: Not supported by this version");
         refused("LockPcr=0", "LockPcr=: Not supported by this version");
 }
@@ -410,6 +424,7 @@ int main(void) {
                 DIRECTORY_TEST(test_paths_are_plain),
                 DIRECTORY_TEST(test_expected_measurements_are_a_file_or_a_pointer_into_user_data),
                 DIRECTORY_TEST(test_rsa_keys_have_one_of_three_sizes),
+                DIRECTORY_TEST(test_the_policy_is_verified_in_earnest_for_people_or_not_at_all),
                 DIRECTORY_TEST(test_deadline_is_a_time_span_of_systemd),
                 DIRECTORY_TEST(test_tpm_is_a_tcti_name_or_a_device),
                 DIRECTORY_TEST(test_security_that_is_not_there_yet_is_not_promised),

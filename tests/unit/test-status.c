@@ -25,6 +25,7 @@ static void test_status_says_state_secrets_steps_and_errors(void **state) {
                   .state = "published",
                   .source = "/a",
                   .key_id = "arn:a",
+                  .policy = "gates",
                   .attempts = 1,
                   .duration_usec = 5 },
                 { .name = "b",
@@ -58,6 +59,8 @@ static void test_status_says_state_secrets_steps_and_errors(void **state) {
         list = json_member(root, "secrets");
         assert_int_equal(json_object_array_length(list), 2);
         assert_null(json_member_string(json_object_array_get_idx(list, 0), "error"));
+        assert_string_equal(json_member_string(json_object_array_get_idx(list, 0), "policy"), "gates");
+        assert_null(json_member(json_object_array_get_idx(list, 1), "policy"));
         assert_string_equal(json_member_string(json_object_array_get_idx(list, 1), "request_id"), "r-1");
         assert_string_equal(json_member_string(json_object_array_get_idx(list, 1), "code"),
                             "AccessDeniedException");

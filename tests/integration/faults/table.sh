@@ -9,6 +9,7 @@ table=$scratch/table
 wrong=$scratch/wrong
 : >"$wrong"
 declare -A has_row
+settings=() # of unseald.conf, for rows
 
 # DeadlineSec= of rows that last until it, and what "at once" is, in seconds, on a machine with more to do.
 deadline=3s patience=5
@@ -114,7 +115,7 @@ row() {
         *) has_row["${words[0]} ${words[2]} lasting"]=1 ;;
         esac
     done
-    configure "DeadlineSec=$limit"
+    configure "DeadlineSec=$limit" "${settings[@]}"
     check "$label" "$wanted" "$tries" "$regex"
 }
 
