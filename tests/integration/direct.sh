@@ -117,7 +117,7 @@ unseald_finish() {
             took=$(seconds_since "$started_at")
             unseald_ready=yes
             on_ready
-            kill -TERM "$unseald_pid"
+            kill -TERM "$unseald_pid" || true # which on_ready may have ended
         fi
     done
     exec {unseald_fd}<&-
