@@ -13,6 +13,14 @@ printf 'Hello World' >"$scratch/secret"
 vendor_seal "$key" db-password "$scratch/sealed" <"$scratch/secret"
 layer_new
 layer_secret db-password "$key" "$scratch/sealed"
+vendor_seal "$key" token "$scratch/token" <"$scratch/secret"
+layer_secret token "$key" "$scratch/token" '[Deliver]' Units=asks.service Store=no
+mkdir -p "$layer/usr/lib/systemd/system/sockets.target.wants"
+ln -s ../unseald.socket "$layer/usr/lib/systemd/system/sockets.target.wants/"
+for unit in asks thief; do
+    printf '%s\n' '[Service]' Type=oneshot LoadCredential=token:/run/unseald/credentials.sock \
+        "ExecStart=/bin/cp -r \${CREDENTIALS_DIRECTORY} /out/$unit" >"$layer/usr/lib/systemd/system/$unit.service"
+done
 install -m 755 "$top/tests/integration/attacks/insider" "$layer/usr/lib/machine/"
 
 # Somebody who wrote into /run before.
@@ -58,6 +66,15 @@ row 8 "the user games lists the store" "$(as games list /run/unseald/credentials
 row 8 "the user games writes into the store" "$(as games write /run/unseald/credentials/license)"
 row 8 "the user games replaces the secret in the store" "$(as games write /run/unseald/credentials/db-password)"
 row 8 "the user games reads the application's credential" "$(as games read /run/credentials/billing.service/db-password)"
+for user in unseald games; do
+    row 8 "the user $user asks the credential socket in the name of asks.service" "$(as $user ask asks.service token)"
+done
+row 8 "root asks it in the name of a unit that is not in Units=" "$(as root ask thief.service token)"
+as root ask asks.service token >/out/control-root
+systemctl start asks.service
+systemctl start thief.service
+systemctl show -P ExecMainStatus thief.service >/out/thief-status
+journalctl -q -u unseald --grep thief.service -o cat >/out/thief-words
 sed -n 's/^SSL_CERT_FILE=//p' /proc/1/environ >/out/environment
 systemctl show-environment >>/out/environment
 END
@@ -85,9 +102,13 @@ row - 'systemd.setenv= on the command line: SSL_CERT_FILE, proxy, OPENSSL_CONF' 
     say "SKIP: a user cannot attach to a program of their own here either ($(cat "$out/control"); kernel.yama.ptrace_scope?)"
 while IFS=$'\t' read -r rule label saw; do
     case $saw in done*) happened=$saw ;; *) happened=refused ;; esac
-    row "$rule" "$label" "$happened" refused "$saw" 'Permission denied|not permitted|No such file' -
+    row "$rule" "$label" "$happened" refused "$saw" 'Permission denied|not permitted|No such file|refused with' -
 done <"$out/rows"
-expect 'rows of the machine' "$(wc -l <"$out/rows")" 12
+expect 'rows of the machine' "$(wc -l <"$out/rows")" 15
+expect 'what root gets in the name of a unit that is' "$(cat "$out/control-root")" 'done: 11 bytes'
+row 8 'a unit asks the credential socket for the secret of another' "$(cat "$out/thief-status")" 243 "$(tail -n 1 "$out/thief-words")" 'thief.service' -
+expect 'what that unit got' "$(ls "$out/thief" 2>/dev/null)" ''
+expect 'what the unit that may have it got' "$(cat "$out/asks/token")" "$(<"$scratch/secret")"
 
 # Where unsealing fails nothing else takes the place of the secret.
 platform extend 4 'an image of the owner' >/dev/null
