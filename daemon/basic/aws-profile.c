@@ -100,12 +100,10 @@ static bool is_profile(const Reader *reader, Slice header) {
         return slice_is(name, reader->name);
 }
 
-static int read_header(Reader *reader, Slice line) {
-        const char *end = memrchr(line.start, ']', line.length);
-
+static int read_header(Reader *reader, Slice header) {
         reader->in_section = true;
         reader->may_continue = false;
-        reader->in_profile = is_profile(reader, (Slice){ line.start + 1, (size_t) (end - line.start - 1) });
+        reader->in_profile = is_profile(reader, header);
         if (!reader->in_profile)
                 return 0;
         if (reader->profile->found)
@@ -185,6 +183,7 @@ static int read_setting(Reader *reader, Slice line) {
 static int read_line(Reader *reader, Slice whole) {
         Slice line = strip(whole);
         size_t indent = (size_t) (line.start - whole.start);
+        const char *bracket = NULL;
 
         if (line.length == 0 || line.start[0] == '#' || line.start[0] == ';')
                 return 0;
@@ -196,9 +195,10 @@ static int read_line(Reader *reader, Slice whole) {
                                            : 0;
 
         reader->indent = indent;
-        if (line.start[0] == '[' && memchr(line.start + 1, ']', line.length - 1) != NULL &&
-            memrchr(line.start, ']', line.length) != line.start + 1)
-                return read_header(reader, line);
+        if (line.start[0] == '[')
+                bracket = memrchr(line.start + 1, ']', line.length - 1);
+        if (bracket && bracket > line.start + 1)
+                return read_header(reader, (Slice){ line.start + 1, (size_t) (bracket - line.start - 1) });
         if (!reader->in_section)
                 return complain(reader, "Expected a [section] first.");
         return read_setting(reader, line);
