@@ -111,6 +111,9 @@ say "== --account, and BindAccount="
 as vendor -- --key="$key" --account="$PLATFORM_CUSTOMER_ACCOUNT" --print-secret-file -o "$sealed" "$secret" >"$scratch/declaration"
 assert_line "what is declared" "$scratch/declaration" '^BindAccount=yes$'
 does_not_unseal "without BindAccount="
+unseals "with BindAccount=yes" BindAccount=yes
+seal --account="$PLATFORM_VENDOR_ACCOUNT" -o "$sealed" "$secret"
+does_not_unseal "bound to another account" BindAccount=yes
 
 say "== --json"
 seal --json --context=stage=prod -o "$sealed" "$secret" >"$scratch/out"
