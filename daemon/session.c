@@ -7,8 +7,8 @@
  *     TPM prepared ──┴─ document ──┐
  *     credentials, account, data ──┼── every secret: fetched → sealed → decrypted → probed → unsealed ──┐
  *     connection ──────────────────┘                                                                    │
- *                         all required secrets unsealed → kept → published → key pair wiped → ended ────┘
- *                                    kept over a restart ───┘
+ *            all required secrets unsealed → kept → PCR locked → published → key pair wiped → ended ────┘
+ *                       kept over a restart ───┘
  *
  * By hand (unsealctl unseal) the secrets are handed over in place of kept and published.
  *
@@ -154,6 +154,14 @@ typedef struct Attestor {
         int r;
 } Attestor;
 
+/* Likewise, for the lock. */
+typedef struct Lock {
+        KeptLock wanted;
+        bool done_before; /* by an unseald that was killed right after it */
+        Error error;
+        int r;
+} Lock;
+
 struct Session {
         sd_event *event;
         SessionOptions options;
@@ -169,11 +177,12 @@ struct Session {
         Store *store;
         sd_event_source *deadline, *retry, *ended;
 
-        Activity key_pair, tpm, document, credentials, identity, user_data;
+        Activity key_pair, tpm, document, credentials, identity, user_data, lock;
         Recipient *recipient;
         Error key_pair_error; /* from the key thread */
         int key_pair_r;
         Attestor attestor;
+        Lock locking;
         uint8_t *document_bytes;
         size_t document_size;
         uint64_t document_made_usec;
@@ -195,10 +204,11 @@ struct Session {
         StatusStep steps[STEPS_MAX];
         size_t steps_count;
 
-        bool ending;     /* the outcome is known, nothing new is begun */
-        bool told;       /* it is told, too; only the TPM's thread may be waited for */
-        Error error;     /* the outcome; FAILURE_NONE: all well */
-        Passage *failed; /* whose failure it is; NULL: that of what all need */
+        bool kept;   /* all that will be had is, or is handed over; what is left is to lock and publish */
+        bool ending; /* the outcome is known, nothing new is begun */
+        bool told;   /* it is told, too; only the TPM's thread may be waited for */
+        Error error; /* the outcome; FAILURE_NONE: all well */
+        Passage *failed;                         /* whose failure it is; NULL: that of what all need */
         char explanation[EXPLANATION_MAX + 256]; /* of a denial */
         char waiting[sizeof(((Error *) NULL)->text)];
 };
@@ -684,7 +694,8 @@ static void passage_failed(Passage *passage, const Error *error) {
                                .state = "failed",
                                .attempt = activity->attempts,
                                .error = error },
-                 "%s, which is optional, stays sealed: %s", passage->declaration->name, error->text);
+                 "%s, which is optional, stays sealed%s: %s", passage->declaration->name,
+                 session->options.settings->lock_pcr > 0 ? " for this boot (LockPcr=)" : "", error->text);
 }
 
 /* Takes the ciphertext, which is raw and bounded. */
@@ -842,6 +853,9 @@ static void opened(void *userdata) {
         const Settings *settings = passage->session->options.settings;
 
         free(TAKE_PTR(passage->envelope));
+        /* The deadline may have passed for an optional one. */
+        if (passage->state != SECRET_OPENING)
+                return;
         if (passage->r < 0) {
                 memcpy(passage->opening_error.request_id, passage->request_id, sizeof(passage->request_id));
                 passage_failed(passage, &passage->opening_error);
@@ -874,7 +888,7 @@ static void decrypted(int r, const uint8_t *envelope, size_t size, const char *r
         session->decrypting--;
         passage->endpoint->requests--;
         (void) snprintf(passage->request_id, sizeof(passage->request_id), "%s", request_id ?: "");
-        if (session->ending)
+        if (session->ending || passage->state != SECRET_DECRYPTING)
                 return;
 
         if (r < 0)
@@ -1116,12 +1130,21 @@ static void session_explain_denial(Session *session, const PcrSet *expected) {
                         expected ? "" : "\nSet ExpectedMeasurements= to see which of them differ.");
 }
 
+static const char *session_failure_message(const Session *session) {
+        if (session->error.failure == FAILURE_DENIED)
+                return MESSAGE_DENIED;
+        if (session->error.failure == FAILURE_LOCKED)
+                return MESSAGE_LOCKED_OUT;
+        if (session->error.failure == FAILURE_POLICY)
+                return MESSAGE_POLICY;
+        return session->kept && session->lock.progress != PROGRESS_DONE ? MESSAGE_LOCK_FAILED
+                                                                        : MESSAGE_FAILED;
+}
+
 static void session_log_failure(const Session *session) {
         const Error *error = &session->error;
         const LogFields fields = {
-                .message_id = error->failure == FAILURE_DENIED   ? MESSAGE_DENIED
-                              : error->failure == FAILURE_POLICY ? MESSAGE_POLICY
-                                                                 : MESSAGE_FAILED,
+                .message_id = session_failure_message(session),
                 .secret = session->failed ? session->failed->declaration->name : NULL,
                 .state = "failed",
                 .attempt = session->failed ? passage_activity(session->failed)->attempts : 0,
@@ -1169,8 +1192,29 @@ static void expected_measurements_got(int r, const char *data, size_t size, cons
         session_finish_failure(session, text, text ? strlen(text) : 0);
 }
 
+/* Whether our own document shows the lock, of an unseald before us in this boot. */
+static bool session_was_locked(const Session *session) {
+        unsigned pcr = session->options.settings->lock_pcr;
+
+        return pcr > 0 && (session->measured.present & (UINT32_C(1) << pcr)) &&
+               pcr_is_locked(session->measured.value[pcr], NULL);
+}
+
+/* KMS denies what it would have to deny then. */
+static void session_explain_lock(const Session *session, Error *error) {
+        Error denied = *error;
+
+        (void) error_set(error, -EPERM, FAILURE_LOCKED,
+                         "It is locked until the next boot: unseald has locked PCR%u in this boot already "
+                         "(LockPcr=). KMS denies access: %.400s",
+                         session->options.settings->lock_pcr, denied.text);
+        memcpy(error->code, denied.code, sizeof(denied.code));
+        memcpy(error->request_id, denied.request_id, sizeof(denied.request_id));
+}
+
 /* Ends the session. passage: the secret that it failed for, NULL: what all of them need. */
 static void session_fail(Session *session, Passage *passage, const Error *error) {
+        Error explained = *error;
         const char *expected = session->options.settings->expected_measurements;
         _cleanup_free_ uint8_t *data = NULL;
         size_t size = 0;
@@ -1178,12 +1222,15 @@ static void session_fail(Session *session, Passage *passage, const Error *error)
         if (session->ending)
                 return;
         session->ending = true;
-        session->error = *error;
         session->failed = passage;
+        if (error->failure == FAILURE_DENIED && session_was_locked(session))
+                session_explain_lock(session, &explained);
+        session->error = explained;
         if (passage)
                 (void) snprintf(session->error.text, sizeof(session->error.text), "%.64s: %.690s",
-                                passage->declaration->name, error->text);
+                                passage->declaration->name, explained.text);
 
+        error = &session->error;
         if (error->failure == FAILURE_DENIED && expected && strncmp(expected, "user-data:", 10) == 0) {
                 if (imds_get(session->imds, "/latest/user-data", expected_measurements_got, session) >= 0)
                         return;
@@ -1259,10 +1306,23 @@ static int passage_keep_anew(Passage *passage, Error *error) {
         return 0;
 }
 
+_Static_assert(sizeof(((KeptLock *) NULL)->before) == PCR_SIZE, "a PCR is not what is kept of it");
+
+/* The lock that goes with what is kept: with the PCR as it was attested, unless it is that of what was kept before. */
+static KeptLock session_lock(const Session *session) {
+        KeptLock lock = { .pcr = (uint8_t) session->options.settings->lock_pcr };
+
+        if (kept_lock(session->options.kept).pcr == lock.pcr)
+                return kept_lock(session->options.kept);
+        if (lock.pcr > 0 && session->measured.present & (UINT32_C(1) << lock.pcr))
+                memcpy(lock.before, session->measured.value[lock.pcr], sizeof(lock.before));
+        return lock;
+}
+
 /* Into the service manager's hands: from here on a crash loses nothing, and no plaintext is in our own. */
 static int session_keep(Session *session, Error *error) {
-        static const KeptLock lock = {};
         Kept *kept = session->options.kept;
+        KeptLock lock = session_lock(session);
         int r = 0;
 
         for (size_t i = 0; i < session->passages_count && r >= 0; i++) {
@@ -1286,6 +1346,67 @@ static int session_keep(Session *session, Error *error) {
                         passage_enter(session->passages + i, SECRET_KEPT);
                 }
         return 0;
+}
+
+/*
+ * LockPcr=: from here on no document of this boot matches a key's policy that pins this PCR. Whether an unseald that was
+ * killed has done that already is told by the PCR itself.
+ */
+
+static int lock_pcr(Lock *lock, Tpm *tpm) {
+        uint8_t digest[PCR_SIZE];
+        PcrSet pcrs;
+        int r;
+
+        r = tpm_read_pcrs(tpm, UINT32_C(1) << lock->wanted.pcr, &pcrs, &lock->error);
+        if (r < 0)
+                return r;
+        lock->done_before = pcr_is_locked(pcrs.value[lock->wanted.pcr], lock->wanted.before) ||
+                            pcr_is_locked(pcrs.value[lock->wanted.pcr], NULL);
+        if (lock->done_before)
+                return 0;
+        r = pcr_lock_digest(digest);
+        return r < 0 ? error_oom(&lock->error) : tpm_extend_pcr(tpm, lock->wanted.pcr, digest, &lock->error);
+}
+
+static void lock_job(void *userdata) {
+        Session *session = userdata;
+        Lock *lock = &session->locking;
+        _cleanup_(tpm_closep) Tpm *tpm = NULL;
+
+        /* It has one opener at a time. */
+        session->attestor.tpm = tpm_close(session->attestor.tpm);
+        lock->r = tpm_open(session->attestor.device, &tpm, &lock->error);
+        if (lock->r >= 0)
+                lock->r = lock_pcr(lock, tpm);
+}
+
+static void locked(void *userdata) {
+        Session *session = userdata;
+        const Lock *lock = &session->locking;
+
+        if (session->ending) {
+                session_lose_tpm(session, &session->lock);
+                return;
+        }
+        if (lock->r < 0)
+                session_shared_failed(session, &session->lock, &lock->error);
+        else {
+                activity_done(session, &session->lock);
+                log_full(LOG_INFO, &(LogFields){ .message_id = MESSAGE_LOCKED, .state = "locked" },
+                         "PCR%u %s locked: nothing more can be unsealed in this boot with a key whose "
+                         "policy pins it.",
+                         lock->wanted.pcr, lock->done_before ? "was" : "is");
+        }
+        session_advance(session);
+}
+
+static int begin_lock(Session *session, uint64_t now) {
+        if (!activity_may_begin(&session->lock, now))
+                return 0;
+        session->locking = (Lock){ .wanted = kept_lock(session->options.kept) };
+        activity_begin(&session->lock, now);
+        return worker_submit(session->tpm_worker, lock_job, locked, session);
 }
 
 static int session_publish(Session *session, Error *error) {
@@ -1326,16 +1447,6 @@ static int session_hand_over(Session *session, Error *error) {
         return r;
 }
 
-/* To where the secrets are for. */
-static int session_deliver(Session *session, Error *error) {
-        int r;
-
-        if (session->options.take)
-                return session_hand_over(session, error);
-        r = session_keep(session, error);
-        return r < 0 ? r : session_publish(session, error);
-}
-
 /* What its next step takes besides what all need. */
 static const Activity *passage_way(Passage *passage) {
         if (passage->ciphertext && passage->declaration->bind_account &&
@@ -1367,7 +1478,7 @@ static Failure activity_silence(const Activity *activity, const Session *session
         *ret_whom = activity->name;
         if (activity == &session->key_pair)
                 return FAILURE_INTERNAL;
-        if (activity == &session->tpm || activity == &session->document)
+        if (activity == &session->tpm || activity == &session->document || activity == &session->lock)
                 return FAILURE_TPM;
         if (activity == &session->credentials || activity == &session->identity ||
             activity == &session->user_data)
@@ -1439,26 +1550,58 @@ static bool session_is_complete(Session *session) {
         return true;
 }
 
-static void session_complete(Session *session) {
-        Error error = {};
+/* Whoever is not here now stays away for this boot. */
+static int session_complete(Session *session, Error *error) {
+        int r;
 
         for (size_t i = 0; i < session->passages_count; i++) {
                 Passage *passage = session->passages + i;
+                Error obstacle = {};
 
                 if (passage_may_stay_unknown(passage))
                         passage_is_unknown(passage);
                 if (passage->state < SECRET_UNSEALED) {
-                        passage_obstacle_error(passage, &error);
-                        passage_failed(passage, &error);
+                        passage_obstacle_error(passage, &obstacle);
+                        passage_failed(passage, &obstacle);
                 }
         }
-        if (session_deliver(session, &error) < 0) {
-                session_fail(session, NULL, &error);
-                return;
+        r = session->options.take ? session_hand_over(session, error) : session_keep(session, error);
+        session->kept = r >= 0;
+        return r;
+}
+
+/* Whether what is kept may be published: it is locked, or is not to be. Begins that otherwise. */
+static int session_lock_pcr(Session *session, uint64_t now, Error *error) {
+        Kept *kept = session->options.kept;
+        int r;
+
+        if (kept_lock(kept).pcr == 0 || kept_is_locked(kept))
+                return true;
+        if (session->lock.progress == PROGRESS_DONE) {
+                r = kept_set_locked(kept, error);
+                return r < 0 ? r : true;
+        }
+        r = begin_lock(session, now);
+        return r < 0 ? error_set(error, r, FAILURE_INTERNAL, "The PCR cannot be locked: %s.", strerror(-r))
+                     : false;
+}
+
+/* The way to the end from where all is kept. A crash anywhere on it takes it up again at the same place. */
+static int session_conclude(Session *session, uint64_t now, Error *error) {
+        int r;
+
+        if (!session->options.take) {
+                r = session_lock_pcr(session, now, error);
+                if (r <= 0)
+                        return r;
+                r = session_publish(session, error);
+                if (r < 0)
+                        return r;
         }
         session_forget(session);
         session_write_status(session, "unsealed", "All required secrets are published.");
         session_end(session);
+        return 0;
 }
 
 /* Whether anything is missing of what is declared. */
@@ -1529,6 +1672,7 @@ static void session_arm_retry(Session *session, uint64_t now) {
         earliest(&session->credentials, now, &time);
         earliest(&session->identity, now, &time);
         earliest(&session->user_data, now, &time);
+        earliest(&session->lock, now, &time);
         for (size_t i = 0; i < session->endpoints_count; i++)
                 earliest(&session->endpoints[i].connection, now, &time);
         for (size_t i = 0; i < session->passages_count; i++) {
@@ -1550,6 +1694,12 @@ static void session_tell(Session *session) {
 
         if (session->waiting[0]) {
                 (void) sd_notifyf(false, "STATUS=Waiting: %s", session->waiting);
+                return;
+        }
+        if (session->kept) {
+                (void) sd_notifyf(false,
+                                  "STATUS=All that is to be published is kept; PCR%u is being locked.",
+                                  session->options.settings->lock_pcr);
                 return;
         }
         for (size_t i = 0; i < session->passages_count; i++)
@@ -1576,10 +1726,13 @@ static void session_advance(Session *session) {
         }
         if (session->ending)
                 return;
-        if (session_is_complete(session)) {
-                session_complete(session);
+        r = !session->kept && session_is_complete(session) ? session_complete(session, &error) : 0;
+        if (r >= 0 && session->kept)
+                r = session_conclude(session, now, &error);
+        if (r < 0)
+                session_fail(session, NULL, &error);
+        if (session->ending)
                 return;
-        }
         session_arm_retry(session, now);
         session_tell(session);
 }
@@ -1603,12 +1756,17 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
                     !passage_may_stay_unknown(session->passages + i) &&
                     !session->passages[i].declaration->optional)
                         passage = session->passages + i;
-        if (!passage) { /* only optional ones are missing */
-                session_complete(session);
+        if (passage || session->kept) {
+                overdue(session, passage ? passage_obstacle(passage) : &session->lock, &error);
+                session_fail(session, NULL, &error);
                 return 0;
         }
-        overdue(session, passage_obstacle(passage), &error);
-        session_fail(session, NULL, &error);
+        /* Only optional ones are missing: what is here is kept, locked and published. */
+        (void) sd_event_source_set_time_relative(source, TPM_LAST_JOB_USEC);
+        (void) sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+        if (session_complete(session, &error) < 0)
+                session_fail(session, NULL, &error);
+        session_advance(session);
         return 0;
 }
 
@@ -1815,6 +1973,7 @@ int session_new(sd_event *event, const SessionOptions *options, SessionEnded end
         session->credentials.name = "credentials";
         session->identity.name = "instance identity";
         session->user_data.name = "user data";
+        session->lock.name = "lock";
         session->attestor.device = options->settings->tpm_device;
 
         r = session_set_up_store(session, error);
@@ -1835,6 +1994,23 @@ int session_new(sd_event *event, const SessionOptions *options, SessionEnded end
         return 0;
 }
 
+/* What is kept was locked: what is not kept is not to be had any more, so nobody is asked. */
+static void session_give_up_what_is_locked(Session *session) {
+        unsigned pcr = session->options.settings->lock_pcr;
+        Error error;
+
+        if (pcr == 0 || session->options.take || kept_lock(session->options.kept).pcr != pcr ||
+            !kept_is_locked(session->options.kept))
+                return;
+        (void) error_set(&error, -EPERM, FAILURE_LOCKED,
+                         "It is locked until the next boot: it was not among the secrets when PCR%u was "
+                         "locked (LockPcr=).",
+                         pcr);
+        for (size_t i = 0; i < session->passages_count; i++)
+                if (session->passages[i].state < SECRET_UNSEALED)
+                        passage_failed(session->passages + i, &error);
+}
+
 void session_start(Session *session) {
         size_t kept = 0;
 
@@ -1849,11 +2025,13 @@ void session_start(Session *session) {
                 log_full(LOG_INFO, &(LogFields){ .message_id = MESSAGE_STARTED }, "Unsealing %zu secret(s).",
                          session->passages_count - kept);
         session_write_status(session, "unsealing", "Unsealing.");
+        session_give_up_what_is_locked(session);
         session_advance(session);
 }
 
 bool session_waits_for_tpm(const Session *session) {
-        return session->tpm.progress == PROGRESS_RUNNING || session->document.progress == PROGRESS_RUNNING;
+        return session->tpm.progress == PROGRESS_RUNNING || session->document.progress == PROGRESS_RUNNING ||
+               session->lock.progress == PROGRESS_RUNNING;
 }
 
 Session *session_free(Session *session) {

@@ -101,6 +101,8 @@ const char *failure_to_string(Failure failure) {
                 return "answer";
         case FAILURE_POLICY:
                 return "policy";
+        case FAILURE_LOCKED:
+                return "locked";
         case FAILURE_USAGE:
                 return "usage";
         case FAILURE_CONFIGURATION:

@@ -37,6 +37,7 @@ typedef enum Failure {
         FAILURE_REQUEST = 64,       /* KMS does not accept the request for another reason */
         FAILURE_ANSWER = 65,        /* KMS's answer cannot be believed: wrong key, plaintext in it, envelope broken */
         FAILURE_POLICY = 66,        /* KMS would give the secret to the role without attestation (VerifyPolicy=yes) */
+        FAILURE_LOCKED = 67,        /* the PCR is locked, and what was unsealed before that is not kept (LockPcr=) */
         FAILURE_USAGE = 2,          /* wrong options on the command line */
         FAILURE_CONFIGURATION = 78, /* unseald.conf or a *.secret file is wrong (sysexits' EX_CONFIG) */
 } Failure;

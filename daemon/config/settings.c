@@ -156,6 +156,23 @@ static int set_verify_policy(const IniAssignment *assignment, void *field, Error
         return 0;
 }
 
+/* The others have other owners or can be reset; unseald.conf(5) says which. */
+static int set_lock_pcr(const IniAssignment *assignment, void *field, Error *error) {
+        static const char *const pcrs[] = { "8", "13", "14", "15" };
+        static const unsigned numbers[] = { 8, 13, 14, 15 };
+
+        for (size_t i = 0; i < ELEMENTSOF(pcrs); i++)
+                if (strcmp(assignment->value, pcrs[i]) == 0) {
+                        *(unsigned *) field = numbers[i];
+                        return 0;
+                }
+        if (assignment->value[0] != '\0')
+                return ini_error(assignment, error, "Expected 8, 13, 14 or 15, not \"%s\".",
+                                 assignment->value);
+        *(unsigned *) field = 0;
+        return 0;
+}
+
 static int set_tpm_device(const IniAssignment *assignment, void *field, Error *error) {
         const char *value = assignment->value;
         char *name;
@@ -204,19 +221,13 @@ static const struct {
         { "RsaKeyBits", set_rsa_key_bits, offsetof(Settings, rsa_key_bits), "2048" },
         { "DeadlineSec", set_deadline, offsetof(Settings, deadline_usec), "2min" },
         { "VerifyPolicy", set_verify_policy, offsetof(Settings, verify_policy), "no" },
+        { "LockPcr", set_lock_pcr, offsetof(Settings, lock_pcr), "" },
         { "ExpectedMeasurements", set_expected_measurements, offsetof(Settings, expected_measurements),
           NULL },
         { "TpmDevice", set_tpm_device, offsetof(Settings, tpm_device), "device:/dev/tpm0" },
         { "PublicKey", set_path, offsetof(Settings, attestation_public_key), NULL, ATTESTATION_SECTION },
         { "DocumentsPerMinute", set_documents_per_minute, offsetof(Settings, documents_per_minute), "60",
           ATTESTATION_SECTION },
-};
-
-/* Keys that bring more security than this version has: to pass over them would be to promise it. */
-static const struct {
-        const char *key, *off;
-} unsupported[] = {
-        { "LockPcr", "" },
 };
 
 /* An empty value is the initial one. */
@@ -247,15 +258,6 @@ static int apply(Settings *settings, const IniAssignment *assignment, Error *err
                 if (strcmp(assignment->key, keys[i].key) == 0 &&
                     strcmp(assignment->section, keys[i].section ?: SECTION) == 0)
                         return set_key(settings, i, assignment, error);
-
-        for (size_t i = 0; i < ELEMENTSOF(unsupported); i++)
-                if (strcmp(assignment->key, unsupported[i].key) == 0) {
-                        if (assignment->value[0] == '\0' ||
-                            strcmp(assignment->value, unsupported[i].off) == 0)
-                                return 0;
-                        return ini_error(assignment, error,
-                                         "Not supported by this version; remove the line.");
-                }
 
         ini_warning(assignment, "Unknown key in section [%s]; the line is passed over.",
                     assignment->section);

@@ -23,6 +23,7 @@ typedef struct Settings {
         unsigned rsa_key_bits;       /* 2048 */
         uint64_t deadline_usec;      /* 2min */
         VerifyPolicy verify_policy;
+        unsigned lock_pcr;           /* 8, 13, 14 or 15; 0: no lock */
         char *expected_measurements; /* "user-data:/pointer", "user-data:" or a path; NULL: none */
         char *tpm_device;            /* "device:/dev/tpm0" */
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 #include <errno.h>
+#include <openssl/evp.h>
 #include <string.h>
 #include <strings.h>
 
@@ -81,6 +82,28 @@ int pcr_measurements_parse(const char *text, size_t length, PcrSet *ret, Error *
 
         *ret = pcrs;
         return 0;
+}
+
+int pcr_extend(uint8_t value[static PCR_SIZE], const uint8_t digest[static PCR_SIZE]) {
+        uint8_t both[2 * PCR_SIZE];
+
+        memcpy(both, value, PCR_SIZE);
+        memcpy(both + PCR_SIZE, digest, PCR_SIZE);
+        return EVP_Digest(both, sizeof(both), value, NULL, EVP_sha384(), NULL) == 1 ? 0 : -EIO;
+}
+
+int pcr_lock_digest(uint8_t ret[static PCR_SIZE]) {
+        return EVP_Digest(PCR_LOCK_EVENT, strlen(PCR_LOCK_EVENT), ret, NULL, EVP_sha384(), NULL) == 1 ? 0
+                                                                                                      : -EIO;
+}
+
+bool pcr_is_locked(const uint8_t value[static PCR_SIZE], const uint8_t *before) {
+        uint8_t digest[PCR_SIZE], locked[PCR_SIZE] = {};
+
+        if (before)
+                memcpy(locked, before, PCR_SIZE);
+        return pcr_lock_digest(digest) >= 0 && pcr_extend(locked, digest) >= 0 &&
+               memcmp(locked, value, PCR_SIZE) == 0;
 }
 
 uint32_t pcr_differing(const PcrSet *a, const PcrSet *b) {

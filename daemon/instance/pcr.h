@@ -23,6 +23,16 @@ typedef struct PcrSet {
 /* FAILURE_CONFIGURATION, -EBADMSG: no JSON, no measurements in it, a value that is not 96 hex digits. */
 int pcr_measurements_parse(const char *text, size_t length, PcrSet *ret, Error *error);
 
+/* What extending a PCR makes of its value: SHA-384 over it and the digest. */
+int pcr_extend(uint8_t value[static PCR_SIZE], const uint8_t digest[static PCR_SIZE]);
+
+/* LockPcr=: what is extended, SHA-384("unseald lock v1"). */
+#define PCR_LOCK_EVENT "unseald lock v1"
+int pcr_lock_digest(uint8_t ret[static PCR_SIZE]);
+
+/* Whether this value is that of a PCR that was `before` (NULL: zeros, as after every boot) and was locked since. */
+bool pcr_is_locked(const uint8_t value[static PCR_SIZE], const uint8_t *before);
+
 /* Bit n: both know PCR n and the values differ. */
 uint32_t pcr_differing(const PcrSet *a, const PcrSet *b) _pure_;
 

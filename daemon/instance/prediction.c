@@ -32,13 +32,7 @@ static const uint8_t guid_security[GUID_SIZE] = { 0xcb, 0xb2, 0x19, 0xd7, 0x3a, 
                                                   0xa3, 0xbc, 0xda, 0xd0, 0x0e, 0x67, 0x65, 0x6f };
 
 static int extend(Prediction *prediction, unsigned pcr, const uint8_t digest[PCR_SIZE], Error *error) {
-        uint8_t both[2 * PCR_SIZE];
-
-        memcpy(both, prediction->pcrs.value[pcr], PCR_SIZE);
-        memcpy(both + PCR_SIZE, digest, PCR_SIZE);
-        if (EVP_Digest(both, sizeof(both), prediction->pcrs.value[pcr], NULL, EVP_sha384(), NULL) != 1)
-                return error_oom(error);
-        return 0;
+        return pcr_extend(prediction->pcrs.value[pcr], digest) < 0 ? error_oom(error) : 0;
 }
 
 static int extend_event(Prediction *prediction, unsigned pcr, const void *event, size_t size, Error *error) {

@@ -70,7 +70,7 @@ bad_setting 'TrustedCertificates=certificates.pem' 'TrustedCertificates=: Expect
 bad_setting 'TrustedCertificates=/etc/../ca.pem' 'TrustedCertificates=: Expected an absolute path'
 bad_setting 'ExpectedMeasurements=https://example.com' 'ExpectedMeasurements=: Expected'
 bad_setting 'ExpectedMeasurements=user-data:pcrs' 'ExpectedMeasurements=: Expected a JSON pointer'
-bad_setting 'LockPcr=8' 'LockPcr=: Not supported'
+bad_setting 'LockPcr=12' 'LockPcr=: Expected 8, 13, 14 or 15'
 bad_setting 'VerifyPolicy=sometimes' 'VerifyPolicy=: Expected no, warn or yes'
 
 # Not even the syntax is right.

@@ -129,3 +129,40 @@ unseald_finish() {
     wait "$unseald_pid" || unseald_status=$?
     took=${took:-$(seconds_since "$started_at")}
 }
+
+# The role's own call, by curl. role_kms OPERATION JSON
+role_kms() {
+    local credentials=http://$PLATFORM_IMDS_ADDRESS/latest/meta-data/iam/security-credentials token
+    token=$(platform exec -- curl -sSX PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' "http://$PLATFORM_IMDS_ADDRESS/latest/api/token")
+    platform exec -- curl -sS -H "X-aws-ec2-metadata-token: $token" "$credentials/$PLATFORM_INSTANCE_ROLE" >"$scratch/credentials"
+    platform exec -- curl -sS --fail-with-body --aws-sigv4 "aws:amz:$region:kms" \
+        --user "$(jq -r '.AccessKeyId + ":" + .SecretAccessKey' "$scratch/credentials")" \
+        -H "X-Amz-Security-Token: $(jq -r .Token "$scratch/credentials")" \
+        -H 'Content-Type: application/x-amz-json-1.1' -H "X-Amz-Target: TrentService.$1" \
+        --cacert "$PLATFORM_CA_FILE" --data-binary "$2" "$PLATFORM_KMS_ENDPOINT/"
+}
+
+# unseald under the stand-in for the service manager. manager COMMAND (see manager.py): sets $answer, and $said to what unseald
+# has said meanwhile.
+manager_start() {
+    : >"$log"
+    coproc manager { exec "$top/tests/platform/platform" exec --as instance -- "$top/tests/integration/manager.py" \
+        "$build/daemon/unseald" --debug --vendor-configuration="$config" --configuration=/nonexistent --store="$store" \
+        --status="$status_file" 2>"$log"; }
+    said=$scratch/said
+}
+manager() {
+    local before
+    before=$(wc -l <"$log")
+    printf '%q ' "$@" >&"${manager[1]}"
+    printf '\n' >&"${manager[1]}"
+    read -r -t 60 answer <&"${manager[0]}" || die "the manager does not answer to '$*': $(tail -n 20 "$log")"
+    tail -n +"$((before + 1))" "$log" >"$said"
+}
+manager_end() {
+    eval "exec ${manager[1]}>&-"
+    wait "$manager_PID"
+}
+
+# requests OPERATION: to KMS so far
+requests() { platform log | jq -r --arg name "$1" 'select(.eventName == $name) | .requestID' | wc -l; }

@@ -13,28 +13,15 @@ for name in "${names[@]}"; do
 done
 tpm_before=$(tpm_contents)
 
-: >"$log"
-coproc manager { exec "$top/tests/platform/platform" exec --as instance -- "$top/tests/integration/manager.py" \
-    "$build/daemon/unseald" --debug --vendor-configuration="$config" --configuration=/nonexistent --store="$store" \
-    --status="$status_file" 2>"$log"; }
-# manager COMMAND: sets $answer, and $said to what unseald has said meanwhile
-manager() {
-    local before
-    before=$(wc -l <"$log")
-    printf '%s\n' "$*" >&"${manager[1]}"
-    read -r -t 60 answer <&"${manager[0]}" || die "the manager does not answer to '$*': $(tail -n 20 "$log")"
-    said=$scratch/said
-    tail -n +"$((before + 1))" "$log" >"$said"
-}
-decryptions() { platform log | jq -r 'select(.eventName == "Decrypt") | .requestID' | wc -l; }
+manager_start
 contents() { (cd "$store" && stat -c '%n %a %U %i' -- * && sha256sum -- *); }
 
 # assert_started WHAT DECRYPTIONS: that many were asked for since the last time, and everything is published
 asked=0
 assert_started() {
     assert_equal "$1" "$answer" ready
-    assert_equal "$1: requests to KMS" "$(($(decryptions) - asked))" "$2"
-    asked=$(decryptions)
+    assert_equal "$1: requests to KMS" "$(($(requests Decrypt) - asked))" "$2"
+    asked=$(requests Decrypt)
     assert_equal "$1: the store" "$(ls -A "$store" | xargs)" "${names[*]}"
     for name in "${names[@]}"; do
         assert_equal "$1: $name" "$(cat "$store/$name")" "the $name"
@@ -66,7 +53,7 @@ for at in BARRIER=1 READY=1; do
     rm -f "$store"/*
     manager start-kill "$at"
     assert_equal "killed at $at" "$answer" 'killed 9'
-    asked=$(decryptions)
+    asked=$(requests Decrypt)
     manager start
     assert_started "a start after a kill at $at" 0
 done
@@ -127,5 +114,4 @@ manager stop
 "$build/daemon/unseald" --forget --store="$store" --status="$status_file"
 assert_equal 'the store' "$(ls -A "$store")" ''
 assert_equal 'the status' "$(ls "$status_file" 2>&1 || true)" "ls: cannot access '$status_file': No such file or directory"
-eval "exec ${manager[1]}>&-"
-wait "$manager_PID"
+manager_end

@@ -41,17 +41,6 @@ lint() {
     [ "$saw" = "$want" ] || die "policy lint $*: saw exit status $saw, wanted $want: $(cat "$scratch/lint")"
 }
 
-# The role's own call, by curl. role_kms OPERATION JSON
-role_kms() {
-    local credentials=http://$PLATFORM_IMDS_ADDRESS/latest/meta-data/iam/security-credentials token
-    token=$(platform exec -- curl -sSX PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' "http://$PLATFORM_IMDS_ADDRESS/latest/api/token")
-    platform exec -- curl -sS -H "X-aws-ec2-metadata-token: $token" "$credentials/$PLATFORM_INSTANCE_ROLE" >"$scratch/credentials"
-    platform exec -- curl -sS --fail-with-body --aws-sigv4 "aws:amz:$region:kms" \
-        --user "$(jq -r '.AccessKeyId + ":" + .SecretAccessKey' "$scratch/credentials")" \
-        -H "X-Amz-Security-Token: $(jq -r .Token "$scratch/credentials")" \
-        -H 'Content-Type: application/x-amz-json-1.1' -H "X-Amz-Target: TrentService.$1" \
-        --cacert "$PLATFORM_CA_FILE" --data-binary "$2" "$PLATFORM_KMS_ENDPOINT/"
-}
 # denied WHO OPERATION JSON
 denied() {
     ! "$1" "$2" "$3" >"$scratch/reply" 2>/dev/null || die "$1 $2 is allowed: $(cat "$scratch/reply")"

@@ -8,6 +8,7 @@
 /* cmocka wants the above first */
 #include <cmocka.h>
 
+#include "basic/encoding.h"
 #include "instance/pcr.h"
 
 #define ZEROS "000000000000000000000000000000000000000000000000"
@@ -119,6 +120,34 @@ static void test_only_what_both_know_differs(void **state) {
         assert_int_equal(pcr_differing(&b, &a), 1U << 4 | 1U << 23);
 }
 
+/* echo -n 'unseald lock v1' | openssl sha384, and { head -c 48 /dev/zero; that, as bytes; } | openssl sha384. */
+#define LOCK \
+        "a77afbee598784017d2a2708aa7faab487a72e43c317c92767d3f622f65fc5cc29c2d6eba68c90f87af2531c4fe923b4"
+#define LOCKED \
+        "db325d11ac69687ba5fa8814f057271cff7477b88d891f3ccdaa5146ccdedd91702e70ee0f893c824d85c724dac03df4"
+
+static void test_a_locked_pcr_is_known_by_its_value(void **state) {
+        uint8_t digest[PCR_SIZE], wanted[PCR_SIZE], value[PCR_SIZE] = {}, before[PCR_SIZE] = { 1 };
+
+        assert_int_equal(hex_decode(LOCK, wanted, sizeof(wanted)), 0);
+        assert_int_equal(pcr_lock_digest(digest), 0);
+        assert_memory_equal(digest, wanted, sizeof(wanted));
+
+        assert_false(pcr_is_locked(value, NULL));
+        assert_int_equal(pcr_extend(value, digest), 0);
+        assert_int_equal(hex_decode(LOCKED, wanted, sizeof(wanted)), 0);
+        assert_memory_equal(value, wanted, sizeof(wanted));
+        assert_true(pcr_is_locked(value, NULL));
+        assert_false(pcr_is_locked(value, before));
+
+        memcpy(value, before, sizeof(value));
+        assert_int_equal(pcr_extend(value, digest), 0);
+        assert_true(pcr_is_locked(value, before));
+        assert_false(pcr_is_locked(value, NULL));
+        assert_int_equal(pcr_extend(value, digest), 0);
+        assert_false(pcr_is_locked(value, before));
+}
+
 static void test_every_pcr_covers_something(void **state) {
         for (unsigned i = 0; i < PCR_COUNT; i++)
                 assert_true(strlen(pcr_covers(i)) > 0);
@@ -135,6 +164,7 @@ int main(void) {
                 cmocka_unit_test(test_measurements_in_their_limits_are_read),
                 cmocka_unit_test(test_other_measurements_are_refused_and_nothing_is_written),
                 cmocka_unit_test(test_only_what_both_know_differs),
+                cmocka_unit_test(test_a_locked_pcr_is_known_by_its_value),
                 cmocka_unit_test(test_every_pcr_covers_something),
         };
 

@@ -97,6 +97,7 @@ static void assert_defaults(Settings *settings) {
         assert_null(settings->trusted_certificates);
         assert_int_equal(settings->rsa_key_bits, 2048);
         assert_int_equal(settings->deadline_usec, 2 * MINUTE);
+        assert_int_equal(settings->lock_pcr, 0);
         assert_null(settings->expected_measurements);
         assert_string_equal(settings->tpm_device, "device:/dev/tpm0");
         assert_null(settings->attestation_public_key);
@@ -341,12 +342,28 @@ static void test_tpm_is_a_tcti_name_or_a_device(void **state) {
         refused("TpmDevice=dev/tpm0", "TpmDevice=: Expected a TCTI name");
 }
 
-static void test_security_that_is_not_there_yet_is_not_promised(void **state) {
-        Settings settings = accepted("LockPcr=");
+static void test_only_a_pcr_that_is_free_and_cannot_be_reset_is_locked(void **state) {
+        static const char *const wrong[] = { "0",  "4",  "9",  "12",    "16", "23",
+                                             "24", "08", "+8", "15,14", "yes" };
+        static const unsigned right[] = { 8, 13, 14, 15 };
 
+        for (unsigned pcr = 0; pcr < ELEMENTSOF(right); pcr++) {
+                char line[32];
+
+                (void) snprintf(line, sizeof(line), "LockPcr=%u", right[pcr]);
+                Settings settings = accepted(line);
+                assert_int_equal(settings.lock_pcr, right[pcr]);
+                settings_clear(&settings);
+        }
+        Settings settings = accepted("LockPcr=15\nLockPcr=");
+        assert_int_equal(settings.lock_pcr, 0);
         settings_clear(&settings);
-        refused("LockPcr=14", "LockPcr=: Not supported by this version");
-        refused("LockPcr=0", "LockPcr=: Not supported by this version");
+        for (size_t i = 0; i < ELEMENTSOF(wrong); i++) {
+                char line[32];
+
+                (void) snprintf(line, sizeof(line), "LockPcr=%s", wrong[i]);
+                refused(line, "LockPcr=: Expected 8, 13, 14 or 15");
+        }
 }
 
 static void test_the_attestation_service_has_a_section_of_its_own(void **state) {
@@ -427,7 +444,7 @@ int main(void) {
                 DIRECTORY_TEST(test_the_policy_is_verified_in_earnest_for_people_or_not_at_all),
                 DIRECTORY_TEST(test_deadline_is_a_time_span_of_systemd),
                 DIRECTORY_TEST(test_tpm_is_a_tcti_name_or_a_device),
-                DIRECTORY_TEST(test_security_that_is_not_there_yet_is_not_promised),
+                DIRECTORY_TEST(test_only_a_pcr_that_is_free_and_cannot_be_reset_is_locked),
                 DIRECTORY_TEST(test_the_attestation_service_has_a_section_of_its_own),
                 DIRECTORY_TEST(test_unknown_keys_and_sections_are_passed_over_with_a_warning),
                 DIRECTORY_TEST(test_file_that_cannot_be_read_is_an_error),
