@@ -17,10 +17,10 @@ jq -n --arg pcr4 "$(pcr 4)" --arg pcr7 "$(pcr 7)" --arg pcr12 "$(pcr 12)" \
     '{Measurements: {HashAlgorithm: "SHA384", PCR4: $pcr4, PCR7: $pcr7, PCR12: $pcr12}}' >"$scratch/measurements"
 request=$(jq -nc --arg blob "$(<"$scratch/sealed")" '{CiphertextBlob: $blob, EncryptionContext: {"unseald:secret": "db-password"}}')
 
-# policy JQ: what unsealctl policy writes, spoilt by the filter, is the key's from now on
+# policy JQ [OPTION...]: what unsealctl policy writes, with these options too, spoilt by the filter, is the key's from now on
 policy() {
     "$build/daemon/unsealctl" policy --admin="$admin" --sealer="$admin" --account="$PLATFORM_CUSTOMER_ACCOUNT" \
-        --measurements="$scratch/measurements" | jq -c --arg root "arn:aws:iam::$PLATFORM_CUSTOMER_ACCOUNT:root" '
+        --account=999988887777 --measurements="$scratch/measurements" "${@:2}" | jq -c --arg root "arn:aws:iam::$PLATFORM_CUSTOMER_ACCOUNT:root" '
         def without(sids): .Statement |= map(select(.Sid | test(sids) | not));
         def statement(sid; change): .Statement |= map(if .Sid == sid then change else . end);
         '"$1" >"$scratch/policy"
@@ -55,6 +55,9 @@ lint 0 '^0 errors'
 
 policy 'without("^Deny") | statement("Unseal"; del(.Condition))'
 take 'a policy that just allows: the role asks without a document' 'the secret' Decrypt "$request"
+configure VerifyPolicy=yes
+attack 6 '  … and with VerifyPolicy=yes' 'ends 66' '.'
+configure
 lint 4 '^error: (ungated-decrypt|root-delegation)'
 
 policy 'without("^Deny") | .Statement += [{Sid: "Account", Effect: "Allow", Principal: {AWS: $root}, Action: "kms:*", Resource: "*"}]'
@@ -85,4 +88,13 @@ role_kms CreateGrant "$(jq -nc --arg key "$key" --arg role "$PLATFORM_INSTANCE_R
     '{KeyId: $key, GranteePrincipal: $role, Operations: ["Decrypt"]}')" >/dev/null
 take 'a policy that forgets CreateGrant: the role makes itself a grant' 'the secret' Decrypt "$request"
 lint 4 '^error: create-grant'
+
+# Another customer's ciphertext, by a metadata service that names the other's account.
+vendor_seal "$key" db-password "$scratch/other" 999988887777 <"$secret"
+declare_secret db-password "$key" "$scratch/other" BindAccount=yes
+platform account 999988887777
+policy . --bind-account
+attack 2 "another customer's ciphertext, and IMDS names their account" 'ends 60' 'denies access'
+policy .
+attack 2 '(the same under a policy that does not compare the account)' 'the secret' published
 table_end

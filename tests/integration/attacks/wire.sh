@@ -29,6 +29,9 @@ attack 1 'KMS answers with another KeyId' 'ends 65' "none of the secret.s KeyId=
 printf 'a license, no password' | vendor_seal "$key" license "$scratch/license"
 declare_secret db-password "$key" "$scratch/license"
 attack 2 "the ciphertext of another secret under the same key" 'ends 62' 'encryption context'
+printf "another customer's password" | vendor_seal "$key" db-password "$scratch/license" 999988887777
+declare_secret db-password "$key" "$scratch/license" BindAccount=yes
+attack 2 "the ciphertext of another customer, with BindAccount=" 'ends 62' 'BindAccount='
 declare_secret db-password "$key" "$scratch/sealed"
 
 # 3. Forged answer. All that it takes is the public key, which the request shows.
