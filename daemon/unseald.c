@@ -15,6 +15,7 @@
 #include "basic/log.h"
 #include "build-config.h"
 #include "config/declaration.h"
+#include "config/print.h"
 #include "config/settings.h"
 #include "session.h"
 #include "status.h"
@@ -32,6 +33,7 @@ typedef struct Daemon {
         Settings settings;
         Declarations declarations;
         bool forget;
+        bool print;
         Kept *kept;
         sd_event *event;
         Session *session;
@@ -122,7 +124,8 @@ static int parse_options(int argc, char *argv[], Daemon *daemon) {
                 OPTION_LOCAL,
                 OPTION_STORE,
                 OPTION_STATUS,
-                OPTION_FORGET
+                OPTION_FORGET,
+                OPTION_PRINT
         };
         static const struct option options[] = {
                 { "help", no_argument, NULL, 'h' },
@@ -133,6 +136,7 @@ static int parse_options(int argc, char *argv[], Daemon *daemon) {
                 { "store", required_argument, NULL, OPTION_STORE },
                 { "status", required_argument, NULL, OPTION_STATUS },
                 { "forget", no_argument, NULL, OPTION_FORGET },
+                { "print-configuration", no_argument, NULL, OPTION_PRINT },
                 {},
         };
 
@@ -149,7 +153,8 @@ static int parse_options(int argc, char *argv[], Daemon *daemon) {
                                "     --store=DIR                 Instead of %s\n"
                                "     --status=FILE               Instead of %s/status.json\n"
                                "     --forget                    Only remove all that is published, and the "
-                               "status\n\n"
+                               "status\n"
+                               "     --print-configuration       Only show what is configured, and where\n\n"
                                "See unseald(8). It is started by unseald.service.\n",
                                program_invocation_short_name, UNSEALD_VENDOR_CONFIG_DIR,
                                UNSEALD_LOCAL_CONFIG_DIR, UNSEALD_STORE_DIR, UNSEALD_RUNTIME_DIR);
@@ -174,6 +179,9 @@ static int parse_options(int argc, char *argv[], Daemon *daemon) {
                         break;
                 case OPTION_FORGET:
                         daemon->forget = true;
+                        break;
+                case OPTION_PRINT:
+                        daemon->print = true;
                         break;
                 default:
                         return -EINVAL;
@@ -267,12 +275,25 @@ static int withdraw(const Daemon *daemon) {
         int r = status_withdraw(daemon->status_path);
         if (r < 0)
                 log_warning("Cannot remove %s: %s", daemon->status_path, strerror(-r));
-        if (store_open(daemon->store_path, &store, &error) < 0 ||
-            store_retain(store, NULL, 0, &error) < 0) {
+        if (store_open(daemon->store_path, &store, &error) < 0 || store_retain(store, NULL, 0, &error) < 0) {
                 fail(&error);
                 return (int) error.failure;
         }
         return 0;
+}
+
+static int print_configuration(Daemon *daemon) {
+        Error error = {};
+
+        if (settings_read(daemon->vendor_config, daemon->local_config, &daemon->settings, &error) < 0 ||
+            declarations_read(daemon->vendor_config, daemon->local_config, &daemon->declarations, &error) <
+                            0 ||
+            configuration_print(stdout, daemon->vendor_config, daemon->local_config, &daemon->declarations,
+                                &error) < 0) {
+                fail(&error);
+                return (int) error.failure;
+        }
+        return fflush(stdout) == 0 ? 0 : FAILURE_INTERNAL;
 }
 
 int main(int argc, char *argv[]) {
@@ -296,6 +317,8 @@ int main(int argc, char *argv[]) {
                 return r < 0 ? FAILURE_USAGE : 0;
         if (daemon.forget)
                 return withdraw(&daemon);
+        if (daemon.print)
+                return print_configuration(&daemon);
 
         daemon.listener = find_listener();
         r = set_up(&daemon, &error);

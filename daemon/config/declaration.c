@@ -316,21 +316,29 @@ static int set_mode(const IniAssignment *assignment, Declaration *declaration, E
 static const struct {
         const char *section, *key;
         int (*set)(const IniAssignment *assignment, Declaration *declaration, Error *error);
+        bool list;
 } keys[] = {
         { "Secret", "Description", set_description },
         { "Secret", "Source", set_source },
         { "Secret", "SourceRegion", set_source_region },
         { "Secret", "SizeMax", set_size_max },
-        { "Secret", "KeyId", set_key_ids },
-        { "Secret", "EncryptionContext", set_encryption_context },
+        { "Secret", "KeyId", set_key_ids, true },
+        { "Secret", "EncryptionContext", set_encryption_context, true },
         { "Secret", "BindAccount", set_bind_account },
         { "Secret", "Optional", set_optional },
-        { "Deliver", "Units", set_units },
+        { "Deliver", "Units", set_units, true },
         { "Deliver", "Store", set_store },
         { "Deliver", "User", set_user },
         { "Deliver", "Group", set_group },
         { "Deliver", "Mode", set_mode },
 };
+
+IniKeyKind declaration_key_kind(const char *section, const char *key) {
+        for (size_t i = 0; i < ELEMENTSOF(keys); i++)
+                if (strcmp(section, keys[i].section) == 0 && strcmp(key, keys[i].key) == 0)
+                        return keys[i].list ? INI_KEY_LIST : INI_KEY_VALUE;
+        return INI_KEY_UNKNOWN;
+}
 
 static int apply(const IniAssignment *assignment, Declaration *declaration, Error *error) {
         bool known = false;

@@ -10,6 +10,7 @@
 
 #include "basic/cleanup.h"
 #include "basic/error.h"
+#include "config/ini.h"
 #include "sealed/source.h"
 
 typedef struct Declaration {
@@ -50,6 +51,9 @@ void declarations_clear(Declarations *declarations);
 
 /* One file, wherever it is, without drop-ins. To be cleared as an item of Declarations. */
 int declaration_read_file(const char *path, Declaration *ret, Error *error);
+
+/* What the keys of a declaration are. */
+IniKeyKind declaration_key_kind(const char *section, const char *key) _pure_;
 
 #define DECLARATION_DIGEST_SIZE 32
 

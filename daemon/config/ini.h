@@ -31,6 +31,15 @@ typedef struct IniFile {
         char *file; /* the path of NAME itself; NULL where it is not there, is empty or a link to /dev/null */
 } IniFile;
 
+/* How assignments to a key go together. */
+typedef enum IniKeyKind {
+        INI_KEY_UNKNOWN, /* passed over when it is read, and here */
+        INI_KEY_VALUE,   /* the last assignment counts */
+        INI_KEY_LIST,    /* those after the last empty one add up */
+} IniKeyKind;
+
+typedef IniKeyKind (*IniKeyKindOf)(const char *section, const char *key);
+
 IniFile *ini_free(IniFile *ini);
 DEFINE_CLEANUP(IniFile *, ini_free);
 #define _cleanup_ini_ _cleanup_(ini_freep)

@@ -246,6 +246,13 @@ static int set_key(Settings *settings, size_t key, const IniAssignment *assignme
         return 0;
 }
 
+IniKeyKind settings_key_kind(const char *section, const char *key) {
+        for (size_t i = 0; i < ELEMENTSOF(keys); i++)
+                if (strcmp(key, keys[i].key) == 0 && strcmp(section, keys[i].section ?: SECTION) == 0)
+                        return INI_KEY_VALUE;
+        return INI_KEY_UNKNOWN;
+}
+
 static int apply(Settings *settings, const IniAssignment *assignment, Error *error) {
         if (strcmp(assignment->section, SECTION) != 0 &&
             strcmp(assignment->section, ATTESTATION_SECTION) != 0) {

@@ -8,6 +8,7 @@
 
 #include "basic/cleanup.h"
 #include "basic/error.h"
+#include "config/ini.h"
 
 typedef enum VerifyPolicy {
         VERIFY_POLICY_NO,
@@ -18,10 +19,10 @@ typedef enum VerifyPolicy {
 typedef struct Settings {
         char *kms_endpoint; /* NULL: by the key's region */
         bool fips, dual_stack;
-        char *proxy;                 /* NULL: none */
-        char *trusted_certificates;  /* path; NULL: the system's */
-        unsigned rsa_key_bits;       /* 2048 */
-        uint64_t deadline_usec;      /* 2min */
+        char *proxy;                /* NULL: none */
+        char *trusted_certificates; /* path; NULL: the system's */
+        unsigned rsa_key_bits;      /* 2048 */
+        uint64_t deadline_usec;     /* 2min */
         VerifyPolicy verify_policy;
         unsigned lock_pcr;           /* 8, 13, 14 or 15; 0: no lock */
         char *expected_measurements; /* "user-data:/pointer", "user-data:" or a path; NULL: none */
@@ -35,4 +36,7 @@ typedef struct Settings {
 /* Defaults, where there is no file. A wrong value is FAILURE_CONFIGURATION with file, line, key and what was expected;
  * an unknown key or section is a warning in the journal with file and line. */
 int settings_read(const char *vendor_directory, const char *local_directory, Settings *ret, Error *error);
+/* What its keys are. */
+IniKeyKind settings_key_kind(const char *section, const char *key) _pure_;
+
 void settings_clear(Settings *settings);

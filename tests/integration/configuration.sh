@@ -154,3 +154,53 @@ assert_line "key of a secret" "$log" 'db-password.secret:4: Key=: Unknown key'
 assert_line "section of a secret" "$log" 'db-password.secret:6: .*Unknown section \[Delivery\]'
 # Which shows that the platform would have told.
 [ "$(wc -l <"$PLATFORM_TRAIL")" -gt "$seen" ] && [ "$(asked)" -gt 20 ] || die "the platform does not count"
+
+say "what is in force is shown, each with its file and line, and can be read back"
+vendor=$scratch/vendor local=$scratch/local
+mkdir -p "$vendor/secrets.d" "$vendor/unseald.conf.d" "$local/unseald.conf.d" "$local/secrets.d/db.secret.d"
+printf '[Unseald]\nFips=yes\nDeadlineSec=1min\n' >"$vendor/unseald.conf"
+printf '[Unseald]\n# Slow.\nDeadlineSec=5min\nLockPCR=8\n' >"$local/unseald.conf.d/10-slow.conf"
+printf '[Unseald]\nFips=no\n' >"$vendor/unseald.conf.d/20-masked.conf"
+ln -s /dev/null "$local/unseald.conf.d/20-masked.conf"
+printf '[Secret]\nSource=file:/a\nKeyId=%s\nEncryptionContext=a=1\n[Deliver]\nUnits=a.service\n' "$key" >"$vendor/secrets.d/db.secret"
+printf '[Secret]\nEncryptionContext=\nEncryptionContext=b=2\nEncryptionContext=c=3\n[Deliver]\nUnits=b.service \\\n c.service\n' \
+    >"$local/secrets.d/db.secret.d/10-more.conf"
+ln -s /dev/null "$local/secrets.d/gone.secret"
+printf '[Secret]\nSource=file:/gone\n' >"$vendor/secrets.d/gone.secret"
+# print VENDOR LOCAL
+print() { "$build/daemon/unseald" --print-configuration --vendor-configuration="$1" --configuration="$2" 2>/dev/null; }
+print "$vendor" "$local" | sed "s|$scratch/||" >"$scratch/printed"
+diff "$scratch/printed" - <<END || die "otherwise than that is what is printed"
+# unseald.conf
+[Unseald]
+# vendor/unseald.conf:2
+Fips=yes
+# local/unseald.conf.d/10-slow.conf:3
+DeadlineSec=5min
+
+# secrets.d/db.secret
+[Secret]
+# vendor/secrets.d/db.secret:2
+Source=file:/a
+# vendor/secrets.d/db.secret:3
+KeyId=$key
+# local/secrets.d/db.secret.d/10-more.conf:3
+EncryptionContext=b=2
+# local/secrets.d/db.secret.d/10-more.conf:4
+EncryptionContext=c=3
+
+[Deliver]
+# vendor/secrets.d/db.secret:6
+Units=a.service
+# local/secrets.d/db.secret.d/10-more.conf:6
+Units=b.service  c.service
+
+END
+mkdir -p "$scratch/again/secrets.d"
+sed -n '/^# unseald.conf$/,/^# secrets/p' "$scratch/printed" >"$scratch/again/unseald.conf"
+sed -n '/^# secrets.d.db.secret$/,$p' "$scratch/printed" >"$scratch/again/secrets.d/db.secret"
+diff <(grep -v '^#' "$scratch/printed") <(print "$scratch/again" /nonexistent | grep -v '^#') || die "it does not come back as it was"
+printf '[Unseald]\nFips=maybe\n' >"$local/unseald.conf.d/30-wrong.conf"
+status=0
+print "$vendor" "$local" >"$scratch/printed" || status=$?
+assert_equal "exit status with a mistake, and what is printed" "$status $(cat "$scratch/printed")" '78 '

@@ -12,3 +12,16 @@ for page in "$build"/man/*.[1-9]; do
 done
 assert_equal "pages" "$pages" "$(ls "$top"/man/*.rst | wc -l)"
 say "$pages pages"
+
+# Each key that is read is documented and stands in the example, and no other is.
+keys_of() { sed -nE 's/^ +\{ ("[A-Za-z]+", )?"([A-Z][A-Za-z]*)", set_.*/\2/p' "$top/daemon/config/$1.c" | sort; }
+documented() { sed -nE 's/^(\*[A-Z][A-Za-z]*=\*(, )?)+$/&/p' "$top/man/$1.5.rst" | grep -oE '[A-Z][A-Za-z]*' | sort; }
+examples() { sed -nE 's/^#?([A-Z][A-Za-z]*)=.*/\1/p' "$top/conf/$1" | sort; }
+for page in 'settings unseald.conf unseald.conf' 'declaration unseald.secret db-password.secret'; do
+    read -r code manual example <<<"$page"
+    keys=$(keys_of "$code" | xargs)
+    [[ $keys == *' '* ]] || die "no keys found in $code.c"
+    assert_equal "keys in $manual(5)" "$(documented "$manual" | xargs)" "$keys"
+    assert_equal "keys in conf/$example" "$(examples "$example" | xargs)" "$keys"
+    say "$manual: $keys"
+done
