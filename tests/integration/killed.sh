@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# unseald killed at any moment of an unsealing: whoever reads the store meanwhile sees no half of a file, and the next
-# start succeeds and leaves nothing in the TPM. UNSEALD_TEST_SEED= repeats the moments of an earlier run.
+# unseald killed at any moment of an unsealing and after it: whoever reads the store meanwhile sees no half of a file, and the
+# next start succeeds and leaves nothing in the TPM. UNSEALD_TEST_SEED= repeats the moments of an earlier run,
+# UNSEALD_TEST_KILLS= is how many there are of each kind: without a service manager, with one, and with one and LockPcr=.
 . "$(dirname "$0")/direct.sh"
 kills=${UNSEALD_TEST_KILLS:-60}
 stops=10
@@ -88,6 +89,51 @@ for ((i = 1; i <= stops; i++)); do
     assert_equal "$round: the store" "$(ls -A "$store")" ''
     assert_tpm_clean "$round"
 done
+
+# With somebody who keeps the secrets: killed up to three times in a row, and then left alone.
+# keep_killing LINE...: of the configuration
+keep_killing() {
+    local i n where
+    configure "$@"
+    manager_start
+    for ((i = 1; i <= managed; i += n)); do
+        # As after a boot.
+        [ -z "$*" ] || platform tpm-reset
+        rm -f "$store"/* "$store"/.[!.]*
+        manager drop .
+        for ((n = 0; n < 3 && (n == 0 || RANDOM % 2); n++)); do
+            where=$((RANDOM % 4 == 0 ? usec / 4 : usec))
+            manager start-kill-after "0.$(printf %06d $(((RANDOM * 32768 + RANDOM) % where)))"
+            assert_equal "kill $i" "$answer" 'killed 9'
+            assert_store_whole "kill $i"
+        done
+        round="after kill $((i + n - 1))${*:+ with $*}"
+        manager start
+        assert_equal "$round ($(tail -n 1 "$said"))" "$answer" ready
+        on_ready
+        [ -z "$*" ] || assert_equal "$round: PCR15" "$(pcr 15)" "$locked"
+        grep -E -o '^[0-9]+ secret\(s\) were kept|^PCR15 [a-z]+ locked|^Unsealing' "$said" >>"$scratch/starts" || true
+        # Once more, when it is ready.
+        manager kill
+        manager start
+        assert_equal "$round, killed when it was ready" "$answer" ready
+        on_ready
+        assert_no_line "$round, killed when it was ready" "$said" '^(Unsealing|TPM|PCR15)'
+        manager kill
+        assert_tpm_clean "$round"
+    done
+    manager_end
+    "$build/daemon/unseald" --forget --store="$store" --status="$status_file"
+    sort "$scratch/starts" | uniq -c
+    rm "$scratch/starts"
+}
+managed=${UNSEALD_TEST_KILLS:-12}
+say "killed, with a service manager"
+keep_killing
+say "killed, with a service manager and LockPcr="
+locked=$({ head -c 48 /dev/zero && printf 'unseald lock v1' | openssl sha384 -binary; } | openssl sha384 -binary | xxd -p -c 96)
+keep_killing LockPcr=15
+configure
 
 say "given up, since the TPM does not answer"
 platform fault clear

@@ -109,16 +109,35 @@ assert_equal 'the PCR' "$(pcr 15)" "$once"
 assert_equal 'the store' "$(ls -A "$store")" ''
 manager_end
 
-say 'killed between kept and locked'
-asked=$(requests Decrypt)
-next_boot LockPcr=15
-manager_start
-manager start-kill BARRIER=1
-assert_equal 'killed' "$answer" 'killed 9'
-assert_equal 'the PCR' "$(pcr 15)" "$zeros"
-manager start
-assert_published 'the next start' 15 "$once" 1
-finished
+say 'killed right after each step from kept to READY=1'
+# killed_after STEP PCR PUBLISHED COMMAND...: what the PCR is then, and what readers see in the store
+killed_after() {
+    local step=$1 value=$2 published=$3
+    shift 3
+    asked=$(requests Decrypt)
+    next_boot LockPcr=15
+    declare_secret license "$key" "$scratch/sealed-license"
+    manager_start
+    manager "$@"
+    assert_equal "killed after $step" "$answer" 'killed 9'
+    assert_equal "killed after $step: PCR15" "$(pcr 15)" "$value"
+    assert_equal "killed after $step: the store" "$(ls "$store" | xargs)" "$published"
+    manager start
+    assert_published "a start after a kill after $step" 15 "$once" 2
+    assert_equal "a start after a kill after $step: the other secret" "$(cat "$store/license")" 'the license'
+    finished
+    say "  $step"
+}
+# at SYSCALL N: ends unseald as it is about to make the system call for the N-th time. -D: unseald keeps its PID.
+at() { printf '%s\n' strace -D -f -qq -o /dev/null -e "trace=$1" -e "inject=$1:signal=KILL:when=$2"; }
+mapfile -t marking < <(at pwrite64 1)
+mapfile -t publishing < <(at renameat 1)
+mapfile -t half < <(at renameat 2)
+killed_after 'kept' "$zeros" '' start-kill BARRIER=1
+killed_after 'locked' "$once" '' start "${marking[@]}"
+killed_after 'locked, and that is kept' "$once" '' start "${publishing[@]}"
+killed_after 'half of it is published' "$once" 'db-password' start "${half[@]}"
+killed_after 'ready' "$once" 'db-password license' start-kill READY=1
 
 say 'a TPM that cannot be locked'
 next_boot LockPcr=15 DeadlineSec=4s

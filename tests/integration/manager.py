@@ -9,6 +9,7 @@ Reads commands from standard input and answers each with one line:
     start           starts the program; answers "ready" or "exited STATUS" ("killed SIGNAL")
     start WORD...   the same, with these words before the program's (a wrapper that ends in exec)
     start-kill REGEX    starts it and kills it when it has sent a message that matches, before anything else is done
+    start-kill-after SECONDS    starts it and kills it after so long, unless it has ended before
     kill, stop      SIGKILL or SIGTERM, and the end awaited; answers "exited STATUS" ("killed SIGNAL")
     wait            awaits an end that comes by itself
     list            the names of what is kept, sorted, in one line
@@ -26,6 +27,7 @@ import signal
 import socket
 import sys
 import tempfile
+import time
 
 directory = tempfile.mkdtemp(prefix="unseald-manager-", dir="/tmp")
 address = directory + "/notify"
@@ -87,11 +89,15 @@ def ended(status):
     return f"killed {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exited {os.WEXITSTATUS(status)}"
 
 
-def serve(until_ready, kill_at=None):
+def serve(until_ready, kill_at=None, kill_after=None):
     """Until it is ready, where that is asked for, or has ended."""
     global child
-    notify.settimeout(0.01)
+    notify.settimeout(0.01 if kill_after is None else 0.001)
+    end = None if kill_after is None else time.monotonic() + kill_after
     while True:
+        if end and time.monotonic() >= end:
+            os.kill(child, signal.SIGKILL)
+            end = None
         try:
             text = receive()
         except TimeoutError:
@@ -117,6 +123,9 @@ def main():
         elif verb == "start-kill":
             child = start([])
             answer = serve(False, words[0])
+        elif verb == "start-kill-after":
+            child = start([])
+            answer = serve(False, kill_after=float(words[0]))
         elif verb in ("kill", "stop"):
             os.kill(child, signal.SIGKILL if verb == "kill" else signal.SIGTERM)
             answer = serve(False)

@@ -7,7 +7,7 @@ platform_start
 platform extend 4 'some image' >/dev/null
 key=$(vendor_create_key)
 vendor_put_policy "$key" "$(pcr 4)" "$(pcr 12)"
-layer_new
+layer_new LockPcr=15
 for name in db-password api-token; do
     printf 'the %s' "$name" | vendor_seal "$key" "$name" "$scratch/$name"
 done
@@ -107,3 +107,6 @@ assert_equal 'after a failure for good' "$(state failed)" 'ActiveState=failed Ex
 assert_equal 'failed units' "$(cut -d' ' -f1 "$out/failed" | xargs)" 'unseald.service unseald.socket'
 # Two unsealings of two secrets each.
 assert_equal 'requests to KMS in all' "$(platform log | jq -r 'select(.eventName == "Decrypt") | .requestID' | wc -l)" 4
+# Locked by the first of all those starts, and never again.
+locked=$({ head -c 48 /dev/zero && printf 'unseald lock v1' | openssl sha384 -binary; } | openssl sha384 -binary | xxd -p -c 96)
+assert_equal 'PCR15' "$(pcr 15)" "$locked"
