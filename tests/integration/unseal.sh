@@ -43,6 +43,13 @@ assert_equal "the store" "$(ls -A "$store")" ''
 [ ! -e "$status_file" ] || die "a status was written"
 assert_equal "what is left in the TPM" "$(tpm_contents | grep -v ': $' || true)" ''
 
+kms Encrypt "$(jq -nc --arg key "$key" --arg text "$(base64 -w0 "$secret")" --arg account "$PLATFORM_CUSTOMER_ACCOUNT" \
+    '{KeyId: $key, Plaintext: $text, EncryptionContext: {"unseald:secret": "bound", "unseald:account": $account}}')" |
+    jq -r .CiphertextBlob >"$scratch/bound"
+printf '%s\n' '[Secret]' "Source=file:$scratch/bound" "KeyId=$key" 'BindAccount=yes' >"$scratch/bound.secret"
+unseal 0 --secret="$scratch/bound.secret" --reveal
+assert_secret out
+
 say "a ciphertext and a key"
 unseal 0 --key="$key" --name=db-password --reveal "$scratch/sealed"
 assert_secret out
