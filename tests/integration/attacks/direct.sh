@@ -12,7 +12,10 @@ configure() { plain_configure DeadlineSec=20s "$@"; }
 
 on_ready() { cp "$store/db-password" "$scratch/unsealed"; }
 
-# attack RULE LABEL WANTED REGEX [STORE]: runs unseald under what was made ready. WANTED: "ends STATUS"; "unharmed", it gives the
+# What it is called that unseald gives the right secret: unharmed, unless it is an attacker's image that asks.
+right=unharmed
+
+# attack RULE LABEL WANTED REGEX [STORE]: runs unseald under what was made ready. WANTED: "ends STATUS"; $right, it gives the
 # right secret; or "the attacker's secret": it gives another. REGEX: what its last words match, or, where it gives a secret,
 # any of its words. STORE: what is in the store when it has ended without: nothing of unseald's.
 attack() {
@@ -33,7 +36,7 @@ attack() {
         expect "$2: the store" "$(ls -A "$store")" "${5:-}"
     else
         words=$(grep -m 1 -E -- "$4" "$log" || tail -n 1 "$log")
-        if cmp -s "$scratch/unsealed" "$secret"; then saw=unharmed; else saw="the attacker's secret"; fi
+        if cmp -s "$scratch/unsealed" "$secret"; then saw=$right; else saw="the attacker's secret"; fi
     fi
     row "$1" "$2" "$saw" "$3" "$words" "$4" "$took"
     platform fault clear

@@ -52,6 +52,7 @@ policy .
 take '(the policy of unsealctl policy: the role asks without a document)' AccessDeniedException Decrypt "$request"
 attack 6 '(the policy of unsealctl policy: the right image asks)' unharmed published
 lint 0 '^0 errors'
+right='the secret'
 
 policy 'without("^Deny") | statement("Unseal"; del(.Condition))'
 take 'a policy that just allows: the role asks without a document' 'the secret' Decrypt "$request"
@@ -66,13 +67,13 @@ lint 4 '^error: (ungated-decrypt|root-delegation)'
 
 policy 'without("PCR12$") | statement("Unseal"; del(.Condition.StringEqualsIgnoreCase["kms:RecipientAttestation:NitroTPMPCR12"]))'
 platform extend 12 'init=/bin/sh' >/dev/null
-attack 6 "a policy without PCR12: the image with a command line of the owner" unharmed published
+attack 6 "a policy without PCR12: the image with a command line of the owner" 'the secret' published
 boot
 lint 4 '^error: pcr12-missing'
 
 policy 'without("PCR") | statement("Unseal"; .Condition.StringEqualsIgnoreCase = {"kms:RecipientAttestation:NitroTPMPCR0": ("0" * 96)})'
 platform extend 4 'an image of the owner' >/dev/null
-attack 6 'a policy for PCR0, which is the same for all: another image' unharmed published
+attack 6 'a policy for PCR0, which is the same for all: another image' 'the secret' published
 boot
 lint 4 '^error: constant-pcrs'
 
