@@ -77,19 +77,6 @@ customer_kms() {
         PLATFORM_VENDOR_SECRET_ACCESS_KEY=$PLATFORM_CUSTOMER_SECRET_ACCESS_KEY kms "$@"
 }
 
-# A KMS call with the instance's role, whose credentials anybody on the instance can have. role_kms OPERATION JSON
-role_kms() {
-    local token credentials imds=http://169.254.169.254/latest
-    token=$(platform exec --as instance -- curl -sS -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' $imds/api/token)
-    credentials=$(platform exec --as instance -- curl -sS -H "X-aws-ec2-metadata-token: $token" \
-        "$imds/meta-data/iam/security-credentials/$PLATFORM_INSTANCE_ROLE")
-    printf '%s' "$2" >"$scratch/role-request"
-    platform exec --as instance -- curl -sS --aws-sigv4 "aws:amz:$region:kms" \
-        --user "$(jq -r '"\(.AccessKeyId):\(.SecretAccessKey)"' <<<"$credentials")" \
-        -H "X-Amz-Security-Token: $(jq -r .Token <<<"$credentials")" -H 'Content-Type: application/x-amz-json-1.1' \
-        -H "X-Amz-Target: TrentService.$1" --cacert "$PLATFORM_CA_FILE" --data-binary "@$scratch/role-request" "$PLATFORM_KMS_ENDPOINT/"
-}
-
 # make_authority NAME: NAME.pem; make_certificate AUTHORITY NAME HOST: NAME.pem, NAME.key
 make_authority() {
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj "/CN=$1" \

@@ -38,10 +38,11 @@ lint() {
 # take LABEL WANTED OPERATION REQUEST: with the role's credentials and no document
 take() {
     local begun=$EPOCHREALTIME answer saw
-    answer=$(role_kms "$3" "$4")
-    saw=$(jq -r 'if .__type then .__type | split("#")[-1] elif .Plaintext then "the secret" else "done" end' <<<"$answer")
+    answer=$(role_kms "$3" "$4" 2>/dev/null) || true
+    saw=$(jq -r 'if .__type then .__type | split("#")[-1] elif .Plaintext then "the secret" elif .CiphertextForRecipient then "an envelope"
+        else "done" end' <<<"$answer")
     [ "$saw" != 'the secret' ] || [ "$(jq -r .Plaintext <<<"$answer" | base64 -d)" = "$(<"$secret")" ] || saw='another secret'
-    row 6 "$1" "$saw" "$2" "$(jq -r '.message // .Message // "-"' <<<"$answer")" . "$(seconds_since "$begun")"
+    row "${rule:-6}" "$1" "$saw" "$2" "$(jq -r '.message // .Message // "-"' <<<"$answer")" . "$(seconds_since "$begun")"
 }
 
 # The account's owner lets the role do everything that the key's policy allows.
@@ -98,4 +99,28 @@ policy . --bind-account
 attack 2 "another customer's ciphertext, and IMDS names their account" 'ends 60' 'denies access'
 policy .
 attack 2 '(the same under a policy that does not compare the account)' 'the secret' published
+
+# 5. Late theft: a document over a key pair of the attacker's, and the role's credentials, once all is delivered.
+platform account own
+declare_secret db-password "$key" "$scratch/sealed"
+openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 2>/dev/null | openssl pkey -pubout -outform DER -out "$scratch/thief.pub"
+steal() { # LABEL WANTED
+    "$build/daemon/unsealctl" attest --device="$PLATFORM_TCTI" --public-key="$scratch/thief.pub" --output="$scratch/document"
+    take "$1" "$2" Decrypt "$(jq -c --arg document "$(base64 -w0 "$scratch/document")" \
+        '. + {Recipient: {KeyEncryptionAlgorithm: "RSAES_OAEP_SHA_256", AttestationDocument: $document}}' <<<"$request")"
+}
+policy . --lock-pcr=15
+rule=5
+right=unharmed
+on_ready() {
+    steal '(late theft without LockPcr=: a document of the thief, after delivery)' 'an envelope'
+    cp "$store/db-password" "$scratch/unsealed"
+}
+attack 5 '(… of what unseald delivered without LockPcr=)' unharmed published
+configure LockPcr=15
+on_ready() {
+    steal 'late theft with LockPcr=15: a document of the thief, after delivery' AccessDeniedException
+    cp "$store/db-password" "$scratch/unsealed"
+}
+attack 5 '… of what unseald delivered with LockPcr=15' unharmed published
 table_end
