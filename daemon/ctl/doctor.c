@@ -38,9 +38,9 @@ typedef struct Doctor {
 
         Settings settings;
         Declarations declarations;
-        char **endpoints; /* of KMS: "https://…" */
-        char **kept;      /* what an errand that has not come back may still read */
-        char holder[128]; /* of the TPM */
+        char **endpoints, **unreachable; /* of KMS: "https://…"; those of them that do not answer */
+        char **kept;                     /* what an errand that has not come back may still read */
+        char holder[128];                /* of the TPM */
         TpmFacts tpm;
         bool imds_answers, has_role;
         InstanceFacts instance;
@@ -324,41 +324,43 @@ static void ask_for_tls(Errand *errand) {
         look_at_tls(&errand->doctor->settings, errand->name, &errand->tls, &errand->clock);
 }
 
-static void examine_names(Doctor *doctor, char *host) {
+/* Whether it has an address, so far as that is ours to know. */
+static bool examine_names(Doctor *doctor, char *host) {
         _cleanup_free_ Errand *names = NULL;
 
         if (doctor->settings.proxy) {
                 report_add(&doctor->report, "dns", host, VERDICT_NOTE, NULL, "The proxy resolves it: %s.",
                            doctor->settings.proxy);
-                return;
+                return true;
         }
         names = send_errand(doctor, &(Errand){ .ask = ask_names, .name = host });
-        if (names)
-                check_names(&doctor->report, &names->names);
-        else
+        if (!names) {
                 report_late(doctor, "dns", host, FAILURE_NETWORK);
+                return false;
+        }
+        check_names(&doctor->report, &names->names);
+        return names->names.n_addresses > 0;
 }
 
-/* endpoint, host: stay as long as the doctor. */
-static void examine_endpoint(Doctor *doctor, const char *endpoint, char *host) {
+/* Whether there is anybody to ask. endpoint, host: stay as long as the doctor. */
+static bool examine_endpoint(Doctor *doctor, const char *endpoint, char *host) {
         _cleanup_free_ Errand *tls = NULL;
         Report *report = &doctor->report;
-        size_t before = report->count;
 
-        examine_names(doctor, host);
-        if (report->count > before && report->findings[report->count - 1].verdict == VERDICT_FAILURE) {
+        if (!examine_names(doctor, host)) {
                 report_add(report, "tls", host, VERDICT_SKIPPED, NULL, "It has no address.");
-                return;
+                return false;
         }
         tls = send_errand(doctor, &(Errand){ .ask = ask_for_tls, .name = endpoint, .tls.host = host });
         if (!tls) {
                 report_late(doctor, "tls", host, FAILURE_NETWORK);
-                return;
+                return false;
         }
         check_tls(report, &tls->tls);
         check_clock(report, host, &tls->clock);
         if (tls->clock.known)
                 doctor->clock = tls->clock;
+        return tls->tls.r >= 0;
 }
 
 /* Takes a string. */
@@ -375,37 +377,46 @@ static char *endpoint_host(const char *endpoint) {
         return *host == '[' ? strndup(host + 1, strcspn(host + 1, "]")) : strndup(host, strcspn(host, ":/"));
 }
 
-static bool has_endpoint(const Doctor *doctor, const char *endpoint) {
-        for (char *const *e = doctor->endpoints; e && *e; e++)
-                if (strcmp(*e, endpoint) == 0)
+static bool is_among(char *const *strings, const char *string) {
+        for (; strings && *strings; strings++)
+                if (strcmp(*strings, string) == 0)
                         return true;
         return false;
 }
 
-static void examine_endpoints(Doctor *doctor) {
+/* Of KMS for that secret, to be freed; NULL: none is known. */
+static char *endpoint_of(const Doctor *doctor, const Declaration *declaration) {
         const KmsEndpointOptions options = {
                 .fips = doctor->settings.fips,
                 .dual_stack = doctor->settings.dual_stack,
                 .endpoint = doctor->settings.kms_endpoint,
         };
+        KmsKeyArn key;
+        char *endpoint;
 
+        return kms_key_arn_parse(declaration->key_ids[0], &key) < 0 ||
+                                               kms_endpoint(&key, &options, &endpoint) < 0
+                               ? NULL
+                               : endpoint;
+}
+
+static void examine_endpoints(Doctor *doctor) {
         for (size_t i = 0; i < doctor->declarations.count; i++) {
-                char *endpoint;
-                KmsKeyArn key;
+                const Declaration *declaration = doctor->declarations.items + i;
+                _cleanup_free_ char *endpoint = endpoint_of(doctor, declaration);
+                char *kept;
 
-                if (kms_key_arn_parse(doctor->declarations.items[i].key_ids[0], &key) < 0 ||
-                    kms_endpoint(&key, &options, &endpoint) < 0) {
-                        report_add(&doctor->report, "dns", doctor->declarations.items[i].name,
-                                   VERDICT_SKIPPED, NULL, "No endpoint of KMS is known for its KeyId=.");
+                if (!endpoint)
+                        report_add(&doctor->report, "dns", declaration->name, VERDICT_SKIPPED, NULL,
+                                   "No endpoint of KMS is known for its KeyId=.");
+                if (!endpoint || is_among(doctor->endpoints, endpoint))
                         continue;
-                }
-                if (has_endpoint(doctor, endpoint)) {
-                        free(endpoint);
-                        continue;
-                }
-                if (strings_take(&doctor->endpoints, endpoint) < 0)
+                kept = TAKE_PTR(endpoint);
+                if (strings_take(&doctor->endpoints, kept) < 0)
                         exit(failure("Out of memory."));
-                examine_endpoint(doctor, endpoint, keep(doctor, endpoint_host(endpoint)));
+                if (!examine_endpoint(doctor, kept, keep(doctor, endpoint_host(kept))) &&
+                    strings_take(&doctor->unreachable, strdup(kept)) < 0)
+                        exit(failure("Out of memory."));
         }
 }
 
@@ -504,14 +515,20 @@ static void examine_key(Doctor *doctor, const Declaration *declaration, const ui
                 .document = doctor->tpm.document,
                 .document_size = doctor->tpm.document_size,
         };
+        _cleanup_free_ char *endpoint = endpoint_of(doctor, declaration);
         DryRun with = { .why_not = "There are no credentials to ask KMS with." }, without = with;
+        bool possible = doctor->has_role;
 
-        if (doctor->has_role && request.document)
+        if (!endpoint || is_among(doctor->unreachable, endpoint)) {
+                with.why_not = without.why_not = "KMS cannot be reached.";
+                possible = false;
+        }
+        if (possible && request.document)
                 with = run_dry(doctor, &request);
-        else if (doctor->has_role)
+        else if (possible)
                 with.why_not = "There is no attestation document to show to KMS.";
         request.document = NULL;
-        if (doctor->has_role)
+        if (possible)
                 without = run_dry(doctor, &request);
         check_key(&doctor->report, declaration->name, declaration->optional, &with, &without);
 }

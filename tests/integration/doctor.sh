@@ -122,7 +122,7 @@ wrapper=()
 
 # The way to KMS.
 right 'KmsEndpoint=https://kms.example.invalid'
-check 'no address' 50 '^failure dns kms.example.invalid: ' '^skipped tls kms.example.invalid'
+check 'no address' 50 '^failure dns kms.example.invalid: ' '^skipped tls kms.example.invalid' '^skipped key db-password: KMS cannot be reached'
 right "KmsEndpoint=https://kms.$region.amazonaws.com:444"
 check 'nobody there' 50 "^ok dns kms.$region" "^failure tls kms.$region.*(NAT gateway|VPC endpoint)"
 right TrustedCertificates=
