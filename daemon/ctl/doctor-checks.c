@@ -655,17 +655,19 @@ void check_socket(Report *report, const SocketFacts *facts) {
         else if (!S_ISSOCK(facts->mode))
                 fail(report, check, facts->path, FAILURE_CONFIGURATION,
                      "Remove it, and restart unseald.socket.", "It is no socket.");
-        else if (facts->uid != 0 || facts->mode & (S_IWGRP | S_IWOTH))
+        else if ((facts->uid != 0 && !(facts->has_user && facts->uid == facts->user)) ||
+                 facts->mode & (S_IWGRP | S_IWOTH))
                 warn(report, check, facts->path,
                      "SocketMode=0600 in unseald.socket: the service manager asks as root.",
-                     "Others than root may connect (user %u, mode %04o); they are refused, but can fill the "
+                     "Others than root and unseald may connect (user %u, mode %04o); they are refused, but "
+                     "can fill the "
                      "queue.",
                      (unsigned) facts->uid, (unsigned) facts->mode & 07777);
         else if (!facts->listening)
                 fail(report, check, facts->path, FAILURE_CONFIGURATION, start,
                      "Nobody listens: units that load from it fail.");
         else
-                ok(report, check, facts->path, "Listening, for root alone.");
+                ok(report, check, facts->path, "Listening, for the service manager alone.");
 }
 
 /* A property as systemctl show prints it; empty: not there. */

@@ -199,6 +199,7 @@ void look_at_socket(const char *path, SocketFacts *ret) {
         struct stat st;
 
         *ret = (SocketFacts){ .path = path, .listening = is_listening(sockets, path) };
+        ret->has_user = find_user(&ret->user, NULL);
         if (lstat(path, &st) < 0) {
                 ret->r = -errno;
                 return;

@@ -191,6 +191,8 @@ typedef struct SocketFacts {
         int r; /* of looking at it */
         mode_t mode;
         uid_t uid;
+        bool has_user; /* there is a user unseald, whose it becomes with RuntimeDirectory= */
+        uid_t user;
         bool listening;
         bool wanted; /* units load from it */
 } SocketFacts;

@@ -55,7 +55,7 @@ said() {
     for regex; do assert_line "$name" "$out/$name" "$regex"; done
 }
 said well 0 '^ok configuration ' '^ok nitrotpm: ' '^ok role ' '^ok pcrs PCR4: As expected by user-data:/measurements' '^ok pcrs PCR12' \
-    '^ok key db-password' '^ok key-policy db-password' '^ok store /run/unseald/credentials' '^ok consumers: 1 credential' '^ok service unseald.service: Running' \
+    '^ok key db-password' '^ok key-policy db-password' '^ok store /run/unseald/credentials' '^ok socket ' '^ok consumers: 1 credential' '^ok service unseald.service: Running' \
     '^ok status: unsealed' '^ok status db-password: published' '^0 failure\(s\), 0 warning\(s\), 0 skipped'
 said covered 11 '^failure store .*noswap.*over it' '^ok service'
 said owned 11 '^failure store .*belongs to user'

@@ -511,6 +511,12 @@ static void test_the_credential_socket_must_listen_for_root(void **state) {
 
         check_socket(&report, &facts);
         assert_only(VERDICT_OK, "socket", "Listening");
+        facts.uid = facts.user = 8;
+        check_socket(&report, &facts);
+        assert_only(VERDICT_WARNING, "socket", "user 8");
+        facts.has_user = true;
+        check_socket(&report, &facts);
+        assert_only(VERDICT_OK, "socket", "Listening");
         facts.listening = false;
         check_socket(&report, &facts);
         assert_failure(FAILURE_CONFIGURATION, "socket", "Nobody listens");
