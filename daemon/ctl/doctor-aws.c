@@ -274,52 +274,54 @@ int fetch_ciphertext(const Settings *settings, const Declaration *declaration,
 }
 
 /* The context with what BindAccount= adds, NULL-terminated; the strings are borrowed. */
-static const char **complete_context(const DryRunRequest *request, const char *account) {
-        char *const *context = request->declaration->encryption_context;
+static const char **complete_context(const Declaration *declaration, const char *account) {
+        char *const *context = declaration->encryption_context;
         size_t n = strings_count(context);
         const char **complete = calloc(n + 2, sizeof(*complete));
 
         for (size_t i = 0; complete && i < n; i++)
                 complete[i] = context[i];
-        (void) account;
-        if (complete && *account)
+        if (complete && declaration->bind_account)
                 complete[n] = account;
         return complete;
 }
 
-/* Decrypt as unseald asks for it, with DryRun, and without the document where there is none. */
-static int dry_run_body(const DryRunRequest *request, char **ret) {
-        static const uint8_t none[1];
+/* As unseald asks, but that nothing is to be decrypted. */
+static int make_dry(char **body) {
         _cleanup_json_ struct json_object *object = NULL;
-        _cleanup_free_ const char **context = NULL;
-        _cleanup_free_ char *body = NULL;
-        char account[64] = "";
-        int r;
+        int r = json_parse(*body, strlen(*body), &object);
 
-        context = complete_context(request, account);
-        if (!context)
-                return -ENOMEM;
-        r = kms_decrypt_request(
-                        &(KmsDecrypt){
-                                        .ciphertext = request->ciphertext,
-                                        .ciphertext_size = request->ciphertext_size,
-                                        .key_ids = (const char *const *) request->declaration->key_ids,
-                                        .encryption_context = context,
-                                        .document = request->document ?: none,
-                                        .document_size = request->document ? request->document_size
-                                                                           : sizeof(none),
-                        },
-                        &body);
-        if (r >= 0)
-                r = json_parse(body, strlen(body), &object);
         if (r < 0)
                 return r;
-        if (!request->document)
-                json_object_object_del(object, "Recipient");
         add(object, "DryRun", made(json_object_new_boolean(true)));
-        *ret = strdup(json_object_to_json_string_ext(
+        free(*body);
+        *body = strdup(json_object_to_json_string_ext(
                         object, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
-        return *ret ? 0 : -ENOMEM;
+        return *body ? 0 : -ENOMEM;
+}
+
+static int dry_run_body(const DryRunRequest *request, char **ret) {
+        _cleanup_free_ const char **context = NULL;
+        char account[64];
+        int r;
+
+        (void) snprintf(account, sizeof(account), "unseald:account=%s", request->account);
+        context = complete_context(request->declaration, account);
+        if (!context)
+                return -ENOMEM;
+
+        const KmsDecrypt decrypt = {
+                .ciphertext = request->ciphertext,
+                .ciphertext_size = request->ciphertext_size,
+                .key_ids = (const char *const *) request->declaration->key_ids,
+                .encryption_context = context,
+                .document = request->document,
+                .document_size = request->document_size,
+        };
+        if (!request->document)
+                return kms_probe_request(&decrypt, ret);
+        r = kms_decrypt_request(&decrypt, ret);
+        return r < 0 ? r : make_dry(ret);
 }
 
 void dry_run(const DryRunRequest *request, DryRun *ret) {

@@ -528,6 +528,7 @@ static void examine_key(Doctor *doctor, const Declaration *declaration, const ui
         else if (possible)
                 with.why_not = "There is no attestation document to show to KMS.";
         request.document = NULL;
+        request.document_size = 0;
         if (possible)
                 without = run_dry(doctor, &request);
         check_key(&doctor->report, declaration->name, declaration->optional, &with, &without);

@@ -149,13 +149,21 @@ right
 declare_secret db-password "$key" "$scratch/none"
 check 'no ciphertext' 30 '^failure source db-password: .*No such file' '^skipped key db-password: There is no ciphertext'
 right
-platform fault set kms Decrypt drop
+platform fault set kms DryRun drop
 options=(--timeout=4s)
 check 'a KMS that does not answer, and --timeout=' 4 '^skipped key db-password: .*--timeout=' '^skipped key-policy .*--timeout=' '^ok store'
 options=()
 right
-platform fault set kms Decrypt throttle
+platform fault set kms DryRun throttle
 check 'a KMS that throttles' 53 '^failure key db-password: KMS throttles' '^skipped key-policy'
+
+# What BindAccount= adds to the context is of the instance's account.
+right
+kms Encrypt "$(jq -nc --arg key "$key" --arg text "$(base64 -w0 <"$secret")" --arg account "$PLATFORM_CUSTOMER_ACCOUNT" \
+    '{KeyId: $key, Plaintext: $text, EncryptionContext: {"unseald:secret": "db-password", "unseald:account": $account}}')" |
+    jq -r .CiphertextBlob >"$scratch/bound"
+declare_secret db-password "$key" "$scratch/bound" BindAccount=yes
+check 'a secret that is bound to the account' 4 '^ok key db-password' '^ok key-policy db-password'
 
 # Another image than the policy is for.
 right
