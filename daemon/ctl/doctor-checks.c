@@ -296,6 +296,27 @@ void check_pcrs(Report *report, const PcrSet *measured, const PcrSet *expected, 
                         check_pcr(report, measured, expected, pcrs[i], source);
 }
 
+bool check_lock_pcr(Report *report, const PcrSet *measured, unsigned pcr) {
+        static const char check[] = "lock-pcr";
+        char name[16];
+
+        if (pcr == 0 || !(measured->present & UINT32_C(1) << pcr))
+                return false;
+        (void) snprintf(name, sizeof(name), "PCR%u", pcr);
+        if (pcr_is_locked(measured->value[pcr], NULL)) {
+                ok(report, check, name, "Locked, once, until the next boot.");
+                return true;
+        }
+        if (is_zero(measured, pcr))
+                ok(report, check, name, "Not locked yet: all zeros.");
+        else
+                warn(report, check, name,
+                     "Find out who extends it, or choose another for LockPcr=. Where the key's policy pins "
+                     "it, reboot.",
+                     "Neither zeros nor locked once: somebody else has extended it.");
+        return false;
+}
+
 void check_imds(Report *report, const ImdsFacts *facts) {
         static const char check[] = "imds";
         char took[DURATION_STRING_MAX];
@@ -476,13 +497,19 @@ void check_tls(Report *report, const TlsFacts *facts) {
                    format_duration(facts->duration_usec, took));
 }
 
-static void check_with_document(Report *report, const char *secret, bool optional, const DryRun *run) {
+static void check_with_document(Report *report, const char *secret, bool optional, bool locked,
+                                const DryRun *run) {
         static const char check[] = "key";
 
         if (!run->asked)
                 skipped(report, check, secret, "%s", run->why_not);
         else if (run->allowed)
                 ok(report, check, secret, "KMS would decrypt it for the document of this boot.");
+        else if (locked && run->error.failure == FAILURE_DENIED)
+                note(report, check, secret,
+                     "KMS denies it, as it should after LockPcr=: what it would have said before cannot be "
+                     "told "
+                     "until the next boot.");
         else if (optional)
                 warn(report, check, secret, NULL, "It is optional, and will stay sealed. %s",
                      run->error.text);
@@ -513,9 +540,9 @@ static void check_without_document(Report *report, const char *secret, const Dry
                         run->error.text);
 }
 
-void check_key(Report *report, const char *secret, bool optional, const DryRun *with_document,
+void check_key(Report *report, const char *secret, bool optional, bool locked, const DryRun *with_document,
                const DryRun *without_document) {
-        check_with_document(report, secret, optional, with_document);
+        check_with_document(report, secret, optional, locked, with_document);
         check_without_document(report, secret, without_document);
 }
 

@@ -42,6 +42,7 @@ typedef struct Doctor {
         char **kept;                     /* what an errand that has not come back may still read */
         char holder[128];                /* of the TPM */
         TpmFacts tpm;
+        bool locked; /* LockPcr= */
         bool imds_answers, has_role;
         InstanceFacts instance;
         AwsCredentials credentials;
@@ -314,6 +315,7 @@ static void examine_pcrs(Doctor *doctor) {
                 report_add(&doctor->report, "pcrs", where, VERDICT_WARNING, NULL,
                            "The expected measurements are not to be had: %s", error.text);
         check_pcrs(&doctor->report, &doctor->tpm.pcrs, known ? &expected : NULL, where);
+        doctor->locked = check_lock_pcr(&doctor->report, &doctor->tpm.pcrs, doctor->settings.lock_pcr);
 }
 
 static void ask_names(Errand *errand) {
@@ -531,7 +533,8 @@ static void examine_key(Doctor *doctor, const Declaration *declaration, const ui
         request.document_size = 0;
         if (possible)
                 without = run_dry(doctor, &request);
-        check_key(&doctor->report, declaration->name, declaration->optional, &with, &without);
+        check_key(&doctor->report, declaration->name, declaration->optional, doctor->locked, &with,
+                  &without);
 }
 
 static void examine_secrets(Doctor *doctor) {
@@ -544,7 +547,8 @@ static void examine_secrets(Doctor *doctor) {
                 if (ciphertext)
                         examine_key(doctor, declaration, ciphertext, size);
                 else
-                        check_key(&doctor->report, declaration->name, declaration->optional, &none, &none);
+                        check_key(&doctor->report, declaration->name, declaration->optional, doctor->locked,
+                                  &none, &none);
         }
 }
 

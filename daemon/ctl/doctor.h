@@ -106,6 +106,9 @@ void check_tpm(Report *report, const TpmFacts *facts);
 /* expected NULL: not known; source: where it is from. */
 void check_pcrs(Report *report, const PcrSet *measured, const PcrSet *expected, const char *source);
 
+/* LockPcr=. Whether it is locked, which makes KMS deny what it allowed before. */
+bool check_lock_pcr(Report *report, const PcrSet *measured, unsigned pcr);
+
 /* IMDS, asked without a token. */
 typedef struct ImdsFacts {
         int r;
@@ -161,7 +164,8 @@ typedef struct DryRun {
         const char *why_not;
         Error error;
 } DryRun;
-void check_key(Report *report, const char *secret, bool optional, const DryRun *with_document,
+/* locked: by LockPcr=, so that even a good document is denied where the key's policy pins that PCR. */
+void check_key(Report *report, const char *secret, bool optional, bool locked, const DryRun *with_document,
                const DryRun *without_document);
 
 /* Where the store is. */

@@ -8,6 +8,11 @@ platform extend 4 'some image' >/dev/null
 vendor_put_policy "$key" "$(pcr 4)" "$(pcr 12)"
 said=$scratch/said
 
+# Swap is the host's, whose other programs may turn it on and off.
+swap_headings=$'Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n'
+printf %s "$swap_headings" >"$scratch/swaps"
+mount --bind "$scratch/swaps" /proc/swaps
+
 # right [LINE...]: all as it should be
 right() {
     platform fault clear
@@ -184,6 +189,10 @@ umount "$store"
 chmod 0777 "$store"
 check 'a store that all may write to' 11 "^failure store $store: Others than its owner may write"
 chmod 0711 "$store"
+
+printf '%s/dev/nvme1n1p2 partition\t1048572\t0\t-2\n' "$swap_headings" >"$scratch/swaps"
+check 'swap on a disk' 3 '^warning swap /dev/nvme1n1p2: Swap is in use'
+printf %s "$swap_headings" >"$scratch/swaps"
 
 # What is known of the last unsealing.
 right

@@ -251,6 +251,24 @@ static void test_pcrs_are_compared_with_what_is_expected(void **state) {
         assert_finding(2, VERDICT_WARNING, "pcrs", "Not zeros");
 }
 
+static void test_the_lock_pcr_is_zeros_or_locked_once(void **state) {
+        PcrSet measured = { .present = 1U << 14 };
+        uint8_t digest[PCR_SIZE];
+
+        assert_false(check_lock_pcr(&report, &measured, 0));
+        assert_false(check_lock_pcr(&report, &measured, 8));
+        assert_int_equal(report.count, 0);
+        assert_false(check_lock_pcr(&report, &measured, 14));
+        assert_only(VERDICT_OK, "lock-pcr", "Not locked yet");
+        assert_int_equal(pcr_lock_digest(digest), 0);
+        assert_int_equal(pcr_extend(measured.value[14], digest), 0);
+        assert_true(check_lock_pcr(&report, &measured, 14));
+        assert_only(VERDICT_OK, "lock-pcr", "Locked, once");
+        assert_int_equal(pcr_extend(measured.value[14], digest), 0);
+        assert_false(check_lock_pcr(&report, &measured, 14));
+        assert_only(VERDICT_WARNING, "lock-pcr", "somebody else");
+}
+
 static void test_what_imds_answers_without_a_token_is_told(void **state) {
         ImdsFacts facts = { .status = 401 };
 
@@ -409,28 +427,36 @@ static void test_a_key_must_open_with_a_document_and_only_with_one(void **state)
         const DryRun allowed = { .asked = true, .allowed = true }, none = { .why_not = "no role" };
         const DryRun denied = refused(FAILURE_DENIED), throttled = refused(FAILURE_UNAVAILABLE);
 
-        check_key(&report, "db", false, &allowed, &denied);
+        check_key(&report, "db", false, false, &allowed, &denied);
         assert_int_equal(report_exit_status(&report), DOCTOR_OK);
         assert_finding(1, VERDICT_OK, "key-policy", "denies");
         report_clear(&report);
 
-        check_key(&report, "db", false, &allowed, &allowed);
+        check_key(&report, "db", false, false, &allowed, &allowed);
         assert_finding(1, VERDICT_FAILURE, "key-policy", "without any document");
         assert_int_equal(report_exit_status(&report), FAILURE_POLICY);
         report_clear(&report);
 
-        check_key(&report, "db", false, &denied, &denied);
+        check_key(&report, "db", false, false, &denied, &denied);
         assert_finding(0, VERDICT_FAILURE, "key", "Compare the PCRs");
         assert_finding(1, VERDICT_OK, "key-policy", "denies");
         assert_int_equal(report_exit_status(&report), FAILURE_DENIED);
         report_clear(&report);
 
-        check_key(&report, "db", true, &denied, &throttled);
+        check_key(&report, "db", true, false, &denied, &throttled);
         assert_finding(0, VERDICT_WARNING, "key", "optional");
         assert_finding(1, VERDICT_SKIPPED, "key-policy", "cannot be told");
         report_clear(&report);
 
-        check_key(&report, "db", false, &none, &none);
+        check_key(&report, "db", false, true, &denied, &denied);
+        assert_finding(0, VERDICT_NOTE, "key", "LockPcr=");
+        assert_int_equal(report_exit_status(&report), DOCTOR_OK);
+        report_clear(&report);
+        check_key(&report, "db", false, true, &throttled, &denied);
+        assert_finding(0, VERDICT_FAILURE, "key", "KMS's words");
+        report_clear(&report);
+
+        check_key(&report, "db", false, false, &none, &none);
         assert_finding(0, VERDICT_SKIPPED, "key", "no role");
         assert_finding(1, VERDICT_SKIPPED, "key-policy", "no role");
 }
@@ -646,6 +672,7 @@ int main(void) {
                                 test_a_tpm_that_may_not_be_opened_is_skipped_and_one_that_cannot_fails,
                                 forget),
                 cmocka_unit_test_teardown(test_pcrs_are_compared_with_what_is_expected, forget),
+                cmocka_unit_test_teardown(test_the_lock_pcr_is_zeros_or_locked_once, forget),
                 cmocka_unit_test_teardown(test_what_imds_answers_without_a_token_is_told, forget),
                 cmocka_unit_test_teardown(test_the_identity_document_is_read, forget),
                 cmocka_unit_test_teardown(test_the_t_family_does_not_attest, forget),
