@@ -52,8 +52,11 @@ int fdstore_put(const char *name, int fd) {
 }
 
 int fdstore_remove(const char *name) {
+        _cleanup_free_ char *wanted = strdup(name); /* it may be one of those that go */
+
+        assert_non_null(wanted);
         for (size_t i = 0; i < held_count; i++)
-                if (strcmp(held[i].name, name) == 0) {
+                if (strcmp(held[i].name, wanted) == 0) {
                         free(held[i].name);
                         assert_int_equal(close(held[i].fd), 0);
                         held[i--] = held[--held_count];

@@ -228,7 +228,7 @@ static void test_broken_mountinfo_is_refused(void **state) {
 }
 
 static void test_ramfs_is_accepted(void **state) {
-        _cleanup_(store_freep) Store *store = open_store();
+        _cleanup_(store_freep) _unused_ Store *store = open_store();
 
         assert_null(store_free(NULL));
 }
