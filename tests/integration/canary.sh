@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# A secret that is like no other is unsealed on a machine. It is in the store and in the unit's credential then, and nowhere
-# else; nor is the key pair, nor are the role's credentials. canary.py does the looking, and how it can be believed.
+# Secrets that are like no others are unsealed on a machine. They are in the store, unless they go by the credential socket alone, and
+# in the credentials of the units that have them, and nowhere else, not even in unseald's memory; nor is the key pair, nor are the
+# role's credentials. canary.py does the looking, and how it can be believed.
 . "$(dirname "$0")/lib.sh"
 platform_start
 key=$(vendor_create_key)
@@ -10,6 +11,7 @@ vendor_put_policy "$key" "$(pcr 4)" "$(pcr 12)"
 mkdir "$scratch/secrets" "$scratch/out"
 od -An -vtx1 -N32 /dev/urandom | tr -d ' \n' >"$scratch/secrets/db-password"
 head -c 32 /dev/urandom >"$scratch/secrets/binary"
+head -c 32 /dev/urandom >"$scratch/secrets/asked"
 imds() {
     platform exec --as instance -- curl -sS --fail "$@"
 }
@@ -21,12 +23,19 @@ jq -j .Token "$scratch/credentials" >"$scratch/secrets/.the role's session token
 
 MACHINE_LIMIT=60
 layer_new
-for name in db-password binary; do
+for name in db-password binary asked; do
     vendor_seal "$key" "$name" "$scratch/$name" <"$scratch/secrets/$name"
     layer_secret "$name" "$key" "$scratch/$name"
 done
+# One goes by the credential socket alone, to a unit that keeps it.
+printf '%s\n' '[Deliver]' Store=no >>"$layer/usr/lib/unseald/secrets.d/asked.secret"
+mkdir "$layer/usr/lib/systemd/system/sockets.target.wants"
+ln -s ../unseald.socket "$layer/usr/lib/systemd/system/sockets.target.wants/"
+printf '%s\n' '[Service]' LoadCredential=asked:/run/unseald/credentials.sock 'ExecStart=/bin/sleep infinity' \
+    >"$layer/usr/lib/systemd/system/asks.service"
 cat >"$layer/usr/lib/machine/extra" <<'END'
 #!/bin/sh
+systemctl start asks.service
 journalctl -q -o export >/out/journal.export
 touch /out/look
 for i in $(seq 600); do
