@@ -1078,6 +1078,14 @@ static int begin_probe(Passage *passage, uint64_t now) {
         return kms_request(passage->endpoint->client, "Decrypt", body, probed, passage);
 }
 
+/* By a failed reload it stays published. */
+static const char *passage_state(const Passage *passage) {
+        const SessionOptions *options = &passage->session->options;
+        bool replaced = options->replaced && kept_find(options->kept, passage->declaration->name) >= 0;
+
+        return secret_state_names[replaced ? SECRET_PUBLISHED : passage->state];
+}
+
 static void session_write_status(Session *session, const char *state, const char *text) {
         _cleanup_free_ StatusSecret *secrets = calloc(session->passages_count + 1, sizeof(*secrets));
         int r;
@@ -1089,7 +1097,7 @@ static void session_write_status(Session *session, const char *state, const char
 
                 secrets[i] = (StatusSecret){
                         .name = passage->declaration->name,
-                        .state = secret_state_names[passage->state],
+                        .state = passage_state(passage),
                         .source = passage->declaration->source.label,
                         .key_id = passage->declaration->key_ids[0],
                         .policy = passage->policy,
@@ -1098,7 +1106,7 @@ static void session_write_status(Session *session, const char *state, const char
                         .duration_usec = passage->duration_usec,
                 };
         }
-        r = status_write(session->options.status_path, &(Status){ .state = state,
+        r = status_write(session->options.status_path, &(Status){ .state = session->options.replaced ? "unsealed" : state,
                                                                   .text = text,
                                                                   .error = &session->error,
                                                                   .explanation = session->explanation,
@@ -1167,7 +1175,9 @@ static void session_finish_failure(Session *session, const char *measurements, s
         if (session->error.failure == FAILURE_DENIED)
                 session_explain_denial(session, measurements ? &expected : NULL);
         session_log_failure(session);
-        session_write_status(session, "failed", session->error.text);
+        session_write_status(session, "failed",
+                             session->options.replaced ? "A reload failed, and everything is as it was before."
+                                                       : session->error.text);
         session_end(session);
 }
 
@@ -1254,8 +1264,7 @@ static void session_forget(Session *session) {
 }
 
 /* What is kept stays, hidden or published; all else goes. */
-static int session_tidy_store(Session *session, Error *error) {
-        const Declarations *declarations = session->options.declarations;
+static int session_tidy_store(Session *session, const Declarations *declarations, Error *error) {
         _cleanup_free_ StoreFile *files = calloc(declarations->count + 1, sizeof(*files));
 
         if (!files)
@@ -1337,7 +1346,8 @@ static int session_keep(Session *session, Error *error) {
                 r = kept_commit(kept, session->store, &lock, error);
         if (r < 0) {
                 kept_abandon(kept);
-                (void) session_tidy_store(session, NULL);
+                (void) session_tidy_store(session, session->options.replaced ?: session->options.declarations,
+                                          NULL);
                 return r;
         }
         for (size_t i = 0; i < session->passages_count; i++)
@@ -1421,7 +1431,8 @@ static int session_publish(Session *session, Error *error) {
                                   kept_find(session->options.kept, declaration->name), error);
                 if (r < 0) {
                         /* A failure publishes nothing. */
-                        (void) store_retain(session->store, NULL, 0, NULL);
+                        if (!session->options.replaced)
+                                (void) store_retain(session->store, NULL, 0, NULL);
                         return r;
                 }
         }
@@ -1431,7 +1442,8 @@ static int session_publish(Session *session, Error *error) {
                 if (passage->state == SECRET_KEPT)
                         passage_enter(passage, SECRET_PUBLISHED);
         }
-        return 0;
+        /* What is not declared any more, or not for the store. */
+        return session->options.replaced ? session_tidy_store(session, session->options.declarations, error) : 0;
 }
 
 static int session_hand_over(Session *session, Error *error) {
@@ -1884,7 +1896,8 @@ static int session_set_up_passages(Session *session, Error *error) {
                         r = resolve_owner(passage->declaration, passage, error);
                         if (r < 0)
                                 return r;
-                        if (kept_find(session->options.kept, passage->declaration->name) >= 0) {
+                        if (!session->options.replaced &&
+                            kept_find(session->options.kept, passage->declaration->name) >= 0) {
                                 passage->begun_usec = now_monotonic_usec();
                                 passage->state = SECRET_KEPT;
                                 continue;
@@ -1916,13 +1929,13 @@ static int session_set_up_store(Session *session, Error *error) {
         if (session->options.take)
                 return 0;
         r = store_open(session->options.store_path, &session->store, error);
-        if (r < 0)
+        if (r < 0 || session->options.replaced)
                 return r;
         r = session_restore(session, error);
         if (r < 0)
                 return r;
 
-        return session_tidy_store(session, error);
+        return session_tidy_store(session, session->options.declarations, error);
 }
 
 static int session_set_up_loop(Session *session) {
@@ -2024,7 +2037,7 @@ void session_start(Session *session) {
         if (kept < session->passages_count || kept == 0)
                 log_full(LOG_INFO, &(LogFields){ .message_id = MESSAGE_STARTED }, "Unsealing %zu secret(s).",
                          session->passages_count - kept);
-        session_write_status(session, "unsealing", "Unsealing.");
+        session_write_status(session, "unsealing", session->options.replaced ? "Reloading." : "Unsealing.");
         session_give_up_what_is_locked(session);
         session_advance(session);
 }

@@ -29,6 +29,9 @@ typedef struct SessionOptions {
         const char *store_path, *status_path;
         Kept *kept; /* new: the session restores it, and leaves in it what is published */
 
+        /* A reload: what is published now. It stays so unless all goes well, and nothing is taken for done. */
+        const Declarations *replaced;
+
         SessionTake take; /* in place of the three above, which are NULL then */
 } SessionOptions;
 

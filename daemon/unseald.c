@@ -17,6 +17,7 @@
 #include "config/declaration.h"
 #include "config/print.h"
 #include "config/settings.h"
+#include "control.h"
 #include "session.h"
 #include "status.h"
 #include "vault/fdstore.h"
@@ -39,14 +40,21 @@ typedef struct Daemon {
         Session *session;
         int listener; /* systemd's, for credentials; -1: none */
         CredentialSocket *socket;
+
+        Control *control;       /* from READY on */
+        Settings next_settings; /* of the reload that is under way */
+        Declarations next_declarations;
 } Daemon;
 
 static void daemon_clear(Daemon *daemon) {
+        (void) control_free(daemon->control);
         (void) credential_socket_free(daemon->socket);
         (void) session_free(daemon->session);
         (void) kept_free(daemon->kept);
         declarations_clear(&daemon->declarations);
         settings_clear(&daemon->settings);
+        declarations_clear(&daemon->next_declarations);
+        settings_clear(&daemon->next_settings);
         (void) sd_event_unref(daemon->event);
 }
 
@@ -95,6 +103,97 @@ static void say_failed(const Daemon *daemon, const Error *error) {
                 credential_socket_shut(daemon->listener);
 }
 
+static void say_ready(const Daemon *daemon) {
+        (void) sd_notifyf(false, "READY=1\nSTATUS=All required secrets are published.");
+}
+
+static void reload_failed(Daemon *daemon, const Error *error) {
+        log_full(LOG_ERR,
+                 &(LogFields){ .message_id = MESSAGE_NOT_RELOADED, .state = "unsealed", .error = error },
+                 "The reload failed, and everything is as it was before: %s", error->text);
+        declarations_clear(&daemon->next_declarations);
+        settings_clear(&daemon->next_settings);
+        (void) sd_notifyf(false, "READY=1\nSTATUS=Reload failed, and everything is as it was before: %s",
+                          error->text);
+        control_answer(daemon->control, error);
+}
+
+static void on_reload_ended(int r, const Error *error, void *userdata) {
+        Daemon *daemon = userdata;
+
+        if (r < 0) {
+                /* We would wait for its thread, and so would who asks for a credential. It ends again when that has. */
+                if (session_waits_for_tpm(daemon->session))
+                        return;
+                daemon->session = session_free(daemon->session);
+                reload_failed(daemon, error);
+                return;
+        }
+
+        daemon->session = session_free(daemon->session);
+        declarations_clear(&daemon->declarations);
+        settings_clear(&daemon->settings);
+        daemon->declarations = TAKE(daemon->next_declarations, (Declarations){});
+        daemon->settings = TAKE(daemon->next_settings, (Settings){});
+        (void) malloc_trim(0);
+        log_full(LOG_INFO, &(LogFields){ .message_id = MESSAGE_RELOADED, .state = "unsealed" },
+                 "Reloaded: %zu secret(s) declared, all required ones exchanged.",
+                 daemon->declarations.count);
+        say_ready(daemon);
+        control_answer(daemon->control, NULL);
+}
+
+/* The configuration is read anew; where it is wrong nothing changes. */
+static int reload(Daemon *daemon, Error *error) {
+        SessionOptions options = {
+                .settings = &daemon->next_settings,
+                .declarations = &daemon->next_declarations,
+                .replaced = &daemon->declarations,
+                .kept = daemon->kept,
+                .store_path = daemon->store_path,
+                .status_path = daemon->status_path,
+        };
+        int r;
+
+        if (kept_is_locked(daemon->kept))
+                return error_set(error, -EPERM, FAILURE_LOCKED,
+                                 "Locked until the next boot: with the PCR of LockPcr= extended, KMS gives "
+                                 "nothing to this machine any more.");
+        r = settings_read(daemon->vendor_config, daemon->local_config, &daemon->next_settings, error);
+        if (r < 0)
+                return r;
+        if (daemon->next_settings.lock_pcr != daemon->settings.lock_pcr)
+                return error_set(error, -EINVAL, FAILURE_CONFIGURATION,
+                                 "LockPcr= cannot be changed by a reload. Restart unseald.service.");
+        r = declarations_read(daemon->vendor_config, daemon->local_config, &daemon->next_declarations,
+                              error);
+        if (r < 0)
+                return r;
+        (void) sd_notifyf(false, "EXTEND_TIMEOUT_USEC=%llu",
+                          (unsigned long long) (daemon->next_settings.deadline_usec + GRACE_USEC));
+        return session_new(daemon->event, &options, on_reload_ended, daemon, &daemon->session, error);
+}
+
+static void on_reload_asked(void *userdata) {
+        Daemon *daemon = userdata;
+        Error error = {};
+
+        (void) sd_notify(false, "RELOADING=1");
+        if (reload(daemon, &error) < 0)
+                reload_failed(daemon, &error);
+        else
+                session_start(daemon->session);
+}
+
+/* Without it there is just no reload. */
+static void offer_reload(Daemon *daemon) {
+        int r = control_new(daemon->event, UNSEALD_RUNTIME_DIR "/control.sock", on_reload_asked, daemon,
+                            &daemon->control);
+
+        if (r < 0)
+                log_warning("unsealctl reload will not work: %s", strerror(-r));
+}
+
 static void on_session_ended(int r, const Error *error, void *userdata) {
         Daemon *daemon = userdata;
 
@@ -114,7 +213,9 @@ static void on_session_ended(int r, const Error *error, void *userdata) {
         log_full(LOG_INFO, &(LogFields){ .message_id = MESSAGE_READY, .state = "unsealed" },
                  "Ready: %zu secret(s) declared, all required ones published. The key pair is gone.",
                  daemon->declarations.count);
-        (void) sd_notify(false, "READY=1\nSTATUS=All required secrets are published.");
+        if (fdstore_is_there())
+                offer_reload(daemon);
+        say_ready(daemon);
 }
 
 static int parse_options(int argc, char *argv[], Daemon *daemon) {

@@ -15,6 +15,7 @@ int verb_attest(int argc, char *argv[]);
 int verb_doctor(int argc, char *argv[]);
 int verb_measure(int argc, char *argv[]);
 int verb_policy(int argc, char *argv[]);
+int verb_reload(int argc, char *argv[]);
 int verb_seal(int argc, char *argv[]);
 int verb_serve_attestation(int argc, char *argv[]);
 int verb_status(int argc, char *argv[]);

@@ -19,6 +19,7 @@ static const Verb verbs[] = {
         { "doctor", "", "Find out why unseald does not work here", verb_doctor },
         { "measure", "IMAGE", "Compute the PCRs of a boot", verb_measure },
         { "policy", "[lint POLICY]", "Write a key's policy, or find its faults", verb_policy },
+        { "reload", "", "Unseal all secrets anew and exchange them", verb_reload },
         { "seal", "[FILE]", "Encrypt a secret as unseald will decrypt it", verb_seal },
         { "serve-attestation", "", "Give documents to whoever asks by HTTP", verb_serve_attestation },
         { "status", "", "Show what became of each secret in this boot", verb_status },
