@@ -27,7 +27,10 @@ look() {
 }
 settle() {
     n=0
-    until [ "$(systemctl is-active unsealed.target)" = active ] || [ $((n += 1)) -gt 200 ]; do sleep 0.1; done
+    # The target stays where it is over a crash: it does not tell alone.
+    until [ "$(systemctl is-active unseald.service unsealed.target | xargs)" = 'active active' ] || [ $((n += 1)) -gt 200 ]; do
+        sleep 0.1
+    done
 }
 mkdir -p /run/systemd/system/unseald.service.d
 printf '[Service]\nRestartSec=100ms\n' >/run/systemd/system/unseald.service.d/quick.conf
