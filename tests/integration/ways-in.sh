@@ -1,0 +1,180 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# kiwi/check-ways-in finds each way into an image, planted into a small root tree in which all are closed, and says what is
+# allowed and why.
+. "$(dirname "$0")/lib.sh"
+
+check=$top/kiwi/check-ways-in
+closed=$scratch/closed tree=$scratch/tree uki=$scratch/uki.efi
+good_words=$(sed -n 's/.*kernelcmdline="\([^"]*\)".*/\1/p' "$top/kiwi/appliance.kiwi")' root=overlay:MAPPER=verityroot'
+
+# What of the appliance closes them, and a root that has little else.
+mkdir -p "$closed"/{etc/systemd/system/systemd-networkd.service.requires,usr/bin,usr/sbin,usr/lib/systemd/system,usr/lib/udev}
+cp -a "$top/kiwi/root/." "$closed/"
+ln -s usr/bin usr/sbin usr/lib "$closed/"
+: >"$closed/etc/machine-id"
+echo 'root:x:0:0::/root:/usr/sbin/nologin' >"$closed/etc/passwd"
+echo 'root:!*:1:0:99999:7:::' >"$closed/etc/shadow"
+ln -s /usr/lib/systemd/system/appliance-firewall.service "$closed/etc/systemd/system/systemd-networkd.service.requires/"
+touch "$closed/usr/lib/systemd/systemd-resolved"
+printf '[Service]\nExecStart=/sbin/agetty -\nStandardInput=tty\n' >"$closed/usr/lib/systemd/system/getty@.service"
+ln -s /dev/null "$closed/etc/systemd/system/getty@.service"
+
+# make_uki WORDS [FILE IN THE INITRD...]: as much of a unified kernel image as the check looks at
+make_uki() {
+    local words=$1
+    shift
+    /usr/bin/python3 - "$uki" "$words" "$@" <<'PYTHON'
+import struct, sys
+def entry(name, data=b""):
+    name = name.encode() + b"\0"
+    head = b"070701" + b"".join(b"%08x" % field for field in (1, 0o100755, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name), 0)) + name
+    return head + bytes(-len(head) % 4) + data + bytes(-len(data) % 4)
+initrd = b"".join(entry(name, b"x" * 5) for name in ["usr/bin/true", *sys.argv[3:]]) + entry("TRAILER!!!")
+parts = {b".cmdline": sys.argv[2].encode() + b"\0", b".initrd": initrd + bytes(64)}
+out = bytearray(b"MZ".ljust(0x3C, b"\0") + struct.pack("<I", 0x40) + b"PE\0\0" + struct.pack("<HHIIIHH", 0x8664, len(parts), 0, 0, 0, 0, 0))
+start = len(out) + 40 * len(parts)
+for name, data in parts.items():
+    out += name.ljust(8, b"\0") + struct.pack("<IIIIIIHHI", len(data), 0, len(data), start, 0, 0, 0, 0, 0)
+    start += len(data)
+open(sys.argv[1], "wb").write(out + b"".join(parts.values()))
+PYTHON
+}
+
+status=0
+run_check() {
+    status=0
+    "$check" "$@" >"$scratch/out" 2>&1 || status=$?
+}
+
+make_uki "$good_words"
+run_check --uki="$uki" "$closed"
+assert_equal "status of a tree in which all is closed: $(grep OPEN "$scratch/out" || cat "$scratch/out")" "$status" 0
+assert_no_line "a closed tree" "$scratch/out" '^(OPEN|unseen|allowed)'
+
+ways=0
+# plant WAY SUBJECT COMMAND...: after the command, run in the tree, the way is open by the subject
+plant() {
+    local way=$1 subject=$2
+    shift 2
+    rm -rf "$tree"
+    cp -a "$closed" "$tree"
+    make_uki "$good_words"
+    (cd "$tree" && eval "$*")
+    run_check --uki="$uki" "$tree"
+    assert_equal "status with $way $subject planted ($(cat "$scratch/out"))" "$status" 1
+    grep -Fq "OPEN    $way $subject" "$scratch/out" || die "$way $subject was planted, and not found: $(grep OPEN "$scratch/out")"
+    ways=$((ways + 1))
+}
+program() { # PATH
+    mkdir -p "$(dirname "$1")" && install -m 755 /dev/null "$1"
+}
+unit() { # NAME LINE...
+    printf '%s\n' "${@:2}" >"usr/lib/systemd/system/$1"
+}
+
+plant ssh /usr/sbin/sshd 'program usr/sbin/sshd'
+plant ssh ssh.socket 'unit ssh.socket "[Socket]" ListenStream=22'
+plant agents /usr/bin/amazon-ssm-agent 'program usr/bin/amazon-ssm-agent'
+plant agents /usr/bin/eic_run_authorized_keys 'program usr/bin/eic_run_authorized_keys'
+plant cloud-init /usr/bin/cloud-init 'program usr/bin/cloud-init'
+plant cloud-init cloud-final.service 'unit cloud-final.service "[Service]"'
+plant cloud-init /etc/cloud 'mkdir etc/cloud'
+plant user-data /usr/bin/start 'echo "curl http://169.254.169.254/latest/user-data | sh" >usr/bin/start'
+plant terminal /usr/sbin/agetty 'program usr/sbin/agetty'
+plant terminal getty@.service 'rm etc/systemd/system/getty@.service'
+plant terminal getty@tty1.service 'cp usr/lib/systemd/system/getty@.service etc/systemd/system/getty@tty1.service'
+plant terminal serial-getty@.service 'unit serial-getty@.service "[Service]"'
+plant terminal menu.service 'unit menu.service "[Service]" TTYPath=/dev/ttyS0'
+plant emergency emergency.service 'unit emergency.service "[Service]"'
+plant emergency rescue.target 'unit rescue.target "[Unit]"'
+plant emergency debug-shell.service 'unit debug-shell.service "[Service]"'
+plant emergency /usr/sbin/sulogin 'program usr/sbin/sulogin'
+plant emergency CrashShell= 'echo CrashShell=yes >usr/lib/systemd/system.conf.d/zz.conf'
+plant sysrq kernel.sysrq=176 'echo kernel.sysrq=176 >usr/lib/sysctl.d/99-z.conf'
+plant sysrq kernel.sysrq=1 'mkdir -p etc/sysctl.d && echo "kernel/sysrq = 1" >etc/sysctl.d/99-appliance.conf'
+plant sleep hibernate.target 'unit hibernate.target "[Unit]"'
+plant sleep hibinit-agent.service 'unit hibinit-agent.service "[Service]"'
+plant swap fstab:/dev/vdb 'echo "/dev/vdb none swap sw 0 0" >etc/fstab'
+plant swap dev-vdb.swap 'unit dev-vdb.swap "[Swap]" What=/dev/vdb'
+plant disk fstab:/data 'echo "UUID=1234 /data xfs defaults 0 0" >etc/fstab'
+plant disk data.mount 'unit data.mount "[Mount]" What=/dev/vdb Where=/data'
+plant disk systemd-repart.service 'unit systemd-repart.service "[Service]"'
+plant account password:root 'echo "root:\$y\$j9T\$a\$b:1:0:99999:7:::" >etc/shadow'
+plant account password:root 'echo "root::1:0:99999:7:::" >etc/shadow'
+plant account password:eve 'echo "eve::1000:1000::/:/usr/sbin/nologin" >>etc/passwd'
+plant account uid0:toor 'echo "toor:x:0:0::/root:/usr/sbin/nologin" >>etc/passwd'
+plant account shell:root 'echo "root:x:0:0::/root:/bin/bash" >etc/passwd'
+plant account shell:eve 'echo "eve:x:1000:1000::/:" >>etc/passwd'
+plant key /root/.ssh/authorized_keys 'mkdir -p root/.ssh && echo ssh-ed25519 >root/.ssh/authorized_keys'
+plant key /home/eve/.rhosts 'mkdir -p home/eve && touch home/eve/.rhosts'
+plant privilege /usr/bin/mount 'program usr/bin/mount && chmod u+s usr/bin/mount'
+plant privilege /usr/bin/write 'program usr/bin/write && chmod g+s usr/bin/write'
+plant become /usr/bin/sudo 'program usr/bin/sudo'
+plant become /usr/bin/su 'program usr/bin/su'
+plant become /etc/sudoers.d 'mkdir etc/sudoers.d'
+plant become /usr/lib/polkit-1/polkitd 'program usr/lib/polkit-1/polkitd'
+plant credential /etc/credstore/passwd.hashed-password.root 'mkdir etc/credstore && touch etc/credstore/passwd.hashed-password.root'
+plant credential tool.service 'unit tool.service "[Service]" "ImportCredential=tool.*"'
+plant kexec /usr/sbin/kexec 'program usr/sbin/kexec'
+plant kexec kexec.target 'unit kexec.target "[Unit]"'
+plant kexec kernel.kexec_load_disabled=0 'echo kernel.kexec_load_disabled=0 >usr/lib/sysctl.d/99-z.conf'
+plant core 'kernel.core_pattern=|/usr/lib/systemd/systemd-coredump' \
+    'echo "kernel.core_pattern=|/usr/lib/systemd/systemd-coredump" >usr/lib/sysctl.d/99-z.conf'
+plant core fs.suid_dumpable=2 'echo fs.suid_dumpable=2 >usr/lib/sysctl.d/99-z.conf'
+plant core systemd-coredump.socket 'unit systemd-coredump.socket "[Socket]"'
+plant memory kernel.yama.ptrace_scope=0 'echo kernel.yama.ptrace_scope=0 >usr/lib/sysctl.d/99-z.conf'
+plant listener web.socket 'unit web.socket "[Socket]" ListenStream=8080'
+plant listener back.socket 'unit back.socket "[Socket]" ListenStream=vsock::22'
+plant listener resolved:LLMNR= 'rm usr/lib/systemd/resolved.conf.d/appliance.conf'
+plant listener /usr/bin/nc 'program usr/bin/nc'
+plant firewall 'add rule inet appliance input tcp dport 22 accept' \
+    'echo "add rule inet appliance input tcp dport 22 accept" >usr/lib/appliance/firewall.d/x.nft'
+plant firewall /usr/lib/appliance/firewall.nft 'sed -i "s/policy drop/policy accept/" usr/lib/appliance/firewall.nft'
+plant firewall appliance-firewall.service 'rm -r etc/systemd/system/systemd-networkd.service.requires'
+plant update apt-daily.timer 'unit apt-daily.timer "[Timer]"'
+plant hardware udev_log=debug 'mkdir -p etc/udev && echo udev_log=debug >etc/udev/udev.conf'
+plant hardware /etc/udev/rules.d/9.rules 'mkdir -p etc/udev/rules.d && echo "RUN+=\"/bin/sh\"" >etc/udev/rules.d/9.rules'
+plant extension systemd-sysext.service 'unit systemd-sysext.service "[Service]"'
+plant identity /etc/machine-id 'echo 0123456789abcdef0123456789abcdef >etc/machine-id'
+plant schedule /usr/sbin/crond 'program usr/sbin/crond'
+for word in init=/bin/sh rd.break systemd.debug_shell=1 systemd.unit=rescue.target single systemd.set_credential=a:b kgdboc=ttyS0 \
+    sysrq_always_enabled rd.neednet=1 ip=dhcp systemd.run=/bin/sh crashkernel=256M rd.root.overlay.write=/dev/vdb; do
+    plant command-line "$word" "make_uki '$good_words $word'"
+done
+for word in $good_words; do
+    case $word in
+    console=* | loglevel=* | systemd.show_status=* | sysctl.kernel.core_pattern=* | efi_pstore.*) ;;
+    noresume | nohibernate) plant sleep "$word" "make_uki '${good_words/ $word/}'" ;;
+    *) plant command-line '' "make_uki '${good_words/$word/}'" ;;
+    esac
+done
+plant initrd /usr/sbin/sshd "make_uki '$good_words' usr/sbin/sshd"
+plant initrd /usr/lib/systemd/systemd-sysext "make_uki '$good_words' usr/lib/systemd/systemd-sysext"
+say "$ways ways planted, and found"
+
+# What is allowed, and why, is said; what is allowed without a reason, or is no way, is an error.
+rm -rf "$tree" && cp -a "$closed" "$tree" && make_uki "$good_words"
+printf '[Socket]\nListenStream=8080\n' >"$tree/usr/lib/systemd/system/web.socket"
+echo 'listener web.* The product is a web service.' >"$scratch/allowed"
+run_check --allowed="$scratch/allowed" --uki="$uki" "$tree"
+assert_equal "status of an allowed way" "$status" 0
+assert_line "the reason" "$scratch/out" '^allowed listener web.socket: The product is a web service\.$'
+echo 'listener other.socket No.' >"$scratch/allowed"
+run_check --allowed="$scratch/allowed" --uki="$uki" "$tree"
+assert_equal "status where another is allowed" "$status" 1
+printf '%s\n' "add rule inet appliance input tcp dport 8080 accept" >"$tree/usr/lib/appliance/firewall.d/web.nft"
+printf '%s\n' "listener web.* The product is a web service." "firewall 'add rule * tcp dport 8080 accept' Its port." >"$scratch/allowed"
+run_check --allowed="$scratch/allowed" --uki="$uki" "$tree"
+assert_equal "status of a subject with blanks" "$status" 0
+run_check --allowed="$scratch/missing" --uki="$uki" "$tree"
+assert_equal "status of a file that is missing" "$status" 2
+for line in 'listener web.socket' 'lisener web.socket Mistyped.'; do
+    echo "$line" >"$scratch/allowed"
+    run_check --allowed="$scratch/allowed" --uki="$uki" "$tree"
+    assert_equal "status of '$line'" "$status" 2
+done
+run_check "$closed"
+assert_line "without a unified kernel image" "$scratch/out" '^unseen +command-line'
+run_check --uki=/bin/true "$closed"
+assert_equal "status of what is no image" "$status" 2
