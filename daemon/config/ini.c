@@ -148,13 +148,13 @@ static size_t utf8_decode(const char *text, size_t size, uint32_t *ret) {
         return length;
 }
 
-/* Whether the line is text that can be shown to a person: what is read here ends in the journal and on terminals. */
-static bool line_is_text(const char *line, size_t size) {
+/* What is read here ends in the journal and on terminals. */
+bool ini_is_text(const char *text, size_t size) {
         for (size_t i = 0; i < size;) {
                 uint32_t character = 0;
                 size_t n;
 
-                n = utf8_decode(line + i, size - i, &character);
+                n = utf8_decode(text + i, size - i, &character);
                 if (n == 0 || (character < 0x20 && character != '\t') ||
                     (character >= 0x7f && character < 0xa0))
                         return false;
@@ -232,7 +232,7 @@ static int parser_line(Parser *parser, const char *line, size_t size, Error *err
 
         if (size > 0 && line[size - 1] == '\r')
                 size--;
-        if (!line_is_text(line, size)) {
+        if (!ini_is_text(line, size)) {
                 parser->start = parser->line;
                 return parser_error(parser, error, "Expected UTF-8 text without control characters.");
         }

@@ -59,6 +59,9 @@ int strings_take(char ***strings, char *string);
 int ini_read(const char *vendor_directory, const char *local_directory, const char *name, IniFile **ret,
              Error *error);
 
+/* Whether a line may have it: UTF-8 without control characters other than tabs. */
+bool ini_is_text(const char *text, size_t size) _pure_;
+
 /* Pure: appends to *ini what a file of this name holds. */
 int ini_parse(const char *file, const char *data, size_t size, IniFile *ini, Error *error);
 

@@ -79,8 +79,12 @@ static int set_kms_endpoint(const IniAssignment *assignment, void *field, Error 
         return set_string(assignment->value, field, error);
 }
 
+bool settings_proxy_is_valid(const char *proxy) {
+        return is_origin(proxy, "http://", false);
+}
+
 static int set_proxy(const IniAssignment *assignment, void *field, Error *error) {
-        if (!is_origin(assignment->value, "http://", false))
+        if (!settings_proxy_is_valid(assignment->value))
                 return ini_error(assignment, error, "Expected http://HOST:PORT, not \"%s\".",
                                  assignment->value);
         return set_string(assignment->value, field, error);

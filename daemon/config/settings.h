@@ -33,6 +33,9 @@ typedef struct Settings {
         unsigned documents_per_minute; /* 60 */
 } Settings;
 
+/* "http://HOST:PORT", as Proxy= takes it. */
+bool settings_proxy_is_valid(const char *proxy) _pure_;
+
 /* Defaults, where there is no file. A wrong value is FAILURE_CONFIGURATION with file, line, key and what was expected;
  * an unknown key or section is a warning in the journal with file and line. */
 int settings_read(const char *vendor_directory, const char *local_directory, Settings *ret, Error *error);

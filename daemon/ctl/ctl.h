@@ -26,6 +26,10 @@ int verb_verify(int argc, char *argv[]);
 int usage_error(const char *format, ...) _printf_(1, 2);
 int failure(const char *format, ...) _printf_(1, 2);
 
+/* What an option or argument names: a file, a pipe such as <(…) of a shell, or "-", standard input. 0, or it has been said
+ * why not, and is the exit status. The caller frees *ret. */
+int read_argument(const char *path, size_t maximum, uint8_t **ret, size_t *ret_size);
+
 #define TIME_STRING_MAX 32
 
 /* "2026-08-13 17:36:48 UTC"; returns buffer. */

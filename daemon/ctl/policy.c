@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "basic/io.h"
 #include "basic/json.h"
 #include "ctl/ctl.h"
 #include "kms/lint.h"
@@ -88,13 +87,6 @@ static int list_add(List *list, const char *value) {
         return 0;
 }
 
-static int load(const char *path, uint8_t **ret, size_t *ret_size) {
-        int r = strcmp(path, "-") == 0 ? read_fd(STDIN_FILENO, FILE_SIZE_MAX, ret, ret_size)
-                                       : read_file(path, FILE_SIZE_MAX, ret, ret_size);
-
-        return r < 0 ? failure("Cannot read %s: %s.", path, strerror(-r)) : 0;
-}
-
 static int load_measurements(Options *options) {
         options->images = calloc(options->measurements.n + 1, sizeof(*options->images));
         if (!options->images)
@@ -106,7 +98,7 @@ static int load_measurements(Options *options) {
                 size_t size;
                 int r;
 
-                r = load(path, &text, &size);
+                r = read_argument(path, FILE_SIZE_MAX, &text, &size);
                 if (r != 0)
                         return r;
                 if (pcr_measurements_parse((const char *) text, size, &options->images[i], &error) < 0)
@@ -339,7 +331,7 @@ static int lint(const Options *options) {
 
         if (options->policy.n_images > LINT_IMAGES_MAX)
                 return usage_error("Lint compares with up to %u images.", LINT_IMAGES_MAX);
-        r = load(options->file, &text, &size);
+        r = read_argument(options->file, FILE_SIZE_MAX, &text, &size);
         if (r != 0)
                 return r;
         if (lint_policy((const char *) text, size, &lint_options, &report) < 0)

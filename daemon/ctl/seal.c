@@ -20,6 +20,7 @@
 #include "basic/json.h"
 #include "config/declaration.h"
 #include "config/ini.h"
+#include "config/settings.h"
 #include "ctl/credentials.h"
 #include "ctl/ctl.h"
 #include "ctl/kms-call.h"
@@ -252,8 +253,12 @@ static int print_json(const Sealed *sealed, const char *ciphertext) {
         return 0;
 }
 
+static bool is_stdout(const char *output) {
+        return !output || strcmp(output, "-") == 0;
+}
+
 static int write_sealed(const Options *options, const Sealed *sealed) {
-        bool to_stdout = !options->output || strcmp(options->output, "-") == 0;
+        bool to_stdout = is_stdout(options->output);
         _cleanup_free_ char *base64 = NULL, *line = NULL;
         const void *data = sealed->ciphertext;
         size_t size = sealed->size;
@@ -312,21 +317,20 @@ static int check_context(const Options *options) {
         size_t size = 0;
 
         for (size_t i = 0; i < options->pairs_count; i++) {
-                const char *pair = options->pairs[i], *p = pair;
+                const char *pair = options->pairs[i];
 
                 if (pair[0] == '=' || !strchr(pair, '='))
                         return usage_error("--context= wants KEY=VALUE, not \"%s\".", pair);
                 if (strncmp(pair, RESERVED_CONTEXT, strlen(RESERVED_CONTEXT)) == 0)
                         return usage_error("What begins with " RESERVED_CONTEXT
                                            " is put into the context by --name= and --account=.");
-                for (; *p; p++)
-                        if ((unsigned char) *p < ' ' || *p == 0x7f)
-                                return usage_error("--context= has a control character, which no *.secret "
-                                                   "file can have.");
+                if (!ini_is_text(pair, strlen(pair)) || strchr(pair, '\t'))
+                        return usage_error("--context= is not UTF-8 or has a control character, which no "
+                                           "*.secret file can have.");
                 if (options->secret_file && !quote_for(pair))
                         return usage_error("--context= has both kinds of quotes, which no *.secret file can "
                                            "have in one word.");
-                size += (size_t) (p - pair);
+                size += strlen(pair);
         }
         return size > PAIRS_SIZE_MAX
                                ? usage_error("--context= has more than %u bytes in all.", PAIRS_SIZE_MAX)
@@ -343,10 +347,12 @@ static int check_options(const Options *options) {
         if (options->account &&
             (strlen(options->account) != 12 || strspn(options->account, "0123456789") != 12))
                 return usage_error("--account= wants an account's 12 digits, not \"%s\".", options->account);
-        if (options->secret_file && (!options->output || options->json))
+        if (options->secret_file && (is_stdout(options->output) || options->json))
                 return usage_error("--print-secret-file prints where the ciphertext would be: give "
                                    "--output=, and "
                                    "not --json.");
+        if (options->kms.proxy && !settings_proxy_is_valid(options->kms.proxy))
+                return usage_error("--proxy= wants http://HOST:PORT, not \"%s\".", options->kms.proxy);
         return check_context(options);
 }
 

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
+#include "basic/io.h"
 #include "build-config.h"
 #include "ctl/ctl.h"
 
@@ -71,6 +74,18 @@ int failure(const char *format, ...) {
         return EXIT_FAILURE;
 }
 
+int read_argument(const char *path, size_t maximum, uint8_t **ret, size_t *ret_size) {
+        bool is_stdin = strcmp(path, "-") == 0;
+        _cleanup_close_ int opened = is_stdin ? -1 : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+        int r;
+
+        if (!is_stdin && opened < 0)
+                r = -errno;
+        else
+                r = read_fd(is_stdin ? STDIN_FILENO : opened, maximum, ret, ret_size);
+        return r < 0 ? failure("Cannot read %s: %s.", path, strerror(-r)) : 0;
+}
+
 const char *format_time(int64_t seconds, char buffer[TIME_STRING_MAX]) {
         time_t t = (time_t) seconds;
         struct tm tm;
@@ -80,35 +95,48 @@ const char *format_time(int64_t seconds, char buffer[TIME_STRING_MAX]) {
         return buffer;
 }
 
+/* Where standard input, output or error is closed, the next file or connection would get its number, and a secret that
+ * is written to standard output would go there. What takes the place can be neither read nor written, as before. */
+static bool hold_standard_descriptors(void) {
+        for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+                if (fcntl(fd, F_GETFD) < 0 &&
+                    open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+                        return false;
+        return true;
+}
+
+/* Who did not get the answer must not take it for a good one. */
+static int finish(int status) {
+        if ((fflush(stdout) != 0 || ferror(stdout)) && status == EXIT_SUCCESS)
+                return failure("Cannot write to standard output: %s.", strerror(errno));
+        return status;
+}
+
 static int run_verb(const Verb *verb, int argc, char *argv[]) {
         char name[32];
-        int r;
 
         /* What getopt_long() complains as. */
         (void) snprintf(name, sizeof(name), "unsealctl %s", verb->name);
         argv[0] = name;
-        r = verb->run(argc, argv);
-
-        /* Who did not get the answer must not take it for a good one. */
-        if ((fflush(stdout) != 0 || ferror(stdout)) && r == EXIT_SUCCESS)
-                return failure("Cannot write to standard output: %s.", strerror(errno));
-        return r;
+        return finish(verb->run(argc, argv));
 }
 
 int main(int argc, char *argv[]) {
         const Verb *verb;
 
+        if (!hold_standard_descriptors())
+                return EXIT_FAILURE;
         if (argc < 2) {
                 print_help(stderr);
                 return EXIT_USAGE;
         }
         if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
                 print_help(stdout);
-                return EXIT_SUCCESS;
+                return finish(EXIT_SUCCESS);
         }
         if (strcmp(argv[1], "--version") == 0) {
                 puts("unsealctl " UNSEALD_VERSION);
-                return EXIT_SUCCESS;
+                return finish(EXIT_SUCCESS);
         }
         if (argv[1][0] == '-')
                 return usage_error("Unknown option %s.", argv[1]);

@@ -18,7 +18,6 @@
 
 #include "basic/clock.h"
 #include "basic/encoding.h"
-#include "basic/io.h"
 #include "basic/json.h"
 #include "build-config.h"
 #include "ctl/ctl.h"
@@ -79,6 +78,7 @@ static const Check checks[] = {
 };
 
 DEFINE_CLEANUP(BIO *, BIO_free);
+DEFINE_CLEANUP(X509 *, X509_free);
 
 static void wanted_done(Wanted *wanted) {
         X509_free(wanted->policy.root);
@@ -105,34 +105,28 @@ static void print_help(void) {
                "18 PCR; 50 to 53 and 65: no document from --url=.\n");
 }
 
-static int load(const char *path, uint8_t **ret, size_t *ret_size) {
-        int r;
-
-        if (strcmp(path, "-") == 0)
-                r = read_fd(STDIN_FILENO, FILE_SIZE_MAX, ret, ret_size);
-        else
-                r = read_file(path, FILE_SIZE_MAX, ret, ret_size);
-        return r < 0 ? failure("Cannot read %s: %s.", path, strerror(-r)) : 0;
-}
-
 static bool is_root_g1(const Wanted *wanted) {
         return memcmp(wanted->root_fingerprint, root_g1_fingerprint, SHA256_SIZE) == 0;
 }
 
 static int load_root(const char *path, Wanted *wanted) {
         _cleanup_(BIO_freep) BIO *bio = NULL;
+        _cleanup_(X509_freep) X509 *second = NULL;
         _cleanup_free_ uint8_t *pem = NULL;
         unsigned length;
         size_t size;
         int r;
 
-        r = load(path ?: ROOT_PATH, &pem, &size);
+        r = read_argument(path ?: ROOT_PATH, FILE_SIZE_MAX, &pem, &size);
         if (r != 0)
                 return r;
         bio = BIO_new_mem_buf(pem, (int) size);
         wanted->policy.root = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
         if (!wanted->policy.root)
                 return failure("%s has no certificate in PEM.", path ?: ROOT_PATH);
+        second = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+        if (second)
+                return failure("%s has more than one certificate: which is the root?", path ?: ROOT_PATH);
 
         if (X509_digest(wanted->policy.root, EVP_sha256(), wanted->root_fingerprint, &length) != 1)
                 return failure("Out of memory.");
@@ -147,7 +141,7 @@ static int load_nonce(const char *argument, Slice *ret) {
         int r;
 
         if (strncmp(argument, "hex:", 4) != 0) {
-                r = load(argument, &bytes, &size);
+                r = read_argument(argument, FILE_SIZE_MAX, &bytes, &size);
                 if (r != 0)
                         return r;
         } else {
@@ -158,6 +152,9 @@ static int load_nonce(const char *argument, Slice *ret) {
                 if (hex_decode(argument + 4, bytes, size) < 0)
                         return usage_error("--nonce=hex: wants an even number of hexadecimal digits.");
         }
+        /* A document with such a nonce is good for ever. */
+        if (size == 0)
+                return usage_error("The nonce of --nonce= is empty, and proves nothing.");
         *ret = (Slice){ TAKE_PTR(bytes), size };
         return 0;
 }
@@ -168,7 +165,7 @@ static int load_public_key(const char *path, Slice *ret) {
         size_t size, key_size;
         int r;
 
-        r = load(path, &bytes, &size);
+        r = read_argument(path, FILE_SIZE_MAX, &bytes, &size);
         if (r != 0)
                 return r;
         r = public_key_parse(bytes, size, &key, &key_size);
@@ -197,7 +194,7 @@ static int load_measurements(const char *path, PcrSet *ret) {
         size_t size;
         int r;
 
-        r = load(path, &text, &size);
+        r = read_argument(path, FILE_SIZE_MAX, &text, &size);
         if (r != 0)
                 return r;
         if (pcr_measurements_parse((const char *) text, size, ret, &error) < 0)
@@ -495,7 +492,7 @@ static int get_document(const Options *options, Wanted *wanted, uint8_t **ret, s
         Error error = {};
 
         if (!options->url)
-                return load(options->document, ret, ret_size);
+                return read_argument(options->document, FILE_SIZE_MAX, ret, ret_size);
         if (fetch_document(options->url, wanted->nonce.data, wanted->nonce.size, ret, ret_size, &error) <
             0) {
                 (void) failure("%s", error.text);

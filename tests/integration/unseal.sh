@@ -113,6 +113,12 @@ saw=0
 platform exec --as instance -- "$build/daemon/unsealctl" unseal --vendor-configuration="$config" --secret="$declaration" --reveal \
     >/dev/full 2>"$scratch/err" || saw=$?
 assert_equal "standard output is full" "$saw" 1
+# Where it is closed, no connection or file must be what the secret is written to.
+saw=0
+platform exec --as instance -- "$build/daemon/unsealctl" unseal --vendor-configuration="$config" --secret="$declaration" --reveal \
+    >&- 2>"$scratch/err" || saw=$?
+assert_equal "standard output is closed" "$saw" 1
+assert_line "what is said of it" "$scratch/err" 'The plaintext cannot be written: Bad file descriptor'
 
 say "access denied is explained as unseald does it"
 platform extend 4 'another image' >/dev/null

@@ -41,6 +41,8 @@ verify 2 --max-age=0 "$document"
 verify 2 --max-age=soon "$document"
 verify 2 --nonce=hex:0 "$document"
 verify 2 --nonce=hex:0g "$document"
+verify 2 --nonce=hex: "$document"
+verify 2 --nonce=/dev/null "$document"
 
 say "files that are not what they should be"
 verify 1 "$scratch/none"
@@ -48,6 +50,9 @@ verify 1 --nonce="$scratch/none" --at=document "$document"
 verify 1 --public-key="$scratch/none" --at=document "$document"
 verify 1 --measurements="$document" --at=document "$document"
 expect 1 verify --root="$document" "$document"
+cat "$root" "$root" >"$scratch/roots.pem"
+expect 1 verify --root="$scratch/roots.pem" --at=document "$document"
+assert_line "which of two roots" "$scratch/err" 'more than one certificate'
 expect 1 status --file="$scratch/none"
 expect 1 status --file="$document"
 
@@ -71,6 +76,7 @@ assert_line "the nonce is refused" "$scratch/out" '^  nonce +refused'
 printf %s "$nonce" >"$scratch/nonce"
 verify 0 --at=document --nonce="$scratch/nonce" "$document"
 verify 0 --at=document --nonce="hex:$(printf %s "$nonce" | od -An -tx1 | tr -d ' \n')" "$document"
+verify 0 --at=document --nonce=<(printf %s "$nonce") <(cat "$document")
 head -c 100 "$document" >"$scratch/short"
 verify 10 --at=document "$scratch/short"
 sed 's/\xa1\x01\x38\x22/\xa1\x01\x38\x23/' "$document" >"$scratch/es512"
@@ -106,6 +112,18 @@ say "an answer that cannot be written is none"
 status=0
 "$unsealctl" verify --root="$root" --at=document "$document" >/dev/full 2>/dev/null || status=$?
 assert_equal "standard output is full" "$status" 1
+for option in --help --version; do
+    status=0
+    "$unsealctl" "$option" >/dev/full 2>/dev/null || status=$?
+    assert_equal "$option, and standard output is full" "$status" 1
+done
+status=0
+"$unsealctl" --version >&- 2>"$scratch/err" || status=$?
+assert_equal "standard output is closed" "$status: $(cat "$scratch/err")" \
+    '1: unsealctl: Cannot write to standard output: Bad file descriptor.'
+status=0
+"$unsealctl" verify --root="$root" --at=document - <&- >"$scratch/out" 2>"$scratch/err" || status=$?
+assert_equal "standard input is closed" "$status: $(cat "$scratch/err")" '1: unsealctl: Cannot read -: Bad file descriptor.'
 
 say "status"
 cat >"$scratch/status.json" <<'EOF'
