@@ -292,8 +292,7 @@ static void attested(void *userdata) {
         } else {
                 server->documents++;
                 log_full(LOG_INFO, &(LogFields){ .message_id = MESSAGE_ATTESTED },
-                         "Attestation document %" PRIu64 " is for %s.", server->documents,
-                         connection->peer);
+                         "Attestation document %" PRIu64 " is for %s.", server->documents, connection->peer);
                 r = connection_answer(connection, &(Answer){
                                                                   .status = 200,
                                                                   .type = "application/cbor",
@@ -301,6 +300,8 @@ static void attested(void *userdata) {
                                                                   .size = connection->document_size,
                                                   });
         }
+        if (r >= 0)
+                r = server_listen(server, true);
         server_check(server, r);
 }
 
@@ -422,12 +423,43 @@ static int connection_new(Server *server, int fd, const struct sockaddr_storage 
         return 0;
 }
 
+/* The one that has kept us waiting for longest. NULL: nobody does, all wait for the TPM. */
+static Connection *slowest(const Server *server) {
+        uint64_t until, earliest = UINT64_MAX;
+        Connection *found = NULL;
+
+        for (size_t i = 0; i < CONNECTIONS_MAX; i++) {
+                Connection *connection = server->connections[i];
+
+                if (!connection || sd_event_source_get_enabled(connection->patience, NULL) <= 0 ||
+                    sd_event_source_get_time(connection->patience, &until) < 0 || until >= earliest)
+                        continue;
+                earliest = until;
+                found = connection;
+        }
+        return found;
+}
+
+/* Who takes his time, perhaps to keep the others out, makes room for the next. False: there is none. */
+static bool make_room(Server *server) {
+        Connection *connection;
+
+        if (server->connections_count < CONNECTIONS_MAX)
+                return true;
+        connection = slowest(server);
+        server_check(server, connection ? connection_end(connection) : server_listen(server, false));
+        return connection;
+}
+
 static int on_connection(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
         Server *server = userdata;
         struct sockaddr_storage address = {};
         socklen_t size = sizeof(address);
         int r, peer;
 
+        /* The others wait in the backlog. */
+        if (!make_room(server))
+                return 0;
         peer = accept4(fd, (struct sockaddr *) &address, &size, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (peer < 0)
                 /* What accept(2) tells of the network, or of a client that is gone, is no failure of ours. */
@@ -436,9 +468,6 @@ static int on_connection(sd_event_source *source, int fd, uint32_t revents, void
                 r = connection_new(server, peer, &address);
         if (r >= 0 && server->connections_count > 0)
                 r = sd_event_source_set_enabled(server->idle, SD_EVENT_OFF);
-        /* The others wait in the backlog. */
-        if (r >= 0 && server->connections_count == CONNECTIONS_MAX)
-                r = server_listen(server, false);
         server_check(server, r);
         return 0;
 }
