@@ -153,4 +153,4 @@ for name in sys.argv[2:]:
     try:
         print(f"{name}: {globals()['test_' + name]()}", flush=True)
     except AssertionError as error:
-        sys.exit(f"{name}: {error}")
+        sys.exit(f"FAILED {name}: {error}")
