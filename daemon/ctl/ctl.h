@@ -40,7 +40,7 @@ const char *format_time(int64_t seconds, char buffer[TIME_STRING_MAX]);
 struct json_object *made(struct json_object *object);
 void add(struct json_object *object, const char *name, struct json_object *value);
 
-/* NULL is left out. */
+/* NULL is left out. In place of what is not UTF-8 there are question marks. */
 void add_string(struct json_object *object, const char *name, const char *value);
 
 /* NULL is null. */

@@ -108,6 +108,12 @@ verify 18 --at=document --measurements="$scratch/bad.json" --json "$document"
 assert_equal "which differ" "$(jq -c '[.accepted, .refusal, .differing_pcrs, .checks.measurements]' "$scratch/out")" \
     '[false,"pcr",[12],"refused"]'
 
+say "JSON is UTF-8, whatever a file is called"
+saw=0
+"$unsealctl" doctor --json --timeout=5 --measurements=$'/none/\xff\xc3\xa4' --status=$'/proc/\xff' >"$scratch/out" 2>"$scratch/err" || saw=$?
+[ "$saw" -ne 1 ] && [ "$saw" -ne 2 ] || die "doctor: saw exit status $saw: $(cat "$scratch/err")"
+/usr/bin/python3 -c 'import json, sys; json.loads(open(sys.argv[1], "rb").read().decode())' "$scratch/out"
+
 say "an answer that cannot be written is none"
 status=0
 "$unsealctl" verify --root="$root" --at=document "$document" >/dev/full 2>/dev/null || status=$?
