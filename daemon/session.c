@@ -1106,14 +1106,15 @@ static void session_write_status(Session *session, const char *state, const char
                         .duration_usec = passage->duration_usec,
                 };
         }
-        r = status_write(session->options.status_path, &(Status){ .state = session->options.replaced ? "unsealed" : state,
-                                                                  .text = text,
-                                                                  .error = &session->error,
-                                                                  .explanation = session->explanation,
-                                                                  .secrets = secrets,
-                                                                  .secrets_count = session->passages_count,
-                                                                  .steps = session->steps,
-                                                                  .steps_count = session->steps_count });
+        r = status_write(session->options.status_path,
+                         &(Status){ .state = session->options.replaced ? "unsealed" : state,
+                                    .text = text,
+                                    .error = &session->error,
+                                    .explanation = session->explanation,
+                                    .secrets = secrets,
+                                    .secrets_count = session->passages_count,
+                                    .steps = session->steps,
+                                    .steps_count = session->steps_count });
         if (r < 0)
                 log_warning("Cannot write %s: %s", session->options.status_path, strerror(-r));
 }
@@ -1176,8 +1177,9 @@ static void session_finish_failure(Session *session, const char *measurements, s
                 session_explain_denial(session, measurements ? &expected : NULL);
         session_log_failure(session);
         session_write_status(session, "failed",
-                             session->options.replaced ? "A reload failed, and everything is as it was before."
-                                                       : session->error.text);
+                             session->options.replaced
+                                             ? "A reload failed, and everything is as it was before."
+                                             : session->error.text);
         session_end(session);
 }
 
@@ -1328,11 +1330,41 @@ static KeptLock session_lock(const Session *session) {
         return lock;
 }
 
+static int session_claim(const Session *session, KeptClaim **ret, Error *error) {
+        const Declarations *declarations = session->options.declarations;
+        _cleanup_free_ KeptClaim *claims = calloc(declarations->count + 1, sizeof(*claims));
+
+        if (!claims)
+                return error_oom(error);
+        for (size_t i = 0; i < declarations->count; i++)
+                if (passage_claim(declarations->items + i, claims + i) < 0)
+                        return error_oom(error);
+        *ret = TAKE_PTR(claims);
+        return 0;
+}
+
+/* A reload: what is not declared any more, or stands for something else now, is not kept; an optional secret that could not
+ * be had anew and is as it was declared before is what it was. */
+static int session_claim_anew(Session *session, Error *error) {
+        _cleanup_free_ KeptClaim *claims = NULL;
+        int r;
+
+        r = session_claim(session, &claims, error);
+        if (r < 0)
+                return r;
+        kept_claim(session->options.kept, claims, session->passages_count);
+        for (size_t i = 0; i < session->passages_count; i++)
+                if (session->passages[i].state == SECRET_FAILED &&
+                    kept_has(session->options.kept, claims + i))
+                        session->passages[i].state = SECRET_KEPT;
+        return 0;
+}
+
 /* Into the service manager's hands: from here on a crash loses nothing, and no plaintext is in our own. */
 static int session_keep(Session *session, Error *error) {
         Kept *kept = session->options.kept;
         KeptLock lock = session_lock(session);
-        int r = 0;
+        int r = session->options.replaced ? session_claim_anew(session, error) : 0;
 
         for (size_t i = 0; i < session->passages_count && r >= 0; i++) {
                 Passage *passage = session->passages + i;
@@ -1346,8 +1378,8 @@ static int session_keep(Session *session, Error *error) {
                 r = kept_commit(kept, session->store, &lock, error);
         if (r < 0) {
                 kept_abandon(kept);
-                (void) session_tidy_store(session, session->options.replaced ?: session->options.declarations,
-                                          NULL);
+                (void) session_tidy_store(session,
+                                          session->options.replaced ?: session->options.declarations, NULL);
                 return r;
         }
         for (size_t i = 0; i < session->passages_count; i++)
@@ -1443,7 +1475,8 @@ static int session_publish(Session *session, Error *error) {
                         passage_enter(passage, SECRET_PUBLISHED);
         }
         /* What is not declared any more, or not for the store. */
-        return session->options.replaced ? session_tidy_store(session, session->options.declarations, error) : 0;
+        return session->options.replaced ? session_tidy_store(session, session->options.declarations, error)
+                                         : 0;
 }
 
 static int session_hand_over(Session *session, Error *error) {
@@ -1912,15 +1945,13 @@ static int session_set_up_passages(Session *session, Error *error) {
 }
 
 static int session_restore(Session *session, Error *error) {
-        const Declarations *declarations = session->options.declarations;
-        _cleanup_free_ KeptClaim *claims = calloc(declarations->count + 1, sizeof(*claims));
+        _cleanup_free_ KeptClaim *claims = NULL;
+        int r;
 
-        if (!claims)
-                return error_oom(error);
-        for (size_t i = 0; i < declarations->count; i++)
-                if (passage_claim(declarations->items + i, claims + i) < 0)
-                        return error_oom(error);
-        return kept_restore(session->options.kept, session->store, claims, declarations->count, error);
+        r = session_claim(session, &claims, error);
+        return r < 0 ? r
+                     : kept_restore(session->options.kept, session->store, claims,
+                                    session->options.declarations->count, error);
 }
 
 static int session_set_up_store(Session *session, Error *error) {

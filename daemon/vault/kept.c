@@ -25,6 +25,7 @@ typedef struct Item {
         ManifestEntry entry;
         int fd;
         bool committed;
+        bool unclaimed; /* committed, and not to be of the next manifest */
 } Item;
 
 struct Kept {
@@ -95,6 +96,12 @@ int kept_find(const Kept *kept, const char *name) {
         const Item *item = kept_item(kept, name, true);
 
         return item ? item->fd : -ENOENT;
+}
+
+bool kept_has(const Kept *kept, const KeptClaim *claim) {
+        const Item *item = kept_item(kept, claim->name, true);
+
+        return item && memcmp(item->entry.stands_for, claim->stands_for, sizeof(claim->stands_for)) == 0;
 }
 
 static int digest(Secret *secret, uint8_t ret[static MANIFEST_DIGEST_SIZE]) {
@@ -315,9 +322,10 @@ void kept_abandon(Kept *kept) {
         size_t left = 0;
 
         for (size_t i = 0; i < kept->count; i++)
-                if (kept->items[i].committed)
-                        kept->items[left++] = kept->items[i];
-                else
+                if (kept->items[i].committed) {
+                        kept->items[left] = kept->items[i];
+                        kept->items[left++].unclaimed = false;
+                } else
                         item_close(kept->items + i);
         kept->count = left;
 }
@@ -326,9 +334,17 @@ static int compare_names(const void *a, const void *b) {
         return strcmp(((const ManifestEntry *) a)->name, ((const ManifestEntry *) b)->name);
 }
 
-/* Whether it is of the next manifest: not what something was put in place of. */
+/* Whether it is of the next manifest: not what something was put in place of, and not what nobody claims. */
 static bool is_of_next(const Kept *kept, const Item *item) {
-        return !item->committed || !kept_item(kept, item->entry.name, false);
+        return !item->committed || (!item->unclaimed && !kept_item(kept, item->entry.name, false));
+}
+
+void kept_claim(Kept *kept, const KeptClaim *claims, size_t count) {
+        for (size_t i = 0; i < kept->count; i++) {
+                const KeptClaim *claim = find_claim(claims, count, kept->items[i].entry.name);
+
+                kept->items[i].unclaimed = !claim || !kept_has(kept, claim);
+        }
 }
 
 static int kept_make_manifest(const Kept *kept, ManifestHeader *header, Secret **ret) {
@@ -362,8 +378,10 @@ static void kept_take_over(Kept *kept, const ManifestHeader *header, int fd) {
                 else
                         item_close(kept->items + i);
         kept->count = left;
-        for (size_t i = 0; i < left; i++)
+        for (size_t i = 0; i < left; i++) {
                 kept->items[i].committed = true;
+                kept->items[i].unclaimed = false;
+        }
 
         if (kept->manifest_fd >= 0) {
                 (void) fdstore_remove(fd_name(kept->manifest.generation, NULL, name));
@@ -407,7 +425,7 @@ int kept_commit(Kept *kept, Store *store, const KeptLock *lock, Error *error) {
 
 bool kept_is_committed(const Kept *kept, const KeptLock *lock) {
         for (size_t i = 0; i < kept->count; i++)
-                if (!kept->items[i].committed)
+                if (!kept->items[i].committed || kept->items[i].unclaimed)
                         return false;
         return kept->manifest_fd >= 0 && !kept->incomplete && is_same_lock(&kept->manifest, lock);
 }

@@ -55,15 +55,21 @@ int kept_restore(Kept *kept, const Store *store, const KeptClaim *claims, size_t
  * next kept_commit(). -ENOENT. */
 int kept_find(const Kept *kept, const char *name);
 
+/* Whether a secret is kept that stands for just that. */
+bool kept_has(const Kept *kept, const KeptClaim *claim);
+
 /* Keeps a secret, from the next kept_commit() on in place of one of that name. fd: of store_prepare() or store_hold(); it is
  * taken, also by a failure. FAILURE_STORE where it is too much. */
 int kept_put(Kept *kept, const KeptClaim *claim, Secret *secret, int fd, Error *error);
+
+/* From the next kept_commit() on nothing is kept but what is claimed here and what is put. */
+void kept_claim(Kept *kept, const KeptClaim *claims, size_t count);
 
 /* Returns when the service manager has all that was put, and a manifest that says so. lock: what goes with it, not done yet
  * unless the one before was the same and done. */
 int kept_commit(Kept *kept, Store *store, const KeptLock *lock, Error *error);
 
-/* Gives up what was put and not committed. */
+/* Gives up what was put and claimed and not committed. */
 void kept_abandon(Kept *kept);
 
 /* Whether all that is kept is in the manifest, with this lock. */

@@ -61,6 +61,10 @@ assert_equal "the failed secret in status.json" "$(jq -r '.secrets[] | .name + "
 assert_said configuration "78 $one"
 assert_said more "0 $two;db-password other"
 assert_said less "0 $two;db-password refused 1"
+assert_said again "0 $two;db-password refused 1"
+assert_said there "0 $two"
+assert_said gone "0 $two;/run/unseald/credentials/other 440 the other"
+assert_said elsewhere "0 $two;db-password refused 1"
 assert_said 'a user' 1
 assert_said 'two at once' '0 0'
 assert_said meanwhile 'version 2 reloading'

@@ -318,6 +318,30 @@ static void test_what_is_declared_otherwise_is_given_up(void **state) {
         ASSERT_HELD("kept-1");
 }
 
+static void test_what_is_not_claimed_is_gone_with_the_next_commit(void **state) {
+        const KeptClaim other[] = { { "api-token", { 'a' } }, { "db-password", { 'D' } } };
+
+        keep_both();
+        kept_claim(kept, other, 2);
+        assert_kept("api-token", "the token");
+        assert_false(kept_is_committed(kept, &no_lock));
+        kept_abandon(kept);
+        assert_true(kept_is_committed(kept, &no_lock));
+        assert_true(kept_has(kept, claims));
+        assert_false(kept_has(kept, other));
+
+        kept_claim(kept, other, 2);
+        assert_int_equal(commit(), 0);
+        assert_int_equal(kept_find(kept, "api-token"), -ENOENT);
+        assert_kept("db-password", "the password");
+        ASSERT_HELD("kept-2", "kept-1-db-password");
+        kept_claim(kept, NULL, 0);
+        assert_int_equal(put(other, "another token"), 0);
+        assert_int_equal(commit(), 0);
+        assert_kept("api-token", "another token");
+        ASSERT_HELD("kept-3", "kept-3-api-token");
+}
+
 static void test_a_lost_descriptor_is_missed(void **state) {
         keep_both();
         assert_int_equal(fdstore_remove("kept-1-api-token"), 0);
@@ -420,6 +444,7 @@ int main(void) {
                 TEST(test_a_file_that_is_not_in_memory_is_not_believed),
                 TEST(test_the_store_may_be_mounted_anew),
                 TEST(test_what_is_declared_otherwise_is_given_up),
+                TEST(test_what_is_not_claimed_is_gone_with_the_next_commit),
                 TEST(test_a_lost_descriptor_is_missed),
                 TEST(test_names_of_no_meaning_are_given_up),
                 TEST(test_a_lock_is_done_for_the_next_process_too),
