@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# KIWI takes the description of the appliance, in both profiles: schema and rules, without network. The KIWI that kiwi/build
+# uses is kept in $UNSEALD_CACHE.
+. "$(dirname "$0")/lib.sh"
+
+version=$(sed -n 's/^kiwi_version=//p' "$top/kiwi/builder/debian")
+kiwi=${UNSEALD_CACHE:-$top/.cache}/kiwi-$version
+if [ ! -x "$kiwi/bin/kiwi-ng" ]; then
+    say "installing KIWI $version"
+    rm -rf "$kiwi"
+    /usr/bin/python3 -m venv "$kiwi"
+    "$kiwi/bin/pip" -q install "kiwi==$version"
+fi
+for profile in al2023 debian; do
+    "$kiwi/bin/kiwi-ng" --profile "$profile" image info --description "$top/kiwi" >"$scratch/info" 2>&1 ||
+        die "KIWI refuses the profile $profile: $(tail -n 20 "$scratch/info")"
+    assert_line "the profile" "$scratch/info" "Selected profiles: $profile$"
+done
+
+# What is wrong is refused, so that the above means something.
+mkdir "$scratch/description"
+sed 's/overlayroot_write_partition="false"/overlayroot_write_partitions="false"/' "$top/kiwi/appliance.kiwi" \
+    >"$scratch/description/appliance.kiwi"
+! "$kiwi/bin/kiwi-ng" --profile debian image info --description "$scratch/description" >"$scratch/info" 2>&1 ||
+    die "KIWI takes an attribute that there is not"
+say "KIWI $version takes al2023 and debian"
