@@ -13,11 +13,12 @@ aarch64) name=BOOTAA64.EFI ;;
 esac
 
 # objcopy stamps the time of the build into the header, which PCR4 covers: the four bytes after the PE signature, the machine
-# and the number of sections. The check sum is not covered, and nobody looks at it.
+# and the number of sections. The check sum, which nobody looks at and PCR4 does not cover, goes too.
 header=$(od -A n -t u4 -j 60 -N 4 "$uki" | tr -d ' ')
+patch() { dd of="$uki" bs=1 seek=$((header + $1)) conv=notrunc status=none; }
 stamp=$(printf '%08x' "${SOURCE_DATE_EPOCH:-0}")
-printf "\\x${stamp:6:2}\\x${stamp:4:2}\\x${stamp:2:2}\\x${stamp:0:2}" |
-    dd of="$uki" bs=1 seek=$((header + 8)) conv=notrunc status=none
+printf "\\x${stamp:6:2}\\x${stamp:4:2}\\x${stamp:2:2}\\x${stamp:0:2}" | patch 8
+printf '\0\0\0\0' | patch 88
 
 mv "$uki" "$esp/$name"
 find "$esp" -mindepth 1 -maxdepth 1 ! -name "$name" -exec rm -rf {} +
