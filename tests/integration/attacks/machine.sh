@@ -41,7 +41,7 @@ for file in /run/unseald/unseald.conf /run/unseald/unseald.conf.d/90-evil.conf; 
 done
 printf '%s\n' '[Secret]' Source=file:/run/attacker.sealed KeyId=arn:aws:kms:eu-north-1:222222222222:key/0 >/run/unseald/secrets.d/db-password.secret
 cp /run/unseald/secrets.d/db-password.secret /run/unseald/secrets.d/evil.secret
-printf evil >/run/unseald/credentials/db-password
+printf planted >/run/unseald/credentials/db-password
 END
 sed -i 's/^Wants=.*/& plant.service/' "$layer/usr/lib/systemd/system/machine.target"
 
@@ -87,7 +87,7 @@ boot() {
     took=$((${EPOCHREALTIME/./} - ${begun/./}))
     took=$((took / 1000000)).$((took % 1000000 / 100000))
 }
-handed=(--set-credential=unseald.conf:evil --set-credential=db-password:evil --set-credential=secrets.d:evil
+handed=(--set-credential=unseald.conf:evil --set-credential=db-password:handed --set-credential=secrets.d:evil
     systemd.setenv=SSL_CERT_FILE=/run/attacker.pem systemd.setenv=https_proxy=http://127.0.0.9 systemd.setenv=OPENSSL_CONF=/run/attacker.cnf)
 boot "$scratch/out" "${handed[@]}"
 out=$scratch/out
@@ -112,9 +112,26 @@ expect 'what the unit that may have it got' "$(cat "$out/asks/token")" "$(<"$scr
 
 # Where unsealing fails nothing else takes the place of the secret.
 platform extend 4 'an image of the owner' >/dev/null
-rm "$layer/usr/lib/machine/extra"
+for path in '' :/run/unseald/credentials/db-password :/run/unseald/credentials.sock; do
+    name=$(basename "${path:-:relative}" | tr -d :)
+    for fallback in '' fallback; do
+        printf '%s\n' '[Service]' Type=oneshot "LoadCredential=db-password$path" ${fallback:+SetCredential=db-password:set} \
+            "ExecStart=/bin/sh -c 'cat %d/db-password >/out/got'" >"$layer/usr/lib/systemd/system/from-$name${fallback:+-or-$fallback}.service"
+    done
+done
+cat >"$layer/usr/lib/machine/extra" <<'END'
+#!/bin/sh
+for unit in /usr/lib/systemd/system/from-*.service; do
+    rm -f /out/got
+    systemctl start "${unit##*/}"
+    echo "$(basename "$unit" .service): $(systemctl show -P ExecMainStatus "${unit##*/}") $(cat /out/got)"
+done >/out/sealed 2>/dev/null
+END
 boot "$scratch/out2" "${handed[@]}"
 row 8 'a file in the store, and a system credential, in the place of a secret that is not unsealed' \
     "$(machine_show "$scratch/out2" billing.service ExecMainStatus)" 243 "unseald: $(machine_show "$scratch/out2" unseald.service ExecMainStatus)" 60 "$took"
 expect 'what the application read' "$([ ! -e "$scratch/out2/application" ] || cat "$scratch/out2/application")" ''
+# By which lines of a unit something else does, as unseald(8) says.
+expect 'units that name another source, too' "$(paste -sd';' "$scratch/out2/sealed")" \
+    'from-credentials.sock-or-fallback: 0 set;from-credentials.sock: 243 ;from-db-password-or-fallback: 0 set;from-db-password: 243 ;from-relative-or-fallback: 0 handed;from-relative: 0 handed'
 table_end
