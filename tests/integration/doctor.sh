@@ -58,6 +58,31 @@ check 'all is well' 4 '^ok configuration secrets.d: 1 secret' '^ok tpm: ' '^ok t
     '^ok store ' '^skipped service ' '^0 failure\(s\), 0 warning\(s\), 1 skipped'
 cat "$said"
 assert_equal 'lines that are not good' "$(grep -Evc '^(ok|note) ' "$said")" 2
+
+# A connection that comes about while the program ends, which a library makes last: it must end as it meant to.
+cc -shared -fPIC -o "$scratch/linger.so" -x c - <<'END'
+#include <unistd.h>
+
+__attribute__((destructor)) static void linger(void) {
+        sleep(5);
+}
+END
+right 'Proxy=http://127.0.0.1:3129'
+platform exec --as instance -- /usr/bin/python3 -c '
+import socket, time
+server = socket.create_server(("127.0.0.1", 3129))
+print("ready", flush=True)
+connection, _ = server.accept()
+connection.recv(1000)
+time.sleep(3.5)
+connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")' >"$scratch/proxy" &
+proxy=$!
+until [ -s "$scratch/proxy" ]; do sleep 0.1; done
+wrapper=(env LD_PRELOAD="$scratch/linger.so" "${wrapper[@]}")
+options=(--timeout=2)
+check 'a proxy that is slow' 4 '^skipped tls .*There was no time left'
+wrapper=("${wrapper[@]:2}") options=()
+wait "$proxy" || true
 assert_equal 'what is in the TPM' "$(tpm_contents)" "$before"
 
 # The configuration.
