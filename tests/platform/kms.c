@@ -51,6 +51,7 @@ int kms_new(const KmsOptions *options, Kms **ret) {
         kms->attestor = options->attestor;
         kms->faults = options->faults;
         kms->trail = options->trail;
+        kms->seed = options->seed;
         pthread_mutex_init(&kms->mutex, NULL);
         *ret = kms;
         return 0;

@@ -12,6 +12,7 @@
 #include "basic/cleanup.h"
 #include "exchange.h"
 #include "faults.h"
+#include "seed.h"
 #include "trail.h"
 
 typedef struct Kms Kms;
@@ -22,6 +23,7 @@ typedef struct KmsOptions {
         Attestor *attestor;
         Faults *faults;
         Trail *trail;
+        const Seed *seed; /* of the keys that are created */
 } KmsOptions;
 
 int kms_new(const KmsOptions *options, Kms **ret);

@@ -59,6 +59,7 @@ struct Kms {
         Attestor *attestor;
         Faults *faults;
         Trail *trail;
+        const Seed *seed;
 
         pthread_mutex_t mutex;
         KmsKey **keys;

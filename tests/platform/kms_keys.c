@@ -55,10 +55,15 @@ void kms_grant_free(KmsGrant *grant) {
 int kms_key_new(KmsCall *call, KmsKey **ret) {
         Kms *kms = call->kms;
         _cleanup_(key_freep) KmsKey *key = calloc(1, sizeof(*key));
+        const unsigned number = (unsigned) kms->n_keys;
+        uint8_t uuid[16];
 
-        if (!key || RAND_bytes(key->material, sizeof(key->material)) <= 0)
+        if (!key)
                 return -ENOMEM;
-        make_uuid(key->id);
+        if (seed_bytes(kms->seed, "KMS key", number, key->material, sizeof(key->material)) < 0 ||
+            seed_bytes(kms->seed, "KMS key's name", number, uuid, sizeof(uuid)) < 0)
+                return -EIO;
+        format_uuid(uuid, key->id);
         strcpy(key->account, call->caller.principal->account);
         snprintf(key->arn, sizeof(key->arn), "arn:aws:kms:%s:%s:key/%s", kms->region, key->account, key->id);
         key->created = call->now;

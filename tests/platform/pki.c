@@ -111,9 +111,9 @@ static int write_certificate(X509 *certificate, const char *path) {
         return write_file_atomic(path, pem, (size_t) size, 0644);
 }
 
-int pki_make(const char *const *names, const char *root_path, Pki *ret) {
+int pki_make(const Seed *seed, const char *const *names, const char *root_path, Pki *ret) {
         static const char *const wrong_names[] = { "kms.example.com", NULL };
-        _cleanup_(EVP_PKEY_freep) EVP_PKEY *authority_key = EVP_EC_gen("P-256"),
+        _cleanup_(EVP_PKEY_freep) EVP_PKEY *authority_key = seed_key(seed, "authority"),
                                            *stranger_key = EVP_EC_gen("P-256");
         _cleanup_(X509_freep) X509 *authority = NULL, *stranger = NULL;
         Pki pki = { .key = EVP_EC_gen("P-256") };

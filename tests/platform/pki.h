@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * The platform's certificate authority, made anew at every start, and its certificates for KMS's names: the right one,
+ * The platform's certificate authority, made anew at every start (out of the seed, where there is one), and its certificates for KMS's names: the right one,
  * and one for each way in which a certificate can be wrong. P-256: AWS has RSA-2048 there, which costs the server more.
  */
 
@@ -10,6 +10,7 @@
 #include <openssl/x509.h>
 
 #include "faults.h"
+#include "seed.h"
 
 typedef enum CertificateKind {
         CERTIFICATE_RIGHT,
@@ -26,5 +27,5 @@ typedef struct Pki {
 } Pki;
 
 /* For the names (NULL-terminated); the authority's certificate is written to root_path as PEM, its key nowhere. */
-int pki_make(const char *const *names, const char *root_path, Pki *ret);
+int pki_make(const Seed *seed, const char *const *names, const char *root_path, Pki *ret);
 void pki_clear(Pki *pki);

@@ -38,6 +38,7 @@ typedef struct Options {
         const char *region;
         const char *instance_id;
         const char *state;
+        const char *seed;
         const char *imds_address;
         const char *kms_address;
         const char *relay_address;
@@ -48,6 +49,7 @@ typedef struct Options {
 } Options;
 
 typedef struct Platform {
+        Seed seed;
         Accounts *accounts;
         Attestor *attestor;
         Faults *faults;
@@ -188,7 +190,7 @@ static int make_certificates(Platform *platform, const Options *options) {
                          options->region, region_at + 2);
                 list[i] = names[i];
         }
-        int r = pki_make(list, path, &platform->pki);
+        int r = pki_make(&platform->seed, list, path, &platform->pki);
         return r < 0 ? fail(r, "certificates") : 0;
 }
 
@@ -199,10 +201,14 @@ static int start_kms(Platform *platform, const Options *options) {
                 .attestor = platform->attestor,
                 .faults = platform->faults,
                 .trail = platform->trail,
+                .seed = &platform->seed,
         };
         struct sockaddr_in address, relay_address;
 
-        int r = make_certificates(platform, options);
+        int r = options->seed ? seed_read(options->seed, &platform->seed) : 0;
+        if (r < 0)
+                return fail(r, options->seed);
+        r = make_certificates(platform, options);
         if (r >= 0)
                 r = kms_new(&kms_options, &platform->kms);
         if (r >= 0)
@@ -361,6 +367,7 @@ static bool read_options(int argc, char **argv, Options *options) {
                 { "rate", required_argument, NULL, 'r' },
                 { "region", required_argument, NULL, 'R' },
                 { "relay", required_argument, NULL, 'l' },
+                { "seed", required_argument, NULL, 'S' },
                 { "state", required_argument, NULL, 's' },
                 {},
         };
@@ -394,6 +401,9 @@ static bool read_options(int argc, char **argv, Options *options) {
                         break;
                 case 'R':
                         options->region = optarg;
+                        break;
+                case 'S':
+                        options->seed = optarg;
                         break;
                 case 's':
                         options->state = optarg;

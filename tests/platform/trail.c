@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "basic/io.h"
@@ -54,16 +55,23 @@ void trail_write(Trail *trail, struct json_object *event) {
         json_object_put(event);
 }
 
-void make_uuid(char ret[static UUID_SIZE]) {
+void format_uuid(const uint8_t bytes[static 16], char ret[static UUID_SIZE]) {
         uint8_t b[16];
 
-        if (RAND_bytes(b, sizeof(b)) <= 0)
-                abort();
+        memcpy(b, bytes, sizeof(b));
         b[6] = (uint8_t) ((b[6] & 0x0f) | 0x40);
         b[8] = (uint8_t) ((b[8] & 0x3f) | 0x80);
         snprintf(ret, UUID_SIZE, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
                  b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13],
                  b[14], b[15]);
+}
+
+void make_uuid(char ret[static UUID_SIZE]) {
+        uint8_t bytes[16];
+
+        if (RAND_bytes(bytes, sizeof(bytes)) <= 0)
+                abort();
+        format_uuid(bytes, ret);
 }
 
 void format_time(int64_t seconds, char ret[static TIME_TEXT_SIZE]) {

@@ -21,7 +21,8 @@ void trail_write(Trail *trail, struct json_object *event);
 
 #define UUID_SIZE 37
 
-/* A random UUID (RFC 9562, version 4). */
+/* A UUID of these random bytes (RFC 9562, version 4), and one of new ones. */
+void format_uuid(const uint8_t bytes[static 16], char ret[static UUID_SIZE]);
 void make_uuid(char ret[static UUID_SIZE]);
 
 /* 2026-08-13T17:36:48Z */
