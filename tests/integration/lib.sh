@@ -59,7 +59,7 @@ platform_start() {
     . "$scratch/platform.env"
     export PLATFORM_STATE
     # The machine's unseald is not root.
-    chmod 0666 "$PLATFORM_TPM_SOCKET" "$PLATFORM_TPM_CONTROL"
+    [ ! -S "$PLATFORM_TPM_SOCKET" ] || chmod 0666 "$PLATFORM_TPM_SOCKET" "$PLATFORM_TPM_CONTROL"
 }
 
 # A KMS call as the vendor's administrator, by curl, which signs on its own. kms OPERATION JSON

@@ -1,0 +1,314 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# The appliance as its owner's machine boots it: the image that kiwi/build made, under UEFI firmware that measures, with a
+# NitroTPM, in the platform's network. First as it should be, then as whoever owns the machine would like it. Nobody logs in;
+# what is looked at is the console, the platform's log of requests, and from outside the service that the image offers.
+#
+# usage: tests/boot/appliance.sh [--all] [SCENARIO...]     without names: the quick ones; --list names them all
+#
+# Emulated, a boot takes about a minute. The image is cached in $UNSEALD_CACHE by its inputs' hash.
+. "$(dirname "$0")/../integration/lib.sh"
+. "$(dirname "$0")/lib.sh"
+
+cache=${UNSEALD_CACHE:-$top/.cache}/boot
+application=$cache/application
+unsealctl=$build/daemon/unsealctl
+
+quick=(healthy command-line root-read initrd credential)
+all=(healthy command-line root-read root-unread initrd credential load-options secure-boot late-network throttling reboot power-cut)
+wanted=()
+while [ $# -gt 0 ]; do
+    case $1 in
+    --all) wanted=("${all[@]}") ;;
+    --list) printf '%s\n' "${all[@]}" && exit ;;
+    -*) echo "appliance.sh: $1 is no option" >&2 && exit 2 ;;
+    *) [[ " ${all[*]} " == *" $1 "* ]] || { echo "appliance.sh: $1 is no scenario; --list names them" >&2 && exit 2; }
+        wanted+=("$1") ;;
+    esac
+    shift
+done
+[ ${#wanted[@]} -gt 0 ] || wanted=("${quick[@]}")
+
+boot_setup
+mkdir -p "$cache"
+# The planted secret, and the seed of the platform whose authority and key the image names.
+[ -s "$cache/seed" ] || head -c 32 /dev/urandom >"$cache/seed"
+[ -s "$cache/secret" ] || printf 'boot-canary-%s' "$(head -c 24 /dev/urandom | xxd -p -c 64)" >"$cache/secret"
+secret=$(<"$cache/secret")
+
+platform_start --seed "$cache/seed" --firmware
+platform machine-tap create
+key=$(vendor_create_key)
+
+# What a vendor adds to the appliance: the example's service, its sealed secret, whom to believe, and here a report.
+make_application() {
+    local new=$cache/application.new secrets
+    secrets=$new/root/usr/lib/unseald/secrets.d
+    rm -rf "$new"
+    cp -r "$top/kiwi/example" "$new"
+    cp -r "$top/tests/boot/application/." "$new/root/"
+    install -d "$secrets" "$new/root/usr/lib/unseald/unseald.conf.d" "$new/root/usr/share/sealed"
+    [ -s "$cache/authority.pem" ] || cp "$PLATFORM_CA_FILE" "$cache/authority.pem"
+    cp "$cache/authority.pem" "$new/root/usr/lib/unseald/authority.pem"
+    [ -s "$cache/sealed" ] || vendor_seal "$key" proof-key "$cache/sealed" <"$cache/secret"
+    cp "$cache/sealed" "$new/root/usr/share/sealed/proof-key"
+    printf '[Unseald]\nTrustedCertificates=/usr/lib/unseald/authority.pem\nLockPcr=8\n' \
+        >"$new/root/usr/lib/unseald/unseald.conf.d/boot.conf"
+    printf '[Secret]\nSource=file:/usr/share/sealed/proof-key\nKeyId=%s\n' "$key" >"$secrets/proof-key.secret"
+    head -c 65536 /dev/zero | openssl enc -aes-128-ctr -K 00 -iv 00 2>/dev/null >"$new/root/usr/lib/boot-test/unread"
+    rm -rf "$application"
+    mv "$new" "$application"
+}
+
+make_application
+built=$("$top/kiwi/build" --profile=debian --application="$application")
+image=$built/appliance.raw
+measurements=$built/pcr_measurements.json
+
+put_policy() { # ARGUMENTS of unsealctl policy...
+    "$unsealctl" policy --principal="$PLATFORM_INSTANCE_ROLE_ARN" --lock-pcr=8 \
+        --admin="arn:aws:iam::$PLATFORM_VENDOR_ACCOUNT:user/admin" "$@" >"$scratch/policy.json"
+    kms PutKeyPolicy "$(jq -nc --arg key "$key" --rawfile policy "$scratch/policy.json" \
+        '{KeyId: $key, PolicyName: "default", Policy: $policy}')" >/dev/null
+}
+put_policy --measurements="$measurements"
+
+# What KMS was asked since the last look: lines of JSON.
+requests() { jq -c 'select(.eventName == "Decrypt")' "$PLATFORM_TRAIL" | tail -n "+$((asked + 1))"; }
+asked=0
+begin() { asked=$(jq -c 'select(.eventName == "Decrypt")' "$PLATFORM_TRAIL" | wc -l); }
+
+measured() { # PCR: as KMS saw it in a document of this boot
+    requests | jq -r --arg name "attestationDocumentNitroTPMPCR$1" \
+        '.additionalEventData.recipient[$name] // empty' | head -n 1
+}
+
+# The service proves that it has the secret, to whoever has it too.
+prove() {
+    local challenge=boot$RANDOM$RANDOM
+    assert_equal "the service's proof" "$(ip netns exec "$PLATFORM_NETNS" curl -sS --max-time 20 \
+        "http://$(machine_address):8080/proof?challenge=$challenge")" \
+        "$(printf %s "$challenge" | openssl dgst -sha256 -hmac "$secret" | sed 's/.* //')"
+}
+
+# The secret is in no file that the machine could write, nor in what it said.
+search() {
+    assert_absent "the secret" "$secret" "$machine" "$platform_state" "$consoles"
+}
+
+# How often the guest's memory has it. Whoever owns the hypervisor reads it; this shows that no copies stay around.
+search_memory() {
+    machine_monitor dump-guest-memory "{\"paging\": false, \"protocol\": \"file:$scratch/memory\"}" >/dev/null
+    copies=$(grep -aoF "$secret" "$scratch/memory" | wc -l)
+    rm -f "$scratch/memory"
+}
+
+delivered() {
+    machine_wait '^REPORT end' || die "$1: no report: $(tail -n 40 "$console")"
+    assert_equal "$1: unseald" "$(report_of unseald)" 'active 0'
+    assert_equal "$1: the service" "$(report_of proof)" active
+    prove
+}
+
+# It boots, asks, and is denied.
+denied() {
+    machine_wait '^REPORT (end|reading)' || die "$1: no report: $(tail -n 40 "$console")"
+    assert_equal "$1: unseald" "$(report_of unseald)" 'failed 60'
+    [ "$(report_of proof)" != active ] || die "$1: the service runs"
+    [ -n "$(requests)" ] || die "$1: KMS was not asked"
+    [ -z "$(requests | jq -r 'select(.errorCode == null)')" ] || die "$1: KMS answered: $(requests)"
+}
+
+table=()
+result() { # SCENARIO WHAT
+    table+=("$(printf '%-14s %4d s  %s' "$1" "$((SECONDS - started))" "$2")")
+    say "${table[-1]}"
+    machine_kill
+    search
+}
+
+uki_of() { mcopy -n -i "$(esp_of "$1")" ::EFI/BOOT/BOOTX64.EFI "$2"; }
+put_uki() { mcopy -o -i "$(esp_of "$1")" "$2" ::EFI/BOOT/BOOTX64.EFI; }
+
+scenario_healthy() {
+    local n
+    machine_new "$image" && begin && machine_start
+    delivered healthy
+    for n in 4 7 12; do
+        [ "$n" != 7 ] || continue # KMS logs what the policy may name; PCR7 is compared below where the document has it
+        assert_equal "PCR$n" "$(measured "$n")" "$(jq -r ".Measurements.PCR$n" "$measurements")"
+    done
+    [ -z "$(measured 7)" ] || assert_equal PCR7 "$(measured 7)" "$(jq -r .Measurements.PCR7 "$measurements")"
+    assert_equal "failed units" "$(report_of failed)" ''
+    # The lock: the same machine's root, and the same request.
+    assert_equal "asking again" "$(report_of again)" 67
+    grep -a '^CHAIN\|^STATUS\|^Startup' "$console" | tr -d '\r'
+    search_memory
+    result healthy "delivered; up $(report_of uptime) s, PCRs as predicted, root asks again: denied; $copies copies in memory"
+}
+
+scenario_command-line() {
+    machine_new "$image" && begin
+    uki_of "$machine/disk.raw" "$scratch/uki"
+    [ "$(grep -aoF 'panic=5' "$scratch/uki" | wc -l)" = 1 ] || die "panic=5 is not once in the image"
+    sed -i 's/panic=5/panic=6/' "$scratch/uki"
+    put_uki "$machine/disk.raw" "$scratch/uki" && machine_start
+    denied command-line
+    result command-line "boots, denied: PCR4 differs"
+}
+
+scenario_initrd() {
+    machine_new "$image" && begin
+    uki_of "$machine/disk.raw" "$scratch/uki"
+    # One file more, behind what is there: the kernel takes it as part of the initrd.
+    objcopy -O binary --only-section=.initrd --set-section-flags .initrd=alloc "$scratch/uki" "$scratch/initrd"
+    (cd "$scratch" && mkdir -p more && echo backdoor >more/backdoor && cd more && find . | cpio --quiet -o -H newc) >>"$scratch/initrd"
+    objcopy --update-section .initrd="$scratch/initrd" "$scratch/uki" "$scratch/uki.new"
+    put_uki "$machine/disk.raw" "$scratch/uki.new" && machine_start
+    denied initrd
+    result initrd "boots, denied: PCR4 differs"
+}
+
+# Where the file system's data lies on the disk: the first byte of the partition that is no ESP and no verity tree.
+root_start() {
+    sfdisk --json "$1" | jq -r '[.partitiontable.partitions[] | select(.type != "C12A7328-F81F-11D2-BA4B-00A0C93EC93B")] | max_by(.size).start * 512'
+}
+
+flip() { # FILE OFFSET
+    local byte
+    byte=$(xxd -p -s "$2" -l 1 "$1")
+    printf "\\x$(printf %02x $((16#$byte ^ 1)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+}
+
+scenario_root-read() {
+    machine_new "$image" && begin
+    # The super block of EROFS is 1 KiB behind the start; nothing can boot without it.
+    flip "$machine/disk.raw" $(($(root_start "$machine/disk.raw") + 1024 + 4)) && machine_start
+    ! machine_wait '^REPORT end' || die "root-read: it boots: $(tail -n 40 "$console")"
+    assert_line "root-read: the console" "$console" 'panic|verity|corrupt'
+    [ -z "$(requests)" ] || die "root-read: KMS was asked"
+    result root-read "does not boot, nothing asked: $(grep -aoiE 'kernel panic[^\r]*|.*verity.*corrupt[^\r]*' "$console" | head -n 1 | cut -c1-80)"
+}
+
+scenario_root-unread() {
+    local start offset
+    machine_new "$image" && begin
+    # A file that is not compressible stands as it is.
+    start=$(root_start "$machine/disk.raw")
+    offset=$(LC_ALL=C grep -aobF -- "$(head -c 24 "$application/root/usr/lib/boot-test/unread" | tr -d '\0\n')" \
+        <(tail -c "+$((start + 1))" "$machine/disk.raw") | head -n 1 | cut -d: -f1) || true
+    [ -n "$offset" ] || die "the file that nothing reads at boot is not found on the disk"
+    flip "$machine/disk.raw" $((start + offset + 30000)) && machine_start
+    machine_wait '^REPORT reading' || die "root-unread: no report: $(tail -n 40 "$console")"
+    ! machine_wait '^REPORT read$' 30 || die "root-unread: another byte was read"
+    result root-unread "boots and delivers, since the block is not read; ends when it is: $(grep -aoiE 'kernel panic[^\r]*' "$console" | head -n 1 | cut -c1-80)"
+}
+
+scenario_credential() {
+    local esp
+    machine_new "$image" && begin
+    esp=$(esp_of "$machine/disk.raw")
+    printf smuggled >"$scratch/smuggled.cred"
+    mmd -i "$esp" ::EFI/BOOT/BOOTX64.EFI.extra.d 2>/dev/null || true
+    mcopy -i "$esp" "$scratch/smuggled.cred" ::EFI/BOOT/BOOTX64.EFI.extra.d/smuggled.cred
+    machine_start
+    denied credential
+    assert_match "PCR12" "$(measured 12)" '[1-9a-f]'
+    result credential "boots, denied: PCR12 is not zeros"
+}
+
+# A boot entry of the firmware's own with options for the image, which nothing on the disk shows.
+scenario_load-options() {
+    machine_new "$image" && begin
+    firmware_variables --append-boot-filepath '\EFI\BOOT\BOOTX64.EFI' --output-json "$scratch/variables.json"
+    /usr/bin/python3 - "$scratch/variables.json" <<'END'
+import json, sys
+store = json.load(open(sys.argv[1]))
+for variable in store["variables"]:
+    if variable["name"].startswith("Boot0"):
+        variable["data"] += "init=/bin/sh rd.shell=1".encode("utf-16-le").hex() + "0000"
+json.dump(store, open(sys.argv[1], "w"))
+END
+    firmware_variables --set-json "$scratch/variables.json" --output "$machine/variables.fd"
+    machine_start
+    denied load-options
+    assert_match "PCR12" "$(measured 12)" '[1-9a-f]'
+    result load-options "boots, denied: PCR12 is not zeros"
+}
+
+# With the vendor's own keys: what is not signed does not start, and what is signed is measured into PCR7.
+scenario_secure-boot() {
+    local owner=6a1f1d2c-3b4e-4c5d-8e6f-708192a3b4c5 name
+    mkdir -p "$scratch/keys"
+    for name in PK KEK db; do
+        openssl req -x509 -newkey rsa:2048 -sha256 -nodes -days 3650 -subj "/CN=boot test $name" \
+            -keyout "$scratch/keys/$name.key" -out "$scratch/keys/$name.pem" 2>/dev/null
+        cert-to-efi-sig-list -g "$owner" "$scratch/keys/$name.pem" "$scratch/keys/$name.esl"
+    done
+    firmware_variables --set-pk "$owner" "$scratch/keys/PK.pem" --add-kek "$owner" "$scratch/keys/KEK.pem" \
+        --add-db "$owner" "$scratch/keys/db.pem" --sb --output "$scratch/keys/variables.fd"
+
+    machine_new "$image" "$scratch/keys/variables.fd" && begin && machine_start
+    ! machine_wait 'REPORT|Linux version' 60 || die "secure-boot: what is not signed boots: $(tail -n 20 "$console")"
+    [ -z "$(requests)" ] || die "secure-boot: KMS was asked by what is not signed"
+    result secure-boot "not signed: the firmware does not start it"
+
+    uki_of "$image" "$scratch/uki"
+    sbsign --key "$scratch/keys/db.key" --cert "$scratch/keys/db.pem" --output "$scratch/uki.signed" "$scratch/uki" >/dev/null 2>&1
+    machine_new "$image" "$scratch/keys/variables.fd" && begin
+    put_uki "$machine/disk.raw" "$scratch/uki.signed"
+    "$unsealctl" measure --PK="$scratch/keys/PK.esl" --KEK="$scratch/keys/KEK.esl" --db="$scratch/keys/db.esl" \
+        --output="$scratch/signed.json" "$scratch/uki.signed"
+    put_policy --secure-boot --measurements="$scratch/signed.json"
+    machine_start
+    delivered secure-boot
+    result secure-boot "signed: delivered, by a policy that names PCR7 as predicted; up $(report_of uptime) s"
+    put_policy --measurements="$measurements"
+}
+
+scenario_late-network() {
+    machine_new "$image" && begin
+    platform machine-tap down
+    machine_start
+    (sleep 40 && platform machine-tap up) &
+    delivered late-network
+    result late-network "delivered; up $(report_of uptime) s"
+}
+
+scenario_throttling() {
+    machine_new "$image" && begin
+    platform fault set kms Decrypt throttle --times 4
+    machine_start
+    delivered throttling
+    assert_equal "throttled requests" "$(requests | jq -r 'select(.errorCode == "ThrottlingException") | 1' | wc -l)" 4
+    result throttling "delivered after 4 throttled requests; up $(report_of uptime) s"
+}
+
+scenario_reboot() {
+    machine_new "$image" && begin && machine_start
+    delivered reboot
+    machine_kill
+    begin && machine_start
+    delivered "reboot, the second time"
+    result reboot "delivered twice by one machine, each time with a document of its own"
+}
+
+scenario_power-cut() {
+    local i moment
+    machine_new "$image" && begin
+    for i in 1 2 3 4 5; do
+        machine_start
+        moment=$((5 + RANDOM % 50))
+        ! machine_wait '^REPORT end' "$moment" || say "power-cut $i: after the report"
+        machine_kill
+        search
+    done
+    machine_start
+    delivered power-cut
+    result power-cut "delivered after the power was cut five times"
+}
+
+for scenario in "${wanted[@]}"; do
+    "scenario_$scenario"
+done
+printf '%s\n' '' "${table[@]}"

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# For the boot tests: virtual machines with UEFI firmware and a NitroTPM, on a platform of their own. Sourced after
+# tests/integration/lib.sh; everything of a machine is in $scratch/machine.
+machine=$scratch/machine
+firmware=/usr/share/OVMF
+boot_packages=(
+    qemu-system-x86 ovmf dnsmasq-base mtools fdisk binutils cpio xxd sbsigntool efitools openssl python3 python3-venv
+)
+
+boot_setup() {
+    local missing=() package
+    for package in "${boot_packages[@]}"; do
+        [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+    done
+    [ ${#missing[@]} -eq 0 ] || {
+        say "installing ${missing[*]}"
+        DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 install -y --no-install-recommends \
+            "${missing[@]}" >/dev/null
+    }
+}
+
+# A new machine: its disk is a copy of the image, which it may write; its firmware has never booted.
+machine_new() { # IMAGE [VARIABLES]
+    rm -rf "$machine"
+    mkdir -p "$machine"
+    cp --sparse=always "$1" "$machine/disk.raw"
+    cp "${2:-$firmware/OVMF_VARS_4M.fd}" "$machine/variables.fd"
+}
+
+# Starts it. The console is kept, N counting the boots: build/test-logs/boot/console.N
+consoles=$build/test-logs/boot
+boots=0
+machine_start() {
+    boots=$((boots + 1))
+    mkdir -p "$consoles"
+    console=$consoles/console.$boots
+    rm -f "$console"
+    started=$SECONDS
+    # Of such a CPU the kernel believes no fast string instructions, which the emulator does byte by byte.
+    ip netns exec "$PLATFORM_NETNS" nice -n "${MACHINE_NICE:-0}" qemu-system-x86_64 \
+        -machine q35,smm=on -global driver=cfi.pflash01,property=secure,value=on -global ICH9-LPC.disable_s3=1 \
+        -accel tcg,thread=multi -cpu max,-erms,vendor=GenuineIntel,family=15,model=6 -smp 2 -m 1024 -display none -nodefaults -no-user-config -no-reboot \
+        -drive if=pflash,unit=0,format=raw,readonly=on,file="$firmware/OVMF_CODE_4M.secboot.fd" \
+        -drive if=pflash,unit=1,format=raw,file="$machine/variables.fd" \
+        -drive if=none,id=disk,format=raw,file="$machine/disk.raw" -device virtio-blk-pci,drive=disk,bootindex=0 \
+        -chardev socket,id=tpm,path="$PLATFORM_TPM_CONTROL" -tpmdev emulator,id=tpm0,chardev=tpm -device tpm-crb,tpmdev=tpm0 \
+        -nic tap,ifname="$PLATFORM_MACHINE_TAP",script=no,downscript=no,model=virtio-net-pci,mac=52:54:00:00:00:01 \
+        -device virtio-rng-pci -serial file:"$console" -qmp unix:"$machine/monitor",server=on,wait=off \
+        >"$machine/qemu.$boots" 2>&1 &
+    machine_pid=$!
+}
+
+machine_runs() { [ -n "$machine_pid" ] && kill -0 "$machine_pid" 2>/dev/null; }
+
+# Until a line of the console matches; false when the machine ends or the time is up before.
+machine_wait() { # REGEX [SECONDS]
+    local end=$((SECONDS + ${2:-${MACHINE_TIMEOUT:-600}}))
+    while ! grep -aEq -- "$1" "$console" 2>/dev/null; do
+        machine_runs || { sleep 0.2 && grep -aEq -- "$1" "$console" && return; } || return 1
+        [ "$SECONDS" -lt "$end" ] || return 1
+        sleep 0.25
+    done
+}
+
+machine_monitor() { /usr/bin/python3 "$top/tests/boot/qmp.py" "$machine/monitor" "$@"; }
+
+# The power is cut.
+machine_kill() {
+    machine_runs || return 0
+    kill -KILL "$machine_pid"
+    wait "$machine_pid" 2>/dev/null || true
+    machine_pid=
+}
+
+# What it said of itself: report_of FIELD
+report_of() { tr -d '\r' <"$console" | sed -n "s/^REPORT $1 \{0,1\}//p" | tail -n 1; }
+
+# The machine's address, as it was leased.
+machine_address() { awk 'END { print $3 }' "$platform_state/dnsmasq.leases"; }
+
+# virt-fw-vars, of PyPI, which makes stores of firmware variables: firmware_variables ARGUMENTS...
+firmware_variables() {
+    local tools=${UNSEALD_CACHE:-$top/.cache}/virt-firmware
+    [ -e "$tools/complete" ] || {
+        rm -rf "$tools"
+        python3 -m venv "$tools" && "$tools/bin/pip" install --quiet --disable-pip-version-check virt-firmware &&
+            touch "$tools/complete"
+    } >&2 || die "virt-firmware cannot be installed from PyPI"
+    "$tools/bin/virt-fw-vars" --loglevel error --input "$firmware/OVMF_VARS_4M.fd" "$@" >/dev/null
+}
+
+# On the ESP of a disk, which begins where sfdisk says: esp_of DISK prints mtools' name for it.
+esp_of() {
+    local start
+    start=$(sfdisk --json "$1" | jq -r '[.partitiontable.partitions[] | select(.type == "C12A7328-F81F-11D2-BA4B-00A0C93EC93B")][0].start')
+    [ "$start" != null ] || die "$1 has no EFI system partition"
+    echo "$1@@$((start * 512))"
+}
