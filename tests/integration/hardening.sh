@@ -57,6 +57,9 @@ assert_equal "unseald" "$(machine_show "$out" unseald.service ActiveState)" acti
 assert_equal "what the application read" "$(cat "$out/application")" "$(sha256sum <"$scratch/secret" | cut -d' ' -f1)"
 assert_line "the secret's owner" "$out/store" '^/run/unseald/credentials/db-password 400 unseald:unseald$'
 
+# 500 secrets, which unseald(8) promises, and once more as many in a reload.
+assert_line "open files" "$out/limits" '^Max open files  *2048 '
+
 assert_equal "systemd-analyze verify" "$(cat "$out/verify-status"): $(cat "$out/verify")" '0: '
 for page in $(sed -n 's/^Documentation=//p' "$units"/*.* | tr ' ' '\n' | sed -nE 's/^man:([^(]*)\((.)\)$/man\2\/\1.\2/p' | sort -u); do
     [ -e "$install_root/usr/share/man/$page" ] || die "a unit is documented in $page, which is not there"
