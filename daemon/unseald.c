@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <getopt.h>
 #include <malloc.h>
+#include <openssl/crypto.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,6 +16,7 @@
 #include "basic/clock.h"
 #include "basic/log.h"
 #include "build-config.h"
+#include "config/check-system.h"
 #include "config/declaration.h"
 #include "config/print.h"
 #include "config/settings.h"
@@ -31,10 +34,12 @@
 
 typedef struct Daemon {
         const char *vendor_config, *local_config, *store_path, *status_path;
+        const char *root; /* of the system that is checked; NULL: this one */
         Settings settings;
         Declarations declarations;
         bool forget;
         bool print;
+        bool check;
         Kept *kept;
         sd_event *event;
         Session *session;
@@ -226,7 +231,9 @@ static int parse_options(int argc, char *argv[], Daemon *daemon) {
                 OPTION_STORE,
                 OPTION_STATUS,
                 OPTION_FORGET,
-                OPTION_PRINT
+                OPTION_PRINT,
+                OPTION_CHECK,
+                OPTION_ROOT
         };
         static const struct option options[] = {
                 { "help", no_argument, NULL, 'h' },
@@ -238,6 +245,8 @@ static int parse_options(int argc, char *argv[], Daemon *daemon) {
                 { "status", required_argument, NULL, OPTION_STATUS },
                 { "forget", no_argument, NULL, OPTION_FORGET },
                 { "print-configuration", no_argument, NULL, OPTION_PRINT },
+                { "check", no_argument, NULL, OPTION_CHECK },
+                { "root", required_argument, NULL, OPTION_ROOT },
                 {},
         };
 
@@ -255,7 +264,11 @@ static int parse_options(int argc, char *argv[], Daemon *daemon) {
                                "     --status=FILE               Instead of %s/status.json\n"
                                "     --forget                    Only remove all that is published, and the "
                                "status\n"
-                               "     --print-configuration       Only show what is configured, and where\n\n"
+                               "     --print-configuration       Only show what is configured, and where\n"
+                               "     --check                     Only show all mistakes in what is "
+                               "configured\n"
+                               "     --root=DIR                  With --check: of the system in this "
+                               "directory\n\n"
                                "See unseald(8). It is started by unseald.service.\n",
                                program_invocation_short_name, UNSEALD_VENDOR_CONFIG_DIR,
                                UNSEALD_LOCAL_CONFIG_DIR, UNSEALD_STORE_DIR, UNSEALD_RUNTIME_DIR);
@@ -284,6 +297,12 @@ static int parse_options(int argc, char *argv[], Daemon *daemon) {
                 case OPTION_PRINT:
                         daemon->print = true;
                         break;
+                case OPTION_CHECK:
+                        daemon->check = true;
+                        break;
+                case OPTION_ROOT:
+                        daemon->root = optarg;
+                        break;
                 default:
                         return -EINVAL;
                 }
@@ -291,6 +310,10 @@ static int parse_options(int argc, char *argv[], Daemon *daemon) {
         if (optind < argc) {
                 fprintf(stderr, "%s: '%s' is one argument too many.\n", program_invocation_short_name,
                         argv[optind]);
+                return -EINVAL;
+        }
+        if (daemon->root && !daemon->check) {
+                fprintf(stderr, "%s: --root= goes with --check.\n", program_invocation_short_name);
                 return -EINVAL;
         }
         return 1;
@@ -397,6 +420,32 @@ static int print_configuration(Daemon *daemon) {
         return fflush(stdout) == 0 ? 0 : FAILURE_INTERNAL;
 }
 
+/* All paths lead to this directory then, links too. OpenSSL is to take no configuration, and no modules, from there. */
+static int enter_root(const char *directory, Error *error) {
+        (void) OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL);
+        if (chdir(directory) < 0 ||
+            (chroot(".") < 0 && (errno != EPERM || unshare(CLONE_NEWUSER) < 0 || chroot(".") < 0)))
+                return error_set(error, -errno, FAILURE_INTERNAL, "%s cannot be made the root: %s.",
+                                 directory, strerror(errno));
+        return 0;
+}
+
+static int check(const Daemon *daemon) {
+        _cleanup_(remarks_clear) Remarks remarks = {};
+        Error error = {};
+
+        if ((daemon->root && enter_root(daemon->root, &error) < 0) ||
+            check_system(daemon->vendor_config, daemon->local_config, &remarks, &error) < 0) {
+                fail(&error);
+                return (int) error.failure;
+        }
+        for (size_t i = 0; i < remarks.count; i++)
+                printf("%s: %s\n", remarks.items[i].mistake ? "Mistake" : "Warning", remarks.items[i].text);
+        if (fflush(stdout) != 0)
+                return FAILURE_INTERNAL;
+        return remarks_mistakes(&remarks) > 0 ? FAILURE_CONFIGURATION : 0;
+}
+
 int main(int argc, char *argv[]) {
         _cleanup_(daemon_clear) Daemon daemon = {
                 .vendor_config = UNSEALD_VENDOR_CONFIG_DIR,
@@ -420,6 +469,8 @@ int main(int argc, char *argv[]) {
                 return withdraw(&daemon);
         if (daemon.print)
                 return print_configuration(&daemon);
+        if (daemon.check)
+                return check(&daemon);
 
         daemon.listener = find_listener();
         r = set_up(&daemon, &error);

@@ -2,9 +2,11 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "basic/io.h"
 #include "config/consumers.h"
@@ -100,25 +102,55 @@ static int read_unit_file(Consumers *consumers, const char *unit, const char *pa
         return consumers_take(consumers, unit, file);
 }
 
-/* unit NULL: a directory of units; else of a unit's drop-ins. */
-static int read_directory(Consumers *consumers, const char *directory, const char *unit) {
-        _cleanup_(closedirp) DIR *stream = opendir(directory);
+/* name: of a unit, or UNIT.d/FILE. A file hides those of the same name in the directories that come later. */
+static bool is_hidden(const char *const *directories, size_t at, const char *name) {
+        for (size_t i = 0; i < at; i++) {
+                _cleanup_free_ char *path = NULL;
+                struct stat st;
+
+                if (asprintf(&path, "%s/%s", directories[i], name) >= 0 && lstat(path, &st) >= 0)
+                        return true;
+        }
+        return false;
+}
+
+/* A link to a file of another name is another name of that unit. */
+static bool is_alias(const char *path, const char *unit) {
+        char target[PATH_MAX];
+        ssize_t length = readlink(path, target, sizeof(target) - 1);
+        const char *slash;
+
+        if (length < 0)
+                return false;
+        target[length] = '\0';
+        slash = strrchr(target, '/');
+        return strcmp(slash ? slash + 1 : target, unit) != 0;
+}
+
+/* Of the directory at this place. unit NULL: its units; else that unit's drop-ins. */
+static int read_directory(Consumers *consumers, const char *const *directories, size_t at,
+                          const char *unit) {
+        _cleanup_free_ char *directory = NULL;
+        _cleanup_(closedirp) DIR *stream = NULL;
         const struct dirent *entry;
         int r = 0;
 
+        if (asprintf(&directory, "%s/%s%s", directories[at], unit ?: "", unit ? ".d" : "") < 0)
+                return -ENOMEM;
+        stream = opendir(directory);
         while (r >= 0 && stream && (entry = readdir(stream))) {
-                const char *name = entry->d_name, *end = strrchr(name, '.');
-                _cleanup_free_ char *path = NULL, *of = NULL;
+                const char *file = entry->d_name, *end = strrchr(file, '.');
+                _cleanup_free_ char *name = NULL, *path = NULL, *of = NULL;
 
-                if (!end || asprintf(&path, "%s/%s", directory, name) < 0)
+                if (!end || asprintf(&name, "%s%s%s", unit ?: "", unit ? ".d/" : "", file) < 0 ||
+                    asprintf(&path, "%s/%s", directories[at], name) < 0)
                         continue;
-                if (unit && strcmp(end, ".conf") == 0)
-                        r = read_unit_file(consumers, unit, path);
-                else if (!unit && is_unit_name(name))
-                        r = read_unit_file(consumers, name, path);
-                else if (!unit && strcmp(end, ".d") == 0 && (of = strndup(name, (size_t) (end - name))) &&
-                         is_unit_name(of))
-                        r = read_directory(consumers, path, of);
+                if (!unit && strcmp(end, ".d") == 0 && (of = strndup(file, (size_t) (end - file))) &&
+                    is_unit_name(of))
+                        r = read_directory(consumers, directories, at, of);
+                else if (unit ? strcmp(end, ".conf") == 0 : is_unit_name(file) && !is_alias(path, file))
+                        r = is_hidden(directories, at, name) ? 0
+                                                             : read_unit_file(consumers, unit ?: file, path);
         }
         return r;
 }
@@ -134,8 +166,8 @@ int consumers_read(const char *const *directories, Consumers *ret) {
         Consumers consumers = {};
         int r = 0;
 
-        for (; r >= 0 && *directories; directories++)
-                r = read_directory(&consumers, *directories, NULL);
+        for (size_t i = 0; r >= 0 && directories[i]; i++)
+                r = read_directory(&consumers, directories, i, NULL);
         if (r < 0) {
                 consumers_clear(&consumers);
                 return r;
@@ -144,13 +176,6 @@ int consumers_read(const char *const *directories, Consumers *ret) {
                 qsort(consumers.items, consumers.count, sizeof(*consumers.items), compare);
         *ret = consumers;
         return 0;
-}
-
-static const Declaration *find(const Declarations *declarations, const char *name) {
-        for (size_t i = 0; i < declarations->count; i++)
-                if (strcmp(declarations->items[i].name, name) == 0)
-                        return declarations->items + i;
-        return NULL;
 }
 
 /* Instances are named by themselves: of a template nobody knows which there will be. */
@@ -164,6 +189,10 @@ static bool is_named(const Declaration *declaration, const char *unit) {
                 if (strcmp(*name, unit) == 0)
                         return true;
         return false;
+}
+
+bool consumer_asks_socket(const Consumer *consumer) {
+        return consumer->path && strcmp(consumer->path, SOCKET) == 0;
 }
 
 static bool has_fallback(const Consumers *consumers, const Consumer *consumer) {
@@ -185,14 +214,14 @@ ConsumerMistake consumer_mistake(const Consumers *consumers, const Consumer *con
 
         if (!consumer->path || strchr(consumer->path, '%') || strchr(consumer->id, '%'))
                 return CONSUMER_FINE; /* a specifier: only the service manager knows */
-        by_socket = strcmp(consumer->path, SOCKET) == 0;
+        by_socket = consumer_asks_socket(consumer);
         if (!by_socket && strncmp(consumer->path, STORE, strlen(STORE)) != 0)
                 return CONSUMER_NOWHERE;
         name = by_socket ? consumer->id : consumer->path + strlen(STORE);
         if (!by_socket && *name == '\0')
                 return CONSUMER_FINE; /* the whole directory */
 
-        declaration = find(declarations, name);
+        declaration = declarations_find(declarations, name);
         if (!declaration)
                 return CONSUMER_UNDECLARED;
         if (by_socket && !is_named(declaration, consumer->unit))

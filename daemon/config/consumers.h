@@ -32,12 +32,15 @@ void consumers_clear(Consumers *consumers);
 /* Pure: adds those of a unit's file. -ENOMEM. */
 int consumers_take(Consumers *consumers, const char *unit, const IniFile *file);
 
-/* All that the directories have, NULL-terminated, of which those that are not there are passed over. A unit file that
- * cannot be read is passed over too. */
+/* All that the directories have, NULL-terminated, of which those that are not there are passed over, as are files that
+ * one of the same name in an earlier directory hides, links that are other names of a unit, and what cannot be read. */
 int consumers_read(const char *const *directories, Consumers *ret);
 
-/* Where the service manager looks for units. */
+/* Where the service manager looks for units, the first first. */
 extern const char *const consumers_directories[];
+
+/* Pure. Whether it is the credential socket that it loads from. */
+bool consumer_asks_socket(const Consumer *consumer) _pure_;
 
 typedef enum ConsumerMistake {
         CONSUMER_FINE,

@@ -340,7 +340,7 @@ IniKeyKind declaration_key_kind(const char *section, const char *key) {
         return INI_KEY_UNKNOWN;
 }
 
-static int apply(const IniAssignment *assignment, Declaration *declaration, Error *error) {
+static int apply(const IniAssignment *assignment, Declaration *declaration, Remarks *remarks, Error *error) {
         bool known = false;
 
         for (size_t i = 0; i < ELEMENTSOF(keys); i++) {
@@ -348,29 +348,39 @@ static int apply(const IniAssignment *assignment, Declaration *declaration, Erro
                         continue;
                 known = true;
                 if (strcmp(assignment->key, keys[i].key) == 0)
-                        return keys[i].set(assignment, declaration, error);
+                        return remarks_take(remarks, keys[i].set(assignment, declaration, error), error);
         }
 
-        ini_warning(assignment, "Unknown %s [%s]; the line is passed over.",
-                    known ? "key in section" : "section", assignment->section);
-        return 0;
+        return ini_warning(assignment, remarks, error, "Unknown %s [%s]; the line is passed over.",
+                           known ? "key in section" : "section", assignment->section);
+}
+
+/* What is there and wrong was said already. */
+static int require(const IniFile *ini, const char *key, Remarks *remarks, Error *error) {
+        const IniAssignment *last = ini_find(ini, "Secret", key);
+
+        if (last && last->value[0] != '\0')
+                return 0;
+        return remarks_take(remarks,
+                            error_set(error, -EINVAL, FAILURE_CONFIGURATION,
+                                      "%s: %s= is missing in section [Secret].", ini->file, key),
+                            error);
 }
 
 /* What shows only when all is read. */
-static int complete(Declaration *declaration, Error *error) {
+static int complete(const IniFile *ini, Declaration *declaration, Remarks *remarks, Error *error) {
         _cleanup_free_ char *name = NULL;
+        const IniAssignment *mode = ini_find(ini, "Deliver", "Mode");
+        int r;
 
-        if (!declaration->source.location)
-                return error_set(error, -EINVAL, FAILURE_CONFIGURATION,
-                                 "%s: Source= is missing in section [Secret].", declaration->file);
-        if (!declaration->key_ids)
-                return error_set(error, -EINVAL, FAILURE_CONFIGURATION,
-                                 "%s: KeyId= is missing in section [Secret].", declaration->file);
-        if ((declaration->mode & S_IRGRP) && !declaration->group)
-                log_full(LOG_WARNING,
-                         &(LogFields){ .message_id = MESSAGE_CONFIGURATION, .secret = declaration->name },
-                         "%s: Mode= lets a group read the secret, but there is no Group=: it is root's.",
-                         declaration->file);
+        r = require(ini, "Source", remarks, error);
+        if (r >= 0)
+                r = require(ini, "KeyId", remarks, error);
+        if (r >= 0 && (declaration->mode & S_IRGRP) && !declaration->group)
+                r = ini_warning(mode, remarks, error,
+                                "A group may read the secret, but there is no Group=: it is root's.");
+        if (r < 0)
+                return r;
 
         if (asprintf(&name, NAME_CONTEXT "%s", declaration->name) < 0)
                 return error_oom(error);
@@ -378,7 +388,8 @@ static int complete(Declaration *declaration, Error *error) {
 }
 
 /* file_name: without directory; its suffix is there. */
-static int declaration_make(const IniFile *ini, const char *file_name, Declaration *ret, Error *error) {
+static int declaration_make(const IniFile *ini, const char *file_name, Declaration *ret, Remarks *remarks,
+                            Error *error) {
         _cleanup_(declaration_clear) Declaration declaration = {
                 .size_max = KMS_CIPHERTEXT_MAX,
                 .store = true,
@@ -399,11 +410,11 @@ static int declaration_make(const IniFile *ini, const char *file_name, Declarati
                 return error_oom(error);
 
         for (size_t i = 0; i < ini->count; i++) {
-                r = apply(&ini->assignments[i], &declaration, error);
+                r = apply(&ini->assignments[i], &declaration, remarks, error);
                 if (r < 0)
                         return r;
         }
-        r = complete(&declaration, error);
+        r = complete(ini, &declaration, remarks, error);
         if (r < 0)
                 return r;
 
@@ -411,22 +422,26 @@ static int declaration_make(const IniFile *ini, const char *file_name, Declarati
         return 0;
 }
 
-/* 1: *ret is filled. 0: the file is masked. */
-static int declaration_read(const char *vendor_directory, const char *local_directory, const char *file_name,
-                            Declaration *ret, Error *error) {
+/* 1: *ret and *ret_ini are filled. 0: the file is masked, or of no use. */
+static int declaration_examine(const char *vendor_directory, const char *local_directory,
+                               const char *file_name, Declaration *ret, IniFile **ret_ini, Remarks *remarks,
+                               Error *error) {
         _cleanup_free_ char *path = NULL;
         _cleanup_ini_ IniFile *ini = NULL;
         int r;
 
         if (asprintf(&path, "secrets.d/%s", file_name) < 0)
                 return error_oom(error);
-        r = ini_read(vendor_directory, local_directory, path, &ini, error);
+        r = ini_examine(vendor_directory, local_directory, path, &ini, remarks, error);
         if (r < 0)
                 return r;
         if (!ini->file)
                 return 0;
-        r = declaration_make(ini, file_name, ret, error);
-        return r < 0 ? r : 1;
+        r = declaration_make(ini, file_name, ret, remarks, error);
+        if (r < 0)
+                return remarks_take(remarks, r, error);
+        *ret_ini = TAKE_PTR(ini);
+        return 1;
 }
 
 int declaration_read_file(const char *path, Declaration *ret, Error *error) {
@@ -447,38 +462,55 @@ int declaration_read_file(const char *path, Declaration *ret, Error *error) {
                 return error_set(error, r, FAILURE_CONFIGURATION, "%s cannot be read: %s.", path,
                                  strerror(-r));
         r = ini_parse(path, (const char *) text, size, ini, error);
-        return r < 0 ? r : declaration_make(ini, file_name, ret, error);
+        return r < 0 ? r : declaration_make(ini, file_name, ret, NULL, error);
 }
 
-static int declaration_compare(const void *a, const void *b) {
-        return strcmp(((const Declaration *) a)->name, ((const Declaration *) b)->name);
+/* Without their suffix: "a" before "a.b". */
+static int name_compare(const void *a, const void *b) {
+        const char *one = *(char *const *) a, *other = *(char *const *) b;
+        size_t length = strlen(one) - strlen(SUFFIX), other_length = strlen(other) - strlen(SUFFIX);
+        int r = memcmp(one, other, length < other_length ? length : other_length);
+
+        return r != 0 ? r : (length > other_length) - (length < other_length);
 }
 
-int declarations_read(const char *vendor_directory, const char *local_directory, Declarations *ret,
-                      Error *error) {
+int declarations_examine(const char *vendor_directory, const char *local_directory, Declarations *ret,
+                         IniFile ***ret_files, Remarks *remarks, Error *error) {
         _cleanup_(declarations_clear) Declarations declarations = {};
+        _cleanup_(ini_files_freep) IniFile **files = NULL;
         _cleanup_strings_ char **names = NULL;
         int r;
 
         r = ini_list(vendor_directory, local_directory, "secrets.d", SUFFIX, &names, error);
+        r = remarks_take(remarks, r, error);
         if (r < 0)
                 return r;
 
+        if (names)
+                qsort(names, strings_count(names), sizeof(char *), name_compare);
         declarations.items = calloc(strings_count(names) + 1, sizeof(Declaration));
-        if (!declarations.items)
+        files = calloc(strings_count(names) + 1, sizeof(IniFile *));
+        if (!declarations.items || !files)
                 return error_oom(error);
-        for (char **name = names; *name; name++) {
-                r = declaration_read(vendor_directory, local_directory, *name,
-                                     &declarations.items[declarations.count], error);
+        for (char **name = names; name && *name; name++) {
+                r = declaration_examine(vendor_directory, local_directory, *name,
+                                        &declarations.items[declarations.count], &files[declarations.count],
+                                        remarks, error);
                 if (r < 0)
                         return r;
                 declarations.count += (size_t) r;
         }
 
-        /* The names were sorted with their suffix: "a.b" before "a". */
-        qsort(declarations.items, declarations.count, sizeof(Declaration), declaration_compare);
         *ret = TAKE(declarations, (Declarations){});
+        *ret_files = TAKE_PTR(files);
         return 0;
+}
+
+int declarations_read(const char *vendor_directory, const char *local_directory, Declarations *ret,
+                      Error *error) {
+        _cleanup_(ini_files_freep) IniFile **files = NULL;
+
+        return declarations_examine(vendor_directory, local_directory, ret, &files, NULL, error);
 }
 
 /* With its end, lest "ab" and "c" be "a" and "bc". */

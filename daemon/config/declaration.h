@@ -41,6 +41,10 @@ bool declaration_name_is_valid(const char *name) _pure_;
  * drop-ins (NAME.secret.d/ *.conf). FAILURE_CONFIGURATION with file, line, key and what was expected. */
 int declarations_read(const char *vendor_directory, const char *local_directory, Declarations *ret,
                       Error *error);
+/* The same, but mistakes and warnings go to remarks, and what has some is among *ret all the same: without Source= or KeyId=
+ * (a location and key_ids that are NULL), perhaps. *ret_files: the lines of each, in the same order; for ini_files_free(). */
+int declarations_examine(const char *vendor_directory, const char *local_directory, Declarations *ret,
+                         IniFile ***ret_files, Remarks *remarks, Error *error);
 /* NULL: there is none. */
 const Declaration *declarations_find(const Declarations *declarations, const char *name) _pure_;
 

@@ -72,6 +72,13 @@ IniFile *ini_free(IniFile *ini) {
         return NULL;
 }
 
+IniFile **ini_files_free(IniFile **files) {
+        for (IniFile **file = files; file && *file; file++)
+                ini_free(*file);
+        free(files);
+        return NULL;
+}
+
 int ini_error(const IniAssignment *assignment, Error *error, const char *format, ...) {
         char text[512];
         va_list arguments;
@@ -83,15 +90,19 @@ int ini_error(const IniAssignment *assignment, Error *error, const char *format,
                          assignment->line, assignment->key, text);
 }
 
-void ini_warning(const IniAssignment *assignment, const char *format, ...) {
-        char text[512];
+int ini_warning(const IniAssignment *assignment, Remarks *remarks, Error *error, const char *format, ...) {
+        char text[512], whole[sizeof(error->text)];
         va_list arguments;
 
         va_start(arguments, format);
         (void) vsnprintf(text, sizeof(text), format, arguments);
         va_end(arguments);
-        log_full(LOG_WARNING, &(LogFields){ .message_id = MESSAGE_CONFIGURATION }, "%s:%u: %s=: %s",
-                 assignment->file, assignment->line, assignment->key, text);
+        (void) snprintf(whole, sizeof(whole), "%s:%u: %s=: %s", assignment->file, assignment->line,
+                        assignment->key, text);
+        if (remarks)
+                return remarks_add(remarks, false, whole) < 0 ? error_oom(error) : 0;
+        log_full(LOG_WARNING, &(LogFields){ .message_id = MESSAGE_CONFIGURATION }, "%s", whole);
+        return 0;
 }
 
 typedef struct Parser {
@@ -257,7 +268,8 @@ static int parser_line(Parser *parser, const char *line, size_t size, Error *err
         return r;
 }
 
-int ini_parse(const char *file, const char *data, size_t size, IniFile *ini, Error *error) {
+static int parse(const char *file, const char *data, size_t size, IniFile *ini, Remarks *remarks,
+                 Error *error) {
         _cleanup_(parser_done) Parser parser = { .file = file, .ini = ini };
         const char *end = data + size, *newline;
         int r;
@@ -271,11 +283,17 @@ int ini_parse(const char *file, const char *data, size_t size, IniFile *ini, Err
 
         for (; data < end; data = newline < end ? newline + 1 : end) {
                 newline = memchr(data, '\n', (size_t) (end - data)) ?: end;
-                r = parser_line(&parser, data, (size_t) (newline - data), error);
+                r = remarks_take(remarks, parser_line(&parser, data, (size_t) (newline - data), error),
+                                 error);
                 if (r < 0)
                         return r;
         }
-        return parser.length > 0 ? parser_finish_line(&parser, error) : 0;
+        r = parser.length > 0 ? parser_finish_line(&parser, error) : 0;
+        return remarks_take(remarks, r, error);
+}
+
+int ini_parse(const char *file, const char *data, size_t size, IniFile *ini, Error *error) {
+        return parse(file, data, size, ini, NULL, error);
 }
 
 static int string_compare(const void *a, const void *b) {
@@ -338,7 +356,7 @@ int ini_list(const char *vendor_directory, const char *local_directory, const ch
         return 0;
 }
 
-static int add_file(const char *path, IniFile *ini, char **ret_path, Error *error) {
+static int add_file(const char *path, IniFile *ini, char **ret_path, Remarks *remarks, Error *error) {
         _cleanup_free_ uint8_t *data = NULL;
         struct stat st;
         size_t size;
@@ -354,7 +372,7 @@ static int add_file(const char *path, IniFile *ini, char **ret_path, Error *erro
                 return error_set(error, r, FAILURE_CONFIGURATION, "%s: cannot be read: %s.", path,
                                  r == -EFBIG ? "it is longer than 64 KiB" : strerror(-r));
 
-        r = ini_parse(path, (const char *) data, size, ini, error);
+        r = parse(path, (const char *) data, size, ini, remarks, error);
         if (r < 0)
                 return r;
 
@@ -364,7 +382,7 @@ static int add_file(const char *path, IniFile *ini, char **ret_path, Error *erro
 
 /* Of the files of this name the one that counts. *ret_path stays NULL where there is none, or it masks the other. */
 static int add_first(const char *vendor_directory, const char *local_directory, const char *name,
-                     IniFile *ini, char **ret_path, Error *error) {
+                     IniFile *ini, char **ret_path, Remarks *remarks, Error *error) {
         const char *directories[] = { local_directory, vendor_directory };
 
         for (size_t i = 0; i < ELEMENTSOF(directories); i++) {
@@ -375,13 +393,13 @@ static int add_first(const char *vendor_directory, const char *local_directory, 
                         return error_oom(error);
                 /* A dangling link is a file that cannot be read: falling back to the vendor's would hide the slip. */
                 if (lstat(path, &st) >= 0 || errno != ENOENT)
-                        return add_file(path, ini, ret_path, error);
+                        return remarks_take(remarks, add_file(path, ini, ret_path, remarks, error), error);
         }
         return 0;
 }
 
-int ini_read(const char *vendor_directory, const char *local_directory, const char *name, IniFile **ret,
-             Error *error) {
+int ini_examine(const char *vendor_directory, const char *local_directory, const char *name, IniFile **ret,
+                Remarks *remarks, Error *error) {
         _cleanup_free_ char *subdirectory = NULL;
         _cleanup_strings_ char **dropins = NULL;
         _cleanup_ini_ IniFile *ini = NULL;
@@ -391,25 +409,39 @@ int ini_read(const char *vendor_directory, const char *local_directory, const ch
         if (!ini || asprintf(&subdirectory, "%s.d", name) < 0)
                 return error_oom(error);
 
-        r = add_first(vendor_directory, local_directory, name, ini, &ini->file, error);
+        r = add_first(vendor_directory, local_directory, name, ini, &ini->file, remarks, error);
         if (r < 0)
                 return r;
 
         r = ini_list(vendor_directory, local_directory, subdirectory, ".conf", &dropins, error);
+        r = remarks_take(remarks, r, error);
         if (r < 0)
                 return r;
-        for (char **dropin = dropins; *dropin; dropin++) {
+        for (char **dropin = dropins; dropin && *dropin; dropin++) {
                 _cleanup_free_ char *path = NULL, *found = NULL;
 
                 if (asprintf(&path, "%s/%s", subdirectory, *dropin) < 0)
                         return error_oom(error);
-                r = add_first(vendor_directory, local_directory, path, ini, &found, error);
+                r = add_first(vendor_directory, local_directory, path, ini, &found, remarks, error);
                 if (r < 0)
                         return r;
         }
 
         *ret = TAKE_PTR(ini);
         return 0;
+}
+
+int ini_read(const char *vendor_directory, const char *local_directory, const char *name, IniFile **ret,
+             Error *error) {
+        return ini_examine(vendor_directory, local_directory, name, ret, NULL, error);
+}
+
+const IniAssignment *ini_find(const IniFile *ini, const char *section, const char *key) {
+        for (size_t i = ini->count; i > 0; i--)
+                if (strcmp(ini->assignments[i - 1].section, section) == 0 &&
+                    strcmp(ini->assignments[i - 1].key, key) == 0)
+                        return &ini->assignments[i - 1];
+        return NULL;
 }
 
 int ini_boolean(const IniAssignment *assignment, bool *ret, Error *error) {

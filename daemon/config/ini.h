@@ -16,6 +16,7 @@
 
 #include "basic/cleanup.h"
 #include "basic/error.h"
+#include "config/remarks.h"
 
 #define INI_FILE_MAX (64U * 1024U)
 
@@ -44,6 +45,10 @@ IniFile *ini_free(IniFile *ini);
 DEFINE_CLEANUP(IniFile *, ini_free);
 #define _cleanup_ini_ _cleanup_(ini_freep)
 
+/* NULL-terminated. */
+IniFile **ini_files_free(IniFile **files);
+DEFINE_CLEANUP(IniFile **, ini_files_free);
+
 /* NULL-terminated lists of strings. */
 char **strings_free(char **strings);
 DEFINE_CLEANUP(char **, strings_free);
@@ -62,6 +67,13 @@ int ini_read(const char *vendor_directory, const char *local_directory, const ch
 /* Whether a line may have it: UTF-8 without control characters other than tabs. */
 bool ini_is_text(const char *text, size_t size) _pure_;
 
+/* The same, but a mistake goes to remarks, and what can be read is. remarks NULL: ini_read(). */
+int ini_examine(const char *vendor_directory, const char *local_directory, const char *name, IniFile **ret,
+                Remarks *remarks, Error *error);
+
+/* Pure: the last assignment to this key. NULL: there is none. */
+const IniAssignment *ini_find(const IniFile *ini, const char *section, const char *key) _pure_;
+
 /* Pure: appends to *ini what a file of this name holds. */
 int ini_parse(const char *file, const char *data, size_t size, IniFile *ini, Error *error);
 
@@ -72,8 +84,9 @@ int ini_list(const char *vendor_directory, const char *local_directory, const ch
 /* What is wrong with an assignment, as "FILE:LINE: KEY=: …", FAILURE_CONFIGURATION. Returns -EINVAL. */
 int ini_error(const IniAssignment *assignment, Error *error, const char *format, ...) _printf_(3, 4);
 
-/* The same for a person to read and no reason to stop. */
-void ini_warning(const IniAssignment *assignment, const char *format, ...) _printf_(2, 3);
+/* The same for a person to read and no reason to stop: to remarks, or to the journal where that is NULL. */
+int ini_warning(const IniAssignment *assignment, Remarks *remarks, Error *error, const char *format, ...)
+                _printf_(4, 5);
 
 /* yes, true, on, y, t, 1, no, false, off, n, f, 0; any case. */
 int ini_boolean(const IniAssignment *assignment, bool *ret, Error *error);

@@ -257,22 +257,19 @@ IniKeyKind settings_key_kind(const char *section, const char *key) {
         return INI_KEY_UNKNOWN;
 }
 
-static int apply(Settings *settings, const IniAssignment *assignment, Error *error) {
+static int apply(Settings *settings, const IniAssignment *assignment, Remarks *remarks, Error *error) {
         if (strcmp(assignment->section, SECTION) != 0 &&
-            strcmp(assignment->section, ATTESTATION_SECTION) != 0) {
-                ini_warning(assignment, "Unknown section [%s]; the line is passed over.",
-                            assignment->section);
-                return 0;
-        }
+            strcmp(assignment->section, ATTESTATION_SECTION) != 0)
+                return ini_warning(assignment, remarks, error,
+                                   "Unknown section [%s]; the line is passed over.", assignment->section);
 
         for (size_t i = 0; i < ELEMENTSOF(keys); i++)
                 if (strcmp(assignment->key, keys[i].key) == 0 &&
                     strcmp(assignment->section, keys[i].section ?: SECTION) == 0)
-                        return set_key(settings, i, assignment, error);
+                        return remarks_take(remarks, set_key(settings, i, assignment, error), error);
 
-        ini_warning(assignment, "Unknown key in section [%s]; the line is passed over.",
-                    assignment->section);
-        return 0;
+        return ini_warning(assignment, remarks, error,
+                           "Unknown key in section [%s]; the line is passed over.", assignment->section);
 }
 
 void settings_clear(Settings *settings) {
@@ -285,29 +282,34 @@ void settings_clear(Settings *settings) {
         *settings = (Settings){};
 }
 
-int settings_read(const char *vendor_directory, const char *local_directory, Settings *ret, Error *error) {
+int settings_examine(const IniFile *ini, Settings *ret, Remarks *remarks, Error *error) {
         _cleanup_(settings_clear) Settings settings = {};
-        const IniAssignment *endpoint = NULL;
+        int r = 0;
+
+        for (size_t i = 0; r >= 0 && i < ELEMENTSOF(keys); i++)
+                r = set_key(&settings, i, &(IniAssignment){ .value = (char *) "" }, error);
+        for (size_t i = 0; r >= 0 && i < ini->count; i++)
+                r = apply(&settings, &ini->assignments[i], remarks, error);
+        if (r < 0)
+                return r;
+
+        if (settings.kms_endpoint && (settings.fips || settings.dual_stack)) {
+                r = ini_error(ini_find(ini, SECTION, "KmsEndpoint"), error,
+                              "Expected nothing where Fips= or DualStack= is set: they choose among "
+                              "AWS's own endpoints.");
+                r = remarks_take(remarks, r, error);
+                if (r < 0)
+                        return r;
+        }
+
+        *ret = TAKE(settings, (Settings){});
+        return 0;
+}
+
+int settings_read(const char *vendor_directory, const char *local_directory, Settings *ret, Error *error) {
         _cleanup_ini_ IniFile *ini = NULL;
         int r;
 
         r = ini_read(vendor_directory, local_directory, "unseald.conf", &ini, error);
-        for (size_t i = 0; r >= 0 && i < ELEMENTSOF(keys); i++)
-                r = set_key(&settings, i, &(IniAssignment){ .value = (char *) "" }, error);
-        for (size_t i = 0; r >= 0 && i < ini->count; i++) {
-                r = apply(&settings, &ini->assignments[i], error);
-                if (strcmp(ini->assignments[i].section, SECTION) == 0 &&
-                    strcmp(ini->assignments[i].key, "KmsEndpoint") == 0)
-                        endpoint = &ini->assignments[i];
-        }
-        if (r < 0)
-                return r;
-
-        if (settings.kms_endpoint && (settings.fips || settings.dual_stack))
-                return ini_error(endpoint, error,
-                                 "Expected nothing where Fips= or DualStack= is set: they choose among "
-                                 "AWS's own endpoints.");
-
-        *ret = TAKE(settings, (Settings){});
-        return 0;
+        return r < 0 ? r : settings_examine(ini, ret, NULL, error);
 }

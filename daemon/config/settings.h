@@ -39,6 +39,9 @@ bool settings_proxy_is_valid(const char *proxy) _pure_;
 /* Defaults, where there is no file. A wrong value is FAILURE_CONFIGURATION with file, line, key and what was expected;
  * an unknown key or section is a warning in the journal with file and line. */
 int settings_read(const char *vendor_directory, const char *local_directory, Settings *ret, Error *error);
+/* The same, but mistakes and warnings go to remarks; a key with a mistake is as if it were not there. ini, which was made by
+ * ini_examine() of "unseald.conf", holds the lines. */
+int settings_examine(const IniFile *ini, Settings *ret, Remarks *remarks, Error *error);
 /* What its keys are. */
 IniKeyKind settings_key_kind(const char *section, const char *key) _pure_;
 

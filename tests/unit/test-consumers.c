@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -126,12 +127,43 @@ static void test_units_and_their_drop_ins_are_read(void **state) {
         assert_string_equal(consumers.items[1].unit, "z.service");
 }
 
+static void test_hidden_files_and_other_names_are_passed_over(void **state) {
+        char top[] = "/tmp/test-consumers.XXXXXX", path[192], command[64];
+        char directories[2][64];
+
+        assert_non_null(mkdtemp(top));
+        for (size_t i = 0; i < ELEMENTSOF(directories); i++) {
+                (void) snprintf(directories[i], sizeof(directories[i]), "%s/%zu", top, i);
+                assert_int_equal(mkdir(directories[i], 0755), 0);
+                (void) snprintf(path, sizeof(path), "%s/a.service.d", directories[i]);
+                assert_int_equal(mkdir(path, 0755), 0);
+                put(path, "10.conf", "[Service]\nLoadCredential=in-drop-in" SOCKET "\n");
+        }
+        put(directories[1], "a.service", "[Service]\nLoadCredential=db" SOCKET "\n");
+        put(directories[1], "masked.service", "[Service]\nLoadCredential=db" SOCKET "\n");
+        (void) snprintf(path, sizeof(path), "%s/masked.service", directories[0]);
+        assert_int_equal(symlink("/dev/null", path), 0);
+        (void) snprintf(path, sizeof(path), "%s/alias.service", directories[0]);
+        assert_int_equal(symlink("../1/a.service", path), 0);
+
+        assert_int_equal(consumers_read((const char *const[]){ directories[0], directories[1], NULL },
+                                        &consumers),
+                         0);
+        (void) snprintf(command, sizeof(command), "rm -r %s", top);
+        assert_int_equal(system(command), 0);
+        assert_int_equal(consumers.count, 2);
+        assert_string_equal(consumers.items[0].id, "db");
+        assert_string_equal(consumers.items[1].id, "in-drop-in");
+        assert_true(strncmp(consumers.items[1].file, directories[0], strlen(directories[0])) == 0);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_teardown(test_only_what_leads_to_unseald_is_a_consumer, forget),
                 cmocka_unit_test_teardown(test_each_mistake_is_told_from_the_others, forget),
                 cmocka_unit_test_teardown(test_a_fallback_counts_in_the_same_unit_only, forget),
                 cmocka_unit_test_teardown(test_units_and_their_drop_ins_are_read, forget),
+                cmocka_unit_test_teardown(test_hidden_files_and_other_names_are_passed_over, forget),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -504,7 +504,7 @@ static void test_doubtful_lines_are_warned_of(void **state) {
         if (!strstr(seen, "db.secret:4: Colour=: Unknown key in section [Secret]") ||
             !strstr(seen, "db.secret:7: Source=: Unknown key in section [Deliver]") ||
             !strstr(seen, "db.secret:9: Mode=: Unknown section [Other]") ||
-            !strstr(seen, "db.secret: Mode= lets a group read the secret, but there is no Group="))
+            !strstr(seen, "Mode=: A group may read the secret, but there is no Group="))
                 fail_msg("saw: %s", seen);
 }
 

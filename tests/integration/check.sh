@@ -1,0 +1,206 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# unseald --check: a system with one of each mistake, in a directory, has all of them listed in one run, each with file and
+# line; one without is passed over in silence. The examples of the man pages are such a one.
+. "$(dirname "$0")/lib.sh"
+root=$scratch/root
+key=arn:aws:kms:eu-north-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout /dev/null -subj /CN=root -out "$scratch/ca.pem" 2>/dev/null
+
+# put FILE LINE...: in the system
+put() {
+    mkdir -p "$(dirname "$root$1")"
+    printf '%s\n' "${@:2}" >"$root$1"
+}
+# secret NAME LINE...: after Source= and KeyId=, on the second and third line
+secret() {
+    [ -e "$root/usr/share/app/$1" ] || put "/usr/share/app/$1" AQID
+    put "/etc/unseald/secrets.d/$1.secret" '[Secret]' "Source=file:/usr/share/app/$1" "KeyId=$key" "${@:2}"
+}
+# unit NAME LINE...
+unit() { put "/usr/lib/systemd/system/$1" '[Service]' "${@:2}"; }
+# check [OPTION...]: sets $status; what it says is in $scratch/said
+check() {
+    status=0
+    "$build/daemon/unseald" --check --root="$root" "$@" >"$scratch/said" 2>&1 || status=$?
+}
+# said KIND START REGEX: and just one line is of that file, line and key
+said() {
+    local lines
+    lines=$(grep -cF -- "$1: $2" "$scratch/said" || true)
+    assert_equal "lines of '$1: $2'" "$lines" "${3:+1}"
+    assert_line "$1: $2" "$scratch/said" "$3"
+    expected=$((expected + 1))
+}
+good() {
+    rm -rf "$root"
+    mkdir -p "$root/etc"
+    printf 'root:x:0:0::/root:/bin/sh\napp:x:998:998::/:/bin/false\n' >"$root/etc/passwd"
+    printf 'root:x:0:\napp:x:998:\n' >"$root/etc/group"
+    mkdir -p "$root/usr/share/app"
+    cp "$scratch/ca.pem" "$root/usr/share/app/ca.pem"
+    put /etc/unseald/unseald.conf '[Unseald]' TrustedCertificates=/usr/share/app/ca.pem
+    secret good '[Deliver]' 'Units=app.service worker@7.service' User=app Group=app Mode=0440
+    unit app.service LoadCredential=good:/run/unseald/credentials.sock
+    unit worker@.service LoadCredential=password:/run/unseald/credentials/good
+}
+
+say "without mistakes it says nothing"
+good
+# As systemd sees them: hidden, masked, another name of a unit, and links within the system.
+unit hidden.service LoadCredential=none:/run/unseald/credentials.sock
+put /etc/systemd/system/hidden.service '[Service]'
+unit masked.service LoadCredential=none:/run/unseald/credentials.sock
+ln -s /dev/null "$root/etc/systemd/system/masked.service"
+ln -s /usr/lib/systemd/system/app.service "$root/etc/systemd/system/alias.service"
+ln -s /usr/share/app/good "$root/usr/share/app/link"
+sed -i 's|app/good$|app/link|' "$root/etc/unseald/secrets.d/good.secret"
+check
+assert_equal "exit status, and what it says" "$status $(<"$scratch/said")" '0 '
+
+say "all mistakes are listed in one run"
+expected=0
+d=/etc/unseald/secrets.d
+put /etc/unseald/unseald.conf '[Unseald]' RsaKeyBits=1024 'no assignment' TrustedCertificates=/usr/share/app/none.pem \
+    LockPCR=8 DeadlineSec=never DualStack=maybe
+secret alias-key '[Deliver]' Store=maybe
+sed -i '3s/.*/KeyId=alias\/vendor/' "$root$d/alias-key.secret"
+secret bad-source
+sed -i '2s/.*/Source=ftp:somewhere/' "$root$d/bad-source.secret"
+put "$d/empty.secret" '[Secret]'
+secret lost
+rm "$root/usr/share/app/lost"
+secret long SizeMax=8
+head -c 9 /dev/zero >"$root/usr/share/app/long"
+secret optional Optional=yes
+rm "$root/usr/share/app/optional"
+secret sea
+sed -i '3s/eu-north-1/cn-north-1/' "$root$d/sea.secret"
+secret typo
+sed -i '3s/eu-north-1/eu-nroth-1/' "$root$d/typo.secret"
+secret twice
+sed -i '2s/twice/link/' "$root$d/twice.secret"
+secret unseen
+put /tmp/unseen AQID
+sed -i '2s/.*/Source=file:\/tmp\/unseen/' "$root$d/unseen.secret"
+long=$(printf 'x%.0s' {1..64}) far=$(printf 'far-away-%.0s' 1 2).service
+unit "$far" "LoadCredential=$long:/run/unseald/credentials.sock"
+secret "$long" '[Deliver]' "Units=$far"
+secret nobody '[Deliver]' 'Units=gone.service app.service' Units=gone@1.service Units=masked.service Units=srv.mount User=nobody-there Group=nobody-there
+secret direct '[Deliver]' Store=no Units=worker@7.service
+mkdir -p "$root$d/good.secret.d"
+put "$d/good.secret.d/10-mode.conf" '[Deliver]' Mode=0777
+unit wrong.service \
+    LoadCredential=undeclared:/run/unseald/credentials.sock \
+    LoadCredential=direct:/run/unseald/credentials.sock \
+    LoadCredential=kept:/run/unseald/credentials/direct \
+    LoadCredential=nowhere:/run/unseald/nowhere \
+    LoadCredential=kept:/run/unseald/credentials/good
+unit fallback.service LoadCredential=sea:/run/unseald/credentials.sock SetCredential=sea:0000
+check
+cat "$scratch/said"
+assert_equal "exit status" "$status" 78
+m=Mistake w=Warning
+said $m /etc/unseald/unseald.conf:2: 'RsaKeyBits=: Expected 2048, 3072 or 4096, not "1024"'
+said $m /etc/unseald/unseald.conf:3: 'Expected Key=value'
+said $m /etc/unseald/unseald.conf:4: 'TrustedCertificates=: Expected .* Cannot load .*/none.pem: No such file'
+said $w /etc/unseald/unseald.conf:5: 'LockPCR=: Unknown key'
+said $m /etc/unseald/unseald.conf:6: 'DeadlineSec=: Expected a time'
+said $m /etc/unseald/unseald.conf:7: 'DualStack=: Expected yes or no'
+said $m $d/alias-key.secret:3: 'KeyId=: Expected the ARN of a key, not the alias "alias/vendor"'
+said $m $d/alias-key.secret:5: 'Store=: Expected yes or no'
+said $m $d/bad-source.secret:2: 'Source=: Expected file:/'
+said $m "$d/empty.secret: Source=" 'is missing'
+said $m "$d/empty.secret: KeyId=" 'is missing'
+said $m $d/lost.secret:2: 'Source=: file:/usr/share/app/lost: .* cannot be read: No such file'
+said $m $d/long.secret:2: 'Source=: file:/usr/share/app/long: .*8 bytes'
+said $w $d/optional.secret:2: 'Source=: .*cannot be read'
+said $m $d/sea.secret:3: 'KeyId=: Expected a Region of the partition "aws", not "cn-north-1"'
+said $w $d/typo.secret:3: 'KeyId=: .*"eu-nroth-1"'
+said $m $d/twice.secret:2: 'Source=: Expected another one than that of '
+said $m $d/unseen.secret:2: 'Source=: .*does not see /tmp/'
+said $m "$d/$long.secret:5:" 'Units=: Expected no more than 83 bytes'
+said $m "/usr/lib/systemd/system/$far:2:" 'LoadCredential=: Expected no more than 83 bytes'
+said $m $d/nobody.secret:5: 'Units=: There is no unit "gone.service"'
+said $m $d/nobody.secret:6: 'Units=: There is no unit "gone@1.service"'
+said $m $d/nobody.secret:7: 'Units=: There is no unit "masked.service"'
+said $w $d/nobody.secret:8: 'Units=: There is no unit "srv.mount"'
+said $m $d/nobody.secret:9: 'User=: Expected a user of /etc/passwd, not "nobody-there"'
+said $m $d/nobody.secret:10: 'Group=: Expected a group of /etc/group, not "nobody-there"'
+said $m $d/good.secret.d/10-mode.conf:2: 'Mode=: Expected 0400 or 0440'
+s=/usr/lib/systemd/system
+said $m $s/wrong.service:2: 'Credential undeclared .* No secret of this name is declared'
+said $m $s/wrong.service:3: 'Credential direct .* Add it to Units='
+said $m $s/wrong.service:4: 'Credential kept .*Store=no'
+said $m $s/wrong.service:5: 'Credential nowhere .* puts nothing there'
+said $m $s/wrong.service:6: 'Expected one line for credential kept'
+said $m $s/fallback.service:2: 'Credential sea .*SetCredential='
+assert_equal "lines in all" "$(grep -c '' "$scratch/said")" "$expected"
+say "$expected lines, one for each"
+
+say "warnings alone are no failure"
+good
+printf 'LockPCR=8\n' >>"$root/etc/unseald/unseald.conf"
+check
+assert_equal "exit status, and what it says" "$status $(<"$scratch/said")" \
+    '0 Warning: /etc/unseald/unseald.conf:3: LockPCR=: Unknown key in section [Unseald]; the line is passed over.'
+
+say "links do not lead out of the system"
+good
+echo AQID >"$scratch/outside"
+ln -sfn "$scratch/outside" "$root/usr/share/app/good"
+check
+assert_equal "exit status" "$status" 78
+assert_line "the source" "$scratch/said" 'good.secret:2: Source=: .*cannot be read: No such file'
+
+say "the configuration may be elsewhere in the system"
+good
+mv "$root/etc/unseald" "$root/elsewhere"
+echo Nothing=1 >>"$root/elsewhere/unseald.conf"
+check --configuration=/elsewhere
+assert_equal "exit status" "$status" 0
+assert_line "the path" "$scratch/said" '^Warning: /elsewhere/unseald.conf:3: '
+
+if setpriv --reuid=65534 --regid=65534 --clear-groups unshare --user true 2>/dev/null; then
+    say "nobody needs to be root for that"
+    good
+    chmod -R a+rX "$scratch"
+    status=0
+    setpriv --reuid=65534 --regid=65534 --clear-groups "$build/daemon/unseald" --check --root="$root" >"$scratch/said" 2>&1 || status=$?
+    assert_equal "exit status, and what it says" "$status $(<"$scratch/said")" '0 '
+else
+    say "SKIP: without user namespaces only root can use --root= (sysctl kernel.unprivileged_userns_clone=1)"
+fi
+
+status=0
+"$build/daemon/unseald" --root=/ 2>"$scratch/said" || status=$?
+assert_equal "exit status of --root= alone" "$status" 2
+check --root="$scratch/none"
+assert_equal "exit status without the directory" "$status" 1
+
+# page PAGE: the files of its examples, each below a comment with its path, into the system
+page() {
+    local path='' line
+    while IFS= read -r line; do
+        case $line in
+        '    # /'*) path=$root${line#    # } && mkdir -p "${path%/*}" && : >"$path" ;;
+        '    '*) [ -z "$path" ] || printf '%s\n' "${line#    }" >>"$path" ;;
+        '') ;;
+        *) path='' ;;
+        esac
+    done <"$top/man/$1.rst"
+}
+say "the examples of the man pages are right"
+good
+rm -r "$root/etc/unseald" "$root/usr/lib/systemd"
+put /usr/share/billing/db-password.sealed AQID
+cp "$scratch/ca.pem" "$root/usr/share/billing/amazon-root-ca.pem"
+for name in unseald.8 unseald.conf.5 unseald.secret.5; do page "$name"; done
+(cd "$root" && find etc/unseald etc/systemd -type f | sort) >"$scratch/files"
+diff "$scratch/files" - <<END || die "other files than these are in the man pages"
+etc/systemd/system/billing.service
+etc/unseald/secrets.d/db-password.secret
+etc/unseald/unseald.conf
+END
+check
+assert_equal "exit status, and what it says" "$status $(<"$scratch/said")" '0 '
