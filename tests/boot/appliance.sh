@@ -162,6 +162,8 @@ scenario_initrd() {
     uki_of "$machine/disk.raw" "$scratch/uki"
     # One file more, behind what is there: the kernel takes it as part of the initrd.
     objcopy -O binary --only-section=.initrd --set-section-flags .initrd=alloc "$scratch/uki" "$scratch/initrd"
+    # Where the kernel looks for another archive.
+    truncate -s %4 "$scratch/initrd"
     (cd "$scratch" && mkdir -p more && echo backdoor >more/backdoor && cd more && find . | cpio --quiet -o -H newc) >>"$scratch/initrd"
     objcopy --update-section .initrd="$scratch/initrd" "$scratch/uki" "$scratch/uki.new"
     put_uki "$machine/disk.raw" "$scratch/uki.new" && machine_start
