@@ -250,6 +250,12 @@ static int load_public_key(const char *path, uint8_t **ret, size_t *ret_size, Er
         if (r < 0)
                 return error_set(error, r, FAILURE_CONFIGURATION, "PublicKey=%s cannot be read: %s.", path,
                                  strerror(-r));
+        if (public_key_is_rsa(*ret, *ret_size))
+                return error_set(error, -EKEYREJECTED, FAILURE_CONFIGURATION,
+                                 "PublicKey=%s is an RSA key, to which KMS would encrypt secrets, for "
+                                 "whoever "
+                                 "has its private half. Use one of an elliptic curve.",
+                                 path);
         return 0;
 }
 

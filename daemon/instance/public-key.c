@@ -99,3 +99,14 @@ int public_key_parse(const uint8_t *data, size_t size, uint8_t **ret, size_t *re
         ERR_clear_error();
         return r;
 }
+
+bool public_key_is_rsa(const uint8_t *key, size_t size) {
+        _cleanup_(X509_PUBKEY_freep) X509_PUBKEY *parsed = read_key(key, (long) size);
+        ASN1_OBJECT *algorithm = NULL;
+        int nid = NID_undef;
+
+        if (parsed && X509_PUBKEY_get0_param(&algorithm, NULL, NULL, NULL, parsed) == 1)
+                nid = OBJ_obj2nid(algorithm);
+        ERR_clear_error();
+        return nid == NID_rsaEncryption || nid == NID_rsa || nid == NID_rsassaPss || nid == NID_rsaesOaep;
+}

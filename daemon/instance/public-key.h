@@ -16,3 +16,6 @@ bool is_pem(const uint8_t *data, size_t size);
  * NSM_FIELD_MAX bytes. The caller frees *ret.
  */
 int public_key_parse(const uint8_t *data, size_t size, uint8_t **ret, size_t *ret_size);
+
+/* Whether what public_key_parse() gave is of RSA, of whatever scheme: what KMS could encrypt to. */
+bool public_key_is_rsa(const uint8_t *key, size_t size);

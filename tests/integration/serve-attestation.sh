@@ -13,6 +13,8 @@ layer_new '[Attestation]' 'PublicKey=/usr/lib/machine/chain.pem'
 layer_secret db-password "$key" "$scratch/db-password"
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout /dev/null -subj /CN=billing \
     -out "$layer/usr/lib/machine/chain.pem" 2>/dev/null
+openssl genpkey -quiet -algorithm RSA -out "$scratch/rsa.pem" 2>/dev/null || openssl genrsa -out "$scratch/rsa.pem" 2>/dev/null
+openssl pkey -in "$scratch/rsa.pem" -pubout -out "$layer/usr/lib/machine/rsa.pem"
 cp "$PLATFORM_NITRO_ROOT" "$layer/usr/lib/machine/root.pem"
 cp "$top/tests/integration/serve-attestation.py" "$layer/usr/lib/machine/"
 install -d "$layer/usr/lib/systemd/system/unseald-attest.service.d"
@@ -50,6 +52,10 @@ systemd-analyze security --no-pager unseald-attest.service >/out/security
 # A key that is gone: no document without it.
 mount --bind /dev/null /usr/lib/machine/chain.pem
 verify no-key
+umount /usr/lib/machine/chain.pem
+# One that KMS would encrypt to.
+mount --bind /usr/lib/machine/rsa.pem /usr/lib/machine/chain.pem
+verify rsa-key
 umount /usr/lib/machine/chain.pem
 client garbage gone slow
 # Until the limit lets another through.
@@ -91,6 +97,8 @@ assert_line "the age" "$out/verify-good" '^  age +proved'
 assert_line "the public key" "$out/verify-good" '^  public-key +proved'
 assert_line "another key" "$out/verify-key" '^exit status 17$'
 assert_line "no key, no document" "$out/verify-no-key" '^exit status 53$'
+assert_line "an RSA key, no document" "$out/verify-rsa-key" '^exit status 53$'
+assert_line "an RSA key in the journal" "$out/journal-attest" 'PublicKey=/usr/lib/machine/chain.pem is an RSA key, to which KMS'
 assert_line "no key in the journal" "$out/journal-attest" 'No attestation document for 127.0.0.1: PublicKey=/usr/lib/machine/chain.pem '
 
 assert_line "who asked" "$out/journal-attest" 'Attestation document 1 is for 127\.0\.0\.1'

@@ -102,15 +102,33 @@ static void test_keys_of_all_kinds_come_out_of_all_forms(void **state) {
                 EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256"),
                 EVP_PKEY_Q_keygen(NULL, NULL, "ED25519"),
         };
+        static const bool is_rsa[ELEMENTSOF(keys)] = { true };
 
         for (size_t i = 0; i < ELEMENTSOF(keys); i++) {
                 Forms forms = make_forms(keys[i]);
+
+                assert_int_equal(public_key_is_rsa(forms.der.data, forms.der.size), is_rsa[i]);
 
                 assert_parsed(&forms.der, &forms.der);
                 assert_parsed(&forms.pem, &forms.der);
                 assert_parsed(&forms.certificate_der, &forms.der);
                 assert_parsed(&forms.certificate_pem, &forms.der);
         }
+}
+
+/* Its SubjectPublicKeyInfo has an algorithm of its own. */
+static void test_a_key_for_rsa_pss_is_of_rsa(void **state) {
+        EVP_PKEY_CTX *context = EVP_PKEY_CTX_new_from_name(NULL, "RSA-PSS", NULL);
+        EVP_PKEY *key = NULL;
+        Bytes der;
+
+        assert_int_equal(EVP_PKEY_keygen_init(context), 1);
+        assert_int_equal(EVP_PKEY_generate(context, &key), 1);
+        EVP_PKEY_CTX_free(context);
+        der = WRITTEN(i2d_PUBKEY_bio, key);
+        assert_true(public_key_is_rsa(der.data, der.size));
+        assert_false(public_key_is_rsa(der.data, der.size - 1));
+        EVP_PKEY_free(key);
 }
 
 /* As HPKE has them (RFC 9180): they sign no certificate. */
@@ -179,6 +197,7 @@ static void test_pem_is_known_by_its_first_line_wherever_it_is(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_keys_of_all_kinds_come_out_of_all_forms),
+                cmocka_unit_test(test_a_key_for_rsa_pss_is_of_rsa),
                 cmocka_unit_test(test_a_key_for_agreement_is_a_key),
                 cmocka_unit_test(test_of_a_chain_the_first_certificate_counts),
                 cmocka_unit_test(test_what_has_no_public_key_is_refused),
