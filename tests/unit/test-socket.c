@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -284,6 +285,24 @@ static void test_who_asks_is_answered_again_and_again(void **state) {
         }
 }
 
+static void test_who_asks_when_there_is_no_descriptor_is_answered_when_there_is(void **state) {
+        Fixture *fixture = *state;
+        struct rlimit enough, none;
+        int fd = ask(fixture, "small");
+
+        if (needs_root())
+                skip();
+        assert_int_equal(getrlimit(RLIMIT_NOFILE, &enough), 0);
+        none = enough;
+        none.rlim_cur = 3;
+        assert_true(credential_socket_open(fixture->socket) >= 0);
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+        turn(fixture);
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &enough), 0);
+        assert_int_equal(fixture->looked_up, 0);
+        assert_gets(fixture, fd, small, strlen(small));
+}
+
 static void test_a_queue_is_answered_whole(void **state) {
         Fixture *fixture = *state;
         int fds[200];
@@ -466,6 +485,7 @@ int main(void) {
                 cmocka_unit_test(test_cryptsetup_is_told_apart),
                 test(test_nobody_is_accepted_before_the_outcome_is_known),
                 test(test_who_asks_is_answered_again_and_again),
+                test(test_who_asks_when_there_is_no_descriptor_is_answered_when_there_is),
                 test(test_a_queue_is_answered_whole),
                 test(test_a_refusal_is_longer_than_a_credential_may_be),
                 test(test_a_file_that_cannot_be_read_is_a_refusal),
