@@ -369,6 +369,8 @@ static int set_up(Daemon *daemon, Error *error) {
         (void) sd_notifyf(false, "EXTEND_TIMEOUT_USEC=%llu",
                           (unsigned long long) (daemon->settings.deadline_usec + GRACE_USEC));
 
+        /* It means "reload" to many a hand, and would end us, and what is kept with us. */
+        (void) signal(SIGHUP, SIG_IGN);
         r = sd_event_default(&daemon->event);
         if (r >= 0)
                 r = sd_event_add_signal(daemon->event, NULL, SIGTERM | SD_EVENT_SIGNAL_PROCMASK, NULL, NULL);
