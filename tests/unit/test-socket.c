@@ -290,7 +290,8 @@ static void test_who_asks_when_there_is_no_descriptor_is_answered_when_there_is(
         struct rlimit enough, none;
         int fd = ask(fixture, "small");
 
-        if (needs_root())
+        /* valgrind plays this limit itself, and closes what the kernel has accepted. */
+        if (needs_root() || getenv("UNSEALD_TEST_SLOW"))
                 skip();
         assert_int_equal(getrlimit(RLIMIT_NOFILE, &enough), 0);
         none = enough;
