@@ -1,0 +1,1260 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include "session-world.h"
+
+/* Every activity, with what its silence until the deadline is called. */
+typedef struct Case {
+        const char *what;
+        Failure silence;
+} Case;
+
+static Case key_pair = { "key-pair", FAILURE_INTERNAL }, tpm = { "TPM", FAILURE_TPM },
+            document = { "document", FAILURE_TPM }, credentials = { "credentials", FAILURE_IMDS },
+            identity = { "identity", FAILURE_IMDS }, user_data = { "user-data", FAILURE_IMDS },
+            connection = { "connection", FAILURE_NETWORK }, fetch = { "fetch", FAILURE_UNAVAILABLE },
+            decryption = { "decryption", FAILURE_UNAVAILABLE }, opening = { "open", FAILURE_UNAVAILABLE },
+            probe = { "probe", FAILURE_UNAVAILABLE }, lock = { "lock", FAILURE_TPM };
+
+static bool is_one_of(const Case *it, const Case *a, const Case *b, const Case *c) {
+        return it == a || it == b || it == c;
+}
+
+/* A secret that needs this activity, and all that comes before it and beside it done. */
+static void lead_to(const Case *it) {
+        static char whole[] = "";
+        Declaration *declaration = declare("a");
+
+        if (it == &fetch)
+                declaration->source.kind = SOURCE_HTTPS;
+        if (it == &user_data) {
+                declaration->source.kind = SOURCE_USER_DATA;
+                declaration->source.location = whole;
+                world.user_data = "YQ=="; /* "a" */
+        }
+        declaration->bind_account = it == &identity;
+        world.settings.verify_policy = it == &probe ? VERIFY_POLICY_YES : VERIFY_POLICY_NO;
+        world.settings.lock_pcr = it == &lock ? 14 : 0;
+        start();
+        go_on_but(it->what);
+        assert_int_equal(count_under_way(it->what), 1);
+}
+
+static void all_goes_well_from_here(void) {
+        go_on_but(NULL);
+        assert_ended_with(FAILURE_NONE);
+        assert_says(world.trace, "published:a wiped ended");
+}
+
+/* The order of things. */
+
+static void all_that_needs_nothing_begins_at_once(void **state) {
+        declare("a");
+        start();
+        expect("key-pair TPM credentials connection:eu-north-1 ");
+        assert_string_equal(world.status, "unsealing");
+}
+
+static void a_secret_is_kept_then_published_then_the_key_pair_wiped(void **state) {
+        declare("a");
+        start();
+        expect("key-pair TPM credentials connection:eu-north-1 ");
+        finish("key-pair");
+        expect("");
+        finish("TPM");
+        expect("document ");
+        finish("credentials");
+        finish("connection");
+        expect("");
+        finish("document");
+        expect("decryption:a ");
+        finish("decryption");
+        expect("open ");
+        finish("open");
+        expect("hidden:a kept published:a wiped ended ");
+        assert_ended_with(FAILURE_NONE);
+        assert_string_equal(world.states[0], "published");
+        assert_int_equal(world.tpms, 0);
+}
+
+/* Whichever of them comes last. */
+static void decryption_waits_for_it(void **state) {
+        lead_to(*state);
+        assert_int_equal(count_under_way("decryption"), 0);
+        finish(((const Case *) *state)->what);
+        go_on_but("decryption");
+        assert_int_equal(count_under_way("decryption"), 1);
+        all_goes_well_from_here();
+}
+
+static void nothing_is_published_before_the_last_required_secret_is_here(void **state) {
+        declare("a");
+        declare("b");
+        start();
+        go_on_but("open");
+        finish("open");
+        assert_null(strstr(world.trace, "kept"));
+        assert_nothing_published();
+        go_on_but(NULL);
+        assert_says(world.trace, "hidden:a hidden:b kept published:a published:b wiped ended");
+        assert_ended_with(FAILURE_NONE);
+}
+
+static void what_is_not_for_the_store_is_only_kept(void **state) {
+        declare("a")->store = false;
+        start();
+        go_on_but(NULL);
+        assert_says(world.trace, "held kept wiped ended");
+        assert_ended_with(FAILURE_NONE);
+}
+
+static void each_region_has_a_connection_that_only_its_secrets_wait_for(void **state) {
+        declare("a");
+        declare("b")->key_ids = key_ids_west;
+        start();
+        go_on_but("connection");
+        expect("key-pair TPM credentials connection:eu-north-1 connection:eu-west-1 document ");
+        finish("connection:eu-west-1");
+        expect("decryption:b ");
+        finish("connection:eu-north-1");
+        expect("decryption:a ");
+        go_on_but(NULL);
+        assert_ended_with(FAILURE_NONE);
+}
+
+static void declare_forty(SourceKind kind) {
+        char name[16];
+
+        for (unsigned i = 0; i < 40; i++) {
+                (void) snprintf(name, sizeof(name), "s%02u", i);
+                declare(name)->source.kind = kind;
+        }
+        world.settings.verify_policy = VERIFY_POLICY_YES;
+        start();
+        assert_int_equal(count_under_way("connection"), 16);
+}
+
+static unsigned count_asked(void) {
+        return count_under_way("connection") + count_under_way("decryption") + count_under_way("probe");
+}
+
+static void forty_secrets_are_asked_for_by_sixteen_at_a_time(void **state) {
+        declare_forty(SOURCE_FILE);
+        go_on_but("connection");
+        finish("connection");
+        assert_int_equal(count_under_way("decryption"), 1);
+        finish_all("connection");
+        assert_int_equal(count_under_way("decryption"), 16);
+        while (world.under_way_count > 0) {
+                finish(world.under_way[0].what);
+                assert_true(count_asked() <= 16);
+                world.trace[0] = 0;
+        }
+        assert_ended_with(FAILURE_NONE);
+}
+
+static void forty_secrets_are_fetched_by_sixteen_at_a_time(void **state) {
+        declare_forty(SOURCE_HTTPS);
+        assert_int_equal(count_under_way("fetch"), 16);
+        while (count_under_way("fetch") > 0) {
+                finish("fetch");
+                assert_true(count_under_way("fetch") <= 16);
+        }
+        go_on_but(NULL);
+        assert_ended_with(FAILURE_NONE);
+}
+
+/* Failures. */
+
+static void a_final_failure_ends_the_session(void **state) {
+        const Case *it = *state;
+        Error final = trouble(FAILURE_KEY, REMEDY_NONE);
+
+        lead_to(it);
+        world.trace[0] = 0;
+        fail_with(it->what, &final);
+        assert_ended_with(FAILURE_KEY);
+        assert_says(world.error.text, "It is out of order.");
+        assert_nothing_published();
+        assert_null(strstr(world.trace, "wiped"));
+}
+
+static void fail_and_wait(const Case *it, const Error *error, uint64_t delay) {
+        fail_with(it->what, error);
+        go_on_but(it->what);
+        assert_int_equal(count_under_way(it->what), 0);
+        pass(delay - 1);
+        go_on_but(it->what);
+        assert_int_equal(count_under_way(it->what), 0);
+        pass(1);
+        go_on_but(it->what);
+        assert_int_equal(count_under_way(it->what), 1);
+}
+
+static void a_passing_failure_is_tried_again_and_not_before_its_time(void **state) {
+        const Case *it = *state;
+        Error passing = trouble(FAILURE_UNAVAILABLE, REMEDY_RETRY);
+
+        lead_to(it);
+        fail_and_wait(it, &passing, 200 * USEC_PER_MSEC);
+        fail_and_wait(it, &passing, 400 * USEC_PER_MSEC);
+        fail_and_wait(it, &passing, 800 * USEC_PER_MSEC);
+        fail_and_wait(it, &passing, 1600 * USEC_PER_MSEC);
+        fail_and_wait(it, &passing, 3200 * USEC_PER_MSEC);
+        fail_and_wait(it, &passing, 6400 * USEC_PER_MSEC);
+        fail_and_wait(it, &passing, RETRY_CAP_USEC);
+        fail_and_wait(it, &passing, RETRY_CAP_USEC);
+        assert_int_equal(world.ended, 0);
+        all_goes_well_from_here();
+}
+
+static void the_server_says_when_to_come_again(void **state) {
+        Error throttled = trouble(FAILURE_UNAVAILABLE, REMEDY_RETRY);
+
+        throttled.retry_after_usec = 30 * USEC_PER_SEC;
+        lead_to(&decryption);
+        fail_and_wait(&decryption, &throttled, 30 * USEC_PER_SEC);
+        all_goes_well_from_here();
+}
+
+static void a_change_of_the_network_ends_the_waiting_for_it(void **state) {
+        const Case *it = *state;
+        Error unreachable = trouble(FAILURE_NETWORK, REMEDY_RETRY);
+
+        lead_to(it);
+        for (unsigned i = 0; i < 8; i++) {
+                fail_with(it->what, &unreachable);
+                pass(RETRY_CAP_USEC);
+        }
+        fail_with(it->what, &unreachable);
+        assert_int_equal(count_under_way(it->what), 0);
+        pass(1);
+        change_network();
+        assert_int_equal(count_under_way(it->what), 1);
+        /* And the backoff begins anew, with the first attempt that begins after it. */
+        pass(1);
+        fail_with(it->what, &unreachable);
+        pass(1);
+        fail_and_wait(it, &unreachable, 400 * USEC_PER_MSEC);
+        all_goes_well_from_here();
+}
+
+static void what_failed_on_the_network_before_is_tried_at_once_on_this(void **state) {
+        Error unreachable = trouble(FAILURE_IMDS, REMEDY_RETRY);
+
+        lead_to(&credentials);
+        pass(USEC_PER_SEC);
+        change_network();
+        fail_with("credentials", &unreachable);
+        assert_int_equal(count_under_way("credentials"), 1);
+        all_goes_well_from_here();
+}
+
+static void a_change_of_the_network_hastens_nothing_else(void **state) {
+        const Case *it = *state;
+        Error passing = trouble(FAILURE_TPM, REMEDY_RETRY);
+
+        lead_to(it);
+        pass(USEC_PER_SEC);
+        fail_with(it->what, &passing);
+        go_on_but(it->what);
+        change_network();
+        assert_int_equal(count_under_way(it->what), 0);
+        pass(200 * USEC_PER_MSEC);
+        all_goes_well_from_here();
+}
+
+static void jitter_needs_no_random_numbers_from_the_kernel(void **state) {
+        Error passing = trouble(FAILURE_UNAVAILABLE, REMEDY_RETRY);
+
+        world.no_random = true;
+        lead_to(&decryption);
+        fail_with("decryption", &passing);
+        pass(200 * USEC_PER_MSEC);
+        all_goes_well_from_here();
+}
+
+static void what_cannot_even_begin_ends_the_session(void **state) {
+        lead_to(&key_pair);
+        world.trouble_at = "submit";
+        finish("key-pair"); /* and the document cannot */
+        assert_string_equal(world.status, "failed");
+        pass(5 * USEC_PER_SEC);
+        assert_ended_with(FAILURE_INTERNAL);
+        assert_nothing_published();
+}
+
+static void a_document_for_another_key_is_refused(void **state) {
+        world.document_of_other_key = true;
+        lead_to(&document);
+        finish("document");
+        assert_ended_with(FAILURE_ATTESTATION);
+        assert_nothing_published();
+}
+
+static void what_keeping_or_publishing_fails_at_publishes_nothing(void **state) {
+        const Case *it = *state;
+
+        declare("a");
+        declare("b");
+        start();
+        go_on_but("open");
+        finish("open");
+        world.trace[0] = 0;
+        world.trouble_at = it->what;
+        world.trouble = trouble(FAILURE_STORE, REMEDY_NONE);
+        finish("open");
+        assert_ended_with(FAILURE_STORE);
+        assert_nothing_published();
+        assert_null(strstr(world.trace, "wiped"));
+        assert_says(world.trace,
+                    strcmp(it->what, "publish") == 0 ? "kept retained:0 " : "abandoned retained:2 ");
+}
+
+/* The deadline. */
+
+static void silence_until_the_deadline_is_the_failure_of_who_was_silent(void **state) {
+        const Case *it = *state;
+        bool is_of_tpm = is_one_of(it, &tpm, &document, &lock);
+
+        lead_to(it);
+        pass(DEADLINE_USEC - 1);
+        assert_string_equal(world.status, "unsealing");
+        pass(1);
+        assert_string_equal(world.status, "failed");
+        if (is_of_tpm) { /* is waited for, lest anything stay in the TPM */
+                assert_int_equal(world.ended, 0);
+                finish(it->what);
+        }
+        assert_ended_with(it->silence);
+        assert_says(world.error.text, "Not within DeadlineSec=2min: no answer yet from");
+        assert_nothing_published();
+}
+
+static void failing_until_the_deadline_is_the_last_failure(void **state) {
+        const Case *it = *state;
+        Error passing = trouble(FAILURE_ROLE, REMEDY_RETRY);
+        unsigned attempts = 0;
+
+        lead_to(it);
+        while (world.ended == 0) {
+                if (count_under_way(it->what) > 0) {
+                        fail_with(it->what, &passing);
+                        attempts++;
+                }
+                go_on_but(it->what);
+                pass(100 * USEC_PER_MSEC);
+        }
+        assert_ended_with(FAILURE_ROLE);
+        assert_int_equal(attempts, 17); /* 0, 0.2, 0.6, … 12.6 s, then one every 10 s */
+        assert_says(world.error.text, "Not within DeadlineSec=2min, after 17 attempt(s) at");
+        assert_says(world.error.text, "It is out of order.");
+        assert_nothing_published();
+}
+
+/* The TPM's thread. */
+
+static void a_failure_waits_for_the_job_of_the_tpm(void **state) {
+        const Case *it = *state;
+        Error final = trouble(FAILURE_ROLE, REMEDY_NONE);
+
+        declare("a");
+        start();
+        while (count_under_way(it->what) == 0)
+                finish(world.under_way[0].what[0] == 'c' ? world.under_way[1].what
+                                                         : world.under_way[0].what);
+        fail_with("credentials", &final);
+        assert_string_equal(world.status, "failed");
+        assert_int_equal(world.ended, 0);
+        assert_true(session_waits_for_tpm(world.session));
+        finish(it->what);
+        assert_ended_with(FAILURE_ROLE);
+        assert_false(session_waits_for_tpm(world.session));
+}
+
+static void a_failure_waits_five_seconds_for_the_tpm_and_no_more(void **state) {
+        Error final = trouble(FAILURE_ROLE, REMEDY_NONE);
+
+        declare("a");
+        start();
+        fail_with("credentials", &final);
+        pass(5 * USEC_PER_SEC - 1);
+        assert_int_equal(world.ended, 0);
+        pass(1);
+        assert_ended_with(FAILURE_ROLE);
+}
+
+static void what_a_killed_unseald_left_in_the_tpm_is_told(void **state) {
+        world.leftovers = 2;
+        lead_to(&tpm);
+        all_goes_well_from_here();
+        assert_says(world.logged, "Removed 2 object(s) from the TPM");
+}
+
+static void answers_after_the_end_change_nothing(void **state) {
+        Error final = trouble(FAILURE_KEY, REMEDY_NONE);
+
+        declare("a");
+        declare("b");
+        declare("c")->source.kind = SOURCE_HTTPS;
+        start();
+        finish("key-pair");
+        finish("TPM");
+        finish("document");
+        finish("credentials");
+        finish_all("connection");
+        fail_with("decryption:a", &final);
+        finish("decryption:b");
+        finish("fetch:c");
+        change_network();
+        pass(DEADLINE_USEC);
+        assert_ended_with(FAILURE_KEY);
+        assert_says(world.error.text, "a: It is out of order.");
+        assert_int_equal(world.under_way_count, 0);
+        assert_nothing_published();
+}
+
+static void what_fails_after_the_end_is_not_tried_again(void **state) {
+        static char whole[] = "";
+        Error final = trouble(FAILURE_KEY, REMEDY_NONE), passing = trouble(FAILURE_IMDS, REMEDY_RETRY);
+        Declaration *of_user_data;
+
+        declare("a")->bind_account = true;
+        declare("b")->source.kind = SOURCE_HTTPS;
+        of_user_data = declare("c");
+        of_user_data->source.kind = SOURCE_USER_DATA;
+        of_user_data->source.location = whole;
+        start();
+        fail_with("fetch", &final);
+        assert_string_equal(world.status, "failed");
+        fail_with("credentials", &passing);
+        fail_with("identity", &passing);
+        fail_with("user-data", &passing);
+        fail_with("connection", &passing);
+        fail_with("key-pair", &passing);
+        finish("TPM");
+        finish_all("connection");
+        pass(DEADLINE_USEC);
+        assert_ended_with(FAILURE_KEY);
+        assert_int_equal(world.under_way_count, 0);
+}
+
+/* What KMS wants anew. */
+
+static void a_document_that_kms_refuses_is_made_anew_once(void **state) {
+        Error refused = trouble(FAILURE_DOCUMENT, REMEDY_DOCUMENT);
+
+        lead_to(&decryption);
+        world.trace[0] = 0;
+        fail_with("decryption", &refused);
+        expect("TPM ");
+        pass(USEC_PER_SEC);
+        expect("");
+        finish("TPM");
+        expect("document ");
+        finish("document");
+        expect("decryption:a ");
+        fail_with("decryption", &refused);
+        expect("ended ");
+        assert_ended_with(FAILURE_DOCUMENT);
+}
+
+static void two_refusals_of_one_document_are_one(void **state) {
+        Error refused = trouble(FAILURE_DOCUMENT, REMEDY_DOCUMENT);
+
+        declare("a");
+        declare("b");
+        start();
+        go_on_but("decryption");
+        world.trace[0] = 0;
+        pass(1);
+        fail_with("decryption:a", &refused);
+        fail_with("decryption:b", &refused);
+        expect("TPM ");
+        finish("TPM");
+        finish("document");
+        pass(USEC_PER_SEC);
+        expect("document decryption:a decryption:b ");
+        go_on_but(NULL);
+        assert_ended_with(FAILURE_NONE);
+}
+
+static void a_document_of_more_than_four_minutes_is_made_anew(void **state) {
+        world.settings.deadline_usec = 600 * USEC_PER_SEC;
+        lead_to(&credentials);
+        world.trace[0] = 0;
+        pass(240 * USEC_PER_SEC + 1);
+        finish("credentials");
+        expect("TPM ");
+        finish("TPM");
+        finish("document");
+        expect("document decryption:a ");
+        all_goes_well_from_here();
+}
+
+static void a_document_of_four_minutes_is_used(void **state) {
+        world.settings.deadline_usec = 600 * USEC_PER_SEC;
+        lead_to(&credentials);
+        world.trace[0] = 0;
+        pass(240 * USEC_PER_SEC);
+        finish("credentials");
+        expect("decryption:a ");
+}
+
+static void an_old_document_is_not_made_anew_while_kms_is_asked_with_it(void **state) {
+        Error passing = trouble(FAILURE_UNAVAILABLE, REMEDY_RETRY);
+
+        world.settings.deadline_usec = 600 * USEC_PER_SEC;
+        declare("a");
+        declare("b");
+        start();
+        go_on_but("decryption");
+        world.trace[0] = 0;
+        pass(300 * USEC_PER_SEC);
+        fail_with("decryption:a", &passing);
+        pass(RETRY_CAP_USEC);
+        expect("");
+        finish("decryption:b");
+        expect("open TPM ");
+        go_on_but(NULL);
+        assert_ended_with(FAILURE_NONE);
+}
+
+static void credentials_that_have_expired_are_got_anew_once_for_all(void **state) {
+        Error expired = trouble(FAILURE_ROLE, REMEDY_CREDENTIALS);
+
+        declare("a");
+        declare("b");
+        start();
+        go_on_but("decryption");
+        world.trace[0] = 0;
+        pass(1);
+        fail_with("decryption:a", &expired);
+        fail_with("decryption:b", &expired);
+        expect("credentials ");
+        pass(USEC_PER_SEC);
+        expect("");
+        finish("credentials");
+        expect("decryption:a decryption:b ");
+        go_on_but(NULL);
+        assert_ended_with(FAILURE_NONE);
+}
+
+static void credentials_that_expire_again_are_got_again_until_the_deadline(void **state) {
+        Error expired = trouble(FAILURE_ROLE, REMEDY_CREDENTIALS);
+
+        lead_to(&decryption);
+        while (world.ended == 0) {
+                if (count_under_way("decryption") > 0)
+                        fail_with("decryption", &expired);
+                go_on_but("decryption");
+                pass(100 * USEC_PER_MSEC);
+        }
+        assert_ended_with(FAILURE_ROLE);
+}
+
+static void a_wrong_clock_is_mended_at_once_the_first_time(void **state) {
+        Error wrong = trouble(FAILURE_CLOCK, REMEDY_CLOCK);
+
+        lead_to(&decryption);
+        fail_with("decryption", &wrong);
+        assert_int_equal(count_under_way("decryption"), 1);
+        fail_and_wait(&decryption, &wrong, 400 * USEC_PER_MSEC);
+        all_goes_well_from_here();
+}
+
+/* Optional secrets. */
+
+static void an_optional_secret_that_fails_stays_behind(void **state) {
+        Error final = trouble(FAILURE_KEY, REMEDY_NONE);
+
+        declare("a");
+        declare("b")->optional = true;
+        start();
+        go_on_but("decryption");
+        fail_with("decryption:b", &final);
+        assert_int_equal(world.ended, 0);
+        go_on_but(NULL);
+        assert_ended_with(FAILURE_NONE);
+        assert_says(world.trace, "kept published:a wiped");
+        assert_string_equal(world.states[0], "published");
+        assert_string_equal(world.states[1], "failed");
+}
+
+static void an_optional_secret_that_has_failed_once_is_not_waited_for(void **state) {
+        Error passing = trouble(FAILURE_UNAVAILABLE, REMEDY_RETRY);
+
+        declare("a");
+        declare("b")->optional = true;
+        start();
+        go_on_but("decryption");
+        fail_with("decryption:b", &passing);
+        finish("decryption:a");
+        finish("open");
+        assert_ended_with(FAILURE_NONE);
+        assert_string_equal(world.states[1], "failed");
+}
+
+static void an_optional_secret_whose_way_is_being_tried_again_is_waited_for(void **state) {
+        Error passing = trouble(FAILURE_NETWORK, REMEDY_RETRY);
+        Declaration *optional;
+
+        declare("a");
+        optional = declare("b");
+        optional->key_ids = key_ids_west;
+        optional->optional = true;
+        start();
+        finish("connection:eu-north-1");
+        fail_with("connection:eu-west-1", &passing);
+        go_on_but("open");
+        pass(200 * USEC_PER_MSEC);
+        assert_int_equal(count_under_way("connection"), 1);
+        finish("open");
+        assert_int_equal(world.ended, 0);
+        go_on_but(NULL);
+        assert_ended_with(FAILURE_NONE);
+        assert_says(world.trace, "published:a published:b");
+}
+
+static void an_optional_secret_on_its_way_is_waited_for_until_the_deadline(void **state) {
+        declare("a");
+        declare("b")->optional = true;
+        start();
+        go_on_but("decryption");
+        finish("decryption:a");
+        finish("open");
+        pass(DEADLINE_USEC - 1);
+        assert_int_equal(world.ended, 0);
+        assert_nothing_published();
+        pass(1);
+        assert_ended_with(FAILURE_NONE);
+        assert_says(world.trace, "kept published:a wiped");
+        assert_string_equal(world.states[1], "failed");
+}
+
+static void what_is_here_at_the_deadline_and_cannot_be_kept_ends_the_session(void **state) {
+        declare("a");
+        declare("b")->optional = true;
+        start();
+        go_on_but("decryption");
+        finish("decryption:a");
+        finish("open");
+        world.trouble_at = "commit";
+        world.trouble = trouble(FAILURE_STORE, REMEDY_NONE);
+        pass(DEADLINE_USEC);
+        assert_ended_with(FAILURE_STORE);
+        assert_nothing_published();
+}
+
+static void an_optional_secret_that_is_being_opened_at_the_deadline_is_not_published(void **state) {
+        declare("a");
+        declare("b")->optional = true;
+        start();
+        go_on_but("open");
+        finish("open");
+        pass(DEADLINE_USEC);
+        assert_ended_with(FAILURE_NONE);
+        assert_says(world.trace, "kept published:a wiped");
+        assert_null(strstr(world.trace, "published:b"));
+}
+
+static void where_all_are_optional_they_have_until_the_deadline(void **state) {
+        Error passing = trouble(FAILURE_NETWORK, REMEDY_RETRY);
+
+        declare("a")->optional = true;
+        start();
+        go_on_but("connection");
+        fail_with("connection", &passing);
+        assert_int_equal(world.ended, 0);
+        pass(DEADLINE_USEC);
+        assert_ended_with(FAILURE_NONE);
+        assert_string_equal(world.states[0], "failed");
+        assert_nothing_published();
+}
+
+static void a_required_secret_that_fails_ends_all(void **state) {
+        Error final = trouble(FAILURE_CIPHERTEXT, REMEDY_NONE);
+
+        declare("a");
+        declare("b");
+        declare("c")->optional = true;
+        start();
+        go_on_but("decryption");
+        finish("decryption:a");
+        finish("open");
+        fail_with("decryption:b", &final);
+        assert_ended_with(FAILURE_CIPHERTEXT);
+        assert_string_equal(world.error.text, "b: It is out of order.");
+        assert_nothing_published();
+}
+
+static void the_secrets_of_an_endpoint_that_fails_fail_with_it(void **state) {
+        Error final = trouble(FAILURE_TLS, REMEDY_NONE);
+        Declaration *optional;
+
+        declare("a");
+        optional = declare("b");
+        optional->key_ids = key_ids_west;
+        optional->optional = true;
+        start();
+        go_on_but("connection");
+        fail_with("connection:eu-west-1", &final);
+        go_on_but(NULL);
+        assert_ended_with(FAILURE_NONE);
+        assert_string_equal(world.states[0], "published");
+        assert_string_equal(world.states[1], "failed");
+}
+
+static void what_only_optional_secrets_need_of_imds_ends_nothing(void **state) {
+        const Case *it = *state;
+        Error final = trouble(FAILURE_IMDS, REMEDY_NONE);
+        Declaration *optional;
+
+        declare("a");
+        optional = declare("b");
+        optional->optional = true;
+        optional->bind_account = it == &identity;
+        optional->source.kind = it == &user_data ? SOURCE_USER_DATA : SOURCE_FILE;
+        start();
+        go_on_but(it->what);
+        fail_with(it->what, &final);
+        go_on_but(NULL);
+        assert_ended_with(FAILURE_NONE);
+        assert_string_equal(world.states[0], "published");
+        assert_string_equal(world.states[1], "failed");
+}
+
+static void a_file_that_cannot_be_read_fails_its_secret(void **state) {
+        declare("a");
+        world.trouble_at = "file";
+        world.trouble = trouble(FAILURE_SOURCE, REMEDY_NONE);
+        start();
+        assert_ended_with(FAILURE_SOURCE);
+        expect("ended ");
+}
+
+static void an_instance_without_user_data_is_told_so(void **state) {
+        lead_to(&user_data);
+        world.user_data = NULL;
+        finish("user-data");
+        assert_ended_with(FAILURE_SOURCE);
+        assert_says(world.error.text, "This instance has no user data.");
+}
+
+static void a_signed_source_waits_for_the_credentials(void **state) {
+        declare("a")->source.kind = SOURCE_SSM;
+        start();
+        expect("key-pair TPM credentials connection:eu-north-1 ");
+        finish("credentials");
+        expect("fetch:a ");
+        go_on_but(NULL);
+        assert_ended_with(FAILURE_NONE);
+}
+
+/* VerifyPolicy=. */
+
+static Error probe_says(const char *code, Remedy remedy) {
+        Error error = trouble(FAILURE_UNAVAILABLE, remedy);
+
+        (void) snprintf(error.code, sizeof(error.code), "%s", code);
+        return error;
+}
+
+static void lead_to_probe(VerifyPolicy policy) {
+        declare("a");
+        world.settings.verify_policy = policy;
+        start();
+        go_on_but("probe");
+        assert_int_equal(count_under_way("probe"), 1);
+        assert_nothing_published();
+}
+
+static void a_gated_key_is_published_from(void **state) {
+        lead_to_probe(*(VerifyPolicy *) *state);
+        finish("probe");
+        assert_ended_with(FAILURE_NONE);
+        assert_string_equal(world.policies[0], "gates");
+        assert_string_equal(world.states[0], "published");
+}
+
+static void with_warn_an_open_key_is_told_and_published_from(void **state) {
+        Error open = probe_says("DryRunOperationException", REMEDY_NONE);
+
+        lead_to_probe(VERIFY_POLICY_WARN);
+        fail_with("probe", &open);
+        assert_ended_with(FAILURE_NONE);
+        assert_string_equal(world.policies[0], "open");
+        assert_says(world.logged, "is not gated");
+}
+
+static void with_yes_an_open_key_is_not_published_from(void **state) {
+        Error open = probe_says("DryRunOperationException", REMEDY_NONE);
+
+        lead_to_probe(VERIFY_POLICY_YES);
+        fail_with("probe", &open);
+        assert_ended_with(FAILURE_POLICY);
+        assert_string_equal(world.policies[0], "open");
+        assert_nothing_published();
+}
+
+static void with_warn_what_will_not_be_known_is_published_from(void **state) {
+        Error unknown = probe_says("", REMEDY_NONE);
+
+        lead_to_probe(VERIFY_POLICY_WARN);
+        fail_with("probe", &unknown);
+        assert_ended_with(FAILURE_NONE);
+        assert_string_equal(world.policies[0], "unknown");
+}
+
+/* Two secrets: the other one, which is required, is not here yet, so that the probe has its time. */
+static void with_warn_three_probes_are_enough(void **state) {
+        Error passing = probe_says("", REMEDY_RETRY);
+
+        declare("a");
+        declare("b");
+        world.settings.verify_policy = VERIFY_POLICY_WARN;
+        start();
+        go_on_but("decryption");
+        finish("decryption:a");
+        finish("open");
+        for (unsigned i = 0; i < 3; i++) {
+                fail_with("probe:a", &passing);
+                pass(200 * USEC_PER_MSEC << i);
+        }
+        assert_int_equal(count_under_way("probe"), 0);
+        assert_says(world.logged, "Whether KMS would give the secret without attestation is not known.");
+        go_on_but(NULL);
+        assert_ended_with(FAILURE_NONE);
+        assert_string_equal(world.policies[0], "unknown");
+        assert_string_equal(world.policies[1], "gates");
+}
+
+static void with_warn_one_slow_probe_is_enough(void **state) {
+        Error passing = probe_says("", REMEDY_RETRY);
+
+        lead_to_probe(VERIFY_POLICY_WARN);
+        pass(5 * USEC_PER_SEC);
+        fail_with("probe", &passing);
+        assert_ended_with(FAILURE_NONE);
+        assert_string_equal(world.policies[0], "unknown");
+}
+
+static void with_warn_the_deadline_publishes_what_is_not_known(void **state) {
+        lead_to_probe(VERIFY_POLICY_WARN);
+        pass(DEADLINE_USEC - 1);
+        assert_int_equal(world.ended, 0);
+        pass(1);
+        assert_ended_with(FAILURE_NONE);
+        assert_string_equal(world.policies[0], "unknown");
+        assert_string_equal(world.states[0], "published");
+}
+
+/* LockPcr=. */
+
+static void the_pcr_is_locked_between_keeping_and_publishing(void **state) {
+        lead_to(&lock);
+        world.trace[0] = 0;
+        finish("lock");
+        expect("extended:14 locked published:a wiped ended ");
+        assert_ended_with(FAILURE_NONE);
+        assert_true(pcr_is_locked(world.pcrs.value[14], NULL));
+}
+
+static void a_pcr_that_cannot_be_extended_publishes_nothing(void **state) {
+        lead_to(&lock);
+        world.trace[0] = 0;
+        world.trouble_at = "extend";
+        world.trouble = trouble(FAILURE_TPM, REMEDY_NONE);
+        finish("lock");
+        expect("ended ");
+        assert_ended_with(FAILURE_TPM);
+}
+
+static void after_the_deadline_the_lock_has_five_seconds(void **state) {
+        const Case *late = *state;
+
+        world.settings.lock_pcr = 14;
+        declare("a");
+        declare("b")->optional = true;
+        start();
+        go_on_but("decryption");
+        finish("decryption:a");
+        finish("open");
+        pass(DEADLINE_USEC);
+        assert_int_equal(count_under_way("lock"), 1);
+        pass(5 * USEC_PER_SEC - !late);
+        finish("lock");
+        assert_ended_with(late ? late->silence : FAILURE_NONE);
+        if (late)
+                assert_nothing_published();
+        else
+                assert_says(world.trace, "kept lock extended:14 locked published:a wiped");
+}
+
+static void a_lock_that_cannot_be_written_down_publishes_nothing(void **state) {
+        lead_to(&lock);
+        world.trace[0] = 0;
+        world.trouble_at = "set-locked";
+        world.trouble = trouble(FAILURE_STORE, REMEDY_NONE);
+        finish("lock");
+        expect("extended:14 ended ");
+        assert_ended_with(FAILURE_STORE);
+}
+
+static void lock_played_pcr(void) {
+        uint8_t digest[PCR_SIZE];
+
+        assert_int_equal(pcr_lock_digest(digest), 0);
+        assert_int_equal(pcr_extend(world.pcrs.value[14], digest), 0);
+}
+
+static void a_pcr_that_is_locked_is_not_extended_again(void **state) {
+        lead_to(&lock);
+        world.trace[0] = 0;
+        lock_played_pcr(); /* by an unseald that was killed right after it */
+        finish("lock");
+        expect("locked published:a wiped ended ");
+        assert_says(world.logged, "PCR14 was locked");
+}
+
+static void a_denial_after_the_lock_is_the_locks(void **state) {
+        Error denied = trouble(FAILURE_DENIED, REMEDY_NONE);
+
+        world.settings.lock_pcr = 14;
+        lock_played_pcr();
+        declare("a");
+        start();
+        go_on_but("decryption");
+        fail_with("decryption", &denied);
+        assert_ended_with(FAILURE_LOCKED);
+        assert_says(world.error.text, "It is locked until the next boot");
+        assert_says(world.error.text, "It is out of order.");
+}
+
+/* What an unseald before has left. */
+
+static void for_what_is_kept_neither_tpm_nor_kms_is_asked(void **state) {
+        declare("a");
+        declare("b");
+        keep("a");
+        keep("b");
+        start();
+        expect("published:a published:b ended ");
+        assert_ended_with(FAILURE_NONE);
+}
+
+static void only_what_is_not_kept_is_asked_for(void **state) {
+        declare("a");
+        declare("b");
+        keep("a");
+        start();
+        go_on_but("decryption");
+        assert_int_equal(count_under_way("decryption"), 1);
+        go_on_but(NULL);
+        assert_says(world.trace, "decryption:b open hidden:b kept published:a published:b wiped ended");
+}
+
+static void what_is_kept_and_not_locked_is_locked_before_it_is_published(void **state) {
+        world.settings.lock_pcr = 14;
+        world.kept.lock.pcr = 14;
+        declare("a");
+        keep("a");
+        start();
+        expect("lock ");
+        finish("lock");
+        expect("extended:14 locked published:a ended ");
+        assert_ended_with(FAILURE_NONE);
+}
+
+static void what_is_kept_and_locked_is_published(void **state) {
+        world.settings.lock_pcr = 14;
+        world.kept.lock.pcr = 14;
+        world.kept.locked = true;
+        declare("a");
+        keep("a");
+        start();
+        expect("published:a ended ");
+        assert_ended_with(FAILURE_NONE);
+}
+
+static void what_is_not_kept_is_not_asked_for_after_the_lock(void **state) {
+        world.settings.lock_pcr = 14;
+        world.kept.lock.pcr = 14;
+        world.kept.locked = true;
+        declare("a");
+        declare("b");
+        keep("a");
+        start();
+        expect("ended ");
+        assert_ended_with(FAILURE_LOCKED);
+}
+
+static void what_is_kept_for_another_owner_is_kept_anew(void **state) {
+        world.cannot_publish = true;
+        declare("a");
+        keep("a");
+        start();
+        expect("hidden:a kept published:a ended ");
+        assert_ended_with(FAILURE_NONE);
+}
+
+/* A reload. */
+
+static void declare_and_replace(void) {
+        declare("a");
+        declare("b")->optional = true;
+        keep("a");
+        keep("b");
+        world.options.replaced = &world.declarations;
+        start();
+        go_on_but("decryption");
+        assert_int_equal(count_under_way("decryption"), 2);
+        world.trace[0] = 0;
+}
+
+static void a_reload_replaces_what_is_kept_and_published(void **state) {
+        declare_and_replace();
+        finish("decryption");
+        finish("decryption");
+        finish("open");
+        finish("open");
+        expect("open open claimed:2 hidden:a hidden:b kept published:a published:b retained:2 wiped ended ");
+        assert_ended_with(FAILURE_NONE);
+}
+
+static void a_reload_that_fails_leaves_all_as_it_was(void **state) {
+        Error final = trouble(FAILURE_KEY, REMEDY_NONE);
+
+        declare_and_replace();
+        fail_with("decryption:a", &final);
+        expect("ended ");
+        assert_int_equal(world.error.failure, FAILURE_KEY);
+        assert_string_equal(world.status, "unsealed");
+        assert_string_equal(world.states[0], "published");
+}
+
+static void an_optional_secret_that_a_reload_cannot_get_is_what_it_was(void **state) {
+        Error final = trouble(FAILURE_KEY, REMEDY_NONE);
+
+        declare_and_replace();
+        fail_with("decryption:b", &final);
+        finish("decryption:a");
+        finish("open");
+        expect("open claimed:2 hidden:a kept published:a published:b retained:2 wiped ended ");
+        assert_string_equal(world.states[1], "published");
+}
+
+/* By hand. */
+
+static int take(const Declaration *declaration, Secret *plaintext, const char *request_id, Error *error,
+                void *userdata) {
+        trace("taken:%s", declaration->name);
+        assert_memory_equal(secret_bytes(plaintext), declaration->name, secret_size(plaintext));
+        return outcome("take", error);
+}
+
+static void by_hand(void) {
+        world.options.take = take;
+        world.options.kept = NULL;
+        world.settings.lock_pcr = 14;
+        declare("a");
+        declare("b");
+        start();
+        go_on_but("open");
+        finish("open");
+        world.trace[0] = 0;
+}
+
+static void by_hand_secrets_are_handed_over_and_nothing_else(void **state) {
+        by_hand();
+        finish("open");
+        expect("taken:a taken:b wiped ended ");
+        assert_int_equal(world.error.failure, FAILURE_NONE);
+}
+
+static void by_hand_what_cannot_be_handed_over_ends_the_session(void **state) {
+        by_hand();
+        world.trouble_at = "take";
+        world.trouble = trouble(FAILURE_STORE, REMEDY_NONE);
+        finish("open");
+        expect("taken:a ended ");
+        assert_int_equal(world.error.failure, FAILURE_STORE);
+}
+
+/* Why KMS denies. */
+
+static void a_denial_is_explained_with_what_user_data_expects(void **state) {
+        static char expected[] = "user-data:/expected";
+        Error denied = trouble(FAILURE_DENIED, REMEDY_NONE);
+
+        world.settings.expected_measurements = expected;
+        world.user_data = *state;
+        lead_to(&decryption);
+        world.trace[0] = 0;
+        fail_with("decryption", &denied);
+        expect("user-data ");
+        finish("user-data");
+        assert_ended_with(FAILURE_DENIED);
+        assert_says(world.explanation, "This boot, role role:");
+        if (world.user_data)
+                assert_says(world.logged, "ExpectedMeasurements=");
+}
+
+static void a_denial_is_told_although_what_is_expected_cannot_be_read(void **state) {
+        static char expected[] = "/nonexistent/measurements.json";
+        Error denied = trouble(FAILURE_DENIED, REMEDY_NONE);
+
+        world.settings.expected_measurements = expected;
+        lead_to(&decryption);
+        fail_with("decryption", &denied);
+        assert_ended_with(FAILURE_DENIED);
+        assert_says(world.logged,
+                    "ExpectedMeasurements=/nonexistent/measurements.json: No such file or directory");
+}
+
+/* A session that is none. */
+
+static void assert_refused(const char *text) {
+        Error error = {};
+
+        assert_true(session_new(&world.event, &world.options, on_end, NULL, &world.session, &error) < 0);
+        assert_null(world.session);
+        assert_int_equal(error.failure, FAILURE_CONFIGURATION);
+        assert_string_equal(error.text, text);
+}
+
+static void an_owner_who_is_not_there_is_a_wrong_declaration(void **state) {
+        static char nobody[] = "no such one";
+        Declaration *declaration = declare("a");
+
+        declaration->user = nobody;
+        assert_refused("a: User=no such one: there is no such user.");
+        declaration->user = NULL;
+        declaration->group = nobody;
+        assert_refused("a: Group=no such one: there is no such group.");
+}
+
+static void a_key_in_no_known_partition_is_a_wrong_declaration(void **state) {
+        static char nowhere[] =
+                        "arn:nowhere:kms:x-y-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+        static char *key_ids[] = { nowhere, NULL };
+
+        declare("a")->key_ids = key_ids;
+        assert_refused("a: "
+                       "KeyId=arn:nowhere:kms:x-y-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab: "
+                       "no endpoint of KMS is known for it.");
+}
+
+static VerifyPolicy policy_warn = VERIFY_POLICY_WARN, policy_yes = VERIFY_POLICY_YES;
+static Case prepare_file = { .what = "prepare-file" }, put = { .what = "put" },
+            commit = { .what = "commit" }, publish = { .what = "publish" };
+static char no_json[] = "no JSON", no_value[] = "{}", no_measurements[] = "{\"expected\":{}}";
+
+/* A test, and one of a thing. */
+#define TEST(f) cmocka_unit_test_setup_teardown(f, world_begin, world_end)
+#define TEST_OF(f, thing) \
+        { #f ": " #thing, f, world_begin, world_end, thing }
+
+#define TEST_OF_NETWORK(f)                                                                                \
+        TEST_OF(f, &credentials), TEST_OF(f, &identity), TEST_OF(f, &user_data), TEST_OF(f, &connection), \
+                        TEST_OF(f, &fetch), TEST_OF(f, &decryption), TEST_OF(f, &probe)
+#define TEST_OF_RETRIED(f) TEST_OF_NETWORK(f), TEST_OF(f, &tpm), TEST_OF(f, &document), TEST_OF(f, &lock)
+#define TEST_OF_ALL(f) TEST_OF_RETRIED(f), TEST_OF(f, &key_pair), TEST_OF(f, &opening)
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                TEST(all_that_needs_nothing_begins_at_once),
+                TEST(a_secret_is_kept_then_published_then_the_key_pair_wiped),
+                TEST_OF(decryption_waits_for_it, &key_pair),
+                TEST_OF(decryption_waits_for_it, &tpm),
+                TEST_OF(decryption_waits_for_it, &document),
+                TEST_OF(decryption_waits_for_it, &credentials),
+                TEST_OF(decryption_waits_for_it, &identity),
+                TEST_OF(decryption_waits_for_it, &user_data),
+                TEST_OF(decryption_waits_for_it, &connection),
+                TEST_OF(decryption_waits_for_it, &fetch),
+                TEST(nothing_is_published_before_the_last_required_secret_is_here),
+                TEST(what_is_not_for_the_store_is_only_kept),
+                TEST(each_region_has_a_connection_that_only_its_secrets_wait_for),
+                TEST(forty_secrets_are_asked_for_by_sixteen_at_a_time),
+                TEST(forty_secrets_are_fetched_by_sixteen_at_a_time),
+                TEST_OF_ALL(a_final_failure_ends_the_session),
+                TEST_OF_RETRIED(a_passing_failure_is_tried_again_and_not_before_its_time),
+                TEST(the_server_says_when_to_come_again),
+                TEST_OF_NETWORK(a_change_of_the_network_ends_the_waiting_for_it),
+                TEST(what_failed_on_the_network_before_is_tried_at_once_on_this),
+                TEST_OF(a_change_of_the_network_hastens_nothing_else, &tpm),
+                TEST_OF(a_change_of_the_network_hastens_nothing_else, &decryption),
+                TEST(jitter_needs_no_random_numbers_from_the_kernel),
+                TEST(what_cannot_even_begin_ends_the_session),
+                TEST(a_document_for_another_key_is_refused),
+                TEST_OF(what_keeping_or_publishing_fails_at_publishes_nothing, &prepare_file),
+                TEST_OF(what_keeping_or_publishing_fails_at_publishes_nothing, &put),
+                TEST_OF(what_keeping_or_publishing_fails_at_publishes_nothing, &commit),
+                TEST_OF(what_keeping_or_publishing_fails_at_publishes_nothing, &publish),
+                TEST_OF_ALL(silence_until_the_deadline_is_the_failure_of_who_was_silent),
+                TEST_OF_RETRIED(failing_until_the_deadline_is_the_last_failure),
+                TEST_OF(a_failure_waits_for_the_job_of_the_tpm, &tpm),
+                TEST_OF(a_failure_waits_for_the_job_of_the_tpm, &document),
+                TEST(a_failure_waits_five_seconds_for_the_tpm_and_no_more),
+                TEST(what_a_killed_unseald_left_in_the_tpm_is_told),
+                TEST(answers_after_the_end_change_nothing),
+                TEST(what_fails_after_the_end_is_not_tried_again),
+                TEST(a_document_that_kms_refuses_is_made_anew_once),
+                TEST(two_refusals_of_one_document_are_one),
+                TEST(a_document_of_more_than_four_minutes_is_made_anew),
+                TEST(a_document_of_four_minutes_is_used),
+                TEST(an_old_document_is_not_made_anew_while_kms_is_asked_with_it),
+                TEST(credentials_that_have_expired_are_got_anew_once_for_all),
+                TEST(credentials_that_expire_again_are_got_again_until_the_deadline),
+                TEST(a_wrong_clock_is_mended_at_once_the_first_time),
+                TEST(an_optional_secret_that_fails_stays_behind),
+                TEST(an_optional_secret_that_has_failed_once_is_not_waited_for),
+                TEST(an_optional_secret_whose_way_is_being_tried_again_is_waited_for),
+                TEST(an_optional_secret_on_its_way_is_waited_for_until_the_deadline),
+                TEST(an_optional_secret_that_is_being_opened_at_the_deadline_is_not_published),
+                TEST(what_is_here_at_the_deadline_and_cannot_be_kept_ends_the_session),
+                TEST(where_all_are_optional_they_have_until_the_deadline),
+                TEST(a_required_secret_that_fails_ends_all),
+                TEST(the_secrets_of_an_endpoint_that_fails_fail_with_it),
+                TEST_OF(what_only_optional_secrets_need_of_imds_ends_nothing, &identity),
+                TEST_OF(what_only_optional_secrets_need_of_imds_ends_nothing, &user_data),
+                TEST(a_file_that_cannot_be_read_fails_its_secret),
+                TEST(an_instance_without_user_data_is_told_so),
+                TEST(a_signed_source_waits_for_the_credentials),
+                TEST_OF(a_gated_key_is_published_from, &policy_warn),
+                TEST_OF(a_gated_key_is_published_from, &policy_yes),
+                TEST(with_warn_an_open_key_is_told_and_published_from),
+                TEST(with_yes_an_open_key_is_not_published_from),
+                TEST(with_warn_what_will_not_be_known_is_published_from),
+                TEST(with_warn_three_probes_are_enough),
+                TEST(with_warn_one_slow_probe_is_enough),
+                TEST(with_warn_the_deadline_publishes_what_is_not_known),
+                TEST(the_pcr_is_locked_between_keeping_and_publishing),
+                TEST(a_pcr_that_cannot_be_extended_publishes_nothing),
+                TEST_OF(after_the_deadline_the_lock_has_five_seconds, NULL),
+                TEST_OF(after_the_deadline_the_lock_has_five_seconds, &lock),
+                TEST(a_lock_that_cannot_be_written_down_publishes_nothing),
+                TEST(a_pcr_that_is_locked_is_not_extended_again),
+                TEST(a_denial_after_the_lock_is_the_locks),
+                TEST(for_what_is_kept_neither_tpm_nor_kms_is_asked),
+                TEST(only_what_is_not_kept_is_asked_for),
+                TEST(what_is_kept_and_not_locked_is_locked_before_it_is_published),
+                TEST(what_is_kept_and_locked_is_published),
+                TEST(what_is_not_kept_is_not_asked_for_after_the_lock),
+                TEST(what_is_kept_for_another_owner_is_kept_anew),
+                TEST(a_reload_replaces_what_is_kept_and_published),
+                TEST(a_reload_that_fails_leaves_all_as_it_was),
+                TEST(an_optional_secret_that_a_reload_cannot_get_is_what_it_was),
+                TEST(by_hand_secrets_are_handed_over_and_nothing_else),
+                TEST(by_hand_what_cannot_be_handed_over_ends_the_session),
+                TEST_OF(a_denial_is_explained_with_what_user_data_expects, NULL),
+                TEST_OF(a_denial_is_explained_with_what_user_data_expects, no_json),
+                TEST_OF(a_denial_is_explained_with_what_user_data_expects, no_value),
+                TEST_OF(a_denial_is_explained_with_what_user_data_expects, no_measurements),
+                TEST(a_denial_is_told_although_what_is_expected_cannot_be_read),
+                TEST(an_owner_who_is_not_there_is_a_wrong_declaration),
+                TEST(a_key_in_no_known_partition_is_a_wrong_declaration),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
