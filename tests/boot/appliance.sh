@@ -161,7 +161,7 @@ scenario_initrd() {
     machine_new "$image" && begin
     uki_of "$machine/disk.raw" "$scratch/uki"
     # One file more, behind what is there: the kernel takes it as part of the initrd.
-    objcopy -O binary --only-section=.initrd --set-section-flags .initrd=alloc "$scratch/uki" "$scratch/initrd"
+    objcopy --dump-section .initrd="$scratch/initrd" "$scratch/uki" "$scratch/uki.same"
     # Where the kernel looks for another archive.
     truncate -s %4 "$scratch/initrd"
     (cd "$scratch" && mkdir -p more && echo backdoor >more/backdoor && cd more && find . | cpio --quiet -o -H newc) >>"$scratch/initrd"
