@@ -937,6 +937,25 @@ static int ask(Tpm *tpm, const uint8_t *request, size_t size, uint8_t **ret, siz
         return read_reply(tpm, ret, ret_size, error);
 }
 
+/*
+ * The index's authorization value is protected against guessing. So a TPM that is started anew without TPM2_Shutdown
+ * before, after a crash or a power cut, takes that for a guess, and after a few it is locked (TPM 2.0 part 1, "Dictionary
+ * Attack Protection"). TPM2_Shutdown says that we are done with it; the TPM goes on as before (part 3, TPM2_Shutdown), and
+ * the kernel says it again when the machine ends in order.
+ */
+static void end_use(Tpm *tpm) {
+        TpmMessage command, response;
+        TSS2_RC rc;
+
+        tpm_command_begin(&command, TPM2_ST_NO_SESSIONS, TPM2_CC_Shutdown);
+        tpm_put_u16(&command, TPM2_SU_CLEAR);
+        tpm_command_end(&command);
+        rc = exchange(tpm, &command, &response);
+        if (rc != TSS2_RC_SUCCESS)
+                log_debug("The TPM does not take note that its use is over: %s (0x%03" PRIx32 ").",
+                          Tss2_RC_Decode(rc), rc);
+}
+
 int tpm_attest(Tpm *tpm, const NsmRequest *request, uint8_t **ret, size_t *ret_size, Error *error) {
         uint8_t encoded[NSM_REQUEST_MAX];
         size_t size;
@@ -951,6 +970,8 @@ int tpm_attest(Tpm *tpm, const NsmRequest *request, uint8_t **ret, size_t *ret_s
                 return r;
         r = ask(tpm, encoded, size, ret, ret_size, error);
         clean_up(tpm);
+        if (!tpm->broken)
+                end_use(tpm);
         return r;
 }
 

@@ -549,9 +549,23 @@ static void test_busy_tpm_is_asked_again_a_few_times(void **state) {
                      "create a key in the endorsement hierarchy: it is busy");
 
         for (size_t i = 0; i < 4; i++) {
-                plan_fault(0, i % 2 ? TPM2_RC_YIELDED : TPM2_RC_RETRY, plan.seen + 3 * i, 1 + i);
+                plan_fault(0, i % 2 ? TPM2_RC_YIELDED : TPM2_RC_RETRY, plan.seen + 2 * i, 1 + i);
                 attest(tpm, 4900);
         }
+        tpm_close(tpm);
+}
+
+/* The dictionary attack protection's count is looked at in tests/integration/power-cut.sh. */
+static void test_use_of_the_index_ends_with_a_shutdown_whatever_comes_of_it(void **state) {
+        Tpm *tpm = open_tpm();
+
+        attest(tpm, 4900);
+        assert_int_equal(plan.codes[plan.seen - 1], TPM2_CC_Shutdown);
+        plan_fault(NSM_REQUEST_CC, TPM2_RC_FAILURE, 0, SIZE_MAX);
+        attest_fails(tpm, 0, FAILURE_TPM, REMEDY_NONE, "run the attestation command");
+        assert_int_equal(plan.codes[plan.seen - 1], TPM2_CC_Shutdown);
+        plan_fault(TPM2_CC_Shutdown, TPM2_RC_COMMAND_CODE, 0, SIZE_MAX);
+        attest(tpm, 4900);
         tpm_close(tpm);
 }
 
@@ -727,7 +741,9 @@ static void test_client_killed_at_any_command_leaves_nothing_to_its_successor(vo
                 plan.victim = fork_client();
                 pthread_mutex_unlock(&plan.mutex);
                 assert_int_equal(waitpid(plan.victim, &status, 0), plan.victim);
-                assert_true(WIFSIGNALED(status));
+                /* The first use of an index since TPM2_Shutdown is answered by TPM_RC_RETRY, so one command less is
+                 * enough where a predecessor was killed before it sent that. */
+                assert_true(WIFSIGNALED(status) || i == n - 1);
                 plan_reset();
                 leftovers += clean_up(&before, "after a kill at command", i);
         }
@@ -1269,6 +1285,7 @@ int main(void) {
                 TEST(test_any_command_may_fail_and_nothing_is_left),
                 TEST(test_any_command_may_fail_from_there_on_and_the_next_call_works),
                 TEST(test_busy_tpm_is_asked_again_a_few_times),
+                TEST(test_use_of_the_index_ends_with_a_shutdown_whatever_comes_of_it),
                 TEST(test_errors_say_what_to_do),
                 TEST(test_any_response_may_be_lost_or_spoilt_and_nothing_is_left),
                 TEST(test_client_killed_at_any_command_leaves_nothing_to_its_successor),

@@ -16,6 +16,7 @@ row 'ends 20' many 'busy' -- tpm CreatePrimary busy
 row 'ends 20' many 'busy' -- tpm NSM_Request busy
 row recovers 1 '^-$' -- tpm NV_UndefineSpace busy --times 2
 row recovers 1 '^-$' -- tpm FlushContext busy --times 2
+row recovers 1 '^-$' -- tpm Shutdown busy
 
 # A slow one. Ours waits some seconds for it even when all is lost, so that nothing is left in it.
 row recovers 1 '^-$' -- tpm '*' delay 20 --times 3
@@ -35,6 +36,7 @@ row 'ends 20' many 'slots' -- tpm CreatePrimary code 0x902
 row recovers 1 '^-$' -- tpm StartAuthSession code 0x903 --times 1
 row 'ends 20' many 'slots' -- tpm StartAuthSession code 0x903
 row recovers 2 'writes' -- tpm NV_Write code 0x920 --times 1
+row recovers 1 '^-$' -- tpm Shutdown code 0x143
 
 # One whose clock is wrong, or that hands out documents of yesterday.
 row recovers 2 'attestation document' -- tpm NSM_Request clock -400 --times 1
