@@ -28,10 +28,10 @@ machine_new() { # IMAGE [VARIABLES]
     cp "${2:-$firmware/OVMF_VARS_4M.fd}" "$machine/variables.fd"
 }
 
-# Starts it. The console is kept, N counting the boots: build/test-logs/boot/console.N
+# Starts it. The console is kept, N counting the boots: $consoles/console.N
 consoles=$build/test-logs/boot
 boots=0
-machine_start() {
+machine_start() { # QEMU'S OPTIONS...
     boots=$((boots + 1))
     mkdir -p "$consoles"
     console=$consoles/console.$boots
@@ -40,13 +40,14 @@ machine_start() {
     # Of such a CPU the kernel believes no fast string instructions, which the emulator does byte by byte.
     ip netns exec "$PLATFORM_NETNS" nice -n "${MACHINE_NICE:-0}" qemu-system-x86_64 \
         -machine q35,smm=on -global driver=cfi.pflash01,property=secure,value=on -global ICH9-LPC.disable_s3=1 \
-        -accel tcg,thread=multi -cpu max,-erms,vendor=GenuineIntel,family=15,model=6 -smp 2 -m 1024 -display none -nodefaults -no-user-config -no-reboot \
+        -accel tcg,thread=multi -cpu max,-erms,vendor=GenuineIntel,family=15,model=6 -smp 2 -m 1024 -display none -nodefaults -no-user-config \
         -drive if=pflash,unit=0,format=raw,readonly=on,file="$firmware/OVMF_CODE_4M.secboot.fd" \
         -drive if=pflash,unit=1,format=raw,file="$machine/variables.fd" \
         -drive if=none,id=disk,format=raw,file="$machine/disk.raw" -device virtio-blk-pci,drive=disk,bootindex=0 \
         -chardev socket,id=tpm,path="$PLATFORM_TPM_CONTROL" -tpmdev emulator,id=tpm0,chardev=tpm -device tpm-crb,tpmdev=tpm0 \
         -nic tap,ifname="$PLATFORM_MACHINE_TAP",script=no,downscript=no,model=virtio-net-pci,mac=52:54:00:00:00:01 \
-        -device virtio-rng-pci -serial file:"$console" -qmp unix:"$machine/monitor",server=on,wait=off \
+        -device virtio-rng-pci -chardev file,id=console,path="$console",append=on -serial chardev:console \
+        -qmp unix:"$machine/monitor",server=on,wait=off -action "reboot=${MACHINE_REBOOT:-shutdown}" "$@" \
         >"$machine/qemu.$boots" 2>&1 &
     machine_pid=$!
 }
@@ -65,6 +66,22 @@ machine_wait() { # REGEX [SECONDS]
 
 machine_monitor() { /usr/bin/python3 "$top/tests/boot/qmp.py" "$machine/monitor" "$@"; }
 
+# The power button, as EC2 presses it to stop a machine, which then shall go down by itself. Its memory is as it leaves it.
+machine_power_off() { # [SECONDS]
+    local end=$((SECONDS + ${1:-${MACHINE_TIMEOUT:-600}}))
+    machine_monitor set-action '{"shutdown": "pause"}' >/dev/null
+    machine_monitor system_powerdown >/dev/null
+    until [ "$(machine_monitor query-status | jq -r .status)" = shutdown ]; do
+        [ "$SECONDS" -lt "$end" ] || return 1
+        sleep 1
+    done
+}
+
+# All of its memory as a file.
+machine_memory() { # FILE
+    machine_monitor dump-guest-memory "{\"paging\": false, \"protocol\": \"file:$1\"}" >/dev/null
+}
+
 # The power is cut.
 machine_kill() {
     machine_runs || return 0
@@ -76,8 +93,8 @@ machine_kill() {
 # What it said of itself: report_of FIELD
 report_of() { tr -d '\r' <"$console" | sed -n "s/^REPORT $1 \{0,1\}//p" | tail -n 1; }
 
-# The machine's address, as it was leased.
-machine_address() { awk 'END { print $3 }' "$platform_state/dnsmasq.leases"; }
+# The machine's address, as it was leased last: each boot is a new client.
+machine_address() { sort -n "$platform_state/dnsmasq.leases" | awk 'END { print $3 }'; }
 
 # virt-fw-vars, of PyPI, which makes stores of firmware variables: firmware_variables ARGUMENTS...
 firmware_variables() {

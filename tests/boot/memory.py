@@ -1,0 +1,77 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Whose every copy of a secret in a machine's memory is. usage: memory.py DUMP CONSOLE SECRET
+
+DUMP is what QEMU's dump-guest-memory wrote without paging (an ELF core by physical addresses); CONSOLE has the lines that
+where.c printed inside; SECRET is a file. Prints a line for each copy, and fails for one that is nobody's, or if there is none:
+the machine must have it, so a look that does not find it is blind. A piece of 16 bytes counts as a copy.
+"""
+
+import mmap
+import re
+import struct
+import sys
+
+PIECE = 16
+PAGE = 4096
+
+
+def segments(dump):
+    """(offset in the file, physical address, size) of the ELF64 core's loadable segments."""
+    assert dump[:6] == b"\x7fELF\x02\x01", "the dump is no ELF64 core"
+    at, entry_size, count = struct.unpack_from("<Q", dump, 32)[0], *struct.unpack_from("<HH", dump, 54)
+    for i in range(count):
+        kind, _, offset, _, physical, size = struct.unpack_from("<IIQQQQ", dump, at + i * entry_size)
+        if kind == 1:
+            yield offset, physical, size
+
+
+def owners(console):
+    """Frame number → whose it is."""
+    found = {}
+    with open(console, encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            line = line.rstrip("\r\n")
+            if not line.startswith("PAGES "):
+                continue
+            _, whose, *runs = line.split(" ")
+            for run in runs:
+                first, _, count = run.partition("+")
+                for frame in range(int(first, 16), int(first, 16) + int(count or "1", 16)):
+                    found.setdefault(frame, []).append(whose)
+    return found
+
+
+def copies(dump, secret):
+    """Offsets where a copy, or a piece of one, begins."""
+    hits = set()
+    for begin in range(0, len(secret) - PIECE + 1, 8):
+        for match in re.finditer(re.escape(secret[begin : begin + PIECE]), dump):
+            hits.add(match.start() - begin)
+    return sorted(hits)
+
+
+def main():
+    with open(sys.argv[1], "rb") as file, open(sys.argv[3], "rb") as secret_file:
+        dump = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        secret = secret_file.read()
+        whose_frame = owners(sys.argv[2])
+        parts = list(segments(dump))
+        unknown = 0
+        hits = copies(dump, secret)
+        for hit in hits:
+            physical = next((p + hit - o for o, p, size in parts if o <= hit < o + size), None)
+            whole = dump[hit : hit + len(secret)] == secret
+            whose = whose_frame.get(physical // PAGE) if physical is not None else None
+            unknown += whose is None
+            print(
+                f"COPY {'at ' + hex(physical) if physical is not None else 'outside of the memory'}"
+                f"{'' if whole else ', a piece'}: {', '.join(whose) if whose else 'NOBODY KNOWS WHOSE'}"
+            )
+    if not hits:
+        sys.exit("memory.py: no copy: the machine has the secret, so this look is blind")
+    if unknown:
+        sys.exit(f"memory.py: {unknown} copies are nobody's")
+
+
+main()
