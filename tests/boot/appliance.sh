@@ -15,7 +15,8 @@ application=$cache/application
 unsealctl=$build/daemon/unsealctl
 
 quick=(healthy command-line root-read initrd credential)
-all=(healthy command-line root-read root-unread initrd credential load-options secure-boot late-network throttling reboot power-cut)
+all=(healthy command-line root-read root-unread initrd credential load-options firmware-variable secure-boot late-network throttling
+    reboot power-cut)
 wanted=()
 while [ $# -gt 0 ]; do
     case $1 in
@@ -243,6 +244,25 @@ END
     denied load-options
     assert_match "PCR12" "$(measured 12)" '[1-9a-f]'
     result load-options "boots, denied: PCR12 is not zeros"
+}
+
+# A firmware variable that systemd takes for more of the kernel's command line. No PCR that is pinned has it, so it must do nothing.
+scenario_firmware-variable() {
+    machine_new "$image" && begin
+    /usr/bin/python3 - "$scratch/variables.json" <<'END'
+import json, sys
+words = "systemd.unit=kernel-command-line.target systemd.run_success_action=none " \
+    "systemd.run=\"/bin/sh -c 'systemctl start systemd-networkd.service unseald.service; " \
+    "echo REPORT opened >/dev/ttyS0; sha256sum </run/unseald/credentials/proof-key >/dev/ttyS0'\""
+json.dump({"version": 2, "variables": [{"name": "SystemdOptions", "guid": "8cf2644b-4b0b-428f-9387-6d876050dc67", "attr": 7,
+    "data": (words.encode("utf-16-le") + bytes(2)).hex()}]}, open(sys.argv[1], "w"))
+END
+    firmware_variables --set-json "$scratch/variables.json" --output "$machine/variables.fd"
+    machine_start
+    machine_wait '^REPORT (end|opened)' || die "firmware-variable: no report: $(tail -n 40 "$console")"
+    assert_no_line "firmware-variable: the console" "$console" '^REPORT opened'
+    delivered firmware-variable
+    result firmware-variable "delivered, and the command in it was not run"
 }
 
 # With the vendor's own keys: what is not signed does not start, and what is signed is measured into PCR7.
