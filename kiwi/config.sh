@@ -47,6 +47,11 @@ if [ -f /usr/lib/appliance/config.sh ]; then
     rm /usr/lib/appliance/config.sh
 fi
 
+# KIWI's parts of the initrd want those for networks and encrypted roots, which are left out of it, and would be left out too.
+for module in /usr/lib/dracut/modules.d/*kiwi*/module-setup.sh; do
+    sed -i -E '/^depends\(\)/,/^}/s/\<(network|crypt)\>//g' "$module"
+done
+
 # A mistake in unseald's configuration shows here, and not in the machine.
 unseald --check
 
