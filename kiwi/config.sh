@@ -12,12 +12,25 @@ mask=(
     hibernate.target hybrid-sleep.target sleep.target suspend.target suspend-then-hibernate.target
     systemd-firstboot.service systemd-growfs@.service systemd-makefs@.service systemd-mkswap@.service systemd-pstore.service
     systemd-remount-fs.service systemd-sysext.service systemd-confext.service systemd-boot-update.service
-    systemd-coredump.socket systemd-repart.service
+    systemd-coredump.socket systemd-repart.service systemd-bless-boot.service systemd-boot-system-token.service
+    systemd-ask-password-console.path systemd-ask-password-console.service systemd-ask-password-wall.path
+    systemd-ask-password-wall.service
+    nftables.service iptables.service ip6tables.service
     proc-sys-fs-binfmt_misc.automount proc-sys-fs-binfmt_misc.mount systemd-binfmt.service
     apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer
     dnf-makecache.timer
 )
 for unit in "${mask[@]}"; do ln -sfn /dev/null "/etc/systemd/system/$unit"; done
+# Of the programs that make units at boot only those stay that read files of the image. The others take the command line's word,
+# firmware's or a disk's for what is to be run: a command, a shell, a partition.
+mkdir -p /etc/systemd/system-generators
+for generator in /usr/lib/systemd/system-generators/*; do
+    case ${generator##*/} in
+    systemd-fstab-generator | systemd-cryptsetup-generator | systemd-integritysetup-generator | systemd-veritysetup-generator) ;;
+    systemd-rc-local-generator | systemd-sysv-generator) ;;
+    *) ln -sfn /dev/null "/etc/systemd/system-generators/${generator##*/}" ;;
+    esac
+done
 rm -rf /etc/systemd/system/getty.target.wants /etc/systemd/system/timers.target.wants
 systemctl --quiet set-default multi-user.target
 systemctl --quiet enable unseald.service appliance-firewall.service systemd-networkd.service systemd-resolved.service
@@ -33,6 +46,11 @@ if [ -f /usr/lib/appliance/config.sh ]; then
     bash /usr/lib/appliance/config.sh
     rm /usr/lib/appliance/config.sh
 fi
+
+# KIWI's parts of the initrd want those for networks and encrypted roots, which are left out of it, and would be left out too.
+for module in /usr/lib/dracut/modules.d/*kiwi*/module-setup.sh; do
+    sed -i -E '/^depends\(\)/,/^}/s/\<(network|crypt)\>//g' "$module"
+done
 
 # A mistake in unseald's configuration shows here, and not in the machine.
 unseald --check

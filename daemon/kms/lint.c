@@ -791,7 +791,8 @@ static void check_condition(Lint *lint, const Statement *s, const Condition *con
         if (!s->deny && (condition->optional || condition->kind == CONDITION_PCR_IS_NOT))
                 add(lint, LINT_OPTIONAL_CONDITION, LINT_WARNING, s, condition->key,
                     "The condition on PCR%i is met by a request without a document too.", condition->pcr);
-        if ((PCRS_CONSTANT | PCRS_RESETTABLE | PCR(11)) & PCR(condition->pcr))
+        /* PCR2 is the same only where firmware was given no driver, see --no-drivers. */
+        if (((PCRS_CONSTANT & ~PCR(2)) | PCRS_RESETTABLE | PCR(11)) & PCR(condition->pcr))
                 add(lint, LINT_UNSTEADY_PCR, LINT_NOTE, s, condition->key, "PCR%i %s.", condition->pcr,
                     condition->pcr == 11                    ? "moves while the system boots"
                     : PCRS_RESETTABLE & PCR(condition->pcr) ? "can be reset by anybody"

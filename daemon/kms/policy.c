@@ -45,6 +45,12 @@ static const char *const administration[] = {
 };
 static const char *const administrators_only[] = { "kms:PutKeyPolicy", "kms:ReplicateKey", NULL };
 
+/* PCR2 extended with a separator alone, as in a real document (tests/vectors/attestation). */
+static const char *const pcr2_without_drivers[] = {
+        "518923b0f955d08da077c96aaba522b9decede61c599cea6c41889cfbea4ae4d50529d96fe4d1afdafb65e7f95bf23c4",
+        NULL,
+};
+
 /* A value of a PCR that an image has. Images that have the same share it. */
 typedef struct Pin {
         unsigned pcr;
@@ -223,6 +229,12 @@ static void add_denials(Maker *maker) {
                         (void) snprintf(sid + n, sizeof(sid) - n, "x%zu", i + 1);
                 statement = add_statement(maker, sid, "Deny", NULL, gated_actions);
                 add_pcr_conditions(maker, statement, "StringNotEqualsIgnoreCase", maker->clauses[i]);
+                spare(maker, statement, options->recovery_principals);
+        }
+        if (options->no_drivers) {
+                statement = add_statement(maker, "DenyOtherPCR2", "Deny", NULL, gated_actions);
+                add_condition(maker, statement, "StringNotEqualsIgnoreCase",
+                              "kms:RecipientAttestation:NitroTPMPCR2", pcr2_without_drivers);
                 spare(maker, statement, options->recovery_principals);
         }
         if (options->bind_account) {

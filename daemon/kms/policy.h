@@ -28,6 +28,7 @@ typedef struct KeyPolicyOptions {
         const PcrSet *images;
         size_t n_images;
         bool secure_boot; /* pins PCR7 beside PCR4 and PCR12 */
+        bool no_drivers;  /* pins PCR2 to what it is where firmware loads no driver that is not its own */
         int lock_pcr;     /* 8, 13, 14 or 15: as it is before LockPcr= extends it; -1: none */
         const char *const *principals;
         const char *const *administrators;

@@ -17,7 +17,8 @@ application=$cache/application
 unsealctl=$build/daemon/unsealctl
 
 quick=(
-    healthy command-line root-read root-unread initrd credential load-options secure-boot late-network throttling tpm-held
+    healthy command-line root-read root-unread initrd credential load-options firmware-variable firmware-driver secure-boot
+    late-network throttling tpm-held
 )
 slow=(reboot power-cut)
 chosen=("${quick[@]}") wanted=() list=
@@ -79,7 +80,7 @@ image=$built/appliance.raw
 measurements=$built/pcr_measurements.json
 
 put_policy() { # ARGUMENTS of unsealctl policy...
-    "$unsealctl" policy --principal="$PLATFORM_INSTANCE_ROLE_ARN" --lock-pcr=8 \
+    "$unsealctl" policy --principal="$PLATFORM_INSTANCE_ROLE_ARN" --lock-pcr=8 --no-drivers \
         --admin="arn:aws:iam::$PLATFORM_VENDOR_ACCOUNT:user/admin" "$@" >"$scratch/policy.json"
     kms PutKeyPolicy "$(jq -nc --arg key "$key" --rawfile policy "$scratch/policy.json" \
         '{KeyId: $key, PolicyName: "default", Policy: $policy}')" >/dev/null
@@ -279,6 +280,59 @@ END
     assert_line "load-options: the kernel's command line" "$console" '^REPORT command-line .* systemd.debug-shell=1'
     assert_match "PCR12" "$(measured 12)" '[1-9a-f]'
     result load-options "boots, denied: PCR12 is not zeros"
+}
+
+# A firmware variable that systemd takes for more of the kernel's command line. No PCR that is pinned has it, so it must do nothing.
+scenario_firmware-variable() {
+    machine_new "$image" && begin
+    /usr/bin/python3 - "$scratch/variables.json" <<'END'
+import json, sys
+words = "systemd.unit=kernel-command-line.target systemd.run_success_action=none " \
+    "systemd.run=\"/bin/sh -c 'systemctl start systemd-networkd.service unseald.service; " \
+    "echo REPORT opened >/dev/ttyS0; sha256sum </run/unseald/credentials/proof-key >/dev/ttyS0'\""
+json.dump({"version": 2, "variables": [{"name": "SystemdOptions", "guid": "8cf2644b-4b0b-428f-9387-6d876050dc67", "attr": 7,
+    "data": (words.encode("utf-16-le") + bytes(2)).hex()}]}, open(sys.argv[1], "w"))
+END
+    firmware_variables --set-json "$scratch/variables.json" --output "$machine/variables.fd"
+    machine_start
+    machine_wait '^REPORT (end|opened)' || die "firmware-variable: no report: $(tail -n 40 "$console")"
+    assert_no_line "firmware-variable: the console" "$console" '^REPORT opened'
+    delivered firmware-variable
+    result firmware-variable "delivered, and the command in it was not run"
+}
+
+# A driver on some disk, which firmware is told of by variables of its own, and runs before the image. It says so on the console;
+# in the image's own PCRs it leaves no trace.
+scenario_firmware-driver() {
+    local esp
+    machine_new "$image" && begin
+    esp=$(esp_of "$machine/disk.raw")
+    /usr/bin/python3 - "$scratch" "$(sfdisk --json "$machine/disk.raw")" <<'END'
+import json, struct, sys, uuid
+# mov dx, 0x3f8; mov al, CHARACTER; out dx, al; ...; xor eax, eax; ret
+code = b"\x66\xba\xf8\x03" + b"".join(b"\xb0%c\xee" % c for c in b"\r\nREPORT driver\r\n") + b"\x31\xc0\xc3"
+header = struct.pack("<HHIIIHH", 0x8664, 1, 0, 0, 0, 0xF0, 0x22) + struct.pack("<HBBIIIII", 0x20B, 14, 0, 512, 0, 0, 4096, 4096)
+header += struct.pack("<QIIHHHHHHI", 0, 4096, 512, 0, 0, 0, 0, 0, 0, 0) + struct.pack("<IIIHH", 8192, 512, 0, 11, 0)
+header += struct.pack("<QQQQII", 0, 0, 0, 0, 0, 16) + bytes(128)
+header += struct.pack("<8sIIIIIIHHI", b".text", 512, 4096, 512, 512, 0, 0, 0, 0, 0x60000020)
+image = (b"MZ".ljust(0x3C, b"\0") + struct.pack("<I", 0x40) + b"PE\0\0" + header).ljust(512, b"\0") + code.ljust(512, b"\0")
+open(sys.argv[1] + "/driver.efi", "wb").write(image)
+esp = json.loads(sys.argv[2])["partitiontable"]["partitions"][0]
+path = "\\EFI\\driver.efi".encode("utf-16-le") + bytes(2)
+devices = struct.pack("<BBHIQQ16sBB", 4, 1, 42, 1, esp["start"], esp["size"], uuid.UUID(esp["uuid"]).bytes_le, 2, 2)
+devices += struct.pack("<BBH", 4, 4, 4 + len(path)) + path + b"\x7f\xff\x04\x00"
+option = struct.pack("<IH", 1, len(devices)) + "driver\0".encode("utf-16-le") + devices
+variable = {"guid": "8be4df61-93ca-11d2-aa0d-00e098032b8c", "attr": 7}
+json.dump({"version": 2, "variables": [variable | {"name": "Driver0000", "data": option.hex()},
+    variable | {"name": "DriverOrder", "data": "0000"}]}, open(sys.argv[1] + "/variables.json", "w"))
+END
+    mcopy -i "$esp" "$scratch/driver.efi" ::EFI/driver.efi
+    firmware_variables --set-json "$scratch/variables.json" --output "$machine/variables.fd"
+    machine_start
+    denied firmware-driver
+    assert_line "firmware-driver: the console" "$console" '^REPORT driver'
+    assert_equal "PCR4" "$(measured 4)" "$(jq -r .Measurements.PCR4 "$measurements")"
+    result firmware-driver "the driver runs and PCR4 is as predicted; denied: PCR2 differs"
 }
 
 # With the vendor's own keys: what is not signed does not start, and what is signed is measured into PCR7.

@@ -37,7 +37,8 @@ machine_start() { # QEMU'S OPTIONS...
     console=$consoles/console.$boots
     rm -f "$console"
     started=$SECONDS
-    # Of such a CPU the kernel believes no fast string instructions, which the emulator does byte by byte.
+    # A network card's ROM would be a driver in PCR2. Of such a CPU the kernel believes no fast string instructions, which the
+    # emulator does byte by byte.
     ip netns exec "$PLATFORM_NETNS" nice -n "${MACHINE_NICE:-0}" qemu-system-x86_64 \
         -machine q35,smm=on -global driver=cfi.pflash01,property=secure,value=on -global ICH9-LPC.disable_s3=1 \
         -accel tcg,thread=multi -cpu max,-erms,vendor=GenuineIntel,family=15,model=6 -smp 2 -m 1024 -display none -nodefaults -no-user-config \
@@ -45,7 +46,7 @@ machine_start() { # QEMU'S OPTIONS...
         -drive if=pflash,unit=1,format=raw,file="$machine/variables.fd" \
         -drive if=none,id=disk,format=raw,file="$machine/disk.raw" -device virtio-blk-pci,drive=disk,bootindex=0 \
         -chardev socket,id=tpm,path="$PLATFORM_TPM_CONTROL" -tpmdev emulator,id=tpm0,chardev=tpm -device tpm-crb,tpmdev=tpm0 \
-        -nic tap,ifname="$PLATFORM_MACHINE_TAP",script=no,downscript=no,model=virtio-net-pci,mac=52:54:00:00:00:01 \
+        -global virtio-net-pci.romfile= -nic tap,ifname="$PLATFORM_MACHINE_TAP",script=no,downscript=no,model=virtio-net-pci,mac=52:54:00:00:00:01 \
         -device virtio-rng-pci -chardev file,id=console,path="$console",append=on -serial chardev:console \
         -qmp unix:"$machine/monitor",server=on,wait=off -action "reboot=${MACHINE_REBOOT:-shutdown}" "$@" \
         >"$machine/qemu.$boots" 2>&1 &

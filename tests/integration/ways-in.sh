@@ -20,7 +20,7 @@ touch "$closed/usr/lib/systemd/systemd-resolved"
 printf '[Service]\nExecStart=/sbin/agetty -\nStandardInput=tty\n' >"$closed/usr/lib/systemd/system/getty@.service"
 ln -s /dev/null "$closed/etc/systemd/system/getty@.service"
 
-# make_uki WORDS [FILE IN THE INITRD...]: as much of a unified kernel image as the check looks at
+# make_uki WORDS [FILE IN THE INITRD[=CONTENT]...]: as much of a unified kernel image as the check looks at
 make_uki() {
     local words=$1
     shift
@@ -30,7 +30,10 @@ def entry(name, data=b""):
     name = name.encode() + b"\0"
     head = b"070701" + b"".join(b"%08x" % field for field in (1, 0o100755, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name), 0)) + name
     return head + bytes(-len(head) % 4) + data + bytes(-len(data) % 4)
-initrd = b"".join(entry(name, b"x" * 5) for name in ["usr/bin/true", *sys.argv[3:]]) + entry("TRAILER!!!")
+files = ["usr/bin/true", "etc/veritytab=verityroot UUID=1 UUID=1 " + 64 * "a" + " hash-offset=4096", "etc/cmdline.d/0.conf=rd.driver.pre=nvme",
+    "usr/lib/dracut/modules.txt=bash\nsystemd-initrd\nkiwi-verity\n", *sys.argv[3:]]
+initrd = b"".join(entry(name, content.encode() or b"x" * 5) for name, _, content in (file.partition("=") for file in files))
+initrd += entry("TRAILER!!!")
 parts = {b".cmdline": sys.argv[2].encode() + b"\0", b".initrd": initrd + bytes(64)}
 out = bytearray(b"MZ".ljust(0x3C, b"\0") + struct.pack("<I", 0x40) + b"PE\0\0" + struct.pack("<HHIIIHH", 0x8664, len(parts), 0, 0, 0, 0, 0))
 start = len(out) + 40 * len(parts)
@@ -86,6 +89,14 @@ plant terminal getty@.service 'rm etc/systemd/system/getty@.service'
 plant terminal getty@tty1.service 'cp usr/lib/systemd/system/getty@.service etc/systemd/system/getty@tty1.service'
 plant terminal serial-getty@.service 'unit serial-getty@.service "[Service]"'
 plant terminal menu.service 'unit menu.service "[Service]" TTYPath=/dev/ttyS0'
+plant terminal menu.service 'unit menu.service "[Service]" "  StandardInput = tty"'
+plant terminal menu.service 'unit menu.service "[Service]" && mkdir -p etc/systemd/system/menu.service.d &&
+    printf "[Service]\nStandardInput=tty-force\n" >etc/systemd/system/menu.service.d/x.conf'
+plant terminal menu@.service 'unit menu@.service "[Service]" && mkdir usr/lib/systemd/system/service.d &&
+    printf "[Service]\nStandardInput=file:/dev/ttyS0\n" >usr/lib/systemd/system/service.d/x.conf'
+plant terminal menu.service 'unit menu.service "[Service]" "ExecStart=/bin/sh -c \"sh </dev/ttyS0\""'
+plant terminal systemd-ask-password-console.path 'unit systemd-ask-password-console.path "[Path]"'
+plant terminal /usr/bin/login 'program usr/bin/login'
 plant emergency emergency.service 'unit emergency.service "[Service]"'
 plant emergency rescue.target 'unit rescue.target "[Unit]"'
 plant emergency debug-shell.service 'unit debug-shell.service "[Service]"'
@@ -99,6 +110,11 @@ plant swap fstab:/dev/vdb 'echo "/dev/vdb none swap sw 0 0" >etc/fstab'
 plant swap dev-vdb.swap 'unit dev-vdb.swap "[Swap]" What=/dev/vdb'
 plant disk fstab:/data 'echo "UUID=1234 /data xfs defaults 0 0" >etc/fstab'
 plant disk data.mount 'unit data.mount "[Mount]" What=/dev/vdb Where=/data'
+plant disk fstab:/data 'echo "/dev/vdb /data ext4 ro 0 0" >etc/fstab'
+plant disk fstab:/data 'echo "server:/data /data nfs ro 0 0" >etc/fstab'
+plant disk data.mount 'unit data.mount "[Mount]" "What = /dev/vdb" Where=/data'
+plant disk data.mount 'unit data.mount "[Mount]" What=share Where=/data Type=virtiofs'
+plant disk /usr/libexec/udisksd 'program usr/libexec/udisksd'
 plant disk systemd-repart.service 'unit systemd-repart.service "[Service]"'
 plant account password:root 'echo "root:\$y\$j9T\$a\$b:1:0:99999:7:::" >etc/shadow'
 plant account password:root 'echo "root::1:0:99999:7:::" >etc/shadow'
@@ -110,12 +126,15 @@ plant key /root/.ssh/authorized_keys 'mkdir -p root/.ssh && echo ssh-ed25519 >ro
 plant key /home/eve/.rhosts 'mkdir -p home/eve && touch home/eve/.rhosts'
 plant privilege /usr/bin/mount 'program usr/bin/mount && chmod u+s usr/bin/mount'
 plant privilege /usr/bin/write 'program usr/bin/write && chmod g+s usr/bin/write'
+plant privilege /usr/bin/run 'program usr/bin/run && chmod o+w usr/bin/run'
 plant become /usr/bin/sudo 'program usr/bin/sudo'
 plant become /usr/bin/su 'program usr/bin/su'
 plant become /etc/sudoers.d 'mkdir etc/sudoers.d'
 plant become /usr/lib/polkit-1/polkitd 'program usr/lib/polkit-1/polkitd'
 plant credential /etc/credstore/passwd.hashed-password.root 'mkdir etc/credstore && touch etc/credstore/passwd.hashed-password.root'
 plant credential tool.service 'unit tool.service "[Service]" "ImportCredential=tool.*"'
+plant credential tool.service 'unit tool.service "[Service]" && mkdir usr/lib/systemd/system/tool.service.d &&
+    printf "[Service]\nImportCredential = tool.*\n" >usr/lib/systemd/system/tool.service.d/x.conf'
 plant kexec /usr/sbin/kexec 'program usr/sbin/kexec'
 plant kexec kexec.target 'unit kexec.target "[Unit]"'
 plant kexec kernel.kexec_load_disabled=0 'echo kernel.kexec_load_disabled=0 >usr/lib/sysctl.d/99-z.conf'
@@ -125,6 +144,9 @@ plant core fs.suid_dumpable=2 'echo fs.suid_dumpable=2 >usr/lib/sysctl.d/99-z.co
 plant core systemd-coredump.socket 'unit systemd-coredump.socket "[Socket]"'
 plant memory kernel.yama.ptrace_scope=0 'echo kernel.yama.ptrace_scope=0 >usr/lib/sysctl.d/99-z.conf'
 plant listener web.socket 'unit web.socket "[Socket]" ListenStream=8080'
+plant listener web.socket 'unit web.socket "[Socket]" "ListenStream = 8080"'
+plant listener web.socket 'unit web.socket "[Socket]" ListenStream=/run/web && mkdir -p etc/systemd/system/web.socket.d &&
+    printf "[Socket]\nListenStream=8080\n" >etc/systemd/system/web.socket.d/x.conf'
 plant listener back.socket 'unit back.socket "[Socket]" ListenStream=vsock::22'
 plant listener resolved:LLMNR= 'rm usr/lib/systemd/resolved.conf.d/appliance.conf'
 plant listener /usr/bin/nc 'program usr/bin/nc'
@@ -132,6 +154,10 @@ plant firewall 'add rule inet appliance input tcp dport 22 accept' \
     'echo "add rule inet appliance input tcp dport 22 accept" >usr/lib/appliance/firewall.d/x.nft'
 plant firewall /usr/lib/appliance/firewall.nft 'sed -i "s/policy drop/policy accept/" usr/lib/appliance/firewall.nft'
 plant firewall appliance-firewall.service 'rm -r etc/systemd/system/systemd-networkd.service.requires'
+plant firewall /usr/lib/appliance/firewall.nft 'sed -i "s/iif lo accept/accept/" usr/lib/appliance/firewall.nft'
+plant firewall nftables.service 'unit nftables.service "[Service]"'
+plant generator /usr/lib/systemd/system-generators/systemd-run-generator 'program usr/lib/systemd/system-generators/systemd-run-generator'
+plant generator /etc/systemd/system-generators/menu 'program etc/systemd/system-generators/menu'
 plant update apt-daily.timer 'unit apt-daily.timer "[Timer]"'
 plant hardware udev_log=debug 'mkdir -p etc/udev && echo udev_log=debug >etc/udev/udev.conf'
 plant hardware /etc/udev/rules.d/9.rules 'mkdir -p etc/udev/rules.d && echo "RUN+=\"/bin/sh\"" >etc/udev/rules.d/9.rules'
@@ -139,8 +165,13 @@ plant extension systemd-sysext.service 'unit systemd-sysext.service "[Service]"'
 plant identity /etc/machine-id 'echo 0123456789abcdef0123456789abcdef >etc/machine-id'
 plant schedule /usr/sbin/crond 'program usr/sbin/crond'
 for word in init=/bin/sh rd.break systemd.debug_shell=1 systemd.unit=rescue.target single systemd.set_credential=a:b kgdboc=ttyS0 \
-    sysrq_always_enabled rd.neednet=1 ip=dhcp systemd.run=/bin/sh crashkernel=256M rd.root.overlay.write=/dev/vdb; do
+    sysrq_always_enabled rd.neednet=1 ip=dhcp systemd.run=/bin/sh crashkernel=256M rd.root.overlay.write=/dev/vdb \
+    rootfallback=/dev/vdb mount.usr=/dev/vdb efivar_ssdt=x BASH_ENV=x anything; do
     plant command-line "$word" "make_uki '$good_words $word'"
+done
+# The last one counts.
+for word in rd.shell=1 lockdown=none root=/dev/vdb module.sig_enforce=0 efi=debug; do
+    plant command-line '' "make_uki '$good_words $word'"
 done
 for word in $good_words; do
     case $word in
@@ -151,6 +182,10 @@ for word in $good_words; do
 done
 plant initrd /usr/sbin/sshd "make_uki '$good_words' usr/sbin/sshd"
 plant initrd /usr/lib/systemd/systemd-sysext "make_uki '$good_words' usr/lib/systemd/systemd-sysext"
+plant initrd module:network "make_uki '$good_words' 'usr/lib/dracut/modules.txt=network'"
+plant initrd rd.break "make_uki '$good_words' 'etc/cmdline.d/x.conf=rd.break'"
+plant initrd /etc/veritytab "make_uki '$good_words' 'etc/veritytab=verityroot UUID=1 UUID=1'"
+plant initrd /etc/veritytab "make_uki '$good_words' 'etc/veritytab=verityroot UUID=1 UUID=1 $(printf 'a%.0s' {1..64}) ignore-corruption'"
 say "$ways ways planted, and found"
 
 # What is allowed, and why, is said; what is allowed without a reason, or is no way, is an error.

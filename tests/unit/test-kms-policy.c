@@ -133,6 +133,7 @@ static void test_lint_finds_nothing_whatever_the_options(void **state) {
                                 .principals = principals[who],
                                 .administrators = *administrators[whose] ? administrators[whose] : NULL,
                                 .secure_boot = bits & 1,
+                                .no_drivers = bits & 16,
                                 .lock_pcr = bits & 2 ? 15 : -1,
                                 .sealers = bits & 4 ? sealer : NULL,
                                 .recovery_principals = bits & 8 ? rescue : NULL,
@@ -159,9 +160,11 @@ static void test_one_image_is_one_allow_and_a_deny_for_each_pcr(void **state) {
         statement(standard, "DenyOtherPCR4");
         statement(standard, "DenyOtherPCR12");
         options.secure_boot = true;
+        options.no_drivers = true;
         options.lock_pcr = 8;
         secure = make(&options);
-        assert_int_equal(count(secure, "Deny"), 4 + 2);
+        assert_int_equal(count(secure, "Deny"), 5 + 2);
+        statement(secure, "DenyOtherPCR2");
         statement(secure, "DenyOtherPCR7");
         statement(secure, "DenyOtherPCR8");
 }
