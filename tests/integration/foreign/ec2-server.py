@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""moto's EC2 and EBS direct APIs on a free port of 127.0.0.1, which is printed.
+"""moto's EC2 and EBS direct APIs, and what else of it is installed, on a free port of 127.0.0.1, which is printed.
 
 moto forgets most of what register-image is told. Here it keeps what describe-images must show of it afterwards, and, like
-EC2, hands it on to copies; --forget=MEMBER leaves one of these out, to see whether that is noticed.
+EC2, hands it on to copies; --forget=MEMBER leaves one of these out, to see whether that is noticed. Of a stack's instance it
+does not know the launch template, which is put in its place here.
 """
 
 import sys
 
 from moto.ec2.models import ec2_backends
+from moto.ec2.models.instances import Instance
 from moto.ec2.responses import EC2Response
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
@@ -15,6 +17,7 @@ from werkzeug.serving import make_server
 MEMBERS = {"TpmSupport": "tpm_support", "ImdsSupport": "imds_support", "EnaSupport": "ena_support", "BootMode": "boot_mode"}
 forgotten = {argument.partition("=")[2] for argument in sys.argv[1:]}
 register, copy = EC2Response.register_image, EC2Response.copy_image
+launch = Instance.create_from_cloudformation_json
 
 
 def register_image(self):
@@ -37,7 +40,18 @@ def copy_image(self):
     return result
 
 
+def launch_of_stack(_, resource_name, cloudformation_json, account_id, region_name, **kwargs):
+    properties = cloudformation_json["Properties"]
+    if "LaunchTemplate" in properties:
+        template = ec2_backends[account_id][region_name].launch_templates[properties["LaunchTemplate"]["LaunchTemplateId"]]
+        data = template.get_version(properties["LaunchTemplate"]["Version"]).data
+        properties = {**data, **properties, "SubnetId": data["NetworkInterfaces"][0]["SubnetId"]}
+        del properties["IamInstanceProfile"]  # which moto wants by name
+    return launch(resource_name, {**cloudformation_json, "Properties": properties}, account_id, region_name, **kwargs)
+
+
 EC2Response.register_image, EC2Response.copy_image = register_image, copy_image
+Instance.create_from_cloudformation_json = classmethod(launch_of_stack)
 server = make_server("127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=True)
 print(server.port, flush=True)
 server.serve_forever()

@@ -6,7 +6,7 @@ set -euo pipefail
 
 top=$(readlink -f "$(dirname "${BASH_SOURCE[0]}")/../../..")
 platform=$top/tests/platform/platform
-cache=${UNSEALD_CACHE:-$top/.cache}
+. "$top/tests/integration/pypi.sh"
 # The distribution's, which has the distribution's cbor2 and cryptography.
 python=/usr/bin/python3
 work=$(mktemp -d)
@@ -30,33 +30,6 @@ start_platform() {
     variables=$("$platform" start "${build[@]}")
     eval "$variables"
     export PLATFORM_STATE
-}
-
-# Into a virtual environment in the cache, once.
-install_from_pypi() { # NAME PACKAGE...
-    local directory=$cache/$1 lock
-    mkdir -p "$cache"
-    exec {lock}>"$directory.lock"
-    flock "$lock"
-    if [[ ! -e $directory/complete ]]; then
-        rm -rf "$directory"
-        if ! { python3 -m venv "$directory" && "$directory/bin/pip" install --quiet --disable-pip-version-check "${@:2}" &&
-            touch "$directory/complete"; } >"$work/pip.log" 2>&1; then
-            cat "$work/pip.log" >&2
-            echo "skipped: ${*:2} cannot be installed from PyPI"
-            exit 77
-        fi
-    fi
-    flock --unlock "$lock"
-}
-
-# Debian's awscli knows neither Recipient nor DryRun, so the newest comes from PyPI.
-install_aws() {
-    local directory=$cache/aws-cli
-    install_from_pypi aws-cli awscli boto3
-    aws=$directory/bin/aws
-    aws_python=$directory/bin/python3
-    echo "with $("$aws" --version)"
 }
 
 vendor() { "$platform" exec --as vendor -- "$@"; }
