@@ -51,5 +51,12 @@ const char *explain_measurements(const PcrSet *measured, const PcrSet *expected,
                         append_value(buffer, &length, expected, pcr);
                 }
         }
+        if (pcr_shows_drivers(measured)) {
+                append(buffer, &length,
+                       "%sPCR2 (%s) IS NOT THAT of firmware without drivers of others, which a policy made with "
+                       "--no-drivers wants\n  measured ",
+                       length > 0 ? "\n" : "", pcr_covers(2));
+                append_value(buffer, &length, measured, 2);
+        }
         return buffer;
 }

@@ -115,11 +115,20 @@ uint32_t pcr_differing(const PcrSet *a, const PcrSet *b) {
         return differing & a->present & b->present;
 }
 
+bool pcr_shows_drivers(const PcrSet *pcrs) {
+        static const uint8_t zeros[PCR_SIZE];
+        uint8_t without[PCR_SIZE];
+
+        return (pcrs->present & UINT32_C(1) << 2) &&
+               hex_decode(PCR2_WITHOUT_DRIVERS, without, sizeof(without)) >= 0 &&
+               memcmp(pcrs->value[2], without, PCR_SIZE) != 0 && memcmp(pcrs->value[2], zeros, PCR_SIZE) != 0;
+}
+
 const char *pcr_covers(unsigned pcr) {
         static const char *const covers[PCR_COUNT] = {
                 [0] = "firmware: a constant of AWS",
                 [1] = "firmware's configuration: a constant of AWS",
-                [2] = "option ROMs, such as a network card's",
+                [2] = "drivers that firmware loads, option ROMs among them",
                 [3] = "option ROMs' configuration",
                 [4] = "boot code: the unified kernel image",
                 [5] = "partition table (GPT) and boot configuration",

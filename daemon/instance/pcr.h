@@ -33,6 +33,14 @@ int pcr_lock_digest(uint8_t ret[static PCR_SIZE]);
 /* Whether this value is that of a PCR that was `before` (NULL: zeros, as after every boot) and was locked since. */
 bool pcr_is_locked(const uint8_t value[static PCR_SIZE], const uint8_t *before);
 
+/* PCR2 where firmware has loaded no driver that is not its own: zeros, extended with the separator before the boot (TCG PC
+ * Client Platform Firmware Profile, "Separators"). So in a real NitroTPM document (tests/vectors/attestation). */
+#define PCR2_WITHOUT_DRIVERS \
+        "518923b0f955d08da077c96aaba522b9decede61c599cea6c41889cfbea4ae4d50529d96fe4d1afdafb65e7f95bf23c4"
+
+/* Whether it has: not where PCR2 is not known, or zeros, as in a TPM that no firmware has measured into. */
+bool pcr_shows_drivers(const PcrSet *pcrs);
+
 /* Bit n: both know PCR n and the values differ. */
 uint32_t pcr_differing(const PcrSet *a, const PcrSet *b) _pure_;
 

@@ -45,11 +45,7 @@ static const char *const administration[] = {
 };
 static const char *const administrators_only[] = { "kms:PutKeyPolicy", "kms:ReplicateKey", NULL };
 
-/* PCR2 extended with a separator alone, as in a real document (tests/vectors/attestation). */
-static const char *const pcr2_without_drivers[] = {
-        "518923b0f955d08da077c96aaba522b9decede61c599cea6c41889cfbea4ae4d50529d96fe4d1afdafb65e7f95bf23c4",
-        NULL,
-};
+static const char *const pcr2_without_drivers[] = { PCR2_WITHOUT_DRIVERS, NULL };
 
 /* A value of a PCR that an image has. Images that have the same share it. */
 typedef struct Pin {

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "basic/encoding.h"
 #include "explain.h"
 
 static void set(PcrSet *pcrs, unsigned pcr, uint8_t value) {
@@ -73,9 +74,25 @@ static void test_everything_fits_when_all_differ(void **state) {
         set(&expected, 4, 1);
         set(&expected, 7, 2);
         set(&expected, 12, 3);
+        set(&measured, 2, 0x22);
         explain_measurements(&measured, &expected, buffer);
         assert_has(buffer, "03030303030303030303030303030303030303030303030303030303030303030303030303030303"
                            "0303030303030303");
+        assert_has(buffer, "22222222222222222222222222222222222222222222222222222222222222222222222222222222"
+                           "2222222222222222");
+}
+
+static void test_drivers_of_others_are_told_of_and_nothing_else_of_pcr2(void **state) {
+        PcrSet measured = a_boot();
+        char buffer[EXPLANATION_MAX];
+
+        set(&measured, 2, 0);
+        assert_null(strstr(explain_measurements(&measured, NULL, buffer), "PCR2"));
+        assert_int_equal(hex_decode(PCR2_WITHOUT_DRIVERS, measured.value[2], PCR_SIZE), 0);
+        assert_null(strstr(explain_measurements(&measured, NULL, buffer), "PCR2"));
+        measured.value[2][PCR_SIZE - 1] ^= 1;
+        assert_has(explain_measurements(&measured, NULL, buffer), "PCR2 (drivers");
+        assert_has(buffer, "--no-drivers wants\n  measured 518923b0");
 }
 
 static void test_nothing_measured_explains_nothing(void **state) {
@@ -91,6 +108,7 @@ int main(void) {
                 cmocka_unit_test(test_the_pcr_that_differs_is_named_and_no_other),
                 cmocka_unit_test(test_what_is_not_expected_is_not_compared),
                 cmocka_unit_test(test_everything_fits_when_all_differ),
+                cmocka_unit_test(test_drivers_of_others_are_told_of_and_nothing_else_of_pcr2),
                 cmocka_unit_test(test_nothing_measured_explains_nothing),
         };
 
