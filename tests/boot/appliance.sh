@@ -195,19 +195,27 @@ scenario_command-line() {
     result command-line "boots, denied: PCR4 differs"
 }
 
+# A command more in the initrd, which runs as root before the image does.
 scenario_initrd() {
+    local address
     machine_new "$image" && begin
     uki_of "$machine/disk.raw" "$scratch/uki"
-    # One file more, behind what is there: the kernel takes it as part of the initrd.
     objcopy --dump-section .initrd="$scratch/initrd" "$scratch/uki" "$scratch/uki.same"
-    # Where the kernel looks for another archive.
+    # Another archive, where the kernel looks for one behind the first.
     truncate -s %4 "$scratch/initrd"
-    (cd "$scratch" && mkdir -p more && echo backdoor >more/backdoor && cd more && find . | cpio --quiet -o -H newc) >>"$scratch/initrd"
-    objcopy --update-section .initrd="$scratch/initrd" "$scratch/uki" "$scratch/uki.new"
+    mkdir -p "$scratch/more/usr/lib/dracut/hooks/pre-pivot"
+    echo 'echo REPORT backdoor >/dev/ttyS0' >"$scratch/more/usr/lib/dracut/hooks/pre-pivot/99-backdoor.sh"
+    (cd "$scratch/more" && find . | cpio --quiet -o -H newc) >>"$scratch/initrd"
+    # Taken out and put in, since a section that is updated keeps its size in memory.
+    address=$(objdump -h "$scratch/uki" | awk '$2 == ".initrd" { print "0x" $4 }')
+    objcopy --remove-section .initrd "$scratch/uki" "$scratch/uki.less"
+    objcopy --add-section .initrd="$scratch/initrd" --set-section-flags .initrd=data,readonly --change-section-vma .initrd="$address" \
+        "$scratch/uki.less" "$scratch/uki.new"
     put_uki "$machine/disk.raw" "$scratch/uki.new" && machine_start
     denied initrd
+    assert_line "initrd: the console" "$console" '^REPORT backdoor'
     differs 4
-    result initrd "boots, denied: PCR4 differs"
+    result initrd "boots, and runs what was put in; denied: PCR4 differs"
 }
 
 # Where the file system's data lies on the disk: the first byte of the partition that is no ESP and no verity tree.
