@@ -1,0 +1,281 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# A vendor walks kiwi/example/README.md, from its first line to its last: the commands that stand indented there are what
+# runs here, in a clone of this tree. KMS is the local platform's, asked by the AWS CLI; EC2 and CloudFormation are moto's;
+# the instance is a virtual machine under UEFI firmware, with the image that the walk built. What is put in place of a word
+# of the page is printed, and stands below beside "replace"; where the page does not have that word, or has a command that
+# is not run here, the test fails.
+#
+# Each walk makes a key of its own, as a vendor does, so the image is built each time, and removed at the end.
+. "$(dirname "$0")/../integration/lib.sh"
+. "$(dirname "$0")/../integration/pypi.sh"
+. "$(dirname "$0")/lib.sh"
+consoles=$build/test-logs/boot/walk
+tree=$scratch/unseald page=$scratch/unseald/kiwi/example/README.md
+
+# What the EXIT trap of lib.sh does not know of.
+image=
+stop_walk() {
+    local status=$?
+    set +e
+    [ -z "${server:-}" ] || kill "$server"
+    if [ -n "$image" ]; then
+        rm -rf "$image" "$image".{lock,log}
+        [ -e "$cache/kiwi/debian" ] || rm -f "$cache/kiwi/debian"
+    fi
+    (exit "$status")
+    clean_up
+}
+trap stop_walk EXIT
+
+# The page
+
+# The commands, a file for each block: STEP-BLOCK. What stands before the first step is step 0.
+blocks=$scratch/blocks
+walked=(0-1 1-1 2-1 2-2 3-1 4-1 5-1 6-1 7-1 8-1 8-2)
+extract_blocks() {
+    mkdir "$blocks"
+    awk -v directory="$blocks" '
+        /^## / { step = $2 + 0; block = 0 }
+        /^    / {
+            if (!inside)
+                block++
+            inside = 1
+            print substr($0, 5) >(directory "/" step + 0 "-" block)
+            next
+        }
+        { inside = 0 }' "$page"
+    printf '%s\n' "${walked[@]}" | diff - <(cd "$blocks" && printf '%s\n' *) >"$scratch/differ" ||
+        die "the blocks of commands on the page (>) are not those that are walked (<): $(cat "$scratch/differ")"
+}
+
+# replace FROM TO: in the next block
+replacements=()
+replace() { replacements+=("$1" "$2"); }
+
+# Steps share the vendor's shell: what one sets the next has. Only the customer's, who is somebody else, have none of it.
+variables=$scratch/variables
+limit=1800
+run_block() { # STEP-BLOCK WORD...: by these words before bash; what it says is in $scratch/said
+    local name=$1 text from i
+    shift
+    text=$(<"$blocks/$name")
+    for ((i = 0; i < ${#replacements[@]}; i += 2)); do
+        from=${replacements[i]}
+        [[ $text == *"$from"* ]] || die "block $name of the page does not have '$from', which is replaced here:
+$text"
+        text=${text//"$from"/"${replacements[i + 1]}"}
+        say "  instead of '$from': '${replacements[i + 1]}'"
+    done
+    replacements=()
+    sed 's/^/  | /' <<<"$text"
+    cat >"$scratch/block" <<END
+set -euo pipefail
+[ ! -e '$variables' ] || . '$variables'
+$text
+for set in \$(compgen -v | grep -x '[a-z][a-z_]*'); do declare -p "\$set"; done >'$variables'
+END
+    (cd "$directory" && "$@" timeout -k 5 "$limit" bash "$scratch/block") >"$scratch/said" 2>&1 </dev/null ||
+        die "block $name of the page ended with status $?:
+$(tail -n 40 "$scratch/said")"
+    tail -n 15 "$scratch/said" | sed 's/^/  > /'
+    touch "$scratch/ran/$name"
+}
+variable() { bash -c '. "$1" && printf "%s" "${!2}"' bash "$variables" "$1"; }
+
+as_vendor() { platform exec --as vendor -- "$@"; }
+as_customer() { platform exec --as customer -- "$@"; }
+# Whoever needs no account has none.
+without_account() {
+    env -u AWS_ACCESS_KEY_ID -u AWS_SECRET_ACCESS_KEY -u AWS_SESSION_TOKEN -u AWS_PROFILE AWS_CONFIG_FILE=/dev/null \
+        AWS_SHARED_CREDENTIALS_FILE=/dev/null AWS_EC2_METADATA_DISABLED=true "$@"
+}
+at_moto() {
+    without_account AWS_ENDPOINT_URL="$moto" AWS_ACCESS_KEY_ID=AKIAIOSFODNN7EXAMPLE AWS_SECRET_ACCESS_KEY=unused \
+        AWS_DEFAULT_REGION=$region AWS_PAGER= "$@"
+}
+
+table=()
+step() { # NUMBER
+    title=$(sed -n "s/^## $1\. /$1 /p" "$page")
+    [ "$1" != 0 ] || title='0 Build'
+    [ -n "$title" ] || die "the page has no step $1"
+    say "== $title"
+    begun=$SECONDS
+}
+shown() { # WHAT
+    table+=("$(printf '%-22s %4d s  %s' "$title" "$((SECONDS - begun))" "$1")")
+}
+
+# What is asked beside the page
+
+decrypt_as() { # PRINCIPAL: the sealed secret, without attestation
+    base64 -d "$tree/appliance/root/usr/share/sealed/proof-key" >"$scratch/ciphertext"
+    platform exec --as "$1" -- aws kms decrypt --key-id "$key" --ciphertext-blob "fileb://$scratch/ciphertext" \
+        --encryption-context '{"unseald:secret": "proof-key"}' --query Plaintext --output text 2>"$scratch/error" | base64 -d
+}
+denied_to() { # PRINCIPAL
+    ! decrypt_as "$1" >/dev/null || die "behind step 5 the key decrypts for the $1's administrator"
+    assert_line "why the $1's administrator has nothing" "$scratch/error" 'AccessDeniedException'
+}
+
+# For EC2, what the page does not speak of: a snapshot, which coldsnap makes there, and a network.
+start_moto() {
+    local port volume
+    mkfifo "$scratch/port"
+    "$cache/moto-cloudformation/bin/python" "$top/tests/integration/foreign/ec2-server.py" >"$scratch/port" 2>"$scratch/moto.log" &
+    server=$!
+    read -r port <"$scratch/port" || die "moto did not start: $(cat "$scratch/moto.log")"
+    moto=http://127.0.0.1:$port
+    volume=$(at_moto aws ec2 create-volume --availability-zone "${region}a" --size 1 --query VolumeId --output text)
+    snapshot=$(at_moto aws ec2 create-snapshot --volume-id "$volume" --query SnapshotId --output text)
+    vpc=$(at_moto aws ec2 describe-vpcs --query 'Vpcs[0].VpcId' --output text)
+    subnet=$(at_moto aws ec2 describe-subnets --query 'Subnets[0].SubnetId' --output text)
+}
+
+boot_setup
+for install in install_aws "install_from_pypi moto-cloudformation moto[server,ec2,ebs,cloudformation]"; do
+    ($install) || die "what the walk needs of PyPI is not there"
+done
+export PATH=$cache/aws-cli/bin:$PATH UNSEALD_CACHE=$cache
+platform_start --firmware
+platform machine-tap create
+
+# The tree as it is here, whether committed or not. The page's commands run in it, and see nothing of this one.
+git clone --quiet "$top" "$tree"
+git -C "$top" diff HEAD --binary | git -C "$tree" apply --allow-empty
+git -C "$top" ls-files -z --others --exclude-standard | tar -C "$top" --null --files-from=- -c | tar -C "$tree" -x
+git -C "$tree" ls-files -z --others --exclude-standard | sort -z >"$scratch/files-before"
+extract_blocks
+mkdir "$scratch/ran" "$scratch/customer"
+directory=$tree
+
+step 0
+run_block 0-1 without_account
+[ -x "$tree/build/daemon/unsealctl" ] || die "built, but build/daemon/unsealctl is not there"
+shown "built in a clone"
+
+step 1
+# The platform's vendor has one administrator.
+replace "arn:aws:iam::111111111111:role/key-admin" "arn:aws:iam::$PLATFORM_VENDOR_ACCOUNT:user/admin"
+run_block 1-1 as_vendor
+key=$(variable key)
+assert_match "the key" "$key" "^arn:aws:kms:$region:$PLATFORM_VENDOR_ACCOUNT:key/"
+shown "$key"
+
+step 2
+# On AWS the system's roots will do.
+replace 'unsealctl seal ' "unsealctl seal --trusted-certificates=$PLATFORM_CA_FILE "
+run_block 2-1 as_vendor
+run_block 2-2 as_vendor
+added=$tree/appliance/root/usr/lib/unseald
+say "  added for the local platform, whose authority is not the world's: its certificate, and TrustedCertificates="
+cp "$PLATFORM_CA_FILE" "$added/platform.pem"
+printf '[Unseald]\nTrustedCertificates=/usr/lib/unseald/platform.pem\n' >"$added/unseald.conf.d/platform.conf"
+secret=$(head -n 1 "$tree/proof-key")
+assert_match "the secret" "$secret" '^[0-9a-f]{64}$'
+assert_equal "the secret's mode" "$(stat -c %a "$tree/proof-key")" 600
+assert_absent "the secret, in the application" "$secret" "$tree/appliance"
+assert_equal "what the vendor's administrator decrypts before step 5" "$(decrypt_as vendor)" "$secret"
+shown "sealed; opens for the vendor's administrator, until step 5"
+
+step 3
+replace '--profile al2023' '--profile debian'
+run_block 3-1 without_account
+image=$(grep -x "$cache/kiwi/image-debian-[0-9a-f]*" "$scratch/said") || die "kiwi/build does not say where the image is"
+out=$tree/out
+for file in appliance.raw pcr_measurements.json key-policy.json; do
+    grep -qF "\`$file\`" "$page" && [ -s "$out/$file" ] || die "out/ has no $file, or the page does not say so"
+done
+assert_absent "the secret, in the image" "$secret" "$out"
+shown "$(du -h --apparent-size "$out/appliance.raw" | cut -f 1) of image, PCR4 $(jq -r .Measurements.PCR4 "$out/pcr_measurements.json" | cut -c 1-16)…"
+
+step 4
+run_block 4-1 without_account
+for quote in '0 open' '0 errors, 0 warnings, 0 notes'; do
+    grep -qF "\`$quote\`" "$page" || die "the page does not say '$quote' any more"
+    grep -qxF "$quote" "$scratch/said" || die "step 4 does not end with '$quote'"
+done
+for port in 8080 8642; do assert_line "port $port" "$out/ways-in.txt" "^allowed firewall .*dport $port accept: ."; done
+# Nothing of the walk lies where it is not said.
+git -C "$tree" ls-files -z --others --exclude-standard --directory | sort -z | comm -z -13 "$scratch/files-before" - |
+    tr '\0' '\n' >"$scratch/files-new"
+assert_equal "what is new in the tree" "$(xargs <"$scratch/files-new")" "appliance/ out/ proof-key"
+shown "no way in is open, nothing found in the policy"
+
+step 5
+run_block 5-1 as_vendor
+assert_equal "the key's policy" "$(as_vendor aws kms get-key-policy --key-id "$key" --policy-name default --query Policy --output text |
+    jq -cS .)" "$(jq -cS . "$out/key-policy.json")"
+denied_to vendor
+denied_to customer
+shown "denied to both administrators"
+
+step 6
+start_moto
+replace 'kiwi/register ' 'kiwi/register --dry-run '
+run_block 6-1 at_moto
+assert_line "the default type of the template" "$scratch/said" $'^m7i\tx86_64\t[0-9]+$'
+assert_line "the upload" "$scratch/said" '^coldsnap --region eu-north-1 upload .* out/appliance\.raw$'
+assert_line "PCR4 in the AMI's tags" "$scratch/said" "^aws ec2 register-image .*unseald:PCR4.*$(jq -r .Measurements.PCR4 "$out/pcr_measurements.json")"
+for call in wait describe-images register-image modify-image-attribute; do assert_line "$call" "$scratch/said" "^aws ec2 $call "; done
+# The upload, which needs the real EBS.
+replace 'out/appliance.raw' "--snapshot $snapshot"
+run_block 6-1 at_moto
+ami=$(grep -oE -m 1 'ami-[0-9a-f]+' "$scratch/said") || die "no AMI"
+assert_equal "who may launch it" "$(at_moto aws ec2 describe-image-attribute --image-id "$ami" --attribute launchPermission \
+    --query 'LaunchPermissions[].UserId' --output text)" "$PLATFORM_CUSTOMER_ACCOUNT"
+shown "dry, and by moto from a snapshot: $ami"
+
+step 7
+grep -qF '`Reached target unsealed.target`' "$page" || die "the page does not say what the console has"
+mv "$variables" "$scratch/variables.vendor"
+replace 'ImageId=ami-…' "ImageId=$ami"
+replace 'KeyArn=…' "KeyArn=$key"
+replace 'SubnetId=…' "SubnetId=$subnet"
+replace 'VpcId=…' "VpcId=$vpc"
+run_block 7-1 at_moto
+assert_equal "the instance" "$(at_moto aws ec2 describe-instances --output text \
+    --query 'Reservations[].Instances[].[ImageId,InstanceType,SubnetId]' | xargs)" "$ami m7i.large $subnet"
+assert_equal "the ports that are open to clients" "$(at_moto aws ec2 describe-security-groups --output json \
+    --query 'SecurityGroups[?Description==`Clients of the appliance`].IpPermissions[].FromPort' | jq -c 'flatten | sort')" '[8080,8642]'
+grep -q '^  Address:' "$tree/kiwi/customer/appliance.yaml" || die "the stack has no output Address"
+machine_new "$out/appliance.raw"
+machine_start
+machine_wait 'Reached target .*unsealed\.target' || die "the instance does not get there: $(tail -n 60 "$console")"
+shown "a stack of moto's; the instance boots, and is unsealed after $((SECONDS - started)) s"
+
+step 8
+rm -f "$variables"
+mv "$scratch/variables.vendor" "$variables"
+limit=120
+replace ADDRESS "$(machine_address)"
+run_block 8-1 as_customer
+mapfile -t proofs < <(grep -x '[0-9a-f]\{64\}' "$scratch/said")
+assert_equal "proofs" "${#proofs[@]}" 2
+assert_equal "the proof" "${proofs[0]}" "${proofs[1]}"
+for n in 4 7 12; do
+    assert_equal "PCR$n that KMS saw" "$(jq -r --arg name "attestationDocumentNitroTPMPCR$n" \
+        'select(.eventName == "Decrypt") | .additionalEventData.recipient[$name] // empty' "$PLATFORM_TRAIL" | sort -u)" \
+        "$(jq -r ".Measurements.PCR$n" "$out/pcr_measurements.json")"
+done
+# The customer has what he was sent, and unsealctl; AWS's root is the platform's.
+rm "$variables"
+directory=$scratch/customer
+export PATH=$tree/build/daemon:$PATH
+cp "$out/pcr_measurements.json" "$directory/"
+replace ADDRESS "$(machine_address)"
+replace 'unsealctl verify ' "unsealctl verify --root=$PLATFORM_NITRO_ROOT "
+run_block 8-2 as_customer
+# By measurements of another image: refused.
+jq '.Measurements.PCR4 |= (.[1:] + "0")' "$out/pcr_measurements.json" >"$scratch/other.json"
+status=0
+as_customer unsealctl verify --root="$PLATFORM_NITRO_ROOT" --url="http://$(machine_address):8642" --measurements="$scratch/other.json" \
+    >"$scratch/said" 2>&1 || status=$?
+assert_equal "exit status of verify by another image's measurements" "$status" 18
+assert_absent "the secret" "$secret" "$consoles" "$machine" "$PLATFORM_TRAIL" "$directory"
+shown "the application has the secret, and the customer verified the image"
+
+assert_equal "the blocks that were run" "$(cd "$scratch/ran" && echo *)" "${walked[*]}"
+printf '%s\n' '' "${table[@]}" "$(printf '%-22s %4d s' all "$SECONDS")" |
+    tee ${UNSEALD_TEST_RESULTS:+"$UNSEALD_TEST_RESULTS/walk.txt"}
