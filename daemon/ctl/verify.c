@@ -411,6 +411,10 @@ static void print_text(const Verdict *verdict) {
                format_time(seconds_of(document), time));
         print_checks(verdict);
         print_pcrs(verdict);
+        /* Of an enclave PCR2 is the application. */
+        if (document->kind == ATTESTATION_NITROTPM && pcr_shows_drivers(&verdict->pcrs))
+                puts("\n  PCR2 is not that of firmware without drivers of others: one of them may have changed what PCR4 "
+                     "names.");
 }
 
 static struct json_object *document_to_json(const AttestationDocument *document) {

@@ -60,6 +60,7 @@ say "a real document is accepted at its own time"
 verify 0 --at=document "$document"
 assert_line "who" "$scratch/out" "$module_id"
 assert_line "the root is known" "$scratch/out" "AWS's root G1"
+assert_no_line "no drivers of others" "$scratch/out" 'PCR2 is not'
 for check in age nonce public-key measurements; do
     assert_line "$check was not asked for, and that is said" "$scratch/out" "^  $check +not-asked"
 done

@@ -108,6 +108,11 @@ verify 17 "$http/honest" --public-key="$PLATFORM_CA_FILE"
 inside "$unsealctl" verify --root="$PLATFORM_CA_FILE" --url="$http/honest" >"$scratch/out" 2>&1 && die "another root accepted" || saw=$?
 assert_equal "another root" "$saw" 13
 
+say "firmware that has loaded a driver"
+platform extend 2 driver
+verify 0 "$http/honest"
+assert_line "PCR2" "$scratch/out" '^  PCR2 is not that of firmware without drivers'
+
 say "services that are not"
 verify 0 "$http/replay"
 verify 16 "$http/replay"
