@@ -36,13 +36,16 @@ done
 [ -z "$list" ] || { printf '%s\n' "${wanted[@]}" && exit; }
 
 mkdir -p "$cache"
-exec {lock}>"$cache/lock"
-flock "$lock"
+# One at a time: what all of them share is made by the first. The platform starts in between, whose processes would keep the lock.
+lock() { exec {lock}>"$cache/lock" && flock "$lock"; }
+unlock() { exec {lock}>&-; }
+lock
 boot_setup
 # The planted secret, and the seed of the platform whose authority and key the image names.
 [ -s "$cache/seed" ] || head -c 32 /dev/urandom >"$cache/seed"
 [ -s "$cache/secret" ] || printf 'boot-canary-%s' "$(head -c 24 /dev/urandom | xxd -p -c 64)" >"$cache/secret"
 secret=$(<"$cache/secret")
+unlock
 
 platform_start --seed "$cache/seed" --firmware
 platform machine-tap create
@@ -73,9 +76,10 @@ END
     rm -rf "$new"
 }
 
+lock
 make_application
 built=$("$top/kiwi/build" --profile=debian --application="$application")
-exec {lock}>&-
+unlock
 image=$built/appliance.raw
 measurements=$built/pcr_measurements.json
 
