@@ -360,7 +360,9 @@ scenario_secure-boot() {
         --add-db "$owner" "$scratch/keys/db.pem" --sb --output "$scratch/keys/variables.fd"
 
     machine_new "$image" "$scratch/keys/variables.fd" && begin && machine_start
-    ! machine_wait 'REPORT|Linux version' 60 || die "secure-boot: what is not signed boots: $(tail -n 20 "$console")"
+    machine_wait 'REPORT|Linux version|No bootable option' || die "secure-boot: the firmware says nothing: $(tail -n 20 "$console")"
+    assert_line "secure-boot: what is not signed" "$console" 'failed to (load|start) .*PciRoot.*(Access Denied|Security Violation)'
+    assert_no_line "secure-boot: what is not signed" "$console" 'REPORT|Linux version'
     [ -z "$(requests)" ] || die "secure-boot: KMS was asked by what is not signed"
     result secure-boot "not signed: the firmware does not start it"
 
