@@ -357,7 +357,9 @@ scenario_secure-boot() {
         cert-to-efi-sig-list -g "$owner" "$scratch/keys/$name.pem" "$scratch/keys/$name.esl"
     done
     firmware_variables --set-pk "$owner" "$scratch/keys/PK.pem" --add-kek "$owner" "$scratch/keys/KEK.pem" \
-        --add-db "$owner" "$scratch/keys/db.pem" --sb --output "$scratch/keys/variables.fd"
+        --add-db "$owner" "$scratch/keys/db.pem" --sb --output "$scratch/keys/variables.fd" --output-json "$scratch/keys/variables.json"
+    # With --sb comes a dbx that revokes nothing.
+    jq -r '.variables[] | select(.name == "dbx").data' "$scratch/keys/variables.json" | xxd -r -p >"$scratch/keys/dbx.esl"
 
     machine_new "$image" "$scratch/keys/variables.fd" && begin && machine_start
     machine_wait 'REPORT|Linux version|No bootable option' || die "secure-boot: the firmware says nothing: $(tail -n 20 "$console")"
@@ -371,10 +373,11 @@ scenario_secure-boot() {
     machine_new "$image" "$scratch/keys/variables.fd" && begin
     put_uki "$machine/disk.raw" "$scratch/uki.signed"
     "$unsealctl" measure --PK="$scratch/keys/PK.esl" --KEK="$scratch/keys/KEK.esl" --db="$scratch/keys/db.esl" \
-        --output="$scratch/signed.json" "$scratch/uki.signed"
+        --dbx="$scratch/keys/dbx.esl" --output="$scratch/signed.json" "$scratch/uki.signed"
     put_policy --secure-boot --measurements="$scratch/signed.json"
     machine_start
     delivered secure-boot
+    assert_equal "PCR7" "$(measured 7)" "$(jq -r .Measurements.PCR7 "$scratch/signed.json")"
     result secure-boot "signed: delivered, by a policy that names PCR7 as predicted; up $(report_of uptime) s"
     put_policy --measurements="$measurements"
 }
