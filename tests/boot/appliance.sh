@@ -443,9 +443,10 @@ scenario_power-cut() {
     machine_new "$image" && begin
     for i in 1 2 3 4 5; do
         machine_start
-        moment=$((5 + RANDOM % 50))
-        ! machine_wait '^REPORT end' "$moment" || say "power-cut $i: after the report"
+        moment=$((5 + RANDOM % 110))
+        ! machine_wait '^REPORT end' "$moment" || moment='at the end'
         machine_kill
+        say "cut after $moment s: $(tr -d '\r' <"$console" | sed 's/\x1b\[[0-9;=]*[a-zA-Z]//g' | grep -a . | tail -n 1 | cut -c1-100)"
         search
     done
     machine_start
