@@ -36,6 +36,7 @@ machine_start() { # QEMU'S OPTIONS...
     mkdir -p "$consoles"
     console=$consoles/console.$boots
     rm -f "$console"
+    platform tpm-start --firmware
     started=$SECONDS
     # A network card's ROM would be a driver in PCR2. Of such a CPU the kernel believes no fast string instructions, which the
     # emulator does byte by byte.
