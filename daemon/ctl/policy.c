@@ -67,7 +67,7 @@ static void print_help(void) {
                "     --recovery-principal=ARN  Who may decrypt without attestation\n"
                "     --org=ID --vpce=ID    Only out of this organization, by this VPC endpoint\n"
                "     --secure-boot         Pin PCR7 too;  --lock-pcr=N: PCR N as before the lock\n"
-               "     --no-drivers          Pin PCR2: firmware loads no driver but its own\n"
+               "     --allow-drivers       Do not pin PCR2: firmware may load anybody's drivers\n"
                "     --generate-data-key   Allow GenerateDataKey as well as Decrypt\n"
                "     --bind-account        Only secrets sealed for the caller's account\n"
                "     --role-policy         Write the customer's role's;  --key=ARN: for this key\n"
@@ -357,7 +357,7 @@ enum {
         OPTION_VPCE,
         OPTION_KEY,
         OPTION_SECURE_BOOT,
-        OPTION_NO_DRIVERS,
+        OPTION_ALLOW_DRIVERS,
         OPTION_LOCK_PCR,
         OPTION_GENERATE_DATA_KEY,
         OPTION_BIND_ACCOUNT,
@@ -379,7 +379,7 @@ static const struct option policy_options[] = {
         { "vpce", required_argument, NULL, OPTION_VPCE },
         { "key", required_argument, NULL, OPTION_KEY },
         { "secure-boot", no_argument, NULL, OPTION_SECURE_BOOT },
-        { "no-drivers", no_argument, NULL, OPTION_NO_DRIVERS },
+        { "allow-drivers", no_argument, NULL, OPTION_ALLOW_DRIVERS },
         { "lock-pcr", required_argument, NULL, OPTION_LOCK_PCR },
         { "generate-data-key", no_argument, NULL, OPTION_GENERATE_DATA_KEY },
         { "bind-account", no_argument, NULL, OPTION_BIND_ACCOUNT },
@@ -443,8 +443,8 @@ static int set_option(Options *options, int option, const char *value) {
         case OPTION_SECURE_BOOT:
                 options->policy.secure_boot = true;
                 return 0;
-        case OPTION_NO_DRIVERS:
-                options->policy.no_drivers = true;
+        case OPTION_ALLOW_DRIVERS:
+                options->policy.allow_drivers = true;
                 return 0;
         case OPTION_LOCK_PCR:
                 return set_lock_pcr(options, value);

@@ -9,7 +9,8 @@
  *
  * Deny statements over several PCRs are clauses: such a Deny lets through who has one of the right values. A
  * PCR is pinned by an Allow's own condition or by a Deny over it alone. The documents that come through are
- * then counted out over the values that the policy has for PCR4, PCR7 and PCR12.
+ * then counted out over the values that the policy has for PCR4, PCR7 and PCR12. Of PCR2 it only counts
+ * whether it is pinned.
  *
  * A PCR's condition on an action that takes no document (ReEncryptFrom, PutKeyPolicy, …) makes an Allow dead
  * and a Deny certain.
@@ -84,6 +85,9 @@ static const struct {
                                                       "each; if it is meant, lint with "
                                                       "--recovery-principal=." },
         [LINT_CONSTANT_PCRS] = { "constant-pcrs", "Pin PCR4 and PCR12." },
+        [LINT_PCR2_MISSING] = { "pcr2-missing",
+                                "Pin PCR2 as unsealctl policy does, or PCR7 as of instances with Secure "
+                                "Boot." },
         [LINT_PCR4_MISSING] = { "pcr4-missing", "Pin PCR4, which is the boot code." },
         [LINT_PCR7_MISSING] = { "pcr7-missing", "Pin PCR7, or lint without --secure-boot." },
         [LINT_PCR12_MISSING] = { "pcr12-missing", "Pin PCR12 to zeros." },
@@ -302,6 +306,7 @@ typedef struct Judgement {
         bool too_clever; /* more values than can be counted out */
         bool foreign;    /* a document of none of the images comes through */
         bool mixed;      /* so does one that has parts of several */
+        bool insecure;   /* so does one whose PCR7 does not tell of Secure Boot */
         uint32_t pinned;
 } Judgement;
 
@@ -435,6 +440,12 @@ static void collect_values(const Lint *lint, const Question *question, uint32_t 
                         collect(&lint->policy->statements[i], CONDITION_PCR_IS_NOT, pcr, ret);
 }
 
+static bool shows_secure_boot(const Tuple tuple) {
+        const uint8_t *value = tuple[identifying_index(7)];
+
+        return value && !pcr_value_is_constant(7, value);
+}
+
 static void count_out(Lint *lint, const Question *question, Judgement *judgement) {
         Values values[N_IDENTIFYING] = {};
         size_t n = 1;
@@ -454,6 +465,7 @@ static void count_out(Lint *lint, const Question *question, Judgement *judgement
 
                 if (tuple_passes(lint, question, tuple)) {
                         judgement->never = false;
+                        judgement->insecure |= !shows_secure_boot(tuple);
                         compare_with_images(lint, question, tuple, judgement);
                 }
         }
@@ -487,6 +499,12 @@ static bool is_gated(const Lint *lint, const Judgement *judgement) {
         return judgement->shut || judgement->never ||
                ((judgement->pinned & wanted) == wanted && !judgement->too_clever && !judgement->foreign &&
                 !judgement->mixed);
+}
+
+/* Whether the right image gets the secrets also with a driver before it that is not the firmware's own. */
+static bool is_open_to_drivers(const Judgement *judgement) {
+        return !judgement->shut && !judgement->never && judgement->insecure &&
+               (judgement->pinned & (PCR(2) | PCR(4))) == PCR(4);
 }
 
 /* A caller whom the statement reaches only as part of an account or of everyone. */
@@ -553,6 +571,13 @@ static void report_missing(Lint *lint, const Question *question, uint32_t pinned
                               "PCR7 is not pinned, so nothing says that Secure Boot is on.");
 }
 
+static void report_drivers(Lint *lint, const Question *question) {
+        ADD_OF_CALLER(lint, LINT_PCR2_MISSING, LINT_WARNING, question,
+                      "PCR2 is not pinned, nor PCR7 to Secure Boot: whoever owns the instance has firmware "
+                      "run a driver of his own before the image (DriverOrder), which gets at the secrets; "
+                      "PCR4 and PCR12 do not show it.");
+}
+
 static void check_decrypt(Lint *lint, const Question *question) {
         Judgement judgement = judge(lint, question);
 
@@ -580,6 +605,8 @@ static void check_decrypt(Lint *lint, const Question *question) {
                               "pinned: any image gets the secrets.");
         else
                 report_missing(lint, question, judgement.pinned);
+        if (is_open_to_drivers(&judgement))
+                report_drivers(lint, question);
         if (judgement.too_clever)
                 ADD_OF_CALLER(lint, LINT_TOO_CLEVER, LINT_ERROR, question,
                               "There are too many combinations of PCR values to count them out.");
@@ -598,6 +625,8 @@ static void check_generate(Lint *lint, const Question *question) {
                 ADD_OF_CALLER(lint, LINT_GENERATE_DATA_KEY, LINT_WARNING, question,
                               "%s is possible without the right document: its caller knows the data key.",
                               action_names[question->action]);
+        else if (is_open_to_drivers(&judgement))
+                report_drivers(lint, question);
 }
 
 static bool takes_no_document(Action action) {
@@ -700,7 +729,10 @@ static void check_callers(Lint *lint) {
 /* A grant allows as well as a statement does. What Denys let through beyond the images has been said of the
  * Allow if there is an error. */
 static void check_grants(Lint *lint) {
-        bool wrong = lint_count(lint->report, LINT_ERROR) > 0;
+        bool wrong = lint_count(lint->report, LINT_ERROR) > 0, drivers = false;
+
+        for (size_t i = 0; i < lint->report->n_findings; i++)
+                drivers |= lint->report->findings[i].code == LINT_PCR2_MISSING;
 
         for (size_t i = 0; i < lint->n_callers; i++) {
                 const Caller *caller = &lint->callers[i];
@@ -711,7 +743,7 @@ static void check_grants(Lint *lint) {
                         continue;
                 judgement.foreign &= !wrong;
                 judgement.mixed &= !wrong;
-                if (is_gated(lint, &judgement) &&
+                if (is_gated(lint, &judgement) && (drivers || !is_open_to_drivers(&judgement)) &&
                     is_denied_without_document(lint, caller, ACTION_RE_ENCRYPT_FROM))
                         continue;
                 add(lint, LINT_NO_DENY, LINT_WARNING, NULL, caller->text,
@@ -791,7 +823,7 @@ static void check_condition(Lint *lint, const Statement *s, const Condition *con
         if (!s->deny && (condition->optional || condition->kind == CONDITION_PCR_IS_NOT))
                 add(lint, LINT_OPTIONAL_CONDITION, LINT_WARNING, s, condition->key,
                     "The condition on PCR%i is met by a request without a document too.", condition->pcr);
-        /* PCR2 is the same only where firmware was given no driver, see --no-drivers. */
+        /* PCR2 is the same only where firmware was given no driver. */
         if (((PCRS_CONSTANT & ~PCR(2)) | PCRS_RESETTABLE | PCR(11)) & PCR(condition->pcr))
                 add(lint, LINT_UNSTEADY_PCR, LINT_NOTE, s, condition->key, "PCR%i %s.", condition->pcr,
                     condition->pcr == 11                    ? "moves while the system boots"

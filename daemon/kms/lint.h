@@ -12,7 +12,8 @@
  *
  * PCR4 and PCR12 must be pinned; under Secure Boot, which a policy cannot tell and the caller must vouch
  * for, PCR7 must be, and the other two ought to. Where images are given, the document must be that of one of
- * them.
+ * them. Without a warning, PCR2 is pinned too, to whatever value, or PCR7 to one that is not of an
+ * instance without Secure Boot: otherwise firmware may have run anybody's driver before the image.
  */
 
 #include <stdbool.h>
@@ -38,6 +39,7 @@ typedef enum LintCode {
         LINT_ROOT_DELEGATION,
         LINT_UNGATED_DECRYPT,
         LINT_CONSTANT_PCRS,
+        LINT_PCR2_MISSING,
         LINT_PCR4_MISSING,
         LINT_PCR7_MISSING,
         LINT_PCR12_MISSING,

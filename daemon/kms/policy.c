@@ -11,7 +11,8 @@
 #include "kms/policy.h"
 #include "kms/statement.h"
 
-#define PINS_MAX 4U
+#define PINS_MAX 5U         /* of an image */
+#define PINS_IN_ALL_MAX 64U /* bits of a clause */
 #define CLAUSES_MAX 64U
 
 /* The Deny statements have all actions that answer with a plaintext, asked for or not. */
@@ -45,8 +46,6 @@ static const char *const administration[] = {
 };
 static const char *const administrators_only[] = { "kms:PutKeyPolicy", "kms:ReplicateKey", NULL };
 
-static const char *const pcr2_without_drivers[] = { PCR2_WITHOUT_DRIVERS, NULL };
-
 /* A value of a PCR that an image has. Images that have the same share it. */
 typedef struct Pin {
         unsigned pcr;
@@ -62,7 +61,7 @@ typedef struct Maker {
         Error *error;
         unsigned pcrs[PINS_MAX];
         size_t n_pcrs;
-        Pin pins[KEY_POLICY_IMAGES_MAX * PINS_MAX];
+        Pin pins[PINS_IN_ALL_MAX];
         size_t n_pins;
         Image images[KEY_POLICY_IMAGES_MAX];
         size_t n_images;
@@ -227,12 +226,6 @@ static void add_denials(Maker *maker) {
                 add_pcr_conditions(maker, statement, "StringNotEqualsIgnoreCase", maker->clauses[i]);
                 spare(maker, statement, options->recovery_principals);
         }
-        if (options->no_drivers) {
-                statement = add_statement(maker, "DenyOtherPCR2", "Deny", NULL, gated_actions);
-                add_condition(maker, statement, "StringNotEqualsIgnoreCase",
-                              "kms:RecipientAttestation:NitroTPMPCR2", pcr2_without_drivers);
-                spare(maker, statement, options->recovery_principals);
-        }
         if (options->bind_account) {
                 statement = add_statement(maker, "DenyOtherAccounts", "Deny", NULL, gated_actions);
                 add_condition(maker, statement, "StringNotEquals", "kms:EncryptionContext:unseald:account",
@@ -392,13 +385,16 @@ static bool is_locked_pcr(const Maker *maker, unsigned pcr) {
         return maker->options->lock_pcr == (int) pcr;
 }
 
-/* Finds or makes the pin. What a boot leaves at zeros need not be in the measurements. */
+/* Finds or makes the pin. What a boot leaves at zeros need not be in the measurements, nor what firmware
+ * without drivers of others leaves in PCR2. */
 static int pin_pcr(Maker *maker, const PcrSet *set, unsigned pcr, Image *image) {
         Pin pin = { .pcr = pcr };
         size_t i;
 
         if (set->present & UINT32_C(1) << pcr)
                 memcpy(pin.value, set->value[pcr], PCR_SIZE);
+        else if (pcr == 2)
+                (void) hex_decode(PCR2_WITHOUT_DRIVERS, pin.value, PCR_SIZE);
         else if (pcr != 12 && !is_locked_pcr(maker, pcr))
                 return error_set(maker->error, -EINVAL, FAILURE_USAGE, "The measurements have no PCR%u.",
                                  pcr);
@@ -410,6 +406,9 @@ static int pin_pcr(Maker *maker, const PcrSet *set, unsigned pcr, Image *image) 
         for (i = 0; i < maker->n_pins; i++)
                 if (maker->pins[i].pcr == pcr && memcmp(maker->pins[i].value, pin.value, PCR_SIZE) == 0)
                         break;
+        if (i == PINS_IN_ALL_MAX)
+                return error_set(maker->error, -E2BIG, FAILURE_USAGE,
+                                 "The images differ in too many PCRs at once; give fewer.");
         if (i == maker->n_pins)
                 maker->pins[maker->n_pins++] = pin;
         image->pins |= UINT64_C(1) << i;
@@ -420,6 +419,8 @@ static int pin_images(Maker *maker) {
         const KeyPolicyOptions *options = maker->options;
         int r;
 
+        if (!options->allow_drivers)
+                maker->pcrs[maker->n_pcrs++] = 2;
         maker->pcrs[maker->n_pcrs++] = 4;
         if (options->secure_boot)
                 maker->pcrs[maker->n_pcrs++] = 7;

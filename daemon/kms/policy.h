@@ -12,6 +12,9 @@
  * a PCR of each image, which denies where all the chosen ones are wrong, and of these only those that others
  * do not imply. Together they let through exactly the images. Where images differ in one PCR alone, as in a
  * standard boot, it is still one for each PCR.
+ *
+ * Pinned are PCR2, PCR4 and PCR12. Where the measurements have no PCR2, as predicted ones, it is that of
+ * firmware without drivers of others; where they have no PCR12, it is zeros.
  */
 
 #include <json-c/json.h>
@@ -27,9 +30,9 @@
 typedef struct KeyPolicyOptions {
         const PcrSet *images;
         size_t n_images;
-        bool secure_boot; /* pins PCR7 beside PCR4 and PCR12 */
-        bool no_drivers;  /* pins PCR2 to what it is where firmware loads no driver that is not its own */
-        int lock_pcr;     /* 8, 13, 14 or 15: as it is before LockPcr= extends it; -1: none */
+        bool secure_boot;   /* pins PCR7 beside PCR2, PCR4 and PCR12 */
+        bool allow_drivers; /* leaves PCR2 open: firmware may load drivers of others before the image */
+        int lock_pcr;       /* 8, 13, 14 or 15: as it is before LockPcr= extends it; -1: none */
         const char *const *principals;
         const char *const *administrators;
         const char *const *sealers;

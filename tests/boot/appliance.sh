@@ -84,7 +84,7 @@ image=$built/appliance.raw
 measurements=$built/pcr_measurements.json
 
 put_policy() { # ARGUMENTS of unsealctl policy...
-    "$unsealctl" policy --principal="$PLATFORM_INSTANCE_ROLE_ARN" --lock-pcr=8 --no-drivers \
+    "$unsealctl" policy --principal="$PLATFORM_INSTANCE_ROLE_ARN" --lock-pcr=8 \
         --admin="arn:aws:iam::$PLATFORM_VENDOR_ACCOUNT:user/admin" "$@" >"$scratch/policy.json"
     kms PutKeyPolicy "$(jq -nc --arg key "$key" --rawfile policy "$scratch/policy.json" \
         '{KeyId: $key, PolicyName: "default", Policy: $policy}')" >/dev/null

@@ -80,6 +80,27 @@ platform extend 12 "init=/bin/sh"
 unseal "the image with PCR12 extended" 60
 measure "$scratch/second.json"
 
+say "a driver that is not the firmware's own"
+platform tpm-reset
+platform extend 4 "the first image"
+platform extend 2 "a driver"
+unseal "the image with PCR2 extended" 60
+assert_line "PCR2 is told of" "$log" 'PCR2 .* IS NOT THAT of firmware without drivers of others'
+make_policy --principal="$role" --measurements="$scratch/first.json" --allow-drivers >"$scratch/drivers.json"
+lint 3 --admin="$admin" --measurements="$scratch/first.json" "$scratch/drivers.json"
+assert_line "lint says so" "$scratch/lint" '^warning: pcr2-missing: statement 3 "Unseal", '
+put_policy <"$scratch/drivers.json"
+unseal "the same where drivers are allowed" 0
+jq --arg pcr2 "$(pcr 2)" '.Measurements.PCR2 = $pcr2' "$scratch/first.json" >"$scratch/driven.json"
+make_policy --principal="$role" --measurements="$scratch/driven.json" >"$scratch/driven-policy.json"
+lint 0 --admin="$admin" --measurements="$scratch/driven.json" "$scratch/driven-policy.json"
+put_policy <"$scratch/driven-policy.json"
+unseal "the same where its PCR2 is among the measurements" 0
+platform tpm-reset
+platform extend 4 "the first image"
+unseal "and without the driver" 60
+put_policy <"$scratch/policy.json"
+
 say "a rolling update: the second image differs in PCR4 and in PCR12"
 platform tpm-reset
 platform extend 4 "the second image"

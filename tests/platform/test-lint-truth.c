@@ -49,19 +49,22 @@ static const PolicyPrincipal callers[] = {
 
 /* A value of a PCR is one byte, repeated. V is in no policy. */
 enum { Z = 0x00, A = 0xA4, B = 0xB4, W = 0x33, V = 0x77, C = 0xC1 };
-static const uint8_t values4[] = { A, B, W, V }, values7[] = { A, B, W, V }, values12[] = { Z, C, W, V };
+/* P is PCR2 where firmware has loaded no driver of others. PCR7 is Z without Secure Boot. */
+enum { P = 0x51 };
+static const uint8_t values2[] = { P, V }, values4[] = { A, B, W, V }, values7[] = { A, B, W, V, Z },
+                     values12[] = { Z, C, W, V };
 
 typedef struct Document {
-        int pcr4, pcr7, pcr12; /* pcr4 < 0: there is none */
+        int pcr4, pcr7, pcr12, pcr2; /* pcr4 < 0: there is none */
 } Document;
-#define N_DOCUMENTS (1 + 4 * 4 * 4)
-/* (A, A, Z) and (B, B, C) */
+#define N_DOCUMENTS (1 + 4 * 5 * 4 * 2)
+/* (A, A, Z, P) and (B, B, C, P) */
 #define FIRST_IMAGE 1
-#define SECOND_IMAGE (1 + 1 + 4 + 16)
+#define SECOND_IMAGE (1 + 1 + 4 + 20)
 static Document documents[N_DOCUMENTS];
 static PolicyContext *contexts[N_CALLERS][N_DOCUMENTS];
 static Policy *everything;
-static PcrSet images[2]; /* (A, A, Z) and (B, B, C) */
+static PcrSet images[2]; /* (A, A, Z, P) and (B, B, C, P) */
 
 static uint64_t random_state;
 
@@ -101,6 +104,7 @@ static struct json_object *pcr_value(const char **ret_key) {
                 "kms:RecipientAttestation:NitroTPMPCR7",  "kms:recipientattestation:nitrotpmpcr7",
                 "kms:RecipientAttestation:NitroTPMPCR0",  "kms:RecipientAttestation:NitroTPMPCR8",
                 "kms:RecipientAttestation:PCR4",          "kms:RecipientAttestation:NitroTPMPCR04",
+                "kms:RecipientAttestation:NitroTPMPCR2",  "kms:RecipientAttestation:NitroTPMPCR2",
         };
         static const char *const odd[] = { "*", "a4*", "${aws:PrincipalAccount}", "", "a4a4", "?" };
         static const uint8_t bytes4[] = { A, A, A, A, B, W }, bytes12[] = { Z, Z, Z, Z, C, W };
@@ -111,6 +115,10 @@ static struct json_object *pcr_value(const char **ret_key) {
                 return string(PICK(odd));
         hex_of((*ret_key)[strlen(*ret_key) - 2] == '1' ? PICK(bytes12) : PICK(bytes4), text);
         if (strstr(*ret_key, "PCR0") || strstr(*ret_key, "PCR8"))
+                hex_of(Z, text);
+        if (strstr(*ret_key, "PCR2"))
+                hex_of(P, text);
+        if ((*ret_key)[strlen(*ret_key) - 1] == '7' && chance(10))
                 hex_of(Z, text);
         if (chance(3))
                 text[0] = 'A';
@@ -299,6 +307,7 @@ static struct json_object *made_policy(void) {
                 .images = images,
                 .n_images = 1 + below(2),
                 .secure_boot = chance(30),
+                .allow_drivers = chance(15),
                 .lock_pcr = chance(20) ? 8 : -1,
                 .principals = PICK(lists),
                 .administrators = PICK(admins),
@@ -485,13 +494,20 @@ static bool is_right(const Trial *trial, const Document *document, bool strict) 
                 return false;
         if (trial->options.n_images == 0)
                 return (any4 || document->pcr4 != V) && (any12 || document->pcr12 != V) &&
-                       (!secure || document->pcr7 != V);
+                       (!secure || (document->pcr7 != V && document->pcr7 != Z));
         for (size_t i = 0; i < trial->options.n_images; i++)
                 if ((any4 || document->pcr4 == images[i].value[4][0]) &&
                     (any12 || document->pcr12 == images[i].value[12][0]) &&
                     (!secure || document->pcr7 == images[i].value[7][0]))
                         return true;
         return false;
+}
+
+/* Drivers of others were there before the image: they come through only where lint has said so, or where
+ * PCR7 is one that the policy takes for Secure Boot. */
+static bool has_untold_drivers(const Trial *trial, const Document *document) {
+        return document->pcr4 >= 0 && document->pcr2 == V && (document->pcr7 == V || document->pcr7 == Z) &&
+               !find(trial, LINT_PCR2_MISSING, NULL);
 }
 
 static void report_lie(const Trial *trial, const char *action, size_t caller, size_t document,
@@ -503,11 +519,10 @@ static void report_lie(const Trial *trial, const char *action, size_t caller, si
                        lint_code_to_string(trial->report->findings[i].code),
                        trial->report->findings[i].statement, trial->report->findings[i].subject ?: "",
                        trial->report->findings[i].meaning);
-        fail_msg("%s by %s with PCR4=%x PCR7=%x PCR12=%x is allowed (%s), which lint does not say (images: "
-                 "%zu, Secure "
-                 "Boot: %d) of\n%s",
-                 action, callers[caller].arn, (unsigned) d->pcr4, (unsigned) d->pcr7, (unsigned) d->pcr12,
-                 why, trial->options.n_images, trial->options.secure_boot, trial->text);
+        fail_msg("%s by %s with PCR2=%x PCR4=%x PCR7=%x PCR12=%x is allowed (%s), which lint does not say "
+                 "(images: %zu, Secure Boot: %d) of\n%s",
+                 action, callers[caller].arn, (unsigned) d->pcr2, (unsigned) d->pcr4, (unsigned) d->pcr7,
+                 (unsigned) d->pcr12, why, trial->options.n_images, trial->options.secure_boot, trial->text);
 }
 
 static bool has(const char *const *list, const char *text) {
@@ -550,8 +565,9 @@ static void check_control(const Trial *trial, size_t caller) {
 }
 
 static void check_caller(const Trial *trial, size_t caller, size_t document, bool clean) {
-        bool right = is_right(trial, &documents[document], false);
-        bool strictly_right = is_right(trial, &documents[document], true);
+        bool untold = has_untold_drivers(trial, &documents[document]);
+        bool right = is_right(trial, &documents[document], false) && !untold;
+        bool strictly_right = is_right(trial, &documents[document], true) && !untold;
 
         if (has(trial->options.recovery_principals, callers[caller].arn))
                 return;
@@ -598,7 +614,7 @@ static void try_policy(const char *text, Tally *tally) {
                 for (size_t caller = 0; caller < N_CALLERS; caller++) {
                         check_control(&trial, caller);
                         check_caller(&trial, caller, 0, clean);
-                        for (size_t i = 0; i < 6; i++)
+                        for (size_t i = 0; i < 8; i++)
                                 check_caller(&trial, caller, below(N_DOCUMENTS), clean);
                         unlocks |= decide(&trial, "kms:Decrypt", caller, FIRST_IMAGE, NULL) ||
                                    decide(&trial, "kms:Decrypt", caller, SECOND_IMAGE, NULL);
@@ -641,7 +657,8 @@ static void test_lint_finds_an_error_wherever_the_platform_lets_a_wrong_document
 
 static int add_document(PolicyContext *context, const Document *document) {
         const int values[][2] = {
-                { 4, document->pcr4 }, { 7, document->pcr7 }, { 12, document->pcr12 }, { 0, Z }, { 8, Z }
+                { 4, document->pcr4 }, { 7, document->pcr7 }, { 12, document->pcr12 },
+                { 2, document->pcr2 }, { 0, Z },              { 8, Z },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(values) && document->pcr4 >= 0; i++) {
@@ -673,7 +690,7 @@ static void test_a_bound_secret_is_for_its_account_alone(void **state) {
         const KeyPolicyOptions options = {
                 .images = images, .n_images = 1, .lock_pcr = -1, .principals = both, .bind_account = true
         };
-        const Document document = { A, A, Z };
+        const Document document = { A, A, Z, P };
         const Policy *const identity[] = { everything };
         struct json_object *policy = NULL;
         Policy *key_policy = NULL;
@@ -709,11 +726,13 @@ static int set_up(void **state) {
         const uint8_t of_images[2][3] = { { A, A, Z }, { B, B, C } };
         size_t n = 0;
 
-        documents[n++] = (Document){ -1, -1, -1 };
-        for (size_t i = 0; i < 64; i++)
-                documents[n++] = (Document){ values4[i % 4], values7[i / 4 % 4], values12[i / 16] };
+        documents[n++] = (Document){ -1, -1, -1, -1 };
+        for (size_t i = 0; i < N_DOCUMENTS - 1; i++)
+                documents[n++] = (Document){ values4[i % 4], values7[i / 4 % 5], values12[i / 20 % 4],
+                                             values2[i / 80] };
         for (size_t i = 0; i < 2; i++) {
-                images[i].present = 1U << 4 | 1U << 7 | 1U << 12;
+                images[i].present = 1U << 2 | 1U << 4 | 1U << 7 | 1U << 12;
+                memset(images[i].value[2], P, PCR_SIZE);
                 memset(images[i].value[4], of_images[i][0], PCR_SIZE);
                 memset(images[i].value[7], of_images[i][1], PCR_SIZE);
                 memset(images[i].value[12], of_images[i][2], PCR_SIZE);

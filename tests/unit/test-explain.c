@@ -92,7 +92,7 @@ static void test_drivers_of_others_are_told_of_and_nothing_else_of_pcr2(void **s
         assert_null(strstr(explain_measurements(&measured, NULL, buffer), "PCR2"));
         measured.value[2][PCR_SIZE - 1] ^= 1;
         assert_has(explain_measurements(&measured, NULL, buffer), "PCR2 (drivers");
-        assert_has(buffer, "--no-drivers wants\n  measured 518923b0");
+        assert_has(buffer, "--allow-drivers\n  measured 518923b0");
 }
 
 static void test_nothing_measured_explains_nothing(void **state) {

@@ -21,6 +21,9 @@
 #define WITHOUT_SECURE_BOOT \
         "98441c7f7625d10058c47683aec486ce311c633235eb555593a7ee791121e3578ae72d04ecef661f272d59058b77af35"
 
+#define WITHOUT_DRIVERS \
+        "518923b0f955d08da077c96aaba522b9decede61c599cea6c41889cfbea4ae4d50529d96fe4d1afdafb65e7f95bf23c4"
+
 #define APP "arn:aws:iam::222222222222:role/app"
 #define ADMIN "arn:aws:iam::111111111111:role/admin"
 #define RESCUE "arn:aws:iam::111111111111:role/rescue"
@@ -42,10 +45,12 @@
 
 #define ADMINISTER ALLOW(ADMIN, "['kms:PutKeyPolicy','kms:DescribeKey']", "")
 #define UNSEAL ALLOW(APP, "'kms:Decrypt'", BOTH(A, ZEROS))
+#define DENY_2 DENY("*", "'kms:Decrypt'", IS_NOT("2", "'" WITHOUT_DRIVERS "'"))
 #define DENY_4 DENY("*", "'kms:Decrypt'", IS_NOT("4", "'" A "'"))
 #define DENY_12 DENY("*", "'kms:Decrypt'", IS_NOT("12", "'" ZEROS "'"))
 #define CLOSE DENY("*", "['kms:ReEncrypt*','kms:CreateGrant']", "")
-#define DENIALS DENY_4 "," DENY_12 "," CLOSE
+#define DENIALS_WITHOUT_2 DENY_4 "," DENY_12 "," CLOSE
+#define DENIALS DENY_2 "," DENIALS_WITHOUT_2
 #define GOOD POLICY(ADMINISTER "," UNSEAL "," DENIALS)
 
 static const char *const administrators[] = { ADMIN, NULL };
@@ -481,6 +486,8 @@ static void test_a_recovery_principal_is_an_error_until_it_is_declared(void **st
         static const char policy[] = POLICY(
                         ADMINISTER "," UNSEAL "," CLOSE "," ALLOW(RESCUE, "'kms:Decrypt'", "") "," DENY(
                                         "*", "'kms:Decrypt'",
+                                        IS_NOT("2", "'" WITHOUT_DRIVERS "'") "," SPARING(RESCUE)) "," DENY(
+                                        "*", "'kms:Decrypt'",
                                         IS_NOT("4", "'" A "'") "," SPARING(
                                                         RESCUE)) "," DENY("*", "'kms:Decrypt'",
                                                                           IS_NOT("12",
@@ -516,7 +523,7 @@ static void test_a_role_of_an_administrating_account_needs_a_deny_to_be_apart(vo
 static void test_what_a_condition_on_pcrs_makes_dead_gives_nothing_away(void **state) {
         const LintOptions options = { .administrators = administrators };
 
-        ASSERT_CODES(POLICY(ADMINISTER
+        ASSERT_CODES(POLICY(ADMINISTER "," DENY_2
                             "," DENY_4 "," DENY_12 "," DENY("*", "'kms:CreateGrant'", "") "," ALLOW(
                                             APP, "['kms:Decrypt','kms:ReEncryptFrom']", BOTH(A, ZEROS))),
                      &options, LINT_NO_DENY, LINT_NOT_APPLICABLE);
@@ -528,7 +535,7 @@ static void test_a_measurement_without_pcr12_means_zeros(void **state) {
 
         image.present &= ~(1U << 12);
         assert_codes(GOOD, &options, NULL, 0);
-        ASSERT_CODES(POLICY(ADMINISTER "," CLOSE
+        ASSERT_CODES(POLICY(ADMINISTER "," CLOSE "," DENY_2
                                        "," ALLOW(APP, "'kms:Decrypt'", BOTH(A, B)) "," DENY_4 "," DENY(
                                                        "*", "'kms:Decrypt'", IS_NOT("12", "'" B "'"))),
                      &options, LINT_IMAGE_LOCKED_OUT, LINT_FOREIGN_MEASUREMENT);
@@ -545,13 +552,52 @@ static void test_under_secure_boot_images_are_told_by_pcr7_too(void **state) {
         ASSERT_CODES(WITH_7(B), &options, LINT_IMAGE_LOCKED_OUT, LINT_FOREIGN_MEASUREMENT);
 }
 
+static void test_firmware_may_run_drivers_where_neither_pcr2_is_pinned_nor_secure_boot(void **state) {
+        const LintOptions options = { .administrators = administrators };
+        const LintFinding *finding;
+#define OPEN ADMINISTER "," UNSEAL "," DENIALS_WITHOUT_2
+#define IN_ALLOW(n, value)                                                                                 \
+        POLICY(ADMINISTER                                                                                  \
+               "," ALLOW(APP, "'kms:Decrypt'",                                                             \
+                         "'StringEquals':{" PCR_KEY(n) "'" value "'," PCR_KEY("4") "'" A "'," PCR_KEY(     \
+                                         "12") "'" ZEROS "'}") "," DENIALS_WITHOUT_2)
+        _cleanup_(lint_report_freep) LintReport *report = lint(POLICY(OPEN), &options);
+
+        finding = find(report, LINT_PCR2_MISSING, LINT_WARNING);
+        assert_int_equal(report->n_findings, 1);
+        assert_non_null(finding);
+        assert_int_equal(finding->statement, 2);
+        assert_string_equal(finding->subject, APP);
+        assert_string_equal(lint_code_to_string(finding->code), "pcr2-missing");
+        assert_codes(POLICY(OPEN "," DENY_2), &options, NULL, 0);
+        assert_codes(POLICY(OPEN "," DENY("*", "'kms:Decrypt'", IS_NOT("7", "'" A "'"))), &options, NULL, 0);
+        ASSERT_CODES(POLICY(OPEN "," DENY("*", "'kms:Decrypt'", IS_NOT("7", "'" WITHOUT_SECURE_BOOT "'"))),
+                     &options, LINT_PCR2_MISSING, LINT_VALUE_CONSTANT);
+        ASSERT_CODES(POLICY(OPEN "," DENY("*", "'kms:Decrypt'",
+                                          IS_NOT("7", "['" WITHOUT_SECURE_BOOT "','" A "']"))),
+                     &options, LINT_PCR2_MISSING, LINT_VALUE_CONSTANT);
+        /* A grant passes by what an Allow pins. */
+        ASSERT_CODES(IN_ALLOW("2", WITHOUT_DRIVERS), &options, LINT_NO_DENY);
+        ASSERT_CODES(IN_ALLOW("7", A), &options, LINT_NO_DENY);
+        /* Of a Deny that denies only where another PCR is wrong, too, PCR2 is not pinned. */
+        ASSERT_CODES(POLICY(OPEN "," DENY("*", "'kms:Decrypt'",
+                                          "'StringNotEquals':{" PCR_KEY("2") "'" WITHOUT_DRIVERS
+                                                                             "'," PCR_KEY("4") "'" A "'}")),
+                     &options, LINT_PCR2_MISSING, LINT_WEAK_DENY);
+        /* What a data key seals is lost in the same way. */
+        ASSERT_CODES(POLICY(ADMINISTER
+                            "," ALLOW(APP, "'kms:GenerateDataKey'", BOTH(A, ZEROS)) "," UNSEAL "," DENIALS),
+                     &options, LINT_PCR2_MISSING);
+}
+
 static void test_values_are_compared_with_the_images(void **state) {
         const PcrSet images[] = { image_of(0xA4, 0xA4, 0), image_of(0xB4, 0xA4, 0xC1),
                                   image_of(0xD4, 0xA4, 0) };
 #define TWO(a, b) "['" a "','" b "']"
 #define OTHER_12 REPEAT("c1c1c1c1c1c1")
 #define UNION                                              \
-        DENY("*", "'kms:Decrypt'", IS_NOT("4", TWO(A, B))) \
+        DENY_2                                             \
+        "," DENY("*", "'kms:Decrypt'", IS_NOT("4", TWO(A, B))) \
         "," DENY("*", "'kms:Decrypt'", IS_NOT("12", TWO(ZEROS, OTHER_12)))
         static const char apart[] = POLICY(ADMINISTER "," UNSEAL "," ALLOW(
                         APP, "'kms:Decrypt'", BOTH(B, OTHER_12)) "," CLOSE "," UNION);
@@ -733,6 +779,7 @@ int main(void) {
                 cmocka_unit_test(test_what_a_condition_on_pcrs_makes_dead_gives_nothing_away),
                 cmocka_unit_test(test_a_measurement_without_pcr12_means_zeros),
                 cmocka_unit_test(test_under_secure_boot_images_are_told_by_pcr7_too),
+                cmocka_unit_test(test_firmware_may_run_drivers_where_neither_pcr2_is_pinned_nor_secure_boot),
                 cmocka_unit_test(test_values_are_compared_with_the_images),
                 cmocka_unit_test(test_denies_that_leave_the_images_alone_do_not_mix_them),
                 cmocka_unit_test(test_a_policy_that_is_too_much_is_not_safe),

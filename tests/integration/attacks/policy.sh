@@ -72,6 +72,16 @@ attack 6 "a policy without PCR12: the image with a command line of the owner" 't
 boot
 lint 4 '^error: pcr12-missing'
 
+policy . --allow-drivers
+platform extend 2 'a driver of the owner' >/dev/null
+attack 6 'a policy without PCR2: the image, with a driver of the owner before it' 'the secret' published
+lint 3 '^warning: pcr2-missing'
+policy .
+right=unharmed
+attack 6 '(the same by the policy of unsealctl policy)' 'ends 60' 'denies access'
+right='the secret'
+boot
+
 policy 'without("PCR") | statement("Unseal"; .Condition.StringEqualsIgnoreCase = {"kms:RecipientAttestation:NitroTPMPCR0": ("0" * 96)})'
 platform extend 4 'an image of the owner' >/dev/null
 attack 6 'a policy for PCR0, which is the same for all: another image' 'the secret' published
