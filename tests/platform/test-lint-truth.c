@@ -118,7 +118,7 @@ static struct json_object *pcr_value(const char **ret_key) {
                 hex_of(Z, text);
         if (strstr(*ret_key, "PCR2"))
                 hex_of(P, text);
-        if ((*ret_key)[strlen(*ret_key) - 1] == '7' && chance(10))
+        if ((*ret_key)[strlen(*ret_key) - 1] == '7' && chance(40))
                 hex_of(Z, text);
         if (chance(3))
                 text[0] = 'A';
@@ -307,7 +307,7 @@ static struct json_object *made_policy(void) {
                 .images = images,
                 .n_images = 1 + below(2),
                 .secure_boot = chance(30),
-                .allow_drivers = chance(15),
+                .allow_drivers = chance(30),
                 .lock_pcr = chance(20) ? 8 : -1,
                 .principals = PICK(lists),
                 .administrators = PICK(admins),
