@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # KIWI runs this in the image's root when all packages and the overlay are there. What it closes, check-ways-in looks for.
 set -euo pipefail
+# Of a script that fails KIWI shows what it said there.
+exec >&2
 
 # Services: few are on, and what could open a terminal, a shell or the disk cannot be turned on. Links to /dev/null in /etc,
 # which even a unit of the same name in /usr does not undo.

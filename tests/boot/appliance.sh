@@ -161,7 +161,7 @@ result() { # SCENARIO WHAT
 # What the machine offers to the network: of all TCP ports, of both protocols, the one that the application declares.
 look_from_outside() {
     local address
-    for address in "$(machine_address)" "fe80::5054:ff:fe00:1%$PLATFORM_MACHINE_TAP"; do
+    for address in "$(machine_address)" "$(report_of address6)%$PLATFORM_MACHINE_TAP"; do
         assert_equal "the ports that answer at $address" \
             "$(ip netns exec "$PLATFORM_NETNS" /usr/bin/python3 "$top/tests/boot/ports.py" "$address" | xargs)" 8080
     done

@@ -7,13 +7,25 @@
 cache=${UNSEALD_CACHE:-$top/.cache}/kiwi
 elsewhere=$scratch/another/place
 
-here=$("$top/kiwi/build" --profile=debian --application="$top/kiwi/example")
+# The example, with something for a sealed secret; nobody opens it here.
+make_application() { # DIRECTORY
+    cp -r "$top/kiwi/example" "$1"
+    mkdir -p "$1/root/usr/share/sealed" "$1/root/usr/lib/unseald/secrets.d"
+    head -c 200 /dev/zero | base64 -w 0 >"$1/root/usr/share/sealed/proof-key"
+    printf '%s\n' '[Secret]' 'Source=file:/usr/share/sealed/proof-key' \
+        'KeyId=arn:aws:kms:eu-north-1:111111111111:key/1234abcd-12ab-34cd-56ef-1234567890ab' '[Deliver]' 'Units=proof.service' \
+        >"$1/root/usr/lib/unseald/secrets.d/proof-key.secret"
+}
+
+make_application "$scratch/application"
+here=$("$top/kiwi/build" --profile=debian --application="$scratch/application")
 mkdir -p "$elsewhere/source" "$elsewhere/cache/kiwi"
 (cd "$top" && git ls-files -z --cached --others --exclude-standard | cpio --quiet -0 -pdm "$elsewhere/source")
 cp -a "$top/.git" "$elsewhere/source/"
 cp -al "$cache"/builder-*/ "$cache"/pool-*/ "$elsewhere/cache/kiwi/"
+make_application "$elsewhere/application"
 there=$(umask 027 && env UNSEALD_CACHE="$elsewhere/cache" TZ=Pacific/Auckland LANG=tr_TR.UTF-8 LC_ALL=C.UTF-8 \
-    "$elsewhere/source/kiwi/build" --profile=debian --application="$elsewhere/source/kiwi/example")
+    "$elsewhere/source/kiwi/build" --profile=debian --application="$elsewhere/application")
 
 # It was built, and not found.
 [ "$here" != "$there" ] || die "the second build is the first"
