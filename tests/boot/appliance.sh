@@ -126,7 +126,9 @@ search() {
 # store, in the unit's credential, or in the service that got it.
 search_memory() {
     machine_memory "$scratch/memory"
-    "$top/tests/boot/memory.py" "$scratch/memory" "$console" "$cache/secret" >"$scratch/copies" 2>"$scratch/copies.error" ||
+    "$top/tests/boot/memory.py" "$scratch/memory" "$console" "$cache/secret" \
+        /run/unseald/credentials/proof-key /run/credentials/proof.service/proof-key process:proof \
+        >"$scratch/copies" 2>"$scratch/copies.error" ||
         die "the secret in the machine's memory: $(cat "$scratch/copies" "$scratch/copies.error")"
     rm -f "$scratch/memory"
     cat "$scratch/copies"
@@ -253,7 +255,11 @@ scenario_root-unread() {
     [ -n "$offset" ] || die "the file that nothing reads at boot is not found on the disk"
     flip "$machine/disk.raw" $((start + offset + 30000)) && machine_start
     machine_wait '^REPORT reading' || die "root-unread: no report: $(tail -n 40 "$console")"
-    ! machine_wait '^REPORT read$' 30 || die "root-unread: another byte was read"
+    assert_equal "root-unread: unseald" "$(report_of unseald)" 'active 0'
+    assert_equal "root-unread: the service" "$(report_of proof)" active
+    machine_wait 'Kernel panic' 120 || die "root-unread: the machine goes on: $(tail -n 20 "$console")"
+    # A line ends with a carriage return here.
+    [ -z "$(tr -d '\r' <"$console" | grep -ax 'REPORT read' || true)" ] || die "root-unread: another byte was read"
     result root-unread "boots and delivers, since the block is not read; ends when it is: $(grep -aoiE 'kernel panic[^\r]*' "$console" | head -n 1 | cut -c1-80)"
 }
 

@@ -1,9 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Whose every copy of a secret in a machine's memory is. usage: memory.py DUMP CONSOLE SECRET
+"""Whose every copy of a secret in a machine's memory is. usage: memory.py DUMP CONSOLE SECRET OWNER...
 
 DUMP is what QEMU's dump-guest-memory wrote without paging (an ELF core by physical addresses); CONSOLE has the lines that
-where.c printed inside; SECRET is a file. Prints a line for each copy, and fails for one that is nobody's, or if there is none:
+where.c printed inside; SECRET is a file. OWNERs may have one, named as where.c names
+them. Prints a line for each copy, and fails for one that is nobody's or another's, for an OWNER without, or if there is none:
 the machine must have it, so a look that does not find it is blind. A piece of 16 bytes counts as a copy.
 """
 
@@ -57,13 +58,14 @@ def main():
         secret = secret_file.read()
         whose_frame = owners(sys.argv[2])
         parts = list(segments(dump))
-        unknown = 0
+        allowed, seen, unknown = set(sys.argv[4:]), set(), 0
         hits = copies(dump, secret)
         for hit in hits:
             physical = next((p + hit - o for o, p, size in parts if o <= hit < o + size), None)
             whole = dump[hit : hit + len(secret)] == secret
             whose = whose_frame.get(physical // PAGE) if physical is not None else None
-            unknown += whose is None
+            unknown += not whose or not set(whose) <= allowed
+            seen.update(whose or [])
             print(
                 f"COPY {'at ' + hex(physical) if physical is not None else 'outside of the memory'}"
                 f"{'' if whole else ', a piece'}: {', '.join(whose) if whose else 'NOBODY KNOWS WHOSE'}"
@@ -71,7 +73,9 @@ def main():
     if not hits:
         sys.exit("memory.py: no copy: the machine has the secret, so this look is blind")
     if unknown:
-        sys.exit(f"memory.py: {unknown} copies are nobody's")
+        sys.exit(f"memory.py: {unknown} copies are nobody's, or another's than {', '.join(sorted(allowed))}")
+    if allowed - seen:
+        sys.exit(f"memory.py: none in {', '.join(sorted(allowed - seen))}, which is told to have one")
 
 
 main()
