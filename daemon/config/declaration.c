@@ -6,12 +6,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "basic/aws.h"
+#include "aws/service.h"
 #include "basic/io.h"
 #include "basic/log.h"
 #include "config/declaration.h"
 #include "config/ini.h"
-#include "kms/kms.h"
+#include "kms/client.h"
 
 #define SUFFIX ".secret"
 #define NAME_MAX_LENGTH 64

@@ -11,7 +11,7 @@
 #include "basic/cleanup.h"
 #include "basic/error.h"
 #include "config/ini.h"
-#include "sealed/source.h"
+#include "source/source.h"
 
 typedef struct Declaration {
         char *name; /* of the file without .secret; a credential name: 1 to 64 of A-Z a-z 0-9 - _ . and not . or .. */

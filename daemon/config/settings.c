@@ -13,7 +13,7 @@
 #include "basic/log.h"
 #include "config/ini.h"
 #include "config/settings.h"
-#include "sealed/source.h"
+#include "source/source.h"
 
 #define DEADLINE_MAX_USEC (24 * 3600 * USEC_PER_SEC)
 #define SECTION "Unseald"

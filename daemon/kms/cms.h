@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "vault/memory.h"
+#include "memory/secret.h"
 
 #define CMS_ENVELOPE_MAX (16U * 1024U)
 #define CMS_SEGMENTS_MAX 32U

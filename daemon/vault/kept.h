@@ -17,7 +17,7 @@
 #include "basic/cleanup.h"
 #include "basic/error.h"
 #include "vault/manifest.h"
-#include "vault/memory.h"
+#include "memory/secret.h"
 #include "vault/store.h"
 
 typedef struct Kept Kept;

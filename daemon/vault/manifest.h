@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "vault/memory.h"
+#include "memory/secret.h"
 
 #define MANIFEST_ENTRIES_MAX 500U
 #define MANIFEST_DIGEST_SIZE 32U /* SHA-256 */

@@ -21,7 +21,7 @@
 #include "basic/clock.h"
 #include "basic/log.h"
 #include "basic/rate-limit.h"
-#include "vault/memory.h"
+#include "memory/secret.h"
 #include "vault/socket.h"
 
 /* Of systemd: CREDENTIALS_TOTAL_SIZE_MAX, the most that it reads. */

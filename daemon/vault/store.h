@@ -14,7 +14,7 @@
 
 #include "basic/cleanup.h"
 #include "basic/error.h"
-#include "vault/memory.h"
+#include "memory/secret.h"
 
 typedef struct Store Store;
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "instance/attestation-query.h"
+#include "attestation/query.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

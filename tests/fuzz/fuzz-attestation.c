@@ -4,7 +4,7 @@
 
 #include <assert.h>
 
-#include "instance/attestation.h"
+#include "attestation/document.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

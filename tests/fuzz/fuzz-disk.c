@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "basic/cleanup.h"
-#include "instance/disk.h"
+#include "unsealctl/measure/disk.h"
 
 #define SECTOR_SIZE 512
 #define SECTORS_MAX 65536 /* so that no file takes much memory */

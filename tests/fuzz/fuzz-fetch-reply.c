@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "sealed/fetch.h"
+#include "source/fetch.h"
 
 #define MAXIMUM 64U
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "kms/cms.h"
-#include "kms/kms.h"
+#include "kms/client.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

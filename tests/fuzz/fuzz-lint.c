@@ -3,7 +3,7 @@
 #include <assert.h>
 #include <string.h>
 
-#include "kms/lint.h"
+#include "unsealctl/policy/lint.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

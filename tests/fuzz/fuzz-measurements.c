@@ -2,7 +2,7 @@
 
 #include <assert.h>
 
-#include "instance/pcr.h"
+#include "tpm/pcr.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "instance/nsm.h"
+#include "tpm/nsm.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

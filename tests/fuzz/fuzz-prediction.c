@@ -7,7 +7,7 @@
 
 #include <assert.h>
 
-#include "instance/prediction.h"
+#include "unsealctl/measure/prediction.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

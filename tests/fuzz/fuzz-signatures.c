@@ -4,7 +4,7 @@
 
 #include <assert.h>
 
-#include "instance/secureboot.h"
+#include "unsealctl/measure/secureboot.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -18,8 +18,8 @@
 #include "basic/encoding.h"
 #include "basic/json.h"
 #include "build-config.h"
-#include "kms/lint.h"
-#include "kms/policy.h"
+#include "unsealctl/policy/lint.h"
+#include "unsealctl/policy/make.h"
 #include "policy.h"
 
 #define KEY "arn:aws:kms:eu-north-1:111111111111:key/1234abcd-12ab-34cd-56ef-1234567890ab"

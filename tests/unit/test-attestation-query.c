@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "basic/cleanup.h"
-#include "instance/attestation-query.h"
+#include "attestation/query.h"
 
 #define NONCE "00112233445566778899aAbBcCdDeEfF"
 #define GET "GET /attestation?nonce=" NONCE

@@ -15,7 +15,7 @@
 
 #include "basic/cbor.h"
 #include "basic/io.h"
-#include "instance/attestation.h"
+#include "attestation/document.h"
 
 #define DOCUMENT_SIZE 5022
 #define DOCUMENT_TIME 1786642608

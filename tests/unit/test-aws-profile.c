@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "basic/aws-profile.h"
+#include "unsealctl/aws-profile.h"
 
 static int parse(AwsProfileFile kind, const char *text, const char *name, AwsProfile *ret, Error *error) {
         return aws_profile_parse("FILE", kind, text, strlen(text), name, ret, error);

@@ -8,7 +8,7 @@
 #include <cmocka.h>
 #include <string.h>
 
-#include "basic/aws.h"
+#include "aws/service.h"
 
 static char access_key_id[] = "AKIDEXAMPLE", secret_access_key[] = "wJalrXUtnFEMI", token[] = "TOKEN//==";
 static const AwsCredentials credentials = { access_key_id, secret_access_key, token, 0 };

@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "config/consumers.h"
+#include "unsealctl/check/consumers.h"
 
 static Consumers consumers;
 

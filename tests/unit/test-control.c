@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <sys/wait.h>
 
-#include "control.h"
+#include "unsealing/control.h"
 
 typedef struct Fixture {
         char directory[64], path[96];

@@ -10,7 +10,7 @@
 
 #include "basic/cleanup.h"
 #include "basic/io.h"
-#include "instance/disk.h"
+#include "unsealctl/measure/disk.h"
 
 #define SECTOR_SIZE 512
 #define FAT_SECTOR 34 /* the partition's first, in all vectors */

@@ -11,8 +11,8 @@
 
 #include <cmocka.h>
 
-#include "ctl/ctl.h"
-#include "ctl/doctor.h"
+#include "unsealctl/ctl.h"
+#include "unsealctl/doctor/doctor.h"
 
 /* What unsealctl.c has for the checks. */
 int failure(const char *format, ...) {

@@ -10,7 +10,7 @@
 
 #include "basic/encoding.h"
 #include "basic/io.h"
-#include "instance/efi.h"
+#include "unsealctl/measure/efi.h"
 
 #define SHA384_SIZE 48
 

@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "basic/encoding.h"
-#include "explain.h"
+#include "unsealing/explain.h"
 
 static void set(PcrSet *pcrs, unsigned pcr, uint8_t value) {
         pcrs->present |= UINT32_C(1) << pcr;

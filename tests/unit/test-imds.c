@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "http-server.h"
-#include "instance/imds.h"
+#include "aws/imds.h"
 
 #define CREDENTIALS(code, token, expiration)                                                     \
         "{\"Code\":\"" code "\",\"LastUpdated\":\"2026-08-13T17:36:48Z\",\"Type\":\"AWS-HMAC\"," \

@@ -10,8 +10,8 @@
 #include <string.h>
 
 #include "basic/json.h"
-#include "kms/lint.h"
-#include "kms/policy.h"
+#include "unsealctl/policy/lint.h"
+#include "unsealctl/policy/make.h"
 
 #define APP "arn:aws:iam::222222222222:role/app"
 #define CUSTOMER "arn:aws:iam::222222222222:root"

@@ -9,8 +9,8 @@
 #include <cmocka.h>
 #include <string.h>
 
-#include "kms/lint.h"
-#include "kms/statement.h"
+#include "unsealctl/policy/lint.h"
+#include "unsealctl/policy/statement.h"
 
 /* Policies are written with ' for ". */
 #define REPEAT(text) text text text text text text text text

@@ -19,7 +19,7 @@
 
 #include "basic/io.h"
 #include "build-config.h"
-#include "vault/memory.h"
+#include "memory/secret.h"
 
 static size_t unmapped_size, unmapped_not_zero;
 

@@ -16,7 +16,7 @@
 #include <sys/socket.h>
 
 #include "basic/cleanup.h"
-#include "instance/network.h"
+#include "unsealing/network.h"
 
 static size_t put(uint8_t *buffer, size_t offset, uint16_t type, uint32_t payload) {
         struct nlmsghdr header = { .nlmsg_len = (uint32_t) sizeof(header) + payload, .nlmsg_type = type };

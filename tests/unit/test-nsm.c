@@ -8,7 +8,7 @@
 /* cmocka wants the above first */
 #include <cmocka.h>
 
-#include "instance/nsm.h"
+#include "tpm/nsm.h"
 
 typedef struct Sample {
         const char *what;

@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "basic/encoding.h"
-#include "instance/pcr.h"
+#include "tpm/pcr.h"
 
 #define ZEROS "000000000000000000000000000000000000000000000000"
 #define ZERO_PCR ZEROS ZEROS

@@ -10,7 +10,7 @@
 
 #include "basic/encoding.h"
 #include "basic/io.h"
-#include "instance/prediction.h"
+#include "unsealctl/measure/prediction.h"
 
 #define ZERO_PCR \
         "000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000"

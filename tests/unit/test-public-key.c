@@ -14,8 +14,8 @@
 #include <string.h>
 
 #include "basic/cleanup.h"
-#include "instance/nsm.h"
-#include "instance/public-key.h"
+#include "tpm/nsm.h"
+#include "attestation/public-key.h"
 
 typedef struct Bytes {
         uint8_t data[4096];

@@ -10,7 +10,7 @@
 
 #include "basic/encoding.h"
 #include "basic/io.h"
-#include "instance/secureboot.h"
+#include "unsealctl/measure/secureboot.h"
 
 #define LIST_HEADER_SIZE 28
 #define UKI_SHA256 "e48162397667fd8a183ad8310b331e3292a950f87c5f19e66e3fe7d3feaf679b"

@@ -12,7 +12,7 @@
 
 #include "basic/io.h"
 #include "basic/json.h"
-#include "basic/sigv4.h"
+#include "aws/sigv4.h"
 
 /* One case of AWS's suite. Headers point into text. */
 typedef struct Case {

@@ -15,7 +15,7 @@
 
 #include "basic/encoding.h"
 #include "basic/io.h"
-#include "sealed/source.h"
+#include "source/source.h"
 
 /* The first bytes of a ciphertext of KMS. */
 static const uint8_t ciphertext[] = { 0x01, 0x02, 0x02, 0x00, 0x78, 0x41, 0x42, 0x43, 0xff, 0x00 };

@@ -31,7 +31,7 @@
 #include "basic/encoding.h"
 #include "basic/io.h"
 #include "basic/log.h"
-#include "instance/tpm.h"
+#include "tpm/tpm.h"
 #include "tests/platform/nitrotpm/wire.h"
 
 #define FIRST_HANDLE UINT32_C(0x01805ea0) /* of those that tpm.c uses */

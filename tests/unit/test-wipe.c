@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* The file itself, since only the programs are linked with it, not the library. */
-#include "vault/wipe.c"
+#include "memory/wipe.c"
 
 #include <errno.h>
 #include <json-c/json.h>

@@ -1,0 +1,506 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "basic/clock.h"
+#include "basic/encoding.h"
+#include "basic/json.h"
+#include "source/fetch.h"
+
+/* An error's body has other bounds than a ciphertext's. */
+#define REPLY_MIN (64U * 1024U)
+#define MESSAGE_MAX 240U
+
+void fetch_request_clear(FetchRequest *request) {
+        free(request->url);
+        aws_headers_free(request->headers);
+        free(request->body);
+        *request = (FetchRequest){};
+}
+
+/* All but RFC 3986's unreserved characters and the slash; the caller frees. */
+static char *percent_encode(const char *text) {
+        static const char unreserved[] =
+                        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
+        char *encoded = malloc(3 * strlen(text) + 1), *end = encoded;
+
+        if (!encoded)
+                return NULL;
+        for (; *text; text++)
+                if (*text == '/' || strchr(unreserved, *text))
+                        *end++ = *text;
+                else
+                        end += snprintf(end, 4, "%%%02X", (uint8_t) *text);
+        *end = '\0';
+        return encoded;
+}
+
+/* S3 has no wildcard certificate for a name with dots more: such a bucket goes into the path. */
+static int s3_request(const Fetch *fetch, const AwsCredentials *credentials, int64_t time,
+                      FetchRequest *request) {
+        const Source *source = fetch->source;
+        const char *domain = aws_domain(fetch->partition, false);
+        bool in_path = strchr(source->bucket, '.');
+        _cleanup_free_ char *key = percent_encode(source->location), *host = NULL, *path = NULL,
+                            *version = NULL, *query = NULL;
+        int r;
+
+        if (!domain)
+                return -EOPNOTSUPP;
+        if (source->version) {
+                version = percent_encode(source->version);
+                if (!version || asprintf(&query, "versionId=%s", version) < 0)
+                        return -ENOMEM;
+        }
+        if (!key ||
+            asprintf(&host, "%s%ss3%s%s.%s.%s", in_path ? "" : source->bucket, in_path ? "" : ".",
+                     fetch->fips ? "-fips" : "", fetch->dual_stack ? ".dualstack" : "", fetch->region,
+                     domain) < 0 ||
+            asprintf(&path, "%s%s/%s", in_path ? "/" : "", in_path ? source->bucket : "", key) < 0 ||
+            asprintf(&request->url, "https://%s%s%s%s", host, path, query ? "?" : "", query ?: "") < 0)
+                return -ENOMEM;
+
+        request->method = "GET";
+        r = aws_sign(&(AwsRequest){ .method = "GET", .host = host, .path = path, .query = query },
+                     fetch->region, "s3", credentials, time, &request->headers);
+        return r;
+}
+
+/* The services that speak JSON: what each is asked. */
+static const struct Service {
+        const char *name, *target, *member;
+} services[] = {
+        [SOURCE_SSM] = { "ssm", "AmazonSSM.GetParameter", "Name" },
+        [SOURCE_SECRETS_MANAGER] = { "secretsmanager", "secretsmanager.GetSecretValue", "SecretId" },
+};
+
+/* Two exceptions are in AWS's rules: Secrets Manager's ordinary endpoints are dual-stack already, where there are not
+ * two domains of the EU's own, and Parameter Store's in the US government's Regions are FIPS ones. */
+static int json_host(const Fetch *fetch, const struct Service *service, char **ret) {
+        bool is_ssm = fetch->source->kind == SOURCE_SSM,
+             dual_stack = fetch->dual_stack && (is_ssm || strcmp(fetch->partition, "aws-eusc") == 0),
+             fips = fetch->fips &&
+                    !(is_ssm && strcmp(fetch->partition, "aws-us-gov") == 0 && !fetch->dual_stack);
+        const char *domain = aws_domain(fetch->partition, dual_stack);
+
+        if (!domain)
+                return -EOPNOTSUPP;
+        return asprintf(ret, "%s%s.%s.%s", service->name, fips ? "-fips" : "", fetch->region, domain) < 0
+                               ? -ENOMEM
+                               : 0;
+}
+
+static int json_body(const struct Service *service, const char *location, char **ret) {
+        _cleanup_json_ struct json_object *request = json_object_new_object();
+        struct json_object *value = json_object_new_string(location);
+        const char *text;
+
+        if (!request || !value || json_object_object_add(request, service->member, value) < 0) {
+                json_object_put(value);
+                return -ENOMEM;
+        }
+        text = json_object_to_json_string_ext(request,
+                                              JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+        *ret = text ? strdup(text) : NULL;
+        return *ret ? 0 : -ENOMEM;
+}
+
+static int json_request(const Fetch *fetch, const AwsCredentials *credentials, int64_t time,
+                        FetchRequest *request) {
+        const struct Service *service = services + fetch->source->kind;
+        _cleanup_free_ char *host = NULL;
+        int r;
+
+        r = json_host(fetch, service, &host);
+        if (r >= 0)
+                r = json_body(service, fetch->source->location, &request->body);
+        if (r < 0)
+                return r;
+        if (asprintf(&request->url, "https://%s/", host) < 0)
+                return -ENOMEM;
+        request->method = "POST";
+        return aws_sign(&(AwsRequest){ .method = "POST",
+                                       .host = host,
+                                       .path = "/",
+                                       .target = service->target,
+                                       .body = request->body },
+                        fetch->region, service->name, credentials, time, &request->headers);
+}
+
+static int https_request(const Fetch *fetch, FetchRequest *request) {
+        request->method = "GET";
+        request->url = strdup(fetch->source->location);
+        return request->url ? 0 : -ENOMEM;
+}
+
+int fetch_request(const Fetch *fetch, const AwsCredentials *credentials, int64_t time, FetchRequest *ret) {
+        _cleanup_(fetch_request_clear) FetchRequest request = {};
+        int r;
+
+        switch (fetch->source->kind) {
+        case SOURCE_HTTPS:
+                r = https_request(fetch, &request);
+                break;
+        case SOURCE_S3:
+                r = credentials ? s3_request(fetch, credentials, time, &request) : -EINVAL;
+                break;
+        case SOURCE_SSM:
+        case SOURCE_SECRETS_MANAGER:
+                r = credentials ? json_request(fetch, credentials, time, &request) : -EINVAL;
+                break;
+        default:
+                r = -EINVAL;
+        }
+        if (r < 0)
+                return r;
+        *ret = TAKE(request, (FetchRequest){});
+        return 0;
+}
+
+/* Parameter Store's and Secrets Manager's answers hold the ciphertext as a string, the latter also as bytes. */
+
+static int ssm_value(const Fetch *fetch, struct json_object *reply, const char **ret, Error *error) {
+        struct json_object *parameter = json_member(reply, "Parameter");
+        const char *type = json_member_string(parameter, "Type"),
+                   *value = json_member_string(parameter, "Value");
+
+        if (type && strcmp(type, "SecureString") == 0)
+                return error_set(error, -EINVAL, FAILURE_SOURCE,
+                                 "%s: The parameter is a SecureString. Parameter Store decrypts such a one "
+                                 "for whoever has the role, whatever booted. Store the ciphertext that "
+                                 "\"aws kms encrypt\" returns as a parameter of type String.",
+                                 fetch->source->label);
+        if (!type || strcmp(type, "String") != 0 || !value)
+                return error_set(error, -EBADMSG, FAILURE_SOURCE,
+                                 "%s: The answer has no parameter of type String.", fetch->source->label);
+        *ret = value;
+        return 0;
+}
+
+static int json_reply(const Fetch *fetch, const FetchReply *reply, uint8_t **ret, size_t *ret_size,
+                      Error *error) {
+        _cleanup_json_ struct json_object *object = NULL;
+        _cleanup_free_ uint8_t *binary = NULL;
+        const char *value = NULL, *encoded;
+        size_t size = 0;
+        int r;
+
+        r = json_parse(reply->body, reply->size, &object);
+        if (r == -ENOMEM)
+                return error_oom(error);
+        if (r < 0)
+                return error_set_remedy(error, r, FAILURE_UNAVAILABLE, REMEDY_RETRY,
+                                        "%s: The answer is no JSON.", fetch->source->label);
+        if (fetch->source->kind == SOURCE_SSM) {
+                r = ssm_value(fetch, object, &value, error);
+                if (r < 0)
+                        return r;
+        } else {
+                value = json_member_string(object, "SecretString");
+                encoded = json_member_string(object, "SecretBinary");
+                r = encoded ? base64_decode(encoded, strlen(encoded), &binary, &size) : 0;
+                if (r == -ENOMEM)
+                        return error_oom(error);
+                if (r < 0 || !value == !encoded)
+                        return error_set(error, -EBADMSG, FAILURE_SOURCE,
+                                         "%s: The answer has neither SecretString nor SecretBinary, or it "
+                                         "cannot be read.",
+                                         fetch->source->label);
+        }
+        if (value)
+                return source_take(fetch->source, value, strlen(value), fetch->maximum, ret, ret_size,
+                                   error);
+        return source_take(fetch->source, binary, size, fetch->maximum, ret, ret_size, error);
+}
+
+bool fetch_xml_text(const char *xml, size_t size, const char *name, char *ret, size_t ret_size) {
+        size_t name_size = strlen(name);
+
+        for (const char *end = xml + size, *tag = xml; (tag = memchr(tag, '<', (size_t) (end - tag)));
+             tag++) {
+                const char *text = tag + 1 + name_size, *stop;
+
+                if ((size_t) (end - tag) <= 1 + name_size || memcmp(tag + 1, name, name_size) != 0 ||
+                    *text != '>')
+                        continue;
+                text++;
+                stop = memchr(text, '<', (size_t) (end - text));
+                if (!stop || (size_t) (stop - text) >= ret_size ||
+                    memchr(text, '\0', (size_t) (stop - text)))
+                        return false;
+                *((char *) mempcpy(ret, text, (size_t) (stop - text))) = '\0';
+                return true;
+        }
+        return false;
+}
+
+/* What the service calls the error, and what it says of it: of XML or JSON, whichever it is. */
+static void read_error(const FetchReply *reply, char *code, size_t code_size, char *message,
+                       size_t message_size) {
+        _cleanup_json_ struct json_object *object = NULL;
+        char type[128] = "";
+        const char *text = NULL;
+
+        *message = '\0';
+        if (json_parse(reply->body, reply->size, &object) >= 0) {
+                text = json_member_string(object, "message") ?: json_member_string(object, "Message");
+                aws_error_code(json_member_string(object, "__type") ?: reply->error_type ?: "", code,
+                               code_size);
+                (void) aws_quotable(text ?: "", message, message_size);
+                return;
+        }
+        if (!fetch_xml_text(reply->body, reply->size, "Code", type, sizeof(type)) && reply->error_type)
+                (void) snprintf(type, sizeof(type), "%s", reply->error_type);
+        aws_error_code(type, code, code_size);
+        if (fetch_xml_text(reply->body, reply->size, "Message", message, message_size))
+                (void) aws_quotable(message, message, message_size);
+}
+
+/* What people can do about a failure that will not pass. */
+static const char *advice_for(SourceKind kind, const char *code) {
+        static const struct {
+                SourceKind kind;
+                const char *code, *advice;
+        } advices[] = {
+                { SOURCE_S3, "AccessDenied",
+                  "The role of this instance needs s3:GetObject (s3:GetObjectVersion with versionId=). S3 "
+                  "says the same of a missing object to who lacks s3:ListBucket." },
+                { SOURCE_S3, "NoSuchKey",
+                  "There is no such object; in Source= its key stands as it is, not percent-encoded." },
+                { SOURCE_S3, "NoSuchBucket", "There is no such bucket." },
+                { SOURCE_S3, "NoSuchVersion", "There is no such version of the object." },
+                { SOURCE_S3, "MethodNotAllowed", "That version is a deletion." },
+                { SOURCE_S3, "AuthorizationHeaderMalformed", "The bucket is in another Region." },
+                { SOURCE_S3, "PermanentRedirect", "The bucket is in another Region." },
+                { SOURCE_S3, "InvalidObjectState", "The object is archived." },
+                { SOURCE_SSM, "AccessDeniedException",
+                  "The role of this instance needs ssm:GetParameter for it." },
+                { SOURCE_SSM, "ParameterNotFound",
+                  "There is no such parameter in this Region (SourceRegion=) and account." },
+                { SOURCE_SSM, "ParameterVersionNotFound", "There is no such version of the parameter." },
+                { SOURCE_SECRETS_MANAGER, "AccessDeniedException",
+                  "The role of this instance needs secretsmanager:GetSecretValue for it." },
+                { SOURCE_SECRETS_MANAGER, "ResourceNotFoundException",
+                  "There is no such secret in this Region (SourceRegion=) and account." },
+                { SOURCE_SECRETS_MANAGER, "InvalidRequestException",
+                  "The secret may be marked for deletion." },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(advices); i++)
+                if (advices[i].kind == kind && strcmp(advices[i].code, code) == 0)
+                        return advices[i].advice;
+        return "";
+}
+
+/* The failures that all have, and those that are the source's own. */
+static const struct Meaning {
+        Failure failure;
+        Remedy remedy;
+        const char *what, *advice;
+} meanings[] = {
+        [AWS_OTHER] = { FAILURE_SOURCE, REMEDY_NONE, "It is not to be had", NULL },
+        [AWS_THROTTLED] = { FAILURE_UNAVAILABLE, REMEDY_RETRY, "Requests are throttled", "" },
+        [AWS_UNAVAILABLE] = { FAILURE_UNAVAILABLE, REMEDY_RETRY, "No answer at the moment", "" },
+        [AWS_CREDENTIALS] = { FAILURE_ROLE, REMEDY_CREDENTIALS,
+                              "The credentials of the instance's role are not accepted", "" },
+        [AWS_SIGNATURE] = { FAILURE_ROLE, REMEDY_CREDENTIALS, "The request's signature is not accepted",
+                            "The clock is right, so the credentials that IMDS gave are not." },
+        [AWS_CLOCK] = { FAILURE_CLOCK, REMEDY_CLOCK,
+                        "The clock of this machine is more than four minutes off",
+                        "Requests are signed with AWS's time from now on." },
+        [AWS_CLOCK_UNKNOWN] = { FAILURE_CLOCK, REMEDY_RETRY,
+                                "The clock of this machine is off, but it is not said by how much",
+                                "Set the clock." },
+};
+
+static int aws_error(const Fetch *fetch, const FetchReply *reply, Error *error) {
+        const SourceKind kind = fetch->source->kind;
+        char code[sizeof(error->code)], message[MESSAGE_MAX], region[80] = "";
+        const struct Meaning *meaning;
+        const char *advice;
+
+        read_error(reply, code, sizeof(code), message, sizeof(message));
+        meaning = meanings + aws_trouble(code, reply->status, reply->skew);
+        advice = meaning->advice ?: advice_for(kind, code);
+        if (kind == SOURCE_S3 && reply->bucket_region && aws_is_region(reply->bucket_region) &&
+            strcmp(reply->bucket_region, fetch->region) != 0)
+                (void) snprintf(region, sizeof(region), " Set SourceRegion=%s.", reply->bucket_region);
+
+        (void) error_set_remedy(error, -EREMOTEIO, meaning->failure, meaning->remedy,
+                                "%.200s: %s (HTTP status %u%s%s)%s%s%s.%s%s%s", fetch->source->label,
+                                meaning->what, reply->status, *code ? ", " : "", code,
+                                *message ? ": \"" : "", message, *message ? "\"" : "", *advice ? " " : "",
+                                advice, region);
+        if (error)
+                memcpy(error->code, code, sizeof(code));
+        return -EREMOTEIO;
+}
+
+static int https_error(const Fetch *fetch, const FetchReply *reply, Error *error) {
+        unsigned status = reply->status;
+        bool may_pass = status >= 500 || status == 429 || status == 408 || status == 425;
+
+        return error_set_remedy(error, -EREMOTEIO, may_pass ? FAILURE_UNAVAILABLE : FAILURE_SOURCE,
+                                may_pass ? REMEDY_RETRY : REMEDY_NONE,
+                                "%s: The server answers HTTP status %u%s.", fetch->source->label, status,
+                                status >= 300 && status <= 399
+                                                ? ", and redirects are not followed: Source= must name the "
+                                                  "last address"
+                                                : "");
+}
+
+int fetch_reply(const Fetch *fetch, const FetchReply *reply, uint8_t **ret, size_t *ret_size, Error *error) {
+        int r;
+
+        if (reply->status == 200) {
+                r = fetch->source->kind == SOURCE_SSM || fetch->source->kind == SOURCE_SECRETS_MANAGER
+                                    ? json_reply(fetch, reply, ret, ret_size, error)
+                                    : source_take(fetch->source, reply->body, reply->size, fetch->maximum,
+                                                  ret, ret_size, error);
+        } else {
+                r = source_is_signed(fetch->source) ? aws_error(fetch, reply, error)
+                                                    : https_error(fetch, reply, error);
+                if (error)
+                        error->retry_after_usec = reply->retry_after_usec;
+        }
+        if (r < 0 && error)
+                (void) aws_quotable(reply->request_id ?: "", error->request_id, sizeof(error->request_id));
+        return r;
+}
+
+typedef struct Request Request;
+
+struct Fetcher {
+        HttpClient *http;
+        const AwsCredentials *credentials;
+        int64_t clock_offset; /* seconds that AWS's clock is ahead of ours */
+        Request *requests;
+};
+
+struct Request {
+        Fetcher *fetcher;
+        Fetch fetch;
+        SourceFetched callback;
+        void *userdata;
+        HttpTransfer *transfer;
+        int64_t signed_at, clock_offset;
+        Request *previous, *next;
+};
+
+int fetcher_new(HttpClient *http, Fetcher **ret) {
+        Fetcher *fetcher = calloc(1, sizeof(*fetcher));
+
+        if (!fetcher)
+                return -ENOMEM;
+        fetcher->http = http;
+        *ret = fetcher;
+        return 0;
+}
+
+/* Out of the fetcher's list. What comes of it may be anything, even that the fetcher is freed. */
+static Request take_request(Request *request) {
+        Request taken = *request;
+
+        if (request->previous)
+                request->previous->next = request->next;
+        else
+                request->fetcher->requests = request->next;
+        if (request->next)
+                request->next->previous = request->previous;
+        free(request);
+        return taken;
+}
+
+Fetcher *fetcher_free(Fetcher *fetcher) {
+        if (!fetcher)
+                return NULL;
+        while (fetcher->requests)
+                http_cancel(take_request(fetcher->requests).transfer);
+        free(fetcher);
+        return NULL;
+}
+
+void fetcher_set_credentials(Fetcher *fetcher, const AwsCredentials *credentials) {
+        fetcher->credentials = credentials;
+}
+
+/* No reply came. That a server sends more than is taken is its mistake, and it will make it again. */
+static void no_reply(const Request *request, int r, const Error *cause, Error *error) {
+        if (r == -EFBIG) {
+                (void) error_set(error, r, FAILURE_SOURCE,
+                                 "%s: The answer is longer than a sealed secret can be.",
+                                 request->fetch.source->label);
+                return;
+        }
+        *error = *cause;
+}
+
+static void on_reply(int r, const HttpReply *reply, const Error *cause, void *userdata) {
+        Request request = take_request(userdata);
+        _cleanup_free_ uint8_t *data = NULL;
+        Error error = {};
+        size_t size = 0;
+
+        if (r < 0)
+                no_reply(&request, r, cause, &error);
+        else {
+                int64_t date = http_reply_date(reply);
+                FetchReply got = {
+                        .status = http_reply_status(reply),
+                        .error_type = http_reply_header(reply, "x-amzn-ErrorType"),
+                        .request_id = http_reply_header(reply, "x-amzn-RequestId")
+                                                      ?: http_reply_header(reply, "x-amz-request-id"),
+                        .bucket_region = http_reply_header(reply, "x-amz-bucket-region"),
+                        .retry_after_usec = http_reply_retry_after_usec(reply),
+                        .skew = date < 0 ? AWS_SKEW_UNKNOWN : date - request.signed_at,
+                };
+
+                got.body = http_reply_body(reply, &got.size);
+                r = fetch_reply(&request.fetch, &got, &data, &size, &error);
+                /* Not added to what the fetcher has by now: requests side by side find the same clock wrong. */
+                if (r < 0 && error.remedy == REMEDY_CLOCK)
+                        request.fetcher->clock_offset = request.clock_offset + got.skew;
+        }
+        request.callback(r, data, size, &error, request.userdata);
+}
+
+int source_fetch(Fetcher *fetcher, const Fetch *fetch, SourceFetched callback, void *userdata) {
+        _cleanup_(fetch_request_clear) FetchRequest wire = {};
+        _cleanup_free_ Request *request = malloc(sizeof(*request));
+        size_t carrier = source_carrier_max(fetch->maximum);
+        int r;
+
+        if (!request)
+                return -ENOMEM;
+        *request = (Request){
+                .fetcher = fetcher,
+                .fetch = *fetch,
+                .callback = callback,
+                .userdata = userdata,
+                .signed_at = (int64_t) (now_realtime_usec() / USEC_PER_SEC) + fetcher->clock_offset,
+                .clock_offset = fetcher->clock_offset,
+        };
+        r = fetch_request(fetch, fetcher->credentials, request->signed_at, &wire);
+        if (r < 0)
+                return r;
+        r = http_start(fetcher->http,
+                       &(HttpRequest){
+                                       .method = wire.method,
+                                       .url = wire.url,
+                                       .headers = (const char *const *) wire.headers,
+                                       .body = wire.body,
+                                       .body_size = wire.body ? strlen(wire.body) : 0,
+                                       .reply_max = carrier > REPLY_MIN ? carrier : REPLY_MIN,
+                       },
+                       on_reply, request, &request->transfer);
+        if (r < 0)
+                return r;
+
+        request->next = fetcher->requests;
+        if (request->next)
+                request->next->previous = request;
+        fetcher->requests = TAKE_PTR(request);
+        return 0;
+}

@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "aws/service.h"
+#include "basic/encoding.h"
+#include "basic/io.h"
+#include "basic/json.h"
+#include "source/source.h"
+
+#define LETTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+#define DIGITS "0123456789"
+
+/* Bounds of the carriers: S3 User Guide, "Object keys"; SSM and Secrets Manager API References; systemd.exec(5). */
+#define URL_MAX 2048U
+#define HOST_MAX 253U
+#define KEY_MAX 1024U
+#define VERSION_MAX 1024U
+#define BUCKET_MIN 3U
+#define BUCKET_MAX 63U
+#define NAME_MAX_LENGTH 2048U
+#define CREDENTIAL_MAX 255U
+
+void source_clear(Source *source) {
+        free(source->location);
+        free(source->bucket);
+        free(source->version);
+        free(source->label);
+        *source = (Source){};
+}
+
+bool source_path_is_plain(const char *path) {
+        size_t length;
+
+        if (path[0] != '/' || strlen(path) >= PATH_MAX)
+                return false;
+
+        while (*path == '/') {
+                path++;
+                length = strcspn(path, "/");
+                if (length == 0 || (length == 1 && path[0] == '.') ||
+                    (length == 2 && memcmp(path, "..", 2) == 0))
+                        return false;
+                path += length;
+        }
+        return true;
+}
+
+static bool is_printable(const char *text, size_t maximum) {
+        size_t i;
+
+        for (i = 0; text[i]; i++)
+                if (text[i] <= ' ' || text[i] > '~')
+                        return false;
+        return i > 0 && i <= maximum;
+}
+
+/* Of letters in either case: a host's name says the same in both. */
+static bool is_host(const char *text, size_t length) {
+        if (length == 0 || length > HOST_MAX || strchr("-.", text[0]))
+                return false;
+        for (size_t i = 0; i < length; i++)
+                if (!strchr(LETTERS DIGITS "-.", text[i]) || (text[i] == '.' && text[i - 1] == '.'))
+                        return false;
+        return true;
+}
+
+/* Behind "https://": HOST[:PORT]/PATH, without user, password and fragment. */
+static bool is_url(const char *text) {
+        size_t authority = strcspn(text, "/?#"), host = strcspn(text, ":/?#"),
+               digits = strspn(text + host + (text[host] == ':'), DIGITS);
+
+        if (!is_printable(text, URL_MAX) || !is_host(text, host) || text[authority] != '/' ||
+            strpbrk(text, "\"<>\\^`{|}#"))
+                return false;
+        return text[host] != ':' ||
+               (digits > 0 && digits <= 5 && host + 1 + digits == authority && text[host + 1] != '0' &&
+                strtoul(text + host + 1, NULL, 10) <= UINT16_MAX);
+}
+
+/* As S3 names them today: capitals and underscores are of buckets before 2018, in one Region. */
+static bool is_bucket(const char *text, size_t length) {
+        if (length < BUCKET_MIN || length > BUCKET_MAX)
+                return false;
+        for (size_t i = 0; i < length; i++) {
+                bool end = i == 0 || i == length - 1;
+
+                if (!strchr("abcdefghijklmnopqrstuvwxyz" DIGITS, text[i]) &&
+                    (end || (text[i] != '-' && text[i] != '.') || (text[i] == '.' && text[i - 1] == '.')))
+                        return false;
+        }
+        return true;
+}
+
+/* Keys are Unicode, which the configuration's reader has checked. */
+static bool is_key(const char *text, size_t length) {
+        for (size_t i = 0; i < length; i++)
+                if ((uint8_t) text[i] < ' ' || text[i] == 0x7f)
+                        return false;
+        return length > 0 && length <= KEY_MAX;
+}
+
+static bool is_credential(const char *text) {
+        return is_printable(text, CREDENTIAL_MAX) && !strpbrk(text, "/:") && strcmp(text, ".") != 0 &&
+               strcmp(text, "..") != 0;
+}
+
+/* The key is literal, as in the AWS CLI: nothing in it is percent-encoded. What stands behind its last "?versionId=" is
+ * the version. */
+static int parse_s3(const char *text, Source *source) {
+        static const char parameter[] = "?versionId=";
+        size_t bucket_length = strcspn(text, "/"), key_length;
+        const char *key = text + bucket_length + (text[bucket_length] == '/'), *version = NULL;
+
+        for (const char *next = key; (next = strstr(next, parameter)); next++)
+                version = next;
+        key_length = version ? (size_t) (version - key) : strlen(key);
+        if (!is_bucket(text, bucket_length) || !is_key(key, key_length) ||
+            (version && !is_printable(version + strlen(parameter), VERSION_MAX)))
+                return -EINVAL;
+
+        source->bucket = strndup(text, bucket_length);
+        source->location = strndup(key, key_length);
+        source->version = version ? strdup(version + strlen(parameter)) : NULL;
+        return !source->bucket || !source->location || (version && !source->version) ? -ENOMEM : 0;
+}
+
+static bool location_is_valid(SourceKind kind, const char *text) {
+        switch (kind) {
+        case SOURCE_FILE:
+                return source_path_is_plain(text);
+        case SOURCE_CREDENTIAL:
+                return is_credential(text);
+        case SOURCE_USER_DATA:
+                return json_pointer_is_valid(text);
+        case SOURCE_HTTPS:
+                return is_url(text + strlen("https://"));
+        case SOURCE_SSM:
+        case SOURCE_SECRETS_MANAGER:
+                return is_printable(text, NAME_MAX_LENGTH);
+        case SOURCE_S3:
+                break;
+        }
+        return false;
+}
+
+static const struct {
+        const char *scheme, *expected;
+} kinds[] = {
+        [SOURCE_FILE] = { "file:", "an absolute path without \"//\", \".\" and \"..\" after file:" },
+        [SOURCE_CREDENTIAL] = { "credential:", "the name of a credential after credential:" },
+        [SOURCE_USER_DATA] = { "user-data:",
+                               "nothing or a JSON pointer such as /secrets/db after user-data:" },
+        [SOURCE_HTTPS] = { "https://",
+                           "https://HOST[:PORT]/PATH without user, password and fragment, percent-encoded "
+                           "where a URL must be" },
+        [SOURCE_S3] = { "s3://", "s3://BUCKET/KEY or s3://BUCKET/KEY?versionId=ID" },
+        [SOURCE_SSM] = { "ssm:", "the name or ARN of a parameter after ssm:" },
+        [SOURCE_SECRETS_MANAGER] = { "secretsmanager:",
+                                     "the name or ARN of a secret after secretsmanager:" },
+};
+
+int source_parse(const char *text, Source *ret, Error *error) {
+        _cleanup_(source_clear) Source source = {};
+        const char *behind;
+        size_t kind = 0;
+        int r = 0;
+
+        while (kind < ELEMENTSOF(kinds) &&
+               strncmp(text, kinds[kind].scheme, strlen(kinds[kind].scheme)) != 0)
+                kind++;
+        if (kind == ELEMENTSOF(kinds))
+                return error_set(error, -EINVAL, FAILURE_CONFIGURATION,
+                                 "Expected file:/absolute/path, user-data:, user-data:/json/pointer, "
+                                 "https://…, s3://bucket/key, ssm:NAME, secretsmanager:ID or "
+                                 "credential:NAME, not \"%s\".",
+                                 text);
+
+        source.kind = (SourceKind) kind;
+        behind = text + strlen(kinds[kind].scheme);
+        if (kind == SOURCE_S3)
+                r = parse_s3(behind, &source);
+        else if (!location_is_valid(source.kind, kind == SOURCE_HTTPS ? text : behind))
+                r = -EINVAL;
+        if (r == -EINVAL)
+                return error_set(error, r, FAILURE_CONFIGURATION, "Expected %s, not \"%s\".",
+                                 kinds[kind].expected, text);
+
+        if (!source.location)
+                source.location = strdup(kind == SOURCE_HTTPS ? text : behind);
+        source.label = strndup(text, kind == SOURCE_HTTPS ? strcspn(text, "?") : strlen(text));
+        if (r < 0 || !source.location || !source.label)
+                return error_oom(error);
+        *ret = TAKE(source, (Source){});
+        return 0;
+}
+
+bool source_is_signed(const Source *source) {
+        return source->kind == SOURCE_S3 || source->kind == SOURCE_SSM ||
+               source->kind == SOURCE_SECRETS_MANAGER;
+}
+
+bool source_is_remote(const Source *source) {
+        return source->kind == SOURCE_HTTPS || source_is_signed(source);
+}
+
+/* arn:PARTITION:SERVICE:REGION:… */
+bool source_region(const Source *source, char *ret, size_t size) {
+        const char *region = source->location;
+        size_t length;
+
+        if (!source_is_signed(source) || source->kind == SOURCE_S3 || strncmp(region, "arn:", 4) != 0)
+                return false;
+        for (unsigned i = 0; i < 3; i++) {
+                region = strchr(region, ':');
+                if (!region)
+                        return false;
+                region++;
+        }
+        length = strcspn(region, ":");
+        if (length == 0 || length >= size || region[length] != ':')
+                return false;
+        *((char *) mempcpy(ret, region, length)) = '\0';
+        return aws_is_region(ret);
+}
+
+static bool is_text(const uint8_t *data, size_t size) {
+        for (size_t i = 0; i < size; i++)
+                if (data[i] >= 0x7f || (data[i] < 0x20 && (data[i] == 0 || !strchr("\t\r\n", data[i]))))
+                        return false;
+        return true;
+}
+
+int source_decode(const uint8_t *data, size_t size, uint8_t **ret, size_t *ret_size, Error *error) {
+        _cleanup_free_ uint8_t *raw = NULL;
+        size_t raw_size = size;
+        int r;
+
+        if (is_text(data, size)) {
+                r = base64_decode_lines((const char *) data, size, &raw, &raw_size);
+                if (r == -ENOMEM)
+                        return error_oom(error);
+                if (r < 0)
+                        return error_set(error, -EBADMSG, FAILURE_SOURCE,
+                                         "The sealed secret is text, but not base64.");
+                if (raw_size == 0)
+                        return error_set(error, -ENODATA, FAILURE_SOURCE, "The sealed secret is empty.");
+        } else {
+                raw = malloc(size);
+                if (!raw)
+                        return error_oom(error);
+                memcpy(raw, data, size);
+        }
+
+        *ret = TAKE_PTR(raw);
+        *ret_size = raw_size;
+        return 0;
+}
+
+size_t source_carrier_max(size_t maximum) {
+        return maximum < SIZE_MAX / 2 ? maximum * 2 : maximum;
+}
+
+static int too_long(const Source *source, size_t maximum, Error *error) {
+        return error_set(error, -EFBIG, FAILURE_SOURCE,
+                         "%s: The sealed secret is longer than %zu bytes (SizeMax=).", source->label,
+                         maximum);
+}
+
+int source_take(const Source *source, const void *data, size_t size, size_t maximum, uint8_t **ret,
+                size_t *ret_size, Error *error) {
+        _cleanup_free_ uint8_t *raw = NULL;
+        size_t raw_size;
+        Error reason;
+        int r;
+
+        if (size > source_carrier_max(maximum))
+                return too_long(source, maximum, error);
+        r = source_decode(data, size, &raw, &raw_size, &reason);
+        if (r == -ENOMEM)
+                return error_oom(error);
+        if (r < 0)
+                return error_set(error, r, FAILURE_SOURCE, "%s: %s", source->label, reason.text);
+        if (raw_size > maximum)
+                return too_long(source, maximum, error);
+
+        *ret = TAKE_PTR(raw);
+        *ret_size = raw_size;
+        return 0;
+}
+
+int source_take_user_data(const Source *source, const char *data, size_t size, size_t maximum, uint8_t **ret,
+                          size_t *ret_size, Error *error) {
+        _cleanup_json_ struct json_object *document = NULL;
+        struct json_object *value;
+        int r;
+
+        if (!*source->location)
+                return source_take(source, data, size, maximum, ret, ret_size, error);
+
+        r = json_parse(data, size, &document);
+        if (r == -ENOMEM)
+                return error_oom(error);
+        if (r < 0)
+                return error_set(error, r, FAILURE_SOURCE, "%s: The user data is no JSON.", source->label);
+        value = json_pointer(document, source->location);
+        if (!json_object_is_type(value, json_type_string))
+                return error_set(error, -ENOENT, FAILURE_SOURCE, "%s: The user data has no string there.",
+                                 source->label);
+        return source_take(source, json_object_get_string(value), (size_t) json_object_get_string_len(value),
+                           maximum, ret, ret_size, error);
+}
+
+int source_read_file(const Source *source, size_t maximum, uint8_t **ret, size_t *ret_size, Error *error) {
+        _cleanup_free_ uint8_t *data = NULL;
+        _cleanup_free_ char *path = NULL;
+        const char *directory = "";
+        size_t size;
+        int r;
+
+        if (source->kind == SOURCE_CREDENTIAL) {
+                directory = getenv("CREDENTIALS_DIRECTORY");
+                if (!directory)
+                        return error_set(error, -ENOENT, FAILURE_SOURCE,
+                                         "%s: The service manager handed no credentials in. "
+                                         "unseald.service needs a LoadCredential= line for it.",
+                                         source->label);
+        }
+        if (asprintf(&path, "%s%s%s", directory, *directory ? "/" : "", source->location) < 0)
+                return error_oom(error);
+
+        r = read_file(path, source_carrier_max(maximum), &data, &size);
+        if (r == -ENOMEM)
+                return error_oom(error);
+        if (r == -EFBIG)
+                return too_long(source, maximum, error);
+        if (r < 0)
+                return error_set(error, r, FAILURE_SOURCE, "%s: The sealed secret cannot be read: %s.",
+                                 source->label, strerror(-r));
+        return source_take(source, data, size, maximum, ret, ret_size, error);
+}

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Both directions are so small that they are written and read head by head: the request must be the very
+ * bytes that AWS's own client sends (definite lengths, the keys in its order), and of the reply only the one
+ * byte string is wanted. The document itself is not looked into here; attestation.c does that.
+ */
+
+#include <assert.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "basic/cbor.h"
+#include "tpm/nsm.h"
+
+typedef struct Writer {
+        uint8_t *next;
+        size_t left;
+} Writer;
+
+/* cbor_encode_*() write a head and say how long it was. */
+static void wrote(Writer *writer, size_t size) {
+        assert(size > 0);
+        writer->next += size;
+        writer->left -= size;
+}
+
+static void put_map(Writer *writer, size_t pairs) {
+        wrote(writer, cbor_encode_map_start(pairs, writer->next, writer->left));
+}
+
+static void put_payload(Writer *writer, const void *data, size_t size) {
+        assert(size <= writer->left);
+        if (size == 0)
+                return;
+        memcpy(writer->next, data, size);
+        wrote(writer, size);
+}
+
+static void put_text(Writer *writer, const char *text) {
+        wrote(writer, cbor_encode_string_start(strlen(text), writer->next, writer->left));
+        put_payload(writer, text, strlen(text));
+}
+
+static void put_field(Writer *writer, const char *name, const uint8_t *data, size_t size) {
+        put_text(writer, name);
+        if (!data) {
+                wrote(writer, cbor_encode_null(writer->next, writer->left));
+                return;
+        }
+        wrote(writer, cbor_encode_bytestring_start(size, writer->next, writer->left));
+        put_payload(writer, data, size);
+}
+
+int nsm_request_encode(const NsmRequest *request, uint8_t buffer[static NSM_REQUEST_MAX], size_t *ret_size) {
+        Writer writer = { .next = buffer, .left = NSM_REQUEST_MAX };
+
+        if (request->user_data_size > NSM_FIELD_MAX || request->nonce_size > NSM_FIELD_MAX ||
+            request->public_key_size > NSM_FIELD_MAX)
+                return -E2BIG;
+
+        put_map(&writer, 1);
+        put_text(&writer, "Attestation");
+        put_map(&writer, 3);
+        put_field(&writer, "user_data", request->user_data, request->user_data_size);
+        put_field(&writer, "nonce", request->nonce, request->nonce_size);
+        put_field(&writer, "public_key", request->public_key, request->public_key_size);
+
+        *ret_size = NSM_REQUEST_MAX - writer.left;
+        return 0;
+}
+
+typedef struct NsmError {
+        const char *name;
+        Remedy remedy;
+        const char *meaning;
+} NsmError;
+
+static const NsmError nsm_errors[] = {
+        { "InvalidArgument", REMEDY_NONE, "an argument is not valid" },
+        { "InvalidIndex", REMEDY_NONE, "an index is out of bounds" },
+        { "InvalidResponse", REMEDY_NONE, "its answer does not belong to the request" },
+        { "ReadOnlyIndex", REMEDY_NONE, "a register is read-only" },
+        { "InvalidOperation", REMEDY_RETRY, "it cannot do that now" },
+        { "BufferTooSmall", REMEDY_NONE, "the NV index is too small for its answer" },
+        { "InputTooLarge", REMEDY_NONE, "user data, nonce or public key are too long" },
+        { "InternalError", REMEDY_RETRY, "it failed for reasons of its own" },
+};
+
+static bool text_equal(const CborHead *text, const char *wanted) {
+        return text->argument == strlen(wanted) && memcmp(text->data, wanted, strlen(wanted)) == 0;
+}
+
+static int refused(const CborHead *name, Error *error) {
+        for (size_t i = 0; i < ELEMENTSOF(nsm_errors); i++) {
+                const NsmError *known = &nsm_errors[i];
+
+                if (!text_equal(name, known->name))
+                        continue;
+                error_set_remedy(error, -EREMOTEIO, FAILURE_ATTESTATION, known->remedy,
+                                 "The Nitro security module refused to attest: %s (%s).", known->name,
+                                 known->meaning);
+                if (error)
+                        strcpy(error->code, known->name);
+                return -EREMOTEIO;
+        }
+        /* A name that is not in the list is not printed: it is whatever bytes the device sent. */
+        return error_set(error, -EREMOTEIO, FAILURE_ATTESTATION,
+                         "The Nitro security module refused to attest, with an error that unseald does not "
+                         "know.");
+}
+
+/* A map of one pair, definite or not: up to and with the key, which must be a text in one piece. */
+static int open_pair(CborReader *reader, CborHead *map, CborHead *key) {
+        if (cbor_next(reader, map) < 0 || map->type != CBOR_TYPE_MAP || !cbor_more(reader, map, 0))
+                return -EBADMSG;
+        if (cbor_next(reader, key) < 0 || key->type != CBOR_TYPE_STRING || key->indefinite)
+                return -EBADMSG;
+        return 0;
+}
+
+static int read_string(CborReader *reader, cbor_type type, CborHead *ret) {
+        if (cbor_next(reader, ret) < 0 || ret->type != type || ret->indefinite)
+                return -EBADMSG;
+        return 0;
+}
+
+/* *ret_error tells which of the two it was. */
+static int read_reply(CborReader *reader, bool *ret_error, CborHead *ret_content) {
+        CborHead outer, inner, key;
+
+        if (open_pair(reader, &outer, &key) < 0)
+                return -EBADMSG;
+        if (text_equal(&key, "Error")) {
+                *ret_error = true;
+                if (read_string(reader, CBOR_TYPE_STRING, ret_content) < 0)
+                        return -EBADMSG;
+        } else if (text_equal(&key, "Attestation")) {
+                *ret_error = false;
+                if (open_pair(reader, &inner, &key) < 0 || !text_equal(&key, "document") ||
+                    read_string(reader, CBOR_TYPE_BYTESTRING, ret_content) < 0 ||
+                    ret_content->argument == 0 || cbor_more(reader, &inner, 1))
+                        return -EBADMSG;
+        } else
+                return -EBADMSG;
+        return cbor_more(reader, &outer, 1) ? -EBADMSG : 0;
+}
+
+int nsm_reply_decode(const uint8_t *data, size_t size, uint8_t **ret, size_t *ret_size, Error *error) {
+        CborReader reader = { .data = data, .left = size };
+        CborHead content;
+        uint8_t *document;
+        bool is_error;
+
+        if (read_reply(&reader, &is_error, &content) < 0)
+                return error_set(error, -EBADMSG, FAILURE_ATTESTATION,
+                                 "The Nitro security module's reply is neither a document nor an error.");
+        if (is_error)
+                return refused(&content, error);
+
+        document = malloc(content.argument);
+        if (!document)
+                return error_oom(error);
+        memcpy(document, content.data, content.argument);
+
+        *ret = document;
+        *ret_size = content.argument;
+        return 0;
+}

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include <errno.h>
+#include <openssl/evp.h>
+#include <string.h>
+#include <strings.h>
+
+#include "basic/encoding.h"
+#include "basic/json.h"
+#include "tpm/pcr.h"
+
+/* "PCR0" to "PCR23", as a number is written. -1: another member. */
+static int pcr_from_name(const char *name) {
+        const char *p;
+        int n = 0;
+
+        if (strncmp(name, "PCR", 3) != 0)
+                return -1;
+        p = name + 3;
+        if (*p == 0 || (*p == '0' && p[1] != 0))
+                return -1;
+        for (; *p; p++) {
+                if (*p < '0' || *p > '9' || n >= PCR_COUNT)
+                        return -1;
+                n = n * 10 + *p - '0';
+        }
+        return n < PCR_COUNT ? n : -1;
+}
+
+static int parse_measurement(const char *name, struct json_object *value, PcrSet *pcrs, Error *error) {
+        const char *digits =
+                        json_object_is_type(value, json_type_string) ? json_object_get_string(value) : NULL;
+        int pcr = pcr_from_name(name);
+
+        /* Whoever misspells a PCR must not believe that it is compared. */
+        if (pcr < 0)
+                return error_set(error, -EBADMSG, FAILURE_CONFIGURATION,
+                                 "The expected measurements have a member that is no PCR from 0 to %i.",
+                                 PCR_COUNT - 1);
+        if (!digits || hex_decode(digits, pcrs->value[pcr], PCR_SIZE) < 0)
+                return error_set(error, -EBADMSG, FAILURE_CONFIGURATION,
+                                 "The expected measurement of PCR %i is not %i hexadecimal digits.", pcr,
+                                 2 * PCR_SIZE);
+        pcrs->present |= UINT32_C(1) << pcr;
+        return 0;
+}
+
+int pcr_measurements_parse(const char *text, size_t length, PcrSet *ret, Error *error) {
+        _cleanup_json_ struct json_object *object = NULL;
+        struct json_object *measurements;
+        PcrSet pcrs = {};
+
+        if (json_parse(text, length, &object) < 0)
+                return error_set(error, -EBADMSG, FAILURE_CONFIGURATION,
+                                 "The expected measurements are not JSON.");
+
+        measurements = json_member(object, "Measurements");
+        if (!measurements || !json_object_is_type(measurements, json_type_object))
+                return error_set(error, -EBADMSG, FAILURE_CONFIGURATION,
+                                 "The expected measurements have no object \"Measurements\".");
+
+        json_object_object_foreach(measurements, name, value) {
+                int r;
+
+                /* "SHA384 { … }", as nitro-tpm-pcr-compute prints it; nitro-cli has "Sha384". */
+                if (strcmp(name, "HashAlgorithm") == 0) {
+                        const char *algorithm = json_member_string(measurements, name);
+
+                        if (algorithm && strncasecmp(algorithm, "SHA384", 6) == 0)
+                                continue;
+                        return error_set(error, -EBADMSG, FAILURE_CONFIGURATION,
+                                         "The expected measurements are not of SHA384.");
+                }
+
+                r = parse_measurement(name, value, &pcrs, error);
+                if (r < 0)
+                        return r;
+        }
+        if (pcrs.present == 0)
+                return error_set(error, -EBADMSG, FAILURE_CONFIGURATION,
+                                 "The expected measurements name no PCR.");
+
+        *ret = pcrs;
+        return 0;
+}
+
+int pcr_extend(uint8_t value[static PCR_SIZE], const uint8_t digest[static PCR_SIZE]) {
+        uint8_t both[2 * PCR_SIZE];
+
+        memcpy(both, value, PCR_SIZE);
+        memcpy(both + PCR_SIZE, digest, PCR_SIZE);
+        return EVP_Digest(both, sizeof(both), value, NULL, EVP_sha384(), NULL) == 1 ? 0 : -EIO;
+}
+
+int pcr_lock_digest(uint8_t ret[static PCR_SIZE]) {
+        return EVP_Digest(PCR_LOCK_EVENT, strlen(PCR_LOCK_EVENT), ret, NULL, EVP_sha384(), NULL) == 1 ? 0
+                                                                                                      : -EIO;
+}
+
+bool pcr_is_locked(const uint8_t value[static PCR_SIZE], const uint8_t *before) {
+        uint8_t digest[PCR_SIZE], locked[PCR_SIZE] = {};
+
+        if (before)
+                memcpy(locked, before, PCR_SIZE);
+        return pcr_lock_digest(digest) >= 0 && pcr_extend(locked, digest) >= 0 &&
+               memcmp(locked, value, PCR_SIZE) == 0;
+}
+
+uint32_t pcr_differing(const PcrSet *a, const PcrSet *b) {
+        uint32_t differing = 0;
+
+        for (unsigned i = 0; i < PCR_COUNT; i++)
+                if (memcmp(a->value[i], b->value[i], PCR_SIZE) != 0)
+                        differing |= UINT32_C(1) << i;
+        return differing & a->present & b->present;
+}
+
+bool pcr_shows_drivers(const PcrSet *pcrs) {
+        static const uint8_t zeros[PCR_SIZE];
+        uint8_t without[PCR_SIZE];
+
+        return (pcrs->present & UINT32_C(1) << 2) &&
+               hex_decode(PCR2_WITHOUT_DRIVERS, without, sizeof(without)) >= 0 &&
+               memcmp(pcrs->value[2], without, PCR_SIZE) != 0 && memcmp(pcrs->value[2], zeros, PCR_SIZE) != 0;
+}
+
+const char *pcr_covers(unsigned pcr) {
+        static const char *const covers[PCR_COUNT] = {
+                [0] = "firmware: a constant of AWS",
+                [1] = "firmware's configuration: a constant of AWS",
+                [2] = "drivers that firmware loads, option ROMs among them",
+                [3] = "option ROMs' configuration",
+                [4] = "boot code: the unified kernel image",
+                [5] = "partition table (GPT) and boot configuration",
+                [6] = "the platform's manufacturer",
+                [7] = "Secure Boot policy: its state, PK, KEK, db, dbx",
+                [8] = "free for the operating system",
+                [9] = "initrd and other files, by the kernel",
+                [10] = "files, by the kernel's IMA",
+                [11] = "sections of the unified kernel image and boot phases",
+                [12] = "kernel command line and credentials from outside the image",
+                [13] = "system extensions",
+                [14] = "Machine Owner Keys, by shim",
+                [15] = "the system's identity: machine ID, volume keys",
+                [16] = "debugging: can be reset",
+                [17] = "dynamic root of trust: not in use",
+                [18] = "dynamic root of trust: not in use",
+                [19] = "dynamic root of trust: not in use",
+                [20] = "dynamic root of trust: not in use",
+                [21] = "dynamic root of trust: not in use",
+                [22] = "dynamic root of trust: not in use",
+                [23] = "applications: can be reset",
+        };
+
+        return pcr < PCR_COUNT ? covers[pcr] : "no PCR of a NitroTPM";
+}

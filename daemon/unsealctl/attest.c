@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* An attestation document, with the options and the output of AWS's nitro-tpm-attest, so that scripts can switch. */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "basic/clock.h"
+#include "basic/io.h"
+#include "unsealctl/ctl.h"
+#include "tpm/attest.h"
+
+#define TIMEOUT_USEC (30 * USEC_PER_SEC)
+
+typedef struct Options {
+        const char *user_data, *nonce, *public_key, *output, *device;
+        uint64_t timeout_usec;
+} Options;
+
+/* Owned; data NULL: not in the request. */
+typedef struct Field {
+        uint8_t *data;
+        size_t size;
+} Field;
+
+static void field_done(Field *field) {
+        free(field->data);
+}
+
+static void print_help(void) {
+        printf("unsealctl attest [OPTIONS…]\n\n"
+               "Get an attestation document of this instance's NitroTPM, in CBOR.\n\n"
+               "  -h --help              Show this help\n"
+               "  -u --user-data=FILE    Put these bytes into it\n"
+               "  -n --nonce=FILE        Put this nonce into it\n"
+               "  -p --public-key=FILE   Put this public key, in DER, into it\n"
+               "  -o --output=FILE       Write to a file; -: standard output, even a terminal\n"
+               "     --device=TCTI       Use this TPM, not device:/dev/tpm0\n"
+               "     --timeout=SEC       Wait so long for a TPM in use, not 30 s\n\n"
+               "Exit status: 0 done, 1 failure, 2 usage, 20 TPM, 21 no NitroTPM, 22 refused.\n");
+}
+
+/* Pipes too, for <(…) of a shell. */
+static int load(const char *path, const char *option, Field *ret) {
+        _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+        int r;
+
+        r = fd < 0 ? -errno : read_fd(fd, NSM_FIELD_MAX, &ret->data, &ret->size);
+        if (r == -EFBIG)
+                return failure("%s has more than %u bytes, which is all that %s may have.", path,
+                               NSM_FIELD_MAX, option);
+        if (r < 0)
+                return failure("Cannot read %s: %s.", path, strerror(-r));
+        return 0;
+}
+
+static int load_public_key(const char *path, Field *ret) {
+        int r = load(path, "--public-key=", ret);
+
+        if (r == 0 && ret->size > 10 && memcmp(ret->data, "-----BEGIN", 10) == 0)
+                return failure("%s is PEM, and the document takes DER: "
+                               "\"openssl pkey -pubin -in %s -outform DER\" converts it.",
+                               path, path);
+        return r;
+}
+
+static int write_document(const char *path, const uint8_t *document, size_t size) {
+        int r;
+
+        if (!path || strcmp(path, "-") == 0) {
+                (void) fwrite(document, 1, size, stdout);
+                return EXIT_SUCCESS;
+        }
+        r = write_file_atomic(path, document, size, 0644);
+        return r < 0 ? failure("Cannot write %s: %s.", path, strerror(-r)) : EXIT_SUCCESS;
+}
+
+static int attest(const Options *options) {
+        _cleanup_(field_done) Field user_data = {}, nonce = {}, public_key = {};
+        _cleanup_free_ uint8_t *document = NULL;
+        NsmRequest request;
+        Error error = {};
+        size_t size;
+        int r = 0;
+
+        if (options->user_data)
+                r = load(options->user_data, "--user-data=", &user_data);
+        if (r == 0 && options->nonce)
+                r = load(options->nonce, "--nonce=", &nonce);
+        if (r == 0 && options->public_key)
+                r = load_public_key(options->public_key, &public_key);
+        if (r != 0)
+                return r;
+
+        request = (NsmRequest){
+                .user_data = user_data.data,
+                .user_data_size = user_data.size,
+                .nonce = nonce.data,
+                .nonce_size = nonce.size,
+                .public_key = public_key.data,
+                .public_key_size = public_key.size,
+        };
+        if (document_get(options->device, &request, options->timeout_usec, &document, &size, &error) < 0) {
+                (void) failure("%s", error.text);
+                return (int) error.failure;
+        }
+        return write_document(options->output, document, size);
+}
+
+int verb_attest(int argc, char *argv[]) {
+        enum {
+                OPTION_DEVICE = 256,
+                OPTION_TIMEOUT,
+        };
+        static const struct option long_options[] = {
+                { "help", no_argument, NULL, 'h' },
+                { "user-data", required_argument, NULL, 'u' },
+                { "nonce", required_argument, NULL, 'n' },
+                { "public-key", required_argument, NULL, 'p' },
+                { "output", required_argument, NULL, 'o' },
+                { "device", required_argument, NULL, OPTION_DEVICE },
+                { "timeout", required_argument, NULL, OPTION_TIMEOUT },
+                {},
+        };
+        Options options = { .device = "device:/dev/tpm0", .timeout_usec = TIMEOUT_USEC };
+        int c;
+
+        while ((c = getopt_long(argc, argv, "hu:n:p:o:", long_options, NULL)) >= 0)
+                switch (c) {
+                case 'h':
+                        print_help();
+                        return EXIT_SUCCESS;
+                case 'u':
+                        options.user_data = optarg;
+                        break;
+                case 'n':
+                        options.nonce = optarg;
+                        break;
+                case 'p':
+                        options.public_key = optarg;
+                        break;
+                case 'o':
+                        options.output = optarg;
+                        break;
+                case OPTION_DEVICE:
+                        options.device = optarg;
+                        break;
+                case OPTION_TIMEOUT:
+                        if (parse_duration(optarg, &options.timeout_usec) < 0)
+                                return usage_error("--timeout= wants a time such as 10 or 2min.");
+                        break;
+                default:
+                        return EXIT_USAGE;
+                }
+        if (optind < argc)
+                return usage_error("attest takes no argument.");
+        if (!options.output && isatty(STDOUT_FILENO))
+                return usage_error("A document is binary, and this is a terminal: give --output=FILE, or "
+                                   "--output=- if you mean it.");
+        return attest(&options);
+}

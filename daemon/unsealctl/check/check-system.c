@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Users and groups are those of the files in /etc, never asked for through NSS: its modules would be loaded from the image
+ * that is looked at. */
+
+#include <errno.h>
+#include <grp.h>
+#include <openssl/x509.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "basic/http.h"
+#include "unsealctl/check/check-system.h"
+#include "unsealctl/check/check.h"
+
+DEFINE_CLEANUP(FILE *, fclose);
+
+static void secret_facts_clear(SecretFacts **secrets, size_t count) {
+        for (size_t i = 0; *secrets && i < count; i++)
+                strings_free((*secrets)[i].missing_units);
+        free(*secrets);
+}
+
+static bool user_is_there(const char *name) {
+        _cleanup_(fclosep) FILE *file = fopen("/etc/passwd", "re");
+        const struct passwd *user;
+
+        while (file && (user = fgetpwent(file)))
+                if (strcmp(user->pw_name, name) == 0)
+                        return true;
+        return false;
+}
+
+static bool group_is_there(const char *name) {
+        _cleanup_(fclosep) FILE *file = fopen("/etc/group", "re");
+        const struct group *group;
+
+        while (file && (group = fgetgrent(file)))
+                if (strcmp(group->gr_name, name) == 0)
+                        return true;
+        return false;
+}
+
+/* length: of the name, what comes behind is suffix. A file that is masked is none. */
+static bool unit_file_is_there(const char *name, int length, const char *suffix) {
+        for (const char *const *directory = consumers_directories; *directory; directory++) {
+                _cleanup_free_ char *path = NULL;
+                struct stat st;
+
+                if (asprintf(&path, "%s/%.*s%s", *directory, length, name, suffix) >= 0 &&
+                    lstat(path, &st) >= 0)
+                        return stat(path, &st) >= 0 && S_ISREG(st.st_mode);
+        }
+        return false;
+}
+
+static bool unit_is_there(const char *unit) {
+        const char *at = strchr(unit, '@');
+
+        return unit_file_is_there(unit, (int) strlen(unit), "") ||
+               (at && unit_file_is_there(unit, (int) (at + 1 - unit), strrchr(unit, '.')));
+}
+
+static int examine_secret(const Declaration *declaration, SecretFacts *secret, Error *error) {
+        if (declaration->source.location && declaration->source.kind == SOURCE_FILE) {
+                _cleanup_free_ uint8_t *ciphertext = NULL;
+                size_t size;
+                int r = source_read_file(&declaration->source, declaration->size_max, &ciphertext, &size,
+                                         &secret->source);
+                if (r == -ENOMEM)
+                        return error_oom(error);
+        }
+        for (char **unit = declaration->units; unit && *unit; unit++)
+                if (!unit_is_there(*unit) && strings_take(&secret->missing_units, strdup(*unit)) < 0)
+                        return error_oom(error);
+        secret->user_missing = declaration->user && !user_is_there(declaration->user);
+        secret->group_missing = declaration->group && !group_is_there(declaration->group);
+        return 0;
+}
+
+/* facts: with all but what is of single secrets. */
+static int check_with_secrets(CheckFacts *facts, IniFile *const *files, Remarks *remarks, Error *error) {
+        const Declarations *declarations = facts->declarations;
+        SecretFacts *secrets = calloc(declarations->count + 1, sizeof(*secrets));
+        int r = secrets ? 0 : error_oom(error);
+
+        for (size_t i = 0; r >= 0 && i < declarations->count; i++) {
+                secrets[i].ini = files[i];
+                r = examine_secret(&declarations->items[i], &secrets[i], error);
+        }
+        facts->secrets = secrets;
+        if (r >= 0 && check_configuration(facts, remarks) < 0)
+                r = error_oom(error);
+        secret_facts_clear(&secrets, declarations->count);
+        return r;
+}
+
+int check_system(const char *vendor_directory, const char *local_directory, Remarks *remarks, Error *error) {
+        _cleanup_(declarations_clear) Declarations declarations = {};
+        _cleanup_(consumers_clear) Consumers consumers = {};
+        _cleanup_(settings_clear) Settings settings = {};
+        _cleanup_(ini_files_freep) IniFile **files = NULL;
+        _cleanup_ini_ IniFile *ini = NULL;
+        X509_STORE *trusted = NULL;
+        CheckFacts facts = { .settings = &settings, .declarations = &declarations, .consumers = &consumers };
+        int r;
+
+        r = ini_examine(vendor_directory, local_directory, "unseald.conf", &ini, remarks, error);
+        if (r >= 0)
+                r = settings_examine(ini, &settings, remarks, error);
+        if (r >= 0)
+                r = declarations_examine(vendor_directory, local_directory, &declarations, &files, remarks,
+                                         error);
+        if (r >= 0 && consumers_read(consumers_directories, &consumers) < 0)
+                r = error_oom(error);
+        if (r < 0)
+                return r;
+
+        if (settings.trusted_certificates &&
+            http_trust_new(settings.trusted_certificates, &trusted, &facts.trust) >= 0)
+                X509_STORE_free(trusted);
+        facts.settings_ini = ini;
+        return check_with_secrets(&facts, files, remarks, error);
+}

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * One function for each thing that can be wrong, which tells it by the line that is to be changed. What the service
+ * manager, AWS or KMS would say is not known here: a unit's file may come from a generator, and a key need not exist.
+ */
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "aws/service.h"
+#include "unsealctl/check/check.h"
+#include "kms/client.h"
+#include "vault/manifest.h"
+
+typedef struct Check {
+        const CheckFacts *facts;
+        Remarks *remarks;
+        int r;
+} Check;
+
+_printf_(4, 5) static void tell(Check *check, bool mistake, const IniAssignment *line, const char *format,
+                                ...) {
+        char text[512];
+        va_list arguments;
+        Error error;
+
+        va_start(arguments, format);
+        (void) vsnprintf(text, sizeof(text), format, arguments);
+        va_end(arguments);
+        (void) ini_error(line, &error, "%s", text);
+        if (remarks_add(check->remarks, mistake, error.text) < 0)
+                check->r = -ENOMEM;
+}
+
+/* The last line of a list that has this word. */
+static const IniAssignment *line_with(const IniFile *ini, const char *section, const char *key,
+                                      const char *word) {
+        for (size_t i = ini->count; i > 0; i--) {
+                const IniAssignment *line = &ini->assignments[i - 1];
+                _cleanup_strings_ char **words = NULL;
+
+                if (strcmp(line->section, section) != 0 || strcmp(line->key, key) != 0 ||
+                    ini_words(line, &words, NULL) < 0)
+                        continue;
+                for (char **other = words; *other; other++)
+                        if (strcmp(*other, word) == 0)
+                                return line;
+        }
+        return ini_find(ini, section, key);
+}
+
+static void check_trust(Check *check) {
+        const IniAssignment *line = ini_find(check->facts->settings_ini, "Unseald", "TrustedCertificates");
+
+        if (line && check->facts->trust.failure != FAILURE_NONE)
+                tell(check, true, line, "Expected a file with certificates, in PEM. %s",
+                     check->facts->trust.text);
+}
+
+/* AREA-DIRECTION-NUMBER, as all Regions are called. */
+static bool looks_like_region(const char *region) {
+        static const char *const directions[] = { "north",     "south",     "east",
+                                                  "west",      "central",   "northeast",
+                                                  "northwest", "southeast", "southwest" };
+        const char *number = strrchr(region, '-'), *direction = number;
+
+        while (direction && direction > region && direction[-1] != '-')
+                direction--;
+        for (size_t i = 0; direction > region && i < ELEMENTSOF(directions); i++)
+                if ((size_t) (number - direction) == strlen(directions[i]) &&
+                    strncmp(direction, directions[i], strlen(directions[i])) == 0)
+                        return number[1] != '\0' && strspn(number + 1, "0123456789") == strlen(number + 1);
+        return false;
+}
+
+static void check_key(Check *check, const IniAssignment *line, const char *key_id) {
+        const Settings *settings = check->facts->settings;
+        const KmsEndpointOptions options = { .fips = settings->fips,
+                                             .dual_stack = settings->dual_stack,
+                                             .endpoint = settings->kms_endpoint };
+        _cleanup_free_ char *endpoint = NULL;
+        const char *partition;
+        KmsKeyArn arn;
+        int r;
+
+        if (kms_key_arn_parse(key_id, &arn) < 0)
+                return;
+        partition = aws_partition_of(arn.region);
+        r = kms_endpoint(&arn, &options, &endpoint);
+        if (r == -ENOMEM)
+                check->r = r;
+        else if (r < 0)
+                tell(check, true, line, "No endpoint is known for the partition \"%s\" with DualStack=yes.",
+                     arn.partition);
+        else if (!partition || strcmp(partition, arn.partition) != 0)
+                tell(check, true, line,
+                     "Expected a Region of the partition \"%s\", not \"%s\": there is no endpoint.",
+                     arn.partition, arn.region);
+        else if (!looks_like_region(arn.region))
+                tell(check, false, line,
+                     "No Region has a name like \"%s\". Expected one such as eu-north-1.", arn.region);
+}
+
+static bool is_same(const char *one, const char *other) {
+        return one && other ? strcmp(one, other) == 0 : one == other;
+}
+
+/* What was sealed for one name does not open under another. */
+static void check_shared_source(Check *check, size_t at, const IniAssignment *line) {
+        const Declaration *items = check->facts->declarations->items;
+        const Source *source = &items[at].source;
+
+        for (size_t i = 0; i < at; i++)
+                if (items[i].source.location && items[i].source.kind == source->kind &&
+                    is_same(items[i].source.location, source->location) &&
+                    is_same(items[i].source.bucket, source->bucket) &&
+                    is_same(items[i].source.version, source->version) &&
+                    is_same(items[i].source_region, items[at].source_region)) {
+                        tell(check, true, line,
+                             "Expected another one than that of %s: a sealed secret opens under one name "
+                             "only.",
+                             items[i].file);
+                        return;
+                }
+}
+
+static void check_source(Check *check, size_t at) {
+        static const char *const unseen[] = { "/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/" };
+        const Declaration *declaration = &check->facts->declarations->items[at];
+        const SecretFacts *secret = &check->facts->secrets[at];
+        const IniAssignment *line = ini_find(secret->ini, "Secret", "Source");
+        const char *path = declaration->source.location;
+
+        if (!path)
+                return; /* and that was said */
+        check_shared_source(check, at, line);
+        if (secret->source.failure != FAILURE_NONE)
+                tell(check, !declaration->optional, line, "%s", secret->source.text);
+        for (size_t i = 0; declaration->source.kind == SOURCE_FILE && i < ELEMENTSOF(unseen); i++)
+                if (strncmp(path, unseen[i], strlen(unseen[i])) == 0)
+                        tell(check, true, line,
+                             "Expected a file elsewhere: unseald.service does not see %s.", unseen[i]);
+}
+
+/* Generators make mounts and swaps. */
+static bool may_be_generated(const char *unit) {
+        const char *kind = strrchr(unit, '.');
+
+        return kind && (strcmp(kind, ".mount") == 0 || strcmp(kind, ".swap") == 0);
+}
+
+static void check_length(Check *check, const IniAssignment *line, const char *unit, const char *id) {
+        size_t length = strlen(unit) + strlen(id);
+
+        if (length > CHECK_UNIT_AND_ID_MAX)
+                tell(check, true, line,
+                     "Expected no more than %u bytes in the names of unit and credential together, not %zu: "
+                     "%s cannot ask the credential socket for %s.",
+                     CHECK_UNIT_AND_ID_MAX, length, unit, id);
+}
+
+static void check_units(Check *check, const Declaration *declaration, const SecretFacts *secret) {
+        for (char **unit = declaration->units; unit && *unit; unit++)
+                check_length(check, line_with(secret->ini, "Deliver", "Units", *unit), *unit,
+                             declaration->name);
+        for (char **unit = secret->missing_units; unit && *unit; unit++)
+                tell(check, !may_be_generated(*unit), line_with(secret->ini, "Deliver", "Units", *unit),
+                     "There is no unit \"%s\". Expected one that has a file, or an instance of a template "
+                     "that has.",
+                     *unit);
+}
+
+static void check_secret(Check *check, size_t at) {
+        const Declaration *declaration = &check->facts->declarations->items[at];
+        const SecretFacts *secret = &check->facts->secrets[at];
+
+        check_source(check, at);
+        for (char **key_id = declaration->key_ids; key_id && *key_id; key_id++)
+                check_key(check, line_with(secret->ini, "Secret", "KeyId", *key_id), *key_id);
+        check_units(check, declaration, secret);
+        if (secret->user_missing)
+                tell(check, true, ini_find(secret->ini, "Deliver", "User"),
+                     "Expected a user of /etc/passwd, not \"%s\".", declaration->user);
+        if (secret->group_missing)
+                tell(check, true, ini_find(secret->ini, "Deliver", "Group"),
+                     "Expected a group of /etc/group, not \"%s\".", declaration->group);
+        if (at == MANIFEST_ENTRIES_MAX)
+                tell(check, true, ini_find(secret->ini, "Secret", "Source"),
+                     "Expected no more than %u secrets in all: more cannot be kept.", MANIFEST_ENTRIES_MAX);
+}
+
+/* In one file: a drop-in is there to take the place of another line. */
+static bool is_overridden(const Consumers *consumers, const Consumer *consumer) {
+        for (size_t i = 0; i < consumers->count; i++) {
+                const Consumer *other = &consumers->items[i];
+
+                if (consumer->path && other->path && other->line < consumer->line &&
+                    strcmp(other->file, consumer->file) == 0 && strcmp(other->id, consumer->id) == 0 &&
+                    strcmp(other->path, consumer->path) != 0)
+                        return true;
+        }
+        return false;
+}
+
+static void check_consumer(Check *check, const Consumer *consumer) {
+        const IniAssignment line = { .file = consumer->file,
+                                     .line = consumer->line,
+                                     .key = (char *) "LoadCredential" };
+        ConsumerMistake mistake =
+                        consumer_mistake(check->facts->consumers, consumer, check->facts->declarations);
+
+        if (mistake != CONSUMER_FINE)
+                tell(check, true, &line, "Credential %s from %s: %s", consumer->id, consumer->path,
+                     consumer_mistake_meaning(mistake));
+        if (is_overridden(check->facts->consumers, consumer))
+                tell(check, true, &line,
+                     "Expected one line for credential %s: this one takes the place of the one before.",
+                     consumer->id);
+        if (consumer_asks_socket(consumer) && !strchr(consumer->id, '%'))
+                check_length(check, &line, consumer->unit, consumer->id);
+}
+
+int check_configuration(const CheckFacts *facts, Remarks *remarks) {
+        Check check = { .facts = facts, .remarks = remarks };
+
+        check_trust(&check);
+        for (size_t i = 0; i < facts->declarations->count; i++)
+                check_secret(&check, i);
+        for (size_t i = 0; i < facts->consumers->count; i++)
+                check_consumer(&check, &facts->consumers->items[i]);
+        return check.r;
+}

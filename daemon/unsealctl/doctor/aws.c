@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * What IMDS, KMS and the carriers of ciphertext say. Each function asks and waits for the answer, for as long as the
+ * client's own time-outs let it; doctor.c bounds that. Nothing is decrypted: KMS is asked with DryRun, which never
+ * succeeds.
+ */
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <systemd/sd-event.h>
+
+#include "basic/clock.h"
+#include "basic/http.h"
+#include "basic/json.h"
+#include "config/ini.h"
+#include "unsealctl/ctl.h"
+#include "unsealctl/doctor/doctor.h"
+#include "unsealctl/kms-call.h"
+#include "kms/client.h"
+#include "source/fetch.h"
+
+#define TIMEOUT_USEC (5 * USEC_PER_SEC)
+
+DEFINE_CLEANUP(X509_STORE *, X509_STORE_free);
+
+/* One question in an event loop of its own. */
+typedef struct Question {
+        sd_event *event;
+        HttpClient *http;
+        bool answered;
+        int r;
+        Error error;
+        uint64_t begun_usec, duration_usec;
+
+        /* of the answer, as far as the question has them */
+        unsigned status;
+        ClockFacts clock;
+        int64_t certificate_end;
+        uint8_t *data;
+        size_t size;
+        AwsCredentials credentials;
+        char role[IMDS_ROLE_MAX + 1];
+} Question;
+
+static void question_done(Question *question) {
+        (void) http_client_free(question->http);
+        (void) sd_event_unref(question->event);
+        free(question->data);
+        aws_credentials_clear(&question->credentials);
+}
+#define _cleanup_question_ _cleanup_(question_done)
+
+static int question_begin(Question *question, const HttpOptions *options) {
+        int r = sd_event_new(&question->event);
+
+        if (r >= 0)
+                r = http_client_new(question->event, options, &question->http);
+        question->begun_usec = now_monotonic_usec();
+        question->certificate_end = -1;
+        return r < 0 ? error_set(&question->error, r, FAILURE_INTERNAL, "The network cannot be asked: %s.",
+                                 strerror(-r))
+                     : 0;
+}
+
+/* r: of asking. */
+static int question_wait(Question *question, int r) {
+        while (r >= 0 && !question->answered)
+                r = sd_event_run(question->event, UINT64_MAX);
+        if (r < 0)
+                return error_set(&question->error, r, FAILURE_INTERNAL, "The network cannot be asked: %s.",
+                                 strerror(-r));
+        question->duration_usec = now_monotonic_usec() - question->begun_usec;
+        return question->r;
+}
+
+static void question_answered(Question *question, int r, const Error *error) {
+        question->answered = true;
+        question->r = r;
+        if (r < 0)
+                question->error = *error;
+}
+
+static void on_reply(int r, const HttpReply *reply, const Error *error, void *userdata) {
+        Question *question = userdata;
+        int64_t date = r < 0 ? -1 : http_reply_date(reply);
+
+        question_answered(question, r, error);
+        if (r < 0)
+                return;
+        question->status = http_reply_status(reply);
+        question->certificate_end = http_reply_certificate_end(reply);
+        question->clock = (ClockFacts){
+                .known = date >= 0,
+                .skew = date - (int64_t) (now_realtime_usec() / USEC_PER_SEC),
+        };
+}
+
+static int ask(Question *question, const HttpOptions *options, const char *url) {
+        int r = question_begin(question, options);
+
+        if (r < 0)
+                return r;
+        return question_wait(question, http_start(question->http,
+                                                  &(HttpRequest){ .method = "GET",
+                                                                  .url = url,
+                                                                  .timeout_usec = TIMEOUT_USEC },
+                                                  on_reply, question, NULL));
+}
+
+void ask_imds(ImdsFacts *ret, ClockFacts *ret_clock) {
+        const HttpOptions options = { .connect_timeout_usec = 2 * USEC_PER_SEC };
+        _cleanup_question_ Question question = {};
+
+        ret->r = ask(&question, &options, IMDS_ADDRESS "/latest/meta-data/");
+        if (ret->r < 0) {
+                /* Of whatever kind: it is IMDS that is not reached. */
+                (void) error_set(&ret->error, ret->r, FAILURE_IMDS, "IMDS cannot be reached: %s",
+                                 question.error.text);
+                return;
+        }
+        ret->status = question.status;
+        ret->duration_usec = question.duration_usec;
+        *ret_clock = question.clock;
+}
+
+static void take_data(Question *question, int r, const void *data, size_t size, const Error *error) {
+        Error failed = *error;
+
+        if (r >= 0) {
+                question->data = malloc(size + 1);
+                if (!question->data)
+                        r = error_oom(&failed);
+        }
+        if (r >= 0) {
+                memcpy(question->data, data, size);
+                question->data[size] = 0;
+                question->size = size;
+        }
+        question_answered(question, r, &failed);
+}
+
+static void on_text(int r, const char *data, size_t size, const Error *error, void *userdata) {
+        take_data(userdata, r, data, size, error);
+}
+
+int imds_text(const char *path, char **ret, size_t *ret_size, Error *error) {
+        _cleanup_question_ Question question = {};
+        _cleanup_(imds_freep) Imds *imds = NULL;
+        int r;
+
+        r = question_begin(&question, &(HttpOptions){ .connect_timeout_usec = USEC_PER_SEC });
+        if (r >= 0) {
+                r = imds_new(question.http, IMDS_ADDRESS, &imds);
+                r = question_wait(&question, r < 0 ? r : imds_get(imds, path, on_text, &question));
+        }
+        if (r < 0) {
+                *error = question.error;
+                return r;
+        }
+        *ret = (char *) TAKE_PTR(question.data);
+        *ret_size = question.size;
+        return 0;
+}
+
+static void on_credentials(int r, AwsCredentials *credentials, const char *role, const Error *error,
+                           void *userdata) {
+        Question *question = userdata;
+
+        question_answered(question, r, error);
+        if (r < 0)
+                return;
+        question->credentials = TAKE(*credentials, (AwsCredentials){});
+        (void) snprintf(question->role, sizeof(question->role), "%s", role);
+}
+
+int imds_role(AwsCredentials *ret, char ret_role[static IMDS_ROLE_MAX + 1], Error *error) {
+        _cleanup_question_ Question question = {};
+        _cleanup_(imds_freep) Imds *imds = NULL;
+        int r;
+
+        r = question_begin(&question, &(HttpOptions){ .connect_timeout_usec = USEC_PER_SEC });
+        if (r >= 0) {
+                r = imds_new(question.http, IMDS_ADDRESS, &imds);
+                r = question_wait(&question,
+                                  r < 0 ? r : imds_get_credentials(imds, on_credentials, &question));
+        }
+        if (r < 0) {
+                *error = question.error;
+                return r;
+        }
+        *ret = TAKE(question.credentials, (AwsCredentials){});
+        (void) stpcpy(ret_role, question.role);
+        return 0;
+}
+
+/* KMS answers its load balancers' checks there, unsigned. */
+void look_at_tls(const Settings *settings, const char *endpoint, TlsFacts *ret, ClockFacts *ret_clock) {
+        _cleanup_(X509_STORE_freep) X509_STORE *trusted = NULL;
+        _cleanup_question_ Question question = {};
+        _cleanup_free_ char *url = NULL;
+
+        ret->r = http_trust_new(settings->trusted_certificates, &trusted, &ret->error);
+        if (ret->r >= 0 && asprintf(&url, "%s/ping", endpoint) < 0)
+                ret->r = error_oom(&ret->error);
+        if (ret->r < 0)
+                return;
+
+        ret->r = ask(&question, &(HttpOptions){ .trusted = trusted, .proxy = settings->proxy }, url);
+        ret->error = question.error;
+        ret->certificate_end = question.certificate_end;
+        ret->duration_usec = question.duration_usec;
+        ret->now = (int64_t) (now_realtime_usec() / USEC_PER_SEC);
+        *ret_clock = question.clock;
+}
+
+static void on_fetched(int r, const uint8_t *data, size_t size, const Error *error, void *userdata) {
+        take_data(userdata, r, data, size, error);
+}
+
+/* Where AWS has it: where it is said, or the key is. */
+static int find_region(const Declaration *declaration, KmsKeyArn *key) {
+        int r = kms_key_arn_parse(declaration->key_ids[0], key);
+
+        if (r < 0)
+                return r;
+        if (declaration->source_region)
+                (void) snprintf(key->region, sizeof(key->region), "%s", declaration->source_region);
+        else
+                (void) source_region(&declaration->source, key->region, sizeof(key->region));
+        return 0;
+}
+
+int fetch_ciphertext(const Settings *settings, const Declaration *declaration,
+                     const AwsCredentials *credentials, uint8_t **ret, size_t *ret_size, Error *error) {
+        _cleanup_(X509_STORE_freep) X509_STORE *trusted = NULL;
+        _cleanup_question_ Question question = {};
+        _cleanup_(fetcher_freep) Fetcher *fetcher = NULL;
+        KmsKeyArn where;
+        int r;
+
+        r = find_region(declaration, &where);
+        if (r < 0)
+                return error_set(error, r, FAILURE_CONFIGURATION, "KeyId= cannot be read.");
+        r = http_trust_new(settings->trusted_certificates, &trusted, error);
+        if (r < 0)
+                return r;
+
+        const Fetch fetch = {
+                .source = &declaration->source,
+                .partition = where.partition,
+                .region = where.region,
+                .fips = settings->fips,
+                .dual_stack = settings->dual_stack,
+                .maximum = declaration->size_max,
+        };
+        r = question_begin(&question, &(HttpOptions){ .trusted = trusted, .proxy = settings->proxy });
+        if (r >= 0) {
+                r = fetcher_new(question.http, &fetcher);
+                if (r >= 0) {
+                        fetcher_set_credentials(fetcher, credentials);
+                        r = source_fetch(fetcher, &fetch, on_fetched, &question);
+                }
+                r = question_wait(&question, r);
+        }
+        if (r < 0) {
+                *error = question.error;
+                return r;
+        }
+        *ret = TAKE_PTR(question.data);
+        *ret_size = question.size;
+        return 0;
+}
+
+/* The context with what BindAccount= adds, NULL-terminated; the strings are borrowed. */
+static const char **complete_context(const Declaration *declaration, const char *account) {
+        char *const *context = declaration->encryption_context;
+        size_t n = strings_count(context);
+        const char **complete = calloc(n + 2, sizeof(*complete));
+
+        for (size_t i = 0; complete && i < n; i++)
+                complete[i] = context[i];
+        if (complete && declaration->bind_account)
+                complete[n] = account;
+        return complete;
+}
+
+/* As unseald asks, but that nothing is to be decrypted. */
+static int make_dry(char **body) {
+        _cleanup_json_ struct json_object *object = NULL;
+        int r = json_parse(*body, strlen(*body), &object);
+
+        if (r < 0)
+                return r;
+        add(object, "DryRun", made(json_object_new_boolean(true)));
+        free(*body);
+        *body = strdup(json_object_to_json_string_ext(
+                        object, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
+        return *body ? 0 : -ENOMEM;
+}
+
+static int dry_run_body(const DryRunRequest *request, char **ret) {
+        _cleanup_free_ const char **context = NULL;
+        char account[64];
+        int r;
+
+        (void) snprintf(account, sizeof(account), "unseald:account=%s", request->account);
+        context = complete_context(request->declaration, account);
+        if (!context)
+                return -ENOMEM;
+
+        const KmsDecrypt decrypt = {
+                .ciphertext = request->ciphertext,
+                .ciphertext_size = request->ciphertext_size,
+                .key_ids = (const char *const *) request->declaration->key_ids,
+                .encryption_context = context,
+                .document = request->document,
+                .document_size = request->document_size,
+        };
+        if (!request->document)
+                return kms_probe_request(&decrypt, ret);
+        r = kms_decrypt_request(&decrypt, ret);
+        return r < 0 ? r : make_dry(ret);
+}
+
+void dry_run(const DryRunRequest *request, DryRun *ret) {
+        _cleanup_(kms_caller_freep) KmsCaller *caller = NULL;
+        _cleanup_erase_ char *answer = NULL;
+        _cleanup_free_ char *body = NULL;
+        KmsKeyArn key;
+        size_t size;
+        int r;
+
+        *ret = (DryRun){ .asked = true };
+        r = kms_key_arn_parse(request->declaration->key_ids[0], &key);
+        if (r >= 0)
+                r = dry_run_body(request, &body);
+        if (r < 0) {
+                (void) error_set(&ret->error, r, FAILURE_REQUEST, "KMS cannot be asked: %s.", strerror(-r));
+                return;
+        }
+        r = kms_caller_new(&(KmsCallerOptions){ .region = key.region,
+                                                .credentials = request->credentials,
+                                                .of_instance = true,
+                                                .fips = request->settings->fips,
+                                                .dual_stack = request->settings->dual_stack,
+                                                .endpoint = request->settings->kms_endpoint,
+                                                .proxy = request->settings->proxy,
+                                                .trusted_certificates =
+                                                                request->settings->trusted_certificates },
+                           &caller, &ret->error);
+        if (r < 0)
+                return;
+        r = kms_call(caller, "Decrypt", body, &answer, &size, &ret->error);
+        ret->allowed = r < 0 && strcmp(ret->error.code, "DryRunOperationException") == 0;
+        if (r >= 0)
+                (void) error_set(&ret->error, -EBADMSG, FAILURE_ANSWER,
+                                 "KMS decrypts although DryRun was asked for: this is not AWS's KMS.");
+}

@@ -1,0 +1,801 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * What facts mean. Each check is a function that is read from top to bottom: the first line that applies is the
+ * finding. Nothing here asks anybody. A failure is what unseald itself would fail for; what it gets over, or what
+ * harms the secrets only once they are delivered, is a warning.
+ */
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <netdb.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "basic/clock.h"
+#include "basic/encoding.h"
+#include "basic/json.h"
+#include "unsealctl/ctl.h"
+#include "unsealctl/doctor/doctor.h"
+
+#define CLOCK_SKEW_MAX 300 /* seconds; what KMS takes a signature with */
+#define CLOCK_SKEW_ODD 30
+#define CERTIFICATE_SOON (14 * 24 * 3600)
+
+void report_clear(Report *report) {
+        for (size_t i = 0; i < report->count; i++)
+                free(report->findings[i].text);
+        free(report->findings);
+        *report = (Report){};
+}
+
+int report_exit_status(const Report *report) {
+        bool seen[_VERDICTS] = {};
+
+        for (size_t i = 0; i < report->count; i++) {
+                if (report->findings[i].verdict == VERDICT_FAILURE)
+                        return (int) report->findings[i].failure;
+                seen[report->findings[i].verdict] = true;
+        }
+        return seen[VERDICT_WARNING]   ? DOCTOR_WARNINGS
+               : seen[VERDICT_SKIPPED] ? DOCTOR_INCOMPLETE
+                                       : DOCTOR_OK;
+}
+
+const char *verdict_to_string(Verdict verdict) {
+        static const char *const names[_VERDICTS] = {
+                [VERDICT_OK] = "ok",           [VERDICT_NOTE] = "note",       [VERDICT_SKIPPED] = "skipped",
+                [VERDICT_WARNING] = "warning", [VERDICT_FAILURE] = "failure",
+        };
+
+        return names[verdict];
+}
+
+/* Takes text, which may be NULL for lack of memory. */
+static void append(Report *report, const char *check, const char *subject, Verdict verdict, Failure failed,
+                   const char *cure, char *text) {
+        size_t text_size = text ? strlen(text) + 1 : 0, subject_size = strlen(subject ?: "") + 1;
+        size_t cure_size = strlen(cure ?: "") + 1;
+        Finding *findings = reallocarray(report->findings, report->count + 1, sizeof(*findings));
+        char *memory = text ? realloc(text, text_size + subject_size + cure_size) : NULL;
+
+        if (!findings || !memory)
+                exit(failure("Out of memory."));
+        memcpy(memory + text_size, subject ?: "", subject_size);
+        memcpy(memory + text_size + subject_size, cure ?: "", cure_size);
+        for (size_t i = 0; i < text_size + subject_size + cure_size; i++)
+                if (memory[i] != 0 && ((unsigned char) memory[i] < ' ' || memory[i] == 0x7f))
+                        memory[i] = memory[i] == '\n' ? ' ' : '?';
+
+        report->findings = findings;
+        findings[report->count] = (Finding){
+                .check = check,
+                .subject = memory + text_size,
+                .verdict = verdict,
+                .failure = failed,
+                .text = memory,
+                .cure = memory + text_size + subject_size,
+        };
+        if (report->found)
+                report->found(&findings[report->count]);
+        report->count++;
+}
+
+_printf_(1, 2) static char *printed(const char *format, ...) {
+        va_list arguments;
+        char *text;
+
+        va_start(arguments, format);
+        if (vasprintf(&text, format, arguments) < 0)
+                text = NULL;
+        va_end(arguments);
+        return text;
+}
+
+#define ok(report, check, subject, ...) \
+        append(report, check, subject, VERDICT_OK, FAILURE_NONE, NULL, printed(__VA_ARGS__))
+#define note(report, check, subject, ...) \
+        append(report, check, subject, VERDICT_NOTE, FAILURE_NONE, NULL, printed(__VA_ARGS__))
+#define skipped(report, check, subject, ...) \
+        append(report, check, subject, VERDICT_SKIPPED, FAILURE_NONE, NULL, printed(__VA_ARGS__))
+#define warn(report, check, subject, cure, ...) \
+        append(report, check, subject, VERDICT_WARNING, FAILURE_NONE, cure, printed(__VA_ARGS__))
+#define fail(report, check, subject, failure, cure, ...) \
+        append(report, check, subject, VERDICT_FAILURE, failure, cure, printed(__VA_ARGS__))
+
+void report_add(Report *report, const char *check, const char *subject, Verdict verdict, const char *cure,
+                const char *format, ...) {
+        va_list arguments;
+        char *text;
+
+        assert(verdict != VERDICT_FAILURE);
+        va_start(arguments, format);
+        if (vasprintf(&text, format, arguments) < 0)
+                text = NULL;
+        va_end(arguments);
+        append(report, check, subject, verdict, FAILURE_NONE, cure, text);
+}
+
+void report_error(Report *report, const char *check, const char *subject, const Error *error,
+                  const char *cure) {
+        fail(report, check, subject, error->failure, cure, "%s", error->text);
+}
+
+/* Whether unseald's user may read and write it, so far as permission bits tell. */
+static bool user_may_open(const DeviceFacts *facts) {
+        unsigned shift = facts->uid == facts->user ? 6 : facts->gid == facts->group ? 3 : 0;
+
+        return (facts->mode >> shift & 06) == 06;
+}
+
+void check_tpm_device(Report *report, const DeviceFacts *facts) {
+        static const char check[] = "tpm-device";
+        const char *path = facts->path;
+
+        if (!path)
+                note(report, check, NULL, "TpmDevice= names no device node: nothing to look at.");
+        else if (facts->r == -ENOENT)
+                fail(report, check, path, FAILURE_TPM,
+                     "Use an instance type with NitroTPM, and an AMI registered with '--boot-mode uefi "
+                     "--tpm-support v2.0'.",
+                     "There is no TPM.");
+        else if (facts->r < 0)
+                fail(report, check, path, FAILURE_TPM, NULL, "It cannot be looked at: %s.",
+                     strerror(-facts->r));
+        else if (!S_ISCHR(facts->mode))
+                fail(report, check, path, FAILURE_TPM,
+                     "TpmDevice= must name the TPM's node, device:/dev/tpm0.", "It is no device.");
+        else if (facts->has_user && !user_may_open(facts))
+                fail(report, check, path, FAILURE_TPM,
+                     "Is the udev rule of unseald (72-unseald-tpm.rules) installed? 'udevadm trigger "
+                     "--subsystem-match=tpm' applies it.",
+                     "unseald may not open it: mode %04o, user %u, group %u.",
+                     (unsigned) facts->mode & 07777, (unsigned) facts->uid, (unsigned) facts->gid);
+        else if (facts->mode & S_IWOTH)
+                warn(report, check, path, "Take away the permission: chmod o-rw.",
+                     "Everybody may use the TPM, and extend its PCRs (mode %04o).",
+                     (unsigned) facts->mode & 07777);
+        else if (!facts->has_user)
+                warn(report, check, path, "Install unseald with its sysusers.d file: systemd-sysusers.",
+                     "It is there, but there is no user unseald that could open it.");
+        else
+                ok(report, check, path, "unseald may open it%s%s.", facts->holder[0] ? "; held by " : "",
+                   facts->holder);
+}
+
+static void check_lockout(Report *report, const TpmState *state) {
+        static const char check[] = "tpm-lockout";
+
+        if (state->locked_out)
+                fail(report, check, NULL, FAILURE_TPM,
+                     "'tpm2_dictionarylockout --clear-lockout' unlocks it. Then find out who guesses: "
+                     "unseald uses no authorization that could be wrong.",
+                     "The TPM is locked after %" PRIu32 " wrong authorizations, and attests nothing until "
+                     "it is unlocked; it forgets one every %" PRIu32 " s.",
+                     state->wrong, state->recovery_sec);
+        else if (state->wrong > 0)
+                warn(report, check, NULL, "Find out who guesses: it is locked at the maximum.",
+                     "There were %" PRIu32 " wrong authorizations, of %" PRIu32 " at the most.",
+                     state->wrong, state->wrong_max);
+        else
+                ok(report, check, NULL, "Not locked; no wrong authorizations.");
+}
+
+static void check_leftovers(Report *report, const TpmFacts *facts) {
+        static const char check[] = "tpm-leftovers";
+        const TpmState *state = &facts->state;
+
+        if (state->foreign_index != 0)
+                warn(report, check, NULL,
+                     "Unless a client is just attesting, remove it: 'tpm2_nvundefine HANDLE'. NV memory is "
+                     "scarce.",
+                     "Another client, nitro-tpm-attest perhaps, was killed and has left an NV index of 8 "
+                     "KiB: 0x%08" PRIx32 ".",
+                     state->foreign_index);
+        if (state->foreign_key != 0)
+                warn(report, check, NULL,
+                     "Unless a client is just attesting, remove it: 'tpm2_evictcontrol -C o -c HANDLE'.",
+                     "Another client, nitro-tpm-attest perhaps, was killed and has left a persistent "
+                     "endorsement key: 0x%08" PRIx32 ".",
+                     state->foreign_key);
+        if (state->leftovers > 0)
+                note(report, check, NULL, "An unseald that was killed had left %u object(s); %s.",
+                     state->leftovers,
+                     facts->document_r < 0 ? "the next one removes them" : "they are removed now");
+        if (state->foreign_index == 0 && state->foreign_key == 0 && state->leftovers == 0)
+                ok(report, check, NULL, "No killed client has left anything.");
+}
+
+static void check_document(Report *report, const TpmFacts *facts) {
+        static const char check[] = "nitrotpm";
+        char took[DURATION_STRING_MAX], held[DURATION_STRING_MAX];
+
+        if (facts->document_r < 0)
+                report_error(report, check, NULL, &facts->document_error,
+                             facts->document_error.failure == FAILURE_NOT_NITRO
+                                             ? "Use an instance type with NitroTPM (none of the T family "
+                                               "attests), and an AMI registered with '--tpm-support v2.0'."
+                                             : NULL);
+        else
+                ok(report, check, NULL, "It attests: a document in %s. The TPM was held for %s.",
+                   format_duration(facts->document_usec, took), format_duration(facts->held_usec, held));
+}
+
+void check_tpm(Report *report, const TpmFacts *facts) {
+        static const char check[] = "tpm";
+
+        if (facts->r < 0) {
+                if (facts->r == -EACCES && !facts->root)
+                        skipped(report, check, NULL, NEEDS_ROOT ": the TPM is not everybody's.");
+                else if (facts->r == -EBUSY && strncmp(facts->holder, "unseald ", strlen("unseald ")) == 0)
+                        skipped(report, check, NULL, "unseald is using the TPM right now: try again.");
+                else
+                        report_error(report, check, NULL, &facts->error,
+                                     facts->r == -EBUSY && facts->holder[0] ? facts->holder : NULL);
+                skipped(report, "nitrotpm", NULL, "The TPM cannot be asked.");
+                return;
+        }
+        if (facts->pcrs_r < 0)
+                report_error(report, check, NULL, &facts->pcrs_error, NULL);
+        else
+                ok(report, check, NULL, "It answers, and its SHA-384 bank is active.");
+        check_lockout(report, &facts->state);
+        check_leftovers(report, facts);
+        check_document(report, facts);
+}
+
+static bool is_zero(const PcrSet *set, unsigned pcr) {
+        static const uint8_t zeros[PCR_SIZE];
+
+        return memcmp(set->value[pcr], zeros, PCR_SIZE) == 0;
+}
+
+static void check_pcr(Report *report, const PcrSet *measured, const PcrSet *expected, unsigned pcr,
+                      const char *source) {
+        static const char check[] = "pcrs";
+        bool known = expected && expected->present & UINT32_C(1) << pcr;
+        _cleanup_free_ char *is = NULL, *wanted = NULL;
+        char name[16];
+
+        (void) snprintf(name, sizeof(name), "PCR%u", pcr);
+        if (hex_encode(measured->value[pcr], PCR_SIZE, &is) < 0 ||
+            (known && hex_encode(expected->value[pcr], PCR_SIZE, &wanted) < 0))
+                exit(failure("Out of memory."));
+
+        if (known && memcmp(measured->value[pcr], expected->value[pcr], PCR_SIZE) == 0)
+                ok(report, check, name, "As expected by %s (%s).", source, pcr_covers(pcr));
+        else if (known)
+                warn(report, check, name,
+                     "Either another image has booted than was measured, or the measurements are those of "
+                     "another one. A key's policy with the expected value denies.",
+                     "DIFFERS from %s (%s): measured %s, expected %s.", source, pcr_covers(pcr), is, wanted);
+        else if (pcr == 4 && is_zero(measured, pcr))
+                warn(report, check, name,
+                     "Register the AMI with '--boot-mode uefi --tpm-support v2.0' and boot a unified kernel "
+                     "image.",
+                     "All zeros: firmware has measured no boot code (%s).", pcr_covers(pcr));
+        else if (pcr == 12 && !is_zero(measured, pcr))
+                warn(report, check, name,
+                     "Where nothing was meant to be passed to the image, somebody has: a key's policy "
+                     "should demand zeros.",
+                     "Not zeros (%s): %s.", pcr_covers(pcr), is);
+        else
+                note(report, check, name, "%s (%s); nothing to compare with.",
+                     is_zero(measured, pcr) ? "All zeros" : is, pcr_covers(pcr));
+}
+
+void check_pcrs(Report *report, const PcrSet *measured, const PcrSet *expected, const char *source) {
+        static const unsigned pcrs[] = { 4, 7, 12 };
+
+        for (size_t i = 0; i < ELEMENTSOF(pcrs); i++)
+                if (measured->present & UINT32_C(1) << pcrs[i])
+                        check_pcr(report, measured, expected, pcrs[i], source);
+}
+
+bool check_lock_pcr(Report *report, const PcrSet *measured, unsigned pcr) {
+        static const char check[] = "lock-pcr";
+        char name[16];
+
+        if (pcr == 0 || !(measured->present & UINT32_C(1) << pcr))
+                return false;
+        (void) snprintf(name, sizeof(name), "PCR%u", pcr);
+        if (pcr_is_locked(measured->value[pcr], NULL)) {
+                ok(report, check, name, "Locked, once, until the next boot.");
+                return true;
+        }
+        if (is_zero(measured, pcr))
+                ok(report, check, name, "Not locked yet: all zeros.");
+        else
+                warn(report, check, name,
+                     "Find out who extends it, or choose another for LockPcr=. Where the key's policy pins "
+                     "it, reboot.",
+                     "Neither zeros nor locked once: somebody else has extended it.");
+        return false;
+}
+
+void check_imds(Report *report, const ImdsFacts *facts) {
+        static const char check[] = "imds";
+        char took[DURATION_STRING_MAX];
+
+        if (facts->r < 0)
+                report_error(report, check, NULL, &facts->error,
+                             facts->contained ? "This is a container or another network namespace: each hop "
+                                                "counts, and HttpPutResponseHopLimit is 1 or 2 by default "
+                                                "('aws ec2 modify-instance-metadata-options "
+                                                "--http-put-response-hop-limit'). Run doctor on the machine "
+                                                "itself."
+                                              : "Is there a route to 169.254.169.254, and no firewall in "
+                                                "between? Is IMDS enabled (HttpEndpoint, 'aws ec2 "
+                                                "describe-instances')?");
+        else if (facts->status == 403)
+                fail(report, check, NULL, FAILURE_IMDS,
+                     "'aws ec2 modify-instance-metadata-options --http-endpoint enabled'.",
+                     "It is turned off for this instance (HTTP status 403).");
+        else if (facts->status == 200)
+                note(report, check, NULL,
+                     "Answers in %s, and without a token too (IMDSv1): '--http-tokens required' would turn "
+                     "that off. unseald uses version 2.",
+                     format_duration(facts->duration_usec, took));
+        else if (facts->status == 401)
+                ok(report, check, NULL,
+                   "Answers in %s, and asks for a token (IMDSv2). Its hop limit cannot be seen from inside.",
+                   format_duration(facts->duration_usec, took));
+        else
+                fail(report, check, NULL, FAILURE_IMDS, "Is it IMDS that answers at 169.254.169.254?",
+                     "Answers with HTTP status %u.", facts->status);
+}
+
+/* One string of the document; what does not fit is not there. */
+static void take_string(struct json_object *object, const char *name, char *ret, size_t size) {
+        const char *value = json_member_string(object, name);
+
+        ret[0] = '\0';
+        if (value && strlen(value) < size)
+                (void) stpcpy(ret, value);
+}
+
+int instance_facts_parse(const char *text, size_t size, InstanceFacts *ret) {
+        _cleanup_json_ struct json_object *document = NULL;
+        InstanceFacts facts;
+        int r = json_parse(text, size, &document);
+
+        if (r < 0)
+                return r;
+        take_string(document, "instanceType", facts.type, sizeof(facts.type));
+        take_string(document, "region", facts.region, sizeof(facts.region));
+        take_string(document, "accountId", facts.account, sizeof(facts.account));
+        take_string(document, "imageId", facts.image, sizeof(facts.image));
+        take_string(document, "instanceId", facts.id, sizeof(facts.id));
+        if (!facts.type[0] || !facts.region[0])
+                return -EBADMSG;
+        *ret = facts;
+        return 0;
+}
+
+/* They have NitroTPM, but not its attestation (EC2 User Guide, "Attestable AMIs", requirements). */
+static bool type_attests(const char *type) {
+        static const char *const none[] = { "t2.", "t3.", "t3a.", "t4g." };
+
+        for (size_t i = 0; i < ELEMENTSOF(none); i++)
+                if (strncmp(type, none[i], strlen(none[i])) == 0)
+                        return false;
+        return true;
+}
+
+void check_instance(Report *report, const InstanceFacts *facts) {
+        static const char check[] = "instance";
+
+        if (!type_attests(facts->type))
+                fail(report, check, facts->id, FAILURE_NOT_NITRO,
+                     "Move to another family, such as M, C or R of generation 6 or later.",
+                     "Instances of type %s do not attest: none of the T family does.", facts->type);
+        else
+                ok(report, check, facts->id, "Type %s, image %s, Region %s, account %s.", facts->type,
+                   facts->image, facts->region, facts->account);
+}
+
+void check_role(Report *report, const char *role, int64_t expiration, int64_t now) {
+        static const char check[] = "role";
+        char end[TIME_STRING_MAX];
+
+        if (expiration != 0 && expiration <= now)
+                fail(report, check, role, FAILURE_ROLE,
+                     "EC2 renews them by itself; where it does not, was the role or the instance profile "
+                     "deleted or made anew? Attach the profile again.",
+                     "Its credentials have expired: %s.", format_time(expiration, end));
+        else if (expiration != 0)
+                ok(report, check, role, "Credentials until %s.", format_time(expiration, end));
+        else
+                ok(report, check, role, "Credentials without an end.");
+}
+
+void check_clock(Report *report, const char *whose, const ClockFacts *facts) {
+        static const char check[] = "clock";
+        static const char cure[] = "Set the clock: 'timedatectl', or chrony with the Amazon Time Sync "
+                                   "Service (169.254.169.123).";
+        uint64_t off = facts->skew < 0 ? UINT64_C(0) - (uint64_t) facts->skew : (uint64_t) facts->skew;
+        const char *direction = facts->skew < 0 ? "ahead of" : "behind";
+        char by[DURATION_STRING_MAX];
+
+        if (!facts->known)
+                return;
+        (void) format_duration((off < 1000000000 ? off : 1000000000) * USEC_PER_SEC, by);
+        if (off > CLOCK_SKEW_MAX)
+                fail(report, check, whose, FAILURE_CLOCK, cure,
+                     "This machine is %s %s it. AWS takes signatures within 5 minutes; unseald signs with "
+                     "KMS's time, but certificates and other programs fail.",
+                     by, direction);
+        else if (off > CLOCK_SKEW_ODD)
+                warn(report, check, whose, cure,
+                     "This machine is %s %s it. AWS takes signatures within 5 minutes.", by, direction);
+        else
+                ok(report, check, whose, "Within %i s of it.", CLOCK_SKEW_ODD);
+}
+
+bool address_is_private(const char *address) {
+        struct in6_addr v6;
+        struct in_addr v4;
+
+        if (inet_pton(AF_INET, address, &v4) == 1) {
+                uint32_t ip = ntohl(v4.s_addr);
+
+                return ip >> 24 == 10 || ip >> 20 == 0xac1 || ip >> 16 == 0xc0a8 ||
+                       ip >> 22 == 0x191; /* and 100.64/10 */
+        }
+        return inet_pton(AF_INET6, address, &v6) == 1 && (v6.s6_addr[0] & 0xfe) == 0xfc;
+}
+
+void check_names(Report *report, const NamesFacts *facts) {
+        static const char check[] = "dns";
+        size_t n_private = 0;
+
+        for (size_t i = 0; i < facts->n_addresses; i++)
+                n_private += address_is_private(facts->addresses[i]);
+
+        if (facts->error == EAI_SYSTEM || facts->error == EAI_AGAIN)
+                fail(report, check, facts->host, FAILURE_NETWORK,
+                     "Look at /etc/resolv.conf. In a VPC the resolver is 169.254.169.253 and the VPC's base "
+                     "address plus two, where enableDnsSupport is on.",
+                     "Its address is not to be had: no name server answers.");
+        else if (facts->error != 0 || facts->n_addresses == 0)
+                fail(report, check, facts->host, FAILURE_NETWORK,
+                     "Check KmsEndpoint= and the Region in KeyId=; where the name is that of a VPC "
+                     "endpoint, that it has private DNS names.",
+                     "Its address is not to be had: %s.",
+                     facts->error != 0 ? gai_strerror(facts->error) : "it has none");
+        else if (n_private == facts->n_addresses)
+                ok(report, check, facts->host,
+                   "%s, which is private: a VPC endpoint, or an entry of your own.", facts->addresses[0]);
+        else
+                ok(report, check, facts->host, "%s%s.", facts->addresses[0],
+                   facts->n_addresses > 1 ? " and others" : "");
+}
+
+void check_tls(Report *report, const TlsFacts *facts) {
+        static const char check[] = "tls";
+        char took[DURATION_STRING_MAX], end[TIME_STRING_MAX];
+
+        if (facts->r < 0)
+                report_error(report, check, facts->host, &facts->error,
+                             facts->error.failure == FAILURE_NETWORK
+                                             ? "Is there a way out: a NAT gateway, a VPC endpoint of KMS "
+                                               "and its security group (port 443), Proxy=?"
+                                             : NULL);
+        else if (facts->certificate_end >= 0 && facts->certificate_end - facts->now < CERTIFICATE_SOON)
+                warn(report, check, facts->host, "Where this endpoint is your own, renew its certificate.",
+                     "Trusted, but its certificate ends soon: %s.",
+                     format_time(facts->certificate_end, end));
+        else if (facts->certificate_end >= 0)
+                ok(report, check, facts->host, "Trusted until %s; connected in %s.",
+                   format_time(facts->certificate_end, end), format_duration(facts->duration_usec, took));
+        else
+                ok(report, check, facts->host, "Trusted; connected in %s.",
+                   format_duration(facts->duration_usec, took));
+}
+
+static void check_with_document(Report *report, const char *secret, bool optional, bool locked,
+                                const DryRun *run) {
+        static const char check[] = "key";
+
+        if (!run->asked)
+                skipped(report, check, secret, "%s", run->why_not);
+        else if (run->allowed)
+                ok(report, check, secret, "KMS would decrypt it for the document of this boot.");
+        else if (locked && run->error.failure == FAILURE_DENIED)
+                note(report, check, secret,
+                     "KMS denies it, as it should after LockPcr=: what it would have said before cannot be "
+                     "told "
+                     "until the next boot.");
+        else if (optional)
+                warn(report, check, secret, NULL, "It is optional, and will stay sealed. %s",
+                     run->error.text);
+        else
+                report_error(report, check, secret, &run->error,
+                             run->error.failure == FAILURE_DENIED
+                                             ? "Compare the PCRs above with the key's policy ('unsealctl "
+                                               "policy lint --measurements='), and the role with its "
+                                               "principals."
+                                             : NULL);
+}
+
+static void check_without_document(Report *report, const char *secret, const DryRun *run) {
+        static const char check[] = "key-policy";
+
+        if (!run->asked)
+                skipped(report, check, secret, "%s", run->why_not);
+        else if (run->allowed)
+                fail(report, check, secret, FAILURE_POLICY,
+                     "Put a policy that gates: 'unsealctl policy'; 'unsealctl policy lint' says where this "
+                     "one is open. Seal the secret anew: it may have been read.",
+                     "The key's policy gives the secret to whoever has the instance's role: KMS would "
+                     "decrypt it without any document.");
+        else if (run->error.failure == FAILURE_DENIED)
+                ok(report, check, secret, "Without a document KMS denies it.");
+        else
+                skipped(report, check, secret, "Whether the key's policy gates cannot be told: %s",
+                        run->error.text);
+}
+
+void check_key(Report *report, const char *secret, bool optional, bool locked, const DryRun *with_document,
+               const DryRun *without_document) {
+        check_with_document(report, secret, optional, locked, with_document);
+        check_without_document(report, secret, without_document);
+}
+
+void check_store(Report *report, const StoreFacts *facts) {
+        static const char check[] = "store";
+
+        if (facts->r == -ENOENT || (facts->r == -EMEDIUMTYPE && facts->mounts == 0))
+                warn(report, check, facts->path,
+                     "Starting unseald mounts it. Where it runs: 'systemctl status "
+                     "run-unseald-credentials.mount'.",
+                     "Nothing is mounted there.");
+        else if (facts->r == -EACCES && !facts->root)
+                skipped(report, check, facts->path, NEEDS_ROOT ".");
+        else if (facts->r < 0)
+                report_error(report, check, facts->path, &facts->error,
+                             facts->mounts > 1 ? "Something is mounted over it: 'umount' that, or find out "
+                                                 "which unit or fstab line does."
+                                               : NULL);
+        else if (facts->mounts > 1)
+                warn(report, check, facts->path,
+                     "Find out which unit or line of fstab mounts there, and umount.",
+                     "Memory, but %u file systems are mounted there, one over the other.", facts->mounts);
+        else if (facts->uid != 0 && !(facts->has_user && facts->uid == facts->user))
+                fail(report, check, facts->path, FAILURE_STORE,
+                     "'systemctl restart unseald' sets its owner.",
+                     "It belongs to user %u, who could put there what applications take for secrets.",
+                     (unsigned) facts->uid);
+        else if (facts->mode & (S_IWGRP | S_IWOTH))
+                fail(report, check, facts->path, FAILURE_STORE, "'systemctl restart unseald' sets its mode.",
+                     "Others than its owner may write to it (mode %04o).", (unsigned) facts->mode & 07777);
+        else
+                ok(report, check, facts->path, "Memory that is never swapped.");
+}
+
+/* proc(5): a line of headings, then one for each area, of which a compressed RAM disk is memory. */
+void check_swap(Report *report, const char *swaps) {
+        static const char check[] = "swap";
+        const char *line = swaps ? strchr(swaps, '\n') : NULL;
+        unsigned disks = 0, memory = 0;
+        char first[128] = "";
+
+        while (line && line[1]) {
+                line++;
+                if (strncmp(line, "/dev/zram", strlen("/dev/zram")) == 0)
+                        memory++;
+                else if (disks++ == 0)
+                        (void) snprintf(first, sizeof(first), "%.*s", (int) strcspn(line, " \t\n"), line);
+                line = strchr(line, '\n');
+        }
+
+        if (!swaps)
+                skipped(report, check, NULL, "/proc/swaps cannot be read.");
+        else if (disks > 0)
+                warn(report, check, first,
+                     "Turn swap off, or encrypt it with a key of each boot (crypttab(5), 'swap' with "
+                     "/dev/urandom).",
+                     "Swap is in use. unseald and the store are locked in memory, but applications are not, "
+                     "once they have read a secret.");
+        else if (memory > 0)
+                ok(report, check, NULL, "Only in memory (zram).");
+        else
+                ok(report, check, NULL, "None.");
+}
+
+void check_hibernation(Report *report, const char *power_state, const char *resume_device) {
+        static const char check[] = "hibernation";
+
+        if (!power_state)
+                note(report, check, NULL, "The kernel does not say what sleep states it has.");
+        else if (!strstr(power_state, "disk"))
+                ok(report, check, NULL, "The kernel cannot hibernate.");
+        else if (!resume_device || strncmp(resume_device, "0:0", 3) == 0)
+                ok(report, check, NULL, "No device to resume from is set.");
+        else
+                warn(report, check, NULL,
+                     "Mask hibernate.target, launch without '--hibernation-options Configured=true', and "
+                     "take 'resume=' off the kernel's command line.",
+                     "The machine can hibernate, which writes all memory to a disk, secrets included.");
+}
+
+void check_core_dumps(Report *report, const char *core_pattern) {
+        static const char check[] = "core-dumps";
+
+        if (!core_pattern)
+                skipped(report, check, NULL, "/proc/sys/kernel/core_pattern cannot be read.");
+        else if (core_pattern[0] == '\0' || core_pattern[0] == '\n' ||
+                 strncmp(core_pattern, "|/bin/false", strlen("|/bin/false")) == 0)
+                ok(report, check, NULL, "None are written.");
+        else
+                note(report, check, NULL,
+                     "unseald leaves none, but what applications leave (%.*s) has their secrets in it: "
+                     "LimitCORE=0 in their units prevents it.",
+                     (int) strcspn(core_pattern, " \n"), core_pattern);
+}
+
+void check_consumers(Report *report, const Consumers *consumers, const Declarations *declarations) {
+        static const char check[] = "consumers";
+        size_t fine = 0, wrong = 0;
+
+        for (size_t i = 0; i < consumers->count; i++) {
+                const Consumer *consumer = consumers->items + i;
+                ConsumerMistake mistake = consumer_mistake(consumers, consumer, declarations);
+                const char *meaning = consumer_mistake_meaning(mistake);
+
+                if (mistake == CONSUMER_FINE)
+                        fine += consumer->path != NULL;
+                else if (mistake == CONSUMER_FALLBACK)
+                        warn(report, check, consumer->unit, NULL, "%s:%u: credential %s: %s", consumer->file,
+                             consumer->line, consumer->id, meaning);
+                else
+                        fail(report, check, consumer->unit, FAILURE_CONFIGURATION, NULL,
+                             "%s:%u: credential %s from %s: %s", consumer->file, consumer->line,
+                             consumer->id, consumer->path, meaning);
+                wrong += mistake != CONSUMER_FINE;
+        }
+        if (wrong > 0)
+                return;
+        if (fine == 0)
+                note(report, check, NULL, "No unit loads a credential from unseald.");
+        else
+                ok(report, check, NULL, "%zu credential(s) that units load, all declared.", fine);
+}
+
+void check_socket(Report *report, const SocketFacts *facts) {
+        static const char check[] = "socket";
+        static const char start[] = "'systemctl enable --now unseald.socket'; 'systemctl status "
+                                    "unseald.socket' says why "
+                                    "it has ended.";
+
+        if (facts->r == -ENOENT && !facts->wanted)
+                note(report, check, facts->path, "There is none, and no unit loads from it.");
+        else if (facts->r == -ENOENT)
+                fail(report, check, facts->path, FAILURE_CONFIGURATION, start,
+                     "It is not there, and units load from it.");
+        else if (facts->r < 0)
+                skipped(report, check, facts->path, "It cannot be looked at: %s.", strerror(-facts->r));
+        else if (!S_ISSOCK(facts->mode))
+                fail(report, check, facts->path, FAILURE_CONFIGURATION,
+                     "Remove it, and restart unseald.socket.", "It is no socket.");
+        else if ((facts->uid != 0 && !(facts->has_user && facts->uid == facts->user)) ||
+                 facts->mode & (S_IWGRP | S_IWOTH))
+                warn(report, check, facts->path,
+                     "SocketMode=0600 in unseald.socket: the service manager asks as root.",
+                     "Others than root and unseald may connect (user %u, mode %04o); they are refused, but "
+                     "can fill the "
+                     "queue.",
+                     (unsigned) facts->uid, (unsigned) facts->mode & 07777);
+        else if (!facts->listening)
+                fail(report, check, facts->path, FAILURE_CONFIGURATION, start,
+                     "Nobody listens: units that load from it fail.");
+        else
+                ok(report, check, facts->path, "Listening, for the service manager alone.");
+}
+
+/* A property as systemctl show prints it; empty: not there. */
+static const char *property(const char *properties, const char *name, char *buffer, size_t size) {
+        size_t length = strlen(name);
+
+        buffer[0] = '\0';
+        for (const char *line = properties; line; line = strchr(line, '\n')) {
+                line += *line == '\n';
+                if (strncmp(line, name, length) != 0 || line[length] != '=')
+                        continue;
+                (void) snprintf(buffer, size, "%.*s", (int) strcspn(line + length + 1, "\n"),
+                                line + length + 1);
+                break;
+        }
+        return buffer;
+}
+
+/* The failure with that number, FAILURE_NONE where there is none. */
+static Failure failure_of_status(const char *text) {
+        long status = strtol(text, NULL, 10);
+
+        for (Failure known = FAILURE_INTERNAL; known <= FAILURE_CONFIGURATION; known++)
+                if ((long) known == status && strcmp(failure_to_string(known), "unknown") != 0)
+                        return known;
+        return FAILURE_NONE;
+}
+
+void check_service(Report *report, const char *properties) {
+        static const char check[] = "service", unit[] = "unseald.service";
+        char load[32], active[32], file[32], result[32], status[16];
+
+        if (!properties) {
+                skipped(report, check, unit, "The service manager cannot be asked.");
+                return;
+        }
+        (void) property(properties, "LoadState", load, sizeof(load));
+        (void) property(properties, "ActiveState", active, sizeof(active));
+        (void) property(properties, "UnitFileState", file, sizeof(file));
+        (void) property(properties, "Result", result, sizeof(result));
+        (void) property(properties, "ExecMainStatus", status, sizeof(status));
+
+        if (strcmp(load, "loaded") != 0)
+                fail(report, check, unit, FAILURE_CONFIGURATION, "Install unseald's units; is one masked?",
+                     "The unit is not there (%s).", load[0] ? load : "unknown");
+        else if (strcmp(active, "active") == 0 && strcmp(file, "disabled") == 0)
+                warn(report, check, unit, "'systemctl enable unseald.service'.",
+                     "Running, but not enabled: the next boot may not start it.");
+        else if (strcmp(active, "active") == 0)
+                ok(report, check, unit, "Running%s%s.", file[0] ? ", " : "", file);
+        else if (strcmp(active, "activating") == 0 || strcmp(active, "reloading") == 0)
+                warn(report, check, unit, "'systemctl status unseald' says what it waits for.",
+                     "Not done yet%s%s.", failure_of_status(status) ? "; its last attempt ended with: " : "",
+                     failure_of_status(status) ? failure_to_string(failure_of_status(status)) : "");
+        else if (strcmp(active, "failed") == 0)
+                fail(report, check, unit, failure_of_status(status) ?: FAILURE_INTERNAL,
+                     "'journalctl -xu unseald' explains it. When it is mended: 'systemctl restart unseald'.",
+                     "Failed (%s, status %s%s%s).", result, status, failure_of_status(status) ? ": " : "",
+                     failure_of_status(status) ? failure_to_string(failure_of_status(status)) : "");
+        else
+                warn(report, check, unit, "'systemctl enable --now unseald.service'.",
+                     "Not running (%s%s%s).", active, file[0] ? ", " : "", file);
+}
+
+static Failure failure_of_name(const char *name) {
+        for (Failure known = FAILURE_INTERNAL; name && known <= FAILURE_CONFIGURATION; known++)
+                if (strcmp(failure_to_string(known), name) == 0)
+                        return known;
+        return FAILURE_INTERNAL;
+}
+
+static void check_status_of(Report *report, struct json_object *object, const char *subject,
+                            const char *failed) {
+        static const char check[] = "status";
+        const char *state = json_member_string(object, "state") ?: "unknown";
+        const char *error = json_member_string(object, "error");
+        const char *name = json_member_string(object, "failure");
+        const Error failure = { .failure = failure_of_name(name) };
+
+        if (strcmp(state, failed) == 0)
+                fail(report, check, subject, failure.failure, NULL, "%s: %s", state,
+                     error ?: "it does not say why.");
+        else if (error)
+                warn(report, check, subject, NULL, "%s; its last error (%s): %s", state, name ?: "unknown",
+                     error);
+        else
+                ok(report, check, subject, "%s.", state);
+}
+
+void check_status(Report *report, struct json_object *status) {
+        struct json_object *secrets = status ? json_member(status, "secrets") : NULL;
+        size_t count = json_object_is_type(secrets, json_type_array) ? json_object_array_length(secrets) : 0;
+
+        if (!status) {
+                note(report, "status", NULL, "unseald has not run in this boot, or was stopped.");
+                return;
+        }
+        check_status_of(report, status, NULL, "failed");
+        for (size_t i = 0; i < count; i++) {
+                struct json_object *secret = json_object_array_get_idx(secrets, i);
+
+                check_status_of(report, secret, json_member_string(secret, "name"), "failed");
+        }
+}

@@ -1,0 +1,721 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Walks the chain from the configuration to the applications, in the order in which one link hangs on the other, and goes
+ * on after a failure with whatever does not need what failed. Each question is asked by an errand, a thread with a time
+ * limit. One that does not come back is left behind, with all that is its own: it reads what the doctor has, which is
+ * therefore static and does not change while a question is open, and writes to nothing but its errand.
+ */
+
+#include <errno.h>
+#include <getopt.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "basic/clock.h"
+#include "basic/io.h"
+#include "basic/log.h"
+#include "build-config.h"
+#include "config/ini.h"
+#include "unsealctl/ctl.h"
+#include "unsealctl/doctor/doctor.h"
+#include "kms/client.h"
+
+#define LIMIT_USEC (10 * USEC_PER_SEC)
+#define WITHIN_LIMIT " within 10 seconds"
+#define TOTAL_USEC (90 * USEC_PER_SEC)
+#define NO_TIME "There was no time left for it (--timeout=)."
+#define FILE_MAX (4U * 1024U * 1024U)
+
+typedef struct Doctor {
+        const char *vendor_config, *local_config, *store_path, *status_path, *measurements_path;
+        bool json;
+        uint64_t until_usec;
+        Report report;
+
+        Settings settings;
+        Declarations declarations;
+        char **endpoints, **unreachable; /* of KMS: "https://…"; those of them that do not answer */
+        char **kept;                     /* what an errand that has not come back may still read */
+        char holder[128];                /* of the TPM */
+        TpmFacts tpm;
+        bool locked; /* LockPcr= */
+        bool imds_answers, has_role;
+        InstanceFacts instance;
+        AwsCredentials credentials;
+        ClockFacts clock; /* KMS's, or IMDS's */
+        char *user_data;  /* NULL: not to be had */
+        size_t user_data_size;
+} Doctor;
+
+typedef struct Errand Errand;
+struct Errand {
+        void (*ask)(Errand *errand);
+        const Doctor *doctor;
+        const char *name; /* of what is asked about */
+        const Declaration *declaration;
+        DryRunRequest request;
+        sem_t done;
+
+        /* The answer, as far as the question has these parts. */
+        int r;
+        Error error;
+        DeviceFacts device;
+        TpmFacts tpm;
+        ImdsFacts imds;
+        ClockFacts clock;
+        NamesFacts names;
+        TlsFacts tls;
+        DryRun run;
+        AwsCredentials credentials;
+        char role[IMDS_ROLE_MAX + 1];
+        char *text;
+        size_t size;
+};
+
+static void *run_errand(void *userdata) {
+        Errand *errand = userdata;
+
+        errand->ask(errand);
+        (void) sem_post(&errand->done);
+        return NULL;
+}
+
+static bool left_behind; /* an errand that has not come back */
+
+/* The errand with its answer, to be freed; NULL: it did not come back in time. */
+static Errand *send_errand(const Doctor *doctor, const Errand *what) {
+        uint64_t now = now_monotonic_usec(), until = now + LIMIT_USEC;
+        Errand *errand = malloc(sizeof(*errand));
+        struct timespec end;
+        pthread_t thread;
+        int r;
+
+        if (!errand)
+                exit(failure("Out of memory."));
+        if (until > doctor->until_usec)
+                until = doctor->until_usec;
+        end = (struct timespec){ .tv_sec = (time_t) (until / USEC_PER_SEC),
+                                 .tv_nsec = (long) (until % USEC_PER_SEC * 1000) };
+        *errand = *what;
+        errand->doctor = doctor;
+        (void) sem_init(&errand->done, 0, 0);
+        if (now >= until || pthread_create(&thread, NULL, run_errand, errand) != 0) {
+                free(errand);
+                return NULL;
+        }
+        do
+                r = sem_clockwait(&errand->done, CLOCK_MONOTONIC, &end);
+        while (r < 0 && errno == EINTR);
+        if (r < 0) {
+                (void) pthread_detach(thread);
+                left_behind = true;
+                return NULL;
+        }
+        (void) pthread_join(thread, NULL);
+        return errand;
+}
+
+/* A link of the chain that did not answer has failed; one that there was no time for was skipped. */
+static void report_late(Doctor *doctor, const char *check, const char *subject, Failure failed) {
+        Error error;
+
+        if (now_monotonic_usec() >= doctor->until_usec) {
+                report_add(&doctor->report, check, subject, VERDICT_SKIPPED, NULL, NO_TIME);
+                return;
+        }
+        (void) error_set(&error, -ETIME, failed, "There was no answer" WITHIN_LIMIT ".");
+        report_error(&doctor->report, check, subject, &error, NULL);
+}
+
+static void examine_declarations(Doctor *doctor) {
+        static const char check[] = "configuration";
+        Report *report = &doctor->report;
+        Error error;
+
+        if (declarations_read(doctor->vendor_config, doctor->local_config, &doctor->declarations, &error) <
+            0)
+                report_error(report, check, "secrets.d", &error, NULL);
+        else if (doctor->declarations.count == 0)
+                report_add(report, check, "secrets.d", VERDICT_WARNING, "Declare one: unseald.secret(5).",
+                           "No secret is declared.");
+        else
+                report_add(report, check, "secrets.d", VERDICT_OK, NULL, "%zu secret(s) declared.",
+                           doctor->declarations.count);
+}
+
+static void examine_configuration(Doctor *doctor) {
+        Report *report = &doctor->report;
+        Error error;
+
+        if (settings_read(doctor->vendor_config, doctor->local_config, &doctor->settings, &error) >= 0)
+                report_add(report, "configuration", "unseald.conf", VERDICT_OK, NULL, "No mistakes.");
+        else {
+                report_error(report, "configuration", "unseald.conf", &error, NULL);
+                /* With the defaults more can be told than with nothing. */
+                if (settings_read("/nonexistent", "/nonexistent", &doctor->settings, &error) < 0)
+                        exit(failure("%s", error.text));
+        }
+        examine_declarations(doctor);
+}
+
+static void ask_for_device(Errand *errand) {
+        look_at_device(errand->doctor->settings.tpm_device, &errand->device);
+}
+
+static void ask_tpm(Errand *errand) {
+        errand->tpm.root = geteuid() == 0;
+        errand->tpm.holder = errand->doctor->holder;
+        visit_tpm(errand->doctor->settings.tpm_device, &errand->tpm);
+}
+
+static void examine_tpm(Doctor *doctor) {
+        _cleanup_free_ Errand *device = send_errand(doctor, &(Errand){ .ask = ask_for_device });
+        _cleanup_free_ Errand *tpm = NULL;
+
+        if (device) {
+                check_tpm_device(&doctor->report, &device->device);
+                memcpy(doctor->holder, device->device.holder, sizeof(doctor->holder));
+                if (device->device.r == -ENOENT) {
+                        report_add(&doctor->report, "tpm", NULL, VERDICT_SKIPPED, NULL, "There is none.");
+                        return;
+                }
+        }
+        tpm = send_errand(doctor, &(Errand){ .ask = ask_tpm });
+        if (!tpm) {
+                report_late(doctor, "tpm", NULL, FAILURE_TPM);
+                return;
+        }
+        doctor->tpm = tpm->tpm;
+        check_tpm(&doctor->report, &doctor->tpm);
+}
+
+static void ask_for_imds(Errand *errand) {
+        errand->imds.contained = is_contained();
+        ask_imds(&errand->imds, &errand->clock);
+}
+
+static void ask_for_text(Errand *errand) {
+        errand->r = imds_text(errand->name, &errand->text, &errand->size, &errand->error);
+}
+
+static void examine_instance(Doctor *doctor) {
+        _cleanup_free_ Errand *identity =
+                        send_errand(doctor, &(Errand){ .ask = ask_for_text, .name = IMDS_IDENTITY_PATH });
+        int r;
+
+        if (!identity) {
+                report_late(doctor, "instance", NULL, FAILURE_IMDS);
+                return;
+        }
+        r = identity->r;
+        if (r >= 0)
+                r = instance_facts_parse(identity->text, identity->size, &doctor->instance);
+        if (r == -EBADMSG)
+                (void) error_set(&identity->error, r, FAILURE_IMDS,
+                                 "The instance identity document cannot be read.");
+        if (r < 0)
+                report_error(&doctor->report, "instance", NULL, &identity->error, NULL);
+        else
+                check_instance(&doctor->report, &doctor->instance);
+        free(identity->text);
+}
+
+static void ask_for_role(Errand *errand) {
+        errand->r = imds_role(&errand->credentials, errand->role, &errand->error);
+}
+
+static void examine_role(Doctor *doctor) {
+        _cleanup_free_ Errand *role = send_errand(doctor, &(Errand){ .ask = ask_for_role });
+        int64_t now = (int64_t) (now_realtime_usec() / USEC_PER_SEC) + doctor->clock.skew;
+
+        if (!role) {
+                report_late(doctor, "role", NULL, FAILURE_IMDS);
+                return;
+        }
+        if (role->r < 0) {
+                report_error(&doctor->report, "role", NULL, &role->error, NULL);
+                return;
+        }
+        doctor->has_role = true;
+        doctor->credentials = role->credentials;
+        check_role(&doctor->report, role->role, doctor->credentials.expiration, now);
+}
+
+/* For those who want something in it. */
+static void get_user_data(Doctor *doctor) {
+        _cleanup_free_ Errand *errand =
+                        send_errand(doctor, &(Errand){ .ask = ask_for_text, .name = "/latest/user-data" });
+
+        if (!errand || errand->r < 0)
+                return;
+        doctor->user_data = errand->text;
+        doctor->user_data_size = errand->size;
+}
+
+static void examine_imds(Doctor *doctor) {
+        _cleanup_free_ Errand *imds = send_errand(doctor, &(Errand){ .ask = ask_for_imds });
+
+        if (!imds)
+                report_late(doctor, "imds", NULL, FAILURE_IMDS);
+        else
+                check_imds(&doctor->report, &imds->imds);
+        doctor->imds_answers =
+                        imds && imds->imds.r >= 0 && (imds->imds.status == 200 || imds->imds.status == 401);
+        if (!doctor->imds_answers) {
+                report_add(&doctor->report, "instance", NULL, VERDICT_SKIPPED, NULL,
+                           "IMDS does not answer.");
+                report_add(&doctor->report, "role", NULL, VERDICT_SKIPPED, NULL, "IMDS does not answer.");
+                return;
+        }
+        doctor->clock = imds->clock;
+        check_clock(&doctor->report, "IMDS", &imds->clock);
+        examine_instance(doctor);
+        examine_role(doctor);
+        get_user_data(doctor);
+}
+
+/* Of --measurements= or ExpectedMeasurements=. */
+static int expected_pcrs(const Doctor *doctor, const char *where, PcrSet *ret, Error *error) {
+        static const char scheme[] = "user-data:";
+        _cleanup_json_ struct json_object *document = NULL;
+        _cleanup_free_ uint8_t *data = NULL;
+        struct json_object *value;
+        const char *text;
+        size_t size;
+        int r;
+
+        if (strncmp(where, scheme, strlen(scheme)) != 0) {
+                r = read_file(where, FILE_MAX, &data, &size);
+                if (r < 0)
+                        return error_set(error, r, FAILURE_CONFIGURATION, "%s", strerror(-r));
+                return pcr_measurements_parse((const char *) data, size, ret, error);
+        }
+        if (!doctor->user_data)
+                return error_set(error, -ENOENT, FAILURE_CONFIGURATION, "The instance has no user data.");
+        if (json_parse(doctor->user_data, doctor->user_data_size, &document) < 0 ||
+            !(value = json_pointer(document, where + strlen(scheme))))
+                return error_set(error, -ENOENT, FAILURE_CONFIGURATION, "The user data has no such value.");
+        text = json_object_to_json_string(value);
+        return pcr_measurements_parse(text, strlen(text), ret, error);
+}
+
+static void examine_pcrs(Doctor *doctor) {
+        const char *where = doctor->measurements_path ?: doctor->settings.expected_measurements;
+        PcrSet expected;
+        bool known;
+        Error error;
+
+        if (doctor->tpm.pcrs.present == 0) {
+                report_add(&doctor->report, "pcrs", NULL, VERDICT_SKIPPED, NULL, "The TPM cannot be asked.");
+                return;
+        }
+        known = where && expected_pcrs(doctor, where, &expected, &error) >= 0;
+        if (where && !known)
+                report_add(&doctor->report, "pcrs", where, VERDICT_WARNING, NULL,
+                           "The expected measurements are not to be had: %s", error.text);
+        check_pcrs(&doctor->report, &doctor->tpm.pcrs, known ? &expected : NULL, where);
+        doctor->locked = check_lock_pcr(&doctor->report, &doctor->tpm.pcrs, doctor->settings.lock_pcr);
+}
+
+static void ask_names(Errand *errand) {
+        resolve_names(errand->name, &errand->names);
+}
+
+static void ask_for_tls(Errand *errand) {
+        look_at_tls(&errand->doctor->settings, errand->name, &errand->tls, &errand->clock);
+}
+
+/* Whether it has an address, so far as that is ours to know. */
+static bool examine_names(Doctor *doctor, char *host) {
+        _cleanup_free_ Errand *names = NULL;
+
+        if (doctor->settings.proxy) {
+                report_add(&doctor->report, "dns", host, VERDICT_NOTE, NULL, "The proxy resolves it: %s.",
+                           doctor->settings.proxy);
+                return true;
+        }
+        names = send_errand(doctor, &(Errand){ .ask = ask_names, .name = host });
+        if (!names) {
+                report_late(doctor, "dns", host, FAILURE_NETWORK);
+                return false;
+        }
+        check_names(&doctor->report, &names->names);
+        return names->names.n_addresses > 0;
+}
+
+/* Whether there is anybody to ask. endpoint, host: stay as long as the doctor. */
+static bool examine_endpoint(Doctor *doctor, const char *endpoint, char *host) {
+        _cleanup_free_ Errand *tls = NULL;
+        Report *report = &doctor->report;
+
+        if (!examine_names(doctor, host)) {
+                report_add(report, "tls", host, VERDICT_SKIPPED, NULL, "It has no address.");
+                return false;
+        }
+        tls = send_errand(doctor, &(Errand){ .ask = ask_for_tls, .name = endpoint, .tls.host = host });
+        if (!tls) {
+                report_late(doctor, "tls", host, FAILURE_NETWORK);
+                return false;
+        }
+        check_tls(report, &tls->tls);
+        check_clock(report, host, &tls->clock);
+        if (tls->clock.known)
+                doctor->clock = tls->clock;
+        return tls->tls.r >= 0;
+}
+
+/* Takes a string. */
+static char *keep(Doctor *doctor, char *string) {
+        if (strings_take(&doctor->kept, string) < 0)
+                exit(failure("Out of memory."));
+        return string;
+}
+
+/* "https://host:443" → "host"; an IPv6 address without its brackets. */
+static char *endpoint_host(const char *endpoint) {
+        const char *host = endpoint + strlen("https://");
+
+        return *host == '[' ? strndup(host + 1, strcspn(host + 1, "]")) : strndup(host, strcspn(host, ":/"));
+}
+
+static bool is_among(char *const *strings, const char *string) {
+        for (; strings && *strings; strings++)
+                if (strcmp(*strings, string) == 0)
+                        return true;
+        return false;
+}
+
+/* Of KMS for that secret, to be freed; NULL: none is known. */
+static char *endpoint_of(const Doctor *doctor, const Declaration *declaration) {
+        const KmsEndpointOptions options = {
+                .fips = doctor->settings.fips,
+                .dual_stack = doctor->settings.dual_stack,
+                .endpoint = doctor->settings.kms_endpoint,
+        };
+        KmsKeyArn key;
+        char *endpoint;
+
+        return kms_key_arn_parse(declaration->key_ids[0], &key) < 0 ||
+                                               kms_endpoint(&key, &options, &endpoint) < 0
+                               ? NULL
+                               : endpoint;
+}
+
+static void examine_endpoints(Doctor *doctor) {
+        for (size_t i = 0; i < doctor->declarations.count; i++) {
+                const Declaration *declaration = doctor->declarations.items + i;
+                _cleanup_free_ char *endpoint = endpoint_of(doctor, declaration);
+                char *kept;
+
+                if (!endpoint)
+                        report_add(&doctor->report, "dns", declaration->name, VERDICT_SKIPPED, NULL,
+                                   "No endpoint of KMS is known for its KeyId=.");
+                if (!endpoint || is_among(doctor->endpoints, endpoint))
+                        continue;
+                kept = TAKE_PTR(endpoint);
+                if (strings_take(&doctor->endpoints, kept) < 0)
+                        exit(failure("Out of memory."));
+                if (!examine_endpoint(doctor, kept, keep(doctor, endpoint_host(kept))) &&
+                    strings_take(&doctor->unreachable, strdup(kept)) < 0)
+                        exit(failure("Out of memory."));
+        }
+}
+
+static void ask_for_ciphertext(Errand *errand) {
+        const Declaration *declaration = errand->declaration;
+        const Source *source = &declaration->source;
+        const Doctor *doctor = errand->doctor;
+        uint8_t *data = NULL;
+
+        if (source->kind == SOURCE_FILE)
+                errand->r = source_read_file(source, declaration->size_max, &data, &errand->size,
+                                             &errand->error);
+        else if (source->kind == SOURCE_USER_DATA)
+                errand->r = source_take_user_data(source, doctor->user_data, doctor->user_data_size,
+                                                  declaration->size_max, &data, &errand->size,
+                                                  &errand->error);
+        else
+                errand->r = fetch_ciphertext(&doctor->settings, declaration, &doctor->credentials, &data,
+                                             &errand->size, &errand->error);
+        errand->text = (char *) data;
+}
+
+/* Why it is not even tried; NULL: it is. */
+static const char *source_obstacle(const Doctor *doctor, const Source *source) {
+        if (source->kind == SOURCE_CREDENTIAL)
+                return "Only unseald.service is given that credential: look at 'systemctl show -p "
+                       "LoadCredential,LoadCredentialEncrypted,SetCredential unseald'.";
+        if (source->kind == SOURCE_USER_DATA && !doctor->user_data)
+                return doctor->imds_answers ? NULL : "IMDS does not answer.";
+        return source_is_signed(source) && !doctor->has_role ? "There are no credentials to ask with."
+                                                             : NULL;
+}
+
+/* The ciphertext; NULL: it is not to be had, which is said. */
+static uint8_t *examine_source(Doctor *doctor, const Declaration *declaration, size_t *ret_size) {
+        const char *obstacle = source_obstacle(doctor, &declaration->source),
+                   *label = declaration->source.label;
+        _cleanup_free_ Errand *errand = NULL;
+        Report *report = &doctor->report;
+
+        if (obstacle) {
+                report_add(report, "source", declaration->name, VERDICT_SKIPPED, NULL, "%s: %s", label,
+                           obstacle);
+                return NULL;
+        }
+        if (declaration->source.kind == SOURCE_USER_DATA && !doctor->user_data) {
+                Error error;
+
+                (void) error_set(&error, -ENOENT, FAILURE_SOURCE, "This instance has no user data.");
+                report_error(report, "source", declaration->name, &error, NULL);
+                return NULL;
+        }
+        errand = send_errand(doctor, &(Errand){ .ask = ask_for_ciphertext, .declaration = declaration });
+        if (!errand)
+                report_late(doctor, "source", declaration->name, FAILURE_SOURCE);
+        else if (errand->r == -EACCES && geteuid() != 0)
+                report_add(report, "source", declaration->name, VERDICT_SKIPPED, NULL, NEEDS_ROOT ": %s.",
+                           label);
+        else if (errand->r < 0)
+                report_error(report, "source", declaration->name, &errand->error, NULL);
+        else {
+                report_add(report, "source", declaration->name, VERDICT_OK, NULL, "%zu bytes from %s.",
+                           errand->size, label);
+                *ret_size = errand->size;
+                return (uint8_t *) keep(doctor, errand->text);
+        }
+        return NULL;
+}
+
+static void ask_kms(Errand *errand) {
+        dry_run(&errand->request, &errand->run);
+}
+
+static DryRun run_dry(const Doctor *doctor, const DryRunRequest *request) {
+        _cleanup_free_ Errand *errand =
+                        send_errand(doctor, &(Errand){ .ask = ask_kms, .request = *request });
+        DryRun late = { .asked = true };
+
+        if (errand)
+                return errand->run;
+        if (now_monotonic_usec() >= doctor->until_usec)
+                return (DryRun){ .why_not = NO_TIME };
+        (void) error_set(&late.error, -ETIME, FAILURE_UNAVAILABLE, "KMS did not answer" WITHIN_LIMIT ".");
+        return late;
+}
+
+static void examine_key(Doctor *doctor, const Declaration *declaration, const uint8_t *ciphertext,
+                        size_t size) {
+        DryRunRequest request = {
+                .settings = &doctor->settings,
+                .declaration = declaration,
+                .credentials = &doctor->credentials,
+                .account = doctor->instance.account,
+                .ciphertext = ciphertext,
+                .ciphertext_size = size,
+                .document = doctor->tpm.document,
+                .document_size = doctor->tpm.document_size,
+        };
+        _cleanup_free_ char *endpoint = endpoint_of(doctor, declaration);
+        DryRun with = { .why_not = "There are no credentials to ask KMS with." }, without = with;
+        bool possible = doctor->has_role;
+
+        if (!endpoint || is_among(doctor->unreachable, endpoint)) {
+                with.why_not = without.why_not = "KMS cannot be reached.";
+                possible = false;
+        }
+        if (possible && request.document)
+                with = run_dry(doctor, &request);
+        else if (possible)
+                with.why_not = "There is no attestation document to show to KMS.";
+        request.document = NULL;
+        request.document_size = 0;
+        if (possible)
+                without = run_dry(doctor, &request);
+        check_key(&doctor->report, declaration->name, declaration->optional, doctor->locked, &with,
+                  &without);
+}
+
+static void examine_secrets(Doctor *doctor) {
+        for (size_t i = 0; i < doctor->declarations.count; i++) {
+                const Declaration *declaration = doctor->declarations.items + i;
+                const DryRun none = { .why_not = "There is no ciphertext to ask KMS about." };
+                size_t size;
+                const uint8_t *ciphertext = examine_source(doctor, declaration, &size);
+
+                if (ciphertext)
+                        examine_key(doctor, declaration, ciphertext, size);
+                else
+                        check_key(&doctor->report, declaration->name, declaration->optional, doctor->locked,
+                                  &none, &none);
+        }
+}
+
+static void examine_memory(Doctor *doctor) {
+        _cleanup_free_ char *swaps = file_text("/proc/swaps"),
+                            *pattern = file_text("/proc/sys/kernel/core_pattern");
+        _cleanup_free_ char *state = file_text("/sys/power/state"), *resume = file_text("/sys/power/resume");
+        StoreFacts store;
+
+        look_at_store(doctor->store_path, &store);
+        check_store(&doctor->report, &store);
+        check_swap(&doctor->report, swaps);
+        check_hibernation(&doctor->report, state, resume);
+        check_core_dumps(&doctor->report, pattern);
+}
+
+static void examine_units(Doctor *doctor) {
+        _cleanup_(consumers_clear) Consumers consumers = {};
+        SocketFacts listener;
+
+        if (consumers_read(consumers_directories, &consumers) < 0)
+                exit(failure("Out of memory."));
+        look_at_socket(UNSEALD_RUNTIME_DIR "/credentials.sock", &listener);
+        for (size_t i = 0; i < consumers.count; i++)
+                if (consumers.items[i].path && strcmp(consumers.items[i].path, listener.path) == 0)
+                        listener.wanted = true;
+        check_socket(&doctor->report, &listener);
+        check_consumers(&doctor->report, &consumers, &doctor->declarations);
+}
+
+static void ask_service_manager(Errand *errand) {
+        errand->text = unit_properties(errand->name);
+}
+
+static void examine_service(Doctor *doctor) {
+        _cleanup_free_ Errand *unit = send_errand(
+                        doctor, &(Errand){ .ask = ask_service_manager, .name = "unseald.service" });
+        _cleanup_free_ char *properties = unit ? unit->text : NULL;
+        _cleanup_json_ struct json_object *status = NULL;
+        _cleanup_free_ uint8_t *text = NULL;
+        size_t size;
+        int r;
+
+        check_service(&doctor->report, properties);
+        r = read_file(doctor->status_path, FILE_MAX, &text, &size);
+        if (r >= 0)
+                r = json_parse((const char *) text, size, &status);
+        if (r < 0 && r != -ENOENT)
+                report_add(&doctor->report, "status", doctor->status_path, VERDICT_SKIPPED, NULL,
+                           "It cannot be read: %s.", strerror(-r));
+        else
+                check_status(&doctor->report, status);
+}
+
+/* Causes before what follows from them: the first failure decides the exit status. */
+static void walk(Doctor *doctor) {
+        examine_configuration(doctor);
+        examine_tpm(doctor);
+        examine_imds(doctor);
+        examine_pcrs(doctor);
+        examine_endpoints(doctor);
+        examine_secrets(doctor);
+        examine_memory(doctor);
+        examine_units(doctor);
+        examine_service(doctor);
+}
+
+static void print_help(void) {
+        printf("unsealctl doctor [OPTIONS…]\n\n"
+               "Find out why unseald does not work on this machine, or would not. Decrypts\n"
+               "nothing. Run it as root.\n\n"
+               "  -h --help                      Show this help\n"
+               "     --json                      Print JSON\n"
+               "     --measurements=FILE         Compare PCRs with this pcr_measurements.json\n"
+               "     --timeout=SEC               End after that time; 90 by default\n"
+               "     --vendor-configuration=DIR  Instead of " UNSEALD_VENDOR_CONFIG_DIR "\n"
+               "     --configuration=DIR         Instead of " UNSEALD_LOCAL_CONFIG_DIR "\n"
+               "     --store=DIR                 Instead of " UNSEALD_STORE_DIR "\n"
+               "     --status=FILE               Instead of " UNSEALD_RUNTIME_DIR "/status.json\n\n"
+               "Exit status: 0 all is well, 3 warnings, 4 nothing found but not all looked at,\n"
+               "1 no memory, 2 usage, otherwise that of unseald(8) for the first failure.\n");
+}
+
+static int parse_options(int argc, char *argv[], Doctor *doctor) {
+        enum {
+                OPTION_JSON = 256,
+                OPTION_MEASUREMENTS,
+                OPTION_TIMEOUT,
+                OPTION_VENDOR,
+                OPTION_LOCAL,
+                OPTION_STORE,
+                OPTION_STATUS
+        };
+        static const struct option options[] = {
+                { "help", no_argument, NULL, 'h' },
+                { "json", no_argument, NULL, OPTION_JSON },
+                { "measurements", required_argument, NULL, OPTION_MEASUREMENTS },
+                { "timeout", required_argument, NULL, OPTION_TIMEOUT },
+                { "vendor-configuration", required_argument, NULL, OPTION_VENDOR },
+                { "configuration", required_argument, NULL, OPTION_LOCAL },
+                { "store", required_argument, NULL, OPTION_STORE },
+                { "status", required_argument, NULL, OPTION_STATUS },
+                {},
+        };
+        uint64_t timeout = TOTAL_USEC;
+
+        for (int c; (c = getopt_long(argc, argv, "h", options, NULL)) >= 0;)
+                switch (c) {
+                case 'h':
+                        print_help();
+                        exit(EXIT_SUCCESS);
+                case OPTION_JSON:
+                        doctor->json = true;
+                        break;
+                case OPTION_MEASUREMENTS:
+                        doctor->measurements_path = optarg;
+                        break;
+                case OPTION_TIMEOUT:
+                        if (parse_duration(optarg, &timeout) < 0 || timeout == 0 ||
+                            timeout > 3600 * USEC_PER_SEC)
+                                return usage_error(
+                                                "--timeout= must be a time of up to an hour, such as 30s.");
+                        break;
+                case OPTION_VENDOR:
+                        doctor->vendor_config = optarg;
+                        break;
+                case OPTION_LOCAL:
+                        doctor->local_config = optarg;
+                        break;
+                case OPTION_STORE:
+                        doctor->store_path = optarg;
+                        break;
+                case OPTION_STATUS:
+                        doctor->status_path = optarg;
+                        break;
+                default:
+                        return EXIT_USAGE;
+                }
+        if (optind < argc)
+                return usage_error("doctor takes no argument.");
+        doctor->until_usec = now_monotonic_usec() + timeout;
+        return 0;
+}
+
+int verb_doctor(int argc, char *argv[]) {
+        static Doctor doctor = {
+                .vendor_config = UNSEALD_VENDOR_CONFIG_DIR,
+                .local_config = UNSEALD_LOCAL_CONFIG_DIR,
+                .store_path = UNSEALD_STORE_DIR,
+                .status_path = UNSEALD_RUNTIME_DIR "/status.json",
+        };
+        int r = parse_options(argc, argv, &doctor);
+
+        if (r != 0)
+                return r;
+        if (!doctor.json)
+                doctor.report.found = report_printer();
+        walk(&doctor);
+        if (doctor.json)
+                report_print_json(&doctor.report);
+        else
+                report_print_summary(&doctor.report);
+        /* exit() would take OpenSSL's memory from under whoever is still on an errand. */
+        if (left_behind && fflush(stdout) == 0 && !ferror(stdout))
+                _exit(report_exit_status(&doctor.report));
+        return report_exit_status(&doctor.report);
+}

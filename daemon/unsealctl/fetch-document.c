@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* One GET. Of an answer that is no document nothing is shown but its status: it may be anybody's. */
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <systemd/sd-event.h>
+
+#include "basic/clock.h"
+#include "basic/encoding.h"
+#include "basic/http.h"
+#include "unsealctl/fetch-document.h"
+#include "attestation/query.h"
+#include "attestation/document.h"
+
+/* The service may have others to serve first, and wait for its TPM. */
+#define TIMEOUT_USEC (60 * USEC_PER_SEC)
+
+DEFINE_CLEANUP(X509_STORE *, X509_STORE_free);
+
+typedef struct Fetching {
+        const char *url;
+        bool done;
+        int r;
+        uint8_t *document;
+        size_t size;
+        Error *error;
+} Fetching;
+
+static bool is_https(const char *url) {
+        return strncmp(url, "https://", strlen("https://")) == 0;
+}
+
+/* With nothing in it that would take the path or the nonce elsewhere. */
+static bool is_base_url(const char *url) {
+        size_t scheme = is_https(url) ? strlen("https://") : strlen("http://");
+
+        if (!is_https(url) && strncmp(url, "http://", scheme) != 0)
+                return false;
+        for (const char *p = url; *p; p++)
+                if (*p <= ' ' || *p > '~' || strchr("?#@\\\"<>^`{|}", *p))
+                        return false;
+        return url[scheme] != '\0' && url[scheme] != '/';
+}
+
+static int make_url(const char *base, const uint8_t *nonce, size_t nonce_size, char **ret, Error *error) {
+        _cleanup_free_ char *digits = NULL;
+        size_t length = strlen(base);
+
+        if (!is_base_url(base))
+                return error_set(error, -EINVAL, FAILURE_USAGE,
+                                 "--url= wants http:// or https://, a host, perhaps a port and a path, and "
+                                 "no "
+                                 "more.");
+        if (nonce_size < ATTESTATION_NONCE_MIN || nonce_size > ATTESTATION_NONCE_MAX)
+                return error_set(error, -EINVAL, FAILURE_USAGE,
+                                 "A nonce for --url= must have %u to %u bytes.", ATTESTATION_NONCE_MIN,
+                                 ATTESTATION_NONCE_MAX);
+        if (hex_encode(nonce, nonce_size, &digits) < 0)
+                return error_oom(error);
+        if (base[length - 1] == '/')
+                length--;
+        if (asprintf(ret, "%.*s" ATTESTATION_PATH "?nonce=%s", (int) length, base, digits) < 0)
+                return error_oom(error);
+        return 0;
+}
+
+static int judge_status(const HttpReply *reply, const char *url, Error *error) {
+        unsigned status = http_reply_status(reply);
+
+        if (status == 200)
+                return 0;
+        if (status == 429 || status >= 500)
+                return error_set(error, -EAGAIN, FAILURE_UNAVAILABLE,
+                                 "%s has no document to give at the moment (HTTP status %u). Try again "
+                                 "later.",
+                                 url, status);
+        return error_set(error, -EPROTO, FAILURE_ANSWER,
+                         "%s gives no document, but HTTP status %u. Is an attestation service there?", url,
+                         status);
+}
+
+static void on_reply(int r, const HttpReply *reply, const Error *error, void *userdata) {
+        Fetching *fetching = userdata;
+        const char *body;
+        size_t size;
+
+        fetching->done = true;
+        fetching->r = r;
+        if (r < 0) {
+                *fetching->error = *error;
+                return;
+        }
+        fetching->r = judge_status(reply, fetching->url, fetching->error);
+        if (fetching->r < 0)
+                return;
+        body = http_reply_body(reply, &size);
+        fetching->document = malloc(size + 1);
+        if (!fetching->document) {
+                fetching->r = error_oom(fetching->error);
+                return;
+        }
+        memcpy(fetching->document, body, size);
+        fetching->size = size;
+}
+
+int fetch_document(const char *base, const uint8_t *nonce, size_t nonce_size, uint8_t **ret,
+                   size_t *ret_size, Error *error) {
+        _cleanup_(sd_event_unrefp) sd_event *event = NULL;
+        _cleanup_(X509_STORE_freep) X509_STORE *trusted = NULL;
+        _cleanup_(http_client_freep) HttpClient *client = NULL;
+        _cleanup_free_ char *url = NULL;
+        Fetching fetching = { .url = base, .error = error };
+        int r;
+
+        r = make_url(base, nonce, nonce_size, &url, error);
+        if (r >= 0 && is_https(base))
+                r = http_trust_new(NULL, &trusted, error);
+        if (r < 0)
+                return r;
+
+        const HttpRequest request = {
+                .method = "GET",
+                .url = url,
+                .reply_max = ATTESTATION_DOCUMENT_MAX,
+                .timeout_usec = TIMEOUT_USEC,
+        };
+        if ((r = sd_event_new(&event)) < 0 ||
+            (r = http_client_new(event, &(HttpOptions){ .trusted = trusted }, &client)) < 0 ||
+            (r = http_start(client, &request, on_reply, &fetching, NULL)) < 0)
+                return error_set(error, r, FAILURE_INTERNAL, "%s cannot be asked: %s.", base, strerror(-r));
+        while (!fetching.done)
+                if ((r = sd_event_run(event, UINT64_MAX)) < 0)
+                        return error_set(error, r, FAILURE_INTERNAL, "%s cannot be asked: %s.", base,
+                                         strerror(-r));
+        if (fetching.r < 0)
+                return fetching.r;
+        *ret = fetching.document;
+        *ret_size = fetching.size;
+        return 0;
+}

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The client of kms/kms.h in an event loop that runs until the answer is there. How long a call may take is bounded by
+ * the client's time-outs and the number of attempts.
+ */
+
+#include <errno.h>
+#include <string.h>
+#include <sys/random.h>
+#include <systemd/sd-event.h>
+#include <time.h>
+
+#include "aws/service.h"
+#include "basic/clock.h"
+#include "basic/http.h"
+#include "basic/retry.h"
+#include "unsealctl/kms-call.h"
+#include "kms/client.h"
+
+#define ATTEMPTS 3
+#define PAUSE_MAX_USEC (10 * USEC_PER_SEC)
+
+DEFINE_CLEANUP(X509_STORE *, X509_STORE_free);
+
+struct KmsCaller {
+        sd_event *event;
+        HttpClient *http;
+        KmsClient *client;
+        bool done; /* the one call: */
+        int result;
+        char *answer;
+        size_t answer_size;
+        Error error;
+};
+
+KmsCaller *kms_caller_free(KmsCaller *caller) {
+        if (!caller)
+                return NULL;
+        kms_client_free(caller->client);
+        http_client_free(caller->http);
+        sd_event_unref(caller->event);
+        erase_and_free(caller->answer);
+        free(caller);
+        return NULL;
+}
+
+static int endpoint_of(const KmsCallerOptions *options, char **ret, Error *error) {
+        const char *partition = aws_partition_of(options->region);
+        KmsKeyArn where = {};
+        int r = -EOPNOTSUPP;
+
+        if (!aws_is_region(options->region))
+                return error_set(error, -EINVAL, FAILURE_USAGE, "\"%.64s\" is no Region such as eu-north-1.",
+                                 options->region);
+        if (partition) {
+                (void) stpcpy(where.partition, partition);
+                (void) stpcpy(where.region, options->region);
+                r = kms_endpoint(&where,
+                                 &(KmsEndpointOptions){ .fips = options->fips,
+                                                        .dual_stack = options->dual_stack,
+                                                        .endpoint = options->endpoint },
+                                 ret);
+        }
+        if (r == -EINVAL)
+                return error_set(error, r, FAILURE_USAGE, "The endpoint must be https://HOST[:PORT].");
+        if (r == -EOPNOTSUPP)
+                return error_set(error, r, FAILURE_USAGE,
+                                 "The Region %s is in a partition of AWS that this version does not know.",
+                                 options->region);
+        return r == -ENOMEM ? error_oom(error) : r;
+}
+
+int kms_caller_new(const KmsCallerOptions *options, KmsCaller **ret, Error *error) {
+        _cleanup_(kms_caller_freep) KmsCaller *caller = calloc(1, sizeof(*caller));
+        _cleanup_(X509_STORE_freep) X509_STORE *trusted = NULL;
+        _cleanup_free_ char *endpoint = NULL;
+        int r;
+
+        if (!caller)
+                return error_oom(error);
+        r = endpoint_of(options, &endpoint, error);
+        if (r >= 0)
+                r = http_trust_new(options->trusted_certificates, &trusted, error);
+        if (r < 0)
+                return r;
+
+        const HttpOptions http = { .trusted = trusted, .proxy = options->proxy };
+        if ((r = sd_event_new(&caller->event)) < 0 ||
+            (r = http_client_new(caller->event, &http, &caller->http)) < 0 ||
+            (r = kms_client_new(caller->http, endpoint, options->region, &caller->client)) < 0)
+                return error_set(error, r, FAILURE_INTERNAL, "KMS cannot be asked: %s.", strerror(-r));
+        kms_client_set_credentials(caller->client, options->credentials);
+        if (!options->of_instance)
+                kms_client_set_by_hand(caller->client);
+        *ret = TAKE_PTR(caller);
+        return 0;
+}
+
+static void on_answer(int r, const char *body, size_t size, const char *request_id, const Error *error,
+                      void *userdata) {
+        KmsCaller *caller = userdata;
+
+        if (r < 0)
+                caller->error = *error;
+        else {
+                caller->answer = malloc(size + 1);
+                if (!caller->answer)
+                        r = error_oom(&caller->error);
+                else {
+                        memcpy(caller->answer, body, size + 1);
+                        caller->answer_size = size;
+                }
+        }
+        caller->result = r;
+        caller->done = true;
+}
+
+static int call_once(KmsCaller *caller, const char *operation, const char *body) {
+        int r;
+
+        caller->done = false;
+        r = kms_request(caller->client, operation, body, on_answer, caller);
+        while (r >= 0 && !caller->done)
+                r = sd_event_run(caller->event, UINT64_MAX);
+        if (r < 0)
+                return error_set(&caller->error, r, FAILURE_INTERNAL, "KMS cannot be asked: %s.",
+                                 strerror(-r));
+        return caller->result;
+}
+
+static void pause_before(unsigned attempt, uint64_t retry_after_usec) {
+        uint64_t random, delay;
+
+        if (getrandom(&random, sizeof(random), GRND_INSECURE) < 0)
+                random = now_monotonic_usec() * UINT64_C(0x9e3779b97f4a7c15);
+        delay = retry_delay_usec(attempt, retry_after_usec, random);
+        if (delay > PAUSE_MAX_USEC)
+                delay = PAUSE_MAX_USEC;
+        (void) nanosleep(&(struct timespec){ .tv_sec = (time_t) (delay / USEC_PER_SEC),
+                                             .tv_nsec = (long) (delay % USEC_PER_SEC * 1000) },
+                         NULL);
+}
+
+int kms_call(KmsCaller *caller, const char *operation, const char *body, char **ret, size_t *ret_size,
+             Error *error) {
+        int r = 0;
+
+        for (unsigned attempt = 1; attempt <= ATTEMPTS; attempt++) {
+                r = call_once(caller, operation, body);
+                if (r >= 0) {
+                        *ret = TAKE_PTR(caller->answer);
+                        *ret_size = caller->answer_size;
+                        return 0;
+                }
+                if (caller->error.remedy != REMEDY_RETRY && caller->error.remedy != REMEDY_CLOCK)
+                        break;
+                if (attempt < ATTEMPTS)
+                        pause_before(attempt, caller->error.retry_after_usec);
+        }
+        *error = caller->error;
+        return r;
+}

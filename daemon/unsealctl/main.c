@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "basic/io.h"
+#include "build-config.h"
+#include "unsealctl/ctl.h"
+
+typedef struct Verb {
+        const char *name, *arguments, *help;
+        int (*run)(int argc, char *argv[]);
+} Verb;
+
+static const Verb verbs[] = {
+        { "attest", "", "Get an attestation document of this instance", verb_attest },
+        { "doctor", "", "Find out why unseald does not work here", verb_doctor },
+        { "measure", "IMAGE", "Compute the PCRs of a boot", verb_measure },
+        { "policy", "[lint POLICY]", "Write a key's policy, or find its faults", verb_policy },
+        { "reload", "", "Unseal all secrets anew and exchange them", verb_reload },
+        { "seal", "[FILE]", "Encrypt a secret as unseald will decrypt it", verb_seal },
+        { "serve-attestation", "", "Give documents to whoever asks by HTTP", verb_serve_attestation },
+        { "status", "", "Show what became of each secret in this boot", verb_status },
+        { "unseal", "[FILE]", "Unseal one secret by hand", verb_unseal },
+        { "verify", "DOCUMENT", "Verify an attestation document", verb_verify },
+};
+
+static void print_help(FILE *stream) {
+        fprintf(stream, "unsealctl [OPTIONS…] VERB …\n\n"
+                        "Secrets for attested EC2 instances: seal, measure, verify, look.\n\n"
+                        "Verbs:\n");
+        for (size_t i = 0; i < ELEMENTSOF(verbs); i++)
+                fprintf(stream, "  %-17s %-13s %s\n", verbs[i].name, verbs[i].arguments, verbs[i].help);
+        fprintf(stream, "\nOptions:\n"
+                        "  -h --help              Show this help; after a verb, the verb's\n"
+                        "     --version           Show the version\n\n"
+                        "See unsealctl(1).\n");
+}
+
+static const Verb *find_verb(const char *name) {
+        for (size_t i = 0; i < ELEMENTSOF(verbs); i++)
+                if (strcmp(verbs[i].name, name) == 0)
+                        return &verbs[i];
+        return NULL;
+}
+
+_printf_(1, 0) static void complain(const char *format, va_list arguments) {
+        fputs("unsealctl: ", stderr);
+        (void) vfprintf(stderr, format, arguments);
+        fputc('\n', stderr);
+}
+
+int usage_error(const char *format, ...) {
+        va_list arguments;
+
+        va_start(arguments, format);
+        complain(format, arguments);
+        va_end(arguments);
+        fputs("Try \"unsealctl --help\", or --help after the verb.\n", stderr);
+        return EXIT_USAGE;
+}
+
+int failure(const char *format, ...) {
+        va_list arguments;
+
+        va_start(arguments, format);
+        complain(format, arguments);
+        va_end(arguments);
+        return EXIT_FAILURE;
+}
+
+int read_argument(const char *path, size_t maximum, uint8_t **ret, size_t *ret_size) {
+        bool is_stdin = strcmp(path, "-") == 0;
+        _cleanup_close_ int opened = is_stdin ? -1 : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+        int r;
+
+        if (!is_stdin && opened < 0)
+                r = -errno;
+        else
+                r = read_fd(is_stdin ? STDIN_FILENO : opened, maximum, ret, ret_size);
+        return r < 0 ? failure("Cannot read %s: %s.", path, strerror(-r)) : 0;
+}
+
+const char *format_time(int64_t seconds, char buffer[TIME_STRING_MAX]) {
+        time_t t = (time_t) seconds;
+        struct tm tm;
+
+        if (!gmtime_r(&t, &tm) || strftime(buffer, TIME_STRING_MAX, "%Y-%m-%d %H:%M:%S UTC", &tm) == 0)
+                (void) snprintf(buffer, TIME_STRING_MAX, "an unknown time");
+        return buffer;
+}
+
+/* Where standard input, output or error is closed, the next file or connection would get its number, and a secret that
+ * is written to standard output would go there. What takes the place can be neither read nor written, as before. */
+static bool hold_standard_descriptors(void) {
+        for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+                if (fcntl(fd, F_GETFD) < 0 &&
+                    open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+                        return false;
+        return true;
+}
+
+/* Who did not get the answer must not take it for a good one. */
+static int finish(int status) {
+        if ((fflush(stdout) != 0 || ferror(stdout)) && status == EXIT_SUCCESS)
+                return failure("Cannot write to standard output: %s.", strerror(errno));
+        return status;
+}
+
+static int run_verb(const Verb *verb, int argc, char *argv[]) {
+        char name[32];
+
+        /* What getopt_long() complains as. */
+        (void) snprintf(name, sizeof(name), "unsealctl %s", verb->name);
+        argv[0] = name;
+        return finish(verb->run(argc, argv));
+}
+
+int main(int argc, char *argv[]) {
+        const Verb *verb;
+
+        if (!hold_standard_descriptors())
+                return EXIT_FAILURE;
+        if (argc < 2) {
+                print_help(stderr);
+                return EXIT_USAGE;
+        }
+        if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+                print_help(stdout);
+                return finish(EXIT_SUCCESS);
+        }
+        if (strcmp(argv[1], "--version") == 0) {
+                puts("unsealctl " UNSEALD_VERSION);
+                return finish(EXIT_SUCCESS);
+        }
+        if (argv[1][0] == '-')
+                return usage_error("Unknown option %s.", argv[1]);
+
+        verb = find_verb(argv[1]);
+        if (!verb)
+                return usage_error("Unknown verb %s.", argv[1]);
+        return run_verb(verb, argc - 1, argv + 1);
+}

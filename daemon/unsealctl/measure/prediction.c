@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Event by event as firmware measures them, in the SHA-384 bank alone. Says nothing of PCR11, which goes on changing
+ * in user space, nor of PCR12 with command lines or credentials from outside: a boot that has those is one to refuse.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "unsealctl/measure/prediction.h"
+
+#define PCR_BOOT_CODE 4
+#define PCR_SECURE_BOOT 7
+#define PCR_COMMAND_LINE 12
+#define GUID_SIZE 16
+#define VARIABLE_NAME_MAX 16
+
+/* From here systemd-stub bypasses Secure Boot's check of the kernel, and with it the measurement; before, some
+ * versions did not let firmware load the kernel at all, so nothing is predicted of them. */
+#define STUB_FIRST 252
+/* From here systemd-stub loads the kernel itself, and firmware does not see it. */
+#define STUB_LOADS_KERNEL 258
+
+DEFINE_CLEANUP(EVP_MD_CTX *, EVP_MD_CTX_free);
+
+/* 8be4df61-93ca-11d2-aa0d-00e098032b8c and d719b2cb-3d3a-4596-a3bc-dad00e67656f. */
+static const uint8_t guid_global[GUID_SIZE] = { 0x61, 0xdf, 0xe4, 0x8b, 0xca, 0x93, 0xd2, 0x11,
+                                                0xaa, 0x0d, 0x00, 0xe0, 0x98, 0x03, 0x2b, 0x8c };
+static const uint8_t guid_security[GUID_SIZE] = { 0xcb, 0xb2, 0x19, 0xd7, 0x3a, 0x3d, 0x96, 0x45,
+                                                  0xa3, 0xbc, 0xda, 0xd0, 0x0e, 0x67, 0x65, 0x6f };
+
+static int extend(Prediction *prediction, unsigned pcr, const uint8_t digest[PCR_SIZE], Error *error) {
+        return pcr_extend(prediction->pcrs.value[pcr], digest) < 0 ? error_oom(error) : 0;
+}
+
+static int extend_event(Prediction *prediction, unsigned pcr, const void *event, size_t size, Error *error) {
+        uint8_t digest[PCR_SIZE];
+
+        if (EVP_Digest(event, size, digest, NULL, EVP_sha384(), NULL) != 1)
+                return error_oom(error);
+        return extend(prediction, pcr, digest, error);
+}
+
+static int extend_separator(Prediction *prediction, unsigned pcr, Error *error) {
+        return extend_event(prediction, pcr, "\0\0\0", 4, error);
+}
+
+static void write64(uint8_t *p, uint64_t value) {
+        for (size_t i = 0; i < 8; i++)
+                p[i] = (uint8_t) (value >> 8 * i);
+}
+
+/* UEFI_VARIABLE_DATA: GUID, length of the name in characters, length of the data, name (UTF-16), data. */
+static int extend_variable(Prediction *prediction, const uint8_t guid[GUID_SIZE], const char *name,
+                           const EfiBytes *data, Error *error) {
+        uint8_t header[GUID_SIZE + 2 * 8 + 2 * VARIABLE_NAME_MAX] = {}, digest[PCR_SIZE];
+        _cleanup_(EVP_MD_CTX_freep) EVP_MD_CTX *context = EVP_MD_CTX_new();
+        size_t length = strlen(name);
+
+        memcpy(header, guid, GUID_SIZE);
+        write64(header + GUID_SIZE, length);
+        write64(header + GUID_SIZE + 8, data->size);
+        for (size_t i = 0; i < length; i++)
+                header[GUID_SIZE + 2 * 8 + 2 * i] = (uint8_t) name[i];
+
+        if (!context || EVP_DigestInit_ex(context, EVP_sha384(), NULL) != 1 ||
+            EVP_DigestUpdate(context, header, GUID_SIZE + 2 * 8 + 2 * length) != 1 ||
+            EVP_DigestUpdate(context, data->data, data->size) != 1 ||
+            EVP_DigestFinal_ex(context, digest, NULL) != 1)
+                return error_oom(error);
+        return extend(prediction, PCR_SECURE_BOOT, digest, error);
+}
+
+static int begin_boot_code(Prediction *prediction, Error *error) {
+        static const char action[] = "Calling EFI Application from Boot Option";
+        int r;
+
+        r = extend_event(prediction, PCR_BOOT_CODE, action, strlen(action), error);
+        return r < 0 ? r : extend_separator(prediction, PCR_BOOT_CODE, error);
+}
+
+static int begin_secure_boot(Prediction *prediction, const SecureBootVariables *variables, Error *error) {
+        const uint8_t on = prediction->secure_boot;
+        const struct {
+                const uint8_t *guid;
+                const char *name;
+                EfiBytes data;
+        } measured[] = {
+                { guid_global, "SecureBoot", { &on, 1 } }, { guid_global, "PK", variables->pk },
+                { guid_global, "KEK", variables->kek },    { guid_security, "db", variables->db },
+                { guid_security, "dbx", variables->dbx },
+        };
+        int r;
+
+        for (size_t i = 0; i < ELEMENTSOF(measured); i++) {
+                r = extend_variable(prediction, measured[i].guid, measured[i].name, &measured[i].data,
+                                    error);
+                if (r < 0)
+                        return r;
+        }
+        return extend_separator(prediction, PCR_SECURE_BOOT, error);
+}
+
+int prediction_begin(const SecureBootVariables *variables, Prediction *ret, Error *error) {
+        _cleanup_prediction_ Prediction prediction = {
+                .pcrs.present = UINT32_C(1) << PCR_BOOT_CODE | UINT32_C(1) << PCR_SECURE_BOOT |
+                                UINT32_C(1) << PCR_COMMAND_LINE,
+                .secure_boot = variables->pk.size > 0,
+        };
+        int r;
+
+        r = signature_database_parse(variables->db.data, variables->db.size, &prediction.db, error);
+        if (r >= 0)
+                r = signature_database_parse(variables->dbx.data, variables->dbx.size, &prediction.dbx,
+                                             error);
+        if (r < 0)
+                return r;
+        prediction.db_measured = calloc(prediction.db.count + 1, sizeof(bool));
+        if (!prediction.db_measured)
+                return error_oom(error);
+
+        r = begin_boot_code(&prediction, error);
+        if (r >= 0)
+                r = begin_secure_boot(&prediction, variables, error);
+        if (r < 0)
+                return r;
+        *ret = TAKE(prediction, (Prediction){});
+        return 0;
+}
+
+void prediction_done(Prediction *prediction) {
+        signature_database_done(&prediction->db);
+        signature_database_done(&prediction->dbx);
+        free(prediction->db_measured);
+}
+
+/* The digits behind "systemd-stub " in "#### LoaderInfo: systemd-stub 252.39-1~deb12u2 ####". */
+static int parse_stub_version(const EfiBytes *magic, unsigned *ret, Error *error) {
+        static const char start[] = "#### LoaderInfo: systemd-stub ";
+        const size_t length = sizeof(start) - 1;
+        unsigned version = 0;
+
+        if (magic->size < length || memcmp(magic->data, start, length) != 0)
+                return error_set(error, -EOPNOTSUPP, FAILURE_CONFIGURATION,
+                                 "Its .sdmagic section is not systemd-stub's: what it measures is not "
+                                 "known.");
+        for (size_t i = length; i < magic->size && magic->data[i] >= '0' && magic->data[i] <= '9'; i++)
+                if (version < 100000)
+                        version = version * 10 + (unsigned) (magic->data[i] - '0');
+        if (version < STUB_FIRST)
+                return error_set(error, -EOPNOTSUPP, FAILURE_CONFIGURATION,
+                                 "Its systemd-stub is version %u: what it measures is known from %u on.",
+                                 version, STUB_FIRST);
+        *ret = version;
+        return 0;
+}
+
+static int find_stub(const EfiImage *image, PredictedImage *found, Error *error) {
+        EfiBytes magic;
+        int r;
+
+        r = efi_image_section(image, ".sdmagic", &magic, error);
+        if (r < 0)
+                return r;
+        if (magic.data)
+                return parse_stub_version(&magic, &found->stub_version, error);
+        found->stub_assumed = true;
+        found->stub_version = STUB_FIRST;
+        return 0;
+}
+
+/* The kernel inside, which firmware sees only where the stub asks it to load that. */
+static int add_kernel(Prediction *prediction, const EfiImage *image, PredictedImage *found, Error *error) {
+        uint8_t digest[EVP_MAX_MD_SIZE];
+        EfiImage kernel;
+        EfiBytes linux_section;
+        Error why = {};
+        int r;
+
+        found->has_kernel = efi_image_has_section(image, ".linux");
+        if (!found->has_kernel)
+                return 0;
+        r = find_stub(image, found, error);
+        if (r < 0 || found->stub_version >= STUB_LOADS_KERNEL || prediction->secure_boot)
+                return r;
+
+        r = efi_image_section(image, ".linux", &linux_section, error);
+        if (r < 0)
+                return r;
+        r = efi_image_parse(linux_section.data, linux_section.size, &kernel, &why);
+        if (r < 0)
+                return error_set(error, r, FAILURE_CONFIGURATION,
+                                 "In its section .linux, which starts at %#zx: %s",
+                                 (size_t) (linux_section.data - image->file.data), why.text);
+        r = efi_image_hash(&kernel, EVP_sha384(), digest, error);
+        if (r < 0)
+                return r;
+
+        found->kernel_measured = true;
+        memcpy(found->kernel_digest, digest, PCR_SIZE);
+        return extend(prediction, PCR_BOOT_CODE, digest, error);
+}
+
+/* An entry of db is measured when it first authorises something; the same entry twice in db counts as one. */
+static int add_authority(Prediction *prediction, size_t index, Error *error) {
+        const Signature *signature = &prediction->db.signatures[index];
+
+        for (size_t i = 0; i < prediction->db.count; i++) {
+                const EfiBytes *other = &prediction->db.signatures[i].data;
+
+                if (prediction->db_measured[i] && other->size == signature->data.size &&
+                    memcmp(other->data, signature->data.data, other->size) == 0)
+                        return 0;
+        }
+        prediction->db_measured[index] = true;
+        return extend_variable(prediction, guid_security, "db", &signature->data, error);
+}
+
+int prediction_add_image(Prediction *prediction, const uint8_t *data, size_t size, PredictedImage *ret,
+                         Error *error) {
+        uint8_t digest[EVP_MAX_MD_SIZE];
+        PredictedImage found = {};
+        EfiImage image;
+        size_t authority;
+        int r;
+
+        r = efi_image_parse(data, size, &image, error);
+        if (r < 0)
+                return r;
+        found.machine = image.machine;
+
+        if (prediction->secure_boot) {
+                r = secureboot_authorise(&image, &prediction->db, &prediction->dbx, &authority, error);
+                if (r >= 0)
+                        r = add_authority(prediction, authority, error);
+                if (r < 0)
+                        return r;
+                found.authority = &prediction->db.signatures[authority];
+        }
+
+        r = efi_image_hash(&image, EVP_sha384(), digest, error);
+        if (r < 0)
+                return r;
+        memcpy(found.digest, digest, PCR_SIZE);
+        r = extend(prediction, PCR_BOOT_CODE, digest, error);
+        if (r >= 0)
+                r = add_kernel(prediction, &image, &found, error);
+        if (r < 0)
+                return r;
+        *ret = found;
+        return 0;
+}

@@ -1,0 +1,1058 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The policy is asked about every caller whom it tells apart: all that it names, those whom a Deny spares by
+ * aws:PrincipalArn, and for each account and for everyone the one whom it does not name. For such a caller
+ * and an action, what is certain is taken: of a Deny, that it applies; of an Allow, that it may. A condition
+ * that is not about a PCR can only narrow an Allow, and is passed over there; a Deny that has one is not
+ * relied on.
+ *
+ * Deny statements over several PCRs are clauses: such a Deny lets through who has one of the right values. A
+ * PCR is pinned by an Allow's own condition or by a Deny over it alone. The documents that come through are
+ * then counted out over the values that the policy has for PCR4, PCR7 and PCR12. Of PCR2 it only counts
+ * whether it is pinned.
+ *
+ * A PCR's condition on an action that takes no document (ReEncryptFrom, PutKeyPolicy, …) makes an Allow dead
+ * and a Deny certain.
+ */
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "unsealctl/policy/lint.h"
+#include "unsealctl/policy/statement.h"
+
+#define CALLERS_MAX 256U
+#define VALUES_MAX 64U
+#define TUPLES_MAX 4096U /* of one question */
+#define TUPLES_IN_ALL 1000000U
+
+#define PCR(n) (UINT32_C(1) << (n))
+
+typedef enum Action {
+        ACTION_DECRYPT,
+        ACTION_GENERATE_DATA_KEY,
+        ACTION_GENERATE_DATA_KEY_PAIR,
+        ACTION_RE_ENCRYPT_FROM, /* from here on without a document */
+        ACTION_PUT_KEY_POLICY,
+        ACTION_CREATE_GRANT,
+        ACTION_REPLICATE_KEY,
+        _ACTIONS,
+} Action;
+
+static const char *const action_names[_ACTIONS] = {
+        [ACTION_DECRYPT] = "kms:Decrypt",
+        [ACTION_GENERATE_DATA_KEY] = "kms:GenerateDataKey",
+        [ACTION_GENERATE_DATA_KEY_PAIR] = "kms:GenerateDataKeyPair",
+        [ACTION_RE_ENCRYPT_FROM] = "kms:ReEncryptFrom",
+        [ACTION_PUT_KEY_POLICY] = "kms:PutKeyPolicy",
+        [ACTION_CREATE_GRANT] = "kms:CreateGrant",
+        [ACTION_REPLICATE_KEY] = "kms:ReplicateKey",
+};
+
+static const LintCode control_codes[_ACTIONS] = {
+        [ACTION_PUT_KEY_POLICY] = LINT_PUT_KEY_POLICY,
+        [ACTION_CREATE_GRANT] = LINT_CREATE_GRANT,
+        [ACTION_REPLICATE_KEY] = LINT_REPLICATE_KEY,
+};
+
+/* What a document is told by. */
+static const unsigned identifying[] = { 4, 7, 12 };
+#define N_IDENTIFYING ELEMENTSOF(identifying)
+#define PCRS_CONSTANT (PCR(0) | PCR(1) | PCR(2) | PCR(3) | PCR(6) | 0x7E0000U)
+#define PCRS_RESETTABLE (PCR(16) | PCR(23))
+
+/* Extended with SecureBoot off and PK, KEK, db and dbx empty; as in every instance without Secure Boot. */
+static const uint8_t pcr7_without_secure_boot[PCR_SIZE] = {
+        0x98, 0x44, 0x1c, 0x7f, 0x76, 0x25, 0xd1, 0x00, 0x58, 0xc4, 0x76, 0x83, 0xae, 0xc4, 0x86, 0xce,
+        0x31, 0x1c, 0x63, 0x32, 0x35, 0xeb, 0x55, 0x55, 0x93, 0xa7, 0xee, 0x79, 0x11, 0x21, 0xe3, 0x57,
+        0x8a, 0xe7, 0x2d, 0x04, 0xec, 0xef, 0x66, 0x1f, 0x27, 0x2d, 0x59, 0x05, 0x8b, 0x77, 0xaf, 0x35,
+};
+
+static const struct {
+        const char *name, *advice;
+} codes[_LINT_CODES] = {
+        [LINT_MALFORMED] = { "malformed", "Correct it; KMS would not take it." },
+        [LINT_TOO_LARGE] = { "too-large", "Use fewer images or principals; KMS takes 32768 bytes." },
+        [LINT_TOO_CLEVER] = { "too-clever", "Say it more simply; what cannot be judged is not safe." },
+        [LINT_ANYONE] = { "anyone",
+                          "Name accounts, roles or users; a document proves what booted, not whose it is." },
+        [LINT_ROOT_DELEGATION] = { "root-delegation",
+                                   "Take the action from the account, or deny it, one Deny for each PCR." },
+        [LINT_UNGATED_DECRYPT] = { "ungated-decrypt", "Add conditions on PCR4 and PCR12 and a Deny for "
+                                                      "each; if it is meant, lint with "
+                                                      "--recovery-principal=." },
+        [LINT_CONSTANT_PCRS] = { "constant-pcrs", "Pin PCR4 and PCR12." },
+        [LINT_PCR2_MISSING] = { "pcr2-missing",
+                                "Pin PCR2 as unsealctl policy does, or PCR7 as of instances with Secure "
+                                "Boot." },
+        [LINT_PCR4_MISSING] = { "pcr4-missing", "Pin PCR4, which is the boot code." },
+        [LINT_PCR7_MISSING] = { "pcr7-missing", "Pin PCR7, or lint without --secure-boot." },
+        [LINT_PCR12_MISSING] = { "pcr12-missing", "Pin PCR12 to zeros." },
+        [LINT_FOREIGN_MEASUREMENT] = { "foreign-measurement",
+                                       "Take the value out, or lint with its measurements too." },
+        [LINT_MIXED_IMAGES] = { "mixed-images", "Let one Allow have one image, and make unsealctl policy "
+                                                "write the Deny statements." },
+        [LINT_IMAGE_LOCKED_OUT] = { "image-locked-out", "Compare its values with those of the policy." },
+        [LINT_RE_ENCRYPT] = { "re-encrypt", "Deny kms:ReEncryptFrom to everyone." },
+        [LINT_PUT_KEY_POLICY] = { "put-key-policy", "Deny kms:PutKeyPolicy to whoever may decrypt." },
+        [LINT_CREATE_GRANT] = { "create-grant", "Deny kms:CreateGrant to whoever may decrypt." },
+        [LINT_REPLICATE_KEY] = { "replicate-key", "Deny kms:ReplicateKey to whoever may decrypt." },
+        [LINT_GENERATE_DATA_KEY] = { "generate-data-key", "Gate it as kms:Decrypt is." },
+        [LINT_NO_DENY] = { "no-deny",
+                           "For Principal * deny kms:Decrypt, once for each PCR, and kms:ReEncryptFrom." },
+        [LINT_WEAK_DENY] = { "weak-deny",
+                             "Give each PCR a Deny statement of its own, with no other condition." },
+        [LINT_NOT_PRINCIPAL] = { "not-principal", "Use Principal * and ArnNotEquals of aws:PrincipalArn." },
+        [LINT_NOT_ACTION] = { "not-action", "List the actions." },
+        [LINT_WILDCARD_ACTION] = { "wildcard-action", "List the actions." },
+        [LINT_RESOURCE] = { "resource", "Write \"Resource\": \"*\": it is this key." },
+        [LINT_OPTIONAL_CONDITION] = { "optional-condition", "Take IfExists or ForAllValues away." },
+        [LINT_NOT_APPLICABLE] = { "not-applicable",
+                                  "Take the action out of the statement; only Decrypt, GenerateDataKey and "
+                                  "GenerateDataKeyPair take a document." },
+        [LINT_NEVER_MATCHES] = { "never-matches", "Correct it or take it out." },
+        [LINT_VALUE_SIZE] = { "value-size", "Use the SHA-384 bank: 96 hexadecimal digits." },
+        [LINT_VALUE_CASE] = { "value-case", "Use the IgnoreCase operator, or lower case." },
+        [LINT_VALUE_CONSTANT] = { "value-constant", "Measure the image again, as it boots." },
+        [LINT_ENCLAVE_PCR] = { "enclave-pcr", "Write kms:RecipientAttestation:NitroTPMPCRn." },
+        [LINT_UNSTEADY_PCR] = { "unsteady-pcr", "Take it out; it adds nothing." },
+        [LINT_VERSION] = { "version", "Write \"Version\": \"2012-10-17\"." },
+        [LINT_ADMINISTRATOR] = { "administrator", "If it is meant, lint with --admin=." },
+        [LINT_NO_ADMINISTRATOR] = { "no-administrator", "If it is not meant, add an administrator." },
+        [LINT_RECOVERY_PRINCIPAL] = { "recovery-principal", "Watch CloudTrail for it." },
+        [LINT_DELETED_PRINCIPAL] = { "deleted-principal", "Take it out." },
+};
+
+typedef struct Lint {
+        const LintOptions *options;
+        const KeyPolicy *policy;
+        LintReport *report;
+        Caller callers[CALLERS_MAX];
+        size_t n_callers;
+        uint8_t *actions; /* of each statement; bit a: it has action a */
+        size_t tuples;    /* counted out so far */
+        uint64_t served;  /* bit i: somebody may decrypt with image i */
+        bool out_of_memory;
+} Lint;
+
+const char *lint_code_to_string(LintCode code) {
+        return codes[code].name;
+}
+
+const char *lint_code_advice(LintCode code) {
+        return codes[code].advice;
+}
+
+const char *lint_severity_to_string(LintSeverity severity) {
+        return severity == LINT_ERROR ? "error" : severity == LINT_WARNING ? "warning" : "note";
+}
+
+size_t lint_count(const LintReport *report, LintSeverity severity) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < report->n_findings; i++)
+                n += report->findings[i].severity == severity;
+        return n;
+}
+
+static void finding_done(LintFinding *finding) {
+        free(finding->sid);
+        free(finding->subject);
+        free(finding->meaning);
+}
+
+LintReport *lint_report_free(LintReport *report) {
+        if (!report)
+                return NULL;
+        for (size_t i = 0; i < report->n_findings; i++)
+                finding_done(&report->findings[i]);
+        free(report->findings);
+        free(report);
+        return NULL;
+}
+
+static bool is_all(const uint8_t value[static PCR_SIZE], uint8_t byte) {
+        for (size_t i = 0; i < PCR_SIZE; i++)
+                if (value[i] != byte)
+                        return false;
+        return true;
+}
+
+bool pcr_value_is_constant(unsigned pcr, const uint8_t value[static PCR_SIZE]) {
+        if (pcr == 7 && memcmp(value, pcr7_without_secure_boot, PCR_SIZE) == 0)
+                return true;
+        return (pcr < 16 && is_all(value, 0xFF)) || ((pcr == 4 || pcr == 7) && is_all(value, 0));
+}
+
+static const LintFinding *find(const Lint *lint, LintCode code, const Statement *statement,
+                               const char *subject) {
+        size_t number = statement ? (size_t) (statement - lint->policy->statements) + 1 : 0;
+
+        for (size_t i = 0; i < lint->report->n_findings; i++) {
+                const LintFinding *f = &lint->report->findings[i];
+
+                if (f->code == code && f->statement == number && !f->subject == !subject &&
+                    (!subject || strcmp(f->subject, subject) == 0))
+                        return f;
+        }
+        return NULL;
+}
+
+/* Says it once of a statement and a subject; both may be NULL. */
+_printf_(6, 7) static void add(Lint *lint, LintCode code, LintSeverity severity, const Statement *statement,
+                               const char *subject, const char *format, ...) {
+        LintReport *report = lint->report;
+        LintFinding finding = { code, severity };
+        LintFinding *findings;
+        va_list arguments;
+        int n;
+
+        if (find(lint, code, statement, subject))
+                return;
+        findings = reallocarray(report->findings, report->n_findings + 1, sizeof(*findings));
+        if (findings)
+                report->findings = findings;
+        va_start(arguments, format);
+        n = vasprintf(&finding.meaning, format, arguments);
+        va_end(arguments);
+        if (n < 0)
+                finding.meaning = NULL;
+        if (statement)
+                finding.statement = (size_t) (statement - lint->policy->statements) + 1;
+        finding.sid = statement && statement->sid ? strdup(statement->sid) : NULL;
+        finding.subject = subject ? strdup(subject) : NULL;
+        if (!findings || !finding.meaning || (subject && !finding.subject) ||
+            (statement && statement->sid && !finding.sid)) {
+                finding_done(&finding);
+                lint->out_of_memory = true;
+                return;
+        }
+        findings[report->n_findings++] = finding;
+}
+
+static bool is_declared(const Caller *caller, const char *const *declared) {
+        Caller item;
+
+        for (; declared && *declared; declared++)
+                if (strcmp(caller->text, *declared) == 0 ||
+                    (caller->kind == CALLER_ACCOUNT && caller_parse(*declared, &item) &&
+                     item.kind == CALLER_ACCOUNT && strcmp(caller->account, item.account) == 0))
+                        return true;
+        return false;
+}
+
+/* Whether one who is spared may be the caller. */
+static bool may_be(const Caller *caller, const Caller *spared) {
+        switch (caller->kind) {
+        case CALLER_PATTERN:
+                /* Two patterns may have somebody in common. */
+                return strpbrk(caller->text, "*?") || wildcard_match(spared->text, caller->text);
+        case CALLER_IDENTITY:
+                return wildcard_match(spared->text, caller->text);
+        case CALLER_SESSION:
+                return true;
+        default:
+                /* Of an account, and of everyone, it is those whom the policy does not name. */
+                return false;
+        }
+}
+
+static bool is_spared(const Statement *deny, const Caller *caller) {
+        for (size_t i = 0; i < deny->n_conditions; i++)
+                for (size_t j = 0; j < deny->conditions[i].n_callers; j++)
+                        if (may_be(caller, &deny->conditions[i].callers[j]))
+                                return true;
+        return false;
+}
+
+static bool has_action(const Lint *lint, const Statement *s, Action action) {
+        return lint->actions[s - lint->policy->statements] >> action & 1;
+}
+
+/* Certainly, for documents that meet the conditions on PCRs. */
+static bool denies(const Lint *lint, const Statement *s, const Caller *caller, Action action) {
+        if (!s->deny || s->not_principal || s->not_resource || !s->every_resource ||
+            !has_action(lint, s, action) || !caller_is_among(caller, s->principals, s->n_principals, true))
+                return false;
+        for (size_t i = 0; i < s->n_conditions; i++)
+                if (s->conditions[i].kind != CONDITION_PCR_IS_NOT &&
+                    s->conditions[i].kind != CONDITION_CALLER_IS_NOT)
+                        return false;
+        return !is_spared(s, caller);
+}
+
+/* Possibly. */
+static bool allows(const Lint *lint, const Statement *s, const Caller *caller, Action action) {
+        return !s->deny && has_action(lint, s, action) &&
+               caller_is_among(caller, s->principals, s->n_principals, false);
+}
+
+static bool is_denied_without_document(const Lint *lint, const Caller *caller, Action action) {
+        for (size_t i = 0; i < lint->policy->n_statements; i++)
+                if (denies(lint, &lint->policy->statements[i], caller, action))
+                        return true;
+        return false;
+}
+
+/* The values of the identifying PCRs in a document; NULL: it may have any. */
+typedef const uint8_t *Tuple[N_IDENTIFYING];
+
+typedef struct Judgement {
+        bool shut;       /* denied whatever the document */
+        bool never;      /* no document satisfies it */
+        bool too_clever; /* more values than can be counted out */
+        bool foreign;    /* a document of none of the images comes through */
+        bool mixed;      /* so does one that has parts of several */
+        bool insecure;   /* so does one whose PCR7 does not tell of Secure Boot */
+        uint32_t pinned;
+} Judgement;
+
+/* Who may do what by an Allow, or by a grant (allow is NULL). */
+typedef struct Question {
+        const Statement *allow;
+        const Caller *caller;
+        Action action;
+} Question;
+
+static int identifying_index(int pcr) {
+        for (size_t i = 0; i < N_IDENTIFYING; i++)
+                if ((int) identifying[i] == pcr)
+                        return (int) i;
+        return -1;
+}
+
+static bool has_value(const Condition *condition, const uint8_t *value) {
+        for (size_t i = 0; i < condition->n_pcrs; i++)
+                if (memcmp(condition->pcrs[i], value, PCR_SIZE) == 0)
+                        return true;
+        return false;
+}
+
+/* Whether the condition is met: certainly if it is negated, possibly if not. */
+static bool tuple_meets(const Condition *condition, const Tuple tuple) {
+        int i = identifying_index(condition->pcr);
+        bool negated = condition->kind == CONDITION_PCR_IS_NOT;
+
+        if (condition->kind == CONDITION_CALLER_IS_NOT)
+                return true;
+        if (i < 0 || !tuple[i])
+                return !negated;
+        return has_value(condition, tuple[i]) != negated;
+}
+
+static bool tuple_passes(const Lint *lint, const Question *question, const Tuple tuple) {
+        for (size_t i = 0; question->allow && i < question->allow->n_conditions; i++)
+                if (question->allow->conditions[i].kind == CONDITION_PCR_IS &&
+                    !tuple_meets(&question->allow->conditions[i], tuple))
+                        return false;
+        for (size_t i = 0; i < lint->policy->n_statements; i++) {
+                const Statement *s = &lint->policy->statements[i];
+                bool fires = denies(lint, s, question->caller, question->action);
+
+                for (size_t j = 0; fires && j < s->n_conditions; j++)
+                        fires = tuple_meets(&s->conditions[j], tuple);
+                if (fires)
+                        return false;
+        }
+        return true;
+}
+
+static bool image_has(const PcrSet *image, unsigned pcr, const uint8_t *value) {
+        if (!value)
+                return true;
+        if (!(image->present & PCR(pcr)))
+                return pcr == 12 && is_all(value, 0);
+        return memcmp(image->value[pcr], value, PCR_SIZE) == 0;
+}
+
+static void compare_with_images(Lint *lint, const Question *question, const Tuple tuple,
+                                Judgement *judgement) {
+        const LintOptions *options = lint->options;
+        uint32_t known = 0;
+        bool right = options->n_images == 0;
+
+        for (size_t i = 0; i < options->n_images; i++) {
+                bool is_image = true, is_booted = true;
+
+                for (size_t j = 0; j < N_IDENTIFYING; j++) {
+                        bool has = image_has(&options->images[i], identifying[j], tuple[j]);
+
+                        known |= has ? PCR(identifying[j]) : 0;
+                        /* PCR7 is told only of images that are compared under Secure Boot. */
+                        is_image &= has || (identifying[j] == 7 && !options->secure_boot);
+                        is_booted &= has || (identifying[j] == 7 && !(options->images[i].present & PCR(7)));
+                }
+                right |= is_image;
+                if (is_booted && judgement->pinned != 0 && question->allow &&
+                    question->action == ACTION_DECRYPT)
+                        lint->served |= UINT64_C(1) << i;
+        }
+        if (right)
+                return;
+        if (!options->secure_boot)
+                known |= PCR(7);
+        if (known == (PCR(4) | PCR(7) | PCR(12)))
+                judgement->mixed = true;
+        else
+                judgement->foreign = true;
+}
+
+typedef struct Values {
+        const uint8_t *values[VALUES_MAX];
+        size_t n;
+        bool too_many;
+} Values;
+
+static void collect(const Statement *s, ConditionKind kind, unsigned pcr, Values *values) {
+        for (size_t i = 0; i < s->n_conditions; i++) {
+                const Condition *condition = &s->conditions[i];
+
+                if (condition->kind != kind || condition->pcr != (int) pcr)
+                        continue;
+                for (size_t j = 0; j < condition->n_pcrs; j++) {
+                        bool known = false;
+
+                        for (size_t k = 0; k < values->n && !known; k++)
+                                known = memcmp(values->values[k], condition->pcrs[j], PCR_SIZE) == 0;
+                        if (!known && values->n == VALUES_MAX)
+                                values->too_many = true;
+                        else if (!known)
+                                values->values[values->n++] = condition->pcrs[j];
+                }
+        }
+}
+
+/* All values that a pinned PCR may have; of another one NULL, once. */
+static void collect_values(const Lint *lint, const Question *question, uint32_t pinned, unsigned pcr,
+                           Values *ret) {
+        ret->n = 0;
+        if (!(pinned & PCR(pcr))) {
+                ret->values[ret->n++] = NULL;
+                return;
+        }
+        if (question->allow)
+                collect(question->allow, CONDITION_PCR_IS, pcr, ret);
+        for (size_t i = 0; i < lint->policy->n_statements; i++)
+                if (denies(lint, &lint->policy->statements[i], question->caller, question->action))
+                        collect(&lint->policy->statements[i], CONDITION_PCR_IS_NOT, pcr, ret);
+}
+
+static bool shows_secure_boot(const Tuple tuple) {
+        const uint8_t *value = tuple[identifying_index(7)];
+
+        return value && !pcr_value_is_constant(7, value);
+}
+
+static void count_out(Lint *lint, const Question *question, Judgement *judgement) {
+        Values values[N_IDENTIFYING] = {};
+        size_t n = 1;
+
+        for (size_t i = 0; i < N_IDENTIFYING; i++) {
+                collect_values(lint, question, judgement->pinned, identifying[i], &values[i]);
+                judgement->too_clever |= values[i].too_many;
+                n *= values[i].n;
+        }
+        judgement->too_clever |= n > TUPLES_MAX || lint->tuples > TUPLES_IN_ALL;
+        lint->tuples += judgement->too_clever ? 0 : n;
+        judgement->never = !judgement->too_clever;
+        for (size_t i = 0; i < n && !judgement->too_clever; i++) {
+                const Tuple tuple = { values[0].values[i % values[0].n],
+                                      values[1].values[i / values[0].n % values[1].n],
+                                      values[2].values[i / values[0].n / values[1].n] };
+
+                if (tuple_passes(lint, question, tuple)) {
+                        judgement->never = false;
+                        judgement->insecure |= !shows_secure_boot(tuple);
+                        compare_with_images(lint, question, tuple, judgement);
+                }
+        }
+}
+
+static Judgement judge(Lint *lint, const Question *question) {
+        Judgement judgement = {};
+
+        if (question->allow)
+                judgement.pinned = statement_pcrs(question->allow, CONDITION_PCR_IS);
+        for (size_t i = 0; i < lint->policy->n_statements; i++) {
+                const Statement *s = &lint->policy->statements[i];
+                uint32_t pcrs = statement_pcrs(s, CONDITION_PCR_IS_NOT);
+
+                if (!denies(lint, s, question->caller, question->action))
+                        continue;
+                judgement.shut |= pcrs == 0;
+                if ((pcrs & (pcrs - 1)) == 0)
+                        judgement.pinned |= pcrs;
+        }
+        if (!judgement.shut)
+                count_out(lint, question, &judgement);
+        return judgement;
+}
+
+/* Whether only documents of the images come through, all three PCRs or the two of a standard boot being
+ * pinned. */
+static bool is_gated(const Lint *lint, const Judgement *judgement) {
+        uint32_t wanted = PCR(4) | PCR(12) | (lint->options->secure_boot ? PCR(7) : 0);
+
+        return judgement->shut || judgement->never ||
+               ((judgement->pinned & wanted) == wanted && !judgement->too_clever && !judgement->foreign &&
+                !judgement->mixed);
+}
+
+/* Whether the right image gets the secrets also with a driver before it that is not the firmware's own. */
+static bool is_open_to_drivers(const Judgement *judgement) {
+        return !judgement->shut && !judgement->never && judgement->insecure &&
+               (judgement->pinned & (PCR(2) | PCR(4))) == PCR(4);
+}
+
+/* A caller whom the statement reaches only as part of an account or of everyone. */
+static bool is_by_class(const Statement *s, const Caller *caller) {
+        for (size_t i = 0; i < s->n_principals; i++)
+                if (s->principals[i].kind == caller->kind &&
+                    (caller->kind == CALLER_EVERYONE || strcmp(s->principals[i].text, caller->text) == 0 ||
+                     (caller->kind == CALLER_ACCOUNT &&
+                      strcmp(s->principals[i].account, caller->account) == 0)))
+                        return false;
+        return true;
+}
+
+/* It has been said of those to whom the caller belongs. */
+static bool is_said_of_class(const Lint *lint, LintCode code, const Question *question) {
+        for (size_t i = 0; i < lint->n_callers && lint->callers[i].kind <= CALLER_ACCOUNT; i++)
+                if (caller_is_among(question->caller, &lint->callers[i], 1, true) &&
+                    find(lint, code, question->allow, lint->callers[i].text))
+                        return true;
+        return false;
+}
+
+#define ADD_OF_CALLER(lint, code, severity, question, ...)                                     \
+        do {                                                                                   \
+                if (!is_said_of_class(lint, code, question))                                   \
+                        add(lint, code, severity, (question)->allow, (question)->caller->text, \
+                            __VA_ARGS__);                                                      \
+        } while (false)
+
+static void report_unpinned(Lint *lint, const Question *question) {
+        static const LintCode by_kind[] = {
+                [CALLER_EVERYONE] = LINT_ANYONE, [CALLER_ACCOUNT] = LINT_ROOT_DELEGATION
+        };
+        CallerKind kind = question->caller->kind;
+        LintCode code = kind <= CALLER_ACCOUNT ? by_kind[kind] : LINT_UNGATED_DECRYPT;
+        const char *who = kind == CALLER_EVERYONE  ? "Anyone on AWS"
+                          : kind == CALLER_ACCOUNT ? "Whoever has an identity policy for it in the account"
+                                                   : "The principal";
+
+        if (is_said_of_class(lint, LINT_ANYONE, question) ||
+            is_said_of_class(lint, LINT_ROOT_DELEGATION, question))
+                return;
+        add(lint, code, LINT_ERROR, question->allow, question->caller->text,
+            "%s may kms:Decrypt without an attestation document, or with any.", who);
+}
+
+static void report_missing(Lint *lint, const Question *question, uint32_t pinned) {
+        bool secure_boot = lint->options->secure_boot;
+        LintSeverity severity = secure_boot && (pinned & PCR(7)) ? LINT_WARNING : LINT_ERROR;
+
+        if (!(pinned & PCR(4)))
+                ADD_OF_CALLER(lint, LINT_PCR4_MISSING, severity, question,
+                              "PCR4 is not pinned: %s gets the secrets.",
+                              severity == LINT_WARNING ? "whatever db's keys have signed, old images too,"
+                                                       : "any image");
+        if (!(pinned & PCR(12)))
+                ADD_OF_CALLER(lint, LINT_PCR12_MISSING, severity, question,
+                              "PCR12 is not pinned: the image gets the secrets also with %s "
+                              "from outside (GHSA-xrv8-2pf5-f3q7).",
+                              severity == LINT_WARNING ? "credentials and add-ons"
+                                                       : "a kernel command line and credentials");
+        if (secure_boot && !(pinned & PCR(7)))
+                ADD_OF_CALLER(lint, LINT_PCR7_MISSING, LINT_ERROR, question,
+                              "PCR7 is not pinned, so nothing says that Secure Boot is on.");
+}
+
+static void report_drivers(Lint *lint, const Question *question) {
+        ADD_OF_CALLER(lint, LINT_PCR2_MISSING, LINT_WARNING, question,
+                      "PCR2 is not pinned, nor PCR7 to Secure Boot: whoever owns the instance has firmware "
+                      "run a driver of his own before the image (DriverOrder), which gets at the secrets; "
+                      "PCR4 and PCR12 do not show it.");
+}
+
+static void check_decrypt(Lint *lint, const Question *question) {
+        Judgement judgement = judge(lint, question);
+
+        if (judgement.shut)
+                return;
+        if (is_declared(question->caller, lint->options->recovery_principals)) {
+                if (!is_gated(lint, &judgement))
+                        add(lint, LINT_RECOVERY_PRINCIPAL, LINT_NOTE, question->allow,
+                            question->caller->text,
+                            "The recovery principal may decrypt without an attestation document.");
+                return;
+        }
+        if (judgement.never) {
+                if (!is_by_class(question->allow, question->caller))
+                        add(lint, LINT_NEVER_MATCHES, LINT_WARNING, question->allow, question->caller->text,
+                            "No document meets the conditions on PCRs, here and in Deny statements.");
+                return;
+        }
+        if (judgement.pinned == 0)
+                report_unpinned(lint, question);
+        else if ((judgement.pinned & ~PCRS_CONSTANT & ~PCRS_RESETTABLE) == 0)
+                ADD_OF_CALLER(lint, LINT_CONSTANT_PCRS, LINT_ERROR, question,
+                              "Only PCRs that are the same in every instance, or that anybody can reset, "
+                              "are "
+                              "pinned: any image gets the secrets.");
+        else
+                report_missing(lint, question, judgement.pinned);
+        if (is_open_to_drivers(&judgement))
+                report_drivers(lint, question);
+        if (judgement.too_clever)
+                ADD_OF_CALLER(lint, LINT_TOO_CLEVER, LINT_ERROR, question,
+                              "There are too many combinations of PCR values to count them out.");
+        if (judgement.pinned != 0 && judgement.foreign)
+                ADD_OF_CALLER(lint, LINT_FOREIGN_MEASUREMENT, LINT_ERROR, question,
+                              "A document comes through that is of none of the given images.");
+        if (judgement.pinned != 0 && judgement.mixed)
+                ADD_OF_CALLER(lint, LINT_MIXED_IMAGES, LINT_ERROR, question,
+                              "A document comes through that has PCRs of several images.");
+}
+
+static void check_generate(Lint *lint, const Question *question) {
+        Judgement judgement = judge(lint, question);
+
+        if (!is_gated(lint, &judgement))
+                ADD_OF_CALLER(lint, LINT_GENERATE_DATA_KEY, LINT_WARNING, question,
+                              "%s is possible without the right document: its caller knows the data key.",
+                              action_names[question->action]);
+        else if (is_open_to_drivers(&judgement))
+                report_drivers(lint, question);
+}
+
+static bool takes_no_document(Action action) {
+        return action >= ACTION_RE_ENCRYPT_FROM;
+}
+
+/* The Allow gives the action to the caller, and no Deny takes it; of actions that take no document. */
+static bool holds(const Lint *lint, const Question *question) {
+        return allows(lint, question->allow, question->caller, question->action) &&
+               statement_pcrs(question->allow, CONDITION_PCR_IS) == 0 &&
+               !is_denied_without_document(lint, question->caller, question->action);
+}
+
+static void check_re_encrypt(Lint *lint, const Question *question) {
+        if (!holds(lint, question))
+                return;
+        if (is_declared(question->caller, lint->options->recovery_principals))
+                add(lint, LINT_RECOVERY_PRINCIPAL, LINT_NOTE, question->allow, question->caller->text,
+                    "The recovery principal may re-encrypt without an attestation document.");
+        else
+                ADD_OF_CALLER(lint, LINT_RE_ENCRYPT, LINT_ERROR, question,
+                              "kms:ReEncryptFrom takes no document, and moves a secret to a key that is not "
+                              "gated.");
+}
+
+/* Whether the caller may decrypt with some document or other. Explicitly: the policy names just this caller
+ * for it. */
+static bool is_in_data_plane(Lint *lint, const Caller *caller, bool explicitly) {
+        for (size_t i = 0; i < lint->policy->n_statements; i++)
+                for (Action a = ACTION_DECRYPT; a <= ACTION_GENERATE_DATA_KEY_PAIR; a++) {
+                        const Question question = { &lint->policy->statements[i], caller, a };
+                        Judgement judgement;
+
+                        if (!allows(lint, question.allow, caller, a) ||
+                            (explicitly && (is_by_class(question.allow, caller) ||
+                                            statement_pcrs(question.allow, CONDITION_PCR_IS) == 0)))
+                                continue;
+                        judgement = judge(lint, &question);
+                        if (!judgement.shut && !judgement.never)
+                                return true;
+                }
+        return false;
+}
+
+/* One of those principals of the Allow that include the caller. */
+static bool is_declared_in(const Statement *allow, const Caller *caller, const char *const *declared) {
+        for (size_t i = 0; i < allow->n_principals; i++)
+                if (caller_is_among(caller, &allow->principals[i], 1, false) &&
+                    is_declared(&allow->principals[i], declared))
+                        return true;
+        return false;
+}
+
+static void report_administrator(Lint *lint, const Question *question) {
+        bool puts = question->action == ACTION_PUT_KEY_POLICY;
+        bool note = puts && question->caller->kind == CALLER_IDENTITY;
+
+        ADD_OF_CALLER(lint, LINT_ADMINISTRATOR, note ? LINT_NOTE : LINT_WARNING, question,
+                      "%s may %s, and so open the key.",
+                      question->caller->kind == CALLER_ACCOUNT
+                                      ? "Whoever has an identity policy for it in the account"
+                                      : "The principal",
+                      action_names[question->action]);
+}
+
+static void check_control(Lint *lint, const Question *question) {
+        const char *const *administrators = lint->options->administrators;
+        bool declared = is_declared(question->caller, administrators);
+
+        if (!holds(lint, question))
+                return;
+        if (question->caller->kind == CALLER_EVERYONE || is_in_data_plane(lint, question->caller, declared))
+                ADD_OF_CALLER(lint, control_codes[question->action], LINT_ERROR, question,
+                              "%s is in the hands of a principal that uses the key, and opens it.",
+                              action_names[question->action]);
+        else if (!is_declared_in(question->allow, question->caller, administrators))
+                report_administrator(lint, question);
+}
+
+static void check_callers(Lint *lint) {
+        for (size_t i = 0; i < lint->n_callers; i++)
+                for (size_t j = 0; j < lint->policy->n_statements; j++)
+                        for (Action a = 0; a < _ACTIONS; a++) {
+                                const Question question = { &lint->policy->statements[j], &lint->callers[i],
+                                                            a };
+
+                                if (!allows(lint, question.allow, question.caller, a))
+                                        continue;
+                                if (a == ACTION_DECRYPT)
+                                        check_decrypt(lint, &question);
+                                else if (!takes_no_document(a))
+                                        check_generate(lint, &question);
+                                else if (a == ACTION_RE_ENCRYPT_FROM)
+                                        check_re_encrypt(lint, &question);
+                                else
+                                        check_control(lint, &question);
+                        }
+}
+
+/* A grant allows as well as a statement does. What Denys let through beyond the images has been said of the
+ * Allow if there is an error. */
+static void check_grants(Lint *lint) {
+        bool wrong = lint_count(lint->report, LINT_ERROR) > 0, drivers = false;
+
+        for (size_t i = 0; i < lint->report->n_findings; i++)
+                drivers |= lint->report->findings[i].code == LINT_PCR2_MISSING;
+
+        for (size_t i = 0; i < lint->n_callers; i++) {
+                const Caller *caller = &lint->callers[i];
+                const Question question = { NULL, caller, ACTION_DECRYPT };
+                Judgement judgement = judge(lint, &question);
+
+                if (is_declared(caller, lint->options->recovery_principals))
+                        continue;
+                judgement.foreign &= !wrong;
+                judgement.mixed &= !wrong;
+                if (is_gated(lint, &judgement) && (drivers || !is_open_to_drivers(&judgement)) &&
+                    is_denied_without_document(lint, caller, ACTION_RE_ENCRYPT_FROM))
+                        continue;
+                add(lint, LINT_NO_DENY, LINT_WARNING, NULL, caller->text,
+                    "Nothing denies %s a document that is not right: a grant, or a statement added later, "
+                    "opens the "
+                    "key.",
+                    caller->kind == CALLER_EVERYONE ? "everyone" : "the principal");
+                return;
+        }
+}
+
+static void check_administrators(Lint *lint) {
+        for (size_t i = 0; i < lint->n_callers; i++)
+                for (size_t j = 0; j < lint->policy->n_statements; j++) {
+                        const Question question = { &lint->policy->statements[j], &lint->callers[i],
+                                                    ACTION_PUT_KEY_POLICY };
+
+                        if (holds(lint, &question))
+                                return;
+                }
+        add(lint, LINT_NO_ADMINISTRATOR, LINT_NOTE, NULL, NULL, "Nobody can ever change this policy.");
+}
+
+static void check_images(Lint *lint) {
+        for (size_t i = 0; i < lint->options->n_images; i++)
+                if (!(lint->served & UINT64_C(1) << i)) {
+                        char number[32];
+
+                        (void) snprintf(number, sizeof(number), "image %zu", i + 1);
+                        add(lint, LINT_IMAGE_LOCKED_OUT, LINT_WARNING, NULL, number,
+                            "The policy lets nobody decrypt with the document of given image %zu.", i + 1);
+                }
+}
+
+/* Values that open rather than close. */
+static void check_constant_values(Lint *lint, const Statement *s, const Condition *condition) {
+        if (condition->kind != (s->deny ? CONDITION_PCR_IS_NOT : CONDITION_PCR_IS))
+                return;
+        for (size_t i = 0; i < condition->n_pcrs; i++)
+                if (pcr_value_is_constant((unsigned) condition->pcr, condition->pcrs[i]))
+                        add(lint, LINT_VALUE_CONSTANT,
+                            condition->pcr == 7 && !lint->options->secure_boot ? LINT_NOTE : LINT_ERROR, s,
+                            condition->key, "A value of PCR%i is that of %s, whatever it booted.",
+                            condition->pcr,
+                            condition->pcr == 7 ? "every instance without Secure Boot"
+                                                : "an instance that measured nothing");
+}
+
+static void check_pcr_values(Lint *lint, const Statement *s, const Condition *condition) {
+        bool caseless = strcasestr(condition->operator, "IgnoreCase");
+
+        for (size_t i = 0; i < list_length(condition->values); i++) {
+                const char *value = json_object_get_string(list_item(condition->values, i));
+                size_t n = strlen(value);
+
+                if (strspn(value, "0123456789abcdefABCDEF") != n || n != 2UL * PCR_SIZE)
+                        add(lint, LINT_VALUE_SIZE, LINT_WARNING, s, condition->key,
+                            "A value of PCR%i is not one of 96 hexadecimal digits%s, and fits no document.",
+                            condition->pcr, n == 64 ? " but as of SHA-256" : "");
+                else if (!caseless && strpbrk(value, "ABCDEF"))
+                        add(lint, LINT_VALUE_CASE, LINT_WARNING, s, condition->key,
+                            "A value of PCR%i has capitals, which %s does not find in a document.",
+                            condition->pcr, condition->operator);
+        }
+}
+
+static void check_condition(Lint *lint, const Statement *s, const Condition *condition) {
+        if (condition->pcr < 0) {
+                if (wildcard_match("kms:RecipientAttestation:*", condition->key))
+                        add(lint, LINT_ENCLAVE_PCR, LINT_WARNING, s, condition->key,
+                            "The key is of Nitro Enclaves, or of nothing; no NitroTPM document has it.");
+                return;
+        }
+        if (strcmp(condition->operator, "Null") != 0)
+                check_pcr_values(lint, s, condition);
+        check_constant_values(lint, s, condition);
+        if (!s->deny && (condition->optional || condition->kind == CONDITION_PCR_IS_NOT))
+                add(lint, LINT_OPTIONAL_CONDITION, LINT_WARNING, s, condition->key,
+                    "The condition on PCR%i is met by a request without a document too.", condition->pcr);
+        /* PCR2 is the same only where firmware was given no driver. */
+        if (((PCRS_CONSTANT & ~PCR(2)) | PCRS_RESETTABLE | PCR(11)) & PCR(condition->pcr))
+                add(lint, LINT_UNSTEADY_PCR, LINT_NOTE, s, condition->key, "PCR%i %s.", condition->pcr,
+                    condition->pcr == 11                    ? "moves while the system boots"
+                    : PCRS_RESETTABLE & PCR(condition->pcr) ? "can be reset by anybody"
+                                                            : "is the same in every instance");
+}
+
+/* Whether another Deny is about this PCR alone. */
+static bool has_deny_alone(const Lint *lint, unsigned pcr) {
+        for (size_t i = 0; i < lint->policy->n_statements; i++)
+                if (lint->policy->statements[i].deny &&
+                    statement_pcrs(&lint->policy->statements[i], CONDITION_PCR_IS_NOT) == PCR(pcr))
+                        return true;
+        return false;
+}
+
+static void check_deny(Lint *lint, const Statement *s) {
+        uint32_t pcrs = statement_pcrs(s, CONDITION_PCR_IS_NOT);
+        bool alone = true;
+
+        if (s->not_principal)
+                add(lint, LINT_NOT_PRINCIPAL, LINT_WARNING, s, NULL,
+                    "Whom NotPrincipal spares depends on accounts, roles and sessions together; the Deny is "
+                    "not "
+                    "relied on.");
+        for (size_t i = 0; i < s->n_conditions; i++) {
+                const Condition *condition = &s->conditions[i];
+
+                if (pcrs != 0 && condition->kind == CONDITION_OTHER)
+                        add(lint, LINT_WEAK_DENY, LINT_WARNING, s, condition->key,
+                            "It denies only where %s of %.80s is met too; the Deny is not relied on.",
+                            condition->operator, condition->key);
+        }
+        for (unsigned i = 0; i < PCR_COUNT; i++)
+                alone &= !(pcrs & PCR(i)) || (pcrs & (pcrs - 1)) == 0 || has_deny_alone(lint, i);
+        if (!alone)
+                add(lint, LINT_WEAK_DENY, LINT_WARNING, s, NULL,
+                    "Its conditions are ANDed: it denies only where all of these PCRs are wrong.");
+}
+
+static bool has_wildcard_of(const Statement *s, Action action) {
+        for (size_t i = 0; i < list_length(s->actions); i++) {
+                const char *text = json_object_get_string(list_item(s->actions, i));
+
+                if (strpbrk(text, "*?") && wildcard_match(text, action_names[action]))
+                        return true;
+        }
+        return false;
+}
+
+/* No action of the key's is left. */
+static bool is_without_effect(const Statement *s) {
+        bool all = false, any = false;
+
+        for (size_t i = 0; i < list_length(s->actions); i++) {
+                const char *text = json_object_get_string(list_item(s->actions, i));
+
+                all |= strcmp(text, "*") == 0 || strcmp(text, "*:*") == 0 || strcasecmp(text, "kms:*") == 0;
+                any |= text[0] == '*' || strncasecmp(text, "kms:", 4) == 0;
+        }
+        return list_length(s->resources) == 0 || (s->not_action ? all : !any);
+}
+
+static void check_allow(Lint *lint, const Statement *s) {
+        bool pinned = statement_pcrs(s, CONDITION_PCR_IS) != 0;
+
+        if (s->not_action)
+                add(lint, LINT_NOT_ACTION, LINT_WARNING, s, NULL,
+                    "It allows all actions but those listed, and those that KMS is yet to get.");
+        for (Action a = 0; a < _ACTIONS; a++) {
+                if (!s->not_action && has_wildcard_of(s, a))
+                        add(lint, LINT_WILDCARD_ACTION, LINT_WARNING, s, NULL, "A wildcard takes in %s.",
+                            action_names[a]);
+                if (pinned && takes_no_document(a) && has_action(lint, s, a))
+                        add(lint, LINT_NOT_APPLICABLE, LINT_WARNING, s, action_names[a],
+                            "%s takes no document, so the condition on PCRs is never met for it.",
+                            action_names[a]);
+        }
+        for (size_t i = 0; i < s->n_principals; i++)
+                if (s->principals[i].kind == CALLER_EVERYONE)
+                        add(lint, LINT_ANYONE, LINT_WARNING, s, s->principals[i].text,
+                            "It allows principals of all accounts on AWS.");
+                else if (s->principals[i].kind == CALLER_UNKNOWN)
+                        add(lint, LINT_TOO_CLEVER, LINT_ERROR, s, s->principals[i].text,
+                            "It allows a federated or canonical principal, of which nothing is known here.");
+}
+
+static void check_statement(Lint *lint, const Statement *s) {
+        const Caller *principals = s->principals;
+
+        if (is_without_effect(s))
+                add(lint, LINT_NEVER_MATCHES, LINT_WARNING, s, NULL,
+                    "No action or no resource of the key is left to it.");
+        else if (s->not_resource || !s->every_resource)
+                add(lint, LINT_RESOURCE, LINT_WARNING, s, NULL,
+                    "Whether its resource is this key is not known%s.",
+                    s->deny ? "; the Deny is not relied on" : "");
+        for (size_t i = 0; i < s->n_principals; i++)
+                if (principals[i].kind == CALLER_DELETED)
+                        add(lint, LINT_DELETED_PRINCIPAL, LINT_NOTE, s, principals[i].text,
+                            "The role or user is deleted; one of the same name is another.");
+        for (size_t i = 0; i < s->n_conditions; i++) {
+                const Condition *condition = &s->conditions[i];
+
+                check_condition(lint, s, condition);
+                for (size_t j = 0; j < list_length(condition->values) && !lint->policy->variables; j++)
+                        if (strstr(json_object_get_string(list_item(condition->values, j)), "${"))
+                                add(lint, LINT_VERSION, LINT_WARNING, s, condition->key,
+                                    "Without Version 2012-10-17 a variable is taken literally.");
+        }
+        if (s->deny)
+                check_deny(lint, s);
+        else
+                check_allow(lint, s);
+}
+
+/* Every caller whom the policy tells apart, once. False: there are too many. */
+static bool add_caller(Lint *lint, const Caller *caller) {
+        if (caller->kind >= CALLER_DELETED)
+                return true;
+        for (size_t i = 0; i < lint->n_callers; i++)
+                if (lint->callers[i].kind == caller->kind &&
+                    (caller->kind == CALLER_EVERYONE ||
+                     (caller->kind == CALLER_ACCOUNT ? strcmp(lint->callers[i].account, caller->account)
+                                                     : strcmp(lint->callers[i].text, caller->text)) == 0))
+                        return true;
+        if (lint->n_callers == CALLERS_MAX)
+                return false;
+        lint->callers[lint->n_callers++] = *caller;
+        return true;
+}
+
+static int compare_callers(const void *a, const void *b) {
+        return (int) ((const Caller *) a)->kind - (int) ((const Caller *) b)->kind;
+}
+
+static bool collect_callers(Lint *lint) {
+        const Caller everyone = { CALLER_EVERYONE, .text = "*" };
+        bool all = add_caller(lint, &everyone);
+
+        for (size_t i = 0; i < lint->policy->n_statements; i++) {
+                const Statement *s = &lint->policy->statements[i];
+
+                for (size_t j = 0; j < s->n_principals; j++)
+                        all &= add_caller(lint, &s->principals[j]);
+                for (size_t j = 0; j < s->n_conditions; j++)
+                        for (size_t k = 0; k < s->conditions[j].n_callers; k++)
+                                all &= add_caller(lint, &s->conditions[j].callers[k]);
+        }
+        qsort(lint->callers, lint->n_callers, sizeof(Caller), compare_callers);
+        return all;
+}
+
+static void prepare_actions(Lint *lint) {
+        for (size_t i = 0; i < lint->policy->n_statements; i++)
+                for (Action a = 0; a < _ACTIONS; a++)
+                        if (statement_has_action(&lint->policy->statements[i], action_names[a]))
+                                lint->actions[i] |= (uint8_t) (1U << a);
+}
+
+static void check_policy(Lint *lint) {
+        if (!collect_callers(lint)) {
+                add(lint, LINT_TOO_CLEVER, LINT_ERROR, NULL, NULL, "It names more than %u principals.",
+                    CALLERS_MAX);
+                return;
+        }
+        check_callers(lint);
+        for (size_t i = 0; i < lint->policy->n_statements; i++)
+                check_statement(lint, &lint->policy->statements[i]);
+        check_grants(lint);
+        check_administrators(lint);
+        check_images(lint);
+}
+
+static int compare_findings(const void *a, const void *b) {
+        const LintFinding *x = a, *y = b;
+
+        if (x->statement != y->statement)
+                return x->statement < y->statement ? -1 : 1;
+        return x->severity != y->severity ? (int) y->severity - (int) x->severity
+                                          : (int) x->code - (int) y->code;
+}
+
+static int lint_text(const char *text, size_t size, Lint *lint) {
+        _cleanup_(key_policy_freep) KeyPolicy *policy = NULL;
+        _cleanup_free_ uint8_t *actions = NULL;
+        char reason[KEY_POLICY_REASON_SIZE];
+        size_t statement;
+        int r;
+
+        if (size > KEY_POLICY_SIZE_MAX) {
+                add(lint, LINT_TOO_LARGE, LINT_ERROR, NULL, NULL, "It has %zu bytes.", size);
+                return 0;
+        }
+        r = key_policy_parse(text, size, &policy, reason, &statement);
+        if (r == -EBADMSG) {
+                add(lint, LINT_MALFORMED, LINT_ERROR, NULL, NULL, "%s", reason);
+                if (lint->report->n_findings > 0)
+                        lint->report->findings[0].statement = statement;
+                return 0;
+        }
+        if (r < 0)
+                return r;
+        actions = calloc(policy->n_statements, 1);
+        if (!actions)
+                return -ENOMEM;
+        lint->policy = policy;
+        lint->actions = actions;
+        prepare_actions(lint);
+        check_policy(lint);
+        return 0;
+}
+
+int lint_policy(const char *text, size_t size, const LintOptions *options, LintReport **ret) {
+        _cleanup_(lint_report_freep) LintReport *report = NULL;
+        _cleanup_free_ Lint *lint = NULL;
+        int r;
+
+        report = calloc(1, sizeof(*report));
+        lint = calloc(1, sizeof(*lint));
+        if (!report || !lint)
+                return -ENOMEM;
+        lint->options = options;
+        lint->report = report;
+        r = lint_text(text, size, lint);
+        if (r < 0 || lint->out_of_memory)
+                return -ENOMEM;
+        if (report->n_findings > 0)
+                qsort(report->findings, report->n_findings, sizeof(LintFinding), compare_findings);
+        *ret = TAKE_PTR(report);
+        return 0;
+}

@@ -1,0 +1,573 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "basic/encoding.h"
+#include "basic/json.h"
+#include "unsealctl/policy/lint.h"
+#include "unsealctl/policy/make.h"
+#include "unsealctl/policy/statement.h"
+
+#define PINS_MAX 5U         /* of an image */
+#define PINS_IN_ALL_MAX 64U /* bits of a clause */
+#define CLAUSES_MAX 64U
+
+/* The Deny statements have all actions that answer with a plaintext, asked for or not. */
+static const char *const gated_actions[] = { "kms:Decrypt", "kms:GenerateDataKey", "kms:GenerateDataKeyPair",
+                                             NULL };
+/* What opens the key without being a decryption. They take no document. */
+static const char *const closed_actions[] = { "kms:CreateGrant", "kms:ReEncrypt*", NULL };
+static const char *const administration[] = {
+        "kms:CancelKeyDeletion",
+        "kms:CreateAlias",
+        "kms:DeleteAlias",
+        "kms:DescribeKey",
+        "kms:DisableKey",
+        "kms:DisableKeyRotation",
+        "kms:EnableKey",
+        "kms:EnableKeyRotation",
+        "kms:GetKeyPolicy",
+        "kms:GetKeyRotationStatus",
+        "kms:ListGrants",
+        "kms:ListKeyPolicies",
+        "kms:ListResourceTags",
+        "kms:PutKeyPolicy",
+        "kms:ReplicateKey",
+        "kms:RevokeGrant",
+        "kms:ScheduleKeyDeletion",
+        "kms:TagResource",
+        "kms:UntagResource",
+        "kms:UpdateAlias",
+        "kms:UpdateKeyDescription",
+        NULL,
+};
+static const char *const administrators_only[] = { "kms:PutKeyPolicy", "kms:ReplicateKey", NULL };
+
+/* A value of a PCR that an image has. Images that have the same share it. */
+typedef struct Pin {
+        unsigned pcr;
+        uint8_t value[PCR_SIZE];
+} Pin;
+
+typedef struct Image {
+        uint64_t pins; /* bit i: maker's pin i */
+} Image;
+
+typedef struct Maker {
+        const KeyPolicyOptions *options;
+        Error *error;
+        unsigned pcrs[PINS_MAX];
+        size_t n_pcrs;
+        Pin pins[PINS_IN_ALL_MAX];
+        size_t n_pins;
+        Image images[KEY_POLICY_IMAGES_MAX];
+        size_t n_images;
+        uint64_t clauses[CLAUSES_MAX]; /* a Deny each: it denies where none of these pins is met */
+        size_t n_clauses;
+        struct json_object *statements; /* borrowed */
+        bool out_of_memory;
+} Maker;
+
+static bool is_empty(const char *const *list) {
+        return !list || !*list;
+}
+
+static bool list_has(const char *const *list, const char *text) {
+        for (; list && *list; list++)
+                if (strcmp(*list, text) == 0)
+                        return true;
+        return false;
+}
+
+/* Takes the value; a NULL is remembered. */
+static void put(Maker *maker, struct json_object *object, const char *name, struct json_object *value) {
+        if (!object || !value || json_object_object_add(object, name, value) < 0) {
+                json_object_put(value);
+                maker->out_of_memory = true;
+        }
+}
+
+static void put_string(Maker *maker, struct json_object *object, const char *name, const char *value) {
+        put(maker, object, name, json_object_new_string(value));
+}
+
+static void append(Maker *maker, struct json_object *array, struct json_object *value) {
+        if (!array || !value || json_object_array_add(array, value) < 0) {
+                json_object_put(value);
+                maker->out_of_memory = true;
+        }
+}
+
+/* One string, or an array of several. */
+static struct json_object *strings(Maker *maker, const char *const *list) {
+        struct json_object *array;
+
+        if (list[0] && !list[1])
+                return json_object_new_string(list[0]);
+        array = json_object_new_array();
+        for (; *list; list++)
+                append(maker, array, json_object_new_string(*list));
+        return array;
+}
+
+/* The object's member, made if it is not there. Borrowed. */
+static struct json_object *member_object(Maker *maker, struct json_object *object, const char *name) {
+        struct json_object *member = json_member(object, name);
+
+        if (!member) {
+                member = json_object_new_object();
+                put(maker, object, name, member);
+        }
+        return json_member(object, name);
+}
+
+/* A statement about this key. principals: NULL: everyone. Borrowed: the policy has it. */
+static struct json_object *add_statement(Maker *maker, const char *sid, const char *effect,
+                                         const char *const *principals, const char *const *actions) {
+        static const char *const everyone[] = { "*", NULL };
+        struct json_object *statement = json_object_new_object();
+
+        put_string(maker, statement, "Sid", sid);
+        put_string(maker, statement, "Effect", effect);
+        put(maker, member_object(maker, statement, "Principal"), "AWS",
+            strings(maker, principals ?: everyone));
+        put(maker, statement, "Action", strings(maker, actions));
+        put_string(maker, statement, "Resource", "*");
+        append(maker, maker->statements, statement);
+        return maker->out_of_memory ? NULL : statement;
+}
+
+static void add_condition(Maker *maker, struct json_object *statement, const char *operator,
+                          const char * key, const char *const *values) {
+        struct json_object *condition = member_object(maker, statement, "Condition");
+
+        put(maker, member_object(maker, condition, operator), key, strings(maker, values));
+}
+
+/* The values that the pins have for a PCR; none: no condition. */
+static void add_pcr_condition(Maker *maker, struct json_object *statement, const char *operator,
+                              uint64_t pins, unsigned pcr) {
+        char hex[KEY_POLICY_IMAGES_MAX][2 * PCR_SIZE + 1], key[64];
+        const char *values[KEY_POLICY_IMAGES_MAX + 1] = {};
+        size_t n = 0;
+
+        for (size_t i = 0; i < maker->n_pins; i++) {
+                if (!(pins & UINT64_C(1) << i) || maker->pins[i].pcr != pcr)
+                        continue;
+                for (size_t j = 0; j < PCR_SIZE; j++)
+                        (void) snprintf(hex[n] + 2 * j, 3, "%02x", maker->pins[i].value[j]);
+                values[n] = hex[n];
+                n++;
+        }
+        (void) snprintf(key, sizeof(key), "kms:RecipientAttestation:NitroTPMPCR%u", pcr);
+        if (n > 0)
+                add_condition(maker, statement, operator, key, values);
+}
+
+static void add_pcr_conditions(Maker *maker, struct json_object *statement, const char *operator,
+                               uint64_t pins) {
+        for (size_t i = 0; i < maker->n_pcrs; i++)
+                add_pcr_condition(maker, statement, operator, pins, maker->pcrs[i]);
+}
+
+static void spare(Maker *maker, struct json_object *statement, const char *const *principals) {
+        if (!is_empty(principals))
+                add_condition(maker, statement, "ArnNotEquals", "aws:PrincipalArn", principals);
+}
+
+static void add_unsealing(Maker *maker) {
+        static const char *const own_account[] = { "${aws:PrincipalAccount}", NULL };
+        const KeyPolicyOptions *options = maker->options;
+        const char *const actions[] = { "kms:Decrypt",
+                                        options->generate_data_key ? "kms:GenerateDataKey" : NULL, NULL };
+
+        for (size_t i = 0; i < maker->n_images; i++) {
+                struct json_object *statement;
+                char sid[32] = "Unseal";
+
+                if (maker->n_images > 1)
+                        (void) snprintf(sid, sizeof(sid), "UnsealImage%zu", i + 1);
+                statement = add_statement(maker, sid, "Allow", options->principals, actions);
+                add_pcr_conditions(maker, statement, "StringEqualsIgnoreCase", maker->images[i].pins);
+                if (!is_empty(options->organizations))
+                        add_condition(maker, statement, "StringEquals", "aws:PrincipalOrgID",
+                                      options->organizations);
+                if (!is_empty(options->vpc_endpoints))
+                        add_condition(maker, statement, "StringEquals", "aws:SourceVpce",
+                                      options->vpc_endpoints);
+                if (options->bind_account)
+                        add_condition(maker, statement, "StringEquals",
+                                      "kms:EncryptionContext:unseald:account", own_account);
+        }
+}
+
+static void add_denials(Maker *maker) {
+        static const char *const own_account[] = { "${aws:PrincipalAccount}", NULL };
+        const KeyPolicyOptions *options = maker->options;
+        struct json_object *statement;
+
+        for (size_t i = 0; i < maker->n_clauses; i++) {
+                char sid[96] = "DenyOther";
+                size_t n = strlen(sid);
+
+                for (size_t j = 0; j < maker->n_pcrs; j++)
+                        for (size_t k = 0; k < maker->n_pins; k++)
+                                if (maker->clauses[i] >> k & 1 && maker->pins[k].pcr == maker->pcrs[j]) {
+                                        n += (size_t) snprintf(sid + n, sizeof(sid) - n, "PCR%u",
+                                                               maker->pcrs[j]);
+                                        break;
+                                }
+                if (maker->n_clauses > maker->n_pcrs)
+                        (void) snprintf(sid + n, sizeof(sid) - n, "x%zu", i + 1);
+                statement = add_statement(maker, sid, "Deny", NULL, gated_actions);
+                add_pcr_conditions(maker, statement, "StringNotEqualsIgnoreCase", maker->clauses[i]);
+                spare(maker, statement, options->recovery_principals);
+        }
+        if (options->bind_account) {
+                statement = add_statement(maker, "DenyOtherAccounts", "Deny", NULL, gated_actions);
+                add_condition(maker, statement, "StringNotEquals", "kms:EncryptionContext:unseald:account",
+                              own_account);
+                spare(maker, statement, options->recovery_principals);
+        }
+        add_statement(maker, "DenyOtherWays", "Deny", NULL, closed_actions);
+}
+
+/* Takes a borrowed string. */
+static void remember(Maker *maker, const char ***list, size_t *n, const char *text) {
+        const char **more = reallocarray(*list, *n + 2, sizeof(**list));
+
+        if (!more) {
+                maker->out_of_memory = true;
+                return;
+        }
+        more[(*n)++] = text;
+        more[*n] = NULL;
+        *list = more;
+}
+
+/* Administrators that are part of an account that unseals. */
+static void spare_administrators(Maker *maker, struct json_object *statement,
+                                 const char *const *principals) {
+        _cleanup_free_ const char **spared = NULL;
+        size_t n = 0;
+
+        for (const char *const *a = maker->options->administrators; a && *a; a++) {
+                bool part = false;
+                Caller administrator, principal;
+
+                (void) caller_parse(*a, &administrator);
+                for (const char *const *p = principals; *p && !part; p++)
+                        part = caller_parse(*p, &principal) && principal.kind == CALLER_ACCOUNT &&
+                               caller_is_among(&administrator, &principal, 1, true);
+                if (part)
+                        remember(maker, &spared, &n, *a);
+        }
+        spare(maker, statement, spared);
+}
+
+/* Whoever unseals or recovers and is no administrator, may not become one, not by an account's delegation
+ * either. */
+static void add_separation(Maker *maker) {
+        const char *const *lists[] = { maker->options->principals, maker->options->recovery_principals };
+        _cleanup_free_ const char **who = NULL;
+        size_t n = 0;
+
+        for (size_t i = 0; i < ELEMENTSOF(lists); i++)
+                for (const char *const *p = lists[i]; p && *p; p++)
+                        if (!list_has(maker->options->administrators, *p))
+                                remember(maker, &who, &n, *p);
+        if (n > 0)
+                spare_administrators(
+                                maker,
+                                add_statement(maker, "DenyAdministration", "Deny", who, administrators_only),
+                                who);
+}
+
+static void add_statements(Maker *maker) {
+        static const char *const seal[] = { "kms:Encrypt", NULL }, *const recover[] = { "kms:Decrypt",
+                                                                                        NULL };
+        const KeyPolicyOptions *options = maker->options;
+
+        if (!is_empty(options->administrators))
+                add_statement(maker, "Administer", "Allow", options->administrators, administration);
+        if (!is_empty(options->sealers))
+                add_statement(maker, "Seal", "Allow", options->sealers, seal);
+        add_unsealing(maker);
+        if (!is_empty(options->recovery_principals))
+                add_statement(maker, "RecoverWithoutAttestation", "Allow", options->recovery_principals,
+                              recover);
+        add_denials(maker);
+        add_separation(maker);
+}
+
+/* Whether two principals may be the same one. */
+static bool overlap(const char *a, const char *b) {
+        Caller x, y;
+
+        return caller_parse(a, &x) && caller_parse(b, &y) && caller_is_among(&x, &y, 1, true) &&
+               caller_is_among(&y, &x, 1, true);
+}
+
+static int check_principals(const char *const *list, bool accounts, Error *error) {
+        for (; list && *list; list++) {
+                Caller caller;
+
+                if (!caller_parse(*list, &caller) || strncmp(*list, "arn:", 4) != 0 ||
+                    (caller.kind != CALLER_IDENTITY && caller.kind != CALLER_ACCOUNT))
+                        return error_set(error, -EINVAL, FAILURE_USAGE,
+                                         "%.200s is not the ARN of a role, a user or an account's root.",
+                                         *list);
+                if (caller.kind == CALLER_ACCOUNT && !accounts)
+                        return error_set(error, -EINVAL, FAILURE_USAGE,
+                                         "%.200s is an account; a recovery principal is a role or a user.",
+                                         *list);
+        }
+        return 0;
+}
+
+static int check_apart(const char *const *unsealers, const char *const *others, const char *what,
+                       Error *error) {
+        for (; unsealers && *unsealers; unsealers++)
+                for (const char *const *other = others; other && *other; other++)
+                        if (overlap(*unsealers, *other))
+                                return error_set(error, -EINVAL, FAILURE_USAGE,
+                                                 "%.200s cannot be both a principal that unseals and %s.",
+                                                 *other, what);
+        return 0;
+}
+
+/* prefix, then lower-case letters and digits. */
+static int check_ids(const char *const *list, const char *prefix, size_t minimum, size_t maximum,
+                     Error *error) {
+        for (; list && *list; list++) {
+                size_t n = strlen(prefix), length = strlen(*list);
+
+                if (strncmp(*list, prefix, n) != 0 || length - n < minimum || length - n > maximum ||
+                    strspn(*list + n, "0123456789abcdefghijklmnopqrstuvwxyz") != length - n)
+                        return error_set(error, -EINVAL, FAILURE_USAGE,
+                                         "%.100s is no ID that begins with %s.", *list, prefix);
+        }
+        return 0;
+}
+
+static int check_options(const KeyPolicyOptions *options, Error *error) {
+        int lock = options->lock_pcr, r;
+
+        if (options->n_images == 0 || options->n_images > KEY_POLICY_IMAGES_MAX)
+                return error_set(error, -EINVAL, FAILURE_USAGE, "A policy has 1 to %u images.",
+                                 KEY_POLICY_IMAGES_MAX);
+        if (is_empty(options->principals))
+                return error_set(error, -EINVAL, FAILURE_USAGE,
+                                 "A policy needs a principal or an account that unseals.");
+        if (lock >= 0 && lock != 8 && lock != 13 && lock != 14 && lock != 15)
+                return error_set(error, -EINVAL, FAILURE_USAGE, "The lock PCR is 8, 13, 14 or 15.");
+        r = check_principals(options->principals, true, error);
+        if (r >= 0)
+                r = check_principals(options->administrators, true, error);
+        if (r >= 0)
+                r = check_principals(options->sealers, true, error);
+        if (r >= 0)
+                r = check_principals(options->recovery_principals, false, error);
+        if (r >= 0)
+                r = check_apart(options->principals, options->administrators, "an administrator", error);
+        if (r >= 0)
+                r = check_apart(options->principals, options->recovery_principals, "a recovery principal",
+                                error);
+        if (r >= 0)
+                r = check_ids(options->organizations, "o-", 10, 32, error);
+        return r < 0 ? r : check_ids(options->vpc_endpoints, "vpce-", 8, 17, error);
+}
+
+static bool is_locked_pcr(const Maker *maker, unsigned pcr) {
+        return maker->options->lock_pcr == (int) pcr;
+}
+
+/* Finds or makes the pin. What a boot leaves at zeros need not be in the measurements, nor what firmware
+ * without drivers of others leaves in PCR2. */
+static int pin_pcr(Maker *maker, const PcrSet *set, unsigned pcr, Image *image) {
+        Pin pin = { .pcr = pcr };
+        size_t i;
+
+        if (set->present & UINT32_C(1) << pcr)
+                memcpy(pin.value, set->value[pcr], PCR_SIZE);
+        else if (pcr == 2)
+                (void) hex_decode(PCR2_WITHOUT_DRIVERS, pin.value, PCR_SIZE);
+        else if (pcr != 12 && !is_locked_pcr(maker, pcr))
+                return error_set(maker->error, -EINVAL, FAILURE_USAGE, "The measurements have no PCR%u.",
+                                 pcr);
+        if (pcr_value_is_constant(pcr, pin.value))
+                return error_set(maker->error, -EINVAL, FAILURE_USAGE,
+                                 "PCR%u of the measurements is %s: it says nothing of what booted.", pcr,
+                                 pcr == 7 ? "that of an instance without Secure Boot, or constant"
+                                          : "constant");
+        for (i = 0; i < maker->n_pins; i++)
+                if (maker->pins[i].pcr == pcr && memcmp(maker->pins[i].value, pin.value, PCR_SIZE) == 0)
+                        break;
+        if (i == PINS_IN_ALL_MAX)
+                return error_set(maker->error, -E2BIG, FAILURE_USAGE,
+                                 "The images differ in too many PCRs at once; give fewer.");
+        if (i == maker->n_pins)
+                maker->pins[maker->n_pins++] = pin;
+        image->pins |= UINT64_C(1) << i;
+        return 0;
+}
+
+static int pin_images(Maker *maker) {
+        const KeyPolicyOptions *options = maker->options;
+        int r;
+
+        if (!options->allow_drivers)
+                maker->pcrs[maker->n_pcrs++] = 2;
+        maker->pcrs[maker->n_pcrs++] = 4;
+        if (options->secure_boot)
+                maker->pcrs[maker->n_pcrs++] = 7;
+        maker->pcrs[maker->n_pcrs++] = 12;
+        if (options->lock_pcr >= 0)
+                maker->pcrs[maker->n_pcrs++] = (unsigned) options->lock_pcr;
+        for (size_t i = 0; i < options->n_images; i++) {
+                Image image = {};
+                bool known = false;
+
+                for (size_t j = 0; j < maker->n_pcrs; j++) {
+                        r = pin_pcr(maker, &options->images[i], maker->pcrs[j], &image);
+                        if (r < 0)
+                                return r;
+                }
+                for (size_t j = 0; j < maker->n_images && !known; j++)
+                        known = maker->images[j].pins == image.pins;
+                if (!known)
+                        maker->images[maker->n_images++] = image;
+        }
+        return 0;
+}
+
+/* Keeps those of which no other is a part: what they deny, that one denies as well. */
+static size_t minimize(uint64_t *clauses, size_t n) {
+        size_t kept = 0;
+
+        for (size_t i = 0; i < n; i++) {
+                bool implied = false;
+
+                for (size_t j = 0; j < n && !implied; j++)
+                        implied = j != i && (clauses[j] & clauses[i]) == clauses[j] &&
+                                  (clauses[j] != clauses[i] || j < i);
+                if (!implied)
+                        clauses[kept++] = clauses[i];
+        }
+        return kept;
+}
+
+/* Every smallest choice of pins that has one of each image, image by image (Berge's way to minimal
+ * transversals). */
+static int make_clauses(Maker *maker) {
+        uint64_t next[CLAUSES_MAX * PINS_MAX];
+
+        maker->clauses[0] = 0;
+        maker->n_clauses = 1;
+        for (size_t i = 0; i < maker->n_images; i++) {
+                uint64_t pins = maker->images[i].pins;
+                size_t n = 0;
+
+                for (size_t j = 0; j < maker->n_clauses; j++) {
+                        if (maker->clauses[j] & pins) {
+                                next[n++] = maker->clauses[j];
+                                continue;
+                        }
+                        for (size_t k = 0; k < maker->n_pins; k++)
+                                if (pins >> k & 1)
+                                        next[n++] = maker->clauses[j] | UINT64_C(1) << k;
+                }
+                n = minimize(next, n);
+                if (n > CLAUSES_MAX)
+                        return error_set(maker->error, -E2BIG, FAILURE_USAGE,
+                                         "The images differ in too many PCRs at once; give fewer.");
+                memcpy(maker->clauses, next, n * sizeof(*next));
+                maker->n_clauses = n;
+        }
+        return 0;
+}
+
+static int make_document(Maker *maker, struct json_object **ret) {
+        _cleanup_json_ struct json_object *policy = json_object_new_object();
+
+        maker->statements = json_object_new_array();
+        put_string(maker, policy, "Version", "2012-10-17");
+        put(maker, policy, "Statement", maker->statements);
+        if (maker->out_of_memory)
+                return error_oom(maker->error);
+        *ret = TAKE_PTR(policy);
+        return 0;
+}
+
+int key_policy_make(const KeyPolicyOptions *options, struct json_object **ret, Error *error) {
+        _cleanup_json_ struct json_object *policy = NULL;
+        Maker maker = { .options = options, .error = error };
+        const char *text;
+        int r;
+
+        r = check_options(options, error);
+        if (r >= 0)
+                r = pin_images(&maker);
+        if (r >= 0)
+                r = make_clauses(&maker);
+        if (r >= 0)
+                r = make_document(&maker, &policy);
+        if (r < 0)
+                return r;
+        add_statements(&maker);
+        text = maker.out_of_memory ? NULL : json_object_to_json_string_ext(policy, KEY_POLICY_FORMAT);
+        if (!text)
+                return error_oom(error);
+        if (strlen(text) > KEY_POLICY_SIZE_MAX)
+                return error_set(error, -E2BIG, FAILURE_USAGE,
+                                 "The policy has %zu bytes, and KMS takes %u: give fewer images or "
+                                 "principals.",
+                                 strlen(text), KEY_POLICY_SIZE_MAX);
+        *ret = TAKE_PTR(policy);
+        return 0;
+}
+
+/* arn:PARTITION:kms:REGION:ACCOUNT:key/ID, where each part may be a wildcard. */
+static bool is_key_arn(const char *text) {
+        const char *p = text;
+        size_t colons = 0;
+
+        for (; *p; p++) {
+                colons += *p == ':';
+                if (!isalnum((unsigned char) *p) && !strchr(":-/*", *p))
+                        return false;
+        }
+        return strncmp(text, "arn:aws", 7) == 0 && strstr(text, ":kms:") && colons == 5 &&
+               strstr(text, ":key/");
+}
+
+int role_policy_make(const KeyPolicyOptions *options, const char *const *keys, struct json_object **ret,
+                     Error *error) {
+        const char *const actions[] = { "kms:Decrypt",
+                                        options->generate_data_key ? "kms:GenerateDataKey" : NULL, NULL };
+        _cleanup_json_ struct json_object *policy = NULL;
+        Maker maker = { .options = options, .error = error };
+        struct json_object *statement;
+        int r;
+
+        for (const char *const *key = keys; *key; key++)
+                if (!is_key_arn(*key))
+                        return error_set(error, -EINVAL, FAILURE_USAGE, "%.200s is not the ARN of a key.",
+                                         *key);
+        r = make_document(&maker, &policy);
+        if (r < 0)
+                return r;
+        statement = json_object_new_object();
+        put_string(&maker, statement, "Sid", "Unseal");
+        put_string(&maker, statement, "Effect", "Allow");
+        put(&maker, statement, "Action", strings(&maker, actions));
+        put(&maker, statement, "Resource", strings(&maker, keys));
+        append(&maker, maker.statements, statement);
+        if (maker.out_of_memory)
+                return error_oom(error);
+        *ret = TAKE_PTR(policy);
+        return 0;
+}

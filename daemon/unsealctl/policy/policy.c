@@ -1,0 +1,499 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Writes key policies, and says of one what gives secrets away. Asks nobody: what is judged is a text. */
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "basic/json.h"
+#include "unsealctl/ctl.h"
+#include "unsealctl/policy/lint.h"
+#include "unsealctl/policy/make.h"
+#include "unsealctl/policy/statement.h"
+
+#define FILE_SIZE_MAX (256U * 1024U)
+#define EXIT_WARNINGS 3
+#define EXIT_ERRORS 4
+
+/* NULL-terminated; the strings are borrowed, or kept in owned. */
+typedef struct List {
+        const char **items;
+        size_t n;
+} List;
+
+typedef enum Format {
+        FORMAT_JSON,
+        FORMAT_TERRAFORM,
+        FORMAT_CLOUDFORMATION,
+} Format;
+
+typedef struct Options {
+        List measurements, principals, accounts, administrators, sealers, recovery, organizations, endpoints,
+                        keys;
+        List owned;
+        PcrSet *images;
+        KeyPolicyOptions policy;
+        Format format;
+        bool role_policy, json;
+        const char *file; /* to lint */
+} Options;
+
+static void options_done(Options *options) {
+        List *lists[] = { &options->measurements,   &options->principals, &options->accounts,
+                          &options->administrators, &options->sealers,    &options->recovery,
+                          &options->organizations,  &options->endpoints,  &options->keys };
+
+        for (size_t i = 0; i < options->owned.n; i++)
+                free((char *) options->owned.items[i]);
+        free(options->owned.items);
+        for (size_t i = 0; i < ELEMENTSOF(lists); i++)
+                free(lists[i]->items);
+        free(options->images);
+}
+
+static void print_help(void) {
+        printf("unsealctl policy [OPTIONS…]\n"
+               "unsealctl policy lint [OPTIONS…] POLICY\n\n"
+               "Write a key policy that only attested images can use, or check one.\n\n"
+               "  -h --help                Show this help\n"
+               "     --measurements=FILE   pcr_measurements.json of an image (repeatable, as all\n"
+               "                           lists are)\n"
+               "     --principal=ARN       Who unseals: role or user;  --account=ID: all of it\n"
+               "     --admin=ARN           Who may change the policy\n"
+               "     --sealer=ARN          Who may encrypt\n"
+               "     --recovery-principal=ARN  Who may decrypt without attestation\n"
+               "     --org=ID --vpce=ID    Only out of this organization, by this VPC endpoint\n"
+               "     --secure-boot         Pin PCR7 too;  --lock-pcr=N: PCR N as before the lock\n"
+               "     --allow-drivers       Do not pin PCR2: firmware may load anybody's drivers\n"
+               "     --generate-data-key   Allow GenerateDataKey as well as Decrypt\n"
+               "     --bind-account        Only secrets sealed for the caller's account\n"
+               "     --role-policy         Write the customer's role's;  --key=ARN: for this key\n"
+               "     --terraform, --cloudformation  Write it for those\n"
+               "     --json                Print findings as JSON (lint)\n\n"
+               "Exit status: 0 done, or no more than notes; 1 failure, 2 usage; lint:\n"
+               "3 warnings, 4 errors.\n");
+}
+
+static int list_add(List *list, const char *value) {
+        const char **items = reallocarray(list->items, list->n + 2, sizeof(*items));
+
+        if (!items)
+                return failure("Out of memory.");
+        list->items = items;
+        items[list->n++] = value;
+        items[list->n] = NULL;
+        return 0;
+}
+
+static int load_measurements(Options *options) {
+        options->images = calloc(options->measurements.n + 1, sizeof(*options->images));
+        if (!options->images)
+                return failure("Out of memory.");
+        for (size_t i = 0; i < options->measurements.n; i++) {
+                const char *path = options->measurements.items[i];
+                _cleanup_free_ uint8_t *text = NULL;
+                Error error = {};
+                size_t size;
+                int r;
+
+                r = read_argument(path, FILE_SIZE_MAX, &text, &size);
+                if (r != 0)
+                        return r;
+                if (pcr_measurements_parse((const char *) text, size, &options->images[i], &error) < 0)
+                        return failure("%s: %s", path, error.text);
+        }
+        options->policy.images = options->images;
+        options->policy.n_images = options->measurements.n;
+        return 0;
+}
+
+/* "aws", "aws-cn", …: that of the first ARN given. */
+static int partition_length(const Options *options, const char **ret) {
+        const List *lists[] = { &options->administrators, &options->principals, &options->sealers,
+                                &options->recovery, &options->keys };
+
+        for (size_t i = 0; i < ELEMENTSOF(lists); i++)
+                if (lists[i]->n > 0 && strncmp(lists[i]->items[0], "arn:", 4) == 0) {
+                        *ret = lists[i]->items[0] + 4;
+                        return (int) strcspn(*ret, ":");
+                }
+        *ret = "aws";
+        return 3;
+}
+
+/* An account is its root. */
+static int add_accounts(Options *options) {
+        for (size_t i = 0; i < options->accounts.n; i++) {
+                const char *partition, *account = options->accounts.items[i];
+                int n = partition_length(options, &partition), r;
+                char *arn;
+
+                if (strlen(account) != 12 || strspn(account, "0123456789") != 12)
+                        return usage_error("%s is no account: 12 digits.", account);
+                if (asprintf(&arn, "arn:%.*s:iam::%s:root", n, partition, account) < 0)
+                        return failure("Out of memory.");
+                r = list_add(&options->owned, arn);
+                if (r == 0)
+                        r = list_add(&options->principals, arn);
+                if (r != 0)
+                        return r;
+        }
+        return 0;
+}
+
+/* Where no key is given: those of the administrators' account. */
+static int add_key(Options *options) {
+        const char *partition;
+        Caller caller;
+        char *arn;
+        int n;
+
+        if (options->keys.n > 0)
+                return 0;
+        if (options->administrators.n == 0 || !caller_parse(options->administrators.items[0], &caller))
+                return usage_error("--role-policy wants --key=ARN, or --admin=ARN for all keys of that "
+                                   "account.");
+        n = partition_length(options, &partition);
+        if (asprintf(&arn, "arn:%.*s:kms:*:%s:key/*", n, partition, caller.account) < 0)
+                return failure("Out of memory.");
+        return list_add(&options->owned, arn) ?: list_add(&options->keys, arn);
+}
+
+/* A here document of Terraform interpolates; what would start that is doubled. */
+static void print_here_document(const char *text) {
+        for (; *text; text++) {
+                if ((*text == '$' || *text == '%') && text[1] == '{')
+                        putchar(*text);
+                putchar(*text);
+        }
+}
+
+static void print_terraform(const Options *options, const char *text) {
+        bool key = !options->role_policy;
+
+        printf("resource \"%s\" \"unseald\" {\n", key ? "aws_kms_key" : "aws_iam_policy");
+        printf("  description = \"%s\"\n", key ? "Secrets for attested instances" : "Unseal with unseald");
+        if (key && options->administrators.n == 0)
+                puts("  bypass_policy_lockout_safety_check = true");
+        fputs("  policy = <<POLICY\n", stdout);
+        print_here_document(text);
+        puts("\nPOLICY\n}");
+}
+
+static int print_cloudformation(const Options *options, struct json_object *policy) {
+        bool key = !options->role_policy;
+        struct json_object *template;
+        const char *text;
+
+        template = json_tokener_parse(
+                        key ? "{\"AWSTemplateFormatVersion\": \"2010-09-09\", \"Resources\": "
+                              "{\"UnsealdKey\": {\"Type\": "
+                              "\"AWS::KMS::Key\", \"DeletionPolicy\": \"Retain\", \"Properties\": "
+                              "{\"Description\": "
+                              "\"Secrets for attested instances\"}}}}"
+                            : "{\"AWSTemplateFormatVersion\": \"2010-09-09\", \"Resources\": "
+                              "{\"UnsealdPolicy\": "
+                              "{\"Type\": \"AWS::IAM::ManagedPolicy\", \"Properties\": {\"Description\": "
+                              "\"Unseal with unseald\"}}}}");
+        struct json_object *properties = json_pointer(template, key ? "/Resources/UnsealdKey/Properties"
+                                                                    : "/Resources/UnsealdPolicy/Properties");
+
+        if (!properties ||
+            json_object_object_add(properties, key ? "KeyPolicy" : "PolicyDocument",
+                                   json_object_get(policy)) < 0 ||
+            (key && options->administrators.n == 0 &&
+             json_object_object_add(properties, "BypassPolicyLockoutSafetyCheck",
+                                    json_object_new_boolean(true)) < 0) ||
+            !(text = json_object_to_json_string_ext(template, KEY_POLICY_FORMAT))) {
+                json_object_put(template);
+                return failure("Out of memory.");
+        }
+        puts(text);
+        json_object_put(template);
+        return EXIT_SUCCESS;
+}
+
+static int make(Options *options) {
+        _cleanup_json_ struct json_object *policy = NULL;
+        const char *text;
+        Error error = {};
+        int r;
+
+        r = add_accounts(options);
+        if (r == 0 && options->role_policy)
+                r = add_key(options);
+        if (r != 0)
+                return r;
+        options->policy.principals = options->principals.items;
+        options->policy.administrators = options->administrators.items;
+        options->policy.sealers = options->sealers.items;
+        options->policy.recovery_principals = options->recovery.items;
+        options->policy.organizations = options->organizations.items;
+        options->policy.vpc_endpoints = options->endpoints.items;
+        r = options->role_policy ? role_policy_make(&options->policy, options->keys.items, &policy, &error)
+                                 : key_policy_make(&options->policy, &policy, &error);
+        if (r < 0)
+                return error.failure == FAILURE_USAGE ? usage_error("%s", error.text)
+                                                      : failure("%s", error.text);
+        if (!options->role_policy && options->administrators.n == 0)
+                fputs("unsealctl: Without --admin= nobody can ever change this policy, and KMS takes it "
+                      "only with "
+                      "BypassPolicyLockoutSafetyCheck.\n",
+                      stderr);
+        if (options->format == FORMAT_CLOUDFORMATION)
+                return print_cloudformation(options, policy);
+        text = json_object_to_json_string_ext(policy, KEY_POLICY_FORMAT);
+        if (!text)
+                return failure("Out of memory.");
+        if (options->format == FORMAT_TERRAFORM)
+                print_terraform(options, text);
+        else
+                puts(text);
+        return EXIT_SUCCESS;
+}
+
+/* A policy may be hostile; what it says does not move the cursor. */
+static void print_clean(const char *text) {
+        for (; *text; text++)
+                putchar((unsigned char) *text < ' ' || *text == 0x7f ? '?' : *text);
+}
+
+static void print_finding(const LintFinding *finding) {
+        printf("%s: %s: ", lint_severity_to_string(finding->severity), lint_code_to_string(finding->code));
+        if (finding->statement > 0)
+                printf("statement %zu", finding->statement);
+        else
+                fputs("the policy", stdout);
+        if (finding->sid) {
+                fputs(" \"", stdout);
+                print_clean(finding->sid);
+                putchar('"');
+        }
+        if (finding->subject) {
+                fputs(", ", stdout);
+                print_clean(finding->subject);
+        }
+        fputs(": ", stdout);
+        print_clean(finding->meaning);
+        printf(" %s\n", lint_code_advice(finding->code));
+}
+
+static void print_text(const LintReport *report) {
+        size_t errors = lint_count(report, LINT_ERROR), warnings = lint_count(report, LINT_WARNING),
+               notes = lint_count(report, LINT_NOTE);
+
+        for (size_t i = 0; i < report->n_findings; i++)
+                print_finding(&report->findings[i]);
+        printf("%zu error%s, %zu warning%s, %zu note%s\n", errors, errors == 1 ? "" : "s", warnings,
+               warnings == 1 ? "" : "s", notes, notes == 1 ? "" : "s");
+}
+
+static void print_json(const LintReport *report) {
+        _cleanup_json_ struct json_object *object = made(json_object_new_object());
+        struct json_object *findings = made(json_object_new_array());
+
+        add(object, "errors", made(json_object_new_int64((int64_t) lint_count(report, LINT_ERROR))));
+        add(object, "warnings", made(json_object_new_int64((int64_t) lint_count(report, LINT_WARNING))));
+        add(object, "notes", made(json_object_new_int64((int64_t) lint_count(report, LINT_NOTE))));
+        add(object, "findings", findings);
+        for (size_t i = 0; i < report->n_findings; i++) {
+                const LintFinding *finding = &report->findings[i];
+                struct json_object *item = made(json_object_new_object());
+
+                add_string(item, "code", lint_code_to_string(finding->code));
+                add_string(item, "severity", lint_severity_to_string(finding->severity));
+                if (finding->statement > 0)
+                        add(item, "statement", made(json_object_new_int64((int64_t) finding->statement)));
+                add_string(item, "sid", finding->sid);
+                add_string(item, "subject", finding->subject);
+                add_string(item, "meaning", finding->meaning);
+                add_string(item, "advice", lint_code_advice(finding->code));
+                if (json_object_array_add(findings, item) < 0)
+                        exit(failure("Out of memory."));
+        }
+        puts(json_object_to_json_string_ext(object, KEY_POLICY_FORMAT) ?: "");
+}
+
+static int lint(const Options *options) {
+        const LintOptions lint_options = {
+                .images = options->policy.images,
+                .n_images = options->policy.n_images,
+                .secure_boot = options->policy.secure_boot,
+                .administrators = options->administrators.items,
+                .recovery_principals = options->recovery.items,
+        };
+        _cleanup_(lint_report_freep) LintReport *report = NULL;
+        _cleanup_free_ uint8_t *text = NULL;
+        size_t size;
+        int r;
+
+        if (options->policy.n_images > LINT_IMAGES_MAX)
+                return usage_error("Lint compares with up to %u images.", LINT_IMAGES_MAX);
+        r = read_argument(options->file, FILE_SIZE_MAX, &text, &size);
+        if (r != 0)
+                return r;
+        if (lint_policy((const char *) text, size, &lint_options, &report) < 0)
+                return failure("Out of memory.");
+        if (options->json)
+                print_json(report);
+        else
+                print_text(report);
+        if (lint_count(report, LINT_ERROR) > 0)
+                return EXIT_ERRORS;
+        return lint_count(report, LINT_WARNING) > 0 ? EXIT_WARNINGS : EXIT_SUCCESS;
+}
+
+enum {
+        OPTION_MEASUREMENTS = 256,
+        OPTION_PRINCIPAL,
+        OPTION_ACCOUNT,
+        OPTION_ADMIN,
+        OPTION_SEALER,
+        OPTION_RECOVERY_PRINCIPAL,
+        OPTION_ORG,
+        OPTION_VPCE,
+        OPTION_KEY,
+        OPTION_SECURE_BOOT,
+        OPTION_ALLOW_DRIVERS,
+        OPTION_LOCK_PCR,
+        OPTION_GENERATE_DATA_KEY,
+        OPTION_BIND_ACCOUNT,
+        OPTION_ROLE_POLICY,
+        OPTION_TERRAFORM,
+        OPTION_CLOUDFORMATION,
+        OPTION_JSON,
+};
+
+static const struct option policy_options[] = {
+        { "help", no_argument, NULL, 'h' },
+        { "measurements", required_argument, NULL, OPTION_MEASUREMENTS },
+        { "principal", required_argument, NULL, OPTION_PRINCIPAL },
+        { "account", required_argument, NULL, OPTION_ACCOUNT },
+        { "admin", required_argument, NULL, OPTION_ADMIN },
+        { "sealer", required_argument, NULL, OPTION_SEALER },
+        { "recovery-principal", required_argument, NULL, OPTION_RECOVERY_PRINCIPAL },
+        { "org", required_argument, NULL, OPTION_ORG },
+        { "vpce", required_argument, NULL, OPTION_VPCE },
+        { "key", required_argument, NULL, OPTION_KEY },
+        { "secure-boot", no_argument, NULL, OPTION_SECURE_BOOT },
+        { "allow-drivers", no_argument, NULL, OPTION_ALLOW_DRIVERS },
+        { "lock-pcr", required_argument, NULL, OPTION_LOCK_PCR },
+        { "generate-data-key", no_argument, NULL, OPTION_GENERATE_DATA_KEY },
+        { "bind-account", no_argument, NULL, OPTION_BIND_ACCOUNT },
+        { "role-policy", no_argument, NULL, OPTION_ROLE_POLICY },
+        { "terraform", no_argument, NULL, OPTION_TERRAFORM },
+        { "cloudformation", no_argument, NULL, OPTION_CLOUDFORMATION },
+        {},
+};
+
+static const struct option lint_options[] = {
+        { "help", no_argument, NULL, 'h' },
+        { "measurements", required_argument, NULL, OPTION_MEASUREMENTS },
+        { "admin", required_argument, NULL, OPTION_ADMIN },
+        { "recovery-principal", required_argument, NULL, OPTION_RECOVERY_PRINCIPAL },
+        { "secure-boot", no_argument, NULL, OPTION_SECURE_BOOT },
+        { "json", no_argument, NULL, OPTION_JSON },
+        {},
+};
+
+static List *list_of(Options *options, int option) {
+        switch (option) {
+        case OPTION_MEASUREMENTS:
+                return &options->measurements;
+        case OPTION_PRINCIPAL:
+                return &options->principals;
+        case OPTION_ACCOUNT:
+                return &options->accounts;
+        case OPTION_ADMIN:
+                return &options->administrators;
+        case OPTION_SEALER:
+                return &options->sealers;
+        case OPTION_RECOVERY_PRINCIPAL:
+                return &options->recovery;
+        case OPTION_ORG:
+                return &options->organizations;
+        case OPTION_VPCE:
+                return &options->endpoints;
+        case OPTION_KEY:
+                return &options->keys;
+        default:
+                return NULL;
+        }
+}
+
+static int set_lock_pcr(Options *options, const char *value) {
+        char *end;
+        unsigned long n = strtoul(value, &end, 10);
+
+        if (value[0] < '0' || value[0] > '9' || *end || n >= PCR_COUNT)
+                return usage_error("--lock-pcr=%s is no PCR.", value);
+        options->policy.lock_pcr = (int) n;
+        return 0;
+}
+
+static int set_option(Options *options, int option, const char *value) {
+        List *list = list_of(options, option);
+
+        if (list)
+                return list_add(list, value);
+        switch (option) {
+        case OPTION_SECURE_BOOT:
+                options->policy.secure_boot = true;
+                return 0;
+        case OPTION_ALLOW_DRIVERS:
+                options->policy.allow_drivers = true;
+                return 0;
+        case OPTION_LOCK_PCR:
+                return set_lock_pcr(options, value);
+        case OPTION_GENERATE_DATA_KEY:
+                options->policy.generate_data_key = true;
+                return 0;
+        case OPTION_BIND_ACCOUNT:
+                options->policy.bind_account = true;
+                return 0;
+        case OPTION_ROLE_POLICY:
+                options->role_policy = true;
+                return 0;
+        case OPTION_TERRAFORM:
+        case OPTION_CLOUDFORMATION:
+                options->format = option == OPTION_TERRAFORM ? FORMAT_TERRAFORM : FORMAT_CLOUDFORMATION;
+                return 0;
+        case OPTION_JSON:
+                options->json = true;
+                return 0;
+        default:
+                return EXIT_USAGE;
+        }
+}
+
+int verb_policy(int argc, char *argv[]) {
+        _cleanup_(options_done) Options options = { .policy.lock_pcr = -1 };
+        bool is_lint = argc > 1 && strcmp(argv[1], "lint") == 0;
+        int c, r;
+
+        if (is_lint) {
+                argv[1] = argv[0];
+                argv++;
+                argc--;
+        }
+        while ((c = getopt_long(argc, argv, "h", is_lint ? lint_options : policy_options, NULL)) >= 0) {
+                if (c == 'h') {
+                        print_help();
+                        return EXIT_SUCCESS;
+                }
+                r = set_option(&options, c, optarg);
+                if (r != 0)
+                        return r;
+        }
+        if (argc - optind != (is_lint ? 1 : 0))
+                return usage_error(is_lint ? "policy lint wants one policy; - is standard input."
+                                           : "policy takes no argument but lint.");
+        r = load_measurements(&options);
+        if (r != 0)
+                return r;
+        options.file = argv[optind];
+        return is_lint ? lint(&options) : make(&options);
+}

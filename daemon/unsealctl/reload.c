@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Asks unseald to unseal anew and waits for the outcome. ExecReload= of unseald.service is this. */
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "build-config.h"
+#include "unsealing/control.h"
+#include "unsealctl/ctl.h"
+
+static void print_help(void) {
+        printf("unsealctl reload\n\n"
+               "Read the configuration anew, unseal all secrets anew and exchange them.\n"
+               "If that fails the old ones stay.\n\n"
+               "  -h --help              Show this help\n\n"
+               "Exit status: 0 done, 1 unseald was not to be asked, 2 usage; otherwise the\n"
+               "failure, see unseald(8).\n");
+}
+
+static int reload(void) {
+        static const char path[] = UNSEALD_RUNTIME_DIR "/control.sock";
+        char text[CONTROL_ANSWER_MAX];
+        int r = control_ask(path, text);
+
+        if (r == -ENOENT || r == -ECONNREFUSED)
+                return failure("unseald does not run, or has not unsealed anything yet.");
+        if (r == -ECONNRESET)
+                return failure("unseald ended before the reload was done; see journalctl -xu "
+                               "unseald.service.");
+        if (r < 0)
+                return failure("Cannot ask unseald at %s: %s.", path, strerror(-r));
+        if (r > 0)
+                (void) failure("The reload failed, and everything is as it was before: %s", text);
+        return r;
+}
+
+int verb_reload(int argc, char *argv[]) {
+        static const struct option options[] = {
+                { "help", no_argument, NULL, 'h' },
+                {},
+        };
+
+        for (int c; (c = getopt_long(argc, argv, "h", options, NULL)) >= 0;)
+                switch (c) {
+                case 'h':
+                        print_help();
+                        return EXIT_SUCCESS;
+                default:
+                        return EXIT_USAGE;
+                }
+        if (optind < argc)
+                return usage_error("reload takes no argument.");
+        return reload();
+}

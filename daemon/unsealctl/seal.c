@@ -1,0 +1,469 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Encrypts a plaintext as unseald will have it decrypted: by KMS, with the encryption context that the secret's name
+ * makes. The plaintext comes from a file or a pipe, never from an argument; it is in locked memory here, in the one
+ * request, and in nothing that is printed or written.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "aws/service.h"
+#include "basic/encoding.h"
+#include "basic/io.h"
+#include "basic/json.h"
+#include "config/declaration.h"
+#include "config/ini.h"
+#include "config/settings.h"
+#include "unsealctl/credentials.h"
+#include "unsealctl/ctl.h"
+#include "unsealctl/kms-call.h"
+#include "kms/client.h"
+#include "memory/secret.h"
+
+#define RESERVED_CONTEXT "unseald:"
+
+/* As many as a *.secret file may have. */
+#define PAIRS_MAX 64U
+#define PAIRS_SIZE_MAX 4096U
+
+typedef struct Options {
+        const char *key, *name, *account, *input, *output, *profile;
+        const char *pairs[PAIRS_MAX]; /* of --context= */
+        size_t pairs_count;
+        KmsCallerOptions kms;
+        bool raw, json, secret_file;
+} Options;
+
+typedef struct Sealed {
+        char *key_arn;
+        char **context;
+        uint8_t *ciphertext;
+        size_t size;
+} Sealed;
+
+static void sealed_done(Sealed *sealed) {
+        free(sealed->key_arn);
+        strings_free(sealed->context);
+        free(sealed->ciphertext);
+}
+
+static void print_help(void) {
+        printf("unsealctl seal [OPTIONS…] --key=KEY --name=NAME [FILE]\n\n"
+               "Encrypt a secret as unseald will decrypt it; without FILE, standard input.\n\n"
+               "  -h --help                  Show this help\n"
+               "     --key=KEY               KMS key: its ARN or ID, or an alias\n"
+               "     --name=NAME             Name of the secret, as in NAME.secret\n"
+               "     --context=KEY=VALUE     More encryption context (repeatable)\n"
+               "     --account=ID            Bind to this account, for BindAccount=yes\n"
+               "  -o --output=FILE           Write to a file, not to standard output\n"
+               "     --raw                   Write bytes, not base64\n"
+               "     --json                  Print JSON as well\n"
+               "     --print-secret-file     Print the matching NAME.secret as well\n"
+               "     --profile=NAME          Credentials of this AWS profile\n"
+               "     --region=REGION         Region of a key that is not given by its ARN\n"
+               "     --fips --dual-stack     Endpoint of that kind;  --endpoint=URL: this one\n"
+               "     --proxy=URL             HTTP proxy;  --trusted-certificates=FILE: roots\n\n"
+               "Exit status: 0 done, 1 failure, 2 usage; of KMS as unseald's: 41 credentials,\n"
+               "50 network, 51 TLS, 60 denied, 61 key, others in unsealctl(1).\n");
+}
+
+static int kms_failure(const Error *error) {
+        (void) failure("%s%s%s%s", error->text, *error->request_id ? " (Request " : "", error->request_id,
+                       *error->request_id ? ")" : "");
+        return (int) error->failure;
+}
+
+static int read_plaintext(const char *path, Secret **ret) {
+        bool is_stdin = !path || strcmp(path, "-") == 0;
+        _cleanup_close_ int opened = is_stdin ? -1 : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+        int fd = is_stdin ? STDIN_FILENO : opened;
+        _cleanup_secret_ Secret *secret = NULL;
+        ssize_t n;
+
+        if (fd < 0)
+                return failure("Cannot read %s: %s.", path, strerror(errno));
+        if (isatty(fd))
+                return usage_error(
+                                "seal does not read a secret from a terminal, where it can be seen: give a "
+                                "file or a pipe.");
+        if (secret_new(KMS_PLAINTEXT_MAX + 1, &secret) < 0)
+                return failure("%u bytes of memory cannot be locked; see RLIMIT_MEMLOCK.",
+                               KMS_PLAINTEXT_MAX);
+        n = read_up_to(fd, secret_bytes(secret), KMS_PLAINTEXT_MAX + 1);
+        if (n < 0)
+                return failure("Cannot read %s: %s.", is_stdin ? "standard input" : path,
+                               strerror((int) -n));
+        if (n == 0)
+                return failure("The secret is empty, and KMS encrypts one byte at least.");
+        if (n > KMS_PLAINTEXT_MAX)
+                return failure("The secret has more than %u bytes, which is all that KMS encrypts. Encrypt "
+                               "it "
+                               "with a key of its own, ship it so, and seal that key: \"openssl rand -hex "
+                               "32\" "
+                               "makes one.",
+                               KMS_PLAINTEXT_MAX);
+        secret_truncate(secret, (size_t) n);
+        *ret = TAKE_PTR(secret);
+        return 0;
+}
+
+/* The Region in the ARN of a key or an alias; false: it is neither. */
+static bool region_of_arn(const char *text, char ret[static sizeof(((KmsKeyArn *) NULL)->region)]) {
+        const char *alias = strstr(text, ":alias/");
+        _cleanup_free_ char *as_key = NULL;
+        KmsKeyArn arn;
+
+        if (alias && asprintf(&as_key, "%.*s:key/alias", (int) (alias - text), text) < 0)
+                as_key = NULL;
+        if (kms_key_arn_parse(as_key ?: text, &arn) < 0)
+                return false;
+        (void) stpcpy(ret, arn.region);
+        return true;
+}
+
+/* Where KMS is: by the key's ARN, else as the AWS CLI finds it. */
+static int choose_region(const Options *options, const char *configured, char *buffer, const char **ret) {
+        const char *wanted = options->kms.region;
+
+        if (strncmp(options->key, "arn:", 4) == 0) {
+                if (!region_of_arn(options->key, buffer))
+                        return usage_error("--key=%s is no ARN of a KMS key or alias.", options->key);
+                if (wanted && strcmp(wanted, buffer) != 0)
+                        return usage_error("--region=%s is not the Region of the key, %s.", wanted, buffer);
+                *ret = buffer;
+                return 0;
+        }
+        *ret = wanted ?: configured;
+        return *ret ? 0
+                    : usage_error("Which Region is the key in? Give --region=, AWS_REGION, or the key's "
+                                  "ARN.");
+}
+
+static int make_context(const Options *options, char ***ret) {
+        _cleanup_strings_ char **context = NULL;
+        char *pair;
+        int r;
+
+        r = strings_take(&context, asprintf(&pair, "unseald:secret=%s", options->name) < 0 ? NULL : pair);
+        if (r >= 0 && options->account)
+                r = strings_take(&context,
+                                 asprintf(&pair, "unseald:account=%s", options->account) < 0 ? NULL : pair);
+        for (size_t i = 0; r >= 0 && i < options->pairs_count; i++)
+                r = strings_take(&context, strdup(options->pairs[i]));
+        if (r < 0)
+                return failure("Out of memory.");
+        *ret = TAKE_PTR(context);
+        return 0;
+}
+
+/* An alias, or a key without its account: which key that is, so that exactly this one encrypts, and the secret's
+ * declaration can name it. */
+static int resolve_key(KmsCaller *caller, const char *key, char **ret_arn) {
+        _cleanup_free_ char *request = NULL;
+        _cleanup_erase_ char *answer = NULL;
+        KmsKeyArn arn;
+        Error error = {};
+        size_t size;
+
+        if (kms_key_arn_parse(key, &arn) >= 0) {
+                *ret_arn = strdup(key);
+                return *ret_arn ? 0 : failure("Out of memory.");
+        }
+        if (kms_describe_key_request(key, &request) < 0)
+                return failure("Out of memory.");
+        if (kms_call(caller, "DescribeKey", request, &answer, &size, &error) < 0 ||
+            kms_describe_key_reply(answer, size, ret_arn, &error) < 0) {
+                if (error.failure == FAILURE_DENIED)
+                        (void) fputs("unsealctl: With the key's ARN in --key= it need not be looked up.\n",
+                                     stderr);
+                return kms_failure(&error);
+        }
+        return 0;
+}
+
+static int encrypt(KmsCaller *caller, Secret *plaintext, Sealed *sealed) {
+        const KmsEncrypt request = {
+                .key_arn = sealed->key_arn,
+                .plaintext = secret_bytes(plaintext),
+                .plaintext_size = secret_size(plaintext),
+                .encryption_context = (const char *const *) sealed->context,
+        };
+        _cleanup_erase_ char *body = NULL, *answer = NULL;
+        Error error = {};
+        size_t size;
+        int r;
+
+        r = kms_encrypt_request(&request, &body);
+        if (r == -EINVAL)
+                return usage_error("--context= has the same key twice.");
+        if (r < 0)
+                return failure("Out of memory.");
+        if (kms_call(caller, "Encrypt", body, &answer, &size, &error) < 0 ||
+            kms_encrypt_reply(&request, answer, size, &sealed->ciphertext, &sealed->size, &error) < 0)
+                return kms_failure(&error);
+        return 0;
+}
+
+/* What a word of a *.secret file must stand in; NULL: it can be none. */
+static const char *quote_for(const char *word) {
+        if (!strpbrk(word, " '\"\\"))
+                return "";
+        if (!strchr(word, '"'))
+                return "\"";
+        return strchr(word, '\'') ? NULL : "'";
+}
+
+static void print_secret_file(const Options *options, const Sealed *sealed) {
+        printf("# %s.secret\n[Secret]\n# Where the image has the ciphertext:\n"
+               "Source=file:/usr/share/unseald/%s.sealed\nKeyId=%s\n",
+               options->name, options->name, sealed->key_arn);
+        if (options->account)
+                puts("BindAccount=yes");
+        for (size_t i = 0; i < options->pairs_count; i++) {
+                const char *pair = options->pairs[i], *quote = quote_for(pair);
+
+                printf("EncryptionContext=%s%s%s\n", quote, pair, quote);
+        }
+}
+
+static int print_json(const Sealed *sealed, const char *ciphertext) {
+        _cleanup_json_ struct json_object *object = made(json_object_new_object());
+        struct json_object *context = made(json_object_new_object());
+
+        for (char **pair = sealed->context; *pair; pair++) {
+                _cleanup_free_ char *key = strndup(*pair, strcspn(*pair, "="));
+
+                if (!key)
+                        return failure("Out of memory.");
+                add_string(context, key, strchr(*pair, '=') + 1);
+        }
+        add_string(object, "KeyId", sealed->key_arn);
+        add(object, "EncryptionContext", context);
+        add_string(object, "CiphertextBlob", ciphertext);
+        puts(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
+                                                                    JSON_C_TO_STRING_NOSLASHESCAPE)
+                             ?: "");
+        return 0;
+}
+
+static bool is_stdout(const char *output) {
+        return !output || strcmp(output, "-") == 0;
+}
+
+static int write_sealed(const Options *options, const Sealed *sealed) {
+        bool to_stdout = is_stdout(options->output);
+        _cleanup_free_ char *base64 = NULL, *line = NULL;
+        const void *data = sealed->ciphertext;
+        size_t size = sealed->size;
+        int r;
+
+        if (base64_encode(sealed->ciphertext, sealed->size, &base64) < 0 ||
+            asprintf(&line, "%s\n", base64) < 0)
+                return failure("Out of memory.");
+        if (!options->raw) {
+                data = line;
+                size = strlen(line);
+        }
+        if (!to_stdout) {
+                r = write_file_atomic(options->output, data, size, 0644);
+                if (r < 0)
+                        return failure("Cannot write %s: %s.", options->output, strerror(-r));
+        } else if (!options->json)
+                (void) fwrite(data, 1, size, stdout);
+        if (options->json)
+                return print_json(sealed, base64);
+        if (options->secret_file)
+                print_secret_file(options, sealed);
+        return 0;
+}
+
+static int seal(const Options *options) {
+        _cleanup_secret_ Secret *plaintext = NULL;
+        _cleanup_(aws_credentials_clear) AwsCredentials credentials = {};
+        _cleanup_(kms_caller_freep) KmsCaller *caller = NULL;
+        _cleanup_(sealed_done) Sealed sealed = {};
+        _cleanup_free_ char *configured = NULL;
+        char region[sizeof(((KmsKeyArn *) NULL)->region)];
+        KmsCallerOptions kms = options->kms;
+        Error error = {};
+        int r;
+
+        r = read_plaintext(options->input, &plaintext);
+        if (r != 0)
+                return r;
+        if (credentials_find(options->profile, &credentials, &configured, &error) < 0)
+                return kms_failure(&error);
+        r = choose_region(options, configured, region, &kms.region);
+        if (r != 0)
+                return r;
+        kms.credentials = &credentials;
+        if (kms_caller_new(&kms, &caller, &error) < 0)
+                return kms_failure(&error);
+        if ((r = resolve_key(caller, options->key, &sealed.key_arn)) != 0 ||
+            (r = make_context(options, &sealed.context)) != 0 ||
+            (r = encrypt(caller, plaintext, &sealed)) != 0)
+                return r;
+        return write_sealed(options, &sealed);
+}
+
+static int check_context(const Options *options) {
+        size_t size = 0;
+
+        for (size_t i = 0; i < options->pairs_count; i++) {
+                const char *pair = options->pairs[i];
+
+                if (pair[0] == '=' || !strchr(pair, '='))
+                        return usage_error("--context= wants KEY=VALUE, not \"%s\".", pair);
+                if (strncmp(pair, RESERVED_CONTEXT, strlen(RESERVED_CONTEXT)) == 0)
+                        return usage_error("What begins with " RESERVED_CONTEXT
+                                           " is put into the context by --name= and --account=.");
+                if (!ini_is_text(pair, strlen(pair)) || strchr(pair, '\t'))
+                        return usage_error("--context= is not UTF-8 or has a control character, which no "
+                                           "*.secret file can have.");
+                if (options->secret_file && !quote_for(pair))
+                        return usage_error("--context= has both kinds of quotes, which no *.secret file can "
+                                           "have in one word.");
+                size += strlen(pair);
+        }
+        return size > PAIRS_SIZE_MAX
+                               ? usage_error("--context= has more than %u bytes in all.", PAIRS_SIZE_MAX)
+                               : 0;
+}
+
+static int check_options(const Options *options) {
+        if (!options->key || !options->name)
+                return usage_error("seal wants --key= and --name=.");
+        if (!declaration_name_is_valid(options->name))
+                return usage_error("A secret's name has 1 to 64 letters, digits, \"-\", \"_\" and \".\", "
+                                   "not \"%s\".",
+                                   options->name);
+        if (options->account &&
+            (strlen(options->account) != 12 || strspn(options->account, "0123456789") != 12))
+                return usage_error("--account= wants an account's 12 digits, not \"%s\".", options->account);
+        if (options->secret_file && (is_stdout(options->output) || options->json))
+                return usage_error("--print-secret-file prints where the ciphertext would be: give "
+                                   "--output=, and "
+                                   "not --json.");
+        if (options->kms.proxy && !settings_proxy_is_valid(options->kms.proxy))
+                return usage_error("--proxy= wants http://HOST:PORT, not \"%s\".", options->kms.proxy);
+        return check_context(options);
+}
+
+enum {
+        OPTION_KEY = 256,
+        OPTION_NAME,
+        OPTION_CONTEXT,
+        OPTION_ACCOUNT,
+        OPTION_RAW,
+        OPTION_JSON,
+        OPTION_SECRET_FILE,
+        OPTION_PROFILE,
+        OPTION_REGION,
+        OPTION_FIPS,
+        OPTION_DUAL_STACK,
+        OPTION_ENDPOINT,
+        OPTION_PROXY,
+        OPTION_TRUSTED,
+};
+
+static const struct option long_options[] = {
+        { "help", no_argument, NULL, 'h' },
+        { "key", required_argument, NULL, OPTION_KEY },
+        { "name", required_argument, NULL, OPTION_NAME },
+        { "context", required_argument, NULL, OPTION_CONTEXT },
+        { "account", required_argument, NULL, OPTION_ACCOUNT },
+        { "output", required_argument, NULL, 'o' },
+        { "raw", no_argument, NULL, OPTION_RAW },
+        { "json", no_argument, NULL, OPTION_JSON },
+        { "print-secret-file", no_argument, NULL, OPTION_SECRET_FILE },
+        { "profile", required_argument, NULL, OPTION_PROFILE },
+        { "region", required_argument, NULL, OPTION_REGION },
+        { "fips", no_argument, NULL, OPTION_FIPS },
+        { "dual-stack", no_argument, NULL, OPTION_DUAL_STACK },
+        { "endpoint", required_argument, NULL, OPTION_ENDPOINT },
+        { "proxy", required_argument, NULL, OPTION_PROXY },
+        { "trusted-certificates", required_argument, NULL, OPTION_TRUSTED },
+        {},
+};
+
+/* Where the argument of an option goes; NULL: it has none. */
+static const char **field_of(Options *options, int option) {
+        switch (option) {
+        case OPTION_KEY:
+                return &options->key;
+        case OPTION_NAME:
+                return &options->name;
+        case OPTION_ACCOUNT:
+                return &options->account;
+        case 'o':
+                return &options->output;
+        case OPTION_PROFILE:
+                return &options->profile;
+        case OPTION_REGION:
+                return &options->kms.region;
+        case OPTION_ENDPOINT:
+                return &options->kms.endpoint;
+        case OPTION_PROXY:
+                return &options->kms.proxy;
+        case OPTION_TRUSTED:
+                return &options->kms.trusted_certificates;
+        default:
+                return NULL;
+        }
+}
+
+static bool *switch_of(Options *options, int option) {
+        switch (option) {
+        case OPTION_RAW:
+                return &options->raw;
+        case OPTION_JSON:
+                return &options->json;
+        case OPTION_SECRET_FILE:
+                return &options->secret_file;
+        case OPTION_FIPS:
+                return &options->kms.fips;
+        case OPTION_DUAL_STACK:
+                return &options->kms.dual_stack;
+        default:
+                return NULL;
+        }
+}
+
+int verb_seal(int argc, char *argv[]) {
+        Options options = {};
+        Error error;
+        int c, r;
+
+        while ((c = getopt_long(argc, argv, "ho:", long_options, NULL)) >= 0)
+                if (c == 'h') {
+                        print_help();
+                        return EXIT_SUCCESS;
+                } else if (c == OPTION_CONTEXT) {
+                        if (options.pairs_count == PAIRS_MAX)
+                                return usage_error("seal takes %u --context= at most.", PAIRS_MAX);
+                        options.pairs[options.pairs_count++] = optarg;
+                } else if (field_of(&options, c))
+                        *field_of(&options, c) = optarg;
+                else if (switch_of(&options, c))
+                        *switch_of(&options, c) = true;
+                else
+                        return EXIT_USAGE;
+        if (argc - optind > 1)
+                return usage_error("seal takes one file; a secret is never an argument.");
+        options.input = argv[optind];
+        r = check_options(&options);
+        if (r != 0)
+                return r;
+
+        /* As far as the limits let it: all memory only for who may lock so much. The plaintext's own pages are locked
+         * in any case. */
+        (void) memory_protect_process(&error);
+        return seal(&options);
+}

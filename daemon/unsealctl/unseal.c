@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * One secret by hand, by the very session that unseald runs, so that what works here works there and fails here as it does
+ * there. What differs is where the plaintext goes: to a descriptor that was asked for, or nowhere. It is in locked memory
+ * alone, never in a file or in a buffer of stdio.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <systemd/sd-event.h>
+
+#include "basic/io.h"
+#include "basic/log.h"
+#include "build-config.h"
+#include "config/declaration.h"
+#include "config/ini.h"
+#include "config/settings.h"
+#include "unsealctl/ctl.h"
+#include "kms/client.h"
+#include "unsealing/session.h"
+#include "memory/secret.h"
+
+/* What a carrier may have, as base64 with its lines ended. */
+#define CIPHERTEXT_FILE_MAX (16U * 1024U)
+
+typedef struct Options {
+        const char *secret, *key, *ciphertext, *name, *vendor, *local;
+        char **context; /* owned */
+        int fd;         /* for the plaintext; -1: nowhere */
+        bool verbose;
+} Options;
+
+typedef struct Unsealing {
+        const Options *options;
+        Settings settings;
+        Declarations declarations;
+        sd_event *event;
+        Session *session;
+        int stdin_fd; /* the ciphertext of standard input; -1: none */
+} Unsealing;
+
+static void unsealing_done(Unsealing *unsealing) {
+        (void) session_free(unsealing->session);
+        (void) sd_event_unref(unsealing->event);
+        declarations_clear(&unsealing->declarations);
+        settings_clear(&unsealing->settings);
+        if (unsealing->stdin_fd >= 0)
+                close(unsealing->stdin_fd);
+}
+
+static int failed(const Error *error) {
+        (void) failure("%s", error->text);
+        return (int) error->failure;
+}
+
+static int take(const Declaration *declaration, Secret *plaintext, const char *request_id, Error *error,
+                void *userdata) {
+        Unsealing *unsealing = userdata;
+        int r;
+
+        if (unsealing->options->fd < 0) {
+                printf("%s: KMS decrypts it, %zu bytes; request %s.\n"
+                       "Give --reveal or --fd= to have them.\n",
+                       declaration->name, secret_size(plaintext), request_id);
+                return 0;
+        }
+        r = write_all(unsealing->options->fd, secret_bytes(plaintext), secret_size(plaintext));
+        if (r < 0)
+                return error_set(error, r, FAILURE_INTERNAL, "The plaintext cannot be written: %s.",
+                                 strerror(-r));
+        return 0;
+}
+
+static void ended(int r, const Error *error, void *userdata) {
+        Unsealing *unsealing = userdata;
+        int status = r < 0 ? (int) error->failure : EXIT_SUCCESS;
+
+        /* A TPM that does not answer would keep us. The next who uses it cleans up. */
+        if (r < 0 && session_waits_for_tpm(unsealing->session))
+                _exit(status);
+        (void) sd_event_exit(unsealing->event, status);
+}
+
+/* Standard input as a file, which is what sources are. */
+static int keep_stdin(Unsealing *unsealing, char **ret_path) {
+        _cleanup_free_ uint8_t *data = NULL;
+        size_t size;
+        int r;
+
+        r = read_fd(STDIN_FILENO, CIPHERTEXT_FILE_MAX, &data, &size);
+        if (r >= 0) {
+                unsealing->stdin_fd = memfd_create("ciphertext", MFD_CLOEXEC);
+                r = unsealing->stdin_fd < 0 ? -errno : write_all(unsealing->stdin_fd, data, size);
+        }
+        if (r < 0)
+                return failure("Cannot read standard input: %s.", strerror(-r));
+        if (asprintf(ret_path, "/proc/self/fd/%i", unsealing->stdin_fd) < 0)
+                return failure("Out of memory.");
+        return 0;
+}
+
+/* What a *.secret file would say, out of options. The context is the user's affair here: what other tools have encrypted
+ * has none of unseald's. */
+static int declare(Unsealing *unsealing, Declaration *declaration) {
+        const Options *options = unsealing->options;
+        bool from_stdin = strcmp(options->ciphertext, "-") == 0;
+        int r = 0;
+
+        *declaration = (Declaration){
+                .name = strdup(options->name
+                                               ?: from_stdin ? "standard input"
+                                                             : options->ciphertext),
+                .file = strdup("--key="),
+                .size_max = KMS_CIPHERTEXT_MAX,
+                .source = { .kind = SOURCE_FILE, .label = strdup(options->ciphertext) },
+                .encryption_context = calloc(1, sizeof(char *)),
+        };
+        if (from_stdin)
+                r = keep_stdin(unsealing, &declaration->source.location);
+        else
+                declaration->source.location = strdup(options->ciphertext);
+        if (r != 0)
+                return r;
+        if (!declaration->name || !declaration->file || !declaration->source.label ||
+            !declaration->source.location || !declaration->encryption_context ||
+            strings_take(&declaration->key_ids, strdup(options->key)) < 0)
+                return failure("Out of memory.");
+
+        for (char **pair = options->context; pair && *pair; pair++)
+                if (strings_take(&declaration->encryption_context, strdup(*pair)) < 0)
+                        return failure("Out of memory.");
+        return 0;
+}
+
+static int find_declaration(Unsealing *unsealing) {
+        Declaration *declaration = calloc(1, sizeof(*declaration));
+        Error error = {};
+
+        if (!declaration)
+                return failure("Out of memory.");
+        unsealing->declarations = (Declarations){ .items = declaration, .count = 1 };
+        if (!unsealing->options->secret)
+                return declare(unsealing, declaration);
+        if (declaration_read_file(unsealing->options->secret, declaration, &error) < 0)
+                return failed(&error);
+        /* Who asks for it wants to know. */
+        declaration->optional = false;
+        return 0;
+}
+
+static int set_up(Unsealing *unsealing) {
+        const Options *options = unsealing->options;
+        SessionOptions session = {
+                .settings = &unsealing->settings,
+                .declarations = &unsealing->declarations,
+                .take = take,
+        };
+        Error error = {};
+        int r;
+
+        if (memory_protect_process(&error) < 0 ||
+            settings_read(options->vendor, options->local, &unsealing->settings, &error) < 0)
+                return failed(&error);
+        r = find_declaration(unsealing);
+        if (r != 0)
+                return r;
+        if ((r = sd_event_default(&unsealing->event)) < 0 ||
+            (r = sd_event_add_signal(unsealing->event, NULL, SIGTERM | SD_EVENT_SIGNAL_PROCMASK, NULL,
+                                     (void *) (intptr_t) (128 + SIGTERM))) < 0 ||
+            (r = sd_event_add_signal(unsealing->event, NULL, SIGINT | SD_EVENT_SIGNAL_PROCMASK, NULL,
+                                     (void *) (intptr_t) (128 + SIGINT))) < 0)
+                return failure("Cannot set up the event loop: %s.", strerror(-r));
+        if (session_new(unsealing->event, &session, ended, unsealing, &unsealing->session, &error) < 0)
+                return failed(&error);
+        return 0;
+}
+
+static int unseal(const Options *options) {
+        _cleanup_(unsealing_done) Unsealing unsealing = { .options = options, .stdin_fd = -1 };
+        int r;
+
+        /* What is waited for is said; how far it has come only with --verbose. */
+        log_set_max_priority(options->verbose ? LOG_INFO : LOG_NOTICE);
+        r = set_up(&unsealing);
+        if (r != 0)
+                return r;
+        session_start(unsealing.session);
+        r = sd_event_loop(unsealing.event);
+        return r < 0 ? failure("The event loop failed: %s.", strerror(-r)) : r;
+}
+
+/* Each key once: KMS's request has room for no more. */
+static int add_context(Options *options, const char *pair) {
+        size_t key_length = strcspn(pair, "=");
+
+        if (key_length == 0 || pair[key_length] != '=')
+                return usage_error("--context= wants KEY=VALUE.");
+        for (char **other = options->context; other && *other; other++)
+                if (strncmp(*other, pair, key_length + 1) == 0)
+                        return usage_error("There are two values of \"%.*s\" in the encryption context.",
+                                           (int) key_length, pair);
+        return strings_take(&options->context, strdup(pair)) < 0 ? failure("Out of memory.") : 0;
+}
+
+static int add_name(Options *options, const char *name) {
+        _cleanup_free_ char *pair = NULL;
+
+        options->name = name;
+        if (asprintf(&pair, "unseald:secret=%s", name) < 0)
+                return failure("Out of memory.");
+        return add_context(options, pair);
+}
+
+static int parse_fd(const char *text, int *ret) {
+        char *end;
+        long number;
+
+        errno = 0;
+        number = strtol(text, &end, 10);
+        if (errno != 0 || *text == '\0' || *end != '\0' || number < 0 || number > INT_MAX)
+                return usage_error("--fd= wants the number of a file descriptor.");
+        if (fcntl((int) number, F_GETFD) < 0)
+                return usage_error("File descriptor %li is not open.", number);
+        *ret = (int) number;
+        return 0;
+}
+
+static int check(const Options *options, int arguments) {
+        KmsKeyArn arn;
+
+        if (!options->secret == !options->key)
+                return usage_error("unseal wants either --secret= or --key= and the ciphertext.");
+        if (options->secret && (arguments > 0 || options->context))
+                return usage_error("The file of --secret= says ciphertext, name and encryption context.");
+        if (options->key && arguments != 1)
+                return usage_error("--key= wants one file with the ciphertext.");
+        if (options->key && kms_key_arn_parse(options->key, &arn) < 0)
+                return usage_error("--key= wants the ARN of a key, and not of an alias.");
+        return 0;
+}
+
+static void print_help(void) {
+        printf("unsealctl unseal [OPTIONS…] --secret=FILE.secret\n"
+               "unsealctl unseal [OPTIONS…] --key=ARN FILE\n\n"
+               "Unseal one secret by hand, as unseald does it.\n\n"
+               "  -h --help                      Show this help\n"
+               "     --secret=FILE.secret        The declaration of the secret\n"
+               "     --key=ARN                   The key; FILE has the ciphertext, or -\n"
+               "     --name=NAME                 The secret's name, as it was sealed for unseald\n"
+               "     --context=KEY=VALUE         What else is in its encryption context\n"
+               "     --reveal                    Write the secret to standard output\n"
+               "     --fd=N                      Write it to this file descriptor\n"
+               "  -v --verbose                   Say how far it has come\n"
+               "     --vendor-configuration=DIR  unseald.conf there, not in %s\n"
+               "     --configuration=DIR         unseald.conf there, not in %s\n\n"
+               "Exit status: 0 unsealed, 2 usage, otherwise as of unseald(8).\n",
+               UNSEALD_VENDOR_CONFIG_DIR, UNSEALD_LOCAL_CONFIG_DIR);
+}
+
+/* Less than 0: go on. */
+static int parse_options(int argc, char *argv[], Options *options) {
+        enum { SECRET = 256, KEY, NAME, CONTEXT, REVEAL, FD, VENDOR, LOCAL };
+        static const struct option long_options[] = {
+                { "help", no_argument, NULL, 'h' },
+                { "secret", required_argument, NULL, SECRET },
+                { "key", required_argument, NULL, KEY },
+                { "name", required_argument, NULL, NAME },
+                { "context", required_argument, NULL, CONTEXT },
+                { "reveal", no_argument, NULL, REVEAL },
+                { "fd", required_argument, NULL, FD },
+                { "verbose", no_argument, NULL, 'v' },
+                { "vendor-configuration", required_argument, NULL, VENDOR },
+                { "configuration", required_argument, NULL, LOCAL },
+                {},
+        };
+        int r = 0;
+
+        for (int c; r == 0 && (c = getopt_long(argc, argv, "hv", long_options, NULL)) >= 0;)
+                switch (c) {
+                case 'h':
+                        print_help();
+                        return EXIT_SUCCESS;
+                case SECRET:
+                        options->secret = optarg;
+                        break;
+                case KEY:
+                        options->key = optarg;
+                        break;
+                case NAME:
+                        r = add_name(options, optarg);
+                        break;
+                case CONTEXT:
+                        r = add_context(options, optarg);
+                        break;
+                case REVEAL:
+                        options->fd = STDOUT_FILENO;
+                        break;
+                case FD:
+                        r = parse_fd(optarg, &options->fd);
+                        break;
+                case 'v':
+                        options->verbose = true;
+                        break;
+                case VENDOR:
+                        options->vendor = optarg;
+                        break;
+                case LOCAL:
+                        options->local = optarg;
+                        break;
+                default:
+                        return EXIT_USAGE;
+                }
+        if (r == 0)
+                r = check(options, argc - optind);
+        options->ciphertext = argv[optind];
+        return r != 0 ? r : -1;
+}
+
+static void options_done(Options *options) {
+        strings_free(options->context);
+}
+
+int verb_unseal(int argc, char *argv[]) {
+        _cleanup_(options_done) Options options = {
+                .vendor = UNSEALD_VENDOR_CONFIG_DIR,
+                .local = UNSEALD_LOCAL_CONFIG_DIR,
+                .fd = -1,
+        };
+        int r = parse_options(argc, argv, &options);
+
+        return r < 0 ? unseal(&options) : r;
+}

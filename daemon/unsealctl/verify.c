@@ -1,0 +1,605 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Says what a document proves, and as clearly what it does not: a check that was not asked for is named as
+ * such. Nothing of a document that is not authentic is printed.
+ */
+
+#include <errno.h>
+#include <getopt.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/rand.h>
+#include <openssl/x509.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "basic/clock.h"
+#include "basic/encoding.h"
+#include "basic/json.h"
+#include "build-config.h"
+#include "unsealctl/ctl.h"
+#include "unsealctl/fetch-document.h"
+#include "attestation/document.h"
+#include "tpm/pcr.h"
+#include "attestation/public-key.h"
+
+#define ROOT_PATH UNSEALD_VENDOR_CONFIG_DIR "/aws-nitro-root-g1.pem"
+#define FILE_SIZE_MAX (64U * 1024U)
+#define AT_MAX INT64_C(253402300799) /* the end of the year 9999 */
+#define SHA256_SIZE 32
+#define NONCE_SIZE 32
+
+/* Of a document that was made for us, unless --max-age= says otherwise: clocks differ. */
+#define FRESH_SEC 300
+
+/* Of AWS's root G1, as AWS publishes it beside the certificate. */
+static const uint8_t root_g1_fingerprint[SHA256_SIZE] = {
+        0x64, 0x1a, 0x03, 0x21, 0xa3, 0xe2, 0x44, 0xef, 0xe4, 0x56, 0x46, 0x31, 0x95, 0xd6, 0x06, 0x31,
+        0x7e, 0xd7, 0xcd, 0xcc, 0x3c, 0x17, 0x56, 0xe0, 0x98, 0x93, 0xf3, 0xc6, 0x8f, 0x79, 0xbb, 0x5b,
+};
+
+typedef struct Options {
+        const char *document, *url, *root, *at, *max_age, *nonce, *public_key, *measurements;
+        bool json;
+} Options;
+
+/* What the options come to. Slices and certificate are owned. */
+typedef struct Wanted {
+        AttestationPolicy policy;
+        bool at_document; /* policy.at is the document's own time */
+        uint8_t root_fingerprint[SHA256_SIZE];
+        Slice nonce, public_key;
+        PcrSet measurements; /* present 0: not compared */
+} Wanted;
+
+typedef struct Verdict {
+        const AttestationDocument *document;
+        const Wanted *wanted;
+        AttestationRefusal refusal;
+        Error error;
+        PcrSet pcrs;
+        uint32_t differing, missing; /* of those wanted */
+} Verdict;
+
+/* What is checked once a document is known to be authentic, in this order. */
+typedef struct Check {
+        const char *name, *proved, *option;
+        AttestationRefusal refusal;
+} Check;
+
+static const Check checks[] = {
+        { "age", "not older than allowed", "--max-age=", ATTESTATION_STALE },
+        { "nonce", "the one given: it answers this request", "--nonce=", ATTESTATION_NONCE },
+        { "public-key", "the one given: its owner was attested", "--public-key=", ATTESTATION_PUBLIC_KEY },
+        { "measurements", "all as expected", "--measurements=", ATTESTATION_PCR },
+};
+
+DEFINE_CLEANUP(BIO *, BIO_free);
+DEFINE_CLEANUP(X509 *, X509_free);
+
+static void wanted_done(Wanted *wanted) {
+        X509_free(wanted->policy.root);
+        free((void *) wanted->nonce.data);
+        free((void *) wanted->public_key.data);
+}
+
+static void print_help(void) {
+        printf("unsealctl verify [OPTIONS…] DOCUMENT\n"
+               "unsealctl verify [OPTIONS…] --url=URL\n\n"
+               "Verify an attestation document, of which - is standard input.\n\n"
+               "  -h --help              Show this help\n"
+               "     --url=URL           Ask this attestation service, with a new nonce\n"
+               "     --nonce=FILE|hex:…  The nonce that it must have\n"
+               "     --public-key=FILE   The public key that it must have, or its certificate\n"
+               "     --measurements=FILE The PCRs that it must have (pcr_measurements.json)\n"
+               "     --max-age=SEC       How old it may be\n"
+               "     --at=TIME           Verify at that time, not now: @SECONDS,\n"
+               "                         2026-08-13T17:36:48Z, or document (its own)\n"
+               "     --root=PEM          Trust this root, not AWS's root G1\n"
+               "     --json              Print JSON\n\n"
+               "Exit status: 0 accepted, 1 failure, 2 usage, 10 malformed, 11 algorithm,\n"
+               "12 signature, 13 untrusted, 14 expired, 15 stale, 16 nonce, 17 public key,\n"
+               "18 PCR; 50 to 53 and 65: no document from --url=.\n");
+}
+
+static bool is_root_g1(const Wanted *wanted) {
+        return memcmp(wanted->root_fingerprint, root_g1_fingerprint, SHA256_SIZE) == 0;
+}
+
+static int load_root(const char *path, Wanted *wanted) {
+        _cleanup_(BIO_freep) BIO *bio = NULL;
+        _cleanup_(X509_freep) X509 *second = NULL;
+        _cleanup_free_ uint8_t *pem = NULL;
+        unsigned length;
+        size_t size;
+        int r;
+
+        r = read_argument(path ?: ROOT_PATH, FILE_SIZE_MAX, &pem, &size);
+        if (r != 0)
+                return r;
+        bio = BIO_new_mem_buf(pem, (int) size);
+        wanted->policy.root = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+        if (!wanted->policy.root)
+                return failure("%s has no certificate in PEM.", path ?: ROOT_PATH);
+        second = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+        if (second)
+                return failure("%s has more than one certificate: which is the root?", path ?: ROOT_PATH);
+
+        if (X509_digest(wanted->policy.root, EVP_sha256(), wanted->root_fingerprint, &length) != 1)
+                return failure("Out of memory.");
+        if (!path && !is_root_g1(wanted))
+                return failure("%s is not AWS's root G1.", ROOT_PATH);
+        return 0;
+}
+
+static int load_nonce(const char *argument, Slice *ret) {
+        _cleanup_free_ uint8_t *bytes = NULL;
+        size_t size;
+        int r;
+
+        if (strncmp(argument, "hex:", 4) != 0) {
+                r = read_argument(argument, FILE_SIZE_MAX, &bytes, &size);
+                if (r != 0)
+                        return r;
+        } else {
+                size = strlen(argument + 4) / 2;
+                bytes = malloc(size + 1);
+                if (!bytes)
+                        return failure("Out of memory.");
+                if (hex_decode(argument + 4, bytes, size) < 0)
+                        return usage_error("--nonce=hex: wants an even number of hexadecimal digits.");
+        }
+        /* A document with such a nonce is good for ever. */
+        if (size == 0)
+                return usage_error("The nonce of --nonce= is empty, and proves nothing.");
+        *ret = (Slice){ TAKE_PTR(bytes), size };
+        return 0;
+}
+
+/* As it stands in the document, or would: whatever the file is that has a key in it. */
+static int load_public_key(const char *path, Slice *ret) {
+        _cleanup_free_ uint8_t *bytes = NULL, *key = NULL;
+        size_t size, key_size;
+        int r;
+
+        r = read_argument(path, FILE_SIZE_MAX, &bytes, &size);
+        if (r != 0)
+                return r;
+        r = public_key_parse(bytes, size, &key, &key_size);
+        if (r == -ENOMEM)
+                return failure("Out of memory.");
+        if (r < 0 && is_pem(bytes, size))
+                return failure("%s has neither a public key nor a certificate in PEM.", path);
+        *ret = r < 0 ? (Slice){ TAKE_PTR(bytes), size } : (Slice){ TAKE_PTR(key), key_size };
+        return 0;
+}
+
+static int make_nonce(Slice *ret) {
+        _cleanup_free_ uint8_t *bytes = malloc(NONCE_SIZE);
+
+        if (!bytes)
+                return failure("Out of memory.");
+        if (RAND_bytes(bytes, NONCE_SIZE) != 1)
+                return failure("OpenSSL has no random bytes.");
+        *ret = (Slice){ TAKE_PTR(bytes), NONCE_SIZE };
+        return 0;
+}
+
+static int load_measurements(const char *path, PcrSet *ret) {
+        _cleanup_free_ uint8_t *text = NULL;
+        Error error = {};
+        size_t size;
+        int r;
+
+        r = read_argument(path, FILE_SIZE_MAX, &text, &size);
+        if (r != 0)
+                return r;
+        if (pcr_measurements_parse((const char *) text, size, ret, &error) < 0)
+                return failure("%s: %s", path, error.text);
+        return 0;
+}
+
+static int parse_at(const char *text, int64_t *ret) {
+        struct tm tm = {};
+        const char *end;
+        char *rest;
+
+        if (text[0] == '@' && text[1] >= '0' && text[1] <= '9') {
+                errno = 0;
+                *ret = strtoll(text + 1, &rest, 10);
+                if (errno == 0 && *rest == 0 && *ret <= AT_MAX)
+                        return 0;
+        } else {
+                end = strptime(text, "%Y-%m-%dT%H:%M:%SZ", &tm);
+                if (end && *end == 0) {
+                        *ret = timegm(&tm);
+                        if (*ret >= 0 && *ret <= AT_MAX)
+                                return 0;
+                }
+        }
+        return usage_error("--at= wants @SECONDS, 2026-08-13T17:36:48Z or document.");
+}
+
+static int parse_times(const Options *options, Wanted *wanted) {
+        uint64_t max_age_usec;
+        int r;
+
+        if (options->at && strcmp(options->at, "document") == 0)
+                wanted->at_document = true;
+        else if (options->at) {
+                r = parse_at(options->at, &wanted->policy.at);
+                if (r != 0)
+                        return r;
+        } else
+                wanted->policy.at = (int64_t) (now_realtime_usec() / USEC_PER_SEC);
+
+        if (options->url && options->at)
+                return usage_error("What is asked for now is verified at this time: --at= does not go with "
+                                   "--url=.");
+        if (!options->max_age) {
+                wanted->policy.max_age_sec = options->url ? FRESH_SEC : 0;
+                return 0;
+        }
+        if (parse_duration(options->max_age, &max_age_usec) < 0 || max_age_usec < USEC_PER_SEC)
+                return usage_error("--max-age= wants at least a second, such as 300 or 5min.");
+        if (wanted->at_document)
+                return usage_error("At its own time a document has no age: --max-age= does not go with it.");
+        wanted->policy.max_age_sec = max_age_usec / USEC_PER_SEC;
+        return 0;
+}
+
+static int prepare(const Options *options, Wanted *wanted) {
+        int r;
+
+        r = parse_times(options, wanted);
+        if (r == 0)
+                r = load_root(options->root, wanted);
+        if (r == 0 && (options->nonce || options->url)) {
+                r = options->nonce ? load_nonce(options->nonce, &wanted->nonce) : make_nonce(&wanted->nonce);
+                wanted->policy.nonce = &wanted->nonce;
+        }
+        if (r == 0 && options->public_key) {
+                r = load_public_key(options->public_key, &wanted->public_key);
+                wanted->policy.public_key = &wanted->public_key;
+        }
+        if (r == 0 && options->measurements)
+                r = load_measurements(options->measurements, &wanted->measurements);
+        return r;
+}
+
+static void compare_pcrs(Verdict *verdict) {
+        const PcrSet *wanted = &verdict->wanted->measurements;
+
+        for (unsigned i = 0; i < PCR_COUNT; i++)
+                if (verdict->document->pcrs[i].data) {
+                        verdict->pcrs.present |= UINT32_C(1) << i;
+                        memcpy(verdict->pcrs.value[i], verdict->document->pcrs[i].data, PCR_SIZE);
+                }
+        verdict->differing = pcr_differing(wanted, &verdict->pcrs);
+        verdict->missing = wanted->present & ~verdict->pcrs.present;
+}
+
+static void judge(Verdict *verdict) {
+        verdict->refusal = attestation_verify(verdict->document, &verdict->wanted->policy, &verdict->error);
+        compare_pcrs(verdict);
+        if (verdict->refusal == ATTESTATION_ACCEPTED && (verdict->differing | verdict->missing)) {
+                verdict->refusal = ATTESTATION_PCR;
+                (void) error_set(&verdict->error, -EBADMSG, FAILURE_ATTESTATION,
+                                 "The attestation document has other measurements than expected.");
+        }
+}
+
+static bool is_authentic(const Verdict *verdict) {
+        if (verdict->refusal == ATTESTATION_ACCEPTED)
+                return true;
+        for (size_t i = 0; i < ELEMENTSOF(checks); i++)
+                if (verdict->refusal == checks[i].refusal)
+                        return true;
+        return false;
+}
+
+static bool is_asked(const Verdict *verdict, const Check *check) {
+        switch (check->refusal) {
+        case ATTESTATION_STALE:
+                return verdict->wanted->policy.max_age_sec > 0;
+        case ATTESTATION_NONCE:
+                return verdict->wanted->policy.nonce;
+        case ATTESTATION_PUBLIC_KEY:
+                return verdict->wanted->policy.public_key;
+        default:
+                return verdict->wanted->measurements.present != 0;
+        }
+}
+
+/* "proved", "refused", "not-asked" or, behind the one that was refused, "not-reached". */
+static const char *check_result(const Verdict *verdict, const Check *check) {
+        if (!is_asked(verdict, check))
+                return "not-asked";
+        if (check->refusal == verdict->refusal)
+                return "refused";
+        if (verdict->refusal != ATTESTATION_ACCEPTED && check->refusal > verdict->refusal)
+                return "not-reached";
+        return "proved";
+}
+
+static const char *kind_to_string(AttestationKind kind) {
+        return kind == ATTESTATION_NITROTPM ? "nitrotpm" : "enclave";
+}
+
+static int64_t seconds_of(const AttestationDocument *document) {
+        return (int64_t) (document->timestamp_msec / 1000);
+}
+
+static void print_hex(const uint8_t *data, size_t size) {
+        for (size_t i = 0; i < size; i++)
+                printf("%02x", data[i]);
+}
+
+static void print_line(const char *name, const char *result, const char *what) {
+        printf("  %-13s %-12s %s", name, result, what);
+}
+
+static void print_checks(const Verdict *verdict) {
+        const Wanted *wanted = verdict->wanted;
+        char at[TIME_STRING_MAX];
+
+        print_line("signature", "proved", "ES384, by the document's own certificate\n");
+        print_line("chain", "proved", "");
+        printf("%zu certificates from %s, SHA-256 ", verdict->document->chain_length + 1,
+               is_root_g1(wanted) ? "AWS's root G1" : "the root given");
+        print_hex(wanted->root_fingerprint, SHA256_SIZE);
+        putchar('\n');
+        print_line("validity", "proved", "");
+        printf("all certificates at %s%s\n", format_time(wanted->policy.at, at),
+               wanted->at_document ? ", its own time: it may be old" : "");
+
+        for (size_t i = 0; i < ELEMENTSOF(checks); i++) {
+                const char *result = check_result(verdict, &checks[i]);
+
+                print_line(checks[i].name, result, "");
+                if (strcmp(result, "not-asked") == 0)
+                        printf("give %s\n", checks[i].option);
+                else
+                        puts(strcmp(result, "proved") == 0 ? checks[i].proved : "");
+        }
+}
+
+/* "=": as expected, "!": not; without mark: nothing was expected. */
+static void print_pcrs(const Verdict *verdict) {
+        const PcrSet *wanted = &verdict->wanted->measurements;
+
+        printf("\n  %3s  %-*s  %s\n", "PCR", 2 * PCR_SIZE, "VALUE", "COVERS");
+        for (unsigned i = 0; i < ATTESTATION_PCRS; i++) {
+                const Slice *pcr = &verdict->document->pcrs[i];
+                uint32_t bit = UINT32_C(1) << i;
+                char mark = !(wanted->present & bit) ? ' ' : (verdict->differing & bit) ? '!' : '=';
+
+                if (pcr->data) {
+                        printf("%c %3u  ", mark, i);
+                        print_hex(pcr->data, pcr->size);
+                        printf("  %s\n",
+                               verdict->document->kind == ATTESTATION_NITROTPM ? pcr_covers(i) : "");
+                }
+                if ((verdict->differing | verdict->missing) & bit) {
+                        printf("! %3u  ", i);
+                        print_hex(wanted->value[i], PCR_SIZE);
+                        printf("  %s\n",
+                               pcr->data ? "was expected" : "was expected; the document does not have it");
+                }
+        }
+}
+
+static void print_text(const Verdict *verdict) {
+        const AttestationDocument *document = verdict->document;
+        char time[TIME_STRING_MAX];
+
+        if (verdict->refusal == ATTESTATION_ACCEPTED)
+                puts("Accepted, for what was asked.");
+        else
+                printf("Refused (%s): %s\n", attestation_refusal_to_string(verdict->refusal),
+                       verdict->error.text);
+        if (verdict->refusal == ATTESTATION_EXPIRED)
+                puts("A document's own certificate is valid for three hours; --at= verifies at another "
+                     "time.");
+        if (!is_authentic(verdict))
+                return;
+
+        printf("\n  %s document of %s, made %s\n\n", kind_to_string(document->kind), document->module_id,
+               format_time(seconds_of(document), time));
+        print_checks(verdict);
+        print_pcrs(verdict);
+        /* Of an enclave PCR2 is the application. */
+        if (document->kind == ATTESTATION_NITROTPM && pcr_shows_drivers(&verdict->pcrs))
+                puts("\n  PCR2 is not that of firmware without drivers of others: one of them may have changed what PCR4 "
+                     "names.");
+}
+
+static struct json_object *document_to_json(const AttestationDocument *document) {
+        struct json_object *object = made(json_object_new_object()), *pcrs = made(json_object_new_object());
+
+        for (unsigned i = 0; i < ATTESTATION_PCRS; i++)
+                if (document->pcrs[i].data) {
+                        char name[4];
+
+                        (void) snprintf(name, sizeof(name), "%u", i);
+                        add_hex(pcrs, name, document->pcrs[i].data, document->pcrs[i].size);
+                }
+
+        add_string(object, "kind", kind_to_string(document->kind));
+        add_string(object, "module_id", document->module_id);
+        add(object, "timestamp", made(json_object_new_int64((int64_t) document->timestamp_msec)));
+        add(object, "pcrs", pcrs);
+        add_hex(object, "public_key", document->public_key.data, document->public_key.size);
+        add_hex(object, "user_data", document->user_data.data, document->user_data.size);
+        add_hex(object, "nonce", document->nonce.data, document->nonce.size);
+        return object;
+}
+
+static struct json_object *checks_to_json(const Verdict *verdict) {
+        struct json_object *object = made(json_object_new_object());
+
+        add_string(object, "signature", "proved");
+        add_string(object, "chain", "proved");
+        add_string(object, "validity", "proved");
+        for (size_t i = 0; i < ELEMENTSOF(checks); i++)
+                add_string(object, checks[i].name, check_result(verdict, &checks[i]));
+        return object;
+}
+
+static struct json_object *pcr_numbers(uint32_t pcrs) {
+        struct json_object *array = made(json_object_new_array());
+
+        for (int i = 0; i < PCR_COUNT; i++)
+                if ((pcrs & UINT32_C(1) << i) &&
+                    json_object_array_add(array, made(json_object_new_int(i))) < 0)
+                        exit(failure("Out of memory."));
+        return array;
+}
+
+static void print_json(const Verdict *verdict) {
+        _cleanup_json_ struct json_object *object = made(json_object_new_object());
+        const char *text;
+
+        add(object, "accepted", made(json_object_new_boolean(verdict->refusal == ATTESTATION_ACCEPTED)));
+        if (verdict->refusal != ATTESTATION_ACCEPTED) {
+                add_string(object, "refusal", attestation_refusal_to_string(verdict->refusal));
+                add_string(object, "reason", verdict->error.text);
+        }
+        if (is_authentic(verdict)) {
+                add(object, "at", made(json_object_new_int64(verdict->wanted->policy.at)));
+                add_hex(object, "root_sha256", verdict->wanted->root_fingerprint, SHA256_SIZE);
+                add(object, "checks", checks_to_json(verdict));
+                add(object, "differing_pcrs", pcr_numbers(verdict->differing | verdict->missing));
+                add(object, "document", document_to_json(verdict->document));
+        }
+
+        text = json_object_to_json_string_ext(object,
+                                              JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE);
+        puts(text ?: "");
+}
+
+static AttestationRefusal refusal_of_parsing(int r) {
+        switch (r) {
+        case -ENOMEM:
+                return ATTESTATION_INTERNAL;
+        case -EOPNOTSUPP:
+                return ATTESTATION_ALGORITHM;
+        default:
+                return ATTESTATION_MALFORMED;
+        }
+}
+
+static int get_document(const Options *options, Wanted *wanted, uint8_t **ret, size_t *ret_size) {
+        Error error = {};
+
+        if (!options->url)
+                return read_argument(options->document, FILE_SIZE_MAX, ret, ret_size);
+        if (fetch_document(options->url, wanted->nonce.data, wanted->nonce.size, ret, ret_size, &error) <
+            0) {
+                (void) failure("%s", error.text);
+                return (int) error.failure;
+        }
+        /* It may have taken a while. */
+        wanted->policy.at = (int64_t) (now_realtime_usec() / USEC_PER_SEC);
+        return 0;
+}
+
+static int verify(const Options *options) {
+        _cleanup_attestation_ AttestationDocument *document = NULL;
+        _cleanup_(wanted_done) Wanted wanted = {};
+        _cleanup_free_ uint8_t *data = NULL;
+        Verdict verdict = { .wanted = &wanted };
+        size_t size;
+        int r;
+
+        r = prepare(options, &wanted);
+        if (r == 0)
+                r = get_document(options, &wanted, &data, &size);
+        if (r != 0)
+                return r;
+
+        r = attestation_parse(data, size, &document, &verdict.error);
+        if (r < 0)
+                verdict.refusal = refusal_of_parsing(r);
+        else {
+                if (wanted.at_document)
+                        wanted.policy.at = seconds_of(document);
+                verdict.document = document;
+                judge(&verdict);
+        }
+        if (verdict.refusal == ATTESTATION_INTERNAL)
+                return failure("%s", verdict.error.text);
+
+        if (options->json)
+                print_json(&verdict);
+        else
+                print_text(&verdict);
+        return (int) verdict.refusal;
+}
+
+int verb_verify(int argc, char *argv[]) {
+        enum {
+                OPTION_NONCE = 256,
+                OPTION_PUBLIC_KEY,
+                OPTION_MEASUREMENTS,
+                OPTION_MAX_AGE,
+                OPTION_AT,
+                OPTION_ROOT,
+                OPTION_JSON,
+                OPTION_URL,
+        };
+        static const struct option long_options[] = {
+                { "help", no_argument, NULL, 'h' },
+                { "nonce", required_argument, NULL, OPTION_NONCE },
+                { "public-key", required_argument, NULL, OPTION_PUBLIC_KEY },
+                { "measurements", required_argument, NULL, OPTION_MEASUREMENTS },
+                { "max-age", required_argument, NULL, OPTION_MAX_AGE },
+                { "at", required_argument, NULL, OPTION_AT },
+                { "root", required_argument, NULL, OPTION_ROOT },
+                { "json", no_argument, NULL, OPTION_JSON },
+                { "url", required_argument, NULL, OPTION_URL },
+                {},
+        };
+        Options options = {};
+        int c;
+
+        while ((c = getopt_long(argc, argv, "h", long_options, NULL)) >= 0)
+                switch (c) {
+                case 'h':
+                        print_help();
+                        return EXIT_SUCCESS;
+                case OPTION_NONCE:
+                        options.nonce = optarg;
+                        break;
+                case OPTION_PUBLIC_KEY:
+                        options.public_key = optarg;
+                        break;
+                case OPTION_MEASUREMENTS:
+                        options.measurements = optarg;
+                        break;
+                case OPTION_MAX_AGE:
+                        options.max_age = optarg;
+                        break;
+                case OPTION_AT:
+                        options.at = optarg;
+                        break;
+                case OPTION_ROOT:
+                        options.root = optarg;
+                        break;
+                case OPTION_JSON:
+                        options.json = true;
+                        break;
+                case OPTION_URL:
+                        options.url = optarg;
+                        break;
+                default:
+                        return EXIT_USAGE;
+                }
+        if (argc - optind != (options.url ? 0 : 1))
+                return usage_error("verify wants one document, or --url=.");
+        options.document = argv[optind];
+        return verify(&options);
+}

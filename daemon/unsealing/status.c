@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "basic/clock.h"
+#include "basic/io.h"
+#include "basic/json.h"
+#include "unsealing/status.h"
+
+/* A few kilobytes for each of some hundred secrets. */
+#define STATUS_SIZE_MAX (4U * 1024U * 1024U)
+
+/* json-c fails only for lack of memory. Then a member is missing; nothing but people's reading depends on it. */
+static void add_string(struct json_object *object, const char *name, const char *value) {
+        if (value && *value)
+                (void) json_object_object_add(object, name, json_object_new_string(value));
+}
+
+static void add_usec(struct json_object *object, const char *name, uint64_t value) {
+        (void) json_object_object_add(object, name, json_object_new_int64((int64_t) value));
+}
+
+static void add_error(struct json_object *object, const Error *error) {
+        if (!error || error->failure == FAILURE_NONE)
+                return;
+        add_string(object, "failure", failure_to_string(error->failure));
+        add_string(object, "error", error->text);
+        add_string(object, "code", error->code);
+        add_string(object, "request_id", error->request_id);
+}
+
+static struct json_object *secret_to_json(const StatusSecret *secret) {
+        struct json_object *object = json_object_new_object();
+
+        if (!object)
+                return NULL;
+        add_string(object, "name", secret->name);
+        add_string(object, "state", secret->state);
+        add_string(object, "source", secret->source);
+        add_string(object, "key_id", secret->key_id);
+        add_string(object, "policy", secret->policy);
+        add_error(object, secret->error);
+        add_usec(object, "attempts", secret->attempts);
+        add_usec(object, "duration_usec", secret->duration_usec);
+        return object;
+}
+
+static struct json_object *step_to_json(const StatusStep *step) {
+        struct json_object *object = json_object_new_object();
+
+        if (!object)
+                return NULL;
+        add_string(object, "name", step->name);
+        add_usec(object, "start_usec", step->start_usec);
+        add_usec(object, "duration_usec", step->duration_usec);
+        return object;
+}
+
+int status_to_json(const Status *status, uint64_t now_realtime, char **ret) {
+        _cleanup_json_ struct json_object *root = json_object_new_object();
+        struct json_object *secrets = json_object_new_array(), *steps = json_object_new_array();
+        const char *text;
+        char *copy;
+
+        if (!root || !secrets || !steps) {
+                json_object_put(secrets);
+                json_object_put(steps);
+                return -ENOMEM;
+        }
+        add_usec(root, "version", 1);
+        add_string(root, "state", status->state);
+        add_usec(root, "since_usec", now_realtime);
+        add_string(root, "status", status->text);
+        add_error(root, status->error);
+        add_string(root, "explanation", status->explanation);
+        for (size_t i = 0; i < status->secrets_count; i++)
+                (void) json_object_array_add(secrets, secret_to_json(status->secrets + i));
+        for (size_t i = 0; i < status->steps_count; i++)
+                (void) json_object_array_add(steps, step_to_json(status->steps + i));
+        (void) json_object_object_add(root, "secrets", secrets);
+        (void) json_object_object_add(root, "steps", steps);
+
+        text = json_object_to_json_string_ext(root,
+                                              JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE);
+        copy = text ? strdup(text) : NULL;
+        if (!copy)
+                return -ENOMEM;
+        *ret = copy;
+        return 0;
+}
+
+int status_write(const char *path, const Status *status) {
+        _cleanup_free_ char *text = NULL;
+        int r;
+
+        r = status_to_json(status, now_realtime_usec(), &text);
+        if (r < 0)
+                return r;
+        return write_file_atomic(path, text, strlen(text), 0644);
+}
+
+static bool tells_of_failure(const char *path) {
+        _cleanup_free_ uint8_t *text = NULL;
+        _cleanup_json_ struct json_object *root = NULL;
+        const char *state;
+        size_t size;
+
+        if (read_file(path, STATUS_SIZE_MAX, &text, &size) < 0 ||
+            json_parse((const char *) text, size, &root) < 0)
+                return false;
+        state = json_member_string(root, "state");
+        return state && strcmp(state, "failed") == 0;
+}
+
+int status_withdraw(const char *path) {
+        if (tells_of_failure(path) || unlink(path) >= 0 || errno == ENOENT)
+                return 0;
+        return -errno;
+}
