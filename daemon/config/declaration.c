@@ -11,7 +11,7 @@
 #include "basic/log.h"
 #include "config/declaration.h"
 #include "config/ini.h"
-#include "kms/client.h"
+#include "aws/kms-key.h"
 
 #define SUFFIX ".secret"
 #define NAME_MAX_LENGTH 64

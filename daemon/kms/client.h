@@ -12,32 +12,15 @@
 #include <stdint.h>
 
 #include "aws/service.h"
+#include "aws/kms-key.h"
 #include "basic/cleanup.h"
 #include "basic/error.h"
 #include "basic/http.h"
 #include "aws/sigv4.h"
 
-#define KMS_CIPHERTEXT_MAX 6144U
 #define KMS_REPLY_MAX (64U * 1024U)
 
 #define KMS_DOCUMENT_MAX (256U * 1024U)
-
-/* arn:PARTITION:kms:REGION:ACCOUNT:key/ID, ID being a UUID or that of a multi-Region key, "mrk-…". */
-typedef struct KmsKeyArn {
-        char partition[32], region[32], account[16], key[128];
-} KmsKeyArn;
-
-/* -EINVAL: no ARN of a KMS key (an alias is none). */
-int kms_key_arn_parse(const char *text, KmsKeyArn *ret);
-
-typedef struct KmsEndpointOptions {
-        bool fips, dual_stack;
-        const char *endpoint; /* KmsEndpoint=: "https://host[:port]" in place of all that; NULL: none */
-} KmsEndpointOptions;
-
-/* "https://kms.eu-north-1.amazonaws.com". The caller frees. -EOPNOTSUPP: an unknown partition. -EINVAL: an
- * endpoint that is not https. */
-int kms_endpoint(const KmsKeyArn *key, const KmsEndpointOptions *options, char **ret);
 
 typedef struct KmsDecrypt {
         const uint8_t *ciphertext;

@@ -12,7 +12,7 @@
 
 #include "aws/service.h"
 #include "unsealctl/check/check.h"
-#include "kms/client.h"
+#include "aws/kms-key.h"
 #include "vault/manifest.h"
 
 typedef struct Check {

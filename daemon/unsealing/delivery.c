@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "unsealing/delivery.h"
+#include "vault/store.h"
+
+_Static_assert(sizeof(((KeptLock *) NULL)->before) == PCR_SIZE, "a PCR is not what is kept of it");
+
+typedef struct Owner {
+        uid_t uid;
+        gid_t gid;
+} Owner;
+
+struct Delivery {
+        DeliveryOptions options;
+        Store *store;
+        KeptClaim *claims; /* one for each declaration, as are the next two */
+        Owner *owners;
+        bool *kept;
+};
+
+static int find_owner(const Declaration *declaration, Owner *ret, Error *error) {
+        const struct passwd *user;
+        const struct group *group;
+
+        if (declaration->user) {
+                user = getpwnam(declaration->user);
+                if (!user)
+                        return error_set(error, -ESRCH, FAILURE_CONFIGURATION,
+                                         "%s: User=%s: there is no such user.", declaration->file,
+                                         declaration->user);
+                ret->uid = user->pw_uid;
+        }
+        if (declaration->group) {
+                group = getgrnam(declaration->group);
+                if (!group)
+                        return error_set(error, -ESRCH, FAILURE_CONFIGURATION,
+                                         "%s: Group=%s: there is no such group.", declaration->file,
+                                         declaration->group);
+                ret->gid = group->gr_gid;
+        }
+        return 0;
+}
+
+static int set_up_secrets(Delivery *delivery, Error *error) {
+        const Declarations *declarations = delivery->options.declarations;
+        int r;
+
+        delivery->claims = calloc(declarations->count + 1, sizeof(*delivery->claims));
+        delivery->owners = calloc(declarations->count + 1, sizeof(*delivery->owners));
+        delivery->kept = calloc(declarations->count + 1, sizeof(*delivery->kept));
+        if (!delivery->claims || !delivery->owners || !delivery->kept)
+                return error_oom(error);
+        for (size_t i = 0; i < declarations->count; i++) {
+                const Declaration *declaration = declarations->items + i;
+
+                r = find_owner(declaration, delivery->owners + i, error);
+                if (r < 0)
+                        return r;
+                delivery->claims[i].name = declaration->name;
+                if (declaration_digest(declaration, delivery->claims[i].stands_for) < 0)
+                        return error_oom(error);
+        }
+        return 0;
+}
+
+/* What is kept stays, hidden or published; all else goes. */
+static int tidy_store(Delivery *delivery, const Declarations *declarations, Error *error) {
+        _cleanup_free_ StoreFile *files = calloc(declarations->count + 1, sizeof(*files));
+
+        if (!files)
+                return error_oom(error);
+        for (size_t i = 0; i < declarations->count; i++) {
+                const Declaration *declaration = declarations->items + i;
+
+                files[i] = (StoreFile){ .name = declaration->store ? declaration->name : NULL,
+                                        .fd = kept_find(delivery->options.kept, declaration->name) };
+        }
+        return store_retain(delivery->store, files, declarations->count, error);
+}
+
+static int restore(Delivery *delivery, Error *error) {
+        const Declarations *declarations = delivery->options.declarations;
+        int r;
+
+        r = kept_restore(delivery->options.kept, delivery->store, delivery->claims, declarations->count,
+                         error);
+        if (r >= 0)
+                r = tidy_store(delivery, declarations, error);
+        for (size_t i = 0; i < declarations->count && r >= 0; i++)
+                delivery->kept[i] = kept_find(delivery->options.kept, declarations->items[i].name) >= 0;
+        return r;
+}
+
+int delivery_new(const DeliveryOptions *options, Delivery **ret, Error *error) {
+        _cleanup_(delivery_freep) Delivery *delivery = calloc(1, sizeof(*delivery));
+        int r;
+
+        if (!delivery)
+                return error_oom(error);
+        delivery->options = *options;
+        r = store_open(options->store_path, &delivery->store, error);
+        if (r >= 0)
+                r = set_up_secrets(delivery, error);
+        if (r >= 0 && !options->replaced)
+                r = restore(delivery, error);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(delivery);
+        return 0;
+}
+
+Delivery *delivery_free(Delivery *delivery) {
+        if (!delivery)
+                return NULL;
+        (void) store_free(delivery->store);
+        free(delivery->claims);
+        free(delivery->owners);
+        free(delivery->kept);
+        free(delivery);
+        return NULL;
+}
+
+bool delivery_has(const Delivery *delivery, size_t secret) {
+        return delivery->kept[secret];
+}
+
+static int put(Delivery *delivery, size_t i, Secret *plaintext, Error *error) {
+        const Declaration *declaration = delivery->options.declarations->items + i;
+        const Owner *owner = delivery->owners + i;
+        int r, fd;
+
+        r = declaration->store ? store_prepare(delivery->store, declaration->name, plaintext, owner->uid,
+                                               owner->gid, declaration->mode, &fd, error)
+                               : store_hold(delivery->store, plaintext, &fd, error);
+        return r < 0 ? r : kept_put(delivery->options.kept, delivery->claims + i, plaintext, fd, error);
+}
+
+/* What was kept is kept anew where its delivery is declared otherwise now, or somebody has removed its file. */
+static int put_again(Delivery *delivery, size_t i, Error *error) {
+        const Declaration *declaration = delivery->options.declarations->items + i;
+        const Owner *owner = delivery->owners + i;
+        int fd = kept_find(delivery->options.kept, declaration->name), r;
+        _cleanup_secret_ Secret *plaintext = NULL;
+
+        if (!declaration->store || store_can_publish(delivery->store, declaration->name, fd, owner->uid,
+                                                     owner->gid, declaration->mode))
+                return 0;
+        r = store_read(fd, &plaintext);
+        if (r < 0)
+                return error_set(error, r, FAILURE_STORE, "%s, which was kept, cannot be read: %s.",
+                                 declaration->name, strerror(-r));
+        return put(delivery, i, plaintext, error);
+}
+
+/* The lock that goes with what is kept: with the PCR as it was attested, unless it is that of what was kept before. */
+static KeptLock lock_of(const Delivery *delivery, const PcrSet *measured) {
+        KeptLock lock = { .pcr = (uint8_t) delivery->options.lock_pcr };
+
+        if (kept_lock(delivery->options.kept).pcr == lock.pcr)
+                return kept_lock(delivery->options.kept);
+        if (lock.pcr > 0 && measured->present & (UINT32_C(1) << lock.pcr))
+                memcpy(lock.before, measured->value[lock.pcr], sizeof(lock.before));
+        return lock;
+}
+
+/* A reload: what is not declared any more, or stands for something else now, is not kept; an optional secret that could not
+ * be had anew and is as it was declared before is what it was. */
+static void claim(Delivery *delivery) {
+        size_t count = delivery->options.declarations->count;
+
+        kept_claim(delivery->options.kept, delivery->claims, count);
+        for (size_t i = 0; i < count; i++)
+                delivery->kept[i] = kept_has(delivery->options.kept, delivery->claims + i);
+}
+
+static int put_all(Delivery *delivery, Secret *const *plaintexts, Error *error) {
+        int r = 0;
+
+        for (size_t i = 0; i < delivery->options.declarations->count && r >= 0; i++)
+                if (plaintexts[i])
+                        r = put(delivery, i, plaintexts[i], error);
+                else if (delivery->kept[i])
+                        r = put_again(delivery, i, error);
+        return r;
+}
+
+int delivery_keep(Delivery *delivery, Secret *const *plaintexts, const PcrSet *measured, Error *error) {
+        const DeliveryOptions *options = &delivery->options;
+        KeptLock lock = lock_of(delivery, measured);
+        int r;
+
+        if (options->replaced)
+                claim(delivery);
+        r = put_all(delivery, plaintexts, error);
+        if (r >= 0 && !kept_is_committed(options->kept, &lock))
+                r = kept_commit(options->kept, delivery->store, &lock, error);
+        if (r < 0) {
+                kept_abandon(options->kept);
+                (void) tidy_store(delivery, options->replaced ?: options->declarations, NULL);
+                return r;
+        }
+        for (size_t i = 0; i < options->declarations->count; i++)
+                delivery->kept[i] = delivery->kept[i] || plaintexts[i];
+        return 0;
+}
+
+int delivery_publish(Delivery *delivery, Error *error) {
+        const DeliveryOptions *options = &delivery->options;
+
+        for (size_t i = 0; i < options->declarations->count; i++) {
+                const Declaration *declaration = options->declarations->items + i;
+                int r;
+
+                if (!delivery->kept[i] || !declaration->store)
+                        continue;
+                r = store_publish(delivery->store, declaration->name,
+                                  kept_find(options->kept, declaration->name), error);
+                if (r < 0) {
+                        if (!options->replaced)
+                                (void) store_retain(delivery->store, NULL, 0, NULL);
+                        return r;
+                }
+        }
+        /* What is not declared any more, or not for the store. */
+        return options->replaced ? tidy_store(delivery, options->declarations, error) : 0;
+}

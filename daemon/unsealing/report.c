@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include <stdio.h>
+#include <string.h>
+
+#include "basic/clock.h"
+#include "basic/log.h"
+#include "unsealing/report.h"
+
+void report_step_done(Report *report, const Step *step) {
+        char duration[DURATION_STRING_MAX];
+        StatusStep done = {
+                .name = step->name,
+                .start_usec = step->begun_usec,
+                .duration_usec = now_monotonic_usec() - step->begun_usec,
+        };
+
+        report->waiting[0] = 0;
+        if (report->steps_count < REPORT_STEPS_MAX)
+                report->steps[report->steps_count++] = done;
+        log_full(LOG_INFO,
+                 &(LogFields){ .message_id = MESSAGE_STEP,
+                               .state = step->name,
+                               .duration_usec = done.duration_usec,
+                               .attempt = step->attempts },
+                 "%s: done in %s.", step->name, format_duration(done.duration_usec, duration));
+}
+
+void report_step_postponed(Report *report, const Step *step, const char *secret, uint64_t delay) {
+        char duration[DURATION_STRING_MAX];
+        /* The first attempts one by one, then fewer and fewer: the journal is read by people. */
+        bool loud = (step->attempts & (step->attempts - 1)) == 0;
+
+        (void) snprintf(report->waiting, sizeof(report->waiting), "%s", step->error.text);
+        log_full(loud ? LOG_NOTICE : LOG_DEBUG,
+                 &(LogFields){ .message_id = MESSAGE_WAITING,
+                               .secret = secret,
+                               .state = step->name,
+                               .attempt = step->attempts,
+                               .error = &step->error },
+                 "%s%s%s: attempt %u failed, next in %s: %s", step->name, secret ? " of " : "", secret ?: "",
+                 step->attempts, format_duration(delay, duration), step->error.text);
+}
+
+void report_status(const Report *report, const char *state, const char *text, const Error *error,
+                   const StatusSecret *secrets, size_t count) {
+        int r;
+
+        if (!report->status_path)
+                return;
+        r = status_write(report->status_path, &(Status){ .state = report->reload ? "unsealed" : state,
+                                                         .text = text,
+                                                         .error = error,
+                                                         .explanation = report->explanation,
+                                                         .secrets = secrets,
+                                                         .secrets_count = count,
+                                                         .steps = report->steps,
+                                                         .steps_count = report->steps_count });
+        if (r < 0)
+                log_warning("Cannot write %s: %s", report->status_path, strerror(-r));
+}
+
+void report_explain_denial(Report *report, const char *role, const PcrSet *measured,
+                           const PcrSet *expected) {
+        char measurements[EXPLANATION_MAX];
+
+        (void) snprintf(report->explanation, sizeof(report->explanation), "This boot, role %s:\n%s%s", role,
+                        explain_measurements(measured, expected, measurements),
+                        expected ? "" : "\nSet ExpectedMeasurements= to see which of them differ.");
+}
+
+void report_failure(const Report *report, const char *message_id, const char *secret, unsigned attempts,
+                    const Error *error) {
+        log_full(LOG_ERR,
+                 &(LogFields){ .message_id = message_id,
+                               .secret = secret,
+                               .state = "failed",
+                               .attempt = attempts,
+                               .error = error },
+                 "%s%s%s", error->text, report->explanation[0] ? "\n" : "", report->explanation);
+}

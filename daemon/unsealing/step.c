@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include "basic/clock.h"
+#include "basic/retry.h"
+#include "unsealing/step.h"
+
+static bool is_of_network(const Error *error) {
+        return error->failure == FAILURE_NETWORK || error->failure == FAILURE_IMDS;
+}
+
+bool step_may_begin(const Step *step, uint64_t now) {
+        return step->progress == STEP_IDLE && now >= step->not_before_usec;
+}
+
+void step_begin(Step *step, uint64_t now) {
+        step->progress = STEP_RUNNING;
+        step->begun_usec = now;
+        step->attempts++;
+}
+
+void step_done(Step *step) {
+        step->progress = STEP_DONE;
+        step->failures = 0;
+        step->error = (Error){};
+}
+
+void step_reset(Step *step) {
+        step->progress = STEP_IDLE;
+        step->not_before_usec = 0;
+}
+
+void step_give_up(Step *step, const Error *error) {
+        step->progress = STEP_DONE;
+        step->error = *error;
+}
+
+uint64_t step_postpone(Step *step, const Error *error, uint64_t network_changed_usec, uint64_t now,
+                       uint64_t random) {
+        uint64_t delay = retry_delay_usec(++step->failures, error->retry_after_usec, random);
+
+        if (is_of_network(error) && network_changed_usec >= step->begun_usec)
+                delay = 0;
+        step->progress = STEP_IDLE;
+        step->error = *error;
+        step->not_before_usec = now + delay;
+        return delay;
+}
+
+void step_hasten(Step *step) {
+        /* Name resolution may come a moment later than the route. */
+        if (!is_of_network(&step->error))
+                return;
+        step->failures = 0;
+        step->not_before_usec = 0;
+}
+
+uint64_t step_due(const Step *step, uint64_t now) {
+        return step->progress == STEP_IDLE && step->not_before_usec > now ? step->not_before_usec
+                                                                          : USEC_INFINITY;
+}
+
+bool step_is_done(const Step *step) {
+        return step->progress == STEP_DONE && step->error.failure == FAILURE_NONE;
+}
+
+bool step_failed(const Step *step) {
+        return step->error.failure != FAILURE_NONE;
+}
+
+bool step_made_before(const Step *step, uint64_t begun_usec) {
+        return step->progress == STEP_DONE && begun_usec >= step->begun_usec;
+}
