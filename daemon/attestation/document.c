@@ -19,8 +19,8 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "basic/cbor.h"
 #include "attestation/document.h"
+#include "basic/cbor.h"
 
 #define COSE_SIGN1_TAG 18
 #define ES384_SIGNATURE_SIZE 96
@@ -376,8 +376,7 @@ static AttestationRefusal check_root(const AttestationDocument *document, const 
         if (document->chain[0].size != (size_t) size ||
             memcmp(document->chain[0].data, der, (size_t) size) != 0)
                 return refuse(ATTESTATION_UNTRUSTED, error,
-                              "The attestation document's certificates begin with another root than the "
-                              "pinned one.");
+                              "The attestation document's certificates begin with another root than the pinned one.");
         return ATTESTATION_ACCEPTED;
 }
 
@@ -428,8 +427,7 @@ static AttestationRefusal check_algorithms(const STACK_OF(X509) * certificates, 
 
                 if (X509_get_signature_nid(certificate) != NID_ecdsa_with_SHA384 || !is_p384(certificate))
                         return refuse(ATTESTATION_ALGORITHM, error,
-                                      "Certificate %i of the attestation document is not P-384 with "
-                                      "SHA-384.",
+                                      "Certificate %i of the attestation document is not P-384 with SHA-384.",
                                       i + 1);
         }
         return ATTESTATION_ACCEPTED;
@@ -441,8 +439,7 @@ static AttestationRefusal check_leaf(X509 *leaf, Error *error) {
 
         if ((flags & EXFLAG_INVALID) || !(flags & EXFLAG_BCONS) || (flags & EXFLAG_CA))
                 return refuse(ATTESTATION_UNTRUSTED, error,
-                              "The attestation document's own certificate is not marked as an end "
-                              "entity's.");
+                              "The attestation document's own certificate is not marked as an end entity's.");
         if (!(flags & EXFLAG_KUSAGE) || !(X509_get_key_usage(leaf) & KU_DIGITAL_SIGNATURE))
                 return refuse(ATTESTATION_UNTRUSTED, error,
                               "The attestation document's own certificate is not made for signatures.");

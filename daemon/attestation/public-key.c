@@ -7,9 +7,9 @@
 #include <openssl/x509.h>
 #include <string.h>
 
+#include "attestation/public-key.h"
 #include "basic/cleanup.h"
 #include "tpm/nsm.h"
-#include "attestation/public-key.h"
 
 DEFINE_CLEANUP(BIO *, BIO_free);
 DEFINE_CLEANUP(X509 *, X509_free);

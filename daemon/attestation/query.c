@@ -7,9 +7,9 @@
 #include <string.h>
 #include <strings.h>
 
+#include "attestation/query.h"
 #include "basic/cleanup.h"
 #include "basic/encoding.h"
-#include "attestation/query.h"
 
 /* A piece of the head; not NUL-terminated. */
 typedef struct Text {
@@ -135,8 +135,7 @@ static void parse_target(Text method, Text target, AttestationQuery *query) {
                 refuse(query, 405, "method-not-allowed", "Only GET is answered.");
         else if (!parse_nonce(target, query))
                 refuse(query, 400, "nonce",
-                       "The query must be nonce= and 16 to 512 bytes as hexadecimal digits, and nothing "
-                       "more.");
+                       "The query must be nonce= and 16 to 512 bytes as hexadecimal digits, and nothing more.");
         else
                 query->status = 200;
 }

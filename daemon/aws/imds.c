@@ -5,10 +5,10 @@
 #include <string.h>
 #include <time.h>
 
+#include "aws/imds.h"
 #include "aws/service.h"
 #include "basic/clock.h"
 #include "basic/json.h"
-#include "aws/imds.h"
 
 #define ROLES_PATH "/latest/meta-data/iam/security-credentials/"
 #define TOKEN_PATH "/latest/api/token"
@@ -47,8 +47,7 @@ static int take_string(struct json_object *reply, const char *name, char **ret) 
 static int refused(const char *code, Error *error) {
         int r = error_set_remedy(
                         error, -ENODATA, FAILURE_ROLE, REMEDY_RETRY,
-                        "EC2 has no credentials for the role of this instance. The role may just have been "
-                        "attached, or its trust policy does not name ec2.amazonaws.com.");
+                        "EC2 has no credentials for the role of this instance. The role may just have been attached, or its trust policy does not name ec2.amazonaws.com.");
         size_t length = strspn(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789");
 
         if (error && length < sizeof(error->code))
@@ -253,9 +252,9 @@ static int request_error(const Request *request, int r, const HttpReply *reply, 
                 return r;
         }
         if (status == 403)
-                return error_set(error, -EACCES, FAILURE_IMDS,
-                                 "IMDS is turned off for this instance (HttpEndpoint=disabled), or keeps "
-                                 "this path back.");
+                return error_set(
+                                error, -EACCES, FAILURE_IMDS,
+                                "IMDS is turned off for this instance (HttpEndpoint=disabled), or keeps this path back.");
         if (status == 404)
                 return error_set(error, -ENOENT, FAILURE_IMDS, "IMDS has no %s.", request->path);
         return error_set_remedy(error, -EREMOTEIO, FAILURE_IMDS,
@@ -353,9 +352,9 @@ static int role_missing(int r, const Error *cause, Error *error) {
                 *error = *cause;
                 return r;
         }
-        return error_set_remedy(error, r, FAILURE_ROLE, REMEDY_RETRY,
-                                "The instance has no role: attach an instance profile with one that the "
-                                "key's policy allows.");
+        return error_set_remedy(
+                        error, r, FAILURE_ROLE, REMEDY_RETRY,
+                        "The instance has no role: attach an instance profile with one that the key's policy allows.");
 }
 
 static void on_credentials(int r, const char *data, size_t size, const Error *cause, void *userdata) {

@@ -8,16 +8,16 @@
 
 #include <systemd/sd-event.h>
 
+#include "aws/sigv4.h"
 #include "basic/cleanup.h"
 #include "basic/error.h"
 #include "basic/http.h"
-#include "aws/sigv4.h"
 
 #define IMDS_ADDRESS "http://169.254.169.254"
 #define IMDS_REPLY_MAX (64U * 1024U)
 #define IMDS_IDENTITY_PATH "/latest/dynamic/instance-identity/document"
 #define IMDS_ACCOUNT_SIZE 13U /* of the ID of an account, twelve digits, with its NUL */
-#define IMDS_ROLE_MAX 64U /* characters in the name of a role, as IAM bounds it */
+#define IMDS_ROLE_MAX 64U     /* characters in the name of a role, as IAM bounds it */
 
 /* One conversation: a token and an HTTP client that it is used with. */
 typedef struct Imds Imds;

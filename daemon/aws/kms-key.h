@@ -23,4 +23,3 @@ typedef struct KmsEndpointOptions {
 /* "https://kms.eu-north-1.amazonaws.com". The caller frees. -EOPNOTSUPP: an unknown partition. -EINVAL: an
  * endpoint that is not https. */
 int kms_endpoint(const KmsKeyArn *key, const KmsEndpointOptions *options, char **ret);
-

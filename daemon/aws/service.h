@@ -10,8 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "basic/cleanup.h"
 #include "aws/sigv4.h"
+#include "basic/cleanup.h"
 
 /* Of a partition, "amazonaws.com"; dual_stack: the one of endpoints that have IPv6 too, "api.aws". NULL: unknown. */
 const char *aws_domain(const char *partition, bool dual_stack) _pure_;

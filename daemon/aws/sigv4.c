@@ -9,8 +9,8 @@
 #include <strings.h>
 #include <time.h>
 
-#include "basic/encoding.h"
 #include "aws/sigv4.h"
+#include "basic/encoding.h"
 
 #define HASH_SIZE 32U
 #define REQUEST_MAX \

@@ -13,22 +13,22 @@
 
 #define ELEMENTSOF(array) (sizeof(array) / sizeof((array)[0]))
 
-#define TAKE(value, empty)                                                                                    \
-        ({                                                                                                    \
-                typeof(value) *_taken_from_ = &(value);                                                       \
-                typeof(value) _taken_ = *_taken_from_;                                                        \
-                *_taken_from_ = (empty);                                                                      \
-                _taken_;                                                                                      \
+#define TAKE(value, empty)                              \
+        ({                                              \
+                typeof(value) *_taken_from_ = &(value); \
+                typeof(value) _taken_ = *_taken_from_;  \
+                *_taken_from_ = (empty);                \
+                _taken_;                                \
         })
 #define TAKE_PTR(pointer) TAKE(pointer, NULL)
 #define TAKE_FD(fd) TAKE(fd, -1)
 
 /* Makes FUNCTIONp() for _cleanup_() out of FUNCTION(), whose argument may be NULL. */
-#define DEFINE_CLEANUP(type, function)                                                                        \
-        static inline void function##p(type *pointer) {                                                       \
-                if (*pointer)                                                                                 \
-                        function(*pointer);                                                                   \
-        }                                                                                                     \
+#define DEFINE_CLEANUP(type, function)                  \
+        static inline void function##p(type *pointer) { \
+                if (*pointer)                           \
+                        function(*pointer);             \
+        }                                               \
         struct unseald_semicolon_wanted
 
 static inline void freep(void *pointer) {

@@ -7,8 +7,8 @@
 
 #include "basic/error.h"
 
-_printf_(5, 0) static int error_setv(
-                Error *error, int r, Failure failure, Remedy remedy, const char *format, va_list arguments) {
+_printf_(5, 0) static int error_setv(Error *error, int r, Failure failure, Remedy remedy, const char *format,
+                                     va_list arguments) {
         assert(r < 0);
 
         if (!error)

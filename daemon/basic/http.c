@@ -103,20 +103,19 @@ int http_tls_error(long verify_result, const char *host, const char *detail, Err
         switch (verify_result) {
         case X509_V_ERR_CERT_NOT_YET_VALID:
         case X509_V_ERR_CERT_HAS_EXPIRED:
-                return error_set_remedy(error, -ETIME, FAILURE_CLOCK, REMEDY_RETRY,
-                                        "The certificate of %s fails only for the time (%s): is this "
-                                        "machine's clock right?",
-                                        host, X509_verify_cert_error_string(verify_result));
+                return error_set_remedy(
+                                error, -ETIME, FAILURE_CLOCK, REMEDY_RETRY,
+                                "The certificate of %s fails only for the time (%s): is this machine's clock right?",
+                                host, X509_verify_cert_error_string(verify_result));
         case X509_V_OK:
         case X509_V_ERR_UNSPECIFIED: /* curl's, where it did not like the name and has not asked OpenSSL yet */
                 return error_set(error, -EKEYREJECTED, FAILURE_TLS, "%s is not who it should be: %s.", host,
                                  detail[0] ? detail : "certificate check failed");
         default:
-                return error_set(error, -EKEYREJECTED, FAILURE_TLS,
-                                 "The certificate of %s is not trusted (%s): check TrustedCertificates=, or "
-                                 "somebody "
-                                 "answers in its place.",
-                                 host, X509_verify_cert_error_string(verify_result));
+                return error_set(
+                                error, -EKEYREJECTED, FAILURE_TLS,
+                                "The certificate of %s is not trusted (%s): check TrustedCertificates=, or somebody answers in its place.",
+                                host, X509_verify_cert_error_string(verify_result));
         }
 }
 

@@ -24,8 +24,8 @@ typedef struct HttpReply HttpReply;
 int http_trust_new(const char *path, X509_STORE **ret, Error *error);
 
 typedef struct HttpOptions {
-        X509_STORE *trusted;           /* roots for https://; NULL: only http:// is spoken. A reference is taken */
-        const char *proxy;             /* "http://host:port", CONNECT only; NULL: none */
+        X509_STORE *trusted; /* roots for https://; NULL: only http:// is spoken. A reference is taken */
+        const char *proxy;   /* "http://host:port", CONNECT only; NULL: none */
         unsigned connections_max;      /* at once, to one host; 0: 4 */
         uint64_t connect_timeout_usec; /* TCP and TLS; 0: 5 s */
 } HttpOptions;
@@ -54,12 +54,8 @@ HttpClient *http_client_free(HttpClient *client);
 DEFINE_CLEANUP(HttpClient *, http_client_free);
 
 /* The callback is never called from within. ret may be NULL. */
-int http_start(
-                HttpClient *client,
-                const HttpRequest *request,
-                HttpCallback callback,
-                void *userdata,
-                HttpTransfer **ret);
+int http_start(HttpClient *client, const HttpRequest *request, HttpCallback callback, void *userdata,
+               HttpTransfer **ret);
 
 /* Forgets the transfer: no callback. Not to be called on one whose callback has begun. */
 void http_cancel(HttpTransfer *transfer);

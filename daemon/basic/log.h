@@ -40,13 +40,13 @@
 /* What an entry may carry beside its text; zero or NULL: absent. */
 typedef struct LogFields {
         const char *message_id;
-        const char *secret;        /* UNSEALD_SECRET= */
-        const char *unit;          /* UNSEALD_UNIT=, that asks for it */
-        const char *state;         /* UNSEALD_STATE= */
-        uint64_t duration_usec;    /* UNSEALD_DURATION_USEC= */
-        unsigned attempt;          /* UNSEALD_ATTEMPT= */
-        const char *request_id;    /* UNSEALD_KMS_REQUEST_ID=, where there is no error */
-        const Error *error;        /* UNSEALD_FAILURE=, UNSEALD_KMS_ERROR=, UNSEALD_KMS_REQUEST_ID= */
+        const char *secret;     /* UNSEALD_SECRET= */
+        const char *unit;       /* UNSEALD_UNIT=, that asks for it */
+        const char *state;      /* UNSEALD_STATE= */
+        uint64_t duration_usec; /* UNSEALD_DURATION_USEC= */
+        unsigned attempt;       /* UNSEALD_ATTEMPT= */
+        const char *request_id; /* UNSEALD_KMS_REQUEST_ID=, where there is no error */
+        const Error *error;     /* UNSEALD_FAILURE=, UNSEALD_KMS_ERROR=, UNSEALD_KMS_REQUEST_ID= */
 } LogFields;
 
 /* Entries above this priority (LOG_DEBUG is the highest number) are dropped; LOG_INFO at the start. */

@@ -6,12 +6,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "aws/kms-key.h"
 #include "aws/service.h"
 #include "basic/io.h"
 #include "basic/log.h"
 #include "config/declaration.h"
 #include "config/ini.h"
-#include "aws/kms-key.h"
 
 #define SUFFIX ".secret"
 #define NAME_MAX_LENGTH 64
@@ -107,10 +107,10 @@ static int set_size_max(const IniAssignment *assignment, Declaration *declaratio
 
                 size = length == strlen(text) && length <= 9 ? strtoul(text, NULL, 10) : 0;
                 if (size == 0 || size > KMS_CIPHERTEXT_MAX)
-                        return ini_error(assignment, error,
-                                         "Expected a number of bytes from 1 to %u, the most that KMS "
-                                         "decrypts, not \"%s\".",
-                                         KMS_CIPHERTEXT_MAX, text);
+                        return ini_error(
+                                        assignment, error,
+                                        "Expected a number of bytes from 1 to %u, the most that KMS decrypts, not \"%s\".",
+                                        KMS_CIPHERTEXT_MAX, text);
         }
         declaration->size_max = size;
         return 0;
@@ -123,15 +123,14 @@ static int check_key_id(const IniAssignment *assignment, const char *text, Error
 
         if (kms_key_arn_parse(text, &arn) < 0) {
                 if (strncmp(text, "alias/", strlen("alias/")) == 0 || strstr(text, ":alias/"))
-                        return ini_error(assignment, error,
-                                         "Expected the ARN of a key, not the alias \"%s\": whoever may "
-                                         "change the alias "
-                                         "could put another key in its place.",
-                                         text);
-                return ini_error(assignment, error,
-                                 "Expected the ARN of a key, arn:PARTITION:kms:REGION:ACCOUNT:key/ID, not "
-                                 "\"%s\".",
-                                 text);
+                        return ini_error(
+                                        assignment, error,
+                                        "Expected the ARN of a key, not the alias \"%s\": whoever may change the alias could put another key in its place.",
+                                        text);
+                return ini_error(
+                                assignment, error,
+                                "Expected the ARN of a key, arn:PARTITION:kms:REGION:ACCOUNT:key/ID, not \"%s\".",
+                                text);
         }
 
         r = kms_endpoint(&arn, &(KmsEndpointOptions){}, &endpoint);
@@ -202,11 +201,12 @@ static int set_encryption_context(const IniAssignment *assignment, Declaration *
                         if (strncmp(*word, NAME_CONTEXT, strlen(NAME_CONTEXT)) == 0 &&
                             strcmp(*word + strlen(NAME_CONTEXT), declaration->name) == 0)
                                 continue;
-                        return ini_error(assignment, error,
-                                         "Expected \"" NAME_CONTEXT
-                                         "%s\", which is always there by the file's name, or a key "
-                                         "that does not begin with \"" RESERVED_CONTEXT "\", not \"%s\".",
-                                         declaration->name, *word);
+                        return ini_error(
+                                        assignment, error,
+                                        "Expected \"" NAME_CONTEXT
+                                        "%s\", which is always there by the file's name, or a key that does not begin with \"" RESERVED_CONTEXT
+                                        "\", not \"%s\".",
+                                        declaration->name, *word);
                 }
                 if (strings_count(declaration->encryption_context) >= CONTEXT_PAIRS_MAX)
                         return ini_error(assignment, error, "Expected no more than %u pairs.",
@@ -259,10 +259,10 @@ static int set_units(const IniAssignment *assignment, Declaration *declaration, 
 
         for (char **word = words; *word; word++) {
                 if (!is_unit(*word))
-                        return ini_error(assignment, error,
-                                         "Expected units such as billing.service or worker@1.service, not "
-                                         "\"%s\".",
-                                         *word);
+                        return ini_error(
+                                        assignment, error,
+                                        "Expected units such as billing.service or worker@1.service, not \"%s\".",
+                                        *word);
                 if (strings_take(&declaration->units, strdup(*word)) < 0)
                         return error_oom(error);
         }
@@ -307,10 +307,10 @@ static int set_mode(const IniAssignment *assignment, Declaration *declaration, E
                         declaration->mode = modes[i].mode;
                         return 0;
                 }
-        return ini_error(assignment, error,
-                         "Expected 0400 or 0440, not \"%s\": nobody writes or executes a secret, and others "
-                         "do not read it.",
-                         assignment->value);
+        return ini_error(
+                        assignment, error,
+                        "Expected 0400 or 0440, not \"%s\": nobody writes or executes a secret, and others do not read it.",
+                        assignment->value);
 }
 
 static const struct {
@@ -399,11 +399,11 @@ static int declaration_make(const IniFile *ini, const char *file_name, Declarati
         int r;
 
         if (!is_name(file_name, length))
-                return error_set(error, -EINVAL, FAILURE_CONFIGURATION,
-                                 "%s: Expected a file name of 1 to %d letters, digits, \"-\", \"_\" and "
-                                 "\".\" before "
-                                 "\"" SUFFIX "\".",
-                                 ini->file, NAME_MAX_LENGTH);
+                return error_set(
+                                error, -EINVAL, FAILURE_CONFIGURATION,
+                                "%s: Expected a file name of 1 to %d letters, digits, \"-\", \"_\" and \".\" before \"" SUFFIX
+                                "\".",
+                                ini->file, NAME_MAX_LENGTH);
         declaration.name = strndup(file_name, length);
         declaration.file = strdup(ini->file);
         if (!declaration.name || !declaration.file)

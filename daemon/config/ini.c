@@ -482,9 +482,9 @@ int ini_words(const IniAssignment *assignment, char ***ret, Error *error) {
                 if (!quotes[0])
                         continue;
                 if (*text != quotes[0] || (text[1] != '\0' && !strchr(WHITESPACE, text[1])))
-                        return ini_error(assignment, error,
-                                         "Expected words apart by white space; a quote must end, and end a "
-                                         "word.");
+                        return ini_error(
+                                        assignment, error,
+                                        "Expected words apart by white space; a quote must end, and end a word.");
                 text++;
         }
 

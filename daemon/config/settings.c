@@ -104,10 +104,10 @@ static int set_expected_measurements(const IniAssignment *assignment, void *fiel
         if (strncmp(assignment->value, scheme, strlen(scheme)) != 0)
                 return set_path(assignment, field, error);
         if (!json_pointer_is_valid(assignment->value + strlen(scheme)))
-                return ini_error(assignment, error,
-                                 "Expected a JSON pointer such as /measurements after user-data:, not "
-                                 "\"%s\".",
-                                 assignment->value);
+                return ini_error(
+                                assignment, error,
+                                "Expected a JSON pointer such as /measurements after user-data:, not \"%s\".",
+                                assignment->value);
         return set_string(assignment->value, field, error);
 }
 
@@ -127,10 +127,10 @@ static int set_deadline(const IniAssignment *assignment, void *field, Error *err
         uint64_t usec;
 
         if (parse_duration(assignment->value, &usec) < 0 || usec < USEC_PER_SEC || usec > DEADLINE_MAX_USEC)
-                return ini_error(assignment, error,
-                                 "Expected a time from 1s to 24h such as \"90s\" or \"2min 30s\", not "
-                                 "\"%s\".",
-                                 assignment->value);
+                return ini_error(
+                                assignment, error,
+                                "Expected a time from 1s to 24h such as \"90s\" or \"2min 30s\", not \"%s\".",
+                                assignment->value);
         *(uint64_t *) field = usec;
         return 0;
 }
@@ -185,11 +185,10 @@ static int set_tpm_device(const IniAssignment *assignment, void *field, Error *e
         /* The kernel's resource manager does not know NitroTPM's attestation command. It is what tpm2-tss takes first where
          * it is told no device. */
         if (strstr(value, "/dev/tpmrm") || strcmp(value, "device") == 0 || strcmp(value, "device:") == 0)
-                return ini_error(assignment, error,
-                                 "Expected the TPM itself, such as device:/dev/tpm0: NitroTPM's attestation "
-                                 "command does "
-                                 "not pass through the kernel's resource manager, %s.",
-                                 value);
+                return ini_error(
+                                assignment, error,
+                                "Expected the TPM itself, such as device:/dev/tpm0: NitroTPM's attestation command does not pass through the kernel's resource manager, %s.",
+                                value);
 
         if (value[0] == '/') {
                 if (!source_path_is_plain(value))
@@ -203,10 +202,10 @@ static int set_tpm_device(const IniAssignment *assignment, void *field, Error *e
 
         length = strspn(value, "abcdefghijklmnopqrstuvwxyz0123456789-_");
         if (length == 0 || (value[length] != '\0' && value[length] != ':'))
-                return ini_error(assignment, error,
-                                 "Expected a TCTI name such as device:/dev/tpm0 or swtpm:path=/path, not "
-                                 "\"%s\".",
-                                 value);
+                return ini_error(
+                                assignment, error,
+                                "Expected a TCTI name such as device:/dev/tpm0 or swtpm:path=/path, not \"%s\".",
+                                value);
         return set_string(value, field, error);
 }
 
@@ -295,8 +294,7 @@ int settings_examine(const IniFile *ini, Settings *ret, Remarks *remarks, Error 
 
         if (settings.kms_endpoint && (settings.fips || settings.dual_stack)) {
                 r = ini_error(ini_find(ini, SECTION, "KmsEndpoint"), error,
-                              "Expected nothing where Fips= or DualStack= is set: they choose among "
-                              "AWS's own endpoints.");
+                              "Expected nothing where Fips= or DualStack= is set: they choose among AWS's own endpoints.");
                 r = remarks_take(remarks, r, error);
                 if (r < 0)
                         return r;

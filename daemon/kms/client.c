@@ -9,8 +9,8 @@
 #include "basic/clock.h"
 #include "basic/encoding.h"
 #include "basic/json.h"
-#include "kms/cms.h"
 #include "kms/client.h"
+#include "kms/cms.h"
 
 #define SERVICE "kms"
 /* Takes over value, which may be NULL for want of memory. */
@@ -152,20 +152,19 @@ int kms_decrypt_reply(const KmsDecrypt *decrypt, const char *body, size_t size, 
         plaintext = json_member(reply, "Plaintext");
         if (plaintext &&
             (!json_object_is_type(plaintext, json_type_string) || json_object_get_string_len(plaintext) > 0))
-                return error_set(error, -EBADMSG, FAILURE_ANSWER,
-                                 "KMS's answer to an attested request has a plaintext in it; nothing of it "
-                                 "is used.");
+                return error_set(
+                                error, -EBADMSG, FAILURE_ANSWER,
+                                "KMS's answer to an attested request has a plaintext in it; nothing of it is used.");
 
         key_id = json_member_string(reply, "KeyId");
         if (!key_id)
                 return error_set(error, -EBADMSG, FAILURE_ANSWER,
                                  "KMS's answer does not say which key it used.");
         if (!is_pinned(decrypt, key_id))
-                return error_set(error, -EBADMSG, FAILURE_ANSWER,
-                                 "KMS used the key %s, which is none of the secret's KeyId=. The ciphertext "
-                                 "was "
-                                 "replaced, or a replica's ARN must be added.",
-                                 aws_quotable(key_id, quoted, sizeof(quoted)));
+                return error_set(
+                                error, -EBADMSG, FAILURE_ANSWER,
+                                "KMS used the key %s, which is none of the secret's KeyId=. The ciphertext was replaced, or a replica's ARN must be added.",
+                                aws_quotable(key_id, quoted, sizeof(quoted)));
 
         text = json_member_string(reply, "CiphertextForRecipient");
         r = text ? base64_decode(text, strlen(text), &envelope, &envelope_size) : -ENODATA;
@@ -317,18 +316,14 @@ typedef struct Meaning {
 
 static const Meaning meanings[] = {
         { "AccessDeniedException", FAILURE_DENIED, REMEDY_NONE, "KMS denies access",
-          "The key's policy must allow kms:Decrypt to the role of this instance, for the PCRs that this "
-          "boot measured and "
-          "the encryption context of the secret." },
+          "The key's policy must allow kms:Decrypt to the role of this instance, for the PCRs that this boot measured and the encryption context of the secret." },
         { "NotFoundException", FAILURE_KEY, REMEDY_NONE, "KMS knows no such key",
           "Check account and Region in the secret's KeyId=." },
         UNUSABLE("DisabledException"),
         UNUSABLE("KMSInvalidStateException"),
         UNUSABLE("InvalidKeyUsageException"),
         { "InvalidCiphertextException", FAILURE_CIPHERTEXT, REMEDY_NONE, "KMS cannot decrypt the ciphertext",
-          "It was tampered with, or sealed with another encryption context: unseald:secret=NAME must be in "
-          "it, NAME being "
-          "the name of the *.secret file, and what EncryptionContext= and BindAccount= add." },
+          "It was tampered with, or sealed with another encryption context: unseald:secret=NAME must be in it, NAME being the name of the *.secret file, and what EncryptionContext= and BindAccount= add." },
         { "IncorrectKeyException", FAILURE_CIPHERTEXT, REMEDY_NONE,
           "The ciphertext was sealed with another key", "It must be the first of the secret's KeyId=." },
         { "InvalidGrantTokenException", FAILURE_REQUEST, REMEDY_NONE, "KMS does not accept the grant token",

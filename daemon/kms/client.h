@@ -11,12 +11,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "aws/service.h"
 #include "aws/kms-key.h"
+#include "aws/service.h"
+#include "aws/sigv4.h"
 #include "basic/cleanup.h"
 #include "basic/error.h"
 #include "basic/http.h"
-#include "aws/sigv4.h"
 
 #define KMS_REPLY_MAX (64U * 1024U)
 
@@ -47,7 +47,8 @@ int kms_probe_request(const KmsDecrypt *decrypt, char **ret);
 
 /* What came of it as KmsAnswered has it. Sets *ret_open: KMS would; otherwise it denies. A negative errno: neither is
  * known, and *error says why. */
-int kms_probe_reply(int r, const char *body, size_t size, const Error *refusal, bool *ret_open, Error *error);
+int kms_probe_reply(int r, const char *body, size_t size, const Error *refusal, bool *ret_open,
+                    Error *error);
 
 #define KMS_PLAINTEXT_MAX 4096U
 

@@ -64,13 +64,12 @@ int recipient_open(Recipient *recipient, const uint8_t *cms, size_t size, Secret
         int r = cms_open(cms, size, recipient->key, ret);
 
         if (r == -EBADMSG || r == -EKEYREJECTED)
-                return error_set(error, -EBADMSG, FAILURE_ANSWER,
-                                 "KMS's answer does not open with the key pair of this boot. If it was not "
-                                 "garbled on "
-                                 "its way, somebody answers in KMS's place.");
+                return error_set(
+                                error, -EBADMSG, FAILURE_ANSWER,
+                                "KMS's answer does not open with the key pair of this boot. If it was not garbled on its way, somebody answers in KMS's place.");
         if (r < 0)
-                return error_set(error, r, FAILURE_MEMORY,
-                                 "There is no locked memory for a secret: set LimitMEMLOCK=infinity in the "
-                                 "unit.");
+                return error_set(
+                                error, r, FAILURE_MEMORY,
+                                "There is no locked memory for a secret: set LimitMEMLOCK=infinity in the unit.");
         return 0;
 }

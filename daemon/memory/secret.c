@@ -131,8 +131,8 @@ int memory_protect_process(Error *error) {
 
         /* On fault: locking what is mapped but never used doubles resident memory. */
         if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)
-                return error_set(error, -errno, FAILURE_MEMORY,
-                                 "Memory cannot be locked, so it may be swapped to disk: %m. Set "
-                                 "LimitMEMLOCK=infinity in the unit, or give it CAP_IPC_LOCK.");
+                return error_set(
+                                error, -errno, FAILURE_MEMORY,
+                                "Memory cannot be locked, so it may be swapped to disk: %m. Set LimitMEMLOCK=infinity in the unit, or give it CAP_IPC_LOCK.");
         return 0;
 }

@@ -167,11 +167,10 @@ static int ssm_value(const Fetch *fetch, struct json_object *reply, const char *
                    *value = json_member_string(parameter, "Value");
 
         if (type && strcmp(type, "SecureString") == 0)
-                return error_set(error, -EINVAL, FAILURE_SOURCE,
-                                 "%s: The parameter is a SecureString. Parameter Store decrypts such a one "
-                                 "for whoever has the role, whatever booted. Store the ciphertext that "
-                                 "\"aws kms encrypt\" returns as a parameter of type String.",
-                                 fetch->source->label);
+                return error_set(
+                                error, -EINVAL, FAILURE_SOURCE,
+                                "%s: The parameter is a SecureString. Parameter Store decrypts such a one for whoever has the role, whatever booted. Store the ciphertext that \"aws kms encrypt\" returns as a parameter of type String.",
+                                fetch->source->label);
         if (!type || strcmp(type, "String") != 0 || !value)
                 return error_set(error, -EBADMSG, FAILURE_SOURCE,
                                  "%s: The answer has no parameter of type String.", fetch->source->label);
@@ -204,10 +203,10 @@ static int json_reply(const Fetch *fetch, const FetchReply *reply, uint8_t **ret
                 if (r == -ENOMEM)
                         return error_oom(error);
                 if (r < 0 || !value == !encoded)
-                        return error_set(error, -EBADMSG, FAILURE_SOURCE,
-                                         "%s: The answer has neither SecretString nor SecretBinary, or it "
-                                         "cannot be read.",
-                                         fetch->source->label);
+                        return error_set(
+                                        error, -EBADMSG, FAILURE_SOURCE,
+                                        "%s: The answer has neither SecretString nor SecretBinary, or it cannot be read.",
+                                        fetch->source->label);
         }
         if (value)
                 return source_take(fetch->source, value, strlen(value), fetch->maximum, ret, ret_size,
@@ -265,8 +264,7 @@ static const char *advice_for(SourceKind kind, const char *code) {
                 const char *code, *advice;
         } advices[] = {
                 { SOURCE_S3, "AccessDenied",
-                  "The role of this instance needs s3:GetObject (s3:GetObjectVersion with versionId=). S3 "
-                  "says the same of a missing object to who lacks s3:ListBucket." },
+                  "The role of this instance needs s3:GetObject (s3:GetObjectVersion with versionId=). S3 says the same of a missing object to who lacks s3:ListBucket." },
                 { SOURCE_S3, "NoSuchKey",
                   "There is no such object; in Source= its key stands as it is, not percent-encoded." },
                 { SOURCE_S3, "NoSuchBucket", "There is no such bucket." },
@@ -342,13 +340,13 @@ static int https_error(const Fetch *fetch, const FetchReply *reply, Error *error
         unsigned status = reply->status;
         bool may_pass = status >= 500 || status == 429 || status == 408 || status == 425;
 
-        return error_set_remedy(error, -EREMOTEIO, may_pass ? FAILURE_UNAVAILABLE : FAILURE_SOURCE,
-                                may_pass ? REMEDY_RETRY : REMEDY_NONE,
-                                "%s: The server answers HTTP status %u%s.", fetch->source->label, status,
-                                status >= 300 && status <= 399
-                                                ? ", and redirects are not followed: Source= must name the "
-                                                  "last address"
-                                                : "");
+        return error_set_remedy(
+                        error, -EREMOTEIO, may_pass ? FAILURE_UNAVAILABLE : FAILURE_SOURCE,
+                        may_pass ? REMEDY_RETRY : REMEDY_NONE, "%s: The server answers HTTP status %u%s.",
+                        fetch->source->label, status,
+                        status >= 300 && status <= 399
+                                        ? ", and redirects are not followed: Source= must name the last address"
+                                        : "");
 }
 
 int fetch_reply(const Fetch *fetch, const FetchReply *reply, uint8_t **ret, size_t *ret_size, Error *error) {

@@ -155,8 +155,7 @@ static const struct {
         [SOURCE_USER_DATA] = { "user-data:",
                                "nothing or a JSON pointer such as /secrets/db after user-data:" },
         [SOURCE_HTTPS] = { "https://",
-                           "https://HOST[:PORT]/PATH without user, password and fragment, percent-encoded "
-                           "where a URL must be" },
+                           "https://HOST[:PORT]/PATH without user, password and fragment, percent-encoded where a URL must be" },
         [SOURCE_S3] = { "s3://", "s3://BUCKET/KEY or s3://BUCKET/KEY?versionId=ID" },
         [SOURCE_SSM] = { "ssm:", "the name or ARN of a parameter after ssm:" },
         [SOURCE_SECRETS_MANAGER] = { "secretsmanager:",
@@ -173,11 +172,10 @@ int source_parse(const char *text, Source *ret, Error *error) {
                strncmp(text, kinds[kind].scheme, strlen(kinds[kind].scheme)) != 0)
                 kind++;
         if (kind == ELEMENTSOF(kinds))
-                return error_set(error, -EINVAL, FAILURE_CONFIGURATION,
-                                 "Expected file:/absolute/path, user-data:, user-data:/json/pointer, "
-                                 "https://…, s3://bucket/key, ssm:NAME, secretsmanager:ID or "
-                                 "credential:NAME, not \"%s\".",
-                                 text);
+                return error_set(
+                                error, -EINVAL, FAILURE_CONFIGURATION,
+                                "Expected file:/absolute/path, user-data:, user-data:/json/pointer, https://…, s3://bucket/key, ssm:NAME, secretsmanager:ID or credential:NAME, not \"%s\".",
+                                text);
 
         source.kind = (SourceKind) kind;
         behind = text + strlen(kinds[kind].scheme);
@@ -324,10 +322,10 @@ int source_read_file(const Source *source, size_t maximum, uint8_t **ret, size_t
         if (source->kind == SOURCE_CREDENTIAL) {
                 directory = getenv("CREDENTIALS_DIRECTORY");
                 if (!directory)
-                        return error_set(error, -ENOENT, FAILURE_SOURCE,
-                                         "%s: The service manager handed no credentials in. "
-                                         "unseald.service needs a LoadCredential= line for it.",
-                                         source->label);
+                        return error_set(
+                                        error, -ENOENT, FAILURE_SOURCE,
+                                        "%s: The service manager handed no credentials in. unseald.service needs a LoadCredential= line for it.",
+                                        source->label);
         }
         if (asprintf(&path, "%s%s%s", directory, *directory ? "/" : "", source->location) < 0)
                 return error_oom(error);

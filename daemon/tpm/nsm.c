@@ -106,9 +106,9 @@ static int refused(const CborHead *name, Error *error) {
                 return -EREMOTEIO;
         }
         /* A name that is not in the list is not printed: it is whatever bytes the device sent. */
-        return error_set(error, -EREMOTEIO, FAILURE_ATTESTATION,
-                         "The Nitro security module refused to attest, with an error that unseald does not "
-                         "know.");
+        return error_set(
+                        error, -EREMOTEIO, FAILURE_ATTESTATION,
+                        "The Nitro security module refused to attest, with an error that unseald does not know.");
 }
 
 /* A map of one pair, definite or not: up to and with the key, which must be a text in one piece. */

@@ -121,7 +121,8 @@ bool pcr_shows_drivers(const PcrSet *pcrs) {
 
         return (pcrs->present & UINT32_C(1) << 2) &&
                hex_decode(PCR2_WITHOUT_DRIVERS, without, sizeof(without)) >= 0 &&
-               memcmp(pcrs->value[2], without, PCR_SIZE) != 0 && memcmp(pcrs->value[2], zeros, PCR_SIZE) != 0;
+               memcmp(pcrs->value[2], without, PCR_SIZE) != 0 &&
+               memcmp(pcrs->value[2], zeros, PCR_SIZE) != 0;
 }
 
 const char *pcr_covers(unsigned pcr) {

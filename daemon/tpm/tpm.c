@@ -240,10 +240,10 @@ static int explain_device(const char *path, Error *error) {
                 return error_set_remedy(error, -errno, FAILURE_TPM, REMEDY_RETRY, NO_DEVICE, path);
         /* Early in a boot the node is there before udev has given it to unseald's group. */
         if (fd < 0 && (errno == EACCES || errno == EPERM))
-                return error_set_remedy(error, -errno, FAILURE_TPM, REMEDY_RETRY,
-                                        "The TPM at %s may not be opened: %m. Is the udev rule of unseald "
-                                        "installed?",
-                                        path);
+                return error_set_remedy(
+                                error, -errno, FAILURE_TPM, REMEDY_RETRY,
+                                "The TPM at %s may not be opened: %m. Is the udev rule of unseald installed?",
+                                path);
         if (fd < 0 && errno != EBUSY)
                 return error_set(error, -errno, FAILURE_TPM, "The TPM at %s cannot be opened: %m.", path);
         if (fd >= 0 && (fstat(fd, &st) < 0 || !S_ISCHR(st.st_mode)))
@@ -873,10 +873,10 @@ static int run_vendor_command(Tpm *tpm, Error *error) {
                 return error_set(error, -EOPNOTSUPP, FAILURE_NOT_NITRO,
                                  "This TPM is no NitroTPM: it does not know the attestation command.");
         if (is_response(rc) && response_code(rc) == TPM2_RC_COMMAND_CODE)
-                return error_set(error, -EOPNOTSUPP, FAILURE_TPM,
-                                 "'%s' is a resource manager, which does not let NitroTPM's attestation "
-                                 "command through. It must be the TPM itself: device:/dev/tpm0.",
-                                 tpm->tcti_name);
+                return error_set(
+                                error, -EOPNOTSUPP, FAILURE_TPM,
+                                "'%s' is a resource manager, which does not let NitroTPM's attestation command through. It must be the TPM itself: device:/dev/tpm0.",
+                                tpm->tcti_name);
         if (rc != TSS2_RC_SUCCESS)
                 return explain(rc, "run the attestation command", error);
         if (tpm_session_open(&tpm->vendor_session, &command, &response) < 0)
@@ -1020,9 +1020,9 @@ static int read_some_pcrs(Tpm *tpm, uint32_t wanted, PcrSet *set, Error *error) 
                 return error_set(error, -EPROTO, FAILURE_TPM,
                                  "The TPM sent other PCRs than were asked for.");
         if (taken == 0)
-                return error_set(error, -EOPNOTSUPP, FAILURE_TPM,
-                                 "The TPM's SHA-384 bank is not active, which NitroTPM's always is; "
-                                 "'tpm2_pcrallocate sha384:all' and a reboot activate it.");
+                return error_set(
+                                error, -EOPNOTSUPP, FAILURE_TPM,
+                                "The TPM's SHA-384 bank is not active, which NitroTPM's always is; 'tpm2_pcrallocate sha384:all' and a reboot activate it.");
         set->present |= taken;
         return 0;
 }

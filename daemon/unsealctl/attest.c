@@ -11,8 +11,8 @@
 
 #include "basic/clock.h"
 #include "basic/io.h"
-#include "unsealctl/ctl.h"
 #include "tpm/attest.h"
+#include "unsealctl/ctl.h"
 
 #define TIMEOUT_USEC (30 * USEC_PER_SEC)
 
@@ -62,8 +62,7 @@ static int load_public_key(const char *path, Field *ret) {
         int r = load(path, "--public-key=", ret);
 
         if (r == 0 && ret->size > 10 && memcmp(ret->data, "-----BEGIN", 10) == 0)
-                return failure("%s is PEM, and the document takes DER: "
-                               "\"openssl pkey -pubin -in %s -outform DER\" converts it.",
+                return failure("%s is PEM, and the document takes DER: \"openssl pkey -pubin -in %s -outform DER\" converts it.",
                                path, path);
         return r;
 }
@@ -159,7 +158,7 @@ int verb_attest(int argc, char *argv[]) {
         if (optind < argc)
                 return usage_error("attest takes no argument.");
         if (!options.output && isatty(STDOUT_FILENO))
-                return usage_error("A document is binary, and this is a terminal: give --output=FILE, or "
-                                   "--output=- if you mean it.");
+                return usage_error(
+                                "A document is binary, and this is a terminal: give --output=FILE, or --output=- if you mean it.");
         return attest(&options);
 }

@@ -13,9 +13,9 @@
 #include <string.h>
 #include <strings.h>
 
-#include "unsealctl/aws-profile.h"
 #include "aws/service.h"
 #include "basic/cleanup.h"
+#include "unsealctl/aws-profile.h"
 
 #define SPACE " \t\r\f\v"
 #define EXPORT_ADVICE \
@@ -226,18 +226,17 @@ int aws_profile_parse(const char *file, AwsProfileFile kind, const char *data, s
 /* Half a key is a mistake that had better be said than passed over. */
 static int take_key(AwsProfile *profile, const char *name, AwsCredentials *ret, Error *error) {
         if (!profile->secret_access_key)
-                return error_set(error, -EINVAL, FAILURE_ROLE,
-                                 "The profile %s has aws_access_key_id, but no aws_secret_access_key beside "
-                                 "it.",
-                                 name);
+                return error_set(
+                                error, -EINVAL, FAILURE_ROLE,
+                                "The profile %s has aws_access_key_id, but no aws_secret_access_key beside it.",
+                                name);
         if (!aws_is_header_value(profile->access_key_id) ||
             !aws_is_header_value(profile->secret_access_key) ||
             (profile->session_token && *profile->session_token &&
              !aws_is_header_value(profile->session_token)))
                 return error_set(
                                 error, -EINVAL, FAILURE_ROLE,
-                                "The access key or session token of the profile %s is none: it is empty, or "
-                                "has a space or another character in it that none has.",
+                                "The access key or session token of the profile %s is none: it is empty, or has a space or another character in it that none has.",
                                 name);
         *ret = (AwsCredentials){
                 .access_key_id = TAKE_PTR(profile->access_key_id),
@@ -249,10 +248,10 @@ static int take_key(AwsProfile *profile, const char *name, AwsCredentials *ret, 
 }
 
 static int not_ours(const char *name, const char *setting, Error *error) {
-        return error_set(error, -EOPNOTSUPP, FAILURE_ROLE,
-                         "The profile %s gets its credentials by %s, which unsealctl does not "
-                         "do. " EXPORT_ADVICE,
-                         name, setting, name);
+        return error_set(
+                        error, -EOPNOTSUPP, FAILURE_ROLE,
+                        "The profile %s gets its credentials by %s, which unsealctl does not do. " EXPORT_ADVICE,
+                        name, setting, name);
 }
 
 int aws_profile_credentials(AwsProfile *credentials, AwsProfile *config, const char *name,

@@ -10,8 +10,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "basic/error.h"
 #include "aws/sigv4.h"
+#include "basic/error.h"
 
 #define AWS_PROFILE_FILE_MAX (1024U * 1024U)
 

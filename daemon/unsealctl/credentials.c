@@ -12,13 +12,13 @@
 #include <strings.h>
 #include <systemd/sd-event.h>
 
-#include "unsealctl/aws-profile.h"
+#include "aws/imds.h"
 #include "aws/service.h"
 #include "basic/clock.h"
 #include "basic/http.h"
 #include "basic/io.h"
+#include "unsealctl/aws-profile.h"
 #include "unsealctl/credentials.h"
-#include "aws/imds.h"
 
 /* NULL where it is empty, too. */
 static const char *environment(const char *name) {
@@ -40,10 +40,9 @@ static int from_environment(AwsCredentials *ret, Error *error) {
                                  "AWS_ACCESS_KEY_ID is set, but AWS_SECRET_ACCESS_KEY is not.");
         if (!aws_is_header_value(id) || !aws_is_header_value(secret) ||
             (token && !aws_is_header_value(token)))
-                return error_set(error, -EINVAL, FAILURE_ROLE,
-                                 "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or AWS_SESSION_TOKEN has a space "
-                                 "or "
-                                 "another character in it that none has.");
+                return error_set(
+                                error, -EINVAL, FAILURE_ROLE,
+                                "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or AWS_SESSION_TOKEN has a space or another character in it that none has.");
         credentials.access_key_id = strdup(id);
         credentials.secret_access_key = strdup(secret);
         credentials.session_token = token ? strdup(token) : NULL;
@@ -160,11 +159,10 @@ static int from_elsewhere(const char *name, AwsCredentials *ret, Error *error) {
         int r = -ENODATA;
 
         if (source)
-                return error_set(error, -EOPNOTSUPP, FAILURE_ROLE,
-                                 "The credentials are those of %s, which unsealctl does not get. Let the "
-                                 "AWS CLI "
-                                 "do it: eval \"$(aws configure export-credentials --format env)\".",
-                                 source);
+                return error_set(
+                                error, -EOPNOTSUPP, FAILURE_ROLE,
+                                "The credentials are those of %s, which unsealctl does not get. Let the AWS CLI do it: eval \"$(aws configure export-credentials --format env)\".",
+                                source);
         if (!disabled || strcasecmp(disabled, "true") != 0) {
                 r = credentials_from_imds(ret, &imds);
                 if (r >= 0 || r == -ENOMEM) {
@@ -172,11 +170,10 @@ static int from_elsewhere(const char *name, AwsCredentials *ret, Error *error) {
                         return r;
                 }
         }
-        return error_set(error, r, FAILURE_ROLE,
-                         "There are no AWS credentials: neither in the environment (AWS_ACCESS_KEY_ID), nor "
-                         "in "
-                         "the profile %s of the shared files, nor from IMDS%s%s",
-                         name, *imds.text ? ": " : ".", imds.text);
+        return error_set(
+                        error, r, FAILURE_ROLE,
+                        "There are no AWS credentials: neither in the environment (AWS_ACCESS_KEY_ID), nor in the profile %s of the shared files, nor from IMDS%s%s",
+                        name, *imds.text ? ": " : ".", imds.text);
 }
 
 int credentials_find(const char *profile, AwsCredentials *ret, char **ret_region, Error *error) {

@@ -3,8 +3,8 @@
 
 /* Whose credentials a verb signs with. Both functions wait for what they ask. */
 
-#include "basic/error.h"
 #include "aws/sigv4.h"
+#include "basic/error.h"
 
 /*
  * Found as the AWS CLI finds them: without a profile given, AWS_ACCESS_KEY_ID with AWS_SECRET_ACCESS_KEY and

@@ -8,12 +8,12 @@
 #include <string.h>
 #include <systemd/sd-event.h>
 
+#include "attestation/document.h"
+#include "attestation/query.h"
 #include "basic/clock.h"
 #include "basic/encoding.h"
 #include "basic/http.h"
 #include "unsealctl/fetch-document.h"
-#include "attestation/query.h"
-#include "attestation/document.h"
 
 /* The service may have others to serve first, and wait for its TPM. */
 #define TIMEOUT_USEC (60 * USEC_PER_SEC)
@@ -50,10 +50,9 @@ static int make_url(const char *base, const uint8_t *nonce, size_t nonce_size, c
         size_t length = strlen(base);
 
         if (!is_base_url(base))
-                return error_set(error, -EINVAL, FAILURE_USAGE,
-                                 "--url= wants http:// or https://, a host, perhaps a port and a path, and "
-                                 "no "
-                                 "more.");
+                return error_set(
+                                error, -EINVAL, FAILURE_USAGE,
+                                "--url= wants http:// or https://, a host, perhaps a port and a path, and no more.");
         if (nonce_size < ATTESTATION_NONCE_MIN || nonce_size > ATTESTATION_NONCE_MAX)
                 return error_set(error, -EINVAL, FAILURE_USAGE,
                                  "A nonce for --url= must have %u to %u bytes.", ATTESTATION_NONCE_MIN,
@@ -73,10 +72,10 @@ static int judge_status(const HttpReply *reply, const char *url, Error *error) {
         if (status == 200)
                 return 0;
         if (status == 429 || status >= 500)
-                return error_set(error, -EAGAIN, FAILURE_UNAVAILABLE,
-                                 "%s has no document to give at the moment (HTTP status %u). Try again "
-                                 "later.",
-                                 url, status);
+                return error_set(
+                                error, -EAGAIN, FAILURE_UNAVAILABLE,
+                                "%s has no document to give at the moment (HTTP status %u). Try again later.",
+                                url, status);
         return error_set(error, -EPROTO, FAILURE_ANSWER,
                          "%s gives no document, but HTTP status %u. Is an attestation service there?", url,
                          status);

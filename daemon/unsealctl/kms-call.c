@@ -15,8 +15,8 @@
 #include "basic/clock.h"
 #include "basic/http.h"
 #include "basic/retry.h"
-#include "unsealctl/kms-call.h"
 #include "kms/client.h"
+#include "unsealctl/kms-call.h"
 
 #define ATTEMPTS 3
 #define PAUSE_MAX_USEC (10 * USEC_PER_SEC)

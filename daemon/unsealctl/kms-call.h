@@ -15,9 +15,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "aws/sigv4.h"
 #include "basic/cleanup.h"
 #include "basic/error.h"
-#include "aws/sigv4.h"
 
 /* All borrowed; credentials until the caller is freed. What is left out is as unseald.conf(5) has it by default. */
 typedef struct KmsCallerOptions {

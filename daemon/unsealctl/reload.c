@@ -8,8 +8,8 @@
 #include <string.h>
 
 #include "build-config.h"
-#include "unsealing/control.h"
 #include "unsealctl/ctl.h"
+#include "unsealing/control.h"
 
 static void print_help(void) {
         printf("unsealctl reload\n\n"
@@ -28,8 +28,7 @@ static int reload(void) {
         if (r == -ENOENT || r == -ECONNREFUSED)
                 return failure("unseald does not run, or has not unsealed anything yet.");
         if (r == -ECONNRESET)
-                return failure("unseald ended before the reload was done; see journalctl -xu "
-                               "unseald.service.");
+                return failure("unseald ended before the reload was done; see journalctl -xu unseald.service.");
         if (r < 0)
                 return failure("Cannot ask unseald at %s: %s.", path, strerror(-r));
         if (r > 0)

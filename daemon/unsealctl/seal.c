@@ -21,11 +21,11 @@
 #include "config/declaration.h"
 #include "config/ini.h"
 #include "config/settings.h"
+#include "kms/client.h"
+#include "memory/secret.h"
 #include "unsealctl/credentials.h"
 #include "unsealctl/ctl.h"
 #include "unsealctl/kms-call.h"
-#include "kms/client.h"
-#include "memory/secret.h"
 
 #define RESERVED_CONTEXT "unseald:"
 
@@ -91,8 +91,7 @@ static int read_plaintext(const char *path, Secret **ret) {
                 return failure("Cannot read %s: %s.", path, strerror(errno));
         if (isatty(fd))
                 return usage_error(
-                                "seal does not read a secret from a terminal, where it can be seen: give a "
-                                "file or a pipe.");
+                                "seal does not read a secret from a terminal, where it can be seen: give a file or a pipe.");
         if (secret_new(KMS_PLAINTEXT_MAX + 1, &secret) < 0)
                 return failure("%u bytes of memory cannot be locked; see RLIMIT_MEMLOCK.",
                                KMS_PLAINTEXT_MAX);
@@ -103,11 +102,7 @@ static int read_plaintext(const char *path, Secret **ret) {
         if (n == 0)
                 return failure("The secret is empty, and KMS encrypts one byte at least.");
         if (n > KMS_PLAINTEXT_MAX)
-                return failure("The secret has more than %u bytes, which is all that KMS encrypts. Encrypt "
-                               "it "
-                               "with a key of its own, ship it so, and seal that key: \"openssl rand -hex "
-                               "32\" "
-                               "makes one.",
+                return failure("The secret has more than %u bytes, which is all that KMS encrypts. Encrypt it with a key of its own, ship it so, and seal that key: \"openssl rand -hex 32\" makes one.",
                                KMS_PLAINTEXT_MAX);
         secret_truncate(secret, (size_t) n);
         *ret = TAKE_PTR(secret);
@@ -142,8 +137,7 @@ static int choose_region(const Options *options, const char *configured, char *b
         }
         *ret = wanted ?: configured;
         return *ret ? 0
-                    : usage_error("Which Region is the key in? Give --region=, AWS_REGION, or the key's "
-                                  "ARN.");
+                    : usage_error("Which Region is the key in? Give --region=, AWS_REGION, or the key's ARN.");
 }
 
 static int make_context(const Options *options, char ***ret) {
@@ -325,11 +319,11 @@ static int check_context(const Options *options) {
                         return usage_error("What begins with " RESERVED_CONTEXT
                                            " is put into the context by --name= and --account=.");
                 if (!ini_is_text(pair, strlen(pair)) || strchr(pair, '\t'))
-                        return usage_error("--context= is not UTF-8 or has a control character, which no "
-                                           "*.secret file can have.");
+                        return usage_error(
+                                        "--context= is not UTF-8 or has a control character, which no *.secret file can have.");
                 if (options->secret_file && !quote_for(pair))
-                        return usage_error("--context= has both kinds of quotes, which no *.secret file can "
-                                           "have in one word.");
+                        return usage_error(
+                                        "--context= has both kinds of quotes, which no *.secret file can have in one word.");
                 size += strlen(pair);
         }
         return size > PAIRS_SIZE_MAX
@@ -341,16 +335,15 @@ static int check_options(const Options *options) {
         if (!options->key || !options->name)
                 return usage_error("seal wants --key= and --name=.");
         if (!declaration_name_is_valid(options->name))
-                return usage_error("A secret's name has 1 to 64 letters, digits, \"-\", \"_\" and \".\", "
-                                   "not \"%s\".",
-                                   options->name);
+                return usage_error(
+                                "A secret's name has 1 to 64 letters, digits, \"-\", \"_\" and \".\", not \"%s\".",
+                                options->name);
         if (options->account &&
             (strlen(options->account) != 12 || strspn(options->account, "0123456789") != 12))
                 return usage_error("--account= wants an account's 12 digits, not \"%s\".", options->account);
         if (options->secret_file && (is_stdout(options->output) || options->json))
-                return usage_error("--print-secret-file prints where the ciphertext would be: give "
-                                   "--output=, and "
-                                   "not --json.");
+                return usage_error(
+                                "--print-secret-file prints where the ciphertext would be: give --output=, and not --json.");
         if (options->kms.proxy && !settings_proxy_is_valid(options->kms.proxy))
                 return usage_error("--proxy= wants http://HOST:PORT, not \"%s\".", options->kms.proxy);
         return check_context(options);

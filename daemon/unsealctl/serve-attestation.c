@@ -23,6 +23,8 @@
 #include <systemd/sd-event.h>
 #include <time.h>
 
+#include "attestation/public-key.h"
+#include "attestation/query.h"
 #include "basic/clock.h"
 #include "basic/io.h"
 #include "basic/log.h"
@@ -30,10 +32,8 @@
 #include "basic/worker.h"
 #include "build-config.h"
 #include "config/settings.h"
-#include "unsealctl/ctl.h"
-#include "attestation/query.h"
 #include "tpm/attest.h"
-#include "attestation/public-key.h"
+#include "unsealctl/ctl.h"
 
 #define CONNECTIONS_MAX 64U
 #define SOCKETS_MAX 16
@@ -251,11 +251,10 @@ static int load_public_key(const char *path, uint8_t **ret, size_t *ret_size, Er
                 return error_set(error, r, FAILURE_CONFIGURATION, "PublicKey=%s cannot be read: %s.", path,
                                  strerror(-r));
         if (public_key_is_rsa(*ret, *ret_size))
-                return error_set(error, -EKEYREJECTED, FAILURE_CONFIGURATION,
-                                 "PublicKey=%s is an RSA key, to which KMS would encrypt secrets, for "
-                                 "whoever "
-                                 "has its private half. Use one of an elliptic curve.",
-                                 path);
+                return error_set(
+                                error, -EKEYREJECTED, FAILURE_CONFIGURATION,
+                                "PublicKey=%s is an RSA key, to which KMS would encrypt secrets, for whoever has its private half. Use one of an elliptic curve.",
+                                path);
         return 0;
 }
 

@@ -22,10 +22,10 @@
 #include "config/declaration.h"
 #include "config/ini.h"
 #include "config/settings.h"
-#include "unsealctl/ctl.h"
 #include "kms/client.h"
-#include "unsealing/session.h"
 #include "memory/secret.h"
+#include "unsealctl/ctl.h"
+#include "unsealing/session.h"
 
 /* What a carrier may have, as base64 with its lines ended. */
 #define CIPHERTEXT_FILE_MAX (16U * 1024U)

@@ -16,15 +16,15 @@
 #include <string.h>
 #include <time.h>
 
+#include "attestation/document.h"
+#include "attestation/public-key.h"
 #include "basic/clock.h"
 #include "basic/encoding.h"
 #include "basic/json.h"
 #include "build-config.h"
+#include "tpm/pcr.h"
 #include "unsealctl/ctl.h"
 #include "unsealctl/fetch-document.h"
-#include "attestation/document.h"
-#include "tpm/pcr.h"
-#include "attestation/public-key.h"
 
 #define ROOT_PATH UNSEALD_VENDOR_CONFIG_DIR "/aws-nitro-root-g1.pem"
 #define FILE_SIZE_MAX (64U * 1024U)
@@ -237,8 +237,8 @@ static int parse_times(const Options *options, Wanted *wanted) {
                 wanted->policy.at = (int64_t) (now_realtime_usec() / USEC_PER_SEC);
 
         if (options->url && options->at)
-                return usage_error("What is asked for now is verified at this time: --at= does not go with "
-                                   "--url=.");
+                return usage_error(
+                                "What is asked for now is verified at this time: --at= does not go with --url=.");
         if (!options->max_age) {
                 wanted->policy.max_age_sec = options->url ? FRESH_SEC : 0;
                 return 0;
@@ -402,8 +402,7 @@ static void print_text(const Verdict *verdict) {
                 printf("Refused (%s): %s\n", attestation_refusal_to_string(verdict->refusal),
                        verdict->error.text);
         if (verdict->refusal == ATTESTATION_EXPIRED)
-                puts("A document's own certificate is valid for three hours; --at= verifies at another "
-                     "time.");
+                puts("A document's own certificate is valid for three hours; --at= verifies at another time.");
         if (!is_authentic(verdict))
                 return;
 
@@ -413,8 +412,7 @@ static void print_text(const Verdict *verdict) {
         print_pcrs(verdict);
         /* Of an enclave PCR2 is the application. */
         if (document->kind == ATTESTATION_NITROTPM && pcr_shows_drivers(&verdict->pcrs))
-                puts("\n  PCR2 is not that of firmware without drivers of others: one of them may have changed what PCR4 "
-                     "names.");
+                puts("\n  PCR2 is not that of firmware without drivers of others: one of them may have changed what PCR4 names.");
 }
 
 static struct json_object *document_to_json(const AttestationDocument *document) {

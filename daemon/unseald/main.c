@@ -16,16 +16,16 @@
 #include "basic/clock.h"
 #include "basic/log.h"
 #include "build-config.h"
-#include "unsealctl/check/check-system.h"
 #include "config/declaration.h"
-#include "unsealctl/check/print.h"
 #include "config/settings.h"
+#include "memory/secret.h"
+#include "unsealctl/check/check-system.h"
+#include "unsealctl/check/print.h"
 #include "unsealing/control.h"
 #include "unsealing/session.h"
 #include "unsealing/status.h"
 #include "vault/fdstore.h"
 #include "vault/kept.h"
-#include "memory/secret.h"
 #include "vault/socket.h"
 #include "vault/store.h"
 
@@ -161,9 +161,9 @@ static int reload(Daemon *daemon, Error *error) {
         int r;
 
         if (kept_is_locked(daemon->kept))
-                return error_set(error, -EPERM, FAILURE_LOCKED,
-                                 "Locked until the next boot: with the PCR of LockPcr= extended, KMS gives "
-                                 "nothing to this machine any more.");
+                return error_set(
+                                error, -EPERM, FAILURE_LOCKED,
+                                "Locked until the next boot: with the PCR of LockPcr= extended, KMS gives nothing to this machine any more.");
         r = settings_read(daemon->vendor_config, daemon->local_config, &daemon->next_settings, error);
         if (r < 0)
                 return r;
@@ -262,13 +262,10 @@ static int parse_options(int argc, char *argv[], Daemon *daemon) {
                                "     --configuration=DIR         Instead of %s\n"
                                "     --store=DIR                 Instead of %s\n"
                                "     --status=FILE               Instead of %s/status.json\n"
-                               "     --forget                    Only remove all that is published, and the "
-                               "status\n"
+                               "     --forget                    Only remove all that is published, and the status\n"
                                "     --print-configuration       Only show what is configured, and where\n"
-                               "     --check                     Only show all mistakes in what is "
-                               "configured\n"
-                               "     --root=DIR                  With --check: of the system in this "
-                               "directory\n\n"
+                               "     --check                     Only show all mistakes in what is configured\n"
+                               "     --root=DIR                  With --check: of the system in this directory\n\n"
                                "See unseald(8). It is started by unseald.service.\n",
                                program_invocation_short_name, UNSEALD_VENDOR_CONFIG_DIR,
                                UNSEALD_LOCAL_CONFIG_DIR, UNSEALD_STORE_DIR, UNSEALD_RUNTIME_DIR);

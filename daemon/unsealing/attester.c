@@ -188,9 +188,9 @@ static int take_document(Attester *attester, Error *error) {
                 return r;
         recipient_public_key(attester->recipient, &key, &key_size);
         if (document->public_key.size != key_size || memcmp(document->public_key.data, key, key_size) != 0)
-                return error_set(error, -EBADMSG, FAILURE_ATTESTATION,
-                                 "The TPM's attestation document carries another public key than the one "
-                                 "given.");
+                return error_set(
+                                error, -EBADMSG, FAILURE_ATTESTATION,
+                                "The TPM's attestation document carries another public key than the one given.");
         attester->measured = pcrs_of(document);
         free(attester->document);
         attester->document = TAKE_PTR(job->document);

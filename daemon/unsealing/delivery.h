@@ -24,8 +24,9 @@ typedef struct DeliveryOptions {
         const char *store_path;
         Kept *kept;
         const Declarations *declarations;
-        const Declarations *replaced; /* a reload: what is published now; NULL: none is, and what was kept is restored */
-        unsigned lock_pcr;            /* LockPcr= */
+        const Declarations *
+                        replaced; /* a reload: what is published now; NULL: none is, and what was kept is restored */
+        unsigned lock_pcr; /* LockPcr= */
 } DeliveryOptions;
 
 int delivery_new(const DeliveryOptions *options, Delivery **ret, Error *error);

@@ -53,8 +53,7 @@ const char *explain_measurements(const PcrSet *measured, const PcrSet *expected,
         }
         if (pcr_shows_drivers(measured)) {
                 append(buffer, &length,
-                       "%sPCR2 (%s) IS NOT THAT of firmware without drivers of others, which a key's policy "
-                       "wants unless made with --allow-drivers\n  measured ",
+                       "%sPCR2 (%s) IS NOT THAT of firmware without drivers of others, which a key's policy wants unless made with --allow-drivers\n  measured ",
                        length > 0 ? "\n" : "", pcr_covers(2));
                 append_value(buffer, &length, measured, 2);
         }

@@ -429,12 +429,11 @@ static void passage_is_open(Passage *passage, const char *request_id) {
         bool publish = passage->common->settings->verify_policy == VERIFY_POLICY_WARN;
         Error error;
 
-        (void) error_set(&error, -EPERM, FAILURE_POLICY,
-                         "The key %s is not gated: KMS would decrypt this secret without an attestation "
-                         "document for whoever has the role %s, whatever booted. Look at the key's policy, "
-                         "with \"unsealctl policy lint\", and at its grants.%s",
-                         passage->declaration->key_ids[0], passage->common->role,
-                         publish ? "" : " With VerifyPolicy=yes it is not published.");
+        (void) error_set(
+                        &error, -EPERM, FAILURE_POLICY,
+                        "The key %s is not gated: KMS would decrypt this secret without an attestation document for whoever has the role %s, whatever booted. Look at the key's policy, with \"unsealctl policy lint\", and at its grants.%s",
+                        passage->declaration->key_ids[0], passage->common->role,
+                        publish ? "" : " With VerifyPolicy=yes it is not published.");
         (void) snprintf(error.request_id, sizeof(error.request_id), "%s", request_id);
         passage->policy = "open";
         if (publish) {

@@ -40,7 +40,8 @@ typedef struct Common {
         unsigned fetching, decrypting;
 
         void (*changed)(void *userdata); /* something may be begun now */
-        void (*failed)(Passage *passage, const Error *error, void *userdata); /* a required secret, for good */
+        void (*failed)(Passage *passage, const Error *error,
+                       void *userdata); /* a required secret, for good */
         void *userdata;
 } Common;
 

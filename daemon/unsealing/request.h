@@ -20,7 +20,8 @@ typedef struct RequestTarget {
 } RequestTarget;
 
 /* FAILURE_CONFIGURATION where no endpoint of KMS is known for the key. */
-int request_target(const Settings *settings, const Declaration *declaration, RequestTarget *ret, Error *error);
+int request_target(const Settings *settings, const Declaration *declaration, RequestTarget *ret,
+                   Error *error);
 void request_target_clear(RequestTarget *target);
 
 Fetch request_fetch(const Settings *settings, const Declaration *declaration, const RequestTarget *target);
@@ -30,7 +31,6 @@ Fetch request_fetch(const Settings *settings, const Declaration *declaration, co
 #define REQUEST_ACCOUNT_KEY "unseald:account="
 const char **request_context(const Declaration *declaration, const char *account_pair);
 
-
 /* Without a document; all borrowed. */
-KmsDecrypt request_decrypt(const Declaration *declaration, const char *const *context, const uint8_t *ciphertext,
-                           size_t size);
+KmsDecrypt request_decrypt(const Declaration *declaration, const char *const *context,
+                           const uint8_t *ciphertext, size_t size);

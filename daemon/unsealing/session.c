@@ -60,9 +60,9 @@ struct Session {
         Passage *passages;
         size_t passages_count;
 
-        bool kept;       /* all that will be had is, or is handed over; what is left is to lock and publish */
-        bool told;       /* the outcome is told; only the TPM's thread may be waited for */
-        Error error;     /* the outcome; FAILURE_NONE: all well */
+        bool kept;   /* all that will be had is, or is handed over; what is left is to lock and publish */
+        bool told;   /* the outcome is told; only the TPM's thread may be waited for */
+        Error error; /* the outcome; FAILURE_NONE: all well */
         Passage *failed; /* whose failure it is; NULL: that of what all need */
 };
 
@@ -72,7 +72,8 @@ static void session_fail(Session *session, Passage *passage, const Error *error)
 
 /* All steps, in any order: those that all secrets need, the connections, those of each secret. NULL behind the last. */
 static Step *session_step(Session *session, size_t i) {
-        Step *own[] = { &session->common.credentials, &session->common.identity, &session->common.user_data };
+        Step *own[] = { &session->common.credentials, &session->common.identity,
+                        &session->common.user_data };
 
         if (i < _ATTESTER_STEPS)
                 return attester_step(session->common.attester, (AttesterStep) i);
@@ -102,8 +103,7 @@ static void session_step_failed(Session *session, Step *step, const Error *error
 
 static void report_locked(const Session *session) {
         log_full(LOG_INFO, &(LogFields){ .message_id = MESSAGE_LOCKED, .state = "locked" },
-                 "PCR%u %s locked: nothing more can be unsealed in this boot with a key whose policy pins "
-                 "it.",
+                 "PCR%u %s locked: nothing more can be unsealed in this boot with a key whose policy pins it.",
                  kept_lock(session->options.kept).pcr,
                  attester_was_locked_before(session->common.attester) ? "was" : "is");
 }
@@ -278,9 +278,7 @@ static const char *failure_message(const Session *session) {
                 return MESSAGE_LOCKED_OUT;
         if (session->error.failure == FAILURE_POLICY)
                 return MESSAGE_POLICY;
-        return session->kept &&
-                                       attester_step(session->common.attester, ATTESTER_LOCK)->progress !=
-                                                       STEP_DONE
+        return session->kept && attester_step(session->common.attester, ATTESTER_LOCK)->progress != STEP_DONE
                                ? MESSAGE_LOCK_FAILED
                                : MESSAGE_FAILED;
 }
@@ -343,10 +341,10 @@ static void explain_lock(const Session *session, Error *error) {
 
         if (error->failure != FAILURE_DENIED || !was_locked(session))
                 return;
-        (void) error_set(error, -EPERM, FAILURE_LOCKED,
-                         "It is locked until the next boot: unseald has locked PCR%u in this boot already "
-                         "(LockPcr=). KMS denies access: %.400s",
-                         session->options.settings->lock_pcr, denied.text);
+        (void) error_set(
+                        error, -EPERM, FAILURE_LOCKED,
+                        "It is locked until the next boot: unseald has locked PCR%u in this boot already (LockPcr=). KMS denies access: %.400s",
+                        session->options.settings->lock_pcr, denied.text);
         memcpy(error->code, denied.code, sizeof(denied.code));
         memcpy(error->request_id, denied.request_id, sizeof(denied.request_id));
 }
@@ -421,8 +419,8 @@ static int keep(Session *session, Error *error) {
         for (size_t i = 0; i < session->passages_count; i++)
                 if (session->passages[i].state == SECRET_UNSEALED)
                         plaintexts[i] = session->passages[i].plaintext;
-        r = delivery_keep(session->delivery, plaintexts, attester_document(session->common.attester).measured,
-                          error);
+        r = delivery_keep(session->delivery, plaintexts,
+                          attester_document(session->common.attester).measured, error);
         for (size_t i = 0; i < session->passages_count && r >= 0; i++) {
                 Passage *passage = session->passages + i;
 
@@ -535,8 +533,8 @@ static int session_begin_what_can_begin(Session *session, uint64_t now) {
                 r = each_passage(session, passage_begin_fetch, now);
         if (r < 0 || session->common.ending || !session_is_unsealing(session))
                 return r;
-        if ((r = attester_begin(session->common.attester, now)) < 0 || (r = begin_credentials(session, now)) < 0 ||
-            (r = begin_identity(session, now)) < 0)
+        if ((r = attester_begin(session->common.attester, now)) < 0 ||
+            (r = begin_credentials(session, now)) < 0 || (r = begin_identity(session, now)) < 0)
                 return r;
         for (size_t i = 0; i < session->endpoints_count; i++) {
                 r = endpoint_begin(session->endpoints + i, now);
@@ -592,12 +590,13 @@ static void notify_progress(Session *session) {
         }
         for (size_t i = 0; i < session->passages_count; i++)
                 unsealed += session->passages[i].state == SECRET_UNSEALED;
-        (void) sd_notifyf(false,
-                          "STATUS=Unsealing: key pair %s, document %s, credentials %s, %zu of %zu secrets.",
-                          made_or(attester_step(common->attester, ATTESTER_KEY_PAIR), "made", "in the making"),
-                          made_or(attester_step(common->attester, ATTESTER_DOCUMENT), "made", "awaited"),
-                          made_or(&common->credentials, "there", "awaited"), unsealed,
-                          session->passages_count);
+        (void) sd_notifyf(
+                        false,
+                        "STATUS=Unsealing: key pair %s, document %s, credentials %s, %zu of %zu secrets.",
+                        made_or(attester_step(common->attester, ATTESTER_KEY_PAIR), "made", "in the making"),
+                        made_or(attester_step(common->attester, ATTESTER_DOCUMENT), "made", "awaited"),
+                        made_or(&common->credentials, "there", "awaited"), unsealed,
+                        session->passages_count);
 }
 
 static void session_advance(Session *session) {
@@ -826,10 +825,10 @@ static void give_up_what_is_locked(Session *session) {
         if (pcr == 0 || !session->delivery || kept_lock(session->options.kept).pcr != pcr ||
             !kept_is_locked(session->options.kept))
                 return;
-        (void) error_set(&error, -EPERM, FAILURE_LOCKED,
-                         "It is locked until the next boot: it was not among the secrets when PCR%u was "
-                         "locked (LockPcr=).",
-                         pcr);
+        (void) error_set(
+                        &error, -EPERM, FAILURE_LOCKED,
+                        "It is locked until the next boot: it was not among the secrets when PCR%u was locked (LockPcr=).",
+                        pcr);
         for (size_t i = 0; i < session->passages_count; i++)
                 if (session->passages[i].state < SECRET_UNSEALED)
                         passage_failed(session->passages + i, &error);
@@ -842,8 +841,7 @@ void session_start(Session *session) {
                 kept += session->passages[i].state == SECRET_KEPT;
         if (kept > 0)
                 log_full(LOG_INFO, &(LogFields){ .message_id = MESSAGE_RESTORED, .state = "kept" },
-                         "%zu secret(s) were kept over the restart; neither the TPM nor KMS is asked for "
-                         "them.",
+                         "%zu secret(s) were kept over the restart; neither the TPM nor KMS is asked for them.",
                          kept);
         if (kept < session->passages_count || kept == 0)
                 log_full(LOG_INFO, &(LogFields){ .message_id = MESSAGE_STARTED }, "Unsealing %zu secret(s).",

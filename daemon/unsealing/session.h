@@ -12,8 +12,8 @@
 #include "basic/error.h"
 #include "config/declaration.h"
 #include "config/settings.h"
-#include "vault/kept.h"
 #include "memory/secret.h"
+#include "vault/kept.h"
 
 typedef struct Session Session;
 

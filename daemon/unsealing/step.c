@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
+#include "unsealing/step.h"
 #include "basic/clock.h"
 #include "basic/retry.h"
-#include "unsealing/step.h"
 
 static bool is_of_network(const Error *error) {
         return error->failure == FAILURE_NETWORK || error->failure == FAILURE_IMDS;

@@ -16,8 +16,8 @@
 
 #include "basic/cleanup.h"
 #include "basic/error.h"
-#include "vault/manifest.h"
 #include "memory/secret.h"
+#include "vault/manifest.h"
 #include "vault/store.h"
 
 typedef struct Kept Kept;

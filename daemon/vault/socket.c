@@ -118,7 +118,8 @@ static bool may_log(CredentialSocket *socket) {
                 return false;
         }
         if (socket->unlogged > 0)
-                log_warning("The credential socket refused %u more requests before.", TAKE(socket->unlogged, 0));
+                log_warning("The credential socket refused %u more requests before.",
+                            TAKE(socket->unlogged, 0));
         return true;
 }
 

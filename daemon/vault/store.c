@@ -123,26 +123,23 @@ static int check_memory(int fd, const char *path, Error *error) {
         if (fs.f_type == TMPFS_MAGIC) {
                 int r = super_options_of(fd, &options);
                 if (r < 0)
-                        return error_set(error, r, FAILURE_STORE,
-                                         "Whether the tmpfs of the store %s can be swapped cannot be told: "
-                                         "%s. Mount "
-                                         "ramfs there.",
-                                         path, strerror(-r));
+                        return error_set(
+                                        error, r, FAILURE_STORE,
+                                        "Whether the tmpfs of the store %s can be swapped cannot be told: %s. Mount ramfs there.",
+                                        path, strerror(-r));
         }
 
         if (store_file_system_is_memory(fs.f_type, options))
                 return 0;
         if (fs.f_type == TMPFS_MAGIC)
-                return error_set(error, -EMEDIUMTYPE, FAILURE_STORE,
-                                 "The store %s is on a tmpfs that can be swapped to disk. Mount ramfs "
-                                 "there, or tmpfs "
-                                 "with the option noswap (Linux 6.4 or later).",
-                                 path);
-        return error_set(error, -EMEDIUMTYPE, FAILURE_STORE,
-                         "The store %s is on a file system that is not memory (type 0x%lx). Mount ramfs "
-                         "there, or "
-                         "tmpfs with the option noswap (Linux 6.4 or later).",
-                         path, (unsigned long) fs.f_type);
+                return error_set(
+                                error, -EMEDIUMTYPE, FAILURE_STORE,
+                                "The store %s is on a tmpfs that can be swapped to disk. Mount ramfs there, or tmpfs with the option noswap (Linux 6.4 or later).",
+                                path);
+        return error_set(
+                        error, -EMEDIUMTYPE, FAILURE_STORE,
+                        "The store %s is on a file system that is not memory (type 0x%lx). Mount ramfs there, or tmpfs with the option noswap (Linux 6.4 or later).",
+                        path, (unsigned long) fs.f_type);
 }
 
 static int check_owner(int fd, const char *path, Error *error) {
@@ -152,15 +149,15 @@ static int check_owner(int fd, const char *path, Error *error) {
                 return error_set(error, -errno, FAILURE_STORE, "Who owns the store %s cannot be told: %m.",
                                  path);
         if (st.st_uid != 0 && st.st_uid != geteuid())
-                return error_set(error, -EPERM, FAILURE_STORE,
-                                 "The store %s belongs to user %u. It must belong to root or to unseald's "
-                                 "own user.",
-                                 path, (unsigned) st.st_uid);
+                return error_set(
+                                error, -EPERM, FAILURE_STORE,
+                                "The store %s belongs to user %u. It must belong to root or to unseald's own user.",
+                                path, (unsigned) st.st_uid);
         if (st.st_mode & (S_IWGRP | S_IWOTH))
-                return error_set(error, -EPERM, FAILURE_STORE,
-                                 "Others than its owner may write to the store %s (mode %04o). Mount it "
-                                 "with mode=0755.",
-                                 path, (unsigned) st.st_mode & 07777);
+                return error_set(
+                                error, -EPERM, FAILURE_STORE,
+                                "Others than its owner may write to the store %s (mode %04o). Mount it with mode=0755.",
+                                path, (unsigned) st.st_mode & 07777);
         return 0;
 }
 
@@ -168,11 +165,10 @@ static int open_directory(const char *path, Error *error) {
         int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
         if (fd < 0)
-                return error_set(error, -errno, FAILURE_STORE,
-                                 "The store %s cannot be opened: %m. It must be a directory (no symbolic "
-                                 "link) on ramfs, "
-                                 "or on tmpfs mounted with noswap.",
-                                 path);
+                return error_set(
+                                error, -errno, FAILURE_STORE,
+                                "The store %s cannot be opened: %m. It must be a directory (no symbolic link) on ramfs, or on tmpfs mounted with noswap.",
+                                path);
         return fd;
 }
 
@@ -224,11 +220,10 @@ static int check_name(const Store *store, const char *name, Error *error) {
 
         if (length > 0 && length <= NAME_LENGTH_MAX && name[length] == '\0' && name[0] != '.')
                 return 0;
-        return error_set(error, -EINVAL, FAILURE_STORE,
-                         "A file in the store %s cannot be named '%.80s'. A name has 1 to %u of A-Z a-z 0-9 "
-                         "- _ . and does "
-                         "not begin with a dot.",
-                         store->path, name, NAME_LENGTH_MAX);
+        return error_set(
+                        error, -EINVAL, FAILURE_STORE,
+                        "A file in the store %s cannot be named '%.80s'. A name has 1 to %u of A-Z a-z 0-9 - _ . and does not begin with a dot.",
+                        store->path, name, NAME_LENGTH_MAX);
 }
 
 static int list(const Store *store, DIR **ret) {

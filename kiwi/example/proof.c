@@ -51,8 +51,10 @@ static int read_key(void) {
 }
 
 static void answer(int client, const char *status, const char *text) {
-        (void) dprintf(client, "HTTP/1.1 %s\r\nContent-Type: text/plain\r\nContent-Length: %zu\r\n"
-                               "Connection: close\r\n\r\n%s\n", status, strlen(text) + 1, text);
+        (void) dprintf(client,
+                       "HTTP/1.1 %s\r\nContent-Type: text/plain\r\nContent-Length: %zu\r\n"
+                       "Connection: close\r\n\r\n%s\n",
+                       status, strlen(text) + 1, text);
 }
 
 static void prove(int client, const char *challenge) {
@@ -65,7 +67,8 @@ static void prove(int client, const char *challenge) {
                 answer(client, "400 Bad Request", "The challenge is 1 to 128 letters and digits.");
                 return;
         }
-        if (!HMAC(EVP_sha256(), key, (int) key_size, (const unsigned char *) challenge, size, mac, &mac_size)) {
+        if (!HMAC(EVP_sha256(), key, (int) key_size, (const unsigned char *) challenge, size, mac,
+                  &mac_size)) {
                 answer(client, "500 Internal Server Error", "No proof can be made.");
                 return;
         }

@@ -51,7 +51,8 @@ static void add_range(Runs *runs, int pagemap, uint64_t begin, uint64_t end, boo
         for (uint64_t address = begin; address < end; address += PAGE) {
                 uint64_t entry;
 
-                if (pread(pagemap, &entry, sizeof(entry), (off_t) (address / PAGE * sizeof(entry))) != sizeof(entry))
+                if (pread(pagemap, &entry, sizeof(entry), (off_t) (address / PAGE * sizeof(entry))) !=
+                    sizeof(entry))
                         return;
                 if ((entry & PRESENT) && (entry & FRAME) && (shared || !(entry & SHARED)))
                         add(runs, entry & FRAME);
@@ -59,7 +60,8 @@ static void add_range(Runs *runs, int pagemap, uint64_t begin, uint64_t end, boo
 }
 
 static int file(const char *path) {
-        int fd = open(path, O_RDONLY | O_CLOEXEC), pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+        int fd = open(path, O_RDONLY | O_CLOEXEC),
+            pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
         Runs runs = {};
         struct stat st;
         volatile const unsigned char *memory;
@@ -72,7 +74,8 @@ static int file(const char *path) {
         for (off_t i = 0; i < st.st_size; i += (off_t) PAGE)
                 (void) memory[i];
         printf("PAGES %s", path);
-        add_range(&runs, pagemap, (uint64_t) (uintptr_t) memory, (uint64_t) (uintptr_t) memory + (uint64_t) st.st_size, true);
+        add_range(&runs, pagemap, (uint64_t) (uintptr_t) memory,
+                  (uint64_t) (uintptr_t) memory + (uint64_t) st.st_size, true);
         flush(&runs);
         putchar('\n');
         return 0;

@@ -7,8 +7,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "unsealctl/aws-profile.h"
 #include "aws/service.h"
+#include "unsealctl/aws-profile.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -4,8 +4,8 @@
 
 #include <stdlib.h>
 
-#include "kms/cms.h"
 #include "kms/client.h"
+#include "kms/cms.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -271,20 +271,13 @@ static int obey(Talk *talk) {
                 const char *word;
                 int (*say)(Talk *talk);
         } verbs[] = {
-                { "account", say_account },
-                { "accounts", say_accounts },
-                { "delay", say_delay },
-                { "fault", say_fault },
-                { "file", say_item },
-                { "instance-type", say_type },
-                { "object", say_object },
-                { "parameter", say_item },
-                { "ping", say_ping },
-                { "secret", say_item },
-                { "rate", say_rate },
-                { "role", say_role },
-                { "user-data", say_user_data },
-                { "vpc-endpoint", say_vpc_endpoint },
+                { "account", say_account },     { "accounts", say_accounts },
+                { "delay", say_delay },         { "fault", say_fault },
+                { "file", say_item },           { "instance-type", say_type },
+                { "object", say_object },       { "parameter", say_item },
+                { "ping", say_ping },           { "secret", say_item },
+                { "rate", say_rate },           { "role", say_role },
+                { "user-data", say_user_data }, { "vpc-endpoint", say_vpc_endpoint },
         };
 
         if (!json_object_is_type(talk->request, json_type_array))

@@ -7,10 +7,10 @@
 #include <cmocka.h>
 
 #include <errno.h>
-#include <stdbool.h>
 #include <openssl/cms.h>
 #include <openssl/rsa.h>
 #include <openssl/x509.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -12,15 +12,15 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <cmocka.h>
 #include <string.h>
+#include <cmocka.h>
 
 #include "basic/encoding.h"
 #include "basic/json.h"
 #include "build-config.h"
+#include "policy.h"
 #include "unsealctl/policy/lint.h"
 #include "unsealctl/policy/make.h"
-#include "policy.h"
 
 #define KEY "arn:aws:kms:eu-north-1:111111111111:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 #define OTHER_KEY "arn:aws:kms:eu-north-1:111111111111:key/*-0000"
@@ -657,8 +657,12 @@ static void test_lint_finds_an_error_wherever_the_platform_lets_a_wrong_document
 
 static int add_document(PolicyContext *context, const Document *document) {
         const int values[][2] = {
-                { 4, document->pcr4 }, { 7, document->pcr7 }, { 12, document->pcr12 },
-                { 2, document->pcr2 }, { 0, Z },              { 8, Z },
+                { 4, document->pcr4 },
+                { 7, document->pcr7 },
+                { 12, document->pcr12 },
+                { 2, document->pcr2 },
+                { 0, Z },
+                { 8, Z },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(values) && document->pcr4 >= 0; i++) {

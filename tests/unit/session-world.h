@@ -24,18 +24,18 @@
 #include <sys/random.h>
 #include <systemd/sd-daemon.h>
 
+#include "attestation/document.h"
+#include "aws/imds.h"
 #include "basic/clock.h"
 #include "basic/http.h"
 #include "basic/log.h"
 #include "basic/retry.h"
 #include "basic/worker.h"
-#include "attestation/document.h"
-#include "aws/imds.h"
-#include "unsealing/network.h"
-#include "tpm/tpm.h"
 #include "kms/client.h"
 #include "kms/recipient.h"
 #include "source/fetch.h"
+#include "tpm/tpm.h"
+#include "unsealing/network.h"
 #include "unsealing/session.h"
 #include "unsealing/status.h"
 #include "vault/kept.h"

@@ -6,11 +6,11 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <cmocka.h>
 #include <string.h>
+#include <cmocka.h>
 
-#include "basic/cleanup.h"
 #include "attestation/query.h"
+#include "basic/cleanup.h"
 
 #define NONCE "00112233445566778899aAbBcCdDeEfF"
 #define GET "GET /attestation?nonce=" NONCE

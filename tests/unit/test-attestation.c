@@ -13,9 +13,9 @@
 #include <openssl/rsa.h>
 #include <openssl/x509v3.h>
 
+#include "attestation/document.h"
 #include "basic/cbor.h"
 #include "basic/io.h"
-#include "attestation/document.h"
 
 #define DOCUMENT_SIZE 5022
 #define DOCUMENT_TIME 1786642608

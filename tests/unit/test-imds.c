@@ -6,11 +6,11 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <cmocka.h>
 #include <string.h>
+#include <cmocka.h>
 
-#include "http-server.h"
 #include "aws/imds.h"
+#include "http-server.h"
 
 #define CREDENTIALS(code, token, expiration)                                                     \
         "{\"Code\":\"" code "\",\"LastUpdated\":\"2026-08-13T17:36:48Z\",\"Type\":\"AWS-HMAC\"," \

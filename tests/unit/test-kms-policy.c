@@ -6,8 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <cmocka.h>
 #include <string.h>
+#include <cmocka.h>
 
 #include "basic/json.h"
 #include "unsealctl/policy/lint.h"

@@ -6,14 +6,14 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <cmocka.h>
 #include <string.h>
 #include <time.h>
+#include <cmocka.h>
 
 #include "basic/json.h"
 #include "http-server.h"
-#include "kms/cms.h"
 #include "kms/client.h"
+#include "kms/cms.h"
 
 #define KEY "arn:aws:kms:eu-north-1:111111111111:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 #define REPLICA "arn:aws:kms:us-east-1:111111111111:key/mrk-1234abcd12ab34cd56ef1234567890ab"

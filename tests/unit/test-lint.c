@@ -6,8 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <cmocka.h>
 #include <string.h>
+#include <cmocka.h>
 
 #include "unsealctl/policy/lint.h"
 #include "unsealctl/policy/statement.h"
@@ -483,16 +483,16 @@ static void test_under_secure_boot_pcr7_is_wanted_and_the_others_are_advised(voi
 }
 
 static void test_a_recovery_principal_is_an_error_until_it_is_declared(void **state) {
-        static const char policy[] = POLICY(
-                        ADMINISTER "," UNSEAL "," CLOSE "," ALLOW(RESCUE, "'kms:Decrypt'", "") "," DENY(
-                                        "*", "'kms:Decrypt'",
-                                        IS_NOT("2", "'" WITHOUT_DRIVERS "'") "," SPARING(RESCUE)) "," DENY(
-                                        "*", "'kms:Decrypt'",
-                                        IS_NOT("4", "'" A "'") "," SPARING(
-                                                        RESCUE)) "," DENY("*", "'kms:Decrypt'",
-                                                                          IS_NOT("12",
-                                                                                 "'" ZEROS
-                                                                                 "'") "," SPARING(RESCUE)));
+        static const char policy[] = POLICY(ADMINISTER "," UNSEAL "," CLOSE "," ALLOW(RESCUE, "'kms:Decrypt'", "") "," DENY(
+                        "*", "'kms:Decrypt'",
+                        IS_NOT("2", "'" WITHOUT_DRIVERS "'") "," SPARING(
+                                        RESCUE)) "," DENY("*", "'kms:Decrypt'",
+                                                          IS_NOT("4", "'" A "'") "," SPARING(
+                                                                          RESCUE)) "," DENY("*",
+                                                                                            "'kms:Decrypt'",
+                                                                                            IS_NOT("12",
+                                                                                                   "'" ZEROS
+                                                                                                   "'") "," SPARING(RESCUE)));
         const LintOptions without = { .administrators = administrators },
                           with = { .administrators = administrators, .recovery_principals = recovery };
 
@@ -523,8 +523,9 @@ static void test_a_role_of_an_administrating_account_needs_a_deny_to_be_apart(vo
 static void test_what_a_condition_on_pcrs_makes_dead_gives_nothing_away(void **state) {
         const LintOptions options = { .administrators = administrators };
 
-        ASSERT_CODES(POLICY(ADMINISTER "," DENY_2
-                            "," DENY_4 "," DENY_12 "," DENY("*", "'kms:CreateGrant'", "") "," ALLOW(
+        ASSERT_CODES(POLICY(ADMINISTER
+                            "," DENY_2 "," DENY_4 "," DENY_12
+                            "," DENY("*", "'kms:CreateGrant'", "") "," ALLOW(
                                             APP, "['kms:Decrypt','kms:ReEncryptFrom']", BOTH(A, ZEROS))),
                      &options, LINT_NO_DENY, LINT_NOT_APPLICABLE);
 }
@@ -556,10 +557,10 @@ static void test_firmware_may_run_drivers_where_neither_pcr2_is_pinned_nor_secur
         const LintOptions options = { .administrators = administrators };
         const LintFinding *finding;
 #define OPEN ADMINISTER "," UNSEAL "," DENIALS_WITHOUT_2
-#define IN_ALLOW(n, value)                                                                                 \
-        POLICY(ADMINISTER                                                                                  \
-               "," ALLOW(APP, "'kms:Decrypt'",                                                             \
-                         "'StringEquals':{" PCR_KEY(n) "'" value "'," PCR_KEY("4") "'" A "'," PCR_KEY(     \
+#define IN_ALLOW(n, value)                                                                             \
+        POLICY(ADMINISTER                                                                              \
+               "," ALLOW(APP, "'kms:Decrypt'",                                                         \
+                         "'StringEquals':{" PCR_KEY(n) "'" value "'," PCR_KEY("4") "'" A "'," PCR_KEY( \
                                          "12") "'" ZEROS "'}") "," DENIALS_WITHOUT_2)
         _cleanup_(lint_report_freep) LintReport *report = lint(POLICY(OPEN), &options);
 
@@ -585,8 +586,8 @@ static void test_firmware_may_run_drivers_where_neither_pcr2_is_pinned_nor_secur
                                                                              "'," PCR_KEY("4") "'" A "'}")),
                      &options, LINT_PCR2_MISSING, LINT_WEAK_DENY);
         /* What a data key seals is lost in the same way. */
-        ASSERT_CODES(POLICY(ADMINISTER
-                            "," ALLOW(APP, "'kms:GenerateDataKey'", BOTH(A, ZEROS)) "," UNSEAL "," DENIALS),
+        ASSERT_CODES(POLICY(ADMINISTER "," ALLOW(APP, "'kms:GenerateDataKey'", BOTH(A, ZEROS)) "," UNSEAL
+                                                                                               "," DENIALS),
                      &options, LINT_PCR2_MISSING);
 }
 
@@ -595,10 +596,10 @@ static void test_values_are_compared_with_the_images(void **state) {
                                   image_of(0xD4, 0xA4, 0) };
 #define TWO(a, b) "['" a "','" b "']"
 #define OTHER_12 REPEAT("c1c1c1c1c1c1")
-#define UNION                                              \
-        DENY_2                                             \
-        "," DENY("*", "'kms:Decrypt'", IS_NOT("4", TWO(A, B))) \
-        "," DENY("*", "'kms:Decrypt'", IS_NOT("12", TWO(ZEROS, OTHER_12)))
+#define UNION                                                                                 \
+        DENY_2                                                                                \
+        "," DENY("*", "'kms:Decrypt'", IS_NOT("4", TWO(A, B))) "," DENY("*", "'kms:Decrypt'", \
+                                                                        IS_NOT("12", TWO(ZEROS, OTHER_12)))
         static const char apart[] = POLICY(ADMINISTER "," UNSEAL "," ALLOW(
                         APP, "'kms:Decrypt'", BOTH(B, OTHER_12)) "," CLOSE "," UNION);
         static const char delegated[] =

@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 #include <errno.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <cmocka.h>
-#include <openssl/evp.h>
-#include <openssl/pem.h>
-#include <openssl/x509.h>
 #include <string.h>
+#include <cmocka.h>
 
+#include "attestation/public-key.h"
 #include "basic/cleanup.h"
 #include "tpm/nsm.h"
-#include "attestation/public-key.h"
 
 typedef struct Bytes {
         uint8_t data[4096];

@@ -7,12 +7,12 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <cmocka.h>
 #include <string.h>
+#include <cmocka.h>
 
+#include "aws/sigv4.h"
 #include "basic/io.h"
 #include "basic/json.h"
-#include "aws/sigv4.h"
 
 /* One case of AWS's suite. Headers point into text. */
 typedef struct Case {

@@ -31,8 +31,8 @@
 #include "basic/encoding.h"
 #include "basic/io.h"
 #include "basic/log.h"
-#include "tpm/tpm.h"
 #include "tests/platform/nitrotpm/wire.h"
+#include "tpm/tpm.h"
 
 #define FIRST_HANDLE UINT32_C(0x01805ea0) /* of those that tpm.c uses */
 #define NSM_REQUEST_CC UINT32_C(0x20000001)

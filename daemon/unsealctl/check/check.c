@@ -10,9 +10,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "aws/kms-key.h"
 #include "aws/service.h"
 #include "unsealctl/check/check.h"
-#include "aws/kms-key.h"
 #include "vault/manifest.h"
 
 typedef struct Check {
@@ -120,8 +120,7 @@ static void check_shared_source(Check *check, size_t at, const IniAssignment *li
                     is_same(items[i].source.version, source->version) &&
                     is_same(items[i].source_region, items[at].source_region)) {
                         tell(check, true, line,
-                             "Expected another one than that of %s: a sealed secret opens under one name "
-                             "only.",
+                             "Expected another one than that of %s: a sealed secret opens under one name only.",
                              items[i].file);
                         return;
                 }
@@ -157,8 +156,7 @@ static void check_length(Check *check, const IniAssignment *line, const char *un
 
         if (length > CHECK_UNIT_AND_ID_MAX)
                 tell(check, true, line,
-                     "Expected no more than %u bytes in the names of unit and credential together, not %zu: "
-                     "%s cannot ask the credential socket for %s.",
+                     "Expected no more than %u bytes in the names of unit and credential together, not %zu: %s cannot ask the credential socket for %s.",
                      CHECK_UNIT_AND_ID_MAX, length, unit, id);
 }
 
@@ -168,8 +166,7 @@ static void check_units(Check *check, const Declaration *declaration, const Secr
                              declaration->name);
         for (char **unit = secret->missing_units; unit && *unit; unit++)
                 tell(check, !may_be_generated(*unit), line_with(secret->ini, "Deliver", "Units", *unit),
-                     "There is no unit \"%s\". Expected one that has a file, or an instance of a template "
-                     "that has.",
+                     "There is no unit \"%s\". Expected one that has a file, or an instance of a template that has.",
                      *unit);
 }
 

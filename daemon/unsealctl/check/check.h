@@ -5,11 +5,11 @@
  * for, are looked at together. Facts in, remarks out; check-system.h gathers the facts. */
 
 #include "basic/error.h"
-#include "unsealctl/check/consumers.h"
 #include "config/declaration.h"
-#include "config/remarks.h"
 #include "config/ini.h"
+#include "config/remarks.h"
 #include "config/settings.h"
+#include "unsealctl/check/consumers.h"
 
 /* So long may unit and credential be together: the address "\0HEX/unit/UNIT/ID", HEX of up to 16 digits, that the service
  * manager asks from has 107 bytes. */

@@ -236,19 +236,15 @@ const char *consumer_mistake_meaning(ConsumerMistake mistake) {
         case CONSUMER_FINE:
                 return "It is declared.";
         case CONSUMER_UNDECLARED:
-                return "No secret of this name is declared. The unit cannot start (243/CREDENTIALS); "
-                       "declare it in "
-                       "secrets.d.";
+                return "No secret of this name is declared. The unit cannot start (243/CREDENTIALS); declare it in secrets.d.";
         case CONSUMER_REFUSED:
-                return "The secret is for other units, and this one is refused. Add it to Units= of the "
-                       "secret.";
+                return "The secret is for other units, and this one is refused. Add it to Units= of the secret.";
         case CONSUMER_NOT_STORED:
                 return "The secret is not in the store (Store=no). Load it from " SOCKET ".";
         case CONSUMER_NOWHERE:
                 return "unseald puts nothing there. Load it from " SOCKET " or " STORE "NAME.";
         case CONSUMER_FALLBACK:
-                return "SetCredential= of the same ID silently takes its place when it is not there. Remove "
-                       "one of them.";
+                return "SetCredential= of the same ID silently takes its place when it is not there. Remove one of them.";
         }
         return "unknown";
 }

@@ -3,8 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "unsealctl/check/print.h"
 #include "config/settings.h"
+#include "unsealctl/check/print.h"
 
 static bool is_of(const IniAssignment *assignment, const char *section, const char *key) {
         return strcmp(assignment->section, section) == 0 && (!key || strcmp(assignment->key, key) == 0);

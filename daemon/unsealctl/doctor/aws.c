@@ -15,11 +15,11 @@
 #include "basic/http.h"
 #include "basic/json.h"
 #include "config/ini.h"
+#include "kms/client.h"
+#include "source/fetch.h"
 #include "unsealctl/ctl.h"
 #include "unsealctl/doctor/doctor.h"
 #include "unsealctl/kms-call.h"
-#include "kms/client.h"
-#include "source/fetch.h"
 
 #define TIMEOUT_USEC (5 * USEC_PER_SEC)
 

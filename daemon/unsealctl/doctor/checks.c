@@ -140,8 +140,7 @@ void check_tpm_device(Report *report, const DeviceFacts *facts) {
                 note(report, check, NULL, "TpmDevice= names no device node: nothing to look at.");
         else if (facts->r == -ENOENT)
                 fail(report, check, path, FAILURE_TPM,
-                     "Use an instance type with NitroTPM, and an AMI registered with '--boot-mode uefi "
-                     "--tpm-support v2.0'.",
+                     "Use an instance type with NitroTPM, and an AMI registered with '--boot-mode uefi --tpm-support v2.0'.",
                      "There is no TPM.");
         else if (facts->r < 0)
                 fail(report, check, path, FAILURE_TPM, NULL, "It cannot be looked at: %s.",
@@ -151,8 +150,7 @@ void check_tpm_device(Report *report, const DeviceFacts *facts) {
                      "TpmDevice= must name the TPM's node, device:/dev/tpm0.", "It is no device.");
         else if (facts->has_user && !user_may_open(facts))
                 fail(report, check, path, FAILURE_TPM,
-                     "Is the udev rule of unseald (72-unseald-tpm.rules) installed? 'udevadm trigger "
-                     "--subsystem-match=tpm' applies it.",
+                     "Is the udev rule of unseald (72-unseald-tpm.rules) installed? 'udevadm trigger --subsystem-match=tpm' applies it.",
                      "unseald may not open it: mode %04o, user %u, group %u.",
                      (unsigned) facts->mode & 07777, (unsigned) facts->uid, (unsigned) facts->gid);
         else if (facts->mode & S_IWOTH)
@@ -172,10 +170,10 @@ static void check_lockout(Report *report, const TpmState *state) {
 
         if (state->locked_out)
                 fail(report, check, NULL, FAILURE_TPM,
-                     "'tpm2_dictionarylockout --clear-lockout' unlocks it. Then find out who guesses: "
-                     "unseald uses no authorization that could be wrong.",
-                     "The TPM is locked after %" PRIu32 " wrong authorizations, and attests nothing until "
-                     "it is unlocked; it forgets one every %" PRIu32 " s.",
+                     "'tpm2_dictionarylockout --clear-lockout' unlocks it. Then find out who guesses: unseald uses no authorization that could be wrong.",
+                     "The TPM is locked after %" PRIu32
+                     " wrong authorizations, and attests nothing until it is unlocked; it forgets one every %" PRIu32
+                     " s.",
                      state->wrong, state->recovery_sec);
         else if (state->wrong > 0)
                 warn(report, check, NULL, "Find out who guesses: it is locked at the maximum.",
@@ -191,16 +189,15 @@ static void check_leftovers(Report *report, const TpmFacts *facts) {
 
         if (state->foreign_index != 0)
                 warn(report, check, NULL,
-                     "Unless a client is just attesting, remove it: 'tpm2_nvundefine HANDLE'. NV memory is "
-                     "scarce.",
-                     "Another client, nitro-tpm-attest perhaps, was killed and has left an NV index of 8 "
-                     "KiB: 0x%08" PRIx32 ".",
+                     "Unless a client is just attesting, remove it: 'tpm2_nvundefine HANDLE'. NV memory is scarce.",
+                     "Another client, nitro-tpm-attest perhaps, was killed and has left an NV index of 8 KiB: 0x%08" PRIx32
+                     ".",
                      state->foreign_index);
         if (state->foreign_key != 0)
                 warn(report, check, NULL,
                      "Unless a client is just attesting, remove it: 'tpm2_evictcontrol -C o -c HANDLE'.",
-                     "Another client, nitro-tpm-attest perhaps, was killed and has left a persistent "
-                     "endorsement key: 0x%08" PRIx32 ".",
+                     "Another client, nitro-tpm-attest perhaps, was killed and has left a persistent endorsement key: 0x%08" PRIx32
+                     ".",
                      state->foreign_key);
         if (state->leftovers > 0)
                 note(report, check, NULL, "An unseald that was killed had left %u object(s); %s.",
@@ -217,8 +214,7 @@ static void check_document(Report *report, const TpmFacts *facts) {
         if (facts->document_r < 0)
                 report_error(report, check, NULL, &facts->document_error,
                              facts->document_error.failure == FAILURE_NOT_NITRO
-                                             ? "Use an instance type with NitroTPM (none of the T family "
-                                               "attests), and an AMI registered with '--tpm-support v2.0'."
+                                             ? "Use an instance type with NitroTPM (none of the T family attests), and an AMI registered with '--tpm-support v2.0'."
                                              : NULL);
         else
                 ok(report, check, NULL, "It attests: a document in %s. The TPM was held for %s.",
@@ -270,18 +266,15 @@ static void check_pcr(Report *report, const PcrSet *measured, const PcrSet *expe
                 ok(report, check, name, "As expected by %s (%s).", source, pcr_covers(pcr));
         else if (known)
                 warn(report, check, name,
-                     "Either another image has booted than was measured, or the measurements are those of "
-                     "another one. A key's policy with the expected value denies.",
+                     "Either another image has booted than was measured, or the measurements are those of another one. A key's policy with the expected value denies.",
                      "DIFFERS from %s (%s): measured %s, expected %s.", source, pcr_covers(pcr), is, wanted);
         else if (pcr == 4 && is_zero(measured, pcr))
                 warn(report, check, name,
-                     "Register the AMI with '--boot-mode uefi --tpm-support v2.0' and boot a unified kernel "
-                     "image.",
+                     "Register the AMI with '--boot-mode uefi --tpm-support v2.0' and boot a unified kernel image.",
                      "All zeros: firmware has measured no boot code (%s).", pcr_covers(pcr));
         else if (pcr == 12 && !is_zero(measured, pcr))
                 warn(report, check, name,
-                     "Where nothing was meant to be passed to the image, somebody has: a key's policy "
-                     "should demand zeros.",
+                     "Where nothing was meant to be passed to the image, somebody has: a key's policy should demand zeros.",
                      "Not zeros (%s): %s.", pcr_covers(pcr), is);
         else
                 note(report, check, name, "%s (%s); nothing to compare with.",
@@ -311,8 +304,7 @@ bool check_lock_pcr(Report *report, const PcrSet *measured, unsigned pcr) {
                 ok(report, check, name, "Not locked yet: all zeros.");
         else
                 warn(report, check, name,
-                     "Find out who extends it, or choose another for LockPcr=. Where the key's policy pins "
-                     "it, reboot.",
+                     "Find out who extends it, or choose another for LockPcr=. Where the key's policy pins it, reboot.",
                      "Neither zeros nor locked once: somebody else has extended it.");
         return false;
 }
@@ -323,22 +315,16 @@ void check_imds(Report *report, const ImdsFacts *facts) {
 
         if (facts->r < 0)
                 report_error(report, check, NULL, &facts->error,
-                             facts->contained ? "This is a container or another network namespace: each hop "
-                                                "counts, and HttpPutResponseHopLimit is 1 or 2 by default "
-                                                "('aws ec2 modify-instance-metadata-options "
-                                                "--http-put-response-hop-limit'). Run doctor on the machine "
-                                                "itself."
-                                              : "Is there a route to 169.254.169.254, and no firewall in "
-                                                "between? Is IMDS enabled (HttpEndpoint, 'aws ec2 "
-                                                "describe-instances')?");
+                             facts->contained
+                                             ? "This is a container or another network namespace: each hop counts, and HttpPutResponseHopLimit is 1 or 2 by default ('aws ec2 modify-instance-metadata-options --http-put-response-hop-limit'). Run doctor on the machine itself."
+                                             : "Is there a route to 169.254.169.254, and no firewall in between? Is IMDS enabled (HttpEndpoint, 'aws ec2 describe-instances')?");
         else if (facts->status == 403)
                 fail(report, check, NULL, FAILURE_IMDS,
                      "'aws ec2 modify-instance-metadata-options --http-endpoint enabled'.",
                      "It is turned off for this instance (HTTP status 403).");
         else if (facts->status == 200)
                 note(report, check, NULL,
-                     "Answers in %s, and without a token too (IMDSv1): '--http-tokens required' would turn "
-                     "that off. unseald uses version 2.",
+                     "Answers in %s, and without a token too (IMDSv1): '--http-tokens required' would turn that off. unseald uses version 2.",
                      format_duration(facts->duration_usec, took));
         else if (facts->status == 401)
                 ok(report, check, NULL,
@@ -404,8 +390,7 @@ void check_role(Report *report, const char *role, int64_t expiration, int64_t no
 
         if (expiration != 0 && expiration <= now)
                 fail(report, check, role, FAILURE_ROLE,
-                     "EC2 renews them by itself; where it does not, was the role or the instance profile "
-                     "deleted or made anew? Attach the profile again.",
+                     "EC2 renews them by itself; where it does not, was the role or the instance profile deleted or made anew? Attach the profile again.",
                      "Its credentials have expired: %s.", format_time(expiration, end));
         else if (expiration != 0)
                 ok(report, check, role, "Credentials until %s.", format_time(expiration, end));
@@ -415,8 +400,8 @@ void check_role(Report *report, const char *role, int64_t expiration, int64_t no
 
 void check_clock(Report *report, const char *whose, const ClockFacts *facts) {
         static const char check[] = "clock";
-        static const char cure[] = "Set the clock: 'timedatectl', or chrony with the Amazon Time Sync "
-                                   "Service (169.254.169.123).";
+        static const char cure[] =
+                        "Set the clock: 'timedatectl', or chrony with the Amazon Time Sync Service (169.254.169.123).";
         uint64_t off = facts->skew < 0 ? UINT64_C(0) - (uint64_t) facts->skew : (uint64_t) facts->skew;
         const char *direction = facts->skew < 0 ? "ahead of" : "behind";
         char by[DURATION_STRING_MAX];
@@ -426,8 +411,7 @@ void check_clock(Report *report, const char *whose, const ClockFacts *facts) {
         (void) format_duration((off < 1000000000 ? off : 1000000000) * USEC_PER_SEC, by);
         if (off > CLOCK_SKEW_MAX)
                 fail(report, check, whose, FAILURE_CLOCK, cure,
-                     "This machine is %s %s it. AWS takes signatures within 5 minutes; unseald signs with "
-                     "KMS's time, but certificates and other programs fail.",
+                     "This machine is %s %s it. AWS takes signatures within 5 minutes; unseald signs with KMS's time, but certificates and other programs fail.",
                      by, direction);
         else if (off > CLOCK_SKEW_ODD)
                 warn(report, check, whose, cure,
@@ -458,13 +442,11 @@ void check_names(Report *report, const NamesFacts *facts) {
 
         if (facts->error == EAI_SYSTEM || facts->error == EAI_AGAIN)
                 fail(report, check, facts->host, FAILURE_NETWORK,
-                     "Look at /etc/resolv.conf. In a VPC the resolver is 169.254.169.253 and the VPC's base "
-                     "address plus two, where enableDnsSupport is on.",
+                     "Look at /etc/resolv.conf. In a VPC the resolver is 169.254.169.253 and the VPC's base address plus two, where enableDnsSupport is on.",
                      "Its address is not to be had: no name server answers.");
         else if (facts->error != 0 || facts->n_addresses == 0)
                 fail(report, check, facts->host, FAILURE_NETWORK,
-                     "Check KmsEndpoint= and the Region in KeyId=; where the name is that of a VPC "
-                     "endpoint, that it has private DNS names.",
+                     "Check KmsEndpoint= and the Region in KeyId=; where the name is that of a VPC endpoint, that it has private DNS names.",
                      "Its address is not to be had: %s.",
                      facts->error != 0 ? gai_strerror(facts->error) : "it has none");
         else if (n_private == facts->n_addresses)
@@ -482,8 +464,7 @@ void check_tls(Report *report, const TlsFacts *facts) {
         if (facts->r < 0)
                 report_error(report, check, facts->host, &facts->error,
                              facts->error.failure == FAILURE_NETWORK
-                                             ? "Is there a way out: a NAT gateway, a VPC endpoint of KMS "
-                                               "and its security group (port 443), Proxy=?"
+                                             ? "Is there a way out: a NAT gateway, a VPC endpoint of KMS and its security group (port 443), Proxy=?"
                                              : NULL);
         else if (facts->certificate_end >= 0 && facts->certificate_end - facts->now < CERTIFICATE_SOON)
                 warn(report, check, facts->host, "Where this endpoint is your own, renew its certificate.",
@@ -507,18 +488,14 @@ static void check_with_document(Report *report, const char *secret, bool optiona
                 ok(report, check, secret, "KMS would decrypt it for the document of this boot.");
         else if (locked && run->error.failure == FAILURE_DENIED)
                 note(report, check, secret,
-                     "KMS denies it, as it should after LockPcr=: what it would have said before cannot be "
-                     "told "
-                     "until the next boot.");
+                     "KMS denies it, as it should after LockPcr=: what it would have said before cannot be told until the next boot.");
         else if (optional)
                 warn(report, check, secret, NULL, "It is optional, and will stay sealed. %s",
                      run->error.text);
         else
                 report_error(report, check, secret, &run->error,
                              run->error.failure == FAILURE_DENIED
-                                             ? "Compare the PCRs above with the key's policy ('unsealctl "
-                                               "policy lint --measurements='), and the role with its "
-                                               "principals."
+                                             ? "Compare the PCRs above with the key's policy ('unsealctl policy lint --measurements='), and the role with its principals."
                                              : NULL);
 }
 
@@ -529,10 +506,8 @@ static void check_without_document(Report *report, const char *secret, const Dry
                 skipped(report, check, secret, "%s", run->why_not);
         else if (run->allowed)
                 fail(report, check, secret, FAILURE_POLICY,
-                     "Put a policy that gates: 'unsealctl policy'; 'unsealctl policy lint' says where this "
-                     "one is open. Seal the secret anew: it may have been read.",
-                     "The key's policy gives the secret to whoever has the instance's role: KMS would "
-                     "decrypt it without any document.");
+                     "Put a policy that gates: 'unsealctl policy'; 'unsealctl policy lint' says where this one is open. Seal the secret anew: it may have been read.",
+                     "The key's policy gives the secret to whoever has the instance's role: KMS would decrypt it without any document.");
         else if (run->error.failure == FAILURE_DENIED)
                 ok(report, check, secret, "Without a document KMS denies it.");
         else
@@ -551,16 +526,15 @@ void check_store(Report *report, const StoreFacts *facts) {
 
         if (facts->r == -ENOENT || (facts->r == -EMEDIUMTYPE && facts->mounts == 0))
                 warn(report, check, facts->path,
-                     "Starting unseald mounts it. Where it runs: 'systemctl status "
-                     "run-unseald-credentials.mount'.",
+                     "Starting unseald mounts it. Where it runs: 'systemctl status run-unseald-credentials.mount'.",
                      "Nothing is mounted there.");
         else if (facts->r == -EACCES && !facts->root)
                 skipped(report, check, facts->path, NEEDS_ROOT ".");
         else if (facts->r < 0)
                 report_error(report, check, facts->path, &facts->error,
-                             facts->mounts > 1 ? "Something is mounted over it: 'umount' that, or find out "
-                                                 "which unit or fstab line does."
-                                               : NULL);
+                             facts->mounts > 1
+                                             ? "Something is mounted over it: 'umount' that, or find out which unit or fstab line does."
+                                             : NULL);
         else if (facts->mounts > 1)
                 warn(report, check, facts->path,
                      "Find out which unit or line of fstab mounts there, and umount.",
@@ -597,10 +571,8 @@ void check_swap(Report *report, const char *swaps) {
                 skipped(report, check, NULL, "/proc/swaps cannot be read.");
         else if (disks > 0)
                 warn(report, check, first,
-                     "Turn swap off, or encrypt it with a key of each boot (crypttab(5), 'swap' with "
-                     "/dev/urandom).",
-                     "Swap is in use. unseald and the store are locked in memory, but applications are not, "
-                     "once they have read a secret.");
+                     "Turn swap off, or encrypt it with a key of each boot (crypttab(5), 'swap' with /dev/urandom).",
+                     "Swap is in use. unseald and the store are locked in memory, but applications are not, once they have read a secret.");
         else if (memory > 0)
                 ok(report, check, NULL, "Only in memory (zram).");
         else
@@ -618,8 +590,7 @@ void check_hibernation(Report *report, const char *power_state, const char *resu
                 ok(report, check, NULL, "No device to resume from is set.");
         else
                 warn(report, check, NULL,
-                     "Mask hibernate.target, launch without '--hibernation-options Configured=true', and "
-                     "take 'resume=' off the kernel's command line.",
+                     "Mask hibernate.target, launch without '--hibernation-options Configured=true', and take 'resume=' off the kernel's command line.",
                      "The machine can hibernate, which writes all memory to a disk, secrets included.");
 }
 
@@ -633,8 +604,7 @@ void check_core_dumps(Report *report, const char *core_pattern) {
                 ok(report, check, NULL, "None are written.");
         else
                 note(report, check, NULL,
-                     "unseald leaves none, but what applications leave (%.*s) has their secrets in it: "
-                     "LimitCORE=0 in their units prevents it.",
+                     "unseald leaves none, but what applications leave (%.*s) has their secrets in it: LimitCORE=0 in their units prevents it.",
                      (int) strcspn(core_pattern, " \n"), core_pattern);
 }
 
@@ -668,9 +638,8 @@ void check_consumers(Report *report, const Consumers *consumers, const Declarati
 
 void check_socket(Report *report, const SocketFacts *facts) {
         static const char check[] = "socket";
-        static const char start[] = "'systemctl enable --now unseald.socket'; 'systemctl status "
-                                    "unseald.socket' says why "
-                                    "it has ended.";
+        static const char start[] =
+                        "'systemctl enable --now unseald.socket'; 'systemctl status unseald.socket' says why it has ended.";
 
         if (facts->r == -ENOENT && !facts->wanted)
                 note(report, check, facts->path, "There is none, and no unit loads from it.");
@@ -686,9 +655,7 @@ void check_socket(Report *report, const SocketFacts *facts) {
                  facts->mode & (S_IWGRP | S_IWOTH))
                 warn(report, check, facts->path,
                      "SocketMode=0600 in unseald.socket: the service manager asks as root.",
-                     "Others than root and unseald may connect (user %u, mode %04o); they are refused, but "
-                     "can fill the "
-                     "queue.",
+                     "Others than root and unseald may connect (user %u, mode %04o); they are refused, but can fill the queue.",
                      (unsigned) facts->uid, (unsigned) facts->mode & 07777);
         else if (!facts->listening)
                 fail(report, check, facts->path, FAILURE_CONFIGURATION, start,

@@ -20,9 +20,9 @@
 #include "basic/log.h"
 #include "build-config.h"
 #include "config/ini.h"
+#include "kms/client.h"
 #include "unsealctl/ctl.h"
 #include "unsealctl/doctor/doctor.h"
-#include "kms/client.h"
 
 #define LIMIT_USEC (10 * USEC_PER_SEC)
 #define WITHIN_LIMIT " within 10 seconds"
@@ -447,8 +447,7 @@ static void ask_for_ciphertext(Errand *errand) {
 /* Why it is not even tried; NULL: it is. */
 static const char *source_obstacle(const Doctor *doctor, const Source *source) {
         if (source->kind == SOURCE_CREDENTIAL)
-                return "Only unseald.service is given that credential: look at 'systemctl show -p "
-                       "LoadCredential,LoadCredentialEncrypted,SetCredential unseald'.";
+                return "Only unseald.service is given that credential: look at 'systemctl show -p LoadCredential,LoadCredentialEncrypted,SetCredential unseald'.";
         if (source->kind == SOURCE_USER_DATA && !doctor->user_data)
                 return doctor->imds_answers ? NULL : "IMDS does not answer.";
         return source_is_signed(source) && !doctor->has_role ? "There are no credentials to ask with."

@@ -13,15 +13,15 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "aws/imds.h"
+#include "aws/sigv4.h"
 #include "basic/cleanup.h"
 #include "basic/error.h"
-#include "aws/sigv4.h"
-#include "unsealctl/check/consumers.h"
 #include "config/declaration.h"
 #include "config/settings.h"
-#include "aws/imds.h"
 #include "tpm/pcr.h"
 #include "tpm/tpm.h"
+#include "unsealctl/check/consumers.h"
 
 typedef enum Verdict {
         VERDICT_OK,

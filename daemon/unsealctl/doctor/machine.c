@@ -15,9 +15,9 @@
 
 #include "basic/clock.h"
 #include "basic/io.h"
-#include "unsealctl/doctor/doctor.h"
-#include "tpm/nsm.h"
 #include "kms/recipient.h"
+#include "tpm/nsm.h"
+#include "unsealctl/doctor/doctor.h"
 #include "vault/store.h"
 
 #define TEXT_MAX (1024U * 1024U)

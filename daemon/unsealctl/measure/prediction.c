@@ -143,9 +143,9 @@ static int parse_stub_version(const EfiBytes *magic, unsigned *ret, Error *error
         unsigned version = 0;
 
         if (magic->size < length || memcmp(magic->data, start, length) != 0)
-                return error_set(error, -EOPNOTSUPP, FAILURE_CONFIGURATION,
-                                 "Its .sdmagic section is not systemd-stub's: what it measures is not "
-                                 "known.");
+                return error_set(
+                                error, -EOPNOTSUPP, FAILURE_CONFIGURATION,
+                                "Its .sdmagic section is not systemd-stub's: what it measures is not known.");
         for (size_t i = length; i < magic->size && magic->data[i] >= '0' && magic->data[i] <= '9'; i++)
                 if (version < 100000)
                         version = version * 10 + (unsigned) (magic->data[i] - '0');

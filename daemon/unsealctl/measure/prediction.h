@@ -13,8 +13,8 @@
 #include <stdint.h>
 
 #include "basic/error.h"
-#include "unsealctl/measure/efi.h"
 #include "tpm/pcr.h"
+#include "unsealctl/measure/efi.h"
 #include "unsealctl/measure/secureboot.h"
 
 /* What was found in one image, for people. */

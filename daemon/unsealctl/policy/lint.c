@@ -81,20 +81,18 @@ static const struct {
                           "Name accounts, roles or users; a document proves what booted, not whose it is." },
         [LINT_ROOT_DELEGATION] = { "root-delegation",
                                    "Take the action from the account, or deny it, one Deny for each PCR." },
-        [LINT_UNGATED_DECRYPT] = { "ungated-decrypt", "Add conditions on PCR4 and PCR12 and a Deny for "
-                                                      "each; if it is meant, lint with "
-                                                      "--recovery-principal=." },
+        [LINT_UNGATED_DECRYPT] = { "ungated-decrypt",
+                                   "Add conditions on PCR4 and PCR12 and a Deny for each; if it is meant, lint with --recovery-principal=." },
         [LINT_CONSTANT_PCRS] = { "constant-pcrs", "Pin PCR4 and PCR12." },
         [LINT_PCR2_MISSING] = { "pcr2-missing",
-                                "Pin PCR2 as unsealctl policy does, or PCR7 as of instances with Secure "
-                                "Boot." },
+                                "Pin PCR2 as unsealctl policy does, or PCR7 as of instances with Secure Boot." },
         [LINT_PCR4_MISSING] = { "pcr4-missing", "Pin PCR4, which is the boot code." },
         [LINT_PCR7_MISSING] = { "pcr7-missing", "Pin PCR7, or lint without --secure-boot." },
         [LINT_PCR12_MISSING] = { "pcr12-missing", "Pin PCR12 to zeros." },
         [LINT_FOREIGN_MEASUREMENT] = { "foreign-measurement",
                                        "Take the value out, or lint with its measurements too." },
-        [LINT_MIXED_IMAGES] = { "mixed-images", "Let one Allow have one image, and make unsealctl policy "
-                                                "write the Deny statements." },
+        [LINT_MIXED_IMAGES] = { "mixed-images",
+                                "Let one Allow have one image, and make unsealctl policy write the Deny statements." },
         [LINT_IMAGE_LOCKED_OUT] = { "image-locked-out", "Compare its values with those of the policy." },
         [LINT_RE_ENCRYPT] = { "re-encrypt", "Deny kms:ReEncryptFrom to everyone." },
         [LINT_PUT_KEY_POLICY] = { "put-key-policy", "Deny kms:PutKeyPolicy to whoever may decrypt." },
@@ -111,8 +109,7 @@ static const struct {
         [LINT_RESOURCE] = { "resource", "Write \"Resource\": \"*\": it is this key." },
         [LINT_OPTIONAL_CONDITION] = { "optional-condition", "Take IfExists or ForAllValues away." },
         [LINT_NOT_APPLICABLE] = { "not-applicable",
-                                  "Take the action out of the statement; only Decrypt, GenerateDataKey and "
-                                  "GenerateDataKeyPair take a document." },
+                                  "Take the action out of the statement; only Decrypt, GenerateDataKey and GenerateDataKeyPair take a document." },
         [LINT_NEVER_MATCHES] = { "never-matches", "Correct it or take it out." },
         [LINT_VALUE_SIZE] = { "value-size", "Use the SHA-384 bank: 96 hexadecimal digits." },
         [LINT_VALUE_CASE] = { "value-case", "Use the IgnoreCase operator, or lower case." },
@@ -562,8 +559,7 @@ static void report_missing(Lint *lint, const Question *question, uint32_t pinned
                                                        : "any image");
         if (!(pinned & PCR(12)))
                 ADD_OF_CALLER(lint, LINT_PCR12_MISSING, severity, question,
-                              "PCR12 is not pinned: the image gets the secrets also with %s "
-                              "from outside (GHSA-xrv8-2pf5-f3q7).",
+                              "PCR12 is not pinned: the image gets the secrets also with %s from outside (GHSA-xrv8-2pf5-f3q7).",
                               severity == LINT_WARNING ? "credentials and add-ons"
                                                        : "a kernel command line and credentials");
         if (secure_boot && !(pinned & PCR(7)))
@@ -573,9 +569,7 @@ static void report_missing(Lint *lint, const Question *question, uint32_t pinned
 
 static void report_drivers(Lint *lint, const Question *question) {
         ADD_OF_CALLER(lint, LINT_PCR2_MISSING, LINT_WARNING, question,
-                      "PCR2 is not pinned, nor PCR7 to Secure Boot: whoever owns the instance has firmware "
-                      "run a driver of his own before the image (DriverOrder), which gets at the secrets; "
-                      "PCR4 and PCR12 do not show it.");
+                      "PCR2 is not pinned, nor PCR7 to Secure Boot: whoever owns the instance has firmware run a driver of his own before the image (DriverOrder), which gets at the secrets; PCR4 and PCR12 do not show it.");
 }
 
 static void check_decrypt(Lint *lint, const Question *question) {
@@ -600,9 +594,7 @@ static void check_decrypt(Lint *lint, const Question *question) {
                 report_unpinned(lint, question);
         else if ((judgement.pinned & ~PCRS_CONSTANT & ~PCRS_RESETTABLE) == 0)
                 ADD_OF_CALLER(lint, LINT_CONSTANT_PCRS, LINT_ERROR, question,
-                              "Only PCRs that are the same in every instance, or that anybody can reset, "
-                              "are "
-                              "pinned: any image gets the secrets.");
+                              "Only PCRs that are the same in every instance, or that anybody can reset, are pinned: any image gets the secrets.");
         else
                 report_missing(lint, question, judgement.pinned);
         if (is_open_to_drivers(&judgement))
@@ -648,8 +640,7 @@ static void check_re_encrypt(Lint *lint, const Question *question) {
                     "The recovery principal may re-encrypt without an attestation document.");
         else
                 ADD_OF_CALLER(lint, LINT_RE_ENCRYPT, LINT_ERROR, question,
-                              "kms:ReEncryptFrom takes no document, and moves a secret to a key that is not "
-                              "gated.");
+                              "kms:ReEncryptFrom takes no document, and moves a secret to a key that is not gated.");
 }
 
 /* Whether the caller may decrypt with some document or other. Explicitly: the policy names just this caller
@@ -747,9 +738,7 @@ static void check_grants(Lint *lint) {
                     is_denied_without_document(lint, caller, ACTION_RE_ENCRYPT_FROM))
                         continue;
                 add(lint, LINT_NO_DENY, LINT_WARNING, NULL, caller->text,
-                    "Nothing denies %s a document that is not right: a grant, or a statement added later, "
-                    "opens the "
-                    "key.",
+                    "Nothing denies %s a document that is not right: a grant, or a statement added later, opens the key.",
                     caller->kind == CALLER_EVERYONE ? "everyone" : "the principal");
                 return;
         }
@@ -846,9 +835,7 @@ static void check_deny(Lint *lint, const Statement *s) {
 
         if (s->not_principal)
                 add(lint, LINT_NOT_PRINCIPAL, LINT_WARNING, s, NULL,
-                    "Whom NotPrincipal spares depends on accounts, roles and sessions together; the Deny is "
-                    "not "
-                    "relied on.");
+                    "Whom NotPrincipal spares depends on accounts, roles and sessions together; the Deny is not relied on.");
         for (size_t i = 0; i < s->n_conditions; i++) {
                 const Condition *condition = &s->conditions[i];
 

@@ -522,10 +522,10 @@ int key_policy_make(const KeyPolicyOptions *options, struct json_object **ret, E
         if (!text)
                 return error_oom(error);
         if (strlen(text) > KEY_POLICY_SIZE_MAX)
-                return error_set(error, -E2BIG, FAILURE_USAGE,
-                                 "The policy has %zu bytes, and KMS takes %u: give fewer images or "
-                                 "principals.",
-                                 strlen(text), KEY_POLICY_SIZE_MAX);
+                return error_set(
+                                error, -E2BIG, FAILURE_USAGE,
+                                "The policy has %zu bytes, and KMS takes %u: give fewer images or principals.",
+                                strlen(text), KEY_POLICY_SIZE_MAX);
         *ret = TAKE_PTR(policy);
         return 0;
 }

@@ -154,8 +154,8 @@ static int add_key(Options *options) {
         if (options->keys.n > 0)
                 return 0;
         if (options->administrators.n == 0 || !caller_parse(options->administrators.items[0], &caller))
-                return usage_error("--role-policy wants --key=ARN, or --admin=ARN for all keys of that "
-                                   "account.");
+                return usage_error(
+                                "--role-policy wants --key=ARN, or --admin=ARN for all keys of that account.");
         n = partition_length(options, &partition);
         if (asprintf(&arn, "arn:%.*s:kms:*:%s:key/*", n, partition, caller.account) < 0)
                 return failure("Out of memory.");
@@ -189,15 +189,8 @@ static int print_cloudformation(const Options *options, struct json_object *poli
         const char *text;
 
         template = json_tokener_parse(
-                        key ? "{\"AWSTemplateFormatVersion\": \"2010-09-09\", \"Resources\": "
-                              "{\"UnsealdKey\": {\"Type\": "
-                              "\"AWS::KMS::Key\", \"DeletionPolicy\": \"Retain\", \"Properties\": "
-                              "{\"Description\": "
-                              "\"Secrets for attested instances\"}}}}"
-                            : "{\"AWSTemplateFormatVersion\": \"2010-09-09\", \"Resources\": "
-                              "{\"UnsealdPolicy\": "
-                              "{\"Type\": \"AWS::IAM::ManagedPolicy\", \"Properties\": {\"Description\": "
-                              "\"Unseal with unseald\"}}}}");
+                        key ? "{\"AWSTemplateFormatVersion\": \"2010-09-09\", \"Resources\": {\"UnsealdKey\": {\"Type\": \"AWS::KMS::Key\", \"DeletionPolicy\": \"Retain\", \"Properties\": {\"Description\": \"Secrets for attested instances\"}}}}"
+                            : "{\"AWSTemplateFormatVersion\": \"2010-09-09\", \"Resources\": {\"UnsealdPolicy\": {\"Type\": \"AWS::IAM::ManagedPolicy\", \"Properties\": {\"Description\": \"Unseal with unseald\"}}}}");
         struct json_object *properties = json_pointer(template, key ? "/Resources/UnsealdKey/Properties"
                                                                     : "/Resources/UnsealdPolicy/Properties");
 
@@ -239,9 +232,7 @@ static int make(Options *options) {
                 return error.failure == FAILURE_USAGE ? usage_error("%s", error.text)
                                                       : failure("%s", error.text);
         if (!options->role_policy && options->administrators.n == 0)
-                fputs("unsealctl: Without --admin= nobody can ever change this policy, and KMS takes it "
-                      "only with "
-                      "BypassPolicyLockoutSafetyCheck.\n",
+                fputs("unsealctl: Without --admin= nobody can ever change this policy, and KMS takes it only with BypassPolicyLockoutSafetyCheck.\n",
                       stderr);
         if (options->format == FORMAT_CLOUDFORMATION)
                 return print_cloudformation(options, policy);

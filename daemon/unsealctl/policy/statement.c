@@ -229,9 +229,9 @@ static int parse_actions(const Parser *parser, Statement *statement) {
                 struct json_object *item = list_item(statement->actions, i);
 
                 if (!is_string(item) || !is_action(json_object_get_string(item)))
-                        return malformed(parser,
-                                         "An action is none: it has no service prefix, or none that is a "
-                                         "name.");
+                        return malformed(
+                                        parser,
+                                        "An action is none: it has no service prefix, or none that is a name.");
         }
         return 0;
 }
