@@ -49,7 +49,7 @@
 
 #include "basic/clock.h"
 #include "basic/log.h"
-#include "tpm/session.h"
+#include "tpm/tpm-session.h"
 #include "tpm/tpm.h"
 
 #define ANSWER_TIMEOUT_MSEC 30000

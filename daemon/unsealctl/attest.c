@@ -11,7 +11,7 @@
 
 #include "basic/clock.h"
 #include "basic/io.h"
-#include "tpm/attest.h"
+#include "tpm/nitrotpm.h"
 #include "unsealctl/ctl.h"
 
 #define TIMEOUT_USEC (30 * USEC_PER_SEC)

@@ -32,7 +32,7 @@
 #include "basic/worker.h"
 #include "build-config.h"
 #include "config/settings.h"
-#include "tpm/attest.h"
+#include "tpm/nitrotpm.h"
 #include "unsealctl/ctl.h"
 
 #define CONNECTIONS_MAX 64U

@@ -7,7 +7,7 @@
 
 #include "tpm/pcr.h"
 #include "unsealing/explain.h"
-#include "unsealing/status.h"
+#include "unsealing/status-file.h"
 #include "unsealing/step.h"
 
 #define REPORT_STEPS_MAX 8

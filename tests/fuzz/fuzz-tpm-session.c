@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tpm/session.h"
+#include "tpm/tpm-session.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

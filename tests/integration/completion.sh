@@ -32,7 +32,7 @@ completes() {
     assert_equal "what completes $*" "$(completed "$@" | tr '\n' ' ' | sed 's/ $//')" "$want"
 }
 
-mapfile -t verbs < <(sed -nE 's/^ +\{ "([a-z-]+)", "[^"]*", "[^"]*", verb_.*/\1/p' "$top/daemon/unsealctl/main.c" | sort)
+mapfile -t verbs < <(sed -nE 's/^ +\{ "([a-z-]+)", "[^"]*", "[^"]*", verb_.*/\1/p' "$top/daemon/unsealctl/unsealctl.c" | sort)
 [ "${#verbs[@]}" -ge 6 ] || die "no verbs found in the source"
 completes "--help --version ${verbs[*]}" unsealctl ''
 completes verify unsealctl ver

@@ -37,7 +37,7 @@
 #include "tpm/tpm.h"
 #include "unsealing/network.h"
 #include "unsealing/session.h"
-#include "unsealing/status.h"
+#include "unsealing/status-file.h"
 #include "vault/kept.h"
 #include "vault/store.h"
 

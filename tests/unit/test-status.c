@@ -13,7 +13,7 @@
 
 #include "basic/io.h"
 #include "basic/json.h"
-#include "unsealing/status.h"
+#include "unsealing/status-file.h"
 
 static void test_status_says_state_secrets_steps_and_errors(void **state) {
         Error error = { .failure = FAILURE_DENIED,

@@ -19,7 +19,7 @@
 #include <openssl/sha.h>
 
 #include "basic/cleanup.h"
-#include "tpm/session.h"
+#include "tpm/tpm-session.h"
 
 DEFINE_CLEANUP(EVP_PKEY *, EVP_PKEY_free);
 DEFINE_CLEANUP(EVP_PKEY_CTX *, EVP_PKEY_CTX_free);

@@ -7,7 +7,7 @@
 #include "basic/clock.h"
 #include "basic/io.h"
 #include "basic/json.h"
-#include "unsealing/status.h"
+#include "unsealing/status-file.h"
 
 /* A few kilobytes for each of some hundred secrets. */
 #define STATUS_SIZE_MAX (4U * 1024U * 1024U)

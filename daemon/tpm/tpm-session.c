@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "basic/cleanup.h"
-#include "tpm/session.h"
+#include "tpm/tpm-session.h"
 
 #define SALT_SIZE 32U /* of the key's name algorithm */
 #define AES_KEY_SIZE 16U

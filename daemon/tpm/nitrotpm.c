@@ -8,7 +8,7 @@
 
 #include "basic/clock.h"
 #include "basic/retry.h"
-#include "tpm/attest.h"
+#include "tpm/nitrotpm.h"
 #include "tpm/tpm.h"
 
 static int try_once(const char *tcti, const NsmRequest *request, uint8_t **ret, size_t *ret_size,
