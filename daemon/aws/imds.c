@@ -3,123 +3,18 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "aws/imds.h"
-#include "aws/service.h"
 #include "basic/clock.h"
-#include "basic/json.h"
 
 #define ROLES_PATH "/latest/meta-data/iam/security-credentials/"
 #define TOKEN_PATH "/latest/api/token"
 #define TOKEN_TTL_SEC 21600
 #define TOKEN_TTL_TEXT "21600"
-#define TOKEN_HEADER "X-aws-ec2-metadata-token: "
 
 /* IMDS is on the same host and answers in milliseconds, but what it drops (over 1024 packets a second, DNS
  * included) it drops silently. */
 #define TIMEOUT_USEC (2 * USEC_PER_SEC)
-
-static int parse_expiration(const char *text, int64_t *ret) {
-        struct tm tm = {};
-        const char *end = strptime(text, "%Y-%m-%dT%H:%M:%SZ", &tm);
-        time_t t;
-
-        if (!end || *end)
-                return -EBADMSG;
-        t = timegm(&tm);
-        if (t < 0)
-                return -EBADMSG;
-        *ret = t;
-        return 0;
-}
-
-static int take_string(struct json_object *reply, const char *name, char **ret) {
-        const char *value = json_member_string(reply, name);
-
-        if (!value || !aws_is_header_value(value))
-                return -EBADMSG;
-        *ret = strdup(value);
-        return *ret ? 0 : -ENOMEM;
-}
-
-/* What Code says beside "Success", for people: letters and digits alone. */
-static int refused(const char *code, Error *error) {
-        int r = error_set_remedy(
-                        error, -ENODATA, FAILURE_ROLE, REMEDY_RETRY,
-                        "EC2 has no credentials for the role of this instance. The role may just have been attached, or its trust policy does not name ec2.amazonaws.com.");
-        size_t length = strspn(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789");
-
-        if (error && length < sizeof(error->code))
-                *((char *) mempcpy(error->code, code, length)) = '\0';
-        return r;
-}
-
-static int unreadable(const char *what, Error *error) {
-        return error_set_remedy(error, -EBADMSG, FAILURE_IMDS, REMEDY_RETRY, "IMDS answers nonsense for %s.",
-                                what);
-}
-
-int imds_credentials_parse(const char *text, size_t length, AwsCredentials *ret, Error *error) {
-        _cleanup_(aws_credentials_clear) AwsCredentials credentials = {};
-        _cleanup_json_ struct json_object *reply = NULL;
-        const char *code, *expiration;
-        int r;
-
-        r = json_parse(text, length, &reply);
-        if (r == -ENOMEM)
-                return error_oom(error);
-        if (r < 0)
-                return unreadable("the role's credentials", error);
-        code = json_member_string(reply, "Code");
-        if (code && strcmp(code, "Success") != 0)
-                return refused(code, error);
-
-        expiration = json_member_string(reply, "Expiration");
-        if (!code || !expiration || (r = parse_expiration(expiration, &credentials.expiration)) < 0 ||
-            (r = take_string(reply, "AccessKeyId", &credentials.access_key_id)) < 0 ||
-            (r = take_string(reply, "SecretAccessKey", &credentials.secret_access_key)) < 0 ||
-            (r = take_string(reply, "Token", &credentials.session_token)) < 0)
-                return r == -ENOMEM ? error_oom(error) : unreadable("the role's credentials", error);
-        *ret = TAKE(credentials, (AwsCredentials){});
-        return 0;
-}
-
-int imds_account_parse(const char *text, size_t length, char ret[static IMDS_ACCOUNT_SIZE], Error *error) {
-        _cleanup_json_ struct json_object *document = NULL;
-        const char *account;
-        int r;
-
-        r = json_parse(text, length, &document);
-        if (r == -ENOMEM)
-                return error_oom(error);
-        account = r < 0 ? NULL : json_member_string(document, "accountId");
-        if (!account || strlen(account) != IMDS_ACCOUNT_SIZE - 1 ||
-            strspn(account, "0123456789") != IMDS_ACCOUNT_SIZE - 1)
-                return unreadable("the instance identity document", error);
-        memcpy(ret, account, IMDS_ACCOUNT_SIZE);
-        return 0;
-}
-
-int imds_role_parse(const char *text, size_t length, char ret[static IMDS_ROLE_MAX + 1], Error *error) {
-        static const char allowed[] =
-                        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+=,.@_-";
-        const char *end = memchr(text, '\n', length);
-        size_t size = end ? (size_t) (end - text) : length;
-
-        if (length == 0)
-                return error_set_remedy(error, -ENODATA, FAILURE_ROLE, REMEDY_RETRY,
-                                        "The instance has no role.");
-        if (size > 0 && text[size - 1] == '\r')
-                size--;
-        if (size == 0 || size > IMDS_ROLE_MAX)
-                return unreadable("the role's name", error);
-        for (size_t i = 0; i < size; i++)
-                if (!text[i] || !strchr(allowed, text[i]))
-                        return unreadable("the role's name", error);
-        *((char *) mempcpy(ret, text, size)) = '\0';
-        return 0;
-}
 
 typedef struct Request Request;
 
@@ -238,66 +133,42 @@ static void request_go_on(Request *request) {
                             NULL, 0, &error);
 }
 
-/* What a reply other than 200 means, and none at all. */
-static int request_error(const Request *request, int r, const HttpReply *reply, const Error *cause,
-                         Error *error) {
-        unsigned status = r < 0 ? 0 : http_reply_status(reply);
+/* 0: a reply with status 200. */
+static int check_reply(const Request *request, int r, const HttpReply *reply, const Error *cause,
+                       Error *error) {
+        unsigned status;
 
-        if (r < 0) {
-                (void) error_set_remedy(error, r, FAILURE_IMDS, cause->remedy,
-                                        "IMDS cannot be reached: %s%s", cause->text,
-                                        r == -ENETUNREACH || r == -ETIMEDOUT
-                                                        ? " Has this machine an address and a route yet?"
-                                                        : "");
-                return r;
-        }
-        if (status == 403)
-                return error_set(
-                                error, -EACCES, FAILURE_IMDS,
-                                "IMDS is turned off for this instance (HttpEndpoint=disabled), or keeps this path back.");
-        if (status == 404)
-                return error_set(error, -ENOENT, FAILURE_IMDS, "IMDS has no %s.", request->path);
-        return error_set_remedy(error, -EREMOTEIO, FAILURE_IMDS,
-                                status >= 500 || status == 429 || status == 401 || status == 408
-                                                ? REMEDY_RETRY
-                                                : REMEDY_NONE,
-                                "IMDS answers HTTP status %u for %s.", status, request->path);
+        if (r < 0)
+                return imds_unreachable(r, cause, error);
+        status = http_reply_status(reply);
+        return status == 200 ? 0 : imds_status_error(status, request->path, error);
 }
 
 static void on_token(int r, const HttpReply *reply, const Error *cause, void *userdata) {
         Request *request = userdata;
         Imds *imds = request->imds;
-        const char *token;
         Error error = {};
 
         request->transfer = NULL;
-        if (r < 0 || http_reply_status(reply) != 200) {
-                r = request_error(request, r, reply, cause, &error);
+        r = check_reply(request, r, reply, cause, &error);
+        if (r >= 0) {
+                forget_token(imds);
+                r = imds_token_header(http_reply_body(reply, NULL), &imds->token_header, &error);
+        }
+        if (r < 0) {
                 request_end(request, r, NULL, 0, &error);
                 return;
         }
-        token = http_reply_body(reply, NULL);
-        if (!aws_is_header_value(token)) {
-                request_end(request, unreadable("a token", &error), NULL, 0, &error);
-                return;
-        }
-        forget_token(imds);
-        imds->token_header = malloc(strlen(TOKEN_HEADER) + strlen(token) + 1);
-        if (!imds->token_header) {
-                request_end(request, error_oom(&error), NULL, 0, &error);
-                return;
-        }
-        (void) stpcpy(stpcpy(imds->token_header, TOKEN_HEADER), token);
-        /* A minute early, for the requests that are under way when it ends. */
+        /* Requests may be under way when the token ends: it counts as ended a minute early. */
         imds->token_until_usec = now_boottime_usec() + (TOKEN_TTL_SEC - 60) * USEC_PER_SEC;
         request_go_on(request);
 }
 
 static void on_data(int r, const HttpReply *reply, const Error *cause, void *userdata) {
         Request *request = userdata;
+        const char *data = NULL;
         Error error = {};
-        const char *data;
-        size_t size;
+        size_t size = 0;
 
         request->transfer = NULL;
         if (r >= 0 && http_reply_status(reply) == 401 && !request->renewed) {
@@ -306,13 +177,10 @@ static void on_data(int r, const HttpReply *reply, const Error *cause, void *use
                 request_go_on(request);
                 return;
         }
-        if (r < 0 || http_reply_status(reply) != 200) {
-                r = request_error(request, r, reply, cause, &error);
-                request_end(request, r, NULL, 0, &error);
-                return;
-        }
-        data = http_reply_body(reply, &size);
-        request_end(request, 0, data, size, &error);
+        r = check_reply(request, r, reply, cause, &error);
+        if (r >= 0)
+                data = http_reply_body(reply, &size);
+        request_end(request, r, data, size, &error);
 }
 
 int imds_get(Imds *imds, const char *path, ImdsGetCallback callback, void *userdata) {
@@ -346,22 +214,11 @@ static void credentials_end(Imds *imds, int r, AwsCredentials *credentials, cons
         callback(r, credentials, credentials ? role : NULL, error, imds->credentials_userdata);
 }
 
-/* Some seconds after launch, or after a role was attached, IMDS does not have it yet. */
-static int role_missing(int r, const Error *cause, Error *error) {
-        if (r != -ENOENT) {
-                *error = *cause;
-                return r;
-        }
-        return error_set_remedy(
-                        error, r, FAILURE_ROLE, REMEDY_RETRY,
-                        "The instance has no role: attach an instance profile with one that the key's policy allows.");
-}
-
 static void on_credentials(int r, const char *data, size_t size, const Error *cause, void *userdata) {
         AwsCredentials credentials = {};
         Error error = {};
 
-        r = r < 0 ? role_missing(r, cause, &error)
+        r = r < 0 ? imds_role_error(r, cause, &error)
                   : imds_credentials_parse(data, size, &credentials, &error);
         credentials_end(userdata, r, r < 0 ? NULL : &credentials, &error);
         aws_credentials_clear(&credentials);
@@ -372,7 +229,7 @@ static void on_role(int r, const char *data, size_t size, const Error *cause, vo
         _cleanup_free_ char *path = NULL;
         Error error = {};
 
-        r = r < 0 ? role_missing(r, cause, &error) : imds_role_parse(data, size, imds->role, &error);
+        r = r < 0 ? imds_role_error(r, cause, &error) : imds_role_parse(data, size, imds->role, &error);
         if (r >= 0) {
                 r = asprintf(&path, ROLES_PATH "%s", imds->role) < 0
                                     ? -ENOMEM

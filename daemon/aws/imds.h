@@ -8,6 +8,7 @@
 
 #include <systemd/sd-event.h>
 
+#include "aws/imds-reply.h"
 #include "aws/sigv4.h"
 #include "basic/cleanup.h"
 #include "basic/error.h"
@@ -16,8 +17,6 @@
 #define IMDS_ADDRESS "http://169.254.169.254"
 #define IMDS_REPLY_MAX (64U * 1024U)
 #define IMDS_IDENTITY_PATH "/latest/dynamic/instance-identity/document"
-#define IMDS_ACCOUNT_SIZE 13U /* of the ID of an account, twelve digits, with its NUL */
-#define IMDS_ROLE_MAX 64U     /* characters in the name of a role, as IAM bounds it */
 
 /* One conversation: a token and an HTTP client that it is used with. */
 typedef struct Imds Imds;
@@ -45,14 +44,3 @@ typedef void (*ImdsGetCallback)(int r, const char *data, size_t size, const Erro
 
 /* GET of a path such as "/latest/user-data", with a token. */
 int imds_get(Imds *imds, const char *path, ImdsGetCallback callback, void *userdata);
-
-/* Pure: the JSON of …/security-credentials/ROLE. Credentials that have expired are credentials too: it is
- * for KMS to say, since the clock of this machine may be wrong. */
-int imds_credentials_parse(const char *text, size_t length, AwsCredentials *ret, Error *error);
-
-/* Pure: the account out of the instance identity document, which nobody signs here: who puts another one in its place
- * gets what that account's encryption context decrypts, if the key's policy does not compare it with the caller. */
-int imds_account_parse(const char *text, size_t length, char ret[static IMDS_ACCOUNT_SIZE], Error *error);
-
-/* Pure: the role's name out of …/security-credentials/, the first line. */
-int imds_role_parse(const char *text, size_t length, char ret[static IMDS_ROLE_MAX + 1], Error *error);

@@ -28,24 +28,12 @@
 /* curl's defaults are for downloads: 16 and, once something is sent, 64 KiB for each transfer. */
 #define RECEIVE_BUFFER 8192L
 #define SEND_BUFFER 16384L
-#define HEADERS_MAX 64U
-#define HEADER_BYTES_MAX (16U * 1024U)
 
 typedef struct Watch Watch;
 struct Watch {
         HttpClient *client;
         sd_event_source *source;
         Watch *previous, *next;
-};
-
-struct HttpReply {
-        unsigned status;
-        char *headers[HEADERS_MAX];
-        size_t headers_count, header_bytes;
-        char *body;
-        size_t body_size, body_allocated, body_max;
-        bool too_big;
-        int64_t certificate_end; /* seconds since 1970; -1: not known */
 };
 
 struct HttpTransfer {
@@ -99,35 +87,6 @@ int http_trust_new(const char *path, X509_STORE **ret, Error *error) {
         return 0;
 }
 
-int http_tls_error(long verify_result, const char *host, const char *detail, Error *error) {
-        switch (verify_result) {
-        case X509_V_ERR_CERT_NOT_YET_VALID:
-        case X509_V_ERR_CERT_HAS_EXPIRED:
-                return error_set_remedy(
-                                error, -ETIME, FAILURE_CLOCK, REMEDY_RETRY,
-                                "The certificate of %s fails only for the time (%s): is this machine's clock right?",
-                                host, X509_verify_cert_error_string(verify_result));
-        case X509_V_OK:
-        case X509_V_ERR_UNSPECIFIED: /* curl's, where it did not like the name and has not asked OpenSSL yet */
-                return error_set(error, -EKEYREJECTED, FAILURE_TLS, "%s is not who it should be: %s.", host,
-                                 detail[0] ? detail : "certificate check failed");
-        default:
-                return error_set(
-                                error, -EKEYREJECTED, FAILURE_TLS,
-                                "The certificate of %s is not trusted (%s): check TrustedCertificates=, or somebody answers in its place.",
-                                host, X509_verify_cert_error_string(verify_result));
-        }
-}
-
-static void reply_clear(HttpReply *reply) {
-        for (size_t i = 0; i < reply->headers_count; i++)
-                free(reply->headers[i]);
-        if (reply->body)
-                explicit_bzero(reply->body, reply->body_allocated);
-        free(reply->body);
-        *reply = (HttpReply){};
-}
-
 static void transfer_link(HttpTransfer *transfer, HttpClient *client) {
         transfer->client = client;
         transfer->next = client->transfers;
@@ -158,7 +117,7 @@ static HttpTransfer *transfer_free(HttpTransfer *transfer) {
                 explicit_bzero(transfer->body, transfer->body_size);
         free(transfer->body);
         free(transfer->host);
-        reply_clear(&transfer->reply);
+        http_reply_clear(&transfer->reply);
         free(transfer);
         return NULL;
 }
@@ -180,57 +139,20 @@ static int64_t certificate_end(CURL *easy) {
 
 static size_t on_header(char *data, size_t size, size_t count, void *userdata) {
         HttpTransfer *transfer = userdata;
-        HttpReply *reply = &transfer->reply;
         size_t length = size * count;
-        char *header;
 
-        /* A new status line (after "100 Continue") begins a new set. */
         if (length >= 5 && memcmp(data, "HTTP/", 5) == 0) {
-                for (size_t i = 0; i < reply->headers_count; i++)
-                        free(reply->headers[i]);
-                reply->headers_count = reply->header_bytes = 0;
-                reply->certificate_end = certificate_end(transfer->easy);
+                http_reply_begin(&transfer->reply);
+                transfer->reply.certificate_end = certificate_end(transfer->easy);
                 return length;
         }
-        if (reply->headers_count >= HEADERS_MAX || reply->header_bytes + length > HEADER_BYTES_MAX)
-                return length;
-
-        header = strndup(data, length);
-        if (!header)
-                return 0;
-        header[strcspn(header, "\r\n")] = 0;
-        reply->headers[reply->headers_count++] = header;
-        reply->header_bytes += length;
-        return length;
+        return http_reply_add_header(&transfer->reply, data, length) < 0 ? 0 : length;
 }
 
 static size_t on_body(char *data, size_t size, size_t count, void *userdata) {
-        HttpReply *reply = userdata;
         size_t length = size * count;
 
-        if (length > reply->body_max - reply->body_size) {
-                reply->too_big = true;
-                return 0;
-        }
-        if (reply->body_size + length + 1 > reply->body_allocated) {
-                size_t wanted = 2 * (reply->body_size + length) + 1;
-                char *body;
-
-                body = malloc(wanted);
-                if (!body)
-                        return 0;
-                if (reply->body) {
-                        memcpy(body, reply->body, reply->body_size);
-                        explicit_bzero(reply->body, reply->body_allocated);
-                        free(reply->body);
-                }
-                reply->body = body;
-                reply->body_allocated = wanted;
-        }
-        memcpy(reply->body + reply->body_size, data, length);
-        reply->body_size += length;
-        reply->body[reply->body_size] = 0;
-        return length;
+        return http_reply_add_body(userdata, data, length) < 0 ? 0 : length;
 }
 
 static CURLcode on_ssl_context(CURL *easy, void *context, void *userdata) {
@@ -598,51 +520,4 @@ int http_start(HttpClient *client, const HttpRequest *request, HttpCallback call
 
 void http_cancel(HttpTransfer *transfer) {
         (void) transfer_free(transfer);
-}
-
-unsigned http_reply_status(const HttpReply *reply) {
-        return reply->status;
-}
-
-const char *http_reply_header(const HttpReply *reply, const char *name) {
-        size_t length = strlen(name);
-
-        for (size_t i = reply->headers_count; i > 0; i--) {
-                const char *header = reply->headers[i - 1];
-
-                if (strncasecmp(header, name, length) == 0 && header[length] == ':')
-                        return header + length + 1 + strspn(header + length + 1, " \t");
-        }
-        return NULL;
-}
-
-const char *http_reply_body(const HttpReply *reply, size_t *ret_size) {
-        if (ret_size)
-                *ret_size = reply->body_size;
-        return reply->body ?: "";
-}
-
-int64_t http_reply_date(const HttpReply *reply) {
-        const char *value = http_reply_header(reply, "Date");
-        int64_t date;
-
-        return value && parse_http_date(value, &date) >= 0 ? date : -1;
-}
-
-int64_t http_reply_certificate_end(const HttpReply *reply) {
-        return reply->certificate_end;
-}
-
-uint64_t http_reply_retry_after_usec(const HttpReply *reply) {
-        const char *value = http_reply_header(reply, "Retry-After");
-        unsigned long seconds;
-        char *end;
-
-        if (!value || *value < '0' || *value > '9')
-                return 0;
-        errno = 0;
-        seconds = strtoul(value, &end, 10);
-        if (errno != 0 || *end != 0 || seconds > 3600)
-                return 0;
-        return seconds * USEC_PER_SEC;
 }

@@ -14,10 +14,10 @@
 
 #include "basic/cleanup.h"
 #include "basic/error.h"
+#include "basic/http-reply.h"
 
 typedef struct HttpClient HttpClient;
 typedef struct HttpTransfer HttpTransfer;
-typedef struct HttpReply HttpReply;
 
 /* The roots of a PEM file, or the system's (OpenSSL's default places) where path is NULL. FAILURE_CONFIGURATION. The caller
  * frees with X509_STORE_free(). */
@@ -59,24 +59,3 @@ int http_start(HttpClient *client, const HttpRequest *request, HttpCallback call
 
 /* Forgets the transfer: no callback. Not to be called on one whose callback has begun. */
 void http_cancel(HttpTransfer *transfer);
-
-unsigned http_reply_status(const HttpReply *reply) _pure_;
-
-/* The value of the last header of this name (any case), or NULL. */
-const char *http_reply_header(const HttpReply *reply, const char *name) _pure_;
-
-/* NUL-terminated behind its end. *ret_size may be NULL. */
-const char *http_reply_body(const HttpReply *reply, size_t *ret_size);
-
-/* What the server's Date header says, in seconds since 1970; -1: none. */
-int64_t http_reply_date(const HttpReply *reply);
-
-/* When the certificate that the server has shown ends, in seconds since 1970; -1: not known (http://). */
-int64_t http_reply_certificate_end(const HttpReply *reply) _pure_;
-
-/* What its Retry-After header asks for (seconds form), 0: nothing. */
-uint64_t http_reply_retry_after_usec(const HttpReply *reply);
-
-/* Fills *error for a certificate check that failed with OpenSSL's verify_result (X509_V_ERR_…): FAILURE_CLOCK where
- * the time alone is wrong, else FAILURE_TLS. Pure. Returns a negative errno. */
-int http_tls_error(long verify_result, const char *host, const char *detail, Error *error);

@@ -53,23 +53,3 @@ int fetch_reply(const Fetch *fetch, const FetchReply *reply, uint8_t **ret, size
 /* The text of the first element of this name in an error body of S3, which is small, flat and XML: its entities as they
  * stand. False: there is none, or it does not fit. */
 bool fetch_xml_text(const char *xml, size_t size, const char *name, char *ret, size_t ret_size);
-
-/* One HTTP client, one role. */
-typedef struct Fetcher Fetcher;
-
-/* http is borrowed and must outlive it. */
-int fetcher_new(HttpClient *http, Fetcher **ret);
-
-/* Cancels what is under way, without callbacks. Returns NULL. */
-Fetcher *fetcher_free(Fetcher *fetcher);
-DEFINE_CLEANUP(Fetcher *, fetcher_free);
-
-/* Borrowed, until others are set. */
-void fetcher_set_credentials(Fetcher *fetcher, const AwsCredentials *credentials);
-
-/* data: valid during the call, which may free the fetcher. */
-typedef void (*SourceFetched)(int r, const uint8_t *data, size_t size, const Error *error, void *userdata);
-
-/* One request, no retries: error->remedy says what may mend it. A clock that AWS found wrong is remembered: the next
- * request is signed with AWS's time. What fetch points to must stay until the callback. */
-int source_fetch(Fetcher *fetcher, const Fetch *fetch, SourceFetched callback, void *userdata);

@@ -7,7 +7,6 @@
 
 #include "aws/service.h"
 #include "basic/encoding.h"
-#include "basic/io.h"
 #include "basic/json.h"
 #include "source/source.h"
 
@@ -262,7 +261,7 @@ size_t source_carrier_max(size_t maximum) {
         return maximum < SIZE_MAX / 2 ? maximum * 2 : maximum;
 }
 
-static int too_long(const Source *source, size_t maximum, Error *error) {
+int source_too_long(const Source *source, size_t maximum, Error *error) {
         return error_set(error, -EFBIG, FAILURE_SOURCE,
                          "%s: The sealed secret is longer than %zu bytes (SizeMax=).", source->label,
                          maximum);
@@ -276,14 +275,14 @@ int source_take(const Source *source, const void *data, size_t size, size_t maxi
         int r;
 
         if (size > source_carrier_max(maximum))
-                return too_long(source, maximum, error);
+                return source_too_long(source, maximum, error);
         r = source_decode(data, size, &raw, &raw_size, &reason);
         if (r == -ENOMEM)
                 return error_oom(error);
         if (r < 0)
                 return error_set(error, r, FAILURE_SOURCE, "%s: %s", source->label, reason.text);
         if (raw_size > maximum)
-                return too_long(source, maximum, error);
+                return source_too_long(source, maximum, error);
 
         *ret = TAKE_PTR(raw);
         *ret_size = raw_size;
@@ -310,33 +309,4 @@ int source_take_user_data(const Source *source, const char *data, size_t size, s
                                  source->label);
         return source_take(source, json_object_get_string(value), (size_t) json_object_get_string_len(value),
                            maximum, ret, ret_size, error);
-}
-
-int source_read_file(const Source *source, size_t maximum, uint8_t **ret, size_t *ret_size, Error *error) {
-        _cleanup_free_ uint8_t *data = NULL;
-        _cleanup_free_ char *path = NULL;
-        const char *directory = "";
-        size_t size;
-        int r;
-
-        if (source->kind == SOURCE_CREDENTIAL) {
-                directory = getenv("CREDENTIALS_DIRECTORY");
-                if (!directory)
-                        return error_set(
-                                        error, -ENOENT, FAILURE_SOURCE,
-                                        "%s: The service manager handed no credentials in. unseald.service needs a LoadCredential= line for it.",
-                                        source->label);
-        }
-        if (asprintf(&path, "%s%s%s", directory, *directory ? "/" : "", source->location) < 0)
-                return error_oom(error);
-
-        r = read_file(path, source_carrier_max(maximum), &data, &size);
-        if (r == -ENOMEM)
-                return error_oom(error);
-        if (r == -EFBIG)
-                return too_long(source, maximum, error);
-        if (r < 0)
-                return error_set(error, r, FAILURE_SOURCE, "%s: The sealed secret cannot be read: %s.",
-                                 source->label, strerror(-r));
-        return source_take(source, data, size, maximum, ret, ret_size, error);
 }

@@ -45,11 +45,7 @@ bool source_is_signed(const Source *source) _pure_;
 /* The Region that the source itself names, in an ARN: copied into ret. False: none. */
 bool source_region(const Source *source, char *ret, size_t size);
 
-/* Reads a file or credential of at most maximum raw bytes: FAILURE_SOURCE. The caller frees *ret, the ciphertext as raw
- * bytes. */
-int source_read_file(const Source *source, size_t maximum, uint8_t **ret, size_t *ret_size, Error *error);
-
-/* Pure: out of the instance's user data, the whole of it or a string in it. As source_read_file(). */
+/* Pure: out of the instance's user data, the whole of it or a string in it. FAILURE_SOURCE. The caller frees *ret, the ciphertext as raw bytes. */
 int source_take_user_data(const Source *source, const char *data, size_t size, size_t maximum, uint8_t **ret,
                           size_t *ret_size, Error *error);
 
@@ -68,6 +64,9 @@ int source_take(const Source *source, const void *data, size_t size, size_t maxi
 /* How much a carrier may hold so that what it decodes to has no more than maximum bytes: base64 is a third longer, and
  * its lines have ends. */
 size_t source_carrier_max(size_t maximum) _pure_;
+
+/* Says that a carrier holds more than maximum raw bytes: -EFBIG. */
+int source_too_long(const Source *source, size_t maximum, Error *error);
 
 /* Absolute, no longer than PATH_MAX, without empty, "." and ".." components. */
 bool source_path_is_plain(const char *path) _pure_;

@@ -16,6 +16,7 @@
 
 #include "basic/clock.h"
 #include "basic/log.h"
+#include "source/source-file.h"
 #include "source/source.h"
 #include "unsealing/passage.h"
 

@@ -10,6 +10,7 @@
 #include "aws/imds.h"
 #include "kms/client.h"
 #include "source/fetch.h"
+#include "source/fetcher.h"
 #include "unsealing/attester.h"
 #include "unsealing/report.h"
 #include "unsealing/request.h"

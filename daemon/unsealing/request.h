@@ -12,6 +12,7 @@
 #include "config/settings.h"
 #include "kms/client.h"
 #include "source/fetch.h"
+#include "source/fetcher.h"
 
 typedef struct RequestTarget {
         char *endpoint; /* KMS's: "https://…" */

@@ -3,7 +3,7 @@
 
 /*
  * The world round a session, played: event loop, clock, threads, TPM, IMDS, KMS, store and what is kept. These definitions
- * take the place of the library's (-z muldefs), so that session.c itself, as it is, can be led along every edge without
+ * take the place of whole files of the library, so that session.c itself, as it is, can be led along every edge without
  * network, TPM, thread or waiting. Nothing happens by itself: what the session begins is under way until the test ends it
  * with finish() or fail_with(), and time passes in pass().
  *
@@ -27,13 +27,17 @@
 #include "attestation/document.h"
 #include "aws/imds.h"
 #include "basic/clock.h"
+#include "basic/encoding.h"
 #include "basic/http.h"
+#include "basic/json.h"
 #include "basic/log.h"
 #include "basic/retry.h"
 #include "basic/worker.h"
 #include "kms/client.h"
 #include "kms/recipient.h"
 #include "source/fetch.h"
+#include "source/fetcher.h"
+#include "source/source-file.h"
 #include "tpm/tpm.h"
 #include "unsealing/network.h"
 #include "unsealing/session.h"
@@ -710,10 +714,21 @@ int kms_decrypt(KmsClient *client, const KmsDecrypt *decrypt, KmsDecrypted callb
         return 0;
 }
 
-int kms_probe_request(const KmsDecrypt *decrypt, char **ret) {
-        assert_null(decrypt->document);
-        *ret = strndup((const char *) decrypt->ciphertext, decrypt->ciphertext_size);
-        return 0;
+/* The secret's name out of a dry run, as KMS would read it. */
+static void probed_name(const char *body, char *ret, size_t size) {
+        _cleanup_json_ struct json_object *request = NULL;
+        _cleanup_free_ uint8_t *name = NULL;
+        const char *ciphertext;
+        size_t length;
+
+        assert_int_equal(json_parse(body, strlen(body), &request), 0);
+        assert_true(json_object_get_boolean(json_member(request, "DryRun")));
+        assert_null(json_member(request, "Recipient"));
+        ciphertext = json_member_string(request, "CiphertextBlob");
+        assert_non_null(ciphertext);
+        assert_int_equal(base64_decode(ciphertext, strlen(ciphertext), &name, &length), 0);
+        assert_true(length < size);
+        *((char *) mempcpy(ret, name, length)) = '\0';
 }
 
 int kms_request(KmsClient *client, const char *operation, const char *body, KmsAnswered callback,
@@ -721,7 +736,7 @@ int kms_request(KmsClient *client, const char *operation, const char *body, KmsA
         UnderWay call = { .what = "probe", .answered = callback, .userdata = userdata };
 
         assert_string_equal(operation, "Decrypt");
-        (void) snprintf(call.name, sizeof(call.name), "%s", body);
+        probed_name(body, call.name, sizeof(call.name));
         begin(call);
         return 0;
 }

@@ -10,6 +10,7 @@
 
 #include "http-server.h"
 #include "source/fetch.h"
+#include "source/fetcher.h"
 
 /* The first bytes of a ciphertext of KMS, and the same as base64. */
 static const uint8_t ciphertext[] = { 0x01, 0x02, 0x02, 0x00, 0x78, 0x41, 0x42, 0x43, 0xff, 0x00 };

@@ -15,6 +15,7 @@
 
 #include "basic/encoding.h"
 #include "basic/io.h"
+#include "source/source-file.h"
 #include "source/source.h"
 
 /* The first bytes of a ciphertext of KMS. */

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 
 #include "basic/http.h"
+#include "source/source-file.h"
 #include "unsealctl/check/check-system.h"
 #include "unsealctl/check/check.h"
 

@@ -17,6 +17,7 @@
 #include "config/ini.h"
 #include "kms/client.h"
 #include "source/fetch.h"
+#include "source/fetcher.h"
 #include "unsealctl/ctl.h"
 #include "unsealctl/doctor/doctor.h"
 #include "unsealctl/kms-call.h"

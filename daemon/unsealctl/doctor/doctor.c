@@ -21,6 +21,7 @@
 #include "build-config.h"
 #include "config/ini.h"
 #include "kms/client.h"
+#include "source/source-file.h"
 #include "unsealctl/ctl.h"
 #include "unsealctl/doctor/doctor.h"
 
