@@ -147,20 +147,20 @@ int attestor_answer(Attestor *attestor, const uint8_t index[static ATTESTOR_INDE
         size_t size = 0;
         int r = 0;
 
-        error = nsm_request_read(index, ATTESTOR_INDEX_SIZE, &fields);
+        error = platform_nsm_request_read(index, ATTESTOR_INDEX_SIZE, &fields);
         if (!error) {
                 r = make_document(attestor, &fields, pcrs, &document);
-                cbor_putp(&fields.item);
+                item_putp(&fields.item);
         }
         if (r == -ENOMEM)
                 return r;
         if (r < 0 && r != -ENOBUFS)
                 error = "InternalError";
         if (!error && r >= 0)
-                size = nsm_document_write((Bytes){ document.data, document.size }, reply,
-                                          ATTESTOR_INDEX_SIZE);
+                size = platform_nsm_document_write((Bytes){ document.data, document.size }, reply,
+                                                   ATTESTOR_INDEX_SIZE);
         if (size == 0)
-                size = nsm_error_write(error ?: "BufferTooSmall", reply, ATTESTOR_INDEX_SIZE);
+                size = platform_nsm_error_write(error ?: "BufferTooSmall", reply, ATTESTOR_INDEX_SIZE);
         *ret_size = size;
         return 0;
 }

@@ -235,7 +235,7 @@ static int authenticate(CarrierCall *call) {
         };
         _cleanup_free_ SigV4Refusal *refusal = calloc(1, sizeof(*refusal));
         SigV4Request request = call->exchange->request;
-        const char *token = sigv4_header(&request, "X-Amz-Security-Token");
+        const char *token = platform_sigv4_header(&request, "X-Amz-Security-Token");
         SigV4Claim claim;
         int r;
 
@@ -246,7 +246,7 @@ static int authenticate(CarrierCall *call) {
                 return refuse_expired(call);
         request.s3 = call->service == SERVICE_S3;
 
-        r = sigv4_read_claim(&request, &claim, refusal);
+        r = platform_sigv4_read_claim(&request, &claim, refusal);
         if (r < 0)
                 return refuse_signature(call, refusal);
         r = accounts_authenticate(call->carriers->accounts, claim.access_key_id, &call->caller);
@@ -257,8 +257,8 @@ static int authenticate(CarrierCall *call) {
                                                    "records.")
                                   : carrier_refuse(call, 400, "UnrecognizedClientException",
                                                    "The security token included in the request is invalid.");
-        r = sigv4_verify(&request, &claim, call->caller.secret, call->region, names[call->service],
-                         call->now, refusal);
+        r = platform_sigv4_verify(&request, &claim, call->caller.secret, call->region, names[call->service],
+                                  call->now, refusal);
         if (r < 0)
                 return refusal->code ? refuse_signature(call, refusal)
                                      : carrier_refuse(call, 500, "InternalError", "The platform failed.");
@@ -406,7 +406,7 @@ static int service_of(const Carriers *carriers, const char *host, size_t *ret_bu
 }
 
 static const char *operation_of(const CarrierCall *call) {
-        const char *target = sigv4_header(&call->exchange->request, "X-Amz-Target"),
+        const char *target = platform_sigv4_header(&call->exchange->request, "X-Amz-Target"),
                    *dot = target ? strchr(target, '.') : NULL;
 
         switch (call->service) {
@@ -438,7 +438,7 @@ static void handle_call(CarrierCall *call, const char *bucket) {
 }
 
 void carriers_handle(Exchange *exchange, void *userdata) {
-        const char *host = sigv4_header(&exchange->request, "Host");
+        const char *host = platform_sigv4_header(&exchange->request, "Host");
         Carriers *carriers = userdata;
         FaultValue clock_fault = {};
         size_t bucket_length = 0;

@@ -98,7 +98,7 @@ int carrier_read_json(CarrierCall *call) {
 
 static int check_content_hash(CarrierCall *call) {
         const SigV4Request *request = &call->exchange->request;
-        const char *claimed = sigv4_header(request, "X-Amz-Content-Sha256");
+        const char *claimed = platform_sigv4_header(request, "X-Amz-Content-Sha256");
         unsigned char digest[32];
         _cleanup_free_ char *hex = NULL;
 

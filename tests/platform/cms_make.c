@@ -110,7 +110,7 @@ static void put_envelope(Buffer *buffer, const CmsParts *parts) {
         put(buffer, ends_of_contents, sizeof(ends_of_contents));
 }
 
-int cms_encode(const CmsParts *parts, uint8_t **ret, size_t *ret_size) {
+int platform_cms_encode(const CmsParts *parts, uint8_t **ret, size_t *ret_size) {
         Buffer counted = {}, buffer = {};
 
         put_envelope(&counted, parts);
@@ -151,8 +151,8 @@ static int encrypt_key(EVP_PKEY *public_key, const uint8_t key[static CONTENT_KE
         return 0;
 }
 
-int cms_make(const uint8_t *public_key, size_t public_key_size, const uint8_t *plaintext,
-             size_t plaintext_size, CmsDefect defect, uint8_t **ret, size_t *ret_size) {
+int platform_cms_make(const uint8_t *public_key, size_t public_key_size, const uint8_t *plaintext,
+                      size_t plaintext_size, CmsDefect defect, uint8_t **ret, size_t *ret_size) {
         uint8_t key[CONTENT_KEY_SIZE], iv[CMS_IV_SIZE], identifier[CMS_KEY_IDENTIFIER_SIZE],
                         encrypted_key[512];
         size_t encrypted_key_size = sizeof(encrypted_key), content_size;
@@ -187,7 +187,7 @@ int cms_make(const uint8_t *public_key, size_t public_key_size, const uint8_t *p
                                              : &iv[CMS_IV_SIZE - 1]) ^= 0x10;
         if (defect == CMS_DEFECT_KEY)
                 encrypted_key[100] ^= 1;
-        r = cms_encode(
+        r = platform_cms_encode(
                         &(const CmsParts){
                                         .key_identifier = identifier,
                                         .encrypted_key = encrypted_key,

@@ -24,7 +24,7 @@ typedef struct CmsParts {
 } CmsParts;
 
 /* The envelope around parts that are there already. Pure; the caller frees. */
-int cms_encode(const CmsParts *parts, uint8_t **ret, size_t *ret_size);
+int platform_cms_encode(const CmsParts *parts, uint8_t **ret, size_t *ret_size);
 
 /* What a fault may do to an envelope. Each is certain to be noticed, whatever the key and the plaintext. */
 typedef enum CmsDefect {
@@ -35,5 +35,5 @@ typedef enum CmsDefect {
 } CmsDefect;
 
 /* Encrypts the plaintext to the RSA key of a DER SubjectPublicKeyInfo. -EBADMSG where that is no RSA key; the caller frees. */
-int cms_make(const uint8_t *public_key, size_t public_key_size, const uint8_t *plaintext,
-             size_t plaintext_size, CmsDefect defect, uint8_t **ret, size_t *ret_size);
+int platform_cms_make(const uint8_t *public_key, size_t public_key_size, const uint8_t *plaintext,
+                      size_t plaintext_size, CmsDefect defect, uint8_t **ret, size_t *ret_size);

@@ -141,7 +141,7 @@ static int say_role(Talk *talk) {
         if (talk->n != 2)
                 return fail(talk, "role NAME|none, or role policy ACCOUNT ROLE FILE|none");
         const char *role = strcmp(talk->words[1], "none") == 0 ? NULL : talk->words[1];
-        return imds_set_role(talk->targets->imds, role) < 0
+        return platform_imds_set_role(talk->targets->imds, role) < 0
                                ? fail(talk, "the instance's account has no such role")
                                : 0;
 }
@@ -149,7 +149,8 @@ static int say_role(Talk *talk) {
 static int say_account(Talk *talk) {
         if (talk->n != 2 || (strcmp(talk->words[1], "own") != 0 && strlen(talk->words[1]) != 12))
                 return fail(talk, "account ID|own");
-        imds_claim_account(talk->targets->imds, strcmp(talk->words[1], "own") == 0 ? NULL : talk->words[1]);
+        platform_imds_claim_account(talk->targets->imds,
+                                    strcmp(talk->words[1], "own") == 0 ? NULL : talk->words[1]);
         return 0;
 }
 
@@ -164,7 +165,7 @@ static int say_user_data(Talk *talk) {
                 if (r < 0)
                         return r;
         }
-        return imds_set_user_data(talk->targets->imds, data, size) < 0
+        return platform_imds_set_user_data(talk->targets->imds, data, size) < 0
                                ? fail(talk, "user data is longer than 16 KiB")
                                : 0;
 }
@@ -184,7 +185,7 @@ static int say_rate(Talk *talk) {
 
         int r = word_number(talk, 1000000, &rate);
         if (r >= 0)
-                kms_set_rate(talk->targets->kms, rate);
+                platform_kms_set_rate(talk->targets->kms, rate);
         return r;
 }
 
@@ -256,12 +257,13 @@ static int say_item(Talk *talk) {
 static int say_vpc_endpoint(Talk *talk) {
         if (talk->n != 2)
                 return fail(talk, "vpc-endpoint ID|none");
-        kms_set_vpc_endpoint(talk->targets->kms, strcmp(talk->words[1], "none") == 0 ? "" : talk->words[1]);
+        platform_kms_set_vpc_endpoint(talk->targets->kms,
+                                      strcmp(talk->words[1], "none") == 0 ? "" : talk->words[1]);
         return 0;
 }
 
 static int say_type(Talk *talk) {
-        if (talk->n != 2 || imds_set_instance_type(talk->targets->imds, talk->words[1]) < 0)
+        if (talk->n != 2 || platform_imds_set_instance_type(talk->targets->imds, talk->words[1]) < 0)
                 return fail(talk, "instance-type TYPE");
         return 0;
 }
@@ -360,7 +362,7 @@ static int listen_at(const char *path) {
         return TAKE_FD(fd);
 }
 
-int control_new(const char *path, const ControlTargets *targets, Control **ret) {
+int platform_control_new(const char *path, const ControlTargets *targets, Control **ret) {
         Control *control = calloc(1, sizeof(*control));
         int r;
 
@@ -384,7 +386,7 @@ int control_new(const char *path, const ControlTargets *targets, Control **ret) 
         return 0;
 }
 
-Control *control_free(Control *control) {
+Control *platform_control_free(Control *control) {
         if (control) {
                 close(control->stop[1]);
                 pthread_join(control->thread, NULL);
@@ -462,7 +464,7 @@ static int say_and_hear(const char *path, struct json_object *request, struct js
         return r < 0 ? r : json_parse((const char *) answer, size, ret);
 }
 
-int control_call(const char *path, char *const *words, size_t n) {
+int platform_control_call(const char *path, char *const *words, size_t n) {
         _cleanup_json_ struct json_object *request = json_object_new_array(), *answer = NULL;
 
         for (size_t i = 0; i < n; i++) {

@@ -24,8 +24,8 @@ typedef struct ControlTargets {
 
 typedef struct Control Control;
 
-int control_new(const char *path, const ControlTargets *targets, Control **ret);
-Control *control_free(Control *control);
+int platform_control_new(const char *path, const ControlTargets *targets, Control **ret);
+Control *platform_control_free(Control *control);
 
 /* The client's side: says the words ("@FILE" is the file's content) and prints the answer. An exit status. */
-int control_call(const char *path, char *const *words, size_t n);
+int platform_control_call(const char *path, char *const *words, size_t n);

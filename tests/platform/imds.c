@@ -48,7 +48,7 @@ struct Imds {
         size_t user_data_size;
 };
 
-int imds_new(const ImdsOptions *options, Imds **ret) {
+int platform_imds_new(const ImdsOptions *options, Imds **ret) {
         Imds *imds = calloc(1, sizeof(*imds));
 
         if (!imds)
@@ -62,16 +62,16 @@ int imds_new(const ImdsOptions *options, Imds **ret) {
         imds->faults = options->faults;
         imds->trail = options->trail;
         pthread_mutex_init(&imds->mutex, NULL);
-        imds_claim_account(imds, NULL);
+        platform_imds_claim_account(imds, NULL);
         if (RAND_bytes(imds->token_key, sizeof(imds->token_key)) <= 0) {
-                imds_free(imds);
+                platform_imds_free(imds);
                 return -EIO;
         }
         *ret = imds;
         return 0;
 }
 
-Imds *imds_free(Imds *imds) {
+Imds *platform_imds_free(Imds *imds) {
         if (imds) {
                 free(imds->user_data);
                 pthread_mutex_destroy(&imds->mutex);
@@ -80,7 +80,7 @@ Imds *imds_free(Imds *imds) {
         return NULL;
 }
 
-int imds_set_role(Imds *imds, const char *role) {
+int platform_imds_set_role(Imds *imds, const char *role) {
         if (role && !accounts_has_role(imds->accounts, imds->account, role))
                 return -ENOENT;
 
@@ -91,7 +91,7 @@ int imds_set_role(Imds *imds, const char *role) {
         return 0;
 }
 
-int imds_set_instance_type(Imds *imds, const char *type) {
+int platform_imds_set_instance_type(Imds *imds, const char *type) {
         if (strlen(type) >= sizeof(imds->instance_type))
                 return -EINVAL;
         pthread_mutex_lock(&imds->mutex);
@@ -100,14 +100,14 @@ int imds_set_instance_type(Imds *imds, const char *type) {
         return 0;
 }
 
-void imds_claim_account(Imds *imds, const char *account) {
+void platform_imds_claim_account(Imds *imds, const char *account) {
         pthread_mutex_lock(&imds->mutex);
         snprintf(imds->claimed_account, sizeof(imds->claimed_account), "%s",
                  account ? account : imds->account);
         pthread_mutex_unlock(&imds->mutex);
 }
 
-int imds_set_user_data(Imds *imds, const void *data, size_t size) {
+int platform_imds_set_user_data(Imds *imds, const void *data, size_t size) {
         uint8_t *copy = NULL;
 
         if (size > USER_DATA_MAX)
@@ -169,14 +169,15 @@ static int64_t token_left(const Imds *imds, const char *text, int64_t now) {
 }
 
 static void put_token(Imds *imds, Exchange *exchange, int64_t now) {
-        const char *ttl_text = sigv4_header(&exchange->request, "X-aws-ec2-metadata-token-ttl-seconds");
+        const char *ttl_text =
+                        platform_sigv4_header(&exchange->request, "X-aws-ec2-metadata-token-ttl-seconds");
         _cleanup_free_ char *text = NULL;
         TokenContent content;
         char *end = NULL;
         long ttl;
 
         /* A request that came through a proxy is not the instance's own. */
-        if (sigv4_header(&exchange->request, "X-Forwarded-For")) {
+        if (platform_sigv4_header(&exchange->request, "X-Forwarded-For")) {
                 reply_status(exchange, 403, "Forbidden");
                 return;
         }
@@ -381,7 +382,7 @@ static const char *name_operation(const char *path) {
 
 static void answer(Imds *imds, Exchange *exchange, const char *operation, const char *path, int64_t now) {
         const char *method = exchange->request.method;
-        const char *token = sigv4_header(&exchange->request, "X-aws-ec2-metadata-token");
+        const char *token = platform_sigv4_header(&exchange->request, "X-aws-ec2-metadata-token");
 
         if (strcmp(operation, "token") == 0 && strcmp(method, "PUT") == 0) {
                 put_token(imds, exchange, now);
@@ -429,7 +430,7 @@ static void write_event(Imds *imds, const Exchange *exchange, const char *operat
         trail_write(imds->trail, event);
 }
 
-void imds_handle(Exchange *exchange, void *userdata) {
+void platform_imds_handle(Exchange *exchange, void *userdata) {
         Imds *imds = userdata;
         const char *path = exchange->request.target + strspn(exchange->request.target, "/");
         FaultValue clock_fault = {};

@@ -24,20 +24,20 @@ typedef struct ImdsOptions {
         Trail *trail;
 } ImdsOptions;
 
-int imds_new(const ImdsOptions *options, Imds **ret);
-Imds *imds_free(Imds *imds);
-DEFINE_CLEANUP(Imds *, imds_free);
+int platform_imds_new(const ImdsOptions *options, Imds **ret);
+Imds *platform_imds_free(Imds *imds);
+DEFINE_CLEANUP(Imds *, platform_imds_free);
 
-void imds_handle(Exchange *exchange, void *userdata);
+void platform_imds_handle(Exchange *exchange, void *userdata);
 
 /* The instance's role, which must be one of its account; NULL: none. -ENOENT. Credentials are made anew. */
-int imds_set_role(Imds *imds, const char *role);
+int platform_imds_set_role(Imds *imds, const char *role);
 
 /* "m7i.large". -EINVAL: too long. */
-int imds_set_instance_type(Imds *imds, const char *type);
+int platform_imds_set_instance_type(Imds *imds, const char *type);
 
 /* The account that the instance identity document names; NULL: the instance's own. */
-void imds_claim_account(Imds *imds, const char *account);
+void platform_imds_claim_account(Imds *imds, const char *account);
 
 /* At most 16 KiB; NULL: none. -EFBIG. Copied. */
-int imds_set_user_data(Imds *imds, const void *data, size_t size);
+int platform_imds_set_user_data(Imds *imds, const void *data, size_t size);

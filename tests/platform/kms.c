@@ -20,28 +20,28 @@ static const struct {
         bool recipient; /* takes an attestation document */
         bool read_only; /* in CloudTrail's sense */
 } operations[] = {
-        { "CancelKeyDeletion", kms_cancel_key_deletion, false, false },
-        { "CreateAlias", kms_create_alias, false, false },
-        { "CreateGrant", kms_create_grant, false, false },
-        { "CreateKey", kms_create_key, false, false },
-        { "Decrypt", kms_decrypt, true, true },
-        { "DescribeKey", kms_describe_key, false, true },
-        { "DisableKey", kms_disable_key, false, false },
-        { "EnableKey", kms_enable_key, false, false },
-        { "Encrypt", kms_encrypt, false, true },
-        { "GenerateDataKey", kms_generate_data_key, true, true },
-        { "GenerateDataKeyWithoutPlaintext", kms_generate_data_key, false, true },
-        { "GenerateRandom", kms_generate_random, true, true },
-        { "GetKeyPolicy", kms_get_key_policy, false, true },
-        { "ListGrants", kms_list_grants, false, true },
-        { "PutKeyPolicy", kms_put_key_policy, false, false },
-        { "ReEncrypt", kms_re_encrypt, false, true },
-        { "RetireGrant", kms_retire_grant, false, false },
-        { "RevokeGrant", kms_revoke_grant, false, false },
-        { "ScheduleKeyDeletion", kms_schedule_key_deletion, false, false },
+        { "CancelKeyDeletion", platform_kms_cancel_key_deletion, false, false },
+        { "CreateAlias", platform_kms_create_alias, false, false },
+        { "CreateGrant", platform_kms_create_grant, false, false },
+        { "CreateKey", platform_kms_create_key, false, false },
+        { "Decrypt", platform_kms_decrypt, true, true },
+        { "DescribeKey", platform_kms_describe_key, false, true },
+        { "DisableKey", platform_kms_disable_key, false, false },
+        { "EnableKey", platform_kms_enable_key, false, false },
+        { "Encrypt", platform_kms_encrypt, false, true },
+        { "GenerateDataKey", platform_kms_generate_data_key, true, true },
+        { "GenerateDataKeyWithoutPlaintext", platform_kms_generate_data_key, false, true },
+        { "GenerateRandom", platform_kms_generate_random, true, true },
+        { "GetKeyPolicy", platform_kms_get_key_policy, false, true },
+        { "ListGrants", platform_kms_list_grants, false, true },
+        { "PutKeyPolicy", platform_kms_put_key_policy, false, false },
+        { "ReEncrypt", platform_kms_re_encrypt, false, true },
+        { "RetireGrant", platform_kms_retire_grant, false, false },
+        { "RevokeGrant", platform_kms_revoke_grant, false, false },
+        { "ScheduleKeyDeletion", platform_kms_schedule_key_deletion, false, false },
 };
 
-int kms_new(const KmsOptions *options, Kms **ret) {
+int platform_kms_new(const KmsOptions *options, Kms **ret) {
         Kms *kms = calloc(1, sizeof(*kms));
 
         if (!kms)
@@ -57,29 +57,29 @@ int kms_new(const KmsOptions *options, Kms **ret) {
         return 0;
 }
 
-Kms *kms_free(Kms *kms) {
+Kms *platform_kms_free(Kms *kms) {
         if (kms) {
-                kms_keys_clear(kms);
+                platform_kms_keys_clear(kms);
                 pthread_mutex_destroy(&kms->mutex);
                 free(kms);
         }
         return NULL;
 }
 
-void kms_set_rate(Kms *kms, unsigned rate) {
+void platform_kms_set_rate(Kms *kms, unsigned rate) {
         pthread_mutex_lock(&kms->mutex);
         kms->rate = rate;
         kms->tokens = rate;
         pthread_mutex_unlock(&kms->mutex);
 }
 
-void kms_set_vpc_endpoint(Kms *kms, const char *endpoint) {
+void platform_kms_set_vpc_endpoint(Kms *kms, const char *endpoint) {
         pthread_mutex_lock(&kms->mutex);
         snprintf(kms->vpc_endpoint, sizeof(kms->vpc_endpoint), "%s", endpoint);
         pthread_mutex_unlock(&kms->mutex);
 }
 
-int kms_refuse(KmsCall *call, const char *code, const char *format, ...) {
+int platform_kms_refuse(KmsCall *call, const char *code, const char *format, ...) {
         va_list arguments;
 
         call->code = code;
@@ -89,33 +89,34 @@ int kms_refuse(KmsCall *call, const char *code, const char *format, ...) {
         return -EBADMSG;
 }
 
-int kms_refuse_internal(KmsCall *call) {
-        return kms_refuse(call, "KMSInternalException", "The platform failed within.");
+int platform_kms_refuse_internal(KmsCall *call) {
+        return platform_kms_refuse(call, "KMSInternalException", "The platform failed within.");
 }
 
 /* "keyId" for "KeyId": that is how KMS's validation names members. */
-int kms_constraint(KmsCall *call, const char *value, const char *name, const char *constraint) {
+int platform_kms_constraint(KmsCall *call, const char *value, const char *name, const char *constraint) {
         char quoted[256] = "null";
 
         if (value)
                 snprintf(quoted, sizeof(quoted), "'%.200s'", value);
-        return kms_refuse(call, "ValidationException",
-                          "1 validation error detected: Value %s at '%c%s' failed to satisfy constraint: %s",
-                          quoted, tolower((unsigned char) name[0]), name + 1, constraint);
+        return platform_kms_refuse(
+                        call, "ValidationException",
+                        "1 validation error detected: Value %s at '%c%s' failed to satisfy constraint: %s",
+                        quoted, tolower((unsigned char) name[0]), name + 1, constraint);
 }
 
 static int refuse_type(KmsCall *call, const char *name) {
-        return kms_refuse(call, "SerializationException", "Unexpected value for %s", name);
+        return platform_kms_refuse(call, "SerializationException", "Unexpected value for %s", name);
 }
 
-int kms_string(KmsCall *call, struct json_object *object, const char *name, bool required, size_t maximum,
-               const char **ret) {
+int platform_kms_string(KmsCall *call, struct json_object *object, const char *name, bool required,
+                        size_t maximum, const char **ret) {
         struct json_object *member = json_member(object, name);
         char constraint[128];
 
         if (!member) {
                 *ret = NULL;
-                return required ? kms_constraint(call, NULL, name, "Member must not be null") : 0;
+                return required ? platform_kms_constraint(call, NULL, name, "Member must not be null") : 0;
         }
         if (!json_object_is_type(member, json_type_string))
                 return refuse_type(call, name);
@@ -127,14 +128,14 @@ int kms_string(KmsCall *call, struct json_object *object, const char *name, bool
                          length < 1 ? "Member must have length greater than or equal to 1"
                                     : "Member must have length less than or equal to %zu",
                          maximum);
-                return kms_constraint(call, value, name, constraint);
+                return platform_kms_constraint(call, value, name, constraint);
         }
         *ret = value;
         return 0;
 }
 
-int kms_bytes(KmsCall *call, struct json_object *object, const char *name, bool required, size_t maximum,
-              uint8_t **ret, size_t *ret_size) {
+int platform_kms_bytes(KmsCall *call, struct json_object *object, const char *name, bool required,
+                       size_t maximum, uint8_t **ret, size_t *ret_size) {
         struct json_object *member = json_member(object, name);
         _cleanup_free_ uint8_t *bytes = NULL;
         char constraint[128];
@@ -143,7 +144,7 @@ int kms_bytes(KmsCall *call, struct json_object *object, const char *name, bool 
         if (!member) {
                 *ret = NULL;
                 *ret_size = 0;
-                return required ? kms_constraint(call, NULL, name, "Member must not be null") : 0;
+                return required ? platform_kms_constraint(call, NULL, name, "Member must not be null") : 0;
         }
         if (!json_object_is_type(member, json_type_string) ||
             base64_decode(json_object_get_string(member), (size_t) json_object_get_string_len(member),
@@ -154,15 +155,15 @@ int kms_bytes(KmsCall *call, struct json_object *object, const char *name, bool 
                          size < 1 ? "Member must have length greater than or equal to 1"
                                   : "Member must have length less than or equal to %zu",
                          maximum);
-                return kms_constraint(call, "java.nio.HeapByteBuffer", name, constraint);
+                return platform_kms_constraint(call, "java.nio.HeapByteBuffer", name, constraint);
         }
         *ret = TAKE_PTR(bytes);
         *ret_size = size;
         return 0;
 }
 
-int kms_integer(KmsCall *call, const char *name, int64_t minimum, int64_t maximum, int64_t fallback,
-                int64_t *ret) {
+int platform_kms_integer(KmsCall *call, const char *name, int64_t minimum, int64_t maximum, int64_t fallback,
+                         int64_t *ret) {
         struct json_object *member = json_member(call->request, name);
         char text[32], constraint[96];
 
@@ -178,13 +179,13 @@ int kms_integer(KmsCall *call, const char *name, int64_t minimum, int64_t maximu
                 snprintf(constraint, sizeof(constraint), "Member must have value %s than or equal to %lld",
                          value < minimum ? "greater" : "less",
                          (long long) (value < minimum ? minimum : maximum));
-                return kms_constraint(call, text, name, constraint);
+                return platform_kms_constraint(call, text, name, constraint);
         }
         *ret = value;
         return 0;
 }
 
-int kms_boolean(KmsCall *call, const char *name, bool *ret) {
+int platform_kms_boolean(KmsCall *call, const char *name, bool *ret) {
         struct json_object *member = json_member(call->request, name);
 
         if (member && !json_object_is_type(member, json_type_boolean))
@@ -193,7 +194,7 @@ int kms_boolean(KmsCall *call, const char *name, bool *ret) {
         return 0;
 }
 
-int kms_context(KmsCall *call, const char *name, struct json_object **ret) {
+int platform_kms_context(KmsCall *call, const char *name, struct json_object **ret) {
         struct json_object *context = json_member(call->request, name);
 
         *ret = NULL;
@@ -210,59 +211,60 @@ int kms_context(KmsCall *call, const char *name, struct json_object **ret) {
         return 0;
 }
 
-int kms_check_dry_run(KmsCall *call) {
+int platform_kms_check_dry_run(KmsCall *call) {
         bool dry_run;
 
-        int r = kms_boolean(call, "DryRun", &dry_run);
+        int r = platform_kms_boolean(call, "DryRun", &dry_run);
         if (r < 0)
                 return r;
         if (dry_run)
-                return kms_refuse(call, "DryRunOperationException",
-                                  "The request would have succeeded, but the DryRun option is set.");
+                return platform_kms_refuse(
+                                call, "DryRunOperationException",
+                                "The request would have succeeded, but the DryRun option is set.");
         return 0;
 }
 
-int kms_reply_bytes(KmsCall *call, const char *name, const uint8_t *data, size_t size) {
+int platform_kms_reply_bytes(KmsCall *call, const char *name, const uint8_t *data, size_t size) {
         _cleanup_free_ char *text = NULL;
 
         if (base64_encode(data, size, &text) < 0)
-                return kms_refuse_internal(call);
+                return platform_kms_refuse_internal(call);
         kms_reply_string(call, name, text);
         return 0;
 }
 
 static int authenticate(KmsCall *call) {
         _cleanup_free_ SigV4Refusal *refusal = calloc(1, sizeof(*refusal));
-        const char *token = sigv4_header(&call->exchange->request, "X-Amz-Security-Token");
+        const char *token = platform_sigv4_header(&call->exchange->request, "X-Amz-Security-Token");
         SigV4Claim claim;
         int r;
 
         if (!refusal)
-                return kms_refuse_internal(call);
+                return platform_kms_refuse_internal(call);
         if (faults_take(call->kms->faults, SERVICE_KMS, call->fault_operation, FAULT_EXPIRED_CREDENTIALS,
                         NULL))
-                return kms_refuse(call, "ExpiredTokenException",
-                                  "The security token included in the request is expired");
+                return platform_kms_refuse(call, "ExpiredTokenException",
+                                           "The security token included in the request is expired");
 
-        r = sigv4_read_claim(&call->exchange->request, &claim, refusal);
+        r = platform_sigv4_read_claim(&call->exchange->request, &claim, refusal);
         if (r < 0)
-                return kms_refuse(call, refusal->code, "%s", refusal->message);
+                return platform_kms_refuse(call, refusal->code, "%s", refusal->message);
 
         memcpy(call->caller.access_key_id, claim.access_key_id, sizeof(claim.access_key_id));
         r = accounts_authenticate(call->kms->accounts, claim.access_key_id, &call->caller);
         if (r < 0 || (call->caller.token ? !token || strcmp(token, call->caller.token) != 0 : token != NULL))
-                return kms_refuse(call, "UnrecognizedClientException",
-                                  "The security token included in the request is invalid.");
+                return platform_kms_refuse(call, "UnrecognizedClientException",
+                                           "The security token included in the request is invalid.");
 
-        r = sigv4_verify(&call->exchange->request, &claim, call->caller.secret, call->kms->region, "kms",
-                         call->now, refusal);
+        r = platform_sigv4_verify(&call->exchange->request, &claim, call->caller.secret, call->kms->region,
+                                  "kms", call->now, refusal);
         if (r < 0 && refusal->code)
-                return kms_refuse(call, refusal->code, "%s", refusal->message);
+                return platform_kms_refuse(call, refusal->code, "%s", refusal->message);
         if (r < 0)
-                return kms_refuse_internal(call);
+                return platform_kms_refuse_internal(call);
         if (call->caller.token && call->caller.expires <= call->now)
-                return kms_refuse(call, "ExpiredTokenException",
-                                  "The security token included in the request is expired");
+                return platform_kms_refuse(call, "ExpiredTokenException",
+                                           "The security token included in the request is expired");
         call->authenticated = true;
         return 0;
 }
@@ -290,13 +292,14 @@ static int check_faults(KmsCall *call) {
 
         if (faults_take(faults, SERVICE_KMS, call->fault_operation, FAULT_THROTTLE, NULL) ||
             is_throttled(call->kms))
-                return kms_refuse(call, "ThrottlingException",
-                                  "You have exceeded the rate at which you may call KMS. Reduce the "
-                                  "frequency of your "
-                                  "calls.");
+                return platform_kms_refuse(
+                                call, "ThrottlingException",
+                                "You have exceeded the rate at which you may call KMS. Reduce the "
+                                "frequency of your "
+                                "calls.");
         if (faults_take(faults, SERVICE_KMS, call->fault_operation, FAULT_ERROR, &value)) {
                 memcpy(call->fault_code, value.text, sizeof(value.text));
-                return kms_refuse(call, call->fault_code, "%s", value.message);
+                return platform_kms_refuse(call, call->fault_code, "%s", value.message);
         }
         return 0;
 }
@@ -312,23 +315,23 @@ static int read_recipient(KmsCall *call) {
                 return 0;
         if (!json_object_is_type(recipient, json_type_object))
                 return refuse_type(call, "Recipient");
-        r = kms_string(call, recipient, "KeyEncryptionAlgorithm", true, 64, &algorithm);
+        r = platform_kms_string(call, recipient, "KeyEncryptionAlgorithm", true, 64, &algorithm);
         if (r >= 0 && strcmp(algorithm, "RSAES_OAEP_SHA_256") != 0)
-                r = kms_constraint(call, algorithm, "recipient.keyEncryptionAlgorithm",
-                                   "Member must satisfy enum value set: [RSAES_OAEP_SHA_256]");
+                r = platform_kms_constraint(call, algorithm, "recipient.keyEncryptionAlgorithm",
+                                            "Member must satisfy enum value set: [RSAES_OAEP_SHA_256]");
         if (r >= 0)
-                r = kms_bytes(call, recipient, "AttestationDocument", true, KMS_DOCUMENT_MAX, &document,
-                              &size);
+                r = platform_kms_bytes(call, recipient, "AttestationDocument", true, KMS_DOCUMENT_MAX,
+                                       &document, &size);
         if (r < 0)
                 return r;
 
         r = attestor_verify(call->kms->attestor, document, size, call->now, &call->facts, &reason);
         if (r < 0)
-                return kms_refuse(call, "ValidationException", "%s",
-                                  reason ? reason : "Unable to verify attestation document");
+                return platform_kms_refuse(call, "ValidationException", "%s",
+                                           reason ? reason : "Unable to verify attestation document");
         if (call->facts.public_key_size == 0)
-                return kms_refuse(call, "ValidationException",
-                                  "The attestation document does not contain a public key");
+                return platform_kms_refuse(call, "ValidationException",
+                                           "The attestation document does not contain a public key");
         call->attested = true;
         return 0;
 }
@@ -344,13 +347,13 @@ static int run(KmsCall *call) {
         while (i < ELEMENTSOF(operations) && strcmp(operations[i].name, call->operation) != 0)
                 i++;
         if (i == ELEMENTSOF(operations))
-                return kms_refuse(call, "UnknownOperationException", "%s", "");
+                return platform_kms_refuse(call, "UnknownOperationException", "%s", "");
         r = authenticate(call);
         if (r < 0)
                 return r;
         if (json_parse((const char *) request->body, request->body_size, &call->request) < 0 ||
             !json_object_is_type(call->request, json_type_object))
-                return kms_refuse(call, "SerializationException", "%s", "");
+                return platform_kms_refuse(call, "SerializationException", "%s", "");
         if (operations[i].recipient) {
                 r = read_recipient(call);
                 if (r < 0)
@@ -496,7 +499,7 @@ static struct json_object *recipient_data(const KmsCall *call) {
 }
 
 static void write_event(const KmsCall *call, const FaultKind *fault) {
-        const char *agent = sigv4_header(&call->exchange->request, "User-Agent");
+        const char *agent = platform_sigv4_header(&call->exchange->request, "User-Agent");
         struct json_object *event = json_object_new_object();
         char time_text[TIME_TEXT_SIZE], event_id[UUID_SIZE];
         bool read_only = false;
@@ -600,8 +603,9 @@ static bool is_dry_run(const SigV4Request *request) {
                json_object_get_boolean(json_member(body, "DryRun"));
 }
 
-void kms_handle(Exchange *exchange, void *userdata) {
-        const char *target = sigv4_header(&exchange->request, "X-Amz-Target"), *prefix = "TrentService.";
+void platform_kms_handle(Exchange *exchange, void *userdata) {
+        const char *target = platform_sigv4_header(&exchange->request, "X-Amz-Target"),
+                   *prefix = "TrentService.";
         Kms *kms = userdata;
         FaultValue clock_fault = {};
 

@@ -3,7 +3,7 @@
 
 /*
  * The key management service (AWS KMS API Reference): symmetric keys of many accounts in one region, in memory only.
- * kms.c takes requests apart, verifies who signed them and names what went wrong; kms_authorize.c decides; kms_keys.c
+ * kms.c takes requests apart, verifies who signed them and names what went wrong; platform_kms_authorize.c decides; kms_keys.c
  * holds the keys; kms_crypto.c and kms_manage.c are the operations. Thread-safe.
  */
 
@@ -26,14 +26,14 @@ typedef struct KmsOptions {
         const Seed *seed; /* of the keys that are created */
 } KmsOptions;
 
-int kms_new(const KmsOptions *options, Kms **ret);
-Kms *kms_free(Kms *kms);
-DEFINE_CLEANUP(Kms *, kms_free);
+int platform_kms_new(const KmsOptions *options, Kms **ret);
+Kms *platform_kms_free(Kms *kms);
+DEFINE_CLEANUP(Kms *, platform_kms_free);
 
-void kms_handle(Exchange *exchange, void *userdata);
+void platform_kms_handle(Exchange *exchange, void *userdata);
 
 /* Requests per second above which ThrottlingException is the answer; 0: no limit. */
-void kms_set_rate(Kms *kms, unsigned rate);
+void platform_kms_set_rate(Kms *kms, unsigned rate);
 
 /* As if requests came through this VPC endpoint (aws:SourceVpce); empty: through the Internet. */
-void kms_set_vpc_endpoint(Kms *kms, const char *endpoint);
+void platform_kms_set_vpc_endpoint(Kms *kms, const char *endpoint);

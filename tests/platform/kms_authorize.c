@@ -18,7 +18,7 @@ static PolicyPrincipal principal_of(const KmsCall *call) {
 }
 
 static int add_network(const KmsCall *call, PolicyContext *context) {
-        const char *agent = sigv4_header(&call->exchange->request, "User-Agent"),
+        const char *agent = platform_sigv4_header(&call->exchange->request, "User-Agent"),
                    *endpoint = call->kms->vpc_endpoint;
         int r;
 
@@ -138,20 +138,21 @@ static const char *denial_reason(const PolicyDecision *decision) {
 static int refuse_access(KmsCall *call, const char *action, const char *resource, const char *reason) {
         const char *where = strstr(reason, "%s");
 
-        return kms_refuse(call, "AccessDeniedException",
-                          "User: %s is not authorized to perform: %s on %s%s %.*s%s%s", call->caller.arn,
-                          action, resource ? "resource: " : "the resource associated with this ciphertext",
-                          resource ? resource : "", where ? (int) (where - reason) : (int) strlen(reason),
-                          reason, where ? action : "", where ? where + strlen("%s") : "");
+        return platform_kms_refuse(
+                        call, "AccessDeniedException",
+                        "User: %s is not authorized to perform: %s on %s%s %.*s%s%s", call->caller.arn,
+                        action, resource ? "resource: " : "the resource associated with this ciphertext",
+                        resource ? resource : "", where ? (int) (where - reason) : (int) strlen(reason),
+                        reason, where ? action : "", where ? where + strlen("%s") : "");
 }
 
-int kms_refuse_foreign(KmsCall *call, const char *action, const char *arn) {
+int platform_kms_refuse_foreign(KmsCall *call, const char *action, const char *arn) {
         const PolicyDecision decision = { .cross_account = true, .outcome = POLICY_NO_KEY_POLICY_ALLOWS };
 
         return refuse_access(call, action, arn, denial_reason(&decision));
 }
 
-int kms_authorize(KmsCall *call, const KmsQuestion *question) {
+int platform_kms_authorize(KmsCall *call, const KmsQuestion *question) {
         _cleanup_(policy_context_freep) PolicyContext *context = NULL;
         const Principal *caller = call->caller.principal;
         const KmsKey *key = question->key;
@@ -160,7 +161,7 @@ int kms_authorize(KmsCall *call, const KmsQuestion *question) {
         _cleanup_free_ PolicyGrant *grants = calloc(n_grants + 1, sizeof(*grants));
 
         if (!grants || make_context(call, question, &context) < 0)
-                return kms_refuse_internal(call);
+                return platform_kms_refuse_internal(call);
         for (size_t i = 0; i < n_grants; i++)
                 grants[i] = key->grants[i]->policy_grant;
         if (key) {
@@ -188,7 +189,7 @@ int kms_authorize(KmsCall *call, const KmsQuestion *question) {
                              denial_reason(&decision));
 }
 
-int kms_check_lockout(KmsCall *call, const Policy *policy, const char *key_arn, bool *ret) {
+int platform_kms_check_lockout(KmsCall *call, const Policy *policy, const char *key_arn, bool *ret) {
         _cleanup_(policy_context_freep) PolicyContext *context = NULL;
         const KmsQuestion question = { .action = "kms:PutKeyPolicy" };
         PolicyPrincipal principal = principal_of(call);

@@ -62,9 +62,10 @@ static int add_context(EVP_CIPHER_CTX *cipher, struct json_object *context) {
         return r;
 }
 
-int kms_blob_seal(const uint8_t key_id[static KMS_KEY_ID_SIZE], const uint8_t key[static KMS_KEY_SIZE],
-                  struct json_object *context, const uint8_t *plaintext, size_t plaintext_size,
-                  uint8_t **ret, size_t *ret_size) {
+int platform_kms_blob_seal(const uint8_t key_id[static KMS_KEY_ID_SIZE],
+                           const uint8_t key[static KMS_KEY_SIZE], struct json_object *context,
+                           const uint8_t *plaintext, size_t plaintext_size, uint8_t **ret,
+                           size_t *ret_size) {
         _cleanup_(EVP_CIPHER_CTX_freep) EVP_CIPHER_CTX *cipher = EVP_CIPHER_CTX_new();
         _cleanup_free_ uint8_t *blob = NULL;
         uint8_t *nonce, *ciphertext;
@@ -98,21 +99,21 @@ int kms_blob_seal(const uint8_t key_id[static KMS_KEY_ID_SIZE], const uint8_t ke
         return 0;
 }
 
-int kms_blob_key_id(const uint8_t *blob, size_t size, uint8_t ret[static KMS_KEY_ID_SIZE]) {
+int platform_kms_blob_key_id(const uint8_t *blob, size_t size, uint8_t ret[static KMS_KEY_ID_SIZE]) {
         if (size < OVERHEAD || memcmp(blob, blob_start, sizeof(blob_start)) != 0)
                 return -EBADMSG;
         memcpy(ret, blob + sizeof(blob_start), KMS_KEY_ID_SIZE);
         return 0;
 }
 
-int kms_blob_open(const uint8_t *blob, size_t size, const uint8_t key[static KMS_KEY_SIZE],
-                  struct json_object *context, uint8_t **ret, size_t *ret_size) {
+int platform_kms_blob_open(const uint8_t *blob, size_t size, const uint8_t key[static KMS_KEY_SIZE],
+                           struct json_object *context, uint8_t **ret, size_t *ret_size) {
         _cleanup_(EVP_CIPHER_CTX_freep) EVP_CIPHER_CTX *cipher = EVP_CIPHER_CTX_new();
         _cleanup_free_ uint8_t *plaintext = NULL;
         uint8_t key_id[KMS_KEY_ID_SIZE];
         int n;
 
-        int r = kms_blob_key_id(blob, size, key_id);
+        int r = platform_kms_blob_key_id(blob, size, key_id);
         if (r < 0)
                 return r;
         size_t plaintext_size = size - OVERHEAD;

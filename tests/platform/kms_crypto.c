@@ -23,12 +23,13 @@ static void plaintext_clear(Plaintext *plaintext) {
 static int check_algorithm(KmsCall *call, const char *name) {
         const char *algorithm;
 
-        int r = kms_string(call, call->request, name, false, 64, &algorithm);
+        int r = platform_kms_string(call, call->request, name, false, 64, &algorithm);
         if (r < 0)
                 return r;
         if (algorithm && strcmp(algorithm, "SYMMETRIC_DEFAULT") != 0)
-                return kms_refuse(call, "InvalidKeyUsageException",
-                                  "The encryption algorithm %s is not supported by this key.", algorithm);
+                return platform_kms_refuse(call, "InvalidKeyUsageException",
+                                           "The encryption algorithm %s is not supported by this key.",
+                                           algorithm);
         return 0;
 }
 
@@ -47,17 +48,18 @@ static int check_grant_tokens(KmsCall *call) {
                         for (size_t g = 0; g < kms->keys[k]->n_grants; g++)
                                 found = found || strcmp(kms->keys[k]->grants[g]->token, token) == 0;
                 if (!found)
-                        return kms_refuse(call, "InvalidGrantTokenException", "Invalid grant token");
+                        return platform_kms_refuse(call, "InvalidGrantTokenException",
+                                                   "Invalid grant token");
         }
         return 0;
 }
 
 /* Allowed, and usable. */
 static int check_use(KmsCall *call, const KmsQuestion *question) {
-        int r = kms_authorize(call, question);
+        int r = platform_kms_authorize(call, question);
 
         if (r >= 0)
-                r = kms_key_check_state(call, question->key);
+                r = platform_kms_key_check_state(call, question->key);
         return r;
 }
 
@@ -68,9 +70,10 @@ static int reply_cms(KmsCall *call, const uint8_t *public_key, size_t size, cons
         _cleanup_free_ uint8_t *cms = NULL;
         size_t cms_size;
 
-        if (cms_make(public_key, size, plaintext->data, plaintext->size, defect, &cms, &cms_size) < 0)
-                return kms_refuse_internal(call);
-        return kms_reply_bytes(call, "CiphertextForRecipient", cms, cms_size);
+        if (platform_cms_make(public_key, size, plaintext->data, plaintext->size, defect, &cms, &cms_size) <
+            0)
+                return platform_kms_refuse_internal(call);
+        return platform_kms_reply_bytes(call, "CiphertextForRecipient", cms, cms_size);
 }
 
 /* A good envelope that only somebody else can open. */
@@ -79,7 +82,7 @@ static int reply_cms_for_stranger(KmsCall *call, const Plaintext *plaintext) {
         unsigned char *der = NULL;
         int size = stranger ? i2d_PUBKEY(stranger, &der) : -1;
         int r = size > 0 ? reply_cms(call, der, (size_t) size, plaintext, CMS_SOUND)
-                         : kms_refuse_internal(call);
+                         : platform_kms_refuse_internal(call);
 
         OPENSSL_free(der);
         EVP_PKEY_free(stranger);
@@ -100,7 +103,7 @@ static int reply_plaintext(KmsCall *call, const Plaintext *plaintext) {
         int r;
 
         if (!call->attested)
-                return kms_reply_bytes(call, "Plaintext", plaintext->data, plaintext->size);
+                return platform_kms_reply_bytes(call, "Plaintext", plaintext->data, plaintext->size);
 
         if (faults_take(faults, SERVICE_KMS, call->operation, FAULT_TAMPERED_CMS, &fault))
                 defect = read_defect(fault.text);
@@ -109,7 +112,7 @@ static int reply_plaintext(KmsCall *call, const Plaintext *plaintext) {
         else
                 r = reply_cms(call, call->facts.public_key, call->facts.public_key_size, plaintext, defect);
         if (r >= 0 && faults_take(faults, SERVICE_KMS, call->operation, FAULT_PLAINTEXT, NULL))
-                r = kms_reply_bytes(call, "Plaintext", plaintext->data, plaintext->size);
+                r = platform_kms_reply_bytes(call, "Plaintext", plaintext->data, plaintext->size);
         return r;
 }
 
@@ -117,35 +120,35 @@ static int seal(KmsCall *call, const KmsKey *key, struct json_object *context, c
         _cleanup_free_ uint8_t *blob = NULL;
         size_t size;
 
-        if (kms_blob_seal(key->id_bytes, key->material, context, plaintext->data, plaintext->size, &blob,
-                          &size) < 0)
-                return kms_refuse_internal(call);
-        return kms_reply_bytes(call, "CiphertextBlob", blob, size);
+        if (platform_kms_blob_seal(key->id_bytes, key->material, context, plaintext->data, plaintext->size,
+                                   &blob, &size) < 0)
+                return platform_kms_refuse_internal(call);
+        return platform_kms_reply_bytes(call, "CiphertextBlob", blob, size);
 }
 
-int kms_encrypt(KmsCall *call) {
+int platform_kms_encrypt(KmsCall *call) {
         _cleanup_(plaintext_clear) Plaintext plaintext = {};
         struct json_object *context;
         const char *name;
         KmsKey *key;
         int r;
 
-        r = kms_string(call, call->request, "KeyId", true, 2048, &name);
+        r = platform_kms_string(call, call->request, "KeyId", true, 2048, &name);
         if (r >= 0)
-                r = kms_bytes(call, call->request, "Plaintext", true, KMS_PLAINTEXT_MAX, &plaintext.data,
-                              &plaintext.size);
+                r = platform_kms_bytes(call, call->request, "Plaintext", true, KMS_PLAINTEXT_MAX,
+                                       &plaintext.data, &plaintext.size);
         if (r >= 0)
-                r = kms_context(call, "EncryptionContext", &context);
+                r = platform_kms_context(call, "EncryptionContext", &context);
         if (r >= 0)
                 r = check_algorithm(call, "EncryptionAlgorithm");
         if (r >= 0)
                 r = check_grant_tokens(call);
         if (r >= 0)
-                r = kms_key_resolve(call, "kms:Encrypt", name, &key);
+                r = platform_kms_key_resolve(call, "kms:Encrypt", name, &key);
         if (r >= 0)
                 r = check_use(call, &(const KmsQuestion){ "kms:Encrypt", key, name, context, symmetric });
         if (r >= 0)
-                r = kms_check_dry_run(call);
+                r = platform_kms_check_dry_run(call);
         if (r >= 0)
                 r = seal(call, key, context, &plaintext);
         if (r < 0)
@@ -162,17 +165,17 @@ static int ignores_ciphertext(KmsCall *call, bool *ret) {
         bool dry_run;
 
         *ret = false;
-        int r = kms_boolean(call, "DryRun", &dry_run);
+        int r = platform_kms_boolean(call, "DryRun", &dry_run);
         if (r < 0 || !modifiers)
                 return r;
         if (!json_object_is_type(modifiers, json_type_array) || json_object_array_length(modifiers) != 1 ||
             strcmp(json_object_get_string(json_object_array_get_idx(modifiers, 0)) ?: "",
                    "IGNORE_CIPHERTEXT") != 0)
-                return kms_constraint(call, json_object_get_string(modifiers), "DryRunModifiers",
-                                      "Member must satisfy enum value set: [IGNORE_CIPHERTEXT]");
+                return platform_kms_constraint(call, json_object_get_string(modifiers), "DryRunModifiers",
+                                               "Member must satisfy enum value set: [IGNORE_CIPHERTEXT]");
         if (!dry_run)
-                return kms_refuse(call, "ValidationException",
-                                  "DryRunModifiers can only be specified when DryRun is true.");
+                return platform_kms_refuse(call, "ValidationException",
+                                           "DryRunModifiers can only be specified when DryRun is true.");
         *ret = true;
         return 0;
 }
@@ -190,15 +193,15 @@ typedef struct Opening {
 static int find_decryption_key(KmsCall *call, const Opening *opening, const char *name, const uint8_t *blob,
                                size_t blob_size, KmsKey **ret, bool *ret_matches) {
         uint8_t id[KMS_KEY_ID_SIZE];
-        bool is_blob = kms_blob_key_id(blob, blob_size, id) >= 0;
-        KmsKey *own = is_blob ? kms_key_by_id(call->kms, id) : NULL, *key = own;
+        bool is_blob = platform_kms_blob_key_id(blob, blob_size, id) >= 0;
+        KmsKey *own = is_blob ? platform_kms_key_by_id(call->kms, id) : NULL, *key = own;
 
         if (name) {
-                int r = kms_key_resolve(call, opening->action, name, &key);
+                int r = platform_kms_key_resolve(call, opening->action, name, &key);
                 if (r < 0)
                         return r;
         } else if (!own)
-                return kms_refuse(call, "InvalidCiphertextException", "%s", "");
+                return platform_kms_refuse(call, "InvalidCiphertextException", "%s", "");
 
         *ret = key;
         *ret_matches = key == own || !is_blob; /* what is none shows when it is opened */
@@ -216,12 +219,13 @@ static int open_ciphertext(KmsCall *call, const Opening *opening, KmsKey **ret_k
 
         r = ignores_ciphertext(call, &ignore_ciphertext);
         if (r >= 0)
-                r = kms_string(call, call->request, opening->key_name, ignore_ciphertext, 2048, &name);
+                r = platform_kms_string(call, call->request, opening->key_name, ignore_ciphertext, 2048,
+                                        &name);
         if (r >= 0)
-                r = kms_bytes(call, call->request, "CiphertextBlob", !ignore_ciphertext, KMS_CIPHERTEXT_MAX,
-                              &blob, &blob_size);
+                r = platform_kms_bytes(call, call->request, "CiphertextBlob", !ignore_ciphertext,
+                                       KMS_CIPHERTEXT_MAX, &blob, &blob_size);
         if (r >= 0)
-                r = kms_context(call, opening->context_name, &context);
+                r = platform_kms_context(call, opening->context_name, &context);
         if (r >= 0)
                 r = check_algorithm(call, opening->algorithm_name);
         if (r >= 0)
@@ -238,15 +242,16 @@ static int open_ciphertext(KmsCall *call, const Opening *opening, KmsKey **ret_k
                 return 0;
 
         if (!matches)
-                return kms_refuse(call, "IncorrectKeyException",
-                                  "The key ID in the request does not identify a CMK that can perform this "
-                                  "operation.");
-        if (kms_blob_open(blob, blob_size, key->material, context, &ret->data, &ret->size) < 0)
-                return kms_refuse(call, "InvalidCiphertextException", "%s", "");
+                return platform_kms_refuse(
+                                call, "IncorrectKeyException",
+                                "The key ID in the request does not identify a CMK that can perform this "
+                                "operation.");
+        if (platform_kms_blob_open(blob, blob_size, key->material, context, &ret->data, &ret->size) < 0)
+                return platform_kms_refuse(call, "InvalidCiphertextException", "%s", "");
         return 0;
 }
 
-int kms_decrypt(KmsCall *call) {
+int platform_kms_decrypt(KmsCall *call) {
         static const Opening opening = { "kms:Decrypt", "KeyId", "EncryptionContext", "EncryptionAlgorithm",
                                          symmetric };
         _cleanup_(plaintext_clear) Plaintext plaintext = {};
@@ -254,7 +259,7 @@ int kms_decrypt(KmsCall *call) {
 
         int r = open_ciphertext(call, &opening, &key, &plaintext);
         if (r >= 0)
-                r = kms_check_dry_run(call);
+                r = platform_kms_check_dry_run(call);
         if (r >= 0)
                 r = reply_plaintext(call, &plaintext);
         if (r < 0)
@@ -265,22 +270,23 @@ int kms_decrypt(KmsCall *call) {
         return 0;
 }
 
-int kms_re_encrypt(KmsCall *call) {
+int platform_kms_re_encrypt(KmsCall *call) {
         _cleanup_(plaintext_clear) Plaintext plaintext = {};
         const char *source_name, *destination_name;
         struct json_object *context;
         KmsKey *source, *destination;
         int r;
 
-        r = kms_string(call, call->request, "SourceKeyId", false, 2048, &source_name);
+        r = platform_kms_string(call, call->request, "SourceKeyId", false, 2048, &source_name);
         if (r >= 0)
-                r = kms_string(call, call->request, "DestinationKeyId", true, 2048, &destination_name);
+                r = platform_kms_string(call, call->request, "DestinationKeyId", true, 2048,
+                                        &destination_name);
         if (r >= 0)
-                r = kms_context(call, "DestinationEncryptionContext", &context);
+                r = platform_kms_context(call, "DestinationEncryptionContext", &context);
         if (r >= 0)
                 r = check_algorithm(call, "DestinationEncryptionAlgorithm");
         if (r >= 0)
-                r = kms_key_resolve(call, "kms:ReEncryptTo", destination_name, &destination);
+                r = platform_kms_key_resolve(call, "kms:ReEncryptTo", destination_name, &destination);
         if (r < 0)
                 return r;
 
@@ -297,7 +303,7 @@ int kms_re_encrypt(KmsCall *call) {
                 r = check_use(call, &(const KmsQuestion){ "kms:ReEncryptTo", destination, destination_name,
                                                           context, same_key });
         if (r >= 0)
-                r = kms_check_dry_run(call);
+                r = platform_kms_check_dry_run(call);
         if (r >= 0)
                 r = seal(call, destination, context, &plaintext);
         if (r < 0)
@@ -313,7 +319,7 @@ int kms_re_encrypt(KmsCall *call) {
 static int make_random(KmsCall *call, int64_t size, Plaintext *ret) {
         ret->data = malloc((size_t) size);
         if (!ret->data || RAND_bytes(ret->data, (int) size) <= 0)
-                return kms_refuse_internal(call);
+                return platform_kms_refuse_internal(call);
         ret->size = (size_t) size;
         return 0;
 }
@@ -322,24 +328,24 @@ static int make_random(KmsCall *call, int64_t size, Plaintext *ret) {
 static int data_key_size(KmsCall *call, int64_t *ret) {
         const char *spec;
 
-        int r = kms_string(call, call->request, "KeySpec", false, 64, &spec);
+        int r = platform_kms_string(call, call->request, "KeySpec", false, 64, &spec);
         if (r >= 0)
-                r = kms_integer(call, "NumberOfBytes", 1, KMS_RANDOM_MAX, 0, ret);
+                r = platform_kms_integer(call, "NumberOfBytes", 1, KMS_RANDOM_MAX, 0, ret);
         if (r < 0)
                 return r;
         if ((spec != NULL) == (*ret > 0))
-                return kms_refuse(call, "ValidationException",
-                                  "Please specify either number of bytes or key spec.");
+                return platform_kms_refuse(call, "ValidationException",
+                                           "Please specify either number of bytes or key spec.");
         if (!spec)
                 return 0;
         if (strcmp(spec, "AES_256") != 0 && strcmp(spec, "AES_128") != 0)
-                return kms_constraint(call, spec, "KeySpec",
-                                      "Member must satisfy enum value set: [AES_256, AES_128]");
+                return platform_kms_constraint(call, spec, "KeySpec",
+                                               "Member must satisfy enum value set: [AES_256, AES_128]");
         *ret = strcmp(spec, "AES_256") == 0 ? 32 : 16;
         return 0;
 }
 
-int kms_generate_data_key(KmsCall *call) {
+int platform_kms_generate_data_key(KmsCall *call) {
         bool with_plaintext = strcmp(call->operation, "GenerateDataKey") == 0;
         const char *action = with_plaintext ? "kms:GenerateDataKey" : "kms:GenerateDataKeyWithoutPlaintext",
                    *name;
@@ -349,19 +355,19 @@ int kms_generate_data_key(KmsCall *call) {
         KmsKey *key;
         int r;
 
-        r = kms_string(call, call->request, "KeyId", true, 2048, &name);
+        r = platform_kms_string(call, call->request, "KeyId", true, 2048, &name);
         if (r >= 0)
                 r = data_key_size(call, &size);
         if (r >= 0)
-                r = kms_context(call, "EncryptionContext", &context);
+                r = platform_kms_context(call, "EncryptionContext", &context);
         if (r >= 0)
                 r = check_grant_tokens(call);
         if (r >= 0)
-                r = kms_key_resolve(call, action, name, &key);
+                r = platform_kms_key_resolve(call, action, name, &key);
         if (r >= 0)
                 r = check_use(call, &(const KmsQuestion){ action, key, name, context, symmetric });
         if (r >= 0)
-                r = kms_check_dry_run(call);
+                r = platform_kms_check_dry_run(call);
         if (r >= 0)
                 r = make_random(call, size, &plaintext);
         if (r >= 0)
@@ -375,16 +381,16 @@ int kms_generate_data_key(KmsCall *call) {
         return 0;
 }
 
-int kms_generate_random(KmsCall *call) {
+int platform_kms_generate_random(KmsCall *call) {
         _cleanup_(plaintext_clear) Plaintext plaintext = {};
         int64_t size;
 
-        int r = kms_integer(call, "NumberOfBytes", 1, KMS_RANDOM_MAX, 0, &size);
+        int r = platform_kms_integer(call, "NumberOfBytes", 1, KMS_RANDOM_MAX, 0, &size);
         if (r >= 0 && size == 0)
-                r = kms_refuse(call, "ValidationException", "NumberOfBytes is required.");
+                r = platform_kms_refuse(call, "ValidationException", "NumberOfBytes is required.");
         if (r >= 0)
-                r = kms_authorize(call,
-                                  &(const KmsQuestion){ .action = "kms:GenerateRandom", .key_name = "*" });
+                r = platform_kms_authorize(call, &(const KmsQuestion){ .action = "kms:GenerateRandom",
+                                                                       .key_name = "*" });
         if (r >= 0)
                 r = make_random(call, size, &plaintext);
         return r < 0 ? r : reply_plaintext(call, &plaintext);

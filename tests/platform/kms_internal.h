@@ -95,33 +95,33 @@ typedef struct KmsCall {
         char fault_code[sizeof(((FaultValue *) NULL)->text)];
 } KmsCall;
 
-/* Returns -EBADMSG, so that an operation may say `return kms_refuse(...)`. An empty format: no message. */
-int kms_refuse(KmsCall *call, const char *code, const char *format, ...) _printf_(3, 4);
-int kms_refuse_internal(KmsCall *call);
+/* Returns -EBADMSG, so that an operation may say `return platform_kms_refuse(...)`. An empty format: no message. */
+int platform_kms_refuse(KmsCall *call, const char *code, const char *format, ...) _printf_(3, 4);
+int platform_kms_refuse_internal(KmsCall *call);
 
 /* Parameters. A missing optional one is NULL, with 0. */
-int kms_string(KmsCall *call, struct json_object *object, const char *name, bool required, size_t maximum,
-               const char **ret);
-int kms_bytes(KmsCall *call, struct json_object *object, const char *name, bool required, size_t maximum,
-              uint8_t **ret, size_t *ret_size);
-int kms_integer(KmsCall *call, const char *name, int64_t minimum, int64_t maximum, int64_t fallback,
-                int64_t *ret);
-int kms_boolean(KmsCall *call, const char *name, bool *ret);
-int kms_context(KmsCall *call, const char *name, struct json_object **ret);
+int platform_kms_string(KmsCall *call, struct json_object *object, const char *name, bool required,
+                        size_t maximum, const char **ret);
+int platform_kms_bytes(KmsCall *call, struct json_object *object, const char *name, bool required,
+                       size_t maximum, uint8_t **ret, size_t *ret_size);
+int platform_kms_integer(KmsCall *call, const char *name, int64_t minimum, int64_t maximum, int64_t fallback,
+                         int64_t *ret);
+int platform_kms_boolean(KmsCall *call, const char *name, bool *ret);
+int platform_kms_context(KmsCall *call, const char *name, struct json_object **ret);
 /* DryRunOperationException where that is asked for: to be called once everything else would succeed. */
-int kms_check_dry_run(KmsCall *call);
-int kms_constraint(KmsCall *call, const char *value, const char *name, const char *constraint);
+int platform_kms_check_dry_run(KmsCall *call);
+int platform_kms_constraint(KmsCall *call, const char *value, const char *name, const char *constraint);
 
 /* Keys. */
-int kms_key_new(KmsCall *call, KmsKey **ret);
-void kms_keys_clear(Kms *kms);
-KmsKey *kms_key_by_id(Kms *kms, const uint8_t id[static KMS_KEY_ID_SIZE]);
+int platform_kms_key_new(KmsCall *call, KmsKey **ret);
+void platform_kms_keys_clear(Kms *kms);
+KmsKey *platform_kms_key_by_id(Kms *kms, const uint8_t id[static KMS_KEY_ID_SIZE]);
 /* By id, ARN, alias or alias ARN; action is what the caller wants to do with it. */
-int kms_key_resolve(KmsCall *call, const char *action, const char *name, KmsKey **ret);
-int kms_key_check_state(KmsCall *call, const KmsKey *key);
-int kms_alias_add(Kms *kms, const char *account, const char *name, KmsKey *key);
-const KmsAlias *kms_alias_find(const Kms *kms, const char *account, const char *name);
-void kms_grant_free(KmsGrant *grant);
+int platform_kms_key_resolve(KmsCall *call, const char *action, const char *name, KmsKey **ret);
+int platform_kms_key_check_state(KmsCall *call, const KmsKey *key);
+int platform_kms_alias_add(Kms *kms, const char *account, const char *name, KmsKey *key);
+const KmsAlias *platform_kms_alias_find(const Kms *kms, const char *account, const char *name);
+void platform_kms_grant_free(KmsGrant *grant);
 
 /* Decisions. */
 typedef struct KmsQuestion {
@@ -132,36 +132,36 @@ typedef struct KmsQuestion {
         const PolicyPair *more;      /* condition keys of this operation; ended by a NULL key */
 } KmsQuestion;
 
-int kms_authorize(KmsCall *call, const KmsQuestion *question);
+int platform_kms_authorize(KmsCall *call, const KmsQuestion *question);
 /* A key of another account that is not there, told as one that must not be used. */
-int kms_refuse_foreign(KmsCall *call, const char *action, const char *arn);
+int platform_kms_refuse_foreign(KmsCall *call, const char *action, const char *arn);
 /* PutKeyPolicy's and CreateKey's safety check. */
-int kms_check_lockout(KmsCall *call, const Policy *policy, const char *key_arn, bool *ret);
+int platform_kms_check_lockout(KmsCall *call, const Policy *policy, const char *key_arn, bool *ret);
 
 /* Operations. */
 typedef int (*KmsOperation)(KmsCall *call);
 
-int kms_encrypt(KmsCall *call);
-int kms_decrypt(KmsCall *call);
-int kms_re_encrypt(KmsCall *call);
-int kms_generate_data_key(KmsCall *call);
-int kms_generate_random(KmsCall *call);
+int platform_kms_encrypt(KmsCall *call);
+int platform_kms_decrypt(KmsCall *call);
+int platform_kms_re_encrypt(KmsCall *call);
+int platform_kms_generate_data_key(KmsCall *call);
+int platform_kms_generate_random(KmsCall *call);
 
-int kms_create_key(KmsCall *call);
-int kms_describe_key(KmsCall *call);
-int kms_put_key_policy(KmsCall *call);
-int kms_get_key_policy(KmsCall *call);
-int kms_create_alias(KmsCall *call);
-int kms_enable_key(KmsCall *call);
-int kms_disable_key(KmsCall *call);
-int kms_schedule_key_deletion(KmsCall *call);
-int kms_cancel_key_deletion(KmsCall *call);
-int kms_create_grant(KmsCall *call);
-int kms_list_grants(KmsCall *call);
-int kms_revoke_grant(KmsCall *call);
-int kms_retire_grant(KmsCall *call);
+int platform_kms_create_key(KmsCall *call);
+int platform_kms_describe_key(KmsCall *call);
+int platform_kms_put_key_policy(KmsCall *call);
+int platform_kms_get_key_policy(KmsCall *call);
+int platform_kms_create_alias(KmsCall *call);
+int platform_kms_enable_key(KmsCall *call);
+int platform_kms_disable_key(KmsCall *call);
+int platform_kms_schedule_key_deletion(KmsCall *call);
+int platform_kms_cancel_key_deletion(KmsCall *call);
+int platform_kms_create_grant(KmsCall *call);
+int platform_kms_list_grants(KmsCall *call);
+int platform_kms_revoke_grant(KmsCall *call);
+int platform_kms_retire_grant(KmsCall *call);
 
 static inline void kms_reply_string(KmsCall *call, const char *name, const char *value) {
         json_object_object_add(call->reply, name, json_object_new_string(value));
 }
-int kms_reply_bytes(KmsCall *call, const char *name, const uint8_t *data, size_t size);
+int platform_kms_reply_bytes(KmsCall *call, const char *name, const uint8_t *data, size_t size);

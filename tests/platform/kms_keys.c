@@ -32,7 +32,7 @@ static void key_free(KmsKey *key) {
         if (!key)
                 return;
         for (size_t i = 0; i < key->n_grants; i++)
-                kms_grant_free(key->grants[i]);
+                platform_kms_grant_free(key->grants[i]);
         free(key->grants);
         policy_free(key->policy);
         free(key->policy_text);
@@ -42,7 +42,7 @@ static void key_free(KmsKey *key) {
 }
 DEFINE_CLEANUP(KmsKey *, key_free);
 
-void kms_grant_free(KmsGrant *grant) {
+void platform_kms_grant_free(KmsGrant *grant) {
         if (grant) {
                 json_object_put(grant->description);
                 free(grant->operations);
@@ -52,7 +52,7 @@ void kms_grant_free(KmsGrant *grant) {
         }
 }
 
-int kms_key_new(KmsCall *call, KmsKey **ret) {
+int platform_kms_key_new(KmsCall *call, KmsKey **ret) {
         Kms *kms = call->kms;
         _cleanup_(key_freep) KmsKey *key = calloc(1, sizeof(*key));
         const unsigned number = (unsigned) kms->n_keys;
@@ -79,28 +79,28 @@ int kms_key_new(KmsCall *call, KmsKey **ret) {
         return 0;
 }
 
-void kms_keys_clear(Kms *kms) {
+void platform_kms_keys_clear(Kms *kms) {
         for (size_t i = 0; i < kms->n_keys; i++)
                 key_free(kms->keys[i]);
         free(kms->keys);
         free(kms->aliases);
 }
 
-KmsKey *kms_key_by_id(Kms *kms, const uint8_t id[static KMS_KEY_ID_SIZE]) {
+KmsKey *platform_kms_key_by_id(Kms *kms, const uint8_t id[static KMS_KEY_ID_SIZE]) {
         for (size_t i = 0; i < kms->n_keys; i++)
                 if (memcmp(kms->keys[i]->id_bytes, id, KMS_KEY_ID_SIZE) == 0)
                         return kms->keys[i];
         return NULL;
 }
 
-const KmsAlias *kms_alias_find(const Kms *kms, const char *account, const char *name) {
+const KmsAlias *platform_kms_alias_find(const Kms *kms, const char *account, const char *name) {
         for (size_t i = 0; i < kms->n_aliases; i++)
                 if (strcmp(kms->aliases[i].account, account) == 0 && strcmp(kms->aliases[i].name, name) == 0)
                         return &kms->aliases[i];
         return NULL;
 }
 
-int kms_alias_add(Kms *kms, const char *account, const char *name, KmsKey *key) {
+int platform_kms_alias_add(Kms *kms, const char *account, const char *name, KmsKey *key) {
         KmsAlias *grown = realloc(kms->aliases, (kms->n_aliases + 1) * sizeof(*grown));
 
         if (!grown)
@@ -121,17 +121,17 @@ static int read_arn(KmsCall *call, const char *arn, char account[static ACCOUNT_
         size_t region_length, account_length;
 
         if (strncmp(arn, start, strlen(start)) != 0)
-                return kms_refuse(call, "NotFoundException", "Invalid arn %s", arn);
+                return platform_kms_refuse(call, "NotFoundException", "Invalid arn %s", arn);
         region_length = strcspn(region, ":");
         if (strlen(call->kms->region) != region_length ||
             strncmp(region, call->kms->region, region_length) != 0)
-                return kms_refuse(call, "NotFoundException", "Invalid arn %.*s", (int) region_length,
-                                  region);
+                return platform_kms_refuse(call, "NotFoundException", "Invalid arn %.*s",
+                                           (int) region_length, region);
 
         const char *owner = region + region_length + (region[region_length] == ':');
         account_length = strcspn(owner, ":");
         if (account_length != ACCOUNT_ID_SIZE - 1 || owner[account_length] != ':')
-                return kms_refuse(call, "NotFoundException", "Invalid arn %s", arn);
+                return platform_kms_refuse(call, "NotFoundException", "Invalid arn %s", arn);
         memcpy(account, owner, account_length);
         account[account_length] = '\0';
         *ret_rest = owner + account_length + 1;
@@ -143,13 +143,13 @@ static int refuse_missing(KmsCall *call, const char *action, const char *account
 
         snprintf(arn, sizeof(arn), "arn:aws:kms:%s:%s:%s", call->kms->region, account, rest);
         if (strcmp(account, call->caller.principal->account) != 0)
-                return kms_refuse_foreign(call, action, arn);
+                return platform_kms_refuse_foreign(call, action, arn);
         if (strncmp(rest, "alias/", strlen("alias/")) == 0)
-                return kms_refuse(call, "NotFoundException", "Alias %s is not found.", arn);
-        return kms_refuse(call, "NotFoundException", "Key '%s' does not exist", arn);
+                return platform_kms_refuse(call, "NotFoundException", "Alias %s is not found.", arn);
+        return platform_kms_refuse(call, "NotFoundException", "Key '%s' does not exist", arn);
 }
 
-int kms_key_resolve(KmsCall *call, const char *action, const char *name, KmsKey **ret) {
+int platform_kms_key_resolve(KmsCall *call, const char *action, const char *name, KmsKey **ret) {
         char account[ACCOUNT_ID_SIZE], rest_buffer[320];
         uint8_t id[KMS_KEY_ID_SIZE];
         const char *rest = name;
@@ -168,12 +168,12 @@ int kms_key_resolve(KmsCall *call, const char *action, const char *name, KmsKey 
         }
 
         if (strncmp(rest, "alias/", strlen("alias/")) == 0) {
-                const KmsAlias *alias = kms_alias_find(call->kms, account, rest);
+                const KmsAlias *alias = platform_kms_alias_find(call->kms, account, rest);
                 key = alias ? alias->key : NULL;
         } else if (strncmp(rest, "key/", strlen("key/")) != 0 || read_key_id(rest + strlen("key/"), id) < 0)
-                return kms_refuse(call, "NotFoundException", "Invalid keyId '%s'", name);
+                return platform_kms_refuse(call, "NotFoundException", "Invalid keyId '%s'", name);
         else
-                key = kms_key_by_id(call->kms, id);
+                key = platform_kms_key_by_id(call->kms, id);
 
         if (!key || strcmp(key->account, account) != 0)
                 return refuse_missing(call, action, account, rest);
@@ -181,10 +181,11 @@ int kms_key_resolve(KmsCall *call, const char *action, const char *name, KmsKey 
         return 0;
 }
 
-int kms_key_check_state(KmsCall *call, const KmsKey *key) {
+int platform_kms_key_check_state(KmsCall *call, const KmsKey *key) {
         if (key->state == KEY_DISABLED)
-                return kms_refuse(call, "DisabledException", "%s is disabled.", key->arn);
+                return platform_kms_refuse(call, "DisabledException", "%s is disabled.", key->arn);
         if (key->state == KEY_PENDING_DELETION)
-                return kms_refuse(call, "KMSInvalidStateException", "%s is pending deletion.", key->arn);
+                return platform_kms_refuse(call, "KMSInvalidStateException", "%s is pending deletion.",
+                                           key->arn);
         return 0;
 }

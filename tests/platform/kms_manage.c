@@ -46,20 +46,21 @@ static int read_policy(KmsCall *call, const char *text, const char *key_arn, Pol
         bool bypass, lets = true;
         int r;
 
-        r = kms_boolean(call, "BypassPolicyLockoutSafetyCheck", &bypass);
+        r = platform_kms_boolean(call, "BypassPolicyLockoutSafetyCheck", &bypass);
         if (r < 0)
                 return r;
         r = policy_parse(POLICY_KIND_KEY, text, strlen(text), &policy, reason);
         if (r == -E2BIG)
-                return kms_refuse(call, "LimitExceededException", "%s", reason);
+                return platform_kms_refuse(call, "LimitExceededException", "%s", reason);
         if (r == -EBADMSG)
-                return kms_refuse(call, "MalformedPolicyDocumentException", "%s", reason);
-        if (r < 0 || (!bypass && kms_check_lockout(call, policy, key_arn, &lets) < 0))
-                return kms_refuse_internal(call);
+                return platform_kms_refuse(call, "MalformedPolicyDocumentException", "%s", reason);
+        if (r < 0 || (!bypass && platform_kms_check_lockout(call, policy, key_arn, &lets) < 0))
+                return platform_kms_refuse_internal(call);
         if (!lets)
-                return kms_refuse(call, "MalformedPolicyDocumentException",
-                                  "The new key policy will not allow you to update the key policy in the "
-                                  "future.");
+                return platform_kms_refuse(
+                                call, "MalformedPolicyDocumentException",
+                                "The new key policy will not allow you to update the key policy in the "
+                                "future.");
         *ret = TAKE_PTR(policy);
         return 0;
 }
@@ -79,16 +80,18 @@ static int check_key_kind(KmsCall *call) {
 
         for (size_t i = 0; i < ELEMENTSOF(kinds); i++) {
                 const char *value;
-                int r = kms_string(call, call->request, kinds[i].parameter, false, 64, &value);
+                int r = platform_kms_string(call, call->request, kinds[i].parameter, false, 64, &value);
                 if (r < 0)
                         return r;
                 if (value && strcmp(value, kinds[i].value) != 0)
-                        return kms_refuse(call, "UnsupportedOperationException",
-                                          "The platform has no keys with %s %s.", kinds[i].parameter, value);
+                        return platform_kms_refuse(call, "UnsupportedOperationException",
+                                                   "The platform has no keys with %s %s.",
+                                                   kinds[i].parameter, value);
         }
-        int r = kms_boolean(call, "MultiRegion", &multi_region);
+        int r = platform_kms_boolean(call, "MultiRegion", &multi_region);
         if (r >= 0 && multi_region)
-                r = kms_refuse(call, "UnsupportedOperationException", "The platform has one Region only.");
+                r = platform_kms_refuse(call, "UnsupportedOperationException",
+                                        "The platform has one Region only.");
         return r;
 }
 
@@ -104,7 +107,7 @@ static int default_policy(const KmsCall *call, char **ret) {
                                : 0;
 }
 
-int kms_create_key(KmsCall *call) {
+int platform_kms_create_key(KmsCall *call) {
         _cleanup_free_ char *policy_text = NULL, *description_copy = NULL;
         _cleanup_(policy_freep) Policy *policy = NULL;
         const char *text, *description;
@@ -112,13 +115,14 @@ int kms_create_key(KmsCall *call) {
         KmsKey *key;
         int r;
 
-        r = kms_string(call, call->request, "Policy", false, 4 * POLICY_KEY_SIZE_MAX, &text);
+        r = platform_kms_string(call, call->request, "Policy", false, 4 * POLICY_KEY_SIZE_MAX, &text);
         if (r >= 0)
-                r = kms_string(call, call->request, "Description", false, 8192, &description);
+                r = platform_kms_string(call, call->request, "Description", false, 8192, &description);
         if (r >= 0)
                 r = check_key_kind(call);
         if (r >= 0)
-                r = kms_authorize(call, &(const KmsQuestion){ .action = "kms:CreateKey", .key_name = "*" });
+                r = platform_kms_authorize(
+                                call, &(const KmsQuestion){ .action = "kms:CreateKey", .key_name = "*" });
         if (r < 0)
                 return r;
 
@@ -128,7 +132,7 @@ int kms_create_key(KmsCall *call) {
                 policy_text = NULL;
         description_copy = strdup(description ? description : "");
         if (!policy_text || !description_copy)
-                return kms_refuse_internal(call);
+                return platform_kms_refuse_internal(call);
         /* Its id does not matter to the check, its account does. */
         snprintf(future_arn, sizeof(future_arn),
                  "arn:aws:kms:%s:%s:key/00000000-0000-0000-0000-000000000000", call->kms->region,
@@ -136,8 +140,8 @@ int kms_create_key(KmsCall *call) {
         r = read_policy(call, policy_text, future_arn, &policy);
         if (r < 0)
                 return r;
-        if (kms_key_new(call, &key) < 0)
-                return kms_refuse_internal(call);
+        if (platform_kms_key_new(call, &key) < 0)
+                return platform_kms_refuse_internal(call);
 
         key->policy = TAKE_PTR(policy);
         key->policy_text = TAKE_PTR(policy_text);
@@ -152,15 +156,15 @@ int kms_create_key(KmsCall *call) {
 static int authorized_key(KmsCall *call, const char *action, const PolicyPair *more, KmsKey **ret) {
         const char *name;
 
-        int r = kms_string(call, call->request, "KeyId", true, 2048, &name);
+        int r = platform_kms_string(call, call->request, "KeyId", true, 2048, &name);
         if (r >= 0)
-                r = kms_key_resolve(call, action, name, ret);
+                r = platform_kms_key_resolve(call, action, name, ret);
         if (r >= 0)
-                r = kms_authorize(call, &(const KmsQuestion){ action, *ret, name, NULL, more });
+                r = platform_kms_authorize(call, &(const KmsQuestion){ action, *ret, name, NULL, more });
         return r;
 }
 
-int kms_describe_key(KmsCall *call) {
+int platform_kms_describe_key(KmsCall *call) {
         KmsKey *key;
 
         int r = authorized_key(call, "kms:DescribeKey", NULL, &key);
@@ -172,22 +176,22 @@ int kms_describe_key(KmsCall *call) {
 static int check_policy_name(KmsCall *call) {
         const char *name;
 
-        int r = kms_string(call, call->request, "PolicyName", false, 128, &name);
+        int r = platform_kms_string(call, call->request, "PolicyName", false, 128, &name);
         if (r >= 0 && name && strcmp(name, "default") != 0)
-                r = kms_refuse(call, "NotFoundException", "No such policy exists");
+                r = platform_kms_refuse(call, "NotFoundException", "No such policy exists");
         return r;
 }
 
-int kms_put_key_policy(KmsCall *call) {
+int platform_kms_put_key_policy(KmsCall *call) {
         _cleanup_(policy_freep) Policy *policy = NULL;
         const char *text;
         bool bypass;
         KmsKey *key;
         int r;
 
-        r = kms_string(call, call->request, "Policy", true, 4 * POLICY_KEY_SIZE_MAX, &text);
+        r = platform_kms_string(call, call->request, "Policy", true, 4 * POLICY_KEY_SIZE_MAX, &text);
         if (r >= 0)
-                r = kms_boolean(call, "BypassPolicyLockoutSafetyCheck", &bypass);
+                r = platform_kms_boolean(call, "BypassPolicyLockoutSafetyCheck", &bypass);
         if (r >= 0)
                 r = check_policy_name(call);
         if (r < 0)
@@ -202,7 +206,7 @@ int kms_put_key_policy(KmsCall *call) {
 
         char *copy = strdup(text);
         if (!copy)
-                return kms_refuse_internal(call);
+                return platform_kms_refuse_internal(call);
         free(key->policy_text);
         key->policy_text = copy;
         policy_free(key->policy);
@@ -210,7 +214,7 @@ int kms_put_key_policy(KmsCall *call) {
         return 0;
 }
 
-int kms_get_key_policy(KmsCall *call) {
+int platform_kms_get_key_policy(KmsCall *call) {
         KmsKey *key;
 
         int r = check_policy_name(call);
@@ -223,15 +227,15 @@ int kms_get_key_policy(KmsCall *call) {
         return 0;
 }
 
-int kms_create_alias(KmsCall *call) {
+int platform_kms_create_alias(KmsCall *call) {
         const char *name, *target, *account = call->caller.principal->account;
         char arn[512];
         KmsKey *key;
         int r;
 
-        r = kms_string(call, call->request, "AliasName", true, 256, &name);
+        r = platform_kms_string(call, call->request, "AliasName", true, 256, &name);
         if (r >= 0)
-                r = kms_string(call, call->request, "TargetKeyId", true, 2048, &target);
+                r = platform_kms_string(call, call->request, "TargetKeyId", true, 2048, &target);
         if (r < 0)
                 return r;
         size_t length = strlen("alias/");
@@ -239,23 +243,26 @@ int kms_create_alias(KmsCall *call) {
             strncmp(name, "alias/aws/", length + 4) == 0 ||
             name[length +
                  strspn(name + length, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/_-")])
-                return kms_refuse(call, "InvalidAliasNameException",
-                                  "Alias must start with the prefix \"alias/\" and may "
-                                  "not be reserved.");
+                return platform_kms_refuse(call, "InvalidAliasNameException",
+                                           "Alias must start with the prefix \"alias/\" and may "
+                                           "not be reserved.");
 
-        r = kms_key_resolve(call, "kms:CreateAlias", target, &key);
+        r = platform_kms_key_resolve(call, "kms:CreateAlias", target, &key);
         if (r >= 0)
-                r = kms_authorize(call, &(const KmsQuestion){ "kms:CreateAlias", key, target, NULL, NULL });
+                r = platform_kms_authorize(
+                                call, &(const KmsQuestion){ "kms:CreateAlias", key, target, NULL, NULL });
         if (r < 0)
                 return r;
         if (strcmp(key->account, account) != 0)
-                return kms_refuse(call, "ValidationException", "Cross-account aliases are not allowed.");
-        if (kms_alias_find(call->kms, account, name)) {
+                return platform_kms_refuse(call, "ValidationException",
+                                           "Cross-account aliases are not allowed.");
+        if (platform_kms_alias_find(call->kms, account, name)) {
                 snprintf(arn, sizeof(arn), "arn:aws:kms:%s:%s:%s", call->kms->region, account, name);
-                return kms_refuse(call, "AlreadyExistsException", "An alias with the name %s already exists",
-                                  arn);
+                return platform_kms_refuse(call, "AlreadyExistsException",
+                                           "An alias with the name %s already exists", arn);
         }
-        return kms_alias_add(call->kms, account, name, key) < 0 ? kms_refuse_internal(call) : 0;
+        return platform_kms_alias_add(call->kms, account, name, key) < 0 ? platform_kms_refuse_internal(call)
+                                                                         : 0;
 }
 
 static int set_enabled(KmsCall *call, const char *action, KeyState state) {
@@ -263,33 +270,33 @@ static int set_enabled(KmsCall *call, const char *action, KeyState state) {
 
         int r = authorized_key(call, action, NULL, &key);
         if (r >= 0 && key->state == KEY_PENDING_DELETION)
-                r = kms_key_check_state(call, key);
+                r = platform_kms_key_check_state(call, key);
         if (r >= 0)
                 key->state = state;
         return r;
 }
 
-int kms_enable_key(KmsCall *call) {
+int platform_kms_enable_key(KmsCall *call) {
         return set_enabled(call, "kms:EnableKey", KEY_ENABLED);
 }
 
-int kms_disable_key(KmsCall *call) {
+int platform_kms_disable_key(KmsCall *call) {
         return set_enabled(call, "kms:DisableKey", KEY_DISABLED);
 }
 
-int kms_schedule_key_deletion(KmsCall *call) {
+int platform_kms_schedule_key_deletion(KmsCall *call) {
         char days_text[8];
         int64_t days;
         KmsKey *key;
 
-        int r = kms_integer(call, "PendingWindowInDays", 7, 30, 30, &days);
+        int r = platform_kms_integer(call, "PendingWindowInDays", 7, 30, 30, &days);
         if (r < 0)
                 return r;
         snprintf(days_text, sizeof(days_text), "%d", (int) days);
         const PolicyPair more[] = { { "kms:ScheduleKeyDeletionPendingWindowInDays", days_text }, {} };
         r = authorized_key(call, "kms:ScheduleKeyDeletion", more, &key);
         if (r >= 0 && key->state == KEY_PENDING_DELETION)
-                r = kms_key_check_state(call, key);
+                r = platform_kms_key_check_state(call, key);
         if (r < 0)
                 return r;
 
@@ -302,14 +309,15 @@ int kms_schedule_key_deletion(KmsCall *call) {
         return 0;
 }
 
-int kms_cancel_key_deletion(KmsCall *call) {
+int platform_kms_cancel_key_deletion(KmsCall *call) {
         KmsKey *key;
 
         int r = authorized_key(call, "kms:CancelKeyDeletion", NULL, &key);
         if (r < 0)
                 return r;
         if (key->state != KEY_PENDING_DELETION)
-                return kms_refuse(call, "KMSInvalidStateException", "%s is not pending deletion.", key->arn);
+                return platform_kms_refuse(call, "KMSInvalidStateException", "%s is not pending deletion.",
+                                           key->arn);
         key->state = KEY_DISABLED;
         kms_reply_string(call, "KeyId", key->arn);
         return 0;
@@ -326,18 +334,19 @@ static int read_grant_operations(KmsCall *call, KmsGrant *grant) {
         size_t n = list && json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
 
         if (n == 0)
-                return kms_constraint(call, NULL, "Operations", "Member must not be null");
+                return platform_kms_constraint(call, NULL, "Operations", "Member must not be null");
         grant->operations = calloc(n + 1, sizeof(*grant->operations));
         if (!grant->operations)
-                return kms_refuse_internal(call);
+                return platform_kms_refuse_internal(call);
         for (size_t i = 0; i < n; i++) {
                 const char *operation = json_object_get_string(json_object_array_get_idx(list, i));
                 for (size_t k = 0; k < ELEMENTSOF(grant_operations) && operation; k++)
                         if (strcmp(operation, grant_operations[k]) == 0)
                                 grant->operations[i] = grant_operations[k];
                 if (!grant->operations[i])
-                        return kms_constraint(call, operation, "Operations",
-                                              "Member must satisfy enum value set of grant operations");
+                        return platform_kms_constraint(
+                                        call, operation, "Operations",
+                                        "Member must satisfy enum value set of grant operations");
         }
         return 0;
 }
@@ -350,10 +359,10 @@ static int read_grant_constraint(KmsCall *call, const KmsGrant *grant, const cha
         if (!object)
                 return 0;
         if (!json_object_is_type(object, json_type_object))
-                return kms_refuse(call, "SerializationException", "Unexpected value for %s", name);
+                return platform_kms_refuse(call, "SerializationException", "Unexpected value for %s", name);
         PolicyPair *pairs = calloc((size_t) json_object_object_length(object) + 1, sizeof(*pairs));
         if (!pairs)
-                return kms_refuse_internal(call);
+                return platform_kms_refuse_internal(call);
         json_object_object_foreach(object, key, value) pairs[n++] = (PolicyPair){
                 key, json_object_is_type(value, json_type_string) ? json_object_get_string(value) : ""
         };
@@ -369,11 +378,11 @@ static int make_grant(KmsCall *call, KmsGrant *grant) {
         int r;
 
         grant->description = json_object_get(call->request);
-        r = kms_string(call, call->request, "GranteePrincipal", true, 256, &grantee);
+        r = platform_kms_string(call, call->request, "GranteePrincipal", true, 256, &grantee);
         if (r >= 0)
-                r = kms_string(call, call->request, "RetiringPrincipal", false, 256, &retiring);
+                r = platform_kms_string(call, call->request, "RetiringPrincipal", false, 256, &retiring);
         if (r >= 0)
-                r = kms_string(call, call->request, "Name", false, 256, &name);
+                r = platform_kms_string(call, call->request, "Name", false, 256, &name);
         if (r >= 0)
                 r = read_grant_operations(call, grant);
         PolicyGrant *policy_grant = &grant->policy_grant;
@@ -388,7 +397,7 @@ static int make_grant(KmsCall *call, KmsGrant *grant) {
 
         if (RAND_bytes(random, sizeof(random)) <= 0 || hex_encode(random, 32, &id) < 0 ||
             base64_encode(random + 32, 90, &token) < 0)
-                return kms_refuse_internal(call);
+                return platform_kms_refuse_internal(call);
         memcpy(grant->id, id, sizeof(grant->id));
         snprintf(grant->token, sizeof(grant->token), "%s", token);
         snprintf(grant->name, sizeof(grant->name), "%s", name ? name : "");
@@ -402,18 +411,18 @@ static int make_grant(KmsCall *call, KmsGrant *grant) {
         return 0;
 }
 
-static void kms_grant_freep(KmsGrant **grant) {
-        kms_grant_free(*grant);
+static void platform_kms_grant_freep(KmsGrant **grant) {
+        platform_kms_grant_free(*grant);
 }
 
-int kms_create_grant(KmsCall *call) {
-        _cleanup_(kms_grant_freep) KmsGrant *grant = calloc(1, sizeof(*grant));
+int platform_kms_create_grant(KmsCall *call) {
+        _cleanup_(platform_kms_grant_freep) KmsGrant *grant = calloc(1, sizeof(*grant));
         PolicyPair more[ELEMENTSOF(grant_operations) + 8] = {};
         size_t n = 0;
         KmsKey *key;
 
         if (!grant)
-                return kms_refuse_internal(call);
+                return platform_kms_refuse_internal(call);
         int r = make_grant(call, grant);
         if (r < 0)
                 return r;
@@ -429,15 +438,15 @@ int kms_create_grant(KmsCall *call) {
                 more[n++] = (PolicyPair){ "kms:GrantOperations", grant->operations[i] };
         r = authorized_key(call, "kms:CreateGrant", more, &key);
         if (r >= 0)
-                r = kms_key_check_state(call, key);
+                r = platform_kms_key_check_state(call, key);
         if (r >= 0)
-                r = kms_check_dry_run(call);
+                r = platform_kms_check_dry_run(call);
         if (r < 0)
                 return r;
 
         KmsGrant **grown = realloc(key->grants, (key->n_grants + 1) * sizeof(KmsGrant *));
         if (!grown)
-                return kms_refuse_internal(call);
+                return platform_kms_refuse_internal(call);
         key->grants = grown;
         kms_reply_string(call, "GrantId", grant->id);
         kms_reply_string(call, "GrantToken", grant->token);
@@ -445,7 +454,7 @@ int kms_create_grant(KmsCall *call) {
         return 0;
 }
 
-int kms_list_grants(KmsCall *call) {
+int platform_kms_list_grants(KmsCall *call) {
         struct json_object *list = json_object_new_array();
         KmsKey *key;
 
@@ -474,20 +483,20 @@ int kms_list_grants(KmsCall *call) {
 }
 
 static int remove_grant(KmsCall *call, KmsKey *key, size_t index) {
-        int r = kms_check_dry_run(call);
+        int r = platform_kms_check_dry_run(call);
         if (r < 0)
                 return r;
 
-        kms_grant_free(key->grants[index]);
+        platform_kms_grant_free(key->grants[index]);
         key->grants[index] = key->grants[--key->n_grants];
         return 0;
 }
 
-int kms_revoke_grant(KmsCall *call) {
+int platform_kms_revoke_grant(KmsCall *call) {
         const char *id;
         KmsKey *key;
 
-        int r = kms_string(call, call->request, "GrantId", true, 128, &id);
+        int r = platform_kms_string(call, call->request, "GrantId", true, 128, &id);
         if (r >= 0)
                 r = authorized_key(call, "kms:RevokeGrant", NULL, &key);
         if (r < 0)
@@ -495,7 +504,7 @@ int kms_revoke_grant(KmsCall *call) {
         for (size_t i = 0; i < key->n_grants; i++)
                 if (strcmp(key->grants[i]->id, id) == 0)
                         return remove_grant(call, key, i);
-        return kms_refuse(call, "NotFoundException", "Grant ID %s not found", id);
+        return platform_kms_refuse(call, "NotFoundException", "Grant ID %s not found", id);
 }
 
 static int retire(KmsCall *call, KmsKey *key, size_t index) {
@@ -507,8 +516,8 @@ static int retire(KmsCall *call, KmsKey *key, size_t index) {
         };
 
         if (!policy_grant_lets_retire(&key->grants[index]->policy_grant, &principal)) {
-                int r = kms_authorize(call,
-                                      &(const KmsQuestion){ "kms:RetireGrant", key, key->arn, NULL, NULL });
+                int r = platform_kms_authorize(
+                                call, &(const KmsQuestion){ "kms:RetireGrant", key, key->arn, NULL, NULL });
                 if (r < 0)
                         return r;
         }
@@ -516,12 +525,12 @@ static int retire(KmsCall *call, KmsKey *key, size_t index) {
 }
 
 /* By GrantToken, or by KeyId and GrantId. */
-int kms_retire_grant(KmsCall *call) {
+int platform_kms_retire_grant(KmsCall *call) {
         const char *token, *id;
 
-        int r = kms_string(call, call->request, "GrantToken", false, 8192, &token);
+        int r = platform_kms_string(call, call->request, "GrantToken", false, 8192, &token);
         if (r >= 0)
-                r = kms_string(call, call->request, "GrantId", !token, 128, &id);
+                r = platform_kms_string(call, call->request, "GrantId", !token, 128, &id);
         if (r < 0)
                 return r;
         for (size_t k = 0; k < call->kms->n_keys; k++)
@@ -530,5 +539,5 @@ int kms_retire_grant(KmsCall *call) {
                         if (token ? strcmp(grant->token, token) == 0 : strcmp(grant->id, id) == 0)
                                 return retire(call, call->kms->keys[k], i);
                 }
-        return kms_refuse(call, "NotFoundException", "Grant not found");
+        return platform_kms_refuse(call, "NotFoundException", "Grant not found");
 }

@@ -70,7 +70,7 @@ typedef struct Platform {
 
 /* In the reverse of the order in which they were made. */
 static void platform_clear(Platform *platform) {
-        control_free(platform->control);
+        platform_control_free(platform->control);
         relay_free(platform->relay);
         tls_front_free(platform->carriers_front);
         tls_front_free(platform->front);
@@ -79,8 +79,8 @@ static void platform_clear(Platform *platform) {
         http_server_free(platform->imds_server);
         pki_clear(&platform->pki);
         carriers_free(platform->carriers);
-        kms_free(platform->kms);
-        imds_free(platform->imds);
+        platform_kms_free(platform->kms);
+        platform_imds_free(platform->imds);
         attestor_free(platform->attestor);
         trail_free(platform->trail);
         faults_free(platform->faults);
@@ -143,15 +143,15 @@ static int start_imds(Platform *platform, const Options *options, struct json_ob
         };
         struct sockaddr_in address;
 
-        int r = imds_new(&imds_options, &platform->imds);
+        int r = platform_imds_new(&imds_options, &platform->imds);
         if (r >= 0 && role)
-                r = imds_set_role(platform->imds, role);
+                r = platform_imds_set_role(platform->imds, role);
         if (r < 0)
                 return fail(r, "the instance's role");
         int fd = listen_on(options->imds_address, 80, &address);
         if (fd < 0)
                 return fail(fd, options->imds_address);
-        r = http_server_new(fd, imds_handle, platform->imds, &platform->imds_server);
+        r = http_server_new(fd, platform_imds_handle, platform->imds, &platform->imds_server);
         return r < 0 ? fail(r, "IMDS") : 0;
 }
 
@@ -210,12 +210,12 @@ static int start_kms(Platform *platform, const Options *options) {
                 return fail(r, options->seed);
         r = make_certificates(platform, options);
         if (r >= 0)
-                r = kms_new(&kms_options, &platform->kms);
+                r = platform_kms_new(&kms_options, &platform->kms);
         if (r >= 0)
-                r = http_server_new(-1, kms_handle, platform->kms, &platform->kms_server);
+                r = http_server_new(-1, platform_kms_handle, platform->kms, &platform->kms_server);
         if (r < 0)
                 return fail(r, "KMS");
-        kms_set_rate(platform->kms, options->rate);
+        platform_kms_set_rate(platform->kms, options->rate);
 
         int fd = listen_on(options->kms_address, 443, &address);
         if (fd < 0)
@@ -278,7 +278,7 @@ static int start_control(Platform *platform, const Options *options) {
                 .relay = platform->relay,
         };
 
-        int r = control_new(path, &targets, &platform->control);
+        int r = platform_control_new(path, &targets, &platform->control);
         return r < 0 ? fail(r, path) : 0;
 }
 
@@ -429,7 +429,7 @@ int main(int argc, char **argv) {
         sigset_t signals;
 
         if (argc >= 4 && strcmp(argv[1], "control") == 0)
-                return control_call(argv[2], argv + 3, (size_t) argc - 3);
+                return platform_control_call(argv[2], argv + 3, (size_t) argc - 3);
         if (!read_options(argc, argv, &options))
                 return usage();
 

@@ -30,7 +30,7 @@ static int refuse(SigV4Refusal *refusal, const char *code, const char *format, .
         return -EBADMSG;
 }
 
-const char *sigv4_header(const SigV4Request *request, const char *name) {
+const char *platform_sigv4_header(const SigV4Request *request, const char *name) {
         for (size_t i = 0; i < request->n_headers; i++)
                 if (strcasecmp(request->headers[i].name, name) == 0)
                         return request->headers[i].value;
@@ -91,10 +91,10 @@ static bool timestamp_is_valid(const char *text) {
         return true;
 }
 
-int sigv4_read_claim(const SigV4Request *request, SigV4Claim *ret, SigV4Refusal *refusal) {
+int platform_sigv4_read_claim(const SigV4Request *request, SigV4Claim *ret, SigV4Refusal *refusal) {
         static const char scheme[] = "AWS4-HMAC-SHA256";
-        const char *authorization = sigv4_header(request, "Authorization"),
-                   *date = sigv4_header(request, "X-Amz-Date");
+        const char *authorization = platform_sigv4_header(request, "Authorization"),
+                   *date = platform_sigv4_header(request, "X-Amz-Date");
         SigV4Claim claim = {};
         char credential[512], missing[512] = "";
 
@@ -327,7 +327,7 @@ static int put_canonical_request(FILE *out, const SigV4Request *request, const c
         for (size_t i = 0; i < n; i++)
                 fprintf(out, "%s%s", i > 0 ? ";" : "", names[i]);
 
-        const char *claimed = request->s3 ? sigv4_header(request, "X-Amz-Content-Sha256") : NULL;
+        const char *claimed = request->s3 ? platform_sigv4_header(request, "X-Amz-Content-Sha256") : NULL;
         r = claimed ? 0 : sha256_hex(request->body, request->body_size, hash);
         if (r < 0)
                 return r;
@@ -335,7 +335,7 @@ static int put_canonical_request(FILE *out, const SigV4Request *request, const c
         return 0;
 }
 
-int sigv4_canonical_request(const SigV4Request *request, const char *signed_headers, char **ret) {
+int platform_sigv4_canonical_request(const SigV4Request *request, const char *signed_headers, char **ret) {
         _cleanup_free_ char *text = NULL;
         size_t size;
         FILE *out = open_memstream(&text, &size);
@@ -352,7 +352,7 @@ int sigv4_canonical_request(const SigV4Request *request, const char *signed_head
         return 0;
 }
 
-int sigv4_string_to_sign(const SigV4Claim *claim, const char *canonical_request, char **ret) {
+int platform_sigv4_string_to_sign(const SigV4Claim *claim, const char *canonical_request, char **ret) {
         char hash[65], *text;
         int r = sha256_hex(canonical_request, strlen(canonical_request), hash);
 
@@ -365,8 +365,8 @@ int sigv4_string_to_sign(const SigV4Claim *claim, const char *canonical_request,
         return 0;
 }
 
-int sigv4_signature(const SigV4Claim *claim, const char *secret, const char *string_to_sign,
-                    char ret[static 65]) {
+int platform_sigv4_signature(const SigV4Claim *claim, const char *secret, const char *string_to_sign,
+                             char ret[static 65]) {
         const char *steps[] = { claim->date, claim->region, claim->service, "aws4_request", string_to_sign };
         unsigned char key[EVP_MAX_MD_SIZE];
         char first[256];
@@ -469,8 +469,8 @@ static int check_scope(const SigV4Claim *claim, const char *region, const char *
         return 0;
 }
 
-int sigv4_verify(const SigV4Request *request, const SigV4Claim *claim, const char *secret,
-                 const char *region, const char *service, int64_t now, SigV4Refusal *refusal) {
+int platform_sigv4_verify(const SigV4Request *request, const SigV4Claim *claim, const char *secret,
+                          const char *region, const char *service, int64_t now, SigV4Refusal *refusal) {
         _cleanup_free_ char *canonical = NULL, *to_sign = NULL;
         char signature[65];
         int r;
@@ -482,11 +482,11 @@ int sigv4_verify(const SigV4Request *request, const SigV4Claim *claim, const cha
         if (r >= 0)
                 r = check_signed_headers(request, claim, refusal);
         if (r >= 0)
-                r = sigv4_canonical_request(request, claim->signed_headers, &canonical);
+                r = platform_sigv4_canonical_request(request, claim->signed_headers, &canonical);
         if (r >= 0)
-                r = sigv4_string_to_sign(claim, canonical, &to_sign);
+                r = platform_sigv4_string_to_sign(claim, canonical, &to_sign);
         if (r >= 0)
-                r = sigv4_signature(claim, secret, to_sign, signature);
+                r = platform_sigv4_signature(claim, secret, to_sign, signature);
         if (r < 0)
                 return r;
 

@@ -31,7 +31,7 @@ typedef struct SigV4Request {
         bool s3; /* S3's rules: the path as it is, encoded once, and the payload's hash as its header has it */
 } SigV4Request;
 
-/* What the Authorization and X-Amz-Date headers say; believed only when sigv4_verify() returned 0. */
+/* What the Authorization and X-Amz-Date headers say; believed only when platform_sigv4_verify() returned 0. */
 typedef struct SigV4Claim {
         char access_key_id[129];
         char date[9]; /* of the credential scope */
@@ -49,21 +49,21 @@ typedef struct SigV4Refusal {
 } SigV4Refusal;
 
 /* The value of the first header of that name, in any case, or NULL. */
-const char *sigv4_header(const SigV4Request *request, const char *name);
+const char *platform_sigv4_header(const SigV4Request *request, const char *name);
 
 /* Reads the claim. -EBADMSG with a refusal: MissingAuthenticationToken, IncompleteSignature. */
-int sigv4_read_claim(const SigV4Request *request, SigV4Claim *ret, SigV4Refusal *refusal);
+int platform_sigv4_read_claim(const SigV4Request *request, SigV4Claim *ret, SigV4Refusal *refusal);
 
 /* The canonical request of the claim's signed headers. The caller frees. */
-int sigv4_canonical_request(const SigV4Request *request, const char *signed_headers, char **ret);
+int platform_sigv4_canonical_request(const SigV4Request *request, const char *signed_headers, char **ret);
 
 /* What is signed. The caller frees. */
-int sigv4_string_to_sign(const SigV4Claim *claim, const char *canonical_request, char **ret);
+int platform_sigv4_string_to_sign(const SigV4Claim *claim, const char *canonical_request, char **ret);
 
 /* Lower-case hexadecimal. */
-int sigv4_signature(const SigV4Claim *claim, const char *secret, const char *string_to_sign,
-                    char ret[static 65]);
+int platform_sigv4_signature(const SigV4Claim *claim, const char *secret, const char *string_to_sign,
+                             char ret[static 65]);
 
 /* Whether the claim holds for this secret, here and now. -EBADMSG with a refusal: InvalidSignature. */
-int sigv4_verify(const SigV4Request *request, const SigV4Claim *claim, const char *secret,
-                 const char *region, const char *service, int64_t now, SigV4Refusal *refusal);
+int platform_sigv4_verify(const SigV4Request *request, const SigV4Claim *claim, const char *secret,
+                          const char *region, const char *service, int64_t now, SigV4Refusal *refusal);

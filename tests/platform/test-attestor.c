@@ -18,7 +18,6 @@
 #include <time.h>
 
 #include "attestor.h"
-#include "basic/cbor.h"
 #include "basic/cleanup.h"
 #include "nitrotpm/chain.h"
 #include "nitrotpm/document.h"
@@ -318,11 +317,56 @@ static void test_chain_is_renewed_under_the_same_root_and_must_hold_together(voi
         chain_clear(&chain);
 }
 
+static void test_reader_refuses_what_would_cost_memory_or_has_no_end(void **state) {
+        static const struct {
+                const char *data;
+                size_t size;
+        } bad[] = {
+                { "", 0 },
+                { "\x1c", 1 },                                          /* reserved additional information */
+                { "\x18", 1 },                                          /* no argument */
+                { "\x1f", 1 },                                          /* a number of indefinite length */
+                { "\x9b\x00\x00\x00\x01\x00\x00\x00\x00\xf6", 10 },     /* 2^32 items */
+                { "\xbb\x80\x00\x00\x00\x00\x00\x00\x00\xf6\xf6", 11 }, /* 2^63 pairs */
+                { "\x5f\x41n\xff", 4 },                                 /* a string in chunks */
+                { "\x9f\xf6", 2 },                                      /* no break */
+                { "\xbf\xf6\xff", 3 },                                  /* a key without a value */
+                { "\xff", 1 },                                          /* a break alone */
+                { "\xc0\xf6", 2 },                                      /* a tag */
+                { "\xf9\x00\x00", 3 },                                  /* a floating-point number */
+                { "\x81\x81\x81\x81\x81\x81\x81\x81\xf6", 9 },          /* nine levels */
+        };
+        static const uint8_t deepest[] = { 0x81, 0x81, 0x81, 0x81, 0x81, 0x81, 0x81, 0xf6, 0x00 };
+        uint8_t many[1 + 1024 + 1] = { 0x9f };
+        cbor_item_t *item = NULL;
+        size_t read;
+
+        for (size_t i = 0; i < ELEMENTSOF(bad); i++)
+                if (item_read((const uint8_t *) bad[i].data, bad[i].size, &item, &read) != -EBADMSG)
+                        fail_msg("case %zu was read", i);
+
+        assert_int_equal(item_read(deepest, sizeof(deepest), &item, &read), 0);
+        assert_int_equal(read, sizeof(deepest) - 1);
+        item_put(item);
+        /* Something follows the item. */
+        assert_int_equal(item_read(deepest, sizeof(deepest), &item, NULL), -EBADMSG);
+
+        /* The array is an item, too. */
+        memset(many + 1, 0xf6, 1024);
+        many[1024] = 0xff;
+        assert_int_equal(item_read(many, 1025, &item, NULL), 0);
+        assert_int_equal(cbor_array_size(item), 1023);
+        item_put(item);
+        many[1024] = 0xf6;
+        many[1025] = 0xff;
+        assert_int_equal(item_read(many, 1026, &item, NULL), -EBADMSG);
+}
+
 static const char *error_of(const uint8_t *reply, size_t size, char buffer[static 64]) {
-        _cleanup_cbor_ cbor_item_t *item = NULL;
+        _cleanup_item_ cbor_item_t *item = NULL;
         const cbor_item_t *name;
 
-        if (cbor_parse(reply, size, &item, NULL) < 0 || !cbor_isa_map(item))
+        if (item_read(reply, size, &item, NULL) < 0 || !cbor_isa_map(item))
                 return "no CBOR map";
         name = item_in_map(item, "Error");
         if (!name || !cbor_isa_string(name))
@@ -477,7 +521,7 @@ static void compare_items(const char *path, const cbor_item_t *seen, const cbor_
 static cbor_item_t *parse(Bytes bytes) {
         cbor_item_t *item;
 
-        assert_int_equal(cbor_parse(bytes.data, bytes.size, &item, NULL), 0);
+        assert_int_equal(item_read(bytes.data, bytes.size, &item, NULL), 0);
         return item;
 }
 
@@ -497,8 +541,8 @@ typedef struct Pair {
 
 static void pair_clear(Pair *pair) {
         for (size_t i = 0; i < 2; i++) {
-                cbor_putp(&pair->outer[i]);
-                cbor_putp(&pair->payload[i]);
+                item_putp(&pair->outer[i]);
+                item_putp(&pair->payload[i]);
         }
         free(pair->captured);
 }
@@ -717,6 +761,7 @@ int main(void) {
                 UNIT_TEST(test_clock_offset_moves_the_timestamp_alone),
                 UNIT_TEST(test_documents_under_other_roots_are_refused),
                 UNIT_TEST(test_chain_is_renewed_under_the_same_root_and_must_hold_together),
+                UNIT_TEST(test_reader_refuses_what_would_cost_memory_or_has_no_end),
                 UNIT_TEST(test_malformed_requests_get_the_security_modules_errors),
                 UNIT_TEST(test_each_field_may_have_1024_bytes_and_no_more),
                 UNIT_TEST(test_document_has_the_shape_of_a_captured_one),

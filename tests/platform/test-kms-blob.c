@@ -26,8 +26,8 @@ static struct json_object *context(const char *text) {
 static uint8_t *seal(struct json_object *sealed_context, size_t *ret_size) {
         uint8_t *blob;
 
-        assert_int_equal(kms_blob_seal(key_id, key, sealed_context, (const uint8_t *) "Hello World", 11,
-                                       &blob, ret_size),
+        assert_int_equal(platform_kms_blob_seal(key_id, key, sealed_context, (const uint8_t *) "Hello World",
+                                                11, &blob, ret_size),
                          0);
         return blob;
 }
@@ -40,9 +40,9 @@ static void test_blob_begins_like_a_real_one_and_opens(void **state) {
         uint8_t *blob = seal(one, &size);
 
         assert_memory_equal(blob, "\x01\x02\x02\x00", 4);
-        assert_int_equal(kms_blob_key_id(blob, size, id), 0);
+        assert_int_equal(platform_kms_blob_key_id(blob, size, id), 0);
         assert_memory_equal(id, key_id, sizeof(id));
-        assert_int_equal(kms_blob_open(blob, size, key, swapped, &plaintext, &plaintext_size), 0);
+        assert_int_equal(platform_kms_blob_open(blob, size, key, swapped, &plaintext, &plaintext_size), 0);
         assert_int_equal(plaintext_size, 11);
         assert_memory_equal(plaintext, "Hello World", 11);
         free(plaintext);
@@ -61,11 +61,12 @@ static void test_other_context_does_not_open(void **state) {
 
         for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
                 struct json_object *other = context(others[i]);
-                assert_int_equal(kms_blob_open(blob, size, key, other, &plaintext, &plaintext_size),
+                assert_int_equal(platform_kms_blob_open(blob, size, key, other, &plaintext, &plaintext_size),
                                  -EBADMSG);
                 json_object_put(other);
         }
-        assert_int_equal(kms_blob_open(blob, size, key, NULL, &plaintext, &plaintext_size), -EBADMSG);
+        assert_int_equal(platform_kms_blob_open(blob, size, key, NULL, &plaintext, &plaintext_size),
+                         -EBADMSG);
         free(blob);
         json_object_put(right);
 }
@@ -77,12 +78,13 @@ static void test_no_byte_may_be_changed(void **state) {
 
         for (size_t i = 0; i < size; i++) {
                 blob[i] ^= 1;
-                assert_int_equal(kms_blob_open(blob, size, key, NULL, &plaintext, &plaintext_size),
+                assert_int_equal(platform_kms_blob_open(blob, size, key, NULL, &plaintext, &plaintext_size),
                                  -EBADMSG);
                 blob[i] ^= 1;
         }
         for (size_t i = 0; i < size; i++)
-                assert_int_equal(kms_blob_open(blob, i, key, NULL, &plaintext, &plaintext_size), -EBADMSG);
+                assert_int_equal(platform_kms_blob_open(blob, i, key, NULL, &plaintext, &plaintext_size),
+                                 -EBADMSG);
         free(blob);
 }
 

@@ -43,7 +43,7 @@ static int set_up(void **state) {
         assert_int_equal(load(f->accounts, description_text, reason), 0);
         assert_int_equal(faults_new(&f->faults), 0);
         assert_int_equal(trail_new("/dev/null", &f->trail), 0);
-        assert_int_equal(imds_new(
+        assert_int_equal(platform_imds_new(
                                          &(const ImdsOptions){
                                                          .region = "eu-north-1",
                                                          .instance_id = "i-0123456789abcdef0",
@@ -61,7 +61,7 @@ static int set_up(void **state) {
 static int tear_down(void **state) {
         Fixture *f = *state;
 
-        imds_free(f->imds);
+        platform_imds_free(f->imds);
         trail_free(f->trail);
         faults_free(f->faults);
         accounts_free(f->accounts);
@@ -80,7 +80,7 @@ static char *ask(Fixture *f, const char *method, const char *path, const SigV4He
                 .source = "192.0.2.1",
         };
 
-        imds_handle(&exchange, f->imds);
+        platform_imds_handle(&exchange, f->imds);
         if (exchange.status != wanted)
                 fail_msg("%s %s: status %u, not %u", method, path, exchange.status, wanted);
         if (!exchange.body)
@@ -148,23 +148,23 @@ static void test_role_and_user_data_come_and_go(void **state) {
         char *body;
 
         expect(f, "GET", path, &header, 404);
-        assert_int_equal(imds_set_role(f->imds, "nobody"), -ENOENT);
-        assert_int_equal(imds_set_role(f->imds, "app"), 0);
+        assert_int_equal(platform_imds_set_role(f->imds, "nobody"), -ENOENT);
+        assert_int_equal(platform_imds_set_role(f->imds, "app"), 0);
         body = ask(f, "GET", path, &header, 200);
         assert_string_equal(body, "app");
         free(body);
         expect(f, "GET", "/latest/meta-data/iam/security-credentials/other", &header, 404);
-        assert_int_equal(imds_set_role(f->imds, NULL), 0);
+        assert_int_equal(platform_imds_set_role(f->imds, NULL), 0);
         expect(f, "GET", path, &header, 404);
 
         expect(f, "GET", "/latest/user-data", &header, 404);
-        assert_int_equal(imds_set_user_data(f->imds, "hello", 5), 0);
+        assert_int_equal(platform_imds_set_user_data(f->imds, "hello", 5), 0);
         body = ask(f, "GET", "/2021-07-15/user-data", &header, 200);
         assert_string_equal(body, "hello");
         free(body);
         char *large = calloc(1, 16385);
-        assert_int_equal(imds_set_user_data(f->imds, large, 16385), -EFBIG);
-        assert_int_equal(imds_set_user_data(f->imds, large, 16384), 0);
+        assert_int_equal(platform_imds_set_user_data(f->imds, large, 16385), -EFBIG);
+        assert_int_equal(platform_imds_set_user_data(f->imds, large, 16384), 0);
         free(large);
         expect(f, "GET", "/latest/nothing", &header, 404);
         expect(f, "GET", "/", &header, 404);
@@ -189,7 +189,7 @@ static void test_credentials_authenticate_their_role(void **state) {
         const SigV4Header header = { "X-aws-ec2-metadata-token", token };
         Caller caller;
 
-        assert_int_equal(imds_set_role(f->imds, "app"), 0);
+        assert_int_equal(platform_imds_set_role(f->imds, "app"), 0);
         struct json_object *first = get_credentials(f, &header), *second = get_credentials(f, &header);
         const char *id = json_member_string(first, "AccessKeyId");
         assert_string_equal(id, json_member_string(second, "AccessKeyId"));
@@ -218,7 +218,7 @@ static void test_credentials_can_be_bad(void **state) {
         const SigV4Header header = { "X-aws-ec2-metadata-token", token };
         Caller caller;
 
-        assert_int_equal(imds_set_role(f->imds, "app"), 0);
+        assert_int_equal(platform_imds_set_role(f->imds, "app"), 0);
         assert_int_equal(faults_set(f->faults,
                                     (const char *[]){ "imds", "*", "error", "AssumeRoleUnauthorizedAccess",
                                                       "--times", "1" },

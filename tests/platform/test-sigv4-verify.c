@@ -104,17 +104,19 @@ static void check_vector(const char *directory) {
 
         print_message("%s\n", directory);
         parse(directory, "header-signed-request.txt", &parsed);
-        assert_int_equal(sigv4_read_claim(&parsed.request, &claim, &refusal), 0);
+        assert_int_equal(platform_sigv4_read_claim(&parsed.request, &claim, &refusal), 0);
         assert_string_equal(claim.access_key_id, "AKIDEXAMPLE");
-        assert_int_equal(sigv4_canonical_request(&parsed.request, claim.signed_headers, &canonical), 0);
+        assert_int_equal(platform_sigv4_canonical_request(&parsed.request, claim.signed_headers, &canonical),
+                         0);
         assert_string_equal(canonical, canonical_wanted);
-        assert_int_equal(sigv4_string_to_sign(&claim, canonical, &to_sign), 0);
+        assert_int_equal(platform_sigv4_string_to_sign(&claim, canonical, &to_sign), 0);
         assert_string_equal(to_sign, to_sign_wanted);
-        assert_int_equal(sigv4_signature(&claim, SECRET, to_sign, signature), 0);
+        assert_int_equal(platform_sigv4_signature(&claim, SECRET, to_sign, signature), 0);
         assert_string_equal(signature, claim.signature);
 
         /* The one whose session token is added after signing is refused: KMS's must be signed. */
-        int r = sigv4_verify(&parsed.request, &claim, SECRET, "us-east-1", "service", NOW, &refusal);
+        int r = platform_sigv4_verify(&parsed.request, &claim, SECRET, "us-east-1", "service", NOW,
+                                      &refusal);
         assert_int_equal(r, strcmp(directory, "post-sts-header-after") == 0 ? -EBADMSG : 0);
 
         free(canonical_wanted);
@@ -170,9 +172,9 @@ static void check_refusal(const SigV4Request *request, int64_t now, const char *
         SigV4Refusal refusal = {};
         SigV4Claim claim;
 
-        int r = sigv4_read_claim(request, &claim, &refusal);
+        int r = platform_sigv4_read_claim(request, &claim, &refusal);
         if (r >= 0)
-                r = sigv4_verify(request, &claim, SECRET, region, "service", now, &refusal);
+                r = platform_sigv4_verify(request, &claim, SECRET, region, "service", now, &refusal);
         assert_int_equal(r, -EBADMSG);
         assert_string_equal(refusal.code, code);
         if (!strstr(refusal.message, words))
@@ -185,15 +187,15 @@ static void test_good_signature_is_accepted(void **state) {
         Vanilla vanilla;
 
         make_vanilla(&vanilla, authorization, good_date);
-        assert_int_equal(sigv4_read_claim(&vanilla.request, &claim, &refusal), 0);
-        assert_int_equal(sigv4_verify(&vanilla.request, &claim, SECRET, "us-east-1", "service", NOW,
-                                      &refusal),
+        assert_int_equal(platform_sigv4_read_claim(&vanilla.request, &claim, &refusal), 0);
+        assert_int_equal(platform_sigv4_verify(&vanilla.request, &claim, SECRET, "us-east-1", "service", NOW,
+                                               &refusal),
                          0);
-        assert_int_equal(sigv4_verify(&vanilla.request, &claim, SECRET, "us-east-1", "service", NOW + 300,
-                                      &refusal),
+        assert_int_equal(platform_sigv4_verify(&vanilla.request, &claim, SECRET, "us-east-1", "service",
+                                               NOW + 300, &refusal),
                          0);
-        assert_int_equal(sigv4_verify(&vanilla.request, &claim, SECRET, "us-east-1", "service", NOW - 300,
-                                      &refusal),
+        assert_int_equal(platform_sigv4_verify(&vanilla.request, &claim, SECRET, "us-east-1", "service",
+                                               NOW - 300, &refusal),
                          0);
 }
 
@@ -312,19 +314,19 @@ static void test_oversized_parts_are_refused(void **state) {
         memset(huge, 'a', 4095);
         huge[4095] = '\0';
         make_vanilla(&vanilla, huge, good_date);
-        assert_int_equal(sigv4_read_claim(&vanilla.request, &claim, &refusal), -EBADMSG);
+        assert_int_equal(platform_sigv4_read_claim(&vanilla.request, &claim, &refusal), -EBADMSG);
 
         for (size_t i = 0; i < 2000; i++)
                 huge[i] = i % 2 ? ';' : 'a';
         huge[2000] = '\0';
-        assert_int_equal(sigv4_canonical_request(&vanilla.request, huge, &text), -E2BIG);
+        assert_int_equal(platform_sigv4_canonical_request(&vanilla.request, huge, &text), -E2BIG);
 
         huge[0] = '/';
         huge[1] = '?';
         for (size_t i = 2; i < 2000; i++)
                 huge[i] = i % 2 ? '&' : 'a';
         vanilla.request.target = huge;
-        assert_int_equal(sigv4_canonical_request(&vanilla.request, "host", &text), -E2BIG);
+        assert_int_equal(platform_sigv4_canonical_request(&vanilla.request, "host", &text), -E2BIG);
         free(huge);
 }
 
@@ -351,16 +353,20 @@ static void test_s3_has_rules_of_its_own(void **state) {
         SigV4Claim claim;
         char *canonical;
 
-        assert_int_equal(sigv4_read_claim(&request, &claim, &refusal), 0);
+        assert_int_equal(platform_sigv4_read_claim(&request, &claim, &refusal), 0);
         assert_string_equal(claim.signature, signature);
-        assert_int_equal(sigv4_verify(&request, &claim, secret, "us-east-1", "s3", then, &refusal), 0);
-        assert_int_equal(sigv4_verify(&request, &claim, secret, "us-east-1", "s3", then + 900, &refusal), 0);
-        assert_int_equal(sigv4_verify(&request, &claim, secret, "us-east-1", "s3", then + 901, &refusal),
+        assert_int_equal(platform_sigv4_verify(&request, &claim, secret, "us-east-1", "s3", then, &refusal),
+                         0);
+        assert_int_equal(platform_sigv4_verify(&request, &claim, secret, "us-east-1", "s3", then + 900,
+                                               &refusal),
+                         0);
+        assert_int_equal(platform_sigv4_verify(&request, &claim, secret, "us-east-1", "s3", then + 901,
+                                               &refusal),
                          -EBADMSG);
 
         /* Neither normalized nor encoded twice. */
         request.target = "/a%20b//../c%2Bd?versionId=x";
-        assert_int_equal(sigv4_canonical_request(&request, claim.signed_headers, &canonical), 0);
+        assert_int_equal(platform_sigv4_canonical_request(&request, claim.signed_headers, &canonical), 0);
         if (strncmp(canonical, "GET\n/a%20b//../c%2Bd\nversionId=x\n", 33) != 0)
                 fail_msg("%s", canonical);
         free(canonical);

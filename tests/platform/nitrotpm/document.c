@@ -121,8 +121,8 @@ typedef struct Document {
 } Document;
 
 static void document_clear(Document *document) {
-        cbor_putp(&document->outer);
-        cbor_putp(&document->inner);
+        item_putp(&document->outer);
+        item_putp(&document->inner);
 }
 
 static bool parse_envelope(const cbor_item_t *array, Document *document) {
@@ -208,9 +208,9 @@ static bool parse_payload(const cbor_item_t *map, Document *document) {
 static bool document_parse(Bytes bytes, Document *document) {
         const size_t tag_size = bytes.size > 0 && bytes.data[0] == COSE_SIGN1_TAG ? 1 : 0;
 
-        return cbor_parse(bytes.data + tag_size, bytes.size - tag_size, &document->outer, NULL) >= 0 &&
+        return item_read(bytes.data + tag_size, bytes.size - tag_size, &document->outer, NULL) >= 0 &&
                parse_envelope(document->outer, document) &&
-               cbor_parse(document->payload.data, document->payload.size, &document->inner, NULL) >= 0 &&
+               item_read(document->payload.data, document->payload.size, &document->inner, NULL) >= 0 &&
                parse_payload(document->inner, document);
 }
 

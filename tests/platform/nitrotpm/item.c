@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
+#include <errno.h>
 #include <string.h>
 
 #include "item.h"
 
-/* libcbor's encoders return 0 where there is no room. */
+/* libcbor's encoders return 0 when the buffer has no room left. */
 void writer_advance(Writer *writer, size_t n) {
         writer->size += n;
         if (n == 0)
@@ -33,6 +34,108 @@ void writer_bytes(Writer *writer, Bytes bytes) {
         }
         WRITE(writer, cbor_encode_bytestring_start, bytes.size);
         write_raw(writer, bytes.data, bytes.size);
+}
+
+#define DEPTH_MAX 8U
+#define ITEMS_MAX 1024U
+#define INFO_INDEFINITE 31U
+
+/* The initial byte and the argument of one item (RFC 8949 section 3). */
+static bool scan_head(Bytes *rest, cbor_type *ret_type, unsigned *ret_info, uint64_t *ret_argument) {
+        size_t more = 0;
+
+        if (rest->size == 0)
+                return false;
+        *ret_type = (cbor_type) (rest->data[0] >> 5);
+        *ret_info = rest->data[0] & 0x1fU;
+        *ret_argument = *ret_info;
+        if (*ret_info >= 24 && *ret_info <= 27) {
+                more = (size_t) 1 << (*ret_info - 24);
+                *ret_argument = 0;
+        }
+        if (rest->size - 1 < more)
+                return false;
+        for (size_t i = 0; i < more; i++)
+                *ret_argument = *ret_argument << 8 | rest->data[1 + i];
+        rest->data += 1 + more;
+        rest->size -= 1 + more;
+        return true;
+}
+
+static bool scan_item(Bytes *rest, unsigned depth, unsigned *budget);
+
+static bool scan_container(Bytes *rest, unsigned info, uint64_t n, unsigned depth, unsigned *budget) {
+        if (info != INFO_INDEFINITE) {
+                for (uint64_t i = 0; i < n; i++)
+                        if (!scan_item(rest, depth, budget))
+                                return false;
+                return true;
+        }
+        /* libcbor refuses an indefinite map with an odd number of items. */
+        while (rest->size > 0 && rest->data[0] != 0xff)
+                if (!scan_item(rest, depth, budget))
+                        return false;
+        if (rest->size == 0)
+                return false;
+        rest->data++;
+        rest->size--;
+        return true;
+}
+
+/* Steps over one item. Recursive; depth bounds it. */
+static bool scan_item(Bytes *rest, unsigned depth, unsigned *budget) {
+        cbor_type type;
+        unsigned info;
+        uint64_t argument;
+
+        if (depth == 0 || *budget == 0)
+                return false;
+        (*budget)--;
+        if (!scan_head(rest, &type, &info, &argument) || (info > 27 && info != INFO_INDEFINITE))
+                return false;
+
+        switch (type) {
+        case CBOR_TYPE_UINT:
+        case CBOR_TYPE_NEGINT:
+                return info != INFO_INDEFINITE;
+        case CBOR_TYPE_BYTESTRING:
+        case CBOR_TYPE_STRING:
+                if (info == INFO_INDEFINITE || argument > rest->size)
+                        return false;
+                rest->data += argument;
+                rest->size -= (size_t) argument;
+                return true;
+        case CBOR_TYPE_ARRAY:
+                return (info == INFO_INDEFINITE || argument <= rest->size) &&
+                       scan_container(rest, info, argument, depth - 1, budget);
+        case CBOR_TYPE_MAP:
+                return (info == INFO_INDEFINITE || argument <= rest->size / 2) &&
+                       scan_container(rest, info, 2 * argument, depth - 1, budget);
+        case CBOR_TYPE_FLOAT_CTRL:
+                return info >= CBOR_CTRL_FALSE && info <= CBOR_CTRL_UNDEF;
+        default:
+                return false;
+        }
+}
+
+int item_read(const uint8_t *data, size_t size, cbor_item_t **ret, size_t *ret_read) {
+        _cleanup_item_ cbor_item_t *item = NULL;
+        Bytes rest = { data, size };
+        unsigned budget = ITEMS_MAX;
+        struct cbor_load_result result;
+
+        if (!scan_item(&rest, DEPTH_MAX, &budget) || (!ret_read && rest.size > 0))
+                return -EBADMSG;
+        item = cbor_load(data, size - rest.size, &result);
+        if (!item)
+                return result.error.code == CBOR_ERR_MEMERROR ? -ENOMEM : -EBADMSG;
+        if (result.read != size - rest.size)
+                return -EBADMSG;
+
+        *ret = TAKE_PTR(item);
+        if (ret_read)
+                *ret_read = result.read;
+        return 0;
 }
 
 bool item_is_text(const cbor_item_t *item, const char *text) {

@@ -2,14 +2,14 @@
 
 #include "nsm.h"
 
-const char *nsm_request_read(const uint8_t *index, size_t size, NsmFields *ret) {
-        _cleanup_cbor_ cbor_item_t *item = NULL;
+const char *platform_nsm_request_read(const uint8_t *index, size_t size, NsmFields *ret) {
+        _cleanup_item_ cbor_item_t *item = NULL;
         const cbor_item_t *fields;
         NsmFields request;
         size_t read;
 
-        if (cbor_parse(index, size, &item, &read) < 0 || !cbor_isa_map(item) ||
-            !cbor_map_is_definite(item) || cbor_map_size(item) != 1)
+        if (item_read(index, size, &item, &read) < 0 || !cbor_isa_map(item) || !cbor_map_is_definite(item) ||
+            cbor_map_size(item) != 1)
                 return "InvalidArgument";
         fields = item_in_map(item, "Attestation");
         if (!fields)
@@ -28,7 +28,7 @@ const char *nsm_request_read(const uint8_t *index, size_t size, NsmFields *ret) 
         return NULL;
 }
 
-size_t nsm_error_write(const char *name, uint8_t *reply, size_t capacity) {
+size_t platform_nsm_error_write(const char *name, uint8_t *reply, size_t capacity) {
         Writer writer = { .data = reply, .capacity = capacity };
 
         WRITE(&writer, cbor_encode_map_start, 1);
@@ -37,7 +37,7 @@ size_t nsm_error_write(const char *name, uint8_t *reply, size_t capacity) {
         return writer.overflowed ? 0 : writer.size;
 }
 
-size_t nsm_document_write(Bytes document, uint8_t *reply, size_t capacity) {
+size_t platform_nsm_document_write(Bytes document, uint8_t *reply, size_t capacity) {
         Writer writer = { .data = reply, .capacity = capacity };
 
         WRITE(&writer, cbor_encode_map_start, 1);

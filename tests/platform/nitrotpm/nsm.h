@@ -14,8 +14,8 @@ typedef struct NsmFields {
 } NsmFields;
 
 /* NULL, or the name of an NSM error. What is behind the first item is padding. */
-const char *nsm_request_read(const uint8_t *index, size_t size, NsmFields *ret);
+const char *platform_nsm_request_read(const uint8_t *index, size_t size, NsmFields *ret);
 
 /* 0 where it does not fit. */
-size_t nsm_error_write(const char *name, uint8_t *reply, size_t capacity);
-size_t nsm_document_write(Bytes document, uint8_t *reply, size_t capacity);
+size_t platform_nsm_error_write(const char *name, uint8_t *reply, size_t capacity);
+size_t platform_nsm_document_write(Bytes document, uint8_t *reply, size_t capacity);

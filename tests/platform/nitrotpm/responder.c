@@ -61,7 +61,7 @@ static bool answer_attestation(Attestor *attestor, int fd, size_t index_size) {
             attestor_answer(attestor, index, pcrs, answer.data, &size) < 0)
                 return false;
         if (size > index_size)
-                size = nsm_error_write("BufferTooSmall", answer.data, index_size);
+                size = platform_nsm_error_write("BufferTooSmall", answer.data, index_size);
         answer.size = (uint32_t) size;
         return send_all(fd, &answer, sizeof(answer.size) + size);
 }
