@@ -20,6 +20,9 @@ typedef struct PcrSet {
         uint8_t value[PCR_COUNT][PCR_SIZE];
 } PcrSet;
 
+/* The largest pcr_measurements.json, in bytes. The daemon and all verbs of unsealctl read one with this limit. */
+#define PCR_MEASUREMENTS_SIZE_MAX (64U * 1024U)
+
 /* FAILURE_CONFIGURATION, -EBADMSG: no JSON, no measurements in it, a value that is not 96 hex digits. */
 int pcr_measurements_parse(const char *text, size_t length, PcrSet *ret, Error *error);
 

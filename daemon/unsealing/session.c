@@ -37,8 +37,6 @@
 /* What a failure waits for the TPM's thread, lest a key or a session stay in the TPM for the whole boot. */
 #define TPM_LAST_JOB_USEC (5 * USEC_PER_SEC)
 
-#define MEASUREMENTS_FILE_MAX (64U * 1024U)
-
 struct Session {
         sd_event *event;
         SessionOptions options;
@@ -373,7 +371,7 @@ static void session_fail(Session *session, Passage *passage, const Error *error)
                 if (imds_get(session->imds, "/latest/user-data", on_expected_measurements, session) >= 0)
                         return;
         } else if (denied && expected) {
-                int r = read_file(expected, MEASUREMENTS_FILE_MAX, &data, &size);
+                int r = read_file(expected, PCR_MEASUREMENTS_SIZE_MAX, &data, &size);
 
                 if (r < 0)
                         log_warning("ExpectedMeasurements=%s: %s", expected, strerror(-r));

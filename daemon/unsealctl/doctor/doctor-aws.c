@@ -21,6 +21,7 @@
 #include "unsealctl/ctl.h"
 #include "unsealctl/doctor/doctor.h"
 #include "unsealctl/kms-call.h"
+#include "unsealing/request.h"
 
 #define TIMEOUT_USEC (5 * USEC_PER_SEC)
 
@@ -220,42 +221,22 @@ static void on_fetched(int r, const uint8_t *data, size_t size, const Error *err
         take_data(userdata, r, data, size, error);
 }
 
-/* Where AWS has it: where it is said, or the key is. */
-static int find_region(const Declaration *declaration, KmsKeyArn *key) {
-        int r = kms_key_arn_parse(declaration->key_ids[0], key);
-
-        if (r < 0)
-                return r;
-        if (declaration->source_region)
-                (void) snprintf(key->region, sizeof(key->region), "%s", declaration->source_region);
-        else
-                (void) source_region(&declaration->source, key->region, sizeof(key->region));
-        return 0;
-}
-
 int fetch_ciphertext(const Settings *settings, const Declaration *declaration,
                      const AwsCredentials *credentials, uint8_t **ret, size_t *ret_size, Error *error) {
         _cleanup_(X509_STORE_freep) X509_STORE *trusted = NULL;
         _cleanup_question_ Question question = {};
         _cleanup_(fetcher_freep) Fetcher *fetcher = NULL;
-        KmsKeyArn where;
+        _cleanup_(request_target_clear) RequestTarget target = {};
+        Fetch fetch;
         int r;
 
-        r = find_region(declaration, &where);
-        if (r < 0)
-                return error_set(error, r, FAILURE_CONFIGURATION, "KeyId= cannot be read.");
-        r = http_trust_new(settings->trusted_certificates, &trusted, error);
+        r = request_target(settings, declaration, &target, error);
+        if (r >= 0)
+                r = http_trust_new(settings->trusted_certificates, &trusted, error);
         if (r < 0)
                 return r;
 
-        const Fetch fetch = {
-                .source = &declaration->source,
-                .partition = where.partition,
-                .region = where.region,
-                .fips = settings->fips,
-                .dual_stack = settings->dual_stack,
-                .maximum = declaration->size_max,
-        };
+        fetch = request_fetch(settings, declaration, &target);
         r = question_begin(&question, &(HttpOptions){ .trusted = trusted, .proxy = settings->proxy });
         if (r >= 0) {
                 r = fetcher_new(question.http, &fetcher);
@@ -272,19 +253,6 @@ int fetch_ciphertext(const Settings *settings, const Declaration *declaration,
         *ret = TAKE_PTR(question.data);
         *ret_size = question.size;
         return 0;
-}
-
-/* The context with what BindAccount= adds, NULL-terminated; the strings are borrowed. */
-static const char **complete_context(const Declaration *declaration, const char *account) {
-        char *const *context = declaration->encryption_context;
-        size_t n = strings_count(context);
-        const char **complete = calloc(n + 2, sizeof(*complete));
-
-        for (size_t i = 0; complete && i < n; i++)
-                complete[i] = context[i];
-        if (complete && declaration->bind_account)
-                complete[n] = account;
-        return complete;
 }
 
 /* As unseald asks, but that nothing is to be decrypted. */
@@ -304,21 +272,18 @@ static int make_dry(char **body) {
 static int dry_run_body(const DryRunRequest *request, char **ret) {
         _cleanup_free_ const char **context = NULL;
         char account[64];
+        KmsDecrypt decrypt;
         int r;
 
-        (void) snprintf(account, sizeof(account), "unseald:account=%s", request->account);
-        context = complete_context(request->declaration, account);
+        (void) snprintf(account, sizeof(account), REQUEST_ACCOUNT_KEY "%s", request->account);
+        context = request_context(request->declaration, account);
         if (!context)
                 return -ENOMEM;
 
-        const KmsDecrypt decrypt = {
-                .ciphertext = request->ciphertext,
-                .ciphertext_size = request->ciphertext_size,
-                .key_ids = (const char *const *) request->declaration->key_ids,
-                .encryption_context = context,
-                .document = request->document,
-                .document_size = request->document_size,
-        };
+        decrypt = request_decrypt(request->declaration, context, request->ciphertext,
+                                  request->ciphertext_size);
+        decrypt.document = request->document;
+        decrypt.document_size = request->document_size;
         if (!request->document)
                 return kms_probe_request(&decrypt, ret);
         r = kms_decrypt_request(&decrypt, ret);
@@ -326,27 +291,26 @@ static int dry_run_body(const DryRunRequest *request, char **ret) {
 }
 
 void dry_run(const DryRunRequest *request, DryRun *ret) {
+        _cleanup_(request_target_clear) RequestTarget target = {};
         _cleanup_(kms_caller_freep) KmsCaller *caller = NULL;
         _cleanup_erase_ char *answer = NULL;
         _cleanup_free_ char *body = NULL;
-        KmsKeyArn key;
         size_t size;
         int r;
 
         *ret = (DryRun){ .asked = true };
-        r = kms_key_arn_parse(request->declaration->key_ids[0], &key);
-        if (r >= 0)
-                r = dry_run_body(request, &body);
+        if (request_target(request->settings, request->declaration, &target, &ret->error) < 0)
+                return;
+        r = dry_run_body(request, &body);
         if (r < 0) {
-                (void) error_set(&ret->error, r, FAILURE_REQUEST, "KMS cannot be asked: %s.", strerror(-r));
+                (void) error_set(&ret->error, r, FAILURE_REQUEST, "The request to KMS cannot be made: %s.",
+                                 strerror(-r));
                 return;
         }
-        r = kms_caller_new(&(KmsCallerOptions){ .region = key.region,
+        r = kms_caller_new(&(KmsCallerOptions){ .region = target.key.region,
                                                 .credentials = request->credentials,
                                                 .of_instance = true,
-                                                .fips = request->settings->fips,
-                                                .dual_stack = request->settings->dual_stack,
-                                                .endpoint = request->settings->kms_endpoint,
+                                                .endpoint = target.endpoint,
                                                 .proxy = request->settings->proxy,
                                                 .trusted_certificates =
                                                                 request->settings->trusted_certificates },
@@ -356,6 +320,7 @@ void dry_run(const DryRunRequest *request, DryRun *ret) {
         r = kms_call(caller, "Decrypt", body, &answer, &size, &ret->error);
         ret->allowed = r < 0 && strcmp(ret->error.code, "DryRunOperationException") == 0;
         if (r >= 0)
-                (void) error_set(&ret->error, -EBADMSG, FAILURE_ANSWER,
-                                 "KMS decrypts although DryRun was asked for: this is not AWS's KMS.");
+                (void) error_set(
+                                &ret->error, -EBADMSG, FAILURE_ANSWER,
+                                "KMS decrypted the secret although doctor asked for a dry run: this is not AWS's KMS.");
 }

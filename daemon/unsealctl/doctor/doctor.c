@@ -20,16 +20,16 @@
 #include "basic/log.h"
 #include "build-config.h"
 #include "config/ini.h"
-#include "kms/client.h"
 #include "source/source-file.h"
 #include "unsealctl/ctl.h"
 #include "unsealctl/doctor/doctor.h"
+#include "unsealing/request.h"
 
 #define LIMIT_USEC (10 * USEC_PER_SEC)
 #define WITHIN_LIMIT " within 10 seconds"
 #define TOTAL_USEC (90 * USEC_PER_SEC)
 #define NO_TIME "There was no time left for it (--timeout=)."
-#define FILE_MAX (4U * 1024U * 1024U)
+#define STATUS_SIZE_MAX (4U * 1024U * 1024U)
 
 typedef struct Doctor {
         const char *vendor_config, *local_config, *store_path, *status_path, *measurements_path;
@@ -290,7 +290,7 @@ static int expected_pcrs(const Doctor *doctor, const char *where, PcrSet *ret, E
         int r;
 
         if (strncmp(where, scheme, strlen(scheme)) != 0) {
-                r = read_file(where, FILE_MAX, &data, &size);
+                r = read_file(where, PCR_MEASUREMENTS_SIZE_MAX, &data, &size);
                 if (r < 0)
                         return error_set(error, r, FAILURE_CONFIGURATION, "%s", strerror(-r));
                 return pcr_measurements_parse((const char *) data, size, ret, error);
@@ -390,31 +390,24 @@ static bool is_among(char *const *strings, const char *string) {
         return false;
 }
 
-/* Of KMS for that secret, to be freed; NULL: none is known. */
-static char *endpoint_of(const Doctor *doctor, const Declaration *declaration) {
-        const KmsEndpointOptions options = {
-                .fips = doctor->settings.fips,
-                .dual_stack = doctor->settings.dual_stack,
-                .endpoint = doctor->settings.kms_endpoint,
-        };
-        KmsKeyArn key;
-        char *endpoint;
+/* The endpoint of KMS that unseald asks for the secret, to be freed. NULL: there is none, and *error says why. */
+static char *endpoint_of(const Doctor *doctor, const Declaration *declaration, Error *error) {
+        _cleanup_(request_target_clear) RequestTarget target = {};
 
-        return kms_key_arn_parse(declaration->key_ids[0], &key) < 0 ||
-                                               kms_endpoint(&key, &options, &endpoint) < 0
-                               ? NULL
-                               : endpoint;
+        if (request_target(&doctor->settings, declaration, &target, error) < 0)
+                return NULL;
+        return TAKE_PTR(target.endpoint);
 }
 
 static void examine_endpoints(Doctor *doctor) {
         for (size_t i = 0; i < doctor->declarations.count; i++) {
                 const Declaration *declaration = doctor->declarations.items + i;
-                _cleanup_free_ char *endpoint = endpoint_of(doctor, declaration);
+                Error error = {};
+                _cleanup_free_ char *endpoint = endpoint_of(doctor, declaration, &error);
                 char *kept;
 
                 if (!endpoint)
-                        report_add(&doctor->report, "dns", declaration->name, VERDICT_SKIPPED, NULL,
-                                   "No endpoint of KMS is known for its KeyId=.");
+                        report_error(&doctor->report, "dns", declaration->name, &error, NULL);
                 if (!endpoint || is_among(doctor->endpoints, endpoint))
                         continue;
                 kept = TAKE_PTR(endpoint);
@@ -520,7 +513,8 @@ static void examine_key(Doctor *doctor, const Declaration *declaration, const ui
                 .document = doctor->tpm.document,
                 .document_size = doctor->tpm.document_size,
         };
-        _cleanup_free_ char *endpoint = endpoint_of(doctor, declaration);
+        Error error = {};
+        _cleanup_free_ char *endpoint = endpoint_of(doctor, declaration, &error);
         DryRun with = { .why_not = "There are no credentials to ask KMS with." }, without = with;
         bool possible = doctor->has_role;
 
@@ -596,7 +590,7 @@ static void examine_service(Doctor *doctor) {
         int r;
 
         check_service(&doctor->report, properties);
-        r = read_file(doctor->status_path, FILE_MAX, &text, &size);
+        r = read_file(doctor->status_path, STATUS_SIZE_MAX, &text, &size);
         if (r >= 0)
                 r = json_parse((const char *) text, size, &status);
         if (r < 0 && r != -ENOENT)
