@@ -19,7 +19,7 @@
 #include "config/declaration.h"
 #include "config/settings.h"
 #include "memory/secret.h"
-#include "unsealctl/check/cat-config.h"
+#include "unsealctl/check/in-force.h"
 #include "unsealctl/check/check-system.h"
 #include "unsealing/control.h"
 #include "unsealing/session.h"

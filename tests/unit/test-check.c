@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "unsealctl/check/check.h"
+#include "unsealctl/check/mistakes.h"
 #include "vault/manifest.h"
 
 #define KEY "arn:aws:kms:eu-north-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"

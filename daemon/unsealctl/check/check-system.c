@@ -14,7 +14,7 @@
 #include "basic/http.h"
 #include "source/source-file.h"
 #include "unsealctl/check/check-system.h"
-#include "unsealctl/check/check.h"
+#include "unsealctl/check/mistakes.h"
 
 DEFINE_CLEANUP(FILE *, fclose);
 

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "config/settings.h"
-#include "unsealctl/check/cat-config.h"
+#include "unsealctl/check/in-force.h"
 
 static bool is_of(const IniAssignment *assignment, const char *section, const char *key) {
         return strcmp(assignment->section, section) == 0 && (!key || strcmp(assignment->key, key) == 0);

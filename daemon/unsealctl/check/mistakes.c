@@ -12,7 +12,7 @@
 
 #include "aws/kms-key.h"
 #include "aws/service.h"
-#include "unsealctl/check/check.h"
+#include "unsealctl/check/mistakes.h"
 #include "vault/manifest.h"
 
 typedef struct Check {
