@@ -54,8 +54,8 @@ for module in /usr/lib/dracut/modules.d/*kiwi*/module-setup.sh; do
     sed -i -E '/^depends\(\)/,/^}/s/\<(network|crypt)\>//g' "$module"
 done
 
-# A mistake in unseald's configuration shows here, and not in the machine.
-unseald --check
+# A mistake in unseald's configuration stops the build here.
+unsealctl check
 
 # Nobody logs in: every password is locked, and the programs that would ask for one are gone, as are those that make one user
 # another.

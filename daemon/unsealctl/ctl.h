@@ -12,6 +12,8 @@
 #define EXIT_USAGE 2
 
 int verb_attest(int argc, char *argv[]);
+int verb_cat_config(int argc, char *argv[]);
+int verb_check(int argc, char *argv[]);
 int verb_doctor(int argc, char *argv[]);
 int verb_measure(int argc, char *argv[]);
 int verb_policy(int argc, char *argv[]);

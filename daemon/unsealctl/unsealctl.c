@@ -19,6 +19,8 @@ typedef struct Verb {
 
 static const Verb verbs[] = {
         { "attest", "", "Get an attestation document of this instance", verb_attest },
+        { "cat-config", "", "Print the configuration that is in force", verb_cat_config },
+        { "check", "", "List every mistake in the configuration", verb_check },
         { "doctor", "", "Find out why unseald does not work here", verb_doctor },
         { "measure", "IMAGE", "Compute the PCRs of a boot", verb_measure },
         { "policy", "[lint POLICY]", "Write a key's policy, or find its faults", verb_policy },

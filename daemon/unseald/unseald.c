@@ -5,8 +5,6 @@
 #include <errno.h>
 #include <getopt.h>
 #include <malloc.h>
-#include <openssl/crypto.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,8 +17,6 @@
 #include "config/declaration.h"
 #include "config/settings.h"
 #include "memory/secret.h"
-#include "unsealctl/check/in-force.h"
-#include "unsealctl/check/check-system.h"
 #include "unsealing/control.h"
 #include "unsealing/session.h"
 #include "unsealing/status-file.h"
@@ -29,25 +25,23 @@
 #include "vault/socket.h"
 #include "vault/store.h"
 
-/* So much longer than DeadlineSec= systemd waits, for the last words. */
+/* systemd waits for DeadlineSec= and this time more, so that unseald can still log and report its failure. */
 #define GRACE_USEC (15 * USEC_PER_SEC)
 
 typedef struct Daemon {
         const char *vendor_config, *local_config, *store_path, *status_path;
-        const char *root; /* of the system that is checked; NULL: this one */
         Settings settings;
         Declarations declarations;
         bool forget;
-        bool print;
-        bool check;
+        const char *verb, *root; /* of unsealctl, for hand_over(); NULL: none */
         Kept *kept;
         sd_event *event;
         Session *session;
-        int listener; /* systemd's, for credentials; -1: none */
+        int listener; /* the credential socket that systemd listens on; -1: none */
         CredentialSocket *socket;
 
-        Control *control;       /* from READY on */
-        Settings next_settings; /* of the reload that is under way */
+        Control *control;       /* NULL before READY=1 */
+        Settings next_settings; /* of the reload in progress */
         Declarations next_declarations;
 } Daemon;
 
@@ -63,8 +57,8 @@ static void daemon_clear(Daemon *daemon) {
         (void) sd_event_unref(daemon->event);
 }
 
-/* What the service manager gives us, and nothing that steers a library: no proxies, no OpenSSL configuration, no TLS
- * key log, no locale. */
+/* Keeps the variables that the service manager sets and removes all others. A library must not take proxies, an OpenSSL
+ * configuration, a TLS key log or a locale from the environment. */
 static int clean_environment(void) {
         static const char *const kept[] = { "NOTIFY_SOCKET", "JOURNAL_STREAM", "INVOCATION_ID",
                                             "LISTEN_PID",    "LISTEN_FDS",     "LISTEN_FDNAMES",
@@ -81,7 +75,7 @@ static int clean_environment(void) {
         }
         if (clearenv() != 0)
                 r = -ENOMEM;
-        /* tpm2-tss prints on standard error what we say better. */
+        /* tpm2-tss prints its errors on standard error. Our own messages cover them. */
         if (setenv("TSS2_LOG", "all+none", 1) < 0)
                 r = -errno;
         for (size_t i = 0; i < ELEMENTSOF(kept); i++) {
@@ -101,7 +95,8 @@ static void fail(const Error *error) {
                  "%s", error->text);
 }
 
-/* The last words: our exit status says the rest. */
+/* Tells the service manager why unseald ends. A final failure also closes the credential socket, so that waiting units fail
+ * and do not start unseald again. */
 static void say_failed(const Daemon *daemon, const Error *error) {
         (void) sd_notifyf(false, "STATUS=Failed: %s", error->text);
         if (failure_is_final(error->failure))
@@ -127,7 +122,8 @@ static void on_reload_ended(int r, const Error *error, void *userdata) {
         Daemon *daemon = userdata;
 
         if (r < 0) {
-                /* We would wait for its thread, and so would who asks for a credential. It ends again when that has. */
+                /* Freeing the session would block the event loop until the TPM's thread ends, and units that ask for a
+                 * credential would wait with it. The session calls this function again when the thread has ended. */
                 if (session_waits_for_tpm(daemon->session))
                         return;
                 daemon->session = session_free(daemon->session);
@@ -148,7 +144,7 @@ static void on_reload_ended(int r, const Error *error, void *userdata) {
         control_answer(daemon->control, NULL);
 }
 
-/* The configuration is read anew; where it is wrong nothing changes. */
+/* Reads the configuration again and starts a session with it. A mistake in the configuration changes nothing. */
 static int reload(Daemon *daemon, Error *error) {
         SessionOptions options = {
                 .settings = &daemon->next_settings,
@@ -163,13 +159,13 @@ static int reload(Daemon *daemon, Error *error) {
         if (kept_is_locked(daemon->kept))
                 return error_set(
                                 error, -EPERM, FAILURE_LOCKED,
-                                "Locked until the next boot: with the PCR of LockPcr= extended, KMS gives nothing to this machine any more.");
+                                "Locked until the next boot: the PCR of LockPcr= is extended, so KMS releases nothing to this machine any more. Reboot to unseal again.");
         r = settings_read(daemon->vendor_config, daemon->local_config, &daemon->next_settings, error);
         if (r < 0)
                 return r;
         if (daemon->next_settings.lock_pcr != daemon->settings.lock_pcr)
                 return error_set(error, -EINVAL, FAILURE_CONFIGURATION,
-                                 "LockPcr= cannot be changed by a reload. Restart unseald.service.");
+                                 "A reload cannot change LockPcr=. Restart unseald.service.");
         r = declarations_read(daemon->vendor_config, daemon->local_config, &daemon->next_declarations,
                               error);
         if (r < 0)
@@ -190,13 +186,14 @@ static void on_reload_asked(void *userdata) {
                 session_start(daemon->session);
 }
 
-/* Without it there is just no reload. */
+/* Listens for unsealctl reload. A failure leaves the published secrets alone, so it is only a warning. */
 static void offer_reload(Daemon *daemon) {
-        int r = control_new(daemon->event, UNSEALD_RUNTIME_DIR "/control.sock", on_reload_asked, daemon,
-                            &daemon->control);
+        static const char path[] = UNSEALD_RUNTIME_DIR "/control.sock";
+        int r = control_new(daemon->event, path, on_reload_asked, daemon, &daemon->control);
 
         if (r < 0)
-                log_warning("unsealctl reload will not work: %s", strerror(-r));
+                log_warning("unsealctl reload will not work: cannot listen on %s: %s. Restart unseald.service to try again.",
+                            path, strerror(-r));
 }
 
 static void on_session_ended(int r, const Error *error, void *userdata) {
@@ -204,7 +201,8 @@ static void on_session_ended(int r, const Error *error, void *userdata) {
 
         if (r < 0) {
                 say_failed(daemon, error);
-                /* A TPM that does not answer would keep us, and the status would be lost. The next start cleans up. */
+                /* Ending in order would wait for the TPM's thread, and systemd would kill unseald before it reports its
+                 * exit status. The next start removes what stays in the TPM. */
                 if (session_waits_for_tpm(daemon->session))
                         _exit((int) error->failure);
                 (void) sd_event_exit(daemon->event, (int) error->failure);
@@ -223,6 +221,50 @@ static void on_session_ended(int r, const Error *error, void *userdata) {
         say_ready(daemon);
 }
 
+static void print_help(void) {
+        printf("%s [OPTIONS…]\n\n"
+               "Unseal this machine's secrets by EC2 instance attestation. unseald.service\n"
+               "starts this program.\n\n"
+               "  -h --help                      Show this help\n"
+               "     --version                   Show the version\n"
+               "  -d --debug                     Log more\n"
+               "     --vendor-configuration=DIR  Read this in place of %s\n"
+               "     --configuration=DIR         Read this in place of %s\n"
+               "     --store=DIR                 Publish here, not in %s\n"
+               "     --status=FILE               Write this, not %s/status.json\n"
+               "     --forget                    Remove all published secrets and the status\n\n"
+               "See unseald(8). To check or print the configuration: unsealctl check,\n"
+               "unsealctl cat-config.\n",
+               program_invocation_short_name, UNSEALD_VENDOR_CONFIG_DIR, UNSEALD_LOCAL_CONFIG_DIR,
+               UNSEALD_STORE_DIR, UNSEALD_RUNTIME_DIR);
+}
+
+/* --check and --print-configuration were options of this program until 0.1. For one release they still work: this executes
+ * the verb of unsealctl that has taken their place, with the options that it takes. Returns only on failure. */
+static int hand_over(const Daemon *daemon) {
+        static const char program[] = UNSEALD_BINDIR "/unsealctl";
+        const char *arguments[] = {
+                "unsealctl",
+                daemon->verb,
+                "--vendor-configuration",
+                daemon->vendor_config,
+                "--configuration",
+                daemon->local_config,
+                daemon->root ? "--root" : NULL,
+                daemon->root,
+                NULL,
+        };
+
+        fprintf(stderr,
+                "%s: This option is now the verb \"unsealctl %s\". Call that instead: the next release removes the option.\n",
+                program_invocation_short_name, daemon->verb);
+        (void) execv(program, (char *const *) arguments);
+        fprintf(stderr, "%s: Cannot execute %s: %s.\n", program_invocation_short_name, program,
+                strerror(errno));
+        return FAILURE_INTERNAL;
+}
+
+/* Returns 1 to go on, 0 when all is done, or a negative errno after the reason is on standard error. */
 static int parse_options(int argc, char *argv[], Daemon *daemon) {
         enum {
                 OPTION_VERSION = 256,
@@ -249,26 +291,10 @@ static int parse_options(int argc, char *argv[], Daemon *daemon) {
                 { "root", required_argument, NULL, OPTION_ROOT },
                 {},
         };
-
         for (int c; (c = getopt_long(argc, argv, "hd", options, NULL)) >= 0;)
                 switch (c) {
                 case 'h':
-                        printf("%s [OPTIONS...]\n\n"
-                               "Unseal this machine's secrets by EC2 instance attestation.\n\n"
-                               "  -h --help                      Show this help\n"
-                               "     --version                   Show the version\n"
-                               "  -d --debug                     Log more\n"
-                               "     --vendor-configuration=DIR  Instead of %s\n"
-                               "     --configuration=DIR         Instead of %s\n"
-                               "     --store=DIR                 Instead of %s\n"
-                               "     --status=FILE               Instead of %s/status.json\n"
-                               "     --forget                    Only remove all that is published, and the status\n"
-                               "     --print-configuration       Only show what is configured, and where\n"
-                               "     --check                     Only show all mistakes in what is configured\n"
-                               "     --root=DIR                  With --check: of the system in this directory\n\n"
-                               "See unseald(8). It is started by unseald.service.\n",
-                               program_invocation_short_name, UNSEALD_VENDOR_CONFIG_DIR,
-                               UNSEALD_LOCAL_CONFIG_DIR, UNSEALD_STORE_DIR, UNSEALD_RUNTIME_DIR);
+                        print_help();
                         return 0;
                 case OPTION_VERSION:
                         printf("unseald %s\n", UNSEALD_VERSION);
@@ -292,10 +318,10 @@ static int parse_options(int argc, char *argv[], Daemon *daemon) {
                         daemon->forget = true;
                         break;
                 case OPTION_PRINT:
-                        daemon->print = true;
+                        daemon->verb = "cat-config";
                         break;
                 case OPTION_CHECK:
-                        daemon->check = true;
+                        daemon->verb = "check";
                         break;
                 case OPTION_ROOT:
                         daemon->root = optarg;
@@ -305,18 +331,36 @@ static int parse_options(int argc, char *argv[], Daemon *daemon) {
                 }
 
         if (optind < argc) {
-                fprintf(stderr, "%s: '%s' is one argument too many.\n", program_invocation_short_name,
-                        argv[optind]);
+                fprintf(stderr,
+                        "%s: Unexpected argument '%s'. This program takes only options; see --help.\n",
+                        program_invocation_short_name, argv[optind]);
                 return -EINVAL;
         }
-        if (daemon->root && !daemon->check) {
-                fprintf(stderr, "%s: --root= goes with --check.\n", program_invocation_short_name);
+        if (daemon->root && !daemon->verb) {
+                fprintf(stderr, "%s: --root= works only together with --check.\n",
+                        program_invocation_short_name);
                 return -EINVAL;
         }
         return 1;
 }
 
-/* Who may have what. */
+/* Fills in the default paths. They belong to unseald.service: a process that root starts by hand would overwrite the status
+ * of the live service and publish over its secrets. Only a Type=notify service has NOTIFY_SOCKET=, so without it both paths
+ * must be given. --forget changes the same files, and on purpose. */
+static int choose_paths(Daemon *daemon) {
+        bool own = daemon->store_path && daemon->status_path;
+
+        daemon->store_path = daemon->store_path ?: UNSEALD_STORE_DIR;
+        daemon->status_path = daemon->status_path ?: UNSEALD_RUNTIME_DIR "/status.json";
+        if (own || daemon->forget || getenv("NOTIFY_SOCKET"))
+                return 0;
+        fprintf(stderr,
+                "%s: Not started: %s and %s belong to unseald.service, and no service manager has started this process (NOTIFY_SOCKET= is not set). Run \"systemctl start unseald.service\", or give paths of your own with --store= and --status=.\n",
+                program_invocation_short_name, daemon->store_path, daemon->status_path);
+        return -EPERM;
+}
+
+/* Decides whether the unit gets the credential. Returns a descriptor of daemon->kept, or -EACCES and the reason for the journal. */
 static int find_credential(const CredentialRequest *request, void *userdata, const char **ret_reason) {
         const Daemon *daemon = userdata;
         const Declaration *declaration = declarations_find(&daemon->declarations, request->credential);
@@ -327,13 +371,13 @@ static int find_credential(const CredentialRequest *request, void *userdata, con
         else if (!declaration_admits(declaration, request->unit))
                 *ret_reason = "the unit is not in Units= of the secret";
         else if ((fd = kept_find(daemon->kept, request->credential)) < 0)
-                *ret_reason = "it could not be unsealed in this boot";
+                *ret_reason = "the secret could not be unsealed in this boot";
         else
                 return fd;
         return -EACCES;
 }
 
-/* That of unseald.socket. */
+/* Finds the socket of unseald.socket among the descriptors that systemd passes (sd_listen_fds(3)). */
 static int find_listener(void) {
         int n = sd_listen_fds(0);
 
@@ -362,11 +406,11 @@ static int set_up(Daemon *daemon, Error *error) {
         if (r < 0)
                 return r;
 
-        /* Whoever waits for us to end a deadline of our own must not give up before. */
+        /* unseald ends by itself at DeadlineSec=. TimeoutStartSec= of the unit must not end it earlier. */
         (void) sd_notifyf(false, "EXTEND_TIMEOUT_USEC=%llu",
                           (unsigned long long) (daemon->settings.deadline_usec + GRACE_USEC));
 
-        /* It means "reload" to many a hand, and would end us, and what is kept with us. */
+        /* People send SIGHUP to reload a daemon. Its default action would end unseald and lose the kept secrets. */
         (void) signal(SIGHUP, SIG_IGN);
         r = sd_event_default(&daemon->event);
         if (r >= 0)
@@ -390,14 +434,14 @@ static int set_up(Daemon *daemon, Error *error) {
         return session_new(daemon->event, &options, on_session_ended, daemon, &daemon->session, error);
 }
 
-/* What was published is published no longer. */
+/* Removes the status and every published secret. */
 static int withdraw(const Daemon *daemon) {
         _cleanup_(store_freep) Store *store = NULL;
         Error error = {};
 
         int r = status_withdraw(daemon->status_path);
         if (r < 0)
-                log_warning("Cannot remove %s: %s", daemon->status_path, strerror(-r));
+                log_warning("Cannot remove %s: %s.", daemon->status_path, strerror(-r));
         if (store_open(daemon->store_path, &store, &error) < 0 || store_retain(store, NULL, 0, &error) < 0) {
                 fail(&error);
                 return (int) error.failure;
@@ -405,58 +449,16 @@ static int withdraw(const Daemon *daemon) {
         return 0;
 }
 
-static int print_configuration(Daemon *daemon) {
-        Error error = {};
-
-        if (settings_read(daemon->vendor_config, daemon->local_config, &daemon->settings, &error) < 0 ||
-            declarations_read(daemon->vendor_config, daemon->local_config, &daemon->declarations, &error) <
-                            0 ||
-            configuration_print(stdout, daemon->vendor_config, daemon->local_config, &daemon->declarations,
-                                &error) < 0) {
-                fail(&error);
-                return (int) error.failure;
-        }
-        return fflush(stdout) == 0 ? 0 : FAILURE_INTERNAL;
-}
-
-/* All paths lead to this directory then, links too. OpenSSL is to take no configuration, and no modules, from there. */
-static int enter_root(const char *directory, Error *error) {
-        (void) OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL);
-        if (chdir(directory) < 0 ||
-            (chroot(".") < 0 && (errno != EPERM || unshare(CLONE_NEWUSER) < 0 || chroot(".") < 0)))
-                return error_set(error, -errno, FAILURE_INTERNAL, "%s cannot be made the root: %s.",
-                                 directory, strerror(errno));
-        return 0;
-}
-
-static int check(const Daemon *daemon) {
-        _cleanup_(remarks_clear) Remarks remarks = {};
-        Error error = {};
-
-        if ((daemon->root && enter_root(daemon->root, &error) < 0) ||
-            check_system(daemon->vendor_config, daemon->local_config, &remarks, &error) < 0) {
-                fail(&error);
-                return (int) error.failure;
-        }
-        for (size_t i = 0; i < remarks.count; i++)
-                printf("%s: %s\n", remarks.items[i].mistake ? "Mistake" : "Warning", remarks.items[i].text);
-        if (fflush(stdout) != 0)
-                return FAILURE_INTERNAL;
-        return remarks_mistakes(&remarks) > 0 ? FAILURE_CONFIGURATION : 0;
-}
-
 int main(int argc, char *argv[]) {
         _cleanup_(daemon_clear) Daemon daemon = {
                 .vendor_config = UNSEALD_VENDOR_CONFIG_DIR,
                 .local_config = UNSEALD_LOCAL_CONFIG_DIR,
-                .store_path = UNSEALD_STORE_DIR,
-                .status_path = UNSEALD_RUNTIME_DIR "/status.json",
                 .listener = -1,
         };
         Error error = {};
         int r;
 
-        /* One heap for all threads: less memory to lock. */
+        /* One heap for all threads leaves less memory to lock. */
         (void) mallopt(M_ARENA_MAX, 1);
         r = clean_environment();
         if (r < 0)
@@ -464,12 +466,12 @@ int main(int argc, char *argv[]) {
         r = parse_options(argc, argv, &daemon);
         if (r <= 0)
                 return r < 0 ? FAILURE_USAGE : 0;
+        if (daemon.verb)
+                return hand_over(&daemon);
+        if (choose_paths(&daemon) < 0)
+                return FAILURE_USAGE;
         if (daemon.forget)
                 return withdraw(&daemon);
-        if (daemon.print)
-                return print_configuration(&daemon);
-        if (daemon.check)
-                return check(&daemon);
 
         daemon.listener = find_listener();
         r = set_up(&daemon, &error);
@@ -484,13 +486,13 @@ int main(int argc, char *argv[]) {
         session_start(daemon.session);
         r = sd_event_loop(daemon.event);
         if (r < 0) {
-                log_warning("The event loop failed: %s", strerror(-r));
+                log_warning("The event loop failed: %s.", strerror(-r));
                 return FAILURE_INTERNAL;
         }
         if (r == 0) {
                 (void) sd_notify(false, "STOPPING=1");
-                /* A stop for good or one half of a restart: the service manager knows, and unseald-forget.service hears
-                 * of the former. Without it there is nobody to keep anything. */
+                /* A stop and a restart look the same here. The service manager knows, and it stops unseald-forget.service
+                 * only after a final stop. Without a service manager nothing keeps the secrets, so they are removed now. */
                 if (!fdstore_is_there())
                         r = withdraw(&daemon);
         }

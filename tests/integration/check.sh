@@ -1,30 +1,30 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# unseald --check: a system with one of each mistake, in a directory, has all of them listed in one run, each with file and
-# line; one without is passed over in silence. The examples of the man pages are such a one.
+# unsealctl check lists every mistake of a system in a directory in one run, each with file and line, and prints nothing for
+# a system without mistakes. The examples of the man pages are such a system.
 . "$(dirname "$0")/lib.sh"
 root=$scratch/root
 key=arn:aws:kms:eu-north-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout /dev/null -subj /CN=root -out "$scratch/ca.pem" 2>/dev/null
 
-# put FILE LINE...: in the system
+# put FILE LINE...: writes a file of the system
 put() {
     mkdir -p "$(dirname "$root$1")"
     printf '%s\n' "${@:2}" >"$root$1"
 }
-# secret NAME LINE...: after Source= and KeyId=, on the second and third line
+# secret NAME LINE...: declares a secret. Source= is its second line, KeyId= its third, and LINE... follow.
 secret() {
     [ -e "$root/usr/share/app/$1" ] || put "/usr/share/app/$1" AQID
     put "/etc/unseald/secrets.d/$1.secret" '[Secret]' "Source=file:/usr/share/app/$1" "KeyId=$key" "${@:2}"
 }
-# unit NAME LINE...
+# unit NAME LINE...: writes a unit file with these lines in [Service]
 unit() { put "/usr/lib/systemd/system/$1" '[Service]' "${@:2}"; }
-# check [OPTION...]: sets $status; what it says is in $scratch/said
+# check [OPTION...]: sets $status, and writes the output to $scratch/said
 check() {
     status=0
-    "$build/daemon/unseald" --check --root="$root" "$@" >"$scratch/said" 2>&1 || status=$?
+    "$build/daemon/unsealctl" check --root="$root" "$@" >"$scratch/said" 2>&1 || status=$?
 }
-# said KIND START REGEX: and just one line is of that file, line and key
+# said KIND START REGEX: exactly one line of the output names that file, line and key, and it matches
 said() {
     local lines
     lines=$(grep -cF -- "$1: $2" "$scratch/said" || true)
@@ -45,9 +45,9 @@ good() {
     unit worker@.service LoadCredential=password:/run/unseald/credentials/good
 }
 
-say "without mistakes it says nothing"
+say "a system without mistakes: no output"
 good
-# As systemd sees them: hidden, masked, another name of a unit, and links within the system.
+# Units that the service manager does not use: one hidden by a file in /etc, one masked, an alias. And a link in the system.
 unit hidden.service LoadCredential=none:/run/unseald/credentials.sock
 put /etc/systemd/system/hidden.service '[Service]'
 unit masked.service LoadCredential=none:/run/unseald/credentials.sock
@@ -56,7 +56,7 @@ ln -s /usr/lib/systemd/system/app.service "$root/etc/systemd/system/alias.servic
 ln -s /usr/share/app/good "$root/usr/share/app/link"
 sed -i 's|app/good$|app/link|' "$root/etc/unseald/secrets.d/good.secret"
 check
-assert_equal "exit status, and what it says" "$status $(<"$scratch/said")" '0 '
+assert_equal "exit status and output" "$status $(<"$scratch/said")" '0 '
 
 say "all mistakes are listed in one run"
 expected=0
@@ -142,7 +142,7 @@ say "warnings alone are no failure"
 good
 printf 'LockPCR=8\n' >>"$root/etc/unseald/unseald.conf"
 check
-assert_equal "exit status, and what it says" "$status $(<"$scratch/said")" \
+assert_equal "exit status and output" "$status $(<"$scratch/said")" \
     '0 Warning: /etc/unseald/unseald.conf:3: LockPCR=: Unknown key in section [Unseald]; the line is passed over.'
 
 say "links do not lead out of the system"
@@ -162,19 +162,16 @@ assert_equal "exit status" "$status" 0
 assert_line "the path" "$scratch/said" '^Warning: /elsewhere/unseald.conf:3: '
 
 if setpriv --reuid=65534 --regid=65534 --clear-groups unshare --user true 2>/dev/null; then
-    say "nobody needs to be root for that"
+    say "a user who is not root"
     good
     chmod -R a+rX "$scratch"
     status=0
-    setpriv --reuid=65534 --regid=65534 --clear-groups "$build/daemon/unseald" --check --root="$root" >"$scratch/said" 2>&1 || status=$?
-    assert_equal "exit status, and what it says" "$status $(<"$scratch/said")" '0 '
+    setpriv --reuid=65534 --regid=65534 --clear-groups "$build/daemon/unsealctl" check --root="$root" >"$scratch/said" 2>&1 || status=$?
+    assert_equal "exit status and output" "$status $(<"$scratch/said")" '0 '
 else
     say "SKIP: without user namespaces only root can use --root= (sysctl kernel.unprivileged_userns_clone=1)"
 fi
 
-status=0
-"$build/daemon/unseald" --root=/ 2>"$scratch/said" || status=$?
-assert_equal "exit status of --root= alone" "$status" 2
 check --root="$scratch/none"
 assert_equal "exit status without the directory" "$status" 1
 
@@ -190,6 +187,37 @@ page() {
         esac
     done <"$top/man/$1.rst"
 }
+say "the old options of unseald execute unsealctl, with the other options and its exit status"
+mkdir "$scratch/bin"
+cp "$build/daemon/unsealctl" "$scratch/bin/"
+# old ARGUMENT...: as check, with unsealctl installed where unseald looks for it
+old() {
+    status=0
+    # shellcheck disable=SC2016 # the inner shell expands these
+    unshare --mount sh -c 'mount --bind "$1" /usr/bin && shift && exec "$@"' sh "$scratch/bin" "$build/daemon/unseald" "$@" \
+        >"$scratch/said" 2>"$scratch/notice" || status=$?
+}
+good
+printf 'LockPCR=8\n' >>"$root/etc/unseald/unseald.conf"
+mv "$root/etc/unseald" "$root/elsewhere"
+old --check --root="$root" --configuration=/elsewhere
+assert_equal "exit status and output" "$status $(<"$scratch/said")" \
+    '0 Warning: /elsewhere/unseald.conf:3: LockPCR=: Unknown key in section [Unseald]; the line is passed over.'
+assert_line "the notice" "$scratch/notice" '^unseald: .*"unsealctl check"'
+rm "$root/usr/share/app/good"
+old --root="$root" --check --configuration=/elsewhere
+assert_equal "exit status with a mistake" "$status" 78
+old --print-configuration --vendor-configuration=/nonexistent --configuration="$root/elsewhere"
+assert_equal "exit status" "$status" 0
+assert_line "the configuration" "$scratch/said" '^TrustedCertificates=/usr/share/app/ca.pem$'
+assert_line "the notice" "$scratch/notice" '^unseald: .*"unsealctl cat-config"'
+old --root="$root"
+assert_equal "exit status of --root= alone" "$status" 2
+rm "$scratch/bin/unsealctl"
+old --check --root="$root"
+assert_equal "exit status without unsealctl" "$status" 1
+assert_line "the message" "$scratch/notice" 'Cannot execute /usr/bin/unsealctl: No such file or directory'
+
 say "the examples of the man pages are right"
 good
 rm -r "$root/etc/unseald" "$root/usr/lib/systemd"
@@ -203,4 +231,4 @@ etc/unseald/secrets.d/db-password.secret
 etc/unseald/unseald.conf
 END
 check
-assert_equal "exit status, and what it says" "$status $(<"$scratch/said")" '0 '
+assert_equal "exit status and output" "$status $(<"$scratch/said")" '0 '

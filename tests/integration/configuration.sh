@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Configuration that is wrong: the exit status is 78, file and line are told, and neither TPM nor network is touched.
+# A wrong configuration: unseald exits with status 78, names file and line, and touches neither TPM nor network.
 . "$(dirname "$0")/direct.sh"
 direct_start
 on_ready() { cmp "$store/db-password" "$secret"; }
 
-# As it should be; each case spoils one thing of it. unseald.conf has three lines then, db-password.secret too.
+# Writes a correct configuration, of which each case spoils one thing. unseald.conf and db-password.secret have three lines.
 right() {
     rm -rf "$config"
     mkdir -p "$config/secrets.d"
@@ -13,7 +13,7 @@ right() {
     declare_secret db-password "$key" "$scratch/sealed"
 }
 
-# fails REGEX: with what there is
+# fails REGEX: unseald refuses the configuration with this one line
 cases=0
 fails() {
     rm -f "$status_file"
@@ -29,23 +29,23 @@ fails() {
     right
 }
 
-# bad_setting 'LINE[\nLINE...]' REGEX: further lines of unseald.conf, the first of which is the fourth
+# bad_setting 'LINE[\nLINE...]' REGEX: adds lines to unseald.conf, from line 4
 bad_setting() {
     printf '%b\n' "$1" >>"$config/unseald.conf"
     fails "unseald.conf:4: $2"
 }
-# bad_secret LINE REGEX: of db-password.secret
+# bad_secret LINE REGEX: adds line 4 to db-password.secret
 bad_secret() {
     printf '%b\n' "$1" >>"$config/secrets.d/db-password.secret"
     fails "db-password.secret:4: $2"
 }
-# bad_delivery LINE REGEX: of its section [Deliver]
+# bad_delivery LINE REGEX: adds line 5 to db-password.secret, in its section [Deliver]
 bad_delivery() {
     printf '[Deliver]\n%s\n' "$1" >>"$config/secrets.d/db-password.secret"
     fails "db-password.secret:5: $2"
 }
 
-# Whoever is asked for anything from now on tells.
+# From now on the platform counts every request.
 right
 platform fault set '*' '*' delay 1
 seen=$(wc -l <"$PLATFORM_TRAIL")
@@ -73,7 +73,7 @@ bad_setting 'ExpectedMeasurements=user-data:pcrs' 'ExpectedMeasurements=: Expect
 bad_setting 'LockPcr=12' 'LockPcr=: Expected 8, 13, 14 or 15'
 bad_setting 'VerifyPolicy=sometimes' 'VerifyPolicy=: Expected no, warn or yes'
 
-# Not even the syntax is right.
+# Wrong syntax.
 bad_setting 'no assignment' ''
 bad_setting '[Unseald' ''
 bad_setting '=value' ''
@@ -131,17 +131,17 @@ fails 'db password.secret: Expected a file name'
 mkdir "$config/secrets.d/db-password.secret.d"
 printf '[Secret]\nOptional=maybe\n' >"$config/secrets.d/db-password.secret.d/10-optional.conf"
 fails 'db-password.secret.d/10-optional.conf:2: Optional=: '
-# One of several is enough.
+# One wrong secret of two is enough.
 declare_secret zebra "$key" "$scratch/sealed" 'Optional=maybe'
 fails 'zebra.secret:4: Optional=: '
 
-# What KMS, IMDS and the TPM saw of all that.
+# What KMS, IMDS and the TPM saw of all these starts.
 asked() { platform fault list | awk -F'\t' '{ n += $5 } END { print n }'; }
 assert_equal "lines in the platform's log" "$(wc -l <"$PLATFORM_TRAIL")" "$seen"
 assert_equal "how often anything was asked" "$(asked)" 0
-say "$cases cases, and nothing was asked of anybody"
+say "$cases cases, and no request left unseald"
 
-say "what is not known is told, and passed over"
+say "unknown keys and sections are warnings"
 right
 printf '%s\n' 'LockPCR=8' '[Unsealed]' 'Fips=yes' >>"$config/unseald.conf"
 printf '%s\n' 'Key=1' '[Delivery]' 'Mode=0440' >>"$config/secrets.d/db-password.secret"
@@ -152,10 +152,41 @@ assert_line "key" "$log" 'unseald.conf:4: LockPCR=: Unknown key'
 assert_line "section" "$log" 'unseald.conf:6: .*Unknown section \[Unsealed\]'
 assert_line "key of a secret" "$log" 'db-password.secret:4: Key=: Unknown key'
 assert_line "section of a secret" "$log" 'db-password.secret:6: .*Unknown section \[Delivery\]'
-# Which shows that the platform would have told.
+# The platform does count, so the zero above means something.
 [ "$(wc -l <"$PLATFORM_TRAIL")" -gt "$seen" ] && [ "$(asked)" -gt 20 ] || die "the platform does not count"
 
-say "what is in force is shown, each with its file and line, and can be read back"
+say "a process that root starts by hand leaves the live service's files alone"
+cat >"$scratch/by-hand" <<'END'
+mount -t tmpfs tmpfs /run
+mkdir -p /run/unseald/credentials
+echo live | tee /run/unseald/credentials/db-password >/run/unseald/status.json
+status=0
+"$@" || status=$?
+cat /run/unseald/status.json /run/unseald/credentials/db-password
+exit $status
+END
+# by_hand [OPTION...]: sets $status, and writes the output to $scratch/said and $scratch/message
+by_hand() {
+    status=0
+    unshare --mount sh "$scratch/by-hand" "$build/daemon/unseald" --vendor-configuration="$config" --configuration=/nonexistent "$@" \
+        >"$scratch/said" 2>"$scratch/message" || status=$?
+}
+right
+printf 'RsaKeyBits=7\n' >>"$config/unseald.conf"
+for option in --debug --store="$store" --status="$scratch/own.json"; do
+    by_hand "$option"
+    assert_equal "$option: exit status, and the live files" "$status $(tr '\n' ' ' <"$scratch/said")" '2 live live '
+    assert_line "$option: what to do" "$scratch/message" 'systemctl start unseald.service'
+done
+by_hand --store="$store" --status="$scratch/own.json"
+assert_equal "with paths of its own: exit status, and the live files" "$status $(tr '\n' ' ' <"$scratch/said")" '78 live live '
+assert_equal "its own status" "$(jq -r .failure "$scratch/own.json")" configuration
+NOTIFY_SOCKET=$scratch/none by_hand
+assert_equal "started by a service manager: exit status" "$status" 78
+assert_line "started by a service manager: its status" "$scratch/said" '"configuration"'
+right
+
+say "cat-config prints what is in force, each line with its file, and unseald can read it back"
 vendor=$scratch/vendor local=$scratch/local
 mkdir -p "$vendor/secrets.d" "$vendor/unseald.conf.d" "$local/unseald.conf.d" "$local/secrets.d/db.secret.d"
 printf '[Unseald]\nFips=yes\nDeadlineSec=1min\n' >"$vendor/unseald.conf"
@@ -168,9 +199,9 @@ printf '[Secret]\nEncryptionContext=\nEncryptionContext=b=2\nEncryptionContext=c
 ln -s /dev/null "$local/secrets.d/gone.secret"
 printf '[Secret]\nSource=file:/gone\n' >"$vendor/secrets.d/gone.secret"
 # print VENDOR LOCAL
-print() { "$build/daemon/unseald" --print-configuration --vendor-configuration="$1" --configuration="$2" 2>/dev/null; }
+print() { "$build/daemon/unsealctl" cat-config --vendor-configuration="$1" --configuration="$2" 2>/dev/null; }
 print "$vendor" "$local" | sed "s|$scratch/||" >"$scratch/printed"
-diff "$scratch/printed" - <<END || die "otherwise than that is what is printed"
+diff "$scratch/printed" - <<END || die "cat-config printed something else"
 # unseald.conf
 [Unseald]
 # vendor/unseald.conf:2
@@ -199,8 +230,8 @@ END
 mkdir -p "$scratch/again/secrets.d"
 sed -n '/^# unseald.conf$/,/^# secrets/p' "$scratch/printed" >"$scratch/again/unseald.conf"
 sed -n '/^# secrets.d.db.secret$/,$p' "$scratch/printed" >"$scratch/again/secrets.d/db.secret"
-diff <(grep -v '^#' "$scratch/printed") <(print "$scratch/again" /nonexistent | grep -v '^#') || die "it does not come back as it was"
+diff <(grep -v '^#' "$scratch/printed") <(print "$scratch/again" /nonexistent | grep -v '^#') || die "the output, read back, gives another configuration"
 printf '[Unseald]\nFips=maybe\n' >"$local/unseald.conf.d/30-wrong.conf"
 status=0
 print "$vendor" "$local" >"$scratch/printed" || status=$?
-assert_equal "exit status with a mistake, and what is printed" "$status $(cat "$scratch/printed")" '78 '
+assert_equal "exit status with a mistake, and the output" "$status $(cat "$scratch/printed")" '78 '
