@@ -4,8 +4,8 @@
  * Two halves that know nothing of each other: attestation_parse() reads bytes and trusts none of them,
  * attestation_verify() asks OpenSSL whether AWS signed them. Path validation (RFC 5280) is OpenSSL's alone;
  * what is checked here besides is what it does not ask: the very algorithms, the kind of leaf, and that the
- * path it found is the one in the document. The document is not decoded by libcbor: slices must point to
- * what the signature covers, and libcbor before 0.11 does not know COSE's tag.
+ * path it found is the one in the document. The reader copies nothing: slices must point to
+ * what the signature covers.
  */
 
 #include <errno.h>
@@ -75,12 +75,12 @@ static void certificates_freep(STACK_OF(X509) * *certificates) {
         error_set(error, -EBADMSG, FAILURE_ATTESTATION, "Malformed attestation document: " format, \
                   __VA_ARGS__)
 
-static bool is_definite(const CborHead *head, cbor_type type) {
+static bool is_definite(const CborHead *head, CborType type) {
         return head->type == type && !head->indefinite;
 }
 
 static bool is_null(const CborHead *head) {
-        return is_definite(head, CBOR_TYPE_FLOAT_CTRL) && head->argument == CBOR_CTRL_NULL;
+        return is_definite(head, CBOR_SIMPLE) && head->argument == CBOR_NULL;
 }
 
 static bool is_printable(const CborHead *text) {
@@ -98,8 +98,8 @@ static int read_bytes(CborReader *reader, const char *name, size_t minimum, size
                       Error *error) {
         CborHead head;
 
-        if (cbor_next(reader, &head) < 0 || !is_definite(&head, CBOR_TYPE_BYTESTRING) ||
-            head.argument < minimum || head.argument > maximum)
+        if (cbor_next(reader, &head) < 0 || !is_definite(&head, CBOR_BYTES) || head.argument < minimum ||
+            head.argument > maximum)
                 return malformed(error, "%s must be a byte string of %zu to %zu bytes.", name, minimum,
                                  maximum);
 
@@ -123,7 +123,7 @@ static int read_bytes_or_null(CborReader *reader, const char *name, size_t minim
 static int read_module_id(CborReader *reader, AttestationDocument *document, Error *error) {
         CborHead head;
 
-        if (cbor_next(reader, &head) < 0 || !is_definite(&head, CBOR_TYPE_STRING) || head.argument == 0 ||
+        if (cbor_next(reader, &head) < 0 || !is_definite(&head, CBOR_TEXT) || head.argument == 0 ||
             head.argument >= sizeof(document->module_id) || !is_printable(&head))
                 return malformed(error, "%s must be a printable text of 1 to %zu characters.",
                                  field_names[FIELD_MODULE_ID], sizeof(document->module_id) - 1);
@@ -136,8 +136,7 @@ static int read_module_id(CborReader *reader, AttestationDocument *document, Err
 static int read_digest(CborReader *reader, Error *error) {
         CborHead head;
 
-        if (cbor_next(reader, &head) < 0 || !is_definite(&head, CBOR_TYPE_STRING) ||
-            !text_equal(&head, "SHA384"))
+        if (cbor_next(reader, &head) < 0 || !is_definite(&head, CBOR_TEXT) || !text_equal(&head, "SHA384"))
                 return malformed(error, "%s must be \"SHA384\".", field_names[FIELD_DIGEST]);
         return 0;
 }
@@ -145,8 +144,7 @@ static int read_digest(CborReader *reader, Error *error) {
 static int read_timestamp(CborReader *reader, AttestationDocument *document, Error *error) {
         CborHead head;
 
-        if (cbor_next(reader, &head) < 0 || head.type != CBOR_TYPE_UINT ||
-            head.argument > TIMESTAMP_MSEC_MAX)
+        if (cbor_next(reader, &head) < 0 || head.type != CBOR_UINT || head.argument > TIMESTAMP_MSEC_MAX)
                 return malformed(error, "%s must be milliseconds since 1970.", field_names[FIELD_TIMESTAMP]);
 
         document->timestamp_msec = head.argument;
@@ -158,13 +156,13 @@ static int read_pcrs(CborReader *reader, AttestationDocument *document, const ch
         uint64_t n = 0;
         int r;
 
-        if (cbor_next(reader, &map) < 0 || map.type != CBOR_TYPE_MAP)
+        if (cbor_next(reader, &map) < 0 || map.type != CBOR_MAP)
                 return malformed(error, "%s must be a map.", name);
 
         for (; cbor_more(reader, &map, n); n++) {
                 CborHead index;
 
-                if (cbor_next(reader, &index) < 0 || index.type != CBOR_TYPE_UINT ||
+                if (cbor_next(reader, &index) < 0 || index.type != CBOR_UINT ||
                     index.argument >= ATTESTATION_PCRS)
                         return malformed(error, "the keys of %s must be 0 to %i.", name,
                                          ATTESTATION_PCRS - 1);
@@ -183,7 +181,7 @@ static int read_cabundle(CborReader *reader, AttestationDocument *document, Erro
         CborHead array;
         int r;
 
-        if (cbor_next(reader, &array) < 0 || array.type != CBOR_TYPE_ARRAY)
+        if (cbor_next(reader, &array) < 0 || array.type != CBOR_ARRAY)
                 return malformed(error, "%s must be an array.", field_names[FIELD_CABUNDLE]);
 
         while (cbor_more(reader, &array, document->chain_length)) {
@@ -258,14 +256,14 @@ static int parse_payload(AttestationDocument *document, Error *error) {
         CborHead map;
         int r;
 
-        if (cbor_next(&reader, &map) < 0 || map.type != CBOR_TYPE_MAP)
+        if (cbor_next(&reader, &map) < 0 || map.type != CBOR_MAP)
                 return malformed(error, "%s must be a map.", "the payload");
 
         for (uint64_t n = 0; cbor_more(&reader, &map, n); n++) {
                 CborHead key;
                 Field field;
 
-                if (cbor_next(&reader, &key) < 0 || !is_definite(&key, CBOR_TYPE_STRING))
+                if (cbor_next(&reader, &key) < 0 || !is_definite(&key, CBOR_TEXT))
                         return malformed(error, "%s must be texts.", "the keys of the payload");
                 field = field_from_text(&key);
                 if (field < 0)
@@ -293,9 +291,9 @@ static int parse_cose(AttestationDocument *document, Error *error) {
         int r;
 
         r = cbor_next(&reader, &head);
-        if (r >= 0 && head.type == CBOR_TYPE_TAG && head.argument == COSE_SIGN1_TAG)
+        if (r >= 0 && head.type == CBOR_TAG && head.argument == COSE_SIGN1_TAG)
                 r = cbor_next(&reader, &head);
-        if (r < 0 || !is_definite(&head, CBOR_TYPE_ARRAY) || head.argument != 4)
+        if (r < 0 || !is_definite(&head, CBOR_ARRAY) || head.argument != 4)
                 return malformed(error, "%s must be an array of 4.", "it");
 
         r = read_bytes(&reader, "the protected header", 0, FIELD_SIZE_MAX, &document->protected_header,
@@ -303,7 +301,7 @@ static int parse_cose(AttestationDocument *document, Error *error) {
         if (r < 0)
                 return r;
 
-        if (cbor_next(&reader, &head) < 0 || !is_definite(&head, CBOR_TYPE_MAP) || head.argument != 0)
+        if (cbor_next(&reader, &head) < 0 || !is_definite(&head, CBOR_MAP) || head.argument != 0)
                 return malformed(error, "%s must be empty.", "the unprotected header");
 
         r = read_bytes(&reader, "the payload", 1, ATTESTATION_DOCUMENT_MAX, &document->payload, error);
@@ -475,24 +473,24 @@ static AttestationRefusal check_signature(const AttestationDocument *document, c
         static const uint8_t no_external_data[] = { 0x40 };
         _cleanup_(EVP_MD_CTX_freep) EVP_MD_CTX *digest = EVP_MD_CTX_new();
         _cleanup_(openssl_freep) uint8_t *der = NULL;
-        uint8_t header_head[9], payload_head[9];
-        size_t der_size, header_head_size, payload_head_size;
+        uint8_t header[9], payload[9];
+        CborWriter header_head = { .data = header, .capacity = sizeof(header) },
+                   payload_head = { .data = payload, .capacity = sizeof(payload) };
+        size_t der_size;
 
         if (!digest || signature_to_der(&document->signature, &der, &der_size) < 0)
                 return no_memory(error);
 
-        header_head_size = cbor_encode_bytestring_start(document->protected_header.size, header_head,
-                                                        sizeof(header_head));
-        payload_head_size = cbor_encode_bytestring_start(document->payload.size, payload_head,
-                                                         sizeof(payload_head));
+        cbor_write_head(&header_head, CBOR_BYTES, document->protected_header.size);
+        cbor_write_head(&payload_head, CBOR_BYTES, document->payload.size);
 
         if (EVP_DigestVerifyInit(digest, NULL, EVP_sha384(), NULL, X509_get0_pubkey(leaf)) != 1 ||
             EVP_DigestVerifyUpdate(digest, context, sizeof(context)) != 1 ||
-            EVP_DigestVerifyUpdate(digest, header_head, header_head_size) != 1 ||
+            EVP_DigestVerifyUpdate(digest, header, header_head.size) != 1 ||
             EVP_DigestVerifyUpdate(digest, document->protected_header.data,
                                    document->protected_header.size) != 1 ||
             EVP_DigestVerifyUpdate(digest, no_external_data, sizeof(no_external_data)) != 1 ||
-            EVP_DigestVerifyUpdate(digest, payload_head, payload_head_size) != 1 ||
+            EVP_DigestVerifyUpdate(digest, payload, payload_head.size) != 1 ||
             EVP_DigestVerifyUpdate(digest, document->payload.data, document->payload.size) != 1)
                 return no_memory(error);
 

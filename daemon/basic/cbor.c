@@ -1,30 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 #include <errno.h>
+#include <string.h>
 
 #include "basic/cbor.h"
 
-#define CBOR_DEPTH_MAX 8U
-#define CBOR_ITEMS_MAX 1024U
-
-#define CBOR_INFO_INDEFINITE 31U
-#define CBOR_BREAK 0xffU
+#define INFO_UINT8 24U /* the argument follows in 1, 2, 4 or 8 bytes: 24 to 27 */
+#define INFO_UINT64 27U
+#define INFO_INDEFINITE 31U
+#define BREAK 0xffU
+#define HEAD_MAX 9U
 
 static int read_argument(CborReader *reader, unsigned info, CborHead *head) {
         size_t size;
 
-        if (info < 24) {
+        if (info < INFO_UINT8) {
                 head->argument = info;
                 return 0;
         }
-        if (info == CBOR_INFO_INDEFINITE) {
+        if (info == INFO_INDEFINITE) {
                 head->indefinite = true;
                 return 0;
         }
-        if (info > 27)
+        if (info > INFO_UINT64)
                 return -EBADMSG;
 
-        size = (size_t) 1 << (info - 24);
+        size = (size_t) 1 << (info - INFO_UINT8);
         if (reader->left < size)
                 return -EBADMSG;
         for (size_t i = 0; i < size; i++)
@@ -42,7 +43,7 @@ int cbor_next(CborReader *reader, CborHead *ret) {
 
         if (rest.left == 0)
                 return -EBADMSG;
-        head.type = (cbor_type) (rest.data[0] >> 5);
+        head.type = (CborType) (rest.data[0] >> 5);
         info = rest.data[0] & 0x1fU;
         rest.data++;
         rest.left--;
@@ -52,14 +53,14 @@ int cbor_next(CborReader *reader, CborHead *ret) {
                 return r;
 
         switch (head.type) {
-        case CBOR_TYPE_UINT:
-        case CBOR_TYPE_NEGINT:
-        case CBOR_TYPE_TAG:
+        case CBOR_UINT:
+        case CBOR_NEGATIVE:
+        case CBOR_TAG:
                 if (head.indefinite)
                         return -EBADMSG;
                 break;
-        case CBOR_TYPE_BYTESTRING:
-        case CBOR_TYPE_STRING:
+        case CBOR_BYTES:
+        case CBOR_TEXT:
                 if (head.indefinite)
                         break;
                 if (head.argument > rest.left)
@@ -68,16 +69,16 @@ int cbor_next(CborReader *reader, CborHead *ret) {
                 rest.data += head.argument;
                 rest.left -= (size_t) head.argument;
                 break;
-        case CBOR_TYPE_ARRAY:
+        case CBOR_ARRAY:
                 if (head.argument > rest.left)
                         return -EBADMSG;
                 break;
-        case CBOR_TYPE_MAP:
+        case CBOR_MAP:
                 if (head.argument > rest.left / 2)
                         return -EBADMSG;
                 break;
-        case CBOR_TYPE_FLOAT_CTRL:
-                if (info != CBOR_INFO_INDEFINITE && (info < CBOR_CTRL_FALSE || info > CBOR_CTRL_UNDEF))
+        case CBOR_SIMPLE:
+                if (info != INFO_INDEFINITE && (info < CBOR_FALSE || info > CBOR_UNDEFINED))
                         return -EBADMSG;
                 break;
         }
@@ -90,7 +91,7 @@ int cbor_next(CborReader *reader, CborHead *ret) {
 bool cbor_more(CborReader *reader, const CborHead *container, uint64_t done) {
         if (!container->indefinite)
                 return done < container->argument;
-        if (reader->left == 0 || reader->data[0] != CBOR_BREAK)
+        if (reader->left == 0 || reader->data[0] != BREAK)
                 return true;
 
         reader->data++;
@@ -98,84 +99,43 @@ bool cbor_more(CborReader *reader, const CborHead *container, uint64_t done) {
         return false;
 }
 
-/* The inside of a string of indefinite length: definite ones of the same type. */
-static int check_chunks(CborReader *reader, const CborHead *string, unsigned *budget) {
-        for (uint64_t n = 0; cbor_more(reader, string, n); n++) {
-                CborHead chunk;
-                int r;
-
-                if (*budget == 0)
-                        return -EBADMSG;
-                (*budget)--;
-
-                r = cbor_next(reader, &chunk);
-                if (r < 0)
-                        return r;
-                if (chunk.type != string->type || chunk.indefinite)
-                        return -EBADMSG;
+static void write_raw(CborWriter *writer, const void *data, size_t size) {
+        if (writer->overflowed || size > writer->capacity - writer->size) {
+                writer->overflowed = true;
+                return;
         }
-        return 0;
+        if (size > 0)
+                memcpy(writer->data + writer->size, data, size);
+        writer->size += size;
 }
 
-/* Recursive: depth bounds it. */
-static int check_item(CborReader *reader, unsigned depth, unsigned *budget) {
-        CborHead head;
-        int r;
+void cbor_write_head(CborWriter *writer, CborType type, uint64_t argument) {
+        unsigned info = (unsigned) argument, size = 0;
+        uint8_t head[HEAD_MAX];
 
-        if (depth == 0 || *budget == 0)
-                return -EBADMSG;
-        (*budget)--;
-
-        r = cbor_next(reader, &head);
-        if (r < 0)
-                return r;
-
-        switch (head.type) {
-        case CBOR_TYPE_BYTESTRING:
-        case CBOR_TYPE_STRING:
-                return head.indefinite ? check_chunks(reader, &head, budget) : 0;
-        case CBOR_TYPE_TAG:
-                return -EBADMSG;
-        case CBOR_TYPE_ARRAY:
-        case CBOR_TYPE_MAP:
-                for (uint64_t n = 0; cbor_more(reader, &head, n); n++) {
-                        r = check_item(reader, depth - 1, budget);
-                        if (r >= 0 && head.type == CBOR_TYPE_MAP)
-                                r = check_item(reader, depth - 1, budget);
-                        if (r < 0)
-                                return r;
-                }
-                return 0;
-        default:
-                /* A break here ends nothing. */
-                return head.indefinite ? -EBADMSG : 0;
+        if (argument >= INFO_UINT8) {
+                info = argument <= UINT8_MAX    ? INFO_UINT8
+                       : argument <= UINT16_MAX ? INFO_UINT8 + 1
+                       : argument <= UINT32_MAX ? INFO_UINT8 + 2
+                                                : INFO_UINT64;
+                size = 1U << (info - INFO_UINT8);
         }
+        head[0] = (uint8_t) ((unsigned) type << 5 | info);
+        for (unsigned i = 0; i < size; i++)
+                head[1 + i] = (uint8_t) (argument >> 8 * (size - 1 - i));
+        write_raw(writer, head, 1 + size);
 }
 
-int cbor_parse(const uint8_t *data, size_t size, cbor_item_t **ret, size_t *ret_read) {
-        _cleanup_cbor_ cbor_item_t *item = NULL;
-        CborReader reader = { .data = data, .left = size };
-        unsigned budget = CBOR_ITEMS_MAX;
-        struct cbor_load_result result;
-        size_t read;
-        int r;
+void cbor_write_bytes(CborWriter *writer, const void *data, size_t size) {
+        cbor_write_head(writer, CBOR_BYTES, size);
+        write_raw(writer, data, size);
+}
 
-        r = check_item(&reader, CBOR_DEPTH_MAX, &budget);
-        if (r < 0)
-                return r;
-        if (!ret_read && reader.left > 0)
-                return -EBADMSG;
+void cbor_write_text(CborWriter *writer, const char *text) {
+        cbor_write_head(writer, CBOR_TEXT, strlen(text));
+        write_raw(writer, text, strlen(text));
+}
 
-        /* libcbor may see the end of the item elsewhere; only the one that was checked counts. */
-        read = size - reader.left;
-        item = cbor_load(data, read, &result);
-        if (!item)
-                return result.error.code == CBOR_ERR_MEMERROR ? -ENOMEM : -EBADMSG;
-        if (result.read != read)
-                return -EBADMSG;
-
-        *ret = TAKE_PTR(item);
-        if (ret_read)
-                *ret_read = read;
-        return 0;
+void cbor_write_null(CborWriter *writer) {
+        cbor_write_head(writer, CBOR_SIMPLE, CBOR_NULL);
 }

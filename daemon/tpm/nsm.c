@@ -14,60 +14,30 @@
 #include "basic/cbor.h"
 #include "tpm/nsm.h"
 
-typedef struct Writer {
-        uint8_t *next;
-        size_t left;
-} Writer;
-
-/* cbor_encode_*() write a head and say how long it was. */
-static void wrote(Writer *writer, size_t size) {
-        assert(size > 0);
-        writer->next += size;
-        writer->left -= size;
-}
-
-static void put_map(Writer *writer, size_t pairs) {
-        wrote(writer, cbor_encode_map_start(pairs, writer->next, writer->left));
-}
-
-static void put_payload(Writer *writer, const void *data, size_t size) {
-        assert(size <= writer->left);
-        if (size == 0)
-                return;
-        memcpy(writer->next, data, size);
-        wrote(writer, size);
-}
-
-static void put_text(Writer *writer, const char *text) {
-        wrote(writer, cbor_encode_string_start(strlen(text), writer->next, writer->left));
-        put_payload(writer, text, strlen(text));
-}
-
-static void put_field(Writer *writer, const char *name, const uint8_t *data, size_t size) {
-        put_text(writer, name);
-        if (!data) {
-                wrote(writer, cbor_encode_null(writer->next, writer->left));
-                return;
-        }
-        wrote(writer, cbor_encode_bytestring_start(size, writer->next, writer->left));
-        put_payload(writer, data, size);
+static void write_field(CborWriter *writer, const char *name, const uint8_t *data, size_t size) {
+        cbor_write_text(writer, name);
+        if (data)
+                cbor_write_bytes(writer, data, size);
+        else
+                cbor_write_null(writer);
 }
 
 int nsm_request_encode(const NsmRequest *request, uint8_t buffer[static NSM_REQUEST_MAX], size_t *ret_size) {
-        Writer writer = { .next = buffer, .left = NSM_REQUEST_MAX };
+        CborWriter writer = { .data = buffer, .capacity = NSM_REQUEST_MAX };
 
         if (request->user_data_size > NSM_FIELD_MAX || request->nonce_size > NSM_FIELD_MAX ||
             request->public_key_size > NSM_FIELD_MAX)
                 return -E2BIG;
 
-        put_map(&writer, 1);
-        put_text(&writer, "Attestation");
-        put_map(&writer, 3);
-        put_field(&writer, "user_data", request->user_data, request->user_data_size);
-        put_field(&writer, "nonce", request->nonce, request->nonce_size);
-        put_field(&writer, "public_key", request->public_key, request->public_key_size);
+        cbor_write_head(&writer, CBOR_MAP, 1);
+        cbor_write_text(&writer, "Attestation");
+        cbor_write_head(&writer, CBOR_MAP, 3);
+        write_field(&writer, "user_data", request->user_data, request->user_data_size);
+        write_field(&writer, "nonce", request->nonce, request->nonce_size);
+        write_field(&writer, "public_key", request->public_key, request->public_key_size);
+        assert(!writer.overflowed);
 
-        *ret_size = NSM_REQUEST_MAX - writer.left;
+        *ret_size = writer.size;
         return 0;
 }
 
@@ -113,14 +83,14 @@ static int refused(const CborHead *name, Error *error) {
 
 /* A map of one pair, definite or not: up to and with the key, which must be a text in one piece. */
 static int open_pair(CborReader *reader, CborHead *map, CborHead *key) {
-        if (cbor_next(reader, map) < 0 || map->type != CBOR_TYPE_MAP || !cbor_more(reader, map, 0))
+        if (cbor_next(reader, map) < 0 || map->type != CBOR_MAP || !cbor_more(reader, map, 0))
                 return -EBADMSG;
-        if (cbor_next(reader, key) < 0 || key->type != CBOR_TYPE_STRING || key->indefinite)
+        if (cbor_next(reader, key) < 0 || key->type != CBOR_TEXT || key->indefinite)
                 return -EBADMSG;
         return 0;
 }
 
-static int read_string(CborReader *reader, cbor_type type, CborHead *ret) {
+static int read_string(CborReader *reader, CborType type, CborHead *ret) {
         if (cbor_next(reader, ret) < 0 || ret->type != type || ret->indefinite)
                 return -EBADMSG;
         return 0;
@@ -134,13 +104,13 @@ static int read_reply(CborReader *reader, bool *ret_error, CborHead *ret_content
                 return -EBADMSG;
         if (text_equal(&key, "Error")) {
                 *ret_error = true;
-                if (read_string(reader, CBOR_TYPE_STRING, ret_content) < 0)
+                if (read_string(reader, CBOR_TEXT, ret_content) < 0)
                         return -EBADMSG;
         } else if (text_equal(&key, "Attestation")) {
                 *ret_error = false;
                 if (open_pair(reader, &inner, &key) < 0 || !text_equal(&key, "document") ||
-                    read_string(reader, CBOR_TYPE_BYTESTRING, ret_content) < 0 ||
-                    ret_content->argument == 0 || cbor_more(reader, &inner, 1))
+                    read_string(reader, CBOR_BYTES, ret_content) < 0 || ret_content->argument == 0 ||
+                    cbor_more(reader, &inner, 1))
                         return -EBADMSG;
         } else
                 return -EBADMSG;

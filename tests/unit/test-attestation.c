@@ -50,22 +50,21 @@ static void put(Buffer *buffer, const void *data, size_t size) {
         buffer->size += size;
 }
 
-static void put_head(Buffer *buffer, cbor_type type, uint64_t argument) {
+static void put_head(Buffer *buffer, CborType type, uint64_t argument) {
         uint8_t head[9];
-        size_t size;
+        CborWriter writer = { .data = head, .capacity = sizeof(head) };
 
-        size = cbor_encode_uint(argument, head, sizeof(head));
-        head[0] |= (uint8_t) (type << 5);
-        put(buffer, head, size);
+        cbor_write_head(&writer, type, argument);
+        put(buffer, head, writer.size);
 }
 
 static void put_bytes(Buffer *buffer, const void *data, size_t size) {
-        put_head(buffer, CBOR_TYPE_BYTESTRING, size);
+        put_head(buffer, CBOR_BYTES, size);
         put(buffer, data, size);
 }
 
 static void put_text(Buffer *buffer, const char *text) {
-        put_head(buffer, CBOR_TYPE_STRING, strlen(text));
+        put_head(buffer, CBOR_TEXT, strlen(text));
         put(buffer, text, strlen(text));
 }
 
@@ -585,7 +584,7 @@ static void put_signature(Buffer *buffer, const Buffer *payload, EVP_PKEY *key) 
         size_t size = sizeof(der);
         Buffer structure = {};
 
-        put_head(&structure, CBOR_TYPE_ARRAY, 4);
+        put_head(&structure, CBOR_ARRAY, 4);
         put_text(&structure, "Signature1");
         put_bytes(&structure, "\xa1\x01\x38\x22", 4);
         put_bytes(&structure, "", 0);
@@ -619,7 +618,7 @@ static void mint_document(Minted *minted) {
         put_certificate(&certificate, minted->certificates[LEAF], &minted->junk);
         while (minted->cabundle[n] >= 0)
                 n++;
-        put_head(&cabundle, CBOR_TYPE_ARRAY, n);
+        put_head(&cabundle, CBOR_ARRAY, n);
         for (uint64_t i = 0; i < n; i++)
                 put_certificate(&cabundle, minted->certificates[minted->cabundle[i]], NULL);
 
@@ -627,7 +626,7 @@ static void mint_document(Minted *minted) {
         put_field(&payload, "module_id", "\x63i-1", 4, NULL);
         put_field(&payload, "digest", "\x66SHA384", 7, NULL);
         put_text(&payload, "timestamp");
-        put_head(&payload, CBOR_TYPE_UINT, UINT64_C(1000) * DOCUMENT_TIME + 999);
+        put_head(&payload, CBOR_UINT, UINT64_C(1000) * DOCUMENT_TIME + 999);
         put_field(&payload, "nitrotpm_pcrs", "\xa1\x04" PCR, 52, NULL);
         put_field(&payload, "certificate", (const char *) certificate.data, certificate.size, NULL);
         put_field(&payload, "cabundle", (const char *) cabundle.data, cabundle.size, NULL);
