@@ -264,13 +264,16 @@ static void get_credentials(Imds *imds, Exchange *exchange, const char *role, in
         OPENSSL_cleanse(&credentials, sizeof(credentials));
 }
 
+static void copy_role(Imds *imds, char ret[static sizeof(((Imds *) NULL)->role)]) {
+        pthread_mutex_lock(&imds->mutex);
+        memcpy(ret, imds->role, sizeof(imds->role));
+        pthread_mutex_unlock(&imds->mutex);
+}
+
 static void get_role(Imds *imds, Exchange *exchange) {
         char role[sizeof(imds->role)];
 
-        pthread_mutex_lock(&imds->mutex);
-        memcpy(role, imds->role, sizeof(role));
-        pthread_mutex_unlock(&imds->mutex);
-
+        copy_role(imds, role);
         if (!*role) {
                 reply_status(exchange, 404, "Not Found");
                 return;
@@ -333,30 +336,134 @@ static void get_user_data(Imds *imds, Exchange *exchange) {
         exchange_add_header(exchange, "Content-Type", "application/octet-stream");
 }
 
+/* EC2's iam/info: the instance profile. Its name is that of the role, as the EC2 console makes it. */
+static void get_info(Imds *imds, Exchange *exchange, int64_t now) {
+        _cleanup_json_ struct json_object *object = json_object_new_object();
+        char role[sizeof(imds->role)], updated[TIME_TEXT_SIZE], arn[256];
+
+        copy_role(imds, role);
+        if (!*role) {
+                reply_status(exchange, 404, "Not Found");
+                return;
+        }
+        format_time(now, updated);
+        snprintf(arn, sizeof(arn), "arn:aws:iam::%s:instance-profile/%s", imds->account, role);
+        add_string(object, "Code", "Success");
+        add_string(object, "LastUpdated", updated);
+        add_string(object, "InstanceProfileArn", arn);
+        add_string(object, "InstanceProfileId", "AIPA0123456789EXAMPLE");
+        reply_json(exchange, object);
+}
+
+#define CREDENTIALS_DIRECTORY "meta-data/iam/security-credentials"
+#define CREDENTIALS_PATH CREDENTIALS_DIRECTORY "/"
+#define IDENTITY_PATH "dynamic/instance-identity/document"
+#define INFO_PATH "meta-data/iam/info"
+
+/* Every path below the version, sorted. Directories list what is here, so no listing names a path that answers 404. */
+static const struct {
+        const char *path;
+        enum { ALWAYS, WITH_ROLE, WITH_USER_DATA } listed;
+} paths[] = {
+        { IDENTITY_PATH, ALWAYS },
+        { "meta-data/ami-id", ALWAYS },
+        { INFO_PATH, WITH_ROLE },
+        { CREDENTIALS_PATH, WITH_ROLE },
+        { "meta-data/instance-id", ALWAYS },
+        { "meta-data/instance-type", ALWAYS },
+        { "meta-data/local-ipv4", ALWAYS },
+        { "meta-data/placement/availability-zone", ALWAYS },
+        { "meta-data/placement/region", ALWAYS },
+        { "meta-data/services/domain", ALWAYS },
+        { "meta-data/services/partition", ALWAYS },
+        { "user-data", WITH_USER_DATA },
+};
+
+/*
+ * Lists a directory as EC2 does: a name a line, without a newline at the end. A directory's name ends in a slash,
+ * except directly below the version, where EC2 says "dynamic" and "meta-data". directory has no slash at its end.
+ */
+static bool list_directory(Imds *imds, const char *directory, char *ret, size_t size) {
+        size_t length = strlen(directory), used = 0;
+        const char *previous = "";
+        size_t previous_length = 0;
+        bool has_role, has_user_data;
+
+        pthread_mutex_lock(&imds->mutex);
+        has_role = *imds->role;
+        has_user_data = imds->user_data;
+        pthread_mutex_unlock(&imds->mutex);
+
+        for (size_t i = 0; i < ELEMENTSOF(paths); i++) {
+                const char *name = paths[i].path;
+
+                if ((paths[i].listed == WITH_ROLE && !has_role) ||
+                    (paths[i].listed == WITH_USER_DATA && !has_user_data))
+                        continue;
+                if (length > 0) {
+                        if (strncmp(name, directory, length) != 0 || name[length] != '/')
+                                continue;
+                        name += length + 1;
+                }
+                size_t name_length = strcspn(name, "/");
+                if (name[name_length] == '/' && length > 0)
+                        name_length++;
+                if (name_length == 0 ||
+                    (name_length == previous_length && strncmp(name, previous, name_length) == 0))
+                        continue;
+                int n = snprintf(ret + used, size - used, "%s%.*s", used > 0 ? "\n" : "", (int) name_length,
+                                 name);
+                if (n < 0 || (size_t) n >= size - used)
+                        return false;
+                used += (size_t) n;
+                previous = name;
+                previous_length = name_length;
+        }
+        return used > 0;
+}
+
+static void get_versions(Exchange *exchange) {
+        exchange_reply_text(exchange, 200, "latest");
+        exchange_add_header(exchange, "Content-Type", "text/plain");
+}
+
 static void get_metadata(Imds *imds, Exchange *exchange, const char *path) {
-        char type[sizeof(imds->instance_type)];
+        char type[sizeof(imds->instance_type)], list[512], directory[64];
         const struct {
                 const char *path;
                 const char *value;
         } values[] = {
-                { "ami-id", IMAGE_ID },
-                { "instance-id", imds->instance_id },
-                { "instance-type", type },
-                { "local-ipv4", "10.0.0.10" },
-                { "placement/availability-zone", imds->zone },
-                { "placement/region", imds->region },
-                { "services/domain", "amazonaws.com" },
-                { "services/partition", "aws" },
+                { "meta-data/ami-id", IMAGE_ID },
+                { "meta-data/instance-id", imds->instance_id },
+                { "meta-data/instance-type", type },
+                { "meta-data/local-ipv4", "10.0.0.10" },
+                { "meta-data/placement/availability-zone", imds->zone },
+                { "meta-data/placement/region", imds->region },
+                { "meta-data/services/domain", "amazonaws.com" },
+                { "meta-data/services/partition", "aws" },
         };
+        const char *value = NULL;
+        size_t length = strlen(path);
 
         get_instance_type(imds, type);
         for (size_t i = 0; i < ELEMENTSOF(values); i++)
-                if (strcmp(values[i].path, path) == 0) {
-                        exchange_reply_text(exchange, 200, values[i].value);
-                        exchange_add_header(exchange, "Content-Type", "text/plain");
-                        return;
-                }
-        reply_status(exchange, 404, "Not Found");
+                if (strcmp(values[i].path, path) == 0)
+                        value = values[i].value;
+
+        /* EC2 lists a directory with or without the slash at its end. */
+        if (!value && length < sizeof(directory)) {
+                snprintf(directory, sizeof(directory), "%s", path);
+                if (length > 0 && directory[length - 1] == '/')
+                        directory[length - 1] = '\0';
+                if (list_directory(imds, directory, list, sizeof(list)))
+                        value = list;
+        }
+        if (!value) {
+                reply_status(exchange, 404, "Not Found");
+                return;
+        }
+        exchange_reply_text(exchange, 200, value);
+        exchange_add_header(exchange, "Content-Type", "text/plain");
 }
 
 static const char *after(const char *text, const char *prefix) {
@@ -365,15 +472,25 @@ static const char *after(const char *text, const char *prefix) {
         return strncmp(text, prefix, length) == 0 ? text + length : NULL;
 }
 
-#define CREDENTIALS_PATH "meta-data/iam/security-credentials/"
+/* What is below the version ("latest" or a date; all answer alike). NULL for "/", which has no version. */
+static const char *below_version(const char *target) {
+        const char *version = target + strspn(target, "/");
+        const char *path = version + strcspn(version, "/");
 
-/* What faults and the log call a request; path is behind the version. */
+        return *version ? path + strspn(path, "/") : NULL;
+}
+
+/* The name by which faults and the log know a request. */
 static const char *name_operation(const char *path) {
+        if (!path)
+                return "metadata";
         if (strcmp(path, "api/token") == 0)
                 return "token";
+        if (strcmp(path, CREDENTIALS_DIRECTORY) == 0 || strcmp(path, CREDENTIALS_PATH) == 0)
+                return "role";
         if (after(path, CREDENTIALS_PATH))
-                return *after(path, CREDENTIALS_PATH) ? "credentials" : "role";
-        if (strcmp(path, "dynamic/instance-identity/document") == 0)
+                return "credentials";
+        if (strcmp(path, IDENTITY_PATH) == 0)
                 return "identity";
         if (strcmp(path, "user-data") == 0)
                 return "user-data";
@@ -399,7 +516,9 @@ static void answer(Imds *imds, Exchange *exchange, const char *operation, const 
         }
         exchange_add_header(exchange, "X-Aws-Ec2-Metadata-Token-Ttl-Seconds", "%lld", (long long) left);
 
-        if (strcmp(operation, "role") == 0)
+        if (!path)
+                get_versions(exchange);
+        else if (strcmp(operation, "role") == 0)
                 get_role(imds, exchange);
         else if (strcmp(operation, "credentials") == 0)
                 get_credentials(imds, exchange, after(path, CREDENTIALS_PATH), now);
@@ -407,10 +526,10 @@ static void answer(Imds *imds, Exchange *exchange, const char *operation, const 
                 get_identity(imds, exchange);
         else if (strcmp(operation, "user-data") == 0)
                 get_user_data(imds, exchange);
-        else if (after(path, "meta-data/"))
-                get_metadata(imds, exchange, after(path, "meta-data/"));
+        else if (strcmp(path, INFO_PATH) == 0)
+                get_info(imds, exchange, now);
         else
-                reply_status(exchange, 404, "Not Found");
+                get_metadata(imds, exchange, path);
 }
 
 static void write_event(Imds *imds, const Exchange *exchange, const char *operation, int64_t now,
@@ -432,15 +551,12 @@ static void write_event(Imds *imds, const Exchange *exchange, const char *operat
 
 void platform_imds_handle(Exchange *exchange, void *userdata) {
         Imds *imds = userdata;
-        const char *path = exchange->request.target + strspn(exchange->request.target, "/");
+        const char *path = below_version(exchange->request.target);
         FaultValue clock_fault = {};
         FaultKind fault;
         char http_date[64];
         struct tm tm;
 
-        /* Behind the version, "latest" or a date: all answer alike. */
-        path += strcspn(path, "/");
-        path += strspn(path, "/");
         const char *operation = name_operation(path);
 
         faults_take(imds->faults, SERVICE_IMDS, operation, FAULT_CLOCK, &clock_fault);

@@ -167,9 +167,109 @@ static void test_role_and_user_data_come_and_go(void **state) {
         assert_int_equal(platform_imds_set_user_data(f->imds, large, 16384), 0);
         free(large);
         expect(f, "GET", "/latest/nothing", &header, 404);
-        expect(f, "GET", "/", &header, 404);
         body = ask(f, "GET", "/latest/dynamic/instance-identity/document", &header, 200);
         assert_non_null(strstr(body, "\"region\":\"eu-north-1\""));
+        free(body);
+        free(token);
+}
+
+static void expect_body(Fixture *f, const char *path, const SigV4Header *header, const char *wanted) {
+        char *body = ask(f, "GET", path, header, 200);
+
+        if (strcmp(body, wanted) != 0)
+                fail_msg("GET %s: \"%s\", not \"%s\"", path, body, wanted);
+        free(body);
+}
+
+static void test_directories_list_what_is_there(void **state) {
+        static const struct {
+                const char *path, *bare, *whole; /* without, and with a role and user data; NULL: 404 */
+        } cases[] = {
+                { "/", "latest", "latest" },
+                { "/latest", "dynamic\nmeta-data", "dynamic\nmeta-data\nuser-data" },
+                { "/latest/", "dynamic\nmeta-data", "dynamic\nmeta-data\nuser-data" },
+                { "/latest/dynamic/", "instance-identity/", "instance-identity/" },
+                { "/latest/dynamic/instance-identity/", "document", "document" },
+                { "/latest/dynamic/instance-identity", "document", "document" },
+                { "/2021-07-15/meta-data/",
+                  "ami-id\ninstance-id\ninstance-type\nlocal-ipv4\nplacement/\nservices/",
+                  "ami-id\niam/\ninstance-id\ninstance-type\nlocal-ipv4\nplacement/\nservices/" },
+                { "/latest/meta-data/iam/", NULL, "info\nsecurity-credentials/" },
+                { "/latest/meta-data/iam/security-credentials/", NULL, "app" },
+                { "/latest/meta-data/iam/security-credentials", NULL, "app" },
+                { "/latest/meta-data/placement/", "availability-zone\nregion", "availability-zone\nregion" },
+                { "/latest/meta-data/services", "domain\npartition", "domain\npartition" },
+                { "/latest/meta-data/place/", NULL, NULL },
+                { "/latest/meta-data/ami-id/", NULL, NULL },
+                { "/latest/meta-data//", NULL, NULL },
+        };
+        Fixture *f = *state;
+        char *token = get_token(f, "60");
+        const SigV4Header header = { "X-aws-ec2-metadata-token", token };
+
+        for (int whole = 0; whole < 2; whole++) {
+                if (whole) {
+                        assert_int_equal(platform_imds_set_role(f->imds, "app"), 0);
+                        assert_int_equal(platform_imds_set_user_data(f->imds, "", 0), 0);
+                }
+                for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                        const char *wanted = whole ? cases[i].whole : cases[i].bare;
+
+                        expect(f, "GET", cases[i].path, NULL, 401);
+                        if (wanted)
+                                expect_body(f, cases[i].path, &header, wanted);
+                        else
+                                expect(f, "GET", cases[i].path, &header, 404);
+                }
+        }
+        free(token);
+}
+
+/* Clients such as cloud-init's walk the tree: every name that a directory lists must be there. */
+static size_t walk(Fixture *f, const char *directory, const SigV4Header *header) {
+        char *list = ask(f, "GET", directory, header, 200), *save = NULL, path[256];
+        size_t n = 0;
+
+        for (char *name = strtok_r(list, "\n", &save); name; name = strtok_r(NULL, "\n", &save)) {
+                snprintf(path, sizeof(path), "%s%s", directory, name);
+                if (path[strlen(path) - 1] == '/')
+                        n += walk(f, path, header);
+                else {
+                        expect(f, "GET", path, header, 200);
+                        n++;
+                }
+        }
+        free(list);
+        return n;
+}
+
+static void test_tree_can_be_walked(void **state) {
+        Fixture *f = *state;
+        char *token = get_token(f, "60");
+        const SigV4Header header = { "X-aws-ec2-metadata-token", token };
+
+        assert_int_equal(walk(f, "/latest/meta-data/", &header), 8);
+        assert_int_equal(platform_imds_set_role(f->imds, "app"), 0);
+        assert_int_equal(walk(f, "/latest/meta-data/", &header), 10);
+        assert_int_equal(walk(f, "/latest/dynamic/", &header), 1);
+        free(token);
+}
+
+static void test_profile_is_that_of_the_role(void **state) {
+        Fixture *f = *state;
+        char *token = get_token(f, "60");
+        const SigV4Header header = { "X-aws-ec2-metadata-token", token };
+        _cleanup_json_ struct json_object *info = NULL;
+
+        expect(f, "GET", "/latest/meta-data/iam/info", &header, 404);
+        assert_int_equal(platform_imds_set_role(f->imds, "app"), 0);
+        char *body = ask(f, "GET", "/latest/meta-data/iam/info", &header, 200);
+        assert_int_equal(json_parse(body, strlen(body), &info), 0);
+        assert_string_equal(json_member_string(info, "Code"), "Success");
+        assert_string_equal(json_member_string(info, "InstanceProfileArn"),
+                            "arn:aws:iam::222222222222:instance-profile/app");
+        assert_non_null(json_member_string(info, "LastUpdated"));
+        assert_int_equal(strlen(json_member_string(info, "InstanceProfileId")), 21);
         free(body);
         free(token);
 }
@@ -299,6 +399,9 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_tokens_are_required_and_bounded, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_token_ends, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_role_and_user_data_come_and_go, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_directories_list_what_is_there, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_tree_can_be_walked, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_profile_is_that_of_the_role, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_credentials_authenticate_their_role, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_credentials_can_be_bad, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_accounts_that_make_no_sense_are_refused, set_up,
