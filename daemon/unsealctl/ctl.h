@@ -19,7 +19,6 @@ int verb_measure(int argc, char *argv[]);
 int verb_policy(int argc, char *argv[]);
 int verb_reload(int argc, char *argv[]);
 int verb_seal(int argc, char *argv[]);
-int verb_serve_attestation(int argc, char *argv[]);
 int verb_status(int argc, char *argv[]);
 int verb_unseal(int argc, char *argv[]);
 int verb_verify(int argc, char *argv[]);

@@ -26,7 +26,6 @@ static const Verb verbs[] = {
         { "policy", "[lint POLICY]", "Write a key's policy, or find its faults", verb_policy },
         { "reload", "", "Unseal all secrets anew and exchange them", verb_reload },
         { "seal", "[FILE]", "Encrypt a secret as unseald will decrypt it", verb_seal },
-        { "serve-attestation", "", "Give documents to whoever asks by HTTP", verb_serve_attestation },
         { "status", "", "Show what became of each secret in this boot", verb_status },
         { "unseal", "[FILE]", "Unseal one secret by hand", verb_unseal },
         { "verify", "DOCUMENT", "Verify an attestation document", verb_verify },

@@ -36,7 +36,7 @@ inside dpkg -i unseald.deb >"$scratch/log" 2>&1 || { tail -n 20 "$scratch/log" &
 rm "$root/unseald.deb"
 
 assert_match "the user" "$(inside getent passwd unseald)" '^unseald:.*:/:/usr/sbin/nologin$'
-for program in /usr/lib/unseald/unseald unsealctl; do
+for program in /usr/lib/unseald/unseald /usr/lib/unseald/unseald-attest unsealctl; do
     assert_match "$program --version" "$(inside "$program" --version | head -n 1)" "$version"
 done
 for unit in unseald.service unseald.socket unseald-attest.socket; do

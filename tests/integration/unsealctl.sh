@@ -44,6 +44,21 @@ verify 2 --nonce=hex:0g "$document"
 verify 2 --nonce=hex: "$document"
 verify 2 --nonce=/dev/null "$document"
 
+expect 2 check "$document"
+expect 2 cat-config "$document"
+expect 2 serve-attestation
+
+say "unseald-attest starts only with the sockets of the service manager"
+saw=0
+"$build/daemon/unseald-attest" --vendor-configuration=/nonexistent --configuration=/nonexistent >"$scratch/out" 2>&1 || saw=$?
+assert_equal "exit status" "$saw" 2
+assert_line "what to do" "$scratch/out" 'systemctl start unseald-attest.socket'
+for option in --idle=0 --idle=soon --conquer now; do
+    saw=0
+    "$build/daemon/unseald-attest" "$option" >"$scratch/out" 2>&1 || saw=$?
+    assert_equal "exit status of $option" "$saw" 2
+done
+
 say "files that are not what they should be"
 verify 1 "$scratch/none"
 verify 1 --nonce="$scratch/none" --at=document "$document"

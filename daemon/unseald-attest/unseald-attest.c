@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The attestation service: over plain HTTP it gives whoever asks a document with the nonce that was sent, and the public
- * key of the service that the instance is there for. It is no secret and needs no TLS: it carries Nitro's signature, and
- * the nonce makes it worthless to anybody else.
+ * The attestation service of an instance. A client sends a nonce over plain HTTP and gets an attestation document with that
+ * nonce and with the public key of the service that the instance runs. The document needs no TLS: Nitro signs it, and the nonce
+ * makes it useless to any other client.
  *
- * Anybody may ask, so everything is bounded: connections, the size of a request, the time until it is there and until the
- * answer is taken, and by a bucket of tokens how often the TPM is asked. That is done in a thread, for one connection after
- * another. systemd has the sockets; when nobody has asked for a while the service ends, and is started again by the next
- * connection.
+ * Every client is untrusted, so everything has a limit: the number of connections, the size of a request, the time for the
+ * request, the time for the answer, and, by a token bucket, how often the TPM is asked. One thread asks the TPM, for one
+ * connection after another.
+ *
+ * systemd owns the listening sockets. The process ends after a time without requests, and the next connection starts it again.
  */
 
 #include <arpa/inet.h>
@@ -33,21 +34,21 @@
 #include "build-config.h"
 #include "config/settings.h"
 #include "tpm/nitrotpm.h"
-#include "unsealctl/ctl.h"
 
 #define CONNECTIONS_MAX 64U
 #define SOCKETS_MAX 16
 #define BURST 10U
 #define IDLE_USEC (30 * USEC_PER_SEC)
 
-/* How long a client may take for its request, and again for the answer. */
+/* How long a client may take to send its request, and again to take the answer. */
 #define PATIENCE_USEC (10 * USEC_PER_SEC)
 
-/* How long a TPM in use is waited for. unseald, which wants it at boot and at a reload, waits longer. */
+/* How long a request waits for a TPM that another program uses. unseald waits longer, so it gets the TPM first. */
 #define TPM_TIMEOUT_USEC (5 * USEC_PER_SEC)
 #define TPM_RETRY_AFTER 5U
 
-/* What is read of a client that goes on sending, lest the answer be lost in the reset of the connection. */
+/* After the answer this much more is read from a client that still sends. Closing with unread data would make TCP reset the
+ * connection, and the client could lose the answer. */
 #define DRAIN_MAX (64U * 1024U)
 #define PUBLIC_KEY_FILE_MAX (64U * 1024U)
 #define HEAD_MAX 512
@@ -63,13 +64,13 @@ typedef struct Connection {
         char head[ATTESTATION_HEAD_MAX];
         AttestationQuery query;
 
-        /* The TPM's thread's, while it has them. */
+        /* The TPM's thread owns these four from worker_submit() until attested(). */
         uint8_t *document;
         size_t document_size;
         Error error;
         int r;
 
-        char *answer; /* NULL: not there yet */
+        char *answer; /* NULL: not decided yet */
         size_t answer_size, written;
 } Connection;
 
@@ -81,7 +82,7 @@ struct Server {
         int listeners_count;
         Worker *worker;
         RateLimit limit;
-        Connection *connections[CONNECTIONS_MAX]; /* in no order; NULL: free */
+        Connection *connections[CONNECTIONS_MAX]; /* in no order; NULL: a free slot */
         unsigned connections_count;
         uint64_t documents, limited, refused, failed;
 };
@@ -98,7 +99,7 @@ static void connection_free(Connection *connection) {
 DEFINE_CLEANUP(Connection *, connection_free);
 
 static void server_done(Server *server) {
-        /* First the thread, which works on a connection. */
+        /* The thread works on a connection, so it ends first. */
         (void) worker_free(server->worker);
         for (size_t i = 0; i < CONNECTIONS_MAX; i++)
                 if (server->connections[i])
@@ -118,7 +119,8 @@ static int server_listen(Server *server, bool on) {
         return r;
 }
 
-/* From now on, if nobody comes. Not before the bucket is full: the next process begins with a full one. */
+/* Starts the time after which the process ends if no client connects. The process does not end before the token bucket is
+ * full: the next process starts with a full bucket, and clients could get around the limit. */
 static int server_expect_idleness(Server *server) {
         uint64_t now = now_boottime_usec(), wait = server->idle_usec;
         int r;
@@ -145,7 +147,8 @@ static int connection_end(Connection *connection) {
         return r;
 }
 
-/* The client has so much time from now on, or, while it waits for us, as much as we need. */
+/* Waits for these events of the client for at most PATIENCE_USEC. Without events the client waits for the TPM, for as long as
+ * that takes. */
 static int connection_wait(Connection *connection, uint32_t events) {
         int r = sd_event_source_set_time_relative(connection->patience, PATIENCE_USEC);
 
@@ -162,7 +165,7 @@ typedef struct Answer {
         const char *type;
         const void *body;
         size_t size;
-        uint64_t retry_after_sec; /* 0: no such header */
+        uint64_t retry_after_sec; /* 0: no Retry-After header */
 } Answer;
 
 static const char *reason_phrase(unsigned status) {
@@ -186,7 +189,7 @@ static const char *reason_phrase(unsigned status) {
         }
 }
 
-/* Returns its length. Headers: RFC 9110. */
+/* Writes status line and headers (RFC 9110, RFC 9112) and returns their length. */
 static size_t print_answer_head(const Answer *answer, char buffer[static HEAD_MAX]) {
         time_t now = (time_t) (now_realtime_usec() / USEC_PER_SEC);
         char date[64] = "", retry_after[64] = "";
@@ -233,7 +236,8 @@ static int connection_refuse(Connection *connection, unsigned status, const char
                                              });
 }
 
-/* Read anew each time: certificates are renewed. */
+/* Reads PublicKey= for each document, since certificates are renewed while the service runs. *ret is NULL without PublicKey=,
+ * and the caller frees it. */
 static int load_public_key(const char *path, uint8_t **ret, size_t *ret_size, Error *error) {
         _cleanup_free_ uint8_t *file = NULL;
         size_t size;
@@ -245,15 +249,17 @@ static int load_public_key(const char *path, uint8_t **ret, size_t *ret_size, Er
         if (r >= 0)
                 r = public_key_parse(file, size, ret, ret_size);
         if (r == -EBADMSG)
-                return error_set(error, r, FAILURE_CONFIGURATION,
-                                 "PublicKey=%s has neither a certificate nor a public key.", path);
+                return error_set(
+                                error, r, FAILURE_CONFIGURATION,
+                                "PublicKey=%s contains neither a certificate nor a public key. Expected one in PEM or DER.",
+                                path);
         if (r < 0)
                 return error_set(error, r, FAILURE_CONFIGURATION, "PublicKey=%s cannot be read: %s.", path,
                                  strerror(-r));
         if (public_key_is_rsa(*ret, *ret_size))
                 return error_set(
                                 error, -EKEYREJECTED, FAILURE_CONFIGURATION,
-                                "PublicKey=%s is an RSA key, to which KMS would encrypt secrets, for whoever has its private half. Use one of an elliptic curve.",
+                                "PublicKey=%s is an RSA key, and KMS would encrypt secrets to it, for anyone with the private key. Use an elliptic-curve key.",
                                 path);
         return 0;
 }
@@ -279,7 +285,7 @@ static void attest_job(void *userdata) {
 static void server_check(Server *server, int r) {
         if (r >= 0)
                 return;
-        log_warning("The attestation service fails: %s.", strerror(-r));
+        log_warning("The attestation service ends, because a system call failed: %s.", strerror(-r));
         (void) sd_event_exit(server->event, FAILURE_INTERNAL);
 }
 
@@ -293,7 +299,7 @@ static void attested(void *userdata) {
                 log_full(LOG_WARNING, &(LogFields){ .error = &connection->error },
                          "No attestation document for %s: %s", connection->peer, connection->error.text);
                 r = connection_refuse(connection, 503, "unavailable",
-                                      "There is no attestation document at the moment.", TPM_RETRY_AFTER);
+                                      "No attestation document can be made at the moment.", TPM_RETRY_AFTER);
         } else {
                 server->documents++;
                 log_full(LOG_INFO, &(LogFields){ .message_id = MESSAGE_ATTESTED },
@@ -323,14 +329,14 @@ static int connection_decide(Connection *connection) {
         if (!rate_limit_take(&server->limit, now_boottime_usec(), &wait)) {
                 server->limited++;
                 return connection_refuse(connection, 429, "too-many-requests",
-                                         "So many documents are not made.",
+                                         "The limit of attestation documents is reached.",
                                          (wait + USEC_PER_SEC - 1) / USEC_PER_SEC);
         }
         r = connection_wait(connection, 0);
         return r < 0 ? r : worker_submit(server->worker, attest_job, attested, connection);
 }
 
-/* Whether a call on a client's socket may be made again later; otherwise the client is gone. */
+/* True where the call on the client's socket may be repeated later. False where the client is gone. */
 static bool is_later(ssize_t n) {
         return n < 0 && (errno == EAGAIN || errno == EINTR);
 }
@@ -364,7 +370,7 @@ static int connection_write(Connection *connection) {
         return sd_event_source_set_io_events(connection->io, EPOLLIN);
 }
 
-/* Until the client has closed its side, too. */
+/* Reads and drops data until the client has closed its side, too; see DRAIN_MAX. */
 static int connection_drain(Connection *connection) {
         char nothing[4096];
         ssize_t n = recv(connection->fd, nothing, sizeof(nothing), 0);
@@ -401,7 +407,7 @@ static void name_peer(const struct sockaddr_storage *address, char buffer[static
                 (void) snprintf(buffer, INET6_ADDRSTRLEN, "a local process");
 }
 
-/* Takes fd. */
+/* Takes ownership of fd, on failure too. */
 static int connection_new(Server *server, int fd, const struct sockaddr_storage *address) {
         _cleanup_(connection_freep) Connection *connection = calloc(1, sizeof(*connection));
         Connection **slot = server->connections;
@@ -428,7 +434,7 @@ static int connection_new(Server *server, int fd, const struct sockaddr_storage 
         return 0;
 }
 
-/* The one that has kept us waiting for longest. NULL: nobody does, all wait for the TPM. */
+/* The connection whose client has kept the service waiting longest. NULL: all clients wait for the TPM. */
 static Connection *slowest(const Server *server) {
         uint64_t until, earliest = UINT64_MAX;
         Connection *found = NULL;
@@ -445,7 +451,8 @@ static Connection *slowest(const Server *server) {
         return found;
 }
 
-/* Who takes his time, perhaps to keep the others out, makes room for the next. False: there is none. */
+/* Makes room for one more connection. A client may be slow on purpose, to keep others out, so the slowest connection is closed.
+ * False: no connection can be closed, and listening stops until one ends. */
 static bool make_room(Server *server) {
         Connection *connection;
 
@@ -462,12 +469,13 @@ static int on_connection(sd_event_source *source, int fd, uint32_t revents, void
         socklen_t size = sizeof(address);
         int r, peer;
 
-        /* The others wait in the backlog. */
+        /* Without room the client waits in the backlog. */
         if (!make_room(server))
                 return 0;
         peer = accept4(fd, (struct sockaddr *) &address, &size, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (peer < 0)
-                /* What accept(2) tells of the network, or of a client that is gone, is no failure of ours. */
+                /* accept(2) also reports errors of the network and of clients that are gone. The service goes on after
+                 * those, and ends only where it lacks descriptors or memory. */
                 r = errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS ? -errno : 0;
         else
                 r = connection_new(server, peer, &address);
@@ -483,27 +491,41 @@ static int on_idle(sd_event_source *source, uint64_t usec, void *userdata) {
         return sd_event_exit(server->event, EXIT_SUCCESS);
 }
 
-static int set_up_listeners(Server *server) {
+/* Reports a failure of the service on standard error or in the journal, and returns the exit status for it. */
+static int failed(const Error *error) {
+        log_full(LOG_ERR, &(LogFields){ .error = error }, "%s", error->text);
+        return (int) error->failure;
+}
+
+static int set_up_listeners(Server *server, Error *error) {
         int r, n = sd_listen_fds(true);
 
         if (n <= 0)
-                return usage_error(
-                                "serve-attestation is started by unseald-attest.socket, which is missing.");
+                return error_set(
+                                error, -ENOTCONN, FAILURE_USAGE,
+                                "The service manager passed no socket. Run \"systemctl start unseald-attest.socket\", which starts this program.");
         if (n > SOCKETS_MAX)
-                return usage_error("More than %i sockets are not served.", SOCKETS_MAX);
+                return error_set(
+                                error, -E2BIG, FAILURE_USAGE,
+                                "The service manager passed %i sockets. Expected at most %i ListenStream= in unseald-attest.socket.",
+                                n, SOCKETS_MAX);
         for (int fd = SD_LISTEN_FDS_START; fd < SD_LISTEN_FDS_START + n; fd++) {
                 if (sd_is_socket(fd, AF_UNSPEC, SOCK_STREAM, 1) <= 0)
-                        return usage_error("File descriptor %i is no listening stream socket.", fd);
+                        return error_set(
+                                        error, -ENOTSOCK, FAILURE_USAGE,
+                                        "File descriptor %i is not a listening stream socket. Expected only ListenStream= in unseald-attest.socket.",
+                                        fd);
                 r = sd_event_add_io(server->event, server->listeners + server->listeners_count, fd, EPOLLIN,
                                     on_connection, server);
                 if (r < 0)
-                        return failure("Cannot watch a socket: %s.", strerror(-r));
+                        return error_set(error, r, FAILURE_INTERNAL, "Cannot watch a socket: %s.",
+                                         strerror(-r));
                 server->listeners_count++;
         }
         return 0;
 }
 
-static int set_up_loop(Server *server) {
+static int set_up_loop(Server *server, Error *error) {
         int r;
 
         if ((r = sd_event_default(&server->event)) < 0 ||
@@ -514,57 +536,67 @@ static int set_up_loop(Server *server) {
             (r = sd_event_add_time_relative(server->event, &server->idle, CLOCK_BOOTTIME, server->idle_usec,
                                             0, on_idle, server)) < 0 ||
             (r = worker_new(server->event, "tpm", &server->worker)) < 0)
-                return failure("Cannot set up the event loop: %s.", strerror(-r));
+                return error_set(error, r, FAILURE_INTERNAL, "Cannot set up the event loop: %s.",
+                                 strerror(-r));
         return 0;
+}
+
+static int set_up(Server *server, const char *vendor, const char *local, Error *error) {
+        int r = settings_read(vendor, local, &server->settings, error);
+
+        if (r < 0)
+                return r;
+        server->limit = (RateLimit){
+                .interval_usec = 60 * USEC_PER_SEC / server->settings.documents_per_minute,
+                .burst = BURST,
+        };
+        r = set_up_loop(server, error);
+        return r < 0 ? r : set_up_listeners(server, error);
 }
 
 static int serve(Server *server, const char *vendor, const char *local) {
         Error error = {};
         int r;
 
-        if (settings_read(vendor, local, &server->settings, &error) < 0) {
-                (void) failure("%s", error.text);
-                return (int) error.failure;
-        }
-        server->limit = (RateLimit){
-                .interval_usec = 60 * USEC_PER_SEC / server->settings.documents_per_minute,
-                .burst = BURST,
-        };
-        r = set_up_loop(server);
-        if (r == 0)
-                r = set_up_listeners(server);
-        if (r != 0)
-                return r;
+        if (set_up(server, vendor, local, &error) < 0)
+                return failed(&error);
 
         (void) sd_notify(false, "READY=1");
         r = sd_event_loop(server->event);
         (void) sd_notify(false, "STOPPING=1");
-        log_info("%" PRIu64 " attestation documents given, %" PRIu64 " not to be had; %" PRIu64
-                 " requests over the limit, %" PRIu64 " refused.",
+        log_info("The attestation service ends. It gave %" PRIu64 " documents and failed to make %" PRIu64
+                 "; %" PRIu64 " requests were over the limit, %" PRIu64 " were refused.",
                  server->documents, server->failed, server->limited, server->refused);
-        return r < 0 ? failure("The event loop failed: %s.", strerror(-r)) : r;
+        if (r < 0) {
+                (void) error_set(&error, r, FAILURE_INTERNAL, "The event loop failed: %s.", strerror(-r));
+                return failed(&error);
+        }
+        return r;
 }
 
 static void print_help(void) {
-        printf("unsealctl serve-attestation [OPTIONS…]\n\n"
-               "Give attestation documents to whoever asks by HTTP, on the sockets of\n"
-               "unseald-attest.socket, which starts it.\n\n"
+        printf("unseald-attest [OPTIONS…]\n\n"
+               "Give an attestation document of this instance to each client that asks by HTTP.\n"
+               "unseald-attest.socket starts this program and passes it the sockets.\n\n"
                "  -h --help                      Show this help\n"
-               "     --idle=SEC                  End when nobody has asked for so long, not 30 s\n"
-               "     --vendor-configuration=DIR  unseald.conf there, not in %s\n"
-               "     --configuration=DIR         unseald.conf there, not in %s\n\n"
-               "Exit status: 0 ended, 1 failure, 2 usage, 78 configuration.\n",
+               "     --version                   Show the version\n"
+               "     --idle=SEC                  End after this time without a request (30 s)\n"
+               "     --vendor-configuration=DIR  Read unseald.conf here, not in %s\n"
+               "     --configuration=DIR         Read unseald.conf here, not in %s\n\n"
+               "Exit status: 0 ended, 1 failure, 2 usage, 78 configuration. See unseald-attest(8).\n",
                UNSEALD_VENDOR_CONFIG_DIR, UNSEALD_LOCAL_CONFIG_DIR);
 }
 
-int verb_serve_attestation(int argc, char *argv[]) {
+int main(int argc, char *argv[]) {
         enum {
-                OPTION_IDLE = 256,
+                OPTION_VERSION = 256,
+                OPTION_IDLE,
                 OPTION_VENDOR,
                 OPTION_LOCAL,
         };
-        static const struct option long_options[] = {
+        static const struct option options[] = {
                 { "help", no_argument, NULL, 'h' },
+                { "version", no_argument, NULL, OPTION_VERSION },
                 { "idle", required_argument, NULL, OPTION_IDLE },
                 { "vendor-configuration", required_argument, NULL, OPTION_VENDOR },
                 { "configuration", required_argument, NULL, OPTION_LOCAL },
@@ -574,14 +606,21 @@ int verb_serve_attestation(int argc, char *argv[]) {
         const char *vendor = UNSEALD_VENDOR_CONFIG_DIR, *local = UNSEALD_LOCAL_CONFIG_DIR;
         int c;
 
-        while ((c = getopt_long(argc, argv, "h", long_options, NULL)) >= 0)
+        while ((c = getopt_long(argc, argv, "h", options, NULL)) >= 0)
                 switch (c) {
                 case 'h':
                         print_help();
                         return EXIT_SUCCESS;
+                case OPTION_VERSION:
+                        puts("unseald-attest " UNSEALD_VERSION);
+                        return EXIT_SUCCESS;
                 case OPTION_IDLE:
-                        if (parse_duration(optarg, &server.idle_usec) < 0 || server.idle_usec == 0)
-                                return usage_error("--idle= wants a time such as 30 or 5min.");
+                        if (parse_duration(optarg, &server.idle_usec) < 0 || server.idle_usec == 0) {
+                                fprintf(stderr,
+                                        "%s: --idle=%s is not a time. Expected one such as 30 or 5min.\n",
+                                        program_invocation_short_name, optarg);
+                                return FAILURE_USAGE;
+                        }
                         break;
                 case OPTION_VENDOR:
                         vendor = optarg;
@@ -590,9 +629,13 @@ int verb_serve_attestation(int argc, char *argv[]) {
                         local = optarg;
                         break;
                 default:
-                        return EXIT_USAGE;
+                        return FAILURE_USAGE;
                 }
-        if (optind < argc)
-                return usage_error("serve-attestation takes no argument.");
+        if (optind < argc) {
+                fprintf(stderr,
+                        "%s: Unexpected argument '%s'. This program takes only options; see --help.\n",
+                        program_invocation_short_name, argv[optind]);
+                return FAILURE_USAGE;
+        }
         return serve(&server, vendor, local);
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# The attestation service in a machine with a real systemd as PID 1: off by default, started by its socket, sandboxed, bounded
-# whatever clients do, and gone when nobody asks.
+# The attestation service in a machine with a real systemd as PID 1: disabled by default, started by its socket, sandboxed,
+# within its limits whatever clients do, and ended after a time without requests.
 . "$(dirname "$0")/lib.sh"
 platform_start
 platform extend 4 'some image' >/dev/null
@@ -16,9 +16,9 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout /de
 openssl genpkey -quiet -algorithm RSA -out "$scratch/rsa.pem" 2>/dev/null || openssl genrsa -out "$scratch/rsa.pem" 2>/dev/null
 openssl pkey -in "$scratch/rsa.pem" -pubout -out "$layer/usr/lib/machine/rsa.pem"
 cp "$PLATFORM_NITRO_ROOT" "$layer/usr/lib/machine/root.pem"
-cp "$top/tests/integration/serve-attestation.py" "$layer/usr/lib/machine/"
+cp "$top/tests/integration/unseald-attest.py" "$layer/usr/lib/machine/"
 install -d "$layer/usr/lib/systemd/system/unseald-attest.service.d"
-printf '[Service]\nExecStart=\nExecStart=/usr/bin/unsealctl serve-attestation --idle=2s\n' \
+printf '[Service]\nExecStart=\nExecStart=/usr/lib/unseald/unseald-attest --idle=2s\n' \
     >"$layer/usr/lib/systemd/system/unseald-attest.service.d/idle.conf"
 cat >"$layer/usr/lib/machine/extra" <<'END'
 #!/bin/sh
@@ -31,7 +31,7 @@ verify() {
     unsealctl verify --root=/usr/lib/machine/root.pem --url=http://127.0.0.1:8642 "$@" >"$out" 2>&1
     echo "exit status $?" >>"$out"
 }
-client() { /usr/bin/python3 /usr/lib/machine/serve-attestation.py 8642 "$@" >>/out/clients 2>&1; }
+client() { /usr/bin/python3 /usr/lib/machine/unseald-attest.py 8642 "$@" >>/out/clients 2>&1; }
 
 systemctl preset unseald-attest.socket
 systemctl is-enabled unseald-attest.socket >/out/enabled
@@ -43,22 +43,22 @@ systemctl start unseald-attest.socket
 state listening
 client document
 state asked
-ps -o uid=,supgrp:64= -C unsealctl >/out/process
+ps -o uid=,supgrp:64= -C unseald-attest >/out/process
 verify good --public-key=/usr/lib/machine/chain.pem
 verify key --public-key=/usr/lib/unseald/ca.pem
 systemctl show unseald-attest.service >/out/show-unseald-attest.service
 systemd-analyze security --no-pager unseald-attest.service >/out/security
 
-# A key that is gone: no document without it.
+# PublicKey= is empty: no document without the key.
 mount --bind /dev/null /usr/lib/machine/chain.pem
 verify no-key
 umount /usr/lib/machine/chain.pem
-# One that KMS would encrypt to.
+# PublicKey= is an RSA key, and KMS would encrypt secrets to it would encrypt.
 mount --bind /usr/lib/machine/rsa.pem /usr/lib/machine/chain.pem
 verify rsa-key
 umount /usr/lib/machine/chain.pem
 client garbage gone slow
-# Until the limit lets another through.
+# Until the limit allows another document.
 sleep 10
 client document
 sleep 10
@@ -83,10 +83,10 @@ assert_equal "enabled" "$(cat "$out/enabled")" disabled
 assert_equal "before" "$(cat "$out/state-before")" 'inactive inactive '
 assert_equal "listening" "$(cat "$out/state-listening")" 'active inactive '
 assert_equal "asked" "$(cat "$out/state-asked")" 'active active '
-assert_equal "nobody asks, but the limit is not forgotten" "$(cat "$out/state-limited")" 'active active '
-assert_equal "a while after" "$(cat "$out/state-idle")" 'active inactive '
+assert_equal "no requests, but the limit is still in effect" "$(cat "$out/state-limited")" 'active active '
+assert_equal "some time later" "$(cat "$out/state-idle")" 'active inactive '
 assert_equal "asked again" "$(cat "$out/state-again")" 'active active '
-assert_equal "clients that were served as they should be" "$(cut -d: -f1 "$out/clients" | tr '\n' ' ')" \
+assert_equal "clients that got the right answer" "$(cut -d: -f1 "$out/clients" | tr '\n' ' ')" \
     'document garbage gone slow document many garbage '
 assert_equal "failed units" "$(cat "$out/failed")" ''
 
@@ -98,12 +98,12 @@ assert_line "the public key" "$out/verify-good" '^  public-key +proved'
 assert_line "another key" "$out/verify-key" '^exit status 17$'
 assert_line "no key, no document" "$out/verify-no-key" '^exit status 53$'
 assert_line "an RSA key, no document" "$out/verify-rsa-key" '^exit status 53$'
-assert_line "an RSA key in the journal" "$out/journal-attest" 'PublicKey=/usr/lib/machine/chain.pem is an RSA key, to which KMS'
+assert_line "an RSA key in the journal" "$out/journal-attest" 'PublicKey=/usr/lib/machine/chain.pem is an RSA key, and KMS would encrypt secrets to it'
 assert_line "no key in the journal" "$out/journal-attest" 'No attestation document for 127.0.0.1: PublicKey=/usr/lib/machine/chain.pem '
 
 assert_line "who asked" "$out/journal-attest" 'Attestation document 1 is for 127\.0\.0\.1'
 assert_line "the catalog's words" "$out/journal-attest" 'Subject: An attestation document was given'
-assert_line "the end" "$out/journal-attest" '[0-9]+ attestation documents given, [0-9]+ not to be had; [0-9]{3} requests over the limit'
+assert_line "the end" "$out/journal-attest" 'It gave [0-9]+ documents and failed to make [0-9]+; [0-9]{3} requests were over the limit'
 [ "$(wc -l <"$out/journal-attest")" -lt 1000 ] || die "requests fill the journal: $(wc -l <"$out/journal-attest") lines"
 exposure=$(sed -n 's/.*Overall exposure level for unseald-attest.service: \([0-9.]*\) .*/\1/p' "$out/security")
 say "exposure by systemd-analyze security: $exposure"

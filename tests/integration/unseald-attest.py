@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Clients of the attestation service, good and bad. usage: serve-attestation.py PORT TEST...
+"""Good and bad clients of the attestation service. usage: unseald-attest.py PORT TEST...
 
-Each test prints a line; exit status 1 where one saw something else than it wanted.
+Each test prints a line. The exit status is 1 if a test saw something else than it wanted.
 """
 
 import concurrent.futures
@@ -33,12 +33,12 @@ def read_all(connection):
 
 
 def ask(request):
-    """Status, headers, body of what comes back."""
+    """Sends a request and returns status, headers and body of the answer."""
     with connect() as connection:
         try:
             connection.sendall(request)
         except (ConnectionResetError, BrokenPipeError):
-            pass  # it has heard enough
+            pass  # the service has closed the connection before it read everything
         answer = read_all(connection)
     head, separator, body = answer.partition(b"\r\n\r\n")
     assert separator, f"no answer to {request[:60]!r}: {answer[:60]!r}"
@@ -94,7 +94,7 @@ def test_garbage():
 
 
 def test_gone():
-    """Clients that leave at every stage."""
+    """Clients that close the connection, by a reset, at every stage."""
     request = b"GET /attestation?nonce=" + b"00" * 16 + b" HTTP/1.1\r\n" + HOST
     for piece in (b"", b"G", request, request + b"\r\n"):
         for _ in range(20):
@@ -105,15 +105,15 @@ def test_gone():
 
 
 def test_slow():
-    """More slow clients than there are connections make room for the next, and are given up after ten seconds in any
-    case, whether they do not end their request or do not take leave."""
+    """More slow clients than there are connections: the slowest makes room for the next client. Each connection is closed after
+    ten seconds, whether the client does not finish its request or does not close its side."""
     begun = time.monotonic()
     slow = [connect() for _ in range(200)]
     for connection in slow[::2]:
         try:
             connection.sendall(b"G")
         except (ConnectionResetError, BrokenPipeError):
-            pass  # it has made room
+            pass  # the service has closed it to make room
     lingering = [connect() for _ in range(100)]
     for connection in lingering:
         connection.sendall(b"GET / HTTP/1.1\r\n" + HOST + b"\r\n")
@@ -131,7 +131,7 @@ def test_slow():
 
 
 def test_many():
-    """A thousand requests as fast as they go."""
+    """A thousand requests, as fast as possible."""
     begun = time.monotonic()
     nonces = [os.urandom(32) for _ in range(1000)]
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
