@@ -4,12 +4,14 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-event.h>
+#include <unistd.h>
 
 #include "basic/clock.h"
 #include "basic/log.h"
@@ -239,10 +241,28 @@ static void print_help(void) {
                UNSEALD_STORE_DIR, UNSEALD_RUNTIME_DIR);
 }
 
+/* The path of a program in the directory of this one. In a build directory all programs lie side by side. */
+static int find_beside(const char *name, char ret[static PATH_MAX]) {
+        ssize_t n = readlink("/proc/self/exe", ret, PATH_MAX);
+        char *slash;
+
+        if (n < 0)
+                return -errno;
+        if (n >= PATH_MAX)
+                return -ENAMETOOLONG;
+        ret[n] = 0;
+        slash = strrchr(ret, '/');
+        if (!slash || (size_t) (slash + 1 - ret) + strlen(name) >= PATH_MAX)
+                return -ENAMETOOLONG;
+        (void) strcpy(slash + 1, name);
+        return 0;
+}
+
 /* --check and --print-configuration were options of this program until 0.1. For one release they still work: this executes
  * the verb of unsealctl that has taken their place, with the options that it takes. Returns only on failure. */
 static int hand_over(const Daemon *daemon) {
         static const char program[] = UNSEALD_BINDIR "/unsealctl";
+        char beside[PATH_MAX];
         const char *arguments[] = {
                 "unsealctl",
                 daemon->verb,
@@ -259,6 +279,8 @@ static int hand_over(const Daemon *daemon) {
                 "%s: This option is now the verb \"unsealctl %s\". Call that instead: the next release removes the option.\n",
                 program_invocation_short_name, daemon->verb);
         (void) execv(program, (char *const *) arguments);
+        if (errno == ENOENT && find_beside("unsealctl", beside) >= 0)
+                (void) execv(beside, (char *const *) arguments);
         fprintf(stderr, "%s: Cannot execute %s: %s.\n", program_invocation_short_name, program,
                 strerror(errno));
         return FAILURE_INTERNAL;
