@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * A thread whose stack is wiped when it ends. Code that handles keys leaves copies of them on its stack. glibc
+ * keeps the stack of a thread that ended for the next thread, as it is; so every Thread has a mapping of its own.
+ */
+
+#include "basic/cleanup.h"
+
+typedef struct Thread Thread;
+
+/* Runs in the thread. It has THREAD_STACK_SIZE bytes of stack. */
+typedef void (*ThreadMain)(void *userdata);
+
+/* OpenSSL's key generation and tpm2-tss need some tens of kilobytes. */
+#define THREAD_STACK_SIZE (256U * 1024U)
+
+/* name: for ps(1) and debuggers, at most 15 characters. -ENOMEM or -EAGAIN where the kernel gives no memory or no
+ * thread. */
+int thread_start(const char *name, ThreadMain run, void *userdata, Thread **ret);
+
+/* Waits until the thread has ended and wipes its stack. Returns NULL. */
+Thread *thread_join(Thread *thread);
+DEFINE_CLEANUP(Thread *, thread_join);
