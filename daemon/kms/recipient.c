@@ -9,11 +9,11 @@
  */
 
 #include <errno.h>
-#include <openssl/err.h>
-#include <openssl/rsa.h>
 #include <openssl/x509.h>
 
+#include "basic/openssl-util.h"
 #include "kms/cms.h"
+#include "kms/key-pair.h"
 #include "kms/recipient.h"
 
 struct Recipient {
@@ -24,7 +24,8 @@ struct Recipient {
 
 int recipient_new(unsigned bits, Recipient **ret, Error *error) {
         _cleanup_(recipient_freep) Recipient *recipient = NULL;
-        int size;
+        const char *reason;
+        int size, r;
 
         if (bits != 2048 && bits != 3072 && bits != 4096)
                 return error_set(error, -EINVAL, FAILURE_CONFIGURATION,
@@ -32,14 +33,15 @@ int recipient_new(unsigned bits, Recipient **ret, Error *error) {
         recipient = calloc(1, sizeof(*recipient));
         if (!recipient)
                 return error_oom(error);
-
-        /* With the public exponent 65537, OpenSSL's default. */
-        recipient->key = EVP_RSA_gen(bits);
-        size = recipient->key ? i2d_PUBKEY(recipient->key, &recipient->public_key) : -1;
+        r = key_pair_new(bits, &recipient->key, error);
+        if (r < 0)
+                return r;
+        size = i2d_PUBKEY(recipient->key, &recipient->public_key);
         if (size <= 0) {
-                ERR_clear_error();
-                return error_set(error, -EIO, FAILURE_INTERNAL,
-                                 "OpenSSL cannot make an RSA key pair of %u bits.", bits);
+                r = openssl_failure(&reason);
+                return r == -ENOMEM ? error_oom(error)
+                                    : error_set(error, r, FAILURE_INTERNAL,
+                                                "OpenSSL cannot encode the public key: %s.", reason);
         }
         recipient->public_key_size = (size_t) size;
         *ret = TAKE_PTR(recipient);

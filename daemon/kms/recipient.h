@@ -13,7 +13,8 @@
 
 typedef struct Recipient Recipient;
 
-/* bits: 2048, 3072 or 4096. Takes 0.1 to some seconds of processor time. */
+/* bits: 2048, 3072 or 4096. Blocks for 0.03 s to some seconds (key-pair.h). -EINVAL (FAILURE_CONFIGURATION), or
+ * -ENOMEM or -EIO (FAILURE_INTERNAL). */
 int recipient_new(unsigned bits, Recipient **ret, Error *error);
 
 /* Wipes the private half. Returns NULL. */

@@ -1,0 +1,432 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The test takes the place of the threads and of three functions of OpenSSL. So it can say which primes the search
+ * finds, and can let every step fail.
+ */
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <math.h>
+#include <openssl/core_names.h>
+#include <openssl/err.h>
+#include <openssl/provider.h>
+#include <openssl/rsa.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "basic/openssl-util.h"
+#include "basic/thread.h"
+#include "kms/key-pair.h"
+
+typedef enum Threads {
+        THREADS_REAL,
+        THREADS_AT_ONCE, /* thread_start() returns after the thread has ended */
+        THREADS_NONE,
+} Threads;
+
+typedef enum Primes {
+        PRIMES_REAL,
+        PRIMES_CONSTANT_TOP,     /* six bits at the top are the same in all */
+        PRIMES_NEXT,             /* every second prime is the next one after the first */
+        PRIMES_NEXT_AT_DISTANCE, /* the same, but as far away as FIPS 186-5 demands */
+        PRIMES_NOT_FOR_E,        /* the first does not suit the exponent 65537 */
+        PRIMES_NEVER_FOR_E,
+        PRIMES_SHORT, /* one bit shorter than demanded */
+} Primes;
+
+static struct {
+        Threads threads;
+        Primes primes;
+        unsigned searches, failing_search; /* the search of this number fails; 0: none */
+        int reason;
+        bool fips;
+        unsigned by_openssl;
+} world;
+
+static BIGNUM *first;
+
+static void reset(void) {
+        memset(&world, 0, sizeof(world));
+        BN_free(TAKE_PTR(first));
+        ERR_clear_error();
+}
+
+struct Thread {
+        pthread_t id;
+        ThreadMain run;
+        void *userdata;
+};
+
+static void *thread_main(void *userdata) {
+        Thread *thread = userdata;
+
+        thread->run(thread->userdata);
+        return NULL;
+}
+
+int thread_start(const char *name, ThreadMain run, void *userdata, Thread **ret) {
+        assert_string_equal(name, "key-pair-q");
+        if (world.threads == THREADS_NONE)
+                return -EAGAIN;
+        *ret = calloc(1, sizeof(**ret));
+        **ret = (Thread){ .run = run, .userdata = userdata };
+        if (world.threads == THREADS_REAL)
+                assert_int_equal(pthread_create(&(*ret)->id, NULL, thread_main, *ret), 0);
+        else
+                run(userdata);
+        return 0;
+}
+
+Thread *thread_join(Thread *thread) {
+        if (thread && world.threads == THREADS_REAL)
+                assert_int_equal(pthread_join(thread->id, NULL), 0);
+        free(thread);
+        return NULL;
+}
+
+typedef int (*Generate)(BIGNUM *ret, int bits, int safe, const BIGNUM *add, const BIGNUM *rem, BN_GENCB *cb,
+                        BN_CTX *context);
+
+static void go_to_next_prime(BIGNUM *number, BN_CTX *context) {
+        BN_set_bit(number, 0);
+        do
+                assert_true(BN_add_word(number, 2));
+        while (BN_check_prime(number, context, NULL) != 1);
+}
+
+static int generate_other(Generate generate, BIGNUM *ret, int bits, BN_CTX *context) {
+        BIGNUM *add, *distance;
+
+        switch (world.primes) {
+        case PRIMES_CONSTANT_TOP:
+                assert_true(BN_rand(ret, bits, BN_RAND_TOP_TWO, BN_RAND_BOTTOM_ODD));
+                for (int i = 3; i <= 6; i++)
+                        assert_true(BN_set_bit(ret, bits - i));
+                BN_clear_bit(ret, 64);
+                go_to_next_prime(ret, context);
+                return 1;
+        case PRIMES_NEXT:
+        case PRIMES_NEXT_AT_DISTANCE:
+                if (world.searches % 2 == 1) {
+                        assert_true(generate(ret, bits, 0, NULL, NULL, NULL, context));
+                        BN_free(first);
+                        first = BN_dup(ret);
+                        return 1;
+                }
+                assert_true(BN_copy(ret, first));
+                if (world.primes == PRIMES_NEXT_AT_DISTANCE) {
+                        distance = BN_new();
+                        assert_true(BN_set_bit(distance, bits - 90) && BN_sub(ret, ret, distance));
+                        BN_free(distance);
+                }
+                go_to_next_prime(ret, context);
+                return 1;
+        case PRIMES_NOT_FOR_E:
+        case PRIMES_NEVER_FOR_E:
+                if (world.searches > 1 && world.primes == PRIMES_NOT_FOR_E)
+                        return generate(ret, bits, 0, NULL, NULL, NULL, context);
+                add = BN_new();
+                assert_true(BN_set_word(add, 2 * 65537));
+                assert_true(generate(ret, bits, 0, add, BN_value_one(), NULL, context));
+                BN_free(add);
+                return 1;
+        case PRIMES_SHORT:
+                return generate(ret, bits - 1, 0, NULL, NULL, NULL, context);
+        case PRIMES_REAL:
+                break;
+        }
+        return generate(ret, bits, 0, NULL, NULL, NULL, context);
+}
+
+int BN_generate_prime_ex2(BIGNUM *ret, int bits, int safe, const BIGNUM *add, const BIGNUM *rem,
+                          BN_GENCB *cb, BN_CTX *context) {
+        Generate generate = (Generate) dlsym(RTLD_NEXT, "BN_generate_prime_ex2");
+        unsigned search = __atomic_add_fetch(&world.searches, 1, __ATOMIC_SEQ_CST);
+
+        assert_true(BN_get_flags(ret, BN_FLG_SECURE) && safe == 0 && !add && !rem && context);
+        if (search == world.failing_search) {
+                ERR_raise(ERR_LIB_BN, world.reason);
+                return 0;
+        }
+        return generate_other(generate, ret, bits, context);
+}
+
+int OSSL_PROVIDER_available(OSSL_LIB_CTX *library, const char *name) {
+        assert_string_equal(name, "fips");
+        return world.fips;
+}
+
+/* EVP_RSA_gen() is a macro that calls this. */
+EVP_PKEY *EVP_PKEY_Q_keygen(OSSL_LIB_CTX *library, const char *properties, const char *type, ...) {
+        EVP_PKEY_CTX *context = EVP_PKEY_CTX_new_from_name(library, type, properties);
+        EVP_PKEY *key = NULL;
+        va_list arguments;
+
+        assert_string_equal(type, "RSA");
+        va_start(arguments, type);
+        assert_true(EVP_PKEY_keygen_init(context) > 0 &&
+                    EVP_PKEY_CTX_set_rsa_keygen_bits(context, (int) va_arg(arguments, size_t)) > 0);
+        va_end(arguments);
+        assert_true(EVP_PKEY_generate(context, &key) > 0);
+        EVP_PKEY_CTX_free(context);
+        world.by_openssl++;
+        return key;
+}
+
+static BIGNUM *number_of(const EVP_PKEY *key, const char *name) {
+        BIGNUM *number = NULL;
+
+        if (!EVP_PKEY_get_bn_param(key, name, &number))
+                fail_msg("the key has no %s", name);
+        return number;
+}
+
+static EVP_PKEY *new_key(unsigned bits) {
+        EVP_PKEY *key = NULL;
+        Error error;
+
+        if (key_pair_new(bits, &key, &error) != 0)
+                fail_msg("%s", error.text);
+        assert_int_equal(ERR_peek_error(), 0);
+        return key;
+}
+
+static void assert_good(EVP_PKEY *key, unsigned bits) {
+        _cleanup_(EVP_PKEY_CTX_freep) EVP_PKEY_CTX *context = EVP_PKEY_CTX_new_from_pkey(NULL, key, NULL);
+        _cleanup_(BN_clear_freep) BIGNUM *p = number_of(key, OSSL_PKEY_PARAM_RSA_FACTOR1);
+        _cleanup_(BN_clear_freep) BIGNUM *q = number_of(key, OSSL_PKEY_PARAM_RSA_FACTOR2);
+        _cleanup_(BN_clear_freep) BIGNUM *e = number_of(key, OSSL_PKEY_PARAM_RSA_E);
+        _cleanup_(BN_clear_freep) BIGNUM *d = number_of(key, OSSL_PKEY_PARAM_RSA_D);
+
+        assert_int_equal(EVP_PKEY_get_bits(key), bits);
+        assert_int_equal(BN_get_word(e), 65537);
+        assert_true(BN_num_bits(d) > (int) bits / 2);
+        assert_int_equal(BN_num_bits(p), bits / 2);
+        assert_int_equal(BN_num_bits(q), bits / 2);
+        assert_true(BN_is_bit_set(p, (int) bits / 2 - 2) && BN_is_bit_set(q, (int) bits / 2 - 2));
+        assert_true(BN_cmp(p, q) > 0);
+        /* OpenSSL's own checks of all numbers, with a test of primality (SP 800-56B section 6.4.1.2.3). */
+        if (EVP_PKEY_check(context) != 1)
+                fail_msg("EVP_PKEY_check(): %s", ERR_reason_error_string(ERR_peek_error()));
+}
+
+static void test_a_key_pair_passes_the_checks_of_openssl(void **state) {
+        static const unsigned sizes[] = { 2048, 3072 };
+
+        reset();
+        for (size_t i = 0; i < ELEMENTSOF(sizes); i++) {
+                _cleanup_(EVP_PKEY_freep) EVP_PKEY *key = new_key(sizes[i]);
+
+                assert_good(key, sizes[i]);
+        }
+        assert_int_equal(world.by_openssl, 0);
+}
+
+static void test_one_thread_is_enough(void **state) {
+        _cleanup_(EVP_PKEY_freep) EVP_PKEY *key = NULL;
+
+        reset();
+        world.threads = THREADS_NONE;
+        key = new_key(2048);
+        assert_good(key, 2048);
+        assert_int_equal(world.searches, 2);
+}
+
+static void test_a_fips_provider_makes_the_key_pair_itself(void **state) {
+        _cleanup_(EVP_PKEY_freep) EVP_PKEY *key = NULL;
+
+        reset();
+        world.fips = true;
+        key = new_key(2048);
+        assert_int_equal(EVP_PKEY_get_bits(key), 2048);
+        assert_int_equal(world.by_openssl, 1);
+        assert_int_equal(world.searches, 0);
+}
+
+static void test_a_prime_that_does_not_suit_the_exponent_is_not_used(void **state) {
+        _cleanup_(EVP_PKEY_freep) EVP_PKEY *key = NULL;
+
+        reset();
+        world.threads = THREADS_AT_ONCE;
+        world.primes = PRIMES_NOT_FOR_E;
+        key = new_key(1024);
+        assert_int_equal(world.searches, 3);
+        assert_good(key, 1024);
+}
+
+static void assert_fails(int wanted, const char *reason, unsigned searches) {
+        EVP_PKEY *key = NULL;
+        Error error = {};
+        int r = key_pair_new(1024, &key, &error);
+
+        if (r != wanted || !strstr(error.text, reason))
+                fail_msg("%d, \"%s\"; wanted %d, \"%s\"", r, error.text, wanted, reason);
+        assert_null(key);
+        assert_int_equal(error.failure, FAILURE_INTERNAL);
+        assert_false(failure_is_final(error.failure));
+        assert_int_equal(world.searches, searches);
+        assert_int_equal(ERR_peek_error(), 0);
+}
+
+static void test_unusable_primes_are_refused(void **state) {
+        static const struct {
+                Primes primes;
+                unsigned searches; /* eight attempts, of two searches or of one for each prime */
+        } cases[] = { { PRIMES_NEXT, 16 }, { PRIMES_SHORT, 16 }, { PRIMES_NEVER_FOR_E, 16 } };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                reset();
+                world.threads = THREADS_AT_ONCE;
+                world.primes = cases[i].primes;
+                assert_fails(-EIO, "the random numbers give no usable primes", cases[i].searches);
+        }
+}
+
+static void test_a_failure_of_either_search_is_named(void **state) {
+        static const Threads threads[] = { THREADS_REAL, THREADS_AT_ONCE, THREADS_NONE };
+
+        for (size_t i = 0; i < ELEMENTSOF(threads); i++)
+                for (unsigned failing = 1; failing <= 2; failing++) {
+                        reset();
+                        world.threads = threads[i];
+                        world.failing_search = failing;
+                        world.reason = BN_R_TOO_MANY_ITERATIONS;
+                        assert_fails(-EIO,
+                                     "OpenSSL cannot make an RSA key pair of 1024 bits: too many iterations.",
+                                     2);
+                        reset();
+                        world.threads = threads[i];
+                        world.failing_search = failing;
+                        world.reason = ERR_R_MALLOC_FAILURE;
+                        assert_fails(-ENOMEM, "Out of memory.", 2);
+                }
+}
+
+/*
+ * How the primes of many key pairs are distributed: what lies below the two highest bits, which are always set; the
+ * lowest bits; and the distance of p and q. Each is counted in 16 cells that are equally probable, and compared by
+ * Pearson's chi-square. With 15 degrees of freedom it is above 100 with probability 1.3e-14. The three sums are not
+ * exactly chi-square distributed with so few samples; 1e-9 is a safe bound for all.
+ */
+#define KEYS 200
+#define CELLS 16
+#define CHI_SQUARE_MAX 100.0
+#define PRIME_BITS 512
+
+typedef struct Distribution {
+        unsigned high[CELLS], low[CELLS], distance[CELLS];
+} Distribution;
+
+/* The 32 bits that follow the skip highest, as a number from 0 to 1. */
+static double fraction(const BIGNUM *number, int skip) {
+        double sum = 0;
+
+        for (int i = 1; i <= 32; i++)
+                if (BN_is_bit_set(number, PRIME_BITS - skip - i))
+                        sum += ldexp(1, -i);
+        return sum;
+}
+
+static void count_prime(const BIGNUM *prime, Distribution *distribution) {
+        distribution->high[(unsigned) (fraction(prime, 2) * CELLS)]++;
+        distribution->low[BN_mod_word(prime, 2 * CELLS) / 2]++;
+}
+
+/* p and q lie in an interval of width w. Their distance is less than y*w with probability 1 - (1 - y)^2. */
+static void count_distance(const BIGNUM *p, const BIGNUM *q, Distribution *distribution) {
+        _cleanup_(BN_clear_freep) BIGNUM *distance = BN_new();
+        double y;
+
+        assert_true(BN_sub(distance, p, q));
+        y = fraction(distance, 2);
+        distribution->distance[(unsigned) ((1 - (1 - y) * (1 - y)) * CELLS)]++;
+}
+
+static Distribution sample(unsigned keys) {
+        Distribution distribution = {};
+
+        for (unsigned i = 0; i < keys; i++) {
+                _cleanup_(EVP_PKEY_freep) EVP_PKEY *key = new_key(2 * PRIME_BITS);
+                _cleanup_(BN_clear_freep) BIGNUM *p = number_of(key, OSSL_PKEY_PARAM_RSA_FACTOR1);
+                _cleanup_(BN_clear_freep) BIGNUM *q = number_of(key, OSSL_PKEY_PARAM_RSA_FACTOR2);
+
+                count_prime(p, &distribution);
+                count_prime(q, &distribution);
+                count_distance(p, q, &distribution);
+        }
+        return distribution;
+}
+
+static double chi_square(const unsigned counts[static CELLS]) {
+        double total = 0, sum = 0;
+
+        for (unsigned i = 0; i < CELLS; i++)
+                total += counts[i];
+        for (unsigned i = 0; i < CELLS; i++)
+                sum += (counts[i] - total / CELLS) * (counts[i] - total / CELLS) / (total / CELLS);
+        return sum;
+}
+
+static void test_primes_and_their_distance_are_distributed_as_random_numbers(void **state) {
+        Distribution found;
+        double high, low, distance;
+
+        reset();
+        found = sample(KEYS);
+        high = chi_square(found.high);
+        low = chi_square(found.low);
+        distance = chi_square(found.distance);
+        print_message("chi-square: high bits %.1f, low bits %.1f, distance %.1f\n", high, low, distance);
+        if (high > CHI_SQUARE_MAX || low > CHI_SQUARE_MAX || distance > CHI_SQUARE_MAX)
+                fail_msg("chi-square is above %.0f", CHI_SQUARE_MAX);
+}
+
+/* Controls: the statistic must see generators that are not random. 40 key pairs are enough for these. */
+static void test_the_statistic_sees_constant_high_bits(void **state) {
+        Distribution found;
+
+        reset();
+        world.threads = THREADS_AT_ONCE;
+        world.primes = PRIMES_CONSTANT_TOP;
+        found = sample(40);
+        assert_true(chi_square(found.high) > CHI_SQUARE_MAX);
+}
+
+static void test_the_statistic_sees_a_second_prime_that_follows_the_first(void **state) {
+        Distribution found;
+
+        reset();
+        world.threads = THREADS_AT_ONCE;
+        world.primes = PRIMES_NEXT_AT_DISTANCE;
+        found = sample(40);
+        assert_true(chi_square(found.distance) > CHI_SQUARE_MAX);
+        assert_true(chi_square(found.high) <= CHI_SQUARE_MAX);
+}
+
+static int tear_down(void **state) {
+        reset();
+        return 0;
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_a_key_pair_passes_the_checks_of_openssl),
+                cmocka_unit_test(test_one_thread_is_enough),
+                cmocka_unit_test(test_a_fips_provider_makes_the_key_pair_itself),
+                cmocka_unit_test(test_a_prime_that_does_not_suit_the_exponent_is_not_used),
+                cmocka_unit_test(test_unusable_primes_are_refused),
+                cmocka_unit_test(test_a_failure_of_either_search_is_named),
+                cmocka_unit_test(test_primes_and_their_distance_are_distributed_as_random_numbers),
+                cmocka_unit_test(test_the_statistic_sees_constant_high_bits),
+                cmocka_unit_test(test_the_statistic_sees_a_second_prime_that_follows_the_first),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, tear_down);
+}
