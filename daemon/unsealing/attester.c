@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A job is given what it works on, and alone touches it until it has ended; everything else here belongs to the event loop.
- * The TPM is open only while it is used: /dev/tpm0 has one opener at a time.
+ * A job works on a struct of its own. While the job runs, only its thread touches that struct; everything else here belongs
+ * to the event loop. The TPM is open only while it is in use, because /dev/tpm0 admits one opener at a time.
  */
 
 #include <assert.h>
@@ -18,23 +18,27 @@
 #include "tpm/tpm.h"
 #include "unsealing/attester.h"
 
-/* The TPM's thread's while a job of it runs. */
+/* KMS accepts a document for five minutes (AWS KMS Developer Guide, "Cryptographic attestation support"). One minute is left
+ * for the request. */
+#define DOCUMENT_AGE_MAX_USEC (4 * 60 * USEC_PER_SEC)
+
+/* Belongs to the TPM's thread while one of its jobs runs. */
 typedef struct TpmJob {
         const char *device;
         Tpm *tpm;
         unsigned leftovers;
         NsmRequest request;
-        uint8_t public_key[NSM_FIELD_MAX]; /* a copy: the key pair may go while a job runs */
+        uint8_t public_key[NSM_FIELD_MAX]; /* a copy: the key pair may be wiped while a job runs */
         uint8_t *document;
         size_t document_size;
         unsigned pcr;
         uint8_t pcr_before[PCR_SIZE];
-        bool locked_before; /* by an unseald that was killed right after it */
+        bool locked_before; /* an unseald that was killed right afterwards had extended the PCR */
         Error error;
         int r;
 } TpmJob;
 
-/* The key pair's thread's while it runs. */
+/* Belongs to the key pair's thread while its job runs. */
 typedef struct Opening Opening;
 struct Opening {
         Attester *attester;
@@ -68,10 +72,16 @@ struct Attester {
         PcrSet measured;
 };
 
+static int begin_key_pair(void *owner, uint64_t now);
+static int begin_tpm(void *owner, uint64_t now);
+static int begin_document(void *owner, uint64_t now);
+
 static const Step steps[_ATTESTER_STEPS] = {
-        [ATTESTER_KEY_PAIR] = { .name = "key pair", .silence = FAILURE_INTERNAL },
-        [ATTESTER_TPM] = { .name = "TPM", .silence = FAILURE_TPM },
-        [ATTESTER_DOCUMENT] = { .name = "attestation document", .silence = FAILURE_TPM },
+        [ATTESTER_KEY_PAIR] = { .name = "key pair", .silence = FAILURE_INTERNAL, .begin = begin_key_pair },
+        [ATTESTER_TPM] = { .name = "TPM", .silence = FAILURE_TPM, .begin = begin_tpm },
+        [ATTESTER_DOCUMENT] = { .name = "attestation document",
+                                .silence = FAILURE_TPM,
+                                .begin = begin_document },
         [ATTESTER_LOCK] = { .name = "lock", .silence = FAILURE_TPM },
 };
 
@@ -86,7 +96,10 @@ int attester_new(sd_event *event, unsigned rsa_key_bits, const char *tpm_device,
         attester->ended = ended;
         attester->userdata = userdata;
         attester->job.device = tpm_device;
-        memcpy(attester->steps, steps, sizeof(steps));
+        for (size_t i = 0; i < _ATTESTER_STEPS; i++) {
+                attester->steps[i] = steps[i];
+                attester->steps[i].owner = attester;
+        }
         if ((r = worker_new(event, "key-pair", &attester->key_worker)) < 0 ||
             (r = worker_new(event, "tpm", &attester->tpm_worker)) < 0)
                 return r;
@@ -96,6 +109,16 @@ int attester_new(sd_event *event, unsigned rsa_key_bits, const char *tpm_device,
 
 Step *attester_step(Attester *attester, AttesterStep step) {
         return attester->steps + step;
+}
+
+/* A step runs only if its job was submitted: attester_is_busy() must not wait for a job that never ends. */
+static int begin(Attester *attester, AttesterStep step, WorkerJob job, WorkerDone done, uint64_t now) {
+        Worker *worker = step == ATTESTER_KEY_PAIR ? attester->key_worker : attester->tpm_worker;
+        int r = worker_submit(worker, job, done, attester);
+
+        if (r >= 0)
+                step_begin(attester->steps + step, now);
+        return r;
 }
 
 static void end(Attester *attester, AttesterStep step, int r, const Error *error) {
@@ -117,13 +140,8 @@ static void key_pair_made(void *userdata) {
         end(attester, ATTESTER_KEY_PAIR, attester->key_pair_r, &attester->key_pair_error);
 }
 
-static int begin_key_pair(Attester *attester, uint64_t now) {
-        Step *step = attester->steps + ATTESTER_KEY_PAIR;
-
-        if (!step_may_begin(step, now))
-                return 0;
-        step_begin(step, now);
-        return worker_submit(attester->key_worker, key_pair_job, key_pair_made, attester);
+static int begin_key_pair(void *owner, uint64_t now) {
+        return begin(owner, ATTESTER_KEY_PAIR, key_pair_job, key_pair_made, now);
 }
 
 static void prepare_job(void *userdata) {
@@ -142,19 +160,14 @@ static void tpm_prepared(void *userdata) {
 
         if (job->leftovers > 0)
                 log_full(LOG_NOTICE, &(LogFields){ .message_id = MESSAGE_LEFTOVERS },
-                         "Removed %u object(s) from the TPM that an unseald which was killed left there.",
+                         "Removed %u object(s) from the TPM that a killed unseald had left there.",
                          job->leftovers);
         job->leftovers = 0;
         end(attester, ATTESTER_TPM, job->r, &job->error);
 }
 
-static int begin_tpm(Attester *attester, uint64_t now) {
-        Step *step = attester->steps + ATTESTER_TPM;
-
-        if (attester->steps[ATTESTER_DOCUMENT].progress == STEP_DONE || !step_may_begin(step, now))
-                return 0;
-        step_begin(step, now);
-        return worker_submit(attester->tpm_worker, prepare_job, tpm_prepared, attester);
+static int begin_tpm(void *owner, uint64_t now) {
+        return begin(owner, ATTESTER_TPM, prepare_job, tpm_prepared, now);
 }
 
 static void attest_job(void *userdata) {
@@ -175,7 +188,7 @@ static PcrSet pcrs_of(const AttestationDocument *document) {
         return pcrs;
 }
 
-/* Our own document, read back: it must carry our public key, and it tells what this boot measured. */
+/* Reads our own document back. It must carry our public key, and it says what this boot measured. */
 static int take_document(Attester *attester, Error *error) {
         _cleanup_attestation_ AttestationDocument *document = NULL;
         TpmJob *job = &attester->job;
@@ -190,7 +203,7 @@ static int take_document(Attester *attester, Error *error) {
         if (document->public_key.size != key_size || memcmp(document->public_key.data, key, key_size) != 0)
                 return error_set(
                                 error, -EBADMSG, FAILURE_ATTESTATION,
-                                "The TPM's attestation document carries another public key than the one given.");
+                                "The TPM's attestation document carries another public key than unseald's.");
         attester->measured = pcrs_of(document);
         free(attester->document);
         attester->document = TAKE_PTR(job->document);
@@ -212,39 +225,37 @@ static void document_made(void *userdata) {
         end(attester, ATTESTER_DOCUMENT, r, &error);
 }
 
-static int begin_document(Attester *attester, uint64_t now) {
-        Step *step = attester->steps + ATTESTER_DOCUMENT;
+static int begin_document(void *owner, uint64_t now) {
+        Attester *attester = owner;
         TpmJob *job = &attester->job;
         const uint8_t *key;
         size_t size;
 
         if (attester->steps[ATTESTER_TPM].progress != STEP_DONE ||
-            attester->steps[ATTESTER_KEY_PAIR].progress != STEP_DONE || !step_may_begin(step, now))
+            attester->steps[ATTESTER_KEY_PAIR].progress != STEP_DONE)
                 return 0;
 
         recipient_public_key(attester->recipient, &key, &size);
         assert(size <= sizeof(job->public_key));
         memcpy(job->public_key, key, size);
         job->request = (NsmRequest){ .public_key = job->public_key, .public_key_size = size };
-        step_begin(step, now);
-        return worker_submit(attester->tpm_worker, attest_job, document_made, attester);
+        return begin(attester, ATTESTER_DOCUMENT, attest_job, document_made, now);
 }
 
-int attester_begin(Attester *attester, uint64_t now) {
-        int r;
-
-        if ((r = begin_key_pair(attester, now)) < 0 || (r = begin_tpm(attester, now)) < 0)
-                return r;
-        return begin_document(attester, now);
+bool attester_document_is_old(const Attester *attester, uint64_t now) {
+        return attester->steps[ATTESTER_DOCUMENT].progress == STEP_DONE &&
+               now - attester->document_made_usec > DOCUMENT_AGE_MAX_USEC;
 }
 
-AttesterDocument attester_document(const Attester *attester) {
-        return (AttesterDocument){
-                .data = attester->steps[ATTESTER_DOCUMENT].progress == STEP_DONE ? attester->document : NULL,
-                .size = attester->document_size,
-                .made_usec = attester->document_made_usec,
-                .measured = &attester->measured,
-        };
+AttesterDocument attester_document(const Attester *attester, uint64_t now) {
+        if (attester->steps[ATTESTER_DOCUMENT].progress != STEP_DONE ||
+            attester_document_is_old(attester, now))
+                return (AttesterDocument){};
+        return (AttesterDocument){ .data = attester->document, .size = attester->document_size };
+}
+
+const PcrSet *attester_measured(const Attester *attester) {
+        return &attester->measured;
 }
 
 void attester_renew(Attester *attester) {
@@ -294,7 +305,7 @@ int attester_open(Attester *attester, const uint8_t *envelope, size_t size, Atte
         return 0;
 }
 
-/* Whether an unseald that was killed has done it already is told by the PCR itself. */
+/* The value of the PCR shows whether a killed unseald has extended it already. */
 static int lock_pcr(TpmJob *job, Tpm *tpm) {
         uint8_t digest[PCR_SIZE];
         PcrSet pcrs;
@@ -328,14 +339,11 @@ static void pcr_locked(void *userdata) {
 }
 
 int attester_lock(Attester *attester, unsigned pcr, const uint8_t before[static PCR_SIZE], uint64_t now) {
-        Step *step = attester->steps + ATTESTER_LOCK;
-
-        if (!step_may_begin(step, now))
+        if (!step_may_begin(attester->steps + ATTESTER_LOCK, now))
                 return 0;
         attester->job.pcr = pcr;
         memcpy(attester->job.pcr_before, before, PCR_SIZE);
-        step_begin(step, now);
-        return worker_submit(attester->tpm_worker, lock_job, pcr_locked, attester);
+        return begin(attester, ATTESTER_LOCK, lock_job, pcr_locked, now);
 }
 
 bool attester_was_locked_before(const Attester *attester) {
@@ -347,13 +355,14 @@ void attester_stop(Attester *attester) {
 }
 
 bool attester_is_busy(const Attester *attester) {
-        return attester->steps[ATTESTER_TPM].progress == STEP_RUNNING ||
-               attester->steps[ATTESTER_DOCUMENT].progress == STEP_RUNNING ||
-               attester->steps[ATTESTER_LOCK].progress == STEP_RUNNING;
+        for (size_t i = 0; i < _ATTESTER_STEPS; i++)
+                if (i != ATTESTER_KEY_PAIR && attester->steps[i].progress == STEP_RUNNING)
+                        return true;
+        return false;
 }
 
 void attester_forget(Attester *attester) {
-        /* The thread first: it may still be opening an optional secret. */
+        /* The thread must end first: it may still be opening an optional secret. */
         attester->key_worker = worker_free(attester->key_worker);
         while (attester->openings) {
                 Opening *opening = attester->openings;

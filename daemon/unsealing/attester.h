@@ -2,9 +2,11 @@
 #pragma once
 
 /*
- * What proves this boot to KMS: the key pair, the attestation document over its public half, the lock of a PCR; and,
- * with the private half, the opening of what KMS encrypted to it. Two threads, the key pair's and the TPM's, work behind this
- * interface, and nothing that they touch is to be seen here. (RFC 9334 calls the one who proves the attester.)
+ * The attester (RFC 9334, section 1): it proves to KMS what this boot measured. It has the key pair, the attestation document
+ * over the public half, and the lock of a PCR; with the private half it opens what KMS encrypted to the key pair.
+ *
+ * Two threads work behind this interface, one for the key pair and one for the TPM. All functions and callbacks belong to the
+ * event loop.
  */
 
 #include <stdbool.h>
@@ -20,13 +22,15 @@
 
 typedef struct Attester Attester;
 
-/* A step's job has ended, and the step is not told yet. After attester_stop() that is all that it means. */
+/* The job of a step has ended. The owner marks the step as done, postponed or given up. After attester_stop() the step is
+ * idle already, and r and error mean nothing. */
 typedef void (*AttesterEnded)(Step *step, int r, const Error *error, void *userdata);
 
-/* tpm_device is borrowed. */
+/* tpm_device: the name of a TCTI, such as "device:/dev/tpm0"; borrowed. */
 int attester_new(sd_event *event, unsigned rsa_key_bits, const char *tpm_device, AttesterEnded ended,
                  void *userdata, Attester **ret);
 
+/* In the order in which they are begun. ATTESTER_LOCK begins only by attester_lock(). */
 typedef enum AttesterStep {
         ATTESTER_KEY_PAIR,
         ATTESTER_TPM,
@@ -37,38 +41,42 @@ typedef enum AttesterStep {
 
 Step *attester_step(Attester *attester, AttesterStep step);
 
-/* Begins what can begin of key pair, TPM and document. */
-int attester_begin(Attester *attester, uint64_t now);
-
 typedef struct AttesterDocument {
-        const uint8_t *data;
+        const uint8_t *data; /* borrowed; NULL: there is no document, or it is too old for a new request */
         size_t size;
-        uint64_t made_usec;
-        const PcrSet *measured; /* what it says */
 } AttesterDocument;
 
-/* The document; data NULL: there is none yet. */
-AttesterDocument attester_document(const Attester *attester);
+AttesterDocument attester_document(const Attester *attester, uint64_t now);
 
-/* KMS did not like it, or it is too old: another is made. */
+/* Whether the document is too old for a new request. It should be renewed once no request with it is under way. */
+bool attester_document_is_old(const Attester *attester, uint64_t now);
+
+/* The PCRs that the last document attests; none are present if there was no document yet. */
+const PcrSet *attester_measured(const Attester *attester);
+
+/* Makes a new document, because KMS refused this one or because it is too old. */
 void attester_renew(Attester *attester);
 
-/* Opens what KMS encrypted to the key pair. The envelope is copied. No callback after attester_forget(). */
+/* Opens an envelope that KMS encrypted to the key pair. The envelope is copied. The callback owns plaintext, which is NULL if
+ * r < 0. attester_forget() cancels the callback. */
 typedef void (*AttesterOpened)(int r, Secret *plaintext, const Error *error, void *userdata);
 int attester_open(Attester *attester, const uint8_t *envelope, size_t size, AttesterOpened opened,
                   void *userdata);
 
-/* Extends the PCR, unless it shows that it is extended already. before: its value when the secrets were unsealed. */
+/* Begins ATTESTER_LOCK if the step can begin: extends the PCR, unless the PCR shows that it is extended already. before: the
+ * value of the PCR when the secrets were unsealed. */
 int attester_lock(Attester *attester, unsigned pcr, const uint8_t before[static PCR_SIZE], uint64_t now);
+
+/* After ATTESTER_LOCK: whether the PCR was extended already, by an unseald that was killed right afterwards. */
 bool attester_was_locked_before(const Attester *attester);
 
-/* Nothing that ends from now on changes anything. */
+/* From now on the end of a job changes nothing. */
 void attester_stop(Attester *attester);
 
-/* Whether a TPM command is under way that attester_free() would have to wait for. */
+/* Whether a TPM command is running. attester_free() would wait for it. */
 bool attester_is_busy(const Attester *attester);
 
-/* The private key is wiped: nothing can be opened any more. Waits for what is being opened. */
+/* Wipes the private key: nothing can be opened any more. Waits for the envelope that is being opened. */
 void attester_forget(Attester *attester);
 
 Attester *attester_free(Attester *attester);

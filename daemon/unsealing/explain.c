@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "basic/cleanup.h"
 #include "unsealing/explain.h"
 
-/* Those that key policies are written for: boot code, Secure Boot, what came from outside the image. */
+/* The PCRs that key policies pin: boot code, Secure Boot, and what came from outside the image. */
 static const unsigned explained[] = { 4, 7, 12 };
 
 _printf_(3, 4) static void append(char *buffer, size_t *length, const char *format, ...) {
@@ -53,9 +55,24 @@ const char *explain_measurements(const PcrSet *measured, const PcrSet *expected,
         }
         if (pcr_shows_drivers(measured)) {
                 append(buffer, &length,
-                       "%sPCR2 (%s) IS NOT THAT of firmware without drivers of others, which a key's policy wants unless made with --allow-drivers\n  measured ",
+                       "%sPCR2 (%s) SHOWS third-party drivers in the firmware, which a key's policy refuses unless it was made with --allow-drivers\n  measured ",
                        length > 0 ? "\n" : "", pcr_covers(2));
                 append_value(buffer, &length, measured, 2);
         }
         return buffer;
+}
+
+void explain_lock(const PcrSet *measured, unsigned lock_pcr, Error *error) {
+        Error denied = *error;
+
+        if (error->failure != FAILURE_DENIED || lock_pcr == 0 ||
+            !(measured->present & (UINT32_C(1) << lock_pcr)) ||
+            !pcr_is_locked(measured->value[lock_pcr], NULL))
+                return;
+        (void) error_set(
+                        error, -EPERM, FAILURE_LOCKED,
+                        "The secret is locked until the next boot: unseald has locked PCR%u in this boot already (LockPcr=). KMS denies access: %.400s",
+                        lock_pcr, denied.text);
+        memcpy(error->code, denied.code, sizeof(denied.code));
+        memcpy(error->request_id, denied.request_id, sizeof(denied.request_id));
 }

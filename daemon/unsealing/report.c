@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <systemd/sd-daemon.h>
 
 #include "basic/clock.h"
 #include "basic/log.h"
@@ -28,7 +29,7 @@ void report_step_done(Report *report, const Step *step) {
 
 void report_step_postponed(Report *report, const Step *step, const char *secret, uint64_t delay) {
         char duration[DURATION_STRING_MAX];
-        /* The first attempts one by one, then fewer and fewer: the journal is read by people. */
+        /* People read the journal: after the first attempts only every power of two is loud. */
         bool loud = (step->attempts & (step->attempts - 1)) == 0;
 
         (void) snprintf(report->waiting, sizeof(report->waiting), "%s", step->error.text);
@@ -40,6 +41,26 @@ void report_step_postponed(Report *report, const Step *step, const char *secret,
                                .error = &step->error },
                  "%s%s%s: attempt %u failed, next in %s: %s", step->name, secret ? " of " : "", secret ?: "",
                  step->attempts, format_duration(delay, duration), step->error.text);
+}
+
+static const char *made_or(const Step *step, const char *made, const char *otherwise) {
+        return step->progress == STEP_DONE ? made : otherwise;
+}
+
+void report_progress(const Report *report, const ReportProgress *progress) {
+        if (report->waiting[0])
+                (void) sd_notifyf(false, "STATUS=Waiting: %s", report->waiting);
+        else if (progress->locking_pcr > 0)
+                (void) sd_notifyf(false, "STATUS=All secrets are kept. PCR%u is being locked.",
+                                  progress->locking_pcr);
+        else
+                (void) sd_notifyf(
+                                false,
+                                "STATUS=Unsealing: key pair %s, document %s, credentials %s, %zu of %zu secrets.",
+                                made_or(progress->key_pair, "made", "in the making"),
+                                made_or(progress->document, "made", "awaited"),
+                                made_or(progress->credentials, "there", "awaited"), progress->unsealed,
+                                progress->secrets);
 }
 
 void report_status(const Report *report, const char *state, const char *text, const Error *error,
@@ -66,7 +87,7 @@ void report_explain_denial(Report *report, const char *role, const PcrSet *measu
 
         (void) snprintf(report->explanation, sizeof(report->explanation), "This boot, role %s:\n%s%s", role,
                         explain_measurements(measured, expected, measurements),
-                        expected ? "" : "\nSet ExpectedMeasurements= to see which of them differ.");
+                        expected ? "" : "\nSet ExpectedMeasurements= to see which of these values differ.");
 }
 
 void report_failure(const Report *report, const char *message_id, const char *secret, unsigned attempts,

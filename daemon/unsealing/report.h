@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* What people are told of an unsealing: the journal, STATUS=, status.json. */
+/* What a session tells people: the journal, STATUS= of sd_notify(3), and status.json. */
 
 #include <stdbool.h>
 
@@ -13,25 +13,39 @@
 #define REPORT_STEPS_MAX 8
 
 typedef struct Report {
-        const char *status_path; /* NULL: no status.json, and nothing of a state that lasts */
-        bool reload;             /* what was published before stays so, whatever becomes of it */
+        const char *status_path; /* NULL: write no status.json */
+        bool reload; /* the secrets that are published already stay so: the state remains "unsealed" */
         StatusStep steps[REPORT_STEPS_MAX];
         size_t steps_count;
-        char waiting[sizeof(((Error *) NULL)->text)]; /* what for; empty: for nothing that has failed */
-        char explanation[EXPLANATION_MAX + 256];      /* of a denial */
+        char waiting[sizeof(
+                        ((Error *) NULL)->text)]; /* the last failure, while it is waited out; or empty */
+        char explanation[EXPLANATION_MAX + 256];  /* of a denial; or empty */
 } Report;
 
 void report_step_done(Report *report, const Step *step);
 
-/* A step, of a secret or NULL, has failed and is tried again after the delay. */
+/* The step has failed and is tried again after the delay, in microseconds. secret: the name of the secret whose step it is;
+ * NULL if all secrets need the step. */
 void report_step_postponed(Report *report, const Step *step, const char *secret, uint64_t delay);
 
+typedef struct ReportProgress {
+        const Step *key_pair, *document, *credentials;
+        unsigned locking_pcr;     /* all secrets are kept, and this PCR is being locked; 0: not yet */
+        size_t unsealed, secrets; /* so many of so many */
+} ReportProgress;
+
+/* Sets STATUS=: the failure that is waited out, if there is one, else the progress. */
+void report_progress(const Report *report, const ReportProgress *progress);
+
+/* Writes status.json. A failure to write it is only logged. */
 void report_status(const Report *report, const char *state, const char *text, const Error *error,
                    const StatusSecret *secrets, size_t count);
 
-/* KMS denies: what this boot measured beside what was expected, NULL where that is not known. */
+/* KMS has denied access: composes the explanation from what this boot measured and what was expected. expected: NULL if
+ * that is not known. */
 void report_explain_denial(Report *report, const char *role, const PcrSet *measured, const PcrSet *expected);
 
-/* The last entry. secret: whose failure it is, NULL: that of what all need. */
+/* Writes the session's last entry to the journal, with the explanation. secret: the name of the secret that failed; NULL if
+ * something failed that all secrets need. */
 void report_failure(const Report *report, const char *message_id, const char *secret, unsigned attempts,
                     const Error *error);

@@ -7,7 +7,7 @@
 #include "config/ini.h"
 #include "unsealing/request.h"
 
-/* Where AWS has the ciphertext: where it is said, or where the key is. */
+/* The Region that the declaration names, else the one in the source's ARN, else the key's. */
 static void find_source_region(const Declaration *declaration, RequestTarget *target) {
         if (declaration->source_region)
                 (void) snprintf(target->source_region, sizeof(target->source_region), "%s",
@@ -33,8 +33,8 @@ int request_target(const Settings *settings, const Declaration *declaration, Req
                 return error_oom(error);
         if (r < 0)
                 return error_set(error, r, FAILURE_CONFIGURATION,
-                                 "%s: KeyId=%s: no endpoint of KMS is known for it.", declaration->file,
-                                 declaration->key_ids[0]);
+                                 "%s: KeyId=%s: no endpoint of KMS is known for this key.",
+                                 declaration->file, declaration->key_ids[0]);
         find_source_region(declaration, &target);
         *ret = target;
         return 0;

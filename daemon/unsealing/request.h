@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * What AWS is asked for one secret, from its declaration and the settings: where its ciphertext is fetched, which endpoint of
- * KMS decrypts it, and with which encryption context. The daemon asks so, and unsealctl doctor asks the same. Pure.
+ * What unseald asks AWS for one secret: where the ciphertext is fetched, which endpoint of KMS decrypts it, and with which
+ * encryption context. It follows from the declaration and the settings alone. unsealctl doctor asks the same. Pure.
  */
 
 #include "aws/kms-key.h"
@@ -15,23 +15,28 @@
 #include "source/fetcher.h"
 
 typedef struct RequestTarget {
-        char *endpoint; /* KMS's: "https://…" */
-        KmsKeyArn key;  /* the first of KeyId= */
+        char *endpoint; /* of KMS: "https://…" */
+        KmsKeyArn key;  /* the first KeyId= */
+        /* The Region that the source is asked in. */
         char source_region[sizeof(((KmsKeyArn *) NULL)->region)];
 } RequestTarget;
 
-/* FAILURE_CONFIGURATION where no endpoint of KMS is known for the key. */
+/* FAILURE_CONFIGURATION: the key lies in a partition for which no endpoint of KMS is known. The caller clears *ret. */
 int request_target(const Settings *settings, const Declaration *declaration, RequestTarget *ret,
                    Error *error);
 void request_target_clear(RequestTarget *target);
 
+/* The fetch of the ciphertext over the network. Everything is borrowed. */
 Fetch request_fetch(const Settings *settings, const Declaration *declaration, const RequestTarget *target);
 
-/* EncryptionContext= and, with BindAccount=, the account: an array to be freed, NULL-terminated, of strings that are
- * borrowed. NULL: no memory. account_pair: "unseald:account=ACCOUNT". */
 #define REQUEST_ACCOUNT_KEY "unseald:account="
+#define REQUEST_ACCOUNT_SIZE \
+        (sizeof(REQUEST_ACCOUNT_KEY) + 12) /* of the pair, with an account's twelve digits */
+
+/* The encryption context: EncryptionContext= and, with BindAccount=, account_pair ("unseald:account=ACCOUNT"). Returns a
+ * NULL-terminated array of borrowed strings that the caller frees; NULL: out of memory. */
 const char **request_context(const Declaration *declaration, const char *account_pair);
 
-/* Without a document; all borrowed. */
+/* A request without an attestation document. Everything is borrowed; of *context and *declaration KmsDecrypt keeps pointers. */
 KmsDecrypt request_decrypt(const Declaration *declaration, const char *const *context,
                            const uint8_t *ciphertext, size_t size);

@@ -1,40 +1,38 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The story of one unsealing:
+ * The order of one unsealing:
  *
  *     key pair ──────┐
  *     TPM prepared ──┴─ document ──┐                                          (attester.c)
- *     credentials, account, data ──┼── every secret: fetched → sealed → decrypted → probed → unsealed ──┐    (passage.c)
- *     connection ──────────────────┘                                                                    │
- *            all required secrets unsealed → kept → PCR locked → published → key pair wiped → ended ────┘    (delivery.c)
+ *     credentials, account, data ──┤                                          (instance.c)
+ *     connection ──────────────────┤                                          (endpoint.c)
+ *                                  └─ every secret: fetched → sealed → decrypted → probed → unsealed ──┐    (passage.c)
+ *            all required secrets unsealed → kept → PCR locked → published → key pair wiped → ended ───┘    (delivery.c)
  *                       kept over a restart ───┘
  *
- * By hand (unsealctl unseal) the secrets are handed over in place of kept and published.
+ * unsealctl unseal takes the unsealed secrets itself; then nothing is kept, locked or published.
  *
- * There is one function that moves it on, session_advance(): it starts whatever can be started now and is called whenever
- * something changed. Each thing that can fail and be tried again is a Step; what failed for good ends the session.
- * Nothing waits for what it does not need: key pair, TPM and document are made while there is no network yet.
+ * Everything that can fail and be tried again is a Step, and all steps are in one list. One function moves the session on:
+ * session_advance() begins every step that can begin. Every callback records what changed and then calls it. Nothing waits for
+ * what it does not need: the key pair and the document are made while there is no network yet.
  */
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <systemd/sd-daemon.h>
 
 #include "basic/clock.h"
-#include "basic/io.h"
-#include "basic/json.h"
 #include "basic/log.h"
 #include "unsealing/delivery.h"
+#include "unsealing/endpoint.h"
+#include "unsealing/expected-measurements.h"
 #include "unsealing/network.h"
 #include "unsealing/passage.h"
 #include "unsealing/session.h"
 
-/* KMS takes a document for five minutes. */
-#define DOCUMENT_AGE_MAX_USEC (4 * 60 * USEC_PER_SEC)
-
-/* What a failure waits for the TPM's thread, lest a key or a session stay in the TPM for the whole boot. */
+/* After a failure, how long the session waits for a running TPM command. A session that ended before the command would leave a
+ * key or a session in the TPM for the rest of the boot. */
 #define TPM_LAST_JOB_USEC (5 * USEC_PER_SEC)
 
 struct Session {
@@ -44,189 +42,97 @@ struct Session {
         void *userdata;
 
         Network *network;
-        HttpClient *imds_http;
         X509_STORE *trusted;
-        Imds *imds;
         sd_event_source *deadline, *retry, *ended;
-        AwsCredentials role_credentials;
-        Delivery *delivery; /* NULL: the secrets are handed over */
+        Delivery *delivery; /* NULL: the caller takes the secrets */
         Report report;
+        ExpectedMeasurements expected;
 
-        Common common;
+        SessionShared shared;
         Endpoint *endpoints;
         size_t endpoints_count;
         Passage *passages;
         size_t passages_count;
 
-        bool kept;   /* all that will be had is, or is handed over; what is left is to lock and publish */
-        bool told;   /* the outcome is told; only the TPM's thread may be waited for */
-        Error error; /* the outcome; FAILURE_NONE: all well */
-        Passage *failed; /* whose failure it is; NULL: that of what all need */
+        bool kept; /* all that will be published is kept, or all is taken; what remains is to lock and to publish */
+        bool told;       /* the outcome is reported; only a TPM command may still be running */
+        Error error;     /* the outcome; FAILURE_NONE: success */
+        Passage *failed; /* the secret that failed; NULL: something that all secrets need */
 };
 
 static void session_advance(Session *session);
 static void session_end(Session *session);
 static void session_fail(Session *session, Passage *passage, const Error *error);
 
-/* All steps, in any order: those that all secrets need, the connections, those of each secret. NULL behind the last. */
-static Step *session_step(Session *session, size_t i) {
-        Step *own[] = { &session->common.credentials, &session->common.identity,
-                        &session->common.user_data };
-
-        if (i < _ATTESTER_STEPS)
-                return attester_step(session->common.attester, (AttesterStep) i);
-        i -= _ATTESTER_STEPS;
-        if (i < ELEMENTSOF(own))
-                return own[i];
-        i -= ELEMENTSOF(own);
-        if (i < session->endpoints_count)
-                return &session->endpoints[i].connection;
-        i -= session->endpoints_count;
-        if (i >= 3 * session->passages_count)
-                return NULL;
-        return i % 3 == 0   ? &session->passages[i / 3].fetch
-               : i % 3 == 1 ? &session->passages[i / 3].decryption
-                            : &session->passages[i / 3].probe;
-}
-
-/* A step that all secrets need has failed. */
-static void session_step_failed(Session *session, Step *step, const Error *error) {
-        if (error->remedy == REMEDY_NONE) {
-                step->progress = STEP_IDLE;
-                step->error = *error;
-                session_fail(session, NULL, error);
-        } else
-                common_step_postpone(&session->common, step, NULL, error);
-}
-
 static void report_locked(const Session *session) {
         log_full(LOG_INFO, &(LogFields){ .message_id = MESSAGE_LOCKED, .state = "locked" },
                  "PCR%u %s locked: nothing more can be unsealed in this boot with a key whose policy pins it.",
                  kept_lock(session->options.kept).pcr,
-                 attester_was_locked_before(session->common.attester) ? "was" : "is");
+                 attester_was_locked_before(session->shared.attester) ? "was" : "is");
+}
+
+/* A step that the session cannot do without has ended. */
+static void needed_step_ended(Session *session, Step *step, int r, const Error *error) {
+        if (r >= 0)
+                session_step_done(&session->shared, step);
+        else if (error->remedy != REMEDY_NONE)
+                session_step_postpone(&session->shared, step, NULL, error);
+        else {
+                step->progress = STEP_IDLE;
+                step->error = *error;
+                session_fail(session, NULL, error);
+        }
 }
 
 static void on_attester_step(Step *step, int r, const Error *error, void *userdata) {
         Session *session = userdata;
+        Attester *attester = session->shared.attester;
 
-        if (session->told && step != attester_step(session->common.attester, ATTESTER_KEY_PAIR) &&
-            !attester_is_busy(session->common.attester))
+        if (session->told && step != attester_step(attester, ATTESTER_KEY_PAIR) &&
+            !attester_is_busy(attester))
                 session_end(session);
-        if (session->common.ending)
+        if (session->shared.ending)
                 return;
-        if (r < 0)
-                session_step_failed(session, step, error);
-        else {
-                common_step_done(&session->common, step);
-                if (step == attester_step(session->common.attester, ATTESTER_LOCK))
-                        report_locked(session);
-        }
+        needed_step_ended(session, step, r, error);
+        if (r >= 0 && step == attester_step(attester, ATTESTER_LOCK))
+                report_locked(session);
         session_advance(session);
 }
 
-static void on_credentials(int r, AwsCredentials *credentials, const char *role, const Error *error,
-                           void *userdata) {
+static void use_credentials(Session *session) {
+        const AwsCredentials *credentials = instance_credentials(session->shared.instance);
+
+        for (size_t i = 0; i < session->endpoints_count; i++)
+                kms_client_set_credentials(session->endpoints[i].client, credentials);
+        fetcher_set_credentials(session->shared.fetcher, credentials);
+}
+
+/* All secrets need the credentials. The account and the user data are needed only by secrets that may all be optional, so their
+ * final failure does not end the session here. */
+static void on_instance_step(Step *step, int r, const Error *error, void *userdata) {
         Session *session = userdata;
+        bool is_needed = step == instance_step(session->shared.instance, INSTANCE_CREDENTIALS);
 
-        if (r < 0)
-                session_step_failed(session, &session->common.credentials, error);
-        else {
-                aws_credentials_clear(&session->role_credentials);
-                session->role_credentials = TAKE(*credentials, (AwsCredentials){});
-                (void) snprintf(session->common.role, sizeof(session->common.role), "%s", role);
-                for (size_t i = 0; i < session->endpoints_count; i++)
-                        kms_client_set_credentials(session->endpoints[i].client, &session->role_credentials);
-                fetcher_set_credentials(session->common.fetcher, &session->role_credentials);
-                common_step_done(&session->common, &session->common.credentials);
-        }
-        session_advance(session);
-}
-
-static int begin_credentials(Session *session, uint64_t now) {
-        if (!step_may_begin(&session->common.credentials, now))
-                return 0;
-        step_begin(&session->common.credentials, now);
-        return imds_get_credentials(session->imds, on_credentials, session);
-}
-
-/* What IMDS has besides, for the secrets that need it, which may all be optional. */
-static void instance_got(Session *session, Step *step, int r, const Error *error) {
-        if (r >= 0)
-                common_step_done(&session->common, step);
-        else if (error->remedy != REMEDY_NONE)
-                common_step_postpone(&session->common, step, NULL, error);
-        else
+        if (session->shared.ending)
+                return;
+        if (r >= 0 && is_needed)
+                use_credentials(session);
+        if (r < 0 && error->remedy == REMEDY_NONE && !is_needed)
                 step_give_up(step, error);
+        else
+                needed_step_ended(session, step, r, error);
         session_advance(session);
-}
-
-/* Whose account this is. A wrong one decrypts nothing that the key's policy does not give to this one's role. */
-static void on_identity(int r, const char *data, size_t size, const Error *error, void *userdata) {
-        Session *session = userdata;
-        char account[IMDS_ACCOUNT_SIZE];
-        Error failed = *error;
-
-        if (session->common.ending)
-                return;
-        if (r >= 0)
-                r = imds_account_parse(data, size, account, &failed);
-        if (r >= 0)
-                (void) snprintf(session->common.account_pair, sizeof(session->common.account_pair),
-                                REQUEST_ACCOUNT_KEY "%s", account);
-        instance_got(session, &session->common.identity, r, &failed);
-}
-
-static int begin_identity(Session *session, uint64_t now) {
-        bool wanted = false;
-
-        for (size_t i = 0; i < session->passages_count; i++)
-                wanted = wanted || passage_wants_account(session->passages + i);
-        if (!wanted || !step_may_begin(&session->common.identity, now))
-                return 0;
-        step_begin(&session->common.identity, now);
-        return imds_get(session->imds, IMDS_IDENTITY_PATH, on_identity, session);
-}
-
-/* Once for all secrets that come from there. */
-static void on_user_data(int r, const char *data, size_t size, const Error *error, void *userdata) {
-        Session *session = userdata;
-        Error failed = *error;
-
-        if (session->common.ending)
-                return;
-        if (r == -ENOENT)
-                (void) error_set(&failed, r, FAILURE_SOURCE, "This instance has no user data.");
-        if (r >= 0) {
-                session->common.user_data_text = malloc(size + 1);
-                if (!session->common.user_data_text)
-                        r = error_oom(&failed);
-                else
-                        memcpy(session->common.user_data_text, data, session->common.user_data_size = size);
-        }
-        instance_got(session, &session->common.user_data, r, &failed);
-}
-
-static int begin_user_data(Session *session, uint64_t now) {
-        bool wanted = false;
-
-        for (size_t i = 0; i < session->passages_count; i++)
-                wanted = wanted || passage_wants_user_data(session->passages + i);
-        if (!wanted || !step_may_begin(&session->common.user_data, now))
-                return 0;
-        step_begin(&session->common.user_data, now);
-        return imds_get(session->imds, "/latest/user-data", on_user_data, session);
 }
 
 static void on_network_changed(void *userdata) {
         Session *session = userdata;
 
-        session->common.network_changed_usec = now_monotonic_usec();
-        for (size_t i = 0; session_step(session, i); i++)
-                step_hasten(session_step(session, i));
+        session->shared.network_changed_usec = now_monotonic_usec();
+        steps_hasten(&session->shared.steps);
         session_advance(session);
 }
 
-/* By a failed reload a secret stays published. */
+/* A secret that was published before a reload stays published if the reload fails. */
 static const char *state_for_status(const Session *session, const Passage *passage) {
         bool replaced = session->options.replaced &&
                         kept_find(session->options.kept, passage->declaration->name) >= 0;
@@ -257,10 +163,10 @@ static void write_status(Session *session, const char *state, const char *text) 
 }
 
 static void session_end(Session *session) {
-        session->common.ending = session->told = true;
-        attester_stop(session->common.attester);
+        session->shared.ending = session->told = true;
+        attester_stop(session->shared.attester);
         (void) sd_event_source_set_enabled(session->retry, SD_EVENT_OFF);
-        if (attester_is_busy(session->common.attester)) {
+        if (attester_is_busy(session->shared.attester)) {
                 (void) sd_event_source_set_time_relative(session->deadline, TPM_LAST_JOB_USEC);
                 (void) sd_event_source_set_enabled(session->deadline, SD_EVENT_ONESHOT);
                 return;
@@ -276,110 +182,55 @@ static const char *failure_message(const Session *session) {
                 return MESSAGE_LOCKED_OUT;
         if (session->error.failure == FAILURE_POLICY)
                 return MESSAGE_POLICY;
-        return session->kept && attester_step(session->common.attester, ATTESTER_LOCK)->progress != STEP_DONE
+        return session->kept && attester_step(session->shared.attester, ATTESTER_LOCK)->progress != STEP_DONE
                                ? MESSAGE_LOCK_FAILED
                                : MESSAGE_FAILED;
 }
 
-static void finish_failure(Session *session, const char *measurements, size_t size) {
+/* The last part of session_fail(), once it is known which PCR values were expected. */
+static void finish_failure(const PcrSet *expected, void *userdata) {
+        Session *session = userdata;
         Passage *failed = session->failed;
-        PcrSet expected;
-        Error error;
 
-        if (measurements && pcr_measurements_parse(measurements, size, &expected, &error) < 0) {
-                log_warning("ExpectedMeasurements=%s: %s", session->options.settings->expected_measurements,
-                            error.text);
-                measurements = NULL;
-        }
         if (session->error.failure == FAILURE_DENIED)
-                report_explain_denial(&session->report, session->common.role,
-                                      attester_document(session->common.attester).measured,
-                                      measurements ? &expected : NULL);
+                report_explain_denial(&session->report, instance_role(session->shared.instance),
+                                      attester_measured(session->shared.attester), expected);
         report_failure(&session->report, failure_message(session), failed ? failed->declaration->name : NULL,
                        failed ? passage_step(failed)->attempts : 0, &session->error);
         write_status(session, "failed",
-                     session->options.replaced ? "A reload failed, and everything is as it was before."
+                     session->options.replaced ? "The reload failed. Everything is as it was before."
                                                : session->error.text);
         session_end(session);
 }
 
-/* User data as a whole or a value in it. It is advice from the account's owner: printed, never acted upon. */
-static void on_expected_measurements(int r, const char *data, size_t size, const Error *error,
-                                     void *userdata) {
-        Session *session = userdata;
-        _cleanup_json_ struct json_object *document = NULL;
-        const char *pointer = session->options.settings->expected_measurements + strlen("user-data:");
-        struct json_object *value;
-        const char *text = NULL;
-
-        if (r < 0)
-                log_warning("ExpectedMeasurements=: user data cannot be read: %s",
-                            r == -ENOENT ? "this instance has none." : error->text);
-        else if (json_parse(data, size, &document) < 0)
-                log_warning("ExpectedMeasurements=: the user data is no JSON.");
-        else if (!(value = json_pointer(document, pointer)))
-                log_warning("ExpectedMeasurements=: the user data has no '%s'.", pointer);
-        else
-                text = json_object_to_json_string(value);
-        finish_failure(session, text, text ? strlen(text) : 0);
-}
-
-/* Whether our own document shows the lock, of an unseald before us in this boot. */
-static bool was_locked(const Session *session) {
-        const PcrSet *measured = attester_document(session->common.attester).measured;
-        unsigned pcr = session->options.settings->lock_pcr;
-
-        return pcr > 0 && (measured->present & (UINT32_C(1) << pcr)) &&
-               pcr_is_locked(measured->value[pcr], NULL);
-}
-
-/* A denial that is the lock's is told as such. */
-static void explain_lock(const Session *session, Error *error) {
-        Error denied = *error;
-
-        if (error->failure != FAILURE_DENIED || !was_locked(session))
-                return;
-        (void) error_set(
-                        error, -EPERM, FAILURE_LOCKED,
-                        "It is locked until the next boot: unseald has locked PCR%u in this boot already (LockPcr=). KMS denies access: %.400s",
-                        session->options.settings->lock_pcr, denied.text);
-        memcpy(error->code, denied.code, sizeof(denied.code));
-        memcpy(error->request_id, denied.request_id, sizeof(denied.request_id));
-}
-
-/* Ends the session. passage: the secret that it failed for, NULL: what all of them need. */
+/* Ends the session with a failure. passage: the secret that failed; NULL: something that all secrets need. */
 static void session_fail(Session *session, Passage *passage, const Error *error) {
-        const char *expected = session->options.settings->expected_measurements;
-        _cleanup_free_ uint8_t *data = NULL;
         Error explained = *error;
-        size_t size = 0;
-        bool denied;
 
-        if (session->common.ending)
+        if (session->shared.ending)
                 return;
-        session->common.ending = true;
-        attester_stop(session->common.attester);
+        session->shared.ending = true;
+        attester_stop(session->shared.attester);
+        explain_lock(attester_measured(session->shared.attester), session->options.settings->lock_pcr,
+                     &explained);
         session->failed = passage;
-        explain_lock(session, &explained);
         session->error = explained;
         if (passage)
                 (void) snprintf(session->error.text, sizeof(session->error.text), "%.64s: %.690s",
                                 passage->declaration->name, explained.text);
 
-        denied = explained.failure == FAILURE_DENIED;
-        if (denied && expected && strncmp(expected, "user-data:", 10) == 0) {
-                if (imds_get(session->imds, "/latest/user-data", on_expected_measurements, session) >= 0)
-                        return;
-        } else if (denied && expected) {
-                int r = read_file(expected, PCR_MEASUREMENTS_SIZE_MAX, &data, &size);
-
-                if (r < 0)
-                        log_warning("ExpectedMeasurements=%s: %s", expected, strerror(-r));
-        }
-        finish_failure(session, (const char *) data, size);
+        session->expected = (ExpectedMeasurements){
+                .setting = session->options.settings->expected_measurements,
+                .found = finish_failure,
+                .userdata = session,
+        };
+        if (session->error.failure == FAILURE_DENIED)
+                expected_measurements_find(&session->expected, session->shared.instance);
+        else
+                finish_failure(NULL, session);
 }
 
-/* All required secrets are here, and no optional one is on its way. Where none is required the optional ones have until the
+/* Whether all required secrets are unsealed and no optional one is under way. If all secrets are optional, they have until the
  * deadline: early in a boot the first attempt always fails. */
 static bool session_is_complete(Session *session) {
         bool some_required = false;
@@ -395,6 +246,7 @@ static bool session_is_complete(Session *session) {
         return true;
 }
 
+/* unsealctl unseal: the caller takes the secrets. */
 static int hand_over(Session *session, Error *error) {
         int r = 0;
 
@@ -417,8 +269,7 @@ static int keep(Session *session, Error *error) {
         for (size_t i = 0; i < session->passages_count; i++)
                 if (session->passages[i].state == SECRET_UNSEALED)
                         plaintexts[i] = session->passages[i].plaintext;
-        r = delivery_keep(session->delivery, plaintexts,
-                          attester_document(session->common.attester).measured, error);
+        r = delivery_keep(session->delivery, plaintexts, attester_measured(session->shared.attester), error);
         for (size_t i = 0; i < session->passages_count && r >= 0; i++) {
                 Passage *passage = session->passages + i;
 
@@ -426,12 +277,12 @@ static int keep(Session *session, Error *error) {
                 if (passage->state == SECRET_UNSEALED)
                         passage_enter(passage, SECRET_KEPT);
                 else if (delivery_has(session->delivery, i))
-                        passage->state = SECRET_KEPT;
+                        passage_set_state(passage, SECRET_KEPT);
         }
         return r;
 }
 
-/* Whoever is not here now stays away for this boot. */
+/* Ends the unsealing: a secret that is not here now is not published in this boot. */
 static int session_complete(Session *session, Error *error) {
         int r;
 
@@ -448,19 +299,20 @@ static int session_complete(Session *session, Error *error) {
         return r;
 }
 
-/* LockPcr=: whether what is kept may be published: it is locked, or is not to be. Begins that otherwise. */
+/* LockPcr=: begins the lock if one is wanted and not done. Returns whether the secrets may be published: 1 yes, 0 not yet. */
 static int lock(Session *session, uint64_t now, Error *error) {
         KeptLock wanted = kept_lock(session->options.kept);
         int r;
 
         if (wanted.pcr == 0 || kept_is_locked(session->options.kept))
                 return true;
-        if (attester_step(session->common.attester, ATTESTER_LOCK)->progress == STEP_DONE) {
+        if (attester_step(session->shared.attester, ATTESTER_LOCK)->progress == STEP_DONE) {
                 r = kept_set_locked(session->options.kept, error);
                 return r < 0 ? r : true;
         }
-        r = attester_lock(session->common.attester, wanted.pcr, wanted.before, now);
-        return r < 0 ? error_set(error, r, FAILURE_INTERNAL, "The PCR cannot be locked: %s.", strerror(-r))
+        r = attester_lock(session->shared.attester, wanted.pcr, wanted.before, now);
+        return r < 0 ? error_set(error, r, FAILURE_INTERNAL, "PCR%u cannot be locked: %s.", wanted.pcr,
+                                 strerror(-r))
                      : false;
 }
 
@@ -473,15 +325,15 @@ static int publish(Session *session, Error *error) {
         return r;
 }
 
-/* The last step before READY: nothing is left that could decrypt, or that plaintext was made with. */
+/* The last step before READY=1: nothing is left that could decrypt a secret, and no plaintext. */
 static void forget(Session *session) {
-        attester_forget(session->common.attester);
+        attester_forget(session->shared.attester);
         for (size_t i = 0; i < session->passages_count; i++)
                 session->passages[i].plaintext = secret_free(session->passages[i].plaintext);
-        aws_credentials_clear(&session->role_credentials);
+        instance_forget(session->shared.instance);
 }
 
-/* The way to the end from where all is kept. A crash anywhere on it takes it up again at the same place. */
+/* The way from kept to ended. After a crash on this way the next process continues at the same place. */
 static int session_conclude(Session *session, uint64_t now, Error *error) {
         int r;
 
@@ -499,102 +351,52 @@ static int session_conclude(Session *session, uint64_t now, Error *error) {
         return 0;
 }
 
-/* Whether anything is missing of what is declared. */
-static bool session_is_unsealing(const Session *session) {
-        for (size_t i = 0; i < session->passages_count; i++)
-                if (session->passages[i].state < SECRET_UNSEALED)
-                        return true;
-        return false;
-}
-
-static int each_passage(Session *session, int (*begin)(Passage *passage, uint64_t now), uint64_t now) {
+/* Begins every step that can begin, in the order of the list. Once no secret is missing, no step needs to run. */
+static int session_begin(Session *session, uint64_t now) {
+        SessionShared *shared = &session->shared;
         int r = 0;
-
-        for (size_t i = 0; i < session->passages_count && r >= 0; i++)
-                r = begin(session->passages + i, now);
-        return r;
-}
-
-static bool document_is_old(const Session *session, uint64_t now) {
-        AttesterDocument document = attester_document(session->common.attester);
-
-        return document.data && now - document.made_usec > DOCUMENT_AGE_MAX_USEC;
-}
-
-static int session_begin_what_can_begin(Session *session, uint64_t now) {
-        int r;
 
         for (size_t i = 0; i < session->passages_count; i++)
                 passage_share_failure(session->passages + i);
-        r = begin_user_data(session, now);
-        if (r >= 0)
-                r = each_passage(session, passage_begin_fetch, now);
-        if (r < 0 || session->common.ending || !session_is_unsealing(session))
-                return r;
-        if ((r = attester_begin(session->common.attester, now)) < 0 ||
-            (r = begin_credentials(session, now)) < 0 || (r = begin_identity(session, now)) < 0)
-                return r;
-        for (size_t i = 0; i < session->endpoints_count; i++) {
-                r = endpoint_begin(session->endpoints + i, now);
-                if (r < 0)
-                        return r;
+        /* Requests with the old document end soon, and none begins with it. */
+        if (attester_document_is_old(shared->attester, now) && shared->decrypting == 0 &&
+            shared->missing > 0)
+                attester_renew(shared->attester);
+        for (Step *step = shared->steps.first; step && r >= 0; step = step->next) {
+                if (shared->ending || shared->missing == 0)
+                        break;
+                if (step->begin && step_may_begin(step, now))
+                        r = step->begin(step->owner, now);
         }
-        r = each_passage(session, passage_begin_probe, now);
-        if (r < 0 || !document_is_old(session, now))
-                return r < 0 ? r : each_passage(session, passage_begin_decryption, now);
-
-        /* With so old a document nothing new is begun, and what is under way ends soon. */
-        if (session->common.decrypting > 0)
-                return 0;
-        attester_renew(session->common.attester);
-        return attester_begin(session->common.attester, now);
+        return r;
 }
 
-/* Wakes up when the next attempt is due. What was due by now has begun, or waits for something else, which will move the
- * session on. */
+/* Sleeps until the next attempt is due. A step that was due before now has begun, or it waits for another step, whose end moves
+ * the session on. */
 static void session_arm_retry(Session *session, uint64_t now) {
-        uint64_t time = USEC_INFINITY;
+        uint64_t due = steps_due(&session->shared.steps, now);
 
-        for (size_t i = 0; session_step(session, i); i++) {
-                uint64_t due = step_due(session_step(session, i), now);
-
-                time = due < time ? due : time;
-        }
-        if (time == USEC_INFINITY)
+        if (due == USEC_INFINITY)
                 (void) sd_event_source_set_enabled(session->retry, SD_EVENT_OFF);
         else {
-                (void) sd_event_source_set_time(session->retry, time);
+                (void) sd_event_source_set_time(session->retry, due);
                 (void) sd_event_source_set_enabled(session->retry, SD_EVENT_ONESHOT);
         }
 }
 
-static const char *made_or(const Step *step, const char *made, const char *otherwise) {
-        return step->progress == STEP_DONE ? made : otherwise;
-}
-
 static void notify_progress(Session *session) {
-        Common *common = &session->common;
-        size_t unsealed = 0;
+        SessionShared *shared = &session->shared;
+        ReportProgress progress = {
+                .key_pair = attester_step(shared->attester, ATTESTER_KEY_PAIR),
+                .document = attester_step(shared->attester, ATTESTER_DOCUMENT),
+                .credentials = instance_step(shared->instance, INSTANCE_CREDENTIALS),
+                .locking_pcr = session->kept ? session->options.settings->lock_pcr : 0,
+                .secrets = session->passages_count,
+        };
 
-        if (session->report.waiting[0]) {
-                (void) sd_notifyf(false, "STATUS=Waiting: %s", session->report.waiting);
-                return;
-        }
-        if (session->kept) {
-                (void) sd_notifyf(false,
-                                  "STATUS=All that is to be published is kept; PCR%u is being locked.",
-                                  session->options.settings->lock_pcr);
-                return;
-        }
         for (size_t i = 0; i < session->passages_count; i++)
-                unsealed += session->passages[i].state == SECRET_UNSEALED;
-        (void) sd_notifyf(
-                        false,
-                        "STATUS=Unsealing: key pair %s, document %s, credentials %s, %zu of %zu secrets.",
-                        made_or(attester_step(common->attester, ATTESTER_KEY_PAIR), "made", "in the making"),
-                        made_or(attester_step(common->attester, ATTESTER_DOCUMENT), "made", "awaited"),
-                        made_or(&common->credentials, "there", "awaited"), unsealed,
-                        session->passages_count);
+                progress.unsealed += session->passages[i].state == SECRET_UNSEALED;
+        report_progress(&session->report, &progress);
 }
 
 static void session_advance(Session *session) {
@@ -602,21 +404,22 @@ static void session_advance(Session *session) {
         Error error = {};
         int r;
 
-        if (session->common.ending)
+        if (session->shared.ending)
                 return;
-        r = session_begin_what_can_begin(session, now);
+        r = session_begin(session, now);
         if (r < 0) {
-                (void) error_set(&error, r, FAILURE_INTERNAL, "Unsealing cannot go on: %s.", strerror(-r));
+                (void) error_set(&error, r, FAILURE_INTERNAL, "Unsealing cannot continue: %s.",
+                                 strerror(-r));
                 session_fail(session, NULL, &error);
         }
-        if (session->common.ending)
+        if (session->shared.ending)
                 return;
         r = !session->kept && session_is_complete(session) ? session_complete(session, &error) : 0;
         if (r >= 0 && session->kept)
                 r = session_conclude(session, now, &error);
         if (r < 0)
                 session_fail(session, NULL, &error);
-        if (session->common.ending)
+        if (session->shared.ending)
                 return;
         session_arm_retry(session, now);
         notify_progress(session);
@@ -627,7 +430,7 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *userdata) {
         return 0;
 }
 
-/* The first required secret that is missing. */
+/* The first required secret that is missing; NULL: none is. */
 static Passage *missing(Session *session) {
         for (size_t i = 0; i < session->passages_count; i++) {
                 Passage *passage = session->passages + i;
@@ -641,10 +444,10 @@ static Passage *missing(Session *session) {
 
 static void overdue(Session *session, Passage *passage, Error *ret) {
         const Step *step = passage ? passage_obstacle(passage)
-                                   : attester_step(session->common.attester, ATTESTER_LOCK);
+                                   : attester_step(session->shared.attester, ATTESTER_LOCK);
         const char *whom = passage && step == &passage->fetch ? passage->declaration->source.label : NULL;
 
-        common_overdue(&session->common, step, whom, ret);
+        session_step_overdue(&session->shared, step, whom, ret);
 }
 
 static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
@@ -652,9 +455,9 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
         Passage *passage;
         Error error;
 
-        if (session->told) /* and the TPM's thread has not ended */
+        if (session->told) /* the TPM command takes too long: do not wait for it any more */
                 (void) sd_event_source_set_enabled(session->ended, SD_EVENT_ONESHOT);
-        if (session->common.ending)
+        if (session->shared.ending)
                 return 0;
         passage = missing(session);
         if (passage || session->kept) {
@@ -662,7 +465,7 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
                 session_fail(session, NULL, &error);
                 return 0;
         }
-        /* Only optional ones are missing: what is here is kept, locked and published. */
+        /* Only optional secrets are missing: keep, lock and publish the others. */
         (void) sd_event_source_set_time_relative(source, TPM_LAST_JOB_USEC);
         (void) sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
         if (session_complete(session, &error) < 0)
@@ -683,9 +486,9 @@ static Endpoint *find_endpoint(Session *session, const RequestTarget *target) {
         Endpoint *endpoint = session->endpoints;
 
         for (; endpoint < session->endpoints + session->endpoints_count; endpoint++)
-                if (endpoint_is_of(endpoint, target))
+                if (endpoint_matches(endpoint, target))
                         return endpoint;
-        if (endpoint_new(&session->common, target, endpoint) < 0)
+        if (endpoint_new(&session->shared, target, endpoint) < 0)
                 return NULL;
         session->endpoints_count++;
         return endpoint;
@@ -702,7 +505,7 @@ static void on_failed(Passage *passage, const Error *error, void *userdata) {
 static int set_up_passages(Session *session, Error *error) {
         const Declarations *declarations = session->options.declarations;
 
-        /* As many endpoints as secrets at the most; neither array ever moves. */
+        /* There are at most as many endpoints as secrets. Neither array may move: steps point into them. */
         session->passages = calloc(declarations->count + 1, sizeof(*session->passages));
         session->endpoints = calloc(declarations->count + 1, sizeof(*session->endpoints));
         if (!session->passages || !session->endpoints)
@@ -712,11 +515,11 @@ static int set_up_passages(Session *session, Error *error) {
                 Passage *passage = session->passages + i;
                 int r;
 
-                *passage = passage_make(&session->common, declarations->items + i);
+                passage_init(passage, &session->shared, declarations->items + i);
                 session->passages_count++;
                 if (session->delivery && delivery_has(session->delivery, i)) {
                         passage->begun_usec = now_monotonic_usec();
-                        passage->state = SECRET_KEPT;
+                        passage_set_state(passage, SECRET_KEPT);
                         continue;
                 }
                 r = request_target(session->options.settings, passage->declaration, &passage->target, error);
@@ -728,6 +531,37 @@ static int set_up_passages(Session *session, Error *error) {
                 passage->endpoint->secrets++;
         }
         return 0;
+}
+
+/* The list of all steps. The order is that in which they begin. The account and the user data are asked for only if a secret
+ * needs them. */
+static void set_up_steps(Session *session) {
+        SessionShared *shared = &session->shared;
+        bool wants_account = false, wants_user_data = false;
+
+        for (size_t i = 0; i < session->passages_count; i++) {
+                const Passage *passage = session->passages + i;
+
+                if (passage->state == SECRET_KEPT)
+                        continue;
+                wants_account |= passage->declaration->bind_account;
+                wants_user_data |= passage->declaration->source.kind == SOURCE_USER_DATA;
+        }
+        if (wants_user_data)
+                steps_add(&shared->steps, instance_step(shared->instance, INSTANCE_USER_DATA));
+        for (size_t i = 0; i < session->passages_count; i++)
+                steps_add(&shared->steps, &session->passages[i].fetch);
+        for (AttesterStep i = 0; i < _ATTESTER_STEPS; i++)
+                steps_add(&shared->steps, attester_step(shared->attester, i));
+        steps_add(&shared->steps, instance_step(shared->instance, INSTANCE_CREDENTIALS));
+        if (wants_account)
+                steps_add(&shared->steps, instance_step(shared->instance, INSTANCE_IDENTITY));
+        for (size_t i = 0; i < session->endpoints_count; i++)
+                steps_add(&shared->steps, &session->endpoints[i].connection);
+        for (size_t i = 0; i < session->passages_count; i++)
+                steps_add(&shared->steps, &session->passages[i].probe);
+        for (size_t i = 0; i < session->passages_count; i++)
+                steps_add(&shared->steps, &session->passages[i].decryption);
 }
 
 static int set_up_delivery(Session *session, Error *error) {
@@ -745,12 +579,10 @@ static int set_up_delivery(Session *session, Error *error) {
 
 static int set_up_loop(Session *session) {
         const Settings *settings = session->options.settings;
-        /* Credentials, identity and user data do not wait for one another. */
-        HttpOptions imds = { .connections_max = 3, .connect_timeout_usec = USEC_PER_SEC };
-        HttpOptions kms = {
+        const HttpOptions http = {
                 .trusted = session->trusted,
                 .proxy = settings->proxy,
-                .connections_max = CONNECTIONS_MAX,
+                .connections_max = SESSION_CONNECTIONS_MAX,
         };
         int r;
 
@@ -761,42 +593,44 @@ static int set_up_loop(Session *session) {
             (r = sd_event_source_set_enabled(session->retry, SD_EVENT_OFF)) < 0 ||
             (r = sd_event_add_defer(session->event, &session->ended, on_ended, session)) < 0 ||
             (r = sd_event_source_set_enabled(session->ended, SD_EVENT_OFF)) < 0 ||
-            (r = http_client_new(session->event, &imds, &session->imds_http)) < 0 ||
-            (r = http_client_new(session->event, &kms, &session->common.http)) < 0 ||
-            (r = imds_new(session->imds_http, IMDS_ADDRESS, &session->imds)) < 0 ||
-            (r = fetcher_new(session->common.http, &session->common.fetcher)) < 0 ||
+            (r = http_client_new(session->event, &http, &session->shared.http)) < 0 ||
+            (r = instance_new(session->event, on_instance_step, session, &session->shared.instance)) < 0 ||
+            (r = fetcher_new(session->shared.http, &session->shared.fetcher)) < 0 ||
             (r = network_new(session->event, on_network_changed, session, &session->network)) < 0)
                 return r;
         return attester_new(session->event, settings->rsa_key_bits, settings->tpm_device, on_attester_step,
-                            session, &session->common.attester);
+                            session, &session->shared.attester);
 }
 
-int session_new(sd_event *event, const SessionOptions *options, SessionEnded ended, void *userdata,
-                Session **ret, Error *error) {
+static Session *session_make(sd_event *event, const SessionOptions *options, SessionEnded ended,
+                             void *userdata) {
+        Session *session = calloc(1, sizeof(*session));
 
-        _cleanup_(session_freep) Session *session = NULL;
-        int r;
-
-        session = calloc(1, sizeof(*session));
         if (!session)
-                return error_oom(error);
+                return NULL;
         session->event = sd_event_ref(event);
         session->options = *options;
         session->callback = ended;
         session->userdata = userdata;
         session->report = (Report){ .status_path = options->take ? NULL : options->status_path,
                                     .reload = options->replaced };
-        session->common = (Common){
+        session->shared = (SessionShared){
                 .settings = options->settings,
                 .report = &session->report,
-                .credentials = { .name = "credentials", .silence = FAILURE_IMDS },
-                .identity = { .name = "instance identity", .silence = FAILURE_IMDS },
-                .user_data = { .name = "user data", .silence = FAILURE_IMDS },
                 .changed = on_changed,
                 .failed = on_failed,
                 .userdata = session,
         };
+        return session;
+}
 
+int session_new(sd_event *event, const SessionOptions *options, SessionEnded ended, void *userdata,
+                Session **ret, Error *error) {
+        _cleanup_(session_freep) Session *session = session_make(event, options, ended, userdata);
+        int r;
+
+        if (!session)
+                return error_oom(error);
         r = set_up_delivery(session, error);
         if (r < 0)
                 return r;
@@ -810,13 +644,14 @@ int session_new(sd_event *event, const SessionOptions *options, SessionEnded end
         r = set_up_passages(session, error);
         if (r < 0)
                 return r;
+        set_up_steps(session);
 
         *ret = TAKE_PTR(session);
         return 0;
 }
 
-/* What is kept was locked: what is not kept is not to be had any more, so nobody is asked. */
-static void give_up_what_is_locked(Session *session) {
+/* If the PCR was locked with the kept secrets, KMS denies all others until the next boot, so it is not asked. */
+static void give_up_locked_secrets(Session *session) {
         unsigned pcr = session->options.settings->lock_pcr;
         Error error;
 
@@ -825,11 +660,11 @@ static void give_up_what_is_locked(Session *session) {
                 return;
         (void) error_set(
                         &error, -EPERM, FAILURE_LOCKED,
-                        "It is locked until the next boot: it was not among the secrets when PCR%u was locked (LockPcr=).",
+                        "The secret is locked until the next boot: it was not among the unsealed secrets when PCR%u was locked (LockPcr=).",
                         pcr);
         for (size_t i = 0; i < session->passages_count; i++)
                 if (session->passages[i].state < SECRET_UNSEALED)
-                        passage_failed(session->passages + i, &error);
+                        passage_fail(session->passages + i, &error);
 }
 
 void session_start(Session *session) {
@@ -839,40 +674,37 @@ void session_start(Session *session) {
                 kept += session->passages[i].state == SECRET_KEPT;
         if (kept > 0)
                 log_full(LOG_INFO, &(LogFields){ .message_id = MESSAGE_RESTORED, .state = "kept" },
-                         "%zu secret(s) were kept over the restart; neither the TPM nor KMS is asked for them.",
+                         "%zu secret(s) were kept over the restart. Neither the TPM nor KMS is asked for them.",
                          kept);
         if (kept < session->passages_count || kept == 0)
                 log_full(LOG_INFO, &(LogFields){ .message_id = MESSAGE_STARTED }, "Unsealing %zu secret(s).",
                          session->passages_count - kept);
         write_status(session, "unsealing", session->options.replaced ? "Reloading." : "Unsealing.");
-        give_up_what_is_locked(session);
+        give_up_locked_secrets(session);
         session_advance(session);
 }
 
 bool session_waits_for_tpm(const Session *session) {
-        return attester_is_busy(session->common.attester);
+        return attester_is_busy(session->shared.attester);
 }
 
 Session *session_free(Session *session) {
         if (!session)
                 return NULL;
 
-        session->common.attester = attester_free(session->common.attester);
+        session->shared.attester = attester_free(session->shared.attester);
         (void) network_free(session->network);
-        (void) imds_free(session->imds);
-        (void) fetcher_free(session->common.fetcher);
+        (void) instance_free(session->shared.instance);
+        (void) fetcher_free(session->shared.fetcher);
         for (size_t i = 0; i < session->endpoints_count; i++)
-                (void) kms_client_free(session->endpoints[i].client);
+                endpoint_clear(session->endpoints + i);
         free(session->endpoints);
-        (void) http_client_free(session->imds_http);
-        (void) http_client_free(session->common.http);
+        (void) http_client_free(session->shared.http);
         X509_STORE_free(session->trusted);
 
         for (size_t i = 0; i < session->passages_count; i++)
                 passage_clear(session->passages + i);
         free(session->passages);
-        aws_credentials_clear(&session->role_credentials);
-        free(session->common.user_data_text);
         (void) delivery_free(session->delivery);
 
         (void) sd_event_source_disable_unref(session->deadline);

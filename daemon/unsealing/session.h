@@ -2,7 +2,8 @@
 #pragma once
 
 /*
- * One unsealing from start to end. session.c is the only place that knows the order of things; read it from the top.
+ * A session is one unsealing from start to end: the daemon's at boot, a reload, or that of unsealctl unseal. session.c is the
+ * only file that knows the order of the steps.
  */
 
 #include <stdbool.h>
@@ -17,36 +18,41 @@
 
 typedef struct Session Session;
 
-/* By hand: called for each secret when all are unsealed, and nothing else is done with them. A failure ends the session.
- * The plaintext is valid during the call. */
+/* Called for each secret once all are unsealed. A failure ends the session. The plaintext is valid during the call. */
 typedef int (*SessionTake)(const Declaration *declaration, Secret *plaintext, const char *request_id,
                            Error *error, void *userdata);
 
-/* Everything in it is borrowed and must outlive the session. */
+/* Everything is borrowed and must outlive the session. */
 typedef struct SessionOptions {
         const Settings *settings;
         const Declarations *declarations;
         const char *store_path, *status_path;
-        Kept *kept; /* new: the session restores it, and leaves in it what is published */
+        Kept *kept; /* at boot it is new, and the session restores it; at the end it has the published secrets */
 
-        /* A reload: what is published now. It stays so unless all goes well, and nothing is taken for done. */
+        /* A reload: the secrets that are published now. All are unsealed again. They are replaced together at the end; if the
+         * session fails, they stay. NULL: no reload. */
         const Declarations *replaced;
 
-        SessionTake take; /* in place of the three above, which are NULL then */
+        /* unsealctl unseal: the secrets are given to this function, and nothing is kept, locked or published. Then store_path,
+         * status_path and kept are NULL. */
+        SessionTake take;
 } SessionOptions;
 
-/* Called once, from the event loop, and may free the session. r = 0: every required secret is published, or taken, and
- * nothing that could decrypt another is left; otherwise *error is why not, already logged. */
+/* Called once from the event loop; it may free the session. r = 0: every required secret is published or taken, and the key
+ * pair and the credentials are wiped. r < 0: *error has the reason, which is in the journal already. If r < 0 and a TPM command
+ * is still running (session_waits_for_tpm()), the callback is called once more when the command has ended. */
 typedef void (*SessionEnded)(int r, const Error *error, void *userdata);
 
+/* FAILURE_CONFIGURATION, FAILURE_STORE or FAILURE_INTERNAL. Nothing is asked of the TPM or the network before
+ * session_start(). */
 int session_new(sd_event *event, const SessionOptions *options, SessionEnded ended, void *userdata,
                 Session **ret, Error *error);
 
 void session_start(Session *session);
 
-/* Whether a TPM command is under way that session_free() would have to wait for. */
+/* Whether a TPM command is running. session_free() would wait for it. */
 bool session_waits_for_tpm(const Session *session);
 
-/* Wipes all that it holds. Returns NULL. */
+/* Wipes all secrets that the session holds. Returns NULL. */
 Session *session_free(Session *session);
 DEFINE_CLEANUP(Session *, session_free);

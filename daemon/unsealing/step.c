@@ -8,6 +8,34 @@ static bool is_of_network(const Error *error) {
         return error->failure == FAILURE_NETWORK || error->failure == FAILURE_IMDS;
 }
 
+void steps_add(Steps *steps, Step *step) {
+        if (steps->last)
+                steps->last->next = step;
+        else
+                steps->first = step;
+        steps->last = step;
+        step->next = NULL;
+}
+
+void steps_hasten(const Steps *steps) {
+        /* Every such step, also one that failed long ago: name resolution may start to work a moment after the route. */
+        for (Step *step = steps->first; step; step = step->next)
+                if (is_of_network(&step->error)) {
+                        step->failures = 0;
+                        step->not_before_usec = 0;
+                }
+}
+
+uint64_t steps_due(const Steps *steps, uint64_t now) {
+        uint64_t due = USEC_INFINITY;
+
+        for (const Step *step = steps->first; step; step = step->next)
+                if (step->progress == STEP_IDLE && step->not_before_usec > now &&
+                    step->not_before_usec < due)
+                        due = step->not_before_usec;
+        return due;
+}
+
 bool step_may_begin(const Step *step, uint64_t now) {
         return step->progress == STEP_IDLE && now >= step->not_before_usec;
 }
@@ -22,6 +50,10 @@ void step_done(Step *step) {
         step->progress = STEP_DONE;
         step->failures = 0;
         step->error = (Error){};
+}
+
+void step_cancel(Step *step) {
+        step->progress = STEP_IDLE;
 }
 
 void step_reset(Step *step) {
@@ -44,19 +76,6 @@ uint64_t step_postpone(Step *step, const Error *error, uint64_t network_changed_
         step->error = *error;
         step->not_before_usec = now + delay;
         return delay;
-}
-
-void step_hasten(Step *step) {
-        /* Name resolution may come a moment later than the route. */
-        if (!is_of_network(&step->error))
-                return;
-        step->failures = 0;
-        step->not_before_usec = 0;
-}
-
-uint64_t step_due(const Step *step, uint64_t now) {
-        return step->progress == STEP_IDLE && step->not_before_usec > now ? step->not_before_usec
-                                                                          : USEC_INFINITY;
 }
 
 bool step_is_done(const Step *step) {

@@ -2,8 +2,11 @@
 #pragma once
 
 /*
- * One thing that an unsealing has to get done and that can fail and be tried again: the key pair, a connection, the
- * decryption of one secret. Pure: times and random numbers are given in.
+ * A step is one thing that an unsealing must get done, that can fail, and that can be tried again: the key pair, a
+ * connection, the decryption of one secret. The session has one list of all its steps and treats them alike: it begins
+ * those that can begin, sleeps until the next one is due, and hastens them when the network changes.
+ *
+ * Pure: the caller passes in the time and the random numbers. Times are in microseconds of CLOCK_MONOTONIC.
  */
 
 #include <stdbool.h>
@@ -14,41 +17,61 @@
 typedef enum StepProgress {
         STEP_IDLE, /* not begun, or failed and waiting for its next attempt */
         STEP_RUNNING,
-        STEP_DONE, /* or given up: step_failed() tells */
+        STEP_DONE, /* succeeded, or given up: step_failed() tells them apart */
 } StepProgress;
+
+/* Begins the step with step_begin(), if the step has what it needs; otherwise it does nothing. Returns 0, or a negative
+ * errno if the session cannot go on. */
+typedef int (*StepBegin)(void *owner, uint64_t now);
 
 typedef struct Step {
         const char *name; /* as in the journal and in status.json */
-        Failure silence;  /* what it is called if there is no answer until the deadline */
+        Failure silence;  /* the failure that is reported if no answer comes before the deadline */
+        StepBegin begin;  /* NULL: the session begins this step at a place of its own */
+        void *owner;
+        struct Step *next; /* in the list of all steps */
+
         StepProgress progress;
         unsigned attempts;
-        unsigned failures; /* in a row, on the same network: what the backoff grows with */
+        unsigned failures; /* in a row on the same network; the backoff grows with it */
         uint64_t begun_usec, not_before_usec;
-        Error error; /* of the last attempt; FAILURE_NONE: none, or it went well */
+        Error error; /* of the last attempt; FAILURE_NONE: there was none, or it succeeded */
 } Step;
+
+/* Steps in the order in which they are begun. The list borrows its steps. */
+typedef struct Steps {
+        Step *first, *last;
+} Steps;
+
+void steps_add(Steps *steps, Step *step);
+
+/* The network has changed. A step that failed for want of the network need not wait any longer, and its backoff starts
+ * again from the shortest delay. */
+void steps_hasten(const Steps *steps);
+
+/* The earliest time at which a step may be tried again. USEC_INFINITY: no step waits for a time. */
+uint64_t steps_due(const Steps *steps, uint64_t now) _pure_;
 
 bool step_may_begin(const Step *step, uint64_t now) _pure_;
 void step_begin(Step *step, uint64_t now);
 void step_done(Step *step);
 
-/* Needed again, at once: what it made has expired. */
+/* The step never ran, whatever step_begin() said: its job could not be submitted. */
+void step_cancel(Step *step);
+
+/* The result of this step has expired; the step may run again at once. */
 void step_reset(Step *step);
 
-/* No new attempt can mend it. */
+/* No further attempt can succeed. */
 void step_give_up(Step *step, const Error *error);
 
-/* To be tried again after the delay that is returned: at once if it failed on a network that has changed since. */
+/* The attempt failed, and another one may succeed. Returns the delay before it: 0 if the attempt began on a network that
+ * has changed since, otherwise retry_delay_usec(). */
 uint64_t step_postpone(Step *step, const Error *error, uint64_t network_changed_usec, uint64_t now,
                        uint64_t random);
 
-/* The network has changed: what failed on it need not wait any longer, and its backoff begins anew. */
-void step_hasten(Step *step);
+bool step_is_done(const Step *step) _pure_; /* and succeeded */
+bool step_failed(const Step *step) _pure_;  /* in its last attempt */
 
-/* When it is to be tried again; USEC_INFINITY where it waits for no time, or could begin now. */
-uint64_t step_due(const Step *step, uint64_t now) _pure_;
-
-bool step_is_done(const Step *step) _pure_; /* and went well */
-bool step_failed(const Step *step) _pure_;  /* its last attempt */
-
-/* Whether a step that began then has used what this one made last. */
+/* Whether an attempt that began at this time used the current result of this step, not an earlier one. */
 bool step_made_before(const Step *step, uint64_t begun_usec) _pure_;

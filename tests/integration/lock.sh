@@ -92,12 +92,12 @@ declare_secret license "$key" "$scratch/sealed-license" Optional=yes
 manager stop
 manager start
 assert_published 'with an optional secret more' 15 "$once" 0
-assert_line 'with an optional secret more' "$said" '^license, which is optional, stays sealed for this boot .*locked until the next boot'
+assert_line 'with an optional secret more' "$said" '^The optional secret license stays sealed for this boot .*locked until the next boot'
 declare_secret license "$key" "$scratch/sealed-license"
 manager stop
 manager start
 assert_equal 'with a required secret more' "$answer" 'exited 67'
-assert_line 'with a required secret more' "$said" '^It is locked until the next boot: .*PCR15|^license: It is locked until the next boot'
+assert_line 'with a required secret more' "$said" '^The secret is locked until the next boot: .*PCR15|^license: The secret is locked until the next boot'
 rm "$config/secrets.d/license.secret"
 
 say 'what was kept is lost'

@@ -40,7 +40,7 @@ assert_line "a secret of root's" "$out/store" '^/run/unseald/credentials/db-pass
 assert_line "a secret with an owner" "$out/store" '^/run/unseald/credentials/api-token 440 games:games$'
 assert_line "the hash of a secret with an owner" "$out/store-hashes" "$(printf 'the api-token' | sha256sum | cut -d' ' -f1)"
 assert_no_line "the swapped secret" "$out/store" 'swapped'
-assert_line "the swapped secret in the journal" "$out/journal-unseald" 'swapped, which is optional, stays sealed'
+assert_line "the swapped secret in the journal" "$out/journal-unseald" 'The optional secret swapped stays sealed'
 assert_line "the swapped secret in status.json" "$out/status.json" 'InvalidCiphertextException'
 
 # The unit that was given nothing: it may read what was made its own, and nothing else.

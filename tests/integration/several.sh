@@ -57,7 +57,7 @@ unseald_start
 unseald_finish
 platform fault clear
 assert_equal "ready ($(tail -n 1 "$log"))" "$unseald_ready" yes
-assert_line "the reason" "$log" '^first, which is optional, stays sealed: Not within DeadlineSec=3s: no answer yet from decryption'
+assert_line "the reason" "$log" '^The optional secret first stays sealed: Not within DeadlineSec=3s: no answer yet from decryption'
 
 say "what is left of an optional secret after a crash goes where the next start does not get it"
 configure

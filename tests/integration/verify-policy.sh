@@ -75,7 +75,7 @@ assert_equal "the failure in the status" "$(jq -r .failure "$scratch/status")" p
 assert_equal "policy in the status" "$(policy_of db-password)" open
 declare_secret db-password "$open_key" "$scratch/open" Optional=yes
 run "yes, of an optional one" 0 api-token
-assert_line "what is said" "$log" '^db-password, which is optional, stays sealed: The key .* is not gated'
+assert_line "what is said" "$log" '^The optional secret db-password stays sealed: The key .* is not gated'
 # A grant is no policy, and opens as wide.
 rm "$config/secrets.d/db-password.secret"
 declare_secret api-token "$key" "$scratch/other"

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/random.h>
+
+#include "basic/clock.h"
+#include "unsealing/session-shared.h"
+
+void session_step_done(SessionShared *shared, Step *step) {
+        step_done(step);
+        report_step_done(shared->report, step);
+}
+
+void session_step_postpone(SessionShared *shared, Step *step, const char *secret, const Error *error) {
+        uint64_t random, delay, now = now_monotonic_usec();
+
+        if (shared->ending) {
+                step->progress = STEP_IDLE;
+                return;
+        }
+        /* Jitter is no secret, and early in a boot nobody should wait for entropy. */
+        if (getrandom(&random, sizeof(random), GRND_INSECURE) < 0)
+                random = now * UINT64_C(0x9e3779b97f4a7c15);
+        delay = step_postpone(step, error, shared->network_changed_usec, now, random);
+        report_step_postponed(shared->report, step, secret, delay);
+}
+
+void session_step_overdue(const SessionShared *shared, const Step *step, const char *whom, Error *ret) {
+        char duration[DURATION_STRING_MAX];
+
+        (void) format_duration(shared->settings->deadline_usec, duration);
+        if (!step_failed(step)) {
+                (void) error_set(ret, -ETIMEDOUT, step->silence,
+                                 "Not within DeadlineSec=%s: no answer yet from %.512s.", duration,
+                                 whom ?: step->name);
+                return;
+        }
+        *ret = step->error;
+        (void) snprintf(ret->text, sizeof(ret->text),
+                        "Not within DeadlineSec=%s, after %u attempt(s) at %s: %.512s", duration,
+                        step->attempts, step->name, step->error.text);
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * What the parts of one session share. The session fills it in and owns everything in it; passages and endpoints read it,
+ * keep the counters, and report through the callbacks. A part never calls another part's callback.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "basic/http.h"
+#include "config/settings.h"
+#include "source/fetcher.h"
+#include "unsealing/attester.h"
+#include "unsealing/instance.h"
+#include "unsealing/report.h"
+#include "unsealing/step.h"
+
+/* The most connections to one KMS endpoint, and the most fetches at a time: enough that a hundred secrets take little longer
+ * than one, few enough for the memory of a small instance. */
+#define SESSION_CONNECTIONS_MAX 16U
+
+typedef struct Passage Passage;
+
+typedef struct SessionShared {
+        const Settings *settings;
+        HttpClient *http; /* for KMS and for sources; never for IMDS */
+        Fetcher *fetcher;
+        Attester *attester;
+        Instance *instance;
+        Report *report;
+        Steps steps;
+        uint64_t network_changed_usec; /* CLOCK_MONOTONIC; 0: not yet */
+        bool ending;                   /* no step may begin any more, and no answer counts */
+
+        bool document_renewed;         /* KMS refused the first document; a second refusal is final */
+        unsigned fetching, decrypting; /* requests whose answer is awaited */
+        unsigned missing;              /* secrets that are neither unsealed nor failed */
+
+        void (*changed)(void *userdata); /* another step may be able to begin */
+        /* A required secret has failed, and no retry can help. */
+        void (*failed)(Passage *passage, const Error *error, void *userdata);
+        void *userdata;
+} SessionShared;
+
+void session_step_done(SessionShared *shared, Step *step);
+
+/* Schedules the next attempt. secret: the name of the secret whose step it is; NULL if all secrets need the step. */
+void session_step_postpone(SessionShared *shared, Step *step, const char *secret, const Error *error);
+
+/* Sets *ret to the reason why the step is not done at the deadline: its last failure, or that no answer came. whom: who should
+ * have answered; NULL: the step's name says it. */
+void session_step_overdue(const SessionShared *shared, const Step *step, const char *whom, Error *ret);
