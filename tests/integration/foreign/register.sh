@@ -50,11 +50,18 @@ refused 2 'not understood' "$register" --region eu-north-1 --name app --public "
 refused 1 'no raw disk image' "$register" --region eu-north-1 --name app "$top/README.md"
 refused 1 'unsealctl measure' "$register" --region eu-north-1 --name app --measurements "$top/README.md" --snapshot snap-0123456789abcdef0
 
+# An old coldsnap, which leaves out blocks of zeros: the appliance would not boot from an encrypted volume.
+mkdir -p "$work/old"
+printf '#!/bin/sh\necho "Usage: coldsnap upload <path> [--wait]"\n' >"$work/old/coldsnap"
+chmod +x "$work/old/coldsnap"
+PATH=$work/old:$PATH refused 1 'Install coldsnap 0.8.0' "$register" --region eu-north-1 --name app "$image"
+
 "$register" --region eu-north-1 --name app --dry-run --measurements "$work/measurements.json" --copy-to eu-west-1 \
     --share 222233334444 "$image" >"$work/calls"
 cat "$work/calls"
 [[ $(grep -c '^coldsnap --region eu-north-1 upload ' "$work/calls") == 1 && $(grep -c '^aws ec2 ' "$work/calls") == 8 ]] ||
     fail "these are not the calls of one registration, one copy and two shares"
+! grep -q -- --omit-zero-blocks "$work/calls" || fail "blocks of zeros are left out of the upload"
 if command -v coldsnap >/dev/null; then
     start_server
     upload=("$image")
