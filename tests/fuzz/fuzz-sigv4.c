@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Compares unseald's canonical request with that of the local platform, which was written apart from it: what unseald
+ * signs is what a server computes. The input is lines: options, path, query, and headers.
+ */
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../platform/sigv4_verify.h"
+#include "aws/sigv4.h"
+#include "basic/cleanup.h"
+
+#define HEADERS_MAX 6U
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* Only such a request can come over the wire: no control characters, and no character that ends the path or the query. */
+static bool is_sendable(const char *path, const char *query) {
+        for (const char *c = path; *c; c++)
+                if (*c <= ' ' || *c == '?' || *c == '#' || *c == 0x7f)
+                        return false;
+        for (const char *c = query; *c; c++)
+                if (*c <= ' ' || *c == '#' || *c == 0x7f)
+                        return false;
+        return true;
+}
+
+static void compare(const Sigv4Request *request, const char *canonical, const char *names, char **headers) {
+        SigV4Header server_headers[HEADERS_MAX + 2];
+        _cleanup_free_ char *target = NULL, *wanted = NULL;
+        size_t n = 0;
+
+        for (; headers[n]; n++) {
+                char *colon = strchr(headers[n], ':');
+
+                *colon = '\0';
+                server_headers[n] = (SigV4Header){ headers[n], colon + 1 };
+        }
+        assert(asprintf(&target, "%s%s%s", request->path, *request->query ? "?" : "", request->query) >= 0);
+        const SigV4Request server = {
+                .method = request->method,
+                .target = target,
+                .headers = server_headers,
+                .n_headers = n,
+                .s3 = request->s3,
+        };
+        if (platform_sigv4_canonical_request(&server, names, &wanted) < 0)
+                return;
+        if (strcmp(canonical, wanted) != 0) {
+                fprintf(stderr, "unseald:\n%s\n\nplatform:\n%s\n", canonical, wanted);
+                abort();
+        }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+        _cleanup_free_ char *text = strndup((const char *) data, size), *path = NULL, *names = NULL;
+        _cleanup_erase_ char *canonical = NULL;
+        char host[] = "Host: a", date[] = "X-Amz-Date: 20200101T000000Z";
+        char *headers[HEADERS_MAX + 3] = { host, date }, *lines[3 + HEADERS_MAX] = {}, *rest = text;
+        size_t n = 0, n_headers = 2;
+
+        assert(text);
+        while (rest && n < ELEMENTSOF(lines))
+                lines[n++] = strsep(&rest, "\n");
+        for (size_t i = 3; i < n; i++)
+                headers[n_headers++] = lines[i];
+        assert(asprintf(&path, "/%s", n > 1 ? lines[1] : "") >= 0);
+
+        const Sigv4Request request = {
+                .method = "GET",
+                .path = path,
+                .query = n > 2 ? lines[2] : "",
+                .headers = (const char *const *) headers,
+                .s3 = lines[0][0] == 's',
+        };
+        if (sigv4_canonical_request(&request, &canonical, &names) < 0)
+                return 0;
+        if (is_sendable(request.path, request.query))
+                compare(&request, canonical, names, headers);
+        return 0;
+}
