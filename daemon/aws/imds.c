@@ -6,6 +6,7 @@
 
 #include "aws/imds.h"
 #include "basic/clock.h"
+#include "basic/list.h"
 
 #define ROLES_PATH "/latest/meta-data/iam/security-credentials/"
 #define TOKEN_PATH "/latest/api/token"
@@ -59,12 +60,7 @@ static void forget_token(Imds *imds) {
 }
 
 static Request *request_free(Request *request) {
-        if (request->previous)
-                request->previous->next = request->next;
-        else
-                request->imds->requests = request->next;
-        if (request->next)
-                request->next->previous = request->previous;
+        LIST_REMOVE(request->imds->requests, request);
         if (request->transfer)
                 http_cancel(request->transfer);
         free(request->path);
@@ -194,11 +190,8 @@ int imds_get(Imds *imds, const char *path, ImdsGetCallback callback, void *userd
                 .path = strdup(path),
                 .callback = callback,
                 .userdata = userdata,
-                .next = imds->requests,
         };
-        if (request->next)
-                request->next->previous = request;
-        imds->requests = request;
+        LIST_PREPEND(imds->requests, request);
 
         r = request->path ? request_advance(request) : -ENOMEM;
         if (r < 0)

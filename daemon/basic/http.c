@@ -19,6 +19,7 @@
 
 #include "basic/clock.h"
 #include "basic/http.h"
+#include "basic/list.h"
 #include "build-config.h"
 
 #define CONNECTIONS_DEFAULT 4U
@@ -89,10 +90,7 @@ int http_trust_new(const char *path, X509_STORE **ret, Error *error) {
 
 static void transfer_link(HttpTransfer *transfer, HttpClient *client) {
         transfer->client = client;
-        transfer->next = client->transfers;
-        if (transfer->next)
-                transfer->next->previous = transfer;
-        client->transfers = transfer;
+        LIST_PREPEND(client->transfers, transfer);
 }
 
 static void transfer_unlink(HttpTransfer *transfer) {
@@ -100,12 +98,7 @@ static void transfer_unlink(HttpTransfer *transfer) {
 
         if (!client)
                 return;
-        if (transfer->previous)
-                transfer->previous->next = transfer->next;
-        else
-                client->transfers = transfer->next;
-        if (transfer->next)
-                transfer->next->previous = transfer->previous;
+        LIST_REMOVE(client->transfers, transfer);
         (void) curl_multi_remove_handle(client->multi, transfer->easy);
 }
 
@@ -256,12 +249,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
 }
 
 static void watch_free(Watch *watch) {
-        if (watch->previous)
-                watch->previous->next = watch->next;
-        else
-                watch->client->watches = watch->next;
-        if (watch->next)
-                watch->next->previous = watch->previous;
+        LIST_REMOVE(watch->client->watches, watch);
         (void) sd_event_source_disable_unref(watch->source);
         free(watch);
 }
@@ -289,10 +277,7 @@ static int curl_wants_socket(CURL *easy, curl_socket_t fd, int what, void *userd
                 free(watch);
                 return -1;
         }
-        watch->next = client->watches;
-        if (watch->next)
-                watch->next->previous = watch;
-        client->watches = watch;
+        LIST_PREPEND(client->watches, watch);
         (void) curl_multi_assign(client->multi, fd, watch);
         return 0;
 }

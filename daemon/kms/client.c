@@ -1,36 +1,33 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
+#include <assert.h>
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "aws/calls.h"
 #include "aws/service.h"
-#include "basic/clock.h"
 #include "kms/client.h"
 
-typedef struct Request Request;
-
 struct KmsClient {
-        HttpClient *http;
+        AwsCalls calls;
         char *endpoint, *region;
         const char *host; /* in endpoint */
         const AwsCredentials *credentials;
-        int64_t clock_offset; /* seconds that KMS's clock is ahead of ours */
         bool by_hand;
-        Request *requests;
 };
 
-struct Request {
+typedef struct Request {
+        AwsCall call; /* first */
         KmsClient *client;
-        HttpTransfer *transfer;
-        Request *previous, *next;
         KmsConnected connected;
         KmsDecrypted decrypted;
         KmsAnswered answered;
         void *userdata;
-        KmsDecrypt decrypt; /* its key_ids alone */
-        int64_t signed_at, clock_offset;
-};
+        KmsDecrypt decrypt; /* only its key_ids */
+} Request;
+static_assert(offsetof(Request, call) == 0, "aws_calls_cancel() frees the request by its call");
 
 int kms_client_new(HttpClient *http, const char *endpoint, const char *region, KmsClient **ret) {
         _cleanup_(kms_client_freep) KmsClient *client = NULL;
@@ -41,7 +38,7 @@ int kms_client_new(HttpClient *http, const char *endpoint, const char *region, K
         client = calloc(1, sizeof(*client));
         if (!client)
                 return -ENOMEM;
-        client->http = http;
+        client->calls.http = http;
         client->endpoint = strdup(endpoint);
         client->region = strdup(region);
         if (!client->endpoint || !client->region)
@@ -51,25 +48,10 @@ int kms_client_new(HttpClient *http, const char *endpoint, const char *region, K
         return 0;
 }
 
-/* Out of the client's list. What comes of it may be anything, even that the client is freed. */
-static Request take_request(Request *request) {
-        Request taken = *request;
-
-        if (request->previous)
-                request->previous->next = request->next;
-        else
-                request->client->requests = request->next;
-        if (request->next)
-                request->next->previous = request->previous;
-        free(request);
-        return taken;
-}
-
 KmsClient *kms_client_free(KmsClient *client) {
         if (!client)
                 return NULL;
-        while (client->requests)
-                http_cancel(take_request(client->requests).transfer);
+        aws_calls_cancel(&client->calls);
         free(client->endpoint);
         free(client->region);
         free(client);
@@ -86,41 +68,45 @@ void kms_client_set_by_hand(KmsClient *client) {
 
 static int start_request(const Request *request, const char *path, const HttpRequest *http,
                          HttpCallback callback) {
-        KmsClient *client = request->client;
         HttpRequest complete = *http;
         _cleanup_free_ char *url = NULL;
-        _cleanup_free_ Request *started = NULL;
+        _cleanup_free_ Request *started = malloc(sizeof(*started));
         int r;
 
-        if (asprintf(&url, "%s%s", client->endpoint, path) < 0)
-                return -ENOMEM;
-        complete.url = url;
-        complete.reply_max = KMS_REPLY_MAX;
-        started = malloc(sizeof(*started));
-        if (!started)
+        if (!started || asprintf(&url, "%s%s", request->client->endpoint, path) < 0)
                 return -ENOMEM;
         *started = *request;
-        r = http_start(client->http, &complete, callback, started, &started->transfer);
-        if (r < 0)
-                return r;
+        complete.url = url;
+        complete.reply_max = KMS_REPLY_MAX;
+        r = aws_call_start(&started->call, &complete, callback);
+        if (r >= 0)
+                TAKE_PTR(started);
+        return r;
+}
 
-        started->next = client->requests;
-        if (started->next)
-                started->next->previous = started;
-        client->requests = TAKE_PTR(started);
-        return 0;
+/* The request of a callback, which now owns it. The callback may free the client. */
+static Request *ended(void *userdata) {
+        Request *request = userdata;
+
+        aws_call_end(&request->call);
+        return request;
 }
 
 static void on_connected(int r, const HttpReply *reply, const Error *error, void *userdata) {
-        Request request = take_request(userdata);
+        _cleanup_free_ Request *request = ended(userdata);
 
-        request.connected(r, error, request.userdata);
+        request->connected(r, error, request->userdata);
 }
 
 int kms_connect(KmsClient *client, KmsConnected callback, void *userdata) {
-        const Request request = { .client = client, .connected = callback, .userdata = userdata };
+        const Request request = {
+                .call = { .calls = &client->calls },
+                .client = client,
+                .connected = callback,
+                .userdata = userdata,
+        };
 
-        /* Any answer will do. KMS answers its load balancers' checks there, unsigned. */
+        /* Any answer will do. KMS answers the checks of its load balancers at this path, without a signature. */
         return start_request(&request, "/ping", &(HttpRequest){ .method = "GET" }, on_connected);
 }
 
@@ -131,13 +117,12 @@ static const char *request_id_of(const HttpReply *reply, char *buffer, size_t si
 /* 0: status 200. */
 static int check_reply(const Request *request, const HttpReply *reply, const char *request_id,
                        Error *error) {
-        int64_t date = http_reply_date(reply);
         KmsErrorReply failed = {
                 .status = http_reply_status(reply),
                 .error_type = http_reply_header(reply, "x-amzn-ErrorType"),
                 .request_id = request_id,
                 .retry_after_usec = http_reply_retry_after_usec(reply),
-                .skew = date < 0 ? AWS_SKEW_UNKNOWN : date - request->signed_at,
+                .skew = aws_call_skew(&request->call, reply),
                 .by_hand = request->client->by_hand,
         };
         int r;
@@ -146,14 +131,13 @@ static int check_reply(const Request *request, const HttpReply *reply, const cha
                 return 0;
         failed.body = http_reply_body(reply, &failed.size);
         r = kms_error_reply(&failed, error);
-        /* Not added to what the client has by now: requests side by side find the same clock wrong. */
         if (error->remedy == REMEDY_CLOCK)
-                request->client->clock_offset = request->clock_offset + failed.skew;
+                aws_call_adjust_clock(&request->call, failed.skew);
         return r;
 }
 
 static void on_decrypted(int r, const HttpReply *reply, const Error *error, void *userdata) {
-        Request request = take_request(userdata);
+        _cleanup_free_ Request *request = ended(userdata);
         char request_id[sizeof(error->request_id)];
         _cleanup_free_ uint8_t *cms = NULL;
         const char *body;
@@ -161,39 +145,38 @@ static void on_decrypted(int r, const HttpReply *reply, const Error *error, void
         size_t body_size, size = 0;
 
         if (r < 0) {
-                request.decrypted(r, NULL, 0, "", error, request.userdata);
+                request->decrypted(r, NULL, 0, "", error, request->userdata);
                 return;
         }
         (void) request_id_of(reply, request_id, sizeof(request_id));
-        r = check_reply(&request, reply, request_id, &failed);
+        r = check_reply(request, reply, request_id, &failed);
         if (r >= 0) {
                 body = http_reply_body(reply, &body_size);
-                r = kms_decrypt_reply(&request.decrypt, body, body_size, &cms, &size, &failed);
+                r = kms_decrypt_reply(&request->decrypt, body, body_size, &cms, &size, &failed);
                 if (r < 0)
                         memcpy(failed.request_id, request_id, sizeof(request_id));
         }
-        request.decrypted(r, cms, size, request_id, &failed, request.userdata);
+        request->decrypted(r, cms, size, request_id, &failed, request->userdata);
 }
 
 static void on_answered(int r, const HttpReply *reply, const Error *error, void *userdata) {
-        Request request = take_request(userdata);
+        _cleanup_free_ Request *request = ended(userdata);
         char request_id[sizeof(error->request_id)];
         const char *body = NULL;
         Error failed = {};
         size_t size = 0;
 
         if (r < 0) {
-                request.answered(r, NULL, 0, "", error, request.userdata);
+                request->answered(r, NULL, 0, "", error, request->userdata);
                 return;
         }
         (void) request_id_of(reply, request_id, sizeof(request_id));
-        r = check_reply(&request, reply, request_id, &failed);
+        r = check_reply(request, reply, request_id, &failed);
         if (r >= 0)
                 body = http_reply_body(reply, &size);
-        request.answered(r, body, size, request_id, &failed, request.userdata);
+        request->answered(r, body, size, request_id, &failed, request->userdata);
 }
 
-/* Signed and on its way; what becomes of it is the callback's. */
 static int start_signed(Request request, const char *operation, const char *body, HttpCallback callback) {
         KmsClient *client = request.client;
         _cleanup_(aws_headers_freep) char **headers = NULL;
@@ -201,10 +184,9 @@ static int start_signed(Request request, const char *operation, const char *body
 
         if (!client->credentials)
                 return -EINVAL;
-        request.clock_offset = client->clock_offset;
-        request.signed_at = (int64_t) (now_realtime_usec() / USEC_PER_SEC) + client->clock_offset;
-        r = kms_sign(client->host, client->region, client->credentials, request.signed_at, operation, body,
-                     &headers);
+        request.call = aws_call_now(&client->calls);
+        r = kms_sign(client->host, client->region, client->credentials, request.call.signed_at, operation,
+                     body, &headers);
         if (r < 0)
                 return r;
 

@@ -1,62 +1,43 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
+#include <assert.h>
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 
-#include "basic/clock.h"
+#include "aws/calls.h"
 #include "source/fetcher.h"
 
 /* Room for the body of an error, however small the ciphertext may be. */
 #define REPLY_MIN (64U * 1024U)
 
-typedef struct Request Request;
-
 struct Fetcher {
-        HttpClient *http;
+        AwsCalls calls;
         const AwsCredentials *credentials;
-        int64_t clock_offset; /* seconds that AWS's clock is ahead of ours */
-        Request *requests;
 };
 
-struct Request {
-        Fetcher *fetcher;
+typedef struct Request {
+        AwsCall call; /* first */
         Fetch fetch;
         SourceFetched callback;
         void *userdata;
-        HttpTransfer *transfer;
-        int64_t signed_at, clock_offset;
-        Request *previous, *next;
-};
+} Request;
+static_assert(offsetof(Request, call) == 0, "aws_calls_cancel() frees the request by its call");
 
 int fetcher_new(HttpClient *http, Fetcher **ret) {
         Fetcher *fetcher = calloc(1, sizeof(*fetcher));
 
         if (!fetcher)
                 return -ENOMEM;
-        fetcher->http = http;
+        fetcher->calls.http = http;
         *ret = fetcher;
         return 0;
-}
-
-/* Out of the fetcher's list. What comes of it may be anything, even that the fetcher is freed. */
-static Request take_request(Request *request) {
-        Request taken = *request;
-
-        if (request->previous)
-                request->previous->next = request->next;
-        else
-                request->fetcher->requests = request->next;
-        if (request->next)
-                request->next->previous = request->previous;
-        free(request);
-        return taken;
 }
 
 Fetcher *fetcher_free(Fetcher *fetcher) {
         if (!fetcher)
                 return NULL;
-        while (fetcher->requests)
-                http_cancel(take_request(fetcher->requests).transfer);
+        aws_calls_cancel(&fetcher->calls);
         free(fetcher);
         return NULL;
 }
@@ -65,7 +46,7 @@ void fetcher_set_credentials(Fetcher *fetcher, const AwsCredentials *credentials
         fetcher->credentials = credentials;
 }
 
-/* No reply came. That a server sends more than is taken is its mistake, and it will make it again. */
+/* No reply came. An answer that is too long is the server's mistake, and a second attempt would bring it again. */
 static void no_reply(const Request *request, int r, const Error *cause, Error *error) {
         if (r == -EFBIG) {
                 (void) error_set(error, r, FAILURE_SOURCE,
@@ -76,16 +57,17 @@ static void no_reply(const Request *request, int r, const Error *cause, Error *e
         *error = *cause;
 }
 
+/* The callback may free the fetcher. */
 static void on_reply(int r, const HttpReply *reply, const Error *cause, void *userdata) {
-        Request request = take_request(userdata);
+        _cleanup_free_ Request *request = userdata;
         _cleanup_free_ uint8_t *data = NULL;
         Error error = {};
         size_t size = 0;
 
+        aws_call_end(&request->call);
         if (r < 0)
-                no_reply(&request, r, cause, &error);
+                no_reply(request, r, cause, &error);
         else {
-                int64_t date = http_reply_date(reply);
                 FetchReply got = {
                         .status = http_reply_status(reply),
                         .error_type = http_reply_header(reply, "x-amzn-ErrorType"),
@@ -93,16 +75,15 @@ static void on_reply(int r, const HttpReply *reply, const Error *cause, void *us
                                                       ?: http_reply_header(reply, "x-amz-request-id"),
                         .bucket_region = http_reply_header(reply, "x-amz-bucket-region"),
                         .retry_after_usec = http_reply_retry_after_usec(reply),
-                        .skew = date < 0 ? AWS_SKEW_UNKNOWN : date - request.signed_at,
+                        .skew = aws_call_skew(&request->call, reply),
                 };
 
                 got.body = http_reply_body(reply, &got.size);
-                r = fetch_reply(&request.fetch, &got, &data, &size, &error);
-                /* Not added to what the fetcher has by now: requests side by side find the same clock wrong. */
+                r = fetch_reply(&request->fetch, &got, &data, &size, &error);
                 if (r < 0 && error.remedy == REMEDY_CLOCK)
-                        request.fetcher->clock_offset = request.clock_offset + got.skew;
+                        aws_call_adjust_clock(&request->call, got.skew);
         }
-        request.callback(r, data, size, &error, request.userdata);
+        request->callback(r, data, size, &error, request->userdata);
 }
 
 int source_fetch(Fetcher *fetcher, const Fetch *fetch, SourceFetched callback, void *userdata) {
@@ -114,32 +95,25 @@ int source_fetch(Fetcher *fetcher, const Fetch *fetch, SourceFetched callback, v
         if (!request)
                 return -ENOMEM;
         *request = (Request){
-                .fetcher = fetcher,
+                .call = aws_call_now(&fetcher->calls),
                 .fetch = *fetch,
                 .callback = callback,
                 .userdata = userdata,
-                .signed_at = (int64_t) (now_realtime_usec() / USEC_PER_SEC) + fetcher->clock_offset,
-                .clock_offset = fetcher->clock_offset,
         };
-        r = fetch_request(fetch, fetcher->credentials, request->signed_at, &wire);
-        if (r < 0)
-                return r;
-        r = http_start(fetcher->http,
-                       &(HttpRequest){
-                                       .method = wire.method,
-                                       .url = wire.url,
-                                       .headers = (const char *const *) wire.headers,
-                                       .body = wire.body,
-                                       .body_size = wire.body ? strlen(wire.body) : 0,
-                                       .reply_max = carrier > REPLY_MIN ? carrier : REPLY_MIN,
-                       },
-                       on_reply, request, &request->transfer);
+        r = fetch_request(fetch, fetcher->credentials, request->call.signed_at, &wire);
         if (r < 0)
                 return r;
 
-        request->next = fetcher->requests;
-        if (request->next)
-                request->next->previous = request;
-        fetcher->requests = TAKE_PTR(request);
-        return 0;
+        const HttpRequest http = {
+                .method = wire.method,
+                .url = wire.url,
+                .headers = (const char *const *) wire.headers,
+                .body = wire.body,
+                .body_size = wire.body ? strlen(wire.body) : 0,
+                .reply_max = carrier > REPLY_MIN ? carrier : REPLY_MIN,
+        };
+        r = aws_call_start(&request->call, &http, on_reply);
+        if (r >= 0)
+                TAKE_PTR(request);
+        return r;
 }
