@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 #include <assert.h>
+#include <errno.h>
 #include <time.h>
 
 #include "basic/clock.h"
@@ -25,4 +26,14 @@ uint64_t now_monotonic_usec(void) {
 
 uint64_t now_realtime_usec(void) {
         return now_usec(CLOCK_REALTIME);
+}
+
+void sleep_usec(uint64_t usec) {
+        struct timespec left = {
+                .tv_sec = (time_t) (usec / USEC_PER_SEC),
+                .tv_nsec = (long) (usec % USEC_PER_SEC * 1000),
+        };
+
+        while (nanosleep(&left, &left) < 0 && errno == EINTR)
+                ;
 }

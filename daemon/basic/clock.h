@@ -15,3 +15,6 @@ uint64_t now_monotonic_usec(void);
 
 /* CLOCK_REALTIME: may be years off early in a boot. */
 uint64_t now_realtime_usec(void);
+
+/* Suspends the calling thread. Signals do not shorten the sleep. */
+void sleep_usec(uint64_t usec);

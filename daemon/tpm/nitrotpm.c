@@ -3,10 +3,9 @@
 /* Waits for nothing but its turn: a TPM that is not there, or fails otherwise, is told of at once. */
 
 #include <errno.h>
-#include <sys/random.h>
-#include <time.h>
 
 #include "basic/clock.h"
+#include "basic/jitter.h"
 #include "basic/retry.h"
 #include "tpm/nitrotpm.h"
 #include "tpm/tpm.h"
@@ -22,30 +21,17 @@ static int try_once(const char *tcti, const NsmRequest *request, uint8_t **ret, 
         return tpm_attest(tpm, request, ret, ret_size, error);
 }
 
-static void pause_usec(uint64_t usec) {
-        struct timespec left = {
-                .tv_sec = (time_t) (usec / USEC_PER_SEC),
-                .tv_nsec = (long) (usec % USEC_PER_SEC * 1000),
-        };
-
-        while (nanosleep(&left, &left) < 0 && errno == EINTR)
-                ;
-}
-
 int document_get(const char *tcti, const NsmRequest *request, uint64_t timeout_usec, uint8_t **ret,
                  size_t *ret_size, Error *error) {
         uint64_t begun = now_monotonic_usec();
 
         for (unsigned attempt = 1;; attempt++) {
                 int r = try_once(tcti, request, ret, ret_size, error);
-                uint64_t passed = now_monotonic_usec() - begun, random, delay;
+                uint64_t passed = now_monotonic_usec() - begun, delay;
 
                 if ((r != -EBUSY && r != -EAGAIN) || passed >= timeout_usec)
                         return r;
-                /* Of jitter only; it needs no entropy. */
-                if (getrandom(&random, sizeof(random), GRND_INSECURE) < 0)
-                        random = now_monotonic_usec() * UINT64_C(0x9e3779b97f4a7c15);
-                delay = retry_delay_usec(attempt, 0, random);
-                pause_usec(delay < timeout_usec - passed ? delay : timeout_usec - passed);
+                delay = retry_delay_usec(attempt, 0, jitter_random());
+                sleep_usec(delay < timeout_usec - passed ? delay : timeout_usec - passed);
         }
 }

@@ -15,6 +15,7 @@
 #include "aws/imds.h"
 #include "aws/service.h"
 #include "basic/clock.h"
+#include "basic/event-util.h"
 #include "basic/http.h"
 #include "basic/io.h"
 #include "unsealctl/aws-profile.h"
@@ -134,8 +135,8 @@ int credentials_from_imds(AwsCredentials *ret, Error *error) {
             (r = imds_new(http, IMDS_ADDRESS, &imds)) < 0)
                 return error_set(error, r, FAILURE_INTERNAL, "IMDS cannot be asked: %s.", strerror(-r));
         r = imds_get_credentials(imds, on_credentials, &waiting);
-        while (r >= 0 && !waiting.done)
-                r = sd_event_run(event, UINT64_MAX);
+        if (r >= 0)
+                r = event_run_until(event, &waiting.done);
         if (r < 0)
                 return error_set(error, r, FAILURE_INTERNAL, "IMDS cannot be asked: %s.", strerror(-r));
         return waiting.result;

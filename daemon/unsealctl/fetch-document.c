@@ -12,6 +12,7 @@
 #include "attestation/query.h"
 #include "basic/clock.h"
 #include "basic/encoding.h"
+#include "basic/event-util.h"
 #include "basic/http.h"
 #include "unsealctl/fetch-document.h"
 
@@ -128,12 +129,9 @@ int fetch_document(const char *base, const uint8_t *nonce, size_t nonce_size, ui
         };
         if ((r = sd_event_new(&event)) < 0 ||
             (r = http_client_new(event, &(HttpOptions){ .trusted = trusted }, &client)) < 0 ||
-            (r = http_start(client, &request, on_reply, &fetching, NULL)) < 0)
+            (r = http_start(client, &request, on_reply, &fetching, NULL)) < 0 ||
+            (r = event_run_until(event, &fetching.done)) < 0)
                 return error_set(error, r, FAILURE_INTERNAL, "%s cannot be asked: %s.", base, strerror(-r));
-        while (!fetching.done)
-                if ((r = sd_event_run(event, UINT64_MAX)) < 0)
-                        return error_set(error, r, FAILURE_INTERNAL, "%s cannot be asked: %s.", base,
-                                         strerror(-r));
         if (fetching.r < 0)
                 return fetching.r;
         *ret = fetching.document;

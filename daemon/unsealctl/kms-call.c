@@ -7,13 +7,13 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/random.h>
 #include <systemd/sd-event.h>
-#include <time.h>
 
 #include "aws/service.h"
 #include "basic/clock.h"
+#include "basic/event-util.h"
 #include "basic/http.h"
+#include "basic/jitter.h"
 #include "basic/retry.h"
 #include "kms/client.h"
 #include "unsealctl/kms-call.h"
@@ -121,8 +121,8 @@ static int call_once(KmsCaller *caller, const char *operation, const char *body)
 
         caller->done = false;
         r = kms_request(caller->client, operation, body, on_answer, caller);
-        while (r >= 0 && !caller->done)
-                r = sd_event_run(caller->event, UINT64_MAX);
+        if (r >= 0)
+                r = event_run_until(caller->event, &caller->done);
         if (r < 0)
                 return error_set(&caller->error, r, FAILURE_INTERNAL, "KMS cannot be asked: %s.",
                                  strerror(-r));
@@ -130,16 +130,9 @@ static int call_once(KmsCaller *caller, const char *operation, const char *body)
 }
 
 static void pause_before(unsigned attempt, uint64_t retry_after_usec) {
-        uint64_t random, delay;
+        uint64_t delay = retry_delay_usec(attempt, retry_after_usec, jitter_random());
 
-        if (getrandom(&random, sizeof(random), GRND_INSECURE) < 0)
-                random = now_monotonic_usec() * UINT64_C(0x9e3779b97f4a7c15);
-        delay = retry_delay_usec(attempt, retry_after_usec, random);
-        if (delay > PAUSE_MAX_USEC)
-                delay = PAUSE_MAX_USEC;
-        (void) nanosleep(&(struct timespec){ .tv_sec = (time_t) (delay / USEC_PER_SEC),
-                                             .tv_nsec = (long) (delay % USEC_PER_SEC * 1000) },
-                         NULL);
+        sleep_usec(delay < PAUSE_MAX_USEC ? delay : PAUSE_MAX_USEC);
 }
 
 int kms_call(KmsCaller *caller, const char *operation, const char *body, char **ret, size_t *ret_size,

@@ -2,9 +2,9 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <sys/random.h>
 
 #include "basic/clock.h"
+#include "basic/jitter.h"
 #include "unsealing/session-shared.h"
 
 void session_step_done(SessionShared *shared, Step *step) {
@@ -13,16 +13,13 @@ void session_step_done(SessionShared *shared, Step *step) {
 }
 
 void session_step_postpone(SessionShared *shared, Step *step, const char *secret, const Error *error) {
-        uint64_t random, delay, now = now_monotonic_usec();
+        uint64_t delay, now = now_monotonic_usec();
 
         if (shared->ending) {
                 step->progress = STEP_IDLE;
                 return;
         }
-        /* Jitter is no secret, and early in a boot nobody should wait for entropy. */
-        if (getrandom(&random, sizeof(random), GRND_INSECURE) < 0)
-                random = now * UINT64_C(0x9e3779b97f4a7c15);
-        delay = step_postpone(step, error, shared->network_changed_usec, now, random);
+        delay = step_postpone(step, error, shared->network_changed_usec, now, jitter_random());
         report_step_postponed(shared->report, step, secret, delay);
 }
 

@@ -12,6 +12,7 @@
 #include <systemd/sd-event.h>
 
 #include "basic/clock.h"
+#include "basic/event-util.h"
 #include "basic/http.h"
 #include "basic/json.h"
 #include "config/ini.h"
@@ -68,8 +69,8 @@ static int question_begin(Question *question, const HttpOptions *options) {
 
 /* r: of asking. */
 static int question_wait(Question *question, int r) {
-        while (r >= 0 && !question->answered)
-                r = sd_event_run(question->event, UINT64_MAX);
+        if (r >= 0)
+                r = event_run_until(question->event, &question->answered);
         if (r < 0)
                 return error_set(&question->error, r, FAILURE_INTERNAL, "The network cannot be asked: %s.",
                                  strerror(-r));
