@@ -13,7 +13,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <tss2/tss2_tpm2_types.h>
 
 #include "basic/cleanup.h"
 #include "basic/error.h"
@@ -52,7 +51,7 @@ typedef struct TpmState {
         uint32_t recovery_sec;     /* until one of them is forgotten */
         unsigned leftovers;        /* of an unseald that was killed: tpm_prepare() removes them */
         /* As another client of the attestation command leaves them when it is killed; 0: none. */
-        TPM2_HANDLE foreign_index, foreign_key;
+        uint32_t foreign_index, foreign_key;
 } TpmState;
 
 /* Looks, and changes nothing. */
