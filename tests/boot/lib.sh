@@ -2,6 +2,7 @@
 # shellcheck shell=bash
 # For the boot tests: virtual machines with UEFI firmware and a NitroTPM, on a platform of their own. Sourced after
 # tests/integration/lib.sh; everything of a machine is in $scratch/machine.
+# shellcheck disable=SC2154,SC2034 # tests/integration/lib.sh sets the variables, the scenarios read them.
 machine=$scratch/machine
 firmware=/usr/share/OVMF
 boot_packages=(
@@ -52,6 +53,7 @@ machine_start() { # QEMU'S OPTIONS...
         -qmp unix:"$machine/monitor",server=on,wait=off -action "reboot=${MACHINE_REBOOT:-shutdown}" "$@" \
         >"$machine/qemu.$boots" 2>&1 &
     machine_pid=$!
+    at_exit end_process "$machine_pid" KILL
 }
 
 machine_runs() { [ -n "$machine_pid" ] && kill -0 "$machine_pid" 2>/dev/null; }

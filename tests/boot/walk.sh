@@ -13,20 +13,13 @@
 consoles=$build/test-logs/boot/walk
 tree=$scratch/unseald page=$scratch/unseald/kiwi/example/README.md
 
-# What the EXIT trap of lib.sh does not know of.
 image=
-stop_walk() {
-    local status=$?
-    set +e
-    [ -z "${server:-}" ] || kill "$server"
-    if [ -n "$image" ]; then
-        rm -rf "$image" "$image".{lock,log}
-        [ -e "$cache/kiwi/debian" ] || rm -f "$cache/kiwi/debian"
-    fi
-    (exit "$status")
-    clean_up
+remove_image() {
+    [ -n "$image" ] || return 0
+    rm -rf "$image" "$image".{lock,log}
+    [ -e "$cache/kiwi/debian" ] || rm -f "$cache/kiwi/debian"
 }
-trap stop_walk EXIT
+at_exit remove_image
 
 # The page
 
@@ -68,7 +61,7 @@ $text"
         say "  instead of '$from': '${replacements[i + 1]}'"
     done
     replacements=()
-    sed 's/^/  | /' <<<"$text"
+    say "  | ${text//$'\n'/$'\n  | '}"
     cat >"$scratch/block" <<END
 set -euo pipefail
 [ ! -e '$variables' ] || . '$variables'
@@ -124,7 +117,7 @@ start_moto() {
     local port volume
     mkfifo "$scratch/port"
     "$cache/moto-cloudformation/bin/python" "$top/tests/integration/foreign/ec2-server.py" >"$scratch/port" 2>"$scratch/moto.log" &
-    server=$!
+    at_exit end_process $!
     read -r port <"$scratch/port" || die "moto did not start: $(cat "$scratch/moto.log")"
     moto=http://127.0.0.1:$port
     volume=$(at_moto aws ec2 create-volume --availability-zone "${region}a" --size 1 --query VolumeId --output text)

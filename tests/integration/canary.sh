@@ -64,13 +64,7 @@ printf '%s\n' '[Service]' LimitCORE=infinity >"$layer/usr/lib/systemd/system/uns
 platform fault set kms Decrypt delay 12000 --times 1
 python3 "$(dirname "$0")/canary.py" "$scratch/out" "$PLATFORM_TRAIL" "$scratch/secrets" "$platform_state" "$layer" >"$scratch/canary.log" 2>&1 &
 canary=$!
-stop_looking() {
-    local status=$?
-    kill "$canary" 2>/dev/null || true
-    (exit "$status") || clean_up
-    clean_up
-}
-trap stop_looking EXIT
+at_exit end_process "$canary"
 machine_boot "$scratch/out"
 status=0
 wait "$canary" || status=$?

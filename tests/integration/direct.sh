@@ -1,5 +1,6 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck disable=SC2034 # The scripts that source this file read $unseald_status, $answer and $said.
 # For tests that run unseald by itself, with no service manager, on the platform: far quicker than a machine. Source it
 # first thing. The script goes on in a mount namespace of its own, which takes the store with it when it ends.
 [ -n "${UNSEALD_TEST_MOUNTS:-}" ] || UNSEALD_TEST_MOUNTS=1 exec unshare --mount --propagation private -- "$0" "$@"
@@ -13,14 +14,9 @@ log=$scratch/log
 secret=$scratch/secret
 mkdir -p "$config/secrets.d" "$store"
 mount -t ramfs -o mode=0711 ramfs "$store"
-direct_clean_up() {
-    local status=$?
-    umount --lazy "$scratch/store"
-    (exit "$status") || clean_up
-    clean_up
-}
-trap direct_clean_up EXIT
+at_exit umount --lazy "$store"
 unset NOTIFY_SOCKET JOURNAL_STREAM INVOCATION_ID
+declare -a wrapper
 eval "wrapper=(${UNSEALD_TEST_WRAPPER:-})"
 
 # configure [LINE...]: unseald.conf
@@ -161,6 +157,7 @@ manager() {
 }
 manager_end() {
     eval "exec ${manager[1]}>&-"
+    # shellcheck disable=SC2154 # coproc sets it
     wait "$manager_PID"
 }
 

@@ -77,6 +77,7 @@ connection.recv(1000)
 time.sleep(3.5)
 connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")' >"$scratch/proxy" &
 proxy=$!
+at_exit end_process "$proxy"
 until [ -s "$scratch/proxy" ]; do sleep 0.1; done
 wrapper=(env LD_PRELOAD="$scratch/linger.so" "${wrapper[@]}")
 options=(--timeout=2)
@@ -100,10 +101,10 @@ swtpm_setup --tpm2 --tpmstate "$scratch/plain" --pcr-banks sha384 --config /dev/
 swtpm socket --tpm2 --tpmstate "dir=$scratch/plain" --server "type=unixio,path=$scratch/plain/tpm" \
     --ctrl "type=unixio,path=$scratch/plain/tpm.ctrl" --flags not-need-init,startup-clear 2>/dev/null &
 plain=$!
+at_exit end_process "$plain"
 right "TpmDevice=swtpm:path=$scratch/plain/tpm"
 check 'a TPM that is no NitroTPM' 21 '^ok tpm: ' '^failure nitrotpm: .*no NitroTPM'
-kill "$plain"
-wait "$plain" || true
+end_process "$plain"
 right
 platform fault set tpm NSM_Request code 0x143
 check 'a TPM without the attestation command' 21 '^failure nitrotpm: .*does not know the attestation command.* T family'

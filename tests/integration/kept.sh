@@ -22,7 +22,7 @@ assert_started() {
     assert_equal "$1" "$answer" ready
     assert_equal "$1: requests to KMS" "$(($(requests Decrypt) - asked))" "$2"
     asked=$(requests Decrypt)
-    assert_equal "$1: the store" "$(ls -A "$store" | xargs)" "${names[*]}"
+    assert_equal "$1: the store" "$(names_in "$store")" "${names[*]}"
     for name in "${names[@]}"; do
         assert_equal "$1: $name" "$(cat "$store/$name")" "the $name"
     done

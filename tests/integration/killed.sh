@@ -32,7 +32,7 @@ assert_tpm_clean() { # WHEN
 
 # A start that nobody disturbs.
 on_ready() {
-    assert_equal "$round: the store" "$(ls -A "$store" | xargs)" "${names[*]}"
+    assert_equal "$round: the store" "$(names_in "$store")" "${names[*]}"
     assert_store_whole "$round"
 }
 unseal() {

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
-# For the integration tests and the demo: a platform, a vendor with curl, throw-away machines. Source it; it makes
-# $scratch, a directory that goes when the script ends, and takes with it all that was started.
+# For the integration tests and the demo: a platform, a vendor that uses curl, throw-away machines. A script sources this
+# file first. The file creates $scratch, a directory that is removed when the script ends.
 set -euo pipefail
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -17,45 +17,104 @@ die() {
     exit 1
 }
 
+# The exit stack. at_exit COMMAND [ARGUMENT...] adds a command that runs when the script ends, whatever ends it. The commands
+# run in reverse order. A command that fails makes a passed test fail, so a command must tolerate that there is nothing left
+# to clean up. Only this stack may set the EXIT trap: a second trap would replace the first one.
+exit_stack=()
+at_exit() {
+    local command
+    printf -v command '%q ' "$@"
+    exit_stack+=("$command")
+}
+run_exit_stack() {
+    local status=$? i
+    trap - EXIT
+    set +e
+    for ((i = ${#exit_stack[@]} - 1; i >= 0; i--)); do
+        eval "${exit_stack[i]}" || {
+            printf 'FAILED: clean-up: %s\n' "${exit_stack[i]}" >&2
+            [ "$status" != 0 ] || status=1
+        }
+    done
+    exit "$status"
+}
+trap run_exit_stack EXIT
+trap 'exit 130' INT TERM
+
+# end_process PID [SIGNAL]: ends a background job of this shell and waits for it. A PID that is no longer a job is left
+# alone, since another process may have it by now.
+end_process() {
+    local pid=$1 signal=${2:-TERM} i
+    jobs -rp | grep -qx "$pid" || return 0
+    kill -s "$signal" "$pid" 2>/dev/null || true
+    for ((i = 0; i < 100; i++)); do
+        kill -0 "$pid" 2>/dev/null || break
+        sleep 0.05
+    done
+    kill -s KILL "$pid" 2>/dev/null || true
+    wait "$pid" 2>/dev/null || true
+}
+
+remove_scratch() { [ -n "${keep_platform:-}" ] || rm -rf "$scratch"; }
+at_exit remove_scratch
+
 # assert_equal WHAT SEEN WANTED
 assert_equal() { [ "$2" = "$3" ] || die "$1: saw '$2', wanted '$3'"; }
 # assert_match WHAT SEEN REGEX
 assert_match() { [[ $2 =~ $3 ]] || die "$1: saw '$2', wanted a match of '$3'"; }
-# assert_file WHAT FILE REGEX: a line of it matches
-assert_line() { grep -Eq -- "$3" "$2" || die "$1: no line of $2 matches '$3':
-$(tail -n 30 "$2")"; }
-assert_no_line() { ! grep -Eq -- "$3" "$2" || die "$1: a line of $2 matches '$3':
-$(grep -m 5 -E -- "$3" "$2")"; }
+# assert_line WHAT FILE REGEX: the file exists and a line of it matches.
+assert_line() {
+    grep -Eq -- "$3" "$2" || die "$1: no line of $2 matches '$3':
+$(tail -n 30 "$2")"
+}
+# assert_no_line WHAT FILE REGEX: the file exists and no line of it matches.
+assert_no_line() {
+    local status=0
+    [ -f "$2" ] || die "$1: $2 does not exist, so the test cannot tell whether a line of it matches '$3'"
+    grep -Eq -- "$3" "$2" || status=$?
+    [ "$status" != 0 ] || die "$1: a line of $2 matches '$3':
+$(grep -m 5 -E -- "$3" "$2")"
+    [ "$status" = 1 ] || die "$1: grep cannot search $2 for '$3' (exit status $status)"
+}
 
-# assert_absent WHAT STRING PATH...: the string is in no file below the paths
+# assert_absent WHAT STRING PATH...: every path exists, a directory contains at least one file that is not empty, and the
+# string is in no file below the paths.
 assert_absent() {
-    local what=$1 string=$2 found
+    local what=$1 string=$2 path found errors
     shift 2
-    found=$(grep -rlaF --devices=skip -- "$string" "$@" 2>/dev/null || true)
+    [ -n "$string" ] || die "$what: the string to search for is empty"
+    [ $# -gt 0 ] || die "$what: there is no path to search"
+    for path; do
+        if [ -d "$path" ]; then
+            [ -n "$(find "$path" -type f -size +0 -print -quit)" ] || die "$what: $path contains no file to search"
+        else
+            [ -f "$path" ] || die "$what: $path does not exist, so the test cannot tell what is in it"
+        fi
+    done
+    found=$({ grep -rlaF --devices=skip -- "$string" "$@" || [ $? = 1 ]; } 2>"$scratch/.grep") || true
     [ -z "$found" ] || die "$what: found in $found"
+    # A program that still runs may remove a file in the meantime.
+    errors=$(grep -v 'No such file or directory$' "$scratch/.grep" || true)
+    [ -z "$errors" ] || die "$what: grep cannot search everything: $errors"
+}
+
+# names_in DIRECTORY: the names of its entries on one line, sorted; empty if it has none or does not exist
+names_in() {
+    local names
+    mapfile -t names < <(ls -A "$1" 2>/dev/null)
+    echo "${names[*]}"
 }
 
 platform() { "$top/tests/platform/platform" "$@"; }
-
-clean_up() {
-    local status=$?
-    trap - EXIT
-    if [ -n "${machine_pid:-}" ] && kill -0 "$machine_pid" 2>/dev/null; then
-        kill -KILL "$machine_pid" 2>/dev/null || true
-    fi
-    if [ -d "$platform_state" ] && [ -z "${keep_platform:-}" ]; then
-        platform stop --state "$platform_state" >/dev/null 2>&1 || status=1
-    fi
-    [ -n "${keep_platform:-}" ] || rm -rf "$scratch"
-    exit "$status"
+platform_end() {
+    [ -n "${keep_platform:-}" ] || [ ! -d "$platform_state" ] || platform stop --state "$platform_state" >/dev/null 2>&1
 }
-trap clean_up EXIT
-trap 'exit 130' INT TERM
 
 platform_start() {
+    at_exit platform_end
     platform start --build "$build" --state "$platform_state" --region "$region" "$@" >"$scratch/platform.env" ||
         die "the platform did not start"
-    # shellcheck disable=SC1091
+    # shellcheck disable=SC1091 # platform writes it
     . "$scratch/platform.env"
     export PLATFORM_STATE
     # The machine's unseald is not root.
@@ -141,8 +200,8 @@ machine_boot() {
         systemd.unit=machine.target systemd.firstboot=no systemd.show_status=no \
         >"$out/console" 2>"$out/nspawn" </dev/null &
     machine_pid=$!
+    at_exit end_process "$machine_pid" KILL
     wait "$machine_pid" || die "the machine ended with status $?: $(tail -n 20 "$out/console" "$out/nspawn")"
-    machine_pid=
     [ -e "$out/done" ] || die "the machine wrote no report: $(tail -n 40 "$out/console")"
 }
 # machine_show OUT UNIT PROPERTY

@@ -7,14 +7,11 @@
 read -r daemons rate <<<"${UNSEALD_TEST_LOAD:-40 4}"
 direct_start
 library=$build/tests/platform/nitrotpm pids=()
-load_clean_up() {
-    local status=$?
-    [ ${#pids[@]} = 0 ] || kill "${pids[@]}" 2>/dev/null || true
+end_daemons() {
+    [ ${#pids[@]} = 0 ] || kill "${pids[@]}" 2>/dev/null
     wait
-    (exit "$status") || direct_clean_up
-    direct_clean_up
 }
-trap load_clean_up EXIT
+at_exit end_daemons
 
 # A TPM for each, all made by one set-up: it takes longer than the rest.
 mkdir "$scratch/made" "$scratch/d"

@@ -44,8 +44,9 @@ out=$scratch/out
     done
 ) &
 serving=$!
+at_exit end_process "$serving"
 MACHINE_TIMEOUT=240 machine_boot "$out"
-kill "$serving"
+end_process "$serving"
 cat "$out/said"
 assert_said() { assert_equal "$1" "$(sed -n "s/^$1: //p" "$out/said" | paste -sd';')" "$2"; }
 one='version 1 right 1 wrong 1' two='version 2 wrong 1 right 1'

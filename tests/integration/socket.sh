@@ -56,8 +56,9 @@ socket_boot() { # OUT
     mkdir -p "$1"
     serve_requests "$1" &
     serving=$!
+    at_exit end_process "$serving"
     machine_boot "$@"
-    kill "$serving"
+    end_process "$serving"
     out=$1
 }
 assert_said() { assert_equal "$1" "$(sed -n "s/^$1: //p" "$out/said")" "$2"; }
@@ -117,7 +118,7 @@ test_failing() {
     assert_said one-3 'success 0'
     assert_said 'wrong configuration' 'failed failed failed failed'
     assert_said 'how often it was read' 1
-    assert_equal "who was started" "$(ls "$out/got" | xargs)" one-3
+    assert_equal "who was started" "$(names_in "$out/got")" one-3
     vendor_put_policy "$key" "$right" "$twelve"
 }
 

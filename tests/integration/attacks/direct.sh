@@ -43,12 +43,13 @@ attack() {
 }
 
 # attacker_start kms|imds ADDRESS:PORT OPTION...: $attacker_log is what it sees. attacker_stop ends it.
-attacker_pid='' attacker_log=$scratch/attacker attacker_netns=()
+attacker_log=$scratch/attacker attacker_netns=()
 attacker_start() {
     : >"$attacker_log"
     "$top/tests/platform/platform" exec --as instance "${attacker_netns[@]}" -- \
         /usr/bin/python3 "$top/tests/integration/attacks/attacker.py" "$@" >"$attacker_log" 2>&1 &
     attacker_pid=$!
+    at_exit end_process "$attacker_pid"
     for _ in {1..100}; do
         ! grep -q '^listening$' "$attacker_log" || return 0
         sleep 0.05
@@ -56,17 +57,8 @@ attacker_start() {
     die "the attacker does not start: $(<"$attacker_log")"
 }
 attacker_stop() {
-    kill "$attacker_pid"
-    wait "$attacker_pid" 2>/dev/null || true
-    attacker_pid=
+    end_process "$attacker_pid"
 }
-attacks_clean_up() {
-    local status=$?
-    [ -z "$attacker_pid" ] || kill "$attacker_pid" 2>/dev/null || true
-    (exit "$status") || direct_clean_up
-    direct_clean_up
-}
-trap attacks_clean_up EXIT
 
 # attacker_saw REGEX: how many lines of what it saw match
 attacker_saw() { grep -Ec -- "$1" "$attacker_log" || true; }

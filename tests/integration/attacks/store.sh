@@ -12,14 +12,13 @@ od -An -vtx1 -N32 /dev/urandom | tr -d ' \n' >"$secret"
 vendor_seal "$key" db-password "$scratch/sealed" <"$secret"
 declare_secret db-password "$key" "$scratch/sealed"
 mkdir "$scratch/disk"
-store_clean_up() {
-    local status=$?
-    umount --lazy "$scratch/disk" 2>/dev/null || true
-    swapoff "$scratch/swap" 2>/dev/null || true
-    (exit "$status") || attacks_clean_up
-    attacks_clean_up
+# The script may end before it mounts the disk or uses the swap file, or after it has put them away again.
+release_disk_and_swap() {
+    umount --lazy "$scratch/disk" 2>/dev/null
+    swapoff "$scratch/swap" 2>/dev/null
+    return 0
 }
-trap store_clean_up EXIT
+at_exit release_disk_and_swap
 
 # on_disk FILE: how often the secret is on this disk; what Linux has not written yet is first
 on_disk() {
@@ -103,8 +102,9 @@ if swapon "$swap"; then
         echo $((${#mappings[@]} - $(grep -c 'Invalid argument' "$scratch/paged-out")))
     }
     sleep 60 &
+    at_exit end_process $!
     expect "that a program's memory may be swapped" "$([ "$(pageable $!)" -gt 0 ] && echo yes)" yes
-    kill $!
+    end_process $!
 
     memory=$store store=$scratch/tmpfs
     mkdir "$store"

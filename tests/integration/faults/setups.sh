@@ -158,8 +158,9 @@ swtpm_setup --tpm2 --tpmstate "$scratch/plain" --pcr-banks sha384 --config /dev/
 swtpm socket --tpm2 --tpmstate "dir=$scratch/plain" --server "type=unixio,path=$scratch/plain/tpm" \
     --ctrl "type=unixio,path=$scratch/plain/tpm.ctrl" --flags not-need-init,startup-clear 2>/dev/null &
 plain=$!
+at_exit end_process "$plain"
 configure "TpmDevice=swtpm:path=$scratch/plain/tpm"
 check "a TPM that is no NitroTPM" 'ends 21' 1 'no NitroTPM'
-kill "$plain"
+end_process "$plain"
 
 table_end

@@ -4,7 +4,6 @@
 # signature, and it verifies with python3-cryptography.
 . "$(dirname "$0")/lib.sh"
 start_platform
-build=${UNSEALD_TEST_BUILD:-$top/build}
 
 new_recipient recipient
 attest "$work/recipient.der" "$work/foreign"

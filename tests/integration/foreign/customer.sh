@@ -29,7 +29,7 @@ done
 mkfifo "$work/port"
 "$cache/moto/bin/python" "${BASH_SOURCE%/*}/ec2-server.py" >"$work/port" 2>"$work/moto.log" &
 server=$!
-trap 'kill "$server"; finish' EXIT
+at_exit end_process "$server"
 read -r port <"$work/port" || fail "moto did not start: $(cat "$work/moto.log")"
 export AWS_ENDPOINT_URL=http://127.0.0.1:$port
 "$aws" ec2 create-launch-template --region eu-north-1 --launch-template-name appliance \

@@ -2,34 +2,25 @@
 # shellcheck shell=bash
 # What the checks of the platform by foreign clients share: a platform, the AWS CLI and boto3 in a virtual environment of
 # their own, and an attestation document got with tpm2-tools alone. Sourced; every check has a platform to itself.
-set -euo pipefail
-
-top=$(readlink -f "$(dirname "${BASH_SOURCE[0]}")/../../..")
-platform=$top/tests/platform/platform
+# shellcheck source=tests/integration/lib.sh
+[ -n "${scratch:-}" ] || . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+# shellcheck source=tests/integration/pypi.sh
 . "$top/tests/integration/pypi.sh"
-# The distribution's, which has the distribution's cbor2 and cryptography.
+platform=$top/tests/platform/platform
+# The distribution's python3, which finds the distribution's cbor2 and cryptography.
 python=/usr/bin/python3
-work=$(mktemp -d)
+work=$scratch
 
-finish() {
-    local status=$?
-    [[ -z ${PLATFORM_STATE-} ]] || "$platform" stop --state "$PLATFORM_STATE" || status=1
-    rm -rf "$work"
-    exit "$status"
-}
-trap finish EXIT
+fail() { die "$@"; }
 
-fail() {
-    echo "FAILED: $*" >&2
-    exit 1
-}
+stop_platform() { [ ! -e "$1" ] || "$platform" stop --state "$1"; } # STATE
 
 start_platform() {
-    local build=() variables
-    [[ -z ${UNSEALD_TEST_BUILD-} ]] || build=(--build "$UNSEALD_TEST_BUILD")
-    variables=$("$platform" start "${build[@]}")
+    local variables
+    variables=$("$platform" start --build "$build")
     eval "$variables"
     export PLATFORM_STATE
+    at_exit stop_platform "$PLATFORM_STATE"
 }
 
 vendor() { "$platform" exec --as vendor -- "$@"; }

@@ -9,18 +9,14 @@ export PATH=${aws%/*}:$PATH AWS_ACCESS_KEY_ID=AKIAIOSFODNN7EXAMPLE AWS_SECRET_AC
 register=$top/kiwi/register types=$top/kiwi/nitrotpm-types
 
 server=
-stop_server() {
-    [[ ! $server ]] || kill "$server"
-    server=
-}
-trap 'stop_server; finish' EXIT
 start_server() { # ARGUMENTS...
     local port
-    stop_server
+    [[ ! $server ]] || end_process "$server"
     rm -f "$work/port"
     mkfifo "$work/port"
     "$cache/moto/bin/python" "${BASH_SOURCE%/*}/ec2-server.py" "$@" >"$work/port" 2>"$work/moto.log" &
     server=$!
+    at_exit end_process "$server"
     read -r port <"$work/port" || fail "moto did not start: $(cat "$work/moto.log")"
     export AWS_ENDPOINT_URL=http://127.0.0.1:$port
 }
@@ -90,7 +86,7 @@ for member in TpmSupport BootMode ImdsSupport EnaSupport; do
     start_server --forget=$member
     refused 1 'does not boot as it must for attestation' "$register" --region eu-north-1 --name app --snapshot snap-0123456789abcdef0
 done
-stop_server
+end_process "$server"
 refused 1 'Go on with --snapshot=snap-0123456789abcdef0' env AWS_MAX_ATTEMPTS=1 "$register" --region eu-north-1 --name app \
     --snapshot snap-0123456789abcdef0
 

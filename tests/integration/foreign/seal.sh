@@ -4,9 +4,6 @@
 . "$(dirname "$0")/../direct.sh"
 # shellcheck source=tests/integration/foreign/lib.sh
 . "$(dirname "$0")/lib.sh"
-rmdir "$work"
-work=$scratch
-trap direct_clean_up EXIT
 install_aws
 direct_start
 configure
