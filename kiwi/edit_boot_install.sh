@@ -17,6 +17,7 @@ esac
 header=$(od -A n -t u4 -j 60 -N 4 "$uki" | tr -d ' ')
 patch() { dd of="$uki" bs=1 seek=$((header + $1)) conv=notrunc status=none; }
 stamp=$(printf '%08x' "${SOURCE_DATE_EPOCH:-0}")
+# shellcheck disable=SC2059 # printf itself turns the escapes into bytes.
 printf "\\x${stamp:6:2}\\x${stamp:4:2}\\x${stamp:2:2}\\x${stamp:0:2}" | patch 8
 printf '\0\0\0\0' | patch 88
 

@@ -232,6 +232,7 @@ root_start() {
 flip() { # FILE OFFSET
     local byte
     byte=$(xxd -p -s "$2" -l 1 "$1")
+    # shellcheck disable=SC2059 # printf itself turns the escape into a byte.
     printf "\\x$(printf %02x $((16#$byte ^ 1)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
 }
 

@@ -44,6 +44,7 @@ if [ ${#missing[@]} -gt 0 ]; then
     DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends "${missing[@]}" >/dev/null
 fi
 [ -x "$unsealctl" ] || { echo "measure.sh: no $unsealctl: build first" >&2 && exit 2; }
+# shellcheck disable=SC2012 # The names are the distribution's.
 kernel=$(ls -t /boot/vmlinuz-*-cloud-amd64 | head -n 1)
 
 inputs=$(sha256sum "$0" "$kernel" "${stubs[@]}" "$loader" "$firmware"/OVMF_{CODE_4M.secboot,VARS_4M}.fd /bin/busybox \
@@ -159,11 +160,13 @@ boot() {
     swtpm socket --tpm2 --tpmstate dir="$state/tpm" --ctrl type=unixio,path="$state/ctrl" --terminate &
     pid=$!
     while [ ! -S "$state/ctrl" ]; do sleep 0.05; done
+    # shellcheck disable=SC2054 # The commas are QEMU's.
     local machine=(
         qemu-system-x86_64 -machine q35,smm=on -cpu max -device tpm-crb,tpmdev=tpm0
         -global driver=cfi.pflash01,property=secure,value=on -global ICH9-LPC.disable_s3=1
         -drive if=pflash,unit=0,format=raw,readonly=on,file="$firmware/OVMF_CODE_4M.secboot.fd"
     )
+    # shellcheck disable=SC2054
     [ -z "${cross:-}" ] || machine=(
         qemu-system-aarch64 -machine virt -cpu cortex-a57 -device tpm-tis-device,tpmdev=tpm0
         -drive if=pflash,unit=0,format=raw,readonly=on,file=/usr/share/AAVMF/AAVMF_CODE.fd

@@ -59,7 +59,7 @@ for verb in "${verbs[@]}"; do
 done
 
 say "values and arguments"
-completes 'document document.2' unsealctl verify do
+completes 'document document.2' unsealctl verify 'do'
 completes 'a b directory document document.2' unsealctl seal --key = x ''
 completes 'a b directory document document.2' unsealctl seal --output = ''
 completes 'document document.2' unsealctl seal --output = doc
@@ -68,7 +68,7 @@ completes 'document document.2' unsealctl measure --db document
 completes 'document document.2' unsealctl measure --disk = document
 completes 'a b directory document document.2' unsealctl policy --json ''
 completes 'lint' unsealctl policy l
-completes 'document document.2' unsealctl policy lint do
+completes 'document document.2' unsealctl policy lint 'do'
 completes '' unsealctl status ''
 completes '' unsealctl seal --region = ''
 completes '' unsealctl seal --key ''

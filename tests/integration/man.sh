@@ -10,11 +10,14 @@ for page in "$build"/man/*.[1-9]; do
     done
     pages=$((pages + 1))
 done
-assert_equal "pages" "$pages" "$(ls "$top"/man/*.rst | wc -l)"
+assert_equal "pages" "$pages" "$(find "$top/man" -name '*.rst' | wc -l)"
 # What the threat model names as tests is there.
-for test in $(grep -oE '[a-z/-]+\.sh' "$top/man/unseald-threat-model.7.rst" | sort -u); do
+named=0
+while read -r test; do
     [ -x "$top/tests/integration/$test" ] || die "unseald-threat-model(7) names $test, which is no test"
-done
+    named=$((named + 1))
+done < <(grep -oE '[a-z/-]+\.sh' "$top/man/unseald-threat-model.7.rst" | sort -u)
+[ "$named" -gt 0 ] || die "unseald-threat-model(7) names no test"
 say "$pages pages"
 
 # Each key that is read is documented and stands in the example, and no other is.

@@ -35,7 +35,7 @@ walk() {
     for screen in "${screens[@]}"; do
         printf '\n== %s: %s\n' "$1" "$screen"
         # Of the journal the last entry of unseald, and what follows.
-        awk -v from="$([ "$screen" != journalctl ] || echo ' unseald\\[')" \
+        awk -v from="$([ "$screen" != journalctl ] || printf '%s' ' unseald\\[')" \
             'from != "" && $0 ~ from { text = "" } { text = text $0 "\n" } END { printf "%s", text }' "$out/$screen"
     done | tee -a "$quotes"
     for screen in "${screens[@]}"; do

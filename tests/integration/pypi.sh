@@ -26,6 +26,7 @@ install_aws() {
     local directory=$cache/aws-cli
     install_from_pypi aws-cli awscli boto3
     aws=$directory/bin/aws
+    # shellcheck disable=SC2034 # read by scripts that source this file
     aws_python=$directory/bin/python3
     echo "with $("$aws" --version)"
 }

@@ -98,7 +98,7 @@ does_not_unseal "the name of another secret"
 
 say "== --print-secret-file, of what is hard to write"
 as vendor -- --key=alias/billing -o "$sealed" --print-secret-file --context='a=it is "quoted"' --context="b='" \
-    --context='c=\' --context="d= e" --context=f= --context=g==h "$secret" >"$config/secrets.d/db-password.secret"
+    --context="c=\\" --context="d= e" --context=f= --context=g==h "$secret" >"$config/secrets.d/db-password.secret"
 assert_line "the ARN in it" "$config/secrets.d/db-password.secret" "^KeyId=$key\$"
 sed -i "s|^Source=.*|Source=file:$sealed|" "$config/secrets.d/db-password.secret"
 on_ready() { cp "$store/db-password" "$scratch/seen"; }

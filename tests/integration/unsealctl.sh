@@ -7,7 +7,7 @@ unsealctl=$build/daemon/unsealctl
 root=$top/conf/nitro-root/aws-nitro-root-g1.pem
 document=$top/tests/vectors/attestation/nitrotpm-document.cbor
 nonce=be4c5b7d743ff7808cf107a64a8de6d907823adccef58c366d3d4cc6a2b2f767
-module_id=i-000fa553dad58a9f1-tpm0000000000000000
+module_id='i-000fa553dad58a9f1-tpm0000000000000000'
 
 # expect STATUS ARGUMENT...: leaves the output in $scratch/out
 expect() {

@@ -120,5 +120,6 @@ for i in $(seq 20); do
 done
 configure VerifyPolicy=yes
 before=$(asked)
-run "yes, twenty secrets" 0 $(for i in $(seq 20); do echo "many-$i"; done | sort)
+mapfile -t many < <(printf 'many-%s\n' {1..20} | sort)
+run "yes, twenty secrets" 0 "${many[@]}"
 assert_equal "requests" $(($(asked) - before)) 40

@@ -58,11 +58,10 @@ END
 inside() { ip netns exec "$PLATFORM_NETNS" "$@"; }
 server_pid=
 serve() { # CERTIFICATE
-    local line
     exec {server_fd}< <(exec ip netns exec "$PLATFORM_NETNS" /usr/bin/python3 "$scratch/server.py" "$port" "$1" "$unsealctl" \
         "$PLATFORM_TCTI" "$scratch/kept" 2>"$scratch/server.log")
     server_pid=$!
-    read -r -t 20 -u "$server_fd" line || die "no server: $(cat "$scratch/server.log")"
+    read -r -t 20 -u "$server_fd" _ || die "no server: $(cat "$scratch/server.log")"
 }
 stop_serving() {
     kill "$server_pid" && wait "$server_pid" || true

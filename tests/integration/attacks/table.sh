@@ -4,6 +4,7 @@
 # those that went otherwise are listed at the end, and fail the test. Where a row says "the attacker has the secret" or the
 # like, that is the proof that the attack works where the rule is not kept. What the platform's own faults do is in the
 # tables of tests/integration/faults.
+# shellcheck disable=SC2154 # tests/integration/lib.sh sets $scratch.
 
 table=$scratch/table
 wrong=$scratch/wrong
