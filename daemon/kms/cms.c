@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A reader of its own for the one shape that KMS sends, and EVP for the rest, because CMS_decrypt() is wrong
- * here twice over. Without a recipient certificate it goes on with a random key where the key does not
- * unwrap (its defence for PKCS#1 v1.5), and CBC padding then passes by luck for one wrong key in some
- * hundred: garbage would be delivered as the secret. And it decrypts into a BIO, a buffer on the heap that
- * grows by copying. Here OAEP alone decides whether a key fits, and the plaintext is written once, into
- * locked memory.
+ * This reader knows the one shape that KMS sends, and LocalStack's variant of it. EVP does the cryptography.
+ * CMS_decrypt() is not used, for two reasons. Without a recipient certificate, it goes on with a random key if the key
+ * does not unwrap (its defence for PKCS#1 v1.5). One such key in some hundred then passes the check of CBC padding by
+ * luck, and garbage would be delivered as the secret. And it decrypts into a BIO, a buffer on the heap that grows by
+ * copying. Here OAEP alone decides whether a key fits, and the plaintext is written once, into locked memory.
  *
- * What OpenSSL itself leaves on the heap is the padded content-encryption key of RSA-OAEP, freed without
- * being wiped; the allocator wipes it (vault/wipe.c).
+ * OpenSSL frees the padded content-encryption key of RSA-OAEP without wiping it. The allocator of the programs wipes it
+ * (memory/wipe.c).
  */
 
 #include <errno.h>
 #include <openssl/err.h>
-#include <openssl/rsa.h>
+#include <openssl/sha.h>
 #include <stdbool.h>
 #include <string.h>
 
+#include "basic/openssl-util.h"
 #include "kms/cms.h"
 
 #define AES_BLOCK 16U
@@ -32,7 +32,7 @@
 #define TAG_CONTEXT(n) (0x80 | (n))
 #define TAG_CONTEXT_CONSTRUCTED(n) (0xA0 | (n))
 
-/* Contents of the object identifiers. */
+/* The content octets of the object identifiers. */
 static const uint8_t oid_enveloped_data[] = { 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x07, 0x03 };
 static const uint8_t oid_data[] = { 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x07, 0x01 };
 static const uint8_t oid_rsaes_oaep[] = { 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01, 0x07 };
@@ -41,9 +41,9 @@ static const uint8_t oid_sha256[] = { 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 
 static const uint8_t oid_aes256_cbc[] = { 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x01, 0x2A };
 
 /*
- * BER (ITU-T X.690) as far as it is needed: one-byte tags, lengths definite or indefinite. A Reader is a
- * value under way; one with indefinite length ends at its end-of-contents octets, which must come before the
- * end of what is around it.
+ * The part of BER (ITU-T X.690) that KMS uses: tags of one byte, definite and indefinite lengths. A Reader stands inside
+ * a constructed value. A value of indefinite length ends with end-of-contents octets, and these must come before the
+ * end of the enclosing value.
  */
 typedef struct Reader {
         const uint8_t *p, *end;
@@ -60,7 +60,7 @@ static bool next_is(const Reader *reader, uint8_t tag) {
         return left(reader) > 0 && *reader->p == tag;
 }
 
-/* Tag and length. */
+/* Reads tag and length. */
 static bool read_header(Reader *reader, uint8_t tag, size_t *ret_size) {
         size_t size, octets;
 
@@ -104,8 +104,8 @@ static bool expect_oid(Reader *reader, const uint8_t (*oid)[9]) {
         return expect(reader, TAG_OID, oid, sizeof(*oid));
 }
 
-static bool expect_version_2(Reader *reader) {
-        return expect(reader, TAG_INTEGER, "\x02", 1);
+static bool expect_version(Reader *reader, uint8_t version) {
+        return expect(reader, TAG_INTEGER, &version, 1);
 }
 
 /* *inner is valid until leave(). */
@@ -132,7 +132,7 @@ static bool leave(Reader *outer, Reader *inner) {
         return true;
 }
 
-/* AlgorithmIdentifier of SHA-256: its parameters are NULL or left out (RFC 4055 section 2.1). */
+/* AlgorithmIdentifier of SHA-256. Its parameters are NULL or absent (RFC 4055 section 2.1). */
 static bool expect_sha256(Reader *reader) {
         Reader algorithm;
 
@@ -154,14 +154,29 @@ static bool expect_oaep(Reader *reader) {
                leave(reader, &algorithm);
 }
 
-/* KeyTransRecipientInfo. The key identifier is not compared with anything: AWS does not say what it is made
- * of, and whether the key is ours shows when it is unwrapped. */
-static bool read_recipient(Reader *reader, CmsEnvelope *envelope) {
-        CmsSlice key_identifier;
+/* The name is not compared with anything: our key pair has no certificate. Whether the envelope is for our key shows when
+ * it is unwrapped. */
+static bool skip_issuer_and_serial_number(Reader *reader) {
+        CmsSlice issuer, serial_number;
+        Reader pair;
+
+        return enter(reader, TAG_SEQUENCE, &pair) && read_primitive(&pair, TAG_SEQUENCE, &issuer) &&
+               read_primitive(&pair, TAG_INTEGER, &serial_number) && leave(reader, &pair);
+}
+
+/* RecipientIdentifier. RFC 5652 section 6.2.1 ties its kind to the version. */
+static bool read_identifier(Reader *reader, uint8_t version, CmsEnvelope *envelope) {
+        if (version == 0)
+                return skip_issuer_and_serial_number(reader);
+        return read_primitive(reader, TAG_CONTEXT(0), &envelope->key_identifier);
+}
+
+/* KeyTransRecipientInfo (RFC 5652 section 6.2.1). */
+static bool read_recipient(Reader *reader, uint8_t version, CmsEnvelope *envelope) {
         Reader recipient;
 
-        return enter(reader, TAG_SEQUENCE, &recipient) && expect_version_2(&recipient) &&
-               read_primitive(&recipient, TAG_CONTEXT(0), &key_identifier) && expect_oaep(&recipient) &&
+        return enter(reader, TAG_SEQUENCE, &recipient) && expect_version(&recipient, version) &&
+               read_identifier(&recipient, version, envelope) && expect_oaep(&recipient) &&
                read_primitive(&recipient, TAG_OCTET_STRING, &envelope->encrypted_key) &&
                leave(reader, &recipient);
 }
@@ -184,7 +199,7 @@ static bool read_segment(Reader *reader, uint8_t tag, CmsEnvelope *envelope) {
         return true;
 }
 
-/* [0] IMPLICIT OCTET STRING: as one, or constructed of several. */
+/* [0] IMPLICIT OCTET STRING, primitive or constructed of segments. */
 static bool read_content(Reader *reader, CmsEnvelope *envelope) {
         Reader content;
 
@@ -198,14 +213,21 @@ static bool read_content(Reader *reader, CmsEnvelope *envelope) {
         return leave(reader, &content);
 }
 
+/*
+ * EnvelopedData (RFC 5652 section 6.1). With one KeyTransRecipientInfo and no attributes, its version is that of the
+ * recipient: 2 with a subjectKeyIdentifier (KMS), 0 with issuer and serial number (LocalStack).
+ */
 static bool read_enveloped_data(Reader *reader, CmsEnvelope *envelope) {
         Reader data, recipients, content;
+        CmsSlice version;
 
-        return enter(reader, TAG_SEQUENCE, &data) && expect_version_2(&data) &&
-               enter(&data, TAG_SET, &recipients) && read_recipient(&recipients, envelope) &&
-               leave(&data, &recipients) && enter(&data, TAG_SEQUENCE, &content) &&
-               expect_oid(&content, &oid_data) && expect_aes256_cbc(&content, &envelope->iv) &&
-               read_content(&content, envelope) && leave(&data, &content) && leave(reader, &data);
+        return enter(reader, TAG_SEQUENCE, &data) && read_primitive(&data, TAG_INTEGER, &version) &&
+               version.size == 1 && (version.data[0] == 2 || version.data[0] == 0) &&
+               enter(&data, TAG_SET, &recipients) &&
+               read_recipient(&recipients, version.data[0], envelope) && leave(&data, &recipients) &&
+               enter(&data, TAG_SEQUENCE, &content) && expect_oid(&content, &oid_data) &&
+               expect_aes256_cbc(&content, &envelope->iv) && read_content(&content, envelope) &&
+               leave(&data, &content) && leave(reader, &data);
 }
 
 int cms_parse(const uint8_t *data, size_t size, CmsEnvelope *ret) {
@@ -225,10 +247,33 @@ int cms_parse(const uint8_t *data, size_t size, CmsEnvelope *ret) {
         return 0;
 }
 
-DEFINE_CLEANUP(EVP_PKEY_CTX *, EVP_PKEY_CTX_free);
-DEFINE_CLEANUP(EVP_CIPHER_CTX *, EVP_CIPHER_CTX_free);
+/*
+ * KMS identifies the recipient by SHA-256 of the DER SubjectPublicKeyInfo that the attestation document carried. AWS does
+ * not document it; real envelopes whose private keys were published show it.
+ */
+static int check_key_identifier(const CmsEnvelope *envelope, EVP_PKEY *private_key) {
+        uint8_t *public_key = NULL, digest[SHA256_DIGEST_LENGTH];
+        int size;
 
-/* The content-encryption key, in memory that is locked and has room for as much as OpenSSL wants. */
+        if (!envelope->key_identifier.data)
+                return 0;
+        size = i2d_PUBKEY(private_key, &public_key);
+        if (size <= 0)
+                return openssl_failure(NULL);
+        SHA256(public_key, (size_t) size, digest);
+        OPENSSL_free(public_key);
+        if (envelope->key_identifier.size != sizeof(digest) ||
+            memcmp(envelope->key_identifier.data, digest, sizeof(digest)) != 0)
+                return -ENOKEY;
+        return 0;
+}
+
+/* A failure of OpenSSL while it decrypts: a lack of memory, or an envelope that this key does not open. */
+static int rejected(void) {
+        return openssl_failure(NULL) == -ENOMEM ? -ENOMEM : -EKEYREJECTED;
+}
+
+/* The content-encryption key goes into locked memory, which has room for as much as OpenSSL may write. */
 static int unwrap_key(const CmsEnvelope *envelope, EVP_PKEY *private_key, Secret **ret) {
         _cleanup_(EVP_PKEY_CTX_freep) EVP_PKEY_CTX *context = NULL;
         _cleanup_secret_ Secret *key = NULL;
@@ -240,18 +285,15 @@ static int unwrap_key(const CmsEnvelope *envelope, EVP_PKEY *private_key, Secret
         r = secret_new((size_t) size, &key);
         if (r < 0)
                 return r;
-        context = EVP_PKEY_CTX_new_from_pkey(NULL, private_key, NULL);
-        if (!context)
-                return -ENOMEM;
 
         key_size = (size_t) size;
-        if (EVP_PKEY_decrypt_init(context) <= 0 ||
-            EVP_PKEY_CTX_set_rsa_padding(context, RSA_PKCS1_OAEP_PADDING) <= 0 ||
-            EVP_PKEY_CTX_set_rsa_oaep_md(context, EVP_sha256()) <= 0 ||
-            EVP_PKEY_CTX_set_rsa_mgf1_md(context, EVP_sha256()) <= 0 ||
-            EVP_PKEY_decrypt(context, secret_bytes(key), &key_size, envelope->encrypted_key.data,
-                             envelope->encrypted_key.size) <= 0 ||
-            key_size != AES_256_KEY)
+        context = EVP_PKEY_CTX_new_from_pkey(NULL, private_key, NULL);
+        if (!context || EVP_PKEY_decrypt_init(context) <= 0 || !openssl_set_oaep_sha256(context))
+                return openssl_failure(NULL);
+        if (EVP_PKEY_decrypt(context, secret_bytes(key), &key_size, envelope->encrypted_key.data,
+                             envelope->encrypted_key.size) <= 0)
+                return rejected();
+        if (key_size != AES_256_KEY)
                 return -EKEYREJECTED;
         *ret = TAKE_PTR(key);
         return 0;
@@ -266,20 +308,19 @@ static int decrypt_content(const CmsEnvelope *envelope, Secret *key, Secret **re
         r = secret_new(envelope->content_size, &plaintext);
         if (r < 0)
                 return r;
-        context = EVP_CIPHER_CTX_new();
-        if (!context)
-                return -ENOMEM;
 
-        if (!EVP_DecryptInit_ex(context, EVP_aes_256_cbc(), NULL, secret_bytes(key), envelope->iv.data))
-                return -EKEYREJECTED;
+        context = EVP_CIPHER_CTX_new();
+        if (!context ||
+            !EVP_DecryptInit_ex(context, EVP_aes_256_cbc(), NULL, secret_bytes(key), envelope->iv.data))
+                return openssl_failure(NULL);
         for (size_t i = 0; i < envelope->segments; i++) {
                 if (!EVP_DecryptUpdate(context, secret_bytes(plaintext) + size, &n,
                                        envelope->content[i].data, (int) envelope->content[i].size))
-                        return -EKEYREJECTED;
+                        return rejected();
                 size += (size_t) n;
         }
         if (!EVP_DecryptFinal_ex(context, secret_bytes(plaintext) + size, &n))
-                return -EKEYREJECTED;
+                return rejected();
         secret_truncate(plaintext, size + (size_t) n);
         *ret = TAKE_PTR(plaintext);
         return 0;
@@ -291,12 +332,11 @@ int cms_open(const uint8_t *data, size_t size, EVP_PKEY *private_key, Secret **r
         int r;
 
         r = cms_parse(data, size, &envelope);
-        if (r < 0)
-                return r;
-        r = unwrap_key(&envelope, private_key, &key);
+        if (r >= 0)
+                r = check_key_identifier(&envelope, private_key);
+        if (r >= 0)
+                r = unwrap_key(&envelope, private_key, &key);
         if (r >= 0)
                 r = decrypt_content(&envelope, key, ret);
-        if (r < 0)
-                ERR_clear_error(); /* or somebody else's next failure is explained by this one */
         return r;
 }

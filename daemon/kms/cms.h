@@ -2,12 +2,13 @@
 #pragma once
 
 /*
- * The envelope in which KMS answers an attested request: CMS EnvelopedData (RFC 5652 section 6) in BER with
- * indefinite lengths, one KeyTransRecipientInfo by subjectKeyIdentifier (RSAES-OAEP with SHA-256 and
- * MGF1-SHA-256, RFC 4055), AES-256-CBC. Nothing else is accepted. Pure.
+ * The envelope in which KMS answers an attested request (CiphertextForRecipient): CMS EnvelopedData (RFC 5652 section 6)
+ * in BER or DER, with AES-256-CBC and one KeyTransRecipientInfo by RSAES-OAEP with SHA-256 and MGF1-SHA-256 (RFC 4055).
+ * KMS sends version 2, which names the recipient's key by subjectKeyIdentifier. LocalStack sends version 0, which names
+ * an issuer and a serial number. Nothing else is accepted. Pure.
  *
- * CBC carries no authentication and anyone can encrypt to a public key: that an envelope opens says nothing
- * about who made it. Only TLS makes KMS's answer believable.
+ * CBC has no authentication, and anybody can encrypt to a public key. An envelope that opens says nothing about its
+ * maker. Only TLS shows that KMS made it.
  */
 
 #include <openssl/evp.h>
@@ -24,17 +25,22 @@ typedef struct CmsSlice {
         size_t size;
 } CmsSlice;
 
-/* What an envelope consists of, as slices of it. */
+/* The parts of an envelope, as slices of it. */
 typedef struct CmsEnvelope {
+        CmsSlice key_identifier; /* data NULL: the envelope has issuer and serial number instead */
         CmsSlice encrypted_key;
         CmsSlice iv; /* 16 bytes */
         CmsSlice content[CMS_SEGMENTS_MAX];
-        size_t segments;     /* of the encrypted content, in which KMS may cut it */
-        size_t content_size; /* of all: a multiple of 16, at least 16 */
+        size_t segments;     /* KMS may cut the encrypted content into several */
+        size_t content_size; /* of all segments: a multiple of 16, at least 16 */
 } CmsEnvelope;
 
-/* -EBADMSG: no such envelope. */
+/* -EBADMSG: this is no envelope of that shape. */
 int cms_parse(const uint8_t *data, size_t size, CmsEnvelope *ret);
 
-/* -EBADMSG: no such envelope. -EKEYREJECTED: it is one, but does not open with this key. -ENOMEM. */
+/*
+ * -EBADMSG: this is no envelope of that shape. -ENOKEY: its subjectKeyIdentifier is not that of this key. -EKEYREJECTED:
+ * it does not open with this key. -ENOMEM: there is too little memory, or it cannot be locked. -EIO: OpenSSL failed in
+ * another way. The caller frees *ret.
+ */
 int cms_open(const uint8_t *data, size_t size, EVP_PKEY *private_key, Secret **ret);

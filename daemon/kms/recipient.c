@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * OpenSSL keeps the key's numbers on the ordinary heap, its secure heap notwithstanding: primes, Montgomery
- * forms of them, the blinding. EVP_PKEY_free() clears what the key itself owns; scratch copies of making and
- * using it were freed along the way, some uncleared. What covers them is not here: all memory is locked
- * (memory_protect_process()), the allocator wipes what is freed (vault/wipe.c), and whoever makes and uses a
- * Recipient does so in a thread of its own, whose stack is wiped (basic/worker.h).
+ * OpenSSL keeps the numbers of the key on the ordinary heap: the primes, their Montgomery forms, the blinding.
+ * EVP_PKEY_free() clears all that the key owns. While it makes and uses a key, OpenSSL frees other copies, some of them
+ * without clearing. Three things cover those: all memory is locked (memory_protect_process()), the allocator wipes all
+ * memory that is freed (memory/wipe.c), and a thread of its own makes and uses the Recipient, whose stack is wiped when
+ * it ends (basic/thread.h).
  */
 
 #include <errno.h>
@@ -29,7 +29,8 @@ int recipient_new(unsigned bits, Recipient **ret, Error *error) {
 
         if (bits != 2048 && bits != 3072 && bits != 4096)
                 return error_set(error, -EINVAL, FAILURE_CONFIGURATION,
-                                 "A recipient's key has 2048, 3072 or 4096 bits, not %u.", bits);
+                                 "An RSA key pair of %u bits is not possible; 2048, 3072 and 4096 bits are.",
+                                 bits);
         recipient = calloc(1, sizeof(*recipient));
         if (!recipient)
                 return error_oom(error);
@@ -65,13 +66,25 @@ void recipient_public_key(const Recipient *recipient, const uint8_t **ret, size_
 int recipient_open(Recipient *recipient, const uint8_t *cms, size_t size, Secret **ret, Error *error) {
         int r = cms_open(cms, size, recipient->key, ret);
 
-        if (r == -EBADMSG || r == -EKEYREJECTED)
+        switch (r) {
+        case 0:
+                return 0;
+        case -ENOKEY:
                 return error_set(
                                 error, -EBADMSG, FAILURE_ANSWER,
-                                "KMS's answer does not open with the key pair of this boot. If it was not garbled on its way, somebody answers in KMS's place.");
-        if (r < 0)
+                                "KMS's answer is encrypted for another key pair than that of this boot: its key identifier differs. Somebody may have answered in KMS's place. Check KmsEndpoint=, Proxy= and TrustedCertificates=.");
+        case -EBADMSG:
+        case -EKEYREJECTED:
                 return error_set(
-                                error, r, FAILURE_MEMORY,
-                                "There is no locked memory for a secret: set LimitMEMLOCK=infinity in the unit.");
-        return 0;
+                                error, -EBADMSG, FAILURE_ANSWER,
+                                "KMS's answer does not open with the key pair of this boot. It was damaged on its way, or somebody answered in KMS's place. Check KmsEndpoint=, Proxy= and TrustedCertificates=.");
+        case -ENOMEM:
+                return error_set(
+                                error, r, FAILURE_INTERNAL,
+                                "There is no locked memory for a decrypted secret. If this persists, set LimitMEMLOCK=infinity in the unit, or give the machine more memory.");
+        default:
+                return error_set(
+                                error, r, FAILURE_INTERNAL,
+                                "OpenSSL failed while it decrypted KMS's answer. This says nothing about the answer.");
+        }
 }

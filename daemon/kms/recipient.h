@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* The recipient's key pair: RSA, made for this boot, known to this process alone. */
+/* The RSA key pair to which KMS encrypts. It is made anew in every start of unseald and never leaves this process. */
 
 #include <openssl/evp.h>
 #include <stddef.h>
@@ -21,10 +21,12 @@ int recipient_new(unsigned bits, Recipient **ret, Error *error);
 Recipient *recipient_free(Recipient *recipient);
 DEFINE_CLEANUP(Recipient *, recipient_free);
 
-/* DER SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7), at most NSM_FIELD_MAX bytes; valid as long as the
+/* DER SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7), at most NSM_FIELD_MAX bytes. It is valid as long as the
  * recipient. */
 void recipient_public_key(const Recipient *recipient, const uint8_t **ret, size_t *ret_size);
 
-/* Opens a CiphertextForRecipient. FAILURE_ANSWER where it does not open, without a word on which step
- * failed. */
+/*
+ * Opens a CiphertextForRecipient (cms.h). FAILURE_ANSWER if it does not open; the text does not say which step of
+ * decryption failed. FAILURE_INTERNAL if memory or OpenSSL failed, which a new attempt may mend. The caller frees *ret.
+ */
 int recipient_open(Recipient *recipient, const uint8_t *cms, size_t size, Secret **ret, Error *error);

@@ -5,6 +5,7 @@
 #include <openssl/err.h>
 #include <openssl/rand.h>
 #include <openssl/rsa.h>
+#include <openssl/sha.h>
 #include <openssl/x509v3.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -31,7 +32,7 @@ static void append(Bytes *bytes, const void *data, size_t size) {
         bytes->size += size;
 }
 
-/* With a length of two octets, which BER allows for any. */
+/* The length has two octets. BER allows that for every length. */
 static void append_value(Bytes *bytes, uint8_t tag, const void *data, size_t size) {
         append(bytes, (uint8_t[]){ tag, 0x82, (uint8_t) (size >> 8), (uint8_t) size }, 4);
         append(bytes, data, size);
@@ -43,7 +44,7 @@ static void append_indefinite(Bytes *bytes, uint8_t tag, const void *data, size_
         append(bytes, "\0\0", 2);
 }
 
-/* How an envelope may differ from KMS's. */
+/* How an envelope differs from KMS's. */
 typedef struct Shape {
         unsigned recipients; /* 0: 1 */
         size_t segment;  /* content in segments of this size; 0: one; SIZE_MAX: implicit, not constructed */
@@ -51,7 +52,11 @@ typedef struct Shape {
         size_t iv_size;  /* 0: 16 */
         bool definite, no_padding, originator, attributes, sha1_padding, nested_segments, explicit_label;
         bool no_null_parameters;
-        const EVP_CIPHER *cipher; /* NULL: AES-256-CBC */
+        bool issuer;         /* issuer and serial number in place of a key identifier, and versions 0 */
+        const char *version; /* of EnvelopedData; NULL: that of the recipient */
+        const uint8_t *identifier; /* of 32 bytes; NULL: that of the key */
+        size_t identifier_size;    /* 0: 32 */
+        const EVP_CIPHER *cipher;  /* NULL: AES-256-CBC */
 } Shape;
 
 #define OAEP_HASHES                                                                                        \
@@ -66,7 +71,11 @@ typedef struct Shape {
 #define OID_DATA "\x06\x09\x2A\x86\x48\x86\xF7\x0D\x01\x07\x01"
 #define OID_ENVELOPED "\x06\x09\x2A\x86\x48\x86\xF7\x0D\x01\x07\x03"
 #define OID_AES256_CBC "\x06\x09\x60\x86\x48\x01\x65\x03\x04\x01\x2A"
+#define VERSION_0 "\x02\x01\x00"
 #define VERSION_2 "\x02\x01\x02"
+/* CN=recipient, 1: what LocalStack writes. */
+#define ISSUER_AND_SERIAL_NUMBER \
+        "\x30\x19\x30\x14\x31\x12\x30\x10\x06\x03\x55\x04\x03\x0C\x09recipient\x02\x01\x01"
 #define append_text(bytes, text) append(bytes, text, sizeof(text) - 1)
 
 static size_t wrap(EVP_PKEY *public_key, const Shape *shape, const uint8_t *cek, uint8_t ret[static 512]) {
@@ -80,6 +89,16 @@ static size_t wrap(EVP_PKEY *public_key, const Shape *shape, const uint8_t *cek,
                     EVP_PKEY_encrypt(context, ret, &size, cek, shape->key_size ?: 32) > 0);
         EVP_PKEY_CTX_free(context);
         return size;
+}
+
+/* What KMS takes as subjectKeyIdentifier. */
+static void identify(EVP_PKEY *public_key, uint8_t ret[static SHA256_DIGEST_LENGTH]) {
+        uint8_t *der = NULL;
+        int size = i2d_PUBKEY(public_key, &der);
+
+        assert_true(size > 0);
+        SHA256(der, (size_t) size, ret);
+        OPENSSL_free(der);
 }
 
 static void make_recipient(EVP_PKEY *public_key, const Shape *shape, const uint8_t *cek, Bytes *ret) {
@@ -97,8 +116,16 @@ static void make_recipient(EVP_PKEY *public_key, const Shape *shape, const uint8
         else
                 append_value(&algorithm, 0x30, OAEP_HASHES, sizeof(OAEP_HASHES) - 1);
 
-        append_text(&info, VERSION_2);
-        append_value(&info, 0x80, "0123456789abcdef0123456789abcdef", 32);
+        if (shape->issuer) {
+                append_text(&info, VERSION_0);
+                append_text(&info, ISSUER_AND_SERIAL_NUMBER);
+        } else {
+                uint8_t identifier[SHA256_DIGEST_LENGTH];
+
+                identify(public_key, identifier);
+                append_text(&info, VERSION_2);
+                append_value(&info, 0x80, shape->identifier ?: identifier, shape->identifier_size ?: 32);
+        }
         append_value(&info, 0x30, algorithm.data, algorithm.size);
         size = wrap(public_key, shape, cek, wrapped);
         append_value(&info, 0x04, wrapped, size);
@@ -152,7 +179,7 @@ static void make_envelope(EVP_PKEY *public_key, const Shape *shape, const void *
                 make_recipient(public_key, shape, cek, &recipients);
         make_content(shape, cek, plaintext, size, &content);
 
-        append_text(&data, VERSION_2);
+        append(&data, shape->version ?: (shape->issuer ? VERSION_0 : VERSION_2), 3);
         if (shape->originator)
                 append_value(&data, 0xA0, "", 0);
         append_value(&data, 0x31, recipients.data, recipients.size);
@@ -193,7 +220,8 @@ static void read_vector(const char *name, const char *suffix, uint8_t **ret, siz
                 fail_msg("cannot read %s", path);
 }
 
-static const char *const vectors[] = { "indefinite", "implicit" };
+/* The third is LocalStack's. */
+static const char *const vectors[] = { "indefinite", "implicit", "localstack" };
 
 static void assert_slice(const char *name, const char *part, CmsSlice slice) {
         _cleanup_free_ uint8_t *wanted = NULL;
@@ -204,7 +232,7 @@ static void assert_slice(const char *name, const char *part, CmsSlice slice) {
         assert_memory_equal(slice.data, wanted, size);
 }
 
-static void test_envelopes_of_kms_have_their_parts(void **state) {
+static void test_envelopes_have_their_parts(void **state) {
         for (size_t i = 0; i < ELEMENTSOF(vectors); i++) {
                 _cleanup_free_ uint8_t *data = NULL;
                 CmsEnvelope envelope;
@@ -212,6 +240,11 @@ static void test_envelopes_of_kms_have_their_parts(void **state) {
 
                 read_vector(vectors[i], "ber", &data, &size);
                 assert_int_equal(cms_parse(data, size, &envelope), 0);
+                assert_int_equal(envelope.key_identifier.size, i == 2 ? 0 : 32);
+                if (i < 2)
+                        assert_ptr_equal(envelope.key_identifier.data, data + 33);
+                else
+                        assert_null(envelope.key_identifier.data);
                 assert_slice(vectors[i], "encrypted-key", envelope.encrypted_key);
                 assert_slice(vectors[i], "iv", envelope.iv);
                 assert_int_equal(envelope.segments, 1);
@@ -224,6 +257,14 @@ static bool within(size_t offset, const uint8_t *data, CmsSlice slice) {
         return data + offset >= slice.data && data + offset < slice.data + slice.size;
 }
 
+/* The contents of both in LocalStack's envelope, which may be anything. */
+static bool is_issuer_or_serial_number(const char *name, size_t offset) {
+        const size_t issuer = 41, serial_number = 63;
+
+        return strcmp(name, "localstack") == 0 &&
+               ((offset >= issuer && offset < issuer + 20) || offset == serial_number);
+}
+
 static void test_no_byte_around_the_parts_may_differ(void **state) {
         for (size_t i = 0; i < ELEMENTSOF(vectors); i++) {
                 _cleanup_free_ uint8_t *data = NULL;
@@ -233,9 +274,10 @@ static void test_no_byte_around_the_parts_may_differ(void **state) {
                 read_vector(vectors[i], "ber", &data, &size);
                 assert_int_equal(cms_parse(data, size, &good), 0);
                 for (size_t offset = 0; offset < size; offset++) {
-                        /* The key identifier: 32 bytes from offset 33 on in both. */
-                        if ((offset >= 33 && offset < 65) || within(offset, data, good.encrypted_key) ||
-                            within(offset, data, good.iv) || within(offset, data, good.content[0]))
+                        if (within(offset, data, good.key_identifier) ||
+                            is_issuer_or_serial_number(vectors[i], offset) ||
+                            within(offset, data, good.encrypted_key) || within(offset, data, good.iv) ||
+                            within(offset, data, good.content[0]))
                                 continue;
                         for (unsigned change = 1; change < 256; change++) {
                                 data[offset] ^= (uint8_t) change;
@@ -256,7 +298,7 @@ static void test_an_envelope_ends_where_it_ends(void **state) {
 
                 read_vector(vectors[i], "ber", &data, &size);
                 for (size_t cut = 0; cut < size; cut++) {
-                        /* Memory of its own, so that a sanitizer sees whoever reads on. */
+                        /* A copy of exact size lets a sanitizer see a read behind the end. */
                         _cleanup_free_ uint8_t *part = malloc(cut ?: 1);
 
                         memcpy(part, data, cut);
@@ -277,6 +319,7 @@ static void test_envelopes_open_in_all_shapes_that_kms_may_send(void **state) {
                 { .segment = 1000 },
                 { .segment = 333, .definite = true },
                 { .definite = true, .no_null_parameters = true },
+                { .definite = true, .segment = SIZE_MAX, .issuer = true },
         };
         static const size_t sizes[] = { 0, 1, 15, 16, 17, 31, 32, 1000, 4096 };
         static Bytes envelope;
@@ -303,6 +346,10 @@ static void test_other_shapes_are_refused(void **state) {
                 { "too many segments", { .segment = 1 } },
                 { "a short IV", { .iv_size = 15 } },
                 { "a long IV", { .iv_size = 32 } },
+                { "version 0 with a key identifier", { .version = VERSION_0 } },
+                { "version 2 with issuer and serial number", { .version = VERSION_2, .issuer = true } },
+                { "version 1", { .version = "\x02\x01\x01" } },
+                { "version 3", { .version = "\x02\x01\x03" } },
         };
         static Bytes envelope;
         static const uint8_t plaintext[2 * CMS_ENVELOPE_MAX];
@@ -348,19 +395,19 @@ static void test_what_does_not_unwrap_is_rejected(void **state) {
         assert_fails(&envelope, key, -EKEYREJECTED, "OAEP with SHA-1");
         make_envelope(key, &(Shape){ .no_padding = true }, "0123456789abcde\x11", 16, &envelope);
         assert_fails(&envelope, key, -EKEYREJECTED, "content without padding");
-        make_envelope(key, &(Shape){}, "secret", 6, &envelope);
+        make_envelope(key, &(Shape){ .issuer = true }, "secret", 6, &envelope);
         assert_fails(&envelope, elliptic, -EKEYREJECTED, "an elliptic curve key");
         assert_fails(&envelope, longer, -EKEYREJECTED, "a longer key");
         EVP_PKEY_free(elliptic);
         EVP_PKEY_free(longer);
 }
 
-/* CMS_decrypt() opened 8 of 1500 to garbage. */
+/* CMS_decrypt() opened 8 of 1500 to garbage. Without a key identifier, the wrong key shows only when it unwraps. */
 static void test_a_wrong_key_never_opens_by_luck(void **state) {
         static Bytes envelope;
 
         for (unsigned i = 0; i < 1500; i++) {
-                make_envelope(key, &(Shape){}, "secret", 6, &envelope);
+                make_envelope(key, &(Shape){ .issuer = true }, "secret", 6, &envelope);
                 assert_fails(&envelope, other_key, -EKEYREJECTED, "a wrong key");
         }
 }
@@ -381,23 +428,48 @@ static void test_a_changed_wrapped_key_never_opens(void **state) {
         assert_opens(envelope.data, envelope.size, key, "secret", 6);
 }
 
-static X509 *make_certificate(EVP_PKEY *subject) {
-        X509 *certificate = X509_new();
-        X509V3_CTX context;
-        X509_EXTENSION *identifier;
+static void test_a_key_identifier_must_be_that_of_the_key(void **state) {
+        uint8_t right[SHA256_DIGEST_LENGTH + 1] = {}, wrong[SHA256_DIGEST_LENGTH];
+        static Bytes envelope;
 
+        identify(key, right);
+        make_envelope(key, &(Shape){ .identifier = right }, "secret", 6, &envelope);
+        assert_opens(envelope.data, envelope.size, key, "secret", 6);
+
+        for (size_t i = 0; i < sizeof(wrong); i++) {
+                memcpy(wrong, right, sizeof(wrong));
+                wrong[i] ^= 1;
+                make_envelope(key, &(Shape){ .identifier = wrong }, "secret", 6, &envelope);
+                assert_fails(&envelope, key, -ENOKEY, "a changed key identifier");
+        }
+        make_envelope(key, &(Shape){ .identifier = right, .identifier_size = 31 }, "secret", 6, &envelope);
+        assert_fails(&envelope, key, -ENOKEY, "a short key identifier");
+        make_envelope(key, &(Shape){ .identifier = right, .identifier_size = 33 }, "secret", 6, &envelope);
+        assert_fails(&envelope, key, -ENOKEY, "a long key identifier");
+        make_envelope(key, &(Shape){}, "secret", 6, &envelope);
+        assert_fails(&envelope, other_key, -ENOKEY, "another key");
+}
+
+/* With the subject key identifier that KMS would take. */
+static X509 *make_certificate(EVP_PKEY *subject) {
+        ASN1_OCTET_STRING *identifier = ASN1_OCTET_STRING_new();
+        uint8_t digest[SHA256_DIGEST_LENGTH];
+        X509 *certificate = X509_new();
+
+        identify(subject, digest);
+        assert_true(ASN1_OCTET_STRING_set(identifier, digest, sizeof(digest)));
         assert_true(X509_set_pubkey(certificate, subject));
-        X509V3_set_ctx(&context, certificate, certificate, NULL, NULL, 0);
-        identifier = X509V3_EXT_conf_nid(NULL, &context, NID_subject_key_identifier, "hash");
-        assert_non_null(identifier);
-        assert_true(X509_add_ext(certificate, identifier, -1));
-        X509_EXTENSION_free(identifier);
+        assert_true(X509_add1_ext_i2d(certificate, NID_subject_key_identifier, identifier, 0, 0) > 0);
+        ASN1_OCTET_STRING_free(identifier);
+        assert_true(ASN1_INTEGER_set(X509_get_serialNumber(certificate), 1));
+        assert_true(X509_NAME_add_entry_by_txt(X509_get_issuer_name(certificate), "CN", MBSTRING_ASC,
+                                               (const uint8_t *) "recipient", -1, -1, 0));
         assert_true(X509_sign(certificate, subject, EVP_sha256()) > 0);
         return certificate;
 }
 
-static void test_an_envelope_made_by_openssl_opens(void **state) {
-        static const unsigned flags = CMS_BINARY | CMS_PARTIAL | CMS_USE_KEYID | CMS_KEY_PARAM;
+static void assert_openssl_made_opens(unsigned kind) {
+        const unsigned flags = CMS_BINARY | CMS_PARTIAL | CMS_KEY_PARAM | kind;
         BIO *in = BIO_new_mem_buf("made elsewhere", -1);
         X509 *certificate = make_certificate(key);
         CMS_ContentInfo *cms = CMS_encrypt(NULL, in, EVP_aes_256_cbc(), flags);
@@ -418,6 +490,11 @@ static void test_an_envelope_made_by_openssl_opens(void **state) {
         CMS_ContentInfo_free(cms);
         X509_free(certificate);
         BIO_free(in);
+}
+
+static void test_an_envelope_made_by_openssl_opens(void **state) {
+        assert_openssl_made_opens(CMS_USE_KEYID);
+        assert_openssl_made_opens(0); /* issuer and serial number */
 }
 
 static void test_a_recipient_has_the_key_pair_it_was_asked_for(void **state) {
@@ -458,7 +535,7 @@ static void test_a_recipient_does_not_say_which_step_failed(void **state) {
         Secret *secret = NULL;
 
         assert_int_equal(recipient_new(2048, &recipient, NULL), 0);
-        make_envelope(key, &(Shape){}, "secret", 6, &envelope);
+        make_envelope(key, &(Shape){ .issuer = true }, "secret", 6, &envelope);
         assert_int_equal(recipient_open(recipient, envelope.data, envelope.size, &secret, &foreign),
                          -EBADMSG);
         assert_int_equal(recipient_open(recipient, envelope.data, envelope.size - 1, &secret, &garbled),
@@ -467,6 +544,20 @@ static void test_a_recipient_does_not_say_which_step_failed(void **state) {
         assert_int_equal(foreign.failure, FAILURE_ANSWER);
         assert_int_equal(foreign.remedy, REMEDY_NONE);
         assert_memory_equal(&foreign, &garbled, sizeof(foreign));
+}
+
+static void test_a_recipient_says_that_an_envelope_is_for_another_key(void **state) {
+        _cleanup_(recipient_freep) Recipient *recipient = NULL;
+        static Bytes envelope;
+        Secret *secret = NULL;
+        Error error = {};
+
+        assert_int_equal(recipient_new(2048, &recipient, NULL), 0);
+        make_envelope(key, &(Shape){}, "secret", 6, &envelope);
+        assert_int_equal(recipient_open(recipient, envelope.data, envelope.size, &secret, &error), -EBADMSG);
+        assert_null(secret);
+        assert_int_equal(error.failure, FAILURE_ANSWER);
+        assert_non_null(strstr(error.text, "its key identifier differs"));
 }
 
 static void test_other_key_sizes_are_refused(void **state) {
@@ -497,7 +588,7 @@ static int tear_down(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_envelopes_of_kms_have_their_parts),
+                cmocka_unit_test(test_envelopes_have_their_parts),
                 cmocka_unit_test(test_no_byte_around_the_parts_may_differ),
                 cmocka_unit_test(test_an_envelope_ends_where_it_ends),
                 cmocka_unit_test(test_envelopes_open_in_all_shapes_that_kms_may_send),
@@ -506,9 +597,11 @@ int main(void) {
                 cmocka_unit_test(test_what_does_not_unwrap_is_rejected),
                 cmocka_unit_test(test_a_wrong_key_never_opens_by_luck),
                 cmocka_unit_test(test_a_changed_wrapped_key_never_opens),
+                cmocka_unit_test(test_a_key_identifier_must_be_that_of_the_key),
                 cmocka_unit_test(test_an_envelope_made_by_openssl_opens),
                 cmocka_unit_test(test_a_recipient_has_the_key_pair_it_was_asked_for),
                 cmocka_unit_test(test_a_recipient_does_not_say_which_step_failed),
+                cmocka_unit_test(test_a_recipient_says_that_an_envelope_is_for_another_key),
                 cmocka_unit_test(test_other_key_sizes_are_refused),
         };
 
