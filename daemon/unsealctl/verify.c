@@ -22,9 +22,10 @@
 #include "basic/encoding.h"
 #include "basic/json.h"
 #include "build-config.h"
-#include "tpm/pcr.h"
+#include "tpm/expectation.h"
 #include "unsealctl/ctl.h"
 #include "unsealctl/fetch-document.h"
+#include "unsealctl/measurements.h"
 
 #define ROOT_PATH UNSEALD_VENDOR_CONFIG_DIR "/aws-nitro-root-g1.pem"
 #define FILE_SIZE_MAX (64U * 1024U)
@@ -42,7 +43,9 @@ static const uint8_t root_g1_fingerprint[SHA256_SIZE] = {
 };
 
 typedef struct Options {
-        const char *document, *url, *root, *at, *max_age, *nonce, *public_key, *measurements;
+        const char *document, *url, *root, *at, *max_age, *nonce, *public_key;
+        MeasurementFiles measurements; /* alternatives */
+        ExpectationOptions expectation;
         bool json;
 } Options;
 
@@ -52,7 +55,8 @@ typedef struct Wanted {
         bool at_document; /* policy.at is the document's own time */
         uint8_t root_fingerprint[SHA256_SIZE];
         Slice nonce, public_key;
-        PcrSet measurements; /* present 0: not compared */
+        const MeasurementFiles *measurements; /* borrowed; n 0: not compared */
+        Expectation expectations[EXPECTATIONS_MAX];
 } Wanted;
 
 typedef struct Verdict {
@@ -61,7 +65,7 @@ typedef struct Verdict {
         AttestationRefusal refusal;
         Error error;
         PcrSet pcrs;
-        uint32_t differing, missing; /* of those wanted */
+        ExpectationVerdict measurements;
 } Verdict;
 
 /* What is checked once a document is known to be authentic, in this order. */
@@ -86,6 +90,10 @@ static void wanted_done(Wanted *wanted) {
         free((void *) wanted->public_key.data);
 }
 
+static void options_done(Options *options) {
+        measurement_files_done(&options->measurements);
+}
+
 static void print_help(void) {
         printf("unsealctl verify [OPTIONS…] DOCUMENT\n"
                "unsealctl verify [OPTIONS…] --url=URL\n\n"
@@ -94,7 +102,11 @@ static void print_help(void) {
                "     --url=URL           Ask this attestation service, with a new nonce\n"
                "     --nonce=FILE|hex:…  The nonce that it must have\n"
                "     --public-key=FILE   The public key that it must have, or its certificate\n"
-               "     --measurements=FILE The PCRs that it must have (pcr_measurements.json)\n"
+               "     --measurements=FILE Require the PCRs of this pcr_measurements.json, and the\n"
+               "                         usual PCR2, PCR12 and PCR13 if it has none. If given\n"
+               "                         several times, one of the files must match.\n"
+               "     --allow-drivers     Accept any PCR2: firmware may load anybody's drivers\n"
+               "     --no-pcr13          Accept any PCR13: system extensions may be anybody's\n"
                "     --max-age=SEC       How old it may be\n"
                "     --at=TIME           Verify at that time, not now: @SECONDS,\n"
                "                         2026-08-13T17:36:48Z, or document (its own)\n"
@@ -188,20 +200,6 @@ static int make_nonce(Slice *ret) {
         return 0;
 }
 
-static int load_measurements(const char *path, PcrSet *ret) {
-        _cleanup_free_ uint8_t *text = NULL;
-        Error error = {};
-        size_t size;
-        int r;
-
-        r = read_argument(path, FILE_SIZE_MAX, &text, &size);
-        if (r != 0)
-                return r;
-        if (pcr_measurements_parse((const char *) text, size, ret, &error) < 0)
-                return failure("%s: %s", path, error.text);
-        return 0;
-}
-
 static int parse_at(const char *text, int64_t *ret) {
         struct tm tm = {};
         const char *end;
@@ -251,7 +249,15 @@ static int parse_times(const Options *options, Wanted *wanted) {
         return 0;
 }
 
-static int prepare(const Options *options, Wanted *wanted) {
+static int load_measurements(Options *options, Wanted *wanted) {
+        if (options->measurements.n > EXPECTATIONS_MAX)
+                return usage_error("verify compares with up to %u files of --measurements=.",
+                                   EXPECTATIONS_MAX);
+        wanted->measurements = &options->measurements;
+        return measurement_files_load(&options->measurements);
+}
+
+static int prepare(Options *options, Wanted *wanted) {
         int r;
 
         r = parse_times(options, wanted);
@@ -265,27 +271,43 @@ static int prepare(const Options *options, Wanted *wanted) {
                 r = load_public_key(options->public_key, &wanted->public_key);
                 wanted->policy.public_key = &wanted->public_key;
         }
-        if (r == 0 && options->measurements)
-                r = load_measurements(options->measurements, &wanted->measurements);
-        return r;
+        return r != 0 ? r : load_measurements(options, wanted);
+}
+
+/* Only a NitroTPM has PCR2, PCR12 and PCR13 that the file may leave out. The PCRs of an enclave are as the file has them. */
+static int expect(const Options *options, const AttestationDocument *document, Wanted *wanted) {
+        for (size_t i = 0; i < options->measurements.n; i++) {
+                Expectation *expectation = &wanted->expectations[i];
+                Error error = {};
+
+                if (document->kind != ATTESTATION_NITROTPM) {
+                        *expectation = (Expectation){ .pcrs = options->measurements.sets[i] };
+                        continue;
+                }
+                expectation_make(&options->measurements.sets[i], &options->expectation, expectation);
+                if (expectation_check(expectation, &error) < 0)
+                        return failure("%s: %s", options->measurements.paths[i], error.text);
+        }
+        return 0;
 }
 
 static void compare_pcrs(Verdict *verdict) {
-        const PcrSet *wanted = &verdict->wanted->measurements;
+        const Wanted *wanted = verdict->wanted;
 
         for (unsigned i = 0; i < PCR_COUNT; i++)
                 if (verdict->document->pcrs[i].data) {
                         verdict->pcrs.present |= UINT32_C(1) << i;
                         memcpy(verdict->pcrs.value[i], verdict->document->pcrs[i].data, PCR_SIZE);
                 }
-        verdict->differing = pcr_differing(wanted, &verdict->pcrs);
-        verdict->missing = wanted->present & ~verdict->pcrs.present;
+        verdict->measurements =
+                        expectation_judge(wanted->expectations, wanted->measurements->n, &verdict->pcrs);
 }
 
 static void judge(Verdict *verdict) {
         verdict->refusal = attestation_verify(verdict->document, &verdict->wanted->policy, &verdict->error);
         compare_pcrs(verdict);
-        if (verdict->refusal == ATTESTATION_ACCEPTED && (verdict->differing | verdict->missing)) {
+        if (verdict->refusal == ATTESTATION_ACCEPTED && verdict->wanted->measurements->n > 0 &&
+            !verdict->measurements.met) {
                 verdict->refusal = ATTESTATION_PCR;
                 (void) error_set(&verdict->error, -EBADMSG, FAILURE_ATTESTATION,
                                  "The attestation document has other measurements than expected.");
@@ -310,7 +332,7 @@ static bool is_asked(const Verdict *verdict, const Check *check) {
         case ATTESTATION_PUBLIC_KEY:
                 return verdict->wanted->policy.public_key;
         default:
-                return verdict->wanted->measurements.present != 0;
+                return verdict->wanted->measurements->n > 0;
         }
 }
 
@@ -342,6 +364,11 @@ static void print_line(const char *name, const char *result, const char *what) {
         printf("  %-13s %-12s %s", name, result, what);
 }
 
+/* The file whose measurements the document has, or comes nearest to. */
+static const char *expected_by(const Verdict *verdict) {
+        return verdict->wanted->measurements->paths[verdict->measurements.index];
+}
+
 static void print_checks(const Verdict *verdict) {
         const Wanted *wanted = verdict->wanted;
         char at[TIME_STRING_MAX];
@@ -362,20 +389,29 @@ static void print_checks(const Verdict *verdict) {
                 print_line(checks[i].name, result, "");
                 if (strcmp(result, "not-asked") == 0)
                         printf("give %s\n", checks[i].option);
+                else if (strcmp(result, "proved") != 0)
+                        putchar('\n');
+                else if (checks[i].refusal == ATTESTATION_PCR)
+                        printf("%s by %s\n", checks[i].proved, expected_by(verdict));
                 else
-                        puts(strcmp(result, "proved") == 0 ? checks[i].proved : "");
+                        puts(checks[i].proved);
         }
 }
 
 /* "=": as expected, "!": not; without mark: nothing was expected. */
 static void print_pcrs(const Verdict *verdict) {
-        const PcrSet *wanted = &verdict->wanted->measurements;
+        static const PcrSet nothing;
+        const PcrSet *wanted =
+                        verdict->wanted->measurements->n > 0
+                                        ? &verdict->wanted->expectations[verdict->measurements.index].pcrs
+                                        : &nothing;
+        uint32_t differing = verdict->measurements.differing, missing = verdict->measurements.missing;
 
         printf("\n  %3s  %-*s  %s\n", "PCR", 2 * PCR_SIZE, "VALUE", "COVERS");
         for (unsigned i = 0; i < ATTESTATION_PCRS; i++) {
                 const Slice *pcr = &verdict->document->pcrs[i];
                 uint32_t bit = UINT32_C(1) << i;
-                char mark = !(wanted->present & bit) ? ' ' : (verdict->differing & bit) ? '!' : '=';
+                char mark = !(wanted->present & bit) ? ' ' : (differing & bit) ? '!' : '=';
 
                 if (pcr->data) {
                         printf("%c %3u  ", mark, i);
@@ -383,7 +419,7 @@ static void print_pcrs(const Verdict *verdict) {
                         printf("  %s\n",
                                verdict->document->kind == ATTESTATION_NITROTPM ? pcr_covers(i) : "");
                 }
-                if ((verdict->differing | verdict->missing) & bit) {
+                if ((differing | missing) & bit) {
                         printf("! %3u  ", i);
                         print_hex(wanted->value[i], PCR_SIZE);
                         printf("  %s\n",
@@ -470,7 +506,8 @@ static void print_json(const Verdict *verdict) {
                 add(object, "at", made(json_object_new_int64(verdict->wanted->policy.at)));
                 add_hex(object, "root_sha256", verdict->wanted->root_fingerprint, SHA256_SIZE);
                 add(object, "checks", checks_to_json(verdict));
-                add(object, "differing_pcrs", pcr_numbers(verdict->differing | verdict->missing));
+                add(object, "differing_pcrs",
+                    pcr_numbers(verdict->measurements.differing | verdict->measurements.missing));
                 add(object, "document", document_to_json(verdict->document));
         }
 
@@ -505,11 +542,11 @@ static int get_document(const Options *options, Wanted *wanted, uint8_t **ret, s
         return 0;
 }
 
-static int verify(const Options *options) {
+static int verify(Options *options) {
         _cleanup_attestation_ AttestationDocument *document = NULL;
         _cleanup_(wanted_done) Wanted wanted = {};
         _cleanup_free_ uint8_t *data = NULL;
-        Verdict verdict = { .wanted = &wanted };
+        Verdict verdict = { .wanted = &wanted, .measurements.met = true };
         size_t size;
         int r;
 
@@ -525,6 +562,9 @@ static int verify(const Options *options) {
         else {
                 if (wanted.at_document)
                         wanted.policy.at = seconds_of(document);
+                r = expect(options, document, &wanted);
+                if (r != 0)
+                        return r;
                 verdict.document = document;
                 judge(&verdict);
         }
@@ -543,6 +583,8 @@ int verb_verify(int argc, char *argv[]) {
                 OPTION_NONCE = 256,
                 OPTION_PUBLIC_KEY,
                 OPTION_MEASUREMENTS,
+                OPTION_ALLOW_DRIVERS,
+                OPTION_NO_PCR13,
                 OPTION_MAX_AGE,
                 OPTION_AT,
                 OPTION_ROOT,
@@ -554,6 +596,8 @@ int verb_verify(int argc, char *argv[]) {
                 { "nonce", required_argument, NULL, OPTION_NONCE },
                 { "public-key", required_argument, NULL, OPTION_PUBLIC_KEY },
                 { "measurements", required_argument, NULL, OPTION_MEASUREMENTS },
+                { "allow-drivers", no_argument, NULL, OPTION_ALLOW_DRIVERS },
+                { "no-pcr13", no_argument, NULL, OPTION_NO_PCR13 },
                 { "max-age", required_argument, NULL, OPTION_MAX_AGE },
                 { "at", required_argument, NULL, OPTION_AT },
                 { "root", required_argument, NULL, OPTION_ROOT },
@@ -561,8 +605,8 @@ int verb_verify(int argc, char *argv[]) {
                 { "url", required_argument, NULL, OPTION_URL },
                 {},
         };
-        Options options = {};
-        int c;
+        _cleanup_(options_done) Options options = {};
+        int c, r;
 
         while ((c = getopt_long(argc, argv, "h", long_options, NULL)) >= 0)
                 switch (c) {
@@ -576,7 +620,15 @@ int verb_verify(int argc, char *argv[]) {
                         options.public_key = optarg;
                         break;
                 case OPTION_MEASUREMENTS:
-                        options.measurements = optarg;
+                        r = measurement_files_add(&options.measurements, optarg);
+                        if (r != 0)
+                                return r;
+                        break;
+                case OPTION_ALLOW_DRIVERS:
+                        options.expectation.any_drivers = true;
+                        break;
+                case OPTION_NO_PCR13:
+                        options.expectation.any_extensions = true;
                         break;
                 case OPTION_MAX_AGE:
                         options.max_age = optarg;

@@ -6,10 +6,11 @@
 #include <string.h>
 
 #include "basic/cleanup.h"
+#include "tpm/expectation.h"
 #include "unsealing/explain.h"
 
-/* The PCRs that key policies pin: boot code, Secure Boot, and what came from outside the image. */
-static const unsigned explained[] = { 4, 7, 12 };
+/* The PCRs that are always described: boot code, Secure Boot, and what came from outside the image. */
+#define PCRS_EXPLAINED (UINT32_C(1) << 4 | UINT32_C(1) << 7 | UINT32_C(1) << 12)
 
 _printf_(3, 4) static void append(char *buffer, size_t *length, const char *format, ...) {
         va_list arguments;
@@ -28,37 +29,48 @@ static void append_value(char *buffer, size_t *length, const PcrSet *set, unsign
                 append(buffer, length, "%02x", set->value[pcr][i]);
 }
 
-const char *explain_measurements(const PcrSet *measured, const PcrSet *expected,
+/* expected: NULL: nothing is expected of the PCR. */
+static void explain_pcr(char *buffer, size_t *length, unsigned pcr, const PcrSet *measured,
+                        const PcrSet *expected) {
+        bool differs = expected && memcmp(measured->value[pcr], expected->value[pcr], PCR_SIZE) != 0;
+
+        append(buffer, length, "%sPCR%u (%s)%s\n  measured ", *length > 0 ? "\n" : "", pcr, pcr_covers(pcr),
+               !expected ? ""
+               : differs ? " DIFFERS"
+                         : " is as expected");
+        append_value(buffer, length, measured, pcr);
+        if (differs) {
+                append(buffer, length, "\n  expected ");
+                append_value(buffer, length, expected, pcr);
+        }
+}
+
+static void explain_drivers(char *buffer, size_t *length, const PcrSet *measured) {
+        append(buffer, length,
+               "%sPCR2 (%s) SHOWS third-party drivers in the firmware, which a key's policy refuses unless it was made with --allow-drivers\n  measured ",
+               *length > 0 ? "\n" : "", pcr_covers(2));
+        append_value(buffer, length, measured, 2);
+}
+
+const char *explain_measurements(const PcrSet *measured, const PcrSet *measurements,
                                  char buffer[static EXPLANATION_MAX]) {
-        uint32_t differing = expected ? pcr_differing(measured, expected) : 0;
+        Expectation expectation = {};
+        uint32_t differing;
         size_t length = 0;
 
+        if (measurements)
+                expectation_make(measurements, &(ExpectationOptions){}, &expectation);
+        differing = pcr_differing(measured, &expectation.pcrs);
         buffer[0] = 0;
-        for (size_t i = 0; i < ELEMENTSOF(explained); i++) {
-                unsigned pcr = explained[i];
+        for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++) {
+                uint32_t bit = UINT32_C(1) << pcr;
 
-                if (!(measured->present & (UINT32_C(1) << pcr)))
-                        continue;
-                append(buffer, &length, "%sPCR%u (%s)", length > 0 ? "\n" : "", pcr, pcr_covers(pcr));
-                if (!expected || !(expected->present & (UINT32_C(1) << pcr))) {
-                        append(buffer, &length, "\n  measured ");
-                        append_value(buffer, &length, measured, pcr);
-                } else if (!(differing & (UINT32_C(1) << pcr))) {
-                        append(buffer, &length, " is as expected\n  measured ");
-                        append_value(buffer, &length, measured, pcr);
-                } else {
-                        append(buffer, &length, " DIFFERS\n  measured ");
-                        append_value(buffer, &length, measured, pcr);
-                        append(buffer, &length, "\n  expected ");
-                        append_value(buffer, &length, expected, pcr);
-                }
+                if (measured->present & bit && (PCRS_EXPLAINED | differing) & bit)
+                        explain_pcr(buffer, &length, pcr, measured,
+                                    expectation.pcrs.present & bit ? &expectation.pcrs : NULL);
         }
-        if (pcr_shows_drivers(measured)) {
-                append(buffer, &length,
-                       "%sPCR2 (%s) SHOWS third-party drivers in the firmware, which a key's policy refuses unless it was made with --allow-drivers\n  measured ",
-                       length > 0 ? "\n" : "", pcr_covers(2));
-                append_value(buffer, &length, measured, 2);
-        }
+        if (!measurements && pcr_shows_drivers(measured))
+                explain_drivers(buffer, &length, measured);
         return buffer;
 }
 

@@ -6,12 +6,13 @@
 #include "basic/error.h"
 #include "tpm/pcr.h"
 
-#define EXPLANATION_MAX 2048
+#define EXPLANATION_MAX 8192
 
-/* Describes PCR4, PCR7 and PCR12, each with the measured value, what the PCR covers, and, if expected has it, the expected value
- * and whether the two differ. PCR2 is added if it shows that the firmware has loaded third-party drivers. expected may be NULL.
- * Lines are separated by newlines. Returns buffer. */
-const char *explain_measurements(const PcrSet *measured, const PcrSet *expected,
+/* Describes PCR4, PCR7, PCR12 and every PCR that differs: the measured value, what the PCR covers, whether it differs, and then
+ * the expected value. measurements: the file of ExpectedMeasurements=, completed as tpm/expectation.h says; may be NULL. PCR2 is
+ * added without measurements, too, if it shows that the firmware has loaded third-party drivers. Lines are separated by
+ * newlines. Returns buffer. */
+const char *explain_measurements(const PcrSet *measured, const PcrSet *measurements,
                                  char buffer[static EXPLANATION_MAX]);
 
 /* A denial after the PCR was locked in this boot has the lock as its cause: *error becomes FAILURE_LOCKED and says so. Any other

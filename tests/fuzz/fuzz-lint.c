@@ -14,7 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         const LintOptions options = {
                 .images = &image,
                 .n_images = size & 1,
-                .secure_boot = size & 2,
+                .expectation = { .secure_boot = size & 2 },
                 .administrators = size & 4 ? declared : NULL,
                 .recovery_principals = size & 8 ? declared : NULL,
         };

@@ -91,6 +91,7 @@ lint 3 --admin="$admin" --measurements="$scratch/first.json" "$scratch/drivers.j
 assert_line "lint says so" "$scratch/lint" '^warning: pcr2-missing: statement 3 "Unseal", '
 put_policy <"$scratch/drivers.json"
 unseal "the same where drivers are allowed" 0
+lint 0 --admin="$admin" --measurements="$scratch/first.json" --allow-drivers "$scratch/drivers.json"
 jq --arg pcr2 "$(pcr 2)" '.Measurements.PCR2 = $pcr2' "$scratch/first.json" >"$scratch/driven.json"
 make_policy --principal="$role" --measurements="$scratch/driven.json" >"$scratch/driven-policy.json"
 lint 0 --admin="$admin" --measurements="$scratch/driven.json" "$scratch/driven-policy.json"
@@ -99,6 +100,20 @@ unseal "the same where its PCR2 is among the measurements" 0
 platform tpm-reset
 platform extend 4 "the first image"
 unseal "and without the driver" 60
+lint 4 --admin="$admin" --measurements="$scratch/first.json" "$scratch/driven-policy.json"
+assert_line "the driver's PCR2 is foreign to the image" "$scratch/lint" '^error: foreign-measurement: '
+put_policy <"$scratch/policy.json"
+
+say "a system extension from outside the image"
+platform extend 13 "an extension"
+unseal "the image with PCR13 extended" 60
+make_policy --principal="$role" --measurements="$scratch/first.json" --no-pcr13 >"$scratch/extensions.json"
+lint 0 --admin="$admin" --measurements="$scratch/first.json" "$scratch/extensions.json"
+assert_line "lint says so" "$scratch/lint" '^note: pcr13-missing: statement 3 "Unseal", '
+put_policy <"$scratch/extensions.json"
+unseal "the same where extensions are allowed" 0
+platform tpm-reset
+platform extend 4 "the first image"
 put_policy <"$scratch/policy.json"
 
 say "a rolling update: the second image differs in PCR4 and in PCR12"

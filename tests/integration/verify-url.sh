@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# unsealctl verify --url= and whoever may be at that address: the real service, one that replays, lies or is none.
+# unsealctl verify --url= against every kind of service at that address: the real one, one that replays a document, one that
+# lies, and one that is no attestation service. Then machines whose measurements differ from those expected.
 . "$(dirname "$0")/lib.sh"
 platform_start
 unsealctl=$build/daemon/unsealctl
@@ -87,6 +88,7 @@ verify 2 "$http" --nonce=hex:0011
 verify 50 "$http"
 
 say "an honest service"
+platform extend 4 "the image"
 serve ''
 verify 0 "$http/honest"
 assert_line "the nonce" "$scratch/out" '^  nonce +proved'
@@ -100,17 +102,55 @@ verify 0 "$http/honest" --json
 assert_match "the nonce" "$first" '^[0-9a-f]{64}$'
 expected=$(jq '{Measurements: {PCR4: .document.pcrs["4"]}}' "$scratch/out")
 printf '%s' "$expected" >"$scratch/good.json"
-printf '%s' "${expected/: \"0/: \"1}" >"$scratch/bad.json"
+jq '.Measurements.PCR4 |= "1" + (if startswith("1") then "0" else .[1:2] end) + .[2:]' "$scratch/good.json" >"$scratch/bad.json"
 verify 0 "$http/honest" --measurements="$scratch/good.json"
 verify 18 "$http/honest" --measurements="$scratch/bad.json"
 verify 17 "$http/honest" --public-key="$PLATFORM_CA_FILE"
 inside "$unsealctl" verify --root="$PLATFORM_CA_FILE" --url="$http/honest" >"$scratch/out" 2>&1 && die "another root accepted" || saw=$?
 assert_equal "another root" "$saw" 13
 
+jq '.Measurements | {Measurements: {PCR12: "\("0" * 96)"}}' "$scratch/good.json" >"$scratch/no-image.json"
+verify 1 "$http/honest" --measurements="$scratch/no-image.json"
+assert_line "measurements of no image" "$scratch/out" 'no-image.json: The measurements have no PCR4'
+
+say "several measurements are alternatives, in any order"
+verify 0 "$http/honest" --measurements="$scratch/good.json" --measurements="$scratch/bad.json"
+assert_line "the file that matches" "$scratch/out" '^  measurements +proved +all as expected by .*/good.json$'
+verify 0 "$http/honest" --measurements="$scratch/bad.json" --measurements="$scratch/good.json"
+verify 18 "$http/honest" --measurements="$scratch/bad.json" --measurements="$scratch/bad.json"
+many=()
+for ((i = 0; i < 17; i++)); do many+=(--measurements="$scratch/good.json"); done
+verify 2 "$http/honest" "${many[@]}"
+
+# differs PCR OPTION: KMS denies this boot by the policy that unsealctl makes of good.json, so verify refuses it; with the
+# option the policy takes it, and so does verify.
+differs() {
+    verify 18 "$http/honest" --json --measurements="$scratch/good.json"
+    assert_equal "the PCR that differs" "$(jq -c .differing_pcrs "$scratch/out")" "[$1]"
+    verify 18 "$http/honest" --measurements="$scratch/bad.json" --measurements="$scratch/good.json"
+    verify 0 "$http/honest" --measurements="$scratch/good.json" "$2"
+    jq --arg value "$(pcr "$1")" ".Measurements.PCR$1 = \$value" "$scratch/good.json" >"$scratch/measured.json"
+    verify 0 "$http/honest" --measurements="$scratch/measured.json"
+    platform tpm-reset
+    platform extend 4 "the image"
+    verify 18 "$http/honest" --measurements="$scratch/measured.json"
+    verify 0 "$http/honest" --measurements="$scratch/good.json"
+}
 say "firmware that has loaded a driver"
 platform extend 2 driver
 verify 0 "$http/honest"
 assert_line "PCR2" "$scratch/out" '^  PCR2 is not that of firmware without drivers'
+differs 2 --allow-drivers
+
+say "a system extension from outside the image"
+platform extend 13 extension
+differs 13 --no-pcr13
+
+say "a kernel command line from outside the image"
+platform extend 12 "init=/bin/sh"
+verify 18 "$http/honest" --measurements="$scratch/good.json" --allow-drivers --no-pcr13
+platform tpm-reset
+platform extend 4 "the image"
 
 say "services that are not"
 verify 0 "$http/replay"

@@ -306,9 +306,10 @@ static struct json_object *made_policy(void) {
         const KeyPolicyOptions options = {
                 .images = images,
                 .n_images = 1 + below(2),
-                .secure_boot = chance(30),
-                .allow_drivers = chance(30),
-                .lock_pcr = chance(20) ? 8 : -1,
+                .expectation = { .secure_boot = chance(30),
+                                 .any_drivers = chance(30),
+                                 .any_extensions = chance(30),
+                                 .lock_pcr = chance(20) ? 8 : 0 },
                 .principals = PICK(lists),
                 .administrators = PICK(admins),
                 .sealers = chance(30) ? sealers : none,
@@ -488,7 +489,8 @@ static const LintFinding *find(const Trial *trial, LintCode code, const char *su
  * nothing is wrong. */
 static bool is_right(const Trial *trial, const Document *document, bool strict) {
         bool any4 = !strict && find(trial, LINT_PCR4_MISSING, NULL),
-             any12 = !strict && find(trial, LINT_PCR12_MISSING, NULL), secure = trial->options.secure_boot;
+             any12 = !strict && find(trial, LINT_PCR12_MISSING, NULL),
+             secure = trial->options.expectation.secure_boot;
 
         if (document->pcr4 < 0)
                 return false;
@@ -522,7 +524,8 @@ static void report_lie(const Trial *trial, const char *action, size_t caller, si
         fail_msg("%s by %s with PCR2=%x PCR4=%x PCR7=%x PCR12=%x is allowed (%s), which lint does not say "
                  "(images: %zu, Secure Boot: %d) of\n%s",
                  action, callers[caller].arn, (unsigned) d->pcr2, (unsigned) d->pcr4, (unsigned) d->pcr7,
-                 (unsigned) d->pcr12, why, trial->options.n_images, trial->options.secure_boot, trial->text);
+                 (unsigned) d->pcr12, why, trial->options.n_images, trial->options.expectation.secure_boot,
+                 trial->text);
 }
 
 static bool has(const char *const *list, const char *text) {
@@ -596,7 +599,10 @@ typedef struct Tally {
 static void try_policy(const char *text, Tally *tally) {
         static const char *const admins[] = { ADMIN, NULL }, *const rescue[] = { RESCUE, NULL };
         Trial trial = { .text = text,
-                        .options = { images, below(3), chance(25), chance(50) ? admins : NULL,
+                        .options = { images,
+                                     below(3),
+                                     { .secure_boot = chance(25) },
+                                     chance(50) ? admins : NULL,
                                      chance(50) ? rescue : NULL } };
         bool clean, unlocks = false;
 
@@ -663,6 +669,7 @@ static int add_document(PolicyContext *context, const Document *document) {
                 { 2, document->pcr2 },
                 { 0, Z },
                 { 8, Z },
+                { 13, Z },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(values) && document->pcr4 >= 0; i++) {
@@ -692,7 +699,7 @@ static int make_context(const PolicyPrincipal *caller, const Document *document,
 static void test_a_bound_secret_is_for_its_account_alone(void **state) {
         static const char *const both[] = { APP, "arn:aws:iam::333333333333:role/stranger", NULL };
         const KeyPolicyOptions options = {
-                .images = images, .n_images = 1, .lock_pcr = -1, .principals = both, .bind_account = true
+                .images = images, .n_images = 1, .principals = both, .bind_account = true
         };
         const Document document = { A, A, Z, P };
         const Policy *const identity[] = { everything };

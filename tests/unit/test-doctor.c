@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "basic/encoding.h"
 #include "unsealctl/ctl.h"
 #include "unsealctl/doctor/doctor.h"
 
@@ -220,35 +221,106 @@ static void test_a_tpm_that_may_not_be_opened_is_skipped_and_one_that_cannot_fai
         assert_finding(0, VERDICT_SKIPPED, "tpm", "try again");
 }
 
-static void test_pcrs_are_compared_with_what_is_expected(void **state) {
-        PcrSet measured = { .present = 1U << 4 | 1U << 7 | 1U << 12 },
-               expected = { .present = 1U << 4 | 1U << 12 };
+static PcrSet good_boot(void) {
+        PcrSet measured = { .present = 0xFFFFFF };
 
         memset(measured.value[4], 0x44, PCR_SIZE);
-        memset(expected.value[4], 0x44, PCR_SIZE);
-        check_pcrs(&report, &measured, &expected, "a file");
-        assert_finding(0, VERDICT_OK, "pcrs", "As expected by a file");
-        assert_finding(1, VERDICT_NOTE, "pcrs", "PCR7");
-        assert_finding(2, VERDICT_OK, "pcrs", "PCR12");
+        memset(measured.value[7], 0x77, PCR_SIZE);
+        assert_int_equal(hex_decode(PCR2_WITHOUT_DRIVERS, measured.value[2], PCR_SIZE), 0);
+        return measured;
+}
+
+/* The measurements of an image whose PCR4 is this byte, as 'unsealctl measure' predicts them. */
+static void expect_image(ExpectedFacts *expected, uint8_t four, const char *source) {
+        PcrSet measurements = { .present = 1U << 4 };
+
+        memset(measurements.value[4], four, PCR_SIZE);
+        expectation_make(&measurements, &(ExpectationOptions){}, &expected->alternatives[expected->n]);
+        expected->sources[expected->n++] = source;
+}
+
+static void test_pcrs_are_compared_with_what_is_expected(void **state) {
+        ExpectedFacts expected = {};
+        PcrSet measured = good_boot();
+
+        expect_image(&expected, 0x44, "a file");
+        check_pcrs(&report, &measured, &expected, 0);
+        assert_finding(0, VERDICT_OK, "pcrs", "As expected by a file (drivers");
+        assert_finding(1, VERDICT_OK, "pcrs", "As expected by a file (boot code");
+        assert_finding(2, VERDICT_NOTE, "pcrs", "Secure Boot");
+        assert_finding(3, VERDICT_OK, "pcrs", "As expected by a file (kernel command line");
+        assert_finding(4, VERDICT_OK, "pcrs", "As expected by a file (system extensions");
+        assert_int_equal(report.count, 5);
         report_clear(&report);
 
         memset(measured.value[4], 0x45, PCR_SIZE);
-        check_pcrs(&report, &measured, &expected, "a file");
-        assert_finding(0, VERDICT_WARNING, "pcrs", "boot code");
-        assert_finding(0, VERDICT_WARNING, "pcrs", "measured 454545");
-        assert_finding(0, VERDICT_WARNING, "pcrs", "expected 444444");
+        check_pcrs(&report, &measured, &expected, 0);
+        assert_finding(1, VERDICT_WARNING, "pcrs", "boot code");
+        assert_finding(1, VERDICT_WARNING, "pcrs", "measured 454545");
+        assert_finding(1, VERDICT_WARNING, "pcrs", "expected 444444");
+}
+
+static void test_a_pcr_that_a_policy_pins_fails_where_measurements_were_given(void **state) {
+        static const unsigned pinned[] = { 2, 4, 12, 13 };
+        ExpectedFacts expected = { .demanded = true };
+        PcrSet measured = good_boot();
+
+        expect_image(&expected, 0x44, "a file");
+        check_pcrs(&report, &measured, &expected, 0);
+        assert_int_equal(report_exit_status(&report), DOCTOR_OK);
+        for (size_t i = 0; i < ELEMENTSOF(pinned); i++) {
+                char name[16];
+
+                report_clear(&report);
+                measured = good_boot();
+                measured.value[pinned[i]][0] ^= 1;
+                check_pcrs(&report, &measured, &expected, 0);
+                assert_int_equal(report_exit_status(&report), FAILURE_DENIED);
+                (void) snprintf(name, sizeof(name), "PCR%u", pinned[i]);
+                for (size_t j = 0; j < report.count; j++)
+                        assert_int_equal(report.findings[j].verdict == VERDICT_FAILURE,
+                                         strcmp(report.findings[j].subject, name) == 0);
+        }
+        report_clear(&report);
+        measured = good_boot();
+        measured.value[13][0] ^= 1;
+        check_pcrs(&report, &measured, &expected, 13);
+        assert_int_equal(report_exit_status(&report), DOCTOR_OK);
+}
+
+static void test_one_of_several_measurements_must_match_as_a_whole(void **state) {
+        ExpectedFacts expected = { .demanded = true };
+        PcrSet measured = good_boot();
+
+        expect_image(&expected, 0x33, "old.json");
+        expect_image(&expected, 0x44, "new.json");
+        check_pcrs(&report, &measured, &expected, 0);
+        assert_finding(1, VERDICT_OK, "pcrs", "As expected by new.json (boot code");
+        report_clear(&report);
+        measured.value[4][0] ^= 1;
+        check_pcrs(&report, &measured, &expected, 0);
+        assert_finding(1, VERDICT_FAILURE, "pcrs", "DIFFERS from old.json");
+}
+
+static void test_pcrs_without_expectation_are_judged_by_what_is_usual(void **state) {
+        const ExpectedFacts nothing = {};
+        PcrSet measured = good_boot();
+
+        check_pcrs(&report, &measured, &nothing, 0);
+        assert_finding(1, VERDICT_NOTE, "pcrs", "444444");
+        assert_finding(3, VERDICT_NOTE, "pcrs", "All zeros");
+        assert_int_equal(report_exit_status(&report), DOCTOR_OK);
         report_clear(&report);
 
-        check_pcrs(&report, &measured, NULL, NULL);
-        assert_finding(0, VERDICT_NOTE, "pcrs", "454545");
-        assert_finding(2, VERDICT_NOTE, "pcrs", "All zeros");
-        report_clear(&report);
-
+        memset(measured.value[2], 2, PCR_SIZE);
         memset(measured.value[4], 0, PCR_SIZE);
         memset(measured.value[12], 1, PCR_SIZE);
-        check_pcrs(&report, &measured, NULL, NULL);
-        assert_finding(0, VERDICT_WARNING, "pcrs", "measured no boot code");
-        assert_finding(2, VERDICT_WARNING, "pcrs", "Not zeros");
+        memset(measured.value[13], 1, PCR_SIZE);
+        check_pcrs(&report, &measured, &nothing, 0);
+        assert_finding(0, VERDICT_WARNING, "pcrs", "Not that of firmware without drivers of others");
+        assert_finding(1, VERDICT_WARNING, "pcrs", "measured no boot code");
+        assert_finding(3, VERDICT_WARNING, "pcrs", "Not zeros (kernel command line");
+        assert_finding(4, VERDICT_WARNING, "pcrs", "Not zeros (system extensions");
 }
 
 static void test_the_lock_pcr_is_zeros_or_locked_once(void **state) {
@@ -672,6 +744,10 @@ int main(void) {
                                 test_a_tpm_that_may_not_be_opened_is_skipped_and_one_that_cannot_fails,
                                 forget),
                 cmocka_unit_test_teardown(test_pcrs_are_compared_with_what_is_expected, forget),
+                cmocka_unit_test_teardown(test_a_pcr_that_a_policy_pins_fails_where_measurements_were_given,
+                                          forget),
+                cmocka_unit_test_teardown(test_one_of_several_measurements_must_match_as_a_whole, forget),
+                cmocka_unit_test_teardown(test_pcrs_without_expectation_are_judged_by_what_is_usual, forget),
                 cmocka_unit_test_teardown(test_the_lock_pcr_is_zeros_or_locked_once, forget),
                 cmocka_unit_test_teardown(test_what_imds_answers_without_a_token_is_told, forget),
                 cmocka_unit_test_teardown(test_the_identity_document_is_read, forget),

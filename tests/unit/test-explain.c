@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -57,7 +58,7 @@ static void test_the_pcr_that_differs_is_named_and_no_other(void **state) {
         assert_has(buffer, "measured 444444");
 }
 
-static void test_what_is_not_expected_is_not_compared(void **state) {
+static void test_a_pcr_that_nothing_is_expected_of_is_not_compared(void **state) {
         PcrSet measured = a_boot(), expected = {};
         char buffer[EXPLANATION_MAX];
 
@@ -67,22 +68,45 @@ static void test_what_is_not_expected_is_not_compared(void **state) {
         assert_true(strstr(buffer, "as expected") > strstr(buffer, "PCR12"));
 }
 
-static void test_everything_fits_when_all_differ(void **state) {
+/* As KMS does, by the policy that was made of the same file. */
+static void test_a_pcr_that_the_file_leaves_out_is_compared_with_its_usual_value(void **state) {
+        static const unsigned usual[] = { 2, 12, 13 };
         PcrSet measured = a_boot(), expected = {};
-        char buffer[EXPLANATION_MAX];
+        char buffer[EXPLANATION_MAX], line[32];
 
-        set(&expected, 4, 1);
-        set(&expected, 7, 2);
-        set(&expected, 12, 3);
-        set(&measured, 2, 0x22);
+        set(&expected, 4, 0x44);
+        set(&measured, 13, 0);
+        assert_int_equal(hex_decode(PCR2_WITHOUT_DRIVERS, measured.value[2], PCR_SIZE), 0);
+        measured.present |= 1U << 2;
         explain_measurements(&measured, &expected, buffer);
-        assert_has(buffer, "03030303030303030303030303030303030303030303030303030303030303030303030303030303"
-                           "0303030303030303");
-        assert_has(buffer, "22222222222222222222222222222222222222222222222222222222222222222222222222222222"
-                           "2222222222222222");
+        assert_null(strstr(buffer, "DIFFERS"));
+        assert_null(strstr(buffer, "PCR2 "));
+        assert_null(strstr(buffer, "PCR13"));
+        for (size_t i = 0; i < ELEMENTSOF(usual); i++) {
+                measured.value[usual[i]][0] ^= 1;
+                explain_measurements(&measured, &expected, buffer);
+                measured.value[usual[i]][0] ^= 1;
+                (void) snprintf(line, sizeof(line), "PCR%u (%.8s", usual[i], pcr_covers(usual[i]));
+                assert_has(buffer, line);
+                assert_has(strstr(buffer, line), "DIFFERS");
+        }
 }
 
-static void test_drivers_of_others_are_told_of_and_nothing_else_of_pcr2(void **state) {
+static void test_everything_fits_when_all_differ(void **state) {
+        PcrSet measured = {}, expected = {};
+        char buffer[EXPLANATION_MAX];
+
+        for (unsigned pcr = 0; pcr < 16; pcr++) {
+                set(&measured, pcr, 0x22);
+                set(&expected, pcr, 0x0F);
+        }
+        explain_measurements(&measured, &expected, buffer);
+        assert_has(buffer, "PCR15");
+        assert_has(strstr(buffer, "PCR15"),
+                   "expected 0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f");
+}
+
+static void test_drivers_of_others_are_told_of_where_nothing_is_expected(void **state) {
         PcrSet measured = a_boot();
         char buffer[EXPLANATION_MAX];
 
@@ -106,9 +130,10 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_measured_values_are_shown_when_nothing_is_expected),
                 cmocka_unit_test(test_the_pcr_that_differs_is_named_and_no_other),
-                cmocka_unit_test(test_what_is_not_expected_is_not_compared),
+                cmocka_unit_test(test_a_pcr_that_nothing_is_expected_of_is_not_compared),
+                cmocka_unit_test(test_a_pcr_that_the_file_leaves_out_is_compared_with_its_usual_value),
                 cmocka_unit_test(test_everything_fits_when_all_differ),
-                cmocka_unit_test(test_drivers_of_others_are_told_of_and_nothing_else_of_pcr2),
+                cmocka_unit_test(test_drivers_of_others_are_told_of_where_nothing_is_expected),
                 cmocka_unit_test(test_nothing_measured_explains_nothing),
         };
 

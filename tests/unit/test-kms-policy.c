@@ -35,7 +35,6 @@ static KeyPolicyOptions options_of(const PcrSet *images, size_t n_images) {
         return (KeyPolicyOptions){
                 .images = images,
                 .n_images = n_images,
-                .lock_pcr = -1,
                 .principals = app,
                 .administrators = admin,
         };
@@ -79,11 +78,12 @@ static void assert_json(struct json_object *object, const char *wanted) {
 }
 
 static void lint_or_fail(const KeyPolicyOptions *options, struct json_object *policy) {
-        const LintOptions lint_options = { options->images, options->n_images, options->secure_boot,
+        const LintOptions lint_options = { options->images, options->n_images, options->expectation,
                                            options->administrators, options->recovery_principals };
         const char *text = json_object_to_json_string_ext(policy, KEY_POLICY_FORMAT);
         _cleanup_(lint_report_freep) LintReport *report = NULL;
-        bool clean = true, warned = false, drivers = options->allow_drivers && !options->secure_boot;
+        bool clean = true, warned = false,
+             drivers = options->expectation.any_drivers && !options->expectation.secure_boot;
 
         assert_int_equal(lint_policy(text, strlen(text), &lint_options, &report), 0);
         for (size_t i = 0; i < report->n_findings; i++) {
@@ -125,11 +125,11 @@ static void test_lint_finds_nothing_whatever_the_options_but_drivers_allowed(voi
                 { image_of(0xA4, 0xA7, 0), image_of(0xB4, 0xB7, 0xB1), image_of(0xC4, 0xC7, 0xC1) },
         };
         static const size_t n_images[] = { 1, 2, 3, 3 };
-        const unsigned step = getenv("UNSEALD_TEST_SLOW") ? 17 : 1;
+        const unsigned step = getenv("UNSEALD_TEST_SLOW") ? 37 : 3;
         size_t n = 0;
 
         for (size_t i = 0; i < ELEMENTSOF(images) * ELEMENTSOF(principals) * ELEMENTSOF(administrators); i++)
-                for (unsigned bits = 0; bits < 512; bits += step) {
+                for (unsigned bits = 0; bits < 1024; bits += step) {
                         size_t which = i % ELEMENTSOF(images),
                                who = i / ELEMENTSOF(images) % ELEMENTSOF(principals),
                                whose = i / ELEMENTSOF(images) / ELEMENTSOF(principals);
@@ -138,9 +138,10 @@ static void test_lint_finds_nothing_whatever_the_options_but_drivers_allowed(voi
                                 .n_images = n_images[which],
                                 .principals = principals[who],
                                 .administrators = *administrators[whose] ? administrators[whose] : NULL,
-                                .secure_boot = bits & 1,
-                                .allow_drivers = bits & 256,
-                                .lock_pcr = bits & 2 ? 15 : -1,
+                                .expectation = { .secure_boot = bits & 1,
+                                                 .any_drivers = bits & 256,
+                                                 .any_extensions = bits & 512,
+                                                 .lock_pcr = bits & 2 ? (bits & 4 ? 13 : 15) : 0 },
                                 .sealers = bits & 4 ? sealer : NULL,
                                 .recovery_principals = bits & 8 ? rescue : NULL,
                                 .organizations = bits & 16 ? organization : NULL,
@@ -161,15 +162,16 @@ static void test_one_image_is_one_allow_and_a_deny_for_each_pcr(void **state) {
         KeyPolicyOptions options = options_of(&image, 1);
         _cleanup_json_ struct json_object *standard = make(&options), *secure = NULL;
 
-        /* Besides: other ways, administration. */
-        assert_int_equal(count(standard, "Deny"), 3 + 2);
+        /* The other two deny other ways and administration. */
+        assert_int_equal(count(standard, "Deny"), 4 + 2);
         statement(standard, "DenyOtherPCR2");
         statement(standard, "DenyOtherPCR4");
         statement(standard, "DenyOtherPCR12");
-        options.secure_boot = true;
-        options.lock_pcr = 8;
+        statement(standard, "DenyOtherPCR13");
+        options.expectation.secure_boot = true;
+        options.expectation.lock_pcr = 8;
         secure = make(&options);
-        assert_int_equal(count(secure, "Deny"), 5 + 2);
+        assert_int_equal(count(secure, "Deny"), 6 + 2);
         statement(secure, "DenyOtherPCR2");
         statement(secure, "DenyOtherPCR7");
         statement(secure, "DenyOtherPCR8");
@@ -197,9 +199,9 @@ static void test_pcr2_is_that_of_firmware_without_drivers_unless_measured_or_all
         measured = make(&options);
         both = json_pointer(statement(measured, "DenyOtherPCR2"), CONDITION "/" PCR2);
         assert_int_equal(json_object_array_length(both), 2);
-        assert_int_equal(count(measured, "Deny"), 3 + 2);
+        assert_int_equal(count(measured, "Deny"), 4 + 2);
 
-        options.allow_drivers = true;
+        options.expectation.any_drivers = true;
         allowed = make(&options);
         assert_null(strstr(json_object_to_json_string(allowed), "PCR2"));
 }
@@ -232,7 +234,7 @@ static void test_images_that_differ_in_one_pcr_need_no_more_denies(void **state)
 
         /* The fourth is the first; besides: administrator. */
         assert_int_equal(count(policy, "Allow"), 3 + 1);
-        assert_int_equal(count(policy, "Deny"), 3 + 2);
+        assert_int_equal(count(policy, "Deny"), 4 + 2);
 }
 
 static void test_images_that_differ_in_two_pcrs_do_not_mix(void **state) {
@@ -240,7 +242,7 @@ static void test_images_that_differ_in_two_pcrs_do_not_mix(void **state) {
         const KeyPolicyOptions options = options_of(images, 2);
         _cleanup_json_ struct json_object *policy = make(&options);
 
-        assert_int_equal(count(policy, "Deny"), 5 + 2);
+        assert_int_equal(count(policy, "Deny"), 6 + 2);
         assert_int_equal(json_object_object_length(json_pointer(statement(policy, "DenyOtherPCR4PCR12x3"),
                                                                 "/Condition/StringNotEqualsIgnoreCase")),
                          2);
@@ -268,12 +270,12 @@ static void test_measurements_that_say_nothing_are_refused(void **state) {
 
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
                 options = options_of(&cases[i].image, 1);
-                options.secure_boot = cases[i].secure_boot;
+                options.expectation.secure_boot = cases[i].secure_boot;
                 assert_int_equal(key_policy_make(&options, &policy, &error), -EINVAL);
         }
         memcpy(without_secure_boot.value[7], pcr7, PCR_SIZE);
         options = options_of(&without_secure_boot, 1);
-        options.secure_boot = true;
+        options.expectation.secure_boot = true;
         assert_int_equal(key_policy_make(&options, &policy, &error), -EINVAL);
         assert_non_null(strstr(error.text, "without Secure Boot"));
 
@@ -314,8 +316,8 @@ static void test_options_that_contradict_each_other_are_refused(void **state) {
         cases[5].administrators = app;
         cases[6].recovery_principals = app;
         cases[7].recovery_principals = customer;
-        cases[8].lock_pcr = 12;
-        cases[9].lock_pcr = 16;
+        cases[8].expectation.lock_pcr = 12;
+        cases[9].expectation.lock_pcr = 16;
         cases[10].organizations = no_organization;
         cases[11].organizations = variable;
         cases[12].vpc_endpoints = no_endpoint;
@@ -352,8 +354,8 @@ static void test_more_than_a_policy_can_hold_is_refused(void **state) {
                         memset(images[i].value[pcr], i + 1, PCR_SIZE);
                 }
         options = options_of(images, KEY_POLICY_IMAGES_MAX);
-        options.secure_boot = true;
-        options.lock_pcr = 8;
+        options.expectation.secure_boot = true;
+        options.expectation.lock_pcr = 8;
         assert_int_equal(key_policy_make(&options, &policy, &error), -E2BIG);
         options = options_of(images, 1);
         for (size_t i = 0; i < 300; i++) {

@@ -49,7 +49,8 @@
 #define DENY_4 DENY("*", "'kms:Decrypt'", IS_NOT("4", "'" A "'"))
 #define DENY_12 DENY("*", "'kms:Decrypt'", IS_NOT("12", "'" ZEROS "'"))
 #define CLOSE DENY("*", "['kms:ReEncrypt*','kms:CreateGrant']", "")
-#define DENIALS_WITHOUT_2 DENY_4 "," DENY_12 "," CLOSE
+#define DENY_13 DENY("*", "'kms:Decrypt'", IS_NOT("13", "'" ZEROS "'"))
+#define DENIALS_WITHOUT_2 DENY_4 "," DENY_12 "," DENY_13 "," CLOSE
 #define DENIALS DENY_2 "," DENIALS_WITHOUT_2
 #define GOOD POLICY(ADMINISTER "," UNSEAL "," DENIALS)
 
@@ -470,7 +471,7 @@ static void assert_codes(const char *policy, const LintOptions *options, const L
         } while (false)
 
 static void test_under_secure_boot_pcr7_is_wanted_and_the_others_are_advised(void **state) {
-        const LintOptions options = { .secure_boot = true, .administrators = administrators };
+        const LintOptions options = { .expectation.secure_boot = true, .administrators = administrators };
 
         ASSERT_CODES(POLICY(ADMINISTER
                             "," ALLOW(APP, "'kms:Decrypt'", IS("7", "'" A "'")) "," CLOSE "," DENY(
@@ -483,16 +484,13 @@ static void test_under_secure_boot_pcr7_is_wanted_and_the_others_are_advised(voi
 }
 
 static void test_a_recovery_principal_is_an_error_until_it_is_declared(void **state) {
-        static const char policy[] = POLICY(ADMINISTER "," UNSEAL "," CLOSE "," ALLOW(RESCUE, "'kms:Decrypt'", "") "," DENY(
-                        "*", "'kms:Decrypt'",
-                        IS_NOT("2", "'" WITHOUT_DRIVERS "'") "," SPARING(
-                                        RESCUE)) "," DENY("*", "'kms:Decrypt'",
-                                                          IS_NOT("4", "'" A "'") "," SPARING(
-                                                                          RESCUE)) "," DENY("*",
-                                                                                            "'kms:Decrypt'",
-                                                                                            IS_NOT("12",
-                                                                                                   "'" ZEROS
-                                                                                                   "'") "," SPARING(RESCUE)));
+#define DENY_BUT_RESCUE(n, value) DENY("*", "'kms:Decrypt'", IS_NOT(n, "'" value "'") "," SPARING(RESCUE))
+        static const char policy[] = POLICY(
+                        ADMINISTER
+                        "," UNSEAL "," CLOSE
+                        "," ALLOW(RESCUE, "'kms:Decrypt'", "") "," DENY_BUT_RESCUE("2", WITHOUT_DRIVERS) "," DENY_BUT_RESCUE(
+                                        "4", A) "," DENY_BUT_RESCUE("12", ZEROS) "," DENY_BUT_RESCUE("13",
+                                                                                                     ZEROS));
         const LintOptions without = { .administrators = administrators },
                           with = { .administrators = administrators, .recovery_principals = recovery };
 
@@ -524,7 +522,7 @@ static void test_what_a_condition_on_pcrs_makes_dead_gives_nothing_away(void **s
         const LintOptions options = { .administrators = administrators };
 
         ASSERT_CODES(POLICY(ADMINISTER
-                            "," DENY_2 "," DENY_4 "," DENY_12
+                            "," DENY_2 "," DENY_4 "," DENY_12 "," DENY_13
                             "," DENY("*", "'kms:CreateGrant'", "") "," ALLOW(
                                             APP, "['kms:Decrypt','kms:ReEncryptFrom']", BOTH(A, ZEROS))),
                      &options, LINT_NO_DENY, LINT_NOT_APPLICABLE);
@@ -536,17 +534,19 @@ static void test_a_measurement_without_pcr12_means_zeros(void **state) {
 
         image.present &= ~(1U << 12);
         assert_codes(GOOD, &options, NULL, 0);
-        ASSERT_CODES(POLICY(ADMINISTER "," CLOSE "," DENY_2
+        ASSERT_CODES(POLICY(ADMINISTER "," CLOSE "," DENY_2 "," DENY_13
                                        "," ALLOW(APP, "'kms:Decrypt'", BOTH(A, B)) "," DENY_4 "," DENY(
                                                        "*", "'kms:Decrypt'", IS_NOT("12", "'" B "'"))),
-                     &options, LINT_IMAGE_LOCKED_OUT, LINT_FOREIGN_MEASUREMENT);
+                     &options, LINT_IMAGE_LOCKED_OUT, LINT_FOREIGN_MEASUREMENT, LINT_VALUE_UNUSUAL,
+                     LINT_VALUE_UNUSUAL);
 }
 
 static void test_under_secure_boot_images_are_told_by_pcr7_too(void **state) {
         const PcrSet image = image_of(0xA4, 0xA4, 0);
-        const LintOptions options = { &image, 1, .secure_boot = true, .administrators = administrators };
-#define WITH_7(value)                                      \
-        POLICY(ADMINISTER "," CLOSE "," DENY_4 "," DENY_12 \
+        const LintOptions options = { &image, 1, .expectation.secure_boot = true,
+                                      .administrators = administrators };
+#define WITH_7(value)                                                  \
+        POLICY(ADMINISTER "," CLOSE "," DENY_4 "," DENY_12 "," DENY_13 \
                           "," DENY("*", "'kms:Decrypt'", IS_NOT("7", "'" value "'")) "," UNSEAL)
 
         assert_codes(WITH_7(A), &options, NULL, 0);
@@ -591,15 +591,49 @@ static void test_firmware_may_run_drivers_where_neither_pcr2_is_pinned_nor_secur
                      &options, LINT_PCR2_MISSING);
 }
 
+static void test_pcr2_and_pcr13_are_compared_with_the_images(void **state) {
+        PcrSet driven = image_of(0xA4, 0xA4, 0), extended = driven;
+        const PcrSet image = driven;
+        const LintOptions plain = { &image, 1, .administrators = administrators },
+                          any = { &image,
+                                  1,
+                                  { .any_drivers = true, .any_extensions = true },
+                                  .administrators = administrators },
+                          with_driver = { &driven, 1, .administrators = administrators },
+                          with_extension = { &extended, 1, .administrators = administrators };
+#define PINNING(two, thirteen)                                                               \
+        POLICY(ADMINISTER "," UNSEAL "," CLOSE "," DENY_4 "," DENY_12                        \
+                          "," DENY("*", "'kms:Decrypt'", IS_NOT("2", "'" two "'")) "," DENY( \
+                                          "*", "'kms:Decrypt'", IS_NOT("13", "'" thirteen "'")))
+
+        driven.present |= 1U << 2;
+        memset(driven.value[2], 0xB4, PCR_SIZE);
+        extended.present |= 1U << 13;
+        memset(extended.value[13], 0xB4, PCR_SIZE);
+        assert_codes(PINNING(WITHOUT_DRIVERS, ZEROS), &plain, NULL, 0);
+        assert_codes(PINNING(B, ZEROS), &with_driver, NULL, 0);
+        assert_codes(PINNING(WITHOUT_DRIVERS, B), &with_extension, NULL, 0);
+        ASSERT_CODES(PINNING(B, ZEROS), &plain, LINT_IMAGE_LOCKED_OUT, LINT_FOREIGN_MEASUREMENT,
+                     LINT_VALUE_UNUSUAL);
+        ASSERT_CODES(PINNING(WITHOUT_DRIVERS, B), &plain, LINT_IMAGE_LOCKED_OUT, LINT_FOREIGN_MEASUREMENT,
+                     LINT_VALUE_UNUSUAL);
+        ASSERT_CODES(PINNING(WITHOUT_DRIVERS, ZEROS), &with_driver, LINT_IMAGE_LOCKED_OUT,
+                     LINT_FOREIGN_MEASUREMENT);
+        assert_codes(PINNING(WITHOUT_DRIVERS, ZEROS), &any, NULL, 0);
+        ASSERT_CODES(POLICY(ADMINISTER "," UNSEAL "," CLOSE "," DENY_4 "," DENY_12), &plain,
+                     LINT_PCR2_MISSING, LINT_PCR13_MISSING);
+        ASSERT_CODES(POLICY(ADMINISTER "," UNSEAL "," CLOSE "," DENY_4 "," DENY_12), &any,
+                     LINT_PCR2_MISSING);
+}
+
 static void test_values_are_compared_with_the_images(void **state) {
         const PcrSet images[] = { image_of(0xA4, 0xA4, 0), image_of(0xB4, 0xA4, 0xC1),
                                   image_of(0xD4, 0xA4, 0) };
 #define TWO(a, b) "['" a "','" b "']"
 #define OTHER_12 REPEAT("c1c1c1c1c1c1")
-#define UNION                                                                                 \
-        DENY_2                                                                                \
-        "," DENY("*", "'kms:Decrypt'", IS_NOT("4", TWO(A, B))) "," DENY("*", "'kms:Decrypt'", \
-                                                                        IS_NOT("12", TWO(ZEROS, OTHER_12)))
+#define UNION                                                                               \
+        DENY_2 "," DENY_13 "," DENY("*", "'kms:Decrypt'", IS_NOT("4", TWO(A, B))) "," DENY( \
+                        "*", "'kms:Decrypt'", IS_NOT("12", TWO(ZEROS, OTHER_12)))
         static const char apart[] = POLICY(ADMINISTER "," UNSEAL "," ALLOW(
                         APP, "'kms:Decrypt'", BOTH(B, OTHER_12)) "," CLOSE "," UNION);
         static const char delegated[] =
@@ -612,7 +646,7 @@ static void test_values_are_compared_with_the_images(void **state) {
         ASSERT_CODES(GOOD, &two, LINT_IMAGE_LOCKED_OUT);
         /* The Denies alone would let them mix: a grant could. */
         ASSERT_CODES(apart, &two, LINT_NO_DENY);
-        ASSERT_CODES(apart, &first, LINT_FOREIGN_MEASUREMENT);
+        ASSERT_CODES(apart, &first, LINT_FOREIGN_MEASUREMENT, LINT_VALUE_UNUSUAL, LINT_VALUE_UNUSUAL);
         ASSERT_CODES(delegated, &two, LINT_MIXED_IMAGES);
 }
 
@@ -781,6 +815,7 @@ int main(void) {
                 cmocka_unit_test(test_a_measurement_without_pcr12_means_zeros),
                 cmocka_unit_test(test_under_secure_boot_images_are_told_by_pcr7_too),
                 cmocka_unit_test(test_firmware_may_run_drivers_where_neither_pcr2_is_pinned_nor_secure_boot),
+                cmocka_unit_test(test_pcr2_and_pcr13_are_compared_with_the_images),
                 cmocka_unit_test(test_values_are_compared_with_the_images),
                 cmocka_unit_test(test_denies_that_leave_the_images_alone_do_not_mix_them),
                 cmocka_unit_test(test_a_policy_that_is_too_much_is_not_safe),

@@ -250,43 +250,86 @@ static bool is_zero(const PcrSet *set, unsigned pcr) {
         return memcmp(set->value[pcr], zeros, PCR_SIZE) == 0;
 }
 
-static void check_pcr(Report *report, const PcrSet *measured, const PcrSet *expected, unsigned pcr,
-                      const char *source) {
+static char *hex_of(const PcrSet *set, unsigned pcr) {
+        char *hex;
+
+        if (hex_encode(set->value[pcr], PCR_SIZE, &hex) < 0)
+                exit(failure("Out of memory."));
+        return hex;
+}
+
+static void check_expected_pcr(Report *report, const PcrSet *measured, const PcrSet *expected, unsigned pcr,
+                               const char *source, bool demanded) {
         static const char check[] = "pcrs";
-        bool known = expected && expected->present & UINT32_C(1) << pcr;
-        _cleanup_free_ char *is = NULL, *wanted = NULL;
+        static const char cure[] =
+                        "Boot the image that was measured, or give the measurements of this one. Until then KMS denies access, if the key's policy has the expected value.";
+        _cleanup_free_ char *is = hex_of(measured, pcr), *wanted = hex_of(expected, pcr);
         char name[16];
 
         (void) snprintf(name, sizeof(name), "PCR%u", pcr);
-        if (hex_encode(measured->value[pcr], PCR_SIZE, &is) < 0 ||
-            (known && hex_encode(expected->value[pcr], PCR_SIZE, &wanted) < 0))
-                exit(failure("Out of memory."));
-
-        if (known && memcmp(measured->value[pcr], expected->value[pcr], PCR_SIZE) == 0)
+        if (memcmp(measured->value[pcr], expected->value[pcr], PCR_SIZE) == 0)
                 ok(report, check, name, "As expected by %s (%s).", source, pcr_covers(pcr));
-        else if (known)
-                warn(report, check, name,
-                     "Either another image has booted than was measured, or the measurements are those of another one. A key's policy with the expected value denies.",
+        else if (demanded)
+                fail(report, check, name, FAILURE_DENIED, cure,
                      "DIFFERS from %s (%s): measured %s, expected %s.", source, pcr_covers(pcr), is, wanted);
-        else if (pcr == 4 && is_zero(measured, pcr))
+        else
+                warn(report, check, name, cure, "DIFFERS from %s (%s): measured %s, expected %s.", source,
+                     pcr_covers(pcr), is, wanted);
+}
+
+/* An expectation leaves out PCR2 and PCR13 only where an option allows any value. */
+static void report_any(Report *report, const PcrSet *measured, unsigned pcr) {
+        _cleanup_free_ char *is = hex_of(measured, pcr);
+        char name[16];
+
+        (void) snprintf(name, sizeof(name), "PCR%u", pcr);
+        note(report, "pcrs", name, "%s (%s). Any value is accepted.",
+             is_zero(measured, pcr) ? "All zeros" : is, pcr_covers(pcr));
+}
+
+static void check_pcr_alone(Report *report, const PcrSet *measured, unsigned pcr) {
+        static const char check[] = "pcrs";
+        _cleanup_free_ char *is = hex_of(measured, pcr);
+        char name[16];
+
+        (void) snprintf(name, sizeof(name), "PCR%u", pcr);
+        if (pcr == 4 && is_zero(measured, pcr))
                 warn(report, check, name,
                      "Register the AMI with '--boot-mode uefi --tpm-support v2.0' and boot a unified kernel image.",
                      "All zeros: firmware has measured no boot code (%s).", pcr_covers(pcr));
-        else if (pcr == 12 && !is_zero(measured, pcr))
+        else if ((pcr == 12 || pcr == 13) && !is_zero(measured, pcr))
                 warn(report, check, name,
-                     "Where nothing was meant to be passed to the image, somebody has: a key's policy should demand zeros.",
+                     "If nothing was meant to be passed to the image, somebody else has passed it. A key's policy should demand zeros.",
                      "Not zeros (%s): %s.", pcr_covers(pcr), is);
+        else if (pcr == 2 && pcr_shows_drivers(measured))
+                warn(report, check, name,
+                     "Find out which driver it is: an option ROM, or one of whoever owns the instance. A key's policy denies it unless it was made with --allow-drivers.",
+                     "Not that of firmware without drivers of others (%s): %s.", pcr_covers(pcr), is);
         else
-                note(report, check, name, "%s (%s); nothing to compare with.",
+                note(report, check, name, "%s (%s). There is nothing to compare it with.",
                      is_zero(measured, pcr) ? "All zeros" : is, pcr_covers(pcr));
 }
 
-void check_pcrs(Report *report, const PcrSet *measured, const PcrSet *expected, const char *source) {
-        static const unsigned pcrs[] = { 4, 7, 12 };
+void check_pcrs(Report *report, const PcrSet *measured, const ExpectedFacts *expected, unsigned lock_pcr) {
+        static const uint32_t always = UINT32_C(1) << 2 | UINT32_C(1) << 4 | UINT32_C(1) << 7 |
+                                       UINT32_C(1) << 12 | UINT32_C(1) << 13;
+        ExpectationVerdict verdict = expectation_judge(expected->alternatives, expected->n, measured);
+        const PcrSet *nearest = &expected->alternatives[verdict.index].pcrs;
+        uint32_t known = expected->n > 0 ? nearest->present : 0;
 
-        for (size_t i = 0; i < ELEMENTSOF(pcrs); i++)
-                if (measured->present & UINT32_C(1) << pcrs[i])
-                        check_pcr(report, measured, expected, pcrs[i], source);
+        for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++) {
+                uint32_t bit = UINT32_C(1) << pcr;
+
+                if (!(measured->present & bit) || pcr == lock_pcr)
+                        continue;
+                if (known & bit)
+                        check_expected_pcr(report, measured, nearest, pcr, expected->sources[verdict.index],
+                                           expected->demanded);
+                else if (expected->n > 0 && (pcr == 2 || pcr == 13))
+                        report_any(report, measured, pcr);
+                else if (always & bit)
+                        check_pcr_alone(report, measured, pcr);
+        }
 }
 
 bool check_lock_pcr(Report *report, const PcrSet *measured, unsigned pcr) {

@@ -122,7 +122,7 @@ static int attest(Tpm *tpm, const Recipient *recipient, TpmFacts *facts) {
 }
 
 void visit_tpm(const char *tcti, TpmFacts *facts) {
-        const uint32_t pcrs = 1U << 4 | 1U << 7 | 1U << 8 | 1U << 12 | 1U << 13 | 1U << 14 | 1U << 15;
+        const uint32_t pcrs = (UINT32_C(1) << PCR_COUNT) - 1;
         _cleanup_(recipient_freep) Recipient *recipient = NULL;
         uint64_t opened, attested;
         Tpm *tpm = NULL;

@@ -23,6 +23,7 @@
 #include "source/source-file.h"
 #include "unsealctl/ctl.h"
 #include "unsealctl/doctor/doctor.h"
+#include "unsealctl/measurements.h"
 #include "unsealing/request.h"
 
 #define LIMIT_USEC (10 * USEC_PER_SEC)
@@ -32,7 +33,9 @@
 #define STATUS_SIZE_MAX (4U * 1024U * 1024U)
 
 typedef struct Doctor {
-        const char *vendor_config, *local_config, *store_path, *status_path, *measurements_path;
+        const char *vendor_config, *local_config, *store_path, *status_path;
+        MeasurementFiles measurements; /* of --measurements= */
+        ExpectationOptions expectation;
         bool json;
         uint64_t until_usec;
         Report report;
@@ -279,8 +282,8 @@ static void examine_imds(Doctor *doctor) {
         get_user_data(doctor);
 }
 
-/* Of --measurements= or ExpectedMeasurements=. */
-static int expected_pcrs(const Doctor *doctor, const char *where, PcrSet *ret, Error *error) {
+/* Reads what ExpectedMeasurements= names: a file, or a value in user data. */
+static int read_expected(const Doctor *doctor, const char *where, PcrSet *ret, Error *error) {
         static const char scheme[] = "user-data:";
         _cleanup_json_ struct json_object *document = NULL;
         _cleanup_free_ uint8_t *data = NULL;
@@ -292,7 +295,7 @@ static int expected_pcrs(const Doctor *doctor, const char *where, PcrSet *ret, E
         if (strncmp(where, scheme, strlen(scheme)) != 0) {
                 r = read_file(where, PCR_MEASUREMENTS_SIZE_MAX, &data, &size);
                 if (r < 0)
-                        return error_set(error, r, FAILURE_CONFIGURATION, "%s", strerror(-r));
+                        return error_set(error, r, FAILURE_CONFIGURATION, "%s.", strerror(-r));
                 return pcr_measurements_parse((const char *) data, size, ret, error);
         }
         if (!doctor->user_data)
@@ -304,21 +307,47 @@ static int expected_pcrs(const Doctor *doctor, const char *where, PcrSet *ret, E
         return pcr_measurements_parse(text, strlen(text), ret, error);
 }
 
-static void examine_pcrs(Doctor *doctor) {
-        const char *where = doctor->measurements_path ?: doctor->settings.expected_measurements;
-        PcrSet expected;
-        bool known;
+static void expect(Doctor *doctor, const PcrSet *measurements, const char *source, ExpectedFacts *expected) {
+        Expectation *expectation = &expected->alternatives[expected->n];
         Error error;
+
+        expectation_make(measurements, &doctor->expectation, expectation);
+        if (expectation_check(expectation, &error) < 0) {
+                if (expected->demanded)
+                        report_error(&doctor->report, "pcrs", source, &error, NULL);
+                else
+                        report_add(&doctor->report, "pcrs", source, VERDICT_WARNING, NULL, "%s", error.text);
+                return;
+        }
+        expected->sources[expected->n++] = source;
+}
+
+static void find_expected(Doctor *doctor, ExpectedFacts *expected) {
+        const char *where = doctor->settings.expected_measurements;
+        PcrSet measurements;
+        Error error;
+
+        expected->demanded = doctor->measurements.n > 0;
+        for (size_t i = 0; i < doctor->measurements.n; i++)
+                expect(doctor, &doctor->measurements.sets[i], doctor->measurements.paths[i], expected);
+        if (expected->demanded || !where)
+                return;
+        if (read_expected(doctor, where, &measurements, &error) < 0)
+                report_add(&doctor->report, "pcrs", where, VERDICT_WARNING, NULL,
+                           "The expected measurements cannot be read: %s", error.text);
+        else
+                expect(doctor, &measurements, where, expected);
+}
+
+static void examine_pcrs(Doctor *doctor) {
+        ExpectedFacts expected = {};
 
         if (doctor->tpm.pcrs.present == 0) {
                 report_add(&doctor->report, "pcrs", NULL, VERDICT_SKIPPED, NULL, "The TPM cannot be asked.");
                 return;
         }
-        known = where && expected_pcrs(doctor, where, &expected, &error) >= 0;
-        if (where && !known)
-                report_add(&doctor->report, "pcrs", where, VERDICT_WARNING, NULL,
-                           "The expected measurements are not to be had: %s", error.text);
-        check_pcrs(&doctor->report, &doctor->tpm.pcrs, known ? &expected : NULL, where);
+        find_expected(doctor, &expected);
+        check_pcrs(&doctor->report, &doctor->tpm.pcrs, &expected, doctor->settings.lock_pcr);
         doctor->locked = check_lock_pcr(&doctor->report, &doctor->tpm.pcrs, doctor->settings.lock_pcr);
 }
 
@@ -619,7 +648,10 @@ static void print_help(void) {
                "nothing. Run it as root.\n\n"
                "  -h --help                      Show this help\n"
                "     --json                      Print JSON\n"
-               "     --measurements=FILE         Compare PCRs with this pcr_measurements.json\n"
+               "     --measurements=FILE         Compare PCRs with this pcr_measurements.json. If\n"
+               "                                 given several times, one of the files must match\n"
+               "     --allow-drivers             Accept any PCR2\n"
+               "     --no-pcr13                  Accept any PCR13\n"
                "     --timeout=SEC               End after that time; 90 by default\n"
                "     --vendor-configuration=DIR  Instead of " UNSEALD_VENDOR_CONFIG_DIR "\n"
                "     --configuration=DIR         Instead of " UNSEALD_LOCAL_CONFIG_DIR "\n"
@@ -633,6 +665,8 @@ static int parse_options(int argc, char *argv[], Doctor *doctor) {
         enum {
                 OPTION_JSON = 256,
                 OPTION_MEASUREMENTS,
+                OPTION_ALLOW_DRIVERS,
+                OPTION_NO_PCR13,
                 OPTION_TIMEOUT,
                 OPTION_VENDOR,
                 OPTION_LOCAL,
@@ -643,6 +677,8 @@ static int parse_options(int argc, char *argv[], Doctor *doctor) {
                 { "help", no_argument, NULL, 'h' },
                 { "json", no_argument, NULL, OPTION_JSON },
                 { "measurements", required_argument, NULL, OPTION_MEASUREMENTS },
+                { "allow-drivers", no_argument, NULL, OPTION_ALLOW_DRIVERS },
+                { "no-pcr13", no_argument, NULL, OPTION_NO_PCR13 },
                 { "timeout", required_argument, NULL, OPTION_TIMEOUT },
                 { "vendor-configuration", required_argument, NULL, OPTION_VENDOR },
                 { "configuration", required_argument, NULL, OPTION_LOCAL },
@@ -651,6 +687,7 @@ static int parse_options(int argc, char *argv[], Doctor *doctor) {
                 {},
         };
         uint64_t timeout = TOTAL_USEC;
+        int r;
 
         for (int c; (c = getopt_long(argc, argv, "h", options, NULL)) >= 0;)
                 switch (c) {
@@ -661,7 +698,15 @@ static int parse_options(int argc, char *argv[], Doctor *doctor) {
                         doctor->json = true;
                         break;
                 case OPTION_MEASUREMENTS:
-                        doctor->measurements_path = optarg;
+                        r = measurement_files_add(&doctor->measurements, optarg);
+                        if (r != 0)
+                                return r;
+                        break;
+                case OPTION_ALLOW_DRIVERS:
+                        doctor->expectation.any_drivers = true;
+                        break;
+                case OPTION_NO_PCR13:
+                        doctor->expectation.any_extensions = true;
                         break;
                 case OPTION_TIMEOUT:
                         if (parse_duration(optarg, &timeout) < 0 || timeout == 0 ||
@@ -686,6 +731,12 @@ static int parse_options(int argc, char *argv[], Doctor *doctor) {
                 }
         if (optind < argc)
                 return usage_error("doctor takes no argument.");
+        if (doctor->measurements.n > EXPECTATIONS_MAX)
+                return usage_error("doctor compares with up to %u files of --measurements=.",
+                                   EXPECTATIONS_MAX);
+        r = measurement_files_load(&doctor->measurements);
+        if (r != 0)
+                return r;
         doctor->until_usec = now_monotonic_usec() + timeout;
         return 0;
 }

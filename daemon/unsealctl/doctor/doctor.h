@@ -19,7 +19,7 @@
 #include "basic/error.h"
 #include "config/declaration.h"
 #include "config/settings.h"
-#include "tpm/pcr.h"
+#include "tpm/expectation.h"
 #include "tpm/tpm.h"
 #include "unsealctl/check/consumers.h"
 
@@ -103,8 +103,15 @@ typedef struct TpmFacts {
 } TpmFacts;
 void check_tpm(Report *report, const TpmFacts *facts);
 
-/* expected NULL: not known; source: where it is from. */
-void check_pcrs(Report *report, const PcrSet *measured, const PcrSet *expected, const char *source);
+/* What the PCRs are expected to be: alternatives, of which this boot must meet one. */
+typedef struct ExpectedFacts {
+        Expectation alternatives[EXPECTATIONS_MAX];
+        const char *sources[EXPECTATIONS_MAX]; /* of each alternative: the file, or ExpectedMeasurements= */
+        size_t n;                              /* 0: nothing is known */
+        bool demanded; /* by --measurements=: a PCR that differs is a failure. ExpectedMeasurements= is advice */
+} ExpectedFacts;
+/* lock_pcr: LockPcr=, which check_lock_pcr() judges; 0: none. */
+void check_pcrs(Report *report, const PcrSet *measured, const ExpectedFacts *expected, unsigned lock_pcr);
 
 /* LockPcr=. Whether it is locked, which makes KMS deny what it allowed before. */
 bool check_lock_pcr(Report *report, const PcrSet *measured, unsigned pcr);

@@ -58,18 +58,12 @@ static const LintCode control_codes[_ACTIONS] = {
         [ACTION_REPLICATE_KEY] = LINT_REPLICATE_KEY,
 };
 
-/* What a document is told by. */
-static const unsigned identifying[] = { 4, 7, 12 };
+/* The PCRs that tell the documents of images apart. */
+static const unsigned identifying[] = { 2, 4, 7, 12, 13 };
 #define N_IDENTIFYING ELEMENTSOF(identifying)
+#define PCRS_IDENTIFYING (PCR(2) | PCR(4) | PCR(7) | PCR(12) | PCR(13))
 #define PCRS_CONSTANT (PCR(0) | PCR(1) | PCR(2) | PCR(3) | PCR(6) | 0x7E0000U)
 #define PCRS_RESETTABLE (PCR(16) | PCR(23))
-
-/* Extended with SecureBoot off and PK, KEK, db and dbx empty; as in every instance without Secure Boot. */
-static const uint8_t pcr7_without_secure_boot[PCR_SIZE] = {
-        0x98, 0x44, 0x1c, 0x7f, 0x76, 0x25, 0xd1, 0x00, 0x58, 0xc4, 0x76, 0x83, 0xae, 0xc4, 0x86, 0xce,
-        0x31, 0x1c, 0x63, 0x32, 0x35, 0xeb, 0x55, 0x55, 0x93, 0xa7, 0xee, 0x79, 0x11, 0x21, 0xe3, 0x57,
-        0x8a, 0xe7, 0x2d, 0x04, 0xec, 0xef, 0x66, 0x1f, 0x27, 0x2d, 0x59, 0x05, 0x8b, 0x77, 0xaf, 0x35,
-};
 
 static const struct {
         const char *name, *advice;
@@ -85,10 +79,12 @@ static const struct {
                                    "Add conditions on PCR4 and PCR12 and a Deny for each; if it is meant, lint with --recovery-principal=." },
         [LINT_CONSTANT_PCRS] = { "constant-pcrs", "Pin PCR4 and PCR12." },
         [LINT_PCR2_MISSING] = { "pcr2-missing",
-                                "Pin PCR2 as unsealctl policy does, or PCR7 as of instances with Secure Boot." },
+                                "Pin PCR2 as unsealctl policy does, or PCR7 as of instances with Secure Boot. If drivers are allowed, lint with --allow-drivers." },
         [LINT_PCR4_MISSING] = { "pcr4-missing", "Pin PCR4, which is the boot code." },
         [LINT_PCR7_MISSING] = { "pcr7-missing", "Pin PCR7, or lint without --secure-boot." },
         [LINT_PCR12_MISSING] = { "pcr12-missing", "Pin PCR12 to zeros." },
+        [LINT_PCR13_MISSING] = { "pcr13-missing",
+                                 "Pin PCR13 to zeros, or lint with --no-pcr13 if the image takes system extensions." },
         [LINT_FOREIGN_MEASUREMENT] = { "foreign-measurement",
                                        "Take the value out, or lint with its measurements too." },
         [LINT_MIXED_IMAGES] = { "mixed-images",
@@ -114,6 +110,8 @@ static const struct {
         [LINT_VALUE_SIZE] = { "value-size", "Use the SHA-384 bank: 96 hexadecimal digits." },
         [LINT_VALUE_CASE] = { "value-case", "Use the IgnoreCase operator, or lower case." },
         [LINT_VALUE_CONSTANT] = { "value-constant", "Measure the image again, as it boots." },
+        [LINT_VALUE_UNUSUAL] = { "value-unusual",
+                                 "Find out what was measured into it, and lint with --measurements= of that boot." },
         [LINT_ENCLAVE_PCR] = { "enclave-pcr", "Write kms:RecipientAttestation:NitroTPMPCRn." },
         [LINT_UNSTEADY_PCR] = { "unsteady-pcr", "Take it out; it adds nothing." },
         [LINT_VERSION] = { "version", "Write \"Version\": \"2012-10-17\"." },
@@ -125,6 +123,7 @@ static const struct {
 
 typedef struct Lint {
         const LintOptions *options;
+        Expectation images[LINT_IMAGES_MAX];
         const KeyPolicy *policy;
         LintReport *report;
         Caller callers[CALLERS_MAX];
@@ -169,19 +168,6 @@ LintReport *lint_report_free(LintReport *report) {
         free(report->findings);
         free(report);
         return NULL;
-}
-
-static bool is_all(const uint8_t value[static PCR_SIZE], uint8_t byte) {
-        for (size_t i = 0; i < PCR_SIZE; i++)
-                if (value[i] != byte)
-                        return false;
-        return true;
-}
-
-bool pcr_value_is_constant(unsigned pcr, const uint8_t value[static PCR_SIZE]) {
-        if (pcr == 7 && memcmp(value, pcr7_without_secure_boot, PCR_SIZE) == 0)
-                return true;
-        return (pcr < 16 && is_all(value, 0xFF)) || ((pcr == 4 || pcr == 7) && is_all(value, 0));
 }
 
 static const LintFinding *find(const Lint *lint, LintCode code, const Statement *statement,
@@ -357,12 +343,13 @@ static bool tuple_passes(const Lint *lint, const Question *question, const Tuple
         return true;
 }
 
-static bool image_has(const PcrSet *image, unsigned pcr, const uint8_t *value) {
+/* value: NULL: any. An expectation has no PCR2 and no PCR13 only where any value is right. */
+static bool image_has(const Expectation *image, unsigned pcr, const uint8_t *value) {
         if (!value)
                 return true;
-        if (!(image->present & PCR(pcr)))
-                return pcr == 12 && is_all(value, 0);
-        return memcmp(image->value[pcr], value, PCR_SIZE) == 0;
+        if (!(image->pcrs.present & PCR(pcr)))
+                return pcr == 2 || pcr == 13;
+        return memcmp(image->pcrs.value[pcr], value, PCR_SIZE) == 0;
 }
 
 static void compare_with_images(Lint *lint, const Question *question, const Tuple tuple,
@@ -375,12 +362,13 @@ static void compare_with_images(Lint *lint, const Question *question, const Tupl
                 bool is_image = true, is_booted = true;
 
                 for (size_t j = 0; j < N_IDENTIFYING; j++) {
-                        bool has = image_has(&options->images[i], identifying[j], tuple[j]);
+                        bool has = image_has(&lint->images[i], identifying[j], tuple[j]);
 
                         known |= has ? PCR(identifying[j]) : 0;
                         /* PCR7 is told only of images that are compared under Secure Boot. */
-                        is_image &= has || (identifying[j] == 7 && !options->secure_boot);
-                        is_booted &= has || (identifying[j] == 7 && !(options->images[i].present & PCR(7)));
+                        is_image &= has || (identifying[j] == 7 && !options->expectation.secure_boot);
+                        is_booted &= has ||
+                                     (identifying[j] == 7 && !(lint->images[i].pcrs.present & PCR(7)));
                 }
                 right |= is_image;
                 if (is_booted && judgement->pinned != 0 && question->allow &&
@@ -389,9 +377,9 @@ static void compare_with_images(Lint *lint, const Question *question, const Tupl
         }
         if (right)
                 return;
-        if (!options->secure_boot)
+        if (!options->expectation.secure_boot)
                 known |= PCR(7);
-        if (known == (PCR(4) | PCR(7) | PCR(12)))
+        if (known == PCRS_IDENTIFYING)
                 judgement->mixed = true;
         else
                 judgement->foreign = true;
@@ -451,15 +439,16 @@ static void count_out(Lint *lint, const Question *question, Judgement *judgement
                 collect_values(lint, question, judgement->pinned, identifying[i], &values[i]);
                 judgement->too_clever |= values[i].too_many;
                 n *= values[i].n;
+                judgement->too_clever |= n > TUPLES_MAX;
         }
-        judgement->too_clever |= n > TUPLES_MAX || lint->tuples > TUPLES_IN_ALL;
+        judgement->too_clever |= lint->tuples > TUPLES_IN_ALL;
         lint->tuples += judgement->too_clever ? 0 : n;
         judgement->never = !judgement->too_clever;
         for (size_t i = 0; i < n && !judgement->too_clever; i++) {
-                const Tuple tuple = { values[0].values[i % values[0].n],
-                                      values[1].values[i / values[0].n % values[1].n],
-                                      values[2].values[i / values[0].n / values[1].n] };
+                Tuple tuple;
 
+                for (size_t j = 0, rest = i; j < N_IDENTIFYING; rest /= values[j].n, j++)
+                        tuple[j] = values[j].values[rest % values[j].n];
                 if (tuple_passes(lint, question, tuple)) {
                         judgement->never = false;
                         judgement->insecure |= !shows_secure_boot(tuple);
@@ -491,7 +480,7 @@ static Judgement judge(Lint *lint, const Question *question) {
 /* Whether only documents of the images come through, all three PCRs or the two of a standard boot being
  * pinned. */
 static bool is_gated(const Lint *lint, const Judgement *judgement) {
-        uint32_t wanted = PCR(4) | PCR(12) | (lint->options->secure_boot ? PCR(7) : 0);
+        uint32_t wanted = PCR(4) | PCR(12) | (lint->options->expectation.secure_boot ? PCR(7) : 0);
 
         return judgement->shut || judgement->never ||
                ((judgement->pinned & wanted) == wanted && !judgement->too_clever && !judgement->foreign &&
@@ -549,7 +538,7 @@ static void report_unpinned(Lint *lint, const Question *question) {
 }
 
 static void report_missing(Lint *lint, const Question *question, uint32_t pinned) {
-        bool secure_boot = lint->options->secure_boot;
+        bool secure_boot = lint->options->expectation.secure_boot;
         LintSeverity severity = secure_boot && (pinned & PCR(7)) ? LINT_WARNING : LINT_ERROR;
 
         if (!(pinned & PCR(4)))
@@ -568,8 +557,15 @@ static void report_missing(Lint *lint, const Question *question, uint32_t pinned
 }
 
 static void report_drivers(Lint *lint, const Question *question) {
-        ADD_OF_CALLER(lint, LINT_PCR2_MISSING, LINT_WARNING, question,
+        LintSeverity severity = lint->options->expectation.any_drivers ? LINT_NOTE : LINT_WARNING;
+
+        ADD_OF_CALLER(lint, LINT_PCR2_MISSING, severity, question,
                       "PCR2 is not pinned, nor PCR7 to Secure Boot: whoever owns the instance has firmware run a driver of his own before the image (DriverOrder), which gets at the secrets; PCR4 and PCR12 do not show it.");
+}
+
+static void report_extensions(Lint *lint, const Question *question) {
+        ADD_OF_CALLER(lint, LINT_PCR13_MISSING, LINT_NOTE, question,
+                      "PCR13 is not pinned: the image gets the secrets also with system extensions from outside, if it takes any.");
 }
 
 static void check_decrypt(Lint *lint, const Question *question) {
@@ -597,6 +593,9 @@ static void check_decrypt(Lint *lint, const Question *question) {
                               "Only PCRs that are the same in every instance, or that anybody can reset, are pinned: any image gets the secrets.");
         else
                 report_missing(lint, question, judgement.pinned);
+        if ((judgement.pinned & (PCR(4) | PCR(12) | PCR(13))) == (PCR(4) | PCR(12)) &&
+            !lint->options->expectation.any_extensions)
+                report_extensions(lint, question);
         if (is_open_to_drivers(&judgement))
                 report_drivers(lint, question);
         if (judgement.too_clever)
@@ -774,11 +773,40 @@ static void check_constant_values(Lint *lint, const Statement *s, const Conditio
         for (size_t i = 0; i < condition->n_pcrs; i++)
                 if (pcr_value_is_constant((unsigned) condition->pcr, condition->pcrs[i]))
                         add(lint, LINT_VALUE_CONSTANT,
-                            condition->pcr == 7 && !lint->options->secure_boot ? LINT_NOTE : LINT_ERROR, s,
-                            condition->key, "A value of PCR%i is that of %s, whatever it booted.",
+                            condition->pcr == 7 && !lint->options->expectation.secure_boot ? LINT_NOTE
+                                                                                           : LINT_ERROR,
+                            s, condition->key, "A value of PCR%i is that of %s, whatever it booted.",
                             condition->pcr,
                             condition->pcr == 7 ? "every instance without Secure Boot"
                                                 : "an instance that measured nothing");
+}
+
+/* Whether a given image has the value: then it is meant. */
+static bool is_of_an_image(const Lint *lint, unsigned pcr, const uint8_t *value) {
+        for (size_t i = 0; i < lint->options->n_images; i++)
+                if ((lint->images[i].pcrs.present & PCR(pcr)) &&
+                    memcmp(lint->images[i].pcrs.value[pcr], value, PCR_SIZE) == 0)
+                        return true;
+        return false;
+}
+
+/* Values that are right for some images, and are more often what an attacker's boot measured. */
+static void check_unusual_values(Lint *lint, const Statement *s, const Condition *condition) {
+        static const PcrSet nothing;
+        unsigned pcr = (unsigned) condition->pcr;
+        Expectation usual;
+
+        if (condition->kind != (s->deny ? CONDITION_PCR_IS_NOT : CONDITION_PCR_IS))
+                return;
+        expectation_make(&nothing, &(ExpectationOptions){}, &usual);
+        for (size_t i = 0; i < condition->n_pcrs && usual.pcrs.present & PCR(pcr); i++)
+                if (memcmp(condition->pcrs[i], usual.pcrs.value[pcr], PCR_SIZE) != 0 &&
+                    !is_of_an_image(lint, pcr, condition->pcrs[i]))
+                        add(lint, LINT_VALUE_UNUSUAL, LINT_NOTE, s, condition->key,
+                            "A value of PCR%u is not that of a boot without %s.", pcr,
+                            pcr == 2    ? "drivers of others"
+                            : pcr == 12 ? "a kernel command line and credentials from outside the image"
+                                        : "system extensions from outside the image");
 }
 
 static void check_pcr_values(Lint *lint, const Statement *s, const Condition *condition) {
@@ -809,6 +837,7 @@ static void check_condition(Lint *lint, const Statement *s, const Condition *con
         if (strcmp(condition->operator, "Null") != 0)
                 check_pcr_values(lint, s, condition);
         check_constant_values(lint, s, condition);
+        check_unusual_values(lint, s, condition);
         if (!s->deny && (condition->optional || condition->kind == CONDITION_PCR_IS_NOT))
                 add(lint, LINT_OPTIONAL_CONDITION, LINT_WARNING, s, condition->key,
                     "The condition on PCR%i is met by a request without a document too.", condition->pcr);
@@ -1035,6 +1064,8 @@ int lint_policy(const char *text, size_t size, const LintOptions *options, LintR
                 return -ENOMEM;
         lint->options = options;
         lint->report = report;
+        for (size_t i = 0; i < options->n_images; i++)
+                expectation_make(&options->images[i], &options->expectation, &lint->images[i]);
         r = lint_text(text, size, lint);
         if (r < 0 || lint->out_of_memory)
                 return -ENOMEM;

@@ -21,7 +21,7 @@
 #include <stdint.h>
 
 #include "basic/cleanup.h"
-#include "tpm/pcr.h"
+#include "tpm/expectation.h"
 
 #define LINT_IMAGES_MAX 64U
 
@@ -43,6 +43,7 @@ typedef enum LintCode {
         LINT_PCR4_MISSING,
         LINT_PCR7_MISSING,
         LINT_PCR12_MISSING,
+        LINT_PCR13_MISSING,
         LINT_FOREIGN_MEASUREMENT,
         LINT_MIXED_IMAGES,
         LINT_IMAGE_LOCKED_OUT,
@@ -63,6 +64,7 @@ typedef enum LintCode {
         LINT_VALUE_SIZE,
         LINT_VALUE_CASE,
         LINT_VALUE_CONSTANT,
+        LINT_VALUE_UNUSUAL,
         LINT_ENCLAVE_PCR,
         LINT_UNSTEADY_PCR,
         LINT_VERSION,
@@ -88,9 +90,10 @@ typedef struct LintReport {
 } LintReport;
 
 typedef struct LintOptions {
-        const PcrSet *images; /* at most LINT_IMAGES_MAX; without PCR12 it is all zeros */
+        const PcrSet *images; /* measurements, judged by tpm/expectation.h; at most LINT_IMAGES_MAX */
         size_t n_images;
-        bool secure_boot; /* who asks vouches for it */
+        ExpectationOptions
+                        expectation; /* secure_boot: whoever lints vouches for it. lock_pcr is not looked at */
         /* ARNs as the policy has them, NULL-terminated; NULL: none. Administrators may change the policy,
          * recovery principals may decrypt without a document. */
         const char *const *administrators;
@@ -111,7 +114,3 @@ const char *lint_code_to_string(LintCode code) _pure_;
 const char *lint_code_advice(LintCode code) _pure_;
 /* "error". Never NULL. */
 const char *lint_severity_to_string(LintSeverity severity) _pure_;
-
-/* Whether this value of a PCR says nothing of what booted: all zeros or ones (of PCR4, PCR7; ones of others
- * that boot extends), or PCR7 with Secure Boot off and no keys. */
-bool pcr_value_is_constant(unsigned pcr, const uint8_t value[static PCR_SIZE]) _pure_;

@@ -5,13 +5,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "basic/encoding.h"
 #include "basic/json.h"
-#include "unsealctl/policy/lint.h"
 #include "unsealctl/policy/make.h"
 #include "unsealctl/policy/statement.h"
 
-#define PINS_MAX 5U         /* of an image */
+#define PINS_MAX 6U         /* of an image: PCR2, PCR4, PCR7, PCR12, PCR13 and the lock PCR */
 #define PINS_IN_ALL_MAX 64U /* bits of a clause */
 #define CLAUSES_MAX 64U
 
@@ -354,7 +352,8 @@ static int check_ids(const char *const *list, const char *prefix, size_t minimum
 }
 
 static int check_options(const KeyPolicyOptions *options, Error *error) {
-        int lock = options->lock_pcr, r;
+        unsigned lock = options->expectation.lock_pcr;
+        int r;
 
         if (options->n_images == 0 || options->n_images > KEY_POLICY_IMAGES_MAX)
                 return error_set(error, -EINVAL, FAILURE_USAGE, "A policy has 1 to %u images.",
@@ -362,7 +361,7 @@ static int check_options(const KeyPolicyOptions *options, Error *error) {
         if (is_empty(options->principals))
                 return error_set(error, -EINVAL, FAILURE_USAGE,
                                  "A policy needs a principal or an account that unseals.");
-        if (lock >= 0 && lock != 8 && lock != 13 && lock != 14 && lock != 15)
+        if (lock != 0 && lock != 8 && lock != 13 && lock != 14 && lock != 15)
                 return error_set(error, -EINVAL, FAILURE_USAGE, "The lock PCR is 8, 13, 14 or 15.");
         r = check_principals(options->principals, true, error);
         if (r >= 0)
@@ -381,61 +380,53 @@ static int check_options(const KeyPolicyOptions *options, Error *error) {
         return r < 0 ? r : check_ids(options->vpc_endpoints, "vpce-", 8, 17, error);
 }
 
-static bool is_locked_pcr(const Maker *maker, unsigned pcr) {
-        return maker->options->lock_pcr == (int) pcr;
-}
-
-/* Finds or makes the pin. What a boot leaves at zeros need not be in the measurements, nor what firmware
- * without drivers of others leaves in PCR2. */
-static int pin_pcr(Maker *maker, const PcrSet *set, unsigned pcr, Image *image) {
-        Pin pin = { .pcr = pcr };
+/* Finds or makes the pin of the value that the image has. */
+static int pin_pcr(Maker *maker, const Expectation *expectation, unsigned pcr, Image *image) {
+        const uint8_t *value = expectation->pcrs.value[pcr];
         size_t i;
 
-        if (set->present & UINT32_C(1) << pcr)
-                memcpy(pin.value, set->value[pcr], PCR_SIZE);
-        else if (pcr == 2)
-                (void) hex_decode(PCR2_WITHOUT_DRIVERS, pin.value, PCR_SIZE);
-        else if (pcr != 12 && !is_locked_pcr(maker, pcr))
-                return error_set(maker->error, -EINVAL, FAILURE_USAGE, "The measurements have no PCR%u.",
-                                 pcr);
-        if (pcr_value_is_constant(pcr, pin.value))
-                return error_set(maker->error, -EINVAL, FAILURE_USAGE,
-                                 "PCR%u of the measurements is %s: it says nothing of what booted.", pcr,
-                                 pcr == 7 ? "that of an instance without Secure Boot, or constant"
-                                          : "constant");
         for (i = 0; i < maker->n_pins; i++)
-                if (maker->pins[i].pcr == pcr && memcmp(maker->pins[i].value, pin.value, PCR_SIZE) == 0)
+                if (maker->pins[i].pcr == pcr && memcmp(maker->pins[i].value, value, PCR_SIZE) == 0)
                         break;
         if (i == PINS_IN_ALL_MAX)
                 return error_set(maker->error, -E2BIG, FAILURE_USAGE,
-                                 "The images differ in too many PCRs at once; give fewer.");
-        if (i == maker->n_pins)
-                maker->pins[maker->n_pins++] = pin;
+                                 "The images differ in too many PCRs at once. Give fewer images.");
+        if (i == maker->n_pins) {
+                maker->pins[i].pcr = pcr;
+                memcpy(maker->pins[i].value, value, PCR_SIZE);
+                maker->n_pins++;
+        }
         image->pins |= UINT64_C(1) << i;
         return 0;
+}
+
+/* All images pin the same PCRs. */
+static void choose_pcrs(Maker *maker) {
+        static const PcrSet nothing;
+        Expectation expectation;
+
+        expectation_make(&nothing, &maker->options->expectation, &expectation);
+        for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++)
+                if (expectation.pinned & UINT32_C(1) << pcr)
+                        maker->pcrs[maker->n_pcrs++] = pcr;
 }
 
 static int pin_images(Maker *maker) {
         const KeyPolicyOptions *options = maker->options;
         int r;
 
-        if (!options->allow_drivers)
-                maker->pcrs[maker->n_pcrs++] = 2;
-        maker->pcrs[maker->n_pcrs++] = 4;
-        if (options->secure_boot)
-                maker->pcrs[maker->n_pcrs++] = 7;
-        maker->pcrs[maker->n_pcrs++] = 12;
-        if (options->lock_pcr >= 0)
-                maker->pcrs[maker->n_pcrs++] = (unsigned) options->lock_pcr;
+        choose_pcrs(maker);
         for (size_t i = 0; i < options->n_images; i++) {
+                Expectation expectation;
                 Image image = {};
                 bool known = false;
 
-                for (size_t j = 0; j < maker->n_pcrs; j++) {
-                        r = pin_pcr(maker, &options->images[i], maker->pcrs[j], &image);
-                        if (r < 0)
-                                return r;
-                }
+                expectation_make(&options->images[i], &options->expectation, &expectation);
+                r = expectation_check(&expectation, maker->error);
+                for (size_t j = 0; r >= 0 && j < maker->n_pcrs; j++)
+                        r = pin_pcr(maker, &expectation, maker->pcrs[j], &image);
+                if (r < 0)
+                        return r;
                 for (size_t j = 0; j < maker->n_images && !known; j++)
                         known = maker->images[j].pins == image.pins;
                 if (!known)

@@ -13,8 +13,7 @@
  * do not imply. Together they let through exactly the images. Where images differ in one PCR alone, as in a
  * standard boot, it is still one for each PCR.
  *
- * Pinned are PCR2, PCR4 and PCR12. Where the measurements have no PCR2, as predicted ones, it is that of
- * firmware without drivers of others; where they have no PCR12, it is zeros.
+ * tpm/expectation.h says which PCRs are pinned, and to which values.
  */
 
 #include <json-c/json.h>
@@ -22,7 +21,7 @@
 #include <stddef.h>
 
 #include "basic/error.h"
-#include "tpm/pcr.h"
+#include "tpm/expectation.h"
 
 #define KEY_POLICY_IMAGES_MAX 16U
 
@@ -30,9 +29,7 @@
 typedef struct KeyPolicyOptions {
         const PcrSet *images;
         size_t n_images;
-        bool secure_boot;   /* pins PCR7 beside PCR2, PCR4 and PCR12 */
-        bool allow_drivers; /* leaves PCR2 open: firmware may load drivers of others before the image */
-        int lock_pcr;       /* 8, 13, 14 or 15: as it is before LockPcr= extends it; -1: none */
+        ExpectationOptions expectation; /* what is pinned. lock_pcr: 0, 8, 13, 14 or 15 */
         const char *const *principals;
         const char *const *administrators;
         const char *const *sealers;

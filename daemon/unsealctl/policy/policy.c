@@ -10,6 +10,7 @@
 
 #include "basic/json.h"
 #include "unsealctl/ctl.h"
+#include "unsealctl/measurements.h"
 #include "unsealctl/policy/lint.h"
 #include "unsealctl/policy/make.h"
 #include "unsealctl/policy/statement.h"
@@ -31,10 +32,9 @@ typedef enum Format {
 } Format;
 
 typedef struct Options {
-        List measurements, principals, accounts, administrators, sealers, recovery, organizations, endpoints,
-                        keys;
+        MeasurementFiles measurements;
+        List principals, accounts, administrators, sealers, recovery, organizations, endpoints, keys;
         List owned;
-        PcrSet *images;
         KeyPolicyOptions policy;
         Format format;
         bool role_policy, json;
@@ -42,16 +42,16 @@ typedef struct Options {
 } Options;
 
 static void options_done(Options *options) {
-        List *lists[] = { &options->measurements,   &options->principals, &options->accounts,
-                          &options->administrators, &options->sealers,    &options->recovery,
-                          &options->organizations,  &options->endpoints,  &options->keys };
+        List *lists[] = { &options->principals, &options->accounts, &options->administrators,
+                          &options->sealers,    &options->recovery, &options->organizations,
+                          &options->endpoints,  &options->keys };
 
         for (size_t i = 0; i < options->owned.n; i++)
                 free((char *) options->owned.items[i]);
         free(options->owned.items);
         for (size_t i = 0; i < ELEMENTSOF(lists); i++)
                 free(lists[i]->items);
-        free(options->images);
+        measurement_files_done(&options->measurements);
 }
 
 static void print_help(void) {
@@ -68,6 +68,7 @@ static void print_help(void) {
                "     --org=ID --vpce=ID    Only out of this organization, by this VPC endpoint\n"
                "     --secure-boot         Pin PCR7 too;  --lock-pcr=N: PCR N as before the lock\n"
                "     --allow-drivers       Do not pin PCR2: firmware may load anybody's drivers\n"
+               "     --no-pcr13            Do not pin PCR13: system extensions may be anybody's\n"
                "     --generate-data-key   Allow GenerateDataKey as well as Decrypt\n"
                "     --bind-account        Only secrets sealed for the caller's account\n"
                "     --role-policy         Write the customer's role's;  --key=ARN: for this key\n"
@@ -85,28 +86,6 @@ static int list_add(List *list, const char *value) {
         list->items = items;
         items[list->n++] = value;
         items[list->n] = NULL;
-        return 0;
-}
-
-static int load_measurements(Options *options) {
-        options->images = calloc(options->measurements.n + 1, sizeof(*options->images));
-        if (!options->images)
-                return failure("Out of memory.");
-        for (size_t i = 0; i < options->measurements.n; i++) {
-                const char *path = options->measurements.items[i];
-                _cleanup_free_ uint8_t *text = NULL;
-                Error error = {};
-                size_t size;
-                int r;
-
-                r = read_argument(path, FILE_SIZE_MAX, &text, &size);
-                if (r != 0)
-                        return r;
-                if (pcr_measurements_parse((const char *) text, size, &options->images[i], &error) < 0)
-                        return failure("%s: %s", path, error.text);
-        }
-        options->policy.images = options->images;
-        options->policy.n_images = options->measurements.n;
         return 0;
 }
 
@@ -312,7 +291,7 @@ static int lint(const Options *options) {
         const LintOptions lint_options = {
                 .images = options->policy.images,
                 .n_images = options->policy.n_images,
-                .secure_boot = options->policy.secure_boot,
+                .expectation = options->policy.expectation,
                 .administrators = options->administrators.items,
                 .recovery_principals = options->recovery.items,
         };
@@ -349,6 +328,7 @@ enum {
         OPTION_KEY,
         OPTION_SECURE_BOOT,
         OPTION_ALLOW_DRIVERS,
+        OPTION_NO_PCR13,
         OPTION_LOCK_PCR,
         OPTION_GENERATE_DATA_KEY,
         OPTION_BIND_ACCOUNT,
@@ -371,6 +351,7 @@ static const struct option policy_options[] = {
         { "key", required_argument, NULL, OPTION_KEY },
         { "secure-boot", no_argument, NULL, OPTION_SECURE_BOOT },
         { "allow-drivers", no_argument, NULL, OPTION_ALLOW_DRIVERS },
+        { "no-pcr13", no_argument, NULL, OPTION_NO_PCR13 },
         { "lock-pcr", required_argument, NULL, OPTION_LOCK_PCR },
         { "generate-data-key", no_argument, NULL, OPTION_GENERATE_DATA_KEY },
         { "bind-account", no_argument, NULL, OPTION_BIND_ACCOUNT },
@@ -386,14 +367,14 @@ static const struct option lint_options[] = {
         { "admin", required_argument, NULL, OPTION_ADMIN },
         { "recovery-principal", required_argument, NULL, OPTION_RECOVERY_PRINCIPAL },
         { "secure-boot", no_argument, NULL, OPTION_SECURE_BOOT },
+        { "allow-drivers", no_argument, NULL, OPTION_ALLOW_DRIVERS },
+        { "no-pcr13", no_argument, NULL, OPTION_NO_PCR13 },
         { "json", no_argument, NULL, OPTION_JSON },
         {},
 };
 
 static List *list_of(Options *options, int option) {
         switch (option) {
-        case OPTION_MEASUREMENTS:
-                return &options->measurements;
         case OPTION_PRINCIPAL:
                 return &options->principals;
         case OPTION_ACCOUNT:
@@ -419,9 +400,11 @@ static int set_lock_pcr(Options *options, const char *value) {
         char *end;
         unsigned long n = strtoul(value, &end, 10);
 
-        if (value[0] < '0' || value[0] > '9' || *end || n >= PCR_COUNT)
-                return usage_error("--lock-pcr=%s is no PCR.", value);
-        options->policy.lock_pcr = (int) n;
+        if (value[0] < '1' || value[0] > '9' || *end || n >= PCR_COUNT)
+                return usage_error(
+                                "--lock-pcr=%s: this is not a PCR that can be locked. Give 8, 13, 14 or 15.",
+                                value);
+        options->policy.expectation.lock_pcr = (unsigned) n;
         return 0;
 }
 
@@ -431,11 +414,16 @@ static int set_option(Options *options, int option, const char *value) {
         if (list)
                 return list_add(list, value);
         switch (option) {
+        case OPTION_MEASUREMENTS:
+                return measurement_files_add(&options->measurements, value);
         case OPTION_SECURE_BOOT:
-                options->policy.secure_boot = true;
+                options->policy.expectation.secure_boot = true;
                 return 0;
         case OPTION_ALLOW_DRIVERS:
-                options->policy.allow_drivers = true;
+                options->policy.expectation.any_drivers = true;
+                return 0;
+        case OPTION_NO_PCR13:
+                options->policy.expectation.any_extensions = true;
                 return 0;
         case OPTION_LOCK_PCR:
                 return set_lock_pcr(options, value);
@@ -461,7 +449,7 @@ static int set_option(Options *options, int option, const char *value) {
 }
 
 int verb_policy(int argc, char *argv[]) {
-        _cleanup_(options_done) Options options = { .policy.lock_pcr = -1 };
+        _cleanup_(options_done) Options options = {};
         bool is_lint = argc > 1 && strcmp(argv[1], "lint") == 0;
         int c, r;
 
@@ -482,9 +470,11 @@ int verb_policy(int argc, char *argv[]) {
         if (argc - optind != (is_lint ? 1 : 0))
                 return usage_error(is_lint ? "policy lint wants one policy; - is standard input."
                                            : "policy takes no argument but lint.");
-        r = load_measurements(&options);
+        r = measurement_files_load(&options.measurements);
         if (r != 0)
                 return r;
+        options.policy.images = options.measurements.sets;
+        options.policy.n_images = options.measurements.n;
         options.file = argv[optind];
         return is_lint ? lint(&options) : make(&options);
 }
