@@ -2,13 +2,14 @@
 #pragma once
 
 /*
- * The world round a session, played: event loop, clock, threads, TPM, IMDS, KMS, store and what is kept. These definitions
- * take the place of whole files of the library, so that session.c itself, as it is, can be led along every edge without
- * network, TPM, thread or waiting. Nothing happens by itself: what the session begins is under way until the test ends it
- * with finish() or fail_with(), and time passes in pass().
+ * The world around a session, played: event loop, clock, threads, TPM, IMDS, KMS, store and kept secrets. The definitions here
+ * replace whole files of the library (tests/unit/meson.build names them), so a test can lead the real session along every
+ * path without network, TPM, threads or waiting. Nothing happens by itself: what the session begins stays under way until the
+ * test ends it with finish() or fail_with(), and time passes only in pass().
  *
- * All that the session does to its neighbours is a word in world.trace. Activities: "key-pair", "TPM", "document", "open",
- * "lock", "credentials", "identity", "user-data", "connection", "fetch", "decryption", "probe".
+ * Each fake checks every value that it is given against what the test declared, and fails the test on a wrong one. It also
+ * writes one word into world.trace. Activities: "key-pair", "TPM", "document", "open", "lock", "credentials", "identity",
+ * "user-data", "connection", "fetch", "decryption", "probe".
  */
 
 #include <setjmp.h>
@@ -21,6 +22,8 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <grp.h>
+#include <pwd.h>
 #include <sys/random.h>
 #include <systemd/sd-daemon.h>
 
@@ -50,6 +53,11 @@
 #define TIMERS_MAX 3 /* deadline, retry, ended */
 #define DEADLINE_USEC (120 * USEC_PER_SEC)
 #define PUBLIC_KEY "public key"
+#define ACCOUNT "111122223333"
+#define KEY_BITS 3072
+#define TPM_DEVICE "device:/dev/tpm-of-the-test"
+#define PROXY "http://proxy.example:3128"
+#define TRUSTED "/etc/unseald/trusted.pem"
 
 struct sd_event {
         unsigned references;
@@ -78,7 +86,7 @@ struct Tpm {
 
 struct KmsClient {
         char region[32];
-        bool has_credentials;
+        const AwsCredentials *credentials;
 };
 
 struct HttpClient {
@@ -105,6 +113,7 @@ struct Kept {
         struct {
                 const char *name;
                 bool put, committed;
+                int fd, put_fd; /* of what is committed, and of what is put beside it */
         } items[SECRETS_MAX];
         size_t count;
         unsigned commits;
@@ -112,10 +121,10 @@ struct Kept {
         bool locked;
 };
 
-/* What the session has begun and waits for. */
+/* Something that the session has begun and waits for. */
 typedef struct UnderWay {
         const char *what;
-        char name[64]; /* a secret's, an endpoint's region, or empty */
+        char name[64]; /* of a secret, or the region of an endpoint, or empty */
         Worker *worker;
         WorkerJob job;
         WorkerDone done;
@@ -133,25 +142,32 @@ static struct World {
         char trace[8192];
         struct sd_event event;
         struct sd_event_source timers[TIMERS_MAX];
-        uint64_t random; /* what getrandom() gives */
+        uint64_t random; /* the next number of getrandom() */
         bool no_random;
 
         UnderWay under_way[UNDER_WAY_MAX];
         size_t under_way_count;
-        const char *trouble_at; /* where the next attempt fails, of what is done at once or in a thread */
+        const char *trouble_at; /* where the next attempt fails, if it is one that ends at once or in a thread */
         Error trouble;
 
         NetworkChanged network_changed;
         void *network_userdata;
         struct Worker key_worker, tpm_worker;
-        struct HttpClient http;
+        struct HttpClient imds_http, aws_http;
+        X509_STORE *trusted;
         struct Imds imds;
         struct Network network;
         struct Fetcher fetcher;
-        bool fetcher_has_credentials;
+        const AwsCredentials *fetcher_credentials;
+        char access_key[32]; /* of the last credentials that IMDS gave */
+        unsigned credentials_count;
+        char document[32]; /* the last one that the TPM made */
+        unsigned documents_count;
         struct Store store;
         struct Kept kept;
-        bool cannot_publish; /* as what is kept now is */
+        int next_fd;         /* descriptors are numbers only; each file has a new one */
+        char plaintext[64];  /* of the file with the last descriptor */
+        bool cannot_publish; /* the files of the kept secrets have another owner or mode than declared */
         bool document_of_other_key;
         unsigned leftovers, tpms, recipients;
         PcrSet pcrs;
@@ -160,19 +176,22 @@ static struct World {
         Settings settings;
         Declaration declarations_items[SECRETS_MAX];
         Declarations declarations;
-        char names[SECRETS_MAX][32];
-        char *contexts[SECRETS_MAX][2];
+        char names[SECRETS_MAX][32], labels[SECRETS_MAX][32];
+        char contexts_text[SECRETS_MAX][2][64];
+        char *contexts[SECRETS_MAX][3];
+        char keys[SECRETS_MAX][2][96];
+        char *key_ids[SECRETS_MAX][3];
         SessionOptions options;
         Session *session;
 
         unsigned ended;
         int r;
-        Error error;           /* that it ended with */
-        char status[32];       /* the last written state */
-        char explanation[256]; /* of it, cut */
+        Error error;            /* that the session ended with */
+        char status[32];        /* the last state that was written */
+        char explanation[4096]; /* that was written with it */
         char states[SECRETS_MAX][16], policies[SECRETS_MAX][16];
         char notified[1024]; /* the last STATUS= */
-        char logged[8192];   /* every entry's text */
+        char logged[32768];  /* the text and the fields of every entry */
 } world;
 
 static void trace(const char *format, ...) _printf_(1, 2);
@@ -187,14 +206,14 @@ static void trace(const char *format, ...) {
         (void) snprintf(world.trace + length, sizeof(world.trace) - length, " ");
 }
 
-/* All that was done since the last time. */
+/* Compares with everything that was done since the last time. */
 #define expect(words)                                    \
         do {                                             \
                 assert_string_equal(world.trace, words); \
                 world.trace[0] = 0;                      \
         } while (0)
 
-/* Whether it goes well; fills *error otherwise. */
+/* Returns 0 for success. Otherwise it fills *error. */
 static int outcome(const char *what, Error *error) {
         if (!world.trouble_at || strcmp(world.trouble_at, what) != 0)
                 return 0;
@@ -204,13 +223,26 @@ static int outcome(const char *what, Error *error) {
         return -EIO;
 }
 
+/* The declared secret of this name. */
+static size_t declared(const void *name, size_t size) {
+        for (size_t i = 0; i < world.declarations.count; i++)
+                if (strlen(world.names[i]) == size && memcmp(world.names[i], name, size) == 0)
+                        return i;
+        fail_msg("no secret is called \"%.*s\"", (int) size, (const char *) name);
+        return 0;
+}
+
+static const Declaration *declared_as(const char *name) {
+        return world.declarations_items + declared(name, strlen(name));
+}
+
 /* The event loop and its clock. */
 
 uint64_t now_monotonic_usec(void) {
         return world.now_usec;
 }
 
-/* The session's, for jitter; json-c's, for its hashes, wants a number that is not -1. */
+/* The session wants jitter. json-c wants a number other than -1 for its hashes. */
 ssize_t getrandom(void *buffer, size_t size, unsigned flags) {
         bool is_jitter = flags == GRND_INSECURE && size == sizeof(world.random);
 
@@ -225,6 +257,7 @@ ssize_t getrandom(void *buffer, size_t size, unsigned flags) {
 }
 
 sd_event *sd_event_ref(sd_event *event) {
+        assert_ptr_equal(event, &world.event);
         event->references++;
         return event;
 }
@@ -248,6 +281,7 @@ static sd_event_source *new_source(struct sd_event_source source) {
 
 int sd_event_add_time(sd_event *event, sd_event_source **ret, clockid_t clock, uint64_t usec,
                       uint64_t accuracy, sd_event_time_handler_t handler, void *userdata) {
+        assert_ptr_equal(event, &world.event);
         assert_int_equal(clock, CLOCK_MONOTONIC);
         *ret = new_source((struct sd_event_source){
                         .enabled = SD_EVENT_ONESHOT,
@@ -293,7 +327,7 @@ sd_event_source *sd_event_source_disable_unref(sd_event_source *source) {
         return NULL;
 }
 
-/* The next source that is due by then, the earliest first. */
+/* The earliest source that is due by this time. */
 static sd_event_source *next_due(uint64_t by) {
         sd_event_source *next = NULL;
 
@@ -339,9 +373,15 @@ void log_full(int priority, const LogFields *fields, const char *format, ...) {
         va_start(arguments, format);
         (void) vsnprintf(world.logged + length, sizeof(world.logged) - length, format, arguments);
         va_end(arguments);
+        if (!fields)
+                return;
+        length = strlen(world.logged);
+        (void) snprintf(world.logged + length, sizeof(world.logged) - length, " [%s secret=%s state=%s request=%s]\n",
+                        fields->message_id ?: "", fields->secret ?: "", fields->state ?: "",
+                        fields->error ? fields->error->request_id : fields->request_id ?: "");
 }
 
-/* What is under way. */
+/* Activities that are under way. */
 
 static void begin(UnderWay under_way) {
         assert_true(world.under_way_count < UNDER_WAY_MAX);
@@ -395,18 +435,31 @@ static void answer_credentials(const UnderWay *call, int r, const Error *error) 
                 call->credentials(r, NULL, NULL, error, call->userdata);
                 return;
         }
-        credentials.access_key_id = strdup("AKIDEXAMPLE");
+        (void) snprintf(world.access_key, sizeof(world.access_key), "AKID%u", ++world.credentials_count);
+        credentials.access_key_id = strdup(world.access_key);
         credentials.secret_access_key = strdup("example");
         call->credentials(0, &credentials, "role", error, call->userdata);
 }
 
 static void answer_get(const UnderWay *call, int r, const Error *error) {
-        const char *text = strcmp(call->what, "identity") == 0 ? "{\"accountId\":\"111122223333\"}"
+        const char *text = strcmp(call->what, "identity") == 0 ? "{\"accountId\":\"" ACCOUNT "\"}"
                                                                : world.user_data;
 
         if (r == 0 && !text)
                 r = -ENOENT;
         call->got(r, r < 0 ? NULL : text, r < 0 ? 0 : strlen(text), error, call->userdata);
+}
+
+/* The answer of KMS about a secret: an envelope, and the ID of the request. */
+static void answer_decryption(const UnderWay *call, int r, const Error *error) {
+        char envelope[96], request_id[96];
+        Error refused = *error;
+
+        (void) snprintf(envelope, sizeof(envelope), "envelope of %s", call->name);
+        (void) snprintf(request_id, sizeof(request_id), "decrypt-%s", call->name);
+        (void) snprintf(refused.request_id, sizeof(refused.request_id), "%.60s", r < 0 ? request_id : "");
+        call->decrypted(r, r < 0 ? NULL : (const uint8_t *) envelope, r < 0 ? 0 : strlen(envelope),
+                        request_id, &refused, call->userdata);
 }
 
 static void answer(const char *what, int r, const Error *error) {
@@ -422,10 +475,9 @@ static void answer(const char *what, int r, const Error *error) {
         else if (call.connected)
                 call.connected(r, error, call.userdata);
         else if (call.decrypted)
-                call.decrypted(r, (const uint8_t *) call.name, strlen(call.name), "request-1", error,
-                               call.userdata);
+                answer_decryption(&call, r, error);
         else if (call.answered)
-                call.answered(r, r < 0 ? NULL : "{}", r < 0 ? 0 : 2, "request-2", error, call.userdata);
+                call.answered(r, r < 0 ? NULL : "{}", r < 0 ? 0 : 2, "probe-1", error, call.userdata);
         else
                 call.fetched(r, (const uint8_t *) call.name, strlen(call.name), error, call.userdata);
         pass(0);
@@ -438,7 +490,7 @@ static void fail_with(const char *what, const Error *error) {
         world.trouble_at = NULL;
 }
 
-/* As what is under way ends when all is well. A probe is, when KMS denies. */
+/* Ends an activity with success. For a probe, that is a denial. */
 static void finish(const char *what) {
         Error none = {};
 
@@ -454,7 +506,7 @@ static void finish_all(const char *what) {
                 finish(what);
 }
 
-/* Everything goes well but what is named here, which stays under way. NULL: to the end. */
+/* Ends everything with success, except this activity, which stays under way. NULL: no exception. */
 static void go_on_but(const char *except) {
         for (size_t i = 0; i < world.under_way_count;) {
                 if (except && strcmp(world.under_way[i].what, except) == 0) {
@@ -469,6 +521,8 @@ static void go_on_but(const char *except) {
 /* Threads. */
 
 int worker_new(sd_event *event, const char *name, Worker **ret) {
+        assert_ptr_equal(event, &world.event);
+        assert_true(strcmp(name, "tpm") == 0 || strcmp(name, "key-pair") == 0);
         *ret = strcmp(name, "tpm") == 0 ? &world.tpm_worker : &world.key_worker;
         (*ret)->is_of_tpm = *ret == &world.tpm_worker;
         return 0;
@@ -497,7 +551,7 @@ int worker_submit(Worker *worker, WorkerJob job, WorkerDone done, void *userdata
         return 0;
 }
 
-/* The job under way runs to its end, those behind it never begin. */
+/* The job under way runs to its end. The jobs behind it never begin. */
 Worker *worker_free(Worker *worker) {
         for (size_t i = 0; i < world.under_way_count; i++)
                 if (worker && world.under_way[i].worker == worker) {
@@ -515,6 +569,7 @@ static struct Recipient played_recipient;
 int recipient_new(unsigned bits, Recipient **ret, Error *error) {
         int r = outcome("key-pair", error);
 
+        assert_int_equal(bits, KEY_BITS);
         if (r < 0)
                 return r;
         world.recipients++;
@@ -531,18 +586,25 @@ Recipient *recipient_free(Recipient *recipient) {
 }
 
 void recipient_public_key(const Recipient *recipient, const uint8_t **ret, size_t *ret_size) {
+        assert_ptr_equal(recipient, &played_recipient);
         *ret = (const uint8_t *) PUBLIC_KEY;
         *ret_size = strlen(PUBLIC_KEY);
 }
 
+/* The plaintext of a secret is its name. */
 int recipient_open(Recipient *recipient, const uint8_t *cms, size_t size, Secret **ret, Error *error) {
+        size_t prefix = strlen("envelope of ");
         int r = outcome("open", error);
 
+        assert_ptr_equal(recipient, &played_recipient);
+        assert_true(size > prefix);
+        assert_memory_equal(cms, "envelope of ", prefix);
+        (void) declared(cms + prefix, size - prefix);
         if (r < 0)
                 return r;
-        r = secret_new(size, ret);
+        r = secret_new(size - prefix, ret);
         if (r >= 0)
-                memcpy(secret_bytes(*ret), cms, size);
+                memcpy(secret_bytes(*ret), cms + prefix, size - prefix);
         return r;
 }
 
@@ -551,8 +613,11 @@ int recipient_open(Recipient *recipient, const uint8_t *cms, size_t size, Secret
 int tpm_open(const char *tcti, Tpm **ret, Error *error) {
         int r = outcome("TPM", error);
 
+        assert_non_null(tcti);
+        assert_string_equal(tcti, TPM_DEVICE);
         if (r < 0)
                 return r;
+        assert_int_equal(world.tpms, 0); /* /dev/tpm0 has one opener at a time */
         world.tpms++;
         *ret = &played_tpm;
         return 0;
@@ -582,9 +647,13 @@ int tpm_attest(Tpm *tpm, const NsmRequest *request, uint8_t **ret, size_t *ret_s
         if (r < 0)
                 return r;
         assert_true(tpm->prepared);
+        assert_int_equal(request->public_key_size, strlen(PUBLIC_KEY));
         assert_memory_equal(request->public_key, PUBLIC_KEY, request->public_key_size);
-        *ret = (uint8_t *) strdup("document");
-        *ret_size = strlen("document");
+        assert_int_equal(request->nonce_size, 0);
+        assert_int_equal(request->user_data_size, 0);
+        (void) snprintf(world.document, sizeof(world.document), "document %u", ++world.documents_count);
+        *ret = (uint8_t *) strdup(world.document);
+        *ret_size = strlen(world.document);
         return 0;
 }
 
@@ -593,15 +662,22 @@ int tpm_read_pcrs(Tpm *tpm, uint32_t mask, PcrSet *ret, Error *error) {
 
         if (r < 0)
                 return r;
+        assert_ptr_equal(tpm, &played_tpm);
+        assert_int_equal(mask, UINT32_C(1) << world.settings.lock_pcr);
         *ret = world.pcrs;
         return 0;
 }
 
 int tpm_extend_pcr(Tpm *tpm, unsigned pcr, const uint8_t digest[static PCR_SIZE], Error *error) {
+        uint8_t wanted[PCR_SIZE];
         int r = outcome("extend", error);
 
         if (r < 0)
                 return r;
+        assert_ptr_equal(tpm, &played_tpm);
+        assert_int_equal(pcr, world.settings.lock_pcr);
+        assert_int_equal(pcr_lock_digest(wanted), 0);
+        assert_memory_equal(digest, wanted, PCR_SIZE);
         trace("extended:%u", pcr);
         return pcr_extend(world.pcrs.value[pcr], digest);
 }
@@ -610,6 +686,8 @@ int attestation_parse(const uint8_t *data, size_t size, AttestationDocument **re
         AttestationDocument *document = calloc(1, sizeof(*document));
 
         assert_non_null(document);
+        assert_int_equal(size, strlen(world.document));
+        assert_memory_equal(data, world.document, size);
         document->public_key = (Slice){
                 .data = (const uint8_t *) (world.document_of_other_key ? "another k." : PUBLIC_KEY),
                 .size = strlen(PUBLIC_KEY),
@@ -628,6 +706,7 @@ AttestationDocument *attestation_free(AttestationDocument *document) {
 /* The network. */
 
 int network_new(sd_event *event, NetworkChanged changed, void *userdata, Network **ret) {
+        assert_ptr_equal(event, &world.event);
         world.network_changed = changed;
         world.network_userdata = userdata;
         *ret = &world.network;
@@ -644,12 +723,29 @@ static void change_network(void) {
 }
 
 int http_trust_new(const char *path, X509_STORE **ret, Error *error) {
-        *ret = NULL;
+        assert_non_null(path);
+        assert_string_equal(path, TRUSTED);
+        world.trusted = *ret = X509_STORE_new();
+        assert_non_null(*ret);
         return 0;
 }
 
+/* The client for IMDS never has a proxy. The client for AWS has the trusted roots, and Proxy=. */
 int http_client_new(sd_event *event, const HttpOptions *options, HttpClient **ret) {
-        *ret = &world.http;
+        assert_ptr_equal(event, &world.event);
+        if (options->trusted) {
+                assert_ptr_equal(options->trusted, world.trusted);
+                assert_non_null(options->proxy);
+                assert_string_equal(options->proxy, PROXY);
+                assert_int_equal(options->connections_max, 16);
+                assert_int_equal(options->connect_timeout_usec, 0);
+                *ret = &world.aws_http;
+                return 0;
+        }
+        assert_null(options->proxy);
+        assert_int_equal(options->connections_max, 3);
+        assert_int_equal(options->connect_timeout_usec, USEC_PER_SEC);
+        *ret = &world.imds_http;
         return 0;
 }
 
@@ -658,6 +754,8 @@ HttpClient *http_client_free(HttpClient *client) {
 }
 
 int imds_new(HttpClient *http, const char *address, Imds **ret) {
+        assert_ptr_equal(http, &world.imds_http);
+        assert_string_equal(address, "http://169.254.169.254");
         *ret = &world.imds;
         return 0;
 }
@@ -667,18 +765,31 @@ Imds *imds_free(Imds *imds) {
 }
 
 int imds_get_credentials(Imds *imds, ImdsCredentialsCallback callback, void *userdata) {
+        assert_ptr_equal(imds, &world.imds);
         begin((UnderWay){ .what = "credentials", .credentials = callback, .userdata = userdata });
         return 0;
 }
 
 int imds_get(Imds *imds, const char *path, ImdsGetCallback callback, void *userdata) {
-        const char *what = strcmp(path, IMDS_IDENTITY_PATH) == 0 ? "identity" : "user-data";
+        bool is_identity = strcmp(path, "/latest/dynamic/instance-identity/document") == 0;
 
-        begin((UnderWay){ .what = what, .got = callback, .userdata = userdata });
+        assert_ptr_equal(imds, &world.imds);
+        if (!is_identity)
+                assert_string_equal(path, "/latest/user-data");
+        begin((UnderWay){ .what = is_identity ? "identity" : "user-data",
+                          .got = callback,
+                          .userdata = userdata });
         return 0;
 }
 
+/* AWS General Reference, "AWS Key Management Service endpoints". */
 int kms_client_new(HttpClient *http, const char *endpoint, const char *region, KmsClient **ret) {
+        char wanted[128];
+
+        assert_ptr_equal(http, &world.aws_http);
+        (void) snprintf(wanted, sizeof(wanted), "https://kms%s.%s.%s", world.settings.fips ? "-fips" : "",
+                        region, world.settings.dual_stack ? "api.aws" : "amazonaws.com");
+        assert_string_equal(endpoint, world.settings.kms_endpoint ?: wanted);
         *ret = calloc(1, sizeof(**ret));
         assert_non_null(*ret);
         (void) snprintf((*ret)->region, sizeof((*ret)->region), "%s", region);
@@ -690,8 +801,16 @@ KmsClient *kms_client_free(KmsClient *client) {
         return NULL;
 }
 
+static void assert_is_newest(const AwsCredentials *credentials) {
+        assert_non_null(credentials);
+        assert_non_null(credentials->access_key_id);
+        assert_string_equal(credentials->access_key_id, world.access_key);
+        assert_non_null(credentials->secret_access_key);
+}
+
 void kms_client_set_credentials(KmsClient *client, const AwsCredentials *credentials) {
-        client->has_credentials = true;
+        assert_is_newest(credentials);
+        client->credentials = credentials;
 }
 
 int kms_connect(KmsClient *client, KmsConnected callback, void *userdata) {
@@ -702,24 +821,58 @@ int kms_connect(KmsClient *client, KmsConnected callback, void *userdata) {
         return 0;
 }
 
-/* The ciphertext of a secret, its envelope and its plaintext are its name. */
+static size_t count_strings(char *const *strings) {
+        size_t count = 0;
+
+        while (strings && strings[count])
+                count++;
+        return count;
+}
+
+/* The encryption context that the declaration asks for, and nothing else. */
+static void assert_context(const Declaration *declaration, const char *const *context) {
+        size_t count = count_strings(declaration->encryption_context);
+
+        assert_non_null(context);
+        for (size_t i = 0; i < count; i++) {
+                assert_non_null(context[i]);
+                assert_string_equal(context[i], declaration->encryption_context[i]);
+        }
+        if (declaration->bind_account) {
+                assert_non_null(context[count]);
+                assert_string_equal(context[count++], "unseald:account=" ACCOUNT);
+        }
+        assert_null(context[count]);
+}
+
+/* The ciphertext of a secret is its name. */
 int kms_decrypt(KmsClient *client, const KmsDecrypt *decrypt, KmsDecrypted callback, void *userdata) {
         UnderWay call = { .what = "decryption", .decrypted = callback, .userdata = userdata };
+        size_t secret = declared(decrypt->ciphertext, decrypt->ciphertext_size);
+        const Declaration *declaration = world.declarations_items + secret;
 
-        assert_true(client->has_credentials);
-        assert_int_equal(decrypt->document_size, strlen("document"));
-        assert_memory_equal(decrypt->document, "document", decrypt->document_size);
+        assert_is_newest(client->credentials);
+        assert_non_null(strstr(declaration->key_ids[0], client->region));
+        assert_non_null(decrypt->document);
+        assert_int_equal(decrypt->document_size, strlen(world.document));
+        assert_memory_equal(decrypt->document, world.document, decrypt->document_size);
+        assert_non_null(decrypt->key_ids);
+        for (size_t i = 0; i <= count_strings(declaration->key_ids); i++)
+                assert_ptr_equal(decrypt->key_ids[i], declaration->key_ids[i]);
+        assert_context(declaration, decrypt->encryption_context);
         memcpy(call.name, decrypt->ciphertext, decrypt->ciphertext_size);
         begin(call);
         return 0;
 }
 
-/* The secret's name out of a dry run, as KMS would read it. */
-static void probed_name(const char *body, char *ret, size_t size) {
+/* Checks the body of a dry run, and returns the name of the secret in it. */
+static void check_probe(const char *body, char *ret, size_t size) {
         _cleanup_json_ struct json_object *request = NULL;
         _cleanup_free_ uint8_t *name = NULL;
-        const char *ciphertext;
-        size_t length;
+        const char *ciphertext, *context[8] = {};
+        char pairs[8][128];
+        size_t length, count = 0;
+        const Declaration *declaration;
 
         assert_int_equal(json_parse(body, strlen(body), &request), 0);
         assert_true(json_object_get_boolean(json_member(request, "DryRun")));
@@ -728,6 +881,16 @@ static void probed_name(const char *body, char *ret, size_t size) {
         assert_non_null(ciphertext);
         assert_int_equal(base64_decode(ciphertext, strlen(ciphertext), &name, &length), 0);
         assert_true(length < size);
+        declaration = world.declarations_items + declared(name, length);
+        assert_string_equal(json_member_string(request, "KeyId"), declaration->key_ids[0]);
+        json_object_object_foreach(json_member(request, "EncryptionContext"), key, value) {
+                assert_true(count < ELEMENTSOF(pairs));
+                (void) snprintf(pairs[count], sizeof(pairs[count]), "%s=%s", key,
+                                json_object_get_string(value));
+                context[count] = pairs[count];
+                count++;
+        }
+        assert_context(declaration, context);
         *((char *) mempcpy(ret, name, length)) = '\0';
 }
 
@@ -735,13 +898,15 @@ int kms_request(KmsClient *client, const char *operation, const char *body, KmsA
                 void *userdata) {
         UnderWay call = { .what = "probe", .answered = callback, .userdata = userdata };
 
+        assert_is_newest(client->credentials);
         assert_string_equal(operation, "Decrypt");
-        probed_name(body, call.name, sizeof(call.name));
+        check_probe(body, call.name, sizeof(call.name));
         begin(call);
         return 0;
 }
 
 int fetcher_new(HttpClient *http, Fetcher **ret) {
+        assert_ptr_equal(http, &world.aws_http);
         *ret = &world.fetcher;
         return 0;
 }
@@ -751,13 +916,31 @@ Fetcher *fetcher_free(Fetcher *fetcher) {
 }
 
 void fetcher_set_credentials(Fetcher *fetcher, const AwsCredentials *credentials) {
-        world.fetcher_has_credentials = true;
+        assert_ptr_equal(fetcher, &world.fetcher);
+        assert_is_newest(credentials);
+        world.fetcher_credentials = credentials;
+}
+
+static const Declaration *declared_with(const Source *source) {
+        for (size_t i = 0; i < world.declarations.count; i++)
+                if (source == &world.declarations_items[i].source)
+                        return world.declarations_items + i;
+        fail_msg("no secret has this source");
+        return NULL;
 }
 
 int source_fetch(Fetcher *fetcher, const Fetch *fetch, SourceFetched callback, void *userdata) {
         UnderWay call = { .what = "fetch", .fetched = callback, .userdata = userdata };
+        const Declaration *declaration = declared_with(fetch->source);
 
-        assert_true(!source_is_signed(fetch->source) || world.fetcher_has_credentials);
+        assert_ptr_equal(fetcher, &world.fetcher);
+        if (source_is_signed(fetch->source))
+                assert_is_newest(world.fetcher_credentials);
+        assert_string_equal(fetch->partition, "aws");
+        assert_string_equal(fetch->region, declaration->source_region ?: "eu-north-1");
+        assert_int_equal(fetch->maximum, declaration->size_max);
+        assert_int_equal(fetch->fips, world.settings.fips);
+        assert_int_equal(fetch->dual_stack, world.settings.dual_stack);
         (void) snprintf(call.name, sizeof(call.name), "%s", fetch->source->location);
         begin(call);
         return 0;
@@ -766,6 +949,7 @@ int source_fetch(Fetcher *fetcher, const Fetch *fetch, SourceFetched callback, v
 int source_read_file(const Source *source, size_t maximum, uint8_t **ret, size_t *ret_size, Error *error) {
         int r = outcome("file", error);
 
+        assert_int_equal(maximum, declared_with(source)->size_max);
         if (r < 0)
                 return r;
         *ret = (uint8_t *) strdup(source->location);
@@ -773,11 +957,12 @@ int source_read_file(const Source *source, size_t maximum, uint8_t **ret, size_t
         return 0;
 }
 
-/* The store and what is kept: descriptors are 100 and the secret's place. */
+/* The store and the kept secrets. */
 
 int store_open(const char *path, Store **ret, Error *error) {
         int r = outcome("store", error);
 
+        assert_string_equal(path, "store");
         if (r >= 0)
                 *ret = &world.store;
         return r;
@@ -787,46 +972,87 @@ Store *store_free(Store *store) {
         return NULL;
 }
 
+static void assert_owner(const Declaration *declaration, uid_t uid, gid_t gid, mode_t mode) {
+        assert_int_equal(uid, declaration->user ? getpwnam(declaration->user)->pw_uid : 0);
+        assert_int_equal(gid, declaration->group ? getgrnam(declaration->group)->gr_gid : 0);
+        assert_int_equal(mode, declaration->mode);
+}
+
+static int new_file(Secret *secret) {
+        const char *name = world.names[declared(secret_bytes(secret), secret_size(secret))];
+
+        (void) snprintf(world.plaintext, sizeof(world.plaintext), "%s", name);
+        return ++world.next_fd;
+}
+
 int store_prepare(Store *store, const char *name, Secret *secret, uid_t uid, gid_t gid, mode_t mode,
                   int *ret_fd, Error *error) {
         int r = outcome("prepare-file", error);
 
         if (r < 0)
                 return r;
-        assert_memory_equal(secret_bytes(secret), name, secret_size(secret));
+        assert_ptr_equal(store, &world.store);
+        assert_true(declared_as(name)->store);
+        assert_owner(declared_as(name), uid, gid, mode);
+        *ret_fd = new_file(secret);
+        assert_string_equal(world.plaintext, name);
         trace("hidden:%s", name);
-        *ret_fd = 100;
         return 0;
 }
 
 int store_hold(Store *store, Secret *secret, int *ret_fd, Error *error) {
+        assert_ptr_equal(store, &world.store);
+        *ret_fd = new_file(secret);
+        assert_false(declared_as(world.plaintext)->store);
         trace("held");
-        *ret_fd = 100;
         return 0;
 }
 
 int store_publish(Store *store, const char *name, int fd, Error *error) {
         int r = outcome("publish", error);
 
+        assert_ptr_equal(store, &world.store);
+        assert_true(declared_as(name)->store);
+        assert_int_equal(fd, kept_find(&world.kept, name));
         if (r >= 0)
                 trace("published:%s", name);
         return r;
 }
 
 bool store_can_publish(const Store *store, const char *name, int fd, uid_t uid, gid_t gid, mode_t mode) {
+        assert_ptr_equal(store, &world.store);
+        assert_owner(declared_as(name), uid, gid, mode);
+        assert_int_equal(fd, kept_find(&world.kept, name));
         return !world.cannot_publish;
 }
 
 int store_read(int fd, Secret **ret) {
-        const char *name = world.kept.items[fd - 100].name;
-        int r = secret_new(strlen(name), ret);
+        const char *name = NULL;
+        int r;
 
+        for (size_t i = 0; i < world.kept.count; i++)
+                if (world.kept.items[i].fd == fd)
+                        name = world.kept.items[i].name;
+        assert_non_null(name);
+        r = secret_new(strlen(name), ret);
         if (r >= 0)
                 memcpy(secret_bytes(*ret), name, strlen(name));
         return r;
 }
 
+/* Either nothing stays, or the kept files of all declared secrets, under their names if these are for the store. */
 int store_retain(Store *store, const StoreFile *files, size_t count, Error *error) {
+        assert_ptr_equal(store, &world.store);
+        assert_true(count == 0 || count == world.declarations.count);
+        for (size_t i = 0; i < count; i++) {
+                const Declaration *declaration = world.declarations_items + i;
+
+                assert_int_equal(files[i].fd, kept_find(&world.kept, declaration->name));
+                if (declaration->store)
+                        assert_string_equal(files[i].name, declaration->name);
+                else
+                        assert_null(files[i].name);
+        }
         trace("retained:%zu", count);
         return 0;
 }
@@ -834,22 +1060,42 @@ int store_retain(Store *store, const StoreFile *files, size_t count, Error *erro
 static size_t kept_index(const Kept *kept, const char *name) {
         size_t i = 0;
 
+        assert_ptr_equal(kept, &world.kept);
         while (i < kept->count && strcmp(kept->items[i].name, name) != 0)
                 i++;
         return i;
 }
 
+static void assert_claim(const KeptClaim *claim) {
+        uint8_t digest[DECLARATION_DIGEST_SIZE];
+
+        assert_int_equal(declaration_digest(declared_as(claim->name), digest), 0);
+        assert_memory_equal(claim->stands_for, digest, sizeof(digest));
+}
+
+static void assert_claims(const KeptClaim *claims, size_t count) {
+        assert_int_equal(count, world.declarations.count);
+        for (size_t i = 0; i < count; i++) {
+                assert_string_equal(claims[i].name, world.names[i]);
+                assert_claim(claims + i);
+        }
+}
+
 int kept_restore(Kept *kept, const Store *store, const KeptClaim *claims, size_t count, Error *error) {
+        assert_ptr_equal(kept, &world.kept);
+        assert_ptr_equal(store, &world.store);
+        assert_claims(claims, count);
         return 0;
 }
 
 int kept_find(const Kept *kept, const char *name) {
         size_t i = kept_index(kept, name);
 
-        return i < kept->count && kept->items[i].committed ? 100 + (int) i : -ENOENT;
+        return i < kept->count && kept->items[i].committed ? kept->items[i].fd : -ENOENT;
 }
 
 bool kept_has(const Kept *kept, const KeptClaim *claim) {
+        assert_claim(claim);
         return kept_find(kept, claim->name) >= 0;
 }
 
@@ -857,22 +1103,44 @@ int kept_put(Kept *kept, const KeptClaim *claim, Secret *secret, int fd, Error *
         size_t i = kept_index(kept, claim->name);
 
         assert_true(i < SECRETS_MAX);
+        assert_claim(claim);
+        assert_int_equal(fd, world.next_fd);
+        assert_string_equal(world.plaintext, claim->name);
+        assert_int_equal(secret_size(secret), strlen(claim->name));
+        assert_memory_equal(secret_bytes(secret), claim->name, secret_size(secret));
         kept->items[i].name = claim->name;
         kept->items[i].put = true;
+        kept->items[i].put_fd = fd;
         kept->count += i == kept->count;
         return outcome("put", error);
 }
 
 void kept_claim(Kept *kept, const KeptClaim *claims, size_t count) {
+        assert_ptr_equal(kept, &world.kept);
+        assert_claims(claims, count);
         trace("claimed:%zu", count);
+}
+
+/* The lock that was kept before stays. A new one has the PCR as it was attested. */
+static void assert_lock(const Kept *kept, const KeptLock *lock) {
+        assert_int_equal(lock->pcr, world.settings.lock_pcr);
+        if (lock->pcr > 0)
+                assert_memory_equal(lock->before,
+                                    kept->lock.pcr == lock->pcr ? kept->lock.before
+                                                                : world.pcrs.value[lock->pcr],
+                                    sizeof(lock->before));
 }
 
 int kept_commit(Kept *kept, Store *store, const KeptLock *lock, Error *error) {
         int r = outcome("commit", error);
 
+        assert_ptr_equal(store, &world.store);
+        assert_lock(kept, lock);
         if (r < 0)
                 return r;
         for (size_t i = 0; i < kept->count; i++) {
+                if (kept->items[i].put)
+                        kept->items[i].fd = kept->items[i].put_fd;
                 kept->items[i].committed = kept->items[i].committed || kept->items[i].put;
                 kept->items[i].put = false;
         }
@@ -890,6 +1158,7 @@ void kept_abandon(Kept *kept) {
 }
 
 bool kept_is_committed(const Kept *kept, const KeptLock *lock) {
+        assert_lock(kept, lock);
         for (size_t i = 0; i < kept->count; i++)
                 if (kept->items[i].put)
                         return false;
@@ -915,24 +1184,46 @@ KeptLock kept_lock(const Kept *kept) {
 }
 
 int status_write(const char *path, const Status *status) {
+        assert_non_null(path);
+        assert_string_equal(path, "status");
+        assert_null(world.options.take);
+        assert_int_equal(status->secrets_count, world.declarations.count);
         (void) snprintf(world.status, sizeof(world.status), "%s", status->state);
         (void) snprintf(world.explanation, sizeof(world.explanation), "%s", status->explanation);
         for (size_t i = 0; i < status->secrets_count; i++) {
-                (void) snprintf(world.states[i], sizeof(world.states[i]), "%s", status->secrets[i].state);
-                (void) snprintf(world.policies[i], sizeof(world.policies[i]), "%s",
-                                status->secrets[i].policy ?: "");
+                const StatusSecret *secret = status->secrets + i;
+
+                assert_string_equal(secret->name, world.names[i]);
+                assert_non_null(secret->source);
+                assert_string_equal(secret->source, world.labels[i]);
+                assert_non_null(secret->key_id);
+                assert_string_equal(secret->key_id, world.declarations_items[i].key_ids[0]);
+                (void) snprintf(world.states[i], sizeof(world.states[i]), "%s", secret->state);
+                (void) snprintf(world.policies[i], sizeof(world.policies[i]), "%s", secret->policy ?: "");
         }
         return 0;
 }
 
-/* A world, with as many secrets as a test declares. */
+/* A world with as many secrets as a test declares. */
+
+static char tpm_device[] = TPM_DEVICE, proxy[] = PROXY, trusted[] = TRUSTED;
 
 static int world_begin(void **state) {
         memset(&world, 0, sizeof(world));
         played_tpm = (struct Tpm){};
         world.now_usec = 1000 * USEC_PER_SEC;
-        world.random = UINT64_MAX; /* as long as a delay can be */
-        world.settings = (Settings){ .rsa_key_bits = 2048, .deadline_usec = DEADLINE_USEC };
+        world.random = UINT64_MAX; /* the longest delay */
+        world.settings = (Settings){
+                .rsa_key_bits = KEY_BITS,
+                .deadline_usec = DEADLINE_USEC,
+                .tpm_device = tpm_device,
+                .proxy = proxy,
+                .trusted_certificates = trusted,
+        };
+        world.next_fd = 1000;
+        for (unsigned i = 0; i < PCR_COUNT; i++)
+                if (i != 14) /* nobody has extended PCR14 */
+                        memset(world.pcrs.value[i], 0xa0 + (int) i, PCR_SIZE);
         world.declarations.items = world.declarations_items;
         world.options = (SessionOptions){
                 .settings = &world.settings,
@@ -952,10 +1243,19 @@ static int world_end(void **state) {
         return 0;
 }
 
-#define KEY(region) "arn:aws:kms:" region ":111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
-static char key_north[] = KEY("eu-north-1"), key_west[] = KEY("eu-west-1"),
-            context_pair[] = "unseald:secret=name";
-static char *key_ids_north[] = { key_north, NULL }, *key_ids_west[] = { key_west, NULL };
+/* Each secret has two keys of its own. The first decides the region. */
+static void lies_in(Declaration *declaration, const char *region) {
+        size_t i = (size_t) (declaration - world.declarations_items);
+
+        (void) snprintf(world.keys[i][0], sizeof(world.keys[i][0]),
+                        "arn:aws:kms:%s:111122223333:key/1234abcd-12ab-34cd-56ef-0000000000%02zu", region,
+                        i);
+        (void) snprintf(world.keys[i][1], sizeof(world.keys[i][1]),
+                        "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1111111111%02zu", i);
+        world.key_ids[i][0] = world.keys[i][0];
+        world.key_ids[i][1] = world.keys[i][1];
+        declaration->key_ids = world.key_ids[i];
+}
 
 static Declaration *declare(const char *name) {
         size_t i = world.declarations.count++;
@@ -963,27 +1263,34 @@ static Declaration *declare(const char *name) {
 
         assert_true(i < SECRETS_MAX);
         (void) snprintf(world.names[i], sizeof(world.names[i]), "%s", name);
-        world.contexts[i][0] = context_pair;
+        (void) snprintf(world.labels[i], sizeof(world.labels[i]), "source-of-%.16s", name);
+        (void) snprintf(world.contexts_text[i][0], sizeof(world.contexts_text[i][0]), "unseald:secret=%s",
+                        name);
+        (void) snprintf(world.contexts_text[i][1], sizeof(world.contexts_text[i][1]), "stage=%zu", i);
+        world.contexts[i][0] = world.contexts_text[i][0];
+        world.contexts[i][1] = world.contexts_text[i][1];
         *declaration = (Declaration){
                 .name = world.names[i],
                 .file = world.names[i],
-                .source = { .kind = SOURCE_FILE, .location = world.names[i], .label = world.names[i] },
-                .size_max = KMS_CIPHERTEXT_MAX,
-                .key_ids = key_ids_north,
+                .source = { .kind = SOURCE_FILE, .location = world.names[i], .label = world.labels[i] },
+                .size_max = KMS_CIPHERTEXT_MAX - i,
                 .encryption_context = world.contexts[i],
                 .store = true,
                 .mode = 0400,
         };
+        lies_in(declaration, "eu-north-1");
         return declaration;
 }
 
-/* As an unseald before in this boot has left it. */
+/* A secret that an earlier unseald of this boot has kept. */
 static void keep(const char *name) {
         world.kept.items[world.kept.count].name = name;
+        world.kept.items[world.kept.count].fd = ++world.next_fd;
         world.kept.items[world.kept.count++].committed = true;
 }
 
 static void on_end(int r, const Error *error, void *userdata) {
+        assert_ptr_equal(userdata, &world);
         world.ended++;
         world.r = r;
         world.error = *error;
@@ -992,7 +1299,7 @@ static void on_end(int r, const Error *error, void *userdata) {
 
 static void start(void) {
         Error error = {};
-        int r = session_new(&world.event, &world.options, on_end, NULL, &world.session, &error);
+        int r = session_new(&world.event, &world.options, on_end, &world, &world.session, &error);
 
         assert_string_equal(error.text, "");
         assert_int_equal(r, 0);

@@ -109,7 +109,7 @@ static void what_is_not_for_the_store_is_only_kept(void **state) {
 
 static void each_region_has_a_connection_that_only_its_secrets_wait_for(void **state) {
         declare("a");
-        declare("b")->key_ids = key_ids_west;
+        lies_in(declare("b"), "eu-west-1");
         start();
         go_on_but("connection");
         expect("key-pair TPM credentials connection:eu-north-1 connection:eu-west-1 document ");
@@ -599,7 +599,7 @@ static void an_optional_secret_whose_way_is_being_tried_again_is_waited_for(void
 
         declare("a");
         optional = declare("b");
-        optional->key_ids = key_ids_west;
+        lies_in(optional, "eu-west-1");
         optional->optional = true;
         start();
         finish("connection:eu-north-1");
@@ -692,7 +692,7 @@ static void the_secrets_of_an_endpoint_that_fails_fail_with_it(void **state) {
 
         declare("a");
         optional = declare("b");
-        optional->key_ids = key_ids_west;
+        lies_in(optional, "eu-west-1");
         optional->optional = true;
         start();
         go_on_but("connection");
@@ -749,6 +749,81 @@ static void a_signed_source_waits_for_the_credentials(void **state) {
         assert_ended_with(FAILURE_NONE);
 }
 
+/* What the settings and the declarations decide. The fakes compare every value with them. */
+
+static void kms_and_sources_are_asked_at_the_endpoints_of_the_settings(void **state) {
+        static char endpoint[] = "https://vpce-1.kms.eu-north-1.vpce.amazonaws.com";
+        Declaration *declaration = declare("a");
+
+        declaration->source.kind = SOURCE_HTTPS;
+        world.settings.fips = *(const int *) *state == 1;
+        world.settings.dual_stack = *(const int *) *state == 2;
+        world.settings.kms_endpoint = *(const int *) *state == 3 ? endpoint : NULL;
+        start();
+        all_goes_well_from_here();
+}
+
+static void a_source_is_asked_in_the_region_that_the_declaration_names(void **state) {
+        static char region[] = "ap-southeast-2";
+        Declaration *declaration = declare("a");
+
+        declaration->source.kind = SOURCE_SSM;
+        declaration->source_region = region;
+        start();
+        all_goes_well_from_here();
+}
+
+static void a_bound_secret_is_decrypted_and_probed_with_the_account(void **state) {
+        declare("a")->bind_account = true;
+        declare("b");
+        world.settings.verify_policy = VERIFY_POLICY_YES;
+        start();
+        go_on_but(NULL);
+        assert_ended_with(FAILURE_NONE);
+        assert_string_equal(world.policies[0], "gates");
+}
+
+static void user_data_that_is_too_large_is_refused(void **state) {
+        lead_to(&user_data);
+        world.declarations_items[0].size_max = 3;
+        world.user_data = "TG9uZ2VyIHRoYW4gdGhyZWU=";
+        finish("user-data");
+        assert_ended_with(FAILURE_SOURCE);
+        assert_nothing_published();
+}
+
+static void a_file_has_the_declared_owner_and_mode(void **state) {
+        static char user[] = "daemon", group[] = "bin";
+        Declaration *declaration = declare("a");
+
+        declaration->user = user;
+        declaration->group = group;
+        declaration->mode = 0440;
+        declare("b")->mode = 0404;
+        start();
+        go_on_but(NULL);
+        assert_ended_with(FAILURE_NONE);
+        assert_says(world.trace, "published:a published:b");
+}
+
+static void a_failure_to_open_carries_the_id_of_the_request(void **state) {
+        Error broken = trouble(FAILURE_ANSWER, REMEDY_NONE);
+
+        lead_to(&opening);
+        fail_with("open", &broken);
+        assert_ended_with(FAILURE_ANSWER);
+        assert_string_equal(world.error.request_id, "decrypt-a");
+}
+
+static void every_step_of_a_secret_is_logged_with_the_id_of_its_request(void **state) {
+        declare("a");
+        start();
+        all_goes_well_from_here();
+        assert_says(world.logged, "[" MESSAGE_STEP " secret=a state=sealed request=]");
+        assert_says(world.logged, "[" MESSAGE_STEP " secret=a state=kept request=decrypt-a]");
+        assert_says(world.logged, "[" MESSAGE_PUBLISHED " secret=a state=published request=decrypt-a]");
+}
+
 /* VerifyPolicy=. */
 
 static Error probe_says(const char *code, Remedy remedy) {
@@ -783,6 +858,8 @@ static void with_warn_an_open_key_is_told_and_published_from(void **state) {
         assert_ended_with(FAILURE_NONE);
         assert_string_equal(world.policies[0], "open");
         assert_says(world.logged, "is not gated");
+        assert_says(world.logged, "for anybody who has the role role,");
+        assert_says(world.logged, "[" MESSAGE_POLICY " secret=a state=probing request=probe-1]");
 }
 
 static void with_yes_an_open_key_is_not_published_from(void **state) {
@@ -791,6 +868,9 @@ static void with_yes_an_open_key_is_not_published_from(void **state) {
         lead_to_probe(VERIFY_POLICY_YES);
         fail_with("probe", &open);
         assert_ended_with(FAILURE_POLICY);
+        assert_string_equal(world.error.request_id, "probe-1");
+        assert_says(world.error.text, world.keys[0][0]);
+        assert_says(world.logged, "[" MESSAGE_POLICY " secret=a state=failed request=probe-1]");
         assert_string_equal(world.policies[0], "open");
         assert_nothing_published();
 }
@@ -848,6 +928,13 @@ static void with_warn_the_deadline_publishes_what_is_not_known(void **state) {
 }
 
 /* LockPcr=. */
+
+static void expect_after(const char *first, const char *rest) {
+        char words[256];
+
+        (void) snprintf(words, sizeof(words), "%s%s", first, rest);
+        expect(words);
+}
 
 static void the_pcr_is_locked_between_keeping_and_publishing(void **state) {
         lead_to(&lock);
@@ -913,6 +1000,25 @@ static void a_pcr_that_is_locked_is_not_extended_again(void **state) {
         finish("lock");
         expect("locked published:a wiped ended ");
         assert_says(world.logged, "PCR14 was locked");
+}
+
+/* As above, with a PCR that others had extended before. */
+static void a_pcr_is_locked_from_the_value_that_was_attested(void **state) {
+        uint8_t digest[PCR_SIZE];
+
+        world.settings.lock_pcr = 15;
+        declare("a");
+        start();
+        go_on_but("lock");
+        memcpy(world.pcrs.value[15], world.kept.lock.before, PCR_SIZE);
+        if (*state) {
+                assert_int_equal(pcr_lock_digest(digest), 0);
+                assert_int_equal(pcr_extend(world.pcrs.value[15], digest), 0);
+        }
+        world.trace[0] = 0;
+        finish("lock");
+        expect_after(*state ? "" : "extended:15 ", "locked published:a wiped ended ");
+        assert_says(world.logged, *state ? "PCR15 was locked" : "PCR15 is locked");
 }
 
 static void a_denial_after_the_lock_is_the_locks(void **state) {
@@ -989,7 +1095,7 @@ static void what_is_not_kept_is_not_asked_for_after_the_lock(void **state) {
 
 static void what_is_kept_for_another_owner_is_kept_anew(void **state) {
         world.cannot_publish = true;
-        declare("a");
+        declare("a")->mode = 0440;
         keep("a");
         start();
         expect("hidden:a kept published:a ended ");
@@ -1031,6 +1137,14 @@ static void a_reload_that_fails_leaves_all_as_it_was(void **state) {
         assert_string_equal(world.states[0], "published");
 }
 
+static void a_reload_leaves_no_file_of_a_secret_that_is_not_for_the_store_any_more(void **state) {
+        declare_and_replace();
+        world.declarations_items[1].store = false;
+        go_on_but(NULL);
+        assert_says(world.trace, "hidden:a held kept published:a retained:2 wiped ended");
+        assert_int_equal(world.error.failure, FAILURE_NONE);
+}
+
 static void an_optional_secret_that_a_reload_cannot_get_is_what_it_was(void **state) {
         Error final = trouble(FAILURE_KEY, REMEDY_NONE);
 
@@ -1046,8 +1160,14 @@ static void an_optional_secret_that_a_reload_cannot_get_is_what_it_was(void **st
 
 static int take(const Declaration *declaration, Secret *plaintext, const char *request_id, Error *error,
                 void *userdata) {
+        char wanted[64];
+
         trace("taken:%s", declaration->name);
+        assert_ptr_equal(userdata, &world);
+        assert_int_equal(secret_size(plaintext), strlen(declaration->name));
         assert_memory_equal(secret_bytes(plaintext), declaration->name, secret_size(plaintext));
+        (void) snprintf(wanted, sizeof(wanted), "decrypt-%s", declaration->name);
+        assert_string_equal(request_id, wanted);
         return outcome("take", error);
 }
 
@@ -1110,12 +1230,65 @@ static void a_denial_is_told_although_what_is_expected_cannot_be_read(void **sta
                     "ExpectedMeasurements=/nonexistent/measurements.json: No such file or directory");
 }
 
+/* PCR4 as it is measured here, PCR7 otherwise. */
+static const char *make_measurements(char buffer[static 512]) {
+        char measured[2 * PCR_SIZE + 1], other[2 * PCR_SIZE + 1];
+
+        for (size_t i = 0; i < PCR_SIZE; i++) {
+                (void) snprintf(measured + 2 * i, 3, "%02x", world.pcrs.value[4][i]);
+                (void) snprintf(other + 2 * i, 3, "%02x", 0x11);
+        }
+        (void) snprintf(buffer, 512, "{\"Measurements\":{\"PCR4\":\"%s\",\"PCR7\":\"%s\"}}", measured,
+                        other);
+        return buffer;
+}
+
+static void assert_compared(void) {
+        assert_ended_with(FAILURE_DENIED);
+        assert_says(world.explanation, "This boot, role role:");
+        assert_says(world.explanation, ") is as expected");
+        assert_says(world.explanation, ") DIFFERS");
+        assert_says(world.explanation, "expected 1111");
+        assert_says(world.logged, "[" MESSAGE_DENIED " secret=a state=failed");
+}
+
+static void a_denial_is_compared_with_the_values_in_user_data(void **state) {
+        static char expected[] = "user-data:/expected";
+        Error denied = trouble(FAILURE_DENIED, REMEDY_NONE);
+        char user_data_text[600], measurements[512];
+
+        world.settings.expected_measurements = expected;
+        (void) snprintf(user_data_text, sizeof(user_data_text), "{\"expected\":%s}",
+                        make_measurements(measurements));
+        world.user_data = user_data_text;
+        lead_to(&decryption);
+        fail_with("decryption", &denied);
+        finish("user-data");
+        assert_compared();
+}
+
+static void a_denial_is_compared_with_the_values_in_a_file(void **state) {
+        static char expected[] = "measurements.json";
+        Error denied = trouble(FAILURE_DENIED, REMEDY_NONE);
+        char measurements[512];
+        FILE *file = fopen(expected, "we");
+
+        assert_non_null(file);
+        assert_true(fputs(make_measurements(measurements), file) >= 0);
+        assert_int_equal(fclose(file), 0);
+        world.settings.expected_measurements = expected;
+        lead_to(&decryption);
+        fail_with("decryption", &denied);
+        assert_int_equal(remove(expected), 0);
+        assert_compared();
+}
+
 /* A session that is none. */
 
 static void assert_refused(const char *text) {
         Error error = {};
 
-        assert_true(session_new(&world.event, &world.options, on_end, NULL, &world.session, &error) < 0);
+        assert_true(session_new(&world.event, &world.options, on_end, &world, &world.session, &error) < 0);
         assert_null(world.session);
         assert_int_equal(error.failure, FAILURE_CONFIGURATION);
         assert_string_equal(error.text, text);
@@ -1143,6 +1316,7 @@ static void a_key_in_no_known_partition_is_a_wrong_declaration(void **state) {
                        "no endpoint of KMS is known for this key.");
 }
 
+static int by_default = 0, with_fips = 1, with_dual_stack = 2, with_kms_endpoint = 3;
 static VerifyPolicy policy_warn = VERIFY_POLICY_WARN, policy_yes = VERIFY_POLICY_YES;
 static Case prepare_file = { .what = "prepare-file" }, put = { .what = "put" },
             commit = { .what = "commit" }, publish = { .what = "publish" };
@@ -1220,6 +1394,16 @@ int main(void) {
                 TEST(a_file_that_cannot_be_read_fails_its_secret),
                 TEST(an_instance_without_user_data_is_told_so),
                 TEST(a_signed_source_waits_for_the_credentials),
+                TEST_OF(kms_and_sources_are_asked_at_the_endpoints_of_the_settings, &by_default),
+                TEST_OF(kms_and_sources_are_asked_at_the_endpoints_of_the_settings, &with_fips),
+                TEST_OF(kms_and_sources_are_asked_at_the_endpoints_of_the_settings, &with_dual_stack),
+                TEST_OF(kms_and_sources_are_asked_at_the_endpoints_of_the_settings, &with_kms_endpoint),
+                TEST(a_source_is_asked_in_the_region_that_the_declaration_names),
+                TEST(a_bound_secret_is_decrypted_and_probed_with_the_account),
+                TEST(user_data_that_is_too_large_is_refused),
+                TEST(a_file_has_the_declared_owner_and_mode),
+                TEST(a_failure_to_open_carries_the_id_of_the_request),
+                TEST(every_step_of_a_secret_is_logged_with_the_id_of_its_request),
                 TEST_OF(a_gated_key_is_published_from, &policy_warn),
                 TEST_OF(a_gated_key_is_published_from, &policy_yes),
                 TEST(with_warn_an_open_key_is_told_and_published_from),
@@ -1234,6 +1418,8 @@ int main(void) {
                 TEST_OF(after_the_deadline_the_lock_has_five_seconds, &lock),
                 TEST(a_lock_that_cannot_be_written_down_publishes_nothing),
                 TEST(a_pcr_that_is_locked_is_not_extended_again),
+                TEST_OF(a_pcr_is_locked_from_the_value_that_was_attested, NULL),
+                TEST_OF(a_pcr_is_locked_from_the_value_that_was_attested, &lock),
                 TEST(a_denial_after_the_lock_is_the_locks),
                 TEST(for_what_is_kept_neither_tpm_nor_kms_is_asked),
                 TEST(only_what_is_not_kept_is_asked_for),
@@ -1243,6 +1429,7 @@ int main(void) {
                 TEST(what_is_kept_for_another_owner_is_kept_anew),
                 TEST(a_reload_replaces_what_is_kept_and_published),
                 TEST(a_reload_that_fails_leaves_all_as_it_was),
+                TEST(a_reload_leaves_no_file_of_a_secret_that_is_not_for_the_store_any_more),
                 TEST(an_optional_secret_that_a_reload_cannot_get_is_what_it_was),
                 TEST(by_hand_secrets_are_handed_over_and_nothing_else),
                 TEST(by_hand_what_cannot_be_handed_over_ends_the_session),
@@ -1250,6 +1437,8 @@ int main(void) {
                 TEST_OF(a_denial_is_explained_with_what_user_data_expects, no_json),
                 TEST_OF(a_denial_is_explained_with_what_user_data_expects, no_value),
                 TEST_OF(a_denial_is_explained_with_what_user_data_expects, no_measurements),
+                TEST(a_denial_is_compared_with_the_values_in_user_data),
+                TEST(a_denial_is_compared_with_the_values_in_a_file),
                 TEST(a_denial_is_told_although_what_is_expected_cannot_be_read),
                 TEST(an_owner_who_is_not_there_is_a_wrong_declaration),
                 TEST(a_key_in_no_known_partition_is_a_wrong_declaration),
