@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Tells in which pages of physical memory files and processes are, so that a look at all of a machine's memory from outside
- * can say whose each page is. usage: where FILE|PID...
+ * Prints which pages of physical memory belong to files and processes, so that somebody who looks at all of
+ * a machine's memory from outside knows the owner of each page.
  *
- * Of a file: the pages that are in memory because somebody uses it. Of a process: those that are nobody else's file, heap
- * and stacks above all. A line each, numbers hexadecimal and in units of 4 KiB: PAGES WHOSE FIRST[+COUNT]...
- * (/proc/PID/pagemap, Documentation/admin-guide/mm/pagemap.rst of Linux.) Contents are not looked at.
+ * usage: where FILE|PID...
+ *
+ * Of a file it prints the pages that are in memory because a process uses them. Of a process it prints the
+ * pages that belong to no file and to no other process: heap and stacks above all. Each line has the form
+ *
+ *     PAGES OWNER FIRST[+COUNT]...
+ *
+ * with hexadecimal numbers, in units of 4 KiB. The program reads page numbers (/proc/PID/pagemap,
+ * Documentation/admin-guide/mm/pagemap.rst of Linux), not contents.
  */
 
 #include <ctype.h>
@@ -22,7 +28,7 @@
 
 #define PAGE UINT64_C(4096)
 #define PRESENT (UINT64_C(1) << 63)
-#define SHARED (UINT64_C(1) << 61) /* a file's, or memory that several have */
+#define SHARED (UINT64_C(1) << 61) /* the page belongs to a file or is shared */
 #define FRAME ((UINT64_C(1) << 55) - 1)
 
 typedef struct Runs {
@@ -46,7 +52,7 @@ static void add(Runs *runs, uint64_t frame) {
         *runs = (Runs){ .first = frame, .count = 1 };
 }
 
-/* The frames of the pages from begin to end, as pagemap has them. */
+/* Adds the frames of the pages from begin to end, as pagemap has them. */
 static void add_range(Runs *runs, int pagemap, uint64_t begin, uint64_t end, bool shared) {
         for (uint64_t address = begin; address < end; address += PAGE) {
                 uint64_t entry;
@@ -108,7 +114,7 @@ static int process(const char *pid) {
         for (bool first = true; fgets(line, sizeof(line), maps); first = false) {
                 uint64_t begin, end;
 
-                /* A thread of the kernel has none. */
+                /* Kernel threads have no such memory. */
                 if (first)
                         printf("PAGES process:%s", name);
                 if (sscanf(line, "%" SCNx64 "-%" SCNx64, &begin, &end) == 2)

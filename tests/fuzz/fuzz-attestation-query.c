@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What the attestation service is sent: an outcome once and for all, whatever follows, and a nonce within its bounds. */
+/*
+ * Requests to the attestation service. A request has one outcome, whatever follows it, and its nonce is
+ * within its bounds.
+ */
 
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +27,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         decided = attestation_query_parse((const char *) data, size, &whole);
         if (decided)
                 check(&whole);
-        /* As it comes over a network, in pieces: what is wrong is found sooner or later, what is right stays right. */
+        /* A request arrives in pieces. A wrong one is refused sooner or later, a right one stays right. */
         for (size_t n = 0, step = size / 16 + 1; n < size; n += step) {
                 if (!attestation_query_parse((const char *) data, n, &piece))
                         continue;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Verifies documents that can be parsed, against the root that they bring along, at their own time: so that a real
- * document is accepted, and mutations of it reach each check. A document that is accepted is refused once its signature,
- * its root or its nonce differs.
+ * Verifies each document that can be parsed against the root in the document itself, at the document's own
+ * time. So a real document is accepted, and its mutations reach every check. A document that is accepted
+ * must be refused once its signature, its age or the nonce is wrong.
  */
 
 #include <assert.h>
@@ -23,7 +23,7 @@ static void check(AttestationRefusal refusal, AttestationRefusal wanted, const E
 static void change(AttestationDocument *document, AttestationPolicy policy) {
         static const uint8_t other[] = { 1, 2, 3 };
         const Slice nonce = { other, sizeof(other) };
-        /* The slices point into document->bytes, which are ours to change. */
+        /* The slices point into document->bytes, which this copy may change. */
         uint8_t *last = (uint8_t *) document->signature.data + document->signature.size - 1;
         Error error = {};
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Reads a document, and looks whether all that it tells lies within it. */
+/* Parses a document. All slices must lie within it. */
 
 #include <assert.h>
 

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Whatever the files hold: what is read has no line end and no space around it, and credentials can go into a header. */
+/*
+ * Reads AWS's configuration files. Values have no line end and no space around them, and credentials fit
+ * into a header.
+ */
 
 #include <assert.h>
 #include <errno.h>
@@ -32,7 +35,7 @@ static void read_file_of(AwsProfileFile kind, const char *name, const uint8_t *d
         assert(ret->found || (!ret->access_key_id && !ret->region && !ret->login && !ret->process));
 }
 
-/* The same bytes as both files, as far as a first byte says. */
+/* The first byte chooses the profile. The other bytes are the content of both files. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         AwsProfile credentials = {}, config = {};
         AwsCredentials found = {};

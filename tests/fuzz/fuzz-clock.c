@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Times that people and servers write: durations of the configuration, and the Date and Retry-After headers. Each line of
- * the input is one, and a header of a reply as well.
+ * Parses times that people and servers write: durations of the configuration, and the headers Date and
+ * Retry-After. Each line of the input is tried as each of them.
  */
 
 #include <assert.h>
@@ -18,7 +18,7 @@ DEFINE_CLEANUP(HttpReply *, http_reply_clear);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* A date that is accepted has one spelling. */
+/* A date that is accepted has only one spelling. */
 static void check_date(const char *text) {
         char again[64];
         struct tm tm;
@@ -32,7 +32,8 @@ static void check_date(const char *text) {
         assert(strcmp(text, again) == 0);
 }
 
-/* A duration that is printed can be read again. What is printed is the duration, or a little less: digits are cut off. */
+/* A duration that was printed can be read again. It is then the same or a little shorter, because printing
+ * drops digits. */
 static void check_duration(const char *text) {
         char buffer[DURATION_STRING_MAX], second[DURATION_STRING_MAX];
         uint64_t usec, again;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Decrypts the content of envelopes. Random input never has a wrapped key that unwraps, so one is put in its place.
- * What cms_open() returns is compared with the content decrypted here.
+ * Decrypts the content of envelopes. Random input never contains a wrapped key that unwraps, so the target
+ * puts one in its place. It also decrypts the content itself, and compares.
  */
 
 #include <errno.h>
@@ -40,7 +40,7 @@ static void make_keys(void) {
                 abort();
 }
 
-/* Without the padding, or -1 where that is wrong. */
+/* Returns the size without padding, or -1 where the padding is wrong. */
 static int decrypt(const CmsEnvelope *envelope, uint8_t *ret) {
         _cleanup_(EVP_CIPHER_CTX_freep) EVP_CIPHER_CTX *context = EVP_CIPHER_CTX_new();
         int size = 0, n;

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What parses lies within the input; opening it with some key fails cleanly. */
+/*
+ * Parses envelopes. All slices must lie within the input. Opening one with a wrong key must fail without
+ * harm.
+ */
 
 #include <openssl/rsa.h>
 #include <stdlib.h>

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Unit files that ask unseald for credentials. A consumer that is found has a name, a line of the file, and a verdict that
- * can be said. */
+/*
+ * Reads unit files that load credentials from unseald. A consumer has a unit, a name and a line, and its
+ * verdict has a text.
+ */
 
 #include <assert.h>
 #include <string.h>

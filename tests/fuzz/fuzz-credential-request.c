@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What is taken from an address is, put together again, that address. */
+/*
+ * Parses the address of a unit's request. Unit and credential, put together again, must be the end of that
+ * address.
+ */
 
 #include <stdio.h>
 #include <stdlib.h>

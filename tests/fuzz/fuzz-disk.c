@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Looks for the boot file of a disk. The input is as tests/vectors/disk has it: the number of sectors, then number and
- * content of each that is not zeros. The partition table's checksums are made to fit, or nothing would get past them.
+ * Looks for the boot file of a disk. The input has the form of tests/vectors/disk: the number of sectors,
+ * then number and content of each sector that is not all zeros. The target corrects the checksums of the
+ * partition table, because random input would never pass them.
  */
 
 #include <assert.h>
@@ -14,7 +15,7 @@
 #include "unsealctl/measure/disk.h"
 
 #define SECTOR_SIZE 512
-#define SECTORS_MAX 65536 /* so that no file takes much memory */
+#define SECTORS_MAX 65536 /* a bound for the memory that a file can take */
 #define HEADER_SIZE 92
 
 typedef struct Sectors {

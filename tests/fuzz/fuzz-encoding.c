@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Whatever is decoded must be encoded to the same text again: there is one spelling. */
+/* Text that can be decoded must be the text that encoding gives: there is only one spelling. */
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Answers of the carriers, by anybody: first a byte that says whose and with which status, then the body. Either there is
- * a ciphertext within its bounds, or an error that can be printed. User data are of the same kind. */
+/*
+ * Reads replies of the services that hold ciphertext. The first byte chooses the service and the HTTP
+ * status, the rest is the body. The result is a ciphertext within its bounds, or an error that can be
+ * printed. User data are read as well.
+ */
 
 #include <assert.h>
 #include <stdlib.h>

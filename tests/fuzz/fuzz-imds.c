@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What IMDS says goes into headers and into a path of later requests: nothing may come through that ends them. */
+/*
+ * Reads IMDS's replies. Their content goes into headers and into the path of a later request, so nothing
+ * that ends a header or a path may pass.
+ */
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Whatever a file holds, each assignment read from it has a section and a key, and no control character but the tab. */
+/*
+ * Parses a configuration file. Each assignment has a section and a key, and no control character but the
+ * tab.
+ */
 
 #include <assert.h>
 #include <stdint.h>

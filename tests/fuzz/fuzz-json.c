@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Whatever is accepted must be accepted again as json-c writes it. */
+/* Parses JSON. What is accepted must be accepted again in the form in which json-c writes it. */
 
 #include <stdint.h>
 #include <stdlib.h>

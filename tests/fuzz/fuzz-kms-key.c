@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* A key's ARN that is accepted gives an endpoint in its Region whose host is one name, and nothing else. */
+/* Parses a key's ARN. Its endpoint is a host in the key's Region, and nothing else. */
 
 #include <assert.h>
 #include <stdbool.h>

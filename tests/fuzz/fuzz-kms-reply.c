@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* An answer of KMS's, read as a good one of each operation and as an error: what is said about it is printable. */
+/*
+ * Reads a body of KMS as the answer to each operation and as an error. The text of every error must be
+ * printable.
+ */
 
 #include <stdlib.h>
 

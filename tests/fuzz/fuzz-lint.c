@@ -7,7 +7,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* Some options are taken by the size, so that an input can be read. */
+/* The size of the input chooses the options, so that the whole input is the policy and stays readable. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         static const char *const declared[] = { "arn:aws:iam::111111111111:role/admin", NULL };
         static const PcrSet image = { .present = 1U << 4 | 1U << 12, .value = { [4] = { 0xA4 } } };

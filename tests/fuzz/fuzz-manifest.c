@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What is accepted is, byte for byte, what would be written for it. */
+/* Parses a manifest. What is accepted must be, byte for byte, what formatting gives. */
 
 #include <stdlib.h>
 #include <string.h>

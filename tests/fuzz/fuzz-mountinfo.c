@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The options that are found are the end of a line that begins with the mount's ID. */
+/*
+ * Finds the options of a mount in mountinfo. They must be the end of the line that begins with the mount's
+ * ID.
+ */
 
 #include <linux/magic.h>
 #include <stdlib.h>

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Reads netlink messages. A new address or route in front makes any input matter; an empty message in front changes
- * nothing. */
+/*
+ * Reads netlink messages. With a new address or route in front, any input matters. An empty message in front
+ * changes nothing.
+ */
 
 #include <assert.h>
 #include <linux/netlink.h>

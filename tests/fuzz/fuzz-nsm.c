@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What is accepted must be accepted as well with other padding behind it: tpm.c reads the reply piece by
- * piece. */
+/*
+ * Decodes a reply of the NSM. A reply that is accepted must be accepted with other padding behind it, too,
+ * because tpm.c reads the reply piece by piece.
+ */
 
 #include <stdint.h>
 #include <stdlib.h>

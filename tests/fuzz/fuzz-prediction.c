@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Predicts the boot of an image, without Secure Boot and with it. The input is the size of db in two bytes, db, and the
- * image.
+ * Predicts the boot of an image, with and without Secure Boot. The input is the size of db in two bytes, db,
+ * and the image.
  */
 
 #include <assert.h>
@@ -27,7 +27,7 @@ static void predict(const SecureBootVariables *variables, const uint8_t *image, 
         assert(prediction.secure_boot == (found.authority != NULL));
         assert(!prediction.secure_boot || !found.kernel_measured);
         assert(!found.kernel_measured || (found.has_kernel && found.stub_version < 258));
-        /* Once more: what was measured before is not in the way. */
+        /* The same image once more: what was measured before must not matter. */
         r = prediction_add_image(&prediction, image, size, &found, &error);
         assert(r == 0);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* A key that is read has a size that fits into an NSM request, and is read as itself a second time. */
+/* Reads a public key. It must fit into an NSM request, and reading it again must give the same key. */
 
 #include <assert.h>
 #include <string.h>

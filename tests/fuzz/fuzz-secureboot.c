@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Predicts the boot of an image under Secure Boot with db and dbx. The input is a byte of options, the sizes of db and dbx
- * in two bytes each, db, dbx and the image. Options put the image's own hash at the end of db or dbx, so that both
- * verdicts are reached: firmware starts an image that db has, and dbx wins over db (UEFI 2.10, 32.4.1).
+ * Predicts the boot of an image under Secure Boot, with db and dbx. The input is a byte of options, the
+ * sizes of db and dbx in two bytes each, db, dbx, and the image. The options can append the image's own hash
+ * to db or dbx, so that both verdicts are reached: firmware starts an image that is in db, unless dbx has
+ * it, too (UEFI 2.10, 32.4.1).
  */
 
 #include <assert.h>

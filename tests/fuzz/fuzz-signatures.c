@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Reads EFI signature lists, and looks whether all entries lie within them, one behind the other. */
+/* Parses EFI signature lists. All entries must lie within the input, one behind the other. */
 
 #include <assert.h>
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Compares unseald's canonical request with that of the local platform, which was written apart from it: what unseald
- * signs is what a server computes. The input is lines: options, path, query, and headers.
+ * Compares unseald's canonical request with the local platform's, which shares no code with it: a server
+ * must compute what unseald signs. The input is lines: options, path, query, and headers.
  */
 
 #include <assert.h>
@@ -18,7 +18,9 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* Only such a request can come over the wire: no control characters, and no character that ends the path or the query. */
+/*
+ * Only these requests can be sent: no control characters, and no character that ends the path or the query.
+ */
 static bool is_sendable(const char *path, const char *query) {
         for (const char *c = path; *c; c++)
                 if (*c <= ' ' || *c == '?' || *c == '#' || *c == 0x7f)

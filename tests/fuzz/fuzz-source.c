@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What is decoded is what was given or shorter, and never empty; a source that is believed stays where it says, and so
- * does the request that is made of it. */
+/*
+ * Decodes ciphertext, and parses a source. Decoded ciphertext is never empty and never longer than the
+ * input. The request for a source stays at the source's host.
+ */
 
 #include <assert.h>
 #include <stdint.h>
@@ -12,7 +14,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* Whatever the key or name: it cannot change the host, nor end a line. */
+/* Whatever the key or name is, it must not change the host or end a line. */
 static void check_request(const Source *source) {
         static char id[] = "AKID", secret[] = "secret";
         const AwsCredentials credentials = { .access_key_id = id, .secret_access_key = secret };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Prints a status for people: whatever the file holds, no control character reaches the terminal. */
+/* Prints a status for people. No control character of the file may reach the terminal. */
 
 #include <assert.h>
 #include <getopt.h>
@@ -13,7 +13,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* What unsealctl.c has, as far as the verb uses it. */
+/* Functions of unsealctl.c that the verb uses. */
 int usage_error(const char *format, ...) {
         return EXIT_USAGE;
 }
@@ -35,7 +35,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 
         assert(fd >= 0 && write_all(fd, data, size) >= 0);
         (void) snprintf(option, sizeof(option), "--file=/proc/self/fd/%d", fd);
-        optind = 0; /* getopt_long() begins anew */
+        optind = 0; /* getopt_long() starts over */
         stdout = open_memstream(&text, &text_size);
         assert(stdout);
         int status = verb_status(2, arguments);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Opens responses whose HMAC is right, so that the code behind that check is reached, too. The HMAC is computed here a
- * second time (TPM 2.0 Library, part 1, clause 19.6.5). The input is a byte of options, the size of the TPM's nonce, the
- * place of a byte to change (two bytes), and the response's parameters.
+ * Opens responses with a right HMAC, so that the code behind that check is reached. The target computes the
+ * HMAC itself (TPM 2.0 Library, part 1, clause 19.6.5). The input is a byte of options, the size of the
+ * TPM's nonce, the place of a byte to change (two bytes), and the parameters of the response.
  */
 
 #include <errno.h>
@@ -23,7 +23,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static const TPM2B_NAME name = { .size = 2 };
 static const TPM2B_AUTH auth = { .size = 3, .buffer = { 1, 2, 3 } };
 
-/* TPM_HEADER_SIZE bytes, the size of the parameters, these, and the session: nonce, attributes, HMAC. */
+/* A response: the header, the size of the parameters, the parameters, and the session: nonce, attributes,
+ * HMAC. */
 static void make_response(const TpmSession *session, const uint8_t *parameters, size_t size,
                           size_t nonce_size, TpmMessage *ret) {
         uint8_t key[TPM_HASH_SIZE + 3], hash[TPM_HASH_SIZE], hmac[TPM_HASH_SIZE], nonce[TPM_HASH_SIZE];
@@ -72,7 +73,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 abort();
         make_response(&session, data, size, nonce_size, &response);
 
-        /* A response in which one byte differs is refused. Nothing authenticates the header. */
+        /* A changed byte is noticed, unless it is in the header, which nothing authenticates. */
         changed = response;
         changed.data[TPM_HEADER_SIZE + place % (changed.size - TPM_HEADER_SIZE)] ^= 0x10;
         again = session;
@@ -81,13 +82,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 
         int r = tpm_session_open(&session, &command, &response);
         if (!session.encrypts || !command.sized_out) {
-                /* Nothing is encrypted: what is left to read are the parameters as they were sent. */
+                /* Without encryption the parameters are returned as they were sent. */
                 if (r < 0 || response.size - response.read != size ||
                     (size > 0 && memcmp(response.data + response.read, data, size) != 0))
                         abort();
                 return 0;
         }
-        /* The first parameter is encrypted, and must lie within the parameters. */
+        /* The first parameter is encrypted. It must lie within the parameters. */
         first = size < 2 ? SIZE_MAX : (size_t) data[0] << 8 | data[1];
         if ((r >= 0) != (size >= 2 && first <= size - 2) || (r < 0 && r != -EBADMSG))
                 abort();

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Nothing that is made without the session's key may be taken for a response. */
+/* Opens responses that were made without the session's key. None may be accepted. */
 
 #include <stdint.h>
 #include <stdlib.h>

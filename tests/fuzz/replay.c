@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Runs a fuzz target over the files named on the command line, where the compiler has no libFuzzer. */
+/* Runs a fuzz target over the files named on the command line, for compilers that have no libFuzzer. */
 
 #include <errno.h>
 #include <stdio.h>

@@ -18,13 +18,13 @@
 typedef struct AccessKey {
         char id[129];
         char secret[129];
-        size_t principal; /* index in the directory */
+        size_t principal; /* an index into the directory's principals */
 } AccessKey;
 
-/* Everybody, as loaded at one time. Immutable, counted. */
+/* All accounts and principals as they were loaded at one time. Immutable and reference-counted. */
 struct Directory {
         atomic_uint references;
-        struct json_object *description; /* the organizations' names are borrowed from it */
+        struct json_object *description; /* keeps the organizations' names, which the principals borrow */
         Principal *principals;
         size_t n_principals;
         AccessKey *keys;
@@ -41,7 +41,7 @@ typedef struct Session {
 struct Accounts {
         pthread_mutex_t mutex;
         Directory *directory;
-        Session *sessions; /* a ring: the oldest is forgotten */
+        Session *sessions; /* a ring buffer: a new session replaces the oldest */
         size_t n_sessions;
         size_t next;
 };
@@ -71,7 +71,9 @@ void caller_clear(Caller *caller) {
         *caller = (Caller){};
 }
 
-/* IAM's unique IDs are random; here they follow from the ARN, so that logs of two runs can be compared. */
+/*
+ * IAM's unique IDs are random. Here they follow from the ARN, so that the logs of two runs can be compared.
+ */
 static void make_unique_id(const char *prefix, const char *arn, char ret[static 22]) {
         static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
         uint8_t digest[SHA256_DIGEST_LENGTH];
@@ -342,7 +344,7 @@ static int make_credentials(Credentials *credentials) {
         if (r < 0)
                 return r;
         memcpy(credentials->secret, secret, 41);
-        /* As long, and with the same first bytes, as EC2's. */
+        /* The token has the length and the first bytes of EC2's. */
         snprintf(credentials->token, sizeof(credentials->token), "IQoJb3JpZ2luX2Vj%s", token);
         return 0;
 }

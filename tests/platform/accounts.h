@@ -2,9 +2,12 @@
 #pragma once
 
 /*
- * Who there is: accounts with their root, users and roles, the identity policies of these, and credentials: access keys of
- * users and sessions of roles. Loaded from JSON (the form is in README.md) and loaded anew as a whole while requests
- * run: each request keeps what it was authenticated against. Sessions live in memory only. Thread-safe.
+ * The accounts of the platform: their root users, users and roles, the identity policies of these, and their
+ * credentials. A user has access keys, a role has sessions.
+ *
+ * The accounts come from a JSON file (README.md has its form). accounts_load() replaces all of them while
+ * requests run; a request that has been authenticated keeps the accounts of that moment. Sessions exist in
+ * memory only. Thread-safe.
  */
 
 #include <stdbool.h>
@@ -28,7 +31,7 @@ typedef struct Principal {
         char account[ACCOUNT_ID_SIZE];
         char name[129];
         char arn[256];
-        char id[22];              /* AROA…, AIDA…, or the account of a root */
+        char id[22];              /* AROA… of a role, AIDA… of a user, the account of a root user */
         const char *organization; /* o-…, or NULL */
         Policy **policies;
         size_t n_policies;
@@ -37,21 +40,21 @@ typedef struct Principal {
 typedef struct Accounts Accounts;
 typedef struct Directory Directory;
 
-/* Who made a request, as far as its access key tells. */
+/* The principal behind an access key. */
 typedef struct Caller {
         Directory *directory;
-        const Principal *principal; /* of the directory */
+        const Principal *principal; /* points into directory */
         char access_key_id[129];
         char secret[129];
-        char *token;       /* NULL: a long-term key, which has none */
-        int64_t expires;   /* of a session */
-        char session[129]; /* the session's name */
-        char arn[512];     /* as CloudTrail and denials have it: the session's for a role */
+        char *token;       /* NULL for a long-term key */
+        int64_t expires;   /* end of the session, seconds since 1970 */
+        char session[129]; /* name of the session */
+        char arn[512];     /* as CloudTrail and denials write it; of a role, the session's ARN */
 } Caller;
 
 void caller_clear(Caller *caller);
 
-/* What IMDS hands out. */
+/* Credentials of a role, as IMDS gives them to the instance. */
 typedef struct Credentials {
         char access_key_id[21];
         char secret[41];
@@ -64,17 +67,20 @@ int accounts_new(Accounts **ret);
 Accounts *accounts_free(Accounts *accounts);
 DEFINE_CLEANUP(Accounts *, accounts_free);
 
-/* Replaces everybody. -EBADMSG with a reason. */
+/* Replaces all accounts. Returns -EBADMSG and a reason where the description is invalid; the old accounts
+ * stay then. */
 int accounts_load(Accounts *accounts, struct json_object *description, char reason[static 512]);
 
-/* -ENOENT where there is no such key, or its role is no more. */
+/* Finds the principal of an access key. Returns -ENOENT for an unknown key, and for a session whose role
+ * has been removed. */
 int accounts_authenticate(Accounts *accounts, const char *access_key_id, Caller *ret);
 
-/* A session of the role. -ENOENT where there is no such role. */
+/* Starts a session of the role. Returns -ENOENT for an unknown role. */
 int accounts_issue(Accounts *accounts, const char *account, const char *role, const char *session,
                    int64_t now, int64_t expires, Credentials *ret);
 
-/* What was loaded, as a copy; without its secrets unless they are wanted too. NULL: out of memory. */
+/* Returns a copy of the accounts, with their secret keys only where with_secrets is true. NULL: out of
+ * memory. */
 struct json_object *accounts_describe(Accounts *accounts, bool with_secrets);
 
 bool accounts_has_role(Accounts *accounts, const char *account, const char *role);

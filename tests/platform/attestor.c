@@ -30,17 +30,17 @@ struct Attestor {
         X509_STORE *roots;
         Responder *responder;
 
-        pthread_mutex_t mutex; /* for what follows */
+        pthread_mutex_t mutex; /* guards the members below */
         Chain chain;
         int64_t chain_issued_at;
         int64_t clock_offset;
-        Verified verified[VERIFIED_MAX]; /* a ring */
+        Verified verified[VERIFIED_MAX]; /* a ring buffer */
         size_t n_verified;
 };
 
 DEFINE_CLEANUP(Attestor *, attestor_free);
 
-/* All below the root is made anew when the leaf has lived half its life. */
+/* Issues a new chain below the root once the leaf has lived half of its life. */
 static int keep_chain_fresh(Attestor *attestor) {
         const int64_t now = time(NULL);
         int r;

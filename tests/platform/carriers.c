@@ -109,8 +109,11 @@ int carriers_put(Carriers *carriers, const CarriedItem *item,
         return 0;
 }
 
-/* By name, or by an ARN: parameters' begin with "parameter/" also where the name begins with a slash, and secrets' end in
- * a hyphen and six characters that nobody chooses. */
+/*
+ * Whether the call names the item, by its name or by its ARN. A parameter's ARN has "parameter/" before the
+ * name, even where the name begins with a slash. A secret's ARN ends in a hyphen and six characters that AWS
+ * chooses.
+ */
 static bool is_named(const CarriedItem *item, const CarrierCall *call, const char *arn_prefix) {
         size_t prefix = strlen(arn_prefix), length = strlen(item->name);
         const char *rest = call->name + prefix;
@@ -142,7 +145,7 @@ bool carrier_find(const CarrierCall *call, const char *arn_prefix, CarriedItem *
                 if (item->service != call->service || !is_named(item, call, arn_prefix) ||
                     strcmp(item->container, call->container ?: "") != 0)
                         continue;
-                /* Parameter Store counts its versions, the others name them. */
+                /* Parameter Store numbers its versions. The other services give them random names. */
                 snprintf(counted, sizeof(counted), "%u", ++number);
                 if (call->version && strcmp(item->version, call->version) != 0 &&
                     (call->service != SERVICE_SSM || strcmp(counted, call->version) != 0))
@@ -204,7 +207,7 @@ static int refuse_expired(CarrierCall *call) {
                                                 "The security token included in the request is expired");
 }
 
-/* S3 has its own names for what SigV4's verifier finds. */
+/* S3 has its own codes for the refusals of the signature check. */
 static int refuse_signature(CarrierCall *call, const SigV4Refusal *refusal) {
         const char *text = refusal->message;
 
@@ -361,7 +364,8 @@ static void add_headers(CarrierCall *call) {
                 exchange_add_header(call->exchange, "x-amzn-RequestId", "%s", call->request_id);
 }
 
-/* Without the end of what the host is called: true, and *ret_length is what is left of it. */
+/* Removes end from the host's name. Returns true and the length of what is left, or false where the name
+ * does not end so. */
 static bool take_end(const char *host, size_t length, const char *end, size_t *ret_length) {
         size_t n = strlen(end);
 
@@ -371,7 +375,8 @@ static bool take_end(const char *host, size_t length, const char *end, size_t *r
         return true;
 }
 
-/* The service by its name, and how much of the host's name is a bucket; -1: no such service. */
+/* Returns the service that the host's name stands for, and how much of the name is a bucket; -1 where the
+ * platform has no such service. */
 static int service_of(const Carriers *carriers, const char *host, size_t *ret_bucket) {
         static const struct {
                 const char *label;

@@ -2,10 +2,11 @@
 #pragma once
 
 /*
- * Where ciphertext may lie: S3 (GetObject), Systems Manager's Parameter Store (GetParameter), Secrets Manager
- * (GetSecretValue) and a file server without any signature, each under its own name, all at one address. What lies there
- * is put there by the control socket and belongs to the instance's account. carriers.c takes requests apart, verifies who
- * signed them and decides; carriers_operations.c answers. Thread-safe.
+ * The services that hold ciphertext: S3 (GetObject), Systems Manager's Parameter Store (GetParameter),
+ * Secrets Manager (GetSecretValue), and a file server that checks no signature. Each has its own host names;
+ * all share one address. The control socket puts the items there, and they belong to the instance's account.
+ *
+ * carriers.c reads requests, verifies signatures and authorizes; carriers_operations.c answers. Thread-safe.
  */
 
 #include "accounts.h"
@@ -35,14 +36,14 @@ void carriers_handle(Exchange *exchange, void *userdata);
 
 typedef struct CarriedItem {
         Service service;
-        char *container; /* a bucket; empty elsewhere */
+        char *container; /* the bucket; empty for the other services */
         char *name;
-        char *type; /* "String" and the like of a parameter; "string" or "binary" of a secret; "file" or "redirect" */
+        char *type; /* parameter: "String", …; secret: "string" or "binary"; file: "file" or "redirect" */
         char version[CARRIERS_VERSION_SIZE];
         uint8_t *data;
         size_t size;
 } CarriedItem;
 
-/* One version more of that name, the current one from now on. Copies. */
+/* Adds a version of the item, which becomes the current one. Copies the item. */
 int carriers_put(Carriers *carriers, const CarriedItem *item,
                  char ret_version[static CARRIERS_VERSION_SIZE]);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* S3's GetObject (Amazon S3 API Reference), GetParameter (AWS Systems Manager API Reference), GetSecretValue (AWS Secrets
- * Manager API Reference), and a file. */
+/*
+ * GetObject (Amazon S3 API Reference), GetParameter (AWS Systems Manager API Reference), GetSecretValue (AWS
+ * Secrets Manager API Reference), and the file server.
+ */
 
 #include <ctype.h>
 #include <errno.h>
@@ -14,7 +16,7 @@
 #include "basic/json.h"
 #include "carriers_internal.h"
 
-/* A percent sign that begins no code stands for itself. */
+/* Decodes percent-encoding. A percent sign that begins no valid code stays as it is. */
 static char *percent_decode(const char *text, size_t length) {
         char *decoded = malloc(length + 1), *end = decoded;
 
@@ -88,7 +90,7 @@ int carrier_read_json(CarrierCall *call) {
                 return carrier_refuse(call, 400, "ValidationException", "%s must not be null",
                                       ssm ? "Name" : "SecretId");
 
-        /* NAME:VERSION, unless it is an ARN. */
+        /* A name may end in :VERSION. An ARN has no version here. */
         version = ssm && strncmp(name, "arn:", 4) != 0 ? strchr(name, ':') : NULL;
         call->name = strndup(name, version ? (size_t) (version - name) : strlen(name));
         if (version)
@@ -173,7 +175,8 @@ static void reply_json(CarrierCall *call, unsigned status, struct json_object *o
         exchange_add_header(call->exchange, "Content-Type", "application/x-amz-json-1.1");
 }
 
-/* The ARN of what was named, which may not exist: a name that is one already stays. */
+/* Returns the ARN of the item that the request names, which need not exist. A name that is an ARN already
+ * is returned as it is. */
 static char *arn_of(const CarrierCall *call, const char *prefix, const char *suffix) {
         bool ssm = call->service == SERVICE_SSM;
         char *arn;

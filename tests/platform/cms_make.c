@@ -42,11 +42,11 @@ static const uint8_t content_start[] = {
         0x04, CMS_IV_SIZE,                                                                   /* its IV */
 };
 static const uint8_t content_constructed[] = { 0xa0, 0x80 };
-/* [0], EncryptedContentInfo, EnvelopedData, [0], ContentInfo: two bytes each. */
+/* The ends of [0], EncryptedContentInfo, EnvelopedData, [0] and ContentInfo: two bytes each. */
 static const uint8_t ends_of_contents[5 * 2];
 
 typedef struct Buffer {
-        uint8_t *data; /* NULL: only counts */
+        uint8_t *data; /* NULL: put functions only count */
         size_t size;
 } Buffer;
 
@@ -56,7 +56,7 @@ static void put(Buffer *buffer, const void *data, size_t size) {
         buffer->size += size;
 }
 
-/* Tag and definite length, in as few bytes as DER would. */
+/* Writes a tag and a definite length, with as few bytes as DER has. */
 static void put_header(Buffer *buffer, uint8_t tag, size_t size) {
         uint8_t header[4] = { tag };
 
@@ -181,7 +181,7 @@ int platform_cms_make(const uint8_t *public_key, size_t public_key_size, const u
         if (r < 0)
                 return r;
 
-        /* In CBC a bit of one block is the same bit of the next block's plaintext. */
+        /* In CBC, a changed bit of one block changes the same bit of the next block's plaintext. */
         if (defect == CMS_DEFECT_CONTENT)
                 *(content_size > CMS_IV_SIZE ? &content[content_size - CMS_IV_SIZE - 1]
                                              : &iv[CMS_IV_SIZE - 1]) ^= 0x10;

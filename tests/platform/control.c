@@ -28,7 +28,7 @@ struct Control {
         ControlTargets targets;
 };
 
-/* What was said, and what is to be answered. */
+/* One request, and the answer to it. */
 typedef struct Talk {
         const ControlTargets *targets;
         struct json_object *request;
@@ -109,7 +109,8 @@ static int say_accounts(Talk *talk) {
         return load_accounts(talk, description);
 }
 
-/* role policy ACCOUNT ROLE @FILE: its only identity policy from now on; "none" for the file: it has none. */
+/* role policy ACCOUNT ROLE @FILE: replaces all identity policies of the role by this one. "none" removes
+ * them. */
 static int set_role_policy(Talk *talk) {
         _cleanup_json_ struct json_object *description = accounts_describe(talk->targets->accounts, true),
                                           *policy = NULL;
@@ -198,7 +199,7 @@ static int say_delay(Talk *talk) {
         return r;
 }
 
-/* Prints the version that it has become. */
+/* Stores the item and answers with its new version. */
 static int put_item(Talk *talk, CarriedItem *item, size_t index) {
         char version[CARRIERS_VERSION_SIZE];
 
@@ -224,7 +225,7 @@ static int say_object(Talk *talk) {
                         4);
 }
 
-/* parameter, secret and file put NAME FILE [TYPE] */
+/* parameter, secret or file: put NAME FILE [TYPE] */
 static int say_item(Talk *talk) {
         static const struct {
                 const char *word, *types[3];
@@ -333,7 +334,7 @@ static void *control_thread(void *userdata) {
                 _cleanup_close_ int fd = accept4(control->fd, NULL, NULL, SOCK_CLOEXEC);
                 if (fd < 0)
                         continue;
-                /* A client that says nothing must not stop the others for good. */
+                /* A client that sends nothing must not block the others forever. */
                 setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &(const struct timeval){ .tv_sec = 5 },
                            sizeof(struct timeval));
                 serve(control, fd);
@@ -418,7 +419,7 @@ static int make_word(const char *word, struct json_object **ret) {
         return 0;
 }
 
-/* An object's values beside one another, so that a shell can read them. */
+/* Prints the values of an object in one line, separated by tabs, so that a shell can read them. */
 static void print_row(struct json_object *row) {
         bool first = true;
 

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * How a running platform is changed: a Unix socket, a JSON array of words a connection, {"result": …} or
- * {"error": "…"} in answer. A word is a string, or {"base64": …} for the content of a file.
+ * The control socket of a running platform. A connection carries one JSON array of words, and {"result": …}
+ * or {"error": "…"} as the answer. A word is a string, or {"base64": …} for the content of a file.
  */
 
 #include "accounts.h"
@@ -27,5 +27,6 @@ typedef struct Control Control;
 int platform_control_new(const char *path, const ControlTargets *targets, Control **ret);
 Control *platform_control_free(Control *control);
 
-/* The client's side: says the words ("@FILE" is the file's content) and prints the answer. An exit status. */
+/* The client's side: sends the words and prints the answer. "@FILE" sends the content of a file. Returns an
+ * exit status. */
 int platform_control_call(const char *path, char *const *words, size_t n);

@@ -16,7 +16,7 @@
 #define HEADERS_MAX 64
 #define CONNECTIONS_MAX 1024
 
-/* Which TCP connection stands behind a descriptor that libmicrohttpd serves. */
+/* The TCP connection behind a descriptor that libmicrohttpd serves. */
 typedef struct Behind {
         int fd;
         int real_fd;
@@ -38,7 +38,7 @@ typedef struct ExchangeState {
         char *target;
         uint8_t *body;
         bool begun;
-        size_t sent; /* of a body that is cut short */
+        size_t sent; /* bytes sent of a body that is cut short */
 } ExchangeState;
 
 void exchange_reply(Exchange *exchange, unsigned status, char *body, size_t size) {
@@ -77,7 +77,8 @@ void exchange_wait(Exchange *exchange, int64_t msec) {
                 ;
 }
 
-/* AF_UNSPEC dissolves a TCP connection with a reset, at once and whoever else holds the descriptor. */
+/* Connecting to AF_UNSPEC ends a TCP connection with a reset at once, even where other descriptors of it
+ * are open. */
 static void reset_connection(HttpServer *server, int fd) {
         const struct sockaddr nobody = { .sa_family = AF_UNSPEC };
 
@@ -107,7 +108,7 @@ static enum MHD_Result queue_reply(ExchangeState *state) {
         Exchange *exchange = &state->exchange;
         struct MHD_Response *response;
 
-        /* The body is freed with the state, which outlives the response. */
+        /* The state frees the body, because it outlives the response. */
         if (exchange->ending == ENDING_TRUNCATED)
                 response = MHD_create_response_from_callback(exchange->body_size, 16 * 1024, read_half,
                                                              state, NULL);
@@ -205,7 +206,7 @@ static enum MHD_Result on_request(void *userdata, struct MHD_Connection *connect
         return queue_reply(state);
 }
 
-/* Called with the target as it stands on the request line, before libmicrohttpd decodes it. */
+/* libmicrohttpd calls this with the target as the client sent it, before decoding it. */
 static void *on_target(void *userdata, const char *target, struct MHD_Connection *connection) {
         ExchangeState *state = calloc(1, sizeof(*state));
 
@@ -233,7 +234,7 @@ static void on_completed(void *userdata, struct MHD_Connection *connection, void
 }
 
 int http_server_new(int fd, ExchangeHandler handler, void *userdata, HttpServer **ret) {
-        /* The clock is the platform's, so the Date header is too. */
+        /* The service adds the Date header itself, because its clock can be off. */
         unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL |
                          MHD_USE_ITC | MHD_USE_SUPPRESS_DATE_NO_CLOCK;
         HttpServer *server = calloc(1, sizeof(*server));
@@ -277,7 +278,8 @@ int http_server_add(HttpServer *server, int fd, int real_fd, const struct sockad
         bool room;
 
         pthread_mutex_lock(&server->mutex);
-        /* An entry with this number is of a descriptor that libmicrohttpd has closed since. */
+        /* libmicrohttpd may have closed the descriptor and the kernel may have given its number out again.
+         * Replace such an entry. */
         while (i < server->n_behind && server->behind[i].fd != fd)
                 i++;
         room = i < CONNECTIONS_MAX;

@@ -2,8 +2,9 @@
 #pragma once
 
 /*
- * HTTP/1.1 by libmicrohttpd: one request and the reply to it, a thread for each connection, so that a handler may take
- * its time. Also the bad manners that a test wants: a body cut short, a reset, silence.
+ * HTTP/1.1 by libmicrohttpd: one request and its reply. Each connection has a thread, so a handler may take
+ * its time. A handler can also misbehave as a test wants: cut the body short, reset the connection, stay
+ * silent.
  */
 
 #include <netinet/in.h>
@@ -20,21 +21,21 @@ typedef enum Ending {
         ENDING_WHOLE,
         ENDING_TRUNCATED, /* half of the body, then the end of the connection */
         ENDING_RESET,
-        ENDING_SILENT, /* nothing until the client has gone */
+        ENDING_SILENT, /* no reply until the client closes the connection */
 } Ending;
 
 typedef struct Exchange {
-        /* The request. Headers are filled in before the handler is called. */
+        /* The request. It is complete before the handler is called. */
         SigV4Request request;
         char source[INET6_ADDRSTRLEN];
-        bool oversized; /* the body was longer than EXCHANGE_BODY_MAX and is not here */
+        bool oversized; /* the body was longer than EXCHANGE_BODY_MAX and has been dropped */
 
-        /* The reply, which the handler fills. */
+        /* The reply. The handler fills it in. */
         unsigned status;
-        char *body; /* freed with the exchange */
+        char *body; /* the exchange frees it */
         size_t body_size;
         Ending ending;
-        bool close; /* Connection: close */
+        bool close; /* send Connection: close */
         struct {
                 const char *name;
                 char value[128];
@@ -48,20 +49,20 @@ typedef void (*ExchangeHandler)(Exchange *exchange, void *userdata);
 
 typedef struct HttpServer HttpServer;
 
-/* Listens on fd, or, where fd is negative, serves what http_server_add() brings. */
+/* Listens on fd. With a negative fd it only serves the connections that http_server_add() brings. */
 int http_server_new(int fd, ExchangeHandler handler, void *userdata, HttpServer **ret);
 HttpServer *http_server_free(HttpServer *server);
 
-/* Serves a connection that was accepted elsewhere; takes the descriptor, also where it fails. real_fd is the TCP
- * connection behind it, which a reset is for; whoever closes it calls http_server_forget() first. */
+/* Serves a connection that was accepted elsewhere. Takes fd, even on failure. real_fd is the TCP connection
+ * behind fd, which the fault "reset" resets; its owner calls http_server_forget() before closing it. */
 int http_server_add(HttpServer *server, int fd, int real_fd, const struct sockaddr *address, socklen_t size);
 void http_server_forget(HttpServer *server, int real_fd);
 
-/* Takes the body (freed by the exchange). NULL is an empty one. */
+/* Takes the body; the exchange frees it. NULL is an empty body. */
 void exchange_reply(Exchange *exchange, unsigned status, char *body, size_t size);
 void exchange_reply_text(Exchange *exchange, unsigned status, const char *text);
 void exchange_add_header(Exchange *exchange, const char *name, const char *format, ...)
                 __attribute__((format(printf, 3, 4)));
 
-/* Waits, but no longer than the client does. */
+/* Waits so long, or until the client closes the connection. */
 void exchange_wait(Exchange *exchange, int64_t msec);

@@ -88,7 +88,7 @@ typedef struct Fault {
         char operation[64];
         FaultKind kind;
         FaultValue value;
-        int64_t times; /* left; -1: until cleared */
+        int64_t times; /* how often it is still to take effect; -1: until it is cleared */
         uint64_t taken;
 } Fault;
 
@@ -327,7 +327,8 @@ struct json_object *faults_names(void) {
                         add_string(entry, "service", services[i].name);
                         add_string(entry, "fault", table[kind].name);
                         add_string(entry, "what", table[kind].what);
-                        /* Last, as a shell's read joins an empty field with the next. */
+                        /* This member is last because a shell's read drops an empty field between two
+                         * others. */
                         add_string(entry, "argument", table[kind].example);
                         json_object_array_add(list, entry);
                 }

@@ -2,9 +2,10 @@
 #pragma once
 
 /*
- * What shall go wrong, by name, while the platform runs: for a service and an operation (or all), a number of times or
- * until cleared. Each place that can fail asks for its own kind of fault, at the moment it would take effect; only
- * then a time is counted. Thread-safe.
+ * Faults, set by name while the platform runs. A fault applies to a service and an operation, or to all of
+ * them, and lasts for a number of times or until it is cleared. Each place that can fail asks for its own
+ * kind of fault at the moment at which the fault would take effect, and only that counts as one time.
+ * Thread-safe.
  */
 
 #include <stdbool.h>
@@ -23,7 +24,7 @@ typedef enum Service {
         SERVICE_FILES = 1 << 6,
 } Service;
 
-/* Those at one address, whose TLS handshakes cannot be told apart. */
+/* These services share an address, so their TLS handshakes cannot be told apart. */
 #define SERVICE_CARRIERS (SERVICE_S3 | SERVICE_SSM | SERVICE_SECRETS_MANAGER | SERVICE_FILES)
 
 typedef enum FaultKind {
@@ -53,8 +54,8 @@ typedef enum FaultKind {
 
 typedef struct FaultValue {
         int64_t number;
-        char text[128];    /* the first argument as given, or empty */
-        char message[256]; /* the rest */
+        char text[128];    /* the first argument as it was given, or empty */
+        char message[256]; /* the other arguments */
 } FaultValue;
 
 typedef struct Faults Faults;
@@ -62,23 +63,26 @@ typedef struct Faults Faults;
 int faults_new(Faults **ret);
 Faults *faults_free(Faults *faults);
 
-/* Whether such a fault is set here now, for one of these services. Counts one time of it; ret may be NULL. */
+/* Whether such a fault is set for one of these services. Counts one time. ret may be NULL. */
 bool faults_take(Faults *faults, unsigned services, const char *operation, FaultKind kind, FaultValue *ret);
 
 /*
- * The verbs of `platform fault`. words: SERVICE OPERATION FAULT [ARGUMENT [MESSAGE]] [--times N], "*" standing for all
- * services and all operations. The same fault set twice replaces the first. -EINVAL with a reason for a person.
+ * The verbs of `platform fault`.
+ *
+ * words: SERVICE OPERATION FAULT [ARGUMENT [MESSAGE]] [--times N]; "*" stands for all services or all
+ * operations. Setting the same fault again replaces it. Returns -EINVAL and a reason for people.
  */
 int faults_set(Faults *faults, const char *const *words, size_t n, char reason[static 256]);
 
-/* Clears what fits SERVICE, OPERATION, FAULT, as far as they are given. Returns how many. */
+/* Clears the faults that match SERVICE, OPERATION and FAULT, as far as these are given. Returns how many. */
 size_t faults_clear(Faults *faults, const char *const *words, size_t n);
 
-/* An array of {"service", "operation", "fault", "times", "taken", "argument"}. times: -1 until cleared. */
+/* An array of {"service", "operation", "fault", "times", "taken", "argument"}. times is -1 for a fault that
+ * lasts until it is cleared. */
 struct json_object *faults_list(Faults *faults);
 
-/* Every fault there is, for a test to iterate over: an array of {"service", "fault", "what", "argument"}, the
- * argument being an example that works, or empty. */
+/* All faults that exist, so that a test can try each: an array of {"service", "fault", "what", "argument"}.
+ * The argument is an example that works, or empty. */
 struct json_object *faults_names(void);
 
 const char *fault_kind_to_string(FaultKind kind);

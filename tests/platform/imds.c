@@ -142,7 +142,7 @@ static void reply_status(Exchange *exchange, unsigned status, const char *phrase
         exchange_add_header(exchange, "Content-Type", "text/html");
 }
 
-/* Tokens carry their end and a MAC over it, so that none need be kept. */
+/* A token holds the time at which it ends, and a MAC over it. So the service stores no tokens. */
 static void make_token(const Imds *imds, int64_t expires, TokenContent *ret) {
         for (size_t i = 0; i < sizeof(ret->expires); i++)
                 ret->expires[i] = (uint8_t) ((uint64_t) expires >> (56 - 8 * i));
@@ -150,7 +150,7 @@ static void make_token(const Imds *imds, int64_t expires, TokenContent *ret) {
              ret->mac, NULL);
 }
 
-/* The seconds that a token has left, or -1. */
+/* Returns the seconds that the token is still valid, or -1 for an invalid token. */
 static int64_t token_left(const Imds *imds, const char *text, int64_t now) {
         _cleanup_free_ uint8_t *bytes = NULL;
         TokenContent content, wanted;
@@ -176,7 +176,7 @@ static void put_token(Imds *imds, Exchange *exchange, int64_t now) {
         char *end = NULL;
         long ttl;
 
-        /* A request that came through a proxy is not the instance's own. */
+        /* A request that a proxy forwarded does not come from the instance. */
         if (platform_sigv4_header(&exchange->request, "X-Forwarded-For")) {
                 reply_status(exchange, 403, "Forbidden");
                 return;
@@ -209,7 +209,7 @@ static void reply_json(Exchange *exchange, struct json_object *object) {
         exchange_add_header(exchange, "Content-Type", "text/plain");
 }
 
-/* With mutex held. What has expired, or is about to, is made anew, as EC2 does. */
+/* Called with the mutex held. Replaces credentials that have expired or soon will, as EC2 does. */
 static int current_credentials(Imds *imds, int64_t now, Credentials *ret) {
         if (faults_take(imds->faults, SERVICE_IMDS, "credentials", FAULT_EXPIRED_CREDENTIALS, NULL))
                 return accounts_issue(imds->accounts, imds->account, imds->role, imds->instance_id,
@@ -336,7 +336,8 @@ static void get_user_data(Imds *imds, Exchange *exchange) {
         exchange_add_header(exchange, "Content-Type", "application/octet-stream");
 }
 
-/* EC2's iam/info: the instance profile. Its name is that of the role, as the EC2 console makes it. */
+/* Answers iam/info, which names the instance profile. The profile has the role's name, as the EC2 console
+ * makes it. */
 static void get_info(Imds *imds, Exchange *exchange, int64_t now) {
         _cleanup_json_ struct json_object *object = json_object_new_object();
         char role[sizeof(imds->role)], updated[TIME_TEXT_SIZE], arn[256];
@@ -360,7 +361,8 @@ static void get_info(Imds *imds, Exchange *exchange, int64_t now) {
 #define IDENTITY_PATH "dynamic/instance-identity/document"
 #define INFO_PATH "meta-data/iam/info"
 
-/* Every path below the version, sorted. Directories list what is here, so no listing names a path that answers 404. */
+/* Every path below the version, sorted. Directories list only these, so no listing names a path that
+ * answers 404. */
 static const struct {
         const char *path;
         enum { ALWAYS, WITH_ROLE, WITH_USER_DATA } listed;
@@ -380,8 +382,9 @@ static const struct {
 };
 
 /*
- * Lists a directory as EC2 does: a name a line, without a newline at the end. A directory's name ends in a slash,
- * except directly below the version, where EC2 says "dynamic" and "meta-data". directory has no slash at its end.
+ * Lists a directory as EC2 does: one name in each line, and no newline at the end. The name of a directory
+ * ends in a slash, except directly below the version, where EC2 lists "dynamic" and "meta-data". The
+ * argument has no slash at its end.
  */
 static bool list_directory(Imds *imds, const char *directory, char *ret, size_t size) {
         size_t length = strlen(directory), used = 0;
@@ -472,7 +475,8 @@ static const char *after(const char *text, const char *prefix) {
         return strncmp(text, prefix, length) == 0 ? text + length : NULL;
 }
 
-/* What is below the version ("latest" or a date; all answer alike). NULL for "/", which has no version. */
+/* Returns the path below the version. The version is "latest" or a date; all versions answer alike. Returns
+ * NULL for "/", which has no version. */
 static const char *below_version(const char *target) {
         const char *version = target + strspn(target, "/");
         const char *path = version + strcspn(version, "/");

@@ -18,7 +18,7 @@ static const struct {
         const char *name;
         KmsOperation run;
         bool recipient; /* takes an attestation document */
-        bool read_only; /* in CloudTrail's sense */
+        bool read_only; /* CloudTrail's readOnly */
 } operations[] = {
         { "CancelKeyDeletion", platform_kms_cancel_key_deletion, false, false },
         { "CreateAlias", platform_kms_create_alias, false, false },
@@ -93,7 +93,7 @@ int platform_kms_refuse_internal(KmsCall *call) {
         return platform_kms_refuse(call, "KMSInternalException", "The platform failed within.");
 }
 
-/* "keyId" for "KeyId": that is how KMS's validation names members. */
+/* KMS's validation messages write "keyId" for "KeyId". */
 int platform_kms_constraint(KmsCall *call, const char *value, const char *name, const char *constraint) {
         char quoted[256] = "null";
 
@@ -376,7 +376,8 @@ static unsigned status_of(const char *code) {
         return strcmp(code, "ServiceUnavailableException") == 0 ? 503 : 400;
 }
 
-/* Errors of AWS's common front have a namespace, those of KMS's model have none; denials spell Message with a capital. */
+/* AWS's front end sends error types with a namespace, KMS's own model sends them without. Denials spell
+ * Message with a capital M. */
 static void reply_error(KmsCall *call) {
         bool front = strcmp(call->code, "UnknownOperationException") == 0 ||
                      strcmp(call->code, "SerializationException") == 0;
@@ -457,7 +458,8 @@ static struct json_object *user_identity(const KmsCall *call) {
         return identity;
 }
 
-/* The request without what is secret or long, its names with a small first letter, as CloudTrail has them. */
+/* Returns the request for the log: without secret and long members, and with names that begin in lower
+ * case, as in CloudTrail. */
 static struct json_object *request_parameters(const KmsCall *call) {
         static const char *const left_out[] = { "CiphertextBlob", "Plaintext", "Recipient", "GrantTokens",
                                                 "GrantToken" };
@@ -521,7 +523,8 @@ static void write_event(const KmsCall *call, const FaultKind *fault) {
         if (call->code) {
                 bool denied = strcmp(call->code, "AccessDeniedException") == 0;
                 add_string(event, "errorCode", denied ? "AccessDenied" : call->code);
-                /* The message of a wrong signature repeats the request, its session token included. */
+                /* The message of a wrong signature repeats the request, including its session token. So it
+                 * is not logged. */
                 if (strcmp(call->code, "InvalidSignatureException") != 0 && *call->message)
                         add_string(event, "errorMessage", call->message);
         }
@@ -583,7 +586,7 @@ static void handle_call(KmsCall *call) {
         write_event(call, spoilt ? &fault : NULL);
 }
 
-/* The front ends of AWS answer this to whoever looks whether they live. */
+/* AWS's front ends answer health checks like this. */
 static bool handle_ping(Kms *kms, Exchange *exchange) {
         FaultValue clock_fault = {};
 
@@ -595,7 +598,7 @@ static bool handle_ping(Kms *kms, Exchange *exchange) {
         return true;
 }
 
-/* A client asks that beside what it asks in earnest, and its faults are set apart. */
+/* A client sends dry runs beside its real requests. So their faults are set separately. */
 static bool is_dry_run(const SigV4Request *request) {
         _cleanup_json_ struct json_object *body = NULL;
 

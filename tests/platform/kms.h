@@ -2,9 +2,11 @@
 #pragma once
 
 /*
- * The key management service (AWS KMS API Reference): symmetric keys of many accounts in one region, in memory only.
- * kms.c takes requests apart, verifies who signed them and names what went wrong; platform_kms_authorize.c decides; kms_keys.c
- * holds the keys; kms_crypto.c and kms_manage.c are the operations. Thread-safe.
+ * The key management service (AWS KMS API Reference): symmetric keys of many accounts in one Region, in
+ * memory only.
+ *
+ * kms.c reads requests, verifies signatures and writes errors; kms_authorize.c decides; kms_keys.c holds the
+ * keys; kms_crypto.c and kms_manage.c are the operations. Thread-safe.
  */
 
 #include "accounts.h"
@@ -23,7 +25,7 @@ typedef struct KmsOptions {
         Attestor *attestor;
         Faults *faults;
         Trail *trail;
-        const Seed *seed; /* of the keys that are created */
+        const Seed *seed; /* the keys are derived from it */
 } KmsOptions;
 
 int platform_kms_new(const KmsOptions *options, Kms **ret);
@@ -32,8 +34,8 @@ DEFINE_CLEANUP(Kms *, platform_kms_free);
 
 void platform_kms_handle(Exchange *exchange, void *userdata);
 
-/* Requests per second above which ThrottlingException is the answer; 0: no limit. */
+/* Sets the number of requests a second above which the service answers ThrottlingException; 0: no limit. */
 void platform_kms_set_rate(Kms *kms, unsigned rate);
 
-/* As if requests came through this VPC endpoint (aws:SourceVpce); empty: through the Internet. */
+/* Lets all requests come through this VPC endpoint (aws:SourceVpce). Empty: through the Internet. */
 void platform_kms_set_vpc_endpoint(Kms *kms, const char *endpoint);

@@ -22,7 +22,7 @@ static int add_network(const KmsCall *call, PolicyContext *context) {
                    *endpoint = call->kms->vpc_endpoint;
         int r;
 
-        /* Behind a VPC endpoint there is no aws:SourceIp. */
+        /* A request through a VPC endpoint has no aws:SourceIp. */
         r = *endpoint ? policy_context_add(context, "aws:SourceVpce", endpoint)
                       : policy_context_add(context, "aws:SourceIp", call->exchange->source);
         if (r >= 0 && *endpoint)
@@ -129,7 +129,7 @@ static const char *denial_reason(const PolicyDecision *decision) {
                 if (!decision->cross_account)
                         return "because no resource-based policy allows the %s action";
         }
-        /* A stranger is not told which. */
+        /* The message does not reveal which of these is true. */
         return "because the resource does not exist in this Region, no resource-based policies allow "
                "access, or a "
                "resource-based policy explicitly denies access";

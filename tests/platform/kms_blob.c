@@ -38,7 +38,7 @@ static int add_text(EVP_CIPHER_CTX *cipher, const char *text) {
         return r < 0 ? r : add_data(cipher, text, size);
 }
 
-/* Sorted by name and with lengths, so that two contexts give the same bytes only when they are the same. */
+/* The pairs are sorted by name and have lengths in front, so that only equal contexts give equal bytes. */
 static int add_context(EVP_CIPHER_CTX *cipher, struct json_object *context) {
         size_t n = context ? (size_t) json_object_object_length(context) : 0, i = 0;
         _cleanup_free_ const char **names = calloc(n + 1, sizeof(*names));

@@ -10,7 +10,7 @@
 #include "cms_make.h"
 #include "kms_internal.h"
 
-/* What comes out in the clear unless there is a recipient: wiped when it goes. */
+/* A plaintext. It is wiped before it is freed. */
 typedef struct Plaintext {
         uint8_t *data;
         size_t size;
@@ -33,7 +33,7 @@ static int check_algorithm(KmsCall *call, const char *name) {
         return 0;
 }
 
-/* Every grant token must be one of a grant that there is; the grant itself is looked at with all the others. */
+/* Every grant token must belong to an existing grant. The authorization looks at all grants anyway. */
 static int check_grant_tokens(KmsCall *call) {
         struct json_object *tokens = json_member(call->request, "GrantTokens");
         Kms *kms = call->kms;
@@ -54,7 +54,7 @@ static int check_grant_tokens(KmsCall *call) {
         return 0;
 }
 
-/* Allowed, and usable. */
+/* Whether the caller may use the key, and the key's state permits it. */
 static int check_use(KmsCall *call, const KmsQuestion *question) {
         int r = platform_kms_authorize(call, question);
 
@@ -76,7 +76,7 @@ static int reply_cms(KmsCall *call, const uint8_t *public_key, size_t size, cons
         return platform_kms_reply_bytes(call, "CiphertextForRecipient", cms, cms_size);
 }
 
-/* A good envelope that only somebody else can open. */
+/* Replies with a valid envelope to a key that the caller does not have. */
 static int reply_cms_for_stranger(KmsCall *call, const Plaintext *plaintext) {
         EVP_PKEY *stranger = EVP_RSA_gen(2048);
         unsigned char *der = NULL;
@@ -95,7 +95,7 @@ static CmsDefect read_defect(const char *text) {
         return strcmp(text, "structure") == 0 ? CMS_DEFECT_STRUCTURE : CMS_DEFECT_CONTENT;
 }
 
-/* In the clear, or, for a recipient, as CMS and then not in the clear. */
+/* Replies with the plaintext, or, for a recipient, with the envelope and without the plaintext. */
 static int reply_plaintext(KmsCall *call, const Plaintext *plaintext) {
         Faults *faults = call->kms->faults;
         CmsDefect defect = CMS_SOUND;
@@ -159,7 +159,7 @@ int platform_kms_encrypt(KmsCall *call) {
         return 0;
 }
 
-/* DryRunModifiers: ["IGNORE_CIPHERTEXT"] asks about a key without a ciphertext of it. */
+/* With DryRunModifiers: ["IGNORE_CIPHERTEXT"], a dry run needs no ciphertext. */
 static int ignores_ciphertext(KmsCall *call, bool *ret) {
         struct json_object *modifiers = json_member(call->request, "DryRunModifiers");
         bool dry_run;
@@ -180,7 +180,7 @@ static int ignores_ciphertext(KmsCall *call, bool *ret) {
         return 0;
 }
 
-/* What Decrypt and the first half of ReEncrypt have in common. The names are those of the parameters. */
+/* The parameters of Decrypt and of the first half of ReEncrypt, by their names in the request. */
 typedef struct Opening {
         const char *action;
         const char *key_name;
@@ -189,7 +189,7 @@ typedef struct Opening {
         const PolicyPair *more;
 } Opening;
 
-/* The key that the request names, or else the ciphertext's own. */
+/* Finds the key that the request names, or else the key of the ciphertext. */
 static int find_decryption_key(KmsCall *call, const Opening *opening, const char *name, const uint8_t *blob,
                                size_t blob_size, KmsKey **ret, bool *ret_matches) {
         uint8_t id[KMS_KEY_ID_SIZE];
@@ -204,7 +204,7 @@ static int find_decryption_key(KmsCall *call, const Opening *opening, const char
                 return platform_kms_refuse(call, "InvalidCiphertextException", "%s", "");
 
         *ret = key;
-        *ret_matches = key == own || !is_blob; /* what is none shows when it is opened */
+        *ret_matches = key == own || !is_blob; /* an invalid ciphertext is refused when it is opened */
         return 0;
 }
 
@@ -324,7 +324,7 @@ static int make_random(KmsCall *call, int64_t size, Plaintext *ret) {
         return 0;
 }
 
-/* KeySpec or NumberOfBytes, and not both. */
+/* A request has either KeySpec or NumberOfBytes. */
 static int data_key_size(KmsCall *call, int64_t *ret) {
         const char *spec;
 

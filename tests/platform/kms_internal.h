@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* What the files of the key management service share. Everything here is called with the service's mutex held. */
+/*
+ * What the files of the key management service share. All functions are called with the service's mutex
+ * held.
+ */
 
 #include <pthread.h>
 
@@ -26,7 +29,7 @@ typedef struct KmsGrant {
         char name[257];
         char issuer[512];
         int64_t created;
-        struct json_object *description; /* the request that made it, whose strings the rest borrows */
+        struct json_object *description; /* the request that made it; the members below borrow its strings */
         const char **operations;
         PolicyPair *subset, *equals;
         PolicyGrant policy_grant;
@@ -49,7 +52,7 @@ typedef struct KmsKey {
 
 typedef struct KmsAlias {
         char account[ACCOUNT_ID_SIZE];
-        char name[257]; /* alias/… */
+        char name[257]; /* begins with alias/ */
         KmsKey *key;
 } KmsAlias;
 
@@ -72,34 +75,35 @@ struct Kms {
         int64_t refilled_usec;
 };
 
-/* One request on its way through. */
+/* One request while it is being answered. */
 typedef struct KmsCall {
         Kms *kms;
         Exchange *exchange;
         const char *operation;
-        const char *fault_operation; /* what faults know it by: that, or "DryRun" */
+        const char *fault_operation; /* the name for faults: the operation, or "DryRun" */
         int64_t now;
         char request_id[UUID_SIZE];
         Caller caller;
         bool authenticated;
         struct json_object *request;
         AttestedFacts facts;
-        bool attested; /* facts are from a document that was verified */
+        bool attested; /* facts come from a verified document */
 
         struct json_object *reply;
-        char resource[KMS_ARN_SIZE]; /* the key that was used */
+        char resource[KMS_ARN_SIZE]; /* ARN and account of the key that was used */
         char resource_account[ACCOUNT_ID_SIZE];
 
-        const char *code; /* an error's */
+        const char *code; /* code and message of the error */
         char message[8448];
         char fault_code[sizeof(((FaultValue *) NULL)->text)];
 } KmsCall;
 
-/* Returns -EBADMSG, so that an operation may say `return platform_kms_refuse(...)`. An empty format: no message. */
+/* Records the error and returns -EBADMSG, so that an operation can say `return platform_kms_refuse(...)`.
+ * With an empty format the error has no message. */
 int platform_kms_refuse(KmsCall *call, const char *code, const char *format, ...) _printf_(3, 4);
 int platform_kms_refuse_internal(KmsCall *call);
 
-/* Parameters. A missing optional one is NULL, with 0. */
+/* Readers of parameters. They return 0 and NULL for an optional parameter that is missing. */
 int platform_kms_string(KmsCall *call, struct json_object *object, const char *name, bool required,
                         size_t maximum, const char **ret);
 int platform_kms_bytes(KmsCall *call, struct json_object *object, const char *name, bool required,
@@ -108,37 +112,39 @@ int platform_kms_integer(KmsCall *call, const char *name, int64_t minimum, int64
                          int64_t *ret);
 int platform_kms_boolean(KmsCall *call, const char *name, bool *ret);
 int platform_kms_context(KmsCall *call, const char *name, struct json_object **ret);
-/* DryRunOperationException where that is asked for: to be called once everything else would succeed. */
+/* Refuses a dry run with DryRunOperationException. An operation calls this once all its other checks have
+ * passed. */
 int platform_kms_check_dry_run(KmsCall *call);
 int platform_kms_constraint(KmsCall *call, const char *value, const char *name, const char *constraint);
 
-/* Keys. */
 int platform_kms_key_new(KmsCall *call, KmsKey **ret);
 void platform_kms_keys_clear(Kms *kms);
 KmsKey *platform_kms_key_by_id(Kms *kms, const uint8_t id[static KMS_KEY_ID_SIZE]);
-/* By id, ARN, alias or alias ARN; action is what the caller wants to do with it. */
+/* Finds a key by its id, ARN, alias or alias ARN. action is what the caller wants to do, for the message of
+ * a refusal. */
 int platform_kms_key_resolve(KmsCall *call, const char *action, const char *name, KmsKey **ret);
 int platform_kms_key_check_state(KmsCall *call, const KmsKey *key);
 int platform_kms_alias_add(Kms *kms, const char *account, const char *name, KmsKey *key);
 const KmsAlias *platform_kms_alias_find(const Kms *kms, const char *account, const char *name);
 void platform_kms_grant_free(KmsGrant *grant);
 
-/* Decisions. */
+/* The input of an authorization. */
 typedef struct KmsQuestion {
         const char *action;
-        KmsKey *key;                 /* NULL: an action without one */
-        const char *key_name;        /* as the caller named it; NULL: by its ciphertext */
-        struct json_object *context; /* encryption context, or NULL */
-        const PolicyPair *more;      /* condition keys of this operation; ended by a NULL key */
+        KmsKey *key;                 /* NULL for an action that needs no key */
+        const char *key_name;        /* as the caller named it; NULL where the ciphertext named it */
+        struct json_object *context; /* or NULL */
+        const PolicyPair *more;      /* condition keys of this operation; a NULL key ends the list */
 } KmsQuestion;
 
 int platform_kms_authorize(KmsCall *call, const KmsQuestion *question);
-/* A key of another account that is not there, told as one that must not be used. */
+/*
+ * Refuses a key of another account that does not exist in the words for a key that the caller may not use.
+ */
 int platform_kms_refuse_foreign(KmsCall *call, const char *action, const char *arn);
-/* PutKeyPolicy's and CreateKey's safety check. */
+/* The lockout safety check of PutKeyPolicy and CreateKey. */
 int platform_kms_check_lockout(KmsCall *call, const Policy *policy, const char *key_arn, bool *ret);
 
-/* Operations. */
 typedef int (*KmsOperation)(KmsCall *call);
 
 int platform_kms_encrypt(KmsCall *call);

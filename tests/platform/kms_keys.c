@@ -10,7 +10,7 @@
 #include "basic/encoding.h"
 #include "kms_internal.h"
 
-/* A UUID's 16 bytes. */
+/* Reads the 16 bytes of a UUID. */
 static int read_key_id(const char *text, uint8_t ret[static KMS_KEY_ID_SIZE]) {
         char hex[2 * KMS_KEY_ID_SIZE + 1];
         size_t n = 0;
@@ -113,7 +113,7 @@ int platform_kms_alias_add(Kms *kms, const char *account, const char *name, KmsK
         return 0;
 }
 
-/* arn:aws:kms:REGION:ACCOUNT:REST; the region must be this one. */
+/* Reads arn:aws:kms:REGION:ACCOUNT:REST. The Region must be this service's. */
 static int read_arn(KmsCall *call, const char *arn, char account[static ACCOUNT_ID_SIZE],
                     const char **ret_rest) {
         static const char start[] = "arn:aws:kms:";

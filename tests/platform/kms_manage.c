@@ -39,7 +39,7 @@ static void reply_metadata(KmsCall *call, const KmsKey *key) {
         json_object_object_add(call->reply, "KeyMetadata", metadata);
 }
 
-/* Parses and, unless that is bypassed, makes sure that the caller is not locked out. */
+/* Parses a policy. Unless the request bypasses the check, refuses a policy that locks the caller out. */
 static int read_policy(KmsCall *call, const char *text, const char *key_arn, Policy **ret) {
         _cleanup_(policy_freep) Policy *policy = NULL;
         char reason[POLICY_REASON_SIZE] = "";
@@ -65,7 +65,7 @@ static int read_policy(KmsCall *call, const char *text, const char *key_arn, Pol
         return 0;
 }
 
-/* Only symmetric encryption keys are made here. */
+/* The platform makes only symmetric encryption keys. */
 static int check_key_kind(KmsCall *call) {
         static const struct {
                 const char *parameter;
@@ -133,7 +133,7 @@ int platform_kms_create_key(KmsCall *call) {
         description_copy = strdup(description ? description : "");
         if (!policy_text || !description_copy)
                 return platform_kms_refuse_internal(call);
-        /* Its id does not matter to the check, its account does. */
+        /* The safety check looks at the ARN's account, not at the key's id, which does not exist yet. */
         snprintf(future_arn, sizeof(future_arn),
                  "arn:aws:kms:%s:%s:key/00000000-0000-0000-0000-000000000000", call->kms->region,
                  call->caller.principal->account);
@@ -152,7 +152,7 @@ int platform_kms_create_key(KmsCall *call) {
         return 0;
 }
 
-/* Reads KeyId, finds the key and asks whether the caller may. */
+/* Reads KeyId, finds the key, and checks that the caller may act on it. */
 static int authorized_key(KmsCall *call, const char *action, const PolicyPair *more, KmsKey **ret) {
         const char *name;
 
@@ -524,7 +524,7 @@ static int retire(KmsCall *call, KmsKey *key, size_t index) {
         return remove_grant(call, key, index);
 }
 
-/* By GrantToken, or by KeyId and GrantId. */
+/* A request names the grant by GrantToken, or by KeyId and GrantId. */
 int platform_kms_retire_grant(KmsCall *call) {
         const char *token, *id;
 

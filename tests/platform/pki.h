@@ -2,8 +2,9 @@
 #pragma once
 
 /*
- * The platform's certificate authority, made anew at every start (out of the seed, where there is one), and its certificates for KMS's names: the right one,
- * and one for each way in which a certificate can be wrong. P-256: AWS has RSA-2048 there, which costs the server more.
+ * The platform's certificate authority and its certificates for the services' names: one that is right, and
+ * one for each way in which a certificate can be wrong. Every start makes a new authority; with a seed it is
+ * the same again. All keys are P-256. (AWS has RSA-2048, which costs the server more time.)
  */
 
 #include <openssl/evp.h>
@@ -22,10 +23,11 @@ typedef enum CertificateKind {
 } CertificateKind;
 
 typedef struct Pki {
-        EVP_PKEY *key; /* of all server certificates */
+        EVP_PKEY *key; /* the key of all server certificates */
         X509 *certificates[_CERTIFICATE_KIND_MAX];
 } Pki;
 
-/* For the names (NULL-terminated); the authority's certificate is written to root_path as PEM, its key nowhere. */
+/* Makes certificates for the names, a NULL-terminated list. Writes the authority's certificate to root_path
+ * as PEM. The authority's key is never written. */
 int pki_make(const Seed *seed, const char *const *names, const char *root_path, Pki *ret);
 void pki_clear(Pki *pki);

@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A policy is validated and turned into statements once; the strings of its statements stay in the JSON tree,
- * which the Policy keeps. Wildcards and variables are taken apart while matching: that needs no memory, and most
- * values have none.
+ * policy_parse() validates a policy once and turns it into statements. The JSON tree keeps their strings,
+ * and the Policy keeps the tree. Wildcards and variables are parsed while matching: that needs no memory,
+ * and most values have none.
  *
- * Where AWS's pages leave something open, this is what was chosen:
- * - a single-valued operator on a key with several values matches if any value does (negated: if none does);
- * - NotPrincipal spares a principal only if the account, the role or user, and the session are all listed: AWS
- *   checks them one after the other;
- * - a * in a Resource may cross colons, as AWS says of one at the end of a segment;
- * - an element with an invalid value is refused where it is put, though AWS finds some of them only when
- *   deciding.
+ * AWS's pages leave some cases open. Here:
+ *
+ * - A single-valued operator on a key with several values matches if any value matches; the negated
+ *   operator, if none does.
+ * - NotPrincipal exempts a principal only where it lists the account, the role or user, and the session,
+ *   because AWS checks them one after the other.
+ * - A * in a Resource may match colons. AWS says so of a * at the end of a segment.
+ * - An element with an invalid value is refused when the policy is put. AWS finds some of them only when it
+ *   decides.
  */
 
 #include <arpa/inet.h>
@@ -34,7 +36,7 @@
 #define ENCRYPTION_CONTEXT "kms:EncryptionContext:"
 
 typedef struct Text {
-        const char *data; /* NUL-terminated at length, unless it is a part of another */
+        const char *data; /* NUL-terminated at length, unless it is a part of another text */
         size_t length;
 } Text;
 
@@ -75,7 +77,7 @@ typedef struct Operator {
         Comparison comparison;
         bool negated;
         bool no_variables;
-        unsigned order; /* which Orders of request's value to policy's value hold; of numbers and dates */
+        unsigned order; /* of numbers and dates: the Orders that match */
 } Operator;
 
 static const Operator operators[] = {
@@ -125,9 +127,9 @@ typedef struct Condition {
 
 typedef enum PrincipalKind {
         PRINCIPAL_EVERYONE,
-        PRINCIPAL_ACCOUNT, /* text: its 12 digits */
+        PRINCIPAL_ACCOUNT, /* text has its 12 digits */
         PRINCIPAL_ARN,
-        PRINCIPAL_SERVICE, /* never asks here */
+        PRINCIPAL_SERVICE, /* services send no requests here */
 } PrincipalKind;
 
 typedef struct Principal {
@@ -140,9 +142,9 @@ typedef struct Statement {
         bool not_principal, not_action, not_resource;
         Principal *principals;
         size_t n_principals;
-        Text *actions; /* none: the statement has no effect */
+        Text *actions; /* empty: the statement has no effect */
         size_t n_actions;
-        Text *resources; /* none: the statement has no effect */
+        Text *resources; /* empty: the statement has no effect */
         size_t n_resources;
         Condition *conditions;
         size_t n_conditions;
@@ -190,7 +192,8 @@ static bool is_one_of(char c, const char *characters) {
         return c != '\0' && strchr(characters, c);
 }
 
-/* Cuts the text at its first colon: what is before it, and in *text what is behind; false: there is none. */
+/* Splits the text at its first colon. Returns false where it has none; otherwise *text is what follows the
+ * colon. */
 static bool cut_at_colon(Text *text, Text *ret_before) {
         const char *colon = memchr(text->data, ':', text->length);
         size_t n = colon ? (size_t) (colon - text->data) : 0;
@@ -202,7 +205,7 @@ static bool cut_at_colon(Text *text, Text *ret_before) {
         return true;
 }
 
-/* partition, service, region, account, resource */
+/* Splits an ARN into partition, service, region, account and resource. */
 static bool split_arn(Text arn, Text ret_parts[static 5]) {
         if (!text_starts_with(arn, "arn:"))
                 return false;
@@ -227,14 +230,14 @@ static const Row *next_row(const PolicyContext *context, const Row *previous, Te
         return NULL;
 }
 
-/* ${key} or ${key, 'default'}. */
+/* A variable: ${key} or ${key, 'default'}. */
 typedef struct Variable {
         Text name;
-        Text fallback; /* data is NULL: none */
+        Text fallback; /* data is NULL where there is no default */
         const char *end;
 } Variable;
 
-/* at points to "${"; false: no well-formed variable. */
+/* at points to "${". Returns false where no well-formed variable begins there. */
 static bool parse_variable(const char *at, const char *end, Variable *ret) {
         const char *name = at + 2, *s = name;
 
@@ -261,7 +264,8 @@ static bool parse_variable(const char *at, const char *end, Variable *ret) {
         return true;
 }
 
-/* data is NULL: it has no value. A key with several values is none for a variable. */
+/* Returns the value of a variable, or data NULL where it has none. For a variable, a key with several
+ * values has none. */
 static Text resolve_variable(const PolicyContext *context, const Variable *variable) {
         const Row *row;
 
@@ -277,7 +281,7 @@ typedef struct Pattern {
         Text text;
         bool wildcards;
         bool ignore_case;
-        const PolicyContext *variables; /* NULL: ${…} is text */
+        const PolicyContext *variables; /* NULL: ${…} is plain text */
 } Pattern;
 
 typedef enum TokenKind {
@@ -292,7 +296,7 @@ typedef struct Token {
         Text text;
 } Token;
 
-/* Returns where the next token begins; at is before end. */
+/* Returns where the next token begins. at is before end. */
 static const char *next_token(const Pattern *pattern, const char *at, const char *end, Token *ret) {
         const char *s = at;
         Variable variable;
@@ -308,7 +312,7 @@ static const char *next_token(const Pattern *pattern, const char *at, const char
                 *ret = (Token){ *s == '*' ? TOKEN_MANY : TOKEN_ONE };
                 return s + 1;
         }
-        /* Never here: such a text was refused when it was parsed, and no segment is cut within a variable. */
+        /* Unreachable: policy_parse() refuses such a text, and no segment ends within a variable. */
         if (!parse_variable(s, end, &variable)) {
                 *ret = (Token){ TOKEN_NO_VALUE };
                 return end;
@@ -358,7 +362,7 @@ static bool pattern_matches(const Pattern *pattern, Text text) {
                 }
                 if (matches)
                         continue;
-                /* The last * takes one character more: an earlier one need not. */
+                /* Let the last * match one character more. Earlier ones need not change. */
                 if (!p_many || s_many == s_end)
                         return false;
                 s = ++s_many;
@@ -366,7 +370,7 @@ static bool pattern_matches(const Pattern *pattern, Text text) {
         }
 }
 
-/* Up to the first colon that is not within a variable. */
+/* Returns the part of the pattern before the first colon that is outside of a variable. */
 static Text pattern_segment(const Pattern *pattern) {
         const char *at = pattern->text.data, *end = at + pattern->text.length, *s = at;
         Variable variable;
@@ -380,7 +384,7 @@ static Text pattern_segment(const Pattern *pattern) {
         return (Text){ at, (size_t) (s - at) };
 }
 
-/* The six parts of an ARN are matched one by one. */
+/* Matches the six parts of an ARN one by one. */
 static bool arn_matches(Pattern pattern, Text text) {
         if (text_equal(pattern.text, text_of("*")))
                 return true;
@@ -411,7 +415,8 @@ static bool parse_number(const char *text, double *ret) {
         return true;
 }
 
-/* Z, +hh:mm, -hh:mm, or nothing at all; before it perhaps a fraction, which is dropped. */
+/* Parses a time zone: Z, +hh:mm, -hh:mm or nothing, after an optional fraction of a second, which is
+ * ignored. */
 static bool parse_zone(const char *text, int *ret_seconds) {
         int hours, minutes, n = 0;
 
@@ -427,7 +432,7 @@ static bool parse_zone(const char *text, int *ret_seconds) {
         return true;
 }
 
-/* W3C's profile of ISO 8601, or seconds since 1970. */
+/* Parses a date of W3C's profile of ISO 8601, or seconds since 1970. */
 static bool parse_date(const char *text, double *ret) {
         static const char *const forms[] = { "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d", "%Y-%m",
                                              "%Y" };
@@ -483,7 +488,7 @@ static bool network_contains(const Network *network, const Network *address) {
         return rest == 0 || (network->address[bytes] ^ address->address[bytes]) >> (8 - rest) == 0;
 }
 
-/* Whether the request's value matches a value of the condition, negation aside. */
+/* Whether the request's value matches the condition's value, before negation. */
 static bool value_matches(const Policy *policy, const PolicyContext *context, const Operator *operator,
                           const Value * wanted, Text value) {
         Pattern pattern = { .text = wanted->text };
@@ -528,7 +533,7 @@ static bool any_value_matches(const Policy *policy, const PolicyContext *context
         return false;
 }
 
-/* For Null and the set operators a key whose values are all empty counts as absent. */
+/* For Null and the set operators, a key whose values are all empty counts as absent. */
 static bool has_value(const PolicyContext *context, Text key) {
         for (const Row *row = next_row(context, NULL, key); row; row = next_row(context, row, key))
                 if (row->value.length > 0)
@@ -591,10 +596,10 @@ static bool resources_match(const Policy *policy, const Statement *statement, co
         return statement->not_resource;
 }
 
-/* How far a list of principals speaks of who asks. */
+/* How a list of principals includes the caller. */
 typedef enum Reach {
         REACH_NOBODY,
-        REACH_ACCOUNT, /* of the account: an identity policy must do the rest */
+        REACH_ACCOUNT, /* through its account: an identity policy must allow, too */
         REACH_DIRECT,
 } Reach;
 
@@ -717,7 +722,7 @@ static bool parse_principal(Text text, Principal *ret) {
 
 typedef struct Parser {
         Policy *policy;
-        size_t statement; /* counted from 1; 0: none yet */
+        size_t statement; /* counted from 1; 0: before the first statement */
         char *reason;     /* may be NULL */
 } Parser;
 
@@ -743,7 +748,7 @@ static int no_principal(const Parser *parser) {
         return malformed(parser, "Policy contains a statement with one or more invalid principals.");
 }
 
-/* A value alone stands for an array of one. */
+/* A single value stands for an array of one. */
 static size_t list_length(struct json_object *list) {
         return json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 1;
 }
@@ -752,7 +757,7 @@ static struct json_object *list_item(struct json_object *list, size_t i) {
         return json_object_is_type(list, json_type_array) ? json_object_array_get_idx(list, i) : list;
 }
 
-/* Strings only, or with scalars numbers and booleans too. */
+/* Reads a string. With scalars it also accepts numbers and booleans. */
 static bool json_text(struct json_object *value, bool scalars, Text *ret) {
         switch (json_object_get_type(value)) {
         case json_type_boolean:
@@ -770,7 +775,7 @@ static bool json_text(struct json_object *value, bool scalars, Text *ret) {
         return true;
 }
 
-/* Every "${" begins a variable; in an ARN none before the resource part. */
+/* Whether every "${" begins a variable. In an ARN, only the resource part may have variables. */
 static bool variables_are_valid(Text text, bool arn) {
         const char *end = text.data + text.length;
         size_t colons = 0;
@@ -799,7 +804,7 @@ static bool is_action(Text text) {
                strspn(text.data, ALPHANUMERIC "*?") == text.length;
 }
 
-/* "*", or an ARN, whose end a * may stand for. */
+/* Whether the text is "*", or an ARN that may end early in a *. */
 static bool is_resource(Text text) {
         Text rest = text, part;
 
@@ -810,7 +815,7 @@ static bool is_resource(Text text) {
         for (size_t i = 0; i < 5; i++) {
                 if (!cut_at_colon(&rest, &part))
                         return i >= 3 && text.data[text.length - 1] == '*';
-                /* The service has no wildcards. */
+                /* The service must not have wildcards. */
                 if (i == 2 && strspn(part.data, ALPHANUMERIC "-") != part.length)
                         return false;
         }
@@ -901,7 +906,7 @@ static int parse_principals(Parser *parser, struct json_object *map, Statement *
         return n > 0 ? 0 : no_principal(parser);
 }
 
-/* [ForAllValues:|ForAnyValue:]NAME[IfExists] */
+/* Parses [ForAllValues:|ForAnyValue:]NAME[IfExists]. */
 static bool parse_operator(const char *name, Condition *ret) {
         static const char all[] = "ForAllValues:", any[] = "ForAnyValue:", if_exists[] = "IfExists";
         size_t n;
@@ -1008,7 +1013,7 @@ static int parse_conditions(Parser *parser, struct json_object *map, Statement *
         return 0;
 }
 
-/* Of two elements that exclude each other the one that is there, or NULL in *ret. */
+/* Finds which of two elements that exclude each other is present; *ret is NULL where neither is. */
 static int either(const Parser *parser, struct json_object *object, const char *positive,
                   const char *negative, bool *ret_negative, struct json_object **ret) {
         struct json_object *a = json_member(object, positive), *b = json_member(object, negative);
@@ -1033,7 +1038,7 @@ static int check_sid(const Parser *parser, struct json_object *sid) {
         return 0;
 }
 
-/* No unknown members, and none that is null. */
+/* Whether all members are known and none is null. */
 static bool members_are_among(struct json_object *object, const char *const names[], size_t n_names) {
         if (!json_object_is_type(object, json_type_object))
                 return false;
@@ -1075,7 +1080,7 @@ static int parse_what(Parser *parser, struct json_object *object, Statement *sta
         r = either(parser, object, "Resource", "NotResource", &statement->not_resource, &resources);
         if (r < 0)
                 return r;
-        /* KMS takes a statement without, which then has no effect. */
+        /* KMS accepts a statement without Action or Resource. It has no effect. */
         if (identity && (!actions || list_length(actions) == 0))
                 return malformed(parser, "Policy statement must contain actions.");
         if (identity && (!resources || list_length(resources) == 0))
@@ -1178,7 +1183,7 @@ static int parse_tree(Parser *parser) {
         return check_sids_are_unique(parser, statements);
 }
 
-/* Tab, line feed, carriage return and U+0020 to U+00FF, as UTF-8. */
+/* The characters that IAM permits: tab, line feed, carriage return, and U+0020 to U+00FF, as UTF-8. */
 static bool has_policy_characters(const char *text, size_t size) {
         for (size_t i = 0; i < size; i++) {
                 uint8_t c = (uint8_t) text[i];
@@ -1331,7 +1336,7 @@ int policy_context_add_encryption_context(PolicyContext *context, const char *ke
         return policy_context_add(context, "kms:EncryptionContextKeys", key);
 }
 
-/* The operations with a symmetric key that take an encryption context; CreateGrant has that of the new constraint. */
+/* Whether the operation takes an encryption context. CreateGrant has the pairs of the new constraint. */
 static bool takes_encryption_context(const char *operation) {
         static const char *const prefixes[] = { "Encrypt", "Decrypt", "GenerateDataKey", "ReEncrypt",
                                                 "CreateGrant" };
@@ -1351,7 +1356,7 @@ static size_t count_encryption_context(const PolicyContext *context) {
         return n;
 }
 
-/* Of a constraint the keys are compared without case, the values with it. */
+/* KMS compares the keys of a constraint's pairs without case, and their values with case. */
 static bool has_pair(const PolicyContext *context, const PolicyPair *pair) {
         for (size_t i = 0; i < context->n_rows; i++) {
                 const Row *row = &context->rows[i];
@@ -1397,7 +1402,7 @@ static Reach grant_reach(const PolicyGrant *grant, const PolicyRequest *request)
 }
 
 static Verdict judge_identity(const PolicySet *set, const PolicyRequest *request) {
-        /* The root user has no identity policies and may do all that its account may. */
+        /* The root user has no identity policies. It may do all that its account may do. */
         Verdict verdict = { .allowed = is_root(request->principal) ? REACH_DIRECT : REACH_NOBODY };
 
         for (size_t i = 0; i < set->n_identity_policies && !verdict.denied; i++) {
@@ -1410,7 +1415,7 @@ static Verdict judge_identity(const PolicySet *set, const PolicyRequest *request
         return verdict;
 }
 
-/* An explicit Allow of the key policy, alone in the account or together with the identity's. */
+/* Within one account an explicit Allow of either policy is enough. Across accounts both are needed. */
 static PolicyOutcome combine(Reach key, Reach identity, bool cross_account, const PolicyPrincipal *who) {
         if (key == REACH_NOBODY)
                 return POLICY_NO_KEY_POLICY_ALLOWS;
@@ -1427,7 +1432,7 @@ PolicyDecision policy_decide(const PolicySet *set, const PolicyRequest *request)
         bool arn = split_arn(text_of(request->resource), parts);
         bool is_key = arn && text_starts_with(parts[4], "key/");
 
-        /* The ARNs of S3 name no account. */
+        /* The ARNs of S3 have no account. */
         decision.cross_account = arn && parts[3].length > 0 && !text_equal(parts[3], text_of(who->account));
         if (set->key_policy)
                 key = policy_judge(set->key_policy, request);

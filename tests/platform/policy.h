@@ -2,13 +2,13 @@
 #pragma once
 
 /*
- * Decides a request as AWS does: key policy, identity policies and grants (IAM User Guide, "Policy evaluation
- * logic", "Condition operators", "Variables and tags"; KMS Developer Guide, "Key policies", "Condition keys",
- * "Grants"). Pure: no I/O, no clock, no globals. A Policy is immutable once parsed and may be used by many threads;
- * deciding allocates nothing and cannot fail.
+ * Decides a request as AWS does, from key policy, identity policies and grants (IAM User Guide, "Policy
+ * evaluation logic", "Condition operators", "Variables and tags"; KMS Developer Guide, "Key policies",
+ * "Condition keys", "Grants"). Pure: no I/O, no clock, no globals. A parsed Policy never changes and many
+ * threads may use it. A decision allocates nothing and cannot fail.
  *
- * Not here: SCPs, RCPs, permissions boundaries, session and VPC endpoint policies (they can only take away), and
- * whether the principals that a policy names exist.
+ * Left out: service and resource control policies, permissions boundaries, session and VPC endpoint
+ * policies, which can only take permissions away; and the check that the principals in a policy exist.
  */
 
 #include <stdbool.h>
@@ -20,13 +20,16 @@
 
 typedef enum PolicyKind {
         POLICY_KIND_KEY,      /* every statement has a Principal or NotPrincipal */
-        POLICY_KIND_IDENTITY, /* none has one */
+        POLICY_KIND_IDENTITY, /* no statement has one */
 } PolicyKind;
 
 typedef struct Policy Policy;
 
-/* -EBADMSG with a reason: KMS's MalformedPolicyDocumentException. -E2BIG with a reason: a key policy above 32 KiB,
- * KMS's LimitExceededException. -ENOMEM without. The reason may be NULL. */
+/*
+ * Returns -EBADMSG and a reason where KMS answers MalformedPolicyDocumentException; -E2BIG and a reason
+ * where a key policy is longer than 32 KiB (LimitExceededException); -ENOMEM without a reason. reason may be
+ * NULL.
+ */
 int policy_parse(PolicyKind kind, const char *text, size_t size, Policy **ret,
                  char reason[POLICY_REASON_SIZE]);
 Policy *policy_free(Policy *policy);
@@ -34,33 +37,37 @@ static inline void policy_freep(Policy **policy) {
         policy_free(*policy);
 }
 
-/* Who asks. Borrowed strings. */
+/* The caller. Strings are borrowed. */
 typedef struct PolicyPrincipal {
         const char *account; /* 12 digits */
-        const char *arn;     /* the role's, the user's or the root's: arn:aws:iam::111111111111:role/app */
-        const char *session_arn; /* arn:aws:sts::111111111111:assumed-role/app/i-0123; NULL unless a role asks */
+        const char *arn;     /* of the role, the user or the root user: arn:aws:iam::111111111111:role/app */
+        const char *session_arn; /* of a role: arn:aws:sts::111111111111:assumed-role/app/i-0123; or NULL */
 } PolicyPrincipal;
 
-/* What is known of a request: condition keys, each with its values. Names are compared without case, all of them:
- * KMS says so of the KEY in kms:EncryptionContext:KEY too. (kms:EncryptionContextKeys tells such keys apart.) */
+/*
+ * The condition keys of a request, each with its values. All names are compared without case; KMS documents
+ * this for the KEY in kms:EncryptionContext:KEY, too. (kms:EncryptionContextKeys compares such keys with
+ * case.)
+ */
 typedef struct PolicyContext PolicyContext;
 
-/* The new context has aws:PrincipalArn, aws:PrincipalAccount, aws:PrincipalType, aws:PrincipalIsAWSService,
- * kms:CallerAccount and, for a user, aws:username. 0 or -ENOMEM, as all below. */
+/* A new context has aws:PrincipalArn, aws:PrincipalAccount, aws:PrincipalType, aws:PrincipalIsAWSService,
+ * kms:CallerAccount and, for a user, aws:username. This function and those below return 0 or -ENOMEM. */
 int policy_context_new(const PolicyPrincipal *principal, PolicyContext **ret);
 PolicyContext *policy_context_free(PolicyContext *context);
 static inline void policy_context_freep(PolicyContext **context) {
         policy_context_free(*context);
 }
 
-/* One value more for the key. Strings are copied. */
+/* Adds a value to the key. Copies the strings. */
 int policy_context_add(PolicyContext *context, const char *key, const char *value);
-/* "true" or "false". */
+/* Adds "true" or "false". */
 int policy_context_add_bool(PolicyContext *context, const char *key, bool value);
-/* kms:RecipientAttestation:NitroTPMPCR<n>, as lower-case hex: only for a document that was verified. */
+/* Adds kms:RecipientAttestation:NitroTPMPCR<n> as lower-case hex. Only for a document that has been
+ * verified. */
 int policy_context_add_pcr(PolicyContext *context, unsigned index, const uint8_t *value, size_t size);
-/* kms:EncryptionContext:KEY and one value of kms:EncryptionContextKeys. For CreateGrant: the pairs of the new grant's
- * constraint. */
+/* Adds kms:EncryptionContext:KEY, and KEY to kms:EncryptionContextKeys. For CreateGrant these are the pairs
+ * of the new grant's constraint. */
 int policy_context_add_encryption_context(PolicyContext *context, const char *key, const char *value);
 
 typedef struct PolicyPair {
@@ -68,8 +75,8 @@ typedef struct PolicyPair {
         const char *value;
 } PolicyPair;
 
-/* A grant on the key. Borrowed strings. Constraints bind only operations that take an encryption context; the keys
- * of their pairs are compared without case, as KMS does. */
+/* A grant on the key. Strings are borrowed. Constraints apply only to operations that take an encryption
+ * context. The keys of their pairs are compared without case, as KMS does. */
 typedef struct PolicyGrant {
         const char *grantee_principal;
         const char *retiring_principal; /* NULL: none */
@@ -81,16 +88,18 @@ typedef struct PolicyGrant {
 } PolicyGrant;
 
 typedef struct PolicyRequest {
-        const char *action; /* kms:Decrypt */
-        /* The key's ARN, whose account is the key's; an alias's; or "*" for kms:CreateKey and the like. */
+        const char *action; /* such as kms:Decrypt */
+        /* The ARN of a key or an alias, or "*" for kms:CreateKey and the like. A key belongs to the account
+         * in its ARN. */
         const char *resource;
         const PolicyPrincipal *principal;
         const PolicyContext *context; /* never NULL */
 } PolicyRequest;
 
-/* All that can allow or deny. */
+/* Everything that can allow or deny a request. */
 typedef struct PolicySet {
-        /* NULL: no policy lets anybody in; where the resource is no key the identity decides alone. */
+        /* NULL: no key policy allows anybody. Where the resource is no key, the identity policies decide
+         * alone. */
         const Policy *key_policy;
         const Policy *const *identity_policies;
         size_t n_identity_policies;
@@ -99,8 +108,8 @@ typedef struct PolicySet {
 } PolicySet;
 
 typedef enum PolicyOutcome {
-        POLICY_ALLOWED_BY_KEY_POLICY, /* it names the principal or everyone, or root asks */
-        POLICY_ALLOWED_BY_IDENTITY, /* the key policy lets in the account or, cross-account, the principal */
+        POLICY_ALLOWED_BY_KEY_POLICY, /* it names the caller or everyone, or the caller is root */
+        POLICY_ALLOWED_BY_IDENTITY,   /* the key policy allows the account or, across accounts, the caller */
         POLICY_ALLOWED_BY_GRANT,
         POLICY_DENIED_BY_KEY_POLICY, /* "with an explicit deny in a resource-based policy" */
         POLICY_DENIED_BY_IDENTITY,   /* "with an explicit deny in an identity-based policy" */
@@ -112,16 +121,15 @@ typedef struct PolicyDecision {
         bool allowed;
         bool cross_account;
         PolicyOutcome outcome;
-        const PolicyGrant *grant; /* the one that opened the door, or NULL */
+        const PolicyGrant *grant; /* the grant that allowed the request, or NULL */
 } PolicyDecision;
 
 PolicyDecision policy_decide(const PolicySet *set, const PolicyRequest *request);
 
-/* PutKeyPolicy's and CreateKey's lockout safety check: under the new policy, may the caller (by name, or as part of
- * the account that the policy delegates to; identity policies are not looked at) call kms:PutKeyPolicy again?
- * request->action is not looked at either. */
+/* The lockout safety check of PutKeyPolicy and CreateKey: whether the new policy lets the caller call
+ * kms:PutKeyPolicy again, by name or through the account. Ignores identity policies and request->action. */
 bool policy_lets_caller_put_policy(const Policy *key_policy, const PolicyRequest *request);
 
-/* Whether the principal may retire the grant without a policy: it is the retiring principal, or the grantee of a
- * grant that has RetireGrant among its operations. */
+/* Whether the principal may retire the grant without a policy. It may if it is the retiring principal, or
+ * if it is the grantee and the grant allows RetireGrant. */
 bool policy_grant_lets_retire(const PolicyGrant *grant, const PolicyPrincipal *principal);

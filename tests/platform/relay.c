@@ -18,7 +18,7 @@
 
 #define CONNECTIONS_MAX 512
 #define CHUNK_SIZE (16U * 1024U)
-/* Above this a direction is read no more until it has drained. */
+/* Above this size a direction is not read until its queue is empty. */
 #define QUEUE_MAX (1024U * 1024U)
 
 typedef enum ChunkKind {
@@ -44,7 +44,7 @@ typedef struct Direction {
 
 typedef struct Connection {
         Direction directions[2];
-        uint64_t opened_usec; /* when the client's SYN would have reached us and its answer the client */
+        uint64_t opened_usec; /* when a handshake over the delayed network would be done */
         bool dead;
 } Connection;
 
@@ -127,7 +127,7 @@ static void read_direction(Relay *relay, Connection *connection, Direction *dire
         direction->last = chunk;
 }
 
-/* True where the chunk is done with. */
+/* Returns true once the whole chunk has been sent. */
 static bool send_chunk(Connection *connection, Direction *direction, Chunk *chunk) {
         if (chunk->kind == CHUNK_END) {
                 shutdown(direction->to, SHUT_WR);
@@ -152,7 +152,7 @@ static bool send_chunk(Connection *connection, Direction *direction, Chunk *chun
         return chunk->sent == chunk->size;
 }
 
-/* Sends what is due; the time of what is next, or USEC_INFINITY. */
+/* Sends the chunks that are due. Returns the time of the next one, or USEC_INFINITY. */
 static uint64_t write_direction(Connection *connection, Direction *direction) {
         direction->blocked = false;
         while (direction->first && !direction->blocked && !connection->dead) {
@@ -190,7 +190,7 @@ static uint64_t write_due(Relay *relay) {
         return next;
 }
 
-/* A direction's source is read, and its sink waited for, only where that can lead to something. */
+/* Polls a source only while its queue has room, and a sink only while data are due. */
 static size_t collect_polls(Relay *relay, struct pollfd *fds) {
         size_t n = 0;
 
@@ -206,7 +206,8 @@ static size_t collect_polls(Relay *relay, struct pollfd *fds) {
                                 events |= POLLIN;
                         if (out->blocked)
                                 events |= POLLOUT;
-                        /* A negative descriptor keeps POLLHUP of an ended source from waking us over and over. */
+                        /* With a negative descriptor, poll() ignores a source that has ended. Otherwise
+                         * POLLHUP would return at once forever. */
                         fds[n++] = (struct pollfd){ .fd = events ? in->from : -1, .events = events };
                 }
         return n;

@@ -2,18 +2,19 @@
 #pragma once
 
 /*
- * A network with a delay: TCP connections to one address are carried to another, and each byte arrives so much later,
- * in both directions. What a handshake of TCP would have cost is put before the client's first bytes, as the kernel
- * accepts at once. Many connections, one thread. (There is netem for this, but not in every kernel.)
+ * A network with a delay. It forwards TCP connections to another address, and each byte arrives later, in
+ * both directions. The kernel accepts a connection at once, so the relay adds the time of TCP's handshake to
+ * the client's first bytes. One thread serves all connections. (The kernel's netem does the same, but not
+ * every kernel has it.)
  */
 
 #include <netinet/in.h>
 
 typedef struct Relay Relay;
 
-/* Listens on fd, which it takes. */
+/* Listens on fd and takes it. */
 int relay_new(int fd, const struct sockaddr_in *to, unsigned delay_msec, Relay **ret);
 Relay *relay_free(Relay *relay);
 
-/* One way. For what comes from now on. */
+/* Sets the delay of one direction, for data that arrive from now on. */
 void relay_set_delay(Relay *relay, unsigned msec);

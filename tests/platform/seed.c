@@ -66,7 +66,7 @@ EVP_PKEY *seed_key(const Seed *seed, const char *label) {
         _cleanup_(OSSL_PARAM_BLD_freep) OSSL_PARAM_BLD *builder = OSSL_PARAM_BLD_new();
         _cleanup_(EVP_PKEY_CTX_freep) EVP_PKEY_CTX *context = EVP_PKEY_CTX_new_from_name(NULL, "EC", NULL);
 
-        /* A scalar that is not below the order has a chance of 2^-32, and is an error then. */
+        /* A scalar that is not below the order is an error. Its probability is 2^-32. */
         if (!point || !builder || !context || seed_bytes(seed, label, 0, scalar, sizeof(scalar)) < 0)
                 return NULL;
         _cleanup_(BN_freep) BIGNUM *number = BN_bin2bn(scalar, sizeof(scalar), NULL);

@@ -2,8 +2,9 @@
 #pragma once
 
 /*
- * What of the platform outlives it: the certificate authority and the KMS keys. An image that names a key and trusts an
- * authority takes minutes to build; from the same seed another platform has the same ones. Without a seed both are random.
+ * A seed, from which the platform derives its certificate authority and its KMS keys. An image that names a
+ * key and trusts an authority takes minutes to build; another platform with the same seed has the same key
+ * and authority. Without a seed both are random.
  */
 
 #include <openssl/evp.h>
@@ -18,11 +19,12 @@ typedef struct Seed {
         size_t size; /* 0: none */
 } Seed;
 
-/* -EBADMSG: the file has not SEED_SIZE_MIN to SEED_SIZE_MAX bytes. */
+/* Returns -EBADMSG where the file is shorter than SEED_SIZE_MIN or longer than SEED_SIZE_MAX bytes. */
 int seed_read(const char *path, Seed *ret);
 
-/* HKDF-SHA-256 (RFC 5869) of the seed, with label and number as info; random bytes where there is none. */
+/* Derives bytes by HKDF-SHA-256 (RFC 5869), with label and number as info. Without a seed the bytes are
+ * random. */
 int seed_bytes(const Seed *seed, const char *label, unsigned number, uint8_t *ret, size_t size);
 
-/* A P-256 key pair likewise. NULL on failure; the caller frees. */
+/* Derives a P-256 key pair in the same way. Returns NULL on failure. The caller frees it. */
 EVP_PKEY *seed_key(const Seed *seed, const char *label);

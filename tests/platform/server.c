@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The local platform's one program: starts every service of EC2 that unseald needs, each on its address, and runs until
- * it is told to end. It expects to be in a network namespace of its own that has these addresses; tests/platform/platform
- * makes one. With --daemon it goes to the background once everything answers.
+ * The program of the local platform. It starts every EC2 service that unseald needs, each on its own
+ * address, and runs until SIGTERM or SIGINT. It expects a network namespace that has these addresses;
+ * tests/platform/platform makes one. With --daemon it goes to the background once all services answer.
  */
 
 #include <arpa/inet.h>
@@ -68,7 +68,7 @@ typedef struct Platform {
         TpmFaults tpm_faults;
 } Platform;
 
-/* In the reverse of the order in which they were made. */
+/* Frees the parts in the reverse order of their creation. */
 static void platform_clear(Platform *platform) {
         platform_control_free(platform->control);
         relay_free(platform->relay);
@@ -307,7 +307,8 @@ static int start(Platform *platform, const Options *options) {
         return r < 0 ? r : start_control(platform, options);
 }
 
-/* The parent waits for a byte that says the child is ready, and ends with what became of it. */
+/* The parent waits for a byte that says that the child is ready. Its exit status says whether the byte
+ * came. */
 static int go_to_background(int *ret_ready_fd) {
         int fds[2];
         char byte;

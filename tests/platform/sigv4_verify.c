@@ -37,7 +37,8 @@ const char *platform_sigv4_header(const SigV4Request *request, const char *name)
         return NULL;
 }
 
-/* Copies "Name=value" out of the comma-separated list; false where it is not there or does not fit. */
+/* Copies the value of "Name=value" out of the comma-separated list. Returns false where it is missing or
+ * does not fit. */
 static bool authorization_field(const char *list, const char *name, char *ret, size_t size) {
         size_t length = strlen(name);
 
@@ -57,7 +58,7 @@ static bool authorization_field(const char *list, const char *name, char *ret, s
         return false;
 }
 
-/* AKID/20150830/region/service/aws4_request */
+/* Splits AKID/20150830/region/service/aws4_request. */
 static bool read_credential(const char *credential, SigV4Claim *claim) {
         struct {
                 char *part;
@@ -152,7 +153,9 @@ static void put_encoded(FILE *out, const char *text, size_t length, bool keep_sl
         }
 }
 
-/* Drops empty, "." and ".." segments (RFC 3986 section 6), then encodes what came, percent signs included. */
+/*
+ * Drops empty, "." and ".." segments (RFC 3986 section 6). Then encodes all bytes, including percent signs.
+ */
 static void put_path(FILE *out, const char *path, size_t length) {
         const char *segments[256];
         size_t lengths[256], n = 0;
@@ -188,7 +191,9 @@ static void put_path(FILE *out, const char *path, size_t length) {
                 fputc('/', out);
 }
 
-/* Decodes percent signs, so that whatever the client encoded comes out in the one canonical way. */
+/*
+ * Decodes and encodes again, so that every encoding that a client may choose gives the same canonical text.
+ */
 static void put_decoded_and_encoded(FILE *out, const char *text, size_t length, bool keep_slash) {
         for (size_t i = 0; i < length; i++) {
                 char c = text[i];
@@ -211,7 +216,8 @@ static int encoded_parameter(const char *text, size_t length, char **ret) {
         while (name < length && text[name] != '=')
                 name++;
         put_decoded_and_encoded(out, text, name, false);
-        /* Sorted by name first and value second: a byte that sorts before every other stands between them until then. */
+        /* Parameters are sorted by name, then by value. Until then a byte that sorts before all others
+         * stands between the two. */
         fputc('\x01', out);
         if (name < length)
                 put_decoded_and_encoded(out, text + name + 1, length - name - 1, false);
@@ -248,7 +254,7 @@ static int put_query(FILE *out, const char *query) {
         return r;
 }
 
-/* Without the white space at its ends, and runs of it inside as one space. */
+/* Removes white space at the ends, and turns runs of it into one space. */
 static void put_trimmed(FILE *out, const char *value) {
         bool gap = false, begun = false;
 
@@ -306,7 +312,7 @@ static int put_canonical_request(FILE *out, const SigV4Request *request, const c
                         return -E2BIG;
                 names[n++] = name;
         }
-        /* The client's order does not count: the canonical one is sorted. */
+        /* The canonical order is sorted, whatever the client's order was. */
         qsort(names, n, sizeof(names[0]), compare_strings);
 
         fprintf(out, "%s\n", request->method);
@@ -403,7 +409,7 @@ static bool is_signed(const char *signed_headers, const char *name) {
         return false;
 }
 
-/* What moves a request's meaning must be signed: the host and every x-amz- header. */
+/* A client must sign the host and all x-amz- headers, because they change the meaning of a request. */
 static int check_signed_headers(const SigV4Request *request, const SigV4Claim *claim,
                                 SigV4Refusal *refusal) {
         if (!is_signed(claim->signed_headers, "host"))

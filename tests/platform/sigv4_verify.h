@@ -2,10 +2,13 @@
 #pragma once
 
 /*
- * Signature Version 4, the server's side (IAM User Guide, "Signature Version 4 for API requests"): reads the
- * Authorization header, computes the signature anew and compares. Pure, and written apart from unseald's own signer,
- * so that neither can hide a mistake of the other. Paths are normalised and encoded twice and the payload's hash is that of
- * the body, but for S3, whose caller checks that hash. Presigned requests (X-Amz-Signature in the query) are not read.
+ * The server's side of Signature Version 4 (IAM User Guide, "Signature Version 4 for API requests"): reads
+ * the Authorization header, computes the signature and compares. Pure. It shares no code with unseald's
+ * signer, so that neither hides a mistake of the other.
+ *
+ * Paths are normalised and encoded twice, and the payload's hash is that of the body. S3 does neither; its
+ * handler checks the hash in the header. Presigned requests (X-Amz-Signature in the query) are not
+ * supported.
  */
 
 #include <stdbool.h>
@@ -16,11 +19,11 @@
 #define SIGV4_S3_TOLERANCE_SEC 900
 
 typedef struct SigV4Header {
-        const char *name; /* any case */
+        const char *name; /* in any case */
         const char *value;
 } SigV4Header;
 
-/* A request as it came. Borrowed. */
+/* A request as the server received it. Borrowed. */
 typedef struct SigV4Request {
         const char *method;
         const char *target; /* path and query as on the request line */
@@ -28,10 +31,11 @@ typedef struct SigV4Request {
         size_t n_headers;
         const uint8_t *body;
         size_t body_size;
-        bool s3; /* S3's rules: the path as it is, encoded once, and the payload's hash as its header has it */
+        bool s3; /* S3's rules: the path is encoded once as it is, and the payload's hash comes from a header */
 } SigV4Request;
 
-/* What the Authorization and X-Amz-Date headers say; believed only when platform_sigv4_verify() returned 0. */
+/* The content of the Authorization and X-Amz-Date headers. It is untrusted until platform_sigv4_verify()
+ * returns 0. */
 typedef struct SigV4Claim {
         char access_key_id[129];
         char date[9]; /* of the credential scope */
@@ -42,28 +46,29 @@ typedef struct SigV4Claim {
         char signature[65];
 } SigV4Claim;
 
-/* A refusal in AWS's words. */
+/* A refusal, in AWS's wording. */
 typedef struct SigV4Refusal {
         const char *code; /* static */
         char message[8192];
 } SigV4Refusal;
 
-/* The value of the first header of that name, in any case, or NULL. */
+/* Returns the value of the first header of this name, in any case, or NULL. */
 const char *platform_sigv4_header(const SigV4Request *request, const char *name);
 
-/* Reads the claim. -EBADMSG with a refusal: MissingAuthenticationToken, IncompleteSignature. */
+/* Reads the claim. Returns -EBADMSG and a refusal: MissingAuthenticationToken or IncompleteSignature. */
 int platform_sigv4_read_claim(const SigV4Request *request, SigV4Claim *ret, SigV4Refusal *refusal);
 
-/* The canonical request of the claim's signed headers. The caller frees. */
+/* Makes the canonical request from the headers that signed_headers names. The caller frees *ret. */
 int platform_sigv4_canonical_request(const SigV4Request *request, const char *signed_headers, char **ret);
 
-/* What is signed. The caller frees. */
+/* Makes the string to sign. The caller frees *ret. */
 int platform_sigv4_string_to_sign(const SigV4Claim *claim, const char *canonical_request, char **ret);
 
-/* Lower-case hexadecimal. */
+/* Computes the signature, in lower-case hexadecimal. */
 int platform_sigv4_signature(const SigV4Claim *claim, const char *secret, const char *string_to_sign,
                              char ret[static 65]);
 
-/* Whether the claim holds for this secret, here and now. -EBADMSG with a refusal: InvalidSignature. */
+/* Whether the signature is right for this secret, Region, service and time. Returns -EBADMSG and a refusal:
+ * InvalidSignature. */
 int platform_sigv4_verify(const SigV4Request *request, const SigV4Claim *claim, const char *secret,
                           const char *region, const char *service, int64_t now, SigV4Refusal *refusal);

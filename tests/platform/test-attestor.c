@@ -30,7 +30,7 @@ static char directory[64], root_path[96], socket_path[96];
 static Attestor *attestor;
 static uint8_t pcrs[ATTESTOR_PCRS * ATTESTOR_PCR_SIZE];
 
-/* A document and the whole reply that it came in. */
+/* A document, and the reply that it came in. */
 typedef struct Made {
         uint8_t reply[ATTESTOR_INDEX_SIZE];
         const uint8_t *data;
@@ -51,7 +51,7 @@ static Bytes public_key(EVP_PKEY *key, uint8_t buffer[static 1024]) {
         return (Bytes){ buffer, (size_t) size };
 }
 
-/* Making one takes its time. */
+/* Made once, because it takes long. */
 static Bytes rsa_public_key(void) {
         static uint8_t buffer[1024];
         static Bytes key;
@@ -179,7 +179,7 @@ static void test_no_other_public_key_is_accepted(void **state) {
         }
 }
 
-/* Every eleventh byte, for time; all of what is round the payload. */
+/* Flips every eleventh byte of the payload, to save time, and every byte around it. */
 static void test_no_byte_can_be_flipped(void **state) {
         const int64_t now = time(NULL);
         Made made;
@@ -478,7 +478,7 @@ static void compare_maps(const char *path, const cbor_item_t *seen, const cbor_i
         }
 }
 
-/* Type, order, definiteness, width, length; lengths of certificates are theirs to choose. */
+/* Compares type, order, definiteness, width and length. The lengths of certificates may differ. */
 static void compare_items(const char *path, const cbor_item_t *seen, const cbor_item_t *wanted) {
         const bool any_length = strstr(path, "/certificate") || strstr(path, "/cabundle");
 
@@ -532,11 +532,11 @@ static Bytes bytes_of(const cbor_item_t *item) {
         return bytes;
 }
 
-/* The captured document, and one of ours that was asked for the same. */
+/* The captured document, and one of the platform's for the same request. */
 typedef struct Pair {
         uint8_t *captured;
         Made made;
-        cbor_item_t *outer[2], *payload[2]; /* ours, captured */
+        cbor_item_t *outer[2], *payload[2]; /* the platform's, the captured */
 } Pair;
 
 static void pair_clear(Pair *pair) {
@@ -567,7 +567,8 @@ static void test_document_has_the_shape_of_a_captured_one(void **state) {
         Bytes seen, wanted;
 
         pair_make(&pair);
-        /* Array, protected header, unprotected map, payload's head; but for its length they are the same bytes. */
+        /* The array, the protected header, the unprotected map and the payload's head. They differ only in
+         * a length. */
         assert_memory_equal(pair.made.data, pair.captured, 8);
         for (size_t i = 0; i < 4; i++) {
                 if (i == 2)
@@ -713,12 +714,12 @@ static void test_responder_answers_several_shims_and_ends_with_them_connected(vo
         assert_int_equal(recv(one, reply, size, MSG_WAITALL), size);
         assert_accepted(reply + REPLY_OVERHEAD, size - REPLY_OVERHEAD, time(NULL));
 
-        /* An index in which the request fits, and no document. */
+        /* The request fits into this index, but no document does. */
         memmove(message + 2048, pcrs, sizeof(pcrs));
         size = ask(one, RESPONDER_ATTEST, 2048, message, 2048 + sizeof(pcrs));
         assert_int_equal(recv(one, reply, size, MSG_WAITALL), size);
         assert_string_equal(error_of(reply, size, buffer), "BufferTooSmall");
-        /* Nor an error. */
+        /* Not even an error fits. */
         assert_int_equal(ask(one, RESPONDER_ATTEST, 8, message, 8 + sizeof(pcrs)), 0);
 
         wrong = connect_to_responder();

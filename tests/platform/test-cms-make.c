@@ -33,7 +33,7 @@ static Bytes read_vector(const char *name) {
         return bytes;
 }
 
-/* Where the key identifier of the vector stands: behind the tags and versions of RecipientInfo. */
+/* The offset of the key identifier in the vector, behind the tags and versions of RecipientInfo. */
 #define IDENTIFIER_OFFSET 33
 
 static void test_envelope_has_the_bytes_of_a_real_one(void **state) {

@@ -21,7 +21,7 @@ static int tear_down(void **state) {
         return 0;
 }
 
-/* Up to eight words; the first NULL ends them. */
+/* Up to eight words; NULL ends them. */
 static int set(Faults *faults, char reason[static 256], const char *const words[static 8]) {
         size_t n = 0;
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Whether lint tells the truth, by the platform's own way to decide requests: where it finds no error, no
- * request without the right document is allowed, whoever sends it and although every identity policy allows
- * everything. Random policies, some out of a grammar, most what `unsealctl policy` makes, with mutations.
- * UNSEALD_TEST_SEED and UNSEALD_TEST_POLICIES choose others and more.
+ * Compares lint with the platform's own decisions: where lint finds no error, no request without the right
+ * document is allowed, whoever the caller is and although all identity policies allow everything.
+ *
+ * The policies are random. Some come from a grammar; most are made by `unsealctl policy` and then mutated.
+ * UNSEALD_TEST_SEED chooses other policies, UNSEALD_TEST_POLICIES more of them.
  */
 
 #include <setjmp.h>
@@ -47,15 +48,15 @@ static const PolicyPrincipal callers[] = {
 };
 #define N_CALLERS ELEMENTSOF(callers)
 
-/* A value of a PCR is one byte, repeated. V is in no policy. */
+/* A value of a PCR is one byte, repeated. No policy has V. */
 enum { Z = 0x00, A = 0xA4, B = 0xB4, W = 0x33, V = 0x77, C = 0xC1 };
-/* P is PCR2 where firmware has loaded no driver of others. PCR7 is Z without Secure Boot. */
+/* P is PCR2 where the firmware has loaded no foreign driver. PCR7 is Z without Secure Boot. */
 enum { P = 0x51 };
 static const uint8_t values2[] = { P, V }, values4[] = { A, B, W, V }, values7[] = { A, B, W, V, Z },
                      values12[] = { Z, C, W, V };
 
 typedef struct Document {
-        int pcr4, pcr7, pcr12, pcr2; /* pcr4 < 0: there is none */
+        int pcr4, pcr7, pcr12, pcr2; /* negative: the request has no document */
 } Document;
 #define N_DOCUMENTS (1 + 4 * 5 * 4 * 2)
 /* (A, A, Z, P) and (B, B, C, P) */
@@ -325,7 +326,7 @@ static struct json_object *made_policy(void) {
         return policy;
 }
 
-/* Any member of an object, as its value may be exchanged or moved. */
+/* Returns any member of an object, whose value may then be replaced or moved. */
 static const char *random_member(struct json_object *object) {
         size_t n = json_object_is_type(object, json_type_object) ? (size_t) json_object_object_length(object)
                                                                  : 0;
@@ -485,8 +486,8 @@ static const LintFinding *find(const Trial *trial, LintCode code, const char *su
         return NULL;
 }
 
-/* What lint was given to compare with is what counts; without that, a document of which the policy knows
- * nothing is wrong. */
+/* A document is right if it matches the images that lint was given. Without images, it is right if the
+ * policy knows one of its values. */
 static bool is_right(const Trial *trial, const Document *document, bool strict) {
         bool any4 = !strict && find(trial, LINT_PCR4_MISSING, NULL),
              any12 = !strict && find(trial, LINT_PCR12_MISSING, NULL),
@@ -505,8 +506,8 @@ static bool is_right(const Trial *trial, const Document *document, bool strict) 
         return false;
 }
 
-/* Drivers of others were there before the image: they come through only where lint has said so, or where
- * PCR7 is one that the policy takes for Secure Boot. */
+/* Firmware loaded foreign drivers before the image. Such a document may be allowed only where lint has
+ * warned of it, or where the policy takes its PCR7 for Secure Boot. */
 static bool has_untold_drivers(const Trial *trial, const Document *document) {
         return document->pcr4 >= 0 && document->pcr2 == V && (document->pcr7 == V || document->pcr7 == Z) &&
                !find(trial, LINT_PCR2_MISSING, NULL);
@@ -532,7 +533,7 @@ static bool has(const char *const *list, const char *text) {
         return list && list[0] && strcmp(list[0], text) == 0;
 }
 
-/* A finding of whatever severity names the caller, its account or everyone. */
+/* Whether a finding of any severity names the caller, its account or everyone. */
 static bool is_named(const Trial *trial, size_t caller) {
         char root[64];
 
@@ -656,7 +657,7 @@ static void test_lint_finds_an_error_wherever_the_platform_lets_a_wrong_document
                "warnings; besides %zu that KMS refuses\n",
                tally.errors + tally.safe, tally.errors, tally.safe, tally.unlocks, tally.clean,
                tally.refused);
-        /* Otherwise it would have shown little. */
+        /* Otherwise the test has shown little. */
         assert_true(tally.unlocks > n / 50);
         assert_true(tally.clean > n / 200);
 }
@@ -682,7 +683,7 @@ static int add_document(PolicyContext *context, const Document *document) {
         return 0;
 }
 
-/* Everything that a policy may ask for but the document is as it should be. */
+/* Apart from the document, the request has everything that a policy may demand. */
 static int make_context(const PolicyPrincipal *caller, const Document *document, const char *bound_to,
                         PolicyContext **ret) {
         PolicyContext *context;

@@ -69,7 +69,7 @@ static int tear_down(void **state) {
         return 0;
 }
 
-/* The reply's body, or NULL for none; the caller frees. */
+/* Returns the body of the reply, or NULL where it has none. The caller frees it. */
 static char *ask(Fixture *f, const char *method, const char *path, const SigV4Header *header,
                  unsigned wanted) {
         Exchange exchange = {
@@ -183,7 +183,7 @@ static void expect_body(Fixture *f, const char *path, const SigV4Header *header,
 
 static void test_directories_list_what_is_there(void **state) {
         static const struct {
-                const char *path, *bare, *whole; /* without, and with a role and user data; NULL: 404 */
+                const char *path, *bare, *whole; /* without and with a role and user data; NULL: 404 */
         } cases[] = {
                 { "/", "latest", "latest" },
                 { "/latest", "dynamic\nmeta-data", "dynamic\nmeta-data\nuser-data" },
@@ -225,7 +225,7 @@ static void test_directories_list_what_is_there(void **state) {
         free(token);
 }
 
-/* Clients such as cloud-init's walk the tree: every name that a directory lists must be there. */
+/* Clients such as cloud-init's walk the tree. Every name that a directory lists must exist. */
 static size_t walk(Fixture *f, const char *directory, const SigV4Header *header) {
         char *list = ask(f, "GET", directory, header, 200), *save = NULL, path[256];
         size_t n = 0;
@@ -302,7 +302,8 @@ static void test_credentials_authenticate_their_role(void **state) {
         assert_string_equal(caller.token, json_member_string(first, "Token"));
         assert_true(caller.expires > time(NULL) + 3600);
 
-        /* Loaded anew, the old directory stays with whoever has it; a session of a role that is no more does not. */
+        /* After accounts_load() a caller keeps the old accounts, but the session of a role that is gone is
+         * unknown. */
         assert_int_equal(load(f->accounts, "{\"accounts\": {}}", reason), 0);
         assert_int_equal(caller.principal->n_policies, 1);
         caller_clear(&caller);
@@ -375,7 +376,7 @@ static void test_accounts_that_make_no_sense_are_refused(void **state) {
                 if (!strstr(reason, cases[i].reason))
                         fail_msg("'%s' is not in '%s'", cases[i].reason, reason);
         }
-        /* And those from before are still there. */
+        /* The accounts from before are still there. */
         assert_int_equal(accounts_authenticate(f->accounts, "AKIAANN", &caller), 0);
         assert_string_equal(caller.arn, "arn:aws:iam::222222222222:user/ann");
         assert_null(caller.token);

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Policies are written with ' for ", to be read; the tests turn them round. A ` stands for a '. */
+/*
+ * The policies below have ' in place of ", to be readable. json_of() exchanges them, and makes a ' of each
+ * `.
+ */
 
 #include <errno.h>
 #include <setjmp.h>
@@ -48,7 +51,7 @@ static char *json_of(const char *text) {
         return json;
 }
 
-/* Parsed from memory that ends with the text, so that a sanitizer sees whoever reads on. */
+/* The text ends at the end of its memory, so that a sanitizer notices reads beyond it. */
 static int parse(PolicyKind kind, const char *text, size_t size, Policy **ret,
                  char reason[static POLICY_REASON_SIZE]) {
         _cleanup_free_ char *exact = malloc(size ? size : 1);
@@ -69,7 +72,7 @@ static Policy *policy_of(PolicyKind kind, const char *text) {
         return policy;
 }
 
-/* "key=value|key=value"; a key KEY+ is a pair of the encryption context. */
+/* Reads "key=value|key=value". A key that ends in + is a pair of the encryption context. */
 static PolicyContext *context_of(const PolicyPrincipal *principal, const char *facts) {
         _cleanup_free_ char *copy = strdup(facts ? facts : "");
         PolicyContext *context;
@@ -592,7 +595,7 @@ static void test_variables(void **state) {
                 { "'StringEquals':{'a:k':'${a:l,`d`}'}", "a:k=d|a:l=e", false },
                 { "'StringEquals':{'a:k':'${a:l, `d` }'}", "a:k=e|a:l=e", true },
                 { "'StringEquals':{'a:k':'${a:l, `}`}'}", "a:k=}", true },
-                /* Without a value there is nothing to be equal to, and nothing to be like. */
+                /* An empty value is equal to nothing, and matches no pattern. */
                 { "'StringEquals':{'a:k':'${a:l}'}", "a:k=", false },
                 { "'StringEquals':{'a:k':'${a:l}'}", "a:k=${a:l}", false },
                 { "'StringLike':{'a:k':'*${a:l}*'}", "a:k=v", false },
@@ -988,7 +991,7 @@ static void test_what_aws_takes_is_taken(void **state) {
                 policy_free(policy_of(cases[i].kind, cases[i].text));
 }
 
-/* A policy of the size wanted, made so by spaces at its end. */
+/* Parses a policy that is as long as wanted, by spaces at its end. */
 static int parse_padded(PolicyKind kind, const char *text, size_t size) {
         _cleanup_free_ char *json = json_of(text), *padded = malloc(size);
         _cleanup_(policy_freep) Policy *policy = NULL;
@@ -1013,7 +1016,7 @@ static uint32_t next_random(uint32_t *seed) {
         return *seed;
 }
 
-/* Bytes changed, removed and doubled; what is still a policy decides something. */
+/* Changes, removes and doubles bytes. A policy that is still valid decides something. */
 static void test_garbage_is_refused_or_decides(void **state) {
         static const char *const seeds[] = {
                 GATE,

@@ -21,7 +21,7 @@
 /* 2015-08-30T12:36:00Z */
 #define NOW INT64_C(1440938160)
 
-/* A request of the suite, taken apart in its own memory. */
+/* A request of AWS's suite. The pointers lead into text. */
 typedef struct Parsed {
         char *text;
         SigV4Header headers[32];
@@ -39,7 +39,7 @@ static char *read_text(const char *directory, const char *name) {
         return (char *) data;
 }
 
-/* The target may have spaces in it: it ends before the last word of the line. */
+/* The target may have spaces in it. It ends before the last word of the line. */
 static char *parse_request_line(Parsed *parsed, char *line) {
         char *end = strchr(line, '\n'), *version;
 
@@ -52,7 +52,7 @@ static char *parse_request_line(Parsed *parsed, char *line) {
         return end + 1;
 }
 
-/* A line that begins with white space goes on with the value before. */
+/* A line that begins with white space continues the value of the line before. */
 static char *parse_headers(Parsed *parsed, char *p) {
         while (*p && *p != '\n') {
                 char *end = strchr(p, '\n');
@@ -114,7 +114,8 @@ static void check_vector(const char *directory) {
         assert_int_equal(platform_sigv4_signature(&claim, SECRET, to_sign, signature), 0);
         assert_string_equal(signature, claim.signature);
 
-        /* The one whose session token is added after signing is refused: KMS's must be signed. */
+        /* The server refuses the request whose session token was added after signing: KMS requires that it
+         * is signed. */
         int r = platform_sigv4_verify(&parsed.request, &claim, SECRET, "us-east-1", "service", NOW,
                                       &refusal);
         assert_int_equal(r, strcmp(directory, "post-sts-header-after") == 0 ? -EBADMSG : 0);
@@ -135,7 +136,7 @@ static void test_official_vectors_come_out(void **state) {
         DIR *directory = opendir(path);
         assert_non_null(directory);
         while ((entry = readdir(directory))) {
-                /* Only S3 leaves paths as they are. */
+                /* Only S3 does not normalise paths. */
                 if (entry->d_name[0] == '.' || !is_normalized(entry->d_name))
                         continue;
                 check_vector(entry->d_name);
@@ -151,7 +152,7 @@ static const char authorization[] =
                 "Signature=5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31";
 static const char good_date[] = "20150830T123600Z";
 
-/* get-vanilla, and then whatever the test changes. */
+/* get-vanilla, which each test changes. */
 typedef struct Vanilla {
         SigV4Header headers[8];
         SigV4Request request;
@@ -330,7 +331,7 @@ static void test_oversized_parts_are_refused(void **state) {
         free(huge);
 }
 
-/* S3 User Guide, "Signature Calculations for the Authorization Header": its example of GET Object. */
+/* The example of GET Object in the S3 User Guide, "Signature Calculations for the Authorization Header". */
 static void test_s3_has_rules_of_its_own(void **state) {
         static const char empty[] = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
                           secret[] = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
@@ -364,7 +365,7 @@ static void test_s3_has_rules_of_its_own(void **state) {
                                                &refusal),
                          -EBADMSG);
 
-        /* Neither normalized nor encoded twice. */
+        /* The path is neither normalised nor encoded twice. */
         request.target = "/a%20b//../c%2Bd?versionId=x";
         assert_int_equal(platform_sigv4_canonical_request(&request, claim.signed_headers, &canonical), 0);
         if (strncmp(canonical, "GET\n/a%20b//../c%2Bd\nversionId=x\n", 33) != 0)

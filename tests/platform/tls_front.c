@@ -26,7 +26,7 @@ typedef struct Connection {
 
 struct TlsFront {
         int fd;
-        int stop[2]; /* a pipe, closed to end the accepting thread */
+        int stop[2]; /* a pipe; closing its write end stops the accepting thread */
         pthread_t thread;
         Faults *faults;
         unsigned services;
@@ -44,7 +44,8 @@ static int client_to_server(SSL *ssl, int fd) {
         do {
                 int n = SSL_read(ssl, buffer, sizeof(buffer));
                 if (n <= 0)
-                        /* A record without data, such as a session ticket's acknowledgement, is no end. */
+                        /* A record without data, such as the acknowledgement of a session ticket, does not
+                         * end the connection. */
                         return SSL_get_error(ssl, n) == SSL_ERROR_WANT_READ ? 0 : -ECONNRESET;
                 if (write_all(fd, buffer, (size_t) n) < 0)
                         return -EPIPE;
@@ -196,7 +197,8 @@ static int make_contexts(TlsFront *front, const Pki *pki) {
                     SSL_CTX_use_certificate(context, pki->certificates[i]) <= 0 ||
                     SSL_CTX_use_PrivateKey(context, pki->key) <= 0)
                         return -EIO;
-                /* Else SSL_read() would wait for data behind a record that has none, and nobody would carry answers. */
+                /* Otherwise SSL_read() blocks after a record without data, and no thread carries the
+                 * server's bytes. */
                 SSL_CTX_clear_mode(context, SSL_MODE_AUTO_RETRY);
         }
         return 0;

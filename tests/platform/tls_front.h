@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * TLS by OpenSSL in front of an HttpServer: a thread for each connection carries bytes between the client's TLS and a
- * socket pair that libmicrohttpd serves as plain HTTP. libmicrohttpd's own TLS is GnuTLS's and cannot change its
- * certificate from one connection to the next, as the tls- faults want.
+ * TLS by OpenSSL in front of an HttpServer. A thread for each connection carries bytes between the client's
+ * TLS and a socket pair, which libmicrohttpd serves as plain HTTP. libmicrohttpd's own TLS is GnuTLS's,
+ * which cannot change its certificate between connections as the tls- faults need.
  */
 
 #include "exchange.h"
@@ -13,9 +13,9 @@
 
 typedef struct TlsFront TlsFront;
 
-/* Listens on fd, which it takes. services: whose tls- faults are its. */
+/* Listens on fd and takes it. services are the services whose tls- faults apply here. */
 int tls_front_new(int fd, const Pki *pki, Faults *faults, unsigned services, HttpServer *server,
                   TlsFront **ret);
 
-/* Ends every connection. To be called before the HttpServer is freed. */
+/* Closes all connections. Call it before freeing the HttpServer. */
 TlsFront *tls_front_free(TlsFront *front);

@@ -10,7 +10,7 @@
 #define TPM_RC_RETRY 0x922U
 #define TPM_CC_NSM_REQUEST 0x20000001U
 
-/* TPM 2.0 Part 2, 6.5.2, without the prefix; any other command goes by its number. */
+/* The names of TPM 2.0 Part 2, 6.5.2, without their prefix. Faults know all other commands by number. */
 static const struct {
         uint32_t code;
         const char *name;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* The TPM's faults, as attestor_serve() asks for them. */
+/* The TPM's faults, in the form that attestor_serve() calls. */
 
 #include "attestor.h"
 #include "faults.h"

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The log of requests: a JSON object a line, KMS's as CloudTrail has them. Holds no plaintext, no secret, no token.
- * Thread-safe.
+ * The log of requests, one JSON object in each line. Requests to KMS look as in CloudTrail. The log holds no
+ * plaintext, secret or token. Thread-safe.
  */
 
 #include "basic/cleanup.h"
@@ -16,12 +16,12 @@ int trail_new(const char *path, Trail **ret);
 Trail *trail_free(Trail *trail);
 DEFINE_CLEANUP(Trail *, trail_free);
 
-/* Takes the event. */
+/* Writes the event, and frees it. */
 void trail_write(Trail *trail, struct json_object *event);
 
 #define UUID_SIZE 37
 
-/* A UUID of these random bytes (RFC 9562, version 4), and one of new ones. */
+/* Format a UUID (RFC 9562, version 4): of these random bytes, or of new ones. */
 void format_uuid(const uint8_t bytes[static 16], char ret[static UUID_SIZE]);
 void make_uuid(char ret[static UUID_SIZE]);
 

@@ -18,7 +18,7 @@ typedef struct Names {
 /* The shape of each certificate, as in captured documents. */
 typedef struct Attribute {
         int nid;
-        const char *value; /* NULL: the certificate's own */
+        const char *value; /* NULL: the certificate's own name */
 } Attribute;
 
 typedef struct Extension {
@@ -28,7 +28,7 @@ typedef struct Extension {
 
 static const struct Shape {
         int serial_size;        /* bytes; 0: the time of issue */
-        long starts_before_sec; /* before it is issued */
+        long starts_before_sec; /* how long before its issue it becomes valid */
         long lifetime_sec;
         Attribute subject[7];
         Extension extensions[6];
@@ -174,7 +174,8 @@ static int set_serial(Level level, int64_t now, X509 *certificate) {
 
         if (RAND_bytes(bytes, size) <= 0)
                 return -EIO;
-        bytes[0] = (uint8_t) ((bytes[0] & 0x3f) | 0x40); /* always of that size, and positive */
+        bytes[0] = (uint8_t) ((bytes[0] & 0x3f) |
+                              0x40); /* The serial number always has this size, and is positive. */
         number = BN_bin2bn(bytes, size, NULL);
         set = number && BN_to_ASN1_INTEGER(number, X509_get_serialNumber(certificate));
         BN_free(number);
@@ -196,7 +197,7 @@ static int add_extensions(Level level, X509 *issuer, X509 *certificate) {
         return 0;
 }
 
-/* issuer: NULL for the root. */
+/* issuer is NULL for the root. */
 static int issue(const Names *names, Level level, const Issued *issuer, int64_t now, Issued *ret) {
         const struct Shape *shape = &shapes[level];
         const time_t start = (time_t) now - shape->starts_before_sec;

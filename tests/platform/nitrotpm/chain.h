@@ -2,8 +2,9 @@
 #pragma once
 
 /*
- * The five certificates under which a NitroTPM's documents are signed: names, lifetimes and extensions as in captured
- * ones (the root's name too: whoever goes by names alone is to fall for it), P-384 and SHA-384 throughout.
+ * The five certificates that sign a NitroTPM's documents, P-384 and SHA-384 throughout. Names, lifetimes and
+ * extensions are as in captured certificates. The root has AWS's name, too, so that a verifier that compares
+ * only names is fooled.
  */
 
 #include <openssl/evp.h>
@@ -30,13 +31,13 @@ typedef struct Chain {
         Issued issued[LEVELS];
 } Chain;
 
-/* module_id: "i-…-tpm0000000000000000". Makes the root where there is none, and all below it anew. Negative errno, and
- * then chain is as it was. */
+/* module_id: "i-…-tpm0000000000000000". Makes the root if there is none yet, and always a new chain below
+ * it. Returns a negative errno on failure; chain is unchanged then. */
 int chain_issue(Chain *chain, const char *instance_id, const char *module_id, const char *region,
                 int64_t now);
 void chain_clear(Chain *chain);
 
-/* Of the leaf, and so of what the chain is good for. */
+/* The lifetime of the leaf, and so of the chain. */
 #define LEAF_LIFETIME_SEC (3L * 3600)
 
 DEFINE_CLEANUP(EVP_PKEY *, EVP_PKEY_free);

@@ -9,12 +9,12 @@
 
 #include "document.h"
 
-#define COSE_SIGN1_TAG 0xd2 /* 18; the specification allows it, captured documents have none */
+#define COSE_SIGN1_TAG 0xd2 /* tag 18; the specification permits it, captured documents do not have it */
 #define SIGNATURE_SIZE 96U
-#define ENVELOPE_SIZE 64U /* more than what a signature covers besides the payload */
+#define ENVELOPE_SIZE 64U /* a signature covers less than this besides the payload */
 #define CABUNDLE_MAX 8U
 
-/* {1: -35}, that is: algorithm: ES384. */
+/* {1: -35}: the algorithm is ES384. */
 static const uint8_t protected_header[] = { 0xa1, 0x01, 0x38, 0x22 };
 
 DEFINE_CLEANUP(EVP_MD_CTX *, EVP_MD_CTX_free);
@@ -62,7 +62,7 @@ static void write_payload(Writer *writer, const Chain *chain, const char *module
         WRITE(writer, cbor_encode_break);
 }
 
-/* What a COSE_Sign1 signature covers (RFC 9052 section 4.4). */
+/* Writes what a COSE_Sign1 signature covers (RFC 9052 section 4.4). */
 static void write_to_be_signed(Writer *writer, Bytes payload) {
         WRITE(writer, cbor_encode_array_start, 4);
         writer_text(writer, "Signature1");
@@ -114,7 +114,7 @@ int document_make(const Chain *chain, const char *module_id, uint64_t timestamp_
 }
 
 typedef struct Document {
-        cbor_item_t *outer, *inner; /* what the others point into */
+        cbor_item_t *outer, *inner; /* the members below point into these */
         Bytes payload, signature, certificate, cabundle[CABUNDLE_MAX], public_key;
         size_t cabundle_length;
         AttestedFacts facts;
@@ -172,7 +172,7 @@ static bool parse_cabundle(const cbor_item_t *array, Document *document) {
         return true;
 }
 
-/* All nine fields and no other. */
+/* The payload must have exactly these nine fields. */
 static bool parse_payload(const cbor_item_t *map, Document *document) {
         const cbor_item_t *module_id, *timestamp, *digest;
         AttestedFacts *facts = &document->facts;

@@ -31,7 +31,7 @@ typedef struct Writer {
         bool overflowed; /* the content is incomplete: check this before using it */
 } Writer;
 
-/* encode is one of libcbor's cbor_encode_*(); the variable arguments are all of its arguments but the buffer. */
+/* encode is one of libcbor's cbor_encode_*(), called with the arguments and then the buffer. */
 #define WRITE(writer, encode, ...)                                                               \
         writer_advance(writer, encode(__VA_ARGS__ __VA_OPT__(, )(writer)->data + (writer)->size, \
                                       (writer)->capacity - (writer)->size))

@@ -14,7 +14,7 @@
 #include "responder.h"
 #include "wire.h"
 
-/* One for each TPM that is kept running. */
+/* Each running TPM has one. */
 #define CONNECTIONS_MAX 512U
 #define CONNECTION_TIMEOUT_SEC 5
 
@@ -66,7 +66,7 @@ static bool answer_attestation(Attestor *attestor, int fd, size_t index_size) {
         return send_all(fd, &answer, sizeof(answer.size) + size);
 }
 
-/* One question. False: the connection is of no more use. */
+/* Answers one question. Returns false where the connection must be closed. */
 static bool answer_question(const Responder *responder, int fd) {
         ResponderHeader header;
         uint32_t answer;
@@ -150,7 +150,7 @@ static int start_thread(Responder *responder) {
         sigset_t all, before;
         int r;
 
-        /* Signals are the main thread's. */
+        /* Only the main thread handles signals. */
         sigfillset(&all);
         pthread_sigmask(SIG_SETMASK, &all, &before);
         r = -pthread_create(&responder->thread, NULL, responder_run, responder);

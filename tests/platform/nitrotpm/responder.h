@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* Answers the shim inside libtpms, in a thread of its own: whether a fault shall be played, and NSM requests. */
+/*
+ * Answers the questions of the shim inside libtpms, in a thread of its own: NSM requests, and whether a
+ * fault is set.
+ */
 
 #include "../attestor.h"
 #include "basic/cleanup.h"
@@ -11,6 +14,6 @@ typedef struct Responder Responder;
 int responder_new(Attestor *attestor, const char *path, AttestorFault fault, void *userdata,
                   Responder **ret);
 
-/* Waits for the question that is being answered, if one is. */
+/* Waits until a question that is being answered is done. */
 Responder *responder_free(Responder *responder);
 DEFINE_CLEANUP(Responder *, responder_free);

@@ -1,22 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A NitroTPM out of the distribution's own libtpms: its static archive is linked anew into a libtpms.so.0, together with
- * this file, which steps between libtpms' object files (ld --wrap). An unmodified swtpm that finds this library has
- *  - the vendor command 0x20000001, "NSM request". It borrows the place of TPM2_NV_WriteLock, which has the same two
- *    handles and the same authorisation, so the TPM itself checks sessions and HMACs, over the vendor command's own code;
- *  - NV indices of up to 8192 bytes;
- *  - before each command a question to the platform whether a fault shall be answered in its place.
- * Without NITROTPM_NSM_SOCKET in the environment there is no vendor command and no question. How to start it:
+ * Makes a NitroTPM out of the distribution's libtpms. The linker combines its static archive and this file
+ * into a new libtpms.so.0, and this file steps between libtpms' object files (ld --wrap). An unmodified
+ * swtpm that loads this library has
+ *
+ * - the vendor command 0x20000001, "NSM request". It takes the place of TPM2_NV_WriteLock, which has the
+ *   same two handles and the same authorisation. So the TPM itself checks sessions and HMACs, over the
+ *   vendor command's own code;
+ * - NV indices of up to 8192 bytes;
+ * - a question to the platform before each command: is a fault to be answered in its place?
+ *
+ * Without NITROTPM_NSM_SOCKET in the environment there is no vendor command and no question. To start it:
  *
  *     export LD_LIBRARY_PATH=BUILD/tests/platform/nitrotpm
  *     swtpm_setup --tpm2 --tpmstate DIR --pcr-banks sha384 --config /dev/null          # once
  *     NITROTPM_NSM_SOCKET=PATH swtpm socket --tpm2 --tpmstate dir=DIR --server type=unixio,path=TPM \
  *             --ctrl type=unixio,path=TPM.ctrl --flags not-need-init,startup-clear      # PATH: see attestor_serve()
  *
- * Ready when TPM can be connected to (one data connection at a time); TCTI "swtpm:path=TPM". State survives restarts.
+ * The TPM is ready once a client can connect to TPM, one at a time, with the TCTI "swtpm:path=TPM". Its
+ * state survives restarts.
  *
- * The declarations below mirror libtpms 0.9's internal ones, which it installs no headers for.
+ * The declarations below mirror internal ones of libtpms 0.9, which installs no headers for them.
  */
 
 #include <errno.h>
@@ -42,7 +47,7 @@
 #define TPM_ST_NO_SESSIONS 0x8001U
 #define TPM_ALG_SHA384 0x000cU
 
-/* What libtpms was built with. */
+/* libtpms was built with this limit. */
 #define NV_INDEX_SIZE_MAX 2048U
 #define NV_BUFFER_SIZE_MAX 1024U
 #define PCRS_PER_READ 8U
@@ -52,7 +57,7 @@
 
 #define HEADER_SIZE 10U
 
-/* Longer than any slowness that a test plays, so that a TPM never hangs for good. */
+/* Longer than a test ever slows the TPM down, so that a TPM does not hang forever. */
 #define RESPONDER_TIMEOUT_SEC 60
 
 typedef uint32_t TPM_RC;
@@ -113,13 +118,14 @@ typedef struct TPML_DIGEST {
         TPM2B_DIGEST digests[PCRS_PER_READ];
 } TPML_DIGEST;
 
-/* libtpms' own. The first member of its NV_INDEX is the public area. */
+/* Functions of libtpms. The first member of its NV_INDEX is the public area. */
 TPM_RC TPM2_NV_Read(NV_Read_In *in, NV_Read_Out *out);
 TPM_RC TPM2_NV_Write(NV_Write_In *in);
 const TPMS_NV_PUBLIC *NvGetIndexInfo(uint32_t handle, uint32_t *locator);
 void PCRRead(TPML_PCR_SELECTION *selection, TPML_DIGEST *digests, uint32_t *counter);
 
-/* The wrapped: libtpms calls __wrap_NAME() where it meant NAME(), which we reach as __real_NAME(). */
+/* The wrapped functions: libtpms calls __wrap_NAME() in place of NAME(), and __real_NAME() here is the
+ * original. */
 void __real_ExecuteCommand(uint32_t size, uint8_t *request, uint32_t *response_size, uint8_t **response);
 void __wrap_ExecuteCommand(uint32_t size, uint8_t *request, uint32_t *response_size, uint8_t **response);
 COMMAND_INDEX __real_CommandCodeToCommandIndex(uint32_t code);
@@ -139,10 +145,10 @@ static int responder_fd = -1;
 
 /* swtpm executes commands one by one, in one thread. */
 static uint32_t executing;           /* code of the command being executed */
-static uint16_t defining_large_size; /* of the index being defined; 0: one that libtpms takes as it is */
+static uint16_t defining_large_size; /* of the index that is being defined; 0: libtpms accepts the size */
 
-/* The archive's code is position-independent for executables only: what it says of a variable of another library
- * cannot be linked into a shared one, so it gets one of ours. */
+/* The archive is position-independent only for executables: a reference to another library's variable
+ * cannot be linked into a shared library. So this library has its own variable. */
 FILE *__wrap_stderr;
 
 __attribute__((constructor)) static void shim_init(void) {
@@ -223,7 +229,7 @@ static int responder_connect(void) {
         return 0;
 }
 
-/* One question and its answer. The caller reads what else the answer has. */
+/* Sends one question and reads the answer's header. The caller reads the rest. */
 static int responder_exchange(ResponderQuestion question, uint32_t argument, const uint8_t *data,
                               size_t size, uint32_t *ret_answer) {
         const ResponderHeader header = { .question = question, .argument = argument };
@@ -260,13 +266,13 @@ static int responder_ask(ResponderQuestion question, uint32_t argument, const ui
         if (r >= 0)
                 return 0;
         responder_disconnect();
-        /* A kept connection may be that of a platform that has been started anew since. */
+        /* A kept connection may belong to a platform that has been restarted. */
         if (fresh || r == -EAGAIN)
                 return r;
         return responder_ask(question, argument, data, size, ret_answer);
 }
 
-/* swtpm sends this itself when it starts; it must not be spoilt. */
+/* swtpm itself sends these commands when it starts. They must not fail. */
 static bool command_may_fail(uint32_t code) {
         return code != TPM_CC_Startup;
 }
@@ -291,7 +297,7 @@ static bool is_nsm_request(void) {
         return executing == TPM_CC_NSM_Request && responder_path;
 }
 
-/* Policies and audits call this too, with codes out of their parameters: those stay what they are. */
+/* Policies and audits call this, too, with codes from their parameters. Those must not change. */
 COMMAND_INDEX __wrap_CommandCodeToCommandIndex(uint32_t code) {
         return __real_CommandCodeToCommandIndex(
                         code == TPM_CC_NSM_Request && is_nsm_request() ? TPM_CC_NV_WriteLock : code);
@@ -357,7 +363,8 @@ static void pcrs_read(uint8_t pcrs[static RESPONDER_PCRS * RESPONDER_PCR_SIZE]) 
         }
 }
 
-/* Content of the index in, reply out, as the Nitro security module does it. What the reply does not cover stays. */
+/* Passes the content of the index to the platform and writes the reply there, as the Nitro security module
+ * does. Bytes behind the reply stay. */
 static TPM_RC nsm_request(const NV_WriteLock_In *handles) {
         static uint8_t message[RESPONDER_INDEX_MAX + RESPONDER_PCRS * RESPONDER_PCR_SIZE];
         const size_t index_size = NvGetIndexInfo(handles->nvIndex, NULL)->dataSize;
@@ -384,8 +391,8 @@ TPM_RC __wrap_TPM2_NV_WriteLock(NV_WriteLock_In *in) {
         return is_nsm_request() ? nsm_request(in) : __real_TPM2_NV_WriteLock(in);
 }
 
-/* data: the big-endian size at the end of a TPMS_NV_PUBLIC. Shows libtpms the largest that it takes in place of a
- * larger one that a NitroTPM takes, and returns that, else 0. */
+/* data is the big-endian size at the end of a TPMS_NV_PUBLIC. If a NitroTPM permits the size but libtpms
+ * does not, replaces it by libtpms' largest and returns it. Otherwise returns 0. */
 static uint16_t hide_large_size(uint8_t *data) {
         uint16_t size = read_be16(data);
 
@@ -395,7 +402,7 @@ static uint16_t hide_large_size(uint8_t *data) {
         return size;
 }
 
-/* TPM2_NV_DefineSpace's parameter. Its HMAC has been checked by now. */
+/* The parameter of TPM2_NV_DefineSpace. The TPM has checked its HMAC before. */
 TPM_RC __wrap_TPM2B_NV_PUBLIC_Unmarshal(void *target, uint8_t **buffer, int32_t *size) {
         defining_large_size = 0;
         if (*size >= 2) {
@@ -413,7 +420,7 @@ TPM_RC __wrap_NvDefineIndex(TPMS_NV_PUBLIC *public, void *auth) {
         return __real_NvDefineIndex(public, auth);
 }
 
-/* An index in the state that swtpm loads when it starts: handle, name algorithm, attributes, policy, size. */
+/* An index in the state that swtpm loads at its start: handle, name algorithm, attributes, policy, size. */
 TPM_RC __wrap_TPMS_NV_PUBLIC_Unmarshal(TPMS_NV_PUBLIC *target, uint8_t **buffer, int32_t *size) {
         const int32_t policy = 4 + 2 + 4;
         uint16_t large_size = 0;

@@ -2,17 +2,18 @@
 #pragma once
 
 /*
- * What the shim inside libtpms (shim.c) and the platform (attestor_serve()) say to each other over a Unix stream
- * socket, in native byte order. The shim keeps one connection open; each question has one answer.
+ * The protocol between the shim inside libtpms (shim.c) and the platform (attestor_serve()), over a Unix
+ * stream socket, in native byte order. The shim keeps one connection open. Each question has one answer.
  */
 
 #include <stdint.h>
 
 typedef enum ResponderQuestion {
-        RESPONDER_FAULT = 1, /* argument: command code. Answer: 0, or the response code to give instead */
-        RESPONDER_ATTEST =
-                        2, /* argument: size of the NV index. Its content and the PCRs follow. Answer: size of the
-                               * reply, at most that of the index; the reply follows */
+        /* argument: the command code. Answer: 0, or the response code to give in place of executing it. */
+        RESPONDER_FAULT = 1,
+        /* argument: the size of the NV index. Its content and the PCRs follow. Answer: the size of the reply, at most
+         * that of the index. The reply follows. */
+        RESPONDER_ATTEST = 2,
 } ResponderQuestion;
 
 typedef struct ResponderHeader {
