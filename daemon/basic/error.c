@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "basic/error.h"
+#include "basic/text.h"
 
 _printf_(5, 0) static int error_setv(Error *error, int r, Failure failure, Remedy remedy, const char *format,
                                      va_list arguments) {
@@ -16,6 +17,7 @@ _printf_(5, 0) static int error_setv(Error *error, int r, Failure failure, Remed
 
         *error = (Error){ .failure = failure, .remedy = remedy };
         (void) vsnprintf(error->text, sizeof(error->text), format, arguments);
+        (void) text_clean(error->text);
         return r;
 }
 

@@ -13,17 +13,16 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <openssl/asn1.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
 #include "basic/json.h"
+#include "basic/text.h"
 
 /* The length of the character at the front of a string, its escapes included; 0: none that may be there. */
 static size_t string_character(const char *text, size_t length) {
-        unsigned long value;
-        int n;
+        uint32_t character;
 
         if ((uint8_t) text[0] < 0x20)
                 return 0;
@@ -32,8 +31,7 @@ static size_t string_character(const char *text, size_t length) {
                         return 0;
                 return length >= 2 ? 2 : 0;
         }
-        n = UTF8_getc((const unsigned char *) text, length > 4 ? 4 : (int) length, &value);
-        return n > 0 && value <= 0x10FFFF ? (size_t) n : 0;
+        return utf8_decode(text, length, &character);
 }
 
 /* Looks for what json-c lets through, and counts the members of all objects: a colon outside strings each. */

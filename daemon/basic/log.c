@@ -13,9 +13,11 @@
 #include <systemd/sd-journal.h>
 
 #include "basic/log.h"
+#include "basic/text.h"
 
 #define FIELD_MAX 2560
 #define FIELDS_MAX 12
+#define MESSAGE_MAX (FIELD_MAX - sizeof("MESSAGE="))
 
 static int max_priority = LOG_INFO;
 
@@ -64,7 +66,7 @@ _printf_(2, 3) static void entry_add(Entry *entry, const char *format, ...) {
 
         entry->fields[entry->count] = (struct iovec){
                 .iov_base = entry->text[entry->count],
-                .iov_len = n < FIELD_MAX ? (size_t) n : FIELD_MAX - 1,
+                .iov_len = strlen(text_clean_lines(entry->text[entry->count])),
         };
         entry->count++;
 }
@@ -93,8 +95,20 @@ static void entry_add_fields(Entry *entry, const LogFields *fields) {
                 entry_add(entry, "UNSEALD_KMS_REQUEST_ID=%s", fields->error->request_id);
 }
 
+_printf_(3, 0) static void compose(char message[MESSAGE_MAX], const LogFields *fields, const char *format,
+                                   va_list arguments) {
+        size_t length;
+
+        (void) vsnprintf(message, MESSAGE_MAX, format, arguments);
+        length = strlen(text_clean(message));
+        if (fields && fields->lines && *fields->lines) {
+                (void) snprintf(message + length, MESSAGE_MAX - length, "\n%s", fields->lines);
+                (void) text_clean_lines(message + length);
+        }
+}
+
 void log_full(int priority, const LogFields *fields, const char *format, ...) {
-        char message[FIELD_MAX - sizeof("MESSAGE=")];
+        char message[MESSAGE_MAX];
         va_list arguments;
         Entry entry;
 
@@ -102,7 +116,7 @@ void log_full(int priority, const LogFields *fields, const char *format, ...) {
                 return;
 
         va_start(arguments, format);
-        (void) vsnprintf(message, sizeof(message), format, arguments);
+        compose(message, fields, format, arguments);
         va_end(arguments);
 
         if (!stderr_is_journal()) {

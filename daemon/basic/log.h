@@ -46,12 +46,14 @@ typedef struct LogFields {
         uint64_t duration_usec; /* UNSEALD_DURATION_USEC= */
         unsigned attempt;       /* UNSEALD_ATTEMPT= */
         const char *request_id; /* UNSEALD_KMS_REQUEST_ID=, where there is no error */
+        const char *lines;      /* more lines of the entry's text, which unseald composed itself */
         const Error *error;     /* UNSEALD_FAILURE=, UNSEALD_KMS_ERROR=, UNSEALD_KMS_REQUEST_ID= */
 } LogFields;
 
 /* Entries above this priority (LOG_DEBUG is the highest number) are dropped; LOG_INFO at the start. */
 void log_set_max_priority(int priority);
 
+/* The text is cleaned with text_clean(): a newline in it becomes "?". fields may be NULL. */
 void log_full(int priority, const LogFields *fields, const char *format, ...) _printf_(3, 4);
 
 #define log_debug(...) log_full(LOG_DEBUG, NULL, __VA_ARGS__)

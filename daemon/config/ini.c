@@ -16,6 +16,7 @@
 
 #include "basic/io.h"
 #include "basic/log.h"
+#include "basic/text.h"
 #include "config/ini.h"
 
 #define WHITESPACE " \t\r\n"
@@ -132,31 +133,6 @@ static char *strip(char *text) {
         for (n = strlen(text); n > 0 && strchr(WHITESPACE, text[n - 1]); n--)
                 text[n - 1] = '\0';
         return text;
-}
-
-/* The length of the character at the start of text, and its code point; 0 where it is not UTF-8 (RFC 3629). */
-static size_t utf8_decode(const char *text, size_t size, uint32_t *ret) {
-        static const uint32_t minimum[] = { 0, 0, 0x80, 0x800, 0x10000 };
-        uint8_t lead = (uint8_t) text[0];
-        uint32_t character;
-        size_t length;
-
-        length = lead < 0x80 ? 1 : lead >> 5 == 0x06 ? 2 : lead >> 4 == 0x0e ? 3 : lead >> 3 == 0x1e ? 4 : 0;
-        if (length == 0 || length > size)
-                return 0;
-
-        character = length == 1 ? lead : lead & (0x7fU >> length);
-        for (size_t i = 1; i < length; i++) {
-                if ((text[i] & 0xc0) != 0x80)
-                        return 0;
-                character = character << 6 | (text[i] & 0x3f);
-        }
-        if (character < minimum[length] || character > 0x10ffff ||
-            (character >= 0xd800 && character <= 0xdfff))
-                return 0;
-
-        *ret = character;
-        return length;
 }
 
 /* What is read here ends in the journal and on terminals. */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-#include <openssl/asn1.h>
 #include <string.h>
 
 #include "basic/encoding.h"
+#include "basic/text.h"
 #include "unsealctl/ctl.h"
 
 struct json_object *made(struct json_object *object) {
@@ -17,22 +17,6 @@ void add(struct json_object *object, const char *name, struct json_object *value
                 exit(failure("Out of memory."));
 }
 
-/* Names of files and what a stranger wrote need not be UTF-8, which JSON must be. */
-static void make_utf8(char *text) {
-        unsigned long character;
-
-        for (size_t left = strlen(text); left > 0;) {
-                int n = UTF8_getc((const unsigned char *) text, left > 4 ? 4 : (int) left, &character);
-
-                if (n <= 0 || character > 0x10ffff) {
-                        *text = '?';
-                        n = 1;
-                }
-                text += n;
-                left -= (size_t) n;
-        }
-}
-
 void add_string(struct json_object *object, const char *name, const char *value) {
         _cleanup_free_ char *text = value ? strdup(value) : NULL;
 
@@ -40,8 +24,7 @@ void add_string(struct json_object *object, const char *name, const char *value)
                 return;
         if (!text)
                 exit(failure("Out of memory."));
-        make_utf8(text);
-        add(object, name, made(json_object_new_string(text)));
+        add(object, name, made(json_object_new_string(text_clean_lines(text))));
 }
 
 void add_hex(struct json_object *object, const char *name, const uint8_t *data, size_t size) {

@@ -11,6 +11,7 @@
 #include "basic/clock.h"
 #include "basic/io.h"
 #include "basic/json.h"
+#include "basic/text.h"
 #include "build-config.h"
 #include "unsealctl/ctl.h"
 
@@ -28,18 +29,12 @@ static void print_help(void) {
                "Exit status: 0 unsealed, 3 not (yet), 1 nothing to read, 2 usage.\n");
 }
 
-static void make_printable(char *text) {
-        for (char *p = text; *p; p++)
-                if ((unsigned char) *p < ' ' || *p == 0x7f)
-                        *p = '?';
-}
-
 /* A member for a terminal; empty where there is none. Texts may quote a server, so control characters go. */
 static const char *cell(struct json_object *object, const char *name, char buffer[CELL_MAX]) {
         const char *value = json_member_string(object, name);
 
         (void) snprintf(buffer, CELL_MAX, "%s", value ?: "");
-        make_printable(buffer);
+        (void) text_clean(buffer);
         return buffer;
 }
 
@@ -73,7 +68,7 @@ static void print_explanation(struct json_object *status) {
                 char line[CELL_MAX];
 
                 (void) snprintf(line, sizeof(line), "%.*s", (int) length, text);
-                make_printable(line);
+                (void) text_clean(line);
                 printf("  %s\n", line);
                 text += length + (text[length] == '\n');
         }

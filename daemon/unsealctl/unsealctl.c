@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "basic/io.h"
+#include "basic/text.h"
 #include "build-config.h"
 #include "unsealctl/ctl.h"
 
@@ -51,9 +52,11 @@ static const Verb *find_verb(const char *name) {
 }
 
 _printf_(1, 0) static void complain(const char *format, va_list arguments) {
-        fputs("unsealctl: ", stderr);
-        (void) vfprintf(stderr, format, arguments);
-        fputc('\n', stderr);
+        _cleanup_free_ char *text = NULL;
+
+        if (vasprintf(&text, format, arguments) < 0)
+                text = NULL;
+        fprintf(stderr, "unsealctl: %s\n", text ? text_clean_lines(text) : "Out of memory.");
 }
 
 int usage_error(const char *format, ...) {

@@ -29,6 +29,7 @@
 #include "basic/clock.h"
 #include "basic/io.h"
 #include "basic/log.h"
+#include "basic/notify.h"
 #include "basic/rate-limit.h"
 #include "basic/worker.h"
 #include "build-config.h"
@@ -561,9 +562,9 @@ static int serve(Server *server, const char *vendor, const char *local) {
         if (set_up(server, vendor, local, &error) < 0)
                 return failed(&error);
 
-        (void) sd_notify(false, "READY=1");
+        notify_ready("Waiting for requests.");
         r = sd_event_loop(server->event);
-        (void) sd_notify(false, "STOPPING=1");
+        notify_stopping();
         log_info("The attestation service ends. It gave %" PRIu64 " documents and failed to make %" PRIu64
                  "; %" PRIu64 " requests were over the limit, %" PRIu64 " were refused.",
                  server->documents, server->failed, server->limited, server->refused);

@@ -15,6 +15,7 @@
 
 #include "basic/clock.h"
 #include "basic/log.h"
+#include "basic/notify.h"
 #include "build-config.h"
 #include "config/declaration.h"
 #include "config/settings.h"
@@ -100,13 +101,13 @@ static void fail(const Error *error) {
 /* Tells the service manager why unseald ends. A final failure also closes the credential socket, so that waiting units fail
  * and do not start unseald again. */
 static void say_failed(const Daemon *daemon, const Error *error) {
-        (void) sd_notifyf(false, "STATUS=Failed: %s", error->text);
+        notify_status("Failed: %s", error->text);
         if (failure_is_final(error->failure))
                 credential_socket_shut(daemon->listener);
 }
 
 static void say_ready(const Daemon *daemon) {
-        (void) sd_notifyf(false, "READY=1\nSTATUS=All required secrets are published.");
+        notify_ready("All required secrets are published.");
 }
 
 static void reload_failed(Daemon *daemon, const Error *error) {
@@ -115,8 +116,7 @@ static void reload_failed(Daemon *daemon, const Error *error) {
                  "The reload failed, and everything is as it was before: %s", error->text);
         declarations_clear(&daemon->next_declarations);
         settings_clear(&daemon->next_settings);
-        (void) sd_notifyf(false, "READY=1\nSTATUS=Reload failed, and everything is as it was before: %s",
-                          error->text);
+        notify_ready("Reload failed, and everything is as it was before: %s", error->text);
         control_answer(daemon->control, error);
 }
 
@@ -172,8 +172,7 @@ static int reload(Daemon *daemon, Error *error) {
                               error);
         if (r < 0)
                 return r;
-        (void) sd_notifyf(false, "EXTEND_TIMEOUT_USEC=%llu",
-                          (unsigned long long) (daemon->next_settings.deadline_usec + GRACE_USEC));
+        notify_extend_timeout(daemon->next_settings.deadline_usec + GRACE_USEC);
         return session_new(daemon->event, &options, on_reload_ended, daemon, &daemon->session, error);
 }
 
@@ -181,7 +180,7 @@ static void on_reload_asked(void *userdata) {
         Daemon *daemon = userdata;
         Error error = {};
 
-        (void) sd_notify(false, "RELOADING=1");
+        notify_reloading();
         if (reload(daemon, &error) < 0)
                 reload_failed(daemon, &error);
         else
@@ -429,8 +428,7 @@ static int set_up(Daemon *daemon, Error *error) {
                 return r;
 
         /* unseald ends by itself at DeadlineSec=. TimeoutStartSec= of the unit must not end it earlier. */
-        (void) sd_notifyf(false, "EXTEND_TIMEOUT_USEC=%llu",
-                          (unsigned long long) (daemon->settings.deadline_usec + GRACE_USEC));
+        notify_extend_timeout(daemon->settings.deadline_usec + GRACE_USEC);
 
         /* People send SIGHUP to reload a daemon. Its default action would end unseald and lose the kept secrets. */
         (void) signal(SIGHUP, SIG_IGN);
@@ -512,7 +510,7 @@ int main(int argc, char *argv[]) {
                 return FAILURE_INTERNAL;
         }
         if (r == 0) {
-                (void) sd_notify(false, "STOPPING=1");
+                notify_stopping();
                 /* A stop and a restart look the same here. The service manager knows, and it stops unseald-forget.service
                  * only after a final stop. Without a service manager nothing keeps the secrets, so they are removed now. */
                 if (!fdstore_is_there())

@@ -15,6 +15,7 @@
 
 #include "basic/io.h"
 #include "basic/log.h"
+#include "basic/text.h"
 #include "unsealing/control.h"
 
 #define ASKERS_MAX 16U
@@ -151,8 +152,6 @@ int control_ask(const char *path, char *text) {
                 return -EBADMSG;
         (void) snprintf(text, CONTROL_ANSWER_MAX, "%s", end + 1);
         text[strcspn(text, "\n")] = 0;
-        for (char *p = text; *p; p++)
-                if ((unsigned char) *p < ' ' || *p == 0x7f)
-                        *p = '?';
+        (void) text_clean(text);
         return (int) status;
 }

@@ -2,10 +2,10 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <systemd/sd-daemon.h>
 
 #include "basic/clock.h"
 #include "basic/log.h"
+#include "basic/notify.h"
 #include "unsealing/report.h"
 
 void report_step_done(Report *report, const Step *step) {
@@ -49,18 +49,15 @@ static const char *made_or(const Step *step, const char *made, const char *other
 
 void report_progress(const Report *report, const ReportProgress *progress) {
         if (report->waiting[0])
-                (void) sd_notifyf(false, "STATUS=Waiting: %s", report->waiting);
+                notify_status("Waiting: %s", report->waiting);
         else if (progress->locking_pcr > 0)
-                (void) sd_notifyf(false, "STATUS=All secrets are kept. PCR%u is being locked.",
-                                  progress->locking_pcr);
+                notify_status("All secrets are kept. PCR%u is being locked.", progress->locking_pcr);
         else
-                (void) sd_notifyf(
-                                false,
-                                "STATUS=Unsealing: key pair %s, document %s, credentials %s, %zu of %zu secrets.",
-                                made_or(progress->key_pair, "made", "in the making"),
-                                made_or(progress->document, "made", "awaited"),
-                                made_or(progress->credentials, "there", "awaited"), progress->unsealed,
-                                progress->secrets);
+                notify_status("Unsealing: key pair %s, document %s, credentials %s, %zu of %zu secrets.",
+                              made_or(progress->key_pair, "made", "in the making"),
+                              made_or(progress->document, "made", "awaited"),
+                              made_or(progress->credentials, "there", "awaited"), progress->unsealed,
+                              progress->secrets);
 }
 
 void report_status(const Report *report, const char *state, const char *text, const Error *error,
@@ -97,6 +94,7 @@ void report_failure(const Report *report, const char *message_id, const char *se
                                .secret = secret,
                                .state = "failed",
                                .attempt = attempts,
+                               .lines = report->explanation,
                                .error = error },
-                 "%s%s%s", error->text, report->explanation[0] ? "\n" : "", report->explanation);
+                 "%s", error->text);
 }

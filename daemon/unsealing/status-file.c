@@ -7,6 +7,7 @@
 #include "basic/clock.h"
 #include "basic/io.h"
 #include "basic/json.h"
+#include "basic/text.h"
 #include "unsealing/status-file.h"
 
 /* A few kilobytes for each of some hundred secrets. */
@@ -14,8 +15,10 @@
 
 /* json-c fails only for lack of memory. Then a member is missing; nothing but people's reading depends on it. */
 static void add_string(struct json_object *object, const char *name, const char *value) {
-        if (value && *value)
-                (void) json_object_object_add(object, name, json_object_new_string(value));
+        _cleanup_free_ char *text = value && *value ? strdup(value) : NULL;
+
+        if (text)
+                (void) json_object_object_add(object, name, json_object_new_string(text_clean_lines(text)));
 }
 
 static void add_usec(struct json_object *object, const char *name, uint64_t value) {

@@ -2,13 +2,13 @@
 
 #include <errno.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <systemd/sd-daemon.h>
 
 #include "basic/cleanup.h"
 #include "basic/clock.h"
+#include "basic/notify.h"
 #include "vault/fdstore.h"
 
 #define BARRIER_USEC (30 * USEC_PER_SEC)
@@ -18,26 +18,15 @@ bool fdstore_is_there(void) {
 }
 
 int fdstore_put(const char *name, int fd) {
-        _cleanup_free_ char *state = NULL;
-        int r;
-
-        /* A file is never "hung up", and it is not to be polled for that. */
-        if (asprintf(&state, "FDSTORE=1\nFDPOLL=0\nFDNAME=%s", name) < 0)
-                return -ENOMEM;
-        r = sd_pid_notify_with_fds(0, false, state, &fd, 1);
-        return r < 0 ? r : 0;
+        return notify_store_fd(name, fd);
 }
 
 int fdstore_remove(const char *name) {
-        int r = sd_notifyf(false, "FDSTOREREMOVE=1\nFDNAME=%s", name);
-
-        return r < 0 ? r : 0;
+        return notify_remove_fd(name);
 }
 
 int fdstore_barrier(void) {
-        int r = sd_notify_barrier(false, BARRIER_USEC);
-
-        return r < 0 ? r : 0;
+        return notify_barrier(BARRIER_USEC);
 }
 
 int fdstore_take(int **ret_fds, char ***ret_names, size_t *ret_count) {

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
 #include <stdio.h>
 
 #include "basic/error.h"
@@ -37,9 +38,37 @@ static void test_what_is_final_is_what_the_unit_does_not_restart_after(void **st
                 fail_msg("final is %s, but the unit has %.*s", ours, (int) strcspn(units, "\n"), units);
 }
 
+/* curl quotes the certificate's common name in its text, and the service manager reads every line of a notification. */
+static void test_text_of_a_stranger_is_cleaned_where_it_enters(void **state) {
+        Error error;
+
+        assert_int_equal(error_set(&error, -EKEYREJECTED, FAILURE_TLS, "kms.example: subject name '%s'",
+                                   "x\nREADY=1\x1b[2J\u202e"),
+                         -EKEYREJECTED);
+        assert_string_equal(error.text, "kms.example: subject name 'x?READY=1?[2J?'");
+
+        /* The control: nothing else changes. */
+        (void) error_set_remedy(&error, -EIO, FAILURE_NETWORK, REMEDY_RETRY, "%s \u2013 %s", "Zürich",
+                                "\"100 %\"");
+        assert_string_equal(error.text, "Zürich \u2013 \"100 %\"");
+        assert_int_equal(error.remedy, REMEDY_RETRY);
+}
+
+static void test_text_that_is_too_long_ends_with_a_whole_character(void **state) {
+        char text[2 * sizeof((Error){}.text)];
+        Error error;
+
+        for (size_t i = 0; i + 2 < sizeof(text); i += 2)
+                memcpy(text + i, "\u00fc", 3);
+        (void) error_set(&error, -EIO, FAILURE_NETWORK, "%s", text);
+        assert_int_equal(strlen(error.text), sizeof(error.text) - 2);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_what_is_final_is_what_the_unit_does_not_restart_after),
+                cmocka_unit_test(test_text_of_a_stranger_is_cleaned_where_it_enters),
+                cmocka_unit_test(test_text_that_is_too_long_ends_with_a_whole_character),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,6 +19,7 @@
 #include "basic/clock.h"
 #include "basic/encoding.h"
 #include "basic/json.h"
+#include "basic/text.h"
 #include "unsealctl/ctl.h"
 #include "unsealctl/doctor/doctor.h"
 
@@ -68,8 +69,11 @@ static void append(Report *report, const char *check, const char *subject, Verdi
         memcpy(memory + text_size, subject ?: "", subject_size);
         memcpy(memory + text_size + subject_size, cure ?: "", cure_size);
         for (size_t i = 0; i < text_size + subject_size + cure_size; i++)
-                if (memory[i] != 0 && ((unsigned char) memory[i] < ' ' || memory[i] == 0x7f))
-                        memory[i] = memory[i] == '\n' ? ' ' : '?';
+                if (memory[i] == '\n')
+                        memory[i] = ' ';
+        (void) text_clean(memory);
+        (void) text_clean(memory + text_size);
+        (void) text_clean(memory + text_size + subject_size);
 
         report->findings = findings;
         findings[report->count] = (Finding){

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "basic/json.h"
+#include "basic/text.h"
 #include "unsealctl/ctl.h"
 #include "unsealctl/measurements.h"
 #include "unsealctl/policy/lint.h"
@@ -227,8 +228,9 @@ static int make(Options *options) {
 
 /* A policy may be hostile; what it says does not move the cursor. */
 static void print_clean(const char *text) {
-        for (; *text; text++)
-                putchar((unsigned char) *text < ' ' || *text == 0x7f ? '?' : *text);
+        _cleanup_free_ char *copy = strdup(text);
+
+        fputs(copy ? text_clean(copy) : "?", stdout);
 }
 
 static void print_finding(const LintFinding *finding) {
