@@ -1,12 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# KIWI runs this in the image's root when all packages and the overlay are there. What it closes, check-ways-in looks for.
+# KIWI runs this in the image's root when all packages and the overlay are there. It closes ways in; check-ways-in checks that they
+# are closed.
 set -euo pipefail
-# Of a script that fails KIWI shows what it said there.
+# If a script fails, KIWI shows only its standard error.
 exec >&2
 
-# Services: few are on, and what could open a terminal, a shell or the disk cannot be turned on. Links to /dev/null in /etc,
-# which even a unit of the same name in /usr does not undo.
+# Few services are enabled. Units that could open a terminal, a shell or the disk are masked by links to /dev/null in /etc. A unit
+# of the same name in /usr does not override such a link.
 mask=(
     autovt@.service console-getty.service container-getty@.service debug-shell.service getty-static.service getty@.service
     serial-getty@.service getty.target
@@ -23,8 +24,8 @@ mask=(
     dnf-makecache.timer
 )
 for unit in "${mask[@]}"; do ln -sfn /dev/null "/etc/systemd/system/$unit"; done
-# Of the programs that make units at boot only those stay that read files of the image. The others take the command line's word,
-# firmware's or a disk's for what is to be run: a command, a shell, a partition.
+# Only those generators stay that read files of the image. The others make units from the command line, from firmware variables or
+# from a disk: units that run a command or a shell, or mount a partition.
 mkdir -p /etc/systemd/system-generators
 for generator in /usr/lib/systemd/system-generators/*; do
     case ${generator##*/} in
@@ -37,10 +38,10 @@ rm -rf /etc/systemd/system/getty.target.wants /etc/systemd/system/timers.target.
 systemctl --quiet set-default multi-user.target
 systemctl --quiet enable unseald.service appliance-firewall.service systemd-networkd.service systemd-resolved.service
 systemctl --quiet disable systemd-networkd-wait-online.service
-# It listens, should somebody turn it on: only where the application says so.
+# The attestation service listens on a port, so it is masked unless the application enables it.
 [ -e /usr/lib/appliance/enable.d/unseald-attest.socket ] || ln -sfn /dev/null /etc/systemd/system/unseald-attest.socket
 
-# The application: its units, and what it does itself.
+# The application's units, then its own script.
 for unit in /usr/lib/appliance/enable.d/*; do
     [ ! -f "$unit" ] || systemctl --quiet enable "${unit##*/}"
 done
@@ -49,7 +50,8 @@ if [ -f /usr/lib/appliance/config.sh ]; then
     rm /usr/lib/appliance/config.sh
 fi
 
-# KIWI's parts of the initrd want those for networks and encrypted roots, which are left out of it, and would be left out too.
+# KIWI's dracut modules depend on the modules for networks and encrypted roots. Our initrd leaves those out, and dracut would then
+# leave out KIWI's modules too. So this removes the dependencies.
 for module in /usr/lib/dracut/modules.d/*kiwi*/module-setup.sh; do
     sed -i -E '/^depends\(\)/,/^}/s/\<(network|crypt)\>//g' "$module"
 done
@@ -57,25 +59,24 @@ done
 # A mistake in unseald's configuration stops the build here.
 unsealctl check
 
-# Nobody logs in: every password is locked, and the programs that would ask for one are gone, as are those that make one user
-# another.
+# Nobody logs in. Every password is locked. The programs that ask for a password, or that let a user become another user, are removed.
 cut -d: -f1 /etc/passwd | while read -r user; do usermod --lock --shell /usr/sbin/nologin "$user"; done
 rm -f /usr/{,s}bin/{su,sudo,sudoedit,runuser,pkexec,login,passwd,chsh,chfn,chage,expiry,gpasswd,newgrp,sg} \
     /usr/{,s}bin/{agetty,getty,sulogin,vlock,kexec,kdump,makedumpfile} /usr/lib/systemd/systemd-sulogin-shell
 rm -rf /root/.ssh /etc/ssh /etc/sudoers /etc/sudoers.d
 
-# No file raises whoever runs it.
+# No program runs with the rights of its owner or group.
 find / -xdev -type f -perm /6000 -exec chmod a-s {} +
 
-# Nobody is here to read; what a package's licence wants to stay, stays.
+# Nobody reads manuals here. Copyright and licence files stay, because the licences require it.
 rm -rf /usr/share/{man,info,locale,doc-base,bug,lintian}
 find /usr/share/doc -type f ! -name copyright ! -name 'LICEN[CS]E*' -delete
 
-# What a build leaves behind that has nothing to do with the image, and would make each a different one.
+# Leftovers of the build, which would make every image differ.
 find /var/cache -mindepth 1 -maxdepth 1 ! -name kiwi -exec rm -rf {} +
 rm -rf /var/log/* /var/lib/apt/lists/* /tmp/* /var/tmp/* /etc/machine-id /var/lib/dbus/machine-id \
     /var/lib/systemd/random-seed /var/lib/systemd/credential.secret /etc/*- /var/lib/dpkg/*-old /etc/.pwd.lock
 : >/etc/machine-id
 echo localhost >/etc/hostname
-# Its day of the last change is the day of the build.
+# The day of the last password change would be the day of the build.
 sed -i -E 's/^([^:]*:[^:]*):[0-9]*:/\1:1:/' /etc/shadow

@@ -1,19 +1,21 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# KIWI runs this at the end, with the disk's file and the device of its root. It leaves one file on the EFI system partition,
-# where firmware looks first: the unified kernel image. No boot loader, no menu, no entry to edit.
+# KIWI runs this at the end, with the file of the disk and the device of its root. It leaves one file on the EFI system
+# partition, in the place where firmware looks first: the unified kernel image. There is no boot loader, no menu and no entry that
+# somebody could edit.
 set -euo pipefail
 esp=$(findmnt -n -o TARGET "$2" | head -n 1)/boot/efi
 uki=$esp/EFI/Linux/kiwi.efi
-[ -f "$uki" ] || { echo "edit_boot_install.sh: KIWI left no unified kernel image in $esp" >&2 && exit 1; }
+[ -f "$uki" ] || { echo "edit_boot_install.sh: KIWI made no unified kernel image in $esp" >&2 && exit 1; }
 case $(uname -m) in
 x86_64) name=BOOTX64.EFI ;;
 aarch64) name=BOOTAA64.EFI ;;
-*) echo "edit_boot_install.sh: no name is known for the image of $(uname -m)" >&2 && exit 1 ;;
+*) echo "edit_boot_install.sh: the architecture $(uname -m) is not supported" >&2 && exit 1 ;;
 esac
 
-# objcopy stamps the time of the build into the header, which PCR4 covers: the four bytes after the PE signature, the machine
-# and the number of sections. The check sum, which nobody looks at and PCR4 does not cover, goes too.
+# objcopy writes the time of the build into the header, after the PE signature, the machine and the number of sections. PCR4 covers
+# these four bytes, so they get a fixed time. The checksum becomes zero: firmware does not check it and PCR4 does not cover it, but it
+# would make two builds differ.
 header=$(od -A n -t u4 -j 60 -N 4 "$uki" | tr -d ' ')
 patch() { dd of="$uki" bs=1 seek=$((header + $1)) conv=notrunc status=none; }
 stamp=$(printf '%08x' "${SOURCE_DATE_EPOCH:-0}")

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The example's web service. It has one secret, a key, and proves to whoever shares it that it has it:
+ * The example's web service. It has one secret, a key, and proves that to a client with the same key:
  *
- *     GET /                    who it is
+ *     GET /                    says what this is
  *     GET /proof?challenge=X   HMAC-SHA-256 of X (1 to 128 letters and digits) under the key, in hex
  *
- * It knows nothing of unseald: the key is a file in the directory that systemd names. It serves one client at a time.
+ * It has no code for unseald: the key is a file in the directory that systemd names. It serves one client at a time.
  */
 
 #include <openssl/evp.h>
@@ -32,7 +32,7 @@ static int read_key(void) {
         FILE *file;
 
         if (!directory || snprintf(path, sizeof(path), "%s/proof-key", directory) >= (int) sizeof(path)) {
-                fputs("There is no credentials directory; start this by its unit.\n", stderr);
+                fputs("There is no credentials directory. Start this program by its unit.\n", stderr);
                 return -1;
         }
         file = fopen(path, "re");
@@ -69,7 +69,7 @@ static void prove(int client, const char *challenge) {
         }
         if (!HMAC(EVP_sha256(), key, (int) key_size, (const unsigned char *) challenge, size, mac,
                   &mac_size)) {
-                answer(client, "500 Internal Server Error", "No proof can be made.");
+                answer(client, "500 Internal Server Error", "The proof cannot be computed.");
                 return;
         }
         for (unsigned i = 0; i < mac_size; i++)
@@ -77,7 +77,7 @@ static void prove(int client, const char *challenge) {
         answer(client, "200 OK", text);
 }
 
-/* The head of the request; what comes behind it nobody reads. */
+/* Reads only the head of the request. A body is ignored. */
 static void serve(int client) {
         static const char proof[] = "GET /proof?challenge=";
         const struct timeval patience = { .tv_sec = 2 };
@@ -96,7 +96,7 @@ static void serve(int client) {
                 if (strstr(request, "\r\n\r\n"))
                         break;
                 if (size == REQUEST_MAX) {
-                        answer(client, "431 Request Header Fields Too Large", "That is too long.");
+                        answer(client, "431 Request Header Fields Too Large", "The request is too long.");
                         return;
                 }
         }
@@ -114,7 +114,7 @@ int main(void) {
 
         (void) signal(SIGPIPE, SIG_IGN);
         if (!fds || strcmp(fds, "1") != 0) {
-                fputs("One socket is wanted; start this by its socket unit.\n", stderr);
+                fputs("Exactly one socket is needed. Start this program by its socket unit.\n", stderr);
                 return EXIT_FAILURE;
         }
         if (read_key() < 0)

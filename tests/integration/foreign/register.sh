@@ -37,13 +37,13 @@ jq -n --arg pcr "$zeros" '{Measurements: {HashAlgorithm: "SHA384", PCR4: $pcr, P
 
 # What the user got wrong, before anything is called.
 export AWS_ENDPOINT_URL=http://127.0.0.1:9
-refused 2 'wants a Region' "$register" --name app --region Stockholm "$image"
+refused 2 'needs a Region' "$register" --name app --region Stockholm "$image"
 refused 2 '--name=' "$register" --region eu-north-1 --name 'a?' "$image"
 refused 2 '12 digits' "$register" --region eu-north-1 --name app --share 1234 "$image"
 refused 2 'is the Region that' "$register" --region eu-north-1 --name app --copy-to eu-north-1 "$image"
 refused 2 '--workers=' "$register" --region eu-north-1 --name app --workers 0 "$image"
 refused 2 'not understood' "$register" --region eu-north-1 --name app --public "$image"
-refused 1 'no raw disk image' "$register" --region eu-north-1 --name app "$top/README.md"
+refused 1 'not a raw disk image' "$register" --region eu-north-1 --name app "$top/README.md"
 refused 1 'unsealctl measure' "$register" --region eu-north-1 --name app --measurements "$top/README.md" --snapshot snap-0123456789abcdef0
 
 # An old coldsnap, which leaves out blocks of zeros: the appliance would not boot from an encrypted volume.
@@ -87,7 +87,7 @@ for member in TpmSupport BootMode ImdsSupport EnaSupport; do
     refused 1 'does not boot as it must for attestation' "$register" --region eu-north-1 --name app --snapshot snap-0123456789abcdef0
 done
 end_process "$server"
-refused 1 'Go on with --snapshot=snap-0123456789abcdef0' env AWS_MAX_ATTEMPTS=1 "$register" --region eu-north-1 --name app \
+refused 1 'Continue with --snapshot=snap-0123456789abcdef0' env AWS_MAX_ATTEMPTS=1 "$register" --region eu-north-1 --name app \
     --snapshot snap-0123456789abcdef0
 
 start_server
