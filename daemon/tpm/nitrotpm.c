@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Waits for nothing but its turn: a TPM that is not there, or fails otherwise, is told of at once. */
+/* It waits only for its turn. If there is no TPM, or the TPM fails in another way, it returns the error at once. */
 
 #include <errno.h>
 

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* An attestation document for who wants one now and then, and shares the TPM with others: it is opened, asked and closed
- * again. Blocks. */
+/* Gets one attestation document for a program that shares the TPM with others: opens it, asks, and closes it again. Blocks. */
 
 #include <stddef.h>
 #include <stdint.h>
@@ -11,8 +10,8 @@
 #include "tpm/nsm.h"
 
 /*
- * tcti: as for tpm_open(). While another program has the TPM open, or the TPM is busy, it is tried again until so much
- * time has passed; one attempt at the least. Errors are those of tpm_open() and tpm_attest(). The caller frees *ret.
+ * tcti: as for tpm_open(). If another program has the TPM open, or the TPM is busy, document_get() tries again until
+ * timeout_usec have passed. It tries at least once. Errors are those of tpm_open() and tpm_attest(). The caller frees *ret.
  */
 int document_get(const char *tcti, const NsmRequest *request, uint64_t timeout_usec, uint8_t **ret,
                  size_t *ret_size, Error *error);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Both directions are so small that they are written and read head by head: the request must be the very
- * bytes that AWS's own client sends (definite lengths, the keys in its order), and of the reply only the one
- * byte string is wanted. The document itself is not looked into here; attestation.c does that.
+ * Request and reply are small, so they are written and read head by head. The request has the very bytes that AWS's own
+ * client sends: definite lengths, and keys in that client's order. Of the reply, only the one byte string is needed. The
+ * document in it is read elsewhere (attestation/document.c).
  */
 
 #include <assert.h>
@@ -48,14 +48,14 @@ typedef struct NsmError {
 } NsmError;
 
 static const NsmError nsm_errors[] = {
-        { "InvalidArgument", REMEDY_NONE, "an argument is not valid" },
+        { "InvalidArgument", REMEDY_NONE, "an argument is invalid" },
         { "InvalidIndex", REMEDY_NONE, "an index is out of bounds" },
         { "InvalidResponse", REMEDY_NONE, "its answer does not belong to the request" },
         { "ReadOnlyIndex", REMEDY_NONE, "a register is read-only" },
         { "InvalidOperation", REMEDY_RETRY, "it cannot do that now" },
         { "BufferTooSmall", REMEDY_NONE, "the NV index is too small for its answer" },
         { "InputTooLarge", REMEDY_NONE, "user data, nonce or public key are too long" },
-        { "InternalError", REMEDY_RETRY, "it failed for reasons of its own" },
+        { "InternalError", REMEDY_RETRY, "it failed internally" },
 };
 
 static bool text_equal(const CborHead *text, const char *wanted) {
@@ -75,13 +75,13 @@ static int refused(const CborHead *name, Error *error) {
                         strcpy(error->code, known->name);
                 return -EREMOTEIO;
         }
-        /* A name that is not in the list is not printed: it is whatever bytes the device sent. */
+        /* An unknown name is not printed: the device may have sent any bytes. */
         return error_set(
                         error, -EREMOTEIO, FAILURE_ATTESTATION,
                         "The Nitro security module refused to attest, with an error that unseald does not know.");
 }
 
-/* A map of one pair, definite or not: up to and with the key, which must be a text in one piece. */
+/* Reads a map of one pair up to its key. The map's length may be indefinite. The key must be a text in one piece. */
 static int open_pair(CborReader *reader, CborHead *map, CborHead *key) {
         if (cbor_next(reader, map) < 0 || map->type != CBOR_MAP || !cbor_more(reader, map, 0))
                 return -EBADMSG;
@@ -96,7 +96,7 @@ static int read_string(CborReader *reader, CborType type, CborHead *ret) {
         return 0;
 }
 
-/* *ret_error tells which of the two it was. */
+/* *ret_content: the name of the error if *ret_error, or else the document. */
 static int read_reply(CborReader *reader, bool *ret_error, CborHead *ret_content) {
         CborHead outer, inner, key;
 
@@ -124,8 +124,9 @@ int nsm_reply_decode(const uint8_t *data, size_t size, uint8_t **ret, size_t *re
         bool is_error;
 
         if (read_reply(&reader, &is_error, &content) < 0)
-                return error_set(error, -EBADMSG, FAILURE_ATTESTATION,
-                                 "The Nitro security module's reply is neither a document nor an error.");
+                return error_set(
+                                error, -EBADMSG, FAILURE_ATTESTATION,
+                                "The Nitro security module sent a reply that is neither a document nor an error.");
         if (is_error)
                 return refused(&content, error);
 

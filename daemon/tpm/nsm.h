@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * The request to and the reply from the Nitro Security Module behind the NitroTPM, as CBOR. Pure.
+ * The request to the Nitro Security Module behind the NitroTPM and its reply, in CBOR. Pure.
  * Source: AWS, NitroTPM attestation (EC2 User Guide) and the public client nitro-tpm-attest.
  */
 
@@ -13,18 +13,20 @@
 
 #define NSM_FIELD_MAX 1024
 #define NSM_REQUEST_MAX 3200
-#define NSM_INDEX_SIZE 8192 /* of the NV index through which both travel */
+#define NSM_INDEX_SIZE 8192 /* the NV index that carries both */
 
-/* Each at most NSM_FIELD_MAX bytes; NULL: CBOR null. */
+/* Each field may have NSM_FIELD_MAX bytes. NULL becomes CBOR null. */
 typedef struct NsmRequest {
         const uint8_t *user_data, *nonce, *public_key;
         size_t user_data_size, nonce_size, public_key_size;
 } NsmRequest;
 
-/* {"Attestation": {"user_data": …, "nonce": …, "public_key": …}}. -E2BIG where a field is too long. */
+/* Makes {"Attestation": {"user_data": …, "nonce": …, "public_key": …}}. -E2BIG: a field is too long. */
 int nsm_request_encode(const NsmRequest *request, uint8_t buffer[static NSM_REQUEST_MAX], size_t *ret_size);
 
-/* The document out of the whole content of the index (what follows the first CBOR item is padding). An NSM
- * error is FAILURE_ATTESTATION with its name in error->code; InvalidOperation and InternalError may pass
- * (REMEDY_RETRY). The caller frees *ret. */
+/*
+ * Takes the document out of the content of the index. All bytes after the first CBOR item are padding. -EREMOTEIO: the NSM
+ * answered an error; FAILURE_ATTESTATION with its name in error->code, and REMEDY_RETRY for InvalidOperation and
+ * InternalError, which may pass. -EBADMSG: the reply is malformed. The caller frees *ret.
+ */
 int nsm_reply_decode(const uint8_t *data, size_t size, uint8_t **ret, size_t *ret_size, Error *error);

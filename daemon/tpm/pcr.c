@@ -9,7 +9,7 @@
 #include "basic/json.h"
 #include "tpm/pcr.h"
 
-/* "PCR0" to "PCR23", as a number is written. -1: another member. */
+/* "PCR0" to "PCR23", without leading zeros. -1: another name. */
 static int pcr_from_name(const char *name) {
         const char *p;
         int n = 0;
@@ -32,14 +32,15 @@ static int parse_measurement(const char *name, struct json_object *value, PcrSet
                         json_object_is_type(value, json_type_string) ? json_object_get_string(value) : NULL;
         int pcr = pcr_from_name(name);
 
-        /* Whoever misspells a PCR must not believe that it is compared. */
+        /* A misspelt name is an error. Otherwise its author would believe that the PCR is compared. */
         if (pcr < 0)
-                return error_set(error, -EBADMSG, FAILURE_CONFIGURATION,
-                                 "The expected measurements have a member that is no PCR from 0 to %i.",
-                                 PCR_COUNT - 1);
+                return error_set(
+                                error, -EBADMSG, FAILURE_CONFIGURATION,
+                                "The expected measurements have a member that is not a PCR. Its name must be PCR0 to PCR%i.",
+                                PCR_COUNT - 1);
         if (!digits || hex_decode(digits, pcrs->value[pcr], PCR_SIZE) < 0)
                 return error_set(error, -EBADMSG, FAILURE_CONFIGURATION,
-                                 "The expected measurement of PCR %i is not %i hexadecimal digits.", pcr,
+                                 "The expected measurement of PCR%i must be %i hexadecimal digits.", pcr,
                                  2 * PCR_SIZE);
         pcrs->present |= UINT32_C(1) << pcr;
         return 0;
@@ -51,25 +52,28 @@ int pcr_measurements_parse(const char *text, size_t length, PcrSet *ret, Error *
         PcrSet pcrs = {};
 
         if (json_parse(text, length, &object) < 0)
-                return error_set(error, -EBADMSG, FAILURE_CONFIGURATION,
-                                 "The expected measurements are not JSON.");
+                return error_set(
+                                error, -EBADMSG, FAILURE_CONFIGURATION,
+                                "The expected measurements are not JSON. 'unsealctl measure' prints the format.");
 
         measurements = json_member(object, "Measurements");
         if (!measurements || !json_object_is_type(measurements, json_type_object))
-                return error_set(error, -EBADMSG, FAILURE_CONFIGURATION,
-                                 "The expected measurements have no object \"Measurements\".");
+                return error_set(
+                                error, -EBADMSG, FAILURE_CONFIGURATION,
+                                "The expected measurements have no object \"Measurements\". 'unsealctl measure' prints the format.");
 
         json_object_object_foreach(measurements, name, value) {
                 int r;
 
-                /* "SHA384 { … }", as nitro-tpm-pcr-compute prints it; nitro-cli has "Sha384". */
+                /* nitro-tpm-pcr-compute prints "SHA384 { … }" or "SHA384", nitro-cli "Sha384". */
                 if (strcmp(name, "HashAlgorithm") == 0) {
                         const char *algorithm = json_member_string(measurements, name);
 
                         if (algorithm && strncasecmp(algorithm, "SHA384", 6) == 0)
                                 continue;
-                        return error_set(error, -EBADMSG, FAILURE_CONFIGURATION,
-                                         "The expected measurements are not of SHA384.");
+                        return error_set(
+                                        error, -EBADMSG, FAILURE_CONFIGURATION,
+                                        "The expected measurements have a HashAlgorithm that is not SHA384.");
                 }
 
                 r = parse_measurement(name, value, &pcrs, error);
@@ -78,7 +82,7 @@ int pcr_measurements_parse(const char *text, size_t length, PcrSet *ret, Error *
         }
         if (pcrs.present == 0)
                 return error_set(error, -EBADMSG, FAILURE_CONFIGURATION,
-                                 "The expected measurements name no PCR.");
+                                 "The expected measurements are empty. They must name at least one PCR.");
 
         *ret = pcrs;
         return 0;
@@ -128,7 +132,7 @@ bool pcr_shows_drivers(const PcrSet *pcrs) {
 const char *pcr_covers(unsigned pcr) {
         static const char *const covers[PCR_COUNT] = {
                 [0] = "firmware: a constant of AWS",
-                [1] = "firmware's configuration: a constant of AWS",
+                [1] = "firmware's configuration: differs between instances, says nothing about the image",
                 [2] = "drivers that firmware loads, option ROMs among them",
                 [3] = "option ROMs' configuration",
                 [4] = "boot code: the unified kernel image",

@@ -23,29 +23,31 @@ typedef struct PcrSet {
 /* The largest pcr_measurements.json, in bytes. The daemon and all verbs of unsealctl read one with this limit. */
 #define PCR_MEASUREMENTS_SIZE_MAX (64U * 1024U)
 
-/* FAILURE_CONFIGURATION, -EBADMSG: no JSON, no measurements in it, a value that is not 96 hex digits. */
+/* FAILURE_CONFIGURATION, -EBADMSG: the text is not JSON, has no measurements, or a value is not 96 hexadecimal digits. */
 int pcr_measurements_parse(const char *text, size_t length, PcrSet *ret, Error *error);
 
-/* What extending a PCR makes of its value: SHA-384 over it and the digest. */
+/* Extends a PCR's value: SHA-384 over the value and the digest. -EIO: OpenSSL failed. */
 int pcr_extend(uint8_t value[static PCR_SIZE], const uint8_t digest[static PCR_SIZE]);
 
-/* LockPcr=: what is extended, SHA-384("unseald lock v1"). */
 #define PCR_LOCK_EVENT "unseald lock v1"
+
+/* The digest with which LockPcr= extends a PCR: SHA-384 of PCR_LOCK_EVENT. -EIO: OpenSSL failed. */
 int pcr_lock_digest(uint8_t ret[static PCR_SIZE]);
 
-/* Whether this value is that of a PCR that was `before` (NULL: zeros, as after every boot) and was locked since. */
+/* Whether a PCR whose value was `before` (NULL: zeros, as after every boot) and that was locked once has this value. */
 bool pcr_is_locked(const uint8_t value[static PCR_SIZE], const uint8_t *before);
 
-/* PCR2 where firmware has loaded no driver that is not its own: zeros, extended with the separator before the boot (TCG PC
- * Client Platform Firmware Profile, "Separators"). So in a real NitroTPM document (tests/vectors/attestation). */
+/* The value of PCR2 if the firmware has loaded no foreign driver: zeros, extended with the separator that firmware writes
+ * before the boot (TCG PC Client Platform Firmware Profile, "Separators"). A real NitroTPM document has this value
+ * (tests/vectors/attestation). */
 #define PCR2_WITHOUT_DRIVERS \
         "518923b0f955d08da077c96aaba522b9decede61c599cea6c41889cfbea4ae4d50529d96fe4d1afdafb65e7f95bf23c4"
 
-/* Whether it has: not where PCR2 is not known, or zeros, as in a TPM that no firmware has measured into. */
+/* Whether PCR2 shows a foreign driver. false also if PCR2 is unknown, or zeros, as in a TPM without firmware. */
 bool pcr_shows_drivers(const PcrSet *pcrs);
 
-/* Bit n: both know PCR n and the values differ. */
+/* Bit n: both sets have PCR n and the values differ. */
 uint32_t pcr_differing(const PcrSet *a, const PcrSet *b) _pure_;
 
-/* What a PCR covers, for people: 4 → "boot code: the unified kernel image". Never NULL. */
+/* A text for people that says what is measured into a PCR: 4 → "boot code: the unified kernel image". Never NULL. */
 const char *pcr_covers(unsigned pcr) _pure_;

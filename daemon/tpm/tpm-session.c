@@ -3,23 +3,18 @@
 #include <assert.h>
 #include <errno.h>
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <openssl/rand.h>
 #include <openssl/rsa.h>
 #include <openssl/sha.h>
 #include <string.h>
 
-#include "basic/cleanup.h"
+#include "basic/openssl-util.h"
 #include "tpm/tpm-session.h"
 
 #define SALT_SIZE 32U /* of the key's name algorithm */
 #define AES_KEY_SIZE 16U
 #define AES_BLOCK_SIZE 16U
-
-DEFINE_CLEANUP(EVP_PKEY *, EVP_PKEY_free);
-DEFINE_CLEANUP(EVP_PKEY_CTX *, EVP_PKEY_CTX_free);
-DEFINE_CLEANUP(EVP_CIPHER_CTX *, EVP_CIPHER_CTX_free);
 
 void tpm_put(TpmMessage *message, const void *data, size_t size) {
         assert(size <= sizeof(message->data) - message->size);
@@ -101,7 +96,7 @@ void tpm_command_end(TpmMessage *command) {
         command->size = size;
 }
 
-/* An RSAPublicKey (RFC 8017, A.1.1). */
+/* Decodes an RSAPublicKey (RFC 8017 appendix A.1.1) that it puts together. */
 static EVP_PKEY *make_public_key(const uint8_t modulus[static TPM_MODULUS_SIZE]) {
         static const uint8_t head[] = { 0x30, 0x82, 0x01, 0x0a, 0x02, 0x82, 0x01, 0x01, 0x00 };
         static const uint8_t tail[] = { 0x02, 0x03, 0x01, 0x00, 0x01 };
@@ -114,19 +109,16 @@ static EVP_PKEY *make_public_key(const uint8_t modulus[static TPM_MODULUS_SIZE])
         return d2i_PublicKey(EVP_PKEY_RSA, NULL, &p, sizeof(der));
 }
 
-/* Part 1, B.10.2: OAEP with the key's name algorithm. */
+/* TPM 2.0 part 1, B.10.2: OAEP with the key's name algorithm. */
 static bool encrypt_salt(const uint8_t modulus[static TPM_MODULUS_SIZE],
                          const uint8_t salt[static SALT_SIZE], uint8_t ret[static TPM_MODULUS_SIZE]) {
         _cleanup_(EVP_PKEY_freep) EVP_PKEY *key = make_public_key(modulus);
         _cleanup_(EVP_PKEY_CTX_freep) EVP_PKEY_CTX *context = key ? EVP_PKEY_CTX_new(key, NULL) : NULL;
-        static const char label_text[] = "SECRET"; /* its NUL belongs to it */
+        static const char label_text[] = "SECRET"; /* the NUL is part of the label */
         size_t size = TPM_MODULUS_SIZE;
         void *label;
 
-        if (!context || EVP_PKEY_encrypt_init(context) <= 0 ||
-            EVP_PKEY_CTX_set_rsa_padding(context, RSA_PKCS1_OAEP_PADDING) <= 0 ||
-            EVP_PKEY_CTX_set_rsa_oaep_md(context, EVP_sha256()) <= 0 ||
-            EVP_PKEY_CTX_set_rsa_mgf1_md(context, EVP_sha256()) <= 0)
+        if (!context || EVP_PKEY_encrypt_init(context) <= 0 || !openssl_set_oaep_sha256(context))
                 return false;
         label = OPENSSL_memdup(label_text, sizeof(label_text));
         if (!label || EVP_PKEY_CTX_set0_rsa_oaep_label(context, label, sizeof(label_text)) <= 0) {
@@ -136,8 +128,7 @@ static bool encrypt_salt(const uint8_t modulus[static TPM_MODULUS_SIZE],
         return EVP_PKEY_encrypt(context, ret, &size, salt, SALT_SIZE) > 0 && size == TPM_MODULUS_SIZE;
 }
 
-/* Part 1, 11.4.10.2: KDFa with SHA-512, for no more bits than one round of HMAC has. ret_size is in bytes.
- */
+/* TPM 2.0 part 1, 11.4.10.2: KDFa with SHA-512, for no more bits than one round of HMAC has. ret_size is in bytes. */
 static bool kdfa(const uint8_t *key, size_t key_size, const char *label, const TPM2B_NONCE *first,
                  const TPM2B_NONCE *second, uint8_t *ret, size_t ret_size) {
         TpmMessage input = {};
@@ -167,7 +158,7 @@ int tpm_session_start(TpmSession *session, TPM2_HANDLE key, const uint8_t modulu
 
         tpm_command_begin(ret_command, TPM2_ST_NO_SESSIONS, TPM2_CC_StartAuthSession);
         tpm_put_u32(ret_command, key);
-        tpm_put_u32(ret_command, TPM2_RH_NULL); /* bound to nothing */
+        tpm_put_u32(ret_command, TPM2_RH_NULL); /* not bound to an entity */
         tpm_put_sized(ret_command, session->nonce_caller.buffer, session->nonce_caller.size);
         tpm_put_sized(ret_command, encrypted_salt, sizeof(encrypted_salt));
         tpm_put_u8(ret_command, TPM2_SE_HMAC);
@@ -195,7 +186,7 @@ int tpm_session_started(TpmSession *session, TpmMessage *response) {
         return 0;
 }
 
-/* Key of HMACs and, before KDFa, of encryption. */
+/* The session key and the authorization value: the key of HMACs, and the input of KDFa for encryption. */
 typedef struct SessionValue {
         uint8_t bytes[TPM_HASH_SIZE + sizeof(((TPM2B_AUTH *) NULL)->buffer)];
         size_t size;
@@ -213,7 +204,7 @@ static SessionValue session_value(const TpmSession *session, const TPM2B_AUTH *a
         return value;
 }
 
-/* Part 1, 19.6.5. hash: of the command or response, cpHash or rpHash. */
+/* TPM 2.0 part 1, 19.6.5. hashed: the input of cpHash (of a command) or rpHash (of a response). */
 static bool session_hmac(const TpmSession *session, const TPM2B_AUTH *auth, const TpmMessage *hashed,
                          const TPM2B_NONCE *newer, const TPM2B_NONCE *older, uint8_t attributes,
                          uint8_t ret[static TPM_HASH_SIZE]) {
@@ -230,7 +221,7 @@ static bool session_hmac(const TpmSession *session, const TPM2B_AUTH *auth, cons
         return HMAC(EVP_sha512(), value.bytes, (int) value.size, input.data, input.size, ret, NULL);
 }
 
-/* Part 1, 21.3: of the buffer that parameters begin with, in place, its size not. */
+/* TPM 2.0 part 1, 21.3: encrypts or decrypts the first parameter in place, without its size field. */
 static bool crypt_first_parameter(const TpmSession *session, const TPM2B_AUTH *auth,
                                   const TPM2B_NONCE *newer, const TPM2B_NONCE *older, bool encrypt,
                                   uint8_t *data, size_t size) {

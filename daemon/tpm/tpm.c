@@ -1,36 +1,34 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The attestation command takes its request from, and leaves its reply in, an NV index of 8 KiB that is made
- * for it. All of it is done as AWS's own client does it, since no other way is known to work on hardware:
- * the endorsement key (RSA-2048, template L-1) salts two HMAC sessions, one with parameter encryption, in
- * which the index is defined, written and read, and one without, in which the vendor command runs
- * (tpm-session.h). tpm2-tss' ESYS does what needs no session.
+ * The attestation command reads its request from an NV index of 8 KiB, and leaves its reply there. unseald makes the index
+ * for each document, and does all of it as AWS's own client does: no other way is known to work on hardware. The
+ * endorsement key (RSA-2048, template L-1) salts two HMAC sessions. The first encrypts parameters; in it the index is
+ * defined, written and read. The vendor command runs in the second, which does not (tpm-session.h). Commands that need no
+ * session go through tpm2-tss' ESYS.
  *
- * What is made, in this order: key, session, session, index; then the key is flushed. What is removed, in
- * this order: sessions, index (or key). So at every instant at which a session of ours exists, there is a
- * key or an index of ours as well, and both can be recognised after a SIGKILL:
- *  - the key by its public area, which is all that makes an endorsement key of that template the one it
- *    is. It is transient, and it is looked for before one is made, since leftovers may hold all slots;
- *  - the index by its handle in a range of our own and by its exact shape. Its authorization value died with
- *    who made it, but the owner may undefine it. Another shape is somebody else's index: it is left alone,
- *    the next handle used.
- * Sessions have nothing to be recognised by. But none that is *loaded* belongs to anybody alive: /dev/tpm0
- * has one opener at a time, and we are it; those who use /dev/tpmrm0 have theirs saved and unloaded by the
- * kernel after each command; the kernel flushes its own before a command from /dev/tpm0. A loaded session is
- * lost property then, most likely of a program that was killed. Still they are flushed (HMAC sessions only:
- * we make no others) only when there is a reason to: a key or an index of ours is there too, or the TPM has
- * no room for another session. Saved sessions are never touched, nor persistent keys, nor transient keys of
- * any other kind.
+ * Objects are made in this order: key, session, session, index; then the key is flushed. They are removed in this order:
+ * sessions, then index (or key). So while a session of ours exists, a key or an index of ours exists as well. The next
+ * process recognises both if this one is killed:
+ *  - The key, by its public area. Nothing else distinguishes an endorsement key of that template. The key is transient.
+ *    Leftover keys are looked for before a key is made, since they may fill all slots.
+ *  - The index, by its handle in a range of our own and by its exact shape. Nobody knows its authorization value any more,
+ *    but the owner may undefine it. An index of another shape belongs to another program: unseald leaves it alone and
+ *    takes the next handle.
+ * A session has no mark of its own. But a *loaded* session belongs to no living program: /dev/tpm0 has one opener at a
+ * time, which is us; the kernel saves and unloads the sessions of programs that use /dev/tpmrm0 after each of their
+ * commands; and it flushes its own before a command from /dev/tpm0. So a program that was killed must have left it.
+ * unseald still flushes loaded sessions only if it has a reason: a leftover key or index of ours, or a TPM without room
+ * for another session. It flushes HMAC sessions only, because it makes no others. It never touches saved sessions,
+ * persistent keys, or transient keys of another kind.
  *
- * A command that failed may have been carried out all the same, its response lost or spoilt, and left
- * something whose handle is not known. Then nothing is removed by handle, but all as leftovers are.
+ * The TPM may have carried out a command whose response was lost or damaged. The command may then have left an object
+ * whose handle is unknown. In this case nothing is removed by handle; everything is removed as leftovers are.
  *
- * Not done here: waiting. A TPM that is busy (after five attempts) or held by somebody else is an error
- * that may pass. A command may take ANSWER_TIMEOUT_MSEC where the TCTI knows time-outs, as "device" does;
- * "swtpm" does not and waits for ever. The kernel has limits of its own (two minutes, five for making a
- * key), and closing /dev/tpm0 waits for the command under way, so a wedged device is told of early but let
- * go of late.
+ * This file does not wait and try again. A TPM that is busy (after five attempts) or that another program holds is an
+ * error with REMEDY_RETRY. A command may take ANSWER_TIMEOUT_MSEC if the TCTI knows time-outs. "device" does; "swtpm" does
+ * not, and waits for ever. The kernel has limits of its own: two minutes, and five for making a key. Closing /dev/tpm0
+ * waits for the command under way. So the error about a stuck TPM comes early, but its device is closed late.
  */
 
 #include <assert.h>
@@ -57,34 +55,37 @@
 
 #define NITROTPM_CC_NSM_REQUEST UINT32_C(0x20000001)
 
-/* Ours, in the range that the TCG's registry gives to the owner. nitro-tpm-attest starts at 0x01000000. */
+/* A range of our own among the handles that the TCG's registry gives to the owner. nitro-tpm-attest starts at 0x01000000. */
 #define INDEX_FIRST UINT32_C(0x01805ea0)
 #define INDEX_COUNT 8U
 #define INDEX_ATTRIBUTES (TPMA_NV_AUTHREAD | TPMA_NV_AUTHWRITE)
 
-/* tpm2-tss' macros for these shift into the sign bit. */
+/* The macros of tpm2-tss for these shift into the sign bit. */
 #define KEY_FIRST UINT32_C(0x80000000)
 #define KEY_LAST UINT32_C(0x80fffffe)
 
-/* Where nitro-tpm-attest takes the first that is free. */
+/* nitro-tpm-attest takes the first free handle of these ranges. */
 #define FOREIGN_INDEX_FIRST UINT32_C(0x01000000)
 #define FOREIGN_INDEX_LAST UINT32_C(0x013fffff)
 #define FOREIGN_KEY_FIRST UINT32_C(0x81000000)
 #define FOREIGN_KEY_LAST UINT32_C(0x8100ffff)
 
+/* OpenSSL failed. tpm2-tss has no code for that; it does not use this layer. */
+#define RC_OPENSSL (TSS2_RC_LAYER(5) | TSS2_BASE_RC_GENERAL_FAILURE)
+
 struct Tpm {
         char *tcti_name;
         TSS2_TCTI_CONTEXT *tcti;
         ESYS_CONTEXT *esys;
-        int broken; /* a negative errno: the connection has failed and must be made anew */
-        bool dirty; /* something of ours may still be in the TPM, but is not known by handle any more */
+        int broken; /* a negative errno: the connection failed and must be made anew */
+        bool dirty; /* the TPM may still hold an object of ours whose handle is unknown */
 
         bool prepared;
         TPM2_HANDLE key, index; /* 0: none */
         TpmSession session, vendor_session;
         TPM2B_AUTH auth; /* of the index */
         TPM2B_NAME name; /* of the index */
-        size_t chunk;    /* most bytes of an NV read or write */
+        size_t chunk;    /* the most bytes that one NV read or write may have */
 };
 
 static const TPM2B_PUBLIC key_template = {
@@ -120,13 +121,13 @@ static inline void esys_freep(void *pointer) {
 }
 #define _cleanup_esys_ _cleanup_(esys_freep)
 
-/* tpm2-tss has a log of its own, on standard error; what is wrong is in our Errors. Set before there are
- * threads, since getenv() in one of them must not meet setenv() in another. */
+/* tpm2-tss logs to standard error. That repeats what our Errors say. The variable is set before there are threads, since
+ * setenv() in one thread must not run while another calls getenv(). */
 __attribute__((constructor)) static void silence_tss(void) {
         (void) setenv("TSS2_LOG", "all+none", false);
 }
 
-/* A response of the TPM, or of the kernel's resource manager in its place; all others are tpm2-tss'. */
+/* The TPM sent this code, or the kernel's resource manager in its place. All other codes are from tpm2-tss. */
 static bool is_response(TSS2_RC rc) {
         TSS2_RC layer = rc & TSS2_RC_LAYER_MASK;
 
@@ -134,7 +135,7 @@ static bool is_response(TSS2_RC rc) {
                layer == TSS2_RESMGR_TPM_RC_LAYER;
 }
 
-/* Without layer, and without the number of the handle, session or parameter that is meant. */
+/* The code without its layer, and without the number of the handle, session or parameter to which it refers. */
 static TSS2_RC response_code(TSS2_RC rc) {
         return rc & (rc & TPM2_RC_FMT1 ? TPM2_RC_FMT1 | 0x3fU : 0xfffU);
 }
@@ -147,14 +148,17 @@ static bool is_try_again(TSS2_RC rc) {
         return !is_response(rc) && (rc & ~TSS2_RC_LAYER_MASK) == TSS2_BASE_RC_TRY_AGAIN;
 }
 
+static bool is_out_of_memory(TSS2_RC rc) {
+        return !is_response(rc) && (rc & ~TSS2_RC_LAYER_MASK) == TSS2_BASE_RC_MEMORY;
+}
+
 static TSS2_RC note_broken(Tpm *tpm, TSS2_RC rc) {
         if (!is_response(rc) && !tpm->broken)
                 tpm->broken = is_try_again(rc) ? -ETIMEDOUT : -EIO;
         return rc;
 }
 
-/* A command by ESYS, with a time-out, which its synchronous functions lack. in and out are argument lists.
- */
+/* Runs a command by ESYS with a time-out. ESYS' synchronous functions have none. in and out are argument lists. */
 #define COMMAND(tpm, name, in, out)                                                          \
         ({                                                                                   \
                 uint64_t _end_ = now_monotonic_usec() + ANSWER_TIMEOUT_MSEC * USEC_PER_MSEC; \
@@ -170,16 +174,17 @@ static TSS2_RC note_broken(Tpm *tpm, TSS2_RC rc) {
 #define ONE_SESSION(session) session, ESYS_TR_NONE, ESYS_TR_NONE
 
 #define KEYS_LEFT \
-        "other programs left keys in all its slots; 'tpm2_flushcontext --transient-object' removes them"
+        "other programs left keys in all its slots; remove them with 'tpm2_flushcontext --transient-object'"
 #define SESSIONS_LEFT \
-        "other programs left sessions in all its slots; 'tpm2_flushcontext --loaded-session' helps"
-#define OWNED                                                                                              \
-        "that hierarchy has an authorization value, which EC2 leaves empty; whoever took it must give it " \
-        "back"
-#define DISABLED "that hierarchy is disabled; find out by whom, a reboot enables it"
-#define LOCKED "it is locked after wrong authorizations; 'tpm2_dictionarylockout --clear-lockout' unlocks it"
+        "other programs left sessions in all its slots; remove them with 'tpm2_flushcontext --loaded-session'"
+#define OWNED \
+        "that hierarchy has an authorization value, but unseald needs it empty, as EC2 hands it out; clear it with 'tpm2_changeauth'"
+#define DISABLED \
+        "a program has disabled that hierarchy; find that program, and reboot to enable the hierarchy"
+#define LOCKED \
+        "it is locked after wrong authorizations; unlock it with 'tpm2_dictionarylockout --clear-lockout'"
 #define NV_FULL \
-        "its NV memory has no 8 KiB left; 'tpm2_getcap handles-nv-index' lists, tpm2_nvundefine removes"
+        "its NV memory has less than 8 KiB left; list the indices with 'tpm2_getcap handles-nv-index', remove some with 'tpm2_nvundefine'"
 
 static const struct Reason {
         TSS2_RC code;
@@ -200,22 +205,29 @@ static const struct Reason {
         { TPM2_RC_SESSION_HANDLES, -ENOSPC, REMEDY_RETRY, SESSIONS_LEFT },
         { TPM2_RC_NV_RATE, -EAGAIN, REMEDY_RETRY, "it limits the rate of writes" },
         { TPM2_RC_RETRY, -EAGAIN, REMEDY_RETRY, "it is busy" },
-        { TPM2_RC_TESTING, -EAGAIN, REMEDY_RETRY, "it is busy testing itself" },
+        { TPM2_RC_TESTING, -EAGAIN, REMEDY_RETRY, "it is testing itself" },
         { TPM2_RC_YIELDED, -EAGAIN, REMEDY_RETRY, "it is busy" },
 };
 
-/* Why the TPM did not do what step, an infinitive, says. */
+/* step: an infinitive, the work that the TPM did not do. */
 static int explain(TSS2_RC rc, const char *step, Error *error) {
         TSS2_RC code = response_code(rc);
 
         if (is_try_again(rc))
                 return error_set_remedy(error, -ETIMEDOUT, FAILURE_TPM, REMEDY_RETRY,
-                                        "The TPM was to %s and has not answered within %i seconds.", step,
-                                        ANSWER_TIMEOUT_MSEC / 1000);
+                                        "The TPM did not answer within %i seconds. It was asked to %s.",
+                                        ANSWER_TIMEOUT_MSEC / 1000, step);
+        if (is_out_of_memory(rc))
+                return error_oom(error);
+        if (rc == RC_OPENSSL)
+                return error_set_remedy(error, -EIO, FAILURE_INTERNAL, REMEDY_RETRY,
+                                        "OpenSSL failed in a session with the TPM, which was asked to %s.",
+                                        step);
         if (!is_response(rc))
                 return error_set_remedy(error, -EIO, FAILURE_TPM, REMEDY_RETRY,
-                                        "Talking to the TPM failed, which was to %s: %s (0x%08" PRIx32 ").",
-                                        step, Tss2_RC_Decode(rc), rc);
+                                        "The connection to the TPM failed: %s (0x%08" PRIx32
+                                        "). The TPM was asked to %s.",
+                                        Tss2_RC_Decode(rc), rc, step);
         for (size_t i = 0; i < ELEMENTSOF(reasons); i++)
                 if (reasons[i].code == code)
                         return error_set_remedy(error, reasons[i].r, FAILURE_TPM, reasons[i].remedy,
@@ -225,42 +237,46 @@ static int explain(TSS2_RC rc, const char *step, Error *error) {
                                 "The TPM cannot %s: %s (0x%03" PRIx32 ").", step, Tss2_RC_Decode(rc), rc);
 }
 
-#define NO_DEVICE                                                                                        \
-        "There is no TPM at %s (yet). Does the instance type have NitroTPM, and was the AMI registered " \
-        "with '--tpm-support v2.0'?"
-#define NO_TCTI \
-        "'%s' is not the name of a TPM, or its library libtss2-tcti-* is missing: %s (0x%08" PRIx32 ")."
+#define NO_DEVICE \
+        "There is no TPM at %s (yet). Check that the instance type has NitroTPM and that the AMI was registered with '--tpm-support v2.0'."
+#define NO_TCTI                                                                                     \
+        "'%s' is not the name of a TPM, or its library libtss2-tcti-* is missing: %s (0x%08" PRIx32 \
+        "). Check TpmDevice= in unseald.conf."
 
-/* tpm2-tss tells but that it failed, so the device is asked again. */
+/* tpm2-tss says only that opening failed. Opening the device once more shows why. */
 static int explain_device(const char *path, Error *error) {
         _cleanup_close_ int fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
         struct stat st;
 
         if (fd < 0 && (errno == ENOENT || errno == ENODEV || errno == ENXIO))
                 return error_set_remedy(error, -errno, FAILURE_TPM, REMEDY_RETRY, NO_DEVICE, path);
-        /* Early in a boot the node is there before udev has given it to unseald's group. */
+        /* Early in a boot, the node exists before udev has given it to unseald's group. */
         if (fd < 0 && (errno == EACCES || errno == EPERM))
                 return error_set_remedy(
                                 error, -errno, FAILURE_TPM, REMEDY_RETRY,
-                                "The TPM at %s may not be opened: %m. Is the udev rule of unseald installed?",
+                                "unseald may not open the TPM at %s: %m. Check that the udev rule of unseald is installed.",
                                 path);
         if (fd < 0 && errno != EBUSY)
-                return error_set(error, -errno, FAILURE_TPM, "The TPM at %s cannot be opened: %m.", path);
+                return error_set(error, -errno, FAILURE_TPM, "unseald cannot open the TPM at %s: %m.", path);
         if (fd >= 0 && (fstat(fd, &st) < 0 || !S_ISCHR(st.st_mode)))
-                return error_set(error, -ENOTTY, FAILURE_TPM, "%s is no device.", path);
+                return error_set(error, -ENOTTY, FAILURE_TPM,
+                                 "%s is not a device. Check TpmDevice= in unseald.conf.", path);
         return error_set_remedy(error, -EBUSY, FAILURE_TPM, REMEDY_RETRY,
-                                "Another program holds the TPM at %s, which has one user at a time.", path);
+                                "Another program has the TPM at %s open. Only one program at a time can.",
+                                path);
 }
 
 static int explain_connection(const char *tcti_name, TSS2_RC rc, Error *error) {
         static const char device[] = "device:";
 
+        if (is_out_of_memory(rc))
+                return error_oom(error);
         if (rc != TSS2_TCTI_RC_IO_ERROR)
                 return error_set(error, -EINVAL, FAILURE_TPM, NO_TCTI, tcti_name, Tss2_RC_Decode(rc), rc);
         if (strncmp(tcti_name, device, strlen(device)) == 0)
                 return explain_device(tcti_name + strlen(device), error);
         return error_set_remedy(error, -EIO, FAILURE_TPM, REMEDY_RETRY,
-                                "There is no TPM at '%s' (yet), or another program holds it.", tcti_name);
+                                "There is no TPM at '%s' (yet), or another program has it open.", tcti_name);
 }
 
 static void tpm_disconnect(Tpm *tpm) {
@@ -279,8 +295,12 @@ static int tpm_connect(Tpm *tpm, Error *error) {
         rc = Esys_Initialize(&tpm->esys, tpm->tcti, NULL);
         if (rc == TSS2_RC_SUCCESS)
                 rc = Esys_SetTimeout(tpm->esys, ANSWER_TIMEOUT_MSEC);
-        if (rc != TSS2_RC_SUCCESS)
+        if (is_out_of_memory(rc))
                 return error_oom(error);
+        if (rc != TSS2_RC_SUCCESS)
+                return error_set(error, -EIO, FAILURE_TPM,
+                                 "tpm2-tss cannot be set up for the TPM '%s': %s (0x%08" PRIx32 ").",
+                                 tpm->tcti_name, Tss2_RC_Decode(rc), rc);
         tpm->broken = 0;
         return 0;
 }
@@ -289,9 +309,10 @@ int tpm_open(const char *tcti, Tpm **ret, Error *error) {
         _cleanup_(tpm_closep) Tpm *tpm = NULL;
         int r;
 
-        /* tpm2-tss would look for any TPM. */
+        /* With an empty name, tpm2-tss looks for any TPM. */
         if (tcti[0] == '\0')
-                return error_set(error, -EINVAL, FAILURE_TPM, "The TPM's name is empty.");
+                return error_set(error, -EINVAL, FAILURE_TPM,
+                                 "The name of the TPM is empty. Name one such as device:/dev/tpm0.");
 
         tpm = calloc(1, sizeof(*tpm));
         if (!tpm)
@@ -326,7 +347,7 @@ static TSS2_RC submit(Tpm *tpm, const TpmMessage *command, TpmMessage *response)
         return code;
 }
 
-/* A command that is made here. Busy TPMs are asked as often as ESYS does. */
+/* Sends a command that was put together here. A busy TPM is asked again as often as ESYS does. */
 static TSS2_RC exchange(Tpm *tpm, const TpmMessage *command, TpmMessage *response) {
         for (unsigned n = 1;; n++) {
                 TSS2_RC rc = submit(tpm, command, response);
@@ -346,7 +367,7 @@ static TSS2_RC flush_handle(Tpm *tpm, TPM2_HANDLE handle) {
         return exchange(tpm, &command, &response);
 }
 
-/* The owner's authorization value is empty, which needs no session. */
+/* The owner's authorization value is empty, so that no session is needed. */
 static TSS2_RC undefine_handle(Tpm *tpm, TPM2_HANDLE handle) {
         TpmMessage command, response;
 
@@ -369,10 +390,10 @@ static int list_handles(Tpm *tpm, TPM2_HANDLE first, uint32_t count, TPMS_CAPABI
 
         rc = COMMAND(tpm, GetCapability, (tpm->esys, NO_SESSION, TPM2_CAP_HANDLES, first, count),
                      (tpm->esys, &more, ret));
-        return rc == TSS2_RC_SUCCESS ? 0 : explain(rc, "list what is in it", error);
+        return rc == TSS2_RC_SUCCESS ? 0 : explain(rc, "list its objects", error);
 }
 
-/* Everything but the modulus, which follows from it and the endorsement hierarchy's seed. */
+/* Compares all but the modulus, which follows from the rest and from the seed of the endorsement hierarchy. */
 static TSS2_RC is_our_key(Tpm *tpm, ESYS_TR object, bool *ret) {
         const TPMT_PUBLIC *ours = &key_template.publicArea, *its;
         const TPMS_RSA_PARMS *p = &ours->parameters.rsaDetail, *q;
@@ -408,7 +429,7 @@ static TSS2_RC is_our_index(Tpm *tpm, ESYS_TR object, bool *ret) {
         return TSS2_RC_SUCCESS;
 }
 
-/* Of keys or indices of ours. */
+/* Handles of our keys or of our indices. */
 typedef struct Handles {
         TPM2_HANDLE handle[16];
         size_t n;
@@ -416,7 +437,7 @@ typedef struct Handles {
 
 typedef TSS2_RC (*IsOurs)(Tpm *tpm, ESYS_TR object, bool *ret);
 
-/* Of the handles from first to last those that are ours. A hash sequence has no public area. */
+/* Finds our objects among the handles from first to last. A hash sequence has no public area (TPM2_RC_SEQUENCE). */
 static int find_ours(Tpm *tpm, TPM2_HANDLE first, TPM2_HANDLE last, IsOurs is_ours, Handles *ret,
                      Error *error) {
         _cleanup_esys_ TPMS_CAPABILITY_DATA *list = NULL;
@@ -440,7 +461,7 @@ static int find_ours(Tpm *tpm, TPM2_HANDLE first, TPM2_HANDLE last, IsOurs is_ou
                 if (rc == TSS2_RC_SUCCESS)
                         rc = is_ours(tpm, object, &ours);
                 if (rc != TSS2_RC_SUCCESS && rc != TPM2_RC_SEQUENCE)
-                        return explain(rc, "show what was left in it", error);
+                        return explain(rc, "describe a leftover object", error);
                 if (object != ESYS_TR_NONE)
                         (void) Esys_TR_Close(tpm->esys, &object);
                 if (ours)
@@ -460,18 +481,18 @@ static int flush_loaded_sessions(Tpm *tpm, unsigned *leftovers, Error *error) {
                 TPM2_HANDLE handle = list->data.handles.handle[i];
                 TSS2_RC rc;
 
-                /* Loaded policy sessions are in this list too. */
+                /* This list has loaded policy sessions, too. */
                 if (handle >> TPM2_HR_SHIFT != TPM2_HT_HMAC_SESSION)
                         continue;
                 rc = flush_handle(tpm, handle);
                 if (rc != TSS2_RC_SUCCESS)
-                        return explain(rc, "flush a session that was left in it", error);
+                        return explain(rc, "flush a leftover session", error);
                 (*leftovers)++;
         }
         return 0;
 }
 
-/* Sessions first: key and index are what says whose they are. */
+/* Sessions go first: key and index are the marks that the sessions are ours. */
 static int remove_leftovers(Tpm *tpm, unsigned *leftovers, Error *error) {
         Handles keys = {}, indices = {};
         TSS2_RC rc;
@@ -491,18 +512,18 @@ static int remove_leftovers(Tpm *tpm, unsigned *leftovers, Error *error) {
         for (size_t i = 0; i < keys.n; i++, (*leftovers)++) {
                 rc = flush_handle(tpm, keys.handle[i]);
                 if (rc != TSS2_RC_SUCCESS)
-                        return explain(rc, "flush a key that was left in it", error);
+                        return explain(rc, "flush a leftover key", error);
         }
         for (size_t i = 0; i < indices.n; i++, (*leftovers)++) {
                 rc = undefine_handle(tpm, indices.handle[i]);
                 if (rc != TSS2_RC_SUCCESS)
-                        return explain(rc, "remove an NV index that was left in the owner hierarchy", error);
+                        return explain(rc, "remove a leftover NV index from the owner hierarchy", error);
         }
         tpm->dirty = false;
         return 0;
 }
 
-/* The properties that unseald has a use for are in one answer. */
+/* One answer has all four properties. */
 static int read_lockout(Tpm *tpm, TpmState *state, Error *error) {
         _cleanup_esys_ TPMS_CAPABILITY_DATA *list = NULL;
         const TPML_TAGGED_TPM_PROPERTY *properties;
@@ -514,7 +535,7 @@ static int read_lockout(Tpm *tpm, TpmState *state, Error *error) {
                       TPM2_PT_LOCKOUT_RECOVERY - TPM2_PT_PERMANENT + 1),
                      (tpm->esys, &more, &list));
         if (rc != TSS2_RC_SUCCESS)
-                return explain(rc, "tell whether it is locked", error);
+                return explain(rc, "say whether it is locked", error);
         properties = &list->data.tpmProperties;
         for (size_t i = 0; i < properties->count; i++) {
                 uint32_t value = properties->tpmProperty[i].value;
@@ -549,12 +570,12 @@ static int read_chunk_size(Tpm *tpm, Error *error) {
                      (tpm->esys, NO_SESSION, TPM2_CAP_TPM_PROPERTIES, TPM2_PT_NV_BUFFER_MAX, 1),
                      (tpm->esys, &more, &list));
         if (rc != TSS2_RC_SUCCESS)
-                return explain(rc, "tell its limits", error);
+                return explain(rc, "state its limits", error);
         property = &list->data.tpmProperties.tpmProperty[0];
         if (list->data.tpmProperties.count != 1 || property->property != TPM2_PT_NV_BUFFER_MAX ||
             property->value == 0)
                 return error_set(error, -EPROTO, FAILURE_TPM,
-                                 "The TPM does not tell how much may be written into an NV index at once.");
+                                 "The TPM did not say how many bytes one write to an NV index may have.");
         tpm->chunk = property->value < TPM2_MAX_NV_BUFFER_SIZE ? property->value : TPM2_MAX_NV_BUFFER_SIZE;
         return 0;
 }
@@ -575,11 +596,26 @@ static int create_key(Tpm *tpm, TPM2B_PUBLIC **ret, Error *error) {
         rc = note_broken(tpm, Esys_TR_GetTpmHandle(tpm->esys, key, &tpm->key));
         (void) Esys_TR_Close(tpm->esys, &key);
         if (rc != TSS2_RC_SUCCESS)
-                return explain(rc, "tell the handle of a key", error);
+                return explain(rc, "give the handle of its key", error);
         if ((*ret)->publicArea.unique.rsa.size != TPM_MODULUS_SIZE)
                 return error_set(error, -EPROTO, FAILURE_TPM,
-                                 "The TPM made an endorsement key of another size.");
+                                 "The TPM made an endorsement key that is not of 2048 bits.");
         return 0;
+}
+
+/* r: of tpm_session_started() or tpm_session_open(). TPM and session may disagree about nonces after a failure, so the
+ * connection counts as broken. */
+static TSS2_RC session_failed(Tpm *tpm, int r) {
+        switch (r) {
+        case 0:
+                return TSS2_RC_SUCCESS;
+        case -EKEYREJECTED:
+                return note_broken(tpm, TSS2_ESYS_RC_RSP_AUTH_FAILED);
+        case -EBADMSG:
+                return note_broken(tpm, TSS2_ESYS_RC_MALFORMED_RESPONSE);
+        default:
+                return note_broken(tpm, RC_OPENSSL);
+        }
 }
 
 static TSS2_RC start_session(Tpm *tpm, const uint8_t modulus[static TPM_MODULUS_SIZE], bool encrypts,
@@ -588,11 +624,11 @@ static TSS2_RC start_session(Tpm *tpm, const uint8_t modulus[static TPM_MODULUS_
         TSS2_RC rc;
 
         if (tpm_session_start(session, tpm->key, modulus, encrypts, &command) < 0)
-                return TSS2_ESYS_RC_GENERAL_FAILURE;
+                return RC_OPENSSL;
         rc = exchange(tpm, &command, &response);
-        if (rc == TSS2_RC_SUCCESS && tpm_session_started(session, &response) < 0)
-                return note_broken(tpm, TSS2_ESYS_RC_MALFORMED_RESPONSE);
-        return rc;
+        if (rc != TSS2_RC_SUCCESS)
+                return rc;
+        return session_failed(tpm, tpm_session_started(session, &response));
 }
 
 static bool is_out_of_sessions(TSS2_RC rc) {
@@ -605,7 +641,7 @@ static TSS2_RC start_sessions(Tpm *tpm, const uint8_t modulus[static TPM_MODULUS
         return rc == TSS2_RC_SUCCESS ? start_session(tpm, modulus, false, &tpm->vendor_session) : rc;
 }
 
-/* These three forget what cannot be removed: remove_leftovers() finds it again. */
+/* These three forget the handle even if the TPM does not remove the object: remove_leftovers() finds it again. */
 static bool flush_key(Tpm *tpm) {
         TPM2_HANDLE handle = TAKE(tpm->key, 0);
 
@@ -632,8 +668,7 @@ static bool flush_sessions(Tpm *tpm) {
         return flush_session(tpm, &tpm->vendor_session) && first;
 }
 
-/* Removes what was made. Where a session may be left, key and index stay: they are the marks that say whose
- * it is. */
+/* Removes all that was made. If a session may be left, key and index stay: they are the marks that it is ours. */
 static void release(Tpm *tpm) {
         tpm->prepared = false;
         if (!flush_sessions(tpm))
@@ -648,7 +683,7 @@ static void release(Tpm *tpm) {
                 tpm->dirty = true;
 }
 
-/* What was made is unknown to a new connection, which finds it as leftovers. */
+/* A new connection does not know the old one's objects. It finds them as leftovers. */
 static int tpm_reconnect(Tpm *tpm, Error *error) {
         if (!tpm->broken)
                 return 0;
@@ -657,7 +692,7 @@ static int tpm_reconnect(Tpm *tpm, Error *error) {
         return tpm_connect(tpm, error);
 }
 
-/* Once more where something may be left, unless the TPM has been silent for long enough. */
+/* Looks for leftovers if an object may remain, but does not wait once more for a TPM that did not answer. */
 static void clean_up(Tpm *tpm) {
         unsigned leftovers = 0;
 
@@ -666,7 +701,7 @@ static void clean_up(Tpm *tpm) {
                 (void) remove_leftovers(tpm, &leftovers, NULL);
 }
 
-/* Once more where the TPM has no room: what is loaded belongs to nobody. */
+/* Tries a second time if the TPM has no room: loaded sessions belong to no living program (see the top of this file). */
 static int make_sessions(Tpm *tpm, const uint8_t modulus[static TPM_MODULUS_SIZE], unsigned *leftovers,
                          Error *error) {
         TSS2_RC rc;
@@ -683,24 +718,20 @@ static int make_sessions(Tpm *tpm, const uint8_t modulus[static TPM_MODULUS_SIZE
         return rc == TSS2_RC_SUCCESS ? 0 : explain(rc, "start a session", error);
 }
 
-/* A command in one of our sessions. Its response must be authentic. */
+/* Runs a command in one of our sessions. Its response must be authentic. */
 static TSS2_RC execute(Tpm *tpm, TpmSession *session, TpmCommand *command, TpmMessage *response) {
         TpmMessage sealed;
         TSS2_RC rc;
-        int r;
 
         if (tpm_session_seal(session, command, &sealed) < 0)
-                return TSS2_ESYS_RC_GENERAL_FAILURE;
+                return RC_OPENSSL;
         rc = exchange(tpm, &sealed, response);
         if (rc != TSS2_RC_SUCCESS)
                 return rc;
-        r = tpm_session_open(session, command, response);
-        if (r == -EKEYREJECTED)
-                return note_broken(tpm, TSS2_ESYS_RC_RSP_AUTH_FAILED);
-        return r < 0 ? note_broken(tpm, TSS2_ESYS_RC_MALFORMED_RESPONSE) : TSS2_RC_SUCCESS;
+        return session_failed(tpm, tpm_session_open(session, command, response));
 }
 
-/* Its TPMS_NV_PUBLIC, and its name, which is a hash of that. */
+/* The TPMS_NV_PUBLIC of the index. Its name is a hash of this. */
 static void put_index(TpmMessage *message, TPM2_HANDLE handle, TPMA_NV attributes) {
         tpm_put_u32(message, handle);
         tpm_put_u16(message, TPM2_ALG_SHA512);
@@ -750,20 +781,21 @@ static int define_index(Tpm *tpm, Error *error) {
 
         tpm->auth.size = TPM_HASH_SIZE;
         if (RAND_bytes(tpm->auth.buffer, tpm->auth.size) <= 0)
-                return error_set(error, -EIO, FAILURE_INTERNAL, "OpenSSL has no random bytes.");
-        /* A TPM cuts zeros off an authorization value's end. */
+                return error_set(error, -EIO, FAILURE_INTERNAL,
+                                 "OpenSSL cannot make random bytes for the TPM's NV index.");
+        /* A TPM cuts zeros off the end of an authorization value. */
         tpm->auth.buffer[TPM_HASH_SIZE - 1] |= 1;
 
         for (TPM2_HANDLE i = 0; i < INDEX_COUNT && rc == TPM2_RC_NV_DEFINED; i++)
                 rc = define_index_at(tpm, INDEX_FIRST + i);
         if (is_response(rc) && response_code(rc) == TPM2_RC_SIZE)
                 return error_set(error, -EOPNOTSUPP, FAILURE_NOT_NITRO,
-                                 "This TPM is no NitroTPM: it has no NV indices of %u bytes.",
+                                 "This TPM is not a NitroTPM: it has no NV indices of %u bytes.",
                                  NSM_INDEX_SIZE);
         return rc == TSS2_RC_SUCCESS ? 0 : explain(rc, "define an NV index in the owner hierarchy", error);
 }
 
-/* In the order that the top of this file relies on. */
+/* The order is the one that the top of this file explains. */
 static int make_all(Tpm *tpm, unsigned *leftovers, Error *error) {
         _cleanup_esys_ TPM2B_PUBLIC *public = NULL;
         int r;
@@ -829,7 +861,7 @@ int tpm_inspect(Tpm *tpm, TpmState *ret, Error *error) {
         return 0;
 }
 
-/* Of the index, which both authorizes the command and is what it is about. */
+/* A command about the index, which the index also authorizes. */
 static TpmCommand index_command(const Tpm *tpm, TPM2_CC code) {
         return (TpmCommand){
                 .code = code,
@@ -859,28 +891,28 @@ static int write_request(Tpm *tpm, const uint8_t *data, size_t size, Error *erro
         return 0;
 }
 
-/* The response's HMAC is looked at but not insisted on: nobody has published what it is on hardware, AWS's
- * own client reads the response code alone, and the document carries Nitro's signature. */
+/* A wrong HMAC in the response is logged only. Nobody has published what it is on hardware, AWS's own client reads the
+ * response code alone, and the document carries Nitro's signature. */
 static int run_vendor_command(Tpm *tpm, Error *error) {
         TpmCommand command = index_command(tpm, NITROTPM_CC_NSM_REQUEST);
         TpmMessage sealed, response;
         TSS2_RC rc;
 
         if (tpm_session_seal(&tpm->vendor_session, &command, &sealed) < 0)
-                return explain(TSS2_ESYS_RC_GENERAL_FAILURE, "run the attestation command", error);
+                return explain(RC_OPENSSL, "run the attestation command", error);
         rc = exchange(tpm, &sealed, &response);
         if (rc == TPM2_RC_COMMAND_CODE)
                 return error_set(error, -EOPNOTSUPP, FAILURE_NOT_NITRO,
-                                 "This TPM is no NitroTPM: it does not know the attestation command.");
+                                 "This TPM is not a NitroTPM: it does not know the attestation command.");
         if (is_response(rc) && response_code(rc) == TPM2_RC_COMMAND_CODE)
                 return error_set(
                                 error, -EOPNOTSUPP, FAILURE_TPM,
-                                "'%s' is a resource manager, which does not let NitroTPM's attestation command through. It must be the TPM itself: device:/dev/tpm0.",
+                                "'%s' is a resource manager. It does not let NitroTPM's attestation command through. Use the TPM itself: device:/dev/tpm0.",
                                 tpm->tcti_name);
         if (rc != TSS2_RC_SUCCESS)
                 return explain(rc, "run the attestation command", error);
         if (tpm_session_open(&tpm->vendor_session, &command, &response) < 0)
-                log_debug("The TPM's response to the attestation command has no HMAC that is right.");
+                log_debug("The HMAC of the TPM's response to the attestation command is wrong.");
         return 0;
 }
 
@@ -900,13 +932,14 @@ static int read_chunk(Tpm *tpm, uint8_t index[static NSM_INDEX_SIZE], size_t *of
         data = tpm_get_sized(&response, &size);
         if (!data || size != wanted)
                 return error_set(error, -EPROTO, FAILURE_TPM,
-                                 "The TPM did not read %zu bytes of an NV index.", wanted);
+                                 "The TPM was asked for %zu bytes of an NV index and sent another number.",
+                                 wanted);
         memcpy(index + *offset, data, wanted);
         *offset += wanted;
         return 0;
 }
 
-/* As much as the reply is long; what is cut short does not decode. */
+/* Reads chunk after chunk until the reply decodes. A reply that is cut short does not. */
 static int read_reply(Tpm *tpm, uint8_t **ret, size_t *ret_size, Error *error) {
         uint8_t index[NSM_INDEX_SIZE];
         Error refused = {};
@@ -938,10 +971,10 @@ static int ask(Tpm *tpm, const uint8_t *request, size_t size, uint8_t **ret, siz
 }
 
 /*
- * The index's authorization value is protected against guessing. So a TPM that is started anew without TPM2_Shutdown
- * before, after a crash or a power cut, takes that for a guess, and after a few it is locked (TPM 2.0 part 1, "Dictionary
- * Attack Protection"). TPM2_Shutdown says that we are done with it; the TPM goes on as before (part 3, TPM2_Shutdown), and
- * the kernel says it again when the machine ends in order.
+ * The TPM protects the authorization value of the index against guessing. If it starts without a TPM2_Shutdown before, as
+ * after a crash or a power cut, it counts one wrong guess. It locks itself after a few (TPM 2.0 part 1, "Dictionary Attack
+ * Protection"). So unseald sends TPM2_Shutdown when it no longer needs the TPM. The TPM goes on as before (part 3,
+ * TPM2_Shutdown). The kernel sends the command again at an orderly end of the machine.
  */
 static void end_use(Tpm *tpm) {
         TpmMessage command, response;
@@ -952,8 +985,8 @@ static void end_use(Tpm *tpm) {
         tpm_command_end(&command);
         rc = exchange(tpm, &command, &response);
         if (rc != TSS2_RC_SUCCESS)
-                log_debug("The TPM does not take note that its use is over: %s (0x%03" PRIx32 ").",
-                          Tss2_RC_Decode(rc), rc);
+                log_debug("The TPM did not accept TPM2_Shutdown: %s (0x%03" PRIx32 ").", Tss2_RC_Decode(rc),
+                          rc);
 }
 
 int tpm_attest(Tpm *tpm, const NsmRequest *request, uint8_t **ret, size_t *ret_size, Error *error) {
@@ -964,7 +997,8 @@ int tpm_attest(Tpm *tpm, const NsmRequest *request, uint8_t **ret, size_t *ret_s
         r = nsm_request_encode(request, encoded, &size);
         if (r < 0)
                 return error_set(error, r, FAILURE_ATTESTATION,
-                                 "User data, nonce and public key may have %u bytes each.", NSM_FIELD_MAX);
+                                 "User data, nonce or public key are too long: each may have %u bytes.",
+                                 NSM_FIELD_MAX);
         r = tpm_prepare(tpm, NULL, error);
         if (r < 0)
                 return r;
@@ -975,7 +1009,7 @@ int tpm_attest(Tpm *tpm, const NsmRequest *request, uint8_t **ret, size_t *ret_s
         return r;
 }
 
-/* Takes those of wanted that the TPM sent out of its answer, and tells which. */
+/* Copies the PCRs of wanted that the TPM sent. *ret_taken: which these are. */
 static int take_pcrs(const TPML_PCR_SELECTION *selection, const TPML_DIGEST *values, uint32_t wanted,
                      PcrSet *set, uint32_t *ret_taken) {
         uint32_t sent = 0;
@@ -997,7 +1031,7 @@ static int take_pcrs(const TPML_PCR_SELECTION *selection, const TPML_DIGEST *val
         return 0;
 }
 
-/* As many as the TPM sends at once. */
+/* Reads as many of the wanted PCRs as the TPM sends at once. */
 static int read_some_pcrs(Tpm *tpm, uint32_t wanted, PcrSet *set, Error *error) {
         const TPML_PCR_SELECTION ask_for = {
                 .count = 1,
@@ -1018,11 +1052,11 @@ static int read_some_pcrs(Tpm *tpm, uint32_t wanted, PcrSet *set, Error *error) 
                 return explain(rc, "read its PCRs", error);
         if (take_pcrs(selection, values, wanted, set, &taken) < 0)
                 return error_set(error, -EPROTO, FAILURE_TPM,
-                                 "The TPM sent other PCRs than were asked for.");
+                                 "The TPM sent other PCRs than unseald asked for.");
         if (taken == 0)
                 return error_set(
                                 error, -EOPNOTSUPP, FAILURE_TPM,
-                                "The TPM's SHA-384 bank is not active, which NitroTPM's always is; 'tpm2_pcrallocate sha384:all' and a reboot activate it.");
+                                "The TPM's SHA-384 bank is not active. In a NitroTPM it always is. In another TPM, 'tpm2_pcrallocate sha384:all' and a reboot activate it.");
         set->present |= taken;
         return 0;
 }
@@ -1050,7 +1084,7 @@ int tpm_extend_pcr(Tpm *tpm, unsigned pcr, const uint8_t digest[static PCR_SIZE]
 
         assert(pcr < PCR_COUNT);
 
-        /* A TPM whose bank is not active answers "success" and extends nothing. */
+        /* If the bank is not active, a TPM answers "success" and extends nothing. Reading the PCR shows that. */
         r = tpm_read_pcrs(tpm, UINT32_C(1) << pcr, &before, error);
         if (r < 0)
                 return r;

@@ -414,9 +414,9 @@ scenario_throttling() {
 scenario_tpm-held() {
     machine_new "$image" && begin && machine_start -smbios type=1,family=hold-tpm
     delivered tpm-held
-    assert_line "tpm-held: the console" "$console" 'Another program holds the TPM'
+    assert_line "tpm-held: the console" "$console" 'Another program has the TPM'
     assert_equal "tpm-held: failed units" "$(report_of failed)" ''
-    tr -d '\r' <"$console" | awk '/^REPORT held/ { held = 1 } /Another program holds the TPM/ { if (held) seen = 1 }
+    tr -d '\r' <"$console" | awk '/^REPORT held/ { held = 1 } /Another program has the TPM/ { if (held) seen = 1 }
         /^REPORT released/ { released = seen } END { exit !released }' || die "tpm-held: unseald did not wait for the holder"
     result tpm-held "delivered once the other program let go of the TPM; up $(report_of uptime) s"
 }

@@ -103,7 +103,7 @@ swtpm socket --tpm2 --tpmstate "dir=$scratch/plain" --server "type=unixio,path=$
 plain=$!
 at_exit end_process "$plain"
 right "TpmDevice=swtpm:path=$scratch/plain/tpm"
-check 'a TPM that is no NitroTPM' 21 '^ok tpm: ' '^failure nitrotpm: .*no NitroTPM'
+check 'a TPM that is no NitroTPM' 21 '^ok tpm: ' '^failure nitrotpm: .*not a NitroTPM'
 end_process "$plain"
 right
 platform fault set tpm NSM_Request code 0x143

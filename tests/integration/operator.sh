@@ -68,6 +68,6 @@ layer_secret db-password "$other" "$scratch/sealed"
 walk 'wrong key' 'sealed with another key' 'first of the secret.s KeyId='
 
 prepare TpmDevice=device:/dev/tpm0
-walk 'no TPM' 'There is no TPM' 'was the AMI registered with'
+walk 'no TPM' 'There is no TPM' 'the AMI was registered with'
 
 [ -z "${UNSEALD_TEST_RESULTS:-}" ] || cp "$quotes" "$UNSEALD_TEST_RESULTS/operator.txt"

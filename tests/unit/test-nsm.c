@@ -5,7 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-/* cmocka wants the above first */
+/* cmocka.h needs the headers above. */
 #include <cmocka.h>
 
 #include "tpm/nsm.h"
@@ -19,7 +19,7 @@ typedef struct Sample {
 #define SAMPLE(what, data) \
         { what, data, sizeof(data) - 1 }
 
-/* {"Attestation": {"document": h'646f63'}}, ways of writing it. */
+/* Encodings of {"Attestation": {"document": h'646f63'}}. */
 static const Sample documents[] = {
         SAMPLE("a document", "\xa1\x6b"
                              "Attestation\xa1\x68"
@@ -123,7 +123,7 @@ static void test_request_is_what_nitro_tpm_attest_sends(void **state) {
         assert_memory_equal(buffer, wanted, size);
 }
 
-static void test_request_tells_empty_from_absent(void **state) {
+static void test_request_distinguishes_empty_from_absent(void **state) {
         static const uint8_t wanted[] = "\xa1\x6b"
                                         "Attestation\xa3\x69"
                                         "user_data\x40\x65"
@@ -165,7 +165,7 @@ static void test_longest_request_fits_and_longer_ones_are_refused(void **state) 
         }
 }
 
-/* Of its own size, so that reading past the end is seen by ASan and valgrind. */
+/* The copy has the exact size, so that ASan and valgrind see a read past the end. */
 static int decode(const char *data, size_t size, uint8_t **ret, size_t *ret_size, Error *error) {
         _cleanup_free_ uint8_t *copy = malloc(size ? size : 1);
 
@@ -188,8 +188,8 @@ static void test_document_is_taken_out_of_the_reply(void **state) {
         }
 }
 
-/* tpm.c reads the index in pieces until the reply is whole. */
-static void test_no_prefix_of_a_reply_is_taken_for_one(void **state) {
+/* tpm.c reads the index in pieces until the reply decodes. */
+static void test_no_prefix_of_a_reply_decodes(void **state) {
         for (size_t i = 0; i < ELEMENTSOF(documents); i++) {
                 const char *padding = strstr(documents[i].what, "padding");
 
@@ -207,7 +207,7 @@ static void test_no_prefix_of_a_reply_is_taken_for_one(void **state) {
         }
 }
 
-static void test_nonsense_is_refused(void **state) {
+static void test_malformed_replies_are_refused(void **state) {
         for (size_t i = 0; i < ELEMENTSOF(nonsense); i++) {
                 uint8_t *document = NULL;
                 size_t size = 4711;
@@ -273,11 +273,11 @@ static void test_unknown_nsm_errors_are_not_printed(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_request_is_what_nitro_tpm_attest_sends),
-                cmocka_unit_test(test_request_tells_empty_from_absent),
+                cmocka_unit_test(test_request_distinguishes_empty_from_absent),
                 cmocka_unit_test(test_longest_request_fits_and_longer_ones_are_refused),
                 cmocka_unit_test(test_document_is_taken_out_of_the_reply),
-                cmocka_unit_test(test_no_prefix_of_a_reply_is_taken_for_one),
-                cmocka_unit_test(test_nonsense_is_refused),
+                cmocka_unit_test(test_no_prefix_of_a_reply_decodes),
+                cmocka_unit_test(test_malformed_replies_are_refused),
                 cmocka_unit_test(test_nsm_errors_keep_their_names),
                 cmocka_unit_test(test_unknown_nsm_errors_are_not_printed),
         };

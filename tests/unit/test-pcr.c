@@ -5,7 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-/* cmocka wants the above first */
+/* cmocka.h needs the headers above. */
 #include <cmocka.h>
 
 #include "basic/encoding.h"
@@ -106,7 +106,7 @@ static void test_other_measurements_are_refused_and_nothing_is_written(void **st
         }
 }
 
-static void test_only_what_both_know_differs(void **state) {
+static void test_only_pcrs_that_both_sets_have_differ(void **state) {
         PcrSet a = { .present = 1U << 0 | 1U << 4 | 1U << 23 },
                b = { .present = 1U << 4 | 1U << 7 | 1U << 23 };
 
@@ -126,7 +126,7 @@ static void test_only_what_both_know_differs(void **state) {
 #define LOCKED \
         "db325d11ac69687ba5fa8814f057271cff7477b88d891f3ccdaa5146ccdedd91702e70ee0f893c824d85c724dac03df4"
 
-static void test_a_locked_pcr_is_known_by_its_value(void **state) {
+static void test_a_locked_pcr_is_recognised_by_its_value(void **state) {
         uint8_t digest[PCR_SIZE], wanted[PCR_SIZE], value[PCR_SIZE] = {}, before[PCR_SIZE] = { 1 };
 
         assert_int_equal(hex_decode(LOCK, wanted, sizeof(wanted)), 0);
@@ -163,8 +163,8 @@ int main(void) {
                 cmocka_unit_test(test_measurements_are_read),
                 cmocka_unit_test(test_measurements_in_their_limits_are_read),
                 cmocka_unit_test(test_other_measurements_are_refused_and_nothing_is_written),
-                cmocka_unit_test(test_only_what_both_know_differs),
-                cmocka_unit_test(test_a_locked_pcr_is_known_by_its_value),
+                cmocka_unit_test(test_only_pcrs_that_both_sets_have_differ),
+                cmocka_unit_test(test_a_locked_pcr_is_recognised_by_its_value),
                 cmocka_unit_test(test_every_pcr_covers_something),
         };
 

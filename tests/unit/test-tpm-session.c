@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The TPM's side is played with OpenSSL's own KDFs, which know nothing of tpm-session.c. That a TPM agrees
- * is shown by test-tpm.c. */
+/* OpenSSL's own KDFs play the TPM's side, independently of tpm-session.c. test-tpm.c shows that a TPM agrees. */
 
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-/* cmocka wants the above first */
+/* cmocka.h needs the headers above. */
 #include <cmocka.h>
 
 #include <openssl/core_names.h>
@@ -33,7 +32,7 @@ DEFINE_CLEANUP(EVP_CIPHER_CTX *, EVP_CIPHER_CTX_free);
 static const TPM2B_NAME name = { .size = 4, .name = { 1, 2, 3, 4 } };
 static const TPM2B_AUTH auth = { .size = 3, .buffer = "abc" };
 
-/* SP 800-108 in counter mode, which KDFa is. */
+/* KDFa is the KDF of SP 800-108 in counter mode. */
 static void kdfa(const uint8_t *key, size_t key_size, const char *label, const TPM2B_NONCE *first,
                  const TPM2B_NONCE *second, uint8_t *ret, size_t size) {
         _cleanup_(EVP_KDF_freep) EVP_KDF *kdf = EVP_KDF_fetch(NULL, "KBKDF", NULL);
@@ -102,7 +101,7 @@ static TpmCommand make_command(void) {
         };
 }
 
-/* What a TPM would answer: parameters with a new nonce. */
+/* Makes a TPM's response: parameters with a new nonce. */
 static TpmMessage make_response(const TpmSession *session, const TpmMessage *parameters,
                                 uint8_t attributes) {
         TpmMessage response = {}, hashed = {};
@@ -142,7 +141,7 @@ static void test_started_session_has_the_key_that_the_salt_gives(void **state) {
         BN_free(n);
         assert_int_equal(tpm_session_start(&session, 0x80000001, modulus, true, &command), 0);
 
-        /* What the command says. */
+        /* The fields of the command. */
         assert_non_null(tpm_get(&command, TPM_HEADER_SIZE));
         assert_true(tpm_get_u32(&command, &handle));
         assert_int_equal(handle, 0x80000001);
@@ -298,7 +297,7 @@ static void test_response_with_any_bit_changed_is_refused(void **state) {
         tpm_put_sized(&parameters, "hello", 5);
         response = make_response(&session, &parameters, 0x01);
 
-        /* The header is not under the HMAC: that it says "success" is. */
+        /* The HMAC does not cover the header, only its response code. */
         for (size_t bit = 8 * TPM_HEADER_SIZE; bit < 8 * response.size; bit++) {
                 TpmMessage changed = response;
                 TpmSession same = session;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Against a real TPM: swtpm, on the libtpms with NitroTPM's command that is built beside this program. The
- * module behind that command is a thread of this program; it is asked before every command too, where it can
- * answer an error in the command's place, or kill the client.
+ * Runs against a software TPM: swtpm, on a libtpms with NitroTPM's command that is built beside this program. A thread of
+ * this program plays the module behind that command. libtpms also asks it before every command; it can then answer an
+ * error in the command's place, or kill the client.
  */
 
 #include <errno.h>
@@ -21,9 +21,11 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
-/* cmocka wants the above first */
+/* cmocka.h needs the headers above. */
 #include <cmocka.h>
 
+#include <dlfcn.h>
+#include <openssl/rand.h>
 #include <openssl/sha.h>
 #include <tss2/tss2_esys.h>
 #include <tss2/tss2_tctildr.h>
@@ -34,7 +36,7 @@
 #include "tests/platform/nitrotpm/wire.h"
 #include "tpm/tpm.h"
 
-#define FIRST_HANDLE UINT32_C(0x01805ea0) /* of those that tpm.c uses */
+#define FIRST_HANDLE UINT32_C(0x01805ea0) /* the first that tpm.c uses */
 #define NSM_REQUEST_CC UINT32_C(0x20000001)
 
 #define NO_SESSION ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE
@@ -42,18 +44,18 @@
 
 #define COMMANDS_MAX 4096
 
-/* What the responder is to do, and what it has seen. */
+/* The responder's orders, and the commands that it has seen. */
 static struct Plan {
         pthread_mutex_t mutex;
-        size_t seen; /* commands */
+        size_t seen; /* number of commands */
         uint32_t codes[COMMANDS_MAX];
-        size_t fail_from, fail_count; /* which of them to answer with fault */
-        uint32_t fail_code;           /* and of these only this command; 0: all */
+        size_t fail_from, fail_count; /* the commands that fail */
+        uint32_t fail_code;           /* only this command fails among them; 0: all */
         uint32_t fault;
-        size_t kill_at;     /* which of them kills victim; SIZE_MAX: none */
-        uint32_t kill_code; /* the same by command; 0: none */
+        size_t kill_at;     /* the command that kills victim; SIZE_MAX: none */
+        uint32_t kill_code; /* the same by command code; 0: none */
         pid_t victim;
-        uint8_t index[RESPONDER_INDEX_MAX]; /* as the module found it */
+        uint8_t index[RESPONDER_INDEX_MAX]; /* its content when the module read it */
         uint8_t reply[RESPONDER_INDEX_MAX];
         uint32_t reply_size;
 } plan = { .mutex = PTHREAD_MUTEX_INITIALIZER };
@@ -155,7 +157,7 @@ static const uint8_t document_head[] = "\xa1\x6b"
                                        "document\x59";
 #define HEAD_SIZE (sizeof(document_head) - 1)
 
-/* A document of size bytes, each its position. */
+/* Each byte of the document is its position. */
 static void plan_document(size_t size) {
         memset(plan.reply, 0, sizeof(plan.reply));
         memcpy(plan.reply, document_head, HEAD_SIZE);
@@ -166,7 +168,7 @@ static void plan_document(size_t size) {
                 plan.reply[HEAD_SIZE + 2 + i] = (uint8_t) i;
 }
 
-/* No faults from here on, counting anew. */
+/* Ends all faults and counts commands from 0 again. */
 static void plan_reset(void) {
         pthread_mutex_lock(&plan.mutex);
         plan.seen = plan.fail_from = plan.fail_count = 0;
@@ -242,7 +244,7 @@ static void start_swtpm(const char *state, bool nitro) {
         close(fd);
 }
 
-/* The TPM as others use it. */
+/* The TPM as other programs use it. */
 typedef struct Other {
         TSS2_TCTI_CONTEXT *tcti;
         ESYS_CONTEXT *esys;
@@ -258,8 +260,7 @@ static void other_close(Other *other) {
         Tss2_TctiLdr_Finalize(&other->tcti);
 }
 
-/* In good order: a TPM that loses power after use of an index with an authorization counts that as an
- * attack. */
+/* Ends the TPM with TPM2_Shutdown. Without it, a TPM that used an index with an authorization counts an attack. */
 static void stop_swtpm(void) {
         Other other;
 
@@ -275,7 +276,7 @@ typedef struct Handles {
         size_t n;
 } Handles;
 
-/* All that is in the TPM: NV indices, loaded and saved sessions, transient and persistent keys. */
+/* All objects in the TPM: NV indices, loaded and saved sessions, transient and persistent keys. */
 static Handles list_handles(void) {
         static const TPM2_HANDLE firsts[] = { 0x01000000, 0x02000000, 0x03000000, 0x80000000, 0x81000000 };
         Handles handles = {};
@@ -339,7 +340,7 @@ static void attest(Tpm *tpm, size_t wanted_size) {
         assert_memory_equal(document, plan.reply + HEAD_SIZE + 2, size);
 }
 
-/* r: or 0, where any negative errno will do. */
+/* wanted: a negative errno, or 0 for any. */
 static void attest_fails(Tpm *tpm, int wanted, Failure failure, Remedy remedy, const char *text) {
         uint8_t *document = NULL;
         Error error = {};
@@ -365,7 +366,7 @@ static void test_document_is_obtained_and_nothing_is_left(void **state) {
         attest(tpm, 4900);
         seen = plan.seen;
         assert_null(tpm_close(tpm));
-        assert_int_equal(plan.seen, seen); /* nothing was left to do */
+        assert_int_equal(plan.seen, seen); /* tpm_close() had nothing to remove */
         assert_handles(&before, "after", 1);
 }
 
@@ -379,7 +380,7 @@ static void test_hundred_documents_in_a_row(void **state) {
         assert_handles(&before, "after", 100);
 }
 
-static void test_what_was_prepared_and_not_used_is_removed(void **state) {
+static void test_unused_preparations_are_removed(void **state) {
         Handles before = list_handles();
         Tpm *tpm = open_tpm();
         Error error;
@@ -453,7 +454,7 @@ static void test_nsm_error_is_passed_on(void **state) {
         assert_handles(&before, "after", 0);
 }
 
-/* What tpm.c says where the HMAC does not verify goes to standard error. */
+/* tpm.c logs a wrong HMAC to standard error, which must stay empty. */
 static void test_response_of_the_attestation_command_is_authenticated(void **state) {
         _cleanup_close_ int saved = dup(STDERR_FILENO), log = -1;
         char path[PATH_MAX];
@@ -471,7 +472,7 @@ static void test_response_of_the_attestation_command_is_authenticated(void **sta
         tpm_close(tpm);
 }
 
-/* As many commands as a document takes, from opening the TPM to closing it. */
+/* The number of commands that a document takes, from opening the TPM to closing it. */
 static size_t count_commands(void) {
         Tpm *tpm;
         size_t n;
@@ -514,7 +515,7 @@ static void test_any_command_may_fail_and_nothing_is_left(void **state) {
         assert_true(failed > 40);
 }
 
-/* Not even the removal works; then the same Tpm is used again. */
+/* Even the removal of objects fails. Then the same Tpm is used again. */
 static void test_any_command_may_fail_from_there_on_and_the_next_call_works(void **state) {
         size_t n = count_commands();
         Handles before = list_handles();
@@ -543,10 +544,10 @@ static void test_busy_tpm_is_asked_again_a_few_times(void **state) {
         Tpm *tpm = open_tpm();
 
         plan_fault(NSM_REQUEST_CC, TPM2_RC_RETRY, 0, SIZE_MAX);
-        attest_fails(tpm, -EAGAIN, FAILURE_TPM, REMEDY_RETRY, "run the attestation command: it is busy");
+        attest_fails(tpm, -EAGAIN, FAILURE_TPM, REMEDY_RETRY, "run the attestation command: it is busy (");
         plan_fault(TPM2_CC_CreatePrimary, TPM2_RC_TESTING, 0, SIZE_MAX);
         attest_fails(tpm, -EAGAIN, FAILURE_TPM, REMEDY_RETRY,
-                     "create a key in the endorsement hierarchy: it is busy");
+                     "create a key in the endorsement hierarchy: it is testing itself (");
 
         for (size_t i = 0; i < 4; i++) {
                 plan_fault(0, i % 2 ? TPM2_RC_YIELDED : TPM2_RC_RETRY, plan.seen + 2 * i, 1 + i);
@@ -555,8 +556,8 @@ static void test_busy_tpm_is_asked_again_a_few_times(void **state) {
         tpm_close(tpm);
 }
 
-/* The dictionary attack protection's count is looked at in tests/integration/power-cut.sh. */
-static void test_use_of_the_index_ends_with_a_shutdown_whatever_comes_of_it(void **state) {
+/* tests/integration/power-cut.sh looks at the TPM's count of wrong authorizations. */
+static void test_use_of_the_index_always_ends_with_a_shutdown(void **state) {
         Tpm *tpm = open_tpm();
 
         attest(tpm, 4900);
@@ -578,7 +579,7 @@ static void test_errors_say_what_to_do(void **state) {
                 const char *text;
         } cases[] = {
                 { TPM2_CC_CreatePrimary, TPM2_RC_HIERARCHY | TPM2_RC_H | TPM2_RC_1, -EACCES, FAILURE_TPM,
-                  REMEDY_NONE, "endorsement hierarchy: that hierarchy is disabled" },
+                  REMEDY_NONE, "endorsement hierarchy: a program has disabled that hierarchy" },
                 { TPM2_CC_CreatePrimary, TPM2_RC_OBJECT_MEMORY, -ENOSPC, FAILURE_TPM, REMEDY_RETRY,
                   "tpm2_flushcontext" },
                 { TPM2_CC_StartAuthSession, TPM2_RC_SESSION_HANDLES, -ENOSPC, FAILURE_TPM, REMEDY_RETRY,
@@ -590,7 +591,7 @@ static void test_errors_say_what_to_do(void **state) {
                 { TPM2_CC_NV_Write, TPM2_RC_LOCKOUT, -EACCES, FAILURE_TPM, REMEDY_NONE, "--clear-lockout" },
                 { TPM2_CC_NV_Write, TPM2_RC_NV_RATE, -EAGAIN, FAILURE_TPM, REMEDY_RETRY, "rate" },
                 { NSM_REQUEST_CC, TPM2_RC_COMMAND_CODE, -EOPNOTSUPP, FAILURE_NOT_NITRO, REMEDY_NONE,
-                  "no NitroTPM" },
+                  "not a NitroTPM" },
                 { NSM_REQUEST_CC, 0xb0000 | TPM2_RC_COMMAND_CODE, -EOPNOTSUPP, FAILURE_TPM, REMEDY_NONE,
                   "device:/dev/tpm0" },
                 { NSM_REQUEST_CC, TPM2_RC_NV_UNAVAILABLE, -EIO, FAILURE_TPM, REMEDY_RETRY, "0x923" },
@@ -610,14 +611,14 @@ static void test_errors_say_what_to_do(void **state) {
         }
 }
 
-/* Between client and swtpm: spoils the response to one command. tpm2-tss connects anew for each. */
+/* Stands between client and swtpm, and damages the response to one command. tpm2-tss connects anew for each. */
 static struct Proxy {
         int fd;
         size_t seen, spoil_at;
-        size_t flip; /* this byte of the response; SIZE_MAX: the response is lost */
+        size_t flip; /* the byte of the response that changes; SIZE_MAX: the response is lost */
 } proxy;
 
-/* Commands and responses have their size at the same place. */
+/* The size stands at the same place in commands and responses. */
 static size_t receive_message(int fd, uint8_t message[static 4096]) {
         size_t size;
 
@@ -654,9 +655,9 @@ static void *run_proxy(void *userdata) {
         return NULL;
 }
 
-/* Lost: an error that may pass. Otherwise where a bit is changed: nothing is believed that has an HMAC, and
- * what has none leads to errors. The vendor command's response is the exception. */
-static void attest_with_spoilt_response(const char *name, size_t at, size_t flip) {
+/* The document is right, or there is an error. A changed response with an HMAC is refused; one without leads to an error
+ * later. Only the HMAC of the vendor command's response does not count. */
+static void attest_with_damaged_response(const char *name, size_t at, size_t flip) {
         _cleanup_free_ uint8_t *document = NULL;
         Error error = {};
         size_t size;
@@ -672,7 +673,7 @@ static void attest_with_spoilt_response(const char *name, size_t at, size_t flip
         tpm_close(tpm);
 }
 
-static void test_any_response_may_be_lost_or_spoilt_and_nothing_is_left(void **state) {
+static void test_any_response_may_be_lost_or_damaged_and_nothing_is_left(void **state) {
         static const size_t flips[] = { SIZE_MAX, 5, 8, 13, 20, 60, 100, 200 };
         char name[sizeof(tcti) + 8], control[PATH_MAX], link[PATH_MAX];
         size_t n = count_commands();
@@ -688,7 +689,7 @@ static void test_any_response_may_be_lost_or_spoilt_and_nothing_is_left(void **s
 
         for (size_t f = 0; f < ELEMENTSOF(flips); f++)
                 for (size_t i = 0; i < n; i++) {
-                        attest_with_spoilt_response(name, i, flips[f]);
+                        attest_with_damaged_response(name, i, flips[f]);
                         assert_handles(&before, "after spoiling response", 1000 * f + i);
                 }
 
@@ -697,7 +698,7 @@ static void test_any_response_may_be_lost_or_spoilt_and_nothing_is_left(void **s
         close(proxy.fd);
 }
 
-/* Of the client that gets killed: its pid. */
+/* Starts a client, which will be killed, and returns its process ID. */
 static pid_t fork_client(void) {
         pid_t pid = fork();
 
@@ -727,7 +728,7 @@ static unsigned clean_up(const Handles *before, const char *when, size_t n) {
         return leftovers;
 }
 
-static void test_client_killed_at_any_command_leaves_nothing_to_its_successor(void **state) {
+static void test_next_process_removes_all_after_a_kill_at_any_command(void **state) {
         size_t n = count_commands();
         Handles before = list_handles();
         unsigned leftovers = 0;
@@ -741,8 +742,8 @@ static void test_client_killed_at_any_command_leaves_nothing_to_its_successor(vo
                 plan.victim = fork_client();
                 pthread_mutex_unlock(&plan.mutex);
                 assert_int_equal(waitpid(plan.victim, &status, 0), plan.victim);
-                /* The first use of an index since TPM2_Shutdown is answered by TPM_RC_RETRY, so one command less is
-                 * enough where a predecessor was killed before it sent that. */
+                /* After a TPM2_Shutdown, the TPM answers the first use of an index with TPM_RC_RETRY. If the process before
+                 * was killed before its TPM2_Shutdown, this one needs one command less. */
                 assert_true(WIFSIGNALED(status) || i == n - 1);
                 plan_reset();
                 leftovers += clean_up(&before, "after a kill at command", i);
@@ -750,7 +751,7 @@ static void test_client_killed_at_any_command_leaves_nothing_to_its_successor(vo
         assert_true(leftovers > n);
 }
 
-static void test_client_killed_at_any_time_leaves_nothing_to_its_successor(void **state) {
+static void test_next_process_removes_all_after_a_kill_at_any_time(void **state) {
         Handles before = list_handles();
 
         srandom(20261122);
@@ -773,7 +774,7 @@ static const TPM2B_SENSITIVE_CREATE no_sensitive;
 static const TPM2B_DATA no_data;
 static const TPML_PCR_SELECTION no_pcrs;
 
-/* A storage key, which is not ours. */
+/* A storage key of another program. */
 static ESYS_TR other_create_key(Other *other) {
         const TPM2B_PUBLIC template = {
                 .publicArea = {
@@ -823,7 +824,7 @@ static TPM2_RC other_start_session(Other *other, TPM2_SE type, ESYS_TR *ret) {
                                      &symmetric, TPM2_ALG_SHA256, ret);
 }
 
-static void test_what_others_left_is_not_touched(void **state) {
+static void test_objects_of_other_programs_are_not_touched(void **state) {
         ESYS_TR key, persistent, index, session, policy, gone;
         Handles before;
         Other other;
@@ -840,7 +841,7 @@ static void test_what_others_left_is_not_touched(void **state) {
         assert_int_equal(clean_up(&before, "beside others' things", 0), 0);
         assert_int_equal(clean_up(&before, "beside others' things", 1), 0);
 
-        /* A client that is killed takes loaded HMAC sessions with it, and nothing else. */
+        /* The clean-up after a killed client flushes loaded HMAC sessions and nothing else. */
         assert_int_equal(Esys_FlushContext(other.esys, session), 0);
         assert_int_equal(other_start_session(&other, TPM2_SE_POLICY, &policy), 0);
         before = list_handles();
@@ -889,7 +890,7 @@ static void test_leftover_sessions_that_fill_the_tpm_are_flushed(void **state) {
         assert_int_equal(clean_up(&before, "after sessions", n), n);
 }
 
-/* The endorsement key, as a client that was killed leaves it. */
+/* The endorsement key as a killed client leaves it. */
 static TPM2_RC other_create_endorsement_key(Other *other, ESYS_TR *ret) {
         TPM2B_PUBLIC template = {
                 .publicArea = {
@@ -927,7 +928,7 @@ static void test_leftover_keys_that_fill_the_tpm_are_flushed(void **state) {
         assert_int_equal(clean_up(&before, "after keys", n), n);
 }
 
-static void test_others_keys_that_fill_the_tpm_are_left_and_told_of(void **state) {
+static void test_keys_of_other_programs_that_fill_the_tpm_are_left_and_reported(void **state) {
         Handles full;
         Other other;
         ESYS_TR key[3];
@@ -952,7 +953,7 @@ static void test_others_keys_that_fill_the_tpm_are_left_and_told_of(void **state
         other_close(&other);
 }
 
-static void test_full_nv_memory_is_told_of(void **state) {
+static void test_full_nv_memory_is_reported(void **state) {
         ESYS_TR index[64];
         Handles full;
         Other other;
@@ -969,7 +970,7 @@ static void test_full_nv_memory_is_told_of(void **state) {
 
         tpm = open_tpm();
         assert_int_equal(tpm_prepare(tpm, NULL, &error), -ENOSPC);
-        assert_error(&error, FAILURE_TPM, REMEDY_NONE, "no 8 KiB left");
+        assert_error(&error, FAILURE_TPM, REMEDY_NONE, "less than 8 KiB left");
         tpm_close(tpm);
         assert_handles(&full, "after", 1);
 
@@ -978,7 +979,7 @@ static void test_full_nv_memory_is_told_of(void **state) {
         other_close(&other);
 }
 
-static void test_hierarchy_with_an_authorization_value_is_told_of(void **state) {
+static void test_hierarchy_with_an_authorization_value_is_reported(void **state) {
         static const struct {
                 ESYS_TR hierarchy;
                 const char *text;
@@ -1034,7 +1035,7 @@ static void test_reset_of_the_tpm_after_preparation_is_survived(void **state) {
         assert_handles(&before, "after", 3);
 }
 
-/* What tpm2_pcrread prints of the SHA-384 bank. */
+/* The output of tpm2_pcrread for the SHA-384 bank. */
 static void read_with_tpm2_tools(PcrSet *ret) {
         char output[PATH_MAX], command[3 * PATH_MAX];
         size_t size;
@@ -1103,7 +1104,7 @@ static void test_pcr_is_extended(void **state) {
         tpm_close(tpm);
 }
 
-static void test_inactive_sha384_bank_is_told_of(void **state) {
+static void test_inactive_sha384_bank_is_reported(void **state) {
         const TPML_PCR_SELECTION sha256_alone = {
                 .count = 4,
                 .pcrSelections = {
@@ -1143,8 +1144,8 @@ static void test_inactive_sha384_bank_is_told_of(void **state) {
         start_swtpm("nitro", true);
 }
 
-/* With 8 KiB indices and without the command; then just as swtpm comes. */
-static void test_other_tpms_are_no_nitrotpms(void **state) {
+/* First a TPM with 8 KiB indices and without the command, then swtpm as the distribution has it. */
+static void test_other_tpms_are_not_nitrotpms(void **state) {
         char saved[PATH_MAX];
         Handles before;
         Error error;
@@ -1175,7 +1176,7 @@ static void test_other_tpms_are_no_nitrotpms(void **state) {
         start_swtpm("nitro", true);
 }
 
-static void test_a_device_that_udev_has_not_given_to_us_yet_is_waited_for(void **state) {
+static void test_a_device_that_udev_has_not_opened_to_us_yet_may_be_tried_again(void **state) {
         char path[] = "/tmp/unseald-test-device-XXXXXX", name[64];
         _cleanup_close_ int fd = -1;
         int status;
@@ -1185,7 +1186,7 @@ static void test_a_device_that_udev_has_not_given_to_us_yet_is_waited_for(void *
                 print_message("skipped: needs root to become another user\n");
                 skip();
         }
-        /* root's, mode 0600: as /dev/tpm0 before the rule. */
+        /* Owned by root, mode 0600: as /dev/tpm0 is before the udev rule. */
         fd = mkstemp(path);
         assert_true(fd >= 0);
         (void) snprintf(name, sizeof(name), "device:%s", path);
@@ -1217,8 +1218,8 @@ static void test_tpm_that_cannot_be_opened(void **state) {
                 { "swtpm:nonsense=1", -EINVAL, REMEDY_NONE, "not the name" },
                 { "swtpm:path=/nonexistent", -EIO, REMEDY_RETRY, "There is no TPM" },
                 { "device:/nonexistent/tpm0", -ENOENT, REMEDY_RETRY, "--tpm-support v2.0" },
-                { "device:/", -EISDIR, REMEDY_NONE, "cannot be opened" },
-                { "device:/proc/self/comm", -ENOTTY, REMEDY_NONE, "no device" },
+                { "device:/", -EISDIR, REMEDY_NONE, "cannot open" },
+                { "device:/proc/self/comm", -ENOTTY, REMEDY_NONE, "not a device" },
                 { "device:/dev/null", -EBUSY, REMEDY_RETRY, "Another program" },
         };
 
@@ -1234,6 +1235,56 @@ static void test_tpm_that_cannot_be_opened(void **state) {
                 assert_null(tpm);
         }
         assert_null(tpm_close(NULL));
+}
+
+static TSS2_RC esys_fault;
+static bool random_fails;
+
+typedef TSS2_RC (*Initialize)(ESYS_CONTEXT **ret, TSS2_TCTI_CONTEXT *transport, TSS2_ABI_VERSION *version);
+
+/* In place of tpm2-tss' and OpenSSL's functions. */
+TSS2_RC Esys_Initialize(ESYS_CONTEXT **ret, TSS2_TCTI_CONTEXT *transport, TSS2_ABI_VERSION *version) {
+        Initialize initialize = (Initialize) dlsym(RTLD_NEXT, "Esys_Initialize");
+
+        return esys_fault != 0 ? esys_fault : initialize(ret, transport, version);
+}
+
+int RAND_bytes(unsigned char *buffer, int size) {
+        return random_fails ? 0 : RAND_priv_bytes(buffer, size);
+}
+
+static void test_failures_of_esys_and_openssl_are_not_called_out_of_memory(void **state) {
+        static const struct {
+                TSS2_RC code;
+                int r;
+                Failure failure;
+                const char *text;
+        } cases[] = {
+                { TSS2_ESYS_RC_MEMORY, -ENOMEM, FAILURE_INTERNAL, "Out of memory." },
+                { TSS2_ESYS_RC_ABI_MISMATCH, -EIO, FAILURE_TPM, "tpm2-tss cannot be set up for the TPM" },
+                { TSS2_ESYS_RC_GENERAL_FAILURE, -EIO, FAILURE_TPM, "tpm2-tss cannot be set up for the TPM" },
+        };
+        Handles before = list_handles();
+        Error error = {};
+        Tpm *tpm = NULL;
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                esys_fault = cases[i].code;
+                assert_int_equal(tpm_open(tcti, &tpm, &error), cases[i].r);
+                assert_error(&error, cases[i].failure, REMEDY_NONE, cases[i].text);
+                assert_false(failure_is_final(error.failure));
+                esys_fault = 0;
+        }
+
+        tpm = open_tpm();
+        random_fails = true;
+        assert_int_equal(tpm_prepare(tpm, NULL, &error), -EIO);
+        random_fails = false;
+        assert_error(&error, FAILURE_INTERNAL, REMEDY_RETRY,
+                     "OpenSSL failed in a session with the TPM, which was asked to start a session.");
+        attest(tpm, 4900);
+        tpm_close(tpm);
+        assert_handles(&before, "after a failure of OpenSSL", 0);
 }
 
 static int reset_before_each(void **state) {
@@ -1277,7 +1328,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 TEST(test_document_is_obtained_and_nothing_is_left),
                 TEST(test_hundred_documents_in_a_row),
-                TEST(test_what_was_prepared_and_not_used_is_removed),
+                TEST(test_unused_preparations_are_removed),
                 TEST(test_request_arrives_and_replies_of_any_length_come_back),
                 TEST(test_request_that_is_too_long_is_refused),
                 TEST(test_nsm_error_is_passed_on),
@@ -1285,25 +1336,26 @@ int main(void) {
                 TEST(test_any_command_may_fail_and_nothing_is_left),
                 TEST(test_any_command_may_fail_from_there_on_and_the_next_call_works),
                 TEST(test_busy_tpm_is_asked_again_a_few_times),
-                TEST(test_use_of_the_index_ends_with_a_shutdown_whatever_comes_of_it),
+                TEST(test_use_of_the_index_always_ends_with_a_shutdown),
                 TEST(test_errors_say_what_to_do),
-                TEST(test_any_response_may_be_lost_or_spoilt_and_nothing_is_left),
-                TEST(test_client_killed_at_any_command_leaves_nothing_to_its_successor),
-                TEST(test_client_killed_at_any_time_leaves_nothing_to_its_successor),
-                TEST(test_what_others_left_is_not_touched),
+                TEST(test_any_response_may_be_lost_or_damaged_and_nothing_is_left),
+                TEST(test_next_process_removes_all_after_a_kill_at_any_command),
+                TEST(test_next_process_removes_all_after_a_kill_at_any_time),
+                TEST(test_objects_of_other_programs_are_not_touched),
                 TEST(test_index_of_our_shape_elsewhere_is_not_touched),
                 TEST(test_leftover_sessions_that_fill_the_tpm_are_flushed),
                 TEST(test_leftover_keys_that_fill_the_tpm_are_flushed),
-                TEST(test_others_keys_that_fill_the_tpm_are_left_and_told_of),
-                TEST(test_full_nv_memory_is_told_of),
-                TEST(test_hierarchy_with_an_authorization_value_is_told_of),
+                TEST(test_keys_of_other_programs_that_fill_the_tpm_are_left_and_reported),
+                TEST(test_full_nv_memory_is_reported),
+                TEST(test_hierarchy_with_an_authorization_value_is_reported),
                 TEST(test_reset_of_the_tpm_after_preparation_is_survived),
                 TEST(test_pcrs_are_those_that_tpm2_tools_read),
                 TEST(test_pcr_is_extended),
-                TEST(test_inactive_sha384_bank_is_told_of),
-                TEST(test_other_tpms_are_no_nitrotpms),
-                TEST(test_a_device_that_udev_has_not_given_to_us_yet_is_waited_for),
+                TEST(test_inactive_sha384_bank_is_reported),
+                TEST(test_other_tpms_are_not_nitrotpms),
+                TEST(test_a_device_that_udev_has_not_opened_to_us_yet_may_be_tried_again),
                 TEST(test_tpm_that_cannot_be_opened),
+                TEST(test_failures_of_esys_and_openssl_are_not_called_out_of_memory),
         };
 
         return cmocka_run_group_tests_name("tpm", tests, setup, teardown);

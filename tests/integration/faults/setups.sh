@@ -150,7 +150,7 @@ right "$deadline"
 configure "DeadlineSec=$deadline" "TpmDevice=swtpm:path=$scratch/none"
 check 'no TPM' 'ends 20' many 'There is no TPM at'
 configure "DeadlineSec=$deadline" "TpmDevice=device:$scratch/raw"
-check 'a file for a TPM' 'ends 20' many 'Talking to the TPM failed'
+check 'a file for a TPM' 'ends 20' many 'The connection to the TPM failed'
 configure "TpmDevice=teapot:"
 check 'no such kind of TPM' 'ends 20' 1 'is not the name of a TPM'
 mkdir "$scratch/plain"
@@ -160,7 +160,7 @@ swtpm socket --tpm2 --tpmstate "dir=$scratch/plain" --server "type=unixio,path=$
 plain=$!
 at_exit end_process "$plain"
 configure "TpmDevice=swtpm:path=$scratch/plain/tpm"
-check "a TPM that is no NitroTPM" 'ends 21' 1 'no NitroTPM'
+check "a TPM that is no NitroTPM" 'ends 21' 1 'not a NitroTPM'
 end_process "$plain"
 
 table_end

@@ -29,7 +29,7 @@ row 'ends 20' 1 'locked' -- tpm NV_DefineSpace code 0x921
 row 'ends 20' 1 'no 8 KiB left' -- tpm NV_DefineSpace code 0x14b
 row 'ends 20' 1 '0x101' -- tpm NV_Write code 0x101 --times 1
 row 'ends 20' 1 '0x101' -- tpm CreatePrimary code 0x101
-row 'ends 21' 1 'no NitroTPM' -- tpm NSM_Request code 0x143
+row 'ends 21' 1 'not a NitroTPM' -- tpm NSM_Request code 0x143
 row 'ends 20' 1 'authorization value' -- tpm NV_DefineSpace code 0x9a2
 row recovers 2 'slots' -- tpm CreatePrimary code 0x902 --times 1
 row 'ends 20' many 'slots' -- tpm CreatePrimary code 0x902
