@@ -18,17 +18,35 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/*
- * Only these requests can be sent: no control characters, and no character that ends the path or the query.
- */
+static int hex_value(char c) {
+        return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* Whether each percent sign begins the one spelling of a character that must be encoded, as unseald writes it. */
+static bool is_encoded(const char *text) {
+        static const char unreserved[] =
+                        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
+
+        for (const char *c = text; (c = strchr(c, '%')); c += 3) {
+                int high = hex_value(c[1]), low = high < 0 ? -1 : hex_value(c[2]);
+
+                if (low < 0 || (16 * high + low != 0 && strchr(unreserved, 16 * high + low)))
+                        return false;
+        }
+        return true;
+}
+
+/* Whether unseald could send this: percent-encoded, without control characters, without a character that ends the path or
+ * the query, and without an empty parameter. */
 static bool is_sendable(const char *path, const char *query) {
         for (const char *c = path; *c; c++)
                 if (*c <= ' ' || *c == '?' || *c == '#' || *c == 0x7f)
                         return false;
         for (const char *c = query; *c; c++)
-                if (*c <= ' ' || *c == '#' || *c == 0x7f)
+                if (*c <= ' ' || *c == '#' || *c == 0x7f ||
+                    (*c == '&' && (c == query || c[1] == '&' || c[1] == 0)))
                         return false;
-        return true;
+        return is_encoded(path) && is_encoded(query);
 }
 
 static void compare(const Sigv4Request *request, const char *canonical, const char *names, char **headers) {

@@ -89,7 +89,7 @@ static int add_policies(Principal *principal, struct json_object *policies, char
         if (!policies)
                 return 0;
         if (!json_object_is_type(policies, json_type_array)) {
-                snprintf(reason, 512, "policies of %s is no array", principal->arn);
+                snprintf(reason, 512, "policies of %s is not an array", principal->arn);
                 return -EBADMSG;
         }
 
@@ -129,7 +129,7 @@ static int add_keys(Directory *directory, size_t principal, struct json_object *
 
                 if (!id || !secret || strlen(id) >= sizeof(grown->id) ||
                     strlen(secret) >= sizeof(grown->secret)) {
-                        snprintf(reason, 512, "access key of %s: id and secret wanted",
+                        snprintf(reason, 512, "an access key of %s lacks its id or secret",
                                  directory->principals[principal].arn);
                         return -EBADMSG;
                 }
@@ -147,7 +147,7 @@ static int add_principal(Directory *directory, PrincipalKind kind, const char *a
         static const char *const types[] = { "root", "user/", "role/" };
 
         if (strlen(name) > 64 || !json_object_is_type(description, json_type_object)) {
-                snprintf(reason, 512, "%s/%.64s: an object wanted", account, name);
+                snprintf(reason, 512, "%s/%.64s is not an object", account, name);
                 return -EBADMSG;
         }
         Principal *grown = realloc(directory->principals, (directory->n_principals + 1) * sizeof(*grown));
@@ -181,7 +181,7 @@ static int add_account(Directory *directory, const char *id, struct json_object 
         const char *organization = json_member_string(account, "organization");
 
         if (strlen(id) != ACCOUNT_ID_SIZE - 1 || strspn(id, "0123456789") != ACCOUNT_ID_SIZE - 1) {
-                snprintf(reason, 512, "an account has 12 digits: %.64s", id);
+                snprintf(reason, 512, "%.64s is not an account: it does not have 12 digits", id);
                 return -EBADMSG;
         }
 
@@ -214,7 +214,8 @@ int accounts_load(Accounts *accounts, struct json_object *description, char reas
         atomic_init(&directory->references, 1);
         directory->description = json_object_get(description);
         if (!list || !json_object_is_type(list, json_type_object)) {
-                snprintf(reason, 512, "\"accounts\" wanted: an object of accounts by their number");
+                snprintf(reason, 512,
+                         "\"accounts\" is missing, or is not an object with a member for each account");
                 return -EBADMSG;
         }
         json_object_object_foreach(list, id, account) {

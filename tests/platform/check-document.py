@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Verifies an attestation document with other people's CBOR and cryptography; it shares no code with unseald.
+"""Verifies an attestation document with Python's libraries for CBOR and cryptography. It shares no code with unseald.
 
-Exit status 0: good, and its PCRs are printed; 1: refused, and why.
+Exit status 0: the document is good, and its PCRs are printed. 1: it is refused, and the reason is printed.
 """
 
 import argparse
@@ -28,12 +28,12 @@ def check(condition, why):
 
 def verify(signer, signature, message):
     key = signer.public_key()
-    check(isinstance(key.curve, ec.SECP384R1), "a key is not of P-384")
+    check(isinstance(key.curve, ec.SECP384R1), "a key is not P-384")
     key.verify(signature, message, ec.ECDSA(SHA384()))
 
 
 def check_certificate(certificate, issuer, authorities_below, at):
-    """authorities_below: how many certificates of authorities this one has under it; None: it is the leaf."""
+    """authorities_below: how many authorities follow this one in the chain. None for the leaf."""
     name = certificate.subject.rfc4514_string()
     usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
     constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
@@ -42,10 +42,10 @@ def check_certificate(certificate, issuer, authorities_below, at):
     check(isinstance(certificate.signature_hash_algorithm, SHA384), f"{name} is not signed with SHA-384")
     verify(issuer, certificate.signature, certificate.tbs_certificate_bytes)
     if authorities_below is None:
-        check(not constraints.ca and usage.digital_signature, f"{name} is not for signing documents")
+        check(not constraints.ca and usage.digital_signature, f"{name} may not sign documents")
     else:
-        check(constraints.ca and usage.key_cert_sign, f"{name} is no authority")
-        check(constraints.path_length is None or authorities_below <= constraints.path_length, f"{name}: path length")
+        check(constraints.ca and usage.key_cert_sign, f"{name} is not an authority")
+        check(constraints.path_length is None or authorities_below <= constraints.path_length, f"{name} has more authorities below it than its path length permits")
 
 
 def check_document(document, root, at, nonce):
@@ -53,10 +53,10 @@ def check_document(document, root, at, nonce):
     stream = io.BytesIO(document)
     protected, unprotected, payload, signature = cbor2.load(stream)
     check(not stream.read(1), "something follows the document")
-    check(cbor2.loads(protected) == {1: -35} and unprotected == {} and len(signature) == 96, "not ES384")
+    check(cbor2.loads(protected) == {1: -35} and unprotected == {} and len(signature) == 96, "the signature is not ES384")
     fields = cbor2.loads(payload)
     pcrs = fields.pop("nitrotpm_pcrs", None) or fields.pop("pcrs")
-    check(set(fields) == FIELDS and fields["digest"] == "SHA384", "not the fields of an attestation document")
+    check(set(fields) == FIELDS and fields["digest"] == "SHA384", "the fields are not those of an attestation document")
 
     chain = [x509.load_der_x509_certificate(der) for der in fields["cabundle"] + [fields["certificate"]]]
     check(chain[0] == root, "the chain does not start at the pinned root")
@@ -70,7 +70,7 @@ def check_document(document, root, at, nonce):
 
     age = at - (datetime(1970, 1, 1) + timedelta(milliseconds=fields["timestamp"]))
     check(timedelta(minutes=-1) <= age <= timedelta(minutes=5), f"its age is {age}")
-    check(nonce is None or fields["nonce"] == nonce, "another nonce")
+    check(nonce is None or fields["nonce"] == nonce, "the nonce is another")
     return pcrs
 
 
@@ -91,7 +91,7 @@ def main():
         pcrs = check_document(document, root, at, arguments.nonce)
     except InvalidSignature:
         sys.exit("refused: a signature is wrong")
-    except Exception as error:  # whatever the libraries make of it
+    except Exception as error:  # the libraries raise many kinds
         sys.exit(f"refused: malformed: {error!r}")
     for index, value in sorted(pcrs.items()):
         print(f"PCR{index} {value.hex()}")

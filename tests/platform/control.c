@@ -53,7 +53,7 @@ static int word_content(Talk *talk, size_t index, uint8_t **ret, size_t *ret_siz
         const char *base64 = json_member_string(word, "base64");
 
         if (!base64 || base64_decode(base64, strlen(base64), ret, ret_size) < 0)
-                return fail(talk, "a file's content wanted");
+                return fail(talk, "the request lacks the content of a file");
         return 0;
 }
 
@@ -80,7 +80,7 @@ static int say_fault(Talk *talk) {
         else if (strcmp(verb, "names") == 0)
                 talk->result = faults_names();
         else
-                return fail(talk, "fault set, clear, list or names");
+                return fail(talk, "usage: fault set|clear|list|names");
         return 0;
 }
 
@@ -105,7 +105,7 @@ static int say_accounts(Talk *talk) {
         if (r < 0)
                 return r;
         if (json_parse((const char *) text, size, &description) < 0)
-                return fail(talk, "that is no JSON");
+                return fail(talk, "the file is not JSON");
         return load_accounts(talk, description);
 }
 
@@ -118,11 +118,11 @@ static int set_role_policy(Talk *talk) {
         size_t size;
 
         if (talk->n != 5)
-                return fail(talk, "role policy ACCOUNT ROLE FILE|none");
+                return fail(talk, "usage: role policy ACCOUNT ROLE FILE|none");
         struct json_object *account = json_member(json_member(description, "accounts"), talk->words[2]);
         struct json_object *role = json_member(json_member(account, "roles"), talk->words[3]);
         if (!role)
-                return fail(talk, "no such role");
+                return fail(talk, "the account has no such role");
         struct json_object *policies = json_object_new_array();
         json_object_object_add(role, "policies", policies);
         if (strcmp(talk->words[4], "none") != 0) {
@@ -130,7 +130,7 @@ static int set_role_policy(Talk *talk) {
                 if (r < 0)
                         return r;
                 if (json_parse((const char *) text, size, &policy) < 0)
-                        return fail(talk, "that is no JSON");
+                        return fail(talk, "the file is not JSON");
                 json_object_array_add(policies, TAKE_PTR(policy));
         }
         return load_accounts(talk, description);
@@ -140,7 +140,7 @@ static int say_role(Talk *talk) {
         if (talk->n >= 2 && strcmp(talk->words[1], "policy") == 0)
                 return set_role_policy(talk);
         if (talk->n != 2)
-                return fail(talk, "role NAME|none, or role policy ACCOUNT ROLE FILE|none");
+                return fail(talk, "usage: role NAME|none, or role policy ACCOUNT ROLE FILE|none");
         const char *role = strcmp(talk->words[1], "none") == 0 ? NULL : talk->words[1];
         return platform_imds_set_role(talk->targets->imds, role) < 0
                                ? fail(talk, "the instance's account has no such role")
@@ -149,7 +149,7 @@ static int say_role(Talk *talk) {
 
 static int say_account(Talk *talk) {
         if (talk->n != 2 || (strcmp(talk->words[1], "own") != 0 && strlen(talk->words[1]) != 12))
-                return fail(talk, "account ID|own");
+                return fail(talk, "usage: account ID|own");
         platform_imds_claim_account(talk->targets->imds,
                                     strcmp(talk->words[1], "own") == 0 ? NULL : talk->words[1]);
         return 0;
@@ -160,7 +160,7 @@ static int say_user_data(Talk *talk) {
         size_t size = 0;
 
         if (talk->n != 2)
-                return fail(talk, "user-data FILE|none");
+                return fail(talk, "usage: user-data FILE|none");
         if (strcmp(talk->words[1], "none") != 0) {
                 int r = word_content(talk, 1, &data, &size);
                 if (r < 0)
@@ -216,7 +216,7 @@ static int put_item(Talk *talk, CarriedItem *item, size_t index) {
 
 static int say_object(Talk *talk) {
         if (talk->n != 5 || strcmp(talk->words[1], "put") != 0)
-                return fail(talk, "object put BUCKET KEY FILE");
+                return fail(talk, "usage: object put BUCKET KEY FILE");
         return put_item(talk,
                         &(CarriedItem){ .service = SERVICE_S3,
                                         .container = (char *) talk->words[2],
@@ -245,7 +245,7 @@ static int say_item(Talk *talk) {
                         j++;
         if (talk->n < 4 || talk->n > 5 || strcmp(talk->words[1], "put") != 0 ||
             j == ELEMENTSOF(kinds[i].types))
-                return fail(talk, "%s put NAME FILE [%s|%s]", kinds[i].word, kinds[i].types[0],
+                return fail(talk, "usage: %s put NAME FILE [%s|%s]", kinds[i].word, kinds[i].types[0],
                             kinds[i].types[1]);
         return put_item(talk,
                         &(CarriedItem){ .service = kinds[i].service,
@@ -257,7 +257,7 @@ static int say_item(Talk *talk) {
 
 static int say_vpc_endpoint(Talk *talk) {
         if (talk->n != 2)
-                return fail(talk, "vpc-endpoint ID|none");
+                return fail(talk, "usage: vpc-endpoint ID|none");
         platform_kms_set_vpc_endpoint(talk->targets->kms,
                                       strcmp(talk->words[1], "none") == 0 ? "" : talk->words[1]);
         return 0;
@@ -265,7 +265,7 @@ static int say_vpc_endpoint(Talk *talk) {
 
 static int say_type(Talk *talk) {
         if (talk->n != 2 || platform_imds_set_instance_type(talk->targets->imds, talk->words[1]) < 0)
-                return fail(talk, "instance-type TYPE");
+                return fail(talk, "usage: instance-type TYPE");
         return 0;
 }
 
@@ -284,10 +284,10 @@ static int obey(Talk *talk) {
         };
 
         if (!json_object_is_type(talk->request, json_type_array))
-                return fail(talk, "an array of words wanted");
+                return fail(talk, "the request is not an array of words");
         talk->n = json_object_array_length(talk->request);
         if (talk->n == 0 || talk->n > WORDS_MAX)
-                return fail(talk, "one to %d words wanted", WORDS_MAX);
+                return fail(talk, "a request has one to %d words", WORDS_MAX);
         for (size_t i = 0; i < talk->n; i++) {
                 struct json_object *word = json_object_array_get_idx(talk->request, i);
                 talk->words[i] = json_object_is_type(word, json_type_string) ? json_object_get_string(word)
@@ -296,7 +296,7 @@ static int obey(Talk *talk) {
         for (size_t i = 0; i < ELEMENTSOF(verbs); i++)
                 if (strcmp(verbs[i].word, talk->words[0]) == 0)
                         return verbs[i].say(talk);
-        return fail(talk, "no such verb: %s", talk->words[0]);
+        return fail(talk, "unknown verb: %s", talk->words[0]);
 }
 
 static void serve(Control *control, int fd) {
@@ -476,7 +476,8 @@ int platform_control_call(const char *path, char *const *words, size_t n) {
         }
         int r = say_and_hear(path, request, &answer);
         if (r < 0) {
-                fprintf(stderr, "the platform does not answer at %s: %s\n", path, strerror(-r));
+                fprintf(stderr, "The platform does not answer at %s: %s. Is it running? (platform start)\n",
+                        path, strerror(-r));
                 return EXIT_FAILURE;
         }
         const char *error = json_member_string(answer, "error");

@@ -30,17 +30,16 @@ static const struct {
         const char *what;
 } table[_FAULT_KIND_MAX] = {
         [FAULT_DELAY] = { "delay", ALL_SERVICES, ARGUMENT_NUMBER, "300",
-                          "waits so many milliseconds, then goes on as usual" },
+                          "waits so many milliseconds, then answers as usual" },
         [FAULT_DROP] = { "drop", HTTP_SERVICES, ARGUMENT_NONE, "", "reads the request and never answers" },
         [FAULT_RESET] = { "reset", HTTP_SERVICES, ARGUMENT_NONE, "",
                           "reads the request and resets the connection" },
         [FAULT_HTTP] = { "http", HTTP_SERVICES, ARGUMENT_NUMBER, "503",
                          "answers with this HTTP status and a page, as a load balancer does" },
         [FAULT_ERROR] = { "error", SIGNED_SERVICES | SERVICE_IMDS, ARGUMENT_TEXT, "KMSInternalException",
-                          "answers with this error code and, if given, message; in IMDS it is the Code of "
-                          "the role's credentials" },
+                          "answers with this error code and, if given, this message; for IMDS it is the Code of the role's credentials" },
         [FAULT_THROTTLE] = { "throttle", SIGNED_SERVICES, ARGUMENT_NONE, "",
-                             "answers ThrottlingException, S3 SlowDown" },
+                             "answers ThrottlingException (S3: SlowDown)" },
         [FAULT_TRUNCATED] = { "truncated", HTTP_SERVICES, ARGUMENT_NONE, "",
                               "closes the connection in the middle of the body" },
         [FAULT_GARBAGE] = { "garbage", HTTP_SERVICES, ARGUMENT_NONE, "", "answers 200 with random bytes" },
@@ -50,18 +49,14 @@ static const struct {
         [FAULT_WRONG_KEYID] = { "wrong-keyid", SERVICE_KMS, ARGUMENT_NONE, "",
                                 "names another key in the answer" },
         [FAULT_TAMPERED_CMS] = { "tampered-cms", SERVICE_KMS, ARGUMENT_OPTIONAL, "content",
-                                 "changes CiphertextForRecipient: content, key, structure, or recipient (a "
-                                 "good envelope for another key)" },
+                                 "changes CiphertextForRecipient: its content, key or structure; or recipient: a good envelope for another key" },
         [FAULT_PLAINTEXT] = { "plaintext", SERVICE_KMS, ARGUMENT_NONE, "",
-                              "has the plaintext in an attested answer too" },
+                              "adds the plaintext to an attested answer" },
         [FAULT_EXPIRED_CREDENTIALS] = { "expired-credentials", SIGNED_SERVICES | SERVICE_IMDS, ARGUMENT_NONE,
                                         "",
-                                        "answers ExpiredTokenException, S3 ExpiredToken; IMDS hands out "
-                                        "credentials that "
-                                        "have expired" },
+                                        "answers ExpiredTokenException (S3: ExpiredToken); IMDS gives credentials that have expired" },
         [FAULT_CLOCK] = { "clock", ALL_SERVICES, ARGUMENT_NUMBER, "3600",
-                          "the service's clock is so many seconds fast (negative: slow); in the TPM, the "
-                          "document's" },
+                          "sets the service's clock forward by so many seconds (negative: backward); for the TPM, the clock of documents" },
         [FAULT_TLS_WRONG_NAME] = { "tls-wrong-name", TLS_SERVICES, ARGUMENT_NONE, "",
                                    "shows a certificate for another name" },
         [FAULT_TLS_EXPIRED] = { "tls-expired", TLS_SERVICES, ARGUMENT_NONE, "",
@@ -198,7 +193,7 @@ static int read_argument(Fault *fault, const char *const *words, size_t n, char 
         }
         if (n > 2 || (n > 0 && strlen(words[0]) >= sizeof(fault->value.text)) ||
             (n > 1 && strlen(words[1]) >= sizeof(fault->value.message))) {
-                snprintf(reason, 256, "too much behind %s", name);
+                snprintf(reason, 256, "%s has too many arguments", name);
                 return -EINVAL;
         }
 
@@ -214,7 +209,7 @@ static int read_fault(Fault *fault, const char *const *words, size_t n, char rea
 
         if (n >= 2 && strcmp(words[n - 2], "--times") == 0) {
                 if (read_number(words[n - 1], &fault->times) < 0 || fault->times < 1) {
-                        snprintf(reason, 256, "--times needs a number above zero");
+                        snprintf(reason, 256, "--times needs a number above 0");
                         return -EINVAL;
                 }
                 n -= 2;
@@ -225,11 +220,11 @@ static int read_fault(Fault *fault, const char *const *words, size_t n, char rea
                 return -EINVAL;
         }
         if (read_service(words[0], &fault->services) < 0) {
-                snprintf(reason, 256, "no such service: %.64s", words[0]);
+                snprintf(reason, 256, "unknown service: %.64s", words[0]);
                 return -EINVAL;
         }
         if (read_kind(words[2], &fault->kind) < 0) {
-                snprintf(reason, 256, "no such fault: %.64s", words[2]);
+                snprintf(reason, 256, "unknown fault: %.64s", words[2]);
                 return -EINVAL;
         }
         fault->services &= table[fault->kind].services;
@@ -238,7 +233,7 @@ static int read_fault(Fault *fault, const char *const *words, size_t n, char rea
                 return -EINVAL;
         }
         if (strlen(words[1]) >= sizeof(fault->operation)) {
-                snprintf(reason, 256, "no such operation");
+                snprintf(reason, 256, "the name of the operation is too long");
                 return -EINVAL;
         }
         strcpy(fault->operation, words[1]);
@@ -262,7 +257,7 @@ int faults_set(Faults *faults, const char *const *words, size_t n, char reason[s
                 faults->faults[i] = fault;
                 faults->n += i == faults->n;
         } else {
-                snprintf(reason, 256, "too many faults");
+                snprintf(reason, 256, "too many faults are set: clear some");
                 r = -ENOSPC;
         }
         pthread_mutex_unlock(&faults->mutex);

@@ -603,23 +603,23 @@ typedef enum Reach {
         REACH_DIRECT,
 } Reach;
 
-static bool is_root(const PolicyPrincipal *who) {
+static bool is_root(const PolicyPrincipal *caller) {
         Text parts[5];
 
-        return split_arn(text_of(who->arn), parts) && text_equal(parts[4], text_of("root"));
+        return split_arn(text_of(caller->arn), parts) && text_equal(parts[4], text_of("root"));
 }
 
-static Reach principal_reach(const Principal *principal, const PolicyPrincipal *who) {
+static Reach principal_reach(const Principal *principal, const PolicyPrincipal *caller) {
         switch (principal->kind) {
         case PRINCIPAL_EVERYONE:
                 return REACH_DIRECT;
         case PRINCIPAL_ACCOUNT:
-                if (!text_equal(principal->text, text_of(who->account)))
+                if (!text_equal(principal->text, text_of(caller->account)))
                         return REACH_NOBODY;
-                return is_root(who) ? REACH_DIRECT : REACH_ACCOUNT;
+                return is_root(caller) ? REACH_DIRECT : REACH_ACCOUNT;
         case PRINCIPAL_ARN:
-                if (text_equal(principal->text, text_of(who->arn)) ||
-                    (who->session_arn && text_equal(principal->text, text_of(who->session_arn))))
+                if (text_equal(principal->text, text_of(caller->arn)) ||
+                    (caller->session_arn && text_equal(principal->text, text_of(caller->session_arn))))
                         return REACH_DIRECT;
                 return REACH_NOBODY;
         case PRINCIPAL_SERVICE:
@@ -628,8 +628,8 @@ static Reach principal_reach(const Principal *principal, const PolicyPrincipal *
         return REACH_NOBODY;
 }
 
-static bool is_spared(const Statement *statement, const PolicyPrincipal *who) {
-        bool root = is_root(who), account = false, arn = root, session = !who->session_arn;
+static bool is_spared(const Statement *statement, const PolicyPrincipal *caller) {
+        bool root = is_root(caller), account = false, arn = root, session = !caller->session_arn;
 
         for (size_t i = 0; i < statement->n_principals; i++) {
                 const Principal *principal = &statement->principals[i];
@@ -637,25 +637,26 @@ static bool is_spared(const Statement *statement, const PolicyPrincipal *who) {
                 if (principal->kind == PRINCIPAL_EVERYONE)
                         return true;
                 if (principal->kind == PRINCIPAL_ACCOUNT)
-                        account |= text_equal(principal->text, text_of(who->account));
+                        account |= text_equal(principal->text, text_of(caller->account));
                 if (principal->kind == PRINCIPAL_ARN) {
-                        arn |= text_equal(principal->text, text_of(who->arn));
-                        session |= who->session_arn &&
-                                   text_equal(principal->text, text_of(who->session_arn));
+                        arn |= text_equal(principal->text, text_of(caller->arn));
+                        session |= caller->session_arn &&
+                                   text_equal(principal->text, text_of(caller->session_arn));
                 }
         }
         return account && arn && session;
 }
 
-static Reach statement_reach(const Policy *policy, const Statement *statement, const PolicyPrincipal *who) {
+static Reach statement_reach(const Policy *policy, const Statement *statement,
+                             const PolicyPrincipal *caller) {
         Reach reach = REACH_NOBODY;
 
         if (policy->kind == POLICY_KIND_IDENTITY)
                 return REACH_DIRECT;
         if (statement->not_principal)
-                return is_spared(statement, who) ? REACH_NOBODY : REACH_DIRECT;
+                return is_spared(statement, caller) ? REACH_NOBODY : REACH_DIRECT;
         for (size_t i = 0; i < statement->n_principals && reach != REACH_DIRECT; i++) {
-                Reach r = principal_reach(&statement->principals[i], who);
+                Reach r = principal_reach(&statement->principals[i], caller);
 
                 if (r > reach)
                         reach = r;
@@ -1416,16 +1417,16 @@ static Verdict judge_identity(const PolicySet *set, const PolicyRequest *request
 }
 
 /* Within one account an explicit Allow of either policy is enough. Across accounts both are needed. */
-static PolicyOutcome combine(Reach key, Reach identity, bool cross_account, const PolicyPrincipal *who) {
+static PolicyOutcome combine(Reach key, Reach identity, bool cross_account, const PolicyPrincipal *caller) {
         if (key == REACH_NOBODY)
                 return POLICY_NO_KEY_POLICY_ALLOWS;
-        if (key == REACH_DIRECT && (!cross_account || is_root(who)))
+        if (key == REACH_DIRECT && (!cross_account || is_root(caller)))
                 return POLICY_ALLOWED_BY_KEY_POLICY;
         return identity == REACH_NOBODY ? POLICY_NO_IDENTITY_ALLOWS : POLICY_ALLOWED_BY_IDENTITY;
 }
 
 PolicyDecision policy_decide(const PolicySet *set, const PolicyRequest *request) {
-        const PolicyPrincipal *who = request->principal;
+        const PolicyPrincipal *caller = request->principal;
         Verdict key = {}, identity = judge_identity(set, request);
         PolicyDecision decision = {};
         Text parts[5];
@@ -1433,7 +1434,8 @@ PolicyDecision policy_decide(const PolicySet *set, const PolicyRequest *request)
         bool is_key = arn && text_starts_with(parts[4], "key/");
 
         /* The ARNs of S3 have no account. */
-        decision.cross_account = arn && parts[3].length > 0 && !text_equal(parts[3], text_of(who->account));
+        decision.cross_account =
+                        arn && parts[3].length > 0 && !text_equal(parts[3], text_of(caller->account));
         if (set->key_policy)
                 key = policy_judge(set->key_policy, request);
         if (key.denied) {
@@ -1446,7 +1448,7 @@ PolicyDecision policy_decide(const PolicySet *set, const PolicyRequest *request)
         }
         if (!is_key && !decision.cross_account)
                 key.allowed = REACH_ACCOUNT;
-        decision.outcome = combine(key.allowed, identity.allowed, decision.cross_account, who);
+        decision.outcome = combine(key.allowed, identity.allowed, decision.cross_account, caller);
         decision.allowed = decision.outcome == POLICY_ALLOWED_BY_KEY_POLICY ||
                            decision.outcome == POLICY_ALLOWED_BY_IDENTITY;
         for (size_t i = 0; i < set->n_grants && !decision.allowed; i++) {
@@ -1468,13 +1470,13 @@ bool policy_lets_caller_put_policy(const Policy *key_policy, const PolicyRequest
         return !verdict.denied && verdict.allowed != REACH_NOBODY;
 }
 
-bool policy_grant_lets_retire(const PolicyGrant *grant, const PolicyPrincipal *who) {
+bool policy_grant_lets_retire(const PolicyGrant *grant, const PolicyPrincipal *caller) {
         Principal principal;
 
         if (grant->retiring_principal && parse_principal(text_of(grant->retiring_principal), &principal) &&
-            principal.kind != PRINCIPAL_EVERYONE && principal_reach(&principal, who) == REACH_DIRECT)
+            principal.kind != PRINCIPAL_EVERYONE && principal_reach(&principal, caller) == REACH_DIRECT)
                 return true;
         return grant_has_operation(grant, "RetireGrant") &&
                parse_principal(text_of(grant->grantee_principal), &principal) &&
-               principal.kind != PRINCIPAL_EVERYONE && principal_reach(&principal, who) == REACH_DIRECT;
+               principal.kind != PRINCIPAL_EVERYONE && principal_reach(&principal, caller) == REACH_DIRECT;
 }

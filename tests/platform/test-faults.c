@@ -91,23 +91,23 @@ static void test_same_fault_replaces_the_first(void **state) {
         json_object_put(list);
 }
 
-static void test_what_makes_no_sense_is_refused_with_a_reason(void **state) {
+static void test_invalid_faults_are_refused_with_a_reason(void **state) {
         static const struct {
                 const char *words[8];
                 const char *reason;
         } cases[] = {
                 { { "kms", "Decrypt" }, "usage" },
-                { { "ec2", "Get", "drop" }, "no such service" },
+                { { "ec2", "Get", "drop" }, "unknown service" },
                 { { "files", "GET", "throttle" }, "files has no fault" },
-                { { "kms", "Decrypt", "explode" }, "no such fault" },
+                { { "kms", "Decrypt", "explode" }, "unknown fault" },
                 { { "imds", "token", "tampered-cms" }, "imds has no fault" },
                 { { "tpm", "*", "http", "503" }, "tpm has no fault" },
                 { { "kms", "Decrypt", "http" }, "needs an argument" },
                 { { "kms", "Decrypt", "http", "many" }, "needs a number" },
                 { { "kms", "Decrypt", "drop", "now" }, "takes no argument" },
-                { { "kms", "Decrypt", "drop", "--times", "0" }, "above zero" },
-                { { "kms", "Decrypt", "drop", "--times", "x" }, "above zero" },
-                { { "kms", "Decrypt", "error", "a", "b", "c" }, "too much" },
+                { { "kms", "Decrypt", "drop", "--times", "0" }, "above 0" },
+                { { "kms", "Decrypt", "drop", "--times", "x" }, "above 0" },
+                { { "kms", "Decrypt", "error", "a", "b", "c" }, "too many arguments" },
         };
 
         for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -155,7 +155,7 @@ int main(void) {
                                                 tear_down),
                 cmocka_unit_test_setup_teardown(test_clear_takes_what_fits, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_same_fault_replaces_the_first, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_what_makes_no_sense_is_refused_with_a_reason, set_up,
+                cmocka_unit_test_setup_teardown(test_invalid_faults_are_refused_with_a_reason, set_up,
                                                 tear_down),
                 cmocka_unit_test_setup_teardown(test_every_name_in_the_table_can_be_set_as_it_stands, set_up,
                                                 tear_down),

@@ -357,13 +357,13 @@ static void test_accounts_that_make_no_sense_are_refused(void **state) {
                 const char *text;
                 const char *reason;
         } cases[] = {
-                { "{}", "\"accounts\" wanted" },
+                { "{}", "\"accounts\" is missing" },
                 { "{\"accounts\": {\"123\": {}}}", "12 digits" },
-                { "{\"accounts\": {\"222222222222\": {\"roles\": {\"a\": 1}}}}", "an object wanted" },
+                { "{\"accounts\": {\"222222222222\": {\"roles\": {\"a\": 1}}}}", "is not an object" },
                 { "{\"accounts\": {\"222222222222\": {\"users\": {\"a\": {\"access_keys\": [{}]}}}}}",
-                  "id and secret wanted" },
+                  "lacks its id or secret" },
                 { "{\"accounts\": {\"222222222222\": {\"users\": {\"a\": {\"policies\": 1}}}}}",
-                  "is no array" },
+                  "is not an array" },
                 { "{\"accounts\": {\"222222222222\": {\"users\": {\"a\": {\"policies\": [{}]}}}}}",
                   "policy 0 of" },
         };

@@ -96,8 +96,8 @@ static PolicyContext *context_of(const PolicyPrincipal *principal, const char *f
 
 typedef struct Case {
         const char *name;
-        const PolicyPrincipal *who; /* NULL: the role */
-        const char *action;         /* NULL: kms:Decrypt */
+        const PolicyPrincipal *caller; /* NULL: the role */
+        const char *action;            /* NULL: kms:Decrypt */
         const char *key_policy, *identity_policy, *facts;
         PolicyOutcome outcome;
         const PolicyGrant *grant;
@@ -109,13 +109,13 @@ static PolicyDecision decide(const Case *c) {
                         c->key_policy ? policy_of(POLICY_KIND_KEY, c->key_policy) : NULL;
         _cleanup_(policy_freep) Policy *identity_policy =
                         c->identity_policy ? policy_of(POLICY_KIND_IDENTITY, c->identity_policy) : NULL;
-        const PolicyPrincipal *who = c->who ? c->who : &role;
-        _cleanup_(policy_context_freep) PolicyContext *context = context_of(who, c->facts);
+        const PolicyPrincipal *caller = c->caller ? c->caller : &role;
+        _cleanup_(policy_context_freep) PolicyContext *context = context_of(caller, c->facts);
         const Policy *identity_policies[] = { identity_policy };
         PolicySet set = { key_policy, identity_policies, identity_policy ? 1 : 0, c->grant,
                           c->grant ? 1 : 0 };
         PolicyRequest request = { c->action ? c->action : "kms:Decrypt", c->resource ? c->resource : KEY,
-                                  who, context };
+                                  caller, context };
 
         return policy_decide(&set, &request);
 }
@@ -131,7 +131,7 @@ static void check(const Case *cases, size_t n) {
         }
 }
 
-static void test_who_is_let_in_by_which_policy(void **state) {
+static void test_which_policy_allows_the_caller(void **state) {
         static const Case cases[] = {
                 { "no policy at all", NULL, NULL, NULL, NULL, NULL, POLICY_NO_KEY_POLICY_ALLOWS },
                 { "no key policy, not even for root", &root, NULL, NULL, NULL, NULL,
@@ -144,7 +144,7 @@ static void test_who_is_let_in_by_which_policy(void **state) {
                   POLICY_ALLOWED_BY_IDENTITY },
                 { "delegated, identity policy for another action", NULL, NULL, POLICY(DELEGATE),
                   MAY("kms:Encrypt"), NULL, POLICY_NO_IDENTITY_ALLOWS },
-                { "delegated to root, who asks", &root, NULL, POLICY(DELEGATE), NULL, NULL,
+                { "delegated to root, and root is the caller", &root, NULL, POLICY(DELEGATE), NULL, NULL,
                   POLICY_ALLOWED_BY_KEY_POLICY },
                 { "delegated by account id", NULL, NULL,
                   POLICY(STATEMENT("Allow", AWS("111111111111"), "'kms:*'", "")), MAY("*"), NULL,
@@ -377,7 +377,7 @@ static void test_grants_open_the_door(void **state) {
         assert_null(decide(&cases[2]).grant);
 }
 
-static void test_grants_are_retired_by_whom_they_name(void **state) {
+static void test_grants_are_retired_by_principals_that_they_name(void **state) {
         static const char *const none[] = { NULL }, *const retire[] = { "RetireGrant", NULL };
         static const PolicyGrant named = { ROLE, USER, none }, grantee = { ROLE, NULL, retire };
 
@@ -698,7 +698,7 @@ static void test_statements_that_have_no_effect(void **state) {
         POLICY(STATEMENT("Allow", "'*'", "'*'", "") ",{'Effect':'Deny','NotPrincipal':" list \
                                                     ",'Action':'*','Resource':'*'}")
 
-static void test_not_principal_spares_only_who_is_wholly_named(void **state) {
+static void test_not_principal_exempts_only_callers_named_in_full(void **state) {
         static const Case cases[] = {
                 { "account, role and session", NULL, NULL,
                   SPARE("{'AWS':['111111111111','" ROLE "','" SESSION "']}"), NULL, NULL,
@@ -724,7 +724,7 @@ static void test_not_principal_spares_only_who_is_wholly_named(void **state) {
 static void test_lockout_safety_check(void **state) {
         static const struct {
                 const char *name, *key_policy;
-                const PolicyPrincipal *who;
+                const PolicyPrincipal *caller;
                 bool safe;
         } cases[] = {
                 { "delegation counts", POLICY(DELEGATE), &role, true },
@@ -750,17 +750,17 @@ static void test_lockout_safety_check(void **state) {
 
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
                 _cleanup_(policy_freep) Policy *policy = policy_of(POLICY_KIND_KEY, cases[i].key_policy);
-                _cleanup_(policy_context_freep) PolicyContext *context = context_of(cases[i].who, NULL);
-                PolicyRequest request = { "kms:CreateKey", KEY, cases[i].who, context };
+                _cleanup_(policy_context_freep) PolicyContext *context = context_of(cases[i].caller, NULL);
+                PolicyRequest request = { "kms:CreateKey", KEY, cases[i].caller, context };
 
                 if (policy_lets_caller_put_policy(policy, &request) != cases[i].safe)
                         fail_msg("%s: should be %s", cases[i].name, cases[i].safe ? "safe" : "refused");
         }
 }
 
-static void test_context_tells_who_asks(void **state) {
+static void test_context_describes_the_caller(void **state) {
         static const struct {
-                const PolicyPrincipal *who;
+                const PolicyPrincipal *caller;
                 const char *condition;
         } cases[] = {
                 { &role, "'StringEquals':{'aws:PrincipalType':'AssumedRole'}" },
@@ -774,13 +774,13 @@ static void test_context_tells_who_asks(void **state) {
 
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
                 _cleanup_free_ char *policy = NULL;
-                Case c = { .who = cases[i].who };
+                Case c = { .caller = cases[i].caller };
 
                 assert_true(asprintf(&policy, POLICY(STATEMENT("Allow", "'*'", "'*'", CONDITION("%s"))),
                                      cases[i].condition) > 0);
                 c.key_policy = policy;
                 if (!decide(&c).allowed)
-                        fail_msg("%s does not hold for %s", cases[i].condition, cases[i].who->arn);
+                        fail_msg("%s does not hold for %s", cases[i].condition, cases[i].caller->arn);
         }
 }
 
@@ -1071,21 +1071,21 @@ static void test_garbage_is_refused_or_decides(void **state) {
 
 int main(void) {
         static const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_who_is_let_in_by_which_policy),
+                cmocka_unit_test(test_which_policy_allows_the_caller),
                 cmocka_unit_test(test_another_account_needs_both_sides),
                 cmocka_unit_test(test_traps_of_gating_by_measurements),
                 cmocka_unit_test(test_encryption_context_is_bound_to_the_callers_account),
                 cmocka_unit_test(test_grants_open_the_door),
-                cmocka_unit_test(test_grants_are_retired_by_whom_they_name),
+                cmocka_unit_test(test_grants_are_retired_by_principals_that_they_name),
                 cmocka_unit_test(test_operators_compare),
                 cmocka_unit_test(test_absent_keys),
                 cmocka_unit_test(test_keys_with_several_values),
                 cmocka_unit_test(test_variables),
                 cmocka_unit_test(test_actions_and_resources),
                 cmocka_unit_test(test_statements_that_have_no_effect),
-                cmocka_unit_test(test_not_principal_spares_only_who_is_wholly_named),
+                cmocka_unit_test(test_not_principal_exempts_only_callers_named_in_full),
                 cmocka_unit_test(test_lockout_safety_check),
-                cmocka_unit_test(test_context_tells_who_asks),
+                cmocka_unit_test(test_context_describes_the_caller),
                 cmocka_unit_test(test_measurements_are_lower_case_hexadecimal),
                 cmocka_unit_test(test_malformed_policies_are_refused),
                 cmocka_unit_test(test_what_aws_takes_is_taken),
