@@ -18,9 +18,10 @@ unsealctl=$build/daemon/unsealctl
 
 quick=(
     healthy command-line root-read root-unread initrd credential load-options firmware-variable firmware-driver secure-boot
-    late-network throttling tpm-held
+    tpm-held
 )
-slow=(reboot power-cut)
+# The longest ones, and two whose subject integration/late-network.sh and integration/faults/kms.sh show without a boot.
+slow=(late-network throttling reboot power-cut)
 chosen=("${quick[@]}") wanted=() list=
 while [ $# -gt 0 ]; do
     case $1 in

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Decrypts the content of envelopes. Random input never contains a wrapped key that unwraps, so the target
- * puts one in its place. It also decrypts the content itself, and compares.
+ * Decrypts the content of envelopes. Random input never contains a wrapped key that unwraps, nor the identifier
+ * of this key pair, so the target puts them in their places. It also decrypts the content itself, and compares.
  */
 
 #include <errno.h>
 #include <openssl/evp.h>
 #include <openssl/rsa.h>
+#include <openssl/sha.h>
+#include <openssl/x509.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,13 +25,21 @@ DEFINE_CLEANUP(EVP_CIPHER_CTX *, EVP_CIPHER_CTX_free);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static EVP_PKEY *private_key;
-static uint8_t content_key[32], wrapped_key[WRAPPED_SIZE];
+static uint8_t content_key[32], wrapped_key[WRAPPED_SIZE], key_identifier[SHA256_DIGEST_LENGTH];
 
 static void make_keys(void) {
         size_t size = sizeof(wrapped_key);
 
+        uint8_t *public_key = NULL;
+        int public_size;
+
         memset(content_key, 7, sizeof(content_key));
         private_key = EVP_RSA_gen(2048);
+        public_size = i2d_PUBKEY(private_key, &public_key);
+        if (public_size <= 0)
+                abort();
+        SHA256(public_key, (size_t) public_size, key_identifier);
+        OPENSSL_free(public_key);
         _cleanup_(EVP_PKEY_CTX_freep) EVP_PKEY_CTX *context = EVP_PKEY_CTX_new(private_key, NULL);
         if (!context || EVP_PKEY_encrypt_init(context) <= 0 ||
             EVP_PKEY_CTX_set_rsa_padding(context, RSA_PKCS1_OAEP_PADDING) <= 0 ||
@@ -72,6 +82,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 abort();
         memcpy(copy, data, size);
         memcpy(copy + (envelope.encrypted_key.data - data), wrapped_key, WRAPPED_SIZE);
+
+        const uint8_t *identifier = envelope.key_identifier.data;
+        if (identifier && envelope.key_identifier.size != sizeof(key_identifier)) {
+                if (cms_open(copy, size, private_key, &secret) != -ENOKEY)
+                        abort();
+                return 0;
+        }
+        if (identifier)
+                memcpy(copy + (identifier - data), key_identifier, sizeof(key_identifier));
 
         int n = decrypt(&envelope, wanted);
         int r = cms_open(copy, size, private_key, &secret);
