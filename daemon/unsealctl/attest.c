@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* An attestation document, with the options and the output of AWS's nitro-tpm-attest, so that scripts can switch. */
+/* Prints an attestation document. Options and output are those of AWS's nitro-tpm-attest, so that scripts can switch. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +21,7 @@ typedef struct Options {
         uint64_t timeout_usec;
 } Options;
 
-/* Owned; data NULL: not in the request. */
+/* Owns its data. data NULL: the field is not in the request. */
 typedef struct Field {
         uint8_t *data;
         size_t size;
@@ -33,25 +33,25 @@ static void field_done(Field *field) {
 
 static void print_help(void) {
         printf("unsealctl attest [OPTIONS…]\n\n"
-               "Get an attestation document of this instance's NitroTPM, in CBOR.\n\n"
+               "Get an attestation document from this instance's NitroTPM, in CBOR.\n\n"
                "  -h --help              Show this help\n"
-               "  -u --user-data=FILE    Put these bytes into it\n"
-               "  -n --nonce=FILE        Put this nonce into it\n"
-               "  -p --public-key=FILE   Put this public key, in DER, into it\n"
-               "  -o --output=FILE       Write to a file; -: standard output, even a terminal\n"
-               "     --device=TCTI       Use this TPM, not device:/dev/tpm0\n"
-               "     --timeout=SEC       Wait so long for a TPM in use, not 30 s\n\n"
+               "  -u --user-data=FILE    Put these bytes into the document\n"
+               "  -n --nonce=FILE        Put this nonce into the document\n"
+               "  -p --public-key=FILE   Put this public key (DER) into the document\n"
+               "  -o --output=FILE       Write to this file; -: standard output, even a terminal\n"
+               "     --device=TCTI       Use this TPM (device:/dev/tpm0)\n"
+               "     --timeout=SEC       Wait this long for a TPM that is in use (30 s)\n\n"
                "Exit status: 0 done, 1 failure, 2 usage, 20 TPM, 21 no NitroTPM, 22 refused.\n");
 }
 
-/* Pipes too, for <(…) of a shell. */
+/* Reads files and pipes, such as <(…) of a shell. */
 static int load(const char *path, const char *option, Field *ret) {
         _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
         int r;
 
         r = fd < 0 ? -errno : read_fd(fd, NSM_FIELD_MAX, &ret->data, &ret->size);
         if (r == -EFBIG)
-                return failure("%s has more than %u bytes, which is all that %s may have.", path,
+                return failure("%s is too long: it has more than %u bytes, and %s takes no more.", path,
                                NSM_FIELD_MAX, option);
         if (r < 0)
                 return failure("Cannot read %s: %s.", path, strerror(-r));
@@ -62,7 +62,7 @@ static int load_public_key(const char *path, Field *ret) {
         int r = load(path, "--public-key=", ret);
 
         if (r == 0 && ret->size > 10 && memcmp(ret->data, "-----BEGIN", 10) == 0)
-                return failure("%s is PEM, and the document takes DER: \"openssl pkey -pubin -in %s -outform DER\" converts it.",
+                return failure("%s is PEM, but the document takes DER. Convert it: \"openssl pkey -pubin -in %s -outform DER\".",
                                path, path);
         return r;
 }
@@ -150,15 +150,15 @@ int verb_attest(int argc, char *argv[]) {
                         break;
                 case OPTION_TIMEOUT:
                         if (parse_duration(optarg, &options.timeout_usec) < 0)
-                                return usage_error("--timeout= wants a time such as 10 or 2min.");
+                                return usage_error("--timeout= takes a time, such as 10 or 2min.");
                         break;
                 default:
                         return EXIT_USAGE;
                 }
         if (optind < argc)
-                return usage_error("attest takes no argument.");
+                return usage_error("attest takes options and no argument.");
         if (!options.output && isatty(STDOUT_FILENO))
                 return usage_error(
-                                "A document is binary, and this is a terminal: give --output=FILE, or --output=- if you mean it.");
+                                "Standard output is a terminal, and the document is binary. Give --output=FILE, or --output=- to write it anyway.");
         return attest(&options);
 }

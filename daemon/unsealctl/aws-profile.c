@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Reads one profile out of one file, line by line, by configparser's rules: full-line comments alone, "=" or ":",
- * settings' names in any case, deeper indented lines go on with the value before them. What the CLI would do with
- * settings other than access keys and the Region (assume a role, sign in, run a program) is not done here, but noticed,
- * so that nobody signs with another identity than the CLI would.
+ * Reads one profile from one file, line by line, by the rules of configparser: only full-line comments, "=" or ":" as separator,
+ * setting names in any case, and a line that is indented deeper continues the value before it. Settings that make the CLI assume
+ * a role, sign in or run a program are noticed and not followed, so that unsealctl never signs with another identity than the CLI.
  */
 
 #include <errno.h>
@@ -19,7 +18,7 @@
 
 #define SPACE " \t\r\f\v"
 #define EXPORT_ADVICE \
-        "Let the AWS CLI 2 do it: eval \"$(aws configure export-credentials --profile %s --format env)\"."
+        "Let the AWS CLI 2 export them: eval \"$(aws configure export-credentials --profile %s --format env)\"."
 
 void aws_profile_clear(AwsProfile *profile) {
         erase_and_free(profile->access_key_id);
@@ -29,7 +28,7 @@ void aws_profile_clear(AwsProfile *profile) {
         *profile = (AwsProfile){};
 }
 
-/* Part of the file's text. */
+/* A part of the file's text. Not NUL-terminated. */
 typedef struct Slice {
         const char *start;
         size_t length;
@@ -57,11 +56,11 @@ typedef struct Reader {
         const char *file, *name;
         AwsProfileFile kind;
         unsigned line;
-        bool in_section;    /* any */
-        bool in_profile;    /* the one */
-        size_t indent;      /* of the last line that was no continuation */
-        bool may_continue;  /* there is a setting to continue */
-        char **last_wanted; /* that setting's value, where it is one of ours */
+        bool in_section;    /* any section */
+        bool in_profile;    /* the section of the profile */
+        size_t indent;      /* of the last line that did not continue another */
+        bool may_continue;  /* a deeper line would continue the last setting */
+        char **last_wanted; /* the value of the last setting, if it is an AwsProfile field */
         AwsProfile *profile;
         Error *error;
 } Reader;
@@ -77,7 +76,7 @@ _printf_(2, 3) static int complain(const Reader *reader, const char *format, ...
                          reader->line, text);
 }
 
-/* Whether a section's header, without its brackets, is that of the profile. */
+/* header: a section's header without its brackets. */
 static bool is_profile(const Reader *reader, Slice header) {
         static const char prefix[] = "profile";
         Slice name;
@@ -107,12 +106,12 @@ static int read_header(Reader *reader, Slice header) {
         if (!reader->in_profile)
                 return 0;
         if (reader->profile->found)
-                return complain(reader, "The profile is in this file a second time.");
+                return complain(reader, "The profile appears a second time in this file. Remove one.");
         reader->profile->found = true;
         return 0;
 }
 
-/* Where the value of a setting goes; NULL: nowhere. */
+/* Returns where the value of a setting goes, or NULL for a setting that is not used. */
 static char **field_of(AwsProfile *profile, Slice key) {
         const struct {
                 const char *key;
@@ -131,7 +130,7 @@ static char **field_of(AwsProfile *profile, Slice key) {
         return NULL;
 }
 
-/* Settings of which only that they are there matters. */
+/* Notes the settings of which only the presence matters. */
 static void note(AwsProfile *profile, Slice key) {
         static const struct {
                 const char *key;
@@ -172,7 +171,7 @@ static int read_setting(Reader *reader, Slice line) {
         if (!field)
                 return 0;
         if (*field)
-                return complain(reader, "The profile has this setting a second time.");
+                return complain(reader, "The profile has this setting a second time. Remove one.");
         *field = strndup(value.start, value.length);
         if (!*field)
                 return error_oom(reader->error);
@@ -188,11 +187,12 @@ static int read_line(Reader *reader, Slice whole) {
         if (line.length == 0 || line.start[0] == '#' || line.start[0] == ';')
                 return 0;
         if (memchr(line.start, '\0', line.length))
-                return complain(reader, "There is a NUL byte.");
+                return complain(reader, "The line contains a NUL byte.");
         if (reader->may_continue && indent > reader->indent)
-                return reader->last_wanted ? complain(reader,
-                                                      "The setting before goes on in this indented line.")
-                                           : 0;
+                return reader->last_wanted
+                                       ? complain(reader,
+                                                  "This indented line continues the setting before it. Remove the indentation.")
+                                       : 0;
 
         reader->indent = indent;
         if (line.start[0] == '[')
@@ -200,7 +200,7 @@ static int read_line(Reader *reader, Slice whole) {
         if (bracket && bracket > line.start + 1)
                 return read_header(reader, (Slice){ line.start + 1, (size_t) (bracket - line.start - 1) });
         if (!reader->in_section)
-                return complain(reader, "Expected a [section] first.");
+                return complain(reader, "Expected a [section] before the first setting.");
         return read_setting(reader, line);
 }
 
@@ -223,12 +223,12 @@ int aws_profile_parse(const char *file, AwsProfileFile kind, const char *data, s
         return 0;
 }
 
-/* Half a key is a mistake that had better be said than passed over. */
+/* A key ID without its secret key is a mistake, so it is an error and not skipped. */
 static int take_key(AwsProfile *profile, const char *name, AwsCredentials *ret, Error *error) {
         if (!profile->secret_access_key)
                 return error_set(
                                 error, -EINVAL, FAILURE_ROLE,
-                                "The profile %s has aws_access_key_id, but no aws_secret_access_key beside it.",
+                                "The profile %s has aws_access_key_id, but no aws_secret_access_key. Add it to the same file.",
                                 name);
         if (!aws_is_header_value(profile->access_key_id) ||
             !aws_is_header_value(profile->secret_access_key) ||
@@ -236,7 +236,7 @@ static int take_key(AwsProfile *profile, const char *name, AwsCredentials *ret, 
              !aws_is_header_value(profile->session_token)))
                 return error_set(
                                 error, -EINVAL, FAILURE_ROLE,
-                                "The access key or session token of the profile %s is none: it is empty, or has a space or another character in it that none has.",
+                                "The access key or session token of the profile %s is invalid: it is empty, or contains a space or another character that AWS never uses.",
                                 name);
         *ret = (AwsCredentials){
                 .access_key_id = TAKE_PTR(profile->access_key_id),
@@ -250,7 +250,7 @@ static int take_key(AwsProfile *profile, const char *name, AwsCredentials *ret, 
 static int not_ours(const char *name, const char *setting, Error *error) {
         return error_set(
                         error, -EOPNOTSUPP, FAILURE_ROLE,
-                        "The profile %s gets its credentials by %s, which unsealctl does not do. " EXPORT_ADVICE,
+                        "The profile %s gets its credentials by %s, which unsealctl cannot do. " EXPORT_ADVICE,
                         name, setting, name);
 }
 

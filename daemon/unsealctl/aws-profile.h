@@ -20,26 +20,29 @@ typedef enum AwsProfileFile {
         AWS_PROFILE_CREDENTIALS, /* [NAME] */
 } AwsProfileFile;
 
-/* What one file says of one profile; what it does not say is NULL. */
+/* One profile in one file. Settings that the file does not have are NULL. */
 typedef struct AwsProfile {
         bool found;
         char *access_key_id, *secret_access_key, *session_token, *region;
-        const char *login; /* the setting by which the CLI would sign in before it looks at access keys: "role_arn" */
-        const char *process; /* that by which it would where the credentials file has none: "credential_process" */
+        /* Settings that make the CLI get credentials in another way, such as "role_arn" and "credential_process". The CLI prefers
+         * login to any access key, and process only to the access key of the config file. NULL: not set. */
+        const char *login, *process;
 } AwsProfile;
 
-/* Wipes and frees what it holds. */
+/* Wipes and frees the strings. */
 void aws_profile_clear(AwsProfile *profile);
 
-/* file: for messages, which quote nothing else, since any line may hold a key. FAILURE_CONFIGURATION with file and line
- * where the CLI, too, would give up, and where what is asked for is there twice. */
+/*
+ * file: the name for messages. They quote nothing from the file, since any line may contain a key. FAILURE_CONFIGURATION with file
+ * and line where the CLI would fail too, and where the profile or one of its settings appears twice. The caller clears *ret.
+ */
 int aws_profile_parse(const char *file, AwsProfileFile kind, const char *data, size_t size, const char *name,
                       AwsProfile *ret, Error *error);
 
 /*
- * The credentials of a profile by what both files say of it, in the CLI's order: what signs in, the access key of the
- * credentials file, a process, the access key of the config file. The strings are moved to *ret. -ENODATA: neither has
- * any, and *error is not filled. Otherwise FAILURE_ROLE with what to do: half a key, or what only the CLI can do.
+ * Chooses the credentials of a profile from both files, in the CLI's order: a login setting, the access key of the credentials file,
+ * a process setting, the access key of the config file. Moves the strings to *ret. -ENODATA: neither file has credentials, and
+ * *error is not filled. FAILURE_ROLE: half a key, or a setting that only the CLI can use; the text says what to do.
  */
 int aws_profile_credentials(AwsProfile *credentials, AwsProfile *config, const char *name,
                             AwsCredentials *ret, Error *error);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The chain of places that the AWS CLI looks for credentials in, cut to those that need no other service of AWS's:
- * environment, access keys in files, IMDS. Nothing is kept: a verb asks once.
+ * The AWS CLI's chain of sources for credentials, without those that need another service of AWS: only the environment, access keys
+ * in files and IMDS are left. Nothing is cached, since a verb asks once.
  */
 
 #include <errno.h>
@@ -21,14 +21,14 @@
 #include "unsealctl/aws-profile.h"
 #include "unsealctl/credentials.h"
 
-/* NULL where it is empty, too. */
+/* Returns NULL for an empty variable, too. */
 static const char *environment(const char *name) {
         const char *value = getenv(name);
 
         return value && *value ? value : NULL;
 }
 
-/* 1: there are some. */
+/* Returns 1 where the environment has credentials, 0 where it has none. */
 static int from_environment(AwsCredentials *ret, Error *error) {
         const char *id = environment("AWS_ACCESS_KEY_ID"), *secret = environment("AWS_SECRET_ACCESS_KEY"),
                    *token = environment("AWS_SESSION_TOKEN");
@@ -37,13 +37,14 @@ static int from_environment(AwsCredentials *ret, Error *error) {
         if (!id)
                 return 0;
         if (!secret)
-                return error_set(error, -EINVAL, FAILURE_ROLE,
-                                 "AWS_ACCESS_KEY_ID is set, but AWS_SECRET_ACCESS_KEY is not.");
+                return error_set(
+                                error, -EINVAL, FAILURE_ROLE,
+                                "AWS_ACCESS_KEY_ID is set, but AWS_SECRET_ACCESS_KEY is not. Set both or neither.");
         if (!aws_is_header_value(id) || !aws_is_header_value(secret) ||
             (token && !aws_is_header_value(token)))
                 return error_set(
                                 error, -EINVAL, FAILURE_ROLE,
-                                "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or AWS_SESSION_TOKEN has a space or another character in it that none has.");
+                                "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or AWS_SESSION_TOKEN contains a space or another character that AWS never uses. Set it again.");
         credentials.access_key_id = strdup(id);
         credentials.secret_access_key = strdup(secret);
         credentials.session_token = token ? strdup(token) : NULL;
@@ -56,7 +57,7 @@ static int from_environment(AwsCredentials *ret, Error *error) {
         return 1;
 }
 
-/* What a file says of the profile: nothing, where it is not there. */
+/* Reads the profile from one file. A missing file has no profile. */
 static int read_profile(AwsProfileFile kind, const char *name, AwsProfile *ret, Error *error) {
         bool is_config = kind == AWS_PROFILE_CONFIG;
         const char *path = environment(is_config ? "AWS_CONFIG_FILE" : "AWS_SHARED_CREDENTIALS_FILE"),
@@ -82,7 +83,7 @@ static int read_profile(AwsProfileFile kind, const char *name, AwsProfile *ret, 
         return r;
 }
 
-/* 1: it has credentials. A profile that somebody named must be there. */
+/* Returns 1 where the profile has credentials, 0 where it has none. A profile that the user named must exist. */
 static int from_profile(const char *name, bool named, AwsCredentials *ret, char **ret_region, Error *error) {
         _cleanup_(aws_profile_clear) AwsProfile credentials = {}, config = {};
         int r;
@@ -93,8 +94,10 @@ static int from_profile(const char *name, bool named, AwsCredentials *ret, char 
         if (r < 0)
                 return r;
         if (named && !credentials.found && !config.found)
-                return error_set(error, -ENOENT, FAILURE_ROLE,
-                                 "There is no profile %s in the AWS config and credentials files.", name);
+                return error_set(
+                                error, -ENOENT, FAILURE_ROLE,
+                                "There is no profile %s in the AWS config and credentials files. See \"aws configure list-profiles\".",
+                                name);
         *ret_region = TAKE_PTR(credentials.region) ?: TAKE_PTR(config.region);
         if (!ret)
                 return 0;
@@ -128,21 +131,21 @@ int credentials_from_imds(AwsCredentials *ret, Error *error) {
         Waiting waiting = { .credentials = ret, .error = error };
         int r;
 
-        /* What is not on EC2 has nothing there that answers. */
+        /* Outside EC2 nothing answers at this address, so the wait is short. */
         if ((r = sd_event_new(&event)) < 0 ||
             (r = http_client_new(event, &(HttpOptions){ .connect_timeout_usec = USEC_PER_SEC }, &http)) <
                             0 ||
             (r = imds_new(http, IMDS_ADDRESS, &imds)) < 0)
-                return error_set(error, r, FAILURE_INTERNAL, "IMDS cannot be asked: %s.", strerror(-r));
+                return error_set(error, r, FAILURE_INTERNAL, "Cannot ask IMDS: %s.", strerror(-r));
         r = imds_get_credentials(imds, on_credentials, &waiting);
         if (r >= 0)
                 r = event_run_until(event, &waiting.done);
         if (r < 0)
-                return error_set(error, r, FAILURE_INTERNAL, "IMDS cannot be asked: %s.", strerror(-r));
+                return error_set(error, r, FAILURE_INTERNAL, "Cannot ask IMDS: %s.", strerror(-r));
         return waiting.result;
 }
 
-/* What the CLI would look at, and unsealctl does not. */
+/* Returns the variable of a source that the CLI would use and unsealctl cannot, or NULL. */
 static const char *other_source(void) {
         static const char *const names[] = { "AWS_WEB_IDENTITY_TOKEN_FILE",
                                              "AWS_CONTAINER_CREDENTIALS_FULL_URI",
@@ -162,7 +165,7 @@ static int from_elsewhere(const char *name, AwsCredentials *ret, Error *error) {
         if (source)
                 return error_set(
                                 error, -EOPNOTSUPP, FAILURE_ROLE,
-                                "The credentials are those of %s, which unsealctl does not get. Let the AWS CLI do it: eval \"$(aws configure export-credentials --format env)\".",
+                                "%s is set, and unsealctl cannot get credentials from it. Let the AWS CLI export them: eval \"$(aws configure export-credentials --format env)\".",
                                 source);
         if (!disabled || strcasecmp(disabled, "true") != 0) {
                 r = credentials_from_imds(ret, &imds);
@@ -189,7 +192,7 @@ int credentials_find(const char *profile, AwsCredentials *ret, char **ret_region
         if (r < 0)
                 return r;
         done = r > 0;
-        /* The Region may be in the files also where the credentials are not. */
+        /* The files may have the Region even where the environment has the credentials. */
         if (!done || !region || name) {
                 r = from_profile(name ?: "default", name, done ? NULL : &credentials, &found_region, error);
                 if (r < 0)

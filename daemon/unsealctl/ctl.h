@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* unsealctl: one file a verb. A verb is called as a main() of its own and returns the exit status. */
+/* unsealctl has one file for each verb. main() calls a verb like a main() of its own; the verb returns the exit status. */
 
 #include <stddef.h>
 #include <stdint.h>
@@ -23,12 +23,13 @@ int verb_status(int argc, char *argv[]);
 int verb_unseal(int argc, char *argv[]);
 int verb_verify(int argc, char *argv[]);
 
-/* Say on standard error what went wrong, and return the exit status for it: wrong options; anything else. */
+/* Print the message on standard error and return the exit status: EXIT_USAGE for wrong options and arguments, EXIT_FAILURE for
+ * anything else. */
 int usage_error(const char *format, ...) _printf_(1, 2);
 int failure(const char *format, ...) _printf_(1, 2);
 
-/* What an option or argument names: a file, a pipe such as <(…) of a shell, or "-", standard input. 0, or it has been said
- * why not, and is the exit status. The caller frees *ret. */
+/* Reads what an option or argument names: a file, a pipe such as <(…) of a shell, or "-" for standard input. Returns 0, or the exit
+ * status after the message is printed. The caller frees *ret. */
 int read_argument(const char *path, size_t maximum, uint8_t **ret, size_t *ret_size);
 
 #define TIME_STRING_MAX 32
@@ -36,13 +37,13 @@ int read_argument(const char *path, size_t maximum, uint8_t **ret, size_t *ret_s
 /* "2026-08-13 17:36:48 UTC"; returns buffer. */
 const char *format_time(int64_t seconds, char buffer[TIME_STRING_MAX]);
 
-/* For answers as JSON. json-c fails for lack of memory alone, and an answer with a part missing is worse than none: these
- * end the program then. made() returns what it is given. */
+/* For JSON output. json-c fails only for lack of memory, and these functions then end the program: an answer that lacks a part is
+ * worse than no answer. made() returns its argument. */
 struct json_object *made(struct json_object *object);
 void add(struct json_object *object, const char *name, struct json_object *value);
 
-/* NULL is left out. In place of what is not UTF-8 there are question marks. */
+/* Leaves the member out where value is NULL. Replaces bytes that are not UTF-8 by question marks. */
 void add_string(struct json_object *object, const char *name, const char *value);
 
-/* NULL is null. */
+/* Writes null where data is NULL. */
 void add_hex(struct json_object *object, const char *name, const uint8_t *data, size_t size);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* One GET. Of an answer that is no document nothing is shown but its status: it may be anybody's. */
+/* Sends one GET. The server is untrusted, so of an answer that is not a document only the HTTP status is shown. */
 
 #include <errno.h>
 #include <stdbool.h>
@@ -16,7 +16,7 @@
 #include "basic/http.h"
 #include "unsealctl/fetch-document.h"
 
-/* The service may have others to serve first, and wait for its TPM. */
+/* The service may serve other clients first, and wait for its TPM. */
 #define TIMEOUT_USEC (60 * USEC_PER_SEC)
 
 DEFINE_CLEANUP(X509_STORE *, X509_STORE_free);
@@ -34,7 +34,7 @@ static bool is_https(const char *url) {
         return strncmp(url, "https://", strlen("https://")) == 0;
 }
 
-/* With nothing in it that would take the path or the nonce elsewhere. */
+/* False for a URL with a query, a fragment, a user or other characters that would change where path and nonce end up. */
 static bool is_base_url(const char *url) {
         size_t scheme = is_https(url) ? strlen("https://") : strlen("http://");
 
@@ -53,11 +53,11 @@ static int make_url(const char *base, const uint8_t *nonce, size_t nonce_size, c
         if (!is_base_url(base))
                 return error_set(
                                 error, -EINVAL, FAILURE_USAGE,
-                                "--url= wants http:// or https://, a host, perhaps a port and a path, and no more.");
+                                "--url= is not valid. Expected http:// or https://, a host, and optionally a port and a path.");
         if (nonce_size < ATTESTATION_NONCE_MIN || nonce_size > ATTESTATION_NONCE_MAX)
                 return error_set(error, -EINVAL, FAILURE_USAGE,
-                                 "A nonce for --url= must have %u to %u bytes.", ATTESTATION_NONCE_MIN,
-                                 ATTESTATION_NONCE_MAX);
+                                 "The nonce has the wrong length for --url=. Expected %u to %u bytes.",
+                                 ATTESTATION_NONCE_MIN, ATTESTATION_NONCE_MAX);
         if (hex_encode(nonce, nonce_size, &digits) < 0)
                 return error_oom(error);
         if (base[length - 1] == '/')
@@ -75,11 +75,12 @@ static int judge_status(const HttpReply *reply, const char *url, Error *error) {
         if (status == 429 || status >= 500)
                 return error_set(
                                 error, -EAGAIN, FAILURE_UNAVAILABLE,
-                                "%s has no document to give at the moment (HTTP status %u). Try again later.",
+                                "The attestation service at %s has no document at the moment (HTTP status %u). Try again later.",
                                 url, status);
-        return error_set(error, -EPROTO, FAILURE_ANSWER,
-                         "%s gives no document, but HTTP status %u. Is an attestation service there?", url,
-                         status);
+        return error_set(
+                        error, -EPROTO, FAILURE_ANSWER,
+                        "%s did not answer with a document, but with HTTP status %u. Check that it is the address of an attestation service.",
+                        url, status);
 }
 
 static void on_reply(int r, const HttpReply *reply, const Error *error, void *userdata) {
@@ -131,7 +132,7 @@ int fetch_document(const char *base, const uint8_t *nonce, size_t nonce_size, ui
             (r = http_client_new(event, &(HttpOptions){ .trusted = trusted }, &client)) < 0 ||
             (r = http_start(client, &request, on_reply, &fetching, NULL)) < 0 ||
             (r = event_run_until(event, &fetching.done)) < 0)
-                return error_set(error, r, FAILURE_INTERNAL, "%s cannot be asked: %s.", base, strerror(-r));
+                return error_set(error, r, FAILURE_INTERNAL, "Cannot ask %s: %s.", base, strerror(-r));
         if (fetching.r < 0)
                 return fetching.r;
         *ret = fetching.document;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* Asks the attestation service of an instance for a document, and waits for it. */
+/* Asks the attestation service of an instance for a document. Blocks until the answer is there. */
 
 #include <stddef.h>
 #include <stdint.h>
@@ -9,9 +9,11 @@
 #include "basic/error.h"
 
 /*
- * url: http:// or https:// (checked against the system's certificates), a host, perhaps a port and a path before
- * ATTESTATION_PATH; no more. Redirects are not followed. What comes is only bytes, of ATTESTATION_DOCUMENT_MAX at most; the
- * caller frees *ret. FAILURE_USAGE, _NETWORK, _TLS, _CLOCK, _UNAVAILABLE (it has too much to do, or no TPM), _ANSWER.
+ * url: http:// or https:// (TLS is checked against the system's certificates), a host, optionally a port and a path that
+ * ATTESTATION_PATH is appended to, and nothing else. Redirects are not followed.
+ *
+ * *ret holds the body of the answer, at most ATTESTATION_DOCUMENT_MAX bytes. It is untrusted and not parsed. The caller frees it.
+ * FAILURE_USAGE, _NETWORK, _TLS, _CLOCK, _UNAVAILABLE (the service is at its limit or has no TPM), _ANSWER.
  */
 int fetch_document(const char *url, const uint8_t *nonce, size_t nonce_size, uint8_t **ret, size_t *ret_size,
                    Error *error);

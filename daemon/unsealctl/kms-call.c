@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The client of kms/kms.h in an event loop that runs until the answer is there. How long a call may take is bounded by
- * the client's time-outs and the number of attempts.
+ * Runs the client of kms/client.h in an event loop until the answer is there. The client's time-outs and the number of attempts limit
+ * how long a call takes.
  */
 
 #include <errno.h>
@@ -27,7 +27,8 @@ struct KmsCaller {
         sd_event *event;
         HttpClient *http;
         KmsClient *client;
-        bool done; /* the one call: */
+        /* The call in progress. */
+        bool done;
         int result;
         char *answer;
         size_t answer_size;
@@ -51,7 +52,8 @@ static int endpoint_of(const KmsCallerOptions *options, char **ret, Error *error
         int r = -EOPNOTSUPP;
 
         if (!aws_is_region(options->region))
-                return error_set(error, -EINVAL, FAILURE_USAGE, "\"%.64s\" is no Region such as eu-north-1.",
+                return error_set(error, -EINVAL, FAILURE_USAGE,
+                                 "\"%.64s\" is not a Region. Expected a name such as eu-north-1.",
                                  options->region);
         if (partition) {
                 (void) stpcpy(where.partition, partition);
@@ -63,11 +65,13 @@ static int endpoint_of(const KmsCallerOptions *options, char **ret, Error *error
                                  ret);
         }
         if (r == -EINVAL)
-                return error_set(error, r, FAILURE_USAGE, "The endpoint must be https://HOST[:PORT].");
-        if (r == -EOPNOTSUPP)
                 return error_set(error, r, FAILURE_USAGE,
-                                 "The Region %s is in a partition of AWS that this version does not know.",
-                                 options->region);
+                                 "The endpoint is not valid. Expected https://HOST[:PORT].");
+        if (r == -EOPNOTSUPP)
+                return error_set(
+                                error, r, FAILURE_USAGE,
+                                "The Region %s belongs to a partition of AWS that this version does not know. Give --endpoint=.",
+                                options->region);
         return r == -ENOMEM ? error_oom(error) : r;
 }
 
@@ -89,7 +93,7 @@ int kms_caller_new(const KmsCallerOptions *options, KmsCaller **ret, Error *erro
         if ((r = sd_event_new(&caller->event)) < 0 ||
             (r = http_client_new(caller->event, &http, &caller->http)) < 0 ||
             (r = kms_client_new(caller->http, endpoint, options->region, &caller->client)) < 0)
-                return error_set(error, r, FAILURE_INTERNAL, "KMS cannot be asked: %s.", strerror(-r));
+                return error_set(error, r, FAILURE_INTERNAL, "Cannot ask KMS: %s.", strerror(-r));
         kms_client_set_credentials(caller->client, options->credentials);
         if (!options->of_instance)
                 kms_client_set_by_hand(caller->client);
@@ -124,8 +128,7 @@ static int call_once(KmsCaller *caller, const char *operation, const char *body)
         if (r >= 0)
                 r = event_run_until(caller->event, &caller->done);
         if (r < 0)
-                return error_set(&caller->error, r, FAILURE_INTERNAL, "KMS cannot be asked: %s.",
-                                 strerror(-r));
+                return error_set(&caller->error, r, FAILURE_INTERNAL, "Cannot ask KMS: %s.", strerror(-r));
         return caller->result;
 }
 

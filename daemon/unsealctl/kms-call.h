@@ -2,14 +2,14 @@
 #pragma once
 
 /*
- * A KMS request of a verb: waits for the answer.
+ * A KMS request of a verb. Blocks until the answer is there.
  *
- *     credentials_find(profile, &credentials, &region, &error)        (ctl/credentials.h)
+ *     credentials_find(profile, &credentials, &region, &error)        (unsealctl/credentials.h)
  *     kms_caller_new(&(KmsCallerOptions){ .region = region, .credentials = &credentials }, &caller, &error)
  *     kms_call(caller, "DescribeKey", "{\"KeyId\":\"alias/billing\"}", &answer, &size, &error)
  *
- * Where a step fails, *error has the text for a person and, of KMS's own refusals, its code ("DryRunOperationException")
- * and the request's ID; its failure is the exit status, as unseald's.
+ * If a step fails, *error has the text for people and, where KMS refused, KMS's code ("DryRunOperationException") and the ID of the
+ * request. error->failure is the exit status, as for unseald.
  */
 
 #include <stdbool.h>
@@ -19,24 +19,26 @@
 #include "basic/cleanup.h"
 #include "basic/error.h"
 
-/* All borrowed; credentials until the caller is freed. What is left out is as unseald.conf(5) has it by default. */
+/* All borrowed, credentials until kms_caller_free(). An option that is left out has the default of unseald.conf(5). */
 typedef struct KmsCallerOptions {
-        const char *region; /* where KMS is, and what is signed for */
+        const char *region; /* of KMS, and of the signature */
         const AwsCredentials *credentials;
-        bool of_instance; /* they are its role's: errors are explained as unseald explains them */
+        bool of_instance; /* credentials of the instance's role: errors are explained as in unseald */
         bool fips, dual_stack;
         const char *endpoint, *proxy, *trusted_certificates;
 } KmsCallerOptions;
 
-/* One endpoint, whose connections are kept from one call to the next. */
+/* One endpoint. Keeps its connections from one call to the next. */
 typedef struct KmsCaller KmsCaller;
 
 int kms_caller_new(const KmsCallerOptions *options, KmsCaller **ret, Error *error);
 KmsCaller *kms_caller_free(KmsCaller *caller);
 DEFINE_CLEANUP(KmsCaller *, kms_caller_free);
 
-/* One operation. What may pass by itself (throttling, an outage, a lost connection, a wrong clock) is tried three times
- * in all. *ret: the body of an answer with status 200, NUL-terminated behind its size; to be freed with erase_and_free().
- * Decrypt without Recipient is not for here: its answer would have the plaintext in it. */
+/*
+ * Calls one operation. Failures that may pass (throttling, an outage, a lost connection, a wrong clock) are tried three times in all.
+ * *ret is the body of an answer with HTTP status 200, with a NUL after its size; the caller frees it with erase_and_free(). Do not
+ * call Decrypt without Recipient: its answer contains the plaintext.
+ */
 int kms_call(KmsCaller *caller, const char *operation, const char *body, char **ret, size_t *ret_size,
              Error *error);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Asks unseald to unseal anew and waits for the outcome. ExecReload= of unseald.service is this. */
+/* Asks unseald to unseal all secrets again, and waits for the outcome. ExecReload= of unseald.service runs this verb. */
 
 #include <errno.h>
 #include <getopt.h>
@@ -13,11 +13,11 @@
 
 static void print_help(void) {
         printf("unsealctl reload\n\n"
-               "Read the configuration anew, unseal all secrets anew and exchange them.\n"
-               "If that fails the old ones stay.\n\n"
+               "Read the configuration again, unseal all secrets again and replace them.\n"
+               "If that fails, the old secrets stay.\n\n"
                "  -h --help              Show this help\n\n"
-               "Exit status: 0 done, 1 unseald was not to be asked, 2 usage; otherwise the\n"
-               "failure, see unseald(8).\n");
+               "Exit status: 0 done, 1 no answer from unseald, 2 usage; any other is the\n"
+               "failure of the reload, see unseald(8).\n");
 }
 
 static int reload(void) {
@@ -26,9 +26,9 @@ static int reload(void) {
         int r = control_ask(path, text);
 
         if (r == -ENOENT || r == -ECONNREFUSED)
-                return failure("unseald does not run, or has not unsealed anything yet.");
+                return failure("Cannot reload: unseald is not running, or has not unsealed the secrets yet. See \"systemctl status unseald.service\".");
         if (r == -ECONNRESET)
-                return failure("unseald ended before the reload was done; see journalctl -xu unseald.service.");
+                return failure("unseald ended before the reload was done. See \"journalctl -xu unseald.service\".");
         if (r < 0)
                 return failure("Cannot ask unseald at %s: %s.", path, strerror(-r));
         if (r > 0)
@@ -51,6 +51,6 @@ int verb_reload(int argc, char *argv[]) {
                         return EXIT_USAGE;
                 }
         if (optind < argc)
-                return usage_error("reload takes no argument.");
+                return usage_error("reload takes options and no argument.");
         return reload();
 }

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Encrypts a plaintext as unseald will have it decrypted: by KMS, with the encryption context that the secret's name
- * makes. The plaintext comes from a file or a pipe, never from an argument; it is in locked memory here, in the one
- * request, and in nothing that is printed or written.
+ * Has KMS encrypt a plaintext, with the encryption context that unseald demands for a secret of this name. The plaintext comes from a
+ * file or a pipe, never from an argument. It exists here only in locked memory and in the one request; nothing prints or writes it.
  */
 
 #include <errno.h>
@@ -29,13 +28,13 @@
 
 #define RESERVED_CONTEXT "unseald:"
 
-/* As many as a *.secret file may have. */
+/* The limits of EncryptionContext= in a *.secret file. */
 #define PAIRS_MAX 64U
 #define PAIRS_SIZE_MAX 4096U
 
 typedef struct Options {
         const char *key, *name, *account, *input, *output, *profile;
-        const char *pairs[PAIRS_MAX]; /* of --context= */
+        const char *pairs[PAIRS_MAX]; /* the values of --context= */
         size_t pairs_count;
         KmsCallerOptions kms;
         bool raw, json, secret_file;
@@ -56,22 +55,22 @@ static void sealed_done(Sealed *sealed) {
 
 static void print_help(void) {
         printf("unsealctl seal [OPTIONS…] --key=KEY --name=NAME [FILE]\n\n"
-               "Encrypt a secret as unseald will decrypt it; without FILE, standard input.\n\n"
+               "Encrypt a secret for unseald. Without FILE, read standard input.\n\n"
                "  -h --help                  Show this help\n"
-               "     --key=KEY               KMS key: its ARN or ID, or an alias\n"
-               "     --name=NAME             Name of the secret, as in NAME.secret\n"
+               "     --key=KEY               The KMS key: an ARN, an ID or an alias\n"
+               "     --name=NAME             The name of the secret, as in NAME.secret\n"
                "     --context=KEY=VALUE     More encryption context (repeatable)\n"
-               "     --account=ID            Bind to this account, for BindAccount=yes\n"
-               "  -o --output=FILE           Write to a file, not to standard output\n"
+               "     --account=ID            Bind it to this account, for BindAccount=yes\n"
+               "  -o --output=FILE           Write to this file, not to standard output\n"
                "     --raw                   Write bytes, not base64\n"
-               "     --json                  Print JSON as well\n"
-               "     --print-secret-file     Print the matching NAME.secret as well\n"
-               "     --profile=NAME          Credentials of this AWS profile\n"
-               "     --region=REGION         Region of a key that is not given by its ARN\n"
-               "     --fips --dual-stack     Endpoint of that kind;  --endpoint=URL: this one\n"
-               "     --proxy=URL             HTTP proxy;  --trusted-certificates=FILE: roots\n\n"
-               "Exit status: 0 done, 1 failure, 2 usage; of KMS as unseald's: 41 credentials,\n"
-               "50 network, 51 TLS, 60 denied, 61 key, others in unsealctl(1).\n");
+               "     --json                  Also print JSON\n"
+               "     --print-secret-file     Also print the matching NAME.secret\n"
+               "     --profile=NAME          Use the credentials of this AWS profile\n"
+               "     --region=REGION         The key's Region, if --key= is not an ARN\n"
+               "     --fips --dual-stack     Use that kind of endpoint;  --endpoint=URL this one\n"
+               "     --proxy=URL             An HTTP proxy;  --trusted-certificates=FILE: roots\n\n"
+               "Exit status: 0 done, 1 failure, 2 usage; from KMS: 41 credentials,\n"
+               "50 network, 51 TLS, 60 denied, 61 key; all are in unsealctl(1).\n");
 }
 
 static int kms_failure(const Error *error) {
@@ -91,25 +90,25 @@ static int read_plaintext(const char *path, Secret **ret) {
                 return failure("Cannot read %s: %s.", path, strerror(errno));
         if (isatty(fd))
                 return usage_error(
-                                "seal does not read a secret from a terminal, where it can be seen: give a file or a pipe.");
+                                "Standard input is a terminal, where others could see the secret. Give a file or a pipe.");
         if (secret_new(KMS_PLAINTEXT_MAX + 1, &secret) < 0)
-                return failure("%u bytes of memory cannot be locked; see RLIMIT_MEMLOCK.",
+                return failure("%u bytes of memory cannot be locked, and the secret must not reach swap. Raise the limit: \"ulimit -l\".",
                                KMS_PLAINTEXT_MAX);
         n = read_up_to(fd, secret_bytes(secret), KMS_PLAINTEXT_MAX + 1);
         if (n < 0)
                 return failure("Cannot read %s: %s.", is_stdin ? "standard input" : path,
                                strerror((int) -n));
         if (n == 0)
-                return failure("The secret is empty, and KMS encrypts one byte at least.");
+                return failure("The secret is empty, and KMS encrypts at least one byte.");
         if (n > KMS_PLAINTEXT_MAX)
-                return failure("The secret has more than %u bytes, which is all that KMS encrypts. Encrypt it with a key of its own, ship it so, and seal that key: \"openssl rand -hex 32\" makes one.",
+                return failure("The secret is too long: KMS encrypts at most %u bytes. Encrypt it with a key of its own and seal that key. \"openssl rand -hex 32\" makes one.",
                                KMS_PLAINTEXT_MAX);
         secret_truncate(secret, (size_t) n);
         *ret = TAKE_PTR(secret);
         return 0;
 }
 
-/* The Region in the ARN of a key or an alias; false: it is neither. */
+/* Copies the Region out of the ARN of a key or an alias. False: the text is neither. */
 static bool region_of_arn(const char *text, char ret[static sizeof(((KmsKeyArn *) NULL)->region)]) {
         const char *alias = strstr(text, ":alias/");
         _cleanup_free_ char *as_key = NULL;
@@ -123,21 +122,25 @@ static bool region_of_arn(const char *text, char ret[static sizeof(((KmsKeyArn *
         return true;
 }
 
-/* Where KMS is: by the key's ARN, else as the AWS CLI finds it. */
+/* Takes the Region from the key's ARN, else from --region=, else where the AWS CLI takes it from. */
 static int choose_region(const Options *options, const char *configured, char *buffer, const char **ret) {
         const char *wanted = options->kms.region;
 
         if (strncmp(options->key, "arn:", 4) == 0) {
                 if (!region_of_arn(options->key, buffer))
-                        return usage_error("--key=%s is no ARN of a KMS key or alias.", options->key);
+                        return usage_error(
+                                        "--key=%s is no ARN of a KMS key or alias. Expected one such as arn:aws:kms:eu-north-1:111122223333:key/...",
+                                        options->key);
                 if (wanted && strcmp(wanted, buffer) != 0)
-                        return usage_error("--region=%s is not the Region of the key, %s.", wanted, buffer);
+                        return usage_error(
+                                        "--region=%s contradicts the ARN of the key, which has the Region %s. Leave --region= out.",
+                                        wanted, buffer);
                 *ret = buffer;
                 return 0;
         }
         *ret = wanted ?: configured;
         return *ret ? 0
-                    : usage_error("Which Region is the key in? Give --region=, AWS_REGION, or the key's ARN.");
+                    : usage_error("The Region of the key is not known. Give --region=, AWS_REGION, or the ARN of the key.");
 }
 
 static int make_context(const Options *options, char ***ret) {
@@ -157,8 +160,7 @@ static int make_context(const Options *options, char ***ret) {
         return 0;
 }
 
-/* An alias, or a key without its account: which key that is, so that exactly this one encrypts, and the secret's
- * declaration can name it. */
+/* Looks up the ARN of an alias or a key ID. Encrypt then uses exactly this key, and the secret's declaration can name it. */
 static int resolve_key(KmsCaller *caller, const char *key, char **ret_arn) {
         _cleanup_free_ char *request = NULL;
         _cleanup_erase_ char *answer = NULL;
@@ -175,7 +177,7 @@ static int resolve_key(KmsCaller *caller, const char *key, char **ret_arn) {
         if (kms_call(caller, "DescribeKey", request, &answer, &size, &error) < 0 ||
             kms_describe_key_reply(answer, size, ret_arn, &error) < 0) {
                 if (error.failure == FAILURE_DENIED)
-                        (void) fputs("unsealctl: With the key's ARN in --key= it need not be looked up.\n",
+                        (void) fputs("unsealctl: Cannot look up the key. Give its ARN in --key=, which needs no look-up.\n",
                                      stderr);
                 return kms_failure(&error);
         }
@@ -196,7 +198,7 @@ static int encrypt(KmsCaller *caller, Secret *plaintext, Sealed *sealed) {
 
         r = kms_encrypt_request(&request, &body);
         if (r == -EINVAL)
-                return usage_error("--context= has the same key twice.");
+                return usage_error("Two --context= have the same key. Give each key once.");
         if (r < 0)
                 return failure("Out of memory.");
         if (kms_call(caller, "Encrypt", body, &answer, &size, &error) < 0 ||
@@ -205,7 +207,7 @@ static int encrypt(KmsCaller *caller, Secret *plaintext, Sealed *sealed) {
         return 0;
 }
 
-/* What a word of a *.secret file must stand in; NULL: it can be none. */
+/* Returns the quotes that a word of a *.secret file needs, or NULL where no quotes can hold it. */
 static const char *quote_for(const char *word) {
         if (!strpbrk(word, " '\"\\"))
                 return "";
@@ -314,38 +316,40 @@ static int check_context(const Options *options) {
                 const char *pair = options->pairs[i];
 
                 if (pair[0] == '=' || !strchr(pair, '='))
-                        return usage_error("--context= wants KEY=VALUE, not \"%s\".", pair);
+                        return usage_error("--context= takes KEY=VALUE, not \"%s\".", pair);
                 if (strncmp(pair, RESERVED_CONTEXT, strlen(RESERVED_CONTEXT)) == 0)
-                        return usage_error("What begins with " RESERVED_CONTEXT
-                                           " is put into the context by --name= and --account=.");
+                        return usage_error("--context= cannot set a key that begins with " RESERVED_CONTEXT
+                                           ". --name= and --account= do that.");
                 if (!ini_is_text(pair, strlen(pair)) || strchr(pair, '\t'))
                         return usage_error(
-                                        "--context= is not UTF-8 or has a control character, which no *.secret file can have.");
+                                        "--context= is not UTF-8 or contains a control character. A *.secret file cannot contain it.");
                 if (options->secret_file && !quote_for(pair))
                         return usage_error(
-                                        "--context= has both kinds of quotes, which no *.secret file can have in one word.");
+                                        "--context= contains both kinds of quotes, and --print-secret-file cannot write such a word. Leave one option out.");
                 size += strlen(pair);
         }
         return size > PAIRS_SIZE_MAX
-                               ? usage_error("--context= has more than %u bytes in all.", PAIRS_SIZE_MAX)
+                               ? usage_error("--context= is too long: all pairs together have more than %u bytes.",
+                                             PAIRS_SIZE_MAX)
                                : 0;
 }
 
 static int check_options(const Options *options) {
         if (!options->key || !options->name)
-                return usage_error("seal wants --key= and --name=.");
+                return usage_error("seal needs --key= and --name=.");
         if (!declaration_name_is_valid(options->name))
                 return usage_error(
-                                "A secret's name has 1 to 64 letters, digits, \"-\", \"_\" and \".\", not \"%s\".",
+                                "--name=%s is not a name of a secret. Expected 1 to 64 letters, digits, \"-\", \"_\" and \".\".",
                                 options->name);
         if (options->account &&
             (strlen(options->account) != 12 || strspn(options->account, "0123456789") != 12))
-                return usage_error("--account= wants an account's 12 digits, not \"%s\".", options->account);
+                return usage_error("--account= takes the 12 digits of an AWS account, not \"%s\".",
+                                   options->account);
         if (options->secret_file && (is_stdout(options->output) || options->json))
                 return usage_error(
-                                "--print-secret-file prints where the ciphertext would be: give --output=, and not --json.");
+                                "--print-secret-file writes to standard output, as the ciphertext and --json do. Give --output=, and not --json.");
         if (options->kms.proxy && !settings_proxy_is_valid(options->kms.proxy))
-                return usage_error("--proxy= wants http://HOST:PORT, not \"%s\".", options->kms.proxy);
+                return usage_error("--proxy= takes http://HOST:PORT, not \"%s\".", options->kms.proxy);
         return check_context(options);
 }
 
@@ -386,7 +390,7 @@ static const struct option long_options[] = {
         {},
 };
 
-/* Where the argument of an option goes; NULL: it has none. */
+/* Returns where the argument of an option goes, or NULL for an option without argument. */
 static const char **field_of(Options *options, int option) {
         switch (option) {
         case OPTION_KEY:
@@ -440,7 +444,7 @@ int verb_seal(int argc, char *argv[]) {
                         return EXIT_SUCCESS;
                 } else if (c == OPTION_CONTEXT) {
                         if (options.pairs_count == PAIRS_MAX)
-                                return usage_error("seal takes %u --context= at most.", PAIRS_MAX);
+                                return usage_error("seal takes at most %u --context=.", PAIRS_MAX);
                         options.pairs[options.pairs_count++] = optarg;
                 } else if (field_of(&options, c))
                         *field_of(&options, c) = optarg;
@@ -449,14 +453,14 @@ int verb_seal(int argc, char *argv[]) {
                 else
                         return EXIT_USAGE;
         if (argc - optind > 1)
-                return usage_error("seal takes one file; a secret is never an argument.");
+                return usage_error("seal takes at most one file as argument, never the secret itself.");
         options.input = argv[optind];
         r = check_options(&options);
         if (r != 0)
                 return r;
 
-        /* As far as the limits let it: all memory only for who may lock so much. The plaintext's own pages are locked
-         * in any case. */
+        /* Locks all memory where the limits allow it, and goes on where they do not. The pages of the plaintext are always
+         * locked. */
         (void) memory_protect_process(&error);
         return seal(&options);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Prints what unseald left in status.json. Asks nobody, so it works when unseald has ended too. */
+/* Prints status.json, which unseald writes. It only reads that file, so it also works after unseald has ended. */
 
 #include <errno.h>
 #include <getopt.h>
@@ -22,14 +22,14 @@
 
 static void print_help(void) {
         printf("unsealctl status [OPTIONS…]\n\n"
-               "Show what became of each secret in this boot.\n\n"
+               "Show the state of each secret in this boot, and how long each step took.\n\n"
                "  -h --help              Show this help\n"
-               "     --json              Print status.json as it is\n"
-               "     --file=FILE         Read this in place of " UNSEALD_RUNTIME_DIR "/status.json\n\n"
-               "Exit status: 0 unsealed, 3 not (yet), 1 nothing to read, 2 usage.\n");
+               "     --json              Print the file as it is\n"
+               "     --file=FILE         Read this, not " UNSEALD_RUNTIME_DIR "/status.json\n\n"
+               "Exit status: 0 unsealed, 3 not unsealed or not yet, 1 no status, 2 usage.\n");
 }
 
-/* A member for a terminal; empty where there is none. Texts may quote a server, so control characters go. */
+/* Copies a member for the terminal, or "" where it is absent. Texts may quote a server, so control characters are replaced. */
 static const char *cell(struct json_object *object, const char *name, char buffer[CELL_MAX]) {
         const char *value = json_member_string(object, name);
 
@@ -48,7 +48,7 @@ static size_t length_of(struct json_object *array) {
         return json_object_is_type(array, json_type_array) ? json_object_array_length(array) : 0;
 }
 
-/* "access-denied, AccessDeniedException, request 4711" */
+/* Prints a line such as "access-denied, AccessDeniedException, request 4711". */
 static void print_names(struct json_object *object, const char *indent) {
         char failed[CELL_MAX], code[CELL_MAX], request[CELL_MAX];
 
@@ -82,7 +82,7 @@ static void print_failure(struct json_object *status) {
         puts("  What to do: journalctl -xu unseald.service");
 }
 
-/* Of a secret, on lines of its own, unless it is what all failed for and is said above. */
+/* Prints the error of a secret below its line, unless it is part of `said`, the error of the whole that stands above. */
 static void print_error(struct json_object *secret, const char *said) {
         char error[CELL_MAX];
 
@@ -161,16 +161,18 @@ static int show(const char *path, bool json) {
 
         r = read_file(path, STATUS_SIZE_MAX, &text, &size);
         if (r == -ENOENT)
-                return failure("%s is not there: unseald has not run in this boot.", path);
+                return failure("Cannot read %s: there is no such file, so unseald has not run in this boot. See \"systemctl status unseald.service\".",
+                               path);
         if (r < 0)
                 return failure("Cannot read %s: %s.", path, strerror(-r));
 
         r = json_parse((const char *) text, size, &status);
         if (r < 0)
-                return failure("%s is no status of unseald.", path);
+                return failure("%s is not a status file of unseald: it is not JSON.", path);
         state = json_member_string(status, "state");
         if (!state || number(status, "version") != STATUS_VERSION)
-                return failure("%s is a status that this version does not know.", path);
+                return failure("%s has another format than this version of unsealctl reads. Use unsealctl of the same version as unseald.",
+                               path);
 
         if (json)
                 (void) fwrite(text, 1, size, stdout);
@@ -209,6 +211,6 @@ int verb_status(int argc, char *argv[]) {
                         return EXIT_USAGE;
                 }
         if (optind < argc)
-                return usage_error("status takes no argument.");
+                return usage_error("status takes options and no argument.");
         return show(path, json);
 }

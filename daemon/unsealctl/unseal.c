@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * One secret by hand, by the very session that unseald runs, so that what works here works there and fails here as it does
- * there. What differs is where the plaintext goes: to a descriptor that was asked for, or nowhere. It is in locked memory
- * alone, never in a file or in a buffer of stdio.
+ * Unseals one secret by hand, with the same session that unseald runs. It works and fails exactly as unseald does. Only the
+ * destination of the plaintext differs: the descriptor that the caller asked for, or none. The plaintext stays in locked memory,
+ * never in a file or in a buffer of stdio.
  */
 
 #include <errno.h>
@@ -27,13 +27,13 @@
 #include "unsealctl/ctl.h"
 #include "unsealing/session.h"
 
-/* What a carrier may have, as base64 with its lines ended. */
+/* Room for the longest ciphertext that KMS takes, in base64 with line ends. */
 #define CIPHERTEXT_FILE_MAX (16U * 1024U)
 
 typedef struct Options {
         const char *secret, *key, *ciphertext, *name, *vendor, *local;
         char **context; /* owned */
-        int fd;         /* for the plaintext; -1: nowhere */
+        int fd;         /* takes the plaintext; -1: none */
         bool verbose;
 } Options;
 
@@ -43,7 +43,7 @@ typedef struct Unsealing {
         Declarations declarations;
         sd_event *event;
         Session *session;
-        int stdin_fd; /* the ciphertext of standard input; -1: none */
+        int stdin_fd; /* holds the ciphertext from standard input; -1: none */
 } Unsealing;
 
 static void unsealing_done(Unsealing *unsealing) {
@@ -67,13 +67,13 @@ static int take(const Declaration *declaration, Secret *plaintext, const char *r
 
         if (unsealing->options->fd < 0) {
                 printf("%s: KMS decrypts it, %zu bytes; request %s.\n"
-                       "Give --reveal or --fd= to have them.\n",
+                       "To get the secret, give --reveal or --fd=.\n",
                        declaration->name, secret_size(plaintext), request_id);
                 return 0;
         }
         r = write_all(unsealing->options->fd, secret_bytes(plaintext), secret_size(plaintext));
         if (r < 0)
-                return error_set(error, r, FAILURE_INTERNAL, "The plaintext cannot be written: %s.",
+                return error_set(error, r, FAILURE_INTERNAL, "Cannot write the plaintext: %s.",
                                  strerror(-r));
         return 0;
 }
@@ -82,13 +82,13 @@ static void ended(int r, const Error *error, void *userdata) {
         Unsealing *unsealing = userdata;
         int status = r < 0 ? (int) error->failure : EXIT_SUCCESS;
 
-        /* A TPM that does not answer would keep us. The next who uses it cleans up. */
+        /* Ending in order would wait for a TPM that does not answer. The next process that uses the TPM cleans up. */
         if (r < 0 && session_waits_for_tpm(unsealing->session))
                 _exit(status);
         (void) sd_event_exit(unsealing->event, status);
 }
 
-/* Standard input as a file, which is what sources are. */
+/* Copies standard input into a memfd, since a source is a file. */
 static int keep_stdin(Unsealing *unsealing, char **ret_path) {
         _cleanup_free_ uint8_t *data = NULL;
         size_t size;
@@ -106,8 +106,8 @@ static int keep_stdin(Unsealing *unsealing, char **ret_path) {
         return 0;
 }
 
-/* What a *.secret file would say, out of options. The context is the user's affair here: what other tools have encrypted
- * has none of unseald's. */
+/* Makes of the options what a *.secret file would declare. The context is only what the options give: other tools encrypt without
+ * unseald's own pair. */
 static int declare(Unsealing *unsealing, Declaration *declaration) {
         const Options *options = unsealing->options;
         bool from_stdin = strcmp(options->ciphertext, "-") == 0;
@@ -150,7 +150,7 @@ static int find_declaration(Unsealing *unsealing) {
                 return declare(unsealing, declaration);
         if (declaration_read_file(unsealing->options->secret, declaration, &error) < 0)
                 return failed(&error);
-        /* Who asks for it wants to know. */
+        /* The caller asked for this secret, so a missing one is an error. */
         declaration->optional = false;
         return 0;
 }
@@ -186,7 +186,7 @@ static int unseal(const Options *options) {
         _cleanup_(unsealing_done) Unsealing unsealing = { .options = options, .stdin_fd = -1 };
         int r;
 
-        /* What is waited for is said; how far it has come only with --verbose. */
+        /* Waiting is always logged; progress only with --verbose. */
         log_set_max_priority(options->verbose ? LOG_INFO : LOG_NOTICE);
         r = set_up(&unsealing);
         if (r != 0)
@@ -196,15 +196,15 @@ static int unseal(const Options *options) {
         return r < 0 ? failure("The event loop failed: %s.", strerror(-r)) : r;
 }
 
-/* Each key once: KMS's request has room for no more. */
+/* Refuses a second value for a key: the encryption context is a JSON object. */
 static int add_context(Options *options, const char *pair) {
         size_t key_length = strcspn(pair, "=");
 
         if (key_length == 0 || pair[key_length] != '=')
-                return usage_error("--context= wants KEY=VALUE.");
+                return usage_error("--context= takes KEY=VALUE.");
         for (char **other = options->context; other && *other; other++)
                 if (strncmp(*other, pair, key_length + 1) == 0)
-                        return usage_error("There are two values of \"%.*s\" in the encryption context.",
+                        return usage_error("The encryption context has two values for \"%.*s\". Give one.",
                                            (int) key_length, pair);
         return strings_take(&options->context, strdup(pair)) < 0 ? failure("Out of memory.") : 0;
 }
@@ -225,9 +225,10 @@ static int parse_fd(const char *text, int *ret) {
         errno = 0;
         number = strtol(text, &end, 10);
         if (errno != 0 || *text == '\0' || *end != '\0' || number < 0 || number > INT_MAX)
-                return usage_error("--fd= wants the number of a file descriptor.");
+                return usage_error("--fd= takes the number of a file descriptor.");
         if (fcntl((int) number, F_GETFD) < 0)
-                return usage_error("File descriptor %li is not open.", number);
+                return usage_error("--fd=%li is not open. Open it in the shell, for example with %li>FILE.",
+                                   number, number);
         *ret = (int) number;
         return 0;
 }
@@ -236,35 +237,38 @@ static int check(const Options *options, int arguments) {
         KmsKeyArn arn;
 
         if (!options->secret == !options->key)
-                return usage_error("unseal wants either --secret= or --key= and the ciphertext.");
+                return usage_error(
+                                "unseal takes either --secret=, or --key= and a file with the ciphertext.");
         if (options->secret && (arguments > 0 || options->context))
-                return usage_error("The file of --secret= says ciphertext, name and encryption context.");
+                return usage_error(
+                                "With --secret= the file names ciphertext, name and encryption context. Give no argument, --name= or --context=.");
         if (options->key && arguments != 1)
-                return usage_error("--key= wants one file with the ciphertext.");
+                return usage_error(
+                                "--key= takes one file with the ciphertext as argument, or - for standard input.");
         if (options->key && kms_key_arn_parse(options->key, &arn) < 0)
-                return usage_error("--key= wants the ARN of a key, and not of an alias.");
+                return usage_error("--key= takes the ARN of a key. An alias has no fixed key.");
         return 0;
 }
 
 static void print_help(void) {
         printf("unsealctl unseal [OPTIONS…] --secret=FILE.secret\n"
                "unsealctl unseal [OPTIONS…] --key=ARN FILE\n\n"
-               "Unseal one secret by hand, as unseald does it.\n\n"
+               "Unseal one secret by hand, as unseald does.\n\n"
                "  -h --help                      Show this help\n"
                "     --secret=FILE.secret        The declaration of the secret\n"
-               "     --key=ARN                   The key; FILE has the ciphertext, or -\n"
-               "     --name=NAME                 The secret's name, as it was sealed for unseald\n"
-               "     --context=KEY=VALUE         What else is in its encryption context\n"
+               "     --key=ARN                   The key of the ciphertext in FILE, or -\n"
+               "     --name=NAME                 The name under which the secret was sealed\n"
+               "     --context=KEY=VALUE         More encryption context (repeatable)\n"
                "     --reveal                    Write the secret to standard output\n"
-               "     --fd=N                      Write it to this file descriptor\n"
-               "  -v --verbose                   Say how far it has come\n"
-               "     --vendor-configuration=DIR  unseald.conf there, not in %s\n"
-               "     --configuration=DIR         unseald.conf there, not in %s\n\n"
-               "Exit status: 0 unsealed, 2 usage, otherwise as of unseald(8).\n",
+               "     --fd=N                      Write the secret to this file descriptor\n"
+               "  -v --verbose                   Show each step\n"
+               "     --vendor-configuration=DIR  Read unseald.conf here, not in %s\n"
+               "     --configuration=DIR         Read unseald.conf here, not in %s\n\n"
+               "Exit status: 0 unsealed, 2 usage; any other is one of unseald(8).\n",
                UNSEALD_VENDOR_CONFIG_DIR, UNSEALD_LOCAL_CONFIG_DIR);
 }
 
-/* Less than 0: go on. */
+/* Returns a negative value to go on, or the exit status. */
 static int parse_options(int argc, char *argv[], Options *options) {
         enum { SECRET = 256, KEY, NAME, CONTEXT, REVEAL, FD, VENDOR, LOCAL };
         static const struct option long_options[] = {

@@ -23,23 +23,23 @@ static const Verb verbs[] = {
         { "cat-config", "", "Print the configuration that is in force", verb_cat_config },
         { "check", "", "List every mistake in the configuration", verb_check },
         { "doctor", "", "Find out why unseald does not work here", verb_doctor },
-        { "measure", "IMAGE", "Compute the PCRs of a boot", verb_measure },
-        { "policy", "[lint POLICY]", "Write a key's policy, or find its faults", verb_policy },
-        { "reload", "", "Unseal all secrets anew and exchange them", verb_reload },
-        { "seal", "[FILE]", "Encrypt a secret as unseald will decrypt it", verb_seal },
-        { "status", "", "Show what became of each secret in this boot", verb_status },
+        { "measure", "IMAGE", "Predict the PCR values of an image", verb_measure },
+        { "policy", "[lint POLICY]", "Write a key policy, or find its faults", verb_policy },
+        { "reload", "", "Unseal all secrets again and replace them", verb_reload },
+        { "seal", "[FILE]", "Encrypt a secret for unseald", verb_seal },
+        { "status", "", "Show the state of each secret in this boot", verb_status },
         { "unseal", "[FILE]", "Unseal one secret by hand", verb_unseal },
         { "verify", "DOCUMENT", "Verify an attestation document", verb_verify },
 };
 
 static void print_help(FILE *stream) {
         fprintf(stream, "unsealctl [OPTIONS…] VERB …\n\n"
-                        "Secrets for attested EC2 instances: seal, measure, verify, look.\n\n"
+                        "Seal secrets for attested EC2 instances, verify them, and look after unseald.\n\n"
                         "Verbs:\n");
         for (size_t i = 0; i < ELEMENTSOF(verbs); i++)
                 fprintf(stream, "  %-17s %-13s %s\n", verbs[i].name, verbs[i].arguments, verbs[i].help);
         fprintf(stream, "\nOptions:\n"
-                        "  -h --help              Show this help; after a verb, the verb's\n"
+                        "  -h --help              Show this help, or after a verb the help of the verb\n"
                         "     --version           Show the version\n\n"
                         "See unsealctl(1).\n");
 }
@@ -65,7 +65,7 @@ int usage_error(const char *format, ...) {
         va_start(arguments, format);
         complain(format, arguments);
         va_end(arguments);
-        fputs("Try \"unsealctl --help\", or --help after the verb.\n", stderr);
+        fputs("See \"unsealctl --help\", or --help after the verb.\n", stderr);
         return EXIT_USAGE;
 }
 
@@ -99,8 +99,8 @@ const char *format_time(int64_t seconds, char buffer[TIME_STRING_MAX]) {
         return buffer;
 }
 
-/* Where standard input, output or error is closed, the next file or connection would get its number, and a secret that
- * is written to standard output would go there. What takes the place can be neither read nor written, as before. */
+/* If standard input, output or error is closed, the next file or connection gets its number, and a secret for standard output
+ * would go there. /dev/null takes the number first, opened so that reading or writing still fails. */
 static bool hold_standard_descriptors(void) {
         for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
                 if (fcntl(fd, F_GETFD) < 0 &&
@@ -109,7 +109,7 @@ static bool hold_standard_descriptors(void) {
         return true;
 }
 
-/* Who did not get the answer must not take it for a good one. */
+/* A caller that did not get the whole answer must not see success. */
 static int finish(int status) {
         if ((fflush(stdout) != 0 || ferror(stdout)) && status == EXIT_SUCCESS)
                 return failure("Cannot write to standard output: %s.", strerror(errno));
@@ -119,7 +119,7 @@ static int finish(int status) {
 static int run_verb(const Verb *verb, int argc, char *argv[]) {
         char name[32];
 
-        /* What getopt_long() complains as. */
+        /* getopt_long() puts this name in front of its messages. */
         (void) snprintf(name, sizeof(name), "unsealctl %s", verb->name);
         argv[0] = name;
         return finish(verb->run(argc, argv));
@@ -143,7 +143,7 @@ int main(int argc, char *argv[]) {
                 return finish(EXIT_SUCCESS);
         }
         if (argv[1][0] == '-')
-                return usage_error("Unknown option %s.", argv[1]);
+                return usage_error("Unknown option %s before the verb.", argv[1]);
 
         verb = find_verb(argv[1]);
         if (!verb)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Says what a document proves, and as clearly what it does not: a check that was not asked for is named as
- * such. Nothing of a document that is not authentic is printed.
+ * Prints what a document proves, and as clearly what it does not prove: a check that the caller did not ask for is listed as
+ * "not-asked". Nothing from a document that is not authentic is printed.
  */
 
 #include <errno.h>
@@ -29,14 +29,14 @@
 
 #define ROOT_PATH UNSEALD_VENDOR_CONFIG_DIR "/aws-nitro-root-g1.pem"
 #define FILE_SIZE_MAX (64U * 1024U)
-#define AT_MAX INT64_C(253402300799) /* the end of the year 9999 */
+#define AT_MAX INT64_C(253402300799) /* 9999-12-31T23:59:59Z */
 #define SHA256_SIZE 32
 #define NONCE_SIZE 32
 
-/* Of a document that was made for us, unless --max-age= says otherwise: clocks differ. */
+/* The default of --max-age= with --url=. The document was just made, but clocks differ. */
 #define FRESH_SEC 300
 
-/* Of AWS's root G1, as AWS publishes it beside the certificate. */
+/* SHA-256 of AWS's root G1, which AWS publishes (AWS Nitro Enclaves User Guide, "Verifying the root of trust"). */
 static const uint8_t root_g1_fingerprint[SHA256_SIZE] = {
         0x64, 0x1a, 0x03, 0x21, 0xa3, 0xe2, 0x44, 0xef, 0xe4, 0x56, 0x46, 0x31, 0x95, 0xd6, 0x06, 0x31,
         0x7e, 0xd7, 0xcd, 0xcc, 0x3c, 0x17, 0x56, 0xe0, 0x98, 0x93, 0xf3, 0xc6, 0x8f, 0x79, 0xbb, 0x5b,
@@ -49,7 +49,7 @@ typedef struct Options {
         bool json;
 } Options;
 
-/* What the options come to. Slices and certificate are owned. */
+/* What the document is checked against. Owns its slices and the certificate. */
 typedef struct Wanted {
         AttestationPolicy policy;
         bool at_document; /* policy.at is the document's own time */
@@ -68,16 +68,16 @@ typedef struct Verdict {
         ExpectationVerdict measurements;
 } Verdict;
 
-/* What is checked once a document is known to be authentic, in this order. */
+/* The checks of an authentic document, in the order of attestation_verify(). */
 typedef struct Check {
         const char *name, *proved, *option;
         AttestationRefusal refusal;
 } Check;
 
 static const Check checks[] = {
-        { "age", "not older than allowed", "--max-age=", ATTESTATION_STALE },
-        { "nonce", "the one given: it answers this request", "--nonce=", ATTESTATION_NONCE },
-        { "public-key", "the one given: its owner was attested", "--public-key=", ATTESTATION_PUBLIC_KEY },
+        { "age", "not older than --max-age=", "--max-age=", ATTESTATION_STALE },
+        { "nonce", "the given nonce: the document answers this request", "--nonce=", ATTESTATION_NONCE },
+        { "public-key", "the given key: its owner was attested", "--public-key=", ATTESTATION_PUBLIC_KEY },
         { "measurements", "all as expected", "--measurements=", ATTESTATION_PCR },
 };
 
@@ -97,24 +97,24 @@ static void options_done(Options *options) {
 static void print_help(void) {
         printf("unsealctl verify [OPTIONS…] DOCUMENT\n"
                "unsealctl verify [OPTIONS…] --url=URL\n\n"
-               "Verify an attestation document, of which - is standard input.\n\n"
+               "Verify an attestation document. DOCUMENT is a file; - is standard input.\n\n"
                "  -h --help              Show this help\n"
-               "     --url=URL           Ask this attestation service, with a new nonce\n"
-               "     --nonce=FILE|hex:…  The nonce that it must have\n"
-               "     --public-key=FILE   The public key that it must have, or its certificate\n"
+               "     --url=URL           Get it from this attestation service, with a new nonce\n"
+               "     --nonce=FILE|hex:…  Require this nonce\n"
+               "     --public-key=FILE   Require this public key, or that of this certificate\n"
                "     --measurements=FILE Require the PCRs of this pcr_measurements.json, and the\n"
                "                         usual PCR2, PCR12 and PCR13 if it has none. If given\n"
                "                         several times, one of the files must match.\n"
                "     --allow-drivers     Accept any PCR2: firmware may load anybody's drivers\n"
                "     --no-pcr13          Accept any PCR13: system extensions may be anybody's\n"
-               "     --max-age=SEC       How old it may be\n"
-               "     --at=TIME           Verify at that time, not now: @SECONDS,\n"
-               "                         2026-08-13T17:36:48Z, or document (its own)\n"
-               "     --root=PEM          Trust this root, not AWS's root G1\n"
+               "     --max-age=SEC       Refuse an older document\n"
+               "     --at=TIME           Verify as of this time, not now: @SECONDS,\n"
+               "                         2026-08-13T17:36:48Z, or document (its own time)\n"
+               "     --root=PEM          Trust this root certificate, not AWS's root G1\n"
                "     --json              Print JSON\n\n"
                "Exit status: 0 accepted, 1 failure, 2 usage, 10 malformed, 11 algorithm,\n"
                "12 signature, 13 untrusted, 14 expired, 15 stale, 16 nonce, 17 public key,\n"
-               "18 PCR; 50 to 53 and 65: no document from --url=.\n");
+               "18 PCR; 50 to 53 and 65 no document from --url=.\n");
 }
 
 static bool is_root_g1(const Wanted *wanted) {
@@ -135,15 +135,17 @@ static int load_root(const char *path, Wanted *wanted) {
         bio = BIO_new_mem_buf(pem, (int) size);
         wanted->policy.root = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
         if (!wanted->policy.root)
-                return failure("%s has no certificate in PEM.", path ?: ROOT_PATH);
+                return failure("%s does not contain a certificate in PEM.", path ?: ROOT_PATH);
         second = PEM_read_bio_X509(bio, NULL, NULL, NULL);
         if (second)
-                return failure("%s has more than one certificate: which is the root?", path ?: ROOT_PATH);
+                return failure("%s has more than one certificate. Expected only the root.",
+                               path ?: ROOT_PATH);
 
         if (X509_digest(wanted->policy.root, EVP_sha256(), wanted->root_fingerprint, &length) != 1)
                 return failure("Out of memory.");
         if (!path && !is_root_g1(wanted))
-                return failure("%s is not AWS's root G1.", ROOT_PATH);
+                return failure("%s is not AWS's root G1: its SHA-256 differs. Install the package again, or give --root=.",
+                               ROOT_PATH);
         return 0;
 }
 
@@ -162,16 +164,18 @@ static int load_nonce(const char *argument, Slice *ret) {
                 if (!bytes)
                         return failure("Out of memory.");
                 if (hex_decode(argument + 4, bytes, size) < 0)
-                        return usage_error("--nonce=hex: wants an even number of hexadecimal digits.");
+                        return usage_error("--nonce=hex: takes an even number of hexadecimal digits.");
         }
-        /* A document with such a nonce is good for ever. */
+        /* A document with an empty nonce could be replayed for ever. */
         if (size == 0)
-                return usage_error("The nonce of --nonce= is empty, and proves nothing.");
+                return usage_error(
+                                "--nonce= is empty. An empty nonce does not prove that the document is new.");
         *ret = (Slice){ TAKE_PTR(bytes), size };
         return 0;
 }
 
-/* As it stands in the document, or would: whatever the file is that has a key in it. */
+/* Returns the key as a document contains it (DER). The file may be a certificate or a key, in PEM or DER; any other bytes are compared
+ * as they are. */
 static int load_public_key(const char *path, Slice *ret) {
         _cleanup_free_ uint8_t *bytes = NULL, *key = NULL;
         size_t size, key_size;
@@ -184,7 +188,7 @@ static int load_public_key(const char *path, Slice *ret) {
         if (r == -ENOMEM)
                 return failure("Out of memory.");
         if (r < 0 && is_pem(bytes, size))
-                return failure("%s has neither a public key nor a certificate in PEM.", path);
+                return failure("%s is PEM, but contains neither a public key nor a certificate.", path);
         *ret = r < 0 ? (Slice){ TAKE_PTR(bytes), size } : (Slice){ TAKE_PTR(key), key_size };
         return 0;
 }
@@ -195,7 +199,7 @@ static int make_nonce(Slice *ret) {
         if (!bytes)
                 return failure("Out of memory.");
         if (RAND_bytes(bytes, NONCE_SIZE) != 1)
-                return failure("OpenSSL has no random bytes.");
+                return failure("Cannot make a nonce: OpenSSL has no random bytes.");
         *ret = (Slice){ TAKE_PTR(bytes), NONCE_SIZE };
         return 0;
 }
@@ -218,7 +222,7 @@ static int parse_at(const char *text, int64_t *ret) {
                                 return 0;
                 }
         }
-        return usage_error("--at= wants @SECONDS, 2026-08-13T17:36:48Z or document.");
+        return usage_error("--at= takes @SECONDS, a time such as 2026-08-13T17:36:48Z, or document.");
 }
 
 static int parse_times(const Options *options, Wanted *wanted) {
@@ -236,15 +240,16 @@ static int parse_times(const Options *options, Wanted *wanted) {
 
         if (options->url && options->at)
                 return usage_error(
-                                "What is asked for now is verified at this time: --at= does not go with --url=.");
+                                "--at= cannot be used with --url=: the document is made now and verified now.");
         if (!options->max_age) {
                 wanted->policy.max_age_sec = options->url ? FRESH_SEC : 0;
                 return 0;
         }
         if (parse_duration(options->max_age, &max_age_usec) < 0 || max_age_usec < USEC_PER_SEC)
-                return usage_error("--max-age= wants at least a second, such as 300 or 5min.");
+                return usage_error("--max-age= takes a time of at least a second, such as 300 or 5min.");
         if (wanted->at_document)
-                return usage_error("At its own time a document has no age: --max-age= does not go with it.");
+                return usage_error(
+                                "--max-age= cannot be used with --at=document: at its own time a document has no age.");
         wanted->policy.max_age_sec = max_age_usec / USEC_PER_SEC;
         return 0;
 }
@@ -309,8 +314,9 @@ static void judge(Verdict *verdict) {
         if (verdict->refusal == ATTESTATION_ACCEPTED && verdict->wanted->measurements->n > 0 &&
             !verdict->measurements.met) {
                 verdict->refusal = ATTESTATION_PCR;
-                (void) error_set(&verdict->error, -EBADMSG, FAILURE_ATTESTATION,
-                                 "The attestation document has other measurements than expected.");
+                (void) error_set(
+                                &verdict->error, -EBADMSG, FAILURE_ATTESTATION,
+                                "The measurements in the attestation document differ from the expected ones.");
         }
 }
 
@@ -336,7 +342,7 @@ static bool is_asked(const Verdict *verdict, const Check *check) {
         }
 }
 
-/* "proved", "refused", "not-asked" or, behind the one that was refused, "not-reached". */
+/* Returns "proved", "refused" or "not-asked", and "not-reached" for a check after the refused one. */
 static const char *check_result(const Verdict *verdict, const Check *check) {
         if (!is_asked(verdict, check))
                 return "not-asked";
@@ -373,22 +379,22 @@ static void print_checks(const Verdict *verdict) {
         const Wanted *wanted = verdict->wanted;
         char at[TIME_STRING_MAX];
 
-        print_line("signature", "proved", "ES384, by the document's own certificate\n");
+        print_line("signature", "proved", "ES384, by the certificate in the document\n");
         print_line("chain", "proved", "");
         printf("%zu certificates from %s, SHA-256 ", verdict->document->chain_length + 1,
-               is_root_g1(wanted) ? "AWS's root G1" : "the root given");
+               is_root_g1(wanted) ? "AWS's root G1" : "the given root");
         print_hex(wanted->root_fingerprint, SHA256_SIZE);
         putchar('\n');
         print_line("validity", "proved", "");
         printf("all certificates at %s%s\n", format_time(wanted->policy.at, at),
-               wanted->at_document ? ", its own time: it may be old" : "");
+               wanted->at_document ? ", the document's own time: it may be old" : "");
 
         for (size_t i = 0; i < ELEMENTSOF(checks); i++) {
                 const char *result = check_result(verdict, &checks[i]);
 
                 print_line(checks[i].name, result, "");
                 if (strcmp(result, "not-asked") == 0)
-                        printf("give %s\n", checks[i].option);
+                        printf("to check it, give %s\n", checks[i].option);
                 else if (strcmp(result, "proved") != 0)
                         putchar('\n');
                 else if (checks[i].refusal == ATTESTATION_PCR)
@@ -398,7 +404,7 @@ static void print_checks(const Verdict *verdict) {
         }
 }
 
-/* "=": as expected, "!": not; without mark: nothing was expected. */
+/* Marks a PCR "=" where it is as expected, "!" where it differs or is missing, and with a space where none was expected. */
 static void print_pcrs(const Verdict *verdict) {
         static const PcrSet nothing;
         const PcrSet *wanted =
@@ -423,7 +429,7 @@ static void print_pcrs(const Verdict *verdict) {
                         printf("! %3u  ", i);
                         print_hex(wanted->value[i], PCR_SIZE);
                         printf("  %s\n",
-                               pcr->data ? "was expected" : "was expected; the document does not have it");
+                               pcr->data ? "was expected" : "was expected; the document lacks this PCR");
                 }
         }
 }
@@ -433,22 +439,22 @@ static void print_text(const Verdict *verdict) {
         char time[TIME_STRING_MAX];
 
         if (verdict->refusal == ATTESTATION_ACCEPTED)
-                puts("Accepted, for what was asked.");
+                puts("Accepted. The checks below that are proved are all that was verified.");
         else
                 printf("Refused (%s): %s\n", attestation_refusal_to_string(verdict->refusal),
                        verdict->error.text);
         if (verdict->refusal == ATTESTATION_EXPIRED)
-                puts("A document's own certificate is valid for three hours; --at= verifies at another time.");
+                puts("The certificate in a document is valid for three hours. To verify an older document, give --at=.");
         if (!is_authentic(verdict))
                 return;
 
-        printf("\n  %s document of %s, made %s\n\n", kind_to_string(document->kind), document->module_id,
+        printf("\n  %s document of %s, made at %s\n\n", kind_to_string(document->kind), document->module_id,
                format_time(seconds_of(document), time));
         print_checks(verdict);
         print_pcrs(verdict);
-        /* Of an enclave PCR2 is the application. */
+        /* In a document of an enclave PCR2 covers the application. */
         if (document->kind == ATTESTATION_NITROTPM && pcr_shows_drivers(&verdict->pcrs))
-                puts("\n  PCR2 is not that of firmware without drivers of others: one of them may have changed what PCR4 names.");
+                puts("\n  PCR2 differs from that of firmware without third-party drivers. Such a driver may have changed what PCR4 covers.");
 }
 
 static struct json_object *document_to_json(const AttestationDocument *document) {
@@ -537,7 +543,7 @@ static int get_document(const Options *options, Wanted *wanted, uint8_t **ret, s
                 (void) failure("%s", error.text);
                 return (int) error.failure;
         }
-        /* It may have taken a while. */
+        /* The request may have taken a while. */
         wanted->policy.at = (int64_t) (now_realtime_usec() / USEC_PER_SEC);
         return 0;
 }
@@ -649,7 +655,7 @@ int verb_verify(int argc, char *argv[]) {
                         return EXIT_USAGE;
                 }
         if (argc - optind != (options.url ? 0 : 1))
-                return usage_error("verify wants one document, or --url=.");
+                return usage_error("verify takes one document as argument, or --url=.");
         options.document = argv[optind];
         return verify(&options);
 }

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# unsealctl attest, as scripts use AWS's client: what goes into a document, what is refused, and with which exit status.
+# unsealctl attest, used as scripts use AWS's client: the fields of a document, the refusals and their exit statuses.
 . "$(dirname "$0")/lib.sh"
 platform_start
 unsealctl=$build/daemon/unsealctl
 
-# expect STATUS ARGUMENT...: standard output in $scratch/out
+# expect STATUS ARGUMENT...: leaves standard output in $scratch/out
 expect() {
     local want=$1 saw=0
     shift
@@ -29,7 +29,7 @@ head -c 1025 /dev/urandom >"$scratch/more"
 printf 'a\0nonce\n' >"$scratch/nonce"
 : >"$scratch/empty"
 
-say "a document of nothing but the instance"
+say "a document without data of the caller"
 expect 0
 verify 0 --max-age=1min "$scratch/out"
 assert_equal "fields" "$(field public_key) $(field user_data) $(field nonce)" "null null null"
@@ -45,11 +45,11 @@ verify 0 --public-key="$scratch/key.der" "$scratch/document"
 assert_equal "user data of a pipe" "$(field user_data)" "$(printf piped | xxd -p)"
 assert_equal "an empty nonce" "$(field nonce)" ""
 
-say "what is refused before the TPM is asked"
+say "refused before the TPM is asked"
 expect 1 --nonce="$scratch/more"
-assert_line "the limit is said" "$scratch/err" '1024 bytes.*--nonce='
+assert_line "the limit" "$scratch/err" '1024 bytes.*--nonce='
 expect 1 --public-key="$scratch/public.pem"
-assert_line "the way out is said" "$scratch/err" 'openssl pkey -pubin .* -outform DER'
+assert_line "the way to convert it" "$scratch/err" 'openssl pkey -pubin .* -outform DER'
 expect 1 --user-data="$scratch/none"
 expect 2 argument
 expect 2 --timeout=soon
@@ -58,16 +58,16 @@ script -qec "'$unsealctl' attest --device='$PLATFORM_TCTI'; echo status \$?" /de
 assert_line "a terminal" "$scratch/terminal" '--output='
 assert_line "a terminal's exit status" "$scratch/terminal" '^status 2'
 script -qec "'$unsealctl' attest --device='$PLATFORM_TCTI' --output=-" /dev/null >"$scratch/terminal" </dev/null
-assert_line "a terminal that is meant" "$scratch/terminal" 'nitrotpm_pcrs'
+assert_line "a terminal with --output=-" "$scratch/terminal" 'nitrotpm_pcrs'
 
-say "what fails there"
+say "failures of the TPM"
 saw=0
 "$unsealctl" attest --device=device:/nonexistent >"$scratch/out" 2>"$scratch/err" || saw=$?
 assert_equal "no TPM, at once" "$saw" 20
 saw=0
 "$unsealctl" attest --device=device:/dev/null --timeout=1s >"$scratch/out" 2>"$scratch/err" || saw=$?
-assert_equal "what can be opened but by tpm2-tss" "$saw" 20
-assert_line "what can be opened but by tpm2-tss" "$scratch/err" 'Another program holds'
+assert_equal "a TPM that another program holds" "$saw" 20
+assert_line "a TPM that another program holds" "$scratch/err" 'Another program holds'
 platform fault set tpm NSM_Request code 0x143
 expect 21
 platform fault clear
@@ -75,7 +75,7 @@ saw=0
 "$unsealctl" attest --device="$PLATFORM_TCTI" >/dev/full 2>"$scratch/err" || saw=$?
 assert_equal "standard output is full" "$saw" 1
 
-say "a TPM that is busy is waited for, but not for ever"
+say "a busy TPM: attest waits, but not longer than --timeout="
 platform fault set tpm NV_Write busy --times 8
 expect 0 --timeout=20s
 platform fault set tpm NV_Write busy

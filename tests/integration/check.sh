@@ -117,7 +117,7 @@ said $m $d/long.secret:2: 'Source=: file:/usr/share/app/long: .*8 bytes'
 said $w $d/optional.secret:2: 'Source=: .*cannot be read'
 said $m $d/sea.secret:3: 'KeyId=: Expected a Region of the partition "aws", not "cn-north-1"'
 said $w $d/typo.secret:3: 'KeyId=: .*"eu-nroth-1"'
-said $m $d/twice.secret:2: 'Source=: Expected another one than that of '
+said $m $d/twice.secret:2: 'Source=: Expected another source than '
 said $m $d/unseen.secret:2: 'Source=: .*does not see /tmp/'
 said $m "$d/$long.secret:5:" 'Units=: Expected no more than 83 bytes'
 said $m "/usr/lib/systemd/system/$far:2:" 'LoadCredential=: Expected no more than 83 bytes'
@@ -132,7 +132,7 @@ s=/usr/lib/systemd/system
 said $m $s/wrong.service:2: 'Credential undeclared .* No secret of this name is declared'
 said $m $s/wrong.service:3: 'Credential direct .* Add it to Units='
 said $m $s/wrong.service:4: 'Credential kept .*Store=no'
-said $m $s/wrong.service:5: 'Credential nowhere .* puts nothing there'
+said $m $s/wrong.service:5: 'Credential nowhere .* puts nothing at this path'
 said $m $s/wrong.service:6: 'Expected one line for credential kept'
 said $m $s/fallback.service:2: 'Credential sea .*SetCredential='
 assert_equal "lines in all" "$(grep -c '' "$scratch/said")" "$expected"
@@ -190,11 +190,15 @@ page() {
 say "the old options of unseald execute unsealctl, with the other options and its exit status"
 mkdir "$scratch/bin"
 cp "$build/daemon/unsealctl" "$scratch/bin/"
+# Installed, unseald has no unsealctl beside it.
+mkdir "$scratch/lib"
+cp "$build/daemon/unseald" "$scratch/lib/"
+unseald=$scratch/lib/unseald
 # old ARGUMENT...: as check, with unsealctl installed where unseald looks for it
 old() {
     status=0
     # shellcheck disable=SC2016 # the inner shell expands these
-    unshare --mount sh -c 'mount --bind "$1" /usr/bin && shift && exec "$@"' sh "$scratch/bin" "$build/daemon/unseald" "$@" \
+    unshare --mount sh -c 'mount --bind "$1" /usr/bin && shift && exec "$@"' sh "$scratch/bin" "$unseald" "$@" \
         >"$scratch/said" 2>"$scratch/notice" || status=$?
 }
 good
@@ -214,6 +218,10 @@ assert_line "the notice" "$scratch/notice" '^unseald: .*"unsealctl cat-config"'
 old --root="$root"
 assert_equal "exit status of --root= alone" "$status" 2
 rm "$scratch/bin/unsealctl"
+unseald=$build/daemon/unseald
+old --check --root="$root"
+assert_equal "exit status in a build directory" "$status" 78
+unseald=$scratch/lib/unseald
 old --check --root="$root"
 assert_equal "exit status without unsealctl" "$status" 1
 assert_line "the message" "$scratch/notice" 'Cannot execute /usr/bin/unsealctl: No such file or directory'

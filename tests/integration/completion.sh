@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# What the shell completes of unsealctl: every verb and every option that its source has, and of their values those that
-# are files, secrets or profiles. And that what it is read from, --help, has all of them and fits a screen.
+# bash completes every verb and option that unsealctl's source has, and values that are files, secrets or profiles. The completion
+# reads --help, so each --help must list all options and fit a screen.
 . "$(dirname "$0")/lib.sh"
 
 unsealctl=$build/daemon/unsealctl
@@ -14,18 +14,18 @@ unset AWS_CONFIG_FILE AWS_SHARED_CREDENTIALS_FILE
 cd "$scratch/files"
 touch document document.2 'a b'
 
-# Out of a completion there is nothing to set options of.
+# Outside of a completion, compopt fails.
 compopt() { :; }
 # shellcheck source=conf/unsealctl.bash-completion
 . "$top/conf/unsealctl.bash-completion"
 
-# completed WORD...: the last one is under the cursor; "=" is a word of its own, as readline has it
+# completed WORD...: prints what completes the last word. "=" is a word of its own, as in readline.
 completed() {
     COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMPREPLY=()
     _unsealctl
     printf '%s\n' "${COMPREPLY[@]}" | sort
 }
-# completes WANTED WORD...
+# completes WANTED WORD...: asserts it
 completes() {
     local want=$1
     shift
@@ -37,11 +37,11 @@ mapfile -t verbs < <(sed -nE 's/^ +\{ "([a-z-]+)", "[^"]*", "[^"]*", verb_.*/\1/
 completes "--help --version ${verbs[*]}" unsealctl ''
 completes verify unsealctl ver
 
-# fits WHAT < HELP
+# fits WHAT < HELP: asserts that a help text fits a screen
 fits() {
     cat >"$scratch/help"
     [ "$(wc -l <"$scratch/help")" -le 24 ] && [ "$(wc -L <"$scratch/help")" -le 80 ] ||
-        die "$1 has $(wc -l <"$scratch/help") lines, up to $(wc -L <"$scratch/help") wide, which is no screen of 24 by 80"
+        die "$1 has $(wc -l <"$scratch/help") lines, up to $(wc -L <"$scratch/help") wide, but a screen has 24 by 80"
 }
 unsealctl --help | fits "--help"
 for verb in "${verbs[@]}"; do
@@ -80,7 +80,7 @@ printf '[profile dev]\n' >"$HOME/.aws/config"
 completes 'default dev release' unsealctl seal --profile = ''
 if [ ! -e /etc/unseald/secrets.d ] && [ ! -e /usr/lib/unseald/secrets.d ]; then completes '' unsealctl seal --name = ''; fi
 
-say "and in a shell that is typed into"
+say "in an interactive shell"
 rm "$bin/unsealctl"
 # shellcheck disable=SC2016
 printf '#!/bin/sh\ncase $* in *--help) exec %q "$@" ;; esac\necho "called with <$*>"\n' "$unsealctl" >"$bin/unsealctl"

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# What the service manager thinks of the units, what it does to unseald's process, and what unseald takes when all is done: memory,
-# and no turn of the processor. UNSEALD_TEST_IDLE: how many seconds it is watched for (20).
+# The rating of the units by systemd-analyze security, the sandbox of unseald's process, and what unseald uses when it is idle:
+# memory, and no processor time. UNSEALD_TEST_IDLE: the seconds of watching (20).
 . "$(dirname "$0")/lib.sh"
 units=$install_root/usr/lib/systemd/system
 
-# exposure ROOT WANTED: of unseald.service
+# exposure ROOT WANTED: the exposure of unseald.service is at most WANTED
 exposure() {
     local out
     out=$(systemd-analyze security --offline=yes --root="$1" unseald.service)
@@ -16,7 +16,7 @@ exposure() {
 }
 say "systemd-analyze security, as installed"
 exposure "$install_root" 2.0
-say "and where no secret is given to another owner"
+say "with the drop-in for images in which unseald owns every secret"
 mkdir -p "$scratch/root/usr/lib/systemd"
 cp -r "$units" "$scratch/root/usr/lib/systemd/"
 install -D -m 644 "$install_root/usr/share/doc/unseald/examples/unseald-own-files.conf" -t "$scratch/root/usr/lib/systemd/system/unseald.service.d"
@@ -31,7 +31,7 @@ MACHINE_LIMIT=60
 layer_new
 layer_secret db-password "$key" "$scratch/sealed" '[Deliver]' User=unseald Group=unseald
 install -D -m 644 "$install_root/usr/share/doc/unseald/examples/unseald-own-files.conf" -t "$layer/usr/lib/systemd/system/unseald.service.d"
-# Only here: this container's service manager may not raise the limit of locked memory.
+# The service manager of this container may not raise the limit of locked memory, so unseald needs the capability here.
 printf '%s\n' '[Service]' CapabilityBoundingSet=CAP_IPC_LOCK AmbientCapabilities=CAP_IPC_LOCK \
     >"$layer/usr/lib/systemd/system/unseald.service.d/zz-container.conf"
 echo "${UNSEALD_TEST_IDLE:-20}" >"$layer/usr/lib/machine/idle"
@@ -57,19 +57,19 @@ assert_equal "unseald" "$(machine_show "$out" unseald.service ActiveState)" acti
 assert_equal "what the application read" "$(cat "$out/application")" "$(sha256sum <"$scratch/secret" | cut -d' ' -f1)"
 assert_line "the secret's owner" "$out/store" '^/run/unseald/credentials/db-password 400 unseald:unseald$'
 
-# 500 secrets, which unseald(8) promises, and once more as many in a reload.
+# unseald(8) promises 500 secrets, and a reload holds them twice.
 assert_line "open files" "$out/limits" '^Max open files  *2048 '
 
 assert_equal "systemd-analyze verify" "$(cat "$out/verify-status"): $(cat "$out/verify")" '0: '
 for page in $(sed -n 's/^Documentation=//p' "$units"/*.* | tr ' ' '\n' | sed -nE 's/^man:([^(]*)\((.)\)$/man\2\/\1.\2/p' | sort -u); do
-    [ -e "$install_root/usr/share/man/$page" ] || die "a unit is documented in $page, which is not there"
+    [ -e "$install_root/usr/share/man/$page" ] || die "a unit names $page in Documentation=, which is missing"
 done
 say "systemd-analyze verify finds nothing in $(wc -l <"$layer/usr/lib/machine/units") units"
 
 say "the process"
 assert_line "seccomp" "$out/process" '^Seccomp:\s+2$'
 assert_line "no new privileges" "$out/process" '^NoNewPrivs:\s+1$'
-# CAP_IPC_LOCK is number 14, and the container's.
+# Only CAP_IPC_LOCK, number 14, which the container needs.
 assert_line "capabilities" "$out/process" '^CapEff:\s+0000000000004000$'
 assert_line "core dumps" "$out/limits" '^Max core file size +0 +0 '
 assert_equal "threads" "$(cat "$out/threads")" 1

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# The Debian package, installed into a fresh Debian and removed again; and the RPM, which has the same in it. A minimal
-# system with the package's dependencies is made once and kept in $UNSEALD_CACHE.
+# The Debian package is installed into a fresh Debian, upgraded and purged. The RPM has the same files. A minimal system with the
+# package's dependencies is made once and kept in $UNSEALD_CACHE.
 . "$(dirname "$0")/lib.sh"
 
 cache=${UNSEALD_CACHE:-$top/.cache}/packages
@@ -9,7 +9,7 @@ deb=$("$top/kiwi/packaging/build-deb" "$scratch/deb")
 rpm=$("$top/kiwi/packaging/build-rpm" "$scratch/rpm")
 version=$(sed -n "s/^ *version: '\(.*\)',/\1/p" "$top/meson.build")
 
-# A system as debootstrap makes it, with what the package says that it depends on, and with man.
+# A minimal system, with the dependencies that the package declares, and with man.
 suite=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
 depends=$(dpkg-deb -f "$deb" Depends | sed 's/ ([^)]*)//g; s/ *| *[^,]*//g; s/, */,/g')
 base=$cache/$(echo "$suite $depends" | sha256sum | cut -c -16).tar
@@ -24,7 +24,7 @@ fi
 root=$scratch/root
 mkdir "$root" && tar -C "$root" -xf "$base"
 inside() { chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C "$@"; }
-# All that there is, but what dpkg and the catalog keep for themselves.
+# listing: every file of the system, without the records of dpkg and of the journal catalog
 listing() {
     (cd "$root" && find . -xdev -regextype egrep ! -regex '\./(run|var/(log|cache|lib/(dpkg|systemd)))/.*' ! -name '*-' \
         ! -name .pwd.lock -printf '%p %y %m %u:%g %l\n' && cat etc/passwd etc/group) | LC_ALL=C sort
@@ -52,7 +52,7 @@ for page in "$top"/man/*.rst; do
 done
 assert_line "the TPM's group" "$root/usr/lib/udev/rules.d/72-unseald-tpm.rules" 'GROUP="unseald"'
 
-# An upgrade keeps what was decided; a removal forgets it.
+# An upgrade keeps the service enabled. A purge leaves nothing behind.
 inside systemctl --quiet enable unseald.service
 cp "$deb" "$root/unseald.deb"
 inside dpkg -i unseald.deb >"$scratch/log" 2>&1
@@ -61,10 +61,10 @@ assert_equal "after an upgrade" "$(inside systemctl is-enabled unseald.service)"
 inside dpkg --purge unseald >"$scratch/log" 2>&1 || { tail -n 20 "$scratch/log" && die "dpkg --purge failed"; }
 listing >"$scratch/after"
 difference=$(diff "$scratch/before" "$scratch/after" || true)
-assert_equal "what purging leaves" "$difference" ''
+assert_equal "what a purge leaves behind" "$difference" ''
 say "the deb: installed, upgraded, purged"
 
-# The RPM: the same programs, units and pages. Nothing of it is run here.
+# The RPM has the same programs, units and pages. Nothing of it runs here.
 dpkg-deb -x "$deb" "$scratch/deb-tree"
 contents() { grep -vE '^/usr/(share/(doc|licenses)/unseald[^/]*|lib/\.build-id)(/|$)' | sed 's/\.gz$//' | LC_ALL=C sort; }
 (cd "$scratch/deb-tree" && find . \( -type f -o -path ./usr/lib/unseald/secrets.d -o -path './etc/unseald*' \) -printf '/%P\n') |

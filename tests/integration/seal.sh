@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# unsealctl seal: what it seals unseald unseals, under that name and context alone; whose credentials it takes; what it says
-# of each mistake; and that the plaintext goes nowhere but into the one request.
+# unsealctl seal: unseald unseals the result, only under that name and context; the sources of the credentials; the message for
+# each mistake; and that the plaintext is in the one request and nowhere else.
 . "$(dirname "$0")/direct.sh"
 direct_start
 configure
@@ -12,7 +12,7 @@ kms CreateAlias "$(jq -nc --arg key "$key" '{AliasName: "alias/billing", TargetK
 canary=canary-$RANDOM$RANDOM$RANDOM$RANDOM
 printf '%s' "$canary" >"$secret"
 
-# as PRINCIPAL [VARIABLE=VALUE...] -- OPTION...: unsealctl seal
+# as PRINCIPAL [VARIABLE=VALUE...] -- OPTION...: runs unsealctl seal with the credentials of this principal
 as() {
     local principal=$1 variables=()
     shift
@@ -25,7 +25,7 @@ as() {
 }
 seal() { as vendor -- --key="$key" "$@"; }
 
-# ends STATUS TEXT WHAT COMMAND...: what it says is in $scratch/err
+# ends STATUS TEXT WHAT COMMAND...: leaves standard error in $scratch/err
 ends() {
     local want=$1 text=$2 what=$3 saw=0
     shift 3
@@ -36,7 +36,7 @@ ends() {
 }
 requests() { jq -s 'length' "$PLATFORM_TRAIL"; }
 
-# unseals WHAT [LINE...]: unseald publishes the plaintext out of $sealed
+# unseals WHAT [LINE...]: unseald publishes the plaintext of $sealed
 unseals() {
     local what=$1
     shift
@@ -49,7 +49,7 @@ unseals() {
     cmp "$scratch/seen" "$secret" || die "$what: another plaintext"
     say "  $what: unsealed"
 }
-# does_not_unseal WHAT [LINE...]
+# does_not_unseal WHAT [LINE...]: unseald refuses $sealed
 does_not_unseal() {
     local what=$1
     shift
@@ -60,7 +60,7 @@ does_not_unseal() {
     say "  $what: status 62"
 }
 
-say "== what it seals, unseald unseals"
+say "== unseald unseals the result"
 seal -o "$sealed" "$secret"
 unseals "a file, base64"
 seal <"$secret" >"$sealed"
@@ -82,11 +82,11 @@ head -c 4096 /dev/urandom >"$scratch/random" && cp "$scratch/random" "$secret"
 seal -o "$sealed" "$secret"
 unseals "4096 random bytes"
 printf '%s' "$canary" >"$secret"
-# As people's accounts are: 64 KiB may be locked, which is enough for the plaintext's own pages.
+# The usual limit of a user, 64 KiB of locked memory, is enough for the pages of the plaintext.
 platform exec --as vendor -- prlimit --memlock=65536:65536 setpriv --bounding-set=-ipc_lock --inh-caps=-ipc_lock \
     "$unsealctl" seal --trusted-certificates="$PLATFORM_CA_FILE" --name=db-password --key="$key" -o "$sealed" "$secret"
 unseals "by who may lock little memory"
-ends 1 'memory cannot be locked' "who may lock none" platform exec --as vendor -- prlimit --memlock=0:0 \
+ends 1 'memory cannot be locked' "a limit of no locked memory" platform exec --as vendor -- prlimit --memlock=0:0 \
     setpriv --bounding-set=-ipc_lock --inh-caps=-ipc_lock "$unsealctl" seal --name=db-password --key="$key" "$secret"
 
 say "== context"
@@ -96,7 +96,7 @@ unseals "the same context" EncryptionContext=stage=prod 'EncryptionContext="team
 as vendor -- --name=another --key="$key" -o "$sealed" "$secret"
 does_not_unseal "the name of another secret"
 
-say "== --print-secret-file, of what is hard to write"
+say "== --print-secret-file with values that need quotes"
 as vendor -- --key=alias/billing -o "$sealed" --print-secret-file --context='a=it is "quoted"' --context="b='" \
     --context="c=\\" --context="d= e" --context=f= --context=g==h "$secret" >"$config/secrets.d/db-password.secret"
 assert_line "the ARN in it" "$config/secrets.d/db-password.secret" "^KeyId=$key\$"
@@ -125,44 +125,44 @@ say "== refused before anything is sent"
 before=$(requests)
 head -c 4097 /dev/zero >"$scratch/long"
 touch "$scratch/empty"
-ends 1 'more than 4096 bytes.*seal that key' "4097 bytes" seal "$scratch/long"
-ends 1 'more than 4096 bytes' "an endless input" seal /dev/zero
+ends 1 'at most 4096 bytes.*seal that key' "4097 bytes" seal "$scratch/long"
+ends 1 'at most 4096 bytes' "an endless input" seal /dev/zero
 ends 1 'is empty' "nothing" seal "$scratch/empty"
 ends 1 'is empty' "an empty standard input" seal
 ends 1 'Cannot read .*/none: No such file' "no such file" seal "$scratch/none"
 ends 1 'Cannot read .*: Is a directory' "a directory" seal "$scratch"
-ends 2 'from a terminal' "a terminal" script -qec "exec 2>$scratch/err; $unsealctl seal --key=$key --name=x" /dev/null
-ends 2 'wants --key= and --name=' "no key" as vendor -- "$secret"
-ends 2 '1 to 64 letters' "a name that is none" as vendor -- --key="$key" --name=a/b "$secret"
+ends 2 'is a terminal' "a terminal" script -qec "exec 2>$scratch/err; $unsealctl seal --key=$key --name=x" /dev/null
+ends 2 'needs --key= and --name=' "no key" as vendor -- "$secret"
+ends 2 '1 to 64 letters' "an invalid name" as vendor -- --key="$key" --name=a/b "$secret"
 ends 2 'is no ARN of a KMS key' "an ARN of something else" as vendor -- --key=arn:aws:s3:::bucket "$secret"
-ends 2 'is not the Region of the key' "two Regions" seal --region=eu-west-1 "$secret"
-ends 2 'no Region such as' "a Region that is none" as vendor -- --key=alias/billing --region=evil.example.com/ "$secret"
-ends 2 'Which Region' "no Region" as vendor AWS_REGION= AWS_DEFAULT_REGION= -- --key=alias/billing "$secret"
+ends 2 'contradicts the ARN of the key' "two Regions" seal --region=eu-west-1 "$secret"
+ends 2 'is not a Region' "an invalid Region" as vendor -- --key=alias/billing --region=evil.example.com/ "$secret"
+ends 2 'Region of the key is not known' "no Region" as vendor AWS_REGION= AWS_DEFAULT_REGION= -- --key=alias/billing "$secret"
 ends 2 'partition of AWS that this version does not know' "a secret Region" as vendor -- --key=alias/x --region=us-iso-east-1 "$secret"
-ends 2 'must be https' "an endpoint without TLS" seal --endpoint=http://kms.example.com "$secret"
-ends 2 '12 digits' "an account that is none" seal --account=123 "$secret"
+ends 2 'Expected https://HOST' "an endpoint without TLS" seal --endpoint=http://kms.example.com "$secret"
+ends 2 '12 digits' "an invalid account" seal --account=123 "$secret"
 ends 2 'KEY=VALUE' "a context without value" seal --context=stage "$secret"
-ends 2 'by --name= and --account=' "a reserved context" seal --context=unseald:secret=another "$secret"
-ends 2 'the same key twice' "a context twice" seal --context=a=1 --context=a=2 "$secret"
+ends 2 '--name= and --account= do that' "a reserved context" seal --context=unseald:secret=another "$secret"
+ends 2 'have the same key' "a context twice" seal --context=a=1 --context=a=2 "$secret"
 ends 2 'control character' "a line end in a context" seal --context=$'a=1\n[Deliver]' "$secret"
-ends 2 'not UTF-8' "a context that is no text" seal --context=$'a=\xff' "$secret"
+ends 2 'not UTF-8' "a context that is not text" seal --context=$'a=\xff' "$secret"
 ends 2 'http://HOST:PORT' "a proxy of another kind" seal --proxy=socks5://127.0.0.1:1080 "$secret"
 ends 2 'both kinds of quotes' "quotes that cannot be written" seal --print-secret-file -o "$sealed" --context="a='\" " "$secret"
-ends 2 'give --output=' "--print-secret-file alone" seal --print-secret-file "$secret"
-ends 2 'give --output=' "--print-secret-file behind the ciphertext" seal --print-secret-file --output=- "$secret"
-ends 2 'never an argument' "two files" seal "$secret" "$secret"
+ends 2 'Give --output=' "--print-secret-file alone" seal --print-secret-file "$secret"
+ends 2 'Give --output=' "--print-secret-file behind the ciphertext" seal --print-secret-file --output=- "$secret"
+ends 2 'never the secret itself' "two files" seal "$secret" "$secret"
 assert_equal "requests that came of it" "$(requests)" "$before"
 
 say "== refused by KMS"
 cp "$sealed" "$scratch/sealed-before"
 ends 60 'AccessDenied|denies access.*whose credentials these are' "a principal that may not encrypt" as customer -- --key="$key" -o "$sealed" "$secret"
-ends 60 "With the key's ARN" "one that may not look it up" as customer -- --key="arn:aws:kms:$region:$PLATFORM_VENDOR_ACCOUNT:alias/billing" "$secret"
+ends 60 'Give its ARN in --key=' "a principal that may not look it up" as customer -- --key="arn:aws:kms:$region:$PLATFORM_VENDOR_ACCOUNT:alias/billing" "$secret"
 ends 61 'no such key' "no such alias" as vendor -- --key=alias/none "$secret"
 ends 61 'no such key' "no such key" as vendor -- --key="${key%????}0000" -o "$sealed" "$secret"
 kms DisableKey "$(jq -nc --arg key "$key" '{KeyId: $key}')"
 ends 61 'cannot be used' "a disabled key" seal -o "$sealed" "$secret"
 kms EnableKey "$(jq -nc --arg key "$key" '{KeyId: $key}')"
-ends 50 'eu-west-1' "another Region, which is not here" as vendor -- --key="${key/$region/eu-west-1}" "$secret"
+ends 50 'eu-west-1' "another Region, which the platform does not have" as vendor -- --key="${key/$region/eu-west-1}" "$secret"
 ends 51 'is not trusted' "the system's roots" platform exec --as vendor -- "$unsealctl" seal --key="$key" --name=x "$secret"
 platform fault set kms Encrypt wrong-keyid
 ends 65 'KMS used the key' "an answer of another key" seal -o "$sealed" "$secret"
@@ -171,7 +171,7 @@ platform fault set kms Encrypt throttle
 ends 53 'throttles' "throttling without end" seal -o "$sealed" "$secret"
 platform fault clear
 cmp "$sealed" "$scratch/sealed-before" || die "a failure touched the existing output"
-ends 1 'Cannot write' "an output that cannot be" seal -o "$scratch/none/sealed" "$secret"
+ends 1 'Cannot write' "an output in a missing directory" seal -o "$scratch/none/sealed" "$secret"
 for fault in 'throttle' 'http 503' 'reset' 'clock 3600'; do
     # shellcheck disable=SC2086
     platform fault set kms Encrypt $fault --times 2
@@ -188,7 +188,7 @@ mkdir -p "$scratch/home/.aws"
 ini '[default]' "${customer_keys[@]}" '[release]' "${vendor_keys[@]}" '[half]' aws_access_key_id=A >"$scratch/home/.aws/credentials"
 ini '[default]' "region = $region" '[profile release]' "region = $region" '[profile role]' role_arn=arn:aws:iam::1:role/x \
     source_profile=default '[profile empty]' 's3 =' '  region = x' >"$scratch/home/.aws/config"
-# no_environment [VARIABLE=VALUE...] -- OPTION...: credentials from files and IMDS alone
+# no_environment [VARIABLE=VALUE...] -- OPTION...: runs unsealctl seal with credentials only from files and IMDS
 no_environment() {
     as instance -u AWS_CONFIG_FILE -u AWS_SHARED_CREDENTIALS_FILE -u AWS_REGION -u AWS_DEFAULT_REGION \
         HOME="$scratch/home" "$@"
@@ -205,9 +205,9 @@ sealed_by "$admin" "keys in the environment before AWS_PROFILE" no_environment A
     AWS_ACCESS_KEY_ID="$PLATFORM_VENDOR_ACCESS_KEY_ID" AWS_SECRET_ACCESS_KEY="$PLATFORM_VENDOR_SECRET_ACCESS_KEY" -- --key="$key" "$secret"
 sealed_by "$admin" "--profile before keys in the environment" as customer AWS_SHARED_CREDENTIALS_FILE="$scratch/home/.aws/credentials" \
     -- --profile=release --key="$key" "$secret"
-ends 60 "user/admin" "the default profile, another account's" no_environment -- --key="$key" "$secret"
+ends 60 "user/admin" "the default profile, of another account" no_environment -- --key="$key" "$secret"
 ends 41 'gets its credentials by role_arn.*export-credentials --profile role' "a role" no_environment -- --profile=role --key="$key" "$secret"
-ends 41 'no profile none' "a profile that is not there" no_environment -- --profile=none --key="$key" "$secret"
+ends 41 'no profile none' "a missing profile" no_environment -- --profile=none --key="$key" "$secret"
 ends 41 'no aws_secret_access_key' "half a key" no_environment -- --profile=half --key="$key" "$secret"
 ends 41 'AWS_SECRET_ACCESS_KEY is not' "half a key in the environment" as instance AWS_ACCESS_KEY_ID=A -- --key="$key" "$secret"
 ends 41 'AWS_WEB_IDENTITY_TOKEN_FILE' "a web identity" as instance AWS_WEB_IDENTITY_TOKEN_FILE=/x -- --key="$key" "$secret"
@@ -220,11 +220,11 @@ ends 41 'There are no AWS credentials' "none at all" as instance AWS_EC2_METADAT
 platform role none
 ends 41 'nor from IMDS: The instance has no role' "no role" as instance -- --key="$key" "$secret"
 platform role "$PLATFORM_INSTANCE_ROLE"
-ends 60 "assumed-role/$PLATFORM_INSTANCE_ROLE" "the instance's role, which may decrypt only" as instance -- --key="$key" "$secret"
+ends 60 "assumed-role/$PLATFORM_INSTANCE_ROLE" "the instance's role, which may only decrypt" as instance -- --key="$key" "$secret"
 ini nonsense >"$scratch/home/.aws/config"
-ends 78 '/.aws/config:1: ' "a file that cannot be read" no_environment -- --key="$key" "$secret"
+ends 78 '/.aws/config:1: ' "a file with a wrong line" no_environment -- --key="$key" "$secret"
 
-say "== the plaintext is nowhere"
+say "== the plaintext is nowhere else"
 if command -v strace >/dev/null; then
     platform exec --as vendor -- strace -f -s 100000 -e trace=openat,write,writev,pwrite64,sendto,sendmsg,execve,rename -o "$scratch/strace" \
         "$unsealctl" seal --trusted-certificates="$PLATFORM_CA_FILE" --name=db-password --key="$key" --print-secret-file -o "$sealed" "$secret" >"$scratch/out"

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# unsealctl unseal: the whole way once by hand. Where the plaintext goes and where not, and that failures are unseald's own.
+# unsealctl unseal: one unsealing by hand. Where the plaintext goes and where it does not, and that it fails as unseald does.
 . "$(dirname "$0")/direct.sh"
 direct_start
 configure
 declare_secret db-password "$key" "$scratch/sealed"
 
-# unseal STATUS ARGUMENT...: $scratch/out, $scratch/err; $scratch/fd is what came out of file descriptor 7
+# unseal STATUS ARGUMENT...: leaves output in $scratch/out and $scratch/err, and that of file descriptor 7 in $scratch/fd
 unseal() {
     local want=$1 saw=0
     shift
@@ -14,7 +14,7 @@ unseal() {
         --configuration=/nonexistent "$@" >"$scratch/out" 2>"$scratch/err" 7>"$scratch/fd" || saw=$?
     [ "$saw" = "$want" ] || die "unseal $*: saw exit status $saw, wanted $want: $(cat "$scratch/err")"
 }
-# The plaintext is nowhere but where it was asked for. assert_secret WHERE...
+# assert_secret WHERE...: the plaintext is in these outputs and in no other
 assert_secret() {
     local where
     for where in out err fd; do
@@ -27,10 +27,10 @@ assert_secret() {
 }
 declaration=$config/secrets.d/db-password.secret
 
-say "a declared secret: only to where it is asked for"
+say "a declared secret goes only where the options say"
 unseal 0 --secret="$declaration"
 assert_secret
-assert_line "what is said without it" "$scratch/out" '^db-password: KMS decrypts it, 11 bytes; request [0-9a-f-]{36}\.$'
+assert_line "the output without the plaintext" "$scratch/out" '^db-password: KMS decrypts it, 11 bytes; request [0-9a-f-]{36}\.$'
 request=$(sed -n 's/.*request \(.*\)\.$/\1/p' "$scratch/out")
 assert_equal "the same request in KMS's log" "$(platform log | jq -r --arg id "$request" 'select(.requestID == $id) | .eventName')" Decrypt
 unseal 0 --secret="$declaration" --reveal
@@ -38,7 +38,7 @@ assert_secret out
 assert_equal "what is said beside it" "$(cat "$scratch/err")" ''
 unseal 0 --secret="$declaration" --fd=7 --verbose
 assert_secret fd
-assert_line "what is said with --verbose" "$scratch/err" '^attestation document: done'
+assert_line "the output with --verbose" "$scratch/err" '^attestation document: done'
 assert_equal "the store" "$(ls -A "$store")" ''
 [ ! -e "$status_file" ] || die "a status was written"
 assert_equal "what is left in the TPM" "$(tpm_contents | grep -v ': $' || true)" ''
@@ -82,7 +82,7 @@ for fd in '' a -1 9 1x 99999999999; do
     unseal 2 --secret="$declaration" --fd="$fd"
 done
 
-say "failures, each with unseald's own exit status"
+say "failures have the exit status of unseald"
 unseal 78 --secret="$scratch/none.secret"
 unseal 78 --secret="$scratch/sealed"
 sed 's/^KeyId=.*/KeyId=alias\/x/' "$declaration" >"$scratch/wrong.secret"
@@ -106,21 +106,21 @@ platform fault clear
 platform role none
 configure DeadlineSec=3s
 unseal 41 --secret="$declaration"
-assert_line "what is waited for" "$scratch/err" '^credentials: attempt 1 failed, next in '
+assert_line "the wait is logged" "$scratch/err" '^credentials: attempt 1 failed, next in '
 platform role billing-instance
 configure
 saw=0
 platform exec --as instance -- "$build/daemon/unsealctl" unseal --vendor-configuration="$config" --secret="$declaration" --reveal \
     >/dev/full 2>"$scratch/err" || saw=$?
 assert_equal "standard output is full" "$saw" 1
-# Where it is closed, no connection or file must be what the secret is written to.
+# With a closed standard output no connection or file may take its number and get the secret.
 saw=0
 platform exec --as instance -- "$build/daemon/unsealctl" unseal --vendor-configuration="$config" --secret="$declaration" --reveal \
     >&- 2>"$scratch/err" || saw=$?
 assert_equal "standard output is closed" "$saw" 1
-assert_line "what is said of it" "$scratch/err" 'The plaintext cannot be written: Bad file descriptor'
+assert_line "the message" "$scratch/err" 'Cannot write the plaintext: Bad file descriptor'
 
-say "access denied is explained as unseald does it"
+say "access denied is explained as in unseald"
 platform extend 4 'another image' >/dev/null
 printf '{"Measurements": {"PCR4": "%096d"}}' 7 >"$scratch/expected.json"
 configure "ExpectedMeasurements=$scratch/expected.json"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# unsealctl as people and scripts meet it: exit statuses, and what it prints of what.
+# The exit statuses and the output of unsealctl, as people and scripts see them.
 . "$(dirname "$0")/lib.sh"
 
 unsealctl=$build/daemon/unsealctl
@@ -9,7 +9,7 @@ document=$top/tests/vectors/attestation/nitrotpm-document.cbor
 nonce=be4c5b7d743ff7808cf107a64a8de6d907823adccef58c366d3d4cc6a2b2f767
 module_id='i-000fa553dad58a9f1-tpm0000000000000000'
 
-# expect STATUS ARGUMENT...: leaves the output in $scratch/out
+# expect STATUS ARGUMENT...: leaves the output in $scratch/out and $scratch/err
 expect() {
     local want=$1 saw=0
     shift
@@ -59,7 +59,7 @@ for option in --idle=0 --idle=soon --conquer now; do
     assert_equal "exit status of $option" "$saw" 2
 done
 
-say "files that are not what they should be"
+say "wrong files"
 verify 1 "$scratch/none"
 verify 1 --nonce="$scratch/none" --at=document "$document"
 verify 1 --public-key="$scratch/none" --at=document "$document"
@@ -77,13 +77,13 @@ assert_line "who" "$scratch/out" "$module_id"
 assert_line "the root is known" "$scratch/out" "AWS's root G1"
 assert_no_line "no drivers of others" "$scratch/out" 'PCR2 is not'
 for check in age nonce public-key measurements; do
-    assert_line "$check was not asked for, and that is said" "$scratch/out" "^  $check +not-asked"
+    assert_line "$check was not asked for, and the output says so" "$scratch/out" "^  $check +not-asked"
 done
 verify 0 --at=@1786642608 --max-age=5min "$document"
 assert_line "the age is proved" "$scratch/out" '^  age +proved'
 verify 0 --at=2026-08-13T17:41:48Z --max-age=5min - <"$document"
 
-say "anything else is refused, each with its own status"
+say "each refusal has its own exit status"
 verify 14 "$document"
 assert_no_line "nothing of an expired document is printed" "$scratch/out" "$module_id"
 verify 15 --at=2026-08-13T17:41:49Z --max-age=5min "$document"
@@ -119,18 +119,18 @@ assert_line "PCR4 is as expected" "$scratch/out" '^= +4 '
 verify 17 --at=document --public-key="$document" "$document"
 verify 18 --at=document --measurements="$scratch/bad.json" "$document"
 assert_line "PCR12 is marked" "$scratch/out" '^! +12 .*command line'
-assert_line "what was expected is said" "$scratch/out" '^! +12  10+ +was expected'
+assert_line "the expected value" "$scratch/out" '^! +12  10+ +was expected'
 verify 18 --at=document --measurements="$scratch/bad.json" --json "$document"
 assert_equal "which differ" "$(jq -c '[.accepted, .refusal, .differing_pcrs, .checks.measurements]' "$scratch/out")" \
     '[false,"pcr",[12],"refused"]'
 
-say "JSON is UTF-8, whatever a file is called"
+say "JSON is UTF-8, whatever the name of a file"
 saw=0
 "$unsealctl" doctor --json --timeout=5 --measurements=$'/none/\xff\xc3\xa4' --status=$'/proc/\xff' >"$scratch/out" 2>"$scratch/err" || saw=$?
 [ "$saw" -ne 1 ] && [ "$saw" -ne 2 ] || die "doctor: saw exit status $saw: $(cat "$scratch/err")"
 /usr/bin/python3 -c 'import json, sys; json.loads(open(sys.argv[1], "rb").read().decode())' "$scratch/out"
 
-say "an answer that cannot be written is none"
+say "an answer that cannot be written is a failure"
 status=0
 "$unsealctl" verify --root="$root" --at=document "$document" >/dev/full 2>/dev/null || status=$?
 assert_equal "standard output is full" "$status" 1

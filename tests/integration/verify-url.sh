@@ -55,7 +55,7 @@ print("ready", flush=True)
 server.serve_forever()
 END
 
-# In the platform's namespace, where this port is nobody else's.
+# In the platform's network namespace, where nothing else uses this port.
 inside() { ip netns exec "$PLATFORM_NETNS" "$@"; }
 server_pid=
 serve() { # CERTIFICATE
@@ -78,7 +78,7 @@ verify() {
 }
 http=http://127.0.0.1:$port
 
-say "what is wrong before anybody is asked"
+say "mistakes found before any request"
 for url in 127.0.0.1 ftp://127.0.0.1 http:// http:///path "$http/?a=b" "$http/#a" http://user@host "http://a b" ''; do
     verify 2 "$url"
 done
@@ -139,7 +139,7 @@ differs() {
 say "firmware that has loaded a driver"
 platform extend 2 driver
 verify 0 "$http/honest"
-assert_line "PCR2" "$scratch/out" '^  PCR2 is not that of firmware without drivers'
+assert_line "PCR2" "$scratch/out" '^  PCR2 differs from that of firmware without'
 differs 2 --allow-drivers
 
 say "a system extension from outside the image"
@@ -152,7 +152,7 @@ verify 18 "$http/honest" --measurements="$scratch/good.json" --allow-drivers --n
 platform tpm-reset
 platform extend 4 "the image"
 
-say "services that are not"
+say "servers that are no honest service"
 verify 0 "$http/replay"
 verify 16 "$http/replay"
 verify 16 "$http/other"

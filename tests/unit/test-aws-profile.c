@@ -15,7 +15,7 @@ static int parse(AwsProfileFile kind, const char *text, const char *name, AwsPro
         return aws_profile_parse("FILE", kind, text, strlen(text), name, ret, error);
 }
 
-/* NULL: the profile is not in there, or has no access key. Freed by the caller. */
+/* Asserts access key and Region of the profile. NULL: the profile is missing, or lacks the setting. */
 static void check(AwsProfileFile kind, const char *text, const char *name, const char *id,
                   const char *region) {
         AwsProfile profile = {};
@@ -72,7 +72,7 @@ static void test_lines_are_read_as_configparser_reads_them(void **state) {
               "A=:", "r # no comment");
 }
 
-static void test_what_the_cli_would_not_read_is_an_error_with_its_line(void **state) {
+static void test_lines_that_the_cli_refuses_are_errors_with_their_line(void **state) {
         static const struct {
                 const char *text, *line;
         } wrong[] = {
@@ -114,7 +114,7 @@ static void test_a_nul_byte_is_an_error(void **state) {
                          -EINVAL);
 }
 
-/* The access key that comes out of both files, or the beginning of the error's text, or "none". */
+/* want: the access key chosen from both files, or the beginning of the error's text, or "none". */
 static void check_choice(const char *credentials_file, const char *config_file, const char *want) {
         AwsProfile credentials = {}, config = {};
         AwsCredentials found = {};
@@ -157,7 +157,7 @@ static void test_access_keys_are_chosen_as_the_cli_chooses(void **state) {
                      "The profile p gets its credentials by sso_account_id");
         check_choice("", "[profile p]\nlogin_session=x\n",
                      "The profile p gets its credentials by login_session");
-        /* A secret key without its ID is passed over, an ID without its secret key is not. */
+        /* A secret key without its ID is skipped. An ID without its secret key is an error. */
         check_choice("[p]\naws_secret_access_key=C\n", "[profile p]\n" KEY("F"), "F");
         check_choice("[p]\naws_access_key_id=C\n", "[profile p]\n" KEY("F"),
                      "The profile p has aws_access_key_id, but");
@@ -210,7 +210,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_sections_are_named_by_the_kind_of_file),
                 cmocka_unit_test(test_lines_are_read_as_configparser_reads_them),
-                cmocka_unit_test(test_what_the_cli_would_not_read_is_an_error_with_its_line),
+                cmocka_unit_test(test_lines_that_the_cli_refuses_are_errors_with_their_line),
                 cmocka_unit_test(test_a_nul_byte_is_an_error),
                 cmocka_unit_test(test_access_keys_are_chosen_as_the_cli_chooses),
                 cmocka_unit_test(test_a_session_token_goes_with_its_key),

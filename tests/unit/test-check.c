@@ -16,7 +16,7 @@
 #define KEY "arn:aws:kms:eu-north-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 #define SOCKET "/run/unseald/credentials.sock"
 
-/* A system that is right, of one secret; each test spoils one thing. */
+/* A correct system with one secret. Each test spoils one thing of it. */
 typedef struct System {
         Settings settings;
         IniFile *ini, *secret_ini;
@@ -74,8 +74,8 @@ static void load(System *system, const char *unit, const char *text) {
         assert_int_equal(consumers_take(&system->consumers, unit, file), 0);
 }
 
-/* And all is given back. wanted NULL: nothing. */
-static void assert_told(System *system, bool mistake, const char *wanted) {
+/* The check adds exactly this remark, or none with wanted NULL. Frees the remarks. */
+static void assert_remark(System *system, bool mistake, const char *wanted) {
         const Remark *seen;
 
         assert_int_equal(check_configuration(&system->facts, &system->remarks), 0);
@@ -93,46 +93,46 @@ static void assert_told(System *system, bool mistake, const char *wanted) {
         ini_free(system->secret_ini);
 }
 
-static void test_nothing_is_said_of_what_is_right(void **state) {
+static void test_a_correct_system_gets_no_remark(void **state) {
         System system;
 
         set_up(&system);
         system.declarations.count = 2;
         load(&system, "a.service",
              "[Service]\nLoadCredential=db:" SOCKET "\nLoadCredential=x:/run/unseald/credentials/other\n");
-        assert_told(&system, false, NULL);
+        assert_remark(&system, false, NULL);
 }
 
-static void test_certificates_that_cannot_be_loaded_are_told(void **state) {
+static void test_certificates_that_cannot_be_loaded_are_a_mistake(void **state) {
         System system;
 
         set_up(&system);
         system.facts.trust = (Error){ .failure = FAILURE_CONFIGURATION, .text = "No such file." };
-        assert_told(&system, true,
-                    "unseald.conf:2: TrustedCertificates=: Expected a file with certificates, in PEM. No "
-                    "such");
+        assert_remark(&system, true,
+                      "unseald.conf:2: TrustedCertificates=: Expected a file with certificates, in PEM. No "
+                      "such");
 }
 
-static void test_a_source_that_is_not_there_is_a_warning_where_it_is_optional(void **state) {
+static void test_a_missing_source_of_an_optional_secret_is_a_warning(void **state) {
         for (int optional = 0; optional < 2; optional++) {
                 System system;
 
                 set_up(&system);
                 system.items[0].optional = optional;
                 system.secrets[0].source = (Error){ .failure = FAILURE_SOURCE, .text = "Not there." };
-                assert_told(&system, !optional, "db.secret:2: Source=: Not there.");
+                assert_remark(&system, !optional, "db.secret:2: Source=: Not there.");
         }
 }
 
-static void test_a_source_that_the_service_does_not_see_is_told(void **state) {
+static void test_a_source_that_the_service_cannot_see_is_a_mistake(void **state) {
         System system;
 
         set_up(&system);
         system.items[0].source.location = (char *) "/home/db";
-        assert_told(&system, true, "db.secret:2: Source=: Expected a file elsewhere");
+        assert_remark(&system, true, "db.secret:2: Source=: Expected a file in another directory");
         set_up(&system);
         system.items[0].source.location = NULL;
-        assert_told(&system, true, NULL);
+        assert_remark(&system, true, NULL);
 }
 
 static void test_two_secrets_do_not_have_one_source(void **state) {
@@ -141,13 +141,13 @@ static void test_two_secrets_do_not_have_one_source(void **state) {
         set_up(&system);
         system.declarations.count = 2;
         system.items[1].source.location = (char *) "/db";
-        assert_told(&system, true, "db.secret:2: Source=: Expected another one than that of db.secret");
+        assert_remark(&system, true, "db.secret:2: Source=: Expected another source than db.secret");
         set_up(&system);
         system.declarations.count = 2;
         system.items[1].source.location = (char *) "/db";
         system.items[1].source.kind = SOURCE_S3;
         system.items[1].source.bucket = (char *) "bucket";
-        assert_told(&system, true, NULL);
+        assert_remark(&system, true, NULL);
 }
 
 static void assert_key(const char *key, bool dual_stack, bool mistake, const char *wanted) {
@@ -156,10 +156,10 @@ static void assert_key(const char *key, bool dual_stack, bool mistake, const cha
         set_up(&system);
         system.keys[0] = (char *) key;
         system.settings.dual_stack = dual_stack;
-        assert_told(&system, mistake, wanted);
+        assert_remark(&system, mistake, wanted);
 }
 
-static void test_keys_are_in_regions_that_there_may_be(void **state) {
+static void test_keys_are_in_possible_regions(void **state) {
 #define ARN(partition, region) \
         "arn:" partition ":kms:" region ":111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
         assert_key(ARN("aws", "ap-southeast-7"), true, false, NULL);
@@ -169,37 +169,37 @@ static void test_keys_are_in_regions_that_there_may_be(void **state) {
         assert_key(ARN("aws", "cn-north-1"), false, true,
                    "db.secret:3: KeyId=: Expected a Region of the partition \"aws\", not \"cn-north-1\"");
         assert_key(ARN("aws-iso", "us-iso-east-1"), false, true,
-                   "db.secret:3: KeyId=: No endpoint is known");
+                   "db.secret:3: KeyId=: No endpoint of the partition");
         assert_key(ARN("aws", "eu-nroth-1"), false, false, "db.secret:3: KeyId=: No Region has a name like");
         assert_key(ARN("aws", "eu-north-x"), false, false, "db.secret:3: KeyId=: No Region has a name like");
         assert_key(ARN("aws", "north-1"), false, false, "db.secret:3: KeyId=: No Region has a name like");
         assert_key(ARN("aws", "somewhere"), false, false, "db.secret:3: KeyId=: No Region has a name like");
 }
 
-static void test_units_that_are_not_there_are_told_by_their_line(void **state) {
+static void test_missing_units_are_named_with_their_line(void **state) {
         char *missing[] = { (char *) "b.service", NULL }, *mount[] = { (char *) "data.mount", NULL };
         System system;
 
         set_up(&system);
         system.secrets[0].missing_units = missing;
-        assert_told(&system, true, "db.secret:5: Units=: There is no unit \"b.service\"");
+        assert_remark(&system, true, "db.secret:5: Units=: There is no unit \"b.service\"");
         set_up(&system);
         system.secrets[0].missing_units = mount;
-        assert_told(&system, false, "db.secret:6: Units=: There is no unit \"data.mount\"");
+        assert_remark(&system, false, "db.secret:6: Units=: There is no unit \"data.mount\"");
 }
 
-static void test_users_and_groups_that_are_not_there_are_told(void **state) {
+static void test_missing_users_and_groups_are_mistakes(void **state) {
         System system;
 
         set_up(&system);
         system.secrets[0].user_missing = true;
-        assert_told(&system, true, "db.secret:7: User=: Expected a user of /etc/passwd, not \"app\".");
+        assert_remark(&system, true, "db.secret:7: User=: Expected a user of /etc/passwd, not \"app\".");
         set_up(&system);
         system.secrets[0].group_missing = true;
-        assert_told(&system, true, "db.secret:8: Group=: Expected a group of /etc/group, not \"app\".");
+        assert_remark(&system, true, "db.secret:8: Group=: Expected a group of /etc/group, not \"app\".");
 }
 
-/* 83 fit, as protocols of the service manager have it: 16 digits and "/unit/", "/" and a NUL in front. */
+/* 83 bytes fit beside what the service manager puts into the address: a NUL, 16 digits, "/unit/" and "/". */
 static void test_unit_and_credential_fit_in_a_socket_address(void **state) {
         char unit[128];
 
@@ -212,8 +212,8 @@ static void test_unit_and_credential_fit_in_a_socket_address(void **state) {
                                 16, ".service");
                 set_up(&system);
                 system.units[0] = unit;
-                assert_told(&system, true,
-                            spare ? NULL : "db.secret:6: Units=: Expected no more than 83 bytes");
+                assert_remark(&system, true,
+                              spare ? NULL : "db.secret:6: Units=: Expected no more than 83 bytes");
 
                 set_up(&system);
                 system.items[0].units = NULL;
@@ -221,20 +221,20 @@ static void test_unit_and_credential_fit_in_a_socket_address(void **state) {
                 load(&system, unit, text);
                 memcpy(text, unit, strlen(unit) + 1);
                 (void) strncat(text, ":2: LoadCredential=: Expected no more than 83 bytes", 60);
-                assert_told(&system, true, spare ? NULL : text);
+                assert_remark(&system, true, spare ? NULL : text);
         }
 }
 
-static void test_what_units_load_goes_with_what_is_declared(void **state) {
+static void test_units_load_only_declared_secrets(void **state) {
         System system;
 
         set_up(&system);
         load(&system, "a.service", "[Service]\nLoadCredential=x:" SOCKET "\n");
-        assert_told(&system, true,
-                    "a.service:2: LoadCredential=: Credential x from " SOCKET ": No secret of this name");
+        assert_remark(&system, true,
+                      "a.service:2: LoadCredential=: Credential x from " SOCKET ": No secret of this name");
         set_up(&system);
         load(&system, "a.service", "[Service]\nLoadCredential=%i:" SOCKET "\n");
-        assert_told(&system, true, NULL);
+        assert_remark(&system, true, NULL);
 }
 
 static void test_a_unit_loads_a_credential_once(void **state) {
@@ -243,10 +243,10 @@ static void test_a_unit_loads_a_credential_once(void **state) {
         set_up(&system);
         load(&system, "a.service",
              "[Service]\nLoadCredential=db:" SOCKET "\nLoadCredential=db:/run/unseald/credentials/db\n");
-        assert_told(&system, true, "a.service:3: LoadCredential=: Expected one line for credential db");
+        assert_remark(&system, true, "a.service:3: LoadCredential=: Expected one line for credential db");
 }
 
-static void test_more_secrets_than_can_be_kept_are_told_once(void **state) {
+static void test_too_many_secrets_are_one_mistake(void **state) {
         static Declaration items[MANIFEST_ENTRIES_MAX + 2];
         static SecretFacts secrets[MANIFEST_ENTRIES_MAX + 2];
         System system;
@@ -258,10 +258,10 @@ static void test_more_secrets_than_can_be_kept_are_told_once(void **state) {
         }
         system.declarations = (Declarations){ .items = items, .count = ELEMENTSOF(items) };
         system.facts.secrets = secrets;
-        assert_told(&system, true, "db.secret:2: Source=: Expected no more than 500 secrets");
+        assert_remark(&system, true, "db.secret:2: Source=: Expected no more than 500 secrets");
 }
 
-static void test_all_mistakes_of_a_file_are_told(void **state) {
+static void test_all_mistakes_of_a_file_are_listed(void **state) {
         static const char *const wanted[] = {
                 "unseald.conf:2: Fips=: Expected yes or no",
                 "unseald.conf:3: Colour=: Unknown key",
@@ -286,7 +286,7 @@ static void test_all_mistakes_of_a_file_are_told(void **state) {
         assert_int_equal(settings_examine(ini, &settings, NULL, &error), -EINVAL);
 }
 
-static void test_want_of_memory_is_no_mistake_of_the_configuration(void **state) {
+static void test_lack_of_memory_is_no_mistake_of_the_configuration(void **state) {
         Remarks remarks = {};
         Error error;
         int r = error_oom(&error);
@@ -297,20 +297,20 @@ static void test_want_of_memory_is_no_mistake_of_the_configuration(void **state)
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_nothing_is_said_of_what_is_right),
-                cmocka_unit_test(test_certificates_that_cannot_be_loaded_are_told),
-                cmocka_unit_test(test_a_source_that_is_not_there_is_a_warning_where_it_is_optional),
-                cmocka_unit_test(test_a_source_that_the_service_does_not_see_is_told),
+                cmocka_unit_test(test_a_correct_system_gets_no_remark),
+                cmocka_unit_test(test_certificates_that_cannot_be_loaded_are_a_mistake),
+                cmocka_unit_test(test_a_missing_source_of_an_optional_secret_is_a_warning),
+                cmocka_unit_test(test_a_source_that_the_service_cannot_see_is_a_mistake),
                 cmocka_unit_test(test_two_secrets_do_not_have_one_source),
-                cmocka_unit_test(test_keys_are_in_regions_that_there_may_be),
-                cmocka_unit_test(test_units_that_are_not_there_are_told_by_their_line),
-                cmocka_unit_test(test_users_and_groups_that_are_not_there_are_told),
+                cmocka_unit_test(test_keys_are_in_possible_regions),
+                cmocka_unit_test(test_missing_units_are_named_with_their_line),
+                cmocka_unit_test(test_missing_users_and_groups_are_mistakes),
                 cmocka_unit_test(test_unit_and_credential_fit_in_a_socket_address),
-                cmocka_unit_test(test_what_units_load_goes_with_what_is_declared),
+                cmocka_unit_test(test_units_load_only_declared_secrets),
                 cmocka_unit_test(test_a_unit_loads_a_credential_once),
-                cmocka_unit_test(test_all_mistakes_of_a_file_are_told),
-                cmocka_unit_test(test_want_of_memory_is_no_mistake_of_the_configuration),
-                cmocka_unit_test(test_more_secrets_than_can_be_kept_are_told_once),
+                cmocka_unit_test(test_all_mistakes_of_a_file_are_listed),
+                cmocka_unit_test(test_lack_of_memory_is_no_mistake_of_the_configuration),
+                cmocka_unit_test(test_too_many_secrets_are_one_mistake),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -28,7 +28,7 @@ static void take(const char *unit, const char *text) {
         assert_int_equal(consumers_take(&consumers, unit, file), 0);
 }
 
-/* Two secrets: db is anybody's and in the store, token is for one unit by the socket. */
+/* Two secrets: db is for any unit and in the store. token is for two units, only through the socket. */
 static ConsumerMistake mistake(size_t n) {
         char *units[] = { (char *) "billing.service", (char *) "worker@1.service", NULL };
         Declaration items[] = {
@@ -53,7 +53,7 @@ static void assert_mistake(const char *unit, const char *line, ConsumerMistake w
         consumers_clear(&consumers);
 }
 
-static void test_only_what_leads_to_unseald_is_a_consumer(void **state) {
+static void test_consumers_are_lines_with_a_path_of_unseald(void **state) {
         take("a.service",
              "[Service]\nLoadCredential=db:/run/unseald/credentials.sock\nLoadCredential=other:/etc/other\n"
              "LoadCredential=relative\nExecStart=/bin/true db:/run/unseald/x\nSetCredential=set:value\n");
@@ -67,7 +67,7 @@ static void test_only_what_leads_to_unseald_is_a_consumer(void **state) {
         assert_int_equal(mistake(1), CONSUMER_FINE);
 }
 
-static void test_each_mistake_is_told_from_the_others(void **state) {
+static void test_each_mistake_is_recognized(void **state) {
 #define SOCKET ":/run/unseald/credentials.sock"
 #define STORE ":/run/unseald/credentials/"
         assert_mistake("a.service", "LoadCredential=db" SOCKET, CONSUMER_FINE);
@@ -88,7 +88,7 @@ static void test_each_mistake_is_told_from_the_others(void **state) {
         assert_mistake("a.service", "LoadCredential=db" SOCKET "\nSetCredential=other:value", CONSUMER_FINE);
 }
 
-static void test_a_fallback_counts_in_the_same_unit_only(void **state) {
+static void test_a_fallback_counts_only_in_the_same_unit(void **state) {
         take("a.service", "[Service]\nLoadCredential=db" SOCKET "\n");
         take("b.service", "[Service]\nSetCredential=db:value\n");
         assert_int_equal(mistake(0), CONSUMER_FINE);
@@ -127,7 +127,7 @@ static void test_units_and_their_drop_ins_are_read(void **state) {
         assert_string_equal(consumers.items[1].unit, "z.service");
 }
 
-static void test_hidden_files_and_other_names_are_passed_over(void **state) {
+static void test_hidden_files_and_aliases_are_skipped(void **state) {
         char top[] = "/tmp/test-consumers.XXXXXX", path[192], command[64];
         char directories[2][64];
 
@@ -159,11 +159,11 @@ static void test_hidden_files_and_other_names_are_passed_over(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test_teardown(test_only_what_leads_to_unseald_is_a_consumer, forget),
-                cmocka_unit_test_teardown(test_each_mistake_is_told_from_the_others, forget),
-                cmocka_unit_test_teardown(test_a_fallback_counts_in_the_same_unit_only, forget),
+                cmocka_unit_test_teardown(test_consumers_are_lines_with_a_path_of_unseald, forget),
+                cmocka_unit_test_teardown(test_each_mistake_is_recognized, forget),
+                cmocka_unit_test_teardown(test_a_fallback_counts_only_in_the_same_unit, forget),
                 cmocka_unit_test_teardown(test_units_and_their_drop_ins_are_read, forget),
-                cmocka_unit_test_teardown(test_hidden_files_and_other_names_are_passed_over, forget),
+                cmocka_unit_test_teardown(test_hidden_files_and_aliases_are_skipped, forget),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Users and groups are those of the files in /etc, never asked for through NSS: its modules would be loaded from the image
- * that is looked at. */
+/* Users and groups are looked up in the files of /etc and not through NSS, which would load its modules from the checked image. */
 
 #include <errno.h>
 #include <grp.h>
@@ -44,7 +43,7 @@ static bool group_is_there(const char *name) {
         return false;
 }
 
-/* length: of the name, what comes behind is suffix. A file that is masked is none. */
+/* Looks for the file of a unit: `length` bytes of name, then suffix. A masked unit has no file. */
 static bool unit_file_is_there(const char *name, int length, const char *suffix) {
         for (const char *const *directory = consumers_directories; *directory; directory++) {
                 _cleanup_free_ char *path = NULL;
@@ -81,7 +80,7 @@ static int examine_secret(const Declaration *declaration, SecretFacts *secret, E
         return 0;
 }
 
-/* facts: with all but what is of single secrets. */
+/* facts: complete except for secrets, which this function adds. */
 static int check_with_secrets(CheckFacts *facts, IniFile *const *files, Remarks *remarks, Error *error) {
         const Declarations *declarations = facts->declarations;
         SecretFacts *secrets = calloc(declarations->count + 1, sizeof(*secrets));

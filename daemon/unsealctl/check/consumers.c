@@ -40,7 +40,7 @@ void consumers_clear(Consumers *consumers) {
         *consumers = (Consumers){};
 }
 
-/* value: "ID:PATH" or "ID:VALUE". The value of a SetCredential= is not kept. */
+/* The assignment is ID:PATH of LoadCredential= (load), or ID:VALUE of SetCredential=, whose value is not kept. */
 static int take_assignment(Consumers *consumers, const char *unit, const IniAssignment *assignment,
                            bool load) {
         const char *colon = strchr(assignment->value, ':');
@@ -78,7 +78,7 @@ int consumers_take(Consumers *consumers, const char *unit, const IniFile *file) 
         return 0;
 }
 
-/* Units have credentials where they run processes. */
+/* Only units that run processes have credentials. */
 static bool is_unit_name(const char *name) {
         static const char *const kinds[] = { ".service", ".socket", ".mount", ".swap" };
         const char *kind = strrchr(name, '.');
@@ -102,7 +102,7 @@ static int read_unit_file(Consumers *consumers, const char *unit, const char *pa
         return consumers_take(consumers, unit, file);
 }
 
-/* name: of a unit, or UNIT.d/FILE. A file hides those of the same name in the directories that come later. */
+/* name: UNIT or UNIT.d/FILE. A file hides the files of the same name in later directories. */
 static bool is_hidden(const char *const *directories, size_t at, const char *name) {
         for (size_t i = 0; i < at; i++) {
                 _cleanup_free_ char *path = NULL;
@@ -114,7 +114,7 @@ static bool is_hidden(const char *const *directories, size_t at, const char *nam
         return false;
 }
 
-/* A link to a file of another name is another name of that unit. */
+/* A symbolic link to a file of another name is an alias of that unit. */
 static bool is_alias(const char *path, const char *unit) {
         char target[PATH_MAX];
         ssize_t length = readlink(path, target, sizeof(target) - 1);
@@ -127,7 +127,7 @@ static bool is_alias(const char *path, const char *unit) {
         return strcmp(slash ? slash + 1 : target, unit) != 0;
 }
 
-/* Of the directory at this place. unit NULL: its units; else that unit's drop-ins. */
+/* Reads the units of directories[at], or with `unit` that unit's drop-ins there. */
 static int read_directory(Consumers *consumers, const char *const *directories, size_t at,
                           const char *unit) {
         _cleanup_free_ char *directory = NULL;
@@ -178,7 +178,7 @@ int consumers_read(const char *const *directories, Consumers *ret) {
         return 0;
 }
 
-/* Instances are named by themselves: of a template nobody knows which there will be. */
+/* Whether Units= admits the unit. Units= names instances, and the instances of a template are not known, so a template passes. */
 static bool is_named(const Declaration *declaration, const char *unit) {
         const char *at = strchr(unit, '@');
         bool is_template = at && at[1] == '.';
@@ -213,13 +213,13 @@ ConsumerMistake consumer_mistake(const Consumers *consumers, const Consumer *con
         const Declaration *declaration;
 
         if (!consumer->path || strchr(consumer->path, '%') || strchr(consumer->id, '%'))
-                return CONSUMER_FINE; /* a specifier: only the service manager knows */
+                return CONSUMER_FINE; /* only the service manager can resolve a specifier */
         by_socket = consumer_asks_socket(consumer);
         if (!by_socket && strncmp(consumer->path, STORE, strlen(STORE)) != 0)
                 return CONSUMER_NOWHERE;
         name = by_socket ? consumer->id : consumer->path + strlen(STORE);
         if (!by_socket && *name == '\0')
-                return CONSUMER_FINE; /* the whole directory */
+                return CONSUMER_FINE; /* loads the whole directory */
 
         declaration = declarations_find(declarations, name);
         if (!declaration)
@@ -234,17 +234,17 @@ ConsumerMistake consumer_mistake(const Consumers *consumers, const Consumer *con
 const char *consumer_mistake_meaning(ConsumerMistake mistake) {
         switch (mistake) {
         case CONSUMER_FINE:
-                return "It is declared.";
+                return "The secret is declared.";
         case CONSUMER_UNDECLARED:
-                return "No secret of this name is declared. The unit cannot start (243/CREDENTIALS); declare it in secrets.d.";
+                return "No secret of this name is declared, so the unit cannot start (243/CREDENTIALS). Declare it in secrets.d/.";
         case CONSUMER_REFUSED:
-                return "The secret is for other units, and this one is refused. Add it to Units= of the secret.";
+                return "Units= of the secret does not name this unit, so unseald refuses it. Add it to Units= of the secret.";
         case CONSUMER_NOT_STORED:
-                return "The secret is not in the store (Store=no). Load it from " SOCKET ".";
+                return "The secret has Store=no and is not in the store. Load it from " SOCKET ".";
         case CONSUMER_NOWHERE:
-                return "unseald puts nothing there. Load it from " SOCKET " or " STORE "NAME.";
+                return "unseald puts nothing at this path. Load it from " SOCKET " or " STORE "NAME.";
         case CONSUMER_FALLBACK:
-                return "SetCredential= of the same ID silently takes its place when it is not there. Remove one of them.";
+                return "SetCredential= of the same ID silently replaces the secret if it is missing. Remove one of them.";
         }
         return "unknown";
 }

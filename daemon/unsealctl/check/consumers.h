@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * Units that ask unseald for credentials, and what they ask for that they will not get: LoadCredential= lines of unit
- * files and their drop-ins (systemd.exec(5)) that lead to /run/unseald. What only the service manager knows is not
- * looked at: units that generators make, lines that a later drop-in takes back.
+ * Finds the units that load credentials from unseald, and the credentials that they would not get. It reads the LoadCredential= lines
+ * of unit files and drop-ins (systemd.exec(5)) with a path below /run/unseald. It does not see what only the service manager knows:
+ * units that generators make, and lines that a later drop-in resets.
  */
 
 #include <stdbool.h>
@@ -14,10 +14,10 @@
 #include "config/declaration.h"
 #include "config/ini.h"
 
-/* One LoadCredential= that leads to unseald, or a SetCredential=. */
+/* One LoadCredential= with a path of unseald, or one SetCredential=. */
 typedef struct Consumer {
         char *unit, *id;
-        char *path; /* NULL: of a SetCredential= */
+        char *path; /* NULL for SetCredential= */
         char *file;
         unsigned line;
 } Consumer;
@@ -29,31 +29,32 @@ typedef struct Consumers {
 
 void consumers_clear(Consumers *consumers);
 
-/* Pure: adds those of a unit's file. -ENOMEM. */
+/* Adds the consumers in one file of a unit. Pure. -ENOMEM. */
 int consumers_take(Consumers *consumers, const char *unit, const IniFile *file);
 
-/* All that the directories have, NULL-terminated, of which those that are not there are passed over, as are files that
- * one of the same name in an earlier directory hides, links that are other names of a unit, and what cannot be read. */
+/* Reads all unit files of the directories, a NULL-terminated list with the highest priority first. Skips missing directories, files
+ * that a file of the same name in an earlier directory hides, links that are other names of a unit, and files that cannot be read or
+ * parsed. The caller clears *ret. -ENOMEM. */
 int consumers_read(const char *const *directories, Consumers *ret);
 
-/* Where the service manager looks for units, the first first. */
+/* The directories in which the service manager looks for units (systemd.unit(5), "Unit File Load Path"), highest priority first. */
 extern const char *const consumers_directories[];
 
-/* Pure. Whether it is the credential socket that it loads from. */
+/* Whether the consumer loads from the credential socket. Pure. */
 bool consumer_asks_socket(const Consumer *consumer) _pure_;
 
 typedef enum ConsumerMistake {
         CONSUMER_FINE,
-        CONSUMER_UNDECLARED, /* no secret of this name */
+        CONSUMER_UNDECLARED, /* no secret of this name is declared */
         CONSUMER_REFUSED,    /* Units= of the secret does not name the unit */
         CONSUMER_NOT_STORED, /* Store=no, and the unit reads from the store */
-        CONSUMER_NOWHERE,    /* a path below /run/unseald that unseald never makes */
-        CONSUMER_FALLBACK, /* SetCredential= of the same ID takes the place of a secret that is not there */
+        CONSUMER_NOWHERE,    /* a path below /run/unseald that unseald never creates */
+        CONSUMER_FALLBACK,   /* SetCredential= of the same ID silently replaces a missing secret */
 } ConsumerMistake;
 
-/* Pure. */
+/* Returns the first mistake of a consumer, or CONSUMER_FINE. Pure. */
 ConsumerMistake consumer_mistake(const Consumers *consumers, const Consumer *consumer,
                                  const Declarations *declarations) _pure_;
 
-/* What is wrong and what to do, as two sentences. Never NULL. */
+/* Returns what is wrong and what to do, for people. Never NULL. */
 const char *consumer_mistake_meaning(ConsumerMistake mistake) _pure_;

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* The configuration as it is in force, for people: what is left of all files and drop-ins, as INI that could be read
- * back, each assignment under the file and line that it came from. */
+/* Prints the configuration that is in force after all files and drop-ins. The output is INI that unseald could read back. A comment
+ * above each assignment names its file and line. */
 
 #include <stdio.h>
 
 #include "config/declaration.h"
 #include "config/ini.h"
 
-/* Pure. Sections in the order in which they first appear. */
+/* Prints one file, with its sections in the order in which they first appear. Pure, but for writing to out. */
 void configuration_print_file(FILE *out, const IniFile *ini, IniKeyKindOf kind_of);
 
-/* unseald.conf and every secret, each under its file's name. */
+/* Reads and prints unseald.conf and every declared secret, each below a comment with the file's name. */
 int configuration_print(FILE *out, const char *vendor_directory, const char *local_directory,
                         const Declarations *declarations, Error *error);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * One function for each thing that can be wrong, which tells it by the line that is to be changed. What the service
- * manager, AWS or KMS would say is not known here: a unit's file may come from a generator, and a key need not exist.
+ * One function for each kind of mistake. A remark names the line to change. What the service manager, AWS or KMS would say is not
+ * known here: a generator may make a unit, and a key may not exist.
  */
 
 #include <errno.h>
@@ -35,7 +35,7 @@ _printf_(4, 5) static void tell(Check *check, bool mistake, const IniAssignment 
                 check->r = -ENOMEM;
 }
 
-/* The last line of a list that has this word. */
+/* Returns the last line of a list setting that contains the word. */
 static const IniAssignment *line_with(const IniFile *ini, const char *section, const char *key,
                                       const char *word) {
         for (size_t i = ini->count; i > 0; i--) {
@@ -60,7 +60,7 @@ static void check_trust(Check *check) {
                      check->facts->trust.text);
 }
 
-/* AREA-DIRECTION-NUMBER, as all Regions are called. */
+/* All names of Regions have the form AREA-DIRECTION-NUMBER. */
 static bool looks_like_region(const char *region) {
         static const char *const directions[] = { "north",     "south",     "east",
                                                   "west",      "central",   "northeast",
@@ -93,11 +93,12 @@ static void check_key(Check *check, const IniAssignment *line, const char *key_i
         if (r == -ENOMEM)
                 check->r = r;
         else if (r < 0)
-                tell(check, true, line, "No endpoint is known for the partition \"%s\" with DualStack=yes.",
+                tell(check, true, line,
+                     "No endpoint of the partition \"%s\" is known for DualStack=yes. Set KmsEndpoint=, or DualStack=no.",
                      arn.partition);
         else if (!partition || strcmp(partition, arn.partition) != 0)
                 tell(check, true, line,
-                     "Expected a Region of the partition \"%s\", not \"%s\": there is no endpoint.",
+                     "Expected a Region of the partition \"%s\", not \"%s\", which has no endpoint.",
                      arn.partition, arn.region);
         else if (!looks_like_region(arn.region))
                 tell(check, false, line,
@@ -108,7 +109,7 @@ static bool is_same(const char *one, const char *other) {
         return one && other ? strcmp(one, other) == 0 : one == other;
 }
 
-/* What was sealed for one name does not open under another. */
+/* A secret that was sealed for one name does not open under another, so two secrets with one source are a mistake. */
 static void check_shared_source(Check *check, size_t at, const IniAssignment *line) {
         const Declaration *items = check->facts->declarations->items;
         const Source *source = &items[at].source;
@@ -120,7 +121,7 @@ static void check_shared_source(Check *check, size_t at, const IniAssignment *li
                     is_same(items[i].source.version, source->version) &&
                     is_same(items[i].source_region, items[at].source_region)) {
                         tell(check, true, line,
-                             "Expected another one than that of %s: a sealed secret opens under one name only.",
+                             "Expected another source than %s has: a sealed secret opens only under one name.",
                              items[i].file);
                         return;
                 }
@@ -134,17 +135,18 @@ static void check_source(Check *check, size_t at) {
         const char *path = declaration->source.location;
 
         if (!path)
-                return; /* and that was said */
+                return; /* the parser has reported it */
         check_shared_source(check, at, line);
         if (secret->source.failure != FAILURE_NONE)
                 tell(check, !declaration->optional, line, "%s", secret->source.text);
         for (size_t i = 0; declaration->source.kind == SOURCE_FILE && i < ELEMENTSOF(unseen); i++)
                 if (strncmp(path, unseen[i], strlen(unseen[i])) == 0)
                         tell(check, true, line,
-                             "Expected a file elsewhere: unseald.service does not see %s.", unseen[i]);
+                             "Expected a file in another directory: unseald.service does not see %s.",
+                             unseen[i]);
 }
 
-/* Generators make mounts and swaps. */
+/* Generators make mount and swap units. */
 static bool may_be_generated(const char *unit) {
         const char *kind = strrchr(unit, '.');
 
@@ -156,7 +158,7 @@ static void check_length(Check *check, const IniAssignment *line, const char *un
 
         if (length > CHECK_UNIT_AND_ID_MAX)
                 tell(check, true, line,
-                     "Expected no more than %u bytes in the names of unit and credential together, not %zu: %s cannot ask the credential socket for %s.",
+                     "Expected no more than %u bytes in the names of unit and credential together, not %zu: with longer names %s cannot ask the credential socket for %s.",
                      CHECK_UNIT_AND_ID_MAX, length, unit, id);
 }
 
@@ -166,7 +168,7 @@ static void check_units(Check *check, const Declaration *declaration, const Secr
                              declaration->name);
         for (char **unit = secret->missing_units; unit && *unit; unit++)
                 tell(check, !may_be_generated(*unit), line_with(secret->ini, "Deliver", "Units", *unit),
-                     "There is no unit \"%s\". Expected one that has a file, or an instance of a template that has.",
+                     "There is no unit \"%s\". Expected a unit with a unit file, or an instance of a template with one.",
                      *unit);
 }
 
@@ -186,10 +188,11 @@ static void check_secret(Check *check, size_t at) {
                      "Expected a group of /etc/group, not \"%s\".", declaration->group);
         if (at == MANIFEST_ENTRIES_MAX)
                 tell(check, true, ini_find(secret->ini, "Secret", "Source"),
-                     "Expected no more than %u secrets in all: more cannot be kept.", MANIFEST_ENTRIES_MAX);
+                     "Expected no more than %u secrets in all: unseald cannot keep more over a restart.",
+                     MANIFEST_ENTRIES_MAX);
 }
 
-/* In one file: a drop-in is there to take the place of another line. */
+/* Whether the line overrides an earlier one of the same file. In a drop-in that is intended. */
 static bool is_overridden(const Consumers *consumers, const Consumer *consumer) {
         for (size_t i = 0; i < consumers->count; i++) {
                 const Consumer *other = &consumers->items[i];
@@ -214,7 +217,7 @@ static void check_consumer(Check *check, const Consumer *consumer) {
                      consumer_mistake_meaning(mistake));
         if (is_overridden(check->facts->consumers, consumer))
                 tell(check, true, &line,
-                     "Expected one line for credential %s: this one takes the place of the one before.",
+                     "Expected one line for credential %s: this line overrides an earlier one.",
                      consumer->id);
         if (consumer_asks_socket(consumer) && !strchr(consumer->id, '%'))
                 check_length(check, &line, consumer->unit, consumer->id);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* What is wrong with a configuration that can be read: what shows only where its parts, and those of the system that it is
- * for, are looked at together. Facts in, remarks out; check-system.h gathers the facts. */
+/* Judges a configuration that can be read: finds the mistakes that show only when its parts, and parts of its system, are seen
+ * together. Facts go in, remarks come out; check-system.h gathers the facts. */
 
 #include "basic/error.h"
 #include "config/declaration.h"
@@ -11,26 +11,26 @@
 #include "config/settings.h"
 #include "unsealctl/check/consumers.h"
 
-/* So long may unit and credential be together: the address "\0HEX/unit/UNIT/ID", HEX of up to 16 digits, that the service
- * manager asks from has 107 bytes. */
+/* The longest names of unit and credential together. The service manager asks from the abstract socket address
+ * "\0HEX/unit/UNIT/ID", with up to 16 digits in HEX, and an address has at most 107 bytes. */
 #define CHECK_UNIT_AND_ID_MAX 83U
 
-/* Of one declaration. */
+/* The facts about one declaration. */
 typedef struct SecretFacts {
-        const IniFile *ini;   /* its lines */
-        Error source;         /* FAILURE_NONE: its file can be had, or it is none */
-        char **missing_units; /* those of Units= that have no file; NULL: none */
+        const IniFile *ini; /* its lines */
+        Error source;       /* why its file cannot be read; FAILURE_NONE also where the source is no file */
+        char **missing_units; /* units of Units= without a unit file; NULL: none */
         bool user_missing, group_missing;
 } SecretFacts;
 
 typedef struct CheckFacts {
         const Settings *settings;
         const IniFile *settings_ini;
-        Error trust; /* FAILURE_NONE: the certificates can be loaded */
+        Error trust; /* why TrustedCertificates= cannot be loaded; FAILURE_NONE: it can */
         const Declarations *declarations;
-        const SecretFacts *secrets; /* as many, in the same order */
+        const SecretFacts *secrets; /* one for each declaration, in the same order */
         const Consumers *consumers;
 } CheckFacts;
 
-/* Pure. -ENOMEM. */
+/* Adds a remark for each mistake. Pure. -ENOMEM. */
 int check_configuration(const CheckFacts *facts, Remarks *remarks);
