@@ -2,10 +2,11 @@
 #pragma once
 
 /*
- * The service manager's file descriptor store: it holds descriptors for us while we are restarted, by whatever cause, and
- * gives them to the next unseald (sd_notify(3) FDSTORE=1, sd_listen_fds(3); systemd.service(5) FileDescriptorStoreMax=).
- * It closes them when the unit is stopped for good, or has failed for good. Ours have names that begin with "kept-";
- * others, such as a socket unit's, are not touched.
+ * The service manager's descriptor store (sd_notify(3) FDSTORE=1, sd_listen_fds(3), systemd.service(5)
+ * FileDescriptorStoreMax=). The manager holds descriptors while unseald restarts, for whatever reason, and passes them to the
+ * next process. It closes them when the unit stops or has failed for good.
+ *
+ * The names of unseald's descriptors begin with "kept-". Other descriptors, such as a socket unit's, are left alone.
  */
 
 #include <stdbool.h>
@@ -13,18 +14,19 @@
 
 #define FDSTORE_PREFIX "kept-"
 
-/* Whether there is a service manager at all; without one the functions below do nothing and succeed. */
+/* Whether there is a service manager. Without one the functions below succeed and do nothing. */
 bool fdstore_is_there(void);
 
-/* The manager gets a duplicate. What it says to that is never heard. */
+/* Sends the manager a duplicate of the descriptor. The manager does not answer: success means only that the message was
+ * sent. */
 int fdstore_put(const char *name, int fd);
 
-/* Of that name. */
+/* Removes the descriptors of this name. */
 int fdstore_remove(const char *name);
 
-/* Returns when the manager has taken all that was put. -ETIMEDOUT after half a minute. */
+/* Waits until the manager has processed everything that was sent. -ETIMEDOUT after 30 s. */
 int fdstore_barrier(void);
 
-/* What was kept for us: for each a descriptor and its name; the caller closes and frees. Once: a second call would give
- * the same numbers. */
+/* Returns the descriptors that the manager has kept for unseald, with their names. The caller closes the descriptors and frees
+ * the names and both arrays. Call it once: a second call would return the same numbers. */
 int fdstore_take(int **ret_fds, char ***ret_names, size_t *ret_count);

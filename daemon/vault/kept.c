@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * In the service manager's store each descriptor has a name of its own, kept-GENERATION-NAME, and the manifest of a generation
- * kept-GENERATION; only by its name can one be removed there, and while a secret is replaced both are. The manifest comes last
- * and decides which count. Nothing here is secret from root, who can read all of it in the store; the checks find what an
- * unfinished predecessor, another version of unseald, or somebody's hand has left.
+ * In the service manager's descriptor store a secret's descriptor is named kept-GENERATION-NAME, and the manifest of a
+ * generation kept-GENERATION. The manager removes descriptors by name only, so the names must differ while the old and the new
+ * file of a secret are both there. The manifest is sent last, and it decides which descriptors count.
+ *
+ * Nothing here is secret from root, who can read the whole store. The checks find what a killed process, another version of
+ * unseald, or a person has left.
  */
 
 #include <errno.h>
@@ -25,16 +27,16 @@ typedef struct Item {
         ManifestEntry entry;
         int fd;
         bool committed;
-        bool unclaimed; /* committed, and not to be of the next manifest */
+        bool unclaimed; /* committed, but the next manifest leaves it out */
 } Item;
 
 struct Kept {
-        Item *items; /* committed, and put beside or in their place */
+        Item *items; /* the committed secrets, and those that were put since */
         size_t count;
         int manifest_fd; /* -1: nothing is committed */
         ManifestHeader manifest;
         uint64_t generation; /* of the next manifest */
-        bool incomplete;     /* of what the manifest lists something was given up */
+        bool incomplete;     /* a secret that the manifest lists was dropped */
 };
 
 #define FD_NAME_SIZE (sizeof(FDSTORE_PREFIX) + 20 + 1 + sizeof(((ManifestEntry *) NULL)->name))
@@ -110,9 +112,9 @@ static int digest(Secret *secret, uint8_t ret[static MANIFEST_DIGEST_SIZE]) {
                                : -EIO;
 }
 
-/* What the service manager has given back. */
+/* The descriptors that the service manager has passed to this process. */
 typedef struct Inherited {
-        int *fds; /* -1: taken */
+        int *fds; /* -1: moved to Kept */
         char **names;
         size_t count;
 } Inherited;
@@ -136,7 +138,8 @@ static int *inherited_find(const Inherited *inherited, const char *name) {
         return NULL;
 }
 
-/* The number in a name of ours, so that no name is used twice. 0: none of ours. */
+/* The generation in a descriptor's name. A new generation must be higher than all of them, so that no name is used twice. 0:
+ * the name is not one of ours. */
 static uint64_t generation_of(const char *name) {
         const char *digits = name + strlen(FDSTORE_PREFIX);
         size_t length = strspn(digits, "0123456789");
@@ -146,7 +149,7 @@ static uint64_t generation_of(const char *name) {
         return strtoull(digits, NULL, 10);
 }
 
-/* A manifest that can be believed, but for what it lists. */
+/* Reads a manifest of this boot and this generation. The files that it lists are not checked yet. */
 static int read_manifest(const Store *store, int fd, uint64_t generation, ManifestHeader *ret_header,
                          ManifestEntry **ret_entries) {
         _cleanup_free_ ManifestEntry *entries = NULL;
@@ -171,7 +174,7 @@ static int read_manifest(const Store *store, int fd, uint64_t generation, Manife
         return 0;
 }
 
-/* Takes the newest manifest. -ENOENT where there is none. */
+/* Takes the newest valid manifest. -ENOENT: there is none. */
 static int kept_take_manifest(Kept *kept, const Store *store, Inherited *inherited,
                               ManifestEntry **ret_entries) {
         _cleanup_free_ ManifestEntry *newest = NULL;
@@ -213,13 +216,13 @@ static const KeptClaim *find_claim(const KeptClaim *claims, size_t count, const 
         return NULL;
 }
 
-/* Why a file is not what the manifest says; NULL: it is. */
+/* Why a file is not the one in the manifest; NULL: it is. */
 static const char *check_file(const Store *store, const ManifestEntry *entry, int fd) {
         uint8_t checksum[MANIFEST_DIGEST_SIZE];
         _cleanup_secret_ Secret *secret = NULL;
 
         if (!store_trusts(store, fd))
-                return "its file is not in the store's memory";
+                return "its file is not in memory that is never swapped";
         if (store_read(fd, &secret) < 0)
                 return "its file cannot be read";
         if (secret_size(secret) != entry->size)
@@ -229,11 +232,11 @@ static const char *check_file(const Store *store, const ManifestEntry *entry, in
         return NULL;
 }
 
-/* Why what is kept is not to be had; NULL: it is. */
+/* Why a secret in the manifest is dropped; NULL: it is accepted. */
 static const char *check_entry(const Store *store, const ManifestEntry *entry, const KeptClaim *claim,
                                const int *fd) {
         if (!claim)
-                return "it is not declared any more";
+                return "it is no longer declared";
         if (memcmp(claim->stands_for, entry->stands_for, sizeof(claim->stands_for)) != 0)
                 return "its declaration has changed";
         if (!fd)
@@ -250,13 +253,14 @@ int kept_restore(Kept *kept, const Store *store, const KeptClaim *claims, size_t
         r = fdstore_take(&inherited.fds, &inherited.names, &inherited.count);
         if (r < 0)
                 return error_set(error, r, FAILURE_INTERNAL,
-                                 "What the service manager kept cannot be taken: %s.", strerror(-r));
+                                 "The descriptors that the service manager has kept cannot be taken: %s.",
+                                 strerror(-r));
         r = kept_take_manifest(kept, store, &inherited, &entries);
         if (r == -ENOENT) {
                 if (inherited.count > 0)
                         log_full(LOG_NOTICE,
                                  &(LogFields){ .message_id = MESSAGE_DROPPED, .state = "dropped" },
-                                 "What was kept is given up: its keeping was not finished.");
+                                 "Dropped all kept secrets: there is no valid manifest of them. They are unsealed again.");
                 return 0;
         }
         if (r < 0)
@@ -275,7 +279,7 @@ int kept_restore(Kept *kept, const Store *store, const KeptClaim *claims, size_t
                                  &(LogFields){ .message_id = MESSAGE_DROPPED,
                                                .secret = entry->name,
                                                .state = "dropped" },
-                                 "%s: what was kept of it is given up: %s.", entry->name, why);
+                                 "Dropped the kept secret %s: %s.", entry->name, why);
                 } else if (kept_append(kept, entry, *fd, true) < 0)
                         return error_oom(error);
                 else
@@ -307,13 +311,14 @@ int kept_put(Kept *kept, const KeptClaim *claim, Secret *secret, int fd, Error *
                 if (strcmp(kept->items[i].entry.name, claim->name) != 0)
                         sum += kept->items[i].entry.size;
         if (sum > STORE_SIZE_MAX || kept->count >= 2 * KEPT_MAX)
-                return error_set(error, -ENOSPC, FAILURE_STORE,
-                                 "%s cannot be kept: no more than %u secrets and %u bytes can.", claim->name,
-                                 KEPT_MAX, STORE_SIZE_MAX);
+                return error_set(
+                                error, -ENOSPC, FAILURE_STORE,
+                                "%s cannot be kept over a restart: the limits are %u secrets and %u bytes in all.",
+                                claim->name, KEPT_MAX, STORE_SIZE_MAX);
         r = kept_add(kept, claim, secret, taken);
         if (r < 0)
-                return error_set(error, r, FAILURE_INTERNAL, "%s cannot be kept: %s.", claim->name,
-                                 strerror(-r));
+                return error_set(error, r, FAILURE_INTERNAL, "%s cannot be kept over a restart: %s.",
+                                 claim->name, strerror(-r));
         (void) TAKE_FD(taken);
         return 0;
 }
@@ -334,7 +339,7 @@ static int compare_names(const void *a, const void *b) {
         return strcmp(((const ManifestEntry *) a)->name, ((const ManifestEntry *) b)->name);
 }
 
-/* Whether it is of the next manifest: not what something was put in place of, and not what nobody claims. */
+/* Whether the next manifest lists it: it is not replaced, and it is still claimed. */
 static bool is_of_next(const Kept *kept, const Item *item) {
         return !item->committed || (!item->unclaimed && !kept_item(kept, item->entry.name, false));
 }
@@ -367,7 +372,7 @@ static int kept_make_manifest(const Kept *kept, ManifestHeader *header, Secret *
         return manifest_format(header, entries, ret);
 }
 
-/* The one before and what was replaced are of no use any more. */
+/* Closes the previous manifest and the secrets that are replaced or no longer claimed. */
 static void kept_take_over(Kept *kept, const ManifestHeader *header, int fd) {
         char name[FD_NAME_SIZE];
         size_t left = 0;
@@ -417,8 +422,8 @@ int kept_commit(Kept *kept, Store *store, const KeptLock *lock, Error *error) {
         if (r >= 0)
                 r = fdstore_barrier();
         if (r < 0)
-                return error_set(error, r, FAILURE_INTERNAL, "The secrets cannot be kept: %s.",
-                                 strerror(-r));
+                return error_set(error, r, FAILURE_INTERNAL,
+                                 "The secrets cannot be kept over a restart: %s.", strerror(-r));
         kept_take_over(kept, &header, TAKE_FD(fd));
         return 0;
 }
@@ -435,7 +440,8 @@ int kept_set_locked(Kept *kept, Error *error) {
 
         if (pwrite(kept->manifest_fd, &locked, sizeof(locked), offsetof(ManifestHeader, locked)) !=
             sizeof(locked))
-                return error_set(error, -errno, FAILURE_STORE, "That the PCR is locked cannot be kept: %m.");
+                return error_set(error, -errno, FAILURE_STORE,
+                                 "The lock of the PCR cannot be recorded for the next process: %m.");
         kept->manifest.locked = locked;
         return 0;
 }

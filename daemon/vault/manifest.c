@@ -9,7 +9,7 @@
 
 static const char magic[sizeof(((ManifestHeader *) NULL)->magic)] = "unseald kept 1";
 
-/* Nothing between the members, which would be written as it happens to be. */
+/* Padding between the members would be written with undefined content. */
 _Static_assert(sizeof(ManifestHeader) == 16 + 16 + 8 + 4 + 1 + 1 + 2 + 48, "the header has holes");
 _Static_assert(sizeof(ManifestEntry) == 72 + 8 + 8 + 2 * MANIFEST_DIGEST_SIZE, "an entry has holes");
 

@@ -17,12 +17,12 @@
 #include "vault/store.h"
 
 /*
- * All work is done by names relative to the directory's descriptor, and no link is ever followed. A secret
- * is written to a hidden file of mode 0, which gets owner and mode when it is whole and then takes the name
- * of the secret. (O_TMPFILE would need a hidden name as well: linkat() does not replace, and refuses what was
- * opened in the mount namespace of a predecessor.) The store does not
- * decide who may read what, and does not watch whether somebody else changes the directory: only root and
- * unseald can.
+ * All names are relative to the directory's descriptor, and no link is followed. A secret is written to a hidden file of mode
+ * 0. When the file is whole it gets its owner and mode, and then the name of the secret. O_TMPFILE would not save the hidden
+ * name: linkat() does not replace a file, and it refuses a file that was opened in the mount namespace of a previous process.
+ *
+ * The store does not decide who may read which secret. It does not watch the directory for changes by others: only root and
+ * unseald can make any.
  */
 struct Store {
         int fd;
@@ -57,7 +57,7 @@ bool store_file_system_is_memory(long type, const char *super_options) {
 /*
  * 36 35 98:0 /root /mount/point rw,noatime master:1 - tmpfs source rw,noswap
  *
- * Blanks within a field are written as \040; optional fields stand between the mount's options and the dash.
+ * A blank within a field is written as \040. Optional fields come between the mount's options and the dash.
  */
 static int line_super_options(const char *line, size_t length, char **ret) {
         const char *end = line + length;
@@ -118,14 +118,14 @@ static int check_memory(int fd, const char *path, Error *error) {
 
         if (fstatfs(fd, &fs) < 0)
                 return error_set(error, -errno, FAILURE_STORE,
-                                 "What file system %s is on cannot be told: %m.", path);
+                                 "Cannot find out which file system %s is on: %m.", path);
 
         if (fs.f_type == TMPFS_MAGIC) {
                 int r = super_options_of(fd, &options);
                 if (r < 0)
                         return error_set(
                                         error, r, FAILURE_STORE,
-                                        "Whether the tmpfs of the store %s can be swapped cannot be told: %s. Mount ramfs there.",
+                                        "Cannot find out whether the tmpfs of the store %s can be swapped: %s. Mount ramfs there.",
                                         path, strerror(-r));
         }
 
@@ -146,7 +146,7 @@ static int check_owner(int fd, const char *path, Error *error) {
         struct stat st;
 
         if (fstat(fd, &st) < 0)
-                return error_set(error, -errno, FAILURE_STORE, "Who owns the store %s cannot be told: %m.",
+                return error_set(error, -errno, FAILURE_STORE, "Cannot find out who owns the store %s: %m.",
                                  path);
         if (st.st_uid != 0 && st.st_uid != geteuid())
                 return error_set(
@@ -156,7 +156,7 @@ static int check_owner(int fd, const char *path, Error *error) {
         if (st.st_mode & (S_IWGRP | S_IWOTH))
                 return error_set(
                                 error, -EPERM, FAILURE_STORE,
-                                "Others than its owner may write to the store %s (mode %04o). Mount it with mode=0755.",
+                                "Users other than the owner may write to the store %s (mode %04o). Mount it with mode=0755.",
                                 path, (unsigned) st.st_mode & 07777);
         return 0;
 }
@@ -167,7 +167,7 @@ static int open_directory(const char *path, Error *error) {
         if (fd < 0)
                 return error_set(
                                 error, -errno, FAILURE_STORE,
-                                "The store %s cannot be opened: %m. It must be a directory (no symbolic link) on ramfs, or on tmpfs mounted with noswap.",
+                                "The store %s cannot be opened: %m. It must be a directory, not a symbolic link, on ramfs or on tmpfs mounted with noswap.",
                                 path);
         return fd;
 }
@@ -229,7 +229,7 @@ static int check_name(const Store *store, const char *name, Error *error) {
 static int list(const Store *store, DIR **ret) {
         _cleanup_close_ int fd = -1;
 
-        /* Opened anew: a duplicate would share its position. */
+        /* A duplicate of the descriptor would share its position. */
         fd = openat(store->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0)
                 return -errno;
@@ -242,7 +242,7 @@ static int list(const Store *store, DIR **ret) {
         return 0;
 }
 
-/* The next entry but . and ..; NULL at the end, 0 in *ret_r, or after an error. */
+/* The next entry except . and ... NULL: the end, with 0 in *ret_r, or an error. */
 static const char *list_next(DIR *directory, int *ret_r) {
         for (;;) {
                 errno = 0;
@@ -255,7 +255,7 @@ static const char *list_next(DIR *directory, int *ret_r) {
         }
 }
 
-/* The bytes of all files but one. */
+/* The total size of all files except one. */
 static int sum_sizes(const Store *store, const char *except, uint64_t *ret) {
         _cleanup_(closedirp) DIR *directory = NULL;
         uint64_t sum = 0;
@@ -280,10 +280,10 @@ static int sum_sizes(const Store *store, const char *except, uint64_t *ret) {
 }
 
 /*
- * Overwrites a file that has no name any more; ramfs and tmpfs give its pages back as they are. A write
- * lease is to be had only while nobody else has it open. It does not show who has found the name but not
- * opened the file yet (a few in 100000 replacements under readers in a tight loop), which is why a secret
- * that is replaced is left alone.
+ * Overwrites a file that has no name any more; ramfs and tmpfs would free its pages with their content. The kernel grants a
+ * write lease only while no other process has the file open. The lease does not show a process that has looked up the name but
+ * not opened the file yet. With readers in a tight loop that happened a few times in 100000 replacements, so a secret that is
+ * replaced is not overwritten.
  */
 static void wipe_unread(int fd) {
         static const uint8_t zeros[4096];
@@ -292,7 +292,7 @@ static void wipe_unread(int fd) {
         if (fd < 0 || fstat(fd, &st) < 0 || st.st_nlink > 0)
                 return;
 
-        /* Root may still come by /proc/PID/fd, which is told by a signal; SIGIO would kill. */
+        /* Root may still open it through /proc/PID/fd; the kernel then sends a signal. The default, SIGIO, would kill unseald. */
         if (fcntl(fd, F_SETSIG, SIGURG) < 0 || fcntl(fd, F_SETLEASE, F_WRLCK) < 0)
                 return;
 
@@ -309,7 +309,7 @@ static void wipe_unread(int fd) {
 static int remove_entry(const Store *store, const char *name) {
         _cleanup_close_ int fd = -1;
 
-        /* While it has a name. What cannot be opened so, a planted link say, has nothing to wipe. */
+        /* Open it while it has a name. An entry that cannot be opened like this, such as a symbolic link, has nothing to wipe. */
         fd = openat(store->fd, name, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
         if (unlinkat(store->fd, name, 0) < 0)
                 return -errno;
@@ -329,9 +329,9 @@ static int create_temporary(const Store *store, const char *name,
         return fd < 0 ? -errno : fd;
 }
 
-/* Group, mode, owner: with the mode first, unseald's group could read what is meant for another, and with the owner first
- * it would take CAP_FOWNER to set the mode. Where the owner is to stay, unseald needs no right to change it, not even to the
- * system call. */
+/* The order is group, mode, owner. If the mode came first, unseald's own group could read a secret for another group. If the
+ * owner came first, unseald would need CAP_FOWNER to set the mode. An owner that stays the same is not set: then unseald needs
+ * neither the capability nor the system call. */
 static int fill(int fd, Secret *secret, uid_t uid, gid_t gid, mode_t mode) {
         struct stat st;
 
@@ -344,7 +344,7 @@ static int fill(int fd, Secret *secret, uid_t uid, gid_t gid, mode_t mode) {
         return 0;
 }
 
-/* Returns the descriptor of a hidden file that is whole. */
+/* Returns the descriptor of a complete hidden file. */
 static int write_hidden(const Store *store, const char *name, Secret *secret, uid_t uid, gid_t gid,
                         mode_t mode) {
         char temporary[TEMPORARY_SIZE];
@@ -366,7 +366,7 @@ static int write_hidden(const Store *store, const char *name, Secret *secret, ui
 static int explain_write(int r, const Store *store, const char *name, Error *error) {
         return error_set(error, r, FAILURE_STORE, "%s cannot be written to the store %s: %s.%s", name,
                          store->path, strerror(-r),
-                         r == -EPERM ? " Another User= or Group= takes CAP_CHOWN." : "");
+                         r == -EPERM ? " User= or Group= other than unseald's own requires CAP_CHOWN." : "");
 }
 
 int store_prepare(Store *store, const char *name, Secret *secret, uid_t uid, gid_t gid, mode_t mode,
@@ -378,16 +378,17 @@ int store_prepare(Store *store, const char *name, Secret *secret, uid_t uid, gid
                 return r;
         if (mode & ~(mode_t) 0777)
                 return error_set(error, -EINVAL, FAILURE_STORE,
-                                 "Mode %04o of %s is not made of permissions only.", (unsigned) mode, name);
+                                 "Mode %04o of %s has bits other than permissions.", (unsigned) mode, name);
 
         r = sum_sizes(store, name, &others);
         if (r < 0)
                 return error_set(error, r, FAILURE_STORE, "The store %s cannot be listed: %s.", store->path,
                                  strerror(-r));
         if (others + secret_size(secret) > STORE_SIZE_MAX)
-                return error_set(error, -ENOSPC, FAILURE_STORE,
-                                 "%s does not fit into the store %s any more, which holds %u bytes at most.",
-                                 name, store->path, STORE_SIZE_MAX);
+                return error_set(
+                                error, -ENOSPC, FAILURE_STORE,
+                                "%s does not fit into the store %s: all secrets together may have %u bytes.",
+                                name, store->path, STORE_SIZE_MAX);
 
         r = write_hidden(store, name, secret, uid, gid, mode);
         if (r < 0)
@@ -421,8 +422,8 @@ bool store_trusts(const Store *store, int fd) {
 
         if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || fstat(store->fd, &directory) < 0)
                 return false;
-        /* Where the store was mounted anew meanwhile, what its predecessor had is in memory still. The options of
-         * a tmpfs that is not mounted any more cannot be told. */
+        /* If the store was mounted again since, the files of the old mount are still in memory. The options of a tmpfs that
+         * is no longer mounted cannot be found out, so only ramfs is accepted. */
         return st.st_dev == directory.st_dev ||
                (fstatfs(fd, &fs) >= 0 && store_file_system_is_memory(fs.f_type, NULL));
 }
@@ -457,7 +458,7 @@ static bool is_same_file(const struct stat *a, const struct stat *b) {
         return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
-/* The hidden name under which the store has this very file. */
+/* The hidden name of this file in the store. -ENOENT: it has none. */
 static int find_hidden(const Store *store, const struct stat *wanted, char ret_name[static TEMPORARY_SIZE]) {
         _cleanup_(closedirp) DIR *directory = NULL;
         const char *name;
@@ -475,7 +476,7 @@ static int find_hidden(const Store *store, const struct stat *wanted, char ret_n
         return r < 0 ? r : -ENOENT;
 }
 
-/* Whether the file has its name already; otherwise *ret_hidden is the one to rename. */
+/* Whether the file has the name already. If not, *ret_hidden is the name that it has now. */
 static int find_file(const Store *store, const char *name, int fd, char ret_hidden[static TEMPORARY_SIZE]) {
         struct stat st, published;
 
@@ -507,7 +508,7 @@ int store_publish(Store *store, const char *name, int fd, Error *error) {
         return r < 0 ? explain_write(r, store, name, error) : 0;
 }
 
-/* By the file itself: what only has the name of a secret is nobody's. */
+/* Compares the files themselves: another file with the name of a secret does not stay. */
 static bool is_retained(const Store *store, const char *name, const StoreFile *files, size_t count) {
         struct stat st, file;
 
@@ -530,7 +531,7 @@ int store_retain(Store *store, const StoreFile *files, size_t count, Error *erro
                 return error_set(error, r, FAILURE_STORE, "The store %s cannot be listed: %s.", store->path,
                                  strerror(-r));
 
-        /* One that cannot be removed does not save the others. */
+        /* If one file cannot be removed, the others still must go. */
         while ((name = list_next(directory, &r))) {
                 int q = is_retained(store, name, files, count) ? 0 : remove_entry(store, name);
                 if (q < 0)

@@ -2,9 +2,14 @@
 #pragma once
 
 /*
- * The store: a directory in memory in which each secret is a file, for
- * LoadCredential=NAME:/run/unseald/credentials/NAME. Only ramfs, or tmpfs mounted with noswap, is believed
- * to be memory; anything else is refused. A file appears whole or not at all.
+ * The store is a directory in memory. Each published secret is a file in it, for
+ * LoadCredential=NAME:/run/unseald/credentials/NAME. The directory must be on ramfs, or on tmpfs mounted with noswap; any
+ * other file system is refused. A file appears whole or not at all.
+ *
+ * A file that is removed is overwritten with zeros, unless a process has it open. A process that opens it at the same moment
+ * may read zeros. A file that is replaced is not overwritten, because a reader could then see half of it. The kernel zeroes
+ * the freed pages before it gives them to another process, or at once if it was booted with init_on_free=1. A file whose
+ * descriptor from store_prepare() or store_hold() is still open is not overwritten either.
  */
 
 #include <stdbool.h>
@@ -18,62 +23,59 @@
 
 typedef struct Store Store;
 
-#define STORE_SIZE_MAX (16U * 1024U * 1024U) /* of all secrets; ramfs knows no limit of its own */
+#define STORE_SIZE_MAX \
+        (16U * 1024U * 1024U) /* bytes of all secrets together; ramfs has no limit of its own */
 
-/* Whether the directory is memory; for who only looks at the store. FAILURE_STORE. */
+/* Checks only that the directory is on a memory file system. FAILURE_STORE. */
 int store_check_memory(const char *path, Error *error);
 
-/* Opens the directory and proves that it is memory and ours to write. FAILURE_STORE. */
+/* Opens the directory, and checks that it is on a memory file system and that only root or unseald's user can write to it.
+ * FAILURE_STORE. */
 int store_open(const char *path, Store **ret, Error *error);
 Store *store_free(Store *store);
 DEFINE_CLEANUP(Store *, store_free);
 
 /*
- * name: a credential name, 1 to 64 of A-Z a-z 0-9 - _ . that does not begin with a dot (those are
- * half-written files).
- * mode: permission bits only. Another owner than unseald's own takes CAP_CHOWN.
+ * The first of two steps: makes a file that is whole but hidden. FAILURE_STORE.
  *
- * What is removed is overwritten unless somebody is just reading it; who opens it in that very moment may
- * read zeros. What is replaced is not overwritten, for then a reader might see half of it: its pages go back
- * to the kernel, which zeroes them before it gives them to anybody (and at once where it was booted with
- * init_on_free=1). Nor is what a descriptor of store_prepare() or store_hold() is still open for.
+ * name: a credential name, 1 to 64 of A-Z a-z 0-9 - _ . that does not begin with a dot (hidden files do).
+ * uid, gid: the owner of the file; (uid_t) -1 and (gid_t) -1 mean unseald's own. Any other owner requires CAP_CHOWN.
+ * mode: permission bits only.
+ * *ret_fd: open for reading and writing; the caller closes it.
  */
-
-/* A secret in two steps. The first makes a file that is whole but hidden. uid, gid: of the file, (uid_t) -1 and (gid_t) -1 for
- * unseald's own. *ret_fd is open for reading and writing. */
 int store_prepare(Store *store, const char *name, Secret *secret, uid_t uid, gid_t gid, mode_t mode,
                   int *ret_fd, Error *error);
 
-/* The second gives it its name, in place of a file that has it, and may come much later, in another process. It does nothing
- * where the file has its name already. */
+/* The second step: gives the file its name and replaces another file of that name. This step may run much later and in another
+ * process. If the file has the name already, nothing changes. FAILURE_STORE. */
 int store_publish(Store *store, const char *name, int fd, Error *error);
 
-/* Whether the file is in this store, hidden or under this name, with this owner and mode. uid, gid: no -1. */
+/* Whether the file is in this store, hidden or under this name, with this owner and mode. uid and gid may not be -1. */
 bool store_can_publish(const Store *store, const char *name, int fd, uid_t uid, gid_t gid, mode_t mode);
 
-/* A file without a name, for what is not to be found in the store. Not counted in STORE_SIZE_MAX. */
+/* Makes a file without a name, for a secret that has no file in the store. It does not count towards STORE_SIZE_MAX. The
+ * caller closes *ret_fd. FAILURE_STORE. */
 int store_hold(Store *store, Secret *secret, int *ret_fd, Error *error);
 
-/* Whether it is a regular file in memory that is never swapped: in the store, or on a ramfs that was mounted in its place. */
+/* Whether fd is a regular file in memory that is never swapped: in the store, or on a ramfs that was mounted there before. */
 bool store_trusts(const Store *store, int fd);
 
-/* All of a file, from its beginning; its position stays where it is. -EFBIG above SECRET_SIZE_MAX. */
+/* Reads the whole file and leaves the file position alone. -EFBIG: the file is larger than SECRET_SIZE_MAX. */
 int store_read(int fd, Secret **ret);
 
 typedef struct StoreFile {
-        const char *name; /* NULL: it may only be hidden */
-        int fd;           /* negative: there is none */
+        const char *name; /* NULL: the file stays only while it is hidden */
+        int fd;           /* of the file; negative: there is no file */
 } StoreFile;
 
-/* Removes every file but these: what a killed predecessor left, half-written ones too, and what anybody else has put there,
- * whatever its name. To overwrite another owner's file takes CAP_DAC_OVERRIDE and CAP_LEASE. */
+/* Removes every file but these, whatever its name: half-written files of a killed process too, and files that somebody else
+ * has put there. Overwriting another owner's file requires CAP_DAC_OVERRIDE and CAP_LEASE. FAILURE_STORE. */
 int store_retain(Store *store, const StoreFile *files, size_t count, Error *error);
 
-/* Pure: whether a file system of this kind (statfs(2) f_type) with these mount options is memory that
- * cannot be swapped. */
+/* Pure. Whether a file system of this type (statfs(2), f_type) with these mount options is memory that is never swapped.
+ * super_options may be NULL. */
 bool store_file_system_is_memory(long type, const char *super_options) _pure_;
 
-/* Pure: the options of the file system (not those of the mount) that /proc/self/mountinfo, proc(5), lists
- * under this mount ID. The caller frees. -ENOENT where it does not, -EBADMSG where the line is not as it
- * should be. */
+/* Pure. The options of the file system (not those of the mount) that /proc/self/mountinfo (proc(5)) lists under this mount ID.
+ * The caller frees *ret. -ENOENT: the ID is not listed. -EBADMSG: its line is malformed. */
 int store_mountinfo_options(const char *mountinfo, uint64_t mount_id, char **ret);

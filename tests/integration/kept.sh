@@ -63,17 +63,17 @@ manager stop
 manager spoil api-token
 manager start
 assert_started 'with other content' 1
-assert_line 'with other content' "$said" '^api-token: what was kept of it is given up: its file has other content'
+assert_line 'with other content' "$said" '^Dropped the kept secret api-token: its file has other content'
 manager kill
 manager drop 'db-password'
 manager start
 assert_started 'with one descriptor lost' 1
-assert_line 'with one descriptor lost' "$said" '^db-password: what was kept of it is given up: the service manager has not kept it'
+assert_line 'with one descriptor lost' "$said" '^Dropped the kept secret db-password: the service manager has not kept it'
 manager stop
 manager spoil 'kept-[0-9]+$'
 manager start
 assert_started 'with a broken manifest' 2
-assert_line 'with a broken manifest' "$said" '^What was kept is given up'
+assert_line 'with a broken manifest' "$said" '^Dropped all kept secrets'
 manager list
 assert_match 'what is kept in the end' "$answer" '^kept-([0-9]+) kept-\1-api-token kept-\1-db-password$'
 
@@ -101,7 +101,7 @@ assert_started 'with one less' 0
 manager stop
 manager start
 assert_started 'that again' 0
-assert_no_line 'that again' "$said" 'given up'
+assert_no_line 'that again' "$said" '^Dropped'
 
 say 'somebody has been at the store'
 manager stop

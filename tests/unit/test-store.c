@@ -270,7 +270,7 @@ static void test_what_is_no_directory_of_its_own_is_refused(void **state) {
 
         assert_refused(STORE "/absent", -ENOENT, "ramfs");
         assert_refused(STORE "/file", -ENOTDIR, "must be a directory");
-        assert_refused(STORE "/link", -ENOTDIR, "no symbolic link");
+        assert_refused(STORE "/link", -ENOTDIR, "not a symbolic link");
 }
 
 static void test_a_directory_that_others_can_write_is_refused(void **state) {

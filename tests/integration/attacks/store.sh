@@ -74,7 +74,7 @@ umount "$store/db-password"
 rm "$store/db-password"
 memory=$store store=$scratch/link
 ln -s "$memory" "$store"
-attack 7 'the store is a symbolic link' 'ends 11' 'no symbolic link'
+attack 7 'the store is a symbolic link' 'ends 11' 'not a symbolic link'
 store=$memory
 chmod 0777 "$store"
 attack 7 'a store that anybody may write to' 'ends 11' 'mode'
