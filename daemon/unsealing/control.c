@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The socket is unseald's own: its directory and its mode let in root and unseald, as which ExecReload= runs, and nobody
- * else. There is nothing to read: connecting says all. An answer fits into a socket's buffer, so that no reader is waited for.
+ * Only root and unseald's own user, as which ExecReload= runs, can open the socket: its directory and its mode see to that.
+ * unseald also refuses any other user that reaches it. An answer fits into the socket's buffer, so unseald never waits for a
+ * reader.
  */
 
 #include <errno.h>
@@ -18,7 +19,7 @@
 #include "basic/text.h"
 #include "unsealing/control.h"
 
-#define ASKERS_MAX 16U
+#define CALLERS_MAX 16U
 
 struct Control {
         char *path;
@@ -26,8 +27,8 @@ struct Control {
         sd_event_source *readable;
         ControlAsked asked;
         void *userdata;
-        int askers[ASKERS_MAX];
-        unsigned askers_count;
+        int callers[CALLERS_MAX];
+        unsigned callers_count;
 };
 
 static int set_address(const char *path, struct sockaddr_un *ret) {
@@ -41,7 +42,7 @@ static int set_address(const char *path, struct sockaddr_un *ret) {
 static int on_readable(sd_event_source *source, int listener, uint32_t events, void *userdata) {
         Control *control = userdata;
 
-        while (control->askers_count < ASKERS_MAX) {
+        while (control->callers_count < CALLERS_MAX) {
                 struct ucred peer = {};
                 int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
@@ -51,9 +52,9 @@ static int on_readable(sd_event_source *source, int listener, uint32_t events, v
                     (peer.uid != 0 && peer.uid != geteuid()))
                         (void) close(fd);
                 else
-                        control->askers[control->askers_count++] = fd;
+                        control->callers[control->callers_count++] = fd;
         }
-        if (control->askers_count == 0)
+        if (control->callers_count == 0)
                 return 0;
         (void) sd_event_source_set_enabled(control->readable, SD_EVENT_OFF);
         control->asked(control->userdata);
@@ -80,10 +81,11 @@ int control_new(sd_event *event, const char *path, ControlAsked asked, void *use
         control->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (control->listener < 0)
                 return -errno;
-        /* That of a predecessor. Between bind() and listen() nobody can connect, so the mode is set in time. */
+        /* unlink() removes the socket of a previous process. Nobody can connect between bind() and listen(), so the mode is set
+         * in time. */
         if ((unlink(path) < 0 && errno != ENOENT) ||
             bind(control->listener, (struct sockaddr *) &address, sizeof(address)) < 0 ||
-            chmod(path, 0600) < 0 || listen(control->listener, ASKERS_MAX) < 0)
+            chmod(path, 0600) < 0 || listen(control->listener, CALLERS_MAX) < 0)
                 return -errno;
         r = sd_event_add_io(event, &control->readable, control->listener, EPOLLIN, on_readable, control);
         if (r < 0)
@@ -96,8 +98,8 @@ Control *control_free(Control *control) {
         if (!control)
                 return NULL;
         (void) sd_event_source_disable_unref(control->readable);
-        while (control->askers_count > 0)
-                (void) close(control->askers[--control->askers_count]);
+        while (control->callers_count > 0)
+                (void) close(control->callers[--control->callers_count]);
         if (control->listener >= 0) {
                 (void) unlink(control->path);
                 (void) close(control->listener);
@@ -114,11 +116,11 @@ void control_answer(Control *control, const Error *error) {
 
         n = snprintf(text, sizeof(text), "%d %s\n", failed ? (int) error->failure : 0,
                      failed ? error->text : "");
-        while (control->askers_count > 0) {
-                int fd = control->askers[--control->askers_count];
+        while (control->callers_count > 0) {
+                int fd = control->callers[--control->callers_count];
 
                 if (n > 0 && send(fd, text, strnlen(text, sizeof(text)), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-                        log_debug("Somebody who asked for a reload does not hear the answer: %s",
+                        log_debug("A caller that asked for a reload does not get the answer: %s",
                                   strerror(errno));
                 (void) close(fd);
         }

@@ -2,10 +2,11 @@
 #pragma once
 
 /*
- * How `unsealctl reload` asks for a reload and hears what became of it: whoever connects to /run/unseald/control.sock asks for
- * one, and is told "STATUS TEXT\n" when it is done, STATUS being an exit status (Failure). Who comes while a reload is under
- * way asks for another, and is not accepted before: what he is told is of a reload that began after he asked. Where unseald
- * dies meanwhile he is told nothing, which is an answer, too.
+ * The control socket, /run/unseald/control.sock, by which `unsealctl reload` asks for a reload and waits for its outcome. A
+ * connection is the whole request. The answer is "STATUS TEXT\n", where STATUS is an exit status (Failure in basic/error.h).
+ *
+ * A caller that connects during a reload waits unaccepted, and gets a reload of its own. So each caller hears of a reload that
+ * began after it had connected. If unseald ends before the answer, the caller reads an empty stream.
  */
 
 #include <systemd/sd-event.h>
@@ -13,21 +14,22 @@
 #include "basic/cleanup.h"
 #include "basic/error.h"
 
-#define CONTROL_ANSWER_MAX 1024U
+#define CONTROL_ANSWER_MAX 1024U /* bytes, with the NUL */
 
 typedef struct Control Control;
 
-/* Somebody asks. control_answer() is owed, then or later. */
+/* A caller asks for a reload. The owner calls control_answer() once, during the call or later. */
 typedef void (*ControlAsked)(void *userdata);
 
+/* Replaces a socket that is there already. path is copied. Only root and unseald's own user can connect. */
 int control_new(sd_event *event, const char *path, ControlAsked asked, void *userdata, Control **ret);
 Control *control_free(Control *control);
 DEFINE_CLEANUP(Control *, control_free);
 
-/* Tells all who asked. error: NULL or FAILURE_NONE: it went well. */
+/* Answers all callers that asked. error: NULL or FAILURE_NONE means success. */
 void control_answer(Control *control, const Error *error);
 
-/* Asks, waits for the answer and takes it apart; for unsealctl. text: CONTROL_ANSWER_MAX, with no control characters. Returns
- * the exit status, or a negative errno: -ENOENT and -ECONNREFUSED where nobody listens, -ECONNRESET where unseald ended before
- * it answered. */
+/* For unsealctl: asks and waits for the answer. text has CONTROL_ANSWER_MAX bytes and gets no control characters. Returns the
+ * exit status from 0 to 255. -ENOENT and -ECONNREFUSED: unseald does not listen. -ECONNRESET: unseald ended before it answered.
+ * -EBADMSG: the answer is malformed. */
 int control_ask(const char *path, char *text);

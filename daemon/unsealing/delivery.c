@@ -9,7 +9,7 @@
 #include "unsealing/delivery.h"
 #include "vault/store.h"
 
-_Static_assert(sizeof(((KeptLock *) NULL)->before) == PCR_SIZE, "a PCR is not what is kept of it");
+_Static_assert(sizeof(((KeptLock *) NULL)->before) == PCR_SIZE, "KeptLock has another size than a PCR");
 
 typedef struct Owner {
         uid_t uid;
@@ -19,7 +19,7 @@ typedef struct Owner {
 struct Delivery {
         DeliveryOptions options;
         Store *store;
-        KeptClaim *claims; /* one for each declaration, as are the next two */
+        KeptClaim *claims; /* these three have one element for each declaration */
         Owner *owners;
         bool *kept;
 };
@@ -69,7 +69,7 @@ static int set_up_secrets(Delivery *delivery, Error *error) {
         return 0;
 }
 
-/* What is kept stays, hidden or published; all else goes. */
+/* Removes every file that is not of a kept secret. Kept files stay, hidden or published. */
 static int tidy_store(Delivery *delivery, const Declarations *declarations, Error *error) {
         _cleanup_free_ StoreFile *files = calloc(declarations->count + 1, sizeof(*files));
 
@@ -141,7 +141,7 @@ static int put(Delivery *delivery, size_t i, Secret *plaintext, Error *error) {
         return r < 0 ? r : kept_put(delivery->options.kept, delivery->claims + i, plaintext, fd, error);
 }
 
-/* What was kept is kept anew where its delivery is declared otherwise now, or somebody has removed its file. */
+/* Writes the file of a kept secret again, if its declared owner or mode has changed or somebody has removed the file. */
 static int put_again(Delivery *delivery, size_t i, Error *error) {
         const Declaration *declaration = delivery->options.declarations->items + i;
         const Owner *owner = delivery->owners + i;
@@ -153,12 +153,13 @@ static int put_again(Delivery *delivery, size_t i, Error *error) {
                 return 0;
         r = store_read(fd, &plaintext);
         if (r < 0)
-                return error_set(error, r, FAILURE_STORE, "%s, which was kept, cannot be read: %s.",
+                return error_set(error, r, FAILURE_STORE, "The kept secret %s cannot be read: %s.",
                                  declaration->name, strerror(-r));
         return put(delivery, i, plaintext, error);
 }
 
-/* The lock that goes with what is kept: with the PCR as it was attested, unless it is that of what was kept before. */
+/* The lock that is recorded with the secrets. A lock that was recorded before stays; a new one has the attested value of the
+ * PCR. */
 static KeptLock lock_of(const Delivery *delivery, const PcrSet *measured) {
         KeptLock lock = { .pcr = (uint8_t) delivery->options.lock_pcr };
 
@@ -169,8 +170,8 @@ static KeptLock lock_of(const Delivery *delivery, const PcrSet *measured) {
         return lock;
 }
 
-/* A reload: what is not declared any more, or stands for something else now, is not kept; an optional secret that could not
- * be had anew and is as it was declared before is what it was. */
+/* A reload: a secret that is no longer declared, or whose declaration means another plaintext now, is not kept. An optional
+ * secret that could not be unsealed again stays as it was, if its declaration still means the same plaintext. */
 static void claim(Delivery *delivery) {
         size_t count = delivery->options.declarations->count;
 
@@ -227,6 +228,6 @@ int delivery_publish(Delivery *delivery, Error *error) {
                         return r;
                 }
         }
-        /* What is not declared any more, or not for the store. */
+        /* Removes the files of secrets that are no longer declared, or no longer for the store. */
         return options->replaced ? tidy_store(delivery, options->declarations, error) : 0;
 }

@@ -2,9 +2,8 @@
 #pragma once
 
 /*
- * What becomes of secrets once they are unsealed: they are kept, all at once, in files of the store that nobody sees yet and
- * that the service manager holds too; then published, all at once, under their names. Secrets are called by their place in
- * the declarations.
+ * The delivery of unsealed secrets. First all are kept: in hidden files of the store, whose descriptors the service manager
+ * holds too. Then all are published: the files get their names. A secret is identified by its index in the declarations.
  */
 
 #include <stdbool.h>
@@ -19,26 +18,29 @@
 
 typedef struct Delivery Delivery;
 
-/* All borrowed. */
+/* Everything is borrowed. */
 typedef struct DeliveryOptions {
         const char *store_path;
         Kept *kept;
         const Declarations *declarations;
-        const Declarations *
-                        replaced; /* a reload: what is published now; NULL: none is, and what was kept is restored */
-        unsigned lock_pcr; /* LockPcr= */
+        const Declarations
+                        *replaced; /* a reload: the published secrets; NULL: boot, restore what was kept */
+        unsigned lock_pcr;         /* LockPcr= */
 } DeliveryOptions;
 
+/* Opens the store, looks up the owners, and restores what was kept before a restart. FAILURE_STORE, FAILURE_CONFIGURATION or
+ * FAILURE_INTERNAL. */
 int delivery_new(const DeliveryOptions *options, Delivery **ret, Error *error);
 Delivery *delivery_free(Delivery *delivery);
 DEFINE_CLEANUP(Delivery *, delivery_free);
 
-/* Whether it is kept, to be published: since before a restart, or by delivery_keep(). */
+/* Whether the secret is kept: since before a restart, or by delivery_keep(). */
 bool delivery_has(const Delivery *delivery, size_t secret) _pure_;
 
-/* Into the service manager's hands: from here on a crash loses nothing. plaintexts: NULL for what is not unsealed, which then
- * stays as it was kept before, if it stands for the same. A failure changes nothing. */
+/* Keeps all secrets; from then on a crash loses nothing. plaintexts has one element for each declaration. NULL: the secret is
+ * not unsealed, and stays as it was kept before if its declaration means the same plaintext. measured: the PCRs of this boot, for
+ * the lock. A failure changes nothing. */
 int delivery_keep(Delivery *delivery, Secret *const *plaintexts, const PcrSet *measured, Error *error);
 
-/* A failure publishes nothing. */
+/* Publishes all kept secrets. At boot a failure leaves nothing published. */
 int delivery_publish(Delivery *delivery, Error *error);

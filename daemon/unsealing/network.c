@@ -49,7 +49,7 @@ static int on_message(sd_event_source *source, int fd, uint32_t revents, void *u
                 if (n < 0 && errno == EINTR)
                         continue;
                 if (n < 0 && errno == ENOBUFS) {
-                        /* So much happened that the kernel dropped some of it: one of those may have mattered. */
+                        /* The kernel dropped messages. One of them may have been about a new route. */
                         matters = true;
                         continue;
                 }

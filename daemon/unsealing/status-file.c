@@ -13,7 +13,7 @@
 /* A few kilobytes for each of some hundred secrets. */
 #define STATUS_SIZE_MAX (4U * 1024U * 1024U)
 
-/* json-c fails only for lack of memory. Then a member is missing; nothing but people's reading depends on it. */
+/* json-c fails only for want of memory. Then a member is missing, which is acceptable: only people read the file. */
 static void add_string(struct json_object *object, const char *name, const char *value) {
         _cleanup_free_ char *text = value && *value ? strdup(value) : NULL;
 

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * What the service manager and people are told: STATUS= and READY=1 by sd_notify(3), and /run/unseald/status.json, which
- * `unsealctl status` reads, also when the daemon has ended. No plaintext, no key, no token.
+ * The status file, /run/unseald/status.json, which `unsealctl status` reads, also when the daemon has ended. Everybody may
+ * read it. It has no plaintext, no key and no token.
  */
 
 #include <stddef.h>
@@ -13,8 +13,8 @@
 
 typedef struct StatusSecret {
         const char *name, *state, *source, *key_id;
-        const char *policy; /* VerifyPolicy=: "gates", "open" or "unknown"; NULL: not asked */
-        const Error *error; /* failure NONE: none */
+        const char *policy; /* the result of the probe: "gates", "open", "unknown"; NULL: not probed */
+        const Error *error; /* of the last attempt; FAILURE_NONE: there is none */
         unsigned attempts;
         uint64_t duration_usec;
 } StatusSecret;
@@ -29,17 +29,18 @@ typedef struct Status {
         const char *state; /* "unsealing", "unsealed", "failed" */
         const char *text;
         const Error *error;      /* why it failed; may be NULL */
-        const char *explanation; /* more on that, lines of text; may be NULL */
+        const char *explanation; /* lines of text that explain the error; may be NULL */
         const StatusSecret *secrets;
         size_t secrets_count;
         const StatusStep *steps;
         size_t steps_count;
 } Status;
 
-/* As JSON; the caller frees. */
+/* Formats the status as JSON. now_realtime: microseconds since 1970. The caller frees *ret. -ENOMEM. */
 int status_to_json(const Status *status, uint64_t now_realtime, char **ret);
 
+/* Replaces the file with the status of now; its mode is 0644. */
 int status_write(const char *path, const Status *status);
 
-/* Removes it, unless it tells of a failure: that stays, for whoever looks why. 0 also where there is none. */
+/* Removes the file, unless its state is "failed": people then still need it. Returns 0 also if there is no file. */
 int status_withdraw(const char *path);
