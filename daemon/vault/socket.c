@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Accept, ask the kernel who it is, look up, send: that is all between the moment in which a connection stops waiting for
- * whoever listens and the moment in which the reader has its credential. Only if unseald is killed between the two does a
- * unit get an empty one. The credential is copied out of its file through one buffer of locked memory and wiped: sendfile(2)
- * would lend the file's own pages to the reader, who would read zeros if the file was wiped meanwhile (seen).
+ * An answer is four steps: accept, ask the kernel for the caller's user, look the credential up, send. If unseald is killed
+ * between the first and the last step, the unit gets an empty credential, so nothing else happens in between.
  *
- * A refusal is longer than a socket's buffer and waits for its reader in a slot; a reader that is slow, or stopped, holds up
- * nobody else until all slots are taken. Nothing here decides who may have what: that is the lookup's.
+ * The credential is copied from its file through one buffer in locked memory, which is wiped. sendfile(2) would not do: it
+ * lends the pages of the file to the reader, who then reads zeros if the file is wiped in the meantime (seen).
+ *
+ * A refusal does not fit into the socket's buffer, so it waits for its reader in a slot. A reader that is slow or stopped
+ * delays no other until all slots are taken. The lookup alone decides which unit may have which credential.
  */
 
 #include <assert.h>
@@ -24,24 +25,23 @@
 #include "memory/secret.h"
 #include "vault/socket.h"
 
-/* Of systemd: CREDENTIALS_TOTAL_SIZE_MAX, the most that it reads. */
+/* The most that the service manager reads (CREDENTIALS_TOTAL_SIZE_MAX of systemd). */
 #define SYSTEMD_CREDENTIAL_MAX (1024U * 1024U)
 #define REFUSAL_SIZE (SYSTEMD_CREDENTIAL_MAX + CREDENTIAL_PIECE_MAX)
 
-/* How many answers may wait for their readers. Each holds what fits into a socket's buffer in the kernel's memory, some
- * 200 KiB. */
+/* The most answers that wait for their readers. Each holds a socket buffer of about 200 KiB in kernel memory. */
 #define REPLIES_MAX 64U
 
-/* How many are answered before the event loop's other sources have their turn. */
+/* The most answers before the other event sources get their turn. */
 #define BATCH 64U
 
-/* After a failure of accept() that is not of one connection: descriptors or memory are short. */
+/* The pause after accept() has failed for want of descriptors or memory. */
 #define PAUSE_USEC (100 * USEC_PER_MSEC)
 
-/* At the end, for what is half sent. */
+/* The time for half-sent refusals at the end. */
 #define LAST_WORDS_USEC USEC_PER_SEC
 
-/* Refusals in the journal; whoever asks in a loop does not fill it. */
+/* Limits the refusals in the journal, so that a caller in a loop does not fill it. */
 #define LOG_BURST 20U
 #define LOG_INTERVAL_USEC USEC_PER_SEC
 
@@ -49,8 +49,8 @@ typedef struct Reply {
         CredentialSocket *socket; /* NULL: the slot is free */
         sd_event_source *writable;
         int fd;
-        int file;    /* -1: a refusal */
-        size_t size; /* of a credential: no more than this; SIZE_MAX: not known yet */
+        int file;    /* with the credential; -1: a refusal */
+        size_t size; /* of the whole answer in bytes; SIZE_MAX: not known yet */
         size_t sent;
 } Reply;
 
@@ -68,7 +68,8 @@ struct CredentialSocket {
 
 static uint8_t zeros[CREDENTIAL_PIECE_MAX];
 
-/* A component of the address up to the slash or the end, made of these characters alone. */
+/* Takes a component of the address, up to the slash or the end, that has only the allowed characters. Returns 1 if a slash
+ * follows it. */
 static int take_component(const char **p, const char *end, const char *allowed, char *ret) {
         const char *slash = memchr(*p, '/', (size_t) (end - *p));
         size_t length = (size_t) ((slash ?: end) - *p);
@@ -118,7 +119,7 @@ static bool may_log(CredentialSocket *socket) {
                 return false;
         }
         if (socket->unlogged > 0)
-                log_warning("The credential socket refused %u more requests before.",
+                log_warning("The credential socket refused %u more requests before this one.",
                             TAKE(socket->unlogged, 0));
         return true;
 }
@@ -137,8 +138,8 @@ static void log_refusal(CredentialSocket *socket, const CredentialRequest *reque
                  request->unit[0] ? request->unit : "(no unit)", (unsigned) uid, reason);
 }
 
-/* -EAGAIN where the reader is to read first; -EIO where there is nothing to be had; 1 where all is sent, or nobody reads
- * any more. */
+/* Sends as much as the reader takes. Returns 1 if everything is sent or the reader has gone, -EAGAIN if the reader must read
+ * first, -EIO if the file is empty or cannot be read. */
 static int reply_go_on(Reply *reply, Secret *buffer) {
         while (reply->sent < reply->size) {
                 size_t left = reply->size - reply->sent;
@@ -194,7 +195,7 @@ static int on_writable(sd_event_source *source, int fd, uint32_t events, void *u
         return 0;
 }
 
-/* Its reader is slower than we are. Takes the descriptor; the file is borrowed. */
+/* The reader must read first: the answer waits for it in a slot. Takes begun->fd; begun->file is borrowed. */
 static void reply_wait(CredentialSocket *socket, const Reply *begun) {
         Reply *reply = socket->replies;
 
@@ -207,7 +208,7 @@ static void reply_wait(CredentialSocket *socket, const Reply *begun) {
         reply->file = begun->file >= 0 ? fcntl(begun->file, F_DUPFD_CLOEXEC, 3) : -1;
         if ((begun->file >= 0 && reply->file < 0) ||
             sd_event_add_io(socket->event, &reply->writable, reply->fd, EPOLLOUT, on_writable, reply) < 0) {
-                log_warning("Out of memory or descriptors: an answer at the credential socket is cut.");
+                log_warning("An answer at the credential socket is truncated: out of memory or descriptors.");
                 reply_end(reply);
         }
 }
@@ -223,40 +224,53 @@ static void refuse(CredentialSocket *socket, int fd, const CredentialRequest *re
         log_refusal(socket, request, uid, reason);
 }
 
-/* Takes the connection. From here to the send() the reader could get nothing. */
-static void answer(CredentialSocket *socket, int fd, const struct sockaddr_un *address,
-                   socklen_t address_size) {
-        struct ucred peer = { .uid = (uid_t) -1 };
-        CredentialRequest request = {};
-        Reply reply = { .fd = fd, .file = -1, .size = SIZE_MAX };
-        const char *reason = NULL;
+/* Takes the file of the credential, or sets *ret_reason to why there is none for this caller. */
+static int look_up(CredentialSocket *socket, int fd, const struct sockaddr_un *address,
+                   socklen_t address_size, CredentialRequest *request, uid_t *ret_uid,
+                   const char **ret_reason) {
+        struct ucred peer;
         int r;
 
         if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &(socklen_t){ sizeof(peer) }) < 0)
                 peer.uid = (uid_t) -1;
-        r = credential_request_parse(address, address_size, &request);
+        *ret_uid = peer.uid;
+        r = credential_request_parse(address, address_size, request);
         if (r == -EOPNOTSUPP)
-                reason = "it is asked for by cryptsetup, and only units are answered";
+                *ret_reason = "cryptsetup asks for it, and only units get credentials";
         else if (r < 0)
-                reason = "the address that it is asked for from is not the service manager's";
+                *ret_reason = "the caller's address is not the service manager's";
         else if (peer.uid != 0)
-                reason = "only the service manager is answered, which is root";
-        else {
-                reply.file = socket->lookup(&request, socket->userdata, &reason);
+                *ret_reason = "only the service manager, which is root, gets credentials";
+        else
+                return socket->lookup(request, socket->userdata, ret_reason);
+        return -EACCES;
+}
+
+/* Takes the connection. Until the send() the reader gets an empty credential if unseald is killed. */
+static void answer(CredentialSocket *socket, int fd, const struct sockaddr_un *address,
+                   socklen_t address_size) {
+        CredentialRequest request = {};
+        Reply reply = { .fd = fd, .size = SIZE_MAX };
+        const char *reason = NULL;
+        uid_t uid;
+        int r = 0;
+
+        reply.file = look_up(socket, fd, address, address_size, &request, &uid, &reason);
+        if (!reason) {
+                r = reply_go_on(&reply, socket->buffer);
+                if (r == -EIO && reply.sent == 0)
+                        reason = "its file cannot be read";
         }
         if (reason) {
-                refuse(socket, fd, &request, peer.uid, reason);
+                refuse(socket, fd, &request, uid, reason);
                 return;
         }
 
-        r = reply_go_on(&reply, socket->buffer);
-        if (r == -EIO && reply.sent == 0)
-                refuse(socket, fd, &request, peer.uid, "its file cannot be read");
-        else if (r == -EAGAIN)
+        if (r == -EAGAIN)
                 reply_wait(socket, &reply);
         else
                 (void) close(fd);
-        log_debug("Answered %s, which asked for %s.", request.unit, request.credential);
+        log_debug("Sent credential %s to %s.", request.credential, request.unit);
 }
 
 static int on_resume(sd_event_source *source, uint64_t usec, void *userdata) {
@@ -265,7 +279,8 @@ static int on_resume(sd_event_source *source, uint64_t usec, void *userdata) {
 }
 
 static void pause_listening(CredentialSocket *socket, int r) {
-        log_warning("The credential socket cannot accept: %s. Trying again soon.", strerror(-r));
+        log_warning("The credential socket cannot accept a connection: %s. Trying again in 100 ms.",
+                    strerror(-r));
         (void) sd_event_source_set_enabled(socket->readable, SD_EVENT_OFF);
         (void) sd_event_source_set_time_relative(socket->resume, PAUSE_USEC);
         (void) sd_event_source_set_enabled(socket->resume, SD_EVENT_ONESHOT);

@@ -2,12 +2,12 @@
 #pragma once
 
 /*
- * The credential socket: LoadCredential=NAME:/run/unseald/credentials.sock of systemd.exec(5). The service manager
- * connects as root from an abstract address that names unit and credential, and reads to the end.
+ * The credential socket, for LoadCredential=NAME:/run/unseald/credentials.sock (systemd.exec(5)). The service manager
+ * connects as root from an abstract address that names the unit and the credential, and reads to the end of the stream.
  *
- * Such a socket cannot say no: whatever the reader has got at the end of the connection is the credential, and nothing is
- * an empty one. So a connection is not even accepted before it can be answered, and a refusal is more than the 1 MiB that
- * a credential may have, which fails the unit (243/CREDENTIALS).
+ * The protocol has no refusal: whatever the service manager has read at the end is the credential, and no data is an empty
+ * credential. Therefore unseald accepts a connection only when it can answer, and refuses by sending more than the 1 MiB that
+ * a credential may have. That makes the unit fail (243/CREDENTIALS).
  */
 
 #include <stddef.h>
@@ -19,38 +19,42 @@
 
 typedef struct CredentialSocket CredentialSocket;
 
-/* What goes out, and is wiped, in one piece: accepted and answered before anything else. What is longer takes several,
- * and a reader may see it cut where unseald is killed between them. */
+/* A credential of up to this many bytes is sent in one piece. If unseald is killed between the pieces of a longer one, the
+ * unit gets a truncated credential. */
 #define CREDENTIAL_PIECE_MAX (64U * 1024U)
 
-/* Who asks for what, as the address says. */
+/* The unit and the credential in the caller's address. */
 typedef struct CredentialRequest {
         char unit[sizeof(((struct sockaddr_un *) NULL)->sun_path)];
         char credential[sizeof(((struct sockaddr_un *) NULL)->sun_path)];
 } CredentialRequest;
 
-/* Pure: "\0HEX/unit/UNIT/CREDENTIAL", 1 to 16 hexadecimal digits; no other characters in UNIT and CREDENTIAL than unit
- * names and our secrets have. -EBADMSG otherwise, -EOPNOTSUPP for "\0HEX/cryptsetup/VOLUME", which crypttab(5) asks as.
- * Anybody may bind such an address: it is to be believed of root alone. */
+/*
+ * Pure. Parses "\0HEX/unit/UNIT/CREDENTIAL" with 1 to 16 hexadecimal digits; UNIT and CREDENTIAL have only characters that names
+ * of units and of secrets may have. -EOPNOTSUPP for "\0HEX/cryptsetup/VOLUME", the address of crypttab(5); -EBADMSG for any
+ * other address. Every user can bind such an address, so it proves something only if the caller is root.
+ */
 int credential_request_parse(const struct sockaddr_un *address, socklen_t size, CredentialRequest *ret);
 
-/* Returns a descriptor of a regular file that is the credential, which stays the callee's and is read from its beginning;
- * or a negative errno, and in *ret_reason why not, for people. Makes no system call: it is run while a unit could get
- * nothing if unseald was killed. */
+/* Returns the descriptor of a regular file with the credential; the descriptor stays the callee's. Otherwise returns a negative
+ * errno, and the reason for people in *ret_reason. Must not make system calls: if unseald is killed during the call, the unit
+ * gets an empty credential. */
 typedef int (*CredentialLookup)(const CredentialRequest *request, void *userdata, const char **ret_reason);
 
-/* The listener is borrowed; systemd listens there too. Nothing is accepted until credential_socket_open(). */
+/* The listener is borrowed, and the service manager holds it too. Connections wait unaccepted until credential_socket_open(). */
 int credential_socket_new(sd_event *event, int listener, CredentialLookup lookup, void *userdata,
                           CredentialSocket **ret);
 
-/* The outcome is known: everybody who waits is answered. */
+/* The outcome is known: answers all waiting connections, and new ones at once. */
 int credential_socket_open(CredentialSocket *socket);
 
-/* Ends refusals that are half sent, for a second at most: a cut one would be taken for a credential. */
+/* First completes the refusals that are half sent, for up to 1 s: a truncated refusal would be an accepted credential. Returns
+ * NULL. */
 CredentialSocket *credential_socket_free(CredentialSocket *socket);
 DEFINE_CLEANUP(CredentialSocket *, credential_socket_free);
 
-/* There will be no answer, ever: who comes from now on is refused by the kernel. Who waits unaccepted is, too, when the
- * service manager, which sees this at our end, has closed the listener. If we only ended, it would start us again for
- * them; and if it was told to stop listening it would accept and close, which is an empty credential (systemd 252). */
+/* There will be no answer. The kernel refuses new connections at once, and the waiting ones when the service manager closes
+ * the listener, which it does when it sees the shutdown. Without the shutdown the service manager would start unseald again for
+ * the waiting connections. If it was told to stop listening instead, it would accept and close them, and the units would get
+ * empty credentials (seen with systemd 252). */
 void credential_socket_shut(int listener);

@@ -10,6 +10,9 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 #include "unsealing/control.h"
@@ -132,6 +135,90 @@ static void test_what_a_predecessor_left_is_replaced(void **state) {
         (void) control_free(next);
 }
 
+static void test_only_its_owner_may_open_the_socket(void **state) {
+        Fixture *fixture = *state;
+        struct stat st;
+
+        assert_int_equal(stat(fixture->path, &st), 0);
+        assert_int_equal(st.st_mode & 07777, 0600);
+}
+
+static void test_another_user_is_refused_although_the_socket_is_open_to_all(void **state) {
+        Fixture *fixture = *state;
+        char text[CONTROL_ANSWER_MAX];
+        int status;
+        pid_t pid;
+
+        if (geteuid() != 0) {
+                print_message("skipped: only root can become another user\n");
+                skip();
+        }
+        assert_int_equal(chmod(fixture->directory, 0755), 0);
+        assert_int_equal(chmod(fixture->path, 0666), 0);
+        pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0)
+                _exit(setuid(65534) < 0 ? 1 : control_ask(fixture->path, text) == -ECONNRESET ? 0 : 2);
+        while (waitpid(pid, &status, WNOHANG) == 0)
+                (void) sd_event_run(fixture->event, 10000);
+        assert_true(WIFEXITED(status));
+        assert_int_equal(WEXITSTATUS(status), 0);
+        assert_int_equal(fixture->asked, 0);
+}
+
+/* Answers one caller with these bytes, as unseald never would. */
+static int ask_for_answer(const char *path, const char *answer, char *text) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), r;
+        pid_t pid;
+
+        (void) snprintf(address.sun_path, sizeof(address.sun_path), "%s.other", path);
+        assert_int_equal(bind(listener, (struct sockaddr *) &address, sizeof(address)), 0);
+        assert_int_equal(listen(listener, 1), 0);
+        pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0) {
+                int fd = accept(listener, NULL, NULL);
+
+                _exit(send(fd, answer, strlen(answer), MSG_NOSIGNAL) < 0);
+        }
+        r = control_ask(address.sun_path, text);
+        assert_int_equal(end_of(pid), 0);
+        (void) close(listener);
+        (void) unlink(address.sun_path);
+        return r;
+}
+
+static void test_an_answer_is_a_status_and_a_text(void **state) {
+        static const struct {
+                const char *answer;
+                int r;
+                const char *text;
+        } cases[] = {
+                { "0 \n", 0, "" },
+                { "255 ~ text\nmore", 255, "~ text" },
+                { "60 a\x7f"
+                  "b\x1f"
+                  "c\n",
+                  60, "a?b?c" },
+                { "256 text\n", -EBADMSG, NULL },
+                { "-1 text\n", -EBADMSG, NULL },
+                { "text\n", -EBADMSG, NULL },
+                { "60\n", -EBADMSG, NULL },
+        };
+        Fixture *fixture = *state;
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                char text[CONTROL_ANSWER_MAX] = "";
+                int r = ask_for_answer(fixture->path, cases[i].answer, text);
+
+                if (r != cases[i].r)
+                        fail_msg("\"%s\": saw %d, wanted %d", cases[i].answer, r, cases[i].r);
+                if (cases[i].text)
+                        assert_string_equal(text, cases[i].text);
+        }
+}
+
 int main(void) {
 #define test(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
         const struct CMUnitTest tests[] = {
@@ -139,6 +226,9 @@ int main(void) {
                 test(test_who_asks_during_a_reload_gets_another),
                 test(test_an_end_without_answer_is_told_apart),
                 test(test_what_a_predecessor_left_is_replaced),
+                test(test_only_its_owner_may_open_the_socket),
+                test(test_another_user_is_refused_although_the_socket_is_open_to_all),
+                test(test_an_answer_is_a_status_and_a_text),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -27,7 +27,7 @@
 static struct {
         char *name;
         int fd;
-} held[32];
+} held[2 * KEPT_MAX + 16];
 static size_t held_count;
 static unsigned barriers;
 static int fails_at; /* the n-th call from now fails; 0: none */
@@ -249,6 +249,16 @@ static void test_a_newer_manifest_wins(void **state) {
         ASSERT_HELD("kept-2", "kept-2-api-token", "kept-1-db-password");
 }
 
+static void test_a_manifest_under_the_name_of_another_generation_is_not_believed(void **state) {
+        keep_both();
+        assert_string_equal(held[held_count - 1].name, "kept-1");
+        assert_int_equal(fdstore_put("kept-7", held[held_count - 1].fd), 0);
+        assert_int_equal(fdstore_remove("kept-1"), 0);
+        restore(claims, 2);
+        assert_int_equal(kept_find(kept, "api-token"), -ENOENT);
+        assert_int_equal(held_count, 0);
+}
+
 static void spoil(const char *name, off_t at) {
         for (size_t i = 0; i < held_count; i++)
                 if (strcmp(held[i].name, name) == 0)
@@ -390,6 +400,16 @@ static void test_a_lock_is_done_for_the_next_process_too(void **state) {
         assert_false(kept_is_locked(kept));
 }
 
+/* Keeps a secret of this size, made of zeros. */
+static int hold(const char *name, size_t size) {
+        _cleanup_secret_ Secret *secret = NULL;
+        int fd;
+
+        assert_int_equal(secret_new(size, &secret), 0);
+        assert_int_equal(store_hold(store, secret, &fd, NULL), 0);
+        return kept_put(kept, &(KeptClaim){ .name = name }, secret, fd, NULL);
+}
+
 static void test_too_much_is_refused(void **state) {
         _cleanup_secret_ Secret *large = NULL;
         Error error = {};
@@ -407,6 +427,30 @@ static void test_too_much_is_refused(void **state) {
         assert_int_equal(r, -ENOSPC);
         assert_int_equal(error.failure, FAILURE_STORE);
         assert_int_equal(n - 1, STORE_SIZE_MAX / SECRET_SIZE_MAX);
+        /* The limit is full, and not one byte more fits. */
+        assert_int_equal(hold("last", 1), -ENOSPC);
+        assert_int_equal(hold("last", 0), 0);
+}
+
+static void test_too_many_secrets_are_refused(void **state) {
+        for (unsigned i = 0; i < KEPT_MAX; i++) {
+                char name[16];
+
+                (void) snprintf(name, sizeof(name), "secret-%u", i);
+                assert_int_equal(hold(name, 1), 0);
+        }
+        assert_int_equal(commit(), 0);
+        /* A reload may replace all of them, and has no room for more. */
+        for (unsigned i = 0; i < KEPT_MAX; i++) {
+                char name[16];
+
+                (void) snprintf(name, sizeof(name), "secret-%u", i);
+                assert_int_equal(hold(name, 1), 0);
+        }
+        assert_int_equal(hold("one-more", 1), -ENOSPC);
+        assert_int_equal(commit(), 0);
+        assert_int_equal(hold("one-more", 1), 0);
+        assert_int_equal(commit(), -E2BIG);
 }
 
 static int set_up_namespace(void **state) {
@@ -448,7 +492,9 @@ int main(void) {
                 TEST(test_a_lost_descriptor_is_missed),
                 TEST(test_names_of_no_meaning_are_given_up),
                 TEST(test_a_lock_is_done_for_the_next_process_too),
+                TEST(test_a_manifest_under_the_name_of_another_generation_is_not_believed),
                 TEST(test_too_much_is_refused),
+                TEST(test_too_many_secrets_are_refused),
         };
 
         if (geteuid() != 0) {

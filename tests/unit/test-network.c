@@ -8,6 +8,8 @@
 
 #include <cmocka.h>
 
+#include <arpa/inet.h>
+#include <linux/ipv6.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
@@ -83,11 +85,46 @@ static void test_a_link_that_comes_up_is_noticed(void **state) {
         sd_event_unref(event);
 }
 
+/* With IPv4 up already, so that nothing but the IPv6 address can be noticed. */
+static void test_an_ipv6_address_is_noticed(void **state) {
+        _cleanup_(network_freep) Network *network = NULL;
+        struct ifreq loopback = { .ifr_name = "lo", .ifr_flags = IFF_UP };
+        struct in6_ifreq address = { .ifr6_prefixlen = 128 };
+        _cleanup_close_ int ipv4 = -1, ipv6 = -1;
+        sd_event *event = NULL;
+
+        if (unshare(CLONE_NEWNET) < 0) {
+                print_message("skipped: needs root to make a network namespace\n");
+                skip();
+        }
+        ipv4 = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        ipv6 = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        if (ipv6 < 0) {
+                print_message("skipped: the kernel has no IPv6\n");
+                skip();
+        }
+        assert_int_equal(ioctl(ipv4, SIOCSIFFLAGS, &loopback), 0);
+        assert_int_equal(ioctl(ipv4, SIOCGIFINDEX, &loopback), 0);
+        address.ifr6_ifindex = loopback.ifr_ifindex;
+        assert_int_equal(inet_pton(AF_INET6, "fd00::1", &address.ifr6_addr), 1);
+        assert_true(sd_event_new(&event) >= 0);
+        assert_int_equal(network_new(event, on_changed, event, &network), 0);
+        assert_true(sd_event_add_time_relative(event, NULL, CLOCK_MONOTONIC, 5000000, 0, give_up, NULL) >=
+                    0);
+
+        assert_int_equal(ioctl(ipv6, SIOCSIFADDR, &address), 0);
+        assert_int_equal(sd_event_loop(event), 42);
+
+        network = network_free(network);
+        sd_event_unref(event);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_new_routes_and_addresses_matter_and_nothing_else),
                 cmocka_unit_test(test_broken_messages_are_passed_over),
                 cmocka_unit_test(test_a_link_that_comes_up_is_noticed),
+                cmocka_unit_test(test_an_ipv6_address_is_noticed),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

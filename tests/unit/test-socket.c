@@ -17,7 +17,27 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "basic/clock.h"
+#include "basic/log.h"
 #include "vault/socket.h"
+
+/* The journal, played: how many refusals and answers it has, and its last entry. */
+static unsigned refusals_logged, answers_logged;
+static char last_entry[512];
+
+void log_set_max_priority(int priority) {
+}
+
+void log_full(int priority, const LogFields *fields, const char *format, ...) {
+        va_list arguments;
+
+        va_start(arguments, format);
+        (void) vsnprintf(last_entry, sizeof(last_entry), format, arguments);
+        va_end(arguments);
+        if (fields && strcmp(fields->message_id, MESSAGE_REFUSED) == 0)
+                refusals_logged++;
+        answers_logged += strncmp(last_entry, "Sent credential ", 16) == 0;
+}
 
 #define MIB (1024U * 1024U)
 
@@ -152,6 +172,7 @@ static int set_up(void **state) {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
 
         fixture = (Fixture){ .directory = "/tmp/unseald-test-socket.XXXXXX" };
+        refusals_logged = answers_logged = 0;
         for (size_t i = 0; i < sizeof(large); i++)
                 large[i] = (uint8_t) (i * 2654435761U >> 24);
         if (!mkdtemp(fixture.directory))
@@ -331,6 +352,39 @@ static void test_a_refusal_is_longer_than_a_credential_may_be(void **state) {
         assert_is_refused(fixture, broken);
 }
 
+static void test_the_journal_has_refusals_as_refusals_and_answers_as_answers(void **state) {
+        Fixture *fixture = *state;
+
+        if (needs_root())
+                skip();
+        assert_true(credential_socket_open(fixture->socket) >= 0);
+        assert_is_refused(fixture, ask(fixture, "none"));
+        assert_string_equal(last_entry,
+                            "Refused credential none to test.service, asked for by user 0: there is none.");
+        assert_is_refused(fixture, ask(fixture, "broken"));
+        assert_string_equal(
+                        last_entry,
+                        "Refused credential broken to test.service, asked for by user 0: its file cannot be read.");
+        assert_int_equal(answers_logged, 0);
+        assert_gets(fixture, ask(fixture, "small"), small, strlen(small));
+        assert_string_equal(last_entry, "Sent credential small to test.service.");
+        assert_int_equal(refusals_logged, 2);
+}
+
+static void test_a_caller_in_a_loop_does_not_fill_the_journal(void **state) {
+        Fixture *fixture = *state;
+        uint64_t begun = now_monotonic_usec(), most;
+
+        assert_true(credential_socket_open(fixture->socket) >= 0);
+        for (unsigned i = 0; i < 60; i++)
+                assert_is_refused(fixture, ask(fixture, "none"));
+        /* 20 at once, then 20 a second. */
+        most = 21 + 20 * (now_monotonic_usec() - begun) / USEC_PER_SEC;
+        if (refusals_logged < 20 || refusals_logged > most)
+                fail_msg("%u refusals are in the journal, wanted 20 to %u", refusals_logged,
+                         (unsigned) most);
+}
+
 static void test_a_file_that_cannot_be_read_is_a_refusal(void **state) {
         Fixture *fixture = *state;
         int fd = ask(fixture, "small");
@@ -489,6 +543,8 @@ int main(void) {
                 test(test_who_asks_when_there_is_no_descriptor_is_answered_when_there_is),
                 test(test_a_queue_is_answered_whole),
                 test(test_a_refusal_is_longer_than_a_credential_may_be),
+                test(test_the_journal_has_refusals_as_refusals_and_answers_as_answers),
+                test(test_a_caller_in_a_loop_does_not_fill_the_journal),
                 test(test_a_file_that_cannot_be_read_is_a_refusal),
                 test(test_a_credential_of_many_pieces_arrives_whole),
                 test(test_a_credential_of_exactly_one_piece_arrives_whole),
