@@ -24,6 +24,9 @@ verify() { # STATUS ARGUMENT...
 
 say "usage"
 expect 0 --help
+cp "$scratch/out" "$scratch/help"
+expect 0 help
+cmp "$scratch/out" "$scratch/help"
 expect 0 --version
 expect 2
 expect 2 conquer
@@ -126,7 +129,8 @@ assert_equal "which differ" "$(jq -c '[.accepted, .refusal, .differing_pcrs, .ch
 
 say "JSON is UTF-8, whatever the name of a file"
 saw=0
-"$unsealctl" doctor --json --timeout=5 --measurements=$'/none/\xff\xc3\xa4' --status=$'/proc/\xff' >"$scratch/out" 2>"$scratch/err" || saw=$?
+cp "$scratch/good.json" "$scratch/"$'\xff\xc3\xa4'
+"$unsealctl" doctor --json --timeout=5 --measurements="$scratch/"$'\xff\xc3\xa4' --status=$'/proc/\xff' >"$scratch/out" 2>"$scratch/err" || saw=$?
 [ "$saw" -ne 1 ] && [ "$saw" -ne 2 ] || die "doctor: saw exit status $saw: $(cat "$scratch/err")"
 /usr/bin/python3 -c 'import json, sys; json.loads(open(sys.argv[1], "rb").read().decode())' "$scratch/out"
 
