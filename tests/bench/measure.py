@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The measuring half of tests/bench/run, which starts it in the machine's network namespace of a local platform and in a
-mount namespace of its own. Everything is measured in turn, A B A B ..., so that what else the machine does hits all alike.
+"""The measuring half of tests/bench/run, which starts it in the network namespace of a machine of the local platform and in a
+mount namespace of its own. It measures everything in turn, A B A B ..., so that other load on the machine affects all alike.
 """
 import argparse
 import atexit
@@ -26,20 +26,20 @@ def command(*words, **options):
 
 
 class Network:
-    """The machine's one link. KMS is near or, behind the platform's relay, far away."""
+    """The machine's only link. KMS is near, or far away behind the platform's relay."""
 
     def down(self):
-        """No address, no route. The link itself stays up: the far end of one that comes up loses packets for a while."""
+        """Removes address and route. The link itself stays up, because a new link loses packets for a while."""
         command("ip", "address", "flush", "dev", "eth0")
 
     def up(self):
-        """Returns the moment at which the network can be used."""
+        """Adds address and route. Returns the moment at which the network is usable."""
         with subprocess.Popen(["ip", "-batch", "-"], stdin=subprocess.PIPE) as ip:
             ip.stdin.write(b"address replace 10.0.0.10/24 dev eth0\nroute replace default via 10.0.0.1\n")
             moment = time.monotonic()
             ip.stdin.close()
         if ip.returncode != 0:
-            sys.exit("the route cannot be set")
+            sys.exit("ip cannot set the route")
         return moment
 
     def place_kms(self, distance):
@@ -63,13 +63,13 @@ class Unseald:
             [self.bench.unseald, f"--vendor-configuration={work}/configuration-{self.secrets}",
              "--configuration=/nonexistent", f"--store={store}", f"--status={self.status_path}"],
             env={"NOTIFY_SOCKET": self.notify_path}, stderr=subprocess.PIPE)
-        atexit.register(self.process.kill)  # where it is not stop() that ends it
+        atexit.register(self.process.kill)  # in case stop() is never reached
         self.selector = selectors.DefaultSelector()
         self.selector.register(self.notify, selectors.EVENT_READ)
         self.selector.register(self.process.stderr, selectors.EVENT_READ)
 
     def wait_for(self, what):
-        """Until what it says to systemd or on standard error has this text in it. Returns the moment."""
+        """Waits until a notification or a line of standard error contains the text. Returns the moment."""
         deadline = time.monotonic() + TIMEOUT
         while time.monotonic() < deadline:
             for key, _ in self.selector.select(1):
@@ -84,7 +84,7 @@ class Unseald:
         sys.exit(f"unseald did not say '{what}':\n" + "\n".join(self.log))
 
     def memory(self):
-        """Peak and present size, KiB. READY=1 is not the last that it does: present is when it waits."""
+        """Returns peak and present size in KiB. unseald still works after READY=1; the present size is that of its idle state."""
         time.sleep(0.05)
         with open(f"/proc/{self.process.pid}/status") as file:
             values = dict(line.split(":", 1) for line in file)
@@ -94,7 +94,7 @@ class Unseald:
         return {"peak": kib(values["VmHWM"]), "idle": kib(values["VmRSS"]), "idle private": kib(rollup["Private_Dirty"])}
 
     def stop(self):
-        """Checks that every secret is there, and that none is left."""
+        """Checks that the store has every secret. Then ends unseald and checks that the store is empty."""
         store, work = self.bench.store, self.bench.work
         for i in range(1, self.secrets + 1):
             name = f"secret-{i}"
@@ -117,7 +117,7 @@ class Unseald:
                 for step in status["steps"]}
 
     def finish(self, begun):
-        """Waits for READY=1; begun: what is counted from, the start where it is None."""
+        """Waits for READY=1. Time counts from begun, or from the start where begun is None."""
         ready = self.wait_for("READY=1")
         result = {"seconds": ready - (begun or self.started), "since start": ready - self.started, "memory": self.memory()}
         result["steps"] = self.stop()
@@ -130,7 +130,7 @@ class Bench:
         self.pipelines = {"pipeline with curl": "curl"}
         if os.environ.get("BENCH_AWS"):
             self.pipelines["pipeline with the AWS CLI"] = "aws"
-        # What both write lies in memory of the same kind.
+        # unseald and the pipeline write to the same kind of memory.
         self.memory = os.path.join(self.work, "memory")
         os.mkdir(self.memory)
         command("mount", "-t", "ramfs", "-o", "mode=0700", "bench", self.memory)
@@ -203,13 +203,13 @@ class Bench:
 
 
 def milliseconds(values):
-    """Median and spread."""
+    """Formats median and spread."""
     values = [1000 * value for value in values]
     return f"{statistics.median(values):8.1f}   {min(values):8.1f} … {max(values):8.1f}"
 
 
 def ratio(slow, fast):
-    """Of the medians, and the smallest and the greatest of a round."""
+    """The ratio of the medians, and the smallest and greatest ratio of one round."""
     rounds = [a / b for a, b in zip(slow, fast)]
     return {"median": statistics.median(slow) / statistics.median(fast), "min": min(rounds), "max": max(rounds)}
 
@@ -223,17 +223,17 @@ KEY_STEPS = ("key pair", "genrsa")
 
 
 def key_seconds(result):
-    """What it took to make a key pair, which luck decides more than anything else."""
+    """The time that the key pair took. It is random, and varies more than all the rest."""
     return sum(result["steps"][name]["duration"] for name in KEY_STEPS if name in result["steps"])
 
 
 def seconds(results, key=None):
-    """Of each round; key: as if making the key pair had taken so long."""
+    """The time of each round. With key, as if the key pair had taken so long."""
     return [result["seconds"] + (0 if key is None else key - key_seconds(result)) for result in results]
 
 
 def median_key(measured):
-    """Of all that were made, by unseald and by openssl genrsa: the code of OpenSSL is the same."""
+    """The median over all key pairs of the run, by unseald and by openssl genrsa."""
     return statistics.median(key_seconds(run) for part in measured.values() for runs in part.values() for run in runs)
 
 
@@ -249,7 +249,7 @@ def show_comparison(title, results, aim, key=None):
     for name, runs in results.items():
         print(f"  {name:<44}{milliseconds(seconds(runs))}")
         show_steps(runs)
-    print("  how many times quicker unseald is (of medians; of one round)")
+    print("  how many times quicker unseald is (by the medians; in a single round)")
     ratios = {}
     for name, runs in list(results.items())[1:]:
         ratios[name] = ratio(seconds(runs), seconds(results["unseald"]))
@@ -273,7 +273,7 @@ def show_many(results, key):
         for count, values in times.items():
             print(f"    {f'{count} secret(s)':<42}{milliseconds(values)}")
         ratios[kind] = ratio(times[100], times[1])
-        show_ratio("  100 secrets take so many times what 1 takes", ratios[kind], aim)
+        show_ratio("  time for 100 secrets / time for 1 secret", ratios[kind], aim)
     return ratios
 
 
@@ -311,7 +311,7 @@ def main():
     parts = {"cold": bench.cold, "network": bench.from_network, "many": bench.many}
     chosen = arguments.parts.split(",")
     if not set(chosen) <= set(parts) or arguments.rounds < 1:
-        parser.error(f"the parts are {', '.join(parts)}; at least one round")
+        parser.error(f"--parts takes {', '.join(parts)}; --rounds takes at least 1")
 
     measured = {name: part() for name, part in parts.items() if name in chosen}
     report = {
@@ -320,7 +320,7 @@ def main():
     }
     key = report["median_key_seconds"] = median_key(measured)
     print(f"{bench.rounds} rounds in turn on {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}")
-    print(f"Making a key pair takes {1000 * key:.0f} ms, the median of all; with equal luck: as if it had taken so long each time.")
+    print(f"A key pair takes {1000 * key:.0f} ms (median of all). 'With equal luck' counts that time for every key pair.")
     ratios = report["ratios"]
     if "cold" in measured:
         ratios["cold"] = show_comparison("One secret, from the start, network up", measured["cold"], 5, key)

@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""PCR4 of a boot of one unified kernel image, as a script computes it today: struct, hashlib, no code of unseald's.
+"""Computes PCR4 of a boot of one unified kernel image, as a script does: with struct and hashlib, without unseald's code.
 
-Authenticode hash (Microsoft, "Windows Authenticode Portable Executable Signature Format") of the image and, for a
-systemd-stub before 258 without Secure Boot, of the kernel in its .linux section.
+Hashes the image (Microsoft, "Windows Authenticode Portable Executable Signature Format") and, for a systemd-stub before 258
+without Secure Boot, the kernel in its .linux section.
 """
 import hashlib
 import struct
@@ -19,7 +19,7 @@ class Image:
         self.data = data
         pe = struct.unpack_from("<I", data, 0x3C)[0]
         if data[pe : pe + 4] != b"PE\0\0" or struct.unpack_from("<H", data, pe + 24)[0] != 0x20B:
-            sys.exit("no PE32+ image")
+            sys.exit("the file is not a PE32+ image")
         count, options_size = struct.unpack_from("<H", data, pe + 6)[0], struct.unpack_from("<H", data, pe + 20)[0]
         options = pe + 24
         self.checksum, self.certificates = options + 64, options + 112 + 4 * 8

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Verbs of unsealctl beside scripts that do the same. tests/bench/run starts it in the network namespace of a platform."""
+"""Compares verbs of unsealctl with scripts that do the same. tests/bench/run starts it in the network namespace of a platform."""
 import argparse
 import json
 import os
@@ -13,12 +13,12 @@ from measure import milliseconds, ratio, show_ratio
 
 here = os.path.dirname(os.path.abspath(__file__))
 top = os.path.dirname(os.path.dirname(here))
-PYTHON = "/usr/bin/python3"  # which has the distribution's cbor2 and cryptography
+PYTHON = "/usr/bin/python3"  # has the distribution's cbor2 and cryptography
 MIB = 1024 * 1024
 
 
 def timed(*words, read=None):
-    """Seconds from fork to end, and what came of it: standard output, or the file to read."""
+    """Runs a command. Returns the seconds from fork to end, and its standard output or the content of the file to read."""
     started = time.monotonic()
     result = subprocess.run(words, check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     seconds = time.monotonic() - started
@@ -29,7 +29,7 @@ def timed(*words, read=None):
 
 
 def large_image(small, path):
-    """As large as unified kernel images are. What follows the sections is hashed as they are."""
+    """Makes an image as large as real ones. The bytes behind the sections are hashed, too."""
     with open(path, "wb") as file:
         file.write(small + bytes(64 * MIB))
 
@@ -50,14 +50,14 @@ class Verbs:
         own, text = timed(self.unsealctl, "measure", image)
         script, pcr4 = timed(PYTHON, f"{here}/pcr-compute.py", image)
         if json.loads(text)["Measurements"]["PCR4"] != pcr4.strip():
-            sys.exit(f"different PCR4: {text} {pcr4}")
+            sys.exit(f"unsealctl and the script computed different PCR4: {text} {pcr4}")
         return own, script
 
     def verify(self):
         own, _ = timed(self.unsealctl, "verify", "--at=document", f"--root={self.root}", self.document)
         script, pcrs = timed(PYTHON, f"{top}/tests/platform/check-document.py", self.root, self.document, "--at", self.document_time)
         if len(re.findall("^PCR", pcrs, re.M)) < 8:
-            sys.exit(f"no PCRs: {pcrs}")
+            sys.exit(f"check-document.py printed no PCRs: {pcrs}")
         return own, script
 
     def attest(self):
@@ -90,7 +90,7 @@ def main():
     parser.add_argument("--unsealctl", required=True)
     parser.add_argument("--rounds", type=int, required=True)
     results = Verbs(parser.parse_args()).run()
-    title = "unsealctl beside scripts, from fork to end"
+    title = "unsealctl and scripts, from fork to end"
     print(f"\n{title}, ms{'':>{max(1, 46 - len(title))}}median      spread")
     for name, rounds in results.items():
         verb, script = name.split("; ")

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# The appliance as its owner's machine boots it: the image that kiwi/build made, under UEFI firmware that measures, with a
-# NitroTPM, in the platform's network. First as it should be, then as whoever owns the machine would like it. Nobody logs in;
-# what is looked at is the console, the platform's log of requests, and from outside the service that the image offers.
+# Boots the appliance that kiwi/build made, in a virtual machine with UEFI firmware that measures, a NitroTPM, and the platform's
+# network. The first scenario boots it unchanged; in the others the machine's owner attacks it. Nobody logs in: the scenarios look
+# at the console, at the platform's log of requests, and from outside at the service that the image offers.
 #
-# usage: tests/boot/appliance.sh [--all] [SCENARIO...]     without names: the quick ones
-#        tests/boot/appliance.sh --list [--all]            their names
+# usage: tests/boot/appliance.sh [--all] [SCENARIO...]     runs these scenarios; by default the quick ones, with --all all
+#        tests/boot/appliance.sh --list [--all]            prints their names
 #
-# Emulated, a boot takes one to two minutes. The image is cached in $UNSEALD_CACHE by its inputs' hash. Several of this may
-# run at once. Consoles are kept in test-logs/boot/SCENARIO of the build directory; $UNSEALD_TEST_RESULTS gets the table.
+# An emulated boot takes one to two minutes. $UNSEALD_CACHE keeps the image by the hash of its inputs. Several instances of this
+# script may run at once. Consoles are kept in test-logs/boot/SCENARIO of the build directory. The table goes to
+# $UNSEALD_TEST_RESULTS.
 . "$(dirname "$0")/../integration/lib.sh"
 . "$(dirname "$0")/lib.sh"
 
@@ -27,8 +28,8 @@ while [ $# -gt 0 ]; do
     case $1 in
     --all) chosen+=("${slow[@]}") ;;
     --list) list=yes ;;
-    -*) echo "appliance.sh: $1 is no option" >&2 && exit 2 ;;
-    *) [[ " ${quick[*]} ${slow[*]} " == *" $1 "* ]] || { echo "appliance.sh: $1 is no scenario; --list names them" >&2 && exit 2; }
+    -*) echo "appliance.sh: unknown option $1" >&2 && exit 2 ;;
+    *) [[ " ${quick[*]} ${slow[*]} " == *" $1 "* ]] || { echo "appliance.sh: unknown scenario $1; --list prints their names" >&2 && exit 2; }
         wanted+=("$1") ;;
     esac
     shift
@@ -37,12 +38,13 @@ done
 [ -z "$list" ] || { printf '%s\n' "${wanted[@]}" && exit; }
 
 mkdir -p "$cache"
-# One at a time: what all of them share is made by the first. The platform starts in between, whose processes would keep the lock.
+# The first instance makes the files that all share. The lock is released before the platform starts, because the platform's
+# processes would inherit it.
 lock() { exec {lock}>"$cache/lock" && flock "$lock"; }
 unlock() { exec {lock}>&-; }
 lock
 boot_setup
-# The planted secret, and the seed of the platform whose authority and key the image names.
+# The planted secret, and the seed of the platform. The image names the authority and the key that come from the seed.
 [ -s "$cache/seed" ] || head -c 32 /dev/urandom >"$cache/seed"
 [ -s "$cache/secret" ] || printf 'boot-canary-%s' "$(head -c 24 /dev/urandom | xxd -p -c 64)" >"$cache/secret"
 secret=$(<"$cache/secret")
@@ -52,7 +54,7 @@ platform_start --seed "$cache/seed" --firmware
 platform machine-tap create
 key=$(vendor_create_key)
 
-# What a vendor adds to the appliance: the example's service, its sealed secret, whom to believe, and here a report.
+# A vendor's part of the appliance: the example's service, its sealed secret, the trusted authority; and the report of this test.
 make_application() {
     local new=$cache/application.new secrets
     secrets=$new/root/usr/lib/unseald/secrets.d
@@ -72,7 +74,7 @@ END
         >"$new/root/usr/lib/unseald/unseald.conf.d/boot.conf"
     printf '[Secret]\nSource=file:/usr/share/sealed/proof-key\nKeyId=%s\n' "$key" >"$secrets/proof-key.secret"
     head -c 65536 /dev/zero | openssl enc -aes-128-ctr -K 00 -iv 00 2>/dev/null >"$new/root/usr/lib/boot-test/unread"
-    # Another of this may be reading it.
+    # Another instance may be reading the old directory.
     diff -r "$new" "$application" >/dev/null 2>&1 || { rm -rf "$application" && mv "$new" "$application"; }
     rm -rf "$new"
 }
@@ -92,22 +94,22 @@ put_policy() { # ARGUMENTS of unsealctl policy...
 }
 put_policy --measurements="$measurements"
 
-# What KMS was asked since the last look: lines of JSON.
+# Prints the requests for Decrypt since begin(), as lines of JSON.
 requests() { jq -c 'select(.eventName == "Decrypt")' "$PLATFORM_TRAIL" | tail -n "+$((asked + 1))"; }
 asked=0
 begin() { asked=$(jq -c 'select(.eventName == "Decrypt")' "$PLATFORM_TRAIL" | wc -l); }
 
-measured() { # PCR: as KMS saw it in a document of this boot
+measured() { # PCR: prints the value that KMS saw in a document of this boot
     requests | jq -r --arg name "attestationDocumentNitroTPMPCR$1" \
         '.additionalEventData.recipient[$name] // empty' | sed -n 1p
 }
 
-differs() { # PCR: it was measured, and otherwise than predicted
+differs() { # PCR: it was measured, and is not as predicted
     assert_match "PCR$1" "$(measured "$1")" '^[0-9a-f]{96}$'
     [ "$(measured "$1")" != "$(jq -r ".Measurements.PCR$1" "$measurements")" ] || die "PCR$1 is as predicted, but KMS denied"
 }
 
-# The service proves that it has the secret, to whoever has it too.
+# Checks that the service has the secret, by an HMAC over a challenge.
 prove() {
     local challenge=boot$RANDOM$RANDOM
     assert_equal "the service's proof" "$(ip netns exec "$PLATFORM_NETNS" curl -sS --max-time 20 \
@@ -115,7 +117,7 @@ prove() {
         "$(printf %s "$challenge" | openssl dgst -sha256 -hmac "$secret" | sed 's/.* //')"
 }
 
-# The secret is in no file that the machine could write, nor in what it said. What is put there for the purpose is found.
+# Checks that the secret is in no file that the machine can write, and not on the console. A planted file shows that the search works.
 search() {
     cp "$cache/secret" "$machine/control"
     assert_equal "files with the secret" "$(grep -rlaF --devices=skip -- "$secret" "$machine" "$platform_state" "$consoles" | xargs)" \
@@ -123,8 +125,8 @@ search() {
     rm "$machine/control"
 }
 
-# Where the guest's memory has it. Whoever owns the hypervisor reads it; this shows that no copies stay around: each is in the
-# store, in the unit's credential, or in the service that got it.
+# Checks that all copies of the secret in the guest's memory have an owner: the store, the unit's credential, or the service. (The
+# owner of the hypervisor can read them there. This shows that no other copies stay behind.)
 search_memory() {
     machine_memory "$scratch/memory"
     "$top/tests/boot/memory.py" "$scratch/memory" "$console" "$cache/secret" \
@@ -143,7 +145,7 @@ delivered() {
     prove
 }
 
-# It boots, asks, and is denied.
+# Checks that the machine booted, asked KMS, and was denied.
 denied() {
     machine_wait '^REPORT end' || die "$1: no report: $(tail -n 40 "$console")"
     assert_equal "$1: unseald" "$(report_of unseald)" 'failed 60'
@@ -161,7 +163,7 @@ result() { # SCENARIO WHAT
     search
 }
 
-# What the machine offers to the network: of all TCP ports, of both protocols, the one that the application declares.
+# Checks that of all TCP ports, over IPv4 and IPv6, only the application's answers.
 look_from_outside() {
     local address
     for address in "$(machine_address)" "$(report_of address6)%$PLATFORM_MACHINE_TAP"; do
@@ -181,8 +183,8 @@ scenario_healthy() {
         assert_equal "PCR$n" "$(measured "$n")" "$(jq -r ".Measurements.PCR$n" "$measurements")"
     done
     assert_equal "failed units" "$(report_of failed)" ''
-    # The lock: the same machine's root, and the same request.
-    assert_equal "asking again" "$(report_of again)" 67
+    # The PCR is locked: the same request, by root of the same machine, is denied.
+    assert_equal "the status of a second request by root" "$(report_of again)" 67
     grep -a '^CHAIN\|^STATUS\|^Startup' "$console" | tr -d '\r'
     share=$(sed -nE 's/^CHAIN .*unseald\.service @.* \+([0-9a-z. ]+).*/\1/p' <(tr -d '\r' <"$console"))
     assert_match "unseald's share of the critical chain" "$share" '[0-9]s'
@@ -202,18 +204,18 @@ scenario_command-line() {
     result command-line "boots, denied: PCR4 differs"
 }
 
-# A command more in the initrd, which runs as root before the image does.
+# Adds a command to the initrd. It runs as root before the root file system is mounted.
 scenario_initrd() {
     local address
     machine_new "$image" && begin
     uki_of "$machine/disk.raw" "$scratch/uki"
     objcopy --dump-section .initrd="$scratch/initrd" "$scratch/uki" "$scratch/uki.same"
-    # Another archive, where the kernel looks for one behind the first.
+    # The kernel reads another archive behind the first, at a multiple of four bytes.
     truncate -s %4 "$scratch/initrd"
     mkdir -p "$scratch/more/usr/lib/dracut/hooks/pre-pivot"
     echo 'echo REPORT backdoor >/dev/ttyS0' >"$scratch/more/usr/lib/dracut/hooks/pre-pivot/99-backdoor.sh"
     (cd "$scratch/more" && find . | cpio --quiet -o -H newc) >>"$scratch/initrd"
-    # Taken out and put in, since a section that is updated keeps its size in memory.
+    # objcopy removes and adds the section, because an updated section keeps its old size in memory.
     address=$(objdump -h "$scratch/uki" | awk '$2 == ".initrd" { print "0x" $4 }')
     objcopy --remove-section .initrd "$scratch/uki" "$scratch/uki.less"
     objcopy --add-section .initrd="$scratch/initrd" --set-section-flags .initrd=data,readonly --change-section-vma .initrd="$address" \
@@ -225,7 +227,7 @@ scenario_initrd() {
     result initrd "boots, and runs what was put in; denied: PCR4 differs"
 }
 
-# Where the file system's data lies on the disk: the first byte of the partition that is no ESP and no verity tree.
+# Prints the offset of the root file system: the largest partition but the ESP.
 root_start() {
     sfdisk --json "$1" | jq -r '[.partitiontable.partitions[] | select(.type != "C12A7328-F81F-11D2-BA4B-00A0C93EC93B")] | max_by(.size).start * 512'
 }
@@ -239,7 +241,7 @@ flip() { # FILE OFFSET
 
 scenario_root-read() {
     machine_new "$image" && begin
-    # The super block of EROFS is 1 KiB behind the start; nothing can boot without it.
+    # EROFS has its super block at 1 KiB. No boot works without it.
     flip "$machine/disk.raw" $(($(root_start "$machine/disk.raw") + 1024 + 4)) && machine_start
     ! machine_wait '^REPORT end' || die "root-read: it boots: $(tail -n 40 "$console")"
     assert_line "root-read: the console" "$console" 'panic|verity|corrupt'
@@ -250,7 +252,7 @@ scenario_root-read() {
 scenario_root-unread() {
     local start offset
     machine_new "$image" && begin
-    # A file that is not compressible stands as it is.
+    # The file does not compress, so its bytes stand on the disk as they are.
     start=$(root_start "$machine/disk.raw")
     offset=$(LC_ALL=C grep -aobF -- "$(head -c 24 "$application/root/usr/lib/boot-test/unread" | tr -d '\0\n')" \
         <(tail -c "+$((start + 1))" "$machine/disk.raw") | head -n 1 | cut -d: -f1) || true
@@ -260,7 +262,7 @@ scenario_root-unread() {
     assert_equal "root-unread: unseald" "$(report_of unseald)" 'active 0'
     assert_equal "root-unread: the service" "$(report_of proof)" active
     machine_wait 'Kernel panic' 120 || die "root-unread: the machine goes on: $(tail -n 20 "$console")"
-    # A line ends with a carriage return here.
+    # The console's lines end with a carriage return.
     [ -z "$(tr -d '\r' <"$console" | grep -ax 'REPORT read' || true)" ] || die "root-unread: another byte was read"
     result root-unread "boots and delivers, since the block is not read; ends when it is: $(grep -aoiE 'kernel panic[^\r]*' "$console" | head -n 1 | cut -c1-80)"
 }
@@ -278,8 +280,8 @@ scenario_credential() {
     result credential "boots, denied: PCR12 is not zeros"
 }
 
-# A boot entry of the firmware's own with options for the image, which nothing on the disk shows. They take the place of the
-# command line, so it is in them, and something more.
+# Adds options for the image to the firmware's boot entry, where nothing on the disk shows them. They replace the command line, so
+# they repeat it and add to it.
 scenario_load-options() {
     machine_new "$image" && begin
     uki_of "$machine/disk.raw" "$scratch/uki"
@@ -302,7 +304,8 @@ END
     result load-options "boots, denied: PCR12 is not zeros"
 }
 
-# A firmware variable that systemd takes for more of the kernel's command line. No PCR that is pinned has it, so it must do nothing.
+# Sets a firmware variable that systemd reads as a part of the kernel's command line. No pinned PCR covers it, so the image must
+# ignore it.
 scenario_firmware-variable() {
     machine_new "$image" && begin
     /usr/bin/python3 - "$scratch/variables.json" <<'END'
@@ -321,8 +324,8 @@ END
     result firmware-variable "delivered, and the command in it was not run"
 }
 
-# A driver on some disk, which firmware is told of by variables of its own, and runs before the image. It says so on the console;
-# in the image's own PCRs it leaves no trace.
+# Lets the firmware load a driver from the disk before the image, by variables of the firmware. The driver prints a line on the
+# console. It leaves no trace in the PCRs of the image.
 scenario_firmware-driver() {
     local esp
     machine_new "$image" && begin
@@ -355,7 +358,7 @@ END
     result firmware-driver "the driver runs and PCR4 is as predicted; denied: PCR2 differs"
 }
 
-# With the vendor's own keys: what is not signed does not start, and what is signed is measured into PCR7.
+# With the vendor's Secure Boot keys the firmware refuses an unsigned image, and measures the keys of a signed one into PCR7.
 scenario_secure-boot() {
     local owner=6a1f1d2c-3b4e-4c5d-8e6f-708192a3b4c5 name
     mkdir -p "$scratch/keys"
@@ -366,7 +369,7 @@ scenario_secure-boot() {
     done
     firmware_variables --set-pk "$owner" "$scratch/keys/PK.pem" --add-kek "$owner" "$scratch/keys/KEK.pem" \
         --add-db "$owner" "$scratch/keys/db.pem" --sb --output "$scratch/keys/variables.fd" --output-json "$scratch/keys/variables.json"
-    # With --sb comes a dbx that revokes nothing.
+    # --sb also sets a dbx that revokes nothing.
     jq -r '.variables[] | select(.name == "dbx").data' "$scratch/keys/variables.json" | xxd -r -p >"$scratch/keys/dbx.esl"
 
     machine_new "$image" "$scratch/keys/variables.fd" && begin && machine_start
@@ -411,7 +414,7 @@ scenario_throttling() {
     result throttling "delivered after 4 throttled requests; up $(report_of uptime) s"
 }
 
-# Somebody else has the TPM when unseald wants it.
+# Another program has the TPM open when unseald needs it.
 scenario_tpm-held() {
     machine_new "$image" && begin && machine_start -smbios type=1,family=hold-tpm
     delivered tpm-held
@@ -422,8 +425,8 @@ scenario_tpm-held() {
     result tpm-held "delivered once the other program let go of the TPM; up $(report_of uptime) s"
 }
 
-# Reset, after which memory still is what it was, until the kernel clears what it has not given to anybody (init_on_free=1);
-# then by the power button, when all is given back.
+# Resets the machine. Memory keeps its content over a reset, until the kernel clears all free memory (init_on_free=1). Then presses
+# the power button: after a shutdown all memory is free.
 scenario_reboot() {
     machine_new "$image" && begin
     MACHINE_REBOOT=reset machine_start
@@ -432,11 +435,11 @@ scenario_reboot() {
     : >"$console"
     begin && machine_monitor system_reset >/dev/null
     delivered "reboot, the second time"
-    # Nothing of before the reset is there any more.
+    # No copy from before the reset is left.
     search_memory
     machine_power_off 300 || die "reboot: it does not go down at the power button: $(tail -n 20 "$console")"
     machine_memory "$scratch/memory"
-    # What is looked for is found while it runs, see healthy.
+    # The scenario healthy shows that this search finds copies.
     ! "$top/tests/boot/memory.py" "$scratch/memory" "$console" "$cache/secret" >"$scratch/copies" 2>"$scratch/copies.error" ||
         die "reboot: memory after the end: $(cat "$scratch/copies")"
     assert_line "reboot: memory after the end" "$scratch/copies.error" 'no copy'

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# For the boot tests: virtual machines with UEFI firmware and a NitroTPM, on a platform of their own. Sourced after
-# tests/integration/lib.sh; everything of a machine is in $scratch/machine.
+# Functions for the boot tests: virtual machines with UEFI firmware and a NitroTPM, on a platform of their own. Source it after
+# tests/integration/lib.sh. All files of a machine are in $scratch/machine.
 # shellcheck disable=SC2154,SC2034 # tests/integration/lib.sh sets the variables, the scenarios read them.
 machine=$scratch/machine
 firmware=/usr/share/OVMF
@@ -21,7 +21,7 @@ boot_setup() {
     }
 }
 
-# A new machine: its disk is a copy of the image, which it may write; its firmware has never booted.
+# Makes a machine. It may write to its disk, a copy of the image. Its firmware has never booted.
 machine_new() { # IMAGE [VARIABLES]
     rm -rf "$machine"
     mkdir -p "$machine"
@@ -29,7 +29,7 @@ machine_new() { # IMAGE [VARIABLES]
     cp "${2:-$firmware/OVMF_VARS_4M.fd}" "$machine/variables.fd"
 }
 
-# Starts it. The console is kept, N counting the boots: $consoles/console.N
+# Starts the machine. The console of its Nth boot is kept in $consoles/console.N.
 consoles=$build/test-logs/boot
 boots=0
 machine_start() { # QEMU'S OPTIONS...
@@ -39,8 +39,8 @@ machine_start() { # QEMU'S OPTIONS...
     rm -f "$console"
     platform tpm-start --firmware
     started=$SECONDS
-    # A network card's ROM would be a driver in PCR2. Of such a CPU the kernel believes no fast string instructions, which the
-    # emulator does byte by byte.
+    # A network card's ROM would be a driver in PCR2. The CPU model is one on which the kernel avoids string instructions, because
+    # the emulator executes them byte by byte.
     ip netns exec "$PLATFORM_NETNS" nice -n "${MACHINE_NICE:-0}" qemu-system-x86_64 \
         -machine q35,smm=on -global driver=cfi.pflash01,property=secure,value=on -global ICH9-LPC.disable_s3=1 \
         -accel tcg,thread=multi -cpu max,-erms,vendor=GenuineIntel,family=15,model=6 -smp 2 -m 1024 -display none -nodefaults -no-user-config \
@@ -58,7 +58,7 @@ machine_start() { # QEMU'S OPTIONS...
 
 machine_runs() { [ -n "$machine_pid" ] && kill -0 "$machine_pid" 2>/dev/null; }
 
-# Until a line of the console matches; false when the machine ends or the time is up before.
+# Waits until a line of the console matches. Fails when the machine ends or the time is up before.
 machine_wait() { # REGEX [SECONDS]
     local end=$((SECONDS + ${2:-${MACHINE_TIMEOUT:-600}}))
     while ! grep -aEq -- "$1" "$console" 2>/dev/null; do
@@ -70,7 +70,7 @@ machine_wait() { # REGEX [SECONDS]
 
 machine_monitor() { /usr/bin/python3 "$top/tests/boot/qmp.py" "$machine/monitor" "$@"; }
 
-# The power button, as EC2 presses it to stop a machine, which then shall go down by itself. Its memory is as it leaves it.
+# Presses the power button, as EC2 does to stop a machine, and waits until the machine has shut down. QEMU keeps its memory.
 machine_power_off() { # [SECONDS]
     local end=$((SECONDS + ${1:-${MACHINE_TIMEOUT:-600}}))
     machine_monitor set-action '{"shutdown": "pause"}' >/dev/null
@@ -81,12 +81,12 @@ machine_power_off() { # [SECONDS]
     done
 }
 
-# All of its memory as a file.
+# Writes all of the machine's memory to a file.
 machine_memory() { # FILE
     machine_monitor dump-guest-memory "{\"paging\": false, \"protocol\": \"file:$1\"}" >/dev/null
 }
 
-# The power is cut.
+# Cuts the power.
 machine_kill() {
     machine_runs || return 0
     kill -KILL "$machine_pid"
@@ -94,13 +94,13 @@ machine_kill() {
     machine_pid=
 }
 
-# What it said of itself: report_of FIELD
+# report_of FIELD: prints a field of the machine's report.
 report_of() { tr -d '\r' <"$console" | sed -n "s/^REPORT $1 \{0,1\}//p" | tail -n 1; }
 
-# The machine's address, as it was leased last: each boot is a new client.
+# Prints the machine's address. Each boot is a new DHCP client, so it is the newest lease.
 machine_address() { sort -n "$platform_state/dnsmasq.leases" | awk 'END { print $3 }'; }
 
-# virt-fw-vars, of PyPI, which makes stores of firmware variables: firmware_variables ARGUMENTS...
+# firmware_variables ARGUMENTS...: makes a store of firmware variables with virt-fw-vars, from PyPI.
 firmware_variables() {
     local tools=${UNSEALD_CACHE:-$top/.cache}/virt-firmware
     [ -e "$tools/complete" ] || {
@@ -111,7 +111,7 @@ firmware_variables() {
     "$tools/bin/virt-fw-vars" --loglevel error --input "$firmware/OVMF_VARS_4M.fd" "$@" >/dev/null
 }
 
-# On the ESP of a disk, which begins where sfdisk says: esp_of DISK prints mtools' name for it.
+# esp_of DISK: prints the name by which mtools finds the EFI system partition of the disk.
 esp_of() {
     local start
     start=$(sfdisk --json "$1" | jq -r '[.partitiontable.partitions[] | select(.type == "C12A7328-F81F-11D2-BA4B-00A0C93EC93B")][0].start')

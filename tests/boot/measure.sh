@@ -1,17 +1,16 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Whether `unsealctl measure` predicts what firmware measures: boots unified kernel images in QEMU with OVMF and swtpm,
-# where the initrd prints the PCRs, and compares. Emulated, so it takes some minutes (a dozen boots of 10 to 40 s), and
-# tests/run does not run it.
+# Compares the prediction of `unsealctl measure` with what firmware measures. Boots unified kernel images in QEMU with OVMF and
+# swtpm; their initrd prints the PCRs. It takes some minutes (a dozen emulated boots of 10 to 40 s). tests/run runs it with --all.
 #
 # usage: tests/boot/measure.sh [--arm64 TREE] [STUB...]
-#   TREE  where Debian's arm64 packages linux-image-cloud-arm64, busybox-static and systemd-boot-efi were unpacked with
-#         dpkg -x: boots that kernel too, whose stub has no .sdmagic section
-#   STUB  further systemd-stubs (linuxx64.efi.stub of another version) to put in front of the kernel and boot
+#   TREE  a directory into which dpkg -x unpacked Debian's arm64 packages linux-image-cloud-arm64, busybox-static and
+#         systemd-boot-efi. Boots that kernel, too. Its stub has no .sdmagic section
+#   STUB  more systemd-stubs (linuxx64.efi.stub of other versions) to boot the kernel with
 #
-# Installs the Debian packages that it needs. Images, keys and the PCRs of each boot are kept under
-# $UNSEALD_CACHE/measure, by the inputs' hash: another run with the same kernel, stubs, firmware and script boots nothing
-# and compares anew. UNSEALD_TEST_BUILD names another build directory than build/.
+# Installs the Debian packages that it needs. $UNSEALD_CACHE/measure keeps images, keys and the PCRs of each boot by the hash of
+# the inputs. Another run with the same kernel, stubs, firmware and script compares again without booting. UNSEALD_TEST_BUILD is the
+# build directory, by default build/.
 set -euo pipefail
 
 top=$(cd "$(dirname "$0")/../.." && pwd)
@@ -43,7 +42,7 @@ if [ ${#missing[@]} -gt 0 ]; then
     echo "installing ${missing[*]}"
     DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends "${missing[@]}" >/dev/null
 fi
-[ -x "$unsealctl" ] || { echo "measure.sh: no $unsealctl: build first" >&2 && exit 2; }
+[ -x "$unsealctl" ] || { echo "measure.sh: $unsealctl is missing: build first" >&2 && exit 2; }
 # shellcheck disable=SC2012 # The names are the distribution's.
 kernel=$(ls -t /boot/vmlinuz-*-cloud-amd64 | head -n 1)
 
@@ -54,8 +53,8 @@ work=$cache/$inputs
 mkdir -p "$work"
 cd "$work"
 
-# make_initrd NAME [FILE...]: prints the PCRs on the console and powers off; before, loads the modules that it is given,
-# and enrolls variables for Secure Boot.
+# make_initrd NAME [FILE...]: makes an initrd that loads the modules among the files, enrolls the Secure Boot variables among them,
+# prints the PCRs on the console, and powers off.
 make_initrd() {
     local name=$1 file
     shift
@@ -148,7 +147,7 @@ sign() { # KEY FILE OUT
     [ -f "$3" ] || { sbsign --key "$1.key" --cert "$1.pem" --output "$3.new" "$2" >/dev/null 2>&1 && mv "$3.new" "$3"; }
 }
 
-# boot DISK VARIABLES CONSOLE-LOG: until the machine ends
+# boot DISK VARIABLES CONSOLE-LOG: boots the machine and waits until it ends
 boot() {
     local state pid=
     state=$(mktemp -d /tmp/measure.XXXXXX)
@@ -182,7 +181,7 @@ boot() {
     rm -rf "$state"
 }
 
-# Own keys, written out of the firmware's setup mode.
+# Enrolls keys of our own, which the firmware's setup mode permits.
 enroll() {
     local name
     [ -f secure.fd ] && return
@@ -204,7 +203,7 @@ enroll() {
     mv secure.new secure.fd
 }
 
-# measured NAME VARIABLES: boots NAME.disk unless its PCRs are known, into NAME.pcrs
+# measured NAME VARIABLES: boots NAME.disk and writes its PCRs to NAME.pcrs, unless they are there already
 measured() {
     local started=$SECONDS
     [ -f "$1.pcrs" ] && return
@@ -221,7 +220,7 @@ measured() {
 }
 
 failed=0 passed=0
-# check NAME VARIABLES ARGUMENT...: what the arguments make `unsealctl measure` predict is what the boot measured
+# check NAME VARIABLES ARGUMENT...: compares the prediction of `unsealctl measure ARGUMENT...` with the boot's PCRs
 check() {
     local name=$1 variables=$2 predicted
     shift 2
@@ -249,7 +248,7 @@ for stub in "${stubs[@]}"; do
     check "$uki" "$standard" "$uki.efi"
     check "$uki" "$standard" --disk="$uki.disk"
 
-    # An entry of its own: out of EFI/Linux systemd-boot 252 passes the command line, which goes into PCR12.
+    # A boot entry is needed: for images in EFI/Linux, systemd-boot 252 passes the command line, which goes into PCR12.
     printf 'title %s\nefi /EFI/measure/uki.efi\n' "$uki" >uki.conf
     make_disk "loader-$uki" 16 48 "$loader" EFI/BOOT/BOOTX64.EFI "$uki.efi" EFI/measure/uki.efi uki.conf loader/entries/uki.conf
     check "loader-$uki" "$standard" "$loader" "$uki.efi"
@@ -261,13 +260,13 @@ for stub in "${stubs[@]}"; do
     i=$((i + 1))
 done
 
-# The same kernel with another command line, on FAT16 and in a file whose long name is lower-case.
+# The same kernel with another command line, on FAT16, in a file with a long lower-case name.
 make_uki other "${stubs[0]}" "console=ttyS0 quiet panic=-1 measure=other and.longer=yes"
 make_disk other 16 48 other.efi EFI/BOOT/bootx64.efi
 check other "$standard" other.efi
 check other "$standard" --disk=other.disk
 
-# Under Secure Boot: two images by two certificates of db, by the same one, and a signed one without Secure Boot.
+# With Secure Boot: two images signed by two certificates of db, and by the same one. Also a signed image without Secure Boot.
 sign db2 "$loader" loader2.efi
 sign db1 "$loader" loader1.efi
 make_disk two-signers 32 64 loader2.efi EFI/BOOT/BOOTX64.EFI signed-uki0.efi EFI/measure/uki.efi uki.conf loader/entries/uki.conf

@@ -1,11 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Whose every copy of a secret in a machine's memory is. usage: memory.py DUMP CONSOLE SECRET OWNER...
+"""Finds all copies of a secret in a machine's memory, and their owners. usage: memory.py DUMP CONSOLE SECRET OWNER...
 
-DUMP is what QEMU's dump-guest-memory wrote without paging (an ELF core by physical addresses); CONSOLE has the lines that
-where.c printed inside; SECRET is a file. OWNERs may have one, named as where.c names
-them. Prints a line for each copy, and fails for one that is nobody's or another's, for an OWNER without, or if there is none:
-the machine must have it, so a look that does not find it is blind. A piece of 16 bytes counts as a copy.
+DUMP comes from QEMU's dump-guest-memory without paging (an ELF core by physical addresses). CONSOLE has the lines that where.c
+printed in the machine. SECRET is a file. The OWNERs, named as where.c names them, may have copies. A piece of 16 bytes counts as a
+copy. Prints a line for each copy. Fails where a copy has no owner or another owner, where an OWNER has no copy, and where there
+is no copy at all: the machine must have the secret, so a search that finds nothing does not work.
 """
 
 import mmap
@@ -18,8 +18,8 @@ PAGE = 4096
 
 
 def segments(dump):
-    """(offset in the file, physical address, size) of the ELF64 core's loadable segments."""
-    assert dump[:6] == b"\x7fELF\x02\x01", "the dump is no ELF64 core"
+    """Yields (offset in the file, physical address, size) of each loadable segment of the ELF64 core."""
+    assert dump[:6] == b"\x7fELF\x02\x01", "the dump is not an ELF64 core"
     at, entry_size, count = struct.unpack_from("<Q", dump, 32)[0], *struct.unpack_from("<HH", dump, 54)
     for i in range(count):
         kind, _, offset, _, physical, size = struct.unpack_from("<IIQQQQ", dump, at + i * entry_size)
@@ -28,7 +28,7 @@ def segments(dump):
 
 
 def owners(console):
-    """Frame number → whose it is."""
+    """Maps frame numbers to their owners."""
     found = {}
     with open(console, encoding="utf-8", errors="replace") as lines:
         for line in lines:
@@ -44,7 +44,7 @@ def owners(console):
 
 
 def copies(dump, secret):
-    """Offsets where a copy, or a piece of one, begins."""
+    """Returns the offsets at which a copy begins, or would begin where only a piece of it is left."""
     hits = set()
     for begin in range(0, len(secret) - PIECE + 1, 8):
         for match in re.finditer(re.escape(secret[begin : begin + PIECE]), dump):
@@ -71,11 +71,11 @@ def main():
                 f"{'' if whole else ', a piece'}: {', '.join(whose) if whose else 'NOBODY KNOWS WHOSE'}"
             )
     if not hits:
-        sys.exit("memory.py: no copy: the machine has the secret, so this look is blind")
+        sys.exit("memory.py: there is no copy, although the machine has the secret: the search does not work")
     if unknown:
-        sys.exit(f"memory.py: {unknown} copies are nobody's, or another's than {', '.join(sorted(allowed))}")
+        sys.exit(f"memory.py: {unknown} copies have no owner, or another owner than {', '.join(sorted(allowed))}")
     if allowed - seen:
-        sys.exit(f"memory.py: none in {', '.join(sorted(allowed - seen))}, which is told to have one")
+        sys.exit(f"memory.py: {', '.join(sorted(allowed - seen))} should have a copy and has none")
 
 
 main()

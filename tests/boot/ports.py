@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""The TCP ports of a machine that answer, all of them tried. usage: ports.py ADDRESS [SECONDS]
+"""Tries all TCP ports of a machine and prints those that answer. usage: ports.py ADDRESS [SECONDS]
 
-A port that does not answer within SECONDS (4 by default, which takes in two repetitions) is closed.
+A port that does not answer within SECONDS counts as closed. The default of 4 s includes two repetitions of the SYN.
 """
 
 import resource

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One command to QEMU's monitor: qmp.py SOCKET COMMAND [ARGUMENTS-AS-JSON]. Prints what it returns; fails if it does."""
+"""Sends a command to QEMU's monitor: qmp.py SOCKET COMMAND [ARGUMENTS-AS-JSON]. Prints the result. Fails if the command fails."""
 
 import json
 import socket
@@ -17,7 +17,7 @@ def call(command, arguments):
     while True:
         line = lines.readline()
         if not line:
-            return {"return": {}}  # "quit" may end before it answers
+            return {"return": {}}  # QEMU may end before it answers "quit"
         reply = json.loads(line)
         if "return" in reply or "error" in reply:
             return reply

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Whether the same inputs make the same image: the example is built here, and once more in another directory, at another time,
-# with another umask, time zone and language, with nothing of the first but the pool of packages and the chroot that KIWI runs
-# in, which are inputs. Compared are the unified kernel image, what it measures, and the whole disk.
+# Checks that the same inputs make the same image. Builds the example here, and again in another directory, at another time, with
+# another umask, time zone and language. The second build has only the inputs of the first: the pool of packages and the chroot of
+# KIWI. Compares the unified kernel image, its measurements, and the whole disk.
 . "$(dirname "$0")/../integration/lib.sh"
 cache=${UNSEALD_CACHE:-$top/.cache}/kiwi
 elsewhere=$scratch/another/place
 
-# The example, with something for a sealed secret; nobody opens it here.
+# The example with a placeholder for the sealed secret, which nobody opens here.
 make_application() { # DIRECTORY
     cp -r "$top/kiwi/example" "$1"
     mkdir -p "$1/root/usr/share/sealed" "$1/root/usr/lib/unseald/secrets.d"
@@ -27,8 +27,8 @@ make_application "$elsewhere/application"
 there=$(umask 027 && env UNSEALD_CACHE="$elsewhere/cache" TZ=Pacific/Auckland LANG=tr_TR.UTF-8 LC_ALL=C.UTF-8 \
     "$elsewhere/source/kiwi/build" --profile=debian --application="$elsewhere/application")
 
-# It was built, and not found.
-[ "$here" != "$there" ] || die "the second build is the first"
+# The second build did not find the first one's result.
+[ "$here" != "$there" ] || die "the second build returned the image of the first"
 assert_equal "the inputs' hash" "${there##*/}" "${here##*/}"
 for file in appliance.efi pcr_measurements.json packages.txt appliance.raw; do
     cmp "$here/$file" "$there/$file" || die "$file differs"

@@ -1,12 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# A vendor walks kiwi/example/README.md, from its first line to its last: the commands that stand indented there are what
-# runs here, in a clone of this tree. KMS is the local platform's, asked by the AWS CLI; EC2 and CloudFormation are moto's;
-# the instance is a virtual machine under UEFI firmware, with the image that the walk built. What is put in place of a word
-# of the page is printed, and stands below beside "replace"; where the page does not have that word, or has a command that
-# is not run here, the test fails.
+# Walks through kiwi/example/README.md as a vendor, from the first line to the last, in a clone of this tree. It runs the commands
+# that are indented on the page. The AWS CLI talks to the local platform's KMS, and to moto in place of EC2 and CloudFormation. The
+# instance is a virtual machine with UEFI firmware and the image that the walk built. Each "replace" below exchanges words of a
+# command, and prints the exchange. The test fails where the page does not have those words, or has commands that do not run here.
 #
-# Each walk makes a key of its own, as a vendor does, so the image is built each time, and removed at the end.
+# Each walk makes a key of its own, as a vendor does. So it always builds the image, and removes it at the end.
 . "$(dirname "$0")/../integration/lib.sh"
 . "$(dirname "$0")/../integration/pypi.sh"
 . "$(dirname "$0")/lib.sh"
@@ -23,7 +22,7 @@ at_exit remove_image
 
 # The page
 
-# The commands, a file for each block: STEP-BLOCK. What stands before the first step is step 0.
+# Each block of commands becomes a file STEP-BLOCK. Blocks before the first step belong to step 0.
 blocks=$scratch/blocks
 walked=(0-1 1-1 2-1 2-2 3-1 4-1 5-1 6-1 7-1 8-1 8-2)
 extract_blocks() {
@@ -39,17 +38,17 @@ extract_blocks() {
         }
         { inside = 0 }' "$page"
     printf '%s\n' "${walked[@]}" | diff - <(cd "$blocks" && printf '%s\n' *) >"$scratch/differ" ||
-        die "the blocks of commands on the page (>) are not those that are walked (<): $(cat "$scratch/differ")"
+        die "the page has other blocks of commands (>) than the test runs (<): $(cat "$scratch/differ")"
 }
 
-# replace FROM TO: in the next block
+# replace FROM TO: exchanges words of the next block
 replacements=()
 replace() { replacements+=("$1" "$2"); }
 
-# Steps share the vendor's shell: what one sets the next has. Only the customer's, who is somebody else, have none of it.
+# The vendor's steps share their variables, as in one shell. The customer's steps do not have them.
 variables=$scratch/variables
 limit=1800
-run_block() { # STEP-BLOCK WORD...: by these words before bash; what it says is in $scratch/said
+run_block() { # STEP-BLOCK WORD...: runs WORD... bash BLOCK; the output is in $scratch/said
     local name=$1 text from i
     shift
     text=$(<"$blocks/$name")
@@ -78,7 +77,7 @@ variable() { bash -c '. "$1" && printf "%s" "${!2}"' bash "$variables" "$1"; }
 
 as_vendor() { platform exec --as vendor -- "$@"; }
 as_customer() { platform exec --as customer -- "$@"; }
-# Whoever needs no account has none.
+# Runs a step that needs no AWS account without one.
 without_account() {
     env -u AWS_ACCESS_KEY_ID -u AWS_SECRET_ACCESS_KEY -u AWS_SESSION_TOKEN -u AWS_PROFILE AWS_CONFIG_FILE=/dev/null \
         AWS_SHARED_CREDENTIALS_FILE=/dev/null AWS_EC2_METADATA_DISABLED=true "$@"
@@ -100,19 +99,19 @@ shown() { # WHAT
     table+=("$(printf '%-22s %4d s  %s' "$title" "$((SECONDS - begun))" "$1")")
 }
 
-# What is asked beside the page
+# Checks that are not on the page
 
-decrypt_as() { # PRINCIPAL: the sealed secret, without attestation
+decrypt_as() { # PRINCIPAL: decrypts the sealed secret without attestation
     base64 -d "$tree/appliance/root/usr/share/sealed/proof-key" >"$scratch/ciphertext"
     platform exec --as "$1" -- aws kms decrypt --key-id "$key" --ciphertext-blob "fileb://$scratch/ciphertext" \
         --encryption-context '{"unseald:secret": "proof-key"}' --query Plaintext --output text 2>"$scratch/error" | base64 -d
 }
 denied_to() { # PRINCIPAL
-    ! decrypt_as "$1" >/dev/null || die "behind step 5 the key decrypts for the $1's administrator"
+    ! decrypt_as "$1" >/dev/null || die "after step 5 the key still decrypts for the $1's administrator"
     assert_line "why the $1's administrator has nothing" "$scratch/error" 'AccessDeniedException'
 }
 
-# For EC2, what the page does not speak of: a snapshot, which coldsnap makes there, and a network.
+# Makes what an EC2 account has already: a network, and a snapshot, which coldsnap would upload.
 start_moto() {
     local port volume
     mkfifo "$scratch/port"
@@ -128,13 +127,13 @@ start_moto() {
 
 boot_setup
 for install in install_aws "install_from_pypi moto-cloudformation moto[server,ec2,ebs,cloudformation]"; do
-    ($install) || die "what the walk needs of PyPI is not there"
+    ($install) || die "the walk needs packages from PyPI, which cannot be installed"
 done
 export PATH=$cache/aws-cli/bin:$PATH UNSEALD_CACHE=$cache
 platform_start --firmware
 platform machine-tap create
 
-# The tree as it is here, whether committed or not. The page's commands run in it, and see nothing of this one.
+# Copies the tree with its uncommitted changes. The page's commands run in the copy.
 git clone --quiet "$top" "$tree"
 git -C "$top" diff HEAD --binary | git -C "$tree" apply --allow-empty
 git -C "$top" ls-files -z --others --exclude-standard | tar -C "$top" --null --files-from=- -c | tar -C "$tree" -x
@@ -157,7 +156,7 @@ assert_match "the key" "$key" "^arn:aws:kms:$region:$PLATFORM_VENDOR_ACCOUNT:key
 shown "$key"
 
 step 2
-# On AWS the system's roots will do.
+# AWS's certificates need no option, the platform's do.
 replace 'unsealctl seal ' "unsealctl seal --trusted-certificates=$PLATFORM_CA_FILE "
 run_block 2-1 as_vendor
 run_block 2-2 as_vendor
@@ -190,7 +189,7 @@ for quote in '0 open' '0 errors, 0 warnings, 0 notes'; do
     grep -qxF "$quote" "$scratch/said" || die "step 4 does not end with '$quote'"
 done
 for port in 8080 8642; do assert_line "port $port" "$out/ways-in.txt" "^allowed firewall .*dport $port accept: ."; done
-# Nothing of the walk lies where it is not said.
+# The walk leaves files only where the page says so.
 git -C "$tree" ls-files -z --others --exclude-standard --directory | sort -z | comm -z -13 "$scratch/files-before" - |
     tr '\0' '\n' >"$scratch/files-new"
 assert_equal "what is new in the tree" "$(xargs <"$scratch/files-new")" "appliance/ out/ proof-key"
@@ -212,7 +211,7 @@ assert_line "the default type of the template" "$scratch/said" $'^m7i\tx86_64\t[
 assert_line "the upload" "$scratch/said" '^coldsnap --region eu-north-1 upload .* out/appliance\.raw$'
 assert_line "PCR4 in the AMI's tags" "$scratch/said" "^aws ec2 register-image .*unseald:PCR4.*$(jq -r .Measurements.PCR4 "$out/pcr_measurements.json")"
 for call in wait describe-images register-image modify-image-attribute; do assert_line "$call" "$scratch/said" "^aws ec2 $call "; done
-# The upload, which needs the real EBS.
+# The upload itself needs the real EBS.
 replace 'out/appliance.raw' "--snapshot $snapshot"
 run_block 6-1 at_moto
 ami=$(grep -oE -m 1 'ami-[0-9a-f]+' "$scratch/said") || die "no AMI"
@@ -252,7 +251,7 @@ for n in 4 7 12; do
         'select(.eventName == "Decrypt") | .additionalEventData.recipient[$name] // empty' "$PLATFORM_TRAIL" | sort -u)" \
         "$(jq -r ".Measurements.PCR$n" "$out/pcr_measurements.json")"
 done
-# The customer has what he was sent, and unsealctl; AWS's root is the platform's.
+# The customer has the files that the vendor sent, and unsealctl. The platform's root stands for AWS's.
 rm "$variables"
 directory=$scratch/customer
 export PATH=$tree/build/daemon:$PATH
