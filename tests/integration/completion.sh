@@ -52,7 +52,7 @@ for verb in "${verbs[@]}"; do
         [ "$argument" = no ] || option+='='
         grep -qxF -- "--$option" "$scratch/completed" || die "$verb: --$option is not completed: $(tr '\n' ' ' <"$scratch/completed")"
         options=$((options + 1))
-    done < <(sed -nE 's/.*\{ "([A-Za-z-]+)", (no|required)_argument.*/\1 \2/p' "$(find "$top/daemon/unsealctl" -name "$verb.c")" | sort -u)
+    done < <(sed -nE 's/.*\{ "([A-Za-z0-9-]+)", (no|required)_argument.*/\1 \2/p' "$(find "$top/daemon/unsealctl" -name "$verb.c")" | sort -u)
     [ "$options" -ge 1 ] || die "no options found in the source of $verb"
     assert_equal "long options of $verb that it does not have" "$(grep -c '^--' "$scratch/completed")" "$options"
     say "$verb: $options options"
