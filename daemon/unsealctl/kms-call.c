@@ -70,7 +70,7 @@ static int endpoint_of(const KmsCallerOptions *options, char **ret, Error *error
         if (r == -EOPNOTSUPP)
                 return error_set(
                                 error, r, FAILURE_USAGE,
-                                "The Region %s belongs to a partition of AWS that this version does not know. Give --endpoint=.",
+                                "The Region %s belongs to a partition of AWS that this version does not know.",
                                 options->region);
         return r == -ENOMEM ? error_oom(error) : r;
 }

@@ -13,7 +13,7 @@ typedef struct MeasurementFiles {
         size_t n;
 } MeasurementFiles;
 
-/* Both return 0, or have said what is wrong and return the exit status. */
+/* Both return 0, or the exit status after the message is printed. */
 int measurement_files_add(MeasurementFiles *files, const char *path);
 int measurement_files_load(MeasurementFiles *files);
 

@@ -53,7 +53,7 @@ systemd-analyze security --no-pager unseald-attest.service >/out/security
 mount --bind /dev/null /usr/lib/machine/chain.pem
 verify no-key
 umount /usr/lib/machine/chain.pem
-# PublicKey= is an RSA key, and KMS would encrypt secrets to it would encrypt.
+# PublicKey= is an RSA key, to which KMS would encrypt.
 mount --bind /usr/lib/machine/rsa.pem /usr/lib/machine/chain.pem
 verify rsa-key
 umount /usr/lib/machine/chain.pem

@@ -94,7 +94,7 @@ static void check_key(Check *check, const IniAssignment *line, const char *key_i
                 check->r = r;
         else if (r < 0)
                 tell(check, true, line,
-                     "No endpoint of the partition \"%s\" is known for DualStack=yes. Set KmsEndpoint=, or DualStack=no.",
+                     "No endpoint of the partition \"%s\" is known for DualStack=yes. Set DualStack=no, or KmsEndpoint= in its place.",
                      arn.partition);
         else if (!partition || strcmp(partition, arn.partition) != 0)
                 tell(check, true, line,

@@ -12,9 +12,8 @@ int root_enter(const char *directory, Error *error) {
         (void) OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL);
         if (chdir(directory) < 0 ||
             (chroot(".") < 0 && (errno != EPERM || unshare(CLONE_NEWUSER) < 0 || chroot(".") < 0)))
-                return error_set(
-                                error, -errno, FAILURE_INTERNAL,
-                                "Cannot use %s as the root directory: %s. Without root this needs user namespaces.",
-                                directory, strerror(errno));
+                return error_set(error, -errno, FAILURE_INTERNAL,
+                                 "Cannot use %s as the root directory: %s.%s", directory, strerror(errno),
+                                 errno == EPERM ? " Run this as root, or allow user namespaces." : "");
         return 0;
 }
