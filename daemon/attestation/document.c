@@ -1,26 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Two halves that know nothing of each other: attestation_parse() reads bytes and trusts none of them,
- * attestation_verify() asks OpenSSL whether AWS signed them. Path validation (RFC 5280) is OpenSSL's alone;
- * what is checked here besides is what it does not ask: the very algorithms, the kind of leaf, and that the
- * path it found is the one in the document. The reader copies nothing: slices must point to
- * what the signature covers.
+ * Two independent halves. attestation_parse() reads untrusted bytes. attestation_verify() asks OpenSSL whether AWS signed
+ * them. Path validation (RFC 5280) is OpenSSL's work. This file checks only what OpenSSL does not: the exact algorithms,
+ * the kind of leaf, and that OpenSSL's path is the one in the document.
  */
 
 #include <errno.h>
-#include <openssl/bn.h>
 #include <openssl/crypto.h>
-#include <openssl/ecdsa.h>
 #include <openssl/err.h>
-#include <openssl/evp.h>
-#include <openssl/x509_vfy.h>
 #include <openssl/x509v3.h>
 #include <stdbool.h>
 #include <string.h>
 
 #include "attestation/document.h"
 #include "basic/cbor.h"
+#include "basic/openssl-util.h"
 
 #define COSE_SIGN1_TAG 18
 #define ES384_SIGNATURE_SIZE 96
@@ -31,7 +26,7 @@
 #define TIMESTAMP_MSEC_MAX UINT64_C(253402300799999) /* the end of the year 9999 */
 #define FUTURE_SEC_MAX 60
 
-/* {1: -35}: the algorithm is ES384. Compared as bytes, since it is signed as bytes. */
+/* {1: -35}: the algorithm is ES384. It is compared as bytes, because it is signed as bytes. */
 static const uint8_t es384_header[] = { 0xa1, 0x01, 0x38, 0x22 };
 
 typedef enum Field {
@@ -57,11 +52,6 @@ static const char *const field_names[_FIELD_MAX] = {
         [FIELD_USER_DATA] = "user_data", [FIELD_NONCE] = "nonce",
 };
 
-DEFINE_CLEANUP(ECDSA_SIG *, ECDSA_SIG_free);
-DEFINE_CLEANUP(EVP_MD_CTX *, EVP_MD_CTX_free);
-DEFINE_CLEANUP(X509_STORE *, X509_STORE_free);
-DEFINE_CLEANUP(X509_STORE_CTX *, X509_STORE_CTX_free);
-
 static void openssl_freep(uint8_t **buffer) {
         OPENSSL_free(*buffer);
 }
@@ -70,7 +60,7 @@ static void certificates_freep(STACK_OF(X509) * *certificates) {
         sk_X509_pop_free(*certificates, X509_free);
 }
 
-/* A macro, so that the compiler sees the format. */
+/* A macro lets the compiler check the format. */
 #define malformed(error, format, ...)                                                              \
         error_set(error, -EBADMSG, FAILURE_ATTESTATION, "Malformed attestation document: " format, \
                   __VA_ARGS__)
@@ -164,10 +154,11 @@ static int read_pcrs(CborReader *reader, AttestationDocument *document, const ch
 
                 if (cbor_next(reader, &index) < 0 || index.type != CBOR_UINT ||
                     index.argument >= ATTESTATION_PCRS)
-                        return malformed(error, "the keys of %s must be 0 to %i.", name,
+                        return malformed(error, "the keys of %s must be numbers from 0 to %i.", name,
                                          ATTESTATION_PCRS - 1);
                 if (document->pcrs[index.argument].data)
-                        return malformed(error, "PCR %u is in %s twice.", (unsigned) index.argument, name);
+                        return malformed(error, "PCR%u stands in %s twice.", (unsigned) index.argument,
+                                         name);
 
                 r = read_bytes(reader, "a PCR", SHA384_SIZE, SHA384_SIZE, &document->pcrs[index.argument],
                                error);
@@ -267,11 +258,11 @@ static int parse_payload(AttestationDocument *document, Error *error) {
                         return malformed(error, "%s must be texts.", "the keys of the payload");
                 field = field_from_text(&key);
                 if (field < 0)
-                        return malformed(error, "\"%.*s\" is not a known field.",
+                        return malformed(error, "the field \"%.*s\" is unknown.",
                                          is_printable(&key) && key.argument <= 64 ? (int) key.argument : 0,
                                          (const char *) key.data);
                 if (seen & 1U << field)
-                        return malformed(error, "%s is there twice.", field_names[field]);
+                        return malformed(error, "%s stands there twice.", field_names[field]);
                 seen |= 1U << field;
 
                 r = read_field(&reader, field, document, error);
@@ -279,7 +270,7 @@ static int parse_payload(AttestationDocument *document, Error *error) {
                         return r;
         }
         if (reader.left > 0)
-                return malformed(error, "%zu bytes follow the map in the payload.", reader.left);
+                return malformed(error, "%zu bytes follow the map of the payload.", reader.left);
 
         return check_complete(seen, error);
 }
@@ -294,7 +285,7 @@ static int parse_cose(AttestationDocument *document, Error *error) {
         if (r >= 0 && head.type == CBOR_TAG && head.argument == COSE_SIGN1_TAG)
                 r = cbor_next(&reader, &head);
         if (r < 0 || !is_definite(&head, CBOR_ARRAY) || head.argument != 4)
-                return malformed(error, "%s must be an array of 4.", "it");
+                return malformed(error, "%s must be a COSE_Sign1, which is an array of 4.", "it");
 
         r = read_bytes(&reader, "the protected header", 0, FIELD_SIZE_MAX, &document->protected_header,
                        error);
@@ -315,10 +306,11 @@ static int parse_cose(AttestationDocument *document, Error *error) {
 
         if (document->protected_header.size != sizeof(es384_header) ||
             memcmp(document->protected_header.data, es384_header, sizeof(es384_header)) != 0)
-                return error_set(error, -EOPNOTSUPP, FAILURE_ATTESTATION,
-                                 "The attestation document is not signed with ES384 alone.");
+                return error_set(
+                                error, -EOPNOTSUPP, FAILURE_ATTESTATION,
+                                "The attestation document is not signed with ES384, or its protected header has other fields than the algorithm.");
         if (document->signature.size != ES384_SIGNATURE_SIZE)
-                return malformed(error, "the signature must be of %i bytes.", ES384_SIGNATURE_SIZE);
+                return malformed(error, "the signature must have %i bytes.", ES384_SIGNATURE_SIZE);
         return 0;
 }
 
@@ -359,8 +351,16 @@ AttestationDocument *attestation_free(AttestationDocument *document) {
 #define refuse(refusal, error, ...) \
         ((void) error_set(error, -EBADMSG, FAILURE_ATTESTATION, __VA_ARGS__), refusal)
 
-static AttestationRefusal no_memory(Error *error) {
-        (void) error_oom(error);
+/* OpenSSL failed, so that there is no judgement. */
+static AttestationRefusal no_judgement(Error *error) {
+        const char *reason;
+        int r = openssl_failure(&reason);
+
+        if (r == -ENOMEM)
+                (void) error_oom(error);
+        else
+                (void) error_set(error, r, FAILURE_INTERNAL,
+                                 "OpenSSL failed while it verified the attestation document: %s.", reason);
         return ATTESTATION_INTERNAL;
 }
 
@@ -370,21 +370,21 @@ static AttestationRefusal check_root(const AttestationDocument *document, const 
 
         size = i2d_X509(root, &der);
         if (size < 0)
-                return no_memory(error);
+                return no_judgement(error);
         if (document->chain[0].size != (size_t) size ||
             memcmp(document->chain[0].data, der, (size_t) size) != 0)
                 return refuse(ATTESTATION_UNTRUSTED, error,
-                              "The attestation document's certificates begin with another root than the pinned one.");
+                              "The certificates of the attestation document begin with another root than the pinned one.");
         return ATTESTATION_ACCEPTED;
 }
 
-/* Certificates of the document in its order: the root first, the leaf last. */
+/* Reads the certificates in the document's order: the root first, the leaf last. */
 static AttestationRefusal read_certificates(const AttestationDocument *document, STACK_OF(X509) * *ret,
                                             Error *error) {
         _cleanup_(certificates_freep) STACK_OF(X509) *certificates = sk_X509_new_null();
 
         if (!certificates)
-                return no_memory(error);
+                return no_judgement(error);
 
         for (size_t i = 0; i <= document->chain_length; i++) {
                 const Slice *slice =
@@ -396,12 +396,12 @@ static AttestationRefusal read_certificates(const AttestationDocument *document,
                 if (!certificate || end != slice->data + slice->size) {
                         X509_free(certificate);
                         return refuse(ATTESTATION_MALFORMED, error,
-                                      "Certificate %zu of the attestation document is no X.509 certificate.",
+                                      "Certificate %zu of the attestation document is not an X.509 certificate.",
                                       i + 1);
                 }
                 if (sk_X509_push(certificates, certificate) == 0) {
                         X509_free(certificate);
-                        return no_memory(error);
+                        return no_judgement(error);
                 }
         }
 
@@ -431,20 +431,20 @@ static AttestationRefusal check_algorithms(const STACK_OF(X509) * certificates, 
         return ATTESTATION_ACCEPTED;
 }
 
-/* What path validation does not ask of a leaf. */
+/* Path validation does not check these properties of a leaf. */
 static AttestationRefusal check_leaf(X509 *leaf, Error *error) {
         uint32_t flags = X509_get_extension_flags(leaf);
 
         if ((flags & EXFLAG_INVALID) || !(flags & EXFLAG_BCONS) || (flags & EXFLAG_CA))
                 return refuse(ATTESTATION_UNTRUSTED, error,
-                              "The attestation document's own certificate is not marked as an end entity's.");
+                              "The leaf certificate of the attestation document is not marked as that of an end entity.");
         if (!(flags & EXFLAG_KUSAGE) || !(X509_get_key_usage(leaf) & KU_DIGITAL_SIGNATURE))
                 return refuse(ATTESTATION_UNTRUSTED, error,
-                              "The attestation document's own certificate is not made for signatures.");
+                              "The key usage of the attestation document's leaf certificate does not allow signatures.");
         return ATTESTATION_ACCEPTED;
 }
 
-/* r ‖ s, as COSE has it, to the DER that OpenSSL wants. */
+/* Turns COSE's r ‖ s into the DER that OpenSSL needs. */
 static int signature_to_der(const Slice *signature, uint8_t **ret, size_t *ret_size) {
         _cleanup_(ECDSA_SIG_freep) ECDSA_SIG *pair = ECDSA_SIG_new();
         BIGNUM *r = BN_bin2bn(signature->data, ES384_INTEGER_SIZE, NULL);
@@ -455,18 +455,18 @@ static int signature_to_der(const Slice *signature, uint8_t **ret, size_t *ret_s
         if (!pair || !r || !s || ECDSA_SIG_set0(pair, r, s) == 0) {
                 BN_free(r);
                 BN_free(s);
-                return -ENOMEM;
+                return -EIO;
         }
 
         size = i2d_ECDSA_SIG(pair, &der);
         if (size < 0)
-                return -ENOMEM;
+                return -EIO;
         *ret = der;
         *ret_size = (size_t) size;
         return 0;
 }
 
-/* Over the Sig_structure of RFC 9052 section 4.4: ["Signature1", protected, h'', payload]. */
+/* The signature covers the Sig_structure of RFC 9052 section 4.4: ["Signature1", protected, h'', payload]. */
 static AttestationRefusal check_signature(const AttestationDocument *document, const X509 *leaf,
                                           Error *error) {
         static const uint8_t context[] = { 0x84, 0x6a, 'S', 'i', 'g', 'n', 'a', 't', 'u', 'r', 'e', '1' };
@@ -479,7 +479,7 @@ static AttestationRefusal check_signature(const AttestationDocument *document, c
         size_t der_size;
 
         if (!digest || signature_to_der(&document->signature, &der, &der_size) < 0)
-                return no_memory(error);
+                return no_judgement(error);
 
         cbor_write_head(&header_head, CBOR_BYTES, document->protected_header.size);
         cbor_write_head(&payload_head, CBOR_BYTES, document->payload.size);
@@ -492,17 +492,16 @@ static AttestationRefusal check_signature(const AttestationDocument *document, c
             EVP_DigestVerifyUpdate(digest, no_external_data, sizeof(no_external_data)) != 1 ||
             EVP_DigestVerifyUpdate(digest, payload, payload_head.size) != 1 ||
             EVP_DigestVerifyUpdate(digest, document->payload.data, document->payload.size) != 1)
-                return no_memory(error);
+                return no_judgement(error);
 
         if (EVP_DigestVerifyFinal(digest, der, der_size) != 1)
                 return refuse(ATTESTATION_SIGNATURE, error,
-                              "The attestation document's signature does not verify: it was altered.");
+                              "The signature of the attestation document does not verify: the document was altered.");
         return ATTESTATION_ACCEPTED;
 }
 
-/* X509_V_FLAG_X509_STRICT is right but for this: AWS's leaves have no authority key identifier, and some
- * issuers of enclaves' leaves no subject key identifier. Both only help to find an issuer, and the document
- * names it. */
+/* X509_V_FLAG_X509_STRICT demands too much in one point. AWS's leaves have no authority key identifier, and some issuers
+ * of enclaves' leaves have no subject key identifier. Both only help to find an issuer, and the document names it. */
 static int tolerate_missing_identifiers(int ok, X509_STORE_CTX *context) {
         int e = X509_STORE_CTX_get_error(context);
 
@@ -515,17 +514,16 @@ static AttestationRefusal refuse_path(X509_STORE_CTX *context, int length, Error
         AttestationRefusal refusal = ATTESTATION_UNTRUSTED;
 
         if (e == X509_V_ERR_OUT_OF_MEM)
-                return no_memory(error);
+                return no_judgement(error);
         if (e == X509_V_ERR_CERT_HAS_EXPIRED || e == X509_V_ERR_CERT_NOT_YET_VALID)
                 refusal = ATTESTATION_EXPIRED;
 
-        return refuse(refusal, error, "Certificate %i of the attestation document's %i is refused: %s.",
+        return refuse(refusal, error, "Certificate %i of the %i in the attestation document is refused: %s.",
                       length - X509_STORE_CTX_get_error_depth(context), length,
                       X509_verify_cert_error_string(e));
 }
 
-/* OpenSSL builds the path that it verifies from leaf to root, out of whatever fits; it must come out as it
- * stands in the document. */
+/* OpenSSL builds the path from leaf to root, out of any certificates that fit. The path must be the one in the document. */
 static bool is_same_path(const STACK_OF(X509) * path, const STACK_OF(X509) * certificates) {
         int n = sk_X509_num(certificates);
 
@@ -546,20 +544,20 @@ static AttestationRefusal check_path(STACK_OF(X509) * certificates, const Attest
 
         if (!store || !context || X509_STORE_add_cert(store, policy->root) != 1 ||
             X509_STORE_CTX_init(context, store, sk_X509_value(certificates, n - 1), certificates) != 1)
-                return no_memory(error);
+                return no_judgement(error);
 
         parameters = X509_STORE_CTX_get0_param(context);
         X509_VERIFY_PARAM_set_time(parameters, (time_t) policy->at);
         X509_VERIFY_PARAM_set_depth(parameters, ATTESTATION_CHAIN_MAX);
         if (X509_VERIFY_PARAM_set_flags(parameters, X509_V_FLAG_X509_STRICT) != 1)
-                return no_memory(error);
+                return no_judgement(error);
         X509_STORE_CTX_set_verify_cb(context, tolerate_missing_identifiers);
 
         if (X509_verify_cert(context) != 1)
                 return refuse_path(context, n, error);
         if (!is_same_path(X509_STORE_CTX_get0_chain(context), certificates))
                 return refuse(ATTESTATION_UNTRUSTED, error,
-                              "The attestation document's certificates are not one chain in its order.");
+                              "The certificates of the attestation document are not one chain in the document's order.");
         return ATTESTATION_ACCEPTED;
 }
 
@@ -569,7 +567,7 @@ static AttestationRefusal check_authentic(const AttestationDocument *document,
         AttestationRefusal refusal;
         X509 *leaf;
 
-        /* Cheap ones first. */
+        /* Cheap checks come first. */
         refusal = check_root(document, policy->root, error);
         if (refusal != ATTESTATION_ACCEPTED)
                 return refusal;
@@ -596,7 +594,7 @@ static AttestationRefusal check_age(const AttestationDocument *document, const A
 
         if (made > at && made - at > FUTURE_SEC_MAX)
                 return refuse(ATTESTATION_STALE, error,
-                              "The attestation document was made %llu s in the future: a clock is wrong.",
+                              "The attestation document is from %llu s in the future: a clock is wrong.",
                               (unsigned long long) (made - at));
         if (at > made && at - made > policy->max_age_sec)
                 return refuse(ATTESTATION_STALE, error,
@@ -613,7 +611,7 @@ AttestationRefusal attestation_verify(const AttestationDocument *document, const
                                       Error *error) {
         AttestationRefusal refusal;
 
-        /* OpenSSL's own words for a refusal are in its queue; they are no error of whoever comes next. */
+        /* A refusal leaves entries in OpenSSL's error queue. They must not explain the next failure. */
         ERR_set_mark();
         refusal = check_authentic(document, policy, error);
         ERR_pop_to_mark();
@@ -627,10 +625,10 @@ AttestationRefusal attestation_verify(const AttestationDocument *document, const
         }
         if (policy->nonce && !slice_equal(policy->nonce, &document->nonce))
                 return refuse(ATTESTATION_NONCE, error,
-                              "The attestation document has another nonce: it answers another request.");
+                              "The attestation document has another nonce than expected: it answers another request.");
         if (policy->public_key && !slice_equal(policy->public_key, &document->public_key))
                 return refuse(ATTESTATION_PUBLIC_KEY, error,
-                              "The attestation document has another public key.");
+                              "The attestation document has another public key than expected.");
         return ATTESTATION_ACCEPTED;
 }
 

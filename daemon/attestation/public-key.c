@@ -8,12 +8,10 @@
 #include <string.h>
 
 #include "attestation/public-key.h"
-#include "basic/cleanup.h"
+#include "basic/openssl-util.h"
 #include "tpm/nsm.h"
 
 DEFINE_CLEANUP(BIO *, BIO_free);
-DEFINE_CLEANUP(X509 *, X509_free);
-DEFINE_CLEANUP(X509_PUBKEY *, X509_PUBKEY_free);
 
 typedef struct Der {
         unsigned char *data;
@@ -30,7 +28,7 @@ static bool has_pem(const uint8_t *data, size_t size, const char *name, Der *ret
         return bio && PEM_bytes_read_bio(&ret->data, &ret->size, NULL, name, bio, NULL, NULL) == 1;
 }
 
-/* One that fills all of size, or NULL. */
+/* NULL: it is no certificate, or bytes follow it. */
 static X509 *read_certificate(const unsigned char *data, long size) {
         const unsigned char *p = data;
         X509 *certificate = d2i_X509(NULL, &p, size);
@@ -42,6 +40,7 @@ static X509 *read_certificate(const unsigned char *data, long size) {
         return certificate;
 }
 
+/* NULL: it is no public key, or bytes follow it. */
 static X509_PUBKEY *read_key(const unsigned char *data, long size) {
         const unsigned char *p = data;
         X509_PUBKEY *key = d2i_X509_PUBKEY(NULL, &p, size);
@@ -58,7 +57,7 @@ static int write_key(const X509_PUBKEY *key, uint8_t **ret, size_t *ret_size) {
         unsigned char *p;
 
         if (size < 0)
-                return -ENOMEM;
+                return openssl_failure(NULL);
         if (size > NSM_FIELD_MAX)
                 return -E2BIG;
         *ret = p = malloc((size_t) size);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Nothing is decoded but the nonce, and no header's value is used: they are looked at lest two readers of the same bytes,
- * this one and a proxy before it, disagree about where the request ends. */
+/* Only the nonce is decoded, and no header's value is used. Headers are checked for one reason: this reader and a proxy
+ * before it must not disagree about where the request ends. */
 
 #include <assert.h>
 #include <string.h>
@@ -21,7 +21,7 @@ static bool text_is(Text text, const char *wanted) {
         return text.size == strlen(wanted) && memcmp(text.data, wanted, text.size) == 0;
 }
 
-/* Drops the prefix. False: it is not there. */
+/* Drops the prefix. false: the text does not begin with it. */
 static bool skip(Text *text, const char *prefix) {
         size_t size = strlen(prefix);
 
@@ -31,7 +31,7 @@ static bool skip(Text *text, const char *prefix) {
         return true;
 }
 
-/* RFC 9110 section 5.6.2. */
+/* token of RFC 9110 section 5.6.2. */
 static bool is_token(Text text) {
         static const char marks[] = "!#$%&'*+-.^_`|~";
 
@@ -45,7 +45,7 @@ static bool is_token(Text text) {
         return text.size > 0;
 }
 
-/* Cuts off what is before the first separator, which is dropped. False: there is none. */
+/* Cuts the text before the first separator off into *ret, and drops the separator. false: there is no separator. */
 static bool cut(Text *rest, const char *separator, Text *ret) {
         const char *found = memmem(rest->data, rest->size, separator, strlen(separator));
 
@@ -66,7 +66,7 @@ static void malformed(AttestationQuery *query, const char *message) {
         refuse(query, 400, "malformed", message);
 }
 
-/* Characters that are in no head, however long it will be: a client that speaks TLS is told at once. */
+/* No head has these characters. So a client that speaks TLS gets its answer at once, before the head is complete. */
 static bool has_control(Text text) {
         for (size_t i = 0; i < text.size; i++) {
                 unsigned char c = (unsigned char) text.data[i];
@@ -112,7 +112,7 @@ static bool parse_fields(Text rest, bool host_wanted, AttestationQuery *query) {
                 }
         }
         if (hosts > 1 || (host_wanted && hosts == 0)) {
-                malformed(query, "There must be one Host header.");
+                malformed(query, "A request must have one Host header.");
                 return false;
         }
         return true;
@@ -130,17 +130,17 @@ static bool parse_nonce(Text text, AttestationQuery *query) {
 
 static void parse_target(Text method, Text target, AttestationQuery *query) {
         if (!skip(&target, ATTESTATION_PATH) || (target.size > 0 && target.data[0] != '?'))
-                refuse(query, 404, "not-found", "There is nothing but " ATTESTATION_PATH ".");
+                refuse(query, 404, "not-found", "This service has no other path than " ATTESTATION_PATH ".");
         else if (!text_is(method, "GET"))
-                refuse(query, 405, "method-not-allowed", "Only GET is answered.");
+                refuse(query, 405, "method-not-allowed", "This service answers GET only.");
         else if (!parse_nonce(target, query))
                 refuse(query, 400, "nonce",
-                       "The query must be nonce= and 16 to 512 bytes as hexadecimal digits, and nothing more.");
+                       "The query must be nonce= with 16 to 512 bytes in hexadecimal digits, and nothing else.");
         else
                 query->status = 200;
 }
 
-/* Of any version. */
+/* Any version of HTTP. */
 static bool is_version(Text text) {
         return skip(&text, "HTTP/") && text.size == 3 && text.data[1] == '.';
 }
@@ -148,16 +148,16 @@ static bool is_version(Text text) {
 static void parse_head(Text head, AttestationQuery *query) {
         Text line, method, target;
 
-        /* There is a line: the head ends with one. */
+        /* cut() succeeds, since the head ends with a line. */
         (void) cut(&head, "\r\n", &line);
         if (!cut(&line, " ", &method) || !cut(&line, " ", &target) || !is_token(method) ||
             target.size == 0 || !is_field_value(target) || !is_version(line)) {
-                malformed(query, "The first line is no request of HTTP.");
+                malformed(query, "The first line is not an HTTP request.");
                 return;
         }
         query->head_only = text_is(method, "HEAD");
         if (!text_is(line, "HTTP/1.1") && !text_is(line, "HTTP/1.0")) {
-                refuse(query, 505, "version", "Only HTTP/1.1 is spoken.");
+                refuse(query, 505, "version", "This service speaks HTTP/1.1 only.");
                 return;
         }
         if (parse_fields(head, text_is(line, "HTTP/1.1"), query))
@@ -175,9 +175,9 @@ bool attestation_query_parse(const char *data, size_t size, AttestationQuery *re
                 head = (Text){};
 
         if (has_control(rest))
-                malformed(ret, "There is a control character in the request.");
+                malformed(ret, "The request has a control character.");
         else if (rest.size > ATTESTATION_HEAD_MAX || (!head.data && size >= ATTESTATION_HEAD_MAX))
-                refuse(ret, 431, "too-large", "The head of a request may have 8192 bytes.");
+                refuse(ret, 431, "too-large", "The head of the request is longer than 8192 bytes.");
         else if (head.data)
                 parse_head(head, ret);
         else

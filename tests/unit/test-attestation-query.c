@@ -18,7 +18,7 @@
 
 static AttestationQuery parse(const char *data, size_t size) {
         AttestationQuery query;
-        /* Of its very size, for the sanitizers. */
+        /* A copy of the exact size lets sanitizers see a read past the end. */
         _cleanup_free_ char *copy = malloc(size ?: 1);
 
         memcpy(copy, data, size);
@@ -27,7 +27,7 @@ static AttestationQuery parse(const char *data, size_t size) {
         return query;
 }
 
-/* status 0: more is awaited. */
+/* status 0: the reader waits for more. */
 static void assert_status_of(const char *data, size_t size, unsigned status) {
         AttestationQuery query = parse(data, size);
 
@@ -56,7 +56,7 @@ static void test_the_nonce_is_taken_out_of_the_query(void **state) {
         assert_memory_equal(query.nonce, nonce, sizeof(nonce));
 }
 
-static void test_nothing_is_decided_before_the_head_is_whole(void **state) {
+static void test_nothing_is_decided_before_the_head_is_complete(void **state) {
         static const char request[] = GET " HTTP/1.1\r\n" HOST "\r\n";
 
         for (size_t i = 0; i < sizeof(request) - 1; i++)
@@ -64,7 +64,7 @@ static void test_nothing_is_decided_before_the_head_is_whole(void **state) {
         assert_status(request, 200);
 }
 
-static void test_other_requests_of_http_are_refused_each_in_its_way(void **state) {
+static void test_each_other_request_of_http_has_its_refusal(void **state) {
         static const struct {
                 const char *request;
                 unsigned status;
@@ -89,7 +89,7 @@ static void test_other_requests_of_http_are_refused_each_in_its_way(void **state
         assert_true(parse("HEAD / HTTP/1.1\r\n\r\n", 19).head_only);
 }
 
-static void test_what_is_no_request_is_malformed(void **state) {
+static void test_other_bytes_are_malformed(void **state) {
         static const char *const requests[] = {
                 "\r\n\r\n",
                 "\r\n" GET " HTTP/1.1\r\n" HOST "\r\n",
@@ -125,15 +125,15 @@ static void test_what_is_no_request_is_malformed(void **state) {
                 assert_status(requests[i], 400);
 }
 
-/* A client that speaks TLS need not wait until time is up. */
-static void test_control_characters_are_told_of_at_once(void **state) {
+/* A client that speaks TLS need not wait for the time-out. */
+static void test_control_characters_are_refused_at_once(void **state) {
         assert_status_of("\x16\x03\x01\x02\x00", 5, 400);
         assert_status_of("GET /\0", 6, 400);
         assert_status_of("GET /\x7f", 6, 400);
-        assert_status_of("GET / HTTP/1.1\r\n\r\n\0\1", 20, 400); /* for the missing Host */
+        assert_status_of("GET / HTTP/1.1\r\n\r\n\0\1", 20, 400); /* the Host header is missing */
 }
 
-static void test_only_a_nonce_of_16_to_512_bytes_in_hexadecimal_will_do(void **state) {
+static void test_only_a_nonce_of_16_to_512_bytes_in_hexadecimal_is_accepted(void **state) {
         static const struct {
                 const char *name;
                 size_t digits;
@@ -182,11 +182,11 @@ static void test_a_head_of_more_than_8192_bytes_is_too_large(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_the_nonce_is_taken_out_of_the_query),
-                cmocka_unit_test(test_nothing_is_decided_before_the_head_is_whole),
-                cmocka_unit_test(test_other_requests_of_http_are_refused_each_in_its_way),
-                cmocka_unit_test(test_what_is_no_request_is_malformed),
-                cmocka_unit_test(test_control_characters_are_told_of_at_once),
-                cmocka_unit_test(test_only_a_nonce_of_16_to_512_bytes_in_hexadecimal_will_do),
+                cmocka_unit_test(test_nothing_is_decided_before_the_head_is_complete),
+                cmocka_unit_test(test_each_other_request_of_http_has_its_refusal),
+                cmocka_unit_test(test_other_bytes_are_malformed),
+                cmocka_unit_test(test_control_characters_are_refused_at_once),
+                cmocka_unit_test(test_only_a_nonce_of_16_to_512_bytes_in_hexadecimal_is_accepted),
                 cmocka_unit_test(test_a_head_of_more_than_8192_bytes_is_too_large),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

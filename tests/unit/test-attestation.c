@@ -5,7 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-/* cmocka wants the above first */
+/* cmocka.h needs the headers above. */
 #include <cmocka.h>
 
 #include <openssl/ec.h>
@@ -24,15 +24,15 @@
 #define CHAIN_LENGTH 5
 #define LEAF (CHAIN_LENGTH - 1)
 
-/* What is made here is small; an overflow is a mistake of the test. */
+/* All documents made here are small. An overflow is a mistake of the test. */
 typedef struct Buffer {
         size_t size;
         uint8_t data[16384];
 } Buffer;
 
-/* One certificate of a chain to be made, and how it departs from what AWS issues. */
+/* One certificate of a chain, and how it differs from AWS's certificates. */
 typedef struct Certificate {
-        const char *basic_constraints, *key_usage; /* NULL: without the extension */
+        const char *basic_constraints, *key_usage; /* NULL: the certificate has no such extension */
         EVP_PKEY *key, *signer;                    /* signer NULL: the issuer's key */
         const EVP_MD *digest;
         int issuer;
@@ -93,7 +93,7 @@ static void refused(const char *what, AttestationRefusal saw, AttestationRefusal
                 fail_msg("%s: refused without a word", what);
 }
 
-/* Parses a copy of just that size, so that reading past the end is seen by ASan and valgrind. */
+/* Parses a copy of the exact size, so that ASan and valgrind see a read past the end. */
 static int parse(const uint8_t *data, size_t size, AttestationDocument **ret, Error *error) {
         _cleanup_free_ uint8_t *copy = malloc(size ? size : 1);
 
@@ -204,7 +204,7 @@ static void test_real_document_is_expired_at_any_other_time(void **state) {
 static void test_no_byte_of_a_real_document_can_be_changed(void **state) {
         static const uint8_t masks[] = { 0x01, 0x80, 0xff };
         const AttestationPolicy policy = { .root = aws_root, .at = DOCUMENT_TIME };
-        /* Under valgrind all of them take ten minutes. */
+        /* All bytes take ten minutes under valgrind. */
         const size_t step = getenv("UNSEALD_TEST_SLOW") ? 61 : 1;
         _cleanup_free_ uint8_t *data = NULL;
         size_t size;
@@ -249,7 +249,7 @@ static void test_nothing_may_follow_a_document(void **state) {
         wanted("a byte more", parse(data, sizeof(data), &document, &error), -EBADMSG, &error);
 }
 
-static void test_documents_longer_than_64k_are_not_looked_at(void **state) {
+static void test_documents_longer_than_64k_are_refused(void **state) {
         _cleanup_free_ uint8_t *data = calloc(1, ATTESTATION_DOCUMENT_MAX + 1);
         AttestationDocument *document;
         Error error = {};
@@ -260,14 +260,14 @@ static void test_documents_longer_than_64k_are_not_looked_at(void **state) {
         assert_non_null(strstr(error.text, "65536"));
 }
 
-/* Payloads: what may stand in the place of what */
+/* Payloads with one field changed */
 
 typedef struct Change {
         const char *what;
-        const char *field; /* gets the value; "": more pairs in the map; NULL: bytes behind it */
-        const char *value; /* NULL: the field is left out */
+        const char *field; /* its value changes; "": the map gets more pairs; NULL: bytes follow the map */
+        const char *value; /* NULL: the field is absent */
         size_t size;
-        const char *says; /* in the error's text; NULL: accepted */
+        const char *says; /* a part of the error's text; NULL: the document is accepted */
 } Change;
 
 #define CHANGE(what, field, value, says) \
@@ -307,8 +307,8 @@ static const Change changes[] = {
         CHANGE("PCR 2^64-1", "nitrotpm_pcrs", "\xa1\x1b\xff\xff\xff\xff\xff\xff\xff\xff" PCR, "0 to 31"),
         CHANGE("PCR -1", "nitrotpm_pcrs", "\xa1\x20" PCR, "0 to 31"),
         CHANGE("PCR \"0\"", "nitrotpm_pcrs", "\xa1\x61\x30" PCR, "0 to 31"),
-        CHANGE("PCR 4 twice", "nitrotpm_pcrs", "\xa2\x04" PCR "\x04" PCR, "PCR 4"),
-        CHANGE("PCR 4 twice, once longer encoded", "nitrotpm_pcrs", "\xa2\x04" PCR "\x18\x04" PCR, "PCR 4"),
+        CHANGE("PCR 4 twice", "nitrotpm_pcrs", "\xa2\x04" PCR "\x04" PCR, "PCR4 "),
+        CHANGE("PCR 4 twice, once longer encoded", "nitrotpm_pcrs", "\xa2\x04" PCR "\x18\x04" PCR, "PCR4 "),
         CHANGE("a PCR of 47 bytes", "nitrotpm_pcrs", "\xa1\x04\x58\x2f" ZEROS_48, "PCR"),
         CHANGE("a PCR of 64 bytes", "nitrotpm_pcrs", "\xa1\x04\x58\x40" ZEROS_64, "PCR"),
         CHANGE("a PCR that is null", "nitrotpm_pcrs", "\xa1\x04\xf6", "PCR"),
@@ -462,7 +462,7 @@ static void test_cose_is_es384_and_nothing_else(void **state) {
         }
 }
 
-/* Chains of our own, which obey all rules of AWS's but the one in question */
+/* Chains made here, which break at most one rule of AWS's chains */
 
 static const Certificate good_chain[CHAIN_LENGTH] = {
         { "critical,CA:TRUE", "critical,digitalSignature,keyCertSign,cRLSign", .issuer = 0 },
@@ -475,9 +475,9 @@ static const Certificate good_chain[CHAIN_LENGTH] = {
 typedef struct Minted {
         Certificate chain[CHAIN_LENGTH];
         X509 *certificates[CHAIN_LENGTH];
-        int cabundle[ATTESTATION_CHAIN_MAX + 1]; /* indices into certificates, -1 behind the last */
+        int cabundle[ATTESTATION_CHAIN_MAX + 1]; /* indices into certificates, -1 at the end */
         EVP_PKEY *signer;
-        Buffer junk; /* behind the leaf's DER */
+        Buffer junk; /* bytes after the leaf's DER */
         Buffer document;
 } Minted;
 
@@ -577,7 +577,7 @@ static void put_certificate(Buffer *buffer, const X509 *certificate, const Buffe
         OPENSSL_free(der);
 }
 
-/* Section 4.4 of RFC 9052, put together apart from how attestation.c does it. */
+/* RFC 9052 section 4.4, independently of document.c. */
 static void put_signature(Buffer *buffer, const Buffer *payload, EVP_PKEY *key) {
         EVP_MD_CTX *context = EVP_MD_CTX_new();
         uint8_t der[512], pair[96] = {};
@@ -689,7 +689,7 @@ static void test_other_keys_and_digests_are_refused_anywhere(void **state) {
         }
 }
 
-/* The root's is the caller's business. */
+/* The root's parameters do not matter: the caller trusts the root as it is. */
 static void test_explicit_curve_parameters_are_refused(void **state) {
         for (int i = 1; i < CHAIN_LENGTH; i++) {
                 Minted minted;
@@ -740,7 +740,7 @@ static void test_issuers_must_be_authorities(void **state) {
         }
 }
 
-static void test_path_length_is_kept(void **state) {
+static void test_path_length_constraints_hold(void **state) {
         static const char *const too_short[LEAF] = {
                 "critical,CA:TRUE,pathlen:2",
                 "critical,CA:TRUE,pathlen:1",
@@ -777,7 +777,7 @@ static void test_leaf_must_be_an_end_entity_that_signs(void **state) {
         }
 }
 
-static void test_unknown_extensions_are_refused_where_critical(void **state) {
+static void test_unknown_extensions_are_refused_if_critical(void **state) {
         Minted minted;
 
         for (int i = 0; i < CHAIN_LENGTH; i++) {
@@ -834,7 +834,7 @@ static void test_certificates_are_signed_by_the_one_before(void **state) {
         }
 }
 
-static void test_root_is_never_taken_from_the_document(void **state) {
+static void test_root_never_comes_from_the_document(void **state) {
         Minted minted;
         Error error = {};
 
@@ -847,8 +847,8 @@ static void test_root_is_never_taken_from_the_document(void **state) {
         mint_done(&minted);
 }
 
-/* The forger has a root of the same name, puts the real one into cabundle, and leaves out what could tell
- * them apart. */
+/* The forger has a root of the same name, puts the real root into cabundle, and omits the identifiers that would
+ * distinguish them. */
 static void test_real_root_before_a_forged_chain_is_refused(void **state) {
         Minted real, forged;
         Error error = {};
@@ -904,7 +904,7 @@ static void test_signature_out_of_range_is_altered(void **state) {
         }
 }
 
-static void test_certificate_is_der_and_nothing_behind(void **state) {
+static void test_certificate_is_der_and_nothing_follows(void **state) {
         Minted minted;
 
         mint_init(&minted);
@@ -969,7 +969,7 @@ static void test_document_without_nonce_has_no_empty_one(void **state) {
         Error error = {};
         size_t size;
 
-        /* The enclave's document has null for its public key. */
+        /* The public key of the enclave's document is null. */
         read_vector("attestation/enclave-document.cbor", &data, &size);
         refused("an empty key wanted, null in the document",
                 judge(data, size,
@@ -1031,7 +1031,7 @@ int main(void) {
                 cmocka_unit_test(test_no_byte_of_a_real_document_can_be_changed),
                 cmocka_unit_test(test_no_prefix_of_a_real_document_is_read),
                 cmocka_unit_test(test_nothing_may_follow_a_document),
-                cmocka_unit_test(test_documents_longer_than_64k_are_not_looked_at),
+                cmocka_unit_test(test_documents_longer_than_64k_are_refused),
                 cmocka_unit_test(test_payload_has_exactly_its_fields),
                 cmocka_unit_test(test_cose_is_es384_and_nothing_else),
                 cmocka_unit_test(test_chain_like_aws_is_accepted),
@@ -1040,16 +1040,16 @@ int main(void) {
                 cmocka_unit_test(test_explicit_curve_parameters_are_refused),
                 cmocka_unit_test(test_certificates_out_of_their_time_are_expired),
                 cmocka_unit_test(test_issuers_must_be_authorities),
-                cmocka_unit_test(test_path_length_is_kept),
+                cmocka_unit_test(test_path_length_constraints_hold),
                 cmocka_unit_test(test_leaf_must_be_an_end_entity_that_signs),
-                cmocka_unit_test(test_unknown_extensions_are_refused_where_critical),
+                cmocka_unit_test(test_unknown_extensions_are_refused_if_critical),
                 cmocka_unit_test(test_cabundle_is_the_chain_in_order),
                 cmocka_unit_test(test_certificates_are_signed_by_the_one_before),
-                cmocka_unit_test(test_root_is_never_taken_from_the_document),
+                cmocka_unit_test(test_root_never_comes_from_the_document),
                 cmocka_unit_test(test_real_root_before_a_forged_chain_is_refused),
                 cmocka_unit_test(test_document_signed_by_another_key_is_altered),
                 cmocka_unit_test(test_signature_out_of_range_is_altered),
-                cmocka_unit_test(test_certificate_is_der_and_nothing_behind),
+                cmocka_unit_test(test_certificate_is_der_and_nothing_follows),
                 cmocka_unit_test(test_age_nonce_and_public_key_are_compared),
                 cmocka_unit_test(test_document_without_nonce_has_no_empty_one),
                 cmocka_unit_test(test_refusals_have_distinct_names),

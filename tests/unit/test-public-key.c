@@ -22,7 +22,7 @@ typedef struct Bytes {
         size_t size;
 } Bytes;
 
-/* One key in all its forms. */
+/* One key in all forms. */
 typedef struct Forms {
         Bytes der, pem, private_pem, certificate_der, certificate_pem;
 } Forms;
@@ -116,8 +116,8 @@ static void test_keys_of_all_kinds_come_out_of_all_forms(void **state) {
         }
 }
 
-/* Its SubjectPublicKeyInfo has an algorithm of its own. */
-static void test_a_key_for_rsa_pss_is_of_rsa(void **state) {
+/* RSA-PSS has its own algorithm in SubjectPublicKeyInfo. */
+static void test_a_key_for_rsa_pss_is_an_rsa_key(void **state) {
         EVP_PKEY_CTX *context = EVP_PKEY_CTX_new_from_name(NULL, "RSA-PSS", NULL);
         EVP_PKEY *key = NULL;
         Bytes der;
@@ -131,7 +131,7 @@ static void test_a_key_for_rsa_pss_is_of_rsa(void **state) {
         EVP_PKEY_free(key);
 }
 
-/* As HPKE has them (RFC 9180): they sign no certificate. */
+/* HPKE uses such keys (RFC 9180). They cannot sign a certificate. */
 static void test_a_key_for_agreement_is_a_key(void **state) {
         EVP_PKEY *key = EVP_PKEY_Q_keygen(NULL, NULL, "X25519");
         Bytes der = WRITTEN(i2d_PUBKEY_bio, key), pem = WRITTEN(PEM_write_bio_PUBKEY, key);
@@ -141,7 +141,7 @@ static void test_a_key_for_agreement_is_a_key(void **state) {
         EVP_PKEY_free(key);
 }
 
-static void test_of_a_chain_the_first_certificate_counts(void **state) {
+static void test_the_first_certificate_of_a_chain_counts(void **state) {
         Forms ours = make_forms(EVP_PKEY_Q_keygen(NULL, NULL, "ED25519"));
         Forms issuer = make_forms(EVP_PKEY_Q_keygen(NULL, NULL, "ED25519"));
         Bytes file = ours.private_pem;
@@ -152,7 +152,7 @@ static void test_of_a_chain_the_first_certificate_counts(void **state) {
         assert_parsed(&file, &ours.der);
 }
 
-static void test_what_has_no_public_key_is_refused(void **state) {
+static void test_data_without_a_public_key_is_refused(void **state) {
         Forms forms = make_forms(EVP_PKEY_Q_keygen(NULL, NULL, "ED25519"));
         Bytes bytes = { .size = 0 };
 
@@ -173,7 +173,7 @@ static void test_what_has_no_public_key_is_refused(void **state) {
 }
 
 static void test_a_key_that_no_document_can_hold_is_refused(void **state) {
-        /* RSA of 8192 bits: 1056 bytes. Made by hand, since generating one takes a minute. */
+        /* RSA of 8192 bits has 1056 bytes. The key is put together by hand, since a search takes a minute. */
         static const uint8_t begin[] = { 0x30, 0x82, 0x04, 0x22, 0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48,
                                          0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00, 0x03, 0x82, 0x04,
                                          0x0f, 0x00, 0x30, 0x82, 0x04, 0x0a, 0x02, 0x82, 0x04, 0x01, 0x00 };
@@ -186,7 +186,7 @@ static void test_a_key_that_no_document_can_hold_is_refused(void **state) {
         assert_refused(&bytes, -E2BIG);
 }
 
-static void test_pem_is_known_by_its_first_line_wherever_it_is(void **state) {
+static void test_pem_is_recognised_by_its_first_line_anywhere(void **state) {
         static const char text[] = "subject=/CN=x\n-----BEGIN CERTIFICATE-----\n";
 
         assert_true(is_pem((const uint8_t *) text, sizeof(text) - 1));
@@ -197,12 +197,12 @@ static void test_pem_is_known_by_its_first_line_wherever_it_is(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_keys_of_all_kinds_come_out_of_all_forms),
-                cmocka_unit_test(test_a_key_for_rsa_pss_is_of_rsa),
+                cmocka_unit_test(test_a_key_for_rsa_pss_is_an_rsa_key),
                 cmocka_unit_test(test_a_key_for_agreement_is_a_key),
-                cmocka_unit_test(test_of_a_chain_the_first_certificate_counts),
-                cmocka_unit_test(test_what_has_no_public_key_is_refused),
+                cmocka_unit_test(test_the_first_certificate_of_a_chain_counts),
+                cmocka_unit_test(test_data_without_a_public_key_is_refused),
                 cmocka_unit_test(test_a_key_that_no_document_can_hold_is_refused),
-                cmocka_unit_test(test_pem_is_known_by_its_first_line_wherever_it_is),
+                cmocka_unit_test(test_pem_is_recognised_by_its_first_line_anywhere),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
