@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 #include <errno.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -10,6 +9,7 @@
 #include "aws/service.h"
 #include "basic/io.h"
 #include "basic/log.h"
+#include "basic/openssl-util.h"
 #include "config/declaration.h"
 #include "config/ini.h"
 
@@ -20,7 +20,7 @@
 #define RESERVED_CONTEXT "unseald:"
 #define NAME_CONTEXT RESERVED_CONTEXT "secret="
 
-/* Bounds of our own; what KMS allows is more. */
+/* unseald's own limits. KMS allows more. */
 #define CONTEXT_MAX 4096U
 #define CONTEXT_PAIRS_MAX 64U
 #define KEY_IDS_MAX 32U
@@ -46,7 +46,8 @@ void declarations_clear(Declarations *declarations) {
         *declarations = (Declarations){};
 }
 
-/* A credential's name, as systemd wants it, and shorter: unit and name must fit in a socket address. */
+/* The name of a credential, by systemd's rules, but shorter: the names of unit and credential must fit in one socket
+ * address. */
 static bool is_name(const char *name, size_t length) {
         if (length == 0 || length > NAME_MAX_LENGTH || strspn(name, LETTERS DIGITS "-_.") < length)
                 return false;
@@ -109,7 +110,7 @@ static int set_size_max(const IniAssignment *assignment, Declaration *declaratio
                 if (size == 0 || size > KMS_CIPHERTEXT_MAX)
                         return ini_error(
                                         assignment, error,
-                                        "Expected a number of bytes from 1 to %u, the most that KMS decrypts, not \"%s\".",
+                                        "Expected a number of bytes from 1 to %u, not \"%s\". KMS decrypts no more.",
                                         KMS_CIPHERTEXT_MAX, text);
         }
         declaration->size_max = size;
@@ -125,7 +126,7 @@ static int check_key_id(const IniAssignment *assignment, const char *text, Error
                 if (strncmp(text, "alias/", strlen("alias/")) == 0 || strstr(text, ":alias/"))
                         return ini_error(
                                         assignment, error,
-                                        "Expected the ARN of a key, not the alias \"%s\": whoever may change the alias could put another key in its place.",
+                                        "Expected the ARN of a key, not the alias \"%s\". An alias can be moved to another key. 'aws kms describe-key' prints the ARN.",
                                         text);
                 return ini_error(
                                 assignment, error,
@@ -137,8 +138,10 @@ static int check_key_id(const IniAssignment *assignment, const char *text, Error
         if (r == -ENOMEM)
                 return error_oom(error);
         if (r < 0)
-                return ini_error(assignment, error, "There is no partition \"%s\" that this version knows.",
-                                 arn.partition);
+                return ini_error(
+                                assignment, error,
+                                "Expected a partition that this version of unseald knows, such as aws, not \"%s\".",
+                                arn.partition);
         return 0;
 }
 
@@ -164,7 +167,7 @@ static int set_key_ids(const IniAssignment *assignment, Declaration *declaration
         return 0;
 }
 
-/* A later pair replaces an earlier one of the same key. */
+/* A later pair replaces an earlier pair with the same key. */
 static int add_context(char ***context, const char *pair, Error *error) {
         size_t key_length = strcspn(pair, "=") + 1;
         char *copy;
@@ -201,12 +204,11 @@ static int set_encryption_context(const IniAssignment *assignment, Declaration *
                         if (strncmp(*word, NAME_CONTEXT, strlen(NAME_CONTEXT)) == 0 &&
                             strcmp(*word + strlen(NAME_CONTEXT), declaration->name) == 0)
                                 continue;
-                        return ini_error(
-                                        assignment, error,
-                                        "Expected \"" NAME_CONTEXT
-                                        "%s\", which is always there by the file's name, or a key that does not begin with \"" RESERVED_CONTEXT
-                                        "\", not \"%s\".",
-                                        declaration->name, *word);
+                        return ini_error(assignment, error,
+                                         "Expected a key that does not begin with \"" RESERVED_CONTEXT
+                                         "\", not \"%s\". Only \"" NAME_CONTEXT
+                                         "%s\" is allowed; unseald adds it in any case.",
+                                         *word, declaration->name);
                 }
                 if (strings_count(declaration->encryption_context) >= CONTEXT_PAIRS_MAX)
                         return ini_error(assignment, error, "Expected no more than %u pairs.",
@@ -233,7 +235,7 @@ static int set_optional(const IniAssignment *assignment, Declaration *declaratio
         return assignment->value[0] != '\0' ? ini_boolean(assignment, &declaration->optional, error) : 0;
 }
 
-/* The kinds of unit that LoadCredential= works in; an instance, never a template. */
+/* A unit of a kind that has LoadCredential=. An instance of a template is one, the template is not. */
 static bool is_unit(const char *unit) {
         static const char *const kinds[] = { ".service", ".socket", ".mount", ".swap" };
         const char *kind = strrchr(unit, '.');
@@ -274,7 +276,7 @@ static int set_store(const IniAssignment *assignment, Declaration *declaration, 
         return assignment->value[0] != '\0' ? ini_boolean(assignment, &declaration->store, error) : 0;
 }
 
-/* A name as useradd(8) makes them. */
+/* The rules of useradd(8). */
 static bool is_user(const char *text) {
         size_t length = strlen(text);
 
@@ -309,7 +311,7 @@ static int set_mode(const IniAssignment *assignment, Declaration *declaration, E
                 }
         return ini_error(
                         assignment, error,
-                        "Expected 0400 or 0440, not \"%s\": nobody writes or executes a secret, and others do not read it.",
+                        "Expected 0400 or 0440, not \"%s\". Only the user and the group may read a secret, and nobody may write it.",
                         assignment->value);
 }
 
@@ -351,11 +353,13 @@ static int apply(const IniAssignment *assignment, Declaration *declaration, Rema
                         return remarks_take(remarks, keys[i].set(assignment, declaration, error), error);
         }
 
-        return ini_warning(assignment, remarks, error, "Unknown %s [%s]; the line is passed over.",
-                           known ? "key in section" : "section", assignment->section);
+        return ini_warning(
+                        assignment, remarks, error,
+                        "Unknown %s [%s]; unseald ignores the line. Check the spelling in unseald.secret(5).",
+                        known ? "key in section" : "section", assignment->section);
 }
 
-/* What is there and wrong was said already. */
+/* The key must be there. If its value is wrong, apply() has said so. */
 static int require(const IniFile *ini, const char *key, Remarks *remarks, Error *error) {
         const IniAssignment *last = ini_find(ini, "Secret", key);
 
@@ -363,11 +367,12 @@ static int require(const IniFile *ini, const char *key, Remarks *remarks, Error 
                 return 0;
         return remarks_take(remarks,
                             error_set(error, -EINVAL, FAILURE_CONFIGURATION,
-                                      "%s: %s= is missing in section [Secret].", ini->file, key),
+                                      "%s: %s= is missing in section [Secret]. Every secret needs it.",
+                                      ini->file, key),
                             error);
 }
 
-/* What shows only when all is read. */
+/* Checks that need all lines. */
 static int complete(const IniFile *ini, Declaration *declaration, Remarks *remarks, Error *error) {
         _cleanup_free_ char *name = NULL;
         const IniAssignment *mode = ini_find(ini, "Deliver", "Mode");
@@ -378,7 +383,7 @@ static int complete(const IniFile *ini, Declaration *declaration, Remarks *remar
                 r = require(ini, "KeyId", remarks, error);
         if (r >= 0 && (declaration->mode & S_IRGRP) && !declaration->group)
                 r = ini_warning(mode, remarks, error,
-                                "A group may read the secret, but there is no Group=: it is root's.");
+                                "A group may read the secret, but Group= is missing. The group is root. Set Group=, or Mode=0400.");
         if (r < 0)
                 return r;
 
@@ -387,7 +392,7 @@ static int complete(const IniFile *ini, Declaration *declaration, Remarks *remar
         return add_context(&declaration->encryption_context, name, error);
 }
 
-/* file_name: without directory; its suffix is there. */
+/* file_name: without its directory. It ends in SUFFIX. */
 static int declaration_make(const IniFile *ini, const char *file_name, Declaration *ret, Remarks *remarks,
                             Error *error) {
         _cleanup_(declaration_clear) Declaration declaration = {
@@ -402,7 +407,7 @@ static int declaration_make(const IniFile *ini, const char *file_name, Declarati
                 return error_set(
                                 error, -EINVAL, FAILURE_CONFIGURATION,
                                 "%s: Expected a file name of 1 to %d letters, digits, \"-\", \"_\" and \".\" before \"" SUFFIX
-                                "\".",
+                                "\". Rename the file.",
                                 ini->file, NAME_MAX_LENGTH);
         declaration.name = strndup(file_name, length);
         declaration.file = strdup(ini->file);
@@ -422,7 +427,7 @@ static int declaration_make(const IniFile *ini, const char *file_name, Declarati
         return 0;
 }
 
-/* 1: *ret and *ret_ini are filled. 0: the file is masked, or of no use. */
+/* 1: *ret and *ret_ini are filled. 0: the file is masked, or cannot be used. */
 static int declaration_examine(const char *vendor_directory, const char *local_directory,
                                const char *file_name, Declaration *ret, IniFile **ret_ini, Remarks *remarks,
                                Error *error) {
@@ -456,16 +461,17 @@ int declaration_read_file(const char *path, Declaration *ret, Error *error) {
         if (strlen(file_name) < strlen(SUFFIX) ||
             strcmp(file_name + strlen(file_name) - strlen(SUFFIX), SUFFIX) != 0)
                 return error_set(error, -EINVAL, FAILURE_CONFIGURATION,
-                                 "%s: Expected a file name that ends in \"" SUFFIX "\".", path);
+                                 "%s: Expected a file name that ends in \"" SUFFIX "\". Rename the file.",
+                                 path);
         r = read_file(path, INI_FILE_MAX, &text, &size);
         if (r < 0)
-                return error_set(error, r, FAILURE_CONFIGURATION, "%s cannot be read: %s.", path,
+                return error_set(error, r, FAILURE_CONFIGURATION, "%s: cannot be read: %s.", path,
                                  strerror(-r));
         r = ini_parse(path, (const char *) text, size, ini, error);
         return r < 0 ? r : declaration_make(ini, file_name, ret, NULL, error);
 }
 
-/* Without their suffix: "a" before "a.b". */
+/* Compares names without their suffix, so that "a" comes before "a.b". */
 static int name_compare(const void *a, const void *b) {
         const char *one = *(char *const *) a, *other = *(char *const *) b;
         size_t length = strlen(one) - strlen(SUFFIX), other_length = strlen(other) - strlen(SUFFIX);
@@ -513,7 +519,7 @@ int declarations_read(const char *vendor_directory, const char *local_directory,
         return declarations_examine(vendor_directory, local_directory, ret, &files, NULL, error);
 }
 
-/* With its end, lest "ab" and "c" be "a" and "bc". */
+/* The NUL is hashed, too, so that "ab" and "c" differ from "a" and "bc". */
 static bool add_string(EVP_MD_CTX *context, const char *string) {
         return EVP_DigestUpdate(context, string ?: "", strlen(string ?: "") + 1) == 1;
 }
@@ -528,7 +534,7 @@ static bool add_strings(EVP_MD_CTX *context, char *const *strings) {
 int declaration_digest(const Declaration *declaration, uint8_t ret[static DECLARATION_DIGEST_SIZE]) {
         const Source *source = &declaration->source;
         const char kind[] = { (char) ('A' + source->kind), 0 };
-        EVP_MD_CTX *context = EVP_MD_CTX_new();
+        _cleanup_(EVP_MD_CTX_freep) EVP_MD_CTX *context = EVP_MD_CTX_new();
         bool done = context && EVP_DigestInit_ex(context, EVP_sha256(), NULL) == 1 &&
                     add_string(context, declaration->name) && add_string(context, kind) &&
                     add_string(context, source->location) && add_string(context, source->bucket) &&
@@ -539,8 +545,7 @@ int declaration_digest(const Declaration *declaration, uint8_t ret[static DECLAR
                     add_string(context, declaration->bind_account ? "bound" : NULL) &&
                     EVP_DigestFinal_ex(context, ret, NULL) == 1;
 
-        EVP_MD_CTX_free(context);
-        return done ? 0 : -ENOMEM;
+        return done ? 0 : openssl_failure(NULL);
 }
 
 const Declaration *declarations_find(const Declarations *declarations, const char *name) {

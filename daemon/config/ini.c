@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A parser of our own and not libeconf, which keeps the first of several assignments to a key, cuts values at a '#' or
- * ';' inside of them, reads an indented line as more of the one before, and ends a value silently at a NUL byte.
+ * libeconf is not used. It keeps the first of several assignments to a key, cuts a value at a '#' or ';' inside it, reads
+ * an indented line as a part of the line before, and silently ends a value at a NUL byte.
  */
 
 #include <dirent.h>
@@ -109,11 +109,11 @@ int ini_warning(const IniAssignment *assignment, Remarks *remarks, Error *error,
 typedef struct Parser {
         const char *file;
         IniFile *ini;
-        char *section; /* NULL before the first */
-        char *text;    /* a line, as far as it was read; has room for the whole file */
+        char *section; /* NULL before the first section */
+        char *text;    /* the line so far, with its continuations; has room for the whole file */
         size_t length;
-        unsigned line;  /* that is being read */
-        unsigned start; /* where text began */
+        unsigned line;  /* the number of the line that is read */
+        unsigned start; /* the number of the line at which text began */
 } Parser;
 
 static void parser_done(Parser *parser) {
@@ -135,7 +135,7 @@ static char *strip(char *text) {
         return text;
 }
 
-/* What is read here ends in the journal and on terminals. */
+/* The journal and terminals show these texts, so control characters must not get through. */
 bool ini_is_text(const char *text, size_t size) {
         for (size_t i = 0; i < size;) {
                 uint32_t character = 0;
@@ -154,7 +154,7 @@ static int parser_add(Parser *parser, const char *key, const char *value, Error 
         IniFile *ini = parser->ini;
         IniAssignment assignment = { .line = parser->start };
 
-        /* Grown at each power of two. */
+        /* The list grows at each power of two. */
         if ((ini->count & (ini->count - 1)) == 0) {
                 IniAssignment *grown;
 
@@ -186,7 +186,7 @@ static int parser_section(Parser *parser, char *text, Error *error) {
         return parser->section ? 0 : error_oom(error);
 }
 
-/* A whole line, its continuations joined. */
+/* Takes a complete line, with its continuations. */
 static int parser_finish_line(Parser *parser, Error *error) {
         char *text, *equals;
 
@@ -221,12 +221,14 @@ static int parser_line(Parser *parser, const char *line, size_t size, Error *err
                 size--;
         if (!ini_is_text(line, size)) {
                 parser->start = parser->line;
-                return parser_error(parser, error, "Expected UTF-8 text without control characters.");
+                return parser_error(
+                                parser, error,
+                                "Expected UTF-8 text without control characters. Save the file as UTF-8.");
         }
         for (; size > 0 && strchr(WHITESPACE, line[0]); line++)
                 size--;
 
-        /* As in systemd, comments may stand between the lines of a continued one. */
+        /* As in systemd, comments may stand between a line and its continuation. */
         if (size > 0 && strchr(COMMENTS, line[0]))
                 return 0;
 
@@ -356,7 +358,7 @@ static int add_file(const char *path, IniFile *ini, char **ret_path, Remarks *re
         return *ret_path ? 0 : error_oom(error);
 }
 
-/* Of the files of this name the one that counts. *ret_path stays NULL where there is none, or it masks the other. */
+/* Reads the local file of this name, or else the vendor's. *ret_path stays NULL if there is none, or if it is a mask. */
 static int add_first(const char *vendor_directory, const char *local_directory, const char *name,
                      IniFile *ini, char **ret_path, Remarks *remarks, Error *error) {
         const char *directories[] = { local_directory, vendor_directory };
@@ -367,7 +369,7 @@ static int add_first(const char *vendor_directory, const char *local_directory, 
 
                 if (asprintf(&path, "%s/%s", directories[i], name) < 0)
                         return error_oom(error);
-                /* A dangling link is a file that cannot be read: falling back to the vendor's would hide the slip. */
+                /* A dangling link is a file that cannot be read. Reading the vendor's file instead would hide the mistake. */
                 if (lstat(path, &st) >= 0 || errno != ENOENT)
                         return remarks_take(remarks, add_file(path, ini, ret_path, remarks, error), error);
         }
@@ -460,7 +462,7 @@ int ini_words(const IniAssignment *assignment, char ***ret, Error *error) {
                 if (*text != quotes[0] || (text[1] != '\0' && !strchr(WHITESPACE, text[1])))
                         return ini_error(
                                         assignment, error,
-                                        "Expected words apart by white space; a quote must end, and end a word.");
+                                        "Expected words separated by white space. Close each quote, and put white space after it.");
                 text++;
         }
 

@@ -2,13 +2,13 @@
 #pragma once
 
 /*
- * systemd's manner of configuration (systemd.syntax(7)): NAME in the vendor's and the local directory (the local one
- * hides the vendor's), then NAME.d/ *.conf of both, sorted by file name together (a local drop-in hides the vendor's of
- * the same name; one that is empty or a link to /dev/null masks it). Later assignments win; of keys that take a list,
- * assignments add up and an empty one resets. Each value knows the file and line that it came from.
+ * Configuration files in systemd's manner (systemd.syntax(7)). NAME is read from the local directory, or else from the
+ * vendor's. The drop-ins NAME.d/ *.conf of both directories follow, sorted by file name. A local drop-in hides the vendor's
+ * of the same name; an empty file or a link to /dev/null masks it. Later assignments win. Assignments to a list add up, and
+ * an empty one resets it. Each value knows its file and line.
  *
- * Stricter than systemd where a slip would go unnoticed: a line that is no assignment, an assignment before the first
- * section, a control character and text that is not UTF-8 are errors.
+ * This reader is stricter than systemd in four cases, in which a mistake would go unnoticed: a line that is no assignment,
+ * an assignment before the first section, a control character, and text that is not UTF-8 are errors.
  */
 
 #include <stdbool.h>
@@ -23,20 +23,20 @@
 typedef struct IniAssignment {
         char *section, *key, *value; /* value: without white space around it; may be empty */
         char *file;
-        unsigned line; /* of a continued line: its first */
+        unsigned line; /* the first, if the line is continued */
 } IniAssignment;
 
 typedef struct IniFile {
-        IniAssignment *assignments; /* in the order in which they are to be applied */
+        IniAssignment *assignments; /* in the order in which they apply */
         size_t count;
-        char *file; /* the path of NAME itself; NULL where it is not there, is empty or a link to /dev/null */
+        char *file; /* the path of NAME itself; NULL if it does not exist, is empty or a link to /dev/null */
 } IniFile;
 
-/* How assignments to a key go together. */
+/* How several assignments to a key combine. */
 typedef enum IniKeyKind {
-        INI_KEY_UNKNOWN, /* passed over when it is read, and here */
+        INI_KEY_UNKNOWN, /* the assignment is ignored */
         INI_KEY_VALUE,   /* the last assignment counts */
-        INI_KEY_LIST,    /* those after the last empty one add up */
+        INI_KEY_LIST,    /* the assignments after the last empty one add up */
 } IniKeyKind;
 
 typedef IniKeyKind (*IniKeyKindOf)(const char *section, const char *key);
@@ -45,52 +45,52 @@ IniFile *ini_free(IniFile *ini);
 DEFINE_CLEANUP(IniFile *, ini_free);
 #define _cleanup_ini_ _cleanup_(ini_freep)
 
-/* NULL-terminated. */
+/* files: NULL-terminated. */
 IniFile **ini_files_free(IniFile **files);
 DEFINE_CLEANUP(IniFile **, ini_files_free);
 
-/* NULL-terminated lists of strings. */
+/* Lists of strings are NULL-terminated. NULL is an empty list. */
 char **strings_free(char **strings);
 DEFINE_CLEANUP(char **, strings_free);
 #define _cleanup_strings_ _cleanup_(strings_freep)
 
 size_t strings_count(char *const *strings) _pure_;
 
-/* Appends; takes string, which is freed on failure and may be NULL, which is -ENOMEM. */
+/* Appends string and owns it from then on, also on failure. If string is NULL, the result is -ENOMEM. */
 int strings_take(char ***strings, char *string);
 
-/* name: "unseald.conf" or "secrets.d/db.secret". Success also where there is nothing to read. FAILURE_CONFIGURATION
- * with file and line where a line cannot be read. */
+/* name: "unseald.conf" or "secrets.d/db.secret". If there is no such file, the result is empty. FAILURE_CONFIGURATION with
+ * file and line: a line cannot be read. The caller calls ini_free(). */
 int ini_read(const char *vendor_directory, const char *local_directory, const char *name, IniFile **ret,
              Error *error);
 
-/* Whether a line may have it: UTF-8 without control characters other than tabs. */
+/* Whether the text may stand in a line: UTF-8 without control characters other than tabs. */
 bool ini_is_text(const char *text, size_t size) _pure_;
 
-/* The same, but a mistake goes to remarks, and what can be read is. remarks NULL: ini_read(). */
+/* As ini_read(), but it goes on after a mistake, which goes to remarks. With remarks NULL it is ini_read(). */
 int ini_examine(const char *vendor_directory, const char *local_directory, const char *name, IniFile **ret,
                 Remarks *remarks, Error *error);
 
-/* Pure: the last assignment to this key. NULL: there is none. */
+/* Finds the last assignment to this key. NULL: there is none. Pure. */
 const IniAssignment *ini_find(const IniFile *ini, const char *section, const char *key) _pure_;
 
-/* Pure: appends to *ini what a file of this name holds. */
+/* Appends the assignments in data to *ini. file: its name, for messages. Pure. */
 int ini_parse(const char *file, const char *data, size_t size, IniFile *ini, Error *error);
 
-/* The names in subdirectory of both directories that end in suffix, each once, sorted; hidden files are passed over. */
+/* Lists the names in subdirectory of both directories that end in suffix: each once, sorted, without hidden files. */
 int ini_list(const char *vendor_directory, const char *local_directory, const char *subdirectory,
              const char *suffix, char ***ret, Error *error);
 
-/* What is wrong with an assignment, as "FILE:LINE: KEY=: …", FAILURE_CONFIGURATION. Returns -EINVAL. */
+/* Sets the error "FILE:LINE: KEY=: …" with FAILURE_CONFIGURATION. Returns -EINVAL. */
 int ini_error(const IniAssignment *assignment, Error *error, const char *format, ...) _printf_(3, 4);
 
-/* The same for a person to read and no reason to stop: to remarks, or to the journal where that is NULL. */
+/* The same text as a warning, which goes to remarks, or to the journal if remarks is NULL. Returns 0 or -ENOMEM. */
 int ini_warning(const IniAssignment *assignment, Remarks *remarks, Error *error, const char *format, ...)
                 _printf_(4, 5);
 
-/* yes, true, on, y, t, 1, no, false, off, n, f, 0; any case. */
+/* Accepts yes, true, on, y, t, 1, no, false, off, n, f, 0 in any case. */
 int ini_boolean(const IniAssignment *assignment, bool *ret, Error *error);
 
-/* The words of the value, apart by white space; one that is quoted ("…" or '…', without escapes) may hold some.
- * None for an empty value. */
+/* Splits the value into words at white space. A word in quotes ("…" or '…', without escapes) may contain white space. An
+ * empty value has no words. The caller calls strings_free(). */
 int ini_words(const IniAssignment *assignment, char ***ret, Error *error);

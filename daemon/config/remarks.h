@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* What is wrong with a configuration, all of it. Who reads one and is given a place for remarks goes on after a mistake;
- * who is given none, NULL, ends with the first. */
+/* All mistakes and warnings of a configuration. A reader that gets a Remarks goes on after a mistake. A reader that gets NULL
+ * stops at the first mistake. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -11,22 +11,24 @@
 #include "basic/error.h"
 
 typedef struct Remark {
-        bool mistake; /* else a warning */
+        bool mistake; /* false: a warning */
         char *text;   /* "FILE:LINE: …", a sentence or two */
 } Remark;
 
 typedef struct Remarks {
-        Remark *items; /* in the order in which they were found */
+        Remark *items; /* in the order of the files and lines */
         size_t count;
 } Remarks;
 
 void remarks_clear(Remarks *remarks);
 
-/* -ENOMEM. */
+/* Adds a copy of text. 0 or -ENOMEM. */
 int remarks_add(Remarks *remarks, bool mistake, const char *text);
 
-/* What *error says of r < 0, as a mistake: 0, and reading can go on. r where remarks is NULL, where r is no failure, and
- * where it is none of the configuration's. */
+/*
+ * Turns a failure into a remark, so that the reader can go on. Returns 0 if it added the text of *error as a mistake.
+ * Returns r unchanged if remarks is NULL, if r is no failure, or if the failure is FAILURE_INTERNAL.
+ */
 int remarks_take(Remarks *remarks, int r, Error *error);
 
 size_t remarks_mistakes(const Remarks *remarks) _pure_;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* One table says what keys there are, what each accepts and what it is where nobody sets it. */
+/* One table has all keys, with the function that checks the value and with the default. */
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -20,7 +20,7 @@
 #define ATTESTATION_SECTION "Attestation"
 #define DOCUMENTS_PER_MINUTE_MAX 6000U
 
-/* field: in Settings. The assignment's value is never empty. */
+/* field: the member of Settings. The assignment's value is never empty. */
 typedef int (*Setter)(const IniAssignment *assignment, void *field, Error *error);
 
 static int set_boolean(const IniAssignment *assignment, void *field, Error *error) {
@@ -37,8 +37,8 @@ static int set_string(const char *value, char **field, Error *error) {
         return 0;
 }
 
-/* SCHEME, then a DNS name, an IPv4 address or an IPv6 address in brackets, then a port (which may be left out where
- * it is optional), and nothing more. */
+/* Accepts the scheme, then a DNS name, an IPv4 address or an IPv6 address in brackets, then a port, and nothing more. The
+ * port may be missing if it is optional. */
 static bool is_origin(const char *text, const char *scheme, bool port_optional) {
         size_t length, digits;
 
@@ -129,7 +129,7 @@ static int set_deadline(const IniAssignment *assignment, void *field, Error *err
         if (parse_duration(assignment->value, &usec) < 0 || usec < USEC_PER_SEC || usec > DEADLINE_MAX_USEC)
                 return ini_error(
                                 assignment, error,
-                                "Expected a time from 1s to 24h such as \"90s\" or \"2min 30s\", not \"%s\".",
+                                "Expected a time from 1s to 24h, such as \"90s\" or \"2min 30s\", not \"%s\".",
                                 assignment->value);
         *(uint64_t *) field = usec;
         return 0;
@@ -160,7 +160,7 @@ static int set_verify_policy(const IniAssignment *assignment, void *field, Error
         return 0;
 }
 
-/* The others have other owners or can be reset; unseald.conf(5) says which. */
+/* The other PCRs belong to other programs, or can be reset (unseald.conf(5)). */
 static int set_lock_pcr(const IniAssignment *assignment, void *field, Error *error) {
         static const char *const pcrs[] = { "8", "13", "14", "15" };
         static const unsigned numbers[] = { 8, 13, 14, 15 };
@@ -182,12 +182,12 @@ static int set_tpm_device(const IniAssignment *assignment, void *field, Error *e
         char *name;
         size_t length;
 
-        /* The kernel's resource manager does not know NitroTPM's attestation command. It is what tpm2-tss takes first where
-         * it is told no device. */
+        /* The kernel's resource manager does not know NitroTPM's attestation command. tpm2-tss tries it first if the name
+         * has no device. */
         if (strstr(value, "/dev/tpmrm") || strcmp(value, "device") == 0 || strcmp(value, "device:") == 0)
                 return ini_error(
                                 assignment, error,
-                                "Expected the TPM itself, such as device:/dev/tpm0: NitroTPM's attestation command does not pass through the kernel's resource manager, %s.",
+                                "Expected the TPM itself, such as device:/dev/tpm0, not \"%s\". The kernel's resource manager does not pass on NitroTPM's attestation command.",
                                 value);
 
         if (value[0] == '/') {
@@ -213,7 +213,7 @@ static const struct {
         const char *key;
         Setter set;
         size_t offset;
-        const char *initial; /* NULL: a string that is not set */
+        const char *initial; /* NULL: the string stays NULL */
         const char *section; /* NULL: SECTION */
 } keys[] = {
         { "KmsEndpoint", set_kms_endpoint, offsetof(Settings, kms_endpoint), NULL },
@@ -233,7 +233,7 @@ static const struct {
           ATTESTATION_SECTION },
 };
 
-/* An empty value is the initial one. */
+/* An empty value resets the key to its default. */
 static int set_key(Settings *settings, size_t key, const IniAssignment *assignment, Error *error) {
         void *field = (uint8_t *) settings + keys[key].offset;
         IniAssignment initial = *assignment;
@@ -259,16 +259,20 @@ IniKeyKind settings_key_kind(const char *section, const char *key) {
 static int apply(Settings *settings, const IniAssignment *assignment, Remarks *remarks, Error *error) {
         if (strcmp(assignment->section, SECTION) != 0 &&
             strcmp(assignment->section, ATTESTATION_SECTION) != 0)
-                return ini_warning(assignment, remarks, error,
-                                   "Unknown section [%s]; the line is passed over.", assignment->section);
+                return ini_warning(
+                                assignment, remarks, error,
+                                "Unknown section [%s]; unseald ignores the line. Check the spelling in unseald.conf(5).",
+                                assignment->section);
 
         for (size_t i = 0; i < ELEMENTSOF(keys); i++)
                 if (strcmp(assignment->key, keys[i].key) == 0 &&
                     strcmp(assignment->section, keys[i].section ?: SECTION) == 0)
                         return remarks_take(remarks, set_key(settings, i, assignment, error), error);
 
-        return ini_warning(assignment, remarks, error,
-                           "Unknown key in section [%s]; the line is passed over.", assignment->section);
+        return ini_warning(
+                        assignment, remarks, error,
+                        "Unknown key in section [%s]; unseald ignores the line. Check the spelling in unseald.conf(5).",
+                        assignment->section);
 }
 
 void settings_clear(Settings *settings) {
@@ -294,7 +298,7 @@ int settings_examine(const IniFile *ini, Settings *ret, Remarks *remarks, Error 
 
         if (settings.kms_endpoint && (settings.fips || settings.dual_stack)) {
                 r = ini_error(ini_find(ini, SECTION, "KmsEndpoint"), error,
-                              "Expected nothing where Fips= or DualStack= is set: they choose among AWS's own endpoints.");
+                              "Expected nothing, since Fips= or DualStack= is set. These choose an endpoint of AWS. Remove KmsEndpoint= or both of them.");
                 r = remarks_take(remarks, r, error);
                 if (r < 0)
                         return r;

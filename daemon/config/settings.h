@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* unseald.conf(5). */
+/* The settings of unseald.conf(5). */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -17,32 +17,35 @@ typedef enum VerifyPolicy {
 } VerifyPolicy;
 
 typedef struct Settings {
-        char *kms_endpoint; /* NULL: by the key's region */
+        char *kms_endpoint; /* NULL: AWS's endpoint in the key's region */
         bool fips, dual_stack;
         char *proxy;                /* NULL: none */
-        char *trusted_certificates; /* path; NULL: the system's */
-        unsigned rsa_key_bits;      /* 2048 */
-        uint64_t deadline_usec;     /* 2min */
+        char *trusted_certificates; /* path; NULL: the system's certificates */
+        unsigned rsa_key_bits;      /* by default 2048 */
+        uint64_t deadline_usec;     /* by default 2 minutes */
         VerifyPolicy verify_policy;
         unsigned lock_pcr;           /* 8, 13, 14 or 15; 0: no lock */
         char *expected_measurements; /* "user-data:/pointer", "user-data:" or a path; NULL: none */
-        char *tpm_device;            /* "device:/dev/tpm0" */
+        char *tpm_device;            /* by default "device:/dev/tpm0" */
 
         /* [Attestation] */
         char *attestation_public_key;  /* path; NULL: none */
-        unsigned documents_per_minute; /* 60 */
+        unsigned documents_per_minute; /* by default 60 */
 } Settings;
 
-/* "http://HOST:PORT", as Proxy= takes it. */
+/* Whether Proxy= accepts the text: "http://HOST:PORT". */
 bool settings_proxy_is_valid(const char *proxy) _pure_;
 
-/* Defaults, where there is no file. A wrong value is FAILURE_CONFIGURATION with file, line, key and what was expected;
- * an unknown key or section is a warning in the journal with file and line. */
+/* Reads unseald.conf with its drop-ins. Without a file, all settings have their defaults. FAILURE_CONFIGURATION with file,
+ * line, key and the expected value: a value is wrong. An unknown key or section is a warning in the journal, with file and
+ * line. The caller calls settings_clear(). */
 int settings_read(const char *vendor_directory, const char *local_directory, Settings *ret, Error *error);
-/* The same, but mistakes and warnings go to remarks; a key with a mistake is as if it were not there. ini, which was made by
- * ini_examine() of "unseald.conf", holds the lines. */
+
+/* The same, but mistakes and warnings go to remarks, and a line with a mistake has no effect. ini: the lines, from
+ * ini_examine() of "unseald.conf". */
 int settings_examine(const IniFile *ini, Settings *ret, Remarks *remarks, Error *error);
-/* What its keys are. */
+
+/* The kind of a key of unseald.conf. */
 IniKeyKind settings_key_kind(const char *section, const char *key) _pure_;
 
 void settings_clear(Settings *settings);

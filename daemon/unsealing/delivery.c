@@ -63,8 +63,13 @@ static int set_up_secrets(Delivery *delivery, Error *error) {
                 if (r < 0)
                         return r;
                 delivery->claims[i].name = declaration->name;
-                if (declaration_digest(declaration, delivery->claims[i].stands_for) < 0)
+                r = declaration_digest(declaration, delivery->claims[i].stands_for);
+                if (r == -ENOMEM)
                         return error_oom(error);
+                if (r < 0)
+                        return error_set(error, r, FAILURE_INTERNAL,
+                                         "OpenSSL cannot hash the declaration of secret %s.",
+                                         declaration->name);
         }
         return 0;
 }

@@ -143,7 +143,7 @@ good
 printf 'LockPCR=8\n' >>"$root/etc/unseald/unseald.conf"
 check
 assert_equal "exit status and output" "$status $(<"$scratch/said")" \
-    '0 Warning: /etc/unseald/unseald.conf:3: LockPCR=: Unknown key in section [Unseald]; the line is passed over.'
+    '0 Warning: /etc/unseald/unseald.conf:3: LockPCR=: Unknown key in section [Unseald]; unseald ignores the line. Check the spelling in unseald.conf(5).'
 
 say "links do not lead out of the system"
 good
@@ -206,7 +206,7 @@ printf 'LockPCR=8\n' >>"$root/etc/unseald/unseald.conf"
 mv "$root/etc/unseald" "$root/elsewhere"
 old --check --root="$root" --configuration=/elsewhere
 assert_equal "exit status and output" "$status $(<"$scratch/said")" \
-    '0 Warning: /elsewhere/unseald.conf:3: LockPCR=: Unknown key in section [Unseald]; the line is passed over.'
+    '0 Warning: /elsewhere/unseald.conf:3: LockPCR=: Unknown key in section [Unseald]; unseald ignores the line. Check the spelling in unseald.conf(5).'
 assert_line "the notice" "$scratch/notice" '^unseald: .*"unsealctl check"'
 rm "$root/usr/share/app/good"
 old --root="$root" --check --configuration=/elsewhere

@@ -56,7 +56,7 @@ static Declarations read_all(void) {
         return declarations;
 }
 
-/* What MINIMUM with these lines more, the first of which is line 4, is read as. */
+/* Reads MINIMUM followed by these lines. The first of them is line 4. */
 static Declarations accepted(const char *lines) {
         _cleanup_free_ char *text = NULL;
         Declarations declarations;
@@ -99,7 +99,7 @@ static void assert_list(char *const *list, const char *expected) {
         assert_string_equal(seen, expected);
 }
 
-static void test_least_declaration_has_safe_defaults(void **state) {
+static void test_smallest_declaration_has_safe_defaults(void **state) {
         Declarations declarations = accepted("");
         const Declaration *db = &declarations.items[0];
 
@@ -261,7 +261,7 @@ static void test_key_is_pinned_by_its_arn(void **state) {
                 "KeyId=: Expected the ARN of a key, arn:PARTITION:kms:");
         refused("KeyId=arn:aws:s3:::bucket", "KeyId=: Expected the ARN of a key, arn:PARTITION:kms:");
         refused("KeyId=arn:aws-elsewhere:kms:x-1:111111111111:key/1",
-                "KeyId=: There is no partition \"aws-elsewhere\"");
+                "KeyId=: Expected a partition that this version of unseald knows, such as aws, not \"aws-elsewhere\"");
         refused("KeyId=\"" KEY, "KeyId=: Expected words");
 }
 
@@ -287,10 +287,10 @@ static void test_encryption_context_binds_the_secrets_own_name(void **state) {
         declarations_clear(&declarations);
 
         refused("EncryptionContext=unseald:secret=other",
-                "EncryptionContext=: Expected \"unseald:secret=db\", which is always");
-        refused("EncryptionContext=unseald:secret=", "EncryptionContext=: Expected \"unseald:secret=db\"");
-        refused("EncryptionContext=unseald:account=1", "EncryptionContext=: Expected \"unseald:secret=db\"");
-        refused("EncryptionContext=unseald:=1", "EncryptionContext=: Expected \"unseald:secret=db\"");
+                "EncryptionContext=: Expected a key that does not begin with \"unseald:\", not \"unseald:secret=other\". Only \"unseald:secret=db\" is allowed");
+        refused("EncryptionContext=unseald:secret=", "EncryptionContext=: Expected a key that does not");
+        refused("EncryptionContext=unseald:account=1", "EncryptionContext=: Expected a key that does not");
+        refused("EncryptionContext=unseald:=1", "EncryptionContext=: Expected a key that does not");
         refused("EncryptionContext=a", "EncryptionContext=: Expected KEY=VALUE, not \"a\".");
         refused("EncryptionContext==a", "EncryptionContext=: Expected KEY=VALUE, not \"=a\".");
         refused("EncryptionContext=a=1 '", "EncryptionContext=: Expected words");
@@ -344,7 +344,7 @@ static void test_region_and_size_of_a_source_are_checked(void **state) {
         refused("SizeMax=18446744073709551617", "SizeMax=: Expected a number of bytes from 1 to 6144");
 }
 
-/* The second line, line 5, is what is wrong. */
+/* The mistake is in the second line, which is line 5. */
 static void refused_delivery(const char *line, const char *expected) {
         _cleanup_free_ char *text = NULL, *wanted = NULL;
 
@@ -353,13 +353,13 @@ static void refused_delivery(const char *line, const char *expected) {
         refused_text(text, wanted);
 }
 
-static void test_what_is_not_there_yet_is_not_promised(void **state) {
+static void test_booleans_are_checked(void **state) {
         refused("BindAccount=perhaps", "BindAccount=: Expected yes or no");
         refused_delivery("Store=perhaps", "Store=: Expected yes or no");
         refused("Optional=perhaps", "Optional=: Expected yes or no");
 }
 
-static void test_units_admit_those_they_name_and_all_if_none(void **state) {
+static void test_units_admit_the_units_they_name_or_all(void **state) {
         char billing[] = "billing.service", worker[] = "worker@1.service";
         char *units[] = { billing, worker, NULL }, *none[] = { NULL };
         const Declaration some = { .units = units }, any = { .units = none }, unset = {};
@@ -384,7 +384,7 @@ static void test_a_declaration_is_found_by_its_name(void **state) {
         assert_null(declarations_find(&(Declarations){}, "a"));
 }
 
-static void test_units_are_those_that_can_have_credentials(void **state) {
+static void test_units_are_of_kinds_that_can_have_credentials(void **state) {
         static const char *const wrong[] = { "billing",         "billing.timer",      ".service",
                                              "worker@.service", "@1.service",         "*.service",
                                              "a/b.service",     "a.service,b.service" };
@@ -449,7 +449,7 @@ static void digest_of(const char *text, uint8_t ret[static DECLARATION_DIGEST_SI
         declarations_clear(&declarations);
 }
 
-static void test_digest_changes_with_what_decides_the_plaintext(void **state) {
+static void test_digest_changes_with_every_key_that_decides_the_plaintext(void **state) {
         static const char *const others[] = {
                 "[Secret]\nSource=file:/usr/share/db.sealed2\nKeyId=" KEY "\n",
                 "[Secret]\nSource=credential:db.sealed\nKeyId=" KEY "\n",
@@ -484,7 +484,7 @@ static void test_digest_does_not_change_with_delivery(void **state) {
         assert_memory_equal(plain, other, sizeof(plain));
 }
 
-static void test_doubtful_lines_are_warned_of(void **state) {
+static void test_doubtful_lines_cause_a_warning(void **state) {
         char seen[2048] = "";
         FILE *file = tmpfile();
         int saved = dup(STDERR_FILENO);
@@ -504,7 +504,7 @@ static void test_doubtful_lines_are_warned_of(void **state) {
         if (!strstr(seen, "db.secret:4: Colour=: Unknown key in section [Secret]") ||
             !strstr(seen, "db.secret:7: Source=: Unknown key in section [Deliver]") ||
             !strstr(seen, "db.secret:9: Mode=: Unknown section [Other]") ||
-            !strstr(seen, "Mode=: A group may read the secret, but there is no Group="))
+            !strstr(seen, "Mode=: A group may read the secret, but Group= is missing."))
                 fail_msg("saw: %s", seen);
 }
 
@@ -526,7 +526,7 @@ static void test_a_file_can_be_read_by_itself(void **state) {
                 { "db", MINIMUM, "db: Expected a file name that ends in" },
                 { "a b.secret", MINIMUM, "a b.secret: Expected a file name of 1 to 64" },
                 { ".secret", MINIMUM, ".secret: Expected a file name of 1 to 64" },
-                { "./none.secret", NULL, "./none.secret cannot be read: No such file" },
+                { "./none.secret", NULL, "./none.secret: cannot be read: No such file" },
                 { "local/db.secret", "[Secret]\nSource=x\n", "local/db.secret:2: Source=:" },
                 { "local/db.secret", "", "local/db.secret: Source= is missing" },
         };
@@ -534,7 +534,7 @@ static void test_a_file_can_be_read_by_itself(void **state) {
         Declaration unread = {};
         Error error = {};
 
-        /* Drop-ins are not its business. */
+        /* It does not read drop-ins. */
         put("local/secrets.d/db.secret", MINIMUM);
         put("local/secrets.d/db.secret.d/10-optional.conf", "[Secret]\nOptional=yes\n");
         assert_int_equal(declaration_read_file("local/secrets.d/db.secret", declarations.items, &error), 0);
@@ -560,7 +560,7 @@ static void test_a_file_can_be_read_by_itself(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                DIRECTORY_TEST(test_least_declaration_has_safe_defaults),
+                DIRECTORY_TEST(test_smallest_declaration_has_safe_defaults),
                 DIRECTORY_TEST(test_every_key_is_read),
                 DIRECTORY_TEST(test_drop_ins_add_replace_and_reset),
                 DIRECTORY_TEST(test_secrets_of_both_directories_come_sorted_by_name),
@@ -572,15 +572,15 @@ int main(void) {
                 DIRECTORY_TEST(test_encryption_context_is_bounded),
                 DIRECTORY_TEST(test_source_is_checked_with_file_and_line),
                 DIRECTORY_TEST(test_region_and_size_of_a_source_are_checked),
-                DIRECTORY_TEST(test_what_is_not_there_yet_is_not_promised),
-                cmocka_unit_test(test_units_admit_those_they_name_and_all_if_none),
+                DIRECTORY_TEST(test_booleans_are_checked),
+                cmocka_unit_test(test_units_admit_the_units_they_name_or_all),
                 cmocka_unit_test(test_a_declaration_is_found_by_its_name),
-                DIRECTORY_TEST(test_units_are_those_that_can_have_credentials),
+                DIRECTORY_TEST(test_units_are_of_kinds_that_can_have_credentials),
                 DIRECTORY_TEST(test_owner_is_a_name),
                 DIRECTORY_TEST(test_mode_gives_nobody_more_than_reading),
-                DIRECTORY_TEST(test_digest_changes_with_what_decides_the_plaintext),
+                DIRECTORY_TEST(test_digest_changes_with_every_key_that_decides_the_plaintext),
                 DIRECTORY_TEST(test_digest_does_not_change_with_delivery),
-                DIRECTORY_TEST(test_doubtful_lines_are_warned_of),
+                DIRECTORY_TEST(test_doubtful_lines_cause_a_warning),
                 DIRECTORY_TEST(test_directory_that_cannot_be_read_is_an_error),
                 DIRECTORY_TEST(test_a_file_can_be_read_by_itself),
         };

@@ -26,7 +26,7 @@ static IniFile *parse(const char *text, size_t size) {
 }
 #define PARSE(text) parse(text, strlen(text))
 
-/* All assignments as one string: "section.key=value@line" each. */
+/* All assignments as one string, each as "section.key=value@line". */
 static void assert_assignments(const IniFile *ini, const char *expected) {
         char seen[4096] = "";
         size_t n = 0;
@@ -66,7 +66,7 @@ static void test_repeated_and_empty_assignments_are_all_kept(void **state) {
         assert_assignments(ini, "A.K=<1>@2 A.K=<2>@3 A.K=<>@4 A.K=<3>@5");
 }
 
-static void test_values_are_taken_as_they_stand(void **state) {
+static void test_values_are_taken_unchanged(void **state) {
         _cleanup_ini_ IniFile *ini =
                         PARSE("[A]\n"
                               "K=a=b\nK=a#b\nK=a ; b\nK=\"a # b\" c\nK=[a]\nK=%d\nK=a\\b\nK=ä ☃\nK=a\tb\n");
@@ -81,7 +81,7 @@ static void test_backslash_at_the_end_continues_a_line(void **state) {
         _cleanup_ini_ IniFile *ini =
                         PARSE("[A]\nK=one \\\n    two \\\n# comment\n  three\nL=a\\\\\nM=x\\\n\nN=end\\");
 
-        /* Two backslashes are no continuation; an empty line and the end of the file end one. */
+        /* Two backslashes do not continue a line. An empty line and the end of the file end a continued line. */
         assert_assignments(ini, "A.K=<one  two  three>@2 A.L=<a\\\\>@6 A.M=<x>@7 A.N=<end>@9");
 }
 
@@ -100,7 +100,7 @@ static void test_empty_files_have_no_assignments(void **state) {
         }
 }
 
-static void test_what_is_no_assignment_is_refused_with_its_line(void **state) {
+static void test_other_lines_are_refused_with_their_number(void **state) {
         REFUSED("[A]\nX=1\nnonsense\n", "test.conf:3: Expected Key=value");
         REFUSED("[A]\n=1\n", "test.conf:2: Expected Key=value");
         REFUSED("[A]\n \\\n =1\n", "test.conf:2: Expected Key=value");
@@ -110,14 +110,14 @@ static void test_what_is_no_assignment_is_refused_with_its_line(void **state) {
         REFUSED("[A] x\n", "test.conf:1: Expected a section such as [Secret].");
 }
 
-static void test_bytes_that_are_no_text_are_refused_with_their_line(void **state) {
+static void test_bytes_that_are_not_text_are_refused_with_their_line(void **state) {
         static const char nul[] = "[A]\nX=a\0b\n", comment[] = "[A]\n#\0\nX=1\n",
                           continued[] = "[A]\nX=1\\\n\x01\n";
 
         assert_refused(nul, sizeof(nul) - 1, "test.conf:2: Expected UTF-8 text");
         assert_refused(comment, sizeof(comment) - 1, "test.conf:2: Expected UTF-8 text");
         assert_refused(continued, sizeof(continued) - 1, "test.conf:3: Expected UTF-8 text");
-        REFUSED("[A]\nX=\x1b[31m\n", "test.conf:2:"); /* a terminal's colour */
+        REFUSED("[A]\nX=\x1b[31m\n", "test.conf:2:"); /* an escape sequence that colours a terminal */
         REFUSED("[A]\nX=\xc2\x9b"
                 "31m\n",
                 "test.conf:2:"); /* the same in one character */
@@ -127,7 +127,7 @@ static void test_bytes_that_are_no_text_are_refused_with_their_line(void **state
         REFUSED("[A]\nX=\xc0\xaf\n", "test.conf:2:");         /* overlong */
         REFUSED("[A]\nX=\xe0\x80\xaf\n", "test.conf:2:");     /* overlong */
         REFUSED("[A]\nX=\xed\xa0\x80\n", "test.conf:2:");     /* surrogate */
-        REFUSED("[A]\nX=\xf4\x90\x80\x80\n", "test.conf:2:"); /* behind the last character */
+        REFUSED("[A]\nX=\xf4\x90\x80\x80\n", "test.conf:2:"); /* after the last character of Unicode */
         REFUSED("[A]\nX=\xc3(\n", "test.conf:2:");
         REFUSED("[A]\nX=\xe2\x98", "test.conf:2:"); /* cut short */
         REFUSED("[A]\nX=\x80\n", "test.conf:2:");
@@ -156,7 +156,7 @@ static void assert_boolean(const char *value, int expected) {
                 assert_non_null(strstr(error.text, "f:7: K=: Expected yes or no, not"));
 }
 
-static void test_booleans_are_systemds(void **state) {
+static void test_booleans_are_those_of_systemd(void **state) {
         static const char *const yes[] = { "yes", "true", "on", "1", "y", "t", "YES", "True" },
                                  *const no[] = { "no", "false", "off", "0", "n", "f", "No" },
                                  *const neither[] = { "", "2", "yess", "ye", "-1", "yes no" };
@@ -169,7 +169,7 @@ static void test_booleans_are_systemds(void **state) {
                 assert_boolean(neither[i], -1);
 }
 
-/* expected: the words, each behind a bar; NULL: refused. */
+/* expected: the words, with a bar before each; NULL: the value is refused. */
 static void assert_words(const char *value, const char *expected) {
         IniAssignment assignment = {
                 .key = (char *) "K", .value = (char *) value, .file = (char *) "f", .line = 7
@@ -190,7 +190,7 @@ static void assert_words(const char *value, const char *expected) {
                 assert_non_null(strstr(error.text, "f:7: K=: Expected words"));
 }
 
-static void test_words_are_apart_by_white_space_and_may_be_quoted(void **state) {
+static void test_words_are_separated_by_white_space_and_may_be_quoted(void **state) {
         assert_words("", "");
         assert_words("  ", "");
         assert_words("a", "|a");
@@ -204,7 +204,7 @@ static void test_words_are_apart_by_white_space_and_may_be_quoted(void **state) 
         assert_words("\"", NULL);
 }
 
-/* Two directories, vendor/ and local/, beneath one that goes away in the end. */
+/* Two directories, vendor/ and local/, in a temporary one. */
 static int make_directories(void **state) {
         char *root = strdup("/tmp/test-ini-XXXXXX");
 
@@ -256,7 +256,7 @@ static void test_local_file_hides_the_vendors(void **state) {
         assert_read("local/x.conf", "A.X=<local>@2");
 }
 
-static void test_drop_ins_of_both_are_applied_by_their_names(void **state) {
+static void test_drop_ins_of_both_apply_in_the_order_of_their_names(void **state) {
         put("local/x.conf.d/20.conf", "[A]\nX=local20\n");
         assert_read(NULL, "A.X=<local20>@2");
         put("vendor/x.conf", "[A]\nX=main\n");
@@ -298,7 +298,7 @@ static void assert_read_refused(int expected, const char *text) {
 static void test_file_that_cannot_be_read_is_an_error(void **state) {
         char *large = malloc(INI_FILE_MAX + 2);
 
-        /* Falling back to the vendor's would hide that the local one is not read. */
+        /* Reading the vendor's file instead would hide that the local one is not read. */
         put("vendor/x.conf", "[A]\nX=main\n");
         assert_int_equal(symlink("missing", "local/x.conf"), 0);
         assert_read_refused(-ENOENT, "local/x.conf: cannot be read: No such file or directory.");
@@ -350,17 +350,17 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_assignments_keep_their_order_section_and_line),
                 cmocka_unit_test(test_repeated_and_empty_assignments_are_all_kept),
-                cmocka_unit_test(test_values_are_taken_as_they_stand),
+                cmocka_unit_test(test_values_are_taken_unchanged),
                 cmocka_unit_test(test_backslash_at_the_end_continues_a_line),
                 cmocka_unit_test(test_carriage_returns_and_byte_order_mark_are_white_space),
                 cmocka_unit_test(test_empty_files_have_no_assignments),
-                cmocka_unit_test(test_what_is_no_assignment_is_refused_with_its_line),
-                cmocka_unit_test(test_bytes_that_are_no_text_are_refused_with_their_line),
+                cmocka_unit_test(test_other_lines_are_refused_with_their_number),
+                cmocka_unit_test(test_bytes_that_are_not_text_are_refused_with_their_line),
                 cmocka_unit_test(test_all_of_unicode_is_text),
-                cmocka_unit_test(test_booleans_are_systemds),
-                cmocka_unit_test(test_words_are_apart_by_white_space_and_may_be_quoted),
+                cmocka_unit_test(test_booleans_are_those_of_systemd),
+                cmocka_unit_test(test_words_are_separated_by_white_space_and_may_be_quoted),
                 DIRECTORY_TEST(test_local_file_hides_the_vendors),
-                DIRECTORY_TEST(test_drop_ins_of_both_are_applied_by_their_names),
+                DIRECTORY_TEST(test_drop_ins_of_both_apply_in_the_order_of_their_names),
                 DIRECTORY_TEST(test_empty_file_and_link_to_null_mask),
                 DIRECTORY_TEST(test_file_that_cannot_be_read_is_an_error),
                 DIRECTORY_TEST(test_thousands_of_assignments_are_read),

@@ -44,7 +44,7 @@ static void put(const char *path, const char *text) {
         assert_int_equal(write_file_atomic(path, text, strlen(text), 0644), 0);
 }
 
-/* What [Unseald] with these lines, the first of which is line 2, is read as. */
+/* Reads a file of [Unseald] and these lines. The first of them is line 2. */
 static Settings accepted(const char *lines) {
         _cleanup_free_ char *text = NULL;
         Settings settings;
@@ -185,9 +185,9 @@ static void test_endpoint_is_an_https_origin(void **state) {
         }
 }
 
-static void test_endpoint_does_not_go_with_a_choice_among_aws_own(void **state) {
+static void test_endpoint_excludes_a_choice_among_those_of_aws(void **state) {
         refused("KmsEndpoint=https://k\nFips=yes",
-                "KmsEndpoint=: Expected nothing where Fips= or DualStack= is set");
+                "KmsEndpoint=: Expected nothing, since Fips= or DualStack= is set");
         refused("KmsEndpoint=https://k\nDualStack=yes\n[Other]\nKmsEndpoint=x",
                 "KmsEndpoint=: Expected nothing");
         ACCEPT_STRING("KmsEndpoint=https://k\nFips=no\nDualStack=no", kms_endpoint, "https://k");
@@ -257,7 +257,7 @@ static void accept_verify_policy(const char *line, VerifyPolicy expected) {
         settings_clear(&settings);
 }
 
-static void test_the_policy_is_verified_in_earnest_for_people_or_not_at_all(void **state) {
+static void test_verify_policy_is_yes_warn_or_no(void **state) {
         accept_verify_policy("", VERIFY_POLICY_NO);
         accept_verify_policy("VerifyPolicy=off", VERIFY_POLICY_NO);
         accept_verify_policy("VerifyPolicy=warn", VERIFY_POLICY_WARN);
@@ -278,7 +278,7 @@ static void accept_deadline(const char *value, uint64_t expected) {
         settings_clear(&settings);
 }
 
-static void test_deadline_is_a_time_span_of_systemd(void **state) {
+static void test_deadline_is_a_time_span_as_in_systemd(void **state) {
         static const char *const wrong[] = {
                 "0",
                 "999ms",
@@ -395,7 +395,7 @@ static void test_the_attestation_service_has_a_section_of_its_own(void **state) 
         }
 }
 
-static void test_unknown_keys_and_sections_are_passed_over_with_a_warning(void **state) {
+static void test_unknown_keys_and_sections_are_ignored_with_a_warning(void **state) {
         char seen[1024] = "";
         FILE *file = tmpfile();
         Settings settings;
@@ -435,18 +435,18 @@ int main(void) {
                 DIRECTORY_TEST(test_defaults_hold_without_a_file_and_after_a_reset),
                 DIRECTORY_TEST(test_later_files_win),
                 DIRECTORY_TEST(test_endpoint_is_an_https_origin),
-                DIRECTORY_TEST(test_endpoint_does_not_go_with_a_choice_among_aws_own),
+                DIRECTORY_TEST(test_endpoint_excludes_a_choice_among_those_of_aws),
                 DIRECTORY_TEST(test_proxy_is_an_http_origin_with_port),
                 DIRECTORY_TEST(test_booleans_are_checked),
                 DIRECTORY_TEST(test_paths_are_plain),
                 DIRECTORY_TEST(test_expected_measurements_are_a_file_or_a_pointer_into_user_data),
                 DIRECTORY_TEST(test_rsa_keys_have_one_of_three_sizes),
-                DIRECTORY_TEST(test_the_policy_is_verified_in_earnest_for_people_or_not_at_all),
-                DIRECTORY_TEST(test_deadline_is_a_time_span_of_systemd),
+                DIRECTORY_TEST(test_verify_policy_is_yes_warn_or_no),
+                DIRECTORY_TEST(test_deadline_is_a_time_span_as_in_systemd),
                 DIRECTORY_TEST(test_tpm_is_a_tcti_name_or_a_device),
                 DIRECTORY_TEST(test_only_a_pcr_that_is_free_and_cannot_be_reset_is_locked),
                 DIRECTORY_TEST(test_the_attestation_service_has_a_section_of_its_own),
-                DIRECTORY_TEST(test_unknown_keys_and_sections_are_passed_over_with_a_warning),
+                DIRECTORY_TEST(test_unknown_keys_and_sections_are_ignored_with_a_warning),
                 DIRECTORY_TEST(test_file_that_cannot_be_read_is_an_error),
         };
 
