@@ -52,10 +52,6 @@ void step_done(Step *step) {
         step->error = (Error){};
 }
 
-void step_cancel(Step *step) {
-        step->progress = STEP_IDLE;
-}
-
 void step_reset(Step *step) {
         step->progress = STEP_IDLE;
         step->not_before_usec = 0;

@@ -56,9 +56,6 @@ bool step_may_begin(const Step *step, uint64_t now) _pure_;
 void step_begin(Step *step, uint64_t now);
 void step_done(Step *step);
 
-/* The step never ran, whatever step_begin() said: its job could not be submitted. */
-void step_cancel(Step *step);
-
 /* The result of this step has expired; the step may run again at once. */
 void step_reset(Step *step);
 

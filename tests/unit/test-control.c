@@ -47,7 +47,7 @@ static int tear_down(void **state) {
         return rmdir(fixture->directory);
 }
 
-/* A child that asks, and exits with the answer if the text is as wanted. */
+/* Asks in a child, which exits with the answered status if the text is the wanted one. */
 static pid_t ask_later(const Fixture *fixture, useconds_t usec, const char *wanted) {
         pid_t pid = fork();
 
@@ -81,7 +81,7 @@ static void run_until_asked(Fixture *fixture, unsigned times) {
                 assert_true(sd_event_run(fixture->event, 5000000) > 0);
 }
 
-static void test_who_asks_hears_the_outcome(void **state) {
+static void test_a_caller_gets_the_outcome(void **state) {
         Fixture *fixture = *state;
         Error error;
         pid_t pid = ask(fixture, "KMS denies? access.");
@@ -97,7 +97,7 @@ static void test_who_asks_hears_the_outcome(void **state) {
         assert_int_equal(end_of(pid), 0);
 }
 
-static void test_who_asks_during_a_reload_gets_another(void **state) {
+static void test_a_caller_during_a_reload_gets_a_reload_of_its_own(void **state) {
         Fixture *fixture = *state;
         pid_t first = ask(fixture, ""), second = ask_later(fixture, 300000, "");
 
@@ -111,7 +111,7 @@ static void test_who_asks_during_a_reload_gets_another(void **state) {
         assert_int_equal(end_of(second), 0);
 }
 
-static void test_an_end_without_answer_is_told_apart(void **state) {
+static void test_an_end_without_an_answer_has_an_error_of_its_own(void **state) {
         Fixture *fixture = *state;
         pid_t pid = ask(fixture, "");
         char text[CONTROL_ANSWER_MAX];
@@ -122,7 +122,7 @@ static void test_an_end_without_answer_is_told_apart(void **state) {
         assert_int_equal(control_ask(fixture->path, text), -ENOENT);
 }
 
-static void test_what_a_predecessor_left_is_replaced(void **state) {
+static void test_the_socket_of_a_previous_process_is_replaced(void **state) {
         Fixture *fixture = *state;
         Control *next = NULL;
         pid_t pid;
@@ -166,7 +166,7 @@ static void test_another_user_is_refused_although_the_socket_is_open_to_all(void
         assert_int_equal(fixture->asked, 0);
 }
 
-/* Answers one caller with these bytes, as unseald never would. */
+/* Asks a listener that answers with these bytes. */
 static int ask_for_answer(const char *path, const char *answer, char *text) {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
         int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), r;
@@ -222,10 +222,10 @@ static void test_an_answer_is_a_status_and_a_text(void **state) {
 int main(void) {
 #define test(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
         const struct CMUnitTest tests[] = {
-                test(test_who_asks_hears_the_outcome),
-                test(test_who_asks_during_a_reload_gets_another),
-                test(test_an_end_without_answer_is_told_apart),
-                test(test_what_a_predecessor_left_is_replaced),
+                test(test_a_caller_gets_the_outcome),
+                test(test_a_caller_during_a_reload_gets_a_reload_of_its_own),
+                test(test_an_end_without_an_answer_has_an_error_of_its_own),
+                test(test_the_socket_of_a_previous_process_is_replaced),
                 test(test_only_its_owner_may_open_the_socket),
                 test(test_another_user_is_refused_although_the_socket_is_open_to_all),
                 test(test_an_answer_is_a_status_and_a_text),

@@ -68,7 +68,7 @@ static void test_a_pcr_that_nothing_is_expected_of_is_not_compared(void **state)
         assert_true(strstr(buffer, "as expected") > strstr(buffer, "PCR12"));
 }
 
-/* As KMS does, by the policy that was made of the same file. */
+/* KMS compares like this too, by the policy that was made of the same file. */
 static void test_a_pcr_that_the_file_leaves_out_is_compared_with_its_usual_value(void **state) {
         static const unsigned usual[] = { 2, 12, 13 };
         PcrSet measured = a_boot(), expected = {};
@@ -119,7 +119,7 @@ static void test_drivers_of_others_are_told_of_where_nothing_is_expected(void **
         assert_has(buffer, "--allow-drivers\n  measured 518923b0");
 }
 
-static void test_nothing_measured_explains_nothing(void **state) {
+static void test_without_measured_values_there_is_no_explanation(void **state) {
         PcrSet measured = {};
         char buffer[EXPLANATION_MAX];
 
@@ -134,7 +134,7 @@ int main(void) {
                 cmocka_unit_test(test_a_pcr_that_the_file_leaves_out_is_compared_with_its_usual_value),
                 cmocka_unit_test(test_everything_fits_when_all_differ),
                 cmocka_unit_test(test_drivers_of_others_are_told_of_where_nothing_is_expected),
-                cmocka_unit_test(test_nothing_measured_explains_nothing),
+                cmocka_unit_test(test_without_measured_values_there_is_no_explanation),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

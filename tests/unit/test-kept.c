@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* On a ramfs in a mount namespace of its own; passed over without root. The service manager is played by this file, in the
- * place of vault/fdstore.c. */
+/* Uses a ramfs in a mount namespace of its own, and is skipped without root. This file replaces vault/fdstore.c and plays the
+ * service manager. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -52,7 +52,7 @@ int fdstore_put(const char *name, int fd) {
 }
 
 int fdstore_remove(const char *name) {
-        _cleanup_free_ char *wanted = strdup(name); /* it may be one of those that go */
+        _cleanup_free_ char *wanted = strdup(name); /* name may be one of the strings that are freed */
 
         assert_non_null(wanted);
         for (size_t i = 0; i < held_count; i++)
@@ -148,7 +148,7 @@ static void assert_kept(const char *name, const char *text) {
         assert_string_equal(buffer, text);
 }
 
-/* A next process. */
+/* Restores what was kept, as the next process does. */
 static void restore(const KeptClaim *wanted, size_t count) {
         Error error = {};
 
@@ -158,7 +158,7 @@ static void restore(const KeptClaim *wanted, size_t count) {
                 fail_msg("%s", error.text);
 }
 
-static void test_a_secret_counts_when_it_is_committed(void **state) {
+static void test_a_secret_is_kept_when_it_is_committed(void **state) {
         barriers = 0;
         assert_int_equal(put(claims + 1, "the password"), 0);
         assert_int_equal(kept_find(kept, "db-password"), -ENOENT);
@@ -172,7 +172,7 @@ static void test_a_secret_counts_when_it_is_committed(void **state) {
         ASSERT_HELD("kept-1", "kept-1-db-password");
 }
 
-static void test_the_next_process_has_what_was_committed(void **state) {
+static void test_the_next_process_has_the_committed_secrets(void **state) {
         keep_both();
         restore(claims, 2);
         assert_kept("api-token", "the token");
@@ -181,7 +181,7 @@ static void test_the_next_process_has_what_was_committed(void **state) {
         ASSERT_HELD("kept-1", "kept-1-api-token", "kept-1-db-password");
 }
 
-static void test_what_was_not_committed_is_given_up(void **state) {
+static void test_an_uncommitted_secret_is_dropped(void **state) {
         assert_int_equal(put(claims, "the token"), 0);
         restore(claims, 2);
         assert_int_equal(kept_find(kept, "api-token"), -ENOENT);
@@ -195,7 +195,7 @@ static void test_a_secret_is_replaced_in_one_step(void **state) {
         keep_both();
         assert_int_equal(put(claims, "a new token"), 0);
         assert_kept("api-token", "the token");
-        restore(claims, 2); /* killed now */
+        restore(claims, 2); /* as if the process was killed now */
         assert_kept("api-token", "the token");
         assert_int_equal(put(claims, "a new token"), 0);
         assert_int_equal(commit(), 0);
@@ -207,7 +207,7 @@ static void test_a_secret_is_replaced_in_one_step(void **state) {
         ASSERT_HELD("kept-3", "kept-3-api-token", "kept-1-db-password");
 }
 
-static void test_what_is_abandoned_changes_nothing(void **state) {
+static void test_an_abandoned_secret_changes_nothing(void **state) {
         keep_both();
         assert_int_equal(put(claims, "a new token"), 0);
         kept_abandon(kept);
@@ -221,7 +221,7 @@ static void test_what_is_abandoned_changes_nothing(void **state) {
 
 static void test_a_service_manager_that_fails_changes_nothing(void **state) {
         keep_both();
-        /* The descriptor, the manifest, the barrier. */
+        /* The call fails for the descriptor, then for the manifest, then for the barrier. */
         for (int n = 1; n <= 3; n++) {
                 fails_at = n;
                 int r = put(claims, "a new token");
@@ -237,7 +237,7 @@ static void test_a_service_manager_that_fails_changes_nothing(void **state) {
 
 static void test_a_newer_manifest_wins(void **state) {
         keep_both();
-        /* As where the manager has taken the new one, but we were killed before the old was removed. */
+        /* As if the process was killed when the manager had the new manifest and still had the old one. */
         int old = fcntl(held[held_count - 1].fd, F_DUPFD_CLOEXEC, 3);
         assert_string_equal(held[held_count - 1].name, "kept-1");
         assert_int_equal(put(claims, "a new token"), 0);
@@ -249,7 +249,7 @@ static void test_a_newer_manifest_wins(void **state) {
         ASSERT_HELD("kept-2", "kept-2-api-token", "kept-1-db-password");
 }
 
-static void test_a_manifest_under_the_name_of_another_generation_is_not_believed(void **state) {
+static void test_a_manifest_under_the_name_of_another_generation_is_dropped(void **state) {
         keep_both();
         assert_string_equal(held[held_count - 1].name, "kept-1");
         assert_int_equal(fdstore_put("kept-7", held[held_count - 1].fd), 0);
@@ -265,7 +265,7 @@ static void spoil(const char *name, off_t at) {
                         assert_int_equal(pwrite(held[i].fd, "\xff", 1, at), 1);
 }
 
-static void test_other_content_is_not_believed(void **state) {
+static void test_a_file_with_other_content_is_dropped(void **state) {
         keep_both();
         spoil("kept-1-api-token", 3);
         restore(claims, 2);
@@ -275,7 +275,7 @@ static void test_other_content_is_not_believed(void **state) {
         ASSERT_HELD("kept-1", "kept-1-db-password");
 }
 
-static void test_another_size_is_not_believed(void **state) {
+static void test_a_file_with_another_size_is_dropped(void **state) {
         keep_both();
         spoil("kept-1-api-token", 100);
         restore(claims, 2);
@@ -283,7 +283,7 @@ static void test_another_size_is_not_believed(void **state) {
         assert_kept("db-password", "the password");
 }
 
-static void test_another_boot_is_not_believed(void **state) {
+static void test_a_manifest_of_another_boot_is_dropped(void **state) {
         keep_both();
         spoil("kept-1", offsetof(ManifestHeader, boot_id));
         restore(claims, 2);
@@ -291,7 +291,7 @@ static void test_another_boot_is_not_believed(void **state) {
         assert_int_equal(held_count, 0);
 }
 
-static void test_a_file_that_is_not_in_memory_is_not_believed(void **state) {
+static void test_a_file_that_is_not_in_memory_is_dropped(void **state) {
         char text[] = "the token";
 
         keep_both();
@@ -316,7 +316,7 @@ static void test_the_store_may_be_mounted_anew(void **state) {
         assert_false(store_can_publish(store, "db-password", kept_find(kept, "db-password"), 0, 0, 0400));
 }
 
-static void test_what_is_declared_otherwise_is_given_up(void **state) {
+static void test_a_secret_that_is_declared_otherwise_is_dropped(void **state) {
         const KeptClaim other[] = { { "api-token", { 'a' } }, { "db-password", { 'D' } } };
 
         keep_both();
@@ -328,7 +328,7 @@ static void test_what_is_declared_otherwise_is_given_up(void **state) {
         ASSERT_HELD("kept-1");
 }
 
-static void test_what_is_not_claimed_is_gone_with_the_next_commit(void **state) {
+static void test_the_next_commit_drops_unclaimed_secrets(void **state) {
         const KeptClaim other[] = { { "api-token", { 'a' } }, { "db-password", { 'D' } } };
 
         keep_both();
@@ -352,7 +352,7 @@ static void test_what_is_not_claimed_is_gone_with_the_next_commit(void **state) 
         ASSERT_HELD("kept-3", "kept-3-api-token");
 }
 
-static void test_a_lost_descriptor_is_missed(void **state) {
+static void test_a_secret_without_its_descriptor_is_dropped(void **state) {
         keep_both();
         assert_int_equal(fdstore_remove("kept-1-api-token"), 0);
         restore(claims, 2);
@@ -360,7 +360,7 @@ static void test_a_lost_descriptor_is_missed(void **state) {
         assert_kept("db-password", "the password");
 }
 
-static void test_names_of_no_meaning_are_given_up(void **state) {
+static void test_descriptors_with_malformed_names_are_dropped(void **state) {
         static const char *const names[] = { "kept-",   "kept-x",
                                              "kept-1x", "kept-00000000000000000001",
                                              "kept-01", "kept-99999999999999999999",
@@ -377,7 +377,7 @@ static void test_names_of_no_meaning_are_given_up(void **state) {
         ASSERT_HELD("kept-3", "kept-3-api-token", "kept-1-db-password");
 }
 
-static void test_a_lock_is_done_for_the_next_process_too(void **state) {
+static void test_the_next_process_knows_that_the_lock_is_done(void **state) {
         const KeptLock other = { .pcr = 14 };
 
         assert_int_equal(put(claims + 1, "the password"), 0);
@@ -393,7 +393,7 @@ static void test_a_lock_is_done_for_the_next_process_too(void **state) {
         restore(claims, 2);
         assert_true(kept_is_locked(kept));
         assert_true(kept_is_committed(kept, &lock));
-        /* What is kept with the same lock is locked already; with another it is not. */
+        /* Another commit with the same lock stays locked. With another lock it is not locked. */
         assert_int_equal(kept_commit(kept, store, &lock, NULL), 0);
         assert_true(kept_is_locked(kept));
         assert_int_equal(kept_commit(kept, store, &other, NULL), 0);
@@ -475,24 +475,24 @@ static int tear_down_namespace(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                TEST(test_a_secret_counts_when_it_is_committed),
-                TEST(test_the_next_process_has_what_was_committed),
-                TEST(test_what_was_not_committed_is_given_up),
+                TEST(test_a_secret_is_kept_when_it_is_committed),
+                TEST(test_the_next_process_has_the_committed_secrets),
+                TEST(test_an_uncommitted_secret_is_dropped),
                 TEST(test_a_secret_is_replaced_in_one_step),
-                TEST(test_what_is_abandoned_changes_nothing),
+                TEST(test_an_abandoned_secret_changes_nothing),
                 TEST(test_a_service_manager_that_fails_changes_nothing),
                 TEST(test_a_newer_manifest_wins),
-                TEST(test_other_content_is_not_believed),
-                TEST(test_another_size_is_not_believed),
-                TEST(test_another_boot_is_not_believed),
-                TEST(test_a_file_that_is_not_in_memory_is_not_believed),
+                TEST(test_a_file_with_other_content_is_dropped),
+                TEST(test_a_file_with_another_size_is_dropped),
+                TEST(test_a_manifest_of_another_boot_is_dropped),
+                TEST(test_a_file_that_is_not_in_memory_is_dropped),
                 TEST(test_the_store_may_be_mounted_anew),
-                TEST(test_what_is_declared_otherwise_is_given_up),
-                TEST(test_what_is_not_claimed_is_gone_with_the_next_commit),
-                TEST(test_a_lost_descriptor_is_missed),
-                TEST(test_names_of_no_meaning_are_given_up),
-                TEST(test_a_lock_is_done_for_the_next_process_too),
-                TEST(test_a_manifest_under_the_name_of_another_generation_is_not_believed),
+                TEST(test_a_secret_that_is_declared_otherwise_is_dropped),
+                TEST(test_the_next_commit_drops_unclaimed_secrets),
+                TEST(test_a_secret_without_its_descriptor_is_dropped),
+                TEST(test_descriptors_with_malformed_names_are_dropped),
+                TEST(test_the_next_process_knows_that_the_lock_is_done),
+                TEST(test_a_manifest_under_the_name_of_another_generation_is_dropped),
                 TEST(test_too_much_is_refused),
                 TEST(test_too_many_secrets_are_refused),
         };

@@ -42,7 +42,7 @@ static int parse(Secret *secret, size_t size) {
         ManifestEntry *list = NULL;
 
         int r = manifest_parse(secret_bytes(secret), size, &parsed, &list);
-        if (r < 0) { /* nothing is touched */
+        if (r < 0) { /* a failure writes nothing */
                 assert_null(list);
                 assert_int_equal(parsed.generation, 4711);
         }
@@ -50,7 +50,7 @@ static int parse(Secret *secret, size_t size) {
         return r;
 }
 
-/* As it is now; says what of it was to be refused. */
+/* Fails the test if the current manifest is accepted. what: the reason why it should be refused. */
 static void assert_refused(const char *what) {
         _cleanup_secret_ Secret *secret = format();
 
@@ -59,7 +59,7 @@ static void assert_refused(const char *what) {
         (void) set_up(NULL);
 }
 
-static void test_what_is_formatted_is_parsed(void **state) {
+static void test_a_manifest_is_parsed_as_it_was_formatted(void **state) {
         _cleanup_secret_ Secret *secret = format();
         _cleanup_free_ ManifestEntry *list = NULL;
         ManifestHeader parsed;
@@ -74,7 +74,7 @@ static void test_what_is_formatted_is_parsed(void **state) {
         assert_memory_equal(list, entries, sizeof(entries));
 }
 
-static void test_nothing_may_be_kept(void **state) {
+static void test_an_empty_manifest_is_valid(void **state) {
         _cleanup_secret_ Secret *secret = NULL;
 
         header.count = 0;
@@ -104,7 +104,7 @@ static void test_another_version_is_refused(void **state) {
         assert_int_equal(parse(secret, secret_size(secret)), -EBADMSG);
 }
 
-static void test_a_header_that_cannot_be_is_refused(void **state) {
+static void test_an_impossible_header_is_refused(void **state) {
         header.generation = 0;
         assert_refused("generation 0");
         header.lock_pcr = 24;
@@ -117,7 +117,7 @@ static void test_a_header_that_cannot_be_is_refused(void **state) {
         assert_refused("something in the reserved bytes");
 }
 
-static void test_an_entry_that_cannot_be_is_refused(void **state) {
+static void test_an_impossible_entry_is_refused(void **state) {
         static const char *const wrong[] = {
                 "",    ".hidden",  "a/b",
                 "a b", "../a",     "a\n",
@@ -142,7 +142,7 @@ static void test_an_entry_that_cannot_be_is_refused(void **state) {
         assert_refused("a secret that is too large");
 }
 
-static void test_a_name_comes_once_and_in_its_order(void **state) {
+static void test_names_are_unique_and_sorted(void **state) {
         memcpy(entries[1].name, entries[0].name, sizeof(entries[0].name));
         assert_refused("a name that is there twice");
         memcpy(entries[1].name, entries[2].name, sizeof(entries[0].name));
@@ -150,7 +150,7 @@ static void test_a_name_comes_once_and_in_its_order(void **state) {
         assert_refused("names in another order");
 }
 
-static void test_there_may_be_as_many_as_can_be_kept(void **state) {
+static void test_the_number_of_entries_is_limited(void **state) {
         _cleanup_free_ ManifestEntry *many = calloc(MANIFEST_ENTRIES_MAX + 1, sizeof(*many));
         _cleanup_secret_ Secret *full = NULL, *over = NULL;
 
@@ -169,14 +169,14 @@ static void test_there_may_be_as_many_as_can_be_kept(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test_setup(test_what_is_formatted_is_parsed, set_up),
-                cmocka_unit_test_setup(test_nothing_may_be_kept, set_up),
+                cmocka_unit_test_setup(test_a_manifest_is_parsed_as_it_was_formatted, set_up),
+                cmocka_unit_test_setup(test_an_empty_manifest_is_valid, set_up),
                 cmocka_unit_test_setup(test_any_other_length_is_refused, set_up),
                 cmocka_unit_test_setup(test_another_version_is_refused, set_up),
-                cmocka_unit_test_setup(test_a_header_that_cannot_be_is_refused, set_up),
-                cmocka_unit_test_setup(test_an_entry_that_cannot_be_is_refused, set_up),
-                cmocka_unit_test_setup(test_a_name_comes_once_and_in_its_order, set_up),
-                cmocka_unit_test_setup(test_there_may_be_as_many_as_can_be_kept, set_up),
+                cmocka_unit_test_setup(test_an_impossible_header_is_refused, set_up),
+                cmocka_unit_test_setup(test_an_impossible_entry_is_refused, set_up),
+                cmocka_unit_test_setup(test_names_are_unique_and_sorted, set_up),
+                cmocka_unit_test_setup(test_the_number_of_entries_is_limited, set_up),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

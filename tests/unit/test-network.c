@@ -41,7 +41,7 @@ static void test_new_routes_and_addresses_matter_and_nothing_else(void **state) 
         assert_true(network_message_matters(buffer, size));
 }
 
-static void test_broken_messages_are_passed_over(void **state) {
+static void test_malformed_messages_are_ignored(void **state) {
         uint8_t buffer[64] = {};
         size_t size = put(buffer, 0, RTM_NEWROUTE, 16);
 
@@ -85,7 +85,7 @@ static void test_a_link_that_comes_up_is_noticed(void **state) {
         sd_event_unref(event);
 }
 
-/* With IPv4 up already, so that nothing but the IPv6 address can be noticed. */
+/* IPv4 is up already, so only the IPv6 address can be noticed. */
 static void test_an_ipv6_address_is_noticed(void **state) {
         _cleanup_(network_freep) Network *network = NULL;
         struct ifreq loopback = { .ifr_name = "lo", .ifr_flags = IFF_UP };
@@ -122,7 +122,7 @@ static void test_an_ipv6_address_is_noticed(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_new_routes_and_addresses_matter_and_nothing_else),
-                cmocka_unit_test(test_broken_messages_are_passed_over),
+                cmocka_unit_test(test_malformed_messages_are_ignored),
                 cmocka_unit_test(test_a_link_that_comes_up_is_noticed),
                 cmocka_unit_test(test_an_ipv6_address_is_noticed),
         };

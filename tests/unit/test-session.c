@@ -2,7 +2,7 @@
 
 #include "session-world.h"
 
-/* Every activity, with what its silence until the deadline is called. */
+/* Every activity, with the failure that is reported if it has no answer at the deadline. */
 typedef struct Case {
         const char *what;
         Failure silence;
@@ -19,7 +19,7 @@ static bool is_one_of(const Case *it, const Case *a, const Case *b, const Case *
         return it == a || it == b || it == c;
 }
 
-/* A secret that needs this activity, and all that comes before it and beside it done. */
+/* Declares a secret that needs this activity, and ends everything else that can end. Only the activity stays under way. */
 static void lead_to(const Case *it) {
         static char whole[] = "";
         Declaration *declaration = declare("a");
@@ -76,7 +76,7 @@ static void a_secret_is_kept_then_published_then_the_key_pair_wiped(void **state
         assert_int_equal(world.tpms, 0);
 }
 
-/* Whichever of them comes last. */
+/* Whichever activity ends last. */
 static void decryption_waits_for_it(void **state) {
         lead_to(*state);
         assert_int_equal(count_under_way("decryption"), 0);
@@ -99,7 +99,7 @@ static void nothing_is_published_before_the_last_required_secret_is_here(void **
         assert_ended_with(FAILURE_NONE);
 }
 
-static void what_is_not_for_the_store_is_only_kept(void **state) {
+static void a_secret_that_is_not_for_the_store_is_only_kept(void **state) {
         declare("a")->store = false;
         start();
         go_on_but(NULL);
@@ -230,7 +230,7 @@ static void a_change_of_the_network_ends_the_waiting_for_it(void **state) {
         pass(1);
         change_network();
         assert_int_equal(count_under_way(it->what), 1);
-        /* And the backoff begins anew, with the first attempt that begins after it. */
+        /* The backoff starts again with the first attempt after the change. */
         pass(1);
         fail_with(it->what, &unreachable);
         pass(1);
@@ -238,7 +238,7 @@ static void a_change_of_the_network_ends_the_waiting_for_it(void **state) {
         all_goes_well_from_here();
 }
 
-static void what_failed_on_the_network_before_is_tried_at_once_on_this(void **state) {
+static void a_step_that_failed_on_the_old_network_is_tried_at_once(void **state) {
         Error unreachable = trouble(FAILURE_IMDS, REMEDY_RETRY);
 
         lead_to(&credentials);
@@ -273,7 +273,7 @@ static void jitter_needs_no_random_numbers_from_the_kernel(void **state) {
         all_goes_well_from_here();
 }
 
-static void what_cannot_even_begin_ends_the_session(void **state) {
+static void a_job_that_cannot_be_submitted_ends_the_session(void **state) {
         lead_to(&key_pair);
         world.trouble_at = "submit";
         finish("key-pair"); /* then the document's job cannot be submitted */
@@ -290,7 +290,7 @@ static void a_document_for_another_key_is_refused(void **state) {
         assert_nothing_published();
 }
 
-static void what_keeping_or_publishing_fails_at_publishes_nothing(void **state) {
+static void a_failure_to_keep_or_to_publish_publishes_nothing(void **state) {
         const Case *it = *state;
 
         declare("a");
@@ -311,7 +311,7 @@ static void what_keeping_or_publishing_fails_at_publishes_nothing(void **state) 
 
 /* The deadline. */
 
-static void silence_until_the_deadline_is_the_failure_of_who_was_silent(void **state) {
+static void at_the_deadline_a_step_without_an_answer_is_the_failure(void **state) {
         const Case *it = *state;
         bool is_of_tpm = is_one_of(it, &tpm, &document, &lock);
 
@@ -320,7 +320,7 @@ static void silence_until_the_deadline_is_the_failure_of_who_was_silent(void **s
         assert_string_equal(world.status, "unsealing");
         pass(1);
         assert_string_equal(world.status, "failed");
-        if (is_of_tpm) { /* is waited for, lest anything stay in the TPM */
+        if (is_of_tpm) { /* the session waits, so that nothing stays in the TPM */
                 assert_int_equal(world.ended, 0);
                 finish(it->what);
         }
@@ -329,7 +329,7 @@ static void silence_until_the_deadline_is_the_failure_of_who_was_silent(void **s
         assert_nothing_published();
 }
 
-static void failing_until_the_deadline_is_the_last_failure(void **state) {
+static void at_the_deadline_a_failing_step_reports_its_last_failure(void **state) {
         const Case *it = *state;
         Error passing = trouble(FAILURE_ROLE, REMEDY_RETRY);
         unsigned attempts = 0;
@@ -382,7 +382,7 @@ static void a_failure_waits_five_seconds_for_the_tpm_and_no_more(void **state) {
         assert_ended_with(FAILURE_ROLE);
 }
 
-static void what_a_killed_unseald_left_in_the_tpm_is_told(void **state) {
+static void objects_that_a_killed_unseald_left_in_the_tpm_are_reported(void **state) {
         world.leftovers = 2;
         lead_to(&tpm);
         all_goes_well_from_here();
@@ -412,7 +412,7 @@ static void answers_after_the_end_change_nothing(void **state) {
         assert_nothing_published();
 }
 
-static void what_fails_after_the_end_is_not_tried_again(void **state) {
+static void a_failure_after_the_end_is_not_tried_again(void **state) {
         static char whole[] = "";
         Error final = trouble(FAILURE_KEY, REMEDY_NONE), passing = trouble(FAILURE_IMDS, REMEDY_RETRY);
         Declaration *of_user_data;
@@ -437,7 +437,7 @@ static void what_fails_after_the_end_is_not_tried_again(void **state) {
         assert_int_equal(world.under_way_count, 0);
 }
 
-/* What KMS wants anew. */
+/* Documents and credentials that KMS refuses. */
 
 static void a_document_that_kms_refuses_is_made_anew_once(void **state) {
         Error refused = trouble(FAILURE_DOCUMENT, REMEDY_DOCUMENT);
@@ -630,7 +630,7 @@ static void an_optional_secret_on_its_way_is_waited_for_until_the_deadline(void 
         assert_string_equal(world.states[1], "failed");
 }
 
-static void what_is_here_at_the_deadline_and_cannot_be_kept_ends_the_session(void **state) {
+static void a_failure_to_keep_at_the_deadline_ends_the_session(void **state) {
         declare("a");
         declare("b")->optional = true;
         start();
@@ -656,7 +656,7 @@ static void an_optional_secret_that_is_being_opened_at_the_deadline_is_not_publi
         assert_null(strstr(world.trace, "published:b"));
 }
 
-static void where_all_are_optional_they_have_until_the_deadline(void **state) {
+static void secrets_that_are_all_optional_have_until_the_deadline(void **state) {
         Error passing = trouble(FAILURE_NETWORK, REMEDY_RETRY);
 
         declare("a")->optional = true;
@@ -703,7 +703,7 @@ static void the_secrets_of_an_endpoint_that_fails_fail_with_it(void **state) {
         assert_string_equal(world.states[1], "failed");
 }
 
-static void what_only_optional_secrets_need_of_imds_ends_nothing(void **state) {
+static void a_failure_of_imds_for_optional_secrets_only_ends_nothing(void **state) {
         const Case *it = *state;
         Error final = trouble(FAILURE_IMDS, REMEDY_NONE);
         Declaration *optional;
@@ -731,7 +731,7 @@ static void a_file_that_cannot_be_read_fails_its_secret(void **state) {
         expect("ended ");
 }
 
-static void an_instance_without_user_data_is_told_so(void **state) {
+static void missing_user_data_is_reported(void **state) {
         lead_to(&user_data);
         world.user_data = NULL;
         finish("user-data");
@@ -749,7 +749,7 @@ static void a_signed_source_waits_for_the_credentials(void **state) {
         assert_ended_with(FAILURE_NONE);
 }
 
-/* What the settings and the declarations decide. The fakes compare every value with them. */
+/* Values of the settings and the declarations. The fakes check each of them. */
 
 static void kms_and_sources_are_asked_at_the_endpoints_of_the_settings(void **state) {
         static char endpoint[] = "https://vpce-1.kms.eu-north-1.vpce.amazonaws.com";
@@ -842,7 +842,7 @@ static void lead_to_probe(VerifyPolicy policy) {
         assert_nothing_published();
 }
 
-static void a_gated_key_is_published_from(void **state) {
+static void the_secret_of_a_gated_key_is_published(void **state) {
         lead_to_probe(*(VerifyPolicy *) *state);
         finish("probe");
         assert_ended_with(FAILURE_NONE);
@@ -850,7 +850,7 @@ static void a_gated_key_is_published_from(void **state) {
         assert_string_equal(world.states[0], "published");
 }
 
-static void with_warn_an_open_key_is_told_and_published_from(void **state) {
+static void with_warn_an_open_key_is_reported_and_its_secret_published(void **state) {
         Error open = probe_says("DryRunOperationException", REMEDY_NONE);
 
         lead_to_probe(VERIFY_POLICY_WARN);
@@ -862,7 +862,7 @@ static void with_warn_an_open_key_is_told_and_published_from(void **state) {
         assert_says(world.logged, "[" MESSAGE_POLICY " secret=a state=probing request=probe-1]");
 }
 
-static void with_yes_an_open_key_is_not_published_from(void **state) {
+static void with_yes_the_secret_of_an_open_key_is_not_published(void **state) {
         Error open = probe_says("DryRunOperationException", REMEDY_NONE);
 
         lead_to_probe(VERIFY_POLICY_YES);
@@ -875,7 +875,7 @@ static void with_yes_an_open_key_is_not_published_from(void **state) {
         assert_nothing_published();
 }
 
-static void with_warn_what_will_not_be_known_is_published_from(void **state) {
+static void with_warn_a_secret_of_an_unknown_policy_is_published(void **state) {
         Error unknown = probe_says("", REMEDY_NONE);
 
         lead_to_probe(VERIFY_POLICY_WARN);
@@ -884,7 +884,7 @@ static void with_warn_what_will_not_be_known_is_published_from(void **state) {
         assert_string_equal(world.policies[0], "unknown");
 }
 
-/* Two secrets: the other one, which is required, is not here yet, so that the probe has its time. */
+/* The other required secret is not unsealed yet, so the session waits and the probe has its time. */
 static void with_warn_three_probes_are_enough(void **state) {
         Error passing = probe_says("", REMEDY_RETRY);
 
@@ -917,7 +917,7 @@ static void with_warn_one_slow_probe_is_enough(void **state) {
         assert_string_equal(world.policies[0], "unknown");
 }
 
-static void with_warn_the_deadline_publishes_what_is_not_known(void **state) {
+static void with_warn_the_deadline_publishes_a_secret_of_an_unknown_policy(void **state) {
         lead_to_probe(VERIFY_POLICY_WARN);
         pass(DEADLINE_USEC - 1);
         assert_int_equal(world.ended, 0);
@@ -996,13 +996,13 @@ static void lock_played_pcr(void) {
 static void a_pcr_that_is_locked_is_not_extended_again(void **state) {
         lead_to(&lock);
         world.trace[0] = 0;
-        lock_played_pcr(); /* by an unseald that was killed right after it */
+        lock_played_pcr(); /* as by an unseald that was killed right afterwards */
         finish("lock");
         expect("locked published:a wiped ended ");
         assert_says(world.logged, "PCR14 was locked");
 }
 
-/* As above, with a PCR that others had extended before. */
+/* As above, with a PCR that had been extended before unseald. */
 static void a_pcr_is_locked_from_the_value_that_was_attested(void **state) {
         uint8_t digest[PCR_SIZE];
 
@@ -1021,7 +1021,7 @@ static void a_pcr_is_locked_from_the_value_that_was_attested(void **state) {
         assert_says(world.logged, *state ? "PCR15 was locked" : "PCR15 is locked");
 }
 
-static void a_denial_after_the_lock_is_the_locks(void **state) {
+static void a_denial_after_the_lock_is_reported_as_the_lock(void **state) {
         Error denied = trouble(FAILURE_DENIED, REMEDY_NONE);
 
         world.settings.lock_pcr = 14;
@@ -1035,9 +1035,9 @@ static void a_denial_after_the_lock_is_the_locks(void **state) {
         assert_says(world.error.text, "It is out of order.");
 }
 
-/* What an unseald before has left. */
+/* Secrets that were kept before a restart. */
 
-static void for_what_is_kept_neither_tpm_nor_kms_is_asked(void **state) {
+static void neither_tpm_nor_kms_is_asked_for_kept_secrets(void **state) {
         declare("a");
         declare("b");
         keep("a");
@@ -1047,7 +1047,7 @@ static void for_what_is_kept_neither_tpm_nor_kms_is_asked(void **state) {
         assert_ended_with(FAILURE_NONE);
 }
 
-static void only_what_is_not_kept_is_asked_for(void **state) {
+static void only_secrets_that_are_not_kept_are_asked_for(void **state) {
         declare("a");
         declare("b");
         keep("a");
@@ -1058,7 +1058,7 @@ static void only_what_is_not_kept_is_asked_for(void **state) {
         assert_says(world.trace, "decryption:b open hidden:b kept published:a published:b wiped ended");
 }
 
-static void what_is_kept_and_not_locked_is_locked_before_it_is_published(void **state) {
+static void kept_secrets_are_locked_before_they_are_published(void **state) {
         world.settings.lock_pcr = 14;
         world.kept.lock.pcr = 14;
         declare("a");
@@ -1070,7 +1070,7 @@ static void what_is_kept_and_not_locked_is_locked_before_it_is_published(void **
         assert_ended_with(FAILURE_NONE);
 }
 
-static void what_is_kept_and_locked_is_published(void **state) {
+static void kept_and_locked_secrets_are_published(void **state) {
         world.settings.lock_pcr = 14;
         world.kept.lock.pcr = 14;
         world.kept.locked = true;
@@ -1081,7 +1081,7 @@ static void what_is_kept_and_locked_is_published(void **state) {
         assert_ended_with(FAILURE_NONE);
 }
 
-static void what_is_not_kept_is_not_asked_for_after_the_lock(void **state) {
+static void after_the_lock_no_other_secret_is_asked_for(void **state) {
         world.settings.lock_pcr = 14;
         world.kept.lock.pcr = 14;
         world.kept.locked = true;
@@ -1093,7 +1093,7 @@ static void what_is_not_kept_is_not_asked_for_after_the_lock(void **state) {
         assert_ended_with(FAILURE_LOCKED);
 }
 
-static void what_is_kept_for_another_owner_is_kept_anew(void **state) {
+static void a_kept_secret_with_another_owner_is_written_again(void **state) {
         world.cannot_publish = true;
         declare("a")->mode = 0440;
         keep("a");
@@ -1126,7 +1126,7 @@ static void a_reload_replaces_what_is_kept_and_published(void **state) {
         assert_ended_with(FAILURE_NONE);
 }
 
-static void a_reload_that_fails_leaves_all_as_it_was(void **state) {
+static void a_reload_that_fails_changes_nothing(void **state) {
         Error final = trouble(FAILURE_KEY, REMEDY_NONE);
 
         declare_and_replace();
@@ -1145,7 +1145,7 @@ static void a_reload_leaves_no_file_of_a_secret_that_is_not_for_the_store_any_mo
         assert_int_equal(world.error.failure, FAILURE_NONE);
 }
 
-static void an_optional_secret_that_a_reload_cannot_get_is_what_it_was(void **state) {
+static void an_optional_secret_that_a_reload_cannot_get_stays(void **state) {
         Error final = trouble(FAILURE_KEY, REMEDY_NONE);
 
         declare_and_replace();
@@ -1156,7 +1156,7 @@ static void an_optional_secret_that_a_reload_cannot_get_is_what_it_was(void **st
         assert_string_equal(world.states[1], "published");
 }
 
-/* By hand. */
+/* unsealctl unseal. */
 
 static int take(const Declaration *declaration, Secret *plaintext, const char *request_id, Error *error,
                 void *userdata) {
@@ -1199,9 +1199,9 @@ static void by_hand_what_cannot_be_handed_over_ends_the_session(void **state) {
         assert_int_equal(world.error.failure, FAILURE_STORE);
 }
 
-/* Why KMS denies. */
+/* Denials by KMS. */
 
-static void a_denial_is_explained_with_what_user_data_expects(void **state) {
+static void a_denial_is_explained_without_expected_values_in_user_data(void **state) {
         static char expected[] = "user-data:/expected";
         Error denied = trouble(FAILURE_DENIED, REMEDY_NONE);
 
@@ -1218,7 +1218,7 @@ static void a_denial_is_explained_with_what_user_data_expects(void **state) {
                 assert_says(world.logged, "ExpectedMeasurements=");
 }
 
-static void a_denial_is_told_although_what_is_expected_cannot_be_read(void **state) {
+static void a_denial_is_reported_although_the_expected_values_cannot_be_read(void **state) {
         static char expected[] = "/nonexistent/measurements.json";
         Error denied = trouble(FAILURE_DENIED, REMEDY_NONE);
 
@@ -1230,7 +1230,7 @@ static void a_denial_is_told_although_what_is_expected_cannot_be_read(void **sta
                     "ExpectedMeasurements=/nonexistent/measurements.json: No such file or directory");
 }
 
-/* PCR4 as it is measured here, PCR7 otherwise. */
+/* Expected values: PCR4 is the measured one, PCR7 is another. */
 static const char *make_measurements(char buffer[static 512]) {
         char measured[2 * PCR_SIZE + 1], other[2 * PCR_SIZE + 1];
 
@@ -1283,7 +1283,7 @@ static void a_denial_is_compared_with_the_values_in_a_file(void **state) {
         assert_compared();
 }
 
-/* A session that is none. */
+/* Sessions that cannot begin. */
 
 static void assert_refused(const char *text) {
         Error error = {};
@@ -1294,7 +1294,7 @@ static void assert_refused(const char *text) {
         assert_string_equal(error.text, text);
 }
 
-static void an_owner_who_is_not_there_is_a_wrong_declaration(void **state) {
+static void an_unknown_owner_is_a_wrong_declaration(void **state) {
         static char nobody[] = "no such one";
         Declaration *declaration = declare("a");
 
@@ -1322,7 +1322,7 @@ static Case prepare_file = { .what = "prepare-file" }, put = { .what = "put" },
             commit = { .what = "commit" }, publish = { .what = "publish" };
 static char no_json[] = "no JSON", no_value[] = "{}", no_measurements[] = "{\"expected\":{}}";
 
-/* A test, and one of a thing. */
+/* A test, and a test of one activity or value. */
 #define TEST(f) cmocka_unit_test_setup_teardown(f, world_begin, world_end)
 #define TEST_OF(f, thing) \
         { #f ": " #thing, f, world_begin, world_end, thing }
@@ -1346,7 +1346,7 @@ int main(void) {
                 TEST_OF(decryption_waits_for_it, &connection),
                 TEST_OF(decryption_waits_for_it, &fetch),
                 TEST(nothing_is_published_before_the_last_required_secret_is_here),
-                TEST(what_is_not_for_the_store_is_only_kept),
+                TEST(a_secret_that_is_not_for_the_store_is_only_kept),
                 TEST(each_region_has_a_connection_that_only_its_secrets_wait_for),
                 TEST(forty_secrets_are_asked_for_by_sixteen_at_a_time),
                 TEST(forty_secrets_are_fetched_by_sixteen_at_a_time),
@@ -1354,24 +1354,24 @@ int main(void) {
                 TEST_OF_RETRIED(a_passing_failure_is_tried_again_and_not_before_its_time),
                 TEST(the_server_says_when_to_come_again),
                 TEST_OF_NETWORK(a_change_of_the_network_ends_the_waiting_for_it),
-                TEST(what_failed_on_the_network_before_is_tried_at_once_on_this),
+                TEST(a_step_that_failed_on_the_old_network_is_tried_at_once),
                 TEST_OF(a_change_of_the_network_hastens_nothing_else, &tpm),
                 TEST_OF(a_change_of_the_network_hastens_nothing_else, &decryption),
                 TEST(jitter_needs_no_random_numbers_from_the_kernel),
-                TEST(what_cannot_even_begin_ends_the_session),
+                TEST(a_job_that_cannot_be_submitted_ends_the_session),
                 TEST(a_document_for_another_key_is_refused),
-                TEST_OF(what_keeping_or_publishing_fails_at_publishes_nothing, &prepare_file),
-                TEST_OF(what_keeping_or_publishing_fails_at_publishes_nothing, &put),
-                TEST_OF(what_keeping_or_publishing_fails_at_publishes_nothing, &commit),
-                TEST_OF(what_keeping_or_publishing_fails_at_publishes_nothing, &publish),
-                TEST_OF_ALL(silence_until_the_deadline_is_the_failure_of_who_was_silent),
-                TEST_OF_RETRIED(failing_until_the_deadline_is_the_last_failure),
+                TEST_OF(a_failure_to_keep_or_to_publish_publishes_nothing, &prepare_file),
+                TEST_OF(a_failure_to_keep_or_to_publish_publishes_nothing, &put),
+                TEST_OF(a_failure_to_keep_or_to_publish_publishes_nothing, &commit),
+                TEST_OF(a_failure_to_keep_or_to_publish_publishes_nothing, &publish),
+                TEST_OF_ALL(at_the_deadline_a_step_without_an_answer_is_the_failure),
+                TEST_OF_RETRIED(at_the_deadline_a_failing_step_reports_its_last_failure),
                 TEST_OF(a_failure_waits_for_the_job_of_the_tpm, &tpm),
                 TEST_OF(a_failure_waits_for_the_job_of_the_tpm, &document),
                 TEST(a_failure_waits_five_seconds_for_the_tpm_and_no_more),
-                TEST(what_a_killed_unseald_left_in_the_tpm_is_told),
+                TEST(objects_that_a_killed_unseald_left_in_the_tpm_are_reported),
                 TEST(answers_after_the_end_change_nothing),
-                TEST(what_fails_after_the_end_is_not_tried_again),
+                TEST(a_failure_after_the_end_is_not_tried_again),
                 TEST(a_document_that_kms_refuses_is_made_anew_once),
                 TEST(two_refusals_of_one_document_are_one),
                 TEST(a_document_of_more_than_four_minutes_is_made_anew),
@@ -1385,14 +1385,14 @@ int main(void) {
                 TEST(an_optional_secret_whose_way_is_being_tried_again_is_waited_for),
                 TEST(an_optional_secret_on_its_way_is_waited_for_until_the_deadline),
                 TEST(an_optional_secret_that_is_being_opened_at_the_deadline_is_not_published),
-                TEST(what_is_here_at_the_deadline_and_cannot_be_kept_ends_the_session),
-                TEST(where_all_are_optional_they_have_until_the_deadline),
+                TEST(a_failure_to_keep_at_the_deadline_ends_the_session),
+                TEST(secrets_that_are_all_optional_have_until_the_deadline),
                 TEST(a_required_secret_that_fails_ends_all),
                 TEST(the_secrets_of_an_endpoint_that_fails_fail_with_it),
-                TEST_OF(what_only_optional_secrets_need_of_imds_ends_nothing, &identity),
-                TEST_OF(what_only_optional_secrets_need_of_imds_ends_nothing, &user_data),
+                TEST_OF(a_failure_of_imds_for_optional_secrets_only_ends_nothing, &identity),
+                TEST_OF(a_failure_of_imds_for_optional_secrets_only_ends_nothing, &user_data),
                 TEST(a_file_that_cannot_be_read_fails_its_secret),
-                TEST(an_instance_without_user_data_is_told_so),
+                TEST(missing_user_data_is_reported),
                 TEST(a_signed_source_waits_for_the_credentials),
                 TEST_OF(kms_and_sources_are_asked_at_the_endpoints_of_the_settings, &by_default),
                 TEST_OF(kms_and_sources_are_asked_at_the_endpoints_of_the_settings, &with_fips),
@@ -1404,14 +1404,14 @@ int main(void) {
                 TEST(a_file_has_the_declared_owner_and_mode),
                 TEST(a_failure_to_open_carries_the_id_of_the_request),
                 TEST(every_step_of_a_secret_is_logged_with_the_id_of_its_request),
-                TEST_OF(a_gated_key_is_published_from, &policy_warn),
-                TEST_OF(a_gated_key_is_published_from, &policy_yes),
-                TEST(with_warn_an_open_key_is_told_and_published_from),
-                TEST(with_yes_an_open_key_is_not_published_from),
-                TEST(with_warn_what_will_not_be_known_is_published_from),
+                TEST_OF(the_secret_of_a_gated_key_is_published, &policy_warn),
+                TEST_OF(the_secret_of_a_gated_key_is_published, &policy_yes),
+                TEST(with_warn_an_open_key_is_reported_and_its_secret_published),
+                TEST(with_yes_the_secret_of_an_open_key_is_not_published),
+                TEST(with_warn_a_secret_of_an_unknown_policy_is_published),
                 TEST(with_warn_three_probes_are_enough),
                 TEST(with_warn_one_slow_probe_is_enough),
-                TEST(with_warn_the_deadline_publishes_what_is_not_known),
+                TEST(with_warn_the_deadline_publishes_a_secret_of_an_unknown_policy),
                 TEST(the_pcr_is_locked_between_keeping_and_publishing),
                 TEST(a_pcr_that_cannot_be_extended_publishes_nothing),
                 TEST_OF(after_the_deadline_the_lock_has_five_seconds, NULL),
@@ -1420,27 +1420,27 @@ int main(void) {
                 TEST(a_pcr_that_is_locked_is_not_extended_again),
                 TEST_OF(a_pcr_is_locked_from_the_value_that_was_attested, NULL),
                 TEST_OF(a_pcr_is_locked_from_the_value_that_was_attested, &lock),
-                TEST(a_denial_after_the_lock_is_the_locks),
-                TEST(for_what_is_kept_neither_tpm_nor_kms_is_asked),
-                TEST(only_what_is_not_kept_is_asked_for),
-                TEST(what_is_kept_and_not_locked_is_locked_before_it_is_published),
-                TEST(what_is_kept_and_locked_is_published),
-                TEST(what_is_not_kept_is_not_asked_for_after_the_lock),
-                TEST(what_is_kept_for_another_owner_is_kept_anew),
+                TEST(a_denial_after_the_lock_is_reported_as_the_lock),
+                TEST(neither_tpm_nor_kms_is_asked_for_kept_secrets),
+                TEST(only_secrets_that_are_not_kept_are_asked_for),
+                TEST(kept_secrets_are_locked_before_they_are_published),
+                TEST(kept_and_locked_secrets_are_published),
+                TEST(after_the_lock_no_other_secret_is_asked_for),
+                TEST(a_kept_secret_with_another_owner_is_written_again),
                 TEST(a_reload_replaces_what_is_kept_and_published),
-                TEST(a_reload_that_fails_leaves_all_as_it_was),
+                TEST(a_reload_that_fails_changes_nothing),
                 TEST(a_reload_leaves_no_file_of_a_secret_that_is_not_for_the_store_any_more),
-                TEST(an_optional_secret_that_a_reload_cannot_get_is_what_it_was),
+                TEST(an_optional_secret_that_a_reload_cannot_get_stays),
                 TEST(by_hand_secrets_are_handed_over_and_nothing_else),
                 TEST(by_hand_what_cannot_be_handed_over_ends_the_session),
-                TEST_OF(a_denial_is_explained_with_what_user_data_expects, NULL),
-                TEST_OF(a_denial_is_explained_with_what_user_data_expects, no_json),
-                TEST_OF(a_denial_is_explained_with_what_user_data_expects, no_value),
-                TEST_OF(a_denial_is_explained_with_what_user_data_expects, no_measurements),
+                TEST_OF(a_denial_is_explained_without_expected_values_in_user_data, NULL),
+                TEST_OF(a_denial_is_explained_without_expected_values_in_user_data, no_json),
+                TEST_OF(a_denial_is_explained_without_expected_values_in_user_data, no_value),
+                TEST_OF(a_denial_is_explained_without_expected_values_in_user_data, no_measurements),
                 TEST(a_denial_is_compared_with_the_values_in_user_data),
                 TEST(a_denial_is_compared_with_the_values_in_a_file),
-                TEST(a_denial_is_told_although_what_is_expected_cannot_be_read),
-                TEST(an_owner_who_is_not_there_is_a_wrong_declaration),
+                TEST(a_denial_is_reported_although_the_expected_values_cannot_be_read),
+                TEST(an_unknown_owner_is_a_wrong_declaration),
                 TEST(a_key_in_no_known_partition_is_a_wrong_declaration),
         };
 

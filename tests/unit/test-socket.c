@@ -21,7 +21,7 @@
 #include "basic/log.h"
 #include "vault/socket.h"
 
-/* The journal, played: how many refusals and answers it has, and its last entry. */
+/* This file replaces basic/log.c: it counts refusals and answers, and keeps the last entry. */
 static unsigned refusals_logged, answers_logged;
 static char last_entry[512];
 
@@ -83,7 +83,7 @@ static void test_an_address_that_fills_its_structure_is_read_to_its_end(void **s
         assert_int_equal(strlen(request.credential), sizeof(name) - 17);
 }
 
-static void test_any_other_address_is_nobodys(void **state) {
+static void test_any_other_address_is_refused(void **state) {
         static const char *const bad[] = {
                 "",
                 "9f3c",
@@ -127,13 +127,13 @@ static void test_any_other_address_is_nobodys(void **state) {
         assert_int_equal(credential_request_parse(&address, size, &request), -EBADMSG);
 }
 
-static void test_cryptsetup_is_told_apart(void **state) {
+static void test_cryptsetup_has_an_error_of_its_own(void **state) {
         CredentialRequest request;
 
         assert_int_equal(parse("9f3c/cryptsetup/data", 20, &request), -EOPNOTSUPP);
 }
 
-/* A socket, and a file for each credential. */
+/* A credential socket and a file for each credential. */
 typedef struct Fixture {
         char directory[64], path[96];
         sd_event *event;
@@ -206,7 +206,8 @@ static int tear_down(void **state) {
         return 0;
 }
 
-/* As the service manager: bound, connected, and with nothing to say. -errno of connect(). */
+/* Connects as the service manager does: from an address of its own, and without sending anything. Returns -errno if connect()
+ * fails. */
 static int ask(const Fixture *fixture, const char *credential) {
         static unsigned number;
         struct sockaddr_un own, address = { .sun_family = AF_UNIX };
@@ -230,7 +231,7 @@ static void turn(const Fixture *fixture) {
                 ;
 }
 
-/* Reads what is there and what comes then, to the end. */
+/* Reads to the end of the stream, and runs the event loop while there is nothing to read. */
 static size_t read_to_end(const Fixture *fixture, int fd, uint8_t *buffer, size_t size) {
         size_t done = 0;
 
@@ -275,7 +276,7 @@ static bool needs_root(void) {
         return true;
 }
 
-static void test_nobody_is_accepted_before_the_outcome_is_known(void **state) {
+static void test_no_connection_is_accepted_before_the_outcome_is_known(void **state) {
         Fixture *fixture = *state;
         int fd = ask(fixture, "small");
         char byte;
@@ -292,7 +293,7 @@ static void test_nobody_is_accepted_before_the_outcome_is_known(void **state) {
         assert_gets(fixture, fd, small, strlen(small));
 }
 
-static void test_who_asks_is_answered_again_and_again(void **state) {
+static void test_300_requests_in_a_row_are_answered(void **state) {
         Fixture *fixture = *state;
 
         if (needs_root())
@@ -306,12 +307,12 @@ static void test_who_asks_is_answered_again_and_again(void **state) {
         }
 }
 
-static void test_who_asks_when_there_is_no_descriptor_is_answered_when_there_is(void **state) {
+static void test_a_request_during_a_shortage_of_descriptors_is_answered_later(void **state) {
         Fixture *fixture = *state;
         struct rlimit enough, none;
         int fd = ask(fixture, "small");
 
-        /* valgrind plays this limit itself, and closes what the kernel has accepted. */
+        /* valgrind emulates this limit, and closes connections that the kernel has accepted. */
         if (needs_root() || getenv("UNSEALD_TEST_SLOW"))
                 skip();
         assert_int_equal(getrlimit(RLIMIT_NOFILE, &enough), 0);
@@ -406,7 +407,7 @@ static void test_a_credential_of_many_pieces_arrives_whole(void **state) {
         assert_true(credential_socket_open(fixture->socket) >= 0);
         turn(fixture);
         assert_true(recv(fd, received, 1, MSG_PEEK) == 1);
-        /* What it is served from may be replaced meanwhile. */
+        /* The file may be replaced while it is being sent. */
         (void) close(fixture->files[LARGE]);
         fixture->files[LARGE] = make_file("another", 7);
         assert_gets(fixture, fd, large, sizeof(large));
@@ -425,7 +426,7 @@ static void test_a_credential_of_exactly_one_piece_arrives_whole(void **state) {
         }
 }
 
-static void test_readers_that_do_not_read_hold_up_nobody_until_there_are_too_many(void **state) {
+static void test_slow_readers_delay_no_other_until_all_slots_are_taken(void **state) {
         Fixture *fixture = *state;
         int slow[63], last, fd;
         char byte;
@@ -440,7 +441,7 @@ static void test_readers_that_do_not_read_hold_up_nobody_until_there_are_too_man
         turn(fixture);
         assert_gets(fixture, fd, small, strlen(small));
 
-        /* Then they wait where they cannot be lost. */
+        /* With all slots taken, further callers wait unaccepted. */
         last = ask(fixture, "none");
         turn(fixture);
         fd = ask(fixture, "small");
@@ -485,7 +486,7 @@ static void test_only_root_is_answered(void **state) {
         assert_int_equal(fixture->looked_up, 0);
 }
 
-static void test_a_refusal_that_is_half_sent_is_ended_before_the_end(void **state) {
+static void test_a_half_sent_refusal_is_completed_before_the_end(void **state) {
         Fixture *fixture = *state;
         int status;
         pid_t pid;
@@ -514,7 +515,7 @@ static void test_a_refusal_that_is_half_sent_is_ended_before_the_end(void **stat
         assert_int_equal(WEXITSTATUS(status), 0);
 }
 
-static void test_a_shut_socket_refuses_who_comes_and_who_waits_once_all_have_closed_it(void **state) {
+static void test_a_shut_socket_refuses_new_callers_and_waiting_ones_once_it_is_closed(void **state) {
         Fixture *fixture = *state;
         int fd = ask(fixture, "small");
         char byte;
@@ -536,11 +537,11 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_the_service_managers_address_names_unit_and_credential),
                 cmocka_unit_test(test_an_address_that_fills_its_structure_is_read_to_its_end),
-                cmocka_unit_test(test_any_other_address_is_nobodys),
-                cmocka_unit_test(test_cryptsetup_is_told_apart),
-                test(test_nobody_is_accepted_before_the_outcome_is_known),
-                test(test_who_asks_is_answered_again_and_again),
-                test(test_who_asks_when_there_is_no_descriptor_is_answered_when_there_is),
+                cmocka_unit_test(test_any_other_address_is_refused),
+                cmocka_unit_test(test_cryptsetup_has_an_error_of_its_own),
+                test(test_no_connection_is_accepted_before_the_outcome_is_known),
+                test(test_300_requests_in_a_row_are_answered),
+                test(test_a_request_during_a_shortage_of_descriptors_is_answered_later),
                 test(test_a_queue_is_answered_whole),
                 test(test_a_refusal_is_longer_than_a_credential_may_be),
                 test(test_the_journal_has_refusals_as_refusals_and_answers_as_answers),
@@ -548,10 +549,10 @@ int main(void) {
                 test(test_a_file_that_cannot_be_read_is_a_refusal),
                 test(test_a_credential_of_many_pieces_arrives_whole),
                 test(test_a_credential_of_exactly_one_piece_arrives_whole),
-                test(test_readers_that_do_not_read_hold_up_nobody_until_there_are_too_many),
+                test(test_slow_readers_delay_no_other_until_all_slots_are_taken),
                 test(test_only_root_is_answered),
-                test(test_a_refusal_that_is_half_sent_is_ended_before_the_end),
-                test(test_a_shut_socket_refuses_who_comes_and_who_waits_once_all_have_closed_it),
+                test(test_a_half_sent_refusal_is_completed_before_the_end),
+                test(test_a_shut_socket_refuses_new_callers_and_waiting_ones_once_it_is_closed),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -70,7 +70,7 @@ static void test_status_says_state_secrets_steps_and_errors(void **state) {
                          20);
 }
 
-static void test_status_of_nothing_is_json_too(void **state) {
+static void test_an_empty_status_is_json(void **state) {
         _cleanup_free_ char *text = NULL;
         _cleanup_json_ struct json_object *root = NULL;
 
@@ -80,7 +80,7 @@ static void test_status_of_nothing_is_json_too(void **state) {
         assert_int_equal(json_object_array_length(json_member(root, "secrets")), 0);
 }
 
-static void test_status_is_a_file_that_everybody_may_read(void **state) {
+static void test_the_status_file_can_be_read_by_everybody(void **state) {
         char directory[] = "/tmp/unseald-test-status-XXXXXX", path[64];
         _cleanup_free_ uint8_t *text = NULL;
         _cleanup_json_ struct json_object *root = NULL;
@@ -101,7 +101,7 @@ static void test_status_is_a_file_that_everybody_may_read(void **state) {
         assert_true(status_write("/nonexistent/status.json", &(Status){ .state = "unsealed" }) < 0);
 }
 
-static void test_status_of_a_failure_outlives_a_stop(void **state) {
+static void test_the_status_of_a_failure_outlives_a_stop(void **state) {
         char directory[] = "/tmp/unseald-test-status-XXXXXX", path[64];
 
         assert_non_null(mkdtemp(directory));
@@ -125,9 +125,9 @@ static void test_status_of_a_failure_outlives_a_stop(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_status_says_state_secrets_steps_and_errors),
-                cmocka_unit_test(test_status_of_nothing_is_json_too),
-                cmocka_unit_test(test_status_of_a_failure_outlives_a_stop),
-                cmocka_unit_test(test_status_is_a_file_that_everybody_may_read),
+                cmocka_unit_test(test_an_empty_status_is_json),
+                cmocka_unit_test(test_the_status_of_a_failure_outlives_a_stop),
+                cmocka_unit_test(test_the_status_file_can_be_read_by_everybody),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -30,7 +30,7 @@
 
 #define STORE "store"
 
-/* What the store did, as seen in the place of the C library's functions. */
+/* What the store did, as recorded by the functions below, which replace the C library's. */
 static size_t wiped;
 static mode_t mode_at_group;
 static gid_t group_at_owner;
@@ -113,7 +113,7 @@ static Secret *secret_of(const void *data, size_t size) {
         return secret;
 }
 
-/* Both steps, and nothing kept open. */
+/* Prepares and publishes a file, and closes it. */
 static int store_put(Store *store, const char *name, Secret *secret, uid_t uid, gid_t gid, mode_t mode,
                      Error *error) {
         _cleanup_close_ int fd = -1;
@@ -175,7 +175,7 @@ static void test_only_ramfs_and_noswap_are_memory(void **state) {
         assert_false(store_file_system_is_memory(-1, "noswap"));
 }
 
-static void test_options_are_those_of_the_mount_with_the_id(void **state) {
+static void test_the_options_are_those_of_the_mount_with_this_id(void **state) {
         static const char mountinfo[] =
                         "22 28 0:20 / /sys rw,nosuid - sysfs sysfs rw\n"
                         "28 1 259:1 / / rw,noatime shared:1 - ext4 /dev/root rw,errors=remount-ro\n"
@@ -234,7 +234,7 @@ static void test_ramfs_is_accepted(void **state) {
 }
 
 static void test_tmpfs_is_accepted_only_with_noswap(void **state) {
-        /* The word in other places than among the file system's options. */
+        /* The word noswap in places other than the options of the file system. */
         assert_int_equal(mount("rw,noswap", STORE, "tmpfs", 0, "mode=0755"), 0);
         assert_refused(STORE, -EMEDIUMTYPE, "noswap");
         assert_int_equal(mkdir(STORE "/noswap", 0755), 0);
@@ -249,7 +249,7 @@ static void test_tmpfs_is_accepted_only_with_noswap(void **state) {
         put(store, "name", "secret");
         assert_content(STORE "/name", "secret");
 
-        /* Another mount of it has another ID and the same options. */
+        /* A second mount of the file system has another ID and the same options. */
         assert_int_equal(mkdir("bind", 0755), 0);
         assert_int_equal(mount(STORE, "bind", "none", MS_BIND, NULL), 0);
         _cleanup_(store_freep) Store *bound = NULL;
@@ -263,7 +263,7 @@ static void test_a_disk_is_refused(void **state) {
         assert_refused("/proc", -EMEDIUMTYPE, "not memory");
 }
 
-static void test_what_is_no_directory_of_its_own_is_refused(void **state) {
+static void test_a_path_that_is_not_a_directory_is_refused(void **state) {
         create_file(STORE "/file", "", 0644);
         assert_int_equal(mkdir(STORE "/directory", 0755), 0);
         assert_int_equal(symlink("directory", STORE "/link"), 0);
@@ -324,7 +324,7 @@ static void test_a_removed_secret_is_wiped(void **state) {
         assert_entries(0);
 }
 
-static void test_whoever_reads_a_secret_that_goes_keeps_it_whole(void **state) {
+static void test_a_reader_of_a_removed_secret_still_gets_all_of_it(void **state) {
         _cleanup_(store_freep) Store *store = open_store();
         char text[16] = "";
 
@@ -343,7 +343,7 @@ static void test_whoever_reads_a_secret_that_goes_keeps_it_whole(void **state) {
         assert_int_equal(wiped, 0);
 }
 
-static void test_names_that_are_no_credential_names_are_refused(void **state) {
+static void test_names_that_credentials_cannot_have_are_refused(void **state) {
         _cleanup_(store_freep) Store *store = open_store();
         _cleanup_secret_ Secret *secret = secret_of("x", 1);
         static const char *const wrong[] = {
@@ -393,7 +393,7 @@ static void test_a_prepared_secret_is_hidden_until_it_is_published(void **state)
         assert_content(STORE "/name", "secret");
         assert_entries(1);
 
-        /* Once more: it stays what it is. */
+        /* Publishing again changes nothing. */
         ino_t before = inode(STORE "/name");
         assert_int_equal(store_publish(store, "name", fd, NULL), 0);
         assert_int_equal(inode(STORE "/name"), before);
@@ -410,7 +410,7 @@ static void test_a_prepared_secret_takes_the_place_of_the_old_one(void **state) 
         assert_entries(1);
 }
 
-static void test_what_has_lost_its_name_cannot_be_published(void **state) {
+static void test_a_file_without_a_name_cannot_be_published(void **state) {
         _cleanup_(store_freep) Store *store = open_store();
         _cleanup_close_ int fd = prepare(store, "name", "secret");
 
@@ -421,13 +421,13 @@ static void test_what_has_lost_its_name_cannot_be_published(void **state) {
         assert_false(store_can_publish(store, "name", fd, 1234, 5678, 0440));
         assert_int_equal(store_publish(store, "name", fd, NULL), -ENOENT);
 
-        /* Nor another file of that name. */
+        /* Another file of the same name cannot be published either. */
         put(store, "name", "secret");
         assert_false(store_can_publish(store, "name", fd, 1234, 5678, 0440));
         assert_false(store_can_publish(store, "name", -1, 1234, 5678, 0440));
 }
 
-static void test_a_file_with_another_owner_or_mode_is_not_the_wanted_one(void **state) {
+static void test_a_file_with_another_owner_or_mode_cannot_be_published(void **state) {
         _cleanup_(store_freep) Store *store = open_store();
         _cleanup_close_ int fd = prepare(store, "name", "secret");
 
@@ -437,7 +437,7 @@ static void test_a_file_with_another_owner_or_mode_is_not_the_wanted_one(void **
         assert_true(store_can_publish(store, "name", fd, 1234, 5678, 0440));
 }
 
-static void test_what_is_in_the_way_of_publishing_is_said(void **state) {
+static void test_an_obstacle_to_publishing_is_reported(void **state) {
         _cleanup_(store_freep) Store *store = open_store();
         _cleanup_close_ int fd = prepare(store, "name", "secret");
         Error error = { 0 };
@@ -461,7 +461,7 @@ static void test_a_held_secret_has_no_name(void **state) {
         assert_int_equal(lseek(fd, 0, SEEK_CUR), 11);
 }
 
-static void test_what_is_too_large_is_not_read(void **state) {
+static void test_a_file_that_is_too_large_is_not_read(void **state) {
         _cleanup_(store_freep) Store *store = open_store();
         _cleanup_secret_ Secret *empty = secret_of("", 0), *read_back = NULL;
         _cleanup_close_ int fd = -1;
@@ -487,7 +487,7 @@ static void test_only_files_in_memory_are_trusted(void **state) {
         assert_false(store_trusts(store, -1));
 }
 
-static void test_only_the_very_files_are_retained(void **state) {
+static void test_only_the_files_themselves_are_retained(void **state) {
         _cleanup_(store_freep) Store *store = open_store();
         _cleanup_close_ int hidden = prepare(store, "hidden", "secret"), withdrawn = -1, replaced = -1,
                             kept = -1;
@@ -533,7 +533,7 @@ static void test_planted_links_are_not_followed(void **state) {
 
         assert_content("outside", "precious");
         assert_int_equal(access("absent", F_OK), -1);
-        /* Only the secrets that took the places of links. */
+        /* Only the secrets that replaced links are wiped. */
         assert_int_equal(wiped, 2 * strlen("secret"));
         assert_int_equal(unlink("outside"), 0);
 }
@@ -548,7 +548,7 @@ static void test_a_file_that_has_another_name_is_not_wiped(void **state) {
         assert_content(STORE "/elsewhere/file", "precious");
 }
 
-static void test_what_a_killed_predecessor_left_is_removed_and_wiped(void **state) {
+static void test_files_of_a_killed_process_are_removed_and_wiped(void **state) {
         _cleanup_(store_freep) Store *store = open_store();
         _cleanup_close_ int fd = prepare(store, "kept", "secret");
 
@@ -565,13 +565,13 @@ static void test_what_a_killed_predecessor_left_is_removed_and_wiped(void **stat
         assert_content(STORE "/kept", "secret");
         assert_int_equal(wiped, 7 + 10);
 
-        /* What somebody has open is not overwritten. */
+        /* A file that is open is not overwritten. */
         assert_int_equal(store_retain(store, NULL, 0, NULL), 0);
         assert_entries(0);
         assert_int_equal(wiped, 7 + 10);
 }
 
-static void test_what_cannot_be_removed_does_not_save_the_others(void **state) {
+static void test_an_entry_that_cannot_be_removed_does_not_save_the_others(void **state) {
         _cleanup_(store_freep) Store *store = open_store();
         Error error = { 0 };
 
@@ -585,7 +585,7 @@ static void test_what_cannot_be_removed_does_not_save_the_others(void **state) {
         assert_entries(1);
 }
 
-static void test_what_could_not_be_published_is_wiped_with_the_rest(void **state) {
+static void test_an_unpublished_file_is_wiped_with_the_rest(void **state) {
         _cleanup_(store_freep) Store *store = open_store();
         _cleanup_secret_ Secret *secret = secret_of("secret", 6);
         Error error = { 0 };
@@ -595,7 +595,7 @@ static void test_what_could_not_be_published_is_wiped_with_the_rest(void **state
         assert_int_equal(error.failure, FAILURE_STORE);
         assert_null(strstr(error.text, "secret"));
 
-        /* It is hidden still, and goes with the rest. */
+        /* The file is still hidden, and is removed with the rest. */
         assert_entries(2);
         assert_true(store_retain(store, NULL, 0, NULL) < 0);
         assert_entries(1);
@@ -633,7 +633,7 @@ static void test_the_sum_of_sizes_is_bounded(void **state) {
         assert_int_equal(error.failure, FAILURE_STORE);
         assert_int_equal(access(STORE "/more", F_OK), -1);
 
-        /* One is replaced all the same, and the room it leaves is room. */
+        /* A secret can still be replaced, and its old size does not count. */
         assert_int_equal(store_put(store, "more", nothing, 0, 0, 0400, NULL), 0);
         assert_int_equal(store_put(store, "a", large, 0, 0, 0400, NULL), 0);
         assert_int_equal(store_put(store, "a", nothing, 0, 0, 0400, NULL), 0);
@@ -645,7 +645,7 @@ static void test_the_sum_of_sizes_is_bounded(void **state) {
 
 static atomic_bool stop;
 
-/* Reads in small pieces, again and again; returns how often, or 0 where it saw half of anything. */
+/* Reads in small pieces, again and again. Returns the number of reads, or 0 if one saw half of a secret. */
 static void *read_all_the_time(void *userdata) {
         size_t reads = 0;
 
@@ -736,33 +736,33 @@ static void test_without_privileges_files_are_unsealds_own(void **state) {
 int main(void) {
         const struct CMUnitTest pure[] = {
                 cmocka_unit_test(test_only_ramfs_and_noswap_are_memory),
-                cmocka_unit_test(test_options_are_those_of_the_mount_with_the_id),
+                cmocka_unit_test(test_the_options_are_those_of_the_mount_with_this_id),
                 cmocka_unit_test(test_broken_mountinfo_is_refused),
         };
         const struct CMUnitTest mounting[] = {
                 test_on_ramfs(test_ramfs_is_accepted),
                 cmocka_unit_test(test_tmpfs_is_accepted_only_with_noswap),
                 cmocka_unit_test(test_a_disk_is_refused),
-                test_on_ramfs(test_what_is_no_directory_of_its_own_is_refused),
+                test_on_ramfs(test_a_path_that_is_not_a_directory_is_refused),
                 test_on_ramfs(test_a_directory_that_others_can_write_is_refused),
                 test_on_ramfs(test_a_secret_becomes_a_file_with_owner_and_mode),
                 test_on_ramfs(test_a_removed_secret_is_wiped),
-                test_on_ramfs(test_whoever_reads_a_secret_that_goes_keeps_it_whole),
-                test_on_ramfs(test_names_that_are_no_credential_names_are_refused),
+                test_on_ramfs(test_a_reader_of_a_removed_secret_still_gets_all_of_it),
+                test_on_ramfs(test_names_that_credentials_cannot_have_are_refused),
                 test_on_ramfs(test_a_prepared_secret_is_hidden_until_it_is_published),
                 test_on_ramfs(test_a_prepared_secret_takes_the_place_of_the_old_one),
-                test_on_ramfs(test_what_has_lost_its_name_cannot_be_published),
-                test_on_ramfs(test_a_file_with_another_owner_or_mode_is_not_the_wanted_one),
-                test_on_ramfs(test_what_is_in_the_way_of_publishing_is_said),
+                test_on_ramfs(test_a_file_without_a_name_cannot_be_published),
+                test_on_ramfs(test_a_file_with_another_owner_or_mode_cannot_be_published),
+                test_on_ramfs(test_an_obstacle_to_publishing_is_reported),
                 test_on_ramfs(test_a_held_secret_has_no_name),
-                test_on_ramfs(test_what_is_too_large_is_not_read),
+                test_on_ramfs(test_a_file_that_is_too_large_is_not_read),
                 test_on_ramfs(test_only_files_in_memory_are_trusted),
-                test_on_ramfs(test_only_the_very_files_are_retained),
+                test_on_ramfs(test_only_the_files_themselves_are_retained),
                 test_on_ramfs(test_planted_links_are_not_followed),
                 test_on_ramfs(test_a_file_that_has_another_name_is_not_wiped),
-                test_on_ramfs(test_what_a_killed_predecessor_left_is_removed_and_wiped),
-                test_on_ramfs(test_what_cannot_be_removed_does_not_save_the_others),
-                test_on_ramfs(test_what_could_not_be_published_is_wiped_with_the_rest),
+                test_on_ramfs(test_files_of_a_killed_process_are_removed_and_wiped),
+                test_on_ramfs(test_an_entry_that_cannot_be_removed_does_not_save_the_others),
+                test_on_ramfs(test_an_unpublished_file_is_wiped_with_the_rest),
                 cmocka_unit_test(test_a_full_tmpfs_keeps_the_old_secret),
                 test_on_ramfs(test_the_sum_of_sizes_is_bounded),
                 test_on_ramfs(test_readers_see_the_old_secret_or_the_new_one),
