@@ -85,7 +85,7 @@ cp "$scratch/sealed-db-password" "$scratch/sealed-elsewhere"
 declare_secret db-password "$key" "$scratch/sealed-elsewhere"
 manager start
 assert_started 'with another source' 1
-assert_line 'with another source' "$said" '^db-password: .* its declaration has changed'
+assert_line 'with another source' "$said" '^Dropped the kept secret db-password: its declaration has changed'
 assert_equal 'with another owner' "$(stat -c '%a %U %G' "$store/api-token")" '440 games games'
 manager stop
 printf 'the license' | vendor_seal "$key" license "$scratch/sealed-license"

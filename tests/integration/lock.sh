@@ -121,7 +121,7 @@ killed_after() {
     manager "$@"
     assert_equal "killed after $step" "$answer" 'killed 9'
     assert_equal "killed after $step: PCR15" "$(pcr 15)" "$value"
-    assert_equal "killed after $step: the store" "$(names_in "$store")" "$published"
+    assert_equal "killed after $step: the store" "$(cd "$store" && echo *)" "${published:-*}"
     manager start
     assert_published "a start after a kill after $step" 15 "$once" 2
     assert_equal "a start after a kill after $step: the other secret" "$(cat "$store/license")" 'the license'

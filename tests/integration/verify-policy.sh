@@ -70,7 +70,7 @@ assert_line "what is said" "$log" "^db-password: The key $open_key is not gated:
 assert_equal "policies in the status" "$(policy_of db-password) $(policy_of api-token)" 'open gates'
 configure VerifyPolicy=yes
 run yes 66
-assert_line "what is said" "$log" "^db-password: The key $open_key is not gated: .*it is not published"
+assert_line "what is said" "$log" "^db-password: The key $open_key is not gated: .*the secret is not published"
 assert_equal "the failure in the status" "$(jq -r .failure "$scratch/status")" policy
 assert_equal "policy in the status" "$(policy_of db-password)" open
 declare_secret db-password "$open_key" "$scratch/open" Optional=yes
