@@ -37,9 +37,10 @@ static bool is_encoded(const char *text) {
 }
 
 /*
- * Whether unseald could send this: percent-encoded, without control characters, without a character that ends the path or
- * the query, and without an empty parameter. The path must not end in a "." or ".." segment: botocore and unseald drop
- * the slash before it, RFC 3986 section 5.2.4 and the platform keep it, and no vector of AWS decides.
+ * Whether unseald could send this: percent-encoded, without control characters, and without a character that ends the
+ * path or the query. No parameter is empty, and no value has an equals sign that is not encoded. The path does not end in
+ * a "." or ".." segment: botocore and unseald drop the slash before it, RFC 3986 section 5.2.4 and the platform keep it,
+ * and no vector of AWS decides.
  */
 static bool is_sendable(const char *path, const char *query) {
         const char *last = strrchr(path, '/') + 1;
@@ -53,7 +54,26 @@ static bool is_sendable(const char *path, const char *query) {
                 if (*c <= ' ' || *c == '#' || *c == 0x7f ||
                     (*c == '&' && (c == query || c[1] == '&' || c[1] == 0)))
                         return false;
+        for (const char *value = query; (value = strchr(value, '=')); value += strcspn(value, "&")) {
+                value++;
+                if (memchr(value, '=', strcspn(value, "&")))
+                        return false;
+        }
         return is_encoded(path) && is_encoded(query);
+}
+
+/* A header's name is a token (RFC 9110 section 5.6.2). Its value has no control characters. */
+static bool is_header(const char *line) {
+        size_t name = strspn(
+                        line,
+                        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+-.^_`|~");
+
+        if (name == 0 || line[name] != ':')
+                return false;
+        for (const char *c = line + name; *c; c++)
+                if (((unsigned char) *c < ' ' && *c != '\t') || *c == 0x7f)
+                        return false;
+        return true;
 }
 
 static void compare(const Sigv4Request *request, const char *canonical, const char *names, char **headers) {
@@ -106,6 +126,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         };
         if (sigv4_canonical_request(&request, &canonical, &names) < 0)
                 return 0;
+        for (size_t i = 0; i < n_headers; i++)
+                if (!is_header(headers[i]))
+                        return 0;
         if (is_sendable(request.path, request.query))
                 compare(&request, canonical, names, headers);
         return 0;

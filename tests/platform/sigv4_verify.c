@@ -156,12 +156,18 @@ static void put_encoded(FILE *out, const char *text, size_t length, bool keep_sl
 /*
  * Drops empty, "." and ".." segments (RFC 3986 section 6). Then encodes all bytes, including percent signs.
  */
-static void put_path(FILE *out, const char *path, size_t length) {
-        const char *segments[256];
-        size_t lengths[256], n = 0;
+static int put_path(FILE *out, const char *path, size_t length) {
+        typedef struct Segment {
+                const char *text;
+                size_t length;
+        } Segment;
+        _cleanup_free_ Segment *segments = calloc(length / 2 + 1, sizeof(*segments));
         const char *end = path + length;
+        size_t n = 0;
         bool directory = true;
 
+        if (!segments)
+                return -ENOMEM;
         for (const char *p = path; p < end;) {
                 while (p < end && *p == '/')
                         p++;
@@ -177,18 +183,17 @@ static void put_path(FILE *out, const char *path, size_t length) {
                 else if (l == 2 && start[0] == '.' && start[1] == '.') {
                         directory = true;
                         n -= n > 0;
-                } else if (n < ELEMENTSOF(segments)) {
-                        segments[n] = start;
-                        lengths[n++] = l;
-                }
+                } else
+                        segments[n++] = (Segment){ start, l };
         }
 
         for (size_t i = 0; i < n; i++) {
                 fputc('/', out);
-                put_encoded(out, segments[i], lengths[i], false);
+                put_encoded(out, segments[i].text, segments[i].length, false);
         }
         if (directory || n == 0)
                 fputc('/', out);
+        return 0;
 }
 
 /*
@@ -318,8 +323,11 @@ static int put_canonical_request(FILE *out, const SigV4Request *request, const c
         fprintf(out, "%s\n", request->method);
         if (request->s3)
                 put_decoded_and_encoded(out, request->target, path_length, true);
-        else
-                put_path(out, request->target, path_length);
+        else {
+                r = put_path(out, request->target, path_length);
+                if (r < 0)
+                        return r;
+        }
         fputc('\n', out);
         if (query) {
                 r = put_query(out, query + 1);

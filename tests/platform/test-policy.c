@@ -965,7 +965,7 @@ static void test_malformed_policies_are_refused(void **state) {
         }
 }
 
-static void test_what_aws_takes_is_taken(void **state) {
+static void test_policies_that_aws_accepts_are_accepted(void **state) {
         static const struct {
                 PolicyKind kind;
                 const char *text;
@@ -1088,7 +1088,7 @@ int main(void) {
                 cmocka_unit_test(test_context_describes_the_caller),
                 cmocka_unit_test(test_measurements_are_lower_case_hexadecimal),
                 cmocka_unit_test(test_malformed_policies_are_refused),
-                cmocka_unit_test(test_what_aws_takes_is_taken),
+                cmocka_unit_test(test_policies_that_aws_accepts_are_accepted),
                 cmocka_unit_test(test_key_policies_have_at_most_32_kib),
                 cmocka_unit_test(test_garbage_is_refused_or_decides),
         };

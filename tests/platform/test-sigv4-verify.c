@@ -200,7 +200,7 @@ static void test_good_signature_is_accepted(void **state) {
                          0);
 }
 
-static void test_whatever_is_changed_breaks_the_signature(void **state) {
+static void test_any_change_breaks_the_signature(void **state) {
         static const char code[] = "InvalidSignatureException",
                           words[] = "does not match the signature you provided";
         Vanilla vanilla;
@@ -267,7 +267,7 @@ static void test_host_and_amz_headers_must_be_signed(void **state) {
                       "'X-Amz-Target' must be");
 }
 
-static void test_what_cannot_be_read_is_incomplete(void **state) {
+static void test_unreadable_requests_are_incomplete(void **state) {
         static const struct {
                 const char *authorization;
                 const char *date;
@@ -373,16 +373,33 @@ static void test_s3_has_rules_of_its_own(void **state) {
         free(canonical);
 }
 
+static void test_path_may_have_many_segments(void **state) {
+        static const SigV4Header headers[] = { { "Host", "a" } };
+        char path[1025], wanted[1100];
+        SigV4Request request = { .method = "GET", .target = path, .headers = headers, .n_headers = 1 };
+        char *canonical;
+
+        for (size_t i = 0; i < sizeof(path) - 1; i += 2)
+                memcpy(path + i, "/a", 2);
+        path[sizeof(path) - 1] = '\0';
+        snprintf(wanted, sizeof(wanted), "GET\n%s\n\nhost:a\n", path);
+        assert_int_equal(platform_sigv4_canonical_request(&request, "host", &canonical), 0);
+        if (strncmp(canonical, wanted, strlen(wanted)) != 0)
+                fail_msg("saw %s, wanted %s", canonical, wanted);
+        free(canonical);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_s3_has_rules_of_its_own),
+                cmocka_unit_test(test_path_may_have_many_segments),
                 cmocka_unit_test(test_official_vectors_come_out),
                 cmocka_unit_test(test_good_signature_is_accepted),
-                cmocka_unit_test(test_whatever_is_changed_breaks_the_signature),
+                cmocka_unit_test(test_any_change_breaks_the_signature),
                 cmocka_unit_test(test_clock_is_held_to_five_minutes),
                 cmocka_unit_test(test_scope_must_be_this_service_here_and_today),
                 cmocka_unit_test(test_host_and_amz_headers_must_be_signed),
-                cmocka_unit_test(test_what_cannot_be_read_is_incomplete),
+                cmocka_unit_test(test_unreadable_requests_are_incomplete),
                 cmocka_unit_test(test_oversized_parts_are_refused),
         };
 
