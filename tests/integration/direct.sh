@@ -126,6 +126,30 @@ unseald_finish() {
     took=${took:-$(seconds_since "$started_at")}
 }
 
+# For runs that last until DeadlineSec=. How long the steps before take depends on the machine, so no deadline is right for
+# every machine: such a run begins with a short one, and is repeated with a longer one if it shows something else than it
+# should. No step between two deadlines is longer than an HTTP request may take (15 s), because a deadline may have to come
+# during a request. longer_deadline [LOG] puts the next one into unseald.conf; it fails if the last run did not end by its
+# deadline, or if there is no longer one.
+deadlines=(3 12 24 36 48 60 72 84 96 108 120)
+longer_deadline() {
+    local now next
+    grep -q 'Not within DeadlineSec=' "${1:-$log}" || return 1
+    now=$(sed -n 's/^DeadlineSec=\([0-9]*\)s$/\1/p' "$config/unseald.conf")
+    for next in "${deadlines[@]}"; do
+        [ "$next" -gt "${now:-1000}" ] || continue
+        sed -i "s/^DeadlineSec=.*/DeadlineSec=${next}s/" "$config/unseald.conf"
+        return 0
+    done
+    return 1
+}
+# until_deadline REGEX: runs unseald until its log matches, with longer deadlines as long as that may help
+until_deadline() {
+    while unseald_start && unseald_finish && ! grep -Eq -- "$1" "$log"; do
+        longer_deadline || die "no line of the log matches '$1' at any deadline: $(tail -n 5 "$log")"
+    done
+}
+
 # The role's own call, by curl. role_kms OPERATION JSON
 role_kms() {
     local credentials=http://$PLATFORM_IMDS_ADDRESS/latest/meta-data/iam/security-credentials token

@@ -137,8 +137,8 @@ configure
 
 say "given up, since the TPM does not answer"
 platform fault clear
-platform fault set tpm CreatePrimary delay 9000 --times 1
-configure DeadlineSec=1s
+platform fault set tpm CreatePrimary delay 40000 --times 1
+configure DeadlineSec=15s
 round='given up'
 unseald_start
 unseald_finish

@@ -174,7 +174,7 @@ layer_new() {
     } >"$layer/usr/lib/unseald/unseald.conf"
     cp "$top"/tests/integration/machine/*.{service,target} "$layer/usr/lib/systemd/system/"
     install -D -m 755 "$top/tests/integration/machine/report" "$layer/usr/lib/machine/report"
-    echo "${MACHINE_LIMIT:-30}" >"$layer/usr/lib/machine/limit"
+    echo "${MACHINE_LIMIT:-60}" >"$layer/usr/lib/machine/limit"
 }
 layer_secret() {
     local name=$1 key=$2 sealed=$3
@@ -191,7 +191,7 @@ machine_boot() {
     shift
     mkdir -p "$out"
     netns=${MACHINE_NETNS:-$PLATFORM_NETNS}
-    SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 timeout -k 5 "${MACHINE_TIMEOUT:-120}" systemd-nspawn --quiet --register=no \
+    SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 timeout -k 5 "${MACHINE_TIMEOUT:-300}" systemd-nspawn --quiet --register=no \
         --keep-unit --directory=/ --volatile=yes --boot --console=read-only \
         --machine="unseald-$$-$RANDOM" --network-namespace-path="/run/netns/$netns" \
         --overlay-ro="/usr:$install_root/usr:$layer/usr:/usr" \

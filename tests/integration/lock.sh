@@ -140,7 +140,7 @@ killed_after 'half of it is published' "$once" 'db-password' start "${half[@]}"
 killed_after 'ready' "$once" 'db-password license' start-kill READY=1
 
 say 'a TPM that cannot be locked'
-next_boot LockPcr=15 DeadlineSec=4s
+next_boot LockPcr=15 DeadlineSec=30s
 manager_start
 platform fault set tpm PCR_Extend code 0x101
 manager start

@@ -14,11 +14,13 @@ quotes=$scratch/quotes
 
 # prepare [LINE...]: an image as it should be, but for the lines of unseald.conf
 prepare() {
-    layer_new DeadlineSec=3s "$@"
+    layer_new DeadlineSec=15s "$@"
     layer_secret db-password "$key" "$scratch/sealed"
     cat >"$layer/usr/lib/machine/extra" <<'END'
 #!/bin/sh
 export COLUMNS=200
+# Until unseald has failed for the first time; systemd starts it again, after which it has not failed for a while.
+until [ "$(systemctl show -P Result unseald.service)" != success ]; do sleep 0.1; done
 systemctl status unseald --no-pager >/out/systemctl-status 2>&1
 journalctl -xu unseald --no-pager >/out/journalctl 2>&1
 unsealctl status >/out/unsealctl-status 2>&1

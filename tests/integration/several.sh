@@ -29,11 +29,14 @@ say "the answer to an old document that comes after the new one is made"
 rm "$config"/secrets.d/*
 declare_sealed first
 declare_sealed second
-configure DeadlineSec=20s
-platform fault set kms Decrypt delay 4000 --times 1
+configure DeadlineSec=5min
+decrypted() { platform log | jq -s 'map(select(.eventName == "Decrypt" and .errorCode == null)) | length'; }
+before=$(decrypted)
+# As long as the HTTP time-out allows: the other secret gets its new document and is decrypted in the meantime.
+platform fault set kms Decrypt delay 13000 --times 1
 platform fault set kms Decrypt error ValidationException "the attestation document is stale" --times 1
 unseald_start
-sleep 2
+until [ "$(decrypted)" -gt "$before" ]; do sleep 0.1; done
 platform fault set kms Decrypt error ValidationException "the attestation document is stale" --times 1
 unseald_finish
 platform fault clear
@@ -53,11 +56,9 @@ assert_line "it was tried again" "$log" '^first: published'
 say "and left at the deadline, for a reason that is said"
 configure DeadlineSec=3s
 platform fault set kms Decrypt drop
-unseald_start
-unseald_finish
+until_deadline '^The optional secret first stays sealed: Not within DeadlineSec=[0-9a-z]+: no answer yet from decryption'
 platform fault clear
 assert_equal "ready ($(tail -n 1 "$log"))" "$unseald_ready" yes
-assert_line "the reason" "$log" '^The optional secret first stays sealed: Not within DeadlineSec=3s: no answer yet from decryption'
 
 say "what is left of an optional secret after a crash goes where the next start does not get it"
 configure
@@ -77,29 +78,30 @@ assert_equal "ready ($(tail -n 1 "$log"))" "$unseald_ready" yes
 assert_equal "the store at READY=1" "$(cat "$scratch/ready")" ''
 on_ready() { :; }
 
-say "who is silent at the deadline has an exit status of its own"
+say "a service that is silent at the deadline has an exit status of its own"
 rm "$config"/secrets.d/*
 declare_sealed first
+# Requests to IMDS time out soon; one is under way at some of these deadlines, on every machine.
+deadlines=({1..20})
 configure DeadlineSec=1s
-platform fault set imds token delay 1500
-unseald_start
-unseald_finish
+platform fault set imds token delay 60000
+until_deadline 'no answer yet from credentials'
 platform fault clear
-assert_line "the reason" "$log" 'no answer yet from credentials'
 assert_equal "exit status" "$unseald_status" 40
-platform delay 600 # one way
-exec {unseald_fd}< <(exec "$top/tests/platform/platform" exec --as instance --delayed -- "$build/daemon/unseald" --debug \
-    --vendor-configuration="$config" --configuration=/nonexistent --store="$store" --status="$status_file" 2>&1)
-unseald_pid=$! started_at=$EPOCHREALTIME
-unseald_finish
+# A handshake takes longer than a connection may take, so one is always under way.
+deadlines=({3..30..3})
+configure DeadlineSec=3s
+platform delay 3000 # one way
+unseald_netns=(--delayed)
+until_deadline 'no answer yet from connection to KMS'
+unseald_netns=()
 platform delay 10
-assert_line "the reason" "$log" 'no answer yet from connection to KMS'
 assert_equal "exit status" "$unseald_status" 50
 
 say "the network comes in the middle of an attempt"
 rm "$config"/secrets.d/*
 declare_sealed first
-configure DeadlineSec=60s
+configure DeadlineSec=5min
 platform machine-netns create
 in_machine() { ip -n "$PLATFORM_MACHINE_NETNS" "$@"; }
 in_machine address add 10.0.0.10/24 dev eth0

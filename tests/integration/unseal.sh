@@ -104,7 +104,7 @@ platform fault set tpm NSM_Request code 0x143
 unseal 21 --secret="$declaration"
 platform fault clear
 platform role none
-configure DeadlineSec=3s
+configure DeadlineSec=20s
 unseal 41 --secret="$declaration"
 assert_line "the wait is logged" "$scratch/err" '^credentials: attempt 1 failed, next in '
 platform role billing-instance

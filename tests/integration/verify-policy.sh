@@ -18,7 +18,8 @@ put_open_policy "$open_key"
 vendor_seal "$open_key" db-password "$scratch/open" <"$secret"
 printf 'of another' | vendor_seal "$key" api-token "$scratch/other"
 
-# run WHAT STATUS [PUBLISHED...]: what unseald ends with, and what is in the store when it is ready
+# run WHAT STATUS [PUBLISHED...]: the status that unseald ends with, and what is in the store when it is ready. If
+# $last_words is set, unseald shall run until its deadline and say a line that matches; see longer_deadline in direct.sh.
 run() {
     local what=$1 status=$2
     shift 2
@@ -29,6 +30,11 @@ run() {
     }
     unseald_start
     unseald_finish
+    while [ -n "${last_words:-}" ] && ! grep -Eq -- "$last_words" "$log" && longer_deadline; do
+        unseald_start
+        unseald_finish
+    done
+    last_words=''
     [ "$unseald_status" = "$status" ] || die "$what: exit status $unseald_status, wanted $status: $(tail -n 20 "$log")"
     assert_equal "$what: what is published" "$(xargs <"$scratch/published")" "$*"
     [ -n "$unseald_ready" ] || cp "$status_file" "$scratch/status"
@@ -98,16 +104,20 @@ assert_line "what is said" "$log" '^db-password: Whether KMS would give the secr
 assert_equal "policy in the status" "$(policy_of db-password)" unknown
 assert_equal "tries" "$(platform fault list | cut -f5)" 3
 configure VerifyPolicy=yes DeadlineSec=3s
+last_words='Not within DeadlineSec=[0-9a-z]+, .* policy probe: Whether KMS .* is not known'
+silence=$last_words
 run "yes, throttled" 53
-assert_line "what is said" "$log" 'Not within DeadlineSec=3s, .* policy probe: Whether KMS .* is not known'
+assert_line "what is said" "$log" "$silence"
 platform fault clear
 platform fault set kms DryRun throttle --times 2
+configure VerifyPolicy=yes
 run "yes, throttled twice" 0 db-password
 assert_equal "policy in the status" "$(policy_of db-password)" gates
 platform fault clear
 # Time that runs out is no reason for an alarm, nor for keeping what may be published.
 platform fault set kms DryRun drop
 configure VerifyPolicy=warn DeadlineSec=3s
+last_words='is not known. No answer yet'
 run "warn, silence" 0 db-password
 assert_line "what is said" "$log" 'is not known. No answer yet'
 platform fault clear

@@ -36,8 +36,11 @@ if mount -o loop "$scratch/image" "$scratch/disk"; then
     umount "$store"
 
     # After it was looked at, and before anything is written.
-    platform fault set kms Decrypt delay 1500 --times 1
-    (sleep 1 && mount --bind "$scratch/disk" "$store") &
+    platform fault set kms Decrypt delay 8000 --times 1
+    (
+        until [ "$(platform fault list | cut -f5)" = 1 ]; do sleep 0.1; done # KMS has the request
+        mount --bind "$scratch/disk" "$store"
+    ) &
     over=$!
     on_ready() {
         wait "$over" # it has ended long since

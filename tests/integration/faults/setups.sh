@@ -10,7 +10,7 @@ other=$(printf other | sha384sum | cut -d' ' -f1)
 
 # As it should be; each row spoils one thing of it.
 right() {
-    configure "DeadlineSec=${1:-60s}"
+    configure "DeadlineSec=${1:-$long}"
     rm -rf "$config"/secrets.d/*
     declare_secret db-password "$key" "$scratch/sealed"
 }

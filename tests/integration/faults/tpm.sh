@@ -21,12 +21,12 @@ row recovers 1 '^-$' -- tpm Shutdown busy
 # A slow one. Ours waits some seconds for it even when all is lost, so that nothing is left in it.
 row recovers 1 '^-$' -- tpm '*' delay 20 --times 3
 row recovers 1 '^-$' -- tpm CreatePrimary delay 700
-row 'ends 20' 1 'DeadlineSec=.*no answer yet' -- tpm NSM_Request delay $((${deadline%s} + 2))000 --times 1
+row 'ends 20' 1 'DeadlineSec=.*no answer yet' -- tpm NSM_Request delay AFTER_DEADLINE --times 1
 row 'ends 40' 1 'turned off' -- tpm CreatePrimary delay 300 -- imds token http 403
 
 # One that refuses (TPM 2.0 Part 2, 6.6.3).
 row 'ends 20' 1 'locked' -- tpm NV_DefineSpace code 0x921
-row 'ends 20' 1 'no 8 KiB left' -- tpm NV_DefineSpace code 0x14b
+row 'ends 20' 1 'less than 8 KiB left' -- tpm NV_DefineSpace code 0x14b
 row 'ends 20' 1 '0x101' -- tpm NV_Write code 0x101 --times 1
 row 'ends 20' 1 '0x101' -- tpm CreatePrimary code 0x101
 row 'ends 21' 1 'not a NitroTPM' -- tpm NSM_Request code 0x143
