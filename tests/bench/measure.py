@@ -222,19 +222,24 @@ def show_ratio(label, value, aim=None):
 KEY_STEPS = ("key pair", "genrsa")
 
 
-def key_seconds(result):
-    """The time that the key pair took. It is random, and varies more than all the rest."""
-    return sum(result["steps"][name]["duration"] for name in KEY_STEPS if name in result["steps"])
+def key_durations(result):
+    """The time that each kind of key pair took. It is random, and varies more than all the rest."""
+    return {name: result["steps"][name]["duration"] for name in KEY_STEPS if name in result["steps"]}
 
 
-def seconds(results, key=None):
-    """The time of each round. With key, as if the key pair had taken so long."""
-    return [result["seconds"] + (0 if key is None else key - key_seconds(result)) for result in results]
+def seconds(results, keys=None):
+    """The time of each round. With keys, as if each kind of key pair had taken so long; {}: no time at all."""
+    if keys is None:
+        return [result["seconds"] for result in results]
+    return [result["seconds"] + sum(keys.get(name, 0) - duration for name, duration in key_durations(result).items())
+            for result in results]
 
 
-def median_key(measured):
-    """The median over all key pairs of the run, by unseald and by openssl genrsa."""
-    return statistics.median(key_seconds(run) for part in measured.values() for runs in part.values() for run in runs)
+def median_keys(measured):
+    """The median of each kind over all key pairs of the run: unseald's and openssl genrsa's."""
+    durations = [key_durations(run) for part in measured.values() for runs in part.values() for run in runs]
+    return {name: statistics.median(kinds[name] for kinds in durations if name in kinds)
+            for name in KEY_STEPS if any(name in kinds for kinds in durations)}
 
 
 def show_steps(results):
@@ -244,7 +249,7 @@ def show_steps(results):
         print(f"    {name:<42}{milliseconds([step['duration'] for step in steps])}   from {start:.1f}")
 
 
-def show_comparison(title, results, aim, key=None):
+def show_comparison(title, results, aim, keys=None):
     print(f"\n{title}, ms{'':>{max(1, 46 - len(title))}}median      spread")
     for name, runs in results.items():
         print(f"  {name:<44}{milliseconds(seconds(runs))}")
@@ -254,19 +259,19 @@ def show_comparison(title, results, aim, key=None):
     for name, runs in list(results.items())[1:]:
         ratios[name] = ratio(seconds(runs), seconds(results["unseald"]))
         show_ratio("than the " + name, ratios[name], aim)
-        if key is not None:
-            for luck, value in (("with equal luck", key), ("without key pairs", 0)):
+        if keys is not None:
+            for luck, value in (("with equal luck", keys), ("without key pairs", {})):
                 ratios[f"{name}, {luck}"] = ratio(seconds(runs, value), seconds(results["unseald"], value))
                 show_ratio("  " + luck, ratios[f"{name}, {luck}"])
     return ratios
 
 
-def show_many(results, key):
+def show_many(results, keys):
     title = "1, 10 and 100 secrets, 20 ms to KMS and back"
     print(f"\n{title}, ms{'':>{46 - len(title)}}median      spread")
     ratios = {}
-    for kind, suffix, value, aim in (("from the start, with equal luck", ", cold", key, "2 at most"),
-                                     ("from the start, without the key pair", ", cold", 0, None),
+    for kind, suffix, value, aim in (("from the start, with equal luck", ", cold", keys, "2 at most"),
+                                     ("from the start, without the key pair", ", cold", {}, None),
                                      ("from a usable network", "", None, "2 at most")):
         print(f"  {kind}")
         times = {count: seconds(results[f"{count}{suffix}"], value) for count in (1, 10, 100)}
@@ -318,16 +323,17 @@ def main():
         "machine": {"kernel": platform.release(), "cpus": os.cpu_count(), "load": os.getloadavg()},
         "rounds": bench.rounds, "measured": measured, "ratios": {},
     }
-    key = report["median_key_seconds"] = median_key(measured)
+    keys = report["median_key_seconds"] = median_keys(measured)
     print(f"{bench.rounds} rounds in turn on {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}")
-    print(f"A key pair takes {1000 * key:.0f} ms (median of all). 'With equal luck' counts that time for every key pair.")
+    medians = ", ".join(f"{name} {1000 * median:.0f} ms" for name, median in keys.items())
+    print(f"Medians of all key pairs: {medians}. 'With equal luck' counts these times for every key pair of their kind.")
     ratios = report["ratios"]
     if "cold" in measured:
-        ratios["cold"] = show_comparison("One secret, from the start, network up", measured["cold"], 5, key)
+        ratios["cold"] = show_comparison("One secret, from the start, network up", measured["cold"], 5, keys)
     if "network" in measured:
         ratios["network"] = show_comparison("One secret, from a usable network", measured["network"], 20)
     if "many" in measured:
-        ratios["many"] = show_many(measured["many"], key)
+        ratios["many"] = show_many(measured["many"], keys)
     report["peak_mib"] = show_memory(measured)
     if arguments.json:
         with open(arguments.json, "w") as file:
