@@ -78,8 +78,12 @@ static void assert_json(struct json_object *object, const char *wanted) {
 }
 
 static void lint_or_fail(const KeyPolicyOptions *options, struct json_object *policy) {
-        const LintOptions lint_options = { options->images, options->n_images, options->expectation,
-                                           options->administrators, options->recovery_principals };
+        const LintOptions lint_options = { options->images,
+                                           options->n_images,
+                                           options->expectation,
+                                           options->administrators,
+                                           options->recovery_principals,
+                                           options->sealers };
         const char *text = json_object_to_json_string_ext(policy, KEY_POLICY_FORMAT);
         _cleanup_(lint_report_freep) LintReport *report = NULL;
         bool clean = true, warned = false,
@@ -162,8 +166,8 @@ static void test_one_image_is_one_allow_and_a_deny_for_each_pcr(void **state) {
         KeyPolicyOptions options = options_of(&image, 1);
         _cleanup_json_ struct json_object *standard = make(&options), *secure = NULL;
 
-        /* The other two deny other ways and administration. */
-        assert_int_equal(count(standard, "Deny"), 4 + 2);
+        /* The other three deny other ways, sealing and administration. */
+        assert_int_equal(count(standard, "Deny"), 4 + 3);
         statement(standard, "DenyOtherPCR2");
         statement(standard, "DenyOtherPCR4");
         statement(standard, "DenyOtherPCR12");
@@ -171,7 +175,7 @@ static void test_one_image_is_one_allow_and_a_deny_for_each_pcr(void **state) {
         options.expectation.secure_boot = true;
         options.expectation.lock_pcr = 8;
         secure = make(&options);
-        assert_int_equal(count(secure, "Deny"), 6 + 2);
+        assert_int_equal(count(secure, "Deny"), 6 + 3);
         statement(secure, "DenyOtherPCR2");
         statement(secure, "DenyOtherPCR7");
         statement(secure, "DenyOtherPCR8");
@@ -199,7 +203,7 @@ static void test_pcr2_is_that_of_firmware_without_drivers_unless_measured_or_all
         measured = make(&options);
         both = json_pointer(statement(measured, "DenyOtherPCR2"), CONDITION "/" PCR2);
         assert_int_equal(json_object_array_length(both), 2);
-        assert_int_equal(count(measured, "Deny"), 4 + 2);
+        assert_int_equal(count(measured, "Deny"), 4 + 3);
 
         options.expectation.any_drivers = true;
         allowed = make(&options);
@@ -234,7 +238,7 @@ static void test_images_that_differ_in_one_pcr_need_no_more_denies(void **state)
 
         /* The fourth is the first; besides: administrator. */
         assert_int_equal(count(policy, "Allow"), 3 + 1);
-        assert_int_equal(count(policy, "Deny"), 4 + 2);
+        assert_int_equal(count(policy, "Deny"), 4 + 3);
 }
 
 static void test_images_that_differ_in_two_pcrs_do_not_mix(void **state) {
@@ -242,7 +246,7 @@ static void test_images_that_differ_in_two_pcrs_do_not_mix(void **state) {
         const KeyPolicyOptions options = options_of(images, 2);
         _cleanup_json_ struct json_object *policy = make(&options);
 
-        assert_int_equal(count(policy, "Deny"), 6 + 2);
+        assert_int_equal(count(policy, "Deny"), 6 + 3);
         assert_int_equal(json_object_object_length(json_pointer(statement(policy, "DenyOtherPCR4PCR12x3"),
                                                                 "/Condition/StringNotEqualsIgnoreCase")),
                          2);

@@ -48,7 +48,8 @@
 #define DENY_2 DENY("*", "'kms:Decrypt'", IS_NOT("2", "'" WITHOUT_DRIVERS "'"))
 #define DENY_4 DENY("*", "'kms:Decrypt'", IS_NOT("4", "'" A "'"))
 #define DENY_12 DENY("*", "'kms:Decrypt'", IS_NOT("12", "'" ZEROS "'"))
-#define CLOSE DENY("*", "['kms:ReEncrypt*','kms:CreateGrant']", "")
+#define MAKING "'kms:Encrypt','kms:GenerateDataKey*WithoutPlaintext'"
+#define CLOSE DENY("*", "['kms:ReEncrypt*','kms:CreateGrant'," MAKING "]", "")
 #define DENY_13 DENY("*", "'kms:Decrypt'", IS_NOT("13", "'" ZEROS "'"))
 #define DENIALS_WITHOUT_2 DENY_4 "," DENY_12 "," DENY_13 "," CLOSE
 #define DENIALS DENY_2 "," DENIALS_WITHOUT_2
@@ -223,7 +224,7 @@ static const Bad bad[] = {
           LINT_REPLICATE_KEY, LINT_ERROR },
         { "GenerateDataKey without a document",
           POLICY(ADMINISTER "," UNSEAL "," DENIALS "," ALLOW(APP, "'kms:GenerateDataKey'", "")),
-          LINT_GENERATE_DATA_KEY, LINT_WARNING },
+          LINT_GENERATE_DATA_KEY, LINT_ERROR },
         { "no Deny", POLICY(ADMINISTER "," UNSEAL), LINT_NO_DENY, LINT_WARNING },
         { "a Deny for the role alone, which spares whom a grant names",
           POLICY(ADMINISTER "," UNSEAL "," DENY(APP, "'kms:Decrypt'", IS_NOT("4", "'" A "'")) "," DENY(
@@ -286,7 +287,7 @@ static const Bad bad[] = {
         { "nobody who administers", POLICY(UNSEAL "," DENIALS), LINT_NO_ADMINISTRATOR, LINT_NOTE },
         { "a role that is deleted",
           POLICY(ADMINISTER "," UNSEAL "," DENIALS "," ALLOW("AROAEXAMPLEEXAMPLE123", "'kms:Decrypt'", "")),
-          LINT_DELETED_PRINCIPAL, LINT_NOTE },
+          LINT_UNIQUE_ID, LINT_NOTE },
         { "a federated principal",
           POLICY(ADMINISTER ",{'Effect':'Allow','Principal':{'Federated':'cognito-identity.amazonaws.com'},"
                             "'Action':'kms:Decrypt','Resource':'*'}"),
@@ -523,7 +524,7 @@ static void test_what_a_condition_on_pcrs_makes_dead_gives_nothing_away(void **s
 
         ASSERT_CODES(POLICY(ADMINISTER
                             "," DENY_2 "," DENY_4 "," DENY_12 "," DENY_13
-                            "," DENY("*", "'kms:CreateGrant'", "") "," ALLOW(
+                            "," DENY("*", "['kms:CreateGrant','kms:ReEncryptTo'," MAKING "]", "") "," ALLOW(
                                             APP, "['kms:Decrypt','kms:ReEncryptFrom']", BOTH(A, ZEROS))),
                      &options, LINT_NO_DENY, LINT_NOT_APPLICABLE);
 }
@@ -758,7 +759,7 @@ static void test_principals_are_told_apart(void **state) {
                 { APP, CALLER_IDENTITY },
                 { "arn:aws:iam::111111111111:user/a/b/c", CALLER_IDENTITY },
                 { "arn:aws:sts::111111111111:assumed-role/a/b", CALLER_SESSION },
-                { "AIDACKCEVSQ6C2EXAMPLE", CALLER_DELETED },
+                { "AIDACKCEVSQ6C2EXAMPLE", CALLER_UNIQUE_ID },
                 { "11111111111", -1 },
                 { "arn:aws:iam::11111111111:root", -1 },
                 { "arn:aws:iam::111111111111:role/", -1 },

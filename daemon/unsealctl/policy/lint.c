@@ -35,10 +35,17 @@ typedef enum Action {
         ACTION_DECRYPT,
         ACTION_GENERATE_DATA_KEY,
         ACTION_GENERATE_DATA_KEY_PAIR,
-        ACTION_RE_ENCRYPT_FROM, /* from here on without a document */
-        ACTION_PUT_KEY_POLICY,
+        /* From here on the actions take no document. */
+        ACTION_RE_ENCRYPT_FROM,
+        ACTION_ENCRYPT, /* from here on they make ciphertext */
+        ACTION_RE_ENCRYPT_TO,
+        ACTION_GENERATE_DATA_KEY_WITHOUT_PLAINTEXT,
+        ACTION_GENERATE_DATA_KEY_PAIR_WITHOUT_PLAINTEXT,
+        ACTION_PUT_KEY_POLICY, /* from here on they open the key */
         ACTION_CREATE_GRANT,
         ACTION_REPLICATE_KEY,
+        ACTION_IMPORT_KEY_MATERIAL,
+        ACTION_ROTATE_KEY_ON_DEMAND,
         _ACTIONS,
 } Action;
 
@@ -47,22 +54,31 @@ static const char *const action_names[_ACTIONS] = {
         [ACTION_GENERATE_DATA_KEY] = "kms:GenerateDataKey",
         [ACTION_GENERATE_DATA_KEY_PAIR] = "kms:GenerateDataKeyPair",
         [ACTION_RE_ENCRYPT_FROM] = "kms:ReEncryptFrom",
+        [ACTION_ENCRYPT] = "kms:Encrypt",
+        [ACTION_RE_ENCRYPT_TO] = "kms:ReEncryptTo",
+        [ACTION_GENERATE_DATA_KEY_WITHOUT_PLAINTEXT] = "kms:GenerateDataKeyWithoutPlaintext",
+        [ACTION_GENERATE_DATA_KEY_PAIR_WITHOUT_PLAINTEXT] = "kms:GenerateDataKeyPairWithoutPlaintext",
         [ACTION_PUT_KEY_POLICY] = "kms:PutKeyPolicy",
         [ACTION_CREATE_GRANT] = "kms:CreateGrant",
         [ACTION_REPLICATE_KEY] = "kms:ReplicateKey",
+        [ACTION_IMPORT_KEY_MATERIAL] = "kms:ImportKeyMaterial",
+        [ACTION_ROTATE_KEY_ON_DEMAND] = "kms:RotateKeyOnDemand",
 };
 
 static const LintCode control_codes[_ACTIONS] = {
         [ACTION_PUT_KEY_POLICY] = LINT_PUT_KEY_POLICY,
         [ACTION_CREATE_GRANT] = LINT_CREATE_GRANT,
         [ACTION_REPLICATE_KEY] = LINT_REPLICATE_KEY,
+        [ACTION_IMPORT_KEY_MATERIAL] = LINT_IMPORT_KEY_MATERIAL,
+        [ACTION_ROTATE_KEY_ON_DEMAND] = LINT_IMPORT_KEY_MATERIAL,
 };
 
 /* The PCRs that tell the documents of images apart. */
 static const unsigned identifying[] = { 2, 4, 7, 12, 13 };
 #define N_IDENTIFYING ELEMENTSOF(identifying)
 #define PCRS_IDENTIFYING (PCR(2) | PCR(4) | PCR(7) | PCR(12) | PCR(13))
-#define PCRS_CONSTANT (PCR(0) | PCR(1) | PCR(2) | PCR(3) | PCR(6) | 0x7E0000U)
+/* Firmware, its configuration, and PCRs that are not in use. */
+#define PCRS_OF_NO_IMAGE (PCR(0) | PCR(1) | PCR(2) | PCR(3) | PCR(6) | 0x7E0000U)
 #define PCRS_RESETTABLE (PCR(16) | PCR(23))
 
 static const struct {
@@ -94,9 +110,15 @@ static const struct {
         [LINT_PUT_KEY_POLICY] = { "put-key-policy", "Deny kms:PutKeyPolicy to whoever may decrypt." },
         [LINT_CREATE_GRANT] = { "create-grant", "Deny kms:CreateGrant to whoever may decrypt." },
         [LINT_REPLICATE_KEY] = { "replicate-key", "Deny kms:ReplicateKey to whoever may decrypt." },
+        [LINT_IMPORT_KEY_MATERIAL] = { "import-key-material",
+                                       "Deny kms:ImportKeyMaterial and kms:RotateKeyOnDemand to whoever may decrypt." },
+        [LINT_ENCRYPT] = { "encrypt",
+                           "Deny it to whoever may decrypt, or to their account. If another principal of the account seals, lint with --sealer=." },
         [LINT_GENERATE_DATA_KEY] = { "generate-data-key", "Gate it as kms:Decrypt is." },
         [LINT_NO_DENY] = { "no-deny",
                            "For Principal * deny kms:Decrypt, once for each PCR, and kms:ReEncryptFrom." },
+        [LINT_ENCRYPT_NOT_DENIED] = { "encrypt-not-denied",
+                                      "Deny kms:Encrypt, kms:ReEncryptTo and kms:GenerateDataKey*WithoutPlaintext to whoever may decrypt." },
         [LINT_WEAK_DENY] = { "weak-deny",
                              "Give each PCR a Deny statement of its own, with no other condition." },
         [LINT_NOT_PRINCIPAL] = { "not-principal", "Use Principal * and ArnNotEquals of aws:PrincipalArn." },
@@ -113,12 +135,16 @@ static const struct {
         [LINT_VALUE_UNUSUAL] = { "value-unusual",
                                  "Find out what was measured into it, and lint with --measurements= of that boot." },
         [LINT_ENCLAVE_PCR] = { "enclave-pcr", "Write kms:RecipientAttestation:NitroTPMPCRn." },
-        [LINT_UNSTEADY_PCR] = { "unsteady-pcr", "Take it out; it adds nothing." },
+        [LINT_UNKNOWN_KEY] = { "unknown-key",
+                               "Correct the name of the condition key, or take the condition out." },
+        [LINT_UNSTEADY_PCR] = { "unsteady-pcr", "Take the condition out." },
         [LINT_VERSION] = { "version", "Write \"Version\": \"2012-10-17\"." },
         [LINT_ADMINISTRATOR] = { "administrator", "If it is meant, lint with --admin=." },
         [LINT_NO_ADMINISTRATOR] = { "no-administrator", "If it is not meant, add an administrator." },
         [LINT_RECOVERY_PRINCIPAL] = { "recovery-principal", "Watch CloudTrail for it." },
-        [LINT_DELETED_PRINCIPAL] = { "deleted-principal", "Take it out." },
+        [LINT_SEALER] = { "sealer", "If it is meant, lint with --sealer=." },
+        [LINT_UNIQUE_ID] = { "unique-id",
+                             "If the role or user is deleted, take the ID out. If not, name it by its ARN." },
 };
 
 typedef struct Lint {
@@ -128,9 +154,10 @@ typedef struct Lint {
         LintReport *report;
         Caller callers[CALLERS_MAX];
         size_t n_callers;
-        uint8_t *actions; /* of each statement; bit a: it has action a */
-        size_t tuples;    /* counted out so far */
-        uint64_t served;  /* bit i: somebody may decrypt with image i */
+        uint32_t *actions;           /* of each statement; bit a: it has action a */
+        int8_t unseals[CALLERS_MAX]; /* whether the caller may decrypt: 0: not known yet, 1: yes, -1: no */
+        size_t tuples;               /* counted out so far */
+        uint64_t served;             /* bit i: somebody may decrypt with image i */
         bool out_of_memory;
 } Lint;
 
@@ -236,6 +263,7 @@ static bool may_be(const Caller *caller, const Caller *spared) {
         case CALLER_IDENTITY:
                 return wildcard_match(spared->text, caller->text);
         case CALLER_SESSION:
+        case CALLER_UNIQUE_ID:
                 return true;
         default:
                 /* Of an account, and of everyone, it is those whom the policy does not name. */
@@ -352,6 +380,33 @@ static bool image_has(const Expectation *image, unsigned pcr, const uint8_t *val
         return memcmp(image->pcrs.value[pcr], value, PCR_SIZE) == 0;
 }
 
+/* Whether conditions on keys that no NitroTPM's request has, or on the presence of a PCR, keep out every document: they make the
+ * Allow dead, or a Deny certain. What is said here is not relied on for safety, since a request of another kind may have them. */
+static bool is_locked_out(const Lint *lint, const Question *question) {
+        for (size_t i = 0; i < question->allow->n_conditions; i++) {
+                const Condition *condition = &question->allow->conditions[i];
+
+                if ((condition->kind == CONDITION_ABSENT && !condition->met_when_absent) ||
+                    (condition->kind == CONDITION_NULL && !condition->met_when_present))
+                        return true;
+        }
+        for (size_t i = 0; i < lint->policy->n_statements; i++) {
+                const Statement *s = &lint->policy->statements[i];
+                bool fires = s->deny && !s->not_principal && !s->not_resource && s->every_resource &&
+                             s->n_conditions > 0 && has_action(lint, s, question->action) &&
+                             caller_is_among(question->caller, s->principals, s->n_principals, true);
+
+                for (size_t j = 0; j < s->n_conditions && fires; j++)
+                        fires = (s->conditions[j].kind == CONDITION_ABSENT &&
+                                 s->conditions[j].met_when_absent) ||
+                                (s->conditions[j].kind == CONDITION_NULL &&
+                                 s->conditions[j].met_when_present);
+                if (fires)
+                        return true;
+        }
+        return false;
+}
+
 static void compare_with_images(Lint *lint, const Question *question, const Tuple tuple,
                                 Judgement *judgement) {
         const LintOptions *options = lint->options;
@@ -372,7 +427,7 @@ static void compare_with_images(Lint *lint, const Question *question, const Tupl
                 }
                 right |= is_image;
                 if (is_booted && judgement->pinned != 0 && question->allow &&
-                    question->action == ACTION_DECRYPT)
+                    question->action == ACTION_DECRYPT && !is_locked_out(lint, question))
                         lint->served |= UINT64_C(1) << i;
         }
         if (right)
@@ -588,9 +643,9 @@ static void check_decrypt(Lint *lint, const Question *question) {
         }
         if (judgement.pinned == 0)
                 report_unpinned(lint, question);
-        else if ((judgement.pinned & ~PCRS_CONSTANT & ~PCRS_RESETTABLE) == 0)
+        else if ((judgement.pinned & ~PCRS_OF_NO_IMAGE & ~PCRS_RESETTABLE) == 0)
                 ADD_OF_CALLER(lint, LINT_CONSTANT_PCRS, LINT_ERROR, question,
-                              "Only PCRs that are the same in every instance, or that anybody can reset, are pinned: any image gets the secrets.");
+                              "Only PCRs that say nothing of the image, or that anybody can reset, are pinned: any image gets the secrets.");
         else
                 report_missing(lint, question, judgement.pinned);
         if ((judgement.pinned & (PCR(4) | PCR(12) | PCR(13))) == (PCR(4) | PCR(12)) &&
@@ -607,17 +662,6 @@ static void check_decrypt(Lint *lint, const Question *question) {
         if (judgement.pinned != 0 && judgement.mixed)
                 ADD_OF_CALLER(lint, LINT_MIXED_IMAGES, LINT_ERROR, question,
                               "A document comes through that has PCRs of several images.");
-}
-
-static void check_generate(Lint *lint, const Question *question) {
-        Judgement judgement = judge(lint, question);
-
-        if (!is_gated(lint, &judgement))
-                ADD_OF_CALLER(lint, LINT_GENERATE_DATA_KEY, LINT_WARNING, question,
-                              "%s is possible without the right document: its caller knows the data key.",
-                              action_names[question->action]);
-        else if (is_open_to_drivers(&judgement))
-                report_drivers(lint, question);
 }
 
 static bool takes_no_document(Action action) {
@@ -670,6 +714,85 @@ static bool is_declared_in(const Statement *allow, const Caller *caller, const c
         return false;
 }
 
+/* Whether the caller may decrypt with some document or other. */
+static bool unseals(Lint *lint, const Caller *caller) {
+        int8_t *known = &lint->unseals[caller - lint->callers];
+
+        if (*known == 0)
+                *known = is_in_data_plane(lint, caller, false) ? 1 : -1;
+        return *known > 0;
+}
+
+/* Whether the caller may change the policy, and so is trusted with all that the key has. */
+static bool administers(const Lint *lint, const Caller *caller) {
+        for (size_t i = 0; i < lint->policy->n_statements; i++) {
+                const Question question = { &lint->policy->statements[i], caller, ACTION_PUT_KEY_POLICY };
+
+                if (holds(lint, &question))
+                        return true;
+        }
+        return false;
+}
+
+/* Whether the caller may be under the control of whoever controls one that unseals: they have the account in common, and nobody
+ * of it administers the key. The account of a unique ID is not known. */
+static bool is_near_unsealing(Lint *lint, const Caller *caller) {
+        bool near = false;
+
+        for (size_t i = 0; i < lint->n_callers; i++) {
+                const Caller *other = &lint->callers[i];
+                bool neighbours = caller->kind == CALLER_UNIQUE_ID ||
+                                  (*caller->account && strcmp(caller->account, other->account) == 0);
+
+                if (other == caller || !neighbours || is_declared(other, lint->options->recovery_principals))
+                        continue;
+                if (caller->kind != CALLER_UNIQUE_ID && administers(lint, other))
+                        return false;
+                near |= unseals(lint, other);
+        }
+        return near;
+}
+
+/* Whoever makes ciphertext chooses what the instance takes for its secrets. code: of the error. */
+static void report_maker(Lint *lint, const Question *question, LintCode code) {
+        const LintOptions *options = lint->options;
+        const Caller *caller = question->caller;
+        bool declared = is_declared_in(question->allow, caller, options->sealers) ||
+                        is_declared_in(question->allow, caller, options->administrators);
+        bool note = caller->kind == CALLER_IDENTITY || caller->kind == CALLER_SESSION;
+
+        if (is_declared(caller, options->recovery_principals))
+                return;
+        if (caller->kind == CALLER_EVERYONE ||
+            is_in_data_plane(lint, caller, is_declared(caller, options->sealers)) ||
+            (!declared && is_near_unsealing(lint, caller)))
+                ADD_OF_CALLER(lint, code, LINT_ERROR, question,
+                              "%s is in the hands of a principal that unseals, or of its account. It can choose what the instance takes for its secrets.",
+                              action_names[question->action]);
+        else if (!declared)
+                ADD_OF_CALLER(lint, LINT_SEALER, note ? LINT_NOTE : LINT_WARNING, question,
+                              "%s may %s, and so choose the secrets.",
+                              caller->kind == CALLER_ACCOUNT
+                                              ? "Whoever has an identity policy for it in the account"
+                                              : "The principal",
+                              action_names[question->action]);
+}
+
+static void check_encrypt(Lint *lint, const Question *question) {
+        if (holds(lint, question))
+                report_maker(lint, question, LINT_ENCRYPT);
+}
+
+/* Without the right document the caller learns the data key, and has a ciphertext of it. */
+static void check_generate(Lint *lint, const Question *question) {
+        Judgement judgement = judge(lint, question);
+
+        if (!is_gated(lint, &judgement))
+                report_maker(lint, question, LINT_GENERATE_DATA_KEY);
+        else if (is_open_to_drivers(&judgement))
+                report_drivers(lint, question);
+}
+
 static void report_administrator(Lint *lint, const Question *question) {
         bool puts = question->action == ACTION_PUT_KEY_POLICY;
         bool note = puts && question->caller->kind == CALLER_IDENTITY;
@@ -682,17 +805,30 @@ static void report_administrator(Lint *lint, const Question *question) {
                       action_names[question->action]);
 }
 
+static bool somebody_unseals(Lint *lint) {
+        for (size_t i = 0; i < lint->n_callers; i++)
+                if (unseals(lint, &lint->callers[i]))
+                        return true;
+        return false;
+}
+
 static void check_control(Lint *lint, const Question *question) {
         const char *const *administrators = lint->options->administrators;
-        bool declared = is_declared(question->caller, administrators);
+        const Caller *caller = question->caller;
+        bool declared = is_declared(caller, administrators);
 
         if (!holds(lint, question))
                 return;
-        if (question->caller->kind == CALLER_EVERYONE || is_in_data_plane(lint, question->caller, declared))
+        if (caller->kind == CALLER_EVERYONE || is_in_data_plane(lint, caller, declared))
                 ADD_OF_CALLER(lint, control_codes[question->action], LINT_ERROR, question,
                               "%s is in the hands of a principal that uses the key, and opens it.",
                               action_names[question->action]);
-        else if (!is_declared_in(question->allow, question->caller, administrators))
+        else if (caller->kind == CALLER_UNIQUE_ID && !declared && somebody_unseals(lint))
+                ADD_OF_CALLER(lint, control_codes[question->action], LINT_ERROR, question,
+                              "%s is in the hands of a role or user of an unknown account, which may be one that unseals, and opens the key.",
+                              action_names[question->action]);
+        else if (!is_declared_in(question->allow, caller, administrators) &&
+                 question->action != ACTION_ROTATE_KEY_ON_DEMAND)
                 report_administrator(lint, question);
 }
 
@@ -711,9 +847,29 @@ static void check_callers(Lint *lint) {
                                         check_generate(lint, &question);
                                 else if (a == ACTION_RE_ENCRYPT_FROM)
                                         check_re_encrypt(lint, &question);
+                                else if (a < ACTION_PUT_KEY_POLICY)
+                                        check_encrypt(lint, &question);
                                 else
                                         check_control(lint, &question);
                         }
+}
+
+/* Making ciphertext by a grant, or by a statement added later. */
+static void check_encrypt_denied(Lint *lint) {
+        for (size_t i = 0; i < lint->n_callers; i++) {
+                const Caller *caller = &lint->callers[i];
+
+                if (caller->kind == CALLER_EVERYONE || !unseals(lint, caller) ||
+                    is_declared(caller, lint->options->recovery_principals))
+                        continue;
+                for (Action a = ACTION_ENCRYPT; a < ACTION_PUT_KEY_POLICY; a++)
+                        if (!is_denied_without_document(lint, caller, a)) {
+                                add(lint, LINT_ENCRYPT_NOT_DENIED, LINT_NOTE, NULL, caller->text,
+                                    "Nothing denies the principal %s: by a grant, or a statement added later, it could choose the secrets.",
+                                    action_names[a]);
+                                return;
+                        }
+        }
 }
 
 /* A grant allows as well as a statement does. What Denys let through beyond the images has been said of the
@@ -745,13 +901,8 @@ static void check_grants(Lint *lint) {
 
 static void check_administrators(Lint *lint) {
         for (size_t i = 0; i < lint->n_callers; i++)
-                for (size_t j = 0; j < lint->policy->n_statements; j++) {
-                        const Question question = { &lint->policy->statements[j], &lint->callers[i],
-                                                    ACTION_PUT_KEY_POLICY };
-
-                        if (holds(lint, &question))
-                                return;
-                }
+                if (administers(lint, &lint->callers[i]))
+                        return;
         add(lint, LINT_NO_ADMINISTRATOR, LINT_NOTE, NULL, NULL, "Nobody can ever change this policy.");
 }
 
@@ -827,11 +978,31 @@ static void check_pcr_values(Lint *lint, const Statement *s, const Condition *co
         }
 }
 
+/* Of PCRs that say nothing of the image. PCR1 has three values in three documents known, of different types of instances. */
+static void check_steadiness(Lint *lint, const Statement *s, const Condition *condition) {
+        /* PCR2 says whether firmware has loaded third-party drivers. */
+        uint32_t told = (PCRS_OF_NO_IMAGE & ~PCR(2)) | PCRS_RESETTABLE | PCR(11);
+        unsigned pcr = (unsigned) condition->pcr;
+
+        if (pcr == 1)
+                add(lint, LINT_UNSTEADY_PCR, LINT_WARNING, s, condition->key,
+                    "PCR1 differs between instances: the condition may lock some of them out.");
+        else if (told & PCR(pcr))
+                add(lint, LINT_UNSTEADY_PCR, LINT_NOTE, s, condition->key, "PCR%u %s.", pcr,
+                    pcr == 11                    ? "changes while the system boots"
+                    : PCRS_RESETTABLE & PCR(pcr) ? "can be reset by anybody"
+                                                 : "says nothing of the image");
+}
+
 static void check_condition(Lint *lint, const Statement *s, const Condition *condition) {
         if (condition->pcr < 0) {
-                if (wildcard_match("kms:RecipientAttestation:*", condition->key))
+                if (!condition_key_exists(condition->key))
+                        add(lint, LINT_UNKNOWN_KEY, LINT_WARNING, s, condition->key,
+                            "KMS has no such condition key, and no request has it. The condition is %s met.",
+                            condition->met_when_absent ? "always" : "never");
+                else if (condition->kind == CONDITION_ABSENT)
                         add(lint, LINT_ENCLAVE_PCR, LINT_WARNING, s, condition->key,
-                            "The key is of Nitro Enclaves, or of nothing; no NitroTPM document has it.");
+                            "The condition key is of Nitro Enclaves. No document of a NitroTPM has it.");
                 return;
         }
         if (strcmp(condition->operator, "Null") != 0)
@@ -841,12 +1012,7 @@ static void check_condition(Lint *lint, const Statement *s, const Condition *con
         if (!s->deny && (condition->optional || condition->kind == CONDITION_PCR_IS_NOT))
                 add(lint, LINT_OPTIONAL_CONDITION, LINT_WARNING, s, condition->key,
                     "The condition on PCR%i is met by a request without a document too.", condition->pcr);
-        /* PCR2 is the same only where firmware was given no driver. */
-        if (((PCRS_CONSTANT & ~PCR(2)) | PCRS_RESETTABLE | PCR(11)) & PCR(condition->pcr))
-                add(lint, LINT_UNSTEADY_PCR, LINT_NOTE, s, condition->key, "PCR%i %s.", condition->pcr,
-                    condition->pcr == 11                    ? "moves while the system boots"
-                    : PCRS_RESETTABLE & PCR(condition->pcr) ? "can be reset by anybody"
-                                                            : "is the same in every instance");
+        check_steadiness(lint, s, condition);
 }
 
 /* Whether another Deny is about this PCR alone. */
@@ -938,9 +1104,9 @@ static void check_statement(Lint *lint, const Statement *s) {
                     "Whether its resource is this key is not known%s.",
                     s->deny ? "; the Deny is not relied on" : "");
         for (size_t i = 0; i < s->n_principals; i++)
-                if (principals[i].kind == CALLER_DELETED)
-                        add(lint, LINT_DELETED_PRINCIPAL, LINT_NOTE, s, principals[i].text,
-                            "The role or user is deleted; one of the same name is another.");
+                if (principals[i].kind == CALLER_UNIQUE_ID)
+                        add(lint, LINT_UNIQUE_ID, LINT_NOTE, s, principals[i].text,
+                            "This is the ID of a role or user. KMS shows a deleted one so, and a new one of the same name is another.");
         for (size_t i = 0; i < s->n_conditions; i++) {
                 const Condition *condition = &s->conditions[i];
 
@@ -958,7 +1124,7 @@ static void check_statement(Lint *lint, const Statement *s) {
 
 /* Every caller whom the policy tells apart, once. False: there are too many. */
 static bool add_caller(Lint *lint, const Caller *caller) {
-        if (caller->kind >= CALLER_DELETED)
+        if (caller->kind == CALLER_UNKNOWN)
                 return true;
         for (size_t i = 0; i < lint->n_callers; i++)
                 if (lint->callers[i].kind == caller->kind &&
@@ -997,7 +1163,7 @@ static void prepare_actions(Lint *lint) {
         for (size_t i = 0; i < lint->policy->n_statements; i++)
                 for (Action a = 0; a < _ACTIONS; a++)
                         if (statement_has_action(&lint->policy->statements[i], action_names[a]))
-                                lint->actions[i] |= (uint8_t) (1U << a);
+                                lint->actions[i] |= UINT32_C(1) << a;
 }
 
 static void check_policy(Lint *lint) {
@@ -1010,6 +1176,7 @@ static void check_policy(Lint *lint) {
         for (size_t i = 0; i < lint->policy->n_statements; i++)
                 check_statement(lint, &lint->policy->statements[i]);
         check_grants(lint);
+        check_encrypt_denied(lint);
         check_administrators(lint);
         check_images(lint);
 }
@@ -1025,7 +1192,7 @@ static int compare_findings(const void *a, const void *b) {
 
 static int lint_text(const char *text, size_t size, Lint *lint) {
         _cleanup_(key_policy_freep) KeyPolicy *policy = NULL;
-        _cleanup_free_ uint8_t *actions = NULL;
+        _cleanup_free_ uint32_t *actions = NULL;
         char reason[KEY_POLICY_REASON_SIZE];
         size_t statement;
         int r;
@@ -1043,7 +1210,7 @@ static int lint_text(const char *text, size_t size, Lint *lint) {
         }
         if (r < 0)
                 return r;
-        actions = calloc(policy->n_statements, 1);
+        actions = calloc(policy->n_statements, sizeof(*actions));
         if (!actions)
                 return -ENOMEM;
         lint->policy = policy;
@@ -1056,6 +1223,7 @@ static int lint_text(const char *text, size_t size, Lint *lint) {
 int lint_policy(const char *text, size_t size, const LintOptions *options, LintReport **ret) {
         _cleanup_(lint_report_freep) LintReport *report = NULL;
         _cleanup_free_ Lint *lint = NULL;
+        _cleanup_free_ char *unwrapped = NULL;
         int r;
 
         report = calloc(1, sizeof(*report));
@@ -1066,7 +1234,9 @@ int lint_policy(const char *text, size_t size, const LintOptions *options, LintR
         lint->report = report;
         for (size_t i = 0; i < options->n_images; i++)
                 expectation_make(&options->images[i], &options->expectation, &lint->images[i]);
-        r = lint_text(text, size, lint);
+        r = key_policy_unwrap(text, size, &unwrapped);
+        if (r >= 0)
+                r = lint_text(unwrapped ?: text, unwrapped ? strlen(unwrapped) : size, lint);
         if (r < 0 || lint->out_of_memory)
                 return -ENOMEM;
         if (report->n_findings > 0)

@@ -51,8 +51,11 @@ typedef enum LintCode {
         LINT_PUT_KEY_POLICY,
         LINT_CREATE_GRANT,
         LINT_REPLICATE_KEY,
+        LINT_IMPORT_KEY_MATERIAL,
+        LINT_ENCRYPT,
         LINT_GENERATE_DATA_KEY,
         LINT_NO_DENY,
+        LINT_ENCRYPT_NOT_DENIED,
         LINT_WEAK_DENY,
         LINT_NOT_PRINCIPAL,
         LINT_NOT_ACTION,
@@ -66,12 +69,14 @@ typedef enum LintCode {
         LINT_VALUE_CONSTANT,
         LINT_VALUE_UNUSUAL,
         LINT_ENCLAVE_PCR,
+        LINT_UNKNOWN_KEY,
         LINT_UNSTEADY_PCR,
         LINT_VERSION,
         LINT_ADMINISTRATOR,
         LINT_NO_ADMINISTRATOR,
+        LINT_SEALER,
         LINT_RECOVERY_PRINCIPAL,
-        LINT_DELETED_PRINCIPAL,
+        LINT_UNIQUE_ID,
         _LINT_CODES,
 } LintCode;
 
@@ -98,6 +103,7 @@ typedef struct LintOptions {
          * recovery principals may decrypt without a document. */
         const char *const *administrators;
         const char *const *recovery_principals;
+        const char *const *sealers; /* may encrypt */
 } LintOptions;
 
 /* -ENOMEM, or 0: that a text is no policy is a finding too. */

@@ -42,7 +42,8 @@ static const char *const administration[] = {
         "kms:UpdateKeyDescription",
         NULL,
 };
-static const char *const administrators_only[] = { "kms:PutKeyPolicy", "kms:ReplicateKey", NULL };
+static const char *const administrators_only[] = { "kms:ImportKeyMaterial", "kms:PutKeyPolicy",
+                                                   "kms:ReplicateKey", "kms:RotateKeyOnDemand", NULL };
 
 /* A value of a PCR that an image has. Images that have the same share it. */
 typedef struct Pin {
@@ -284,6 +285,14 @@ static void add_separation(Maker *maker) {
                                 who);
 }
 
+/* Whoever makes ciphertext chooses the secrets. The Denys on PCRs and kms:ReEncrypt* have the other ways to make it. */
+static void add_no_sealing(Maker *maker) {
+        static const char *const actions[] = { "kms:Encrypt", "kms:GenerateDataKeyPairWithoutPlaintext",
+                                               "kms:GenerateDataKeyWithoutPlaintext", NULL };
+
+        add_statement(maker, "DenySealing", "Deny", maker->options->principals, actions);
+}
+
 static void add_statements(Maker *maker) {
         static const char *const seal[] = { "kms:Encrypt", NULL }, *const recover[] = { "kms:Decrypt",
                                                                                         NULL };
@@ -298,10 +307,19 @@ static void add_statements(Maker *maker) {
                 add_statement(maker, "RecoverWithoutAttestation", "Allow", options->recovery_principals,
                               recover);
         add_denials(maker);
+        add_no_sealing(maker);
         add_separation(maker);
 }
 
-/* Whether two principals may be the same one. */
+/* Whether one of two principals includes the other. */
+static bool includes(const char *a, const char *b) {
+        Caller x, y;
+
+        return caller_parse(a, &x) && caller_parse(b, &y) &&
+               (caller_is_among(&x, &y, 1, true) || caller_is_among(&y, &x, 1, true));
+}
+
+/* Whether two principals are the same one. */
 static bool overlap(const char *a, const char *b) {
         Caller x, y;
 
@@ -334,6 +352,18 @@ static int check_apart(const char *const *unsealers, const char *const *others, 
                                 return error_set(error, -EINVAL, FAILURE_USAGE,
                                                  "%.200s cannot be both a principal that unseals and %s.",
                                                  *other, what);
+        return 0;
+}
+
+/* A role that seals and is of an account that unseals unseals, too, if its identity policy lets it. */
+static int check_sealers(const KeyPolicyOptions *options, Error *error) {
+        for (const char *const *p = options->principals; p && *p; p++)
+                for (const char *const *sealer = options->sealers; sealer && *sealer; sealer++)
+                        if (includes(*p, *sealer))
+                                return error_set(
+                                                error, -EINVAL, FAILURE_USAGE,
+                                                "%.200s cannot seal: it is, or is part of, or has as part of it, a principal that unseals (%.200s), and would choose its own secrets. Seal as another principal.",
+                                                *sealer, *p);
         return 0;
 }
 
@@ -372,6 +402,8 @@ static int check_options(const KeyPolicyOptions *options, Error *error) {
                 r = check_principals(options->recovery_principals, false, error);
         if (r >= 0)
                 r = check_apart(options->principals, options->administrators, "an administrator", error);
+        if (r >= 0)
+                r = check_sealers(options, error);
         if (r >= 0)
                 r = check_apart(options->principals, options->recovery_principals, "a recovery principal",
                                 error);

@@ -296,6 +296,7 @@ static int lint(const Options *options) {
                 .expectation = options->policy.expectation,
                 .administrators = options->administrators.items,
                 .recovery_principals = options->recovery.items,
+                .sealers = options->sealers.items,
         };
         _cleanup_(lint_report_freep) LintReport *report = NULL;
         _cleanup_free_ uint8_t *text = NULL;
@@ -368,6 +369,7 @@ static const struct option lint_options[] = {
         { "measurements", required_argument, NULL, OPTION_MEASUREMENTS },
         { "admin", required_argument, NULL, OPTION_ADMIN },
         { "recovery-principal", required_argument, NULL, OPTION_RECOVERY_PRINCIPAL },
+        { "sealer", required_argument, NULL, OPTION_SEALER },
         { "secure-boot", no_argument, NULL, OPTION_SECURE_BOOT },
         { "allow-drivers", no_argument, NULL, OPTION_ALLOW_DRIVERS },
         { "no-pcr13", no_argument, NULL, OPTION_NO_PCR13 },

@@ -140,6 +140,21 @@ static bool is_name(const char *text, const char *prefix) {
                strspn(text + n, NAME_CHARACTERS) == strlen(text + n);
 }
 
+/* PREFIX, then a path of any printable characters (IAM User Guide, "IAM identifiers": ! to ~), then a name. Wildcards and
+ * variables are not taken in a principal. */
+static bool is_name_with_path(const char *text, const char *prefix) {
+        size_t n = strlen(prefix);
+        const char *slash = strrchr(text, '/');
+
+        if (strncmp(text, prefix, n) != 0 || slash < text + n - 1 || strpbrk(text, "*?") ||
+            strstr(text, "${"))
+                return false;
+        for (const char *p = text + n; p < slash; p++)
+                if (*p < '!' || *p > '~')
+                        return false;
+        return is_name(slash, "/");
+}
+
 bool caller_parse(const char *text, Caller *ret) {
         Caller caller = { .text = text };
         const char *name;
@@ -151,7 +166,7 @@ bool caller_parse(const char *text, Caller *ret) {
         else if ((name = arn_resource(text, "iam", caller.account))) {
                 if (strcmp(name, "root") == 0)
                         caller.kind = CALLER_ACCOUNT;
-                else if (is_name(name, "role/") || is_name(name, "user/"))
+                else if (is_name_with_path(name, "role/") || is_name_with_path(name, "user/"))
                         caller.kind = CALLER_IDENTITY;
                 else
                         return false;
@@ -160,7 +175,7 @@ bool caller_parse(const char *text, Caller *ret) {
                         return false;
                 caller.kind = CALLER_SESSION;
         } else if (strlen(text) >= 16 && strspn(text, LETTERS_AND_DIGITS) == strlen(text) && text[0] == 'A')
-                caller.kind = CALLER_DELETED;
+                caller.kind = CALLER_UNIQUE_ID;
         else
                 return false;
         *ret = caller;
@@ -182,7 +197,8 @@ static bool caller_is(const Caller *caller, const Caller *item, bool certainly) 
         case CALLER_EVERYONE:
                 return true;
         case CALLER_ACCOUNT:
-                if (caller->kind == CALLER_PATTERN && !*caller->account)
+                if ((caller->kind == CALLER_PATTERN || caller->kind == CALLER_UNIQUE_ID) &&
+                    !*caller->account)
                         return !certainly;
                 return caller->kind != CALLER_EVERYONE && strcmp(caller->account, item->account) == 0;
         default:
@@ -324,6 +340,15 @@ static int pcr_of_key(const char *key) {
         return -1;
 }
 
+/* kms:RecipientAttestation:PCRn, of Nitro Enclaves. */
+static bool is_enclave_key(const char *key) {
+        static const char prefix[] = "kms:RecipientAttestation:PCR";
+        const char *digits = key + strlen(prefix);
+
+        return strncasecmp(key, prefix, strlen(prefix)) == 0 && *digits &&
+               strspn(digits, DIGITS) == strlen(digits) && strlen(digits) <= 2;
+}
+
 /* Whether a value may stand for others than itself. Of the operators that have no patterns * and ? are
  * themselves. */
 static bool is_open(const Operator *operator, const char * value) {
@@ -383,6 +408,60 @@ static int parse_callers(const Operator *operator, Condition * condition) {
         return 0;
 }
 
+bool condition_key_exists(const char *key) {
+        static const char *const keys[] = {
+                "BypassPolicyLockoutSafetyCheck",
+                "CallerAccount",
+                "CustomerMasterKeySpec",
+                "CustomerMasterKeyUsage",
+                "DataKeyPairSpec",
+                "EncryptionAlgorithm",
+                "EncryptionContextKeys",
+                "ExpirationModel",
+                "GrantConstraintType",
+                "GrantIsForAWSResource",
+                "GrantOperations",
+                "GranteePrincipal",
+                "KeyAgreementAlgorithm",
+                "KeyOrigin",
+                "KeySpec",
+                "KeyUsage",
+                "MacAlgorithm",
+                "MessageType",
+                "MultiRegion",
+                "MultiRegionKeyType",
+                "PrimaryRegion",
+                "ReEncryptOnSameKey",
+                "RecipientAttestation:ImageSha384",
+                "ReplicaRegion",
+                "RequestAlias",
+                "ResourceAliases",
+                "RetiringPrincipal",
+                "RotationPeriodInDays",
+                "ScheduleKeyDeletionPendingWindowInDays",
+                "SigningAlgorithm",
+                "ValidTo",
+                "ViaService",
+                "WrappingAlgorithm",
+                "WrappingKeySpec",
+        };
+
+        if (strncasecmp(key, "kms:", 4) != 0)
+                return true;
+        for (size_t i = 0; i < ELEMENTSOF(keys); i++)
+                if (strcasecmp(key + 4, keys[i]) == 0)
+                        return true;
+        return wildcard_match("kms:EncryptionContext:?*", key) || pcr_of_key(key) >= 0 ||
+               is_enclave_key(key);
+}
+
+static bool has_value(struct json_object *values, const char *text) {
+        for (size_t i = 0; i < list_length(values); i++)
+                if (strcasecmp(json_object_get_string(list_item(values, i)), text) == 0)
+                        return true;
+        return false;
+}
+
 static int parse_condition(const Parser *parser, const char *name, const char *key,
                            struct json_object *values, Condition *ret) {
         bool all, any, if_exists, open;
@@ -398,10 +477,17 @@ static int parse_condition(const Parser *parser, const char *name, const char *k
                 if (!is_scalar(list_item(values, i)))
                         return malformed(parser, "A value of a condition is no string.");
         ret->optional = all || if_exists;
+        ret->met_when_absent = !any && (ret->optional || operator->negated);
+        if (strcmp(operator->name, "Null") == 0) {
+                ret->met_when_absent = has_value(values, "true");
+                ret->met_when_present = has_value(values, "false");
+        }
         if (ret->pcr >= 0) {
                 r = parse_pcr_values(operator, ret, &open);
                 if (r < 0)
                         return r;
+                if (strcmp(operator->name, "Null") == 0)
+                        ret->kind = CONDITION_NULL;
                 if (!operator->text || open)
                         return 0;
                 if (operator->negated && !any)
@@ -411,6 +497,9 @@ static int parse_condition(const Parser *parser, const char *name, const char *k
         } else if (strcasecmp(key, "aws:PrincipalArn") == 0 && operator->text &&
                                                                operator->negated && !all && !any)
                 return parse_callers(operator, ret);
+        else if (strcasecmp(key, "kms:RecipientAttestation") == 0 ||
+                 wildcard_match("kms:RecipientAttestation:*", key))
+                ret->kind = CONDITION_ABSENT;
         return 0;
 }
 
@@ -555,6 +644,22 @@ int key_policy_parse(const char *text, size_t size, KeyPolicy **ret,
                 return r;
         *ret = TAKE_PTR(policy);
         return 0;
+}
+
+int key_policy_unwrap(const char *text, size_t size, char **ret) {
+        _cleanup_json_ struct json_object *tree = NULL;
+        struct json_object *policy;
+        int r;
+
+        *ret = NULL;
+        r = json_parse(text, size, &tree);
+        if (r < 0)
+                return r == -ENOMEM ? r : 0;
+        policy = is_string(tree) ? tree : json_member(tree, "Policy");
+        if (!policy || json_member(tree, "Statement"))
+                return 0;
+        *ret = strdup(json_object_get_string(policy));
+        return *ret ? 0 : -ENOMEM;
 }
 
 static void statement_done(Statement *statement) {

@@ -28,8 +28,8 @@ typedef enum CallerKind {
         CALLER_PATTERN,  /* those whose ARN is like a pattern; only a condition can say so */
         CALLER_IDENTITY, /* a role or a user */
         CALLER_SESSION,  /* one session of a role, or a federated user */
+        CALLER_UNIQUE_ID, /* a role or user of an unknown account, by its ID (AROA…, AIDA…). KMS shows a deleted one so */
         CALLER_SERVICE,
-        CALLER_DELETED, /* the unique ID that KMS puts in the place of a role or user that is gone: nobody */
         CALLER_UNKNOWN, /* federated by an identity provider, or canonical */
 } CallerKind;
 
@@ -49,6 +49,8 @@ typedef enum ConditionKind {
         CONDITION_PCR_IS,        /* not met without a document */
         CONDITION_PCR_IS_NOT,    /* met without a document */
         CONDITION_CALLER_IS_NOT, /* of aws:PrincipalArn */
+        CONDITION_NULL,          /* of a PCR's presence */
+        CONDITION_ABSENT,        /* of a key under kms:RecipientAttestation that is not for a NitroTPM */
         CONDITION_OTHER,         /* anything else, also of a PCR where it is not understood */
 } ConditionKind;
 
@@ -57,6 +59,8 @@ typedef struct Condition {
         const char *operator, * key; /* borrowed */
         int pcr;                     /* -1: the key is no PCR of a NitroTPM */
         bool optional;               /* IfExists or ForAllValues */
+        bool met_when_absent;        /* by a request that does not have the key */
+        bool met_when_present;       /* of CONDITION_NULL */
         struct json_object *values;  /* borrowed: a scalar, or an array */
         uint8_t (*pcrs)[PCR_SIZE];   /* the values that a PCR can have */
         size_t n_pcrs;
@@ -81,6 +85,14 @@ typedef struct KeyPolicy {
         Statement *statements;
         size_t n_statements;
 } KeyPolicy;
+
+/* KMS's condition keys (KMS Developer Guide, "AWS KMS condition keys"), without those of other services. False: a key with the
+ * prefix "kms:" that KMS does not have. */
+bool condition_key_exists(const char *key) _pure_;
+
+/* Finds the policy in what tools print around it: GetKeyPolicy's answer and PutKeyPolicy's request ({"Policy": "…"}), and a JSON
+ * string with the policy in it. *ret: the policy's text, to be freed; NULL: the text is no such wrapping. -ENOMEM. */
+int key_policy_unwrap(const char *text, size_t size, char **ret);
 
 /* -EBADMSG with a reason and the statement's number from 1 (0: none in particular), or -ENOMEM. */
 int key_policy_parse(const char *text, size_t size, KeyPolicy **ret,
