@@ -12,6 +12,7 @@
 #include <openssl/x509v3.h>
 #include <stdbool.h>
 #include <string.h>
+#include <time.h>
 
 #include "attestation/document.h"
 #include "basic/cbor.h"
@@ -515,7 +516,11 @@ static AttestationRefusal refuse_path(X509_STORE_CTX *context, int length, Error
 
         if (e == X509_V_ERR_OUT_OF_MEM)
                 return no_judgement(error);
-        if (e == X509_V_ERR_CERT_HAS_EXPIRED || e == X509_V_ERR_CERT_NOT_YET_VALID)
+        if (e == X509_V_ERR_CERT_NOT_YET_VALID)
+                return refuse(ATTESTATION_EXPIRED, error,
+                              "Certificate %i of the %i in the attestation document is not yet valid. The clock of this machine may be slow.",
+                              length - X509_STORE_CTX_get_error_depth(context), length);
+        if (e == X509_V_ERR_CERT_HAS_EXPIRED)
                 refusal = ATTESTATION_EXPIRED;
 
         return refuse(refusal, error, "Certificate %i of the %i in the attestation document is refused: %s.",
@@ -535,6 +540,24 @@ static bool is_same_path(const STACK_OF(X509) * path, const STACK_OF(X509) * cer
         return true;
 }
 
+/* The time at which the certificates are verified: as asked, or up to a minute later. AWS does not date a document's own
+ * certificate back, and it is only seconds older than the first document: a clock that is a little slow would refuse that. */
+static int64_t path_time(const STACK_OF(X509) * certificates, int64_t at) {
+        int64_t time = at;
+
+        for (int i = 0; i < sk_X509_num(certificates); i++) {
+                struct tm tm;
+                int64_t begin;
+
+                if (ASN1_TIME_to_tm(X509_get0_notBefore(sk_X509_value(certificates, i)), &tm) != 1)
+                        continue;
+                begin = timegm(&tm);
+                if (begin > time && begin - at <= FUTURE_SEC_MAX)
+                        time = begin;
+        }
+        return time;
+}
+
 static AttestationRefusal check_path(STACK_OF(X509) * certificates, const AttestationPolicy *policy,
                                      Error *error) {
         _cleanup_(X509_STORE_freep) X509_STORE *store = X509_STORE_new();
@@ -547,7 +570,7 @@ static AttestationRefusal check_path(STACK_OF(X509) * certificates, const Attest
                 return no_judgement(error);
 
         parameters = X509_STORE_CTX_get0_param(context);
-        X509_VERIFY_PARAM_set_time(parameters, (time_t) policy->at);
+        X509_VERIFY_PARAM_set_time(parameters, (time_t) path_time(certificates, policy->at));
         X509_VERIFY_PARAM_set_depth(parameters, ATTESTATION_CHAIN_MAX);
         if (X509_VERIFY_PARAM_set_flags(parameters, X509_V_FLAG_X509_STRICT) != 1)
                 return no_judgement(error);

@@ -70,8 +70,8 @@ typedef enum AttestationRefusal {
 } AttestationRefusal;
 
 typedef struct AttestationPolicy {
-        X509 *root;              /* the pinned root; never taken from the document */
-        int64_t at;              /* seconds since 1970 at which certificates must be valid */
+        X509 *root; /* the pinned root; never taken from the document */
+        int64_t at; /* seconds since 1970 at which certificates must be valid; they may begin up to a minute later */
         uint64_t max_age_sec;    /* how old the document may be at that time; 0: not checked */
         const Slice *nonce;      /* NULL: not checked */
         const Slice *public_key; /* NULL: not checked */

@@ -131,7 +131,7 @@ bool pcr_shows_drivers(const PcrSet *pcrs) {
 
 const char *pcr_covers(unsigned pcr) {
         static const char *const covers[PCR_COUNT] = {
-                [0] = "firmware: a constant of AWS",
+                [0] = "firmware: says nothing about the image",
                 [1] = "firmware's configuration: differs between instances, says nothing about the image",
                 [2] = "drivers that firmware loads, option ROMs among them",
                 [3] = "option ROMs' configuration",

@@ -69,6 +69,9 @@ denied role_kms CreateGrant "$grant"
 denied role_kms GenerateDataKey "$(jq -nc --arg key "$key" '{KeyId: $key, KeySpec: "AES_256"}')"
 denied role_kms PutKeyPolicy "$(jq -nc --arg key "$key" --rawfile policy "$scratch/policy.json" '{KeyId: $key, PolicyName: "default", Policy: $policy}')"
 
+denied role_kms Encrypt "$(jq -nc --arg key "$key" '{KeyId: $key, Plaintext: "QQ==", EncryptionContext: {"unseald:secret": "db-password"}}')"
+denied role_kms GenerateDataKeyWithoutPlaintext "$(jq -nc --arg key "$key" '{KeyId: $key, KeySpec: "AES_256"}')"
+
 say "the administrator, whose identity policy allows everything"
 denied kms Decrypt "$(decrypt_request)"
 denied kms ReEncrypt "$reencrypt"
@@ -179,7 +182,28 @@ jq -nc --arg root "arn:aws:iam::$PLATFORM_VENDOR_ACCOUNT:root" \
     '{Version: "2012-10-17", Statement: [{Effect: "Allow", Principal: {AWS: $root}, Action: "kms:*", Resource: "*"}]}' >"$scratch/default.json"
 lint 4 --json "$scratch/default.json"
 assert_equal "its errors" "$(jq -rc '[.findings[] | select(.severity == "error") | .code]' "$scratch/lint")" \
-    '["root-delegation","re-encrypt","put-key-policy","create-grant","replicate-key"]'
+    '["root-delegation","re-encrypt","put-key-policy","create-grant","replicate-key","import-key-material","encrypt","generate-data-key"]'
+
+say "what aws kms get-key-policy prints"
+jq -n --rawfile policy "$scratch/policy.json" '{Policy: $policy, PolicyName: "default"}' >"$scratch/answer.json"
+lint 0 --admin="$admin" --measurements="$scratch/first.json" "$scratch/answer.json"
+jq -n --rawfile policy "$scratch/default.json" '{Policy: $policy, PolicyName: "default"}' >"$scratch/answer.json"
+lint 4 "$scratch/answer.json"
+
+say "who makes ciphertext chooses the secrets"
+jq --arg role "$role" '.Statement += [{Effect: "Allow", Principal: {AWS: ($role | sub("role/.*"; "root"))}, Action: "kms:Encrypt", Resource: "*"}] |
+    del(.Statement[] | select(.Sid == "DenySealing"))' "$scratch/policy.json" >"$scratch/encrypts.json"
+lint 4 --admin="$admin" --measurements="$scratch/first.json" "$scratch/encrypts.json"
+assert_line "the account that unseals" "$scratch/lint" '^error: encrypt: '
+sealer="arn:aws:iam::$PLATFORM_VENDOR_ACCOUNT:role/ci"
+"$unsealctl" policy --admin="$admin" --sealer="$sealer" --principal="$role" --measurements="$scratch/first.json" >"$scratch/sealer.json"
+lint 0 --admin="$admin" --measurements="$scratch/first.json" "$scratch/sealer.json"
+assert_line "the sealer is named" "$scratch/lint" '^note: sealer: .*role/ci'
+lint 0 --admin="$admin" --sealer="$sealer" --measurements="$scratch/first.json" "$scratch/sealer.json"
+assert_equal "the sealer is declared" "$(cat "$scratch/lint")" "0 errors, 0 warnings, 0 notes"
+status=0
+"$unsealctl" policy --admin="$admin" --sealer="$role" --principal="$role" --measurements="$scratch/first.json" >"$scratch/out" 2>&1 || status=$?
+assert_equal "exit status for a sealer that unseals" "$status" 2
 
 say "usage"
 lint 2

@@ -338,6 +338,44 @@ static void test_options_that_contradict_each_other_are_refused(void **state) {
         assert_int_equal(key_policy_make(&cases[0], &policy, &error), -EINVAL);
 }
 
+static void test_a_sealer_that_unseals_is_refused(void **state) {
+        static const struct {
+                const char *principal, *sealer;
+                bool good;
+        } cases[] = {
+                { APP, "arn:aws:iam::111111111111:role/ci", true },
+                { APP, "arn:aws:iam::222222222222:role/ci", true },
+                { APP, ROOT, true },
+                { APP, APP, false },
+                { APP, CUSTOMER, false },
+                { CUSTOMER, APP, false },
+                { CUSTOMER, CUSTOMER, false },
+        };
+        const PcrSet image = image_of(0xA4, 0xA7, 0);
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                const char *const principals[] = { cases[i].principal, NULL }, *const sealers[] = {
+                        cases[i].sealer, NULL
+                };
+                KeyPolicyOptions options = options_of(&image, 1);
+                _cleanup_json_ struct json_object *policy = NULL;
+                Error error = {};
+                int r;
+
+                options.principals = principals;
+                options.sealers = sealers;
+                r = key_policy_make(&options, &policy, &error);
+                if (r != (cases[i].good ? 0 : -EINVAL))
+                        fail_msg("%s seals for %s: saw %i, %s", cases[i].sealer, cases[i].principal, r,
+                                 error.text);
+                if (cases[i].good)
+                        assert_string_equal(json_member_string(json_member(statement(policy, "DenySealing"),
+                                                                           "Principal"),
+                                                               "AWS"),
+                                            cases[i].principal);
+        }
+}
+
 static void test_more_than_a_policy_can_hold_is_refused(void **state) {
         PcrSet images[KEY_POLICY_IMAGES_MAX + 1];
         char names[300][64];
@@ -407,6 +445,7 @@ int main(void) {
                 cmocka_unit_test(test_images_that_differ_in_two_pcrs_do_not_mix),
                 cmocka_unit_test(test_measurements_that_say_nothing_are_refused),
                 cmocka_unit_test(test_options_that_contradict_each_other_are_refused),
+                cmocka_unit_test(test_a_sealer_that_unseals_is_refused),
                 cmocka_unit_test(test_more_than_a_policy_can_hold_is_refused),
                 cmocka_unit_test(test_the_role_policy_names_keys),
         };

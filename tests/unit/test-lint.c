@@ -45,12 +45,13 @@
 
 #define ADMINISTER ALLOW(ADMIN, "['kms:PutKeyPolicy','kms:DescribeKey']", "")
 #define UNSEAL ALLOW(APP, "'kms:Decrypt'", BOTH(A, ZEROS))
-#define DENY_2 DENY("*", "'kms:Decrypt'", IS_NOT("2", "'" WITHOUT_DRIVERS "'"))
-#define DENY_4 DENY("*", "'kms:Decrypt'", IS_NOT("4", "'" A "'"))
-#define DENY_12 DENY("*", "'kms:Decrypt'", IS_NOT("12", "'" ZEROS "'"))
+#define GATED "['kms:Decrypt','kms:GenerateDataKey','kms:GenerateDataKeyPair']"
+#define DENY_2 DENY("*", GATED, IS_NOT("2", "'" WITHOUT_DRIVERS "'"))
+#define DENY_4 DENY("*", GATED, IS_NOT("4", "'" A "'"))
+#define DENY_12 DENY("*", GATED, IS_NOT("12", "'" ZEROS "'"))
 #define MAKING "'kms:Encrypt','kms:GenerateDataKey*WithoutPlaintext'"
 #define CLOSE DENY("*", "['kms:ReEncrypt*','kms:CreateGrant'," MAKING "]", "")
-#define DENY_13 DENY("*", "'kms:Decrypt'", IS_NOT("13", "'" ZEROS "'"))
+#define DENY_13 DENY("*", GATED, IS_NOT("13", "'" ZEROS "'"))
 #define DENIALS_WITHOUT_2 DENY_4 "," DENY_12 "," DENY_13 "," CLOSE
 #define DENIALS DENY_2 "," DENIALS_WITHOUT_2
 #define GOOD POLICY(ADMINISTER "," UNSEAL "," DENIALS)
@@ -223,8 +224,46 @@ static const Bad bad[] = {
           POLICY(ADMINISTER "," UNSEAL "," DENIALS "," ALLOW(APP, "'kms:ReplicateKey'", "")),
           LINT_REPLICATE_KEY, LINT_ERROR },
         { "GenerateDataKey without a document",
-          POLICY(ADMINISTER "," UNSEAL "," DENIALS "," ALLOW(APP, "'kms:GenerateDataKey'", "")),
-          LINT_GENERATE_DATA_KEY, LINT_ERROR },
+          POLICY(ADMINISTER "," UNSEAL "," ALLOW(APP, "'kms:GenerateDataKey'", "")), LINT_GENERATE_DATA_KEY,
+          LINT_ERROR },
+        { "Encrypt for a role that decrypts",
+          POLICY(ADMINISTER "," UNSEAL "," ALLOW(APP, "'kms:Encrypt'", "")), LINT_ENCRYPT, LINT_ERROR },
+        { "Encrypt for the account of a role that decrypts",
+          POLICY(ADMINISTER "," UNSEAL "," ALLOW(CUSTOMER, "'kms:Encrypt'", "")), LINT_ENCRYPT, LINT_ERROR },
+        { "Encrypt for another role of the account that decrypts",
+          POLICY(ADMINISTER "," UNSEAL
+                            "," ALLOW("arn:aws:iam::222222222222:role/other", "'kms:Encrypt'", "")),
+          LINT_ENCRYPT, LINT_ERROR },
+        { "ReEncryptTo for a role that decrypts",
+          POLICY(ADMINISTER "," UNSEAL "," ALLOW(APP, "'kms:ReEncryptTo'", "")), LINT_ENCRYPT, LINT_ERROR },
+        { "GenerateDataKeyWithoutPlaintext for a role that decrypts",
+          POLICY(ADMINISTER "," UNSEAL "," ALLOW(APP, "'kms:GenerateDataKeyWithoutPlaintext'", "")),
+          LINT_ENCRYPT, LINT_ERROR },
+        { "Encrypt for a role of a third account",
+          POLICY(ADMINISTER "," UNSEAL "," ALLOW("arn:aws:iam::333333333333:role/ci", "'kms:Encrypt'", "")),
+          LINT_SEALER, LINT_NOTE },
+        { "Encrypt for a third account",
+          POLICY(ADMINISTER "," UNSEAL "," ALLOW("333333333333", "'kms:Encrypt'", "")), LINT_SEALER,
+          LINT_WARNING },
+        { "no Deny of Encrypt", POLICY(ADMINISTER "," UNSEAL "," DENY_4), LINT_ENCRYPT_NOT_DENIED,
+          LINT_NOTE },
+        { "ImportKeyMaterial for a role that decrypts",
+          POLICY(ADMINISTER "," UNSEAL "," ALLOW(APP, "'kms:ImportKeyMaterial'", "")),
+          LINT_IMPORT_KEY_MATERIAL, LINT_ERROR },
+        { "PutKeyPolicy for a unique ID",
+          POLICY(ADMINISTER "," UNSEAL "," ALLOW("AROAEXAMPLEEXAMPLE123", "'kms:PutKeyPolicy'", "")),
+          LINT_PUT_KEY_POLICY, LINT_ERROR },
+        { "a condition key that KMS does not have",
+          POLICY(ADMINISTER "," UNSEAL
+                            "," DENY("*", "'kms:Decrypt'", "'Null':{'kms:RecipientAttestation':'true'}")),
+          LINT_UNKNOWN_KEY, LINT_WARNING },
+        { "a misspelt condition key of KMS",
+          POLICY(ADMINISTER "," UNSEAL
+                            "," DENY("*", "'kms:Decrypt'", "'StringNotEquals':{'kms:CallerAcount':'1'}")),
+          LINT_UNKNOWN_KEY, LINT_WARNING },
+        { "PCR1, which differs between instances",
+          POLICY(ADMINISTER "," ALLOW(APP, "'kms:Decrypt'", IS("1", "'" A "'"))), LINT_UNSTEADY_PCR,
+          LINT_WARNING },
         { "no Deny", POLICY(ADMINISTER "," UNSEAL), LINT_NO_DENY, LINT_WARNING },
         { "a Deny for the role alone, which spares whom a grant names",
           POLICY(ADMINISTER "," UNSEAL "," DENY(APP, "'kms:Decrypt'", IS_NOT("4", "'" A "'")) "," DENY(
@@ -476,7 +515,7 @@ static void test_under_secure_boot_pcr7_is_wanted_and_the_others_are_advised(voi
 
         ASSERT_CODES(POLICY(ADMINISTER
                             "," ALLOW(APP, "'kms:Decrypt'", IS("7", "'" A "'")) "," CLOSE "," DENY(
-                                            "*", "'kms:Decrypt'", IS_NOT("7", "'" A "'"))),
+                                            "*", GATED, IS_NOT("7", "'" A "'"))),
                      &options, LINT_NO_DENY, LINT_PCR4_MISSING, LINT_PCR12_MISSING);
         ASSERT_CODES(GOOD, &options, LINT_NO_DENY, LINT_PCR7_MISSING);
         ASSERT_CODES(POLICY(ADMINISTER "," UNSEAL "," DENIALS "," DENY(
@@ -485,7 +524,7 @@ static void test_under_secure_boot_pcr7_is_wanted_and_the_others_are_advised(voi
 }
 
 static void test_a_recovery_principal_is_an_error_until_it_is_declared(void **state) {
-#define DENY_BUT_RESCUE(n, value) DENY("*", "'kms:Decrypt'", IS_NOT(n, "'" value "'") "," SPARING(RESCUE))
+#define DENY_BUT_RESCUE(n, value) DENY("*", GATED, IS_NOT(n, "'" value "'") "," SPARING(RESCUE))
         static const char policy[] = POLICY(
                         ADMINISTER
                         "," UNSEAL "," CLOSE
@@ -495,7 +534,7 @@ static void test_a_recovery_principal_is_an_error_until_it_is_declared(void **st
         const LintOptions without = { .administrators = administrators },
                           with = { .administrators = administrators, .recovery_principals = recovery };
 
-        ASSERT_CODES(policy, &without, LINT_NO_DENY, LINT_UNGATED_DECRYPT);
+        ASSERT_CODES(policy, &without, LINT_NO_DENY, LINT_ENCRYPT_NOT_DENIED, LINT_UNGATED_DECRYPT);
         ASSERT_CODES(policy, &with, LINT_RECOVERY_PRINCIPAL);
 }
 
@@ -587,8 +626,11 @@ static void test_firmware_may_run_drivers_where_neither_pcr2_is_pinned_nor_secur
                                                                              "'," PCR_KEY("4") "'" A "'}")),
                      &options, LINT_PCR2_MISSING, LINT_WEAK_DENY);
         /* What a data key seals is lost in the same way. */
-        ASSERT_CODES(POLICY(ADMINISTER "," ALLOW(APP, "'kms:GenerateDataKey'", BOTH(A, ZEROS)) "," UNSEAL
-                                                                                               "," DENIALS),
+        ASSERT_CODES(POLICY(ADMINISTER
+                            "," ALLOW(APP, "'kms:GenerateDataKey'",
+                                      BOTH(A, ZEROS)) "," UNSEAL "," DENIALS_WITHOUT_2
+                                                      "," DENY("*", "'kms:Decrypt'",
+                                                               IS_NOT("2", "'" WITHOUT_DRIVERS "'"))),
                      &options, LINT_PCR2_MISSING);
 }
 
@@ -625,6 +667,94 @@ static void test_pcr2_and_pcr13_are_compared_with_the_images(void **state) {
                      LINT_PCR2_MISSING, LINT_PCR13_MISSING);
         ASSERT_CODES(POLICY(ADMINISTER "," UNSEAL "," CLOSE "," DENY_4 "," DENY_12), &any,
                      LINT_PCR2_MISSING);
+}
+
+static void test_a_sealer_is_named_until_it_is_declared(void **state) {
+#define CI "arn:aws:iam::111111111111:role/ci"
+        static const char *const sealers[] = { CI, NULL }, *const app[] = { APP, NULL };
+        const LintOptions without = { .administrators = administrators },
+                          with = { .administrators = administrators, .sealers = sealers },
+                          wrong = { .administrators = administrators, .sealers = app };
+        static const char policy[] = POLICY(ADMINISTER "," UNSEAL "," DENIALS_WITHOUT_2 "," DENY_2
+                                                       "," ALLOW(CI, "'kms:Tag*'", ""));
+        static const char seals[] =
+                        POLICY(ADMINISTER
+                               "," UNSEAL "," DENY_2 "," DENY_4 "," DENY_12 "," DENY_13
+                               "," DENY("*", "['kms:ReEncrypt*','kms:CreateGrant']", "") "," DENY(
+                                               APP, "[" MAKING "]", "") "," ALLOW(CI, "'kms:Encrypt'", ""));
+
+        assert_codes(policy, &without, NULL, 0);
+        ASSERT_CODES(seals, &without, LINT_SEALER);
+        assert_codes(seals, &with, NULL, 0);
+        /* Who unseals may not seal, whoever says so. */
+        ASSERT_CODES(POLICY(ADMINISTER "," UNSEAL "," DENY_2 "," DENY_4 "," DENY_12 "," DENY_13
+                                       "," DENY("*", "['kms:ReEncrypt*','kms:CreateGrant']",
+                                                "") "," ALLOW(APP, "'kms:Encrypt'", "")),
+                     &wrong, LINT_ENCRYPT_NOT_DENIED, LINT_ENCRYPT);
+}
+
+static void test_what_no_request_has_keeps_the_image_out(void **state) {
+        const PcrSet image = image_of(0xA4, 0xA4, 0);
+        const LintOptions options = { &image, 1, .administrators = administrators };
+#define WITH_NULL(key, value)                    \
+        POLICY(ADMINISTER "," UNSEAL "," DENIALS \
+                          "," DENY("*", "'kms:Decrypt'", "'Null':{'" key "':'" value "'}"))
+
+        assert_codes(WITH_NULL("kms:RecipientAttestation:NitroTPMPCR4", "true"), &options, NULL, 0);
+        ASSERT_CODES(WITH_NULL("kms:RecipientAttestation:NitroTPMPCR4", "false"), &options,
+                     LINT_IMAGE_LOCKED_OUT);
+        ASSERT_CODES(WITH_NULL("kms:RecipientAttestation", "true"), &options, LINT_IMAGE_LOCKED_OUT,
+                     LINT_UNKNOWN_KEY);
+        ASSERT_CODES(WITH_NULL("kms:RecipientAttestation:PCR0", "true"), &options, LINT_IMAGE_LOCKED_OUT,
+                     LINT_ENCLAVE_PCR);
+        ASSERT_CODES(WITH_NULL("kms:RecipientAttestation", "false"), &options, LINT_UNKNOWN_KEY);
+}
+
+static void test_condition_keys_of_kms_are_known(void **state) {
+        static const char *const known[] = { "kms:ViaService",
+                                             "KMS:viaservice",
+                                             "kms:EncryptionContext:unseald:secret",
+                                             "kms:EncryptionContextKeys",
+                                             "kms:RecipientAttestation:NitroTPMPCR23",
+                                             "kms:RecipientAttestation:PCR15",
+                                             "kms:RecipientAttestation:ImageSha384",
+                                             "aws:PrincipalArn",
+                                             "aws:Whatever" },
+                                 *const unknown[] = { "kms:RecipientAttestation",
+                                                      "kms:RecipientAttestation:",
+                                                      "kms:RecipientAttestation:NitroTPMPCR24",
+                                                      "kms:RecipientAttestation:NitroTPMPCR04",
+                                                      "kms:RecipientAttestation:PCR",
+                                                      "kms:EncryptionContext:",
+                                                      "kms:ViaServices" };
+
+        for (size_t i = 0; i < ELEMENTSOF(known); i++)
+                if (!condition_key_exists(known[i]))
+                        fail_msg("%s is taken for unknown", known[i]);
+        for (size_t i = 0; i < ELEMENTSOF(unknown); i++)
+                if (condition_key_exists(unknown[i]))
+                        fail_msg("%s is taken for known", unknown[i]);
+}
+
+/* GetKeyPolicy's answer, PutKeyPolicy's request, and jq without -r. */
+static void test_a_policy_is_found_in_what_tools_print(void **state) {
+        _cleanup_free_ char *policy = with_quotes(POLICY(ADMINISTER "," UNSEAL));
+        struct json_object *answer = json_object_new_object();
+        const LintOptions options = { .administrators = administrators };
+        const char *texts[2];
+
+        json_object_object_add(answer, "Policy", json_object_new_string(policy));
+        json_object_object_add(answer, "PolicyName", json_object_new_string("default"));
+        texts[0] = json_object_to_json_string(answer);
+        texts[1] = json_object_to_json_string(json_object_object_get(answer, "Policy"));
+        for (size_t i = 0; i < ELEMENTSOF(texts); i++) {
+                _cleanup_(lint_report_freep) LintReport *report = NULL;
+
+                assert_int_equal(lint_policy(texts[i], strlen(texts[i]), &options, &report), 0);
+                assert_null(find(report, LINT_MALFORMED, LINT_ERROR));
+                assert_non_null(find(report, LINT_NO_DENY, LINT_WARNING));
+        }
+        json_object_put(answer);
 }
 
 static void test_values_are_compared_with_the_images(void **state) {
@@ -758,6 +888,10 @@ static void test_principals_are_told_apart(void **state) {
                 { "arn:aws-us-gov:iam::111111111111:root", CALLER_ACCOUNT },
                 { APP, CALLER_IDENTITY },
                 { "arn:aws:iam::111111111111:user/a/b/c", CALLER_IDENTITY },
+                { "arn:aws:iam::111111111111:role/a!b/~c:d/app", CALLER_IDENTITY },
+                { "arn:aws:iam::111111111111:role/a!b", -1 },
+                { "arn:aws:iam::111111111111:role/a*/b", -1 },
+                { "arn:aws:iam::111111111111:role/a b/c", -1 },
                 { "arn:aws:sts::111111111111:assumed-role/a/b", CALLER_SESSION },
                 { "AIDACKCEVSQ6C2EXAMPLE", CALLER_UNIQUE_ID },
                 { "11111111111", -1 },
@@ -817,6 +951,10 @@ int main(void) {
                 cmocka_unit_test(test_under_secure_boot_images_are_told_by_pcr7_too),
                 cmocka_unit_test(test_firmware_may_run_drivers_where_neither_pcr2_is_pinned_nor_secure_boot),
                 cmocka_unit_test(test_pcr2_and_pcr13_are_compared_with_the_images),
+                cmocka_unit_test(test_a_sealer_is_named_until_it_is_declared),
+                cmocka_unit_test(test_what_no_request_has_keeps_the_image_out),
+                cmocka_unit_test(test_condition_keys_of_kms_are_known),
+                cmocka_unit_test(test_a_policy_is_found_in_what_tools_print),
                 cmocka_unit_test(test_values_are_compared_with_the_images),
                 cmocka_unit_test(test_denies_that_leave_the_images_alone_do_not_mix_them),
                 cmocka_unit_test(test_a_policy_that_is_too_much_is_not_safe),

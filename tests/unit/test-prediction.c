@@ -119,19 +119,41 @@ static void test_standard_boot_of_a_unified_kernel_image(void **state) {
         assert_pcr(&prediction, 12, ZERO_PCR);
 }
 
-static void test_without_sdmagic_the_stub_is_taken_for_252(void **state) {
+static void test_only_amazon_linux_2023_has_a_stub_without_sdmagic(void **state) {
+        static const char *const releases[] = {
+                "NAME=\"test\"\n",
+                "ID=ubuntu\nVERSION_ID=\"22.04\"\n",
+                "ID=\"amzn\"\nVERSION_ID=\"2\"\n",
+                "ID_LIKE=\"amzn\"\nVERSION_ID=\"2023\"\n",
+                "#ID=\"amzn\"\nVERSION_ID=\"2023\"\n",
+                "ID=\"amzn\"",
+                "",
+        };
         _cleanup_prediction_ Prediction prediction = {};
         PredictedImage image;
 
         begin(&prediction, NULL);
-        image = add(&prediction, "uki-arm64.efi");
+        image = add(&prediction, "uki-arm64-al2023.efi");
         assert_int_equal(image.machine, EFI_MACHINE_ARM64);
         assert_int_equal(image.stub_version, 252);
         assert_true(image.stub_assumed);
         assert_true(image.kernel_measured);
         assert_pcr(&prediction, 4,
-                   "e6766507014bd0b542958b3c71e3a6f98b18681b14dbf2be892640e114900781f3fe35ed6de00b055f14adb1"
-                   "fa3718b9");
+                   "89fd975b06cc7015c2e20d9b81a6fbf4aa0b61af692abbd41c68001d8d45ac66fe6a9225ba45d771d293d3526dce952f");
+
+        for (size_t i = 0; i < ELEMENTSOF(releases); i++) {
+                _cleanup_prediction_ Prediction other = {};
+                _cleanup_file_ File file = load("uki-arm64-al2023.efi");
+                uint8_t *release = memmem(file.data, file.size, "NAME=\"Amazon", 12);
+                Error error = {};
+
+                memset(release, 0, strlen((const char *) release));
+                memcpy(release, releases[i], strlen(releases[i]));
+                begin(&other, NULL);
+                if (prediction_add_image(&other, file.data, file.size, &image, &error) != -EOPNOTSUPP)
+                        fail_msg("taken for Amazon Linux 2023: %s", releases[i]);
+                assert_non_null(strstr(error.text, "no .sdmagic section"));
+        }
 }
 
 static void test_an_image_that_is_no_unified_kernel_image_counts_once(void **state) {
@@ -335,7 +357,7 @@ static void test_malformed_variables_are_refused(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_standard_boot_of_a_unified_kernel_image),
-                cmocka_unit_test(test_without_sdmagic_the_stub_is_taken_for_252),
+                cmocka_unit_test(test_only_amazon_linux_2023_has_a_stub_without_sdmagic),
                 cmocka_unit_test(test_an_image_that_is_no_unified_kernel_image_counts_once),
                 cmocka_unit_test(test_the_stubs_version_decides_about_the_kernel),
                 cmocka_unit_test(test_a_malformed_kernel_is_refused_where_it_is_measured),

@@ -6,6 +6,7 @@
  */
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -157,8 +158,37 @@ static int parse_stub_version(const EfiBytes *magic, unsigned *ret, Error *error
         return 0;
 }
 
+/* Whether os-release(5) has the line NAME=VALUE, with or without quotes. */
+static bool has_line(const EfiBytes *release, const char *name, const char *value) {
+        const char *text = (const char *) release->data, *end = text + release->size;
+        char plain[64], quoted[64];
+
+        (void) snprintf(plain, sizeof(plain), "%s=%s", name, value);
+        (void) snprintf(quoted, sizeof(quoted), "%s=\"%s\"", name, value);
+        while (text < end) {
+                const char *newline = memchr(text, '\n', (size_t) (end - text));
+                size_t length = (size_t) ((newline ?: end) - text);
+
+                /* A section may be padded with zeros. */
+                length = strnlen(text, length);
+                if ((length == strlen(plain) && memcmp(text, plain, length) == 0) ||
+                    (length == strlen(quoted) && memcmp(text, quoted, length) == 0))
+                        return true;
+                text = newline ? newline + 1 : end;
+        }
+        return false;
+}
+
+/* Its stub is 252 without .sdmagic, as AWS's nitro-tpm-pcr-compute assumes. Stubs before 250 do not have the section either
+ * (Ubuntu 22.04's 249, Debian 11's 247), and firmware does not load their kernel. */
+static bool is_amazon_linux_2023(const EfiBytes *release) {
+        return release->data &&
+               (has_line(release, "ID", "amzn") || has_line(release, "NAME", "Amazon Linux")) &&
+               (has_line(release, "VERSION_ID", "2023") || has_line(release, "VERSION", "2023"));
+}
+
 static int find_stub(const EfiImage *image, PredictedImage *found, Error *error) {
-        EfiBytes magic;
+        EfiBytes magic, release;
         int r;
 
         r = efi_image_section(image, ".sdmagic", &magic, error);
@@ -166,6 +196,15 @@ static int find_stub(const EfiImage *image, PredictedImage *found, Error *error)
                 return r;
         if (magic.data)
                 return parse_stub_version(&magic, &found->stub_version, error);
+
+        r = efi_image_section(image, ".osrel", &release, error);
+        if (r < 0)
+                return r;
+        if (!is_amazon_linux_2023(&release))
+                return error_set(
+                                error, -EOPNOTSUPP, FAILURE_CONFIGURATION,
+                                "The image has no .sdmagic section, and is not of Amazon Linux 2023: the version of its systemd-stub is not known. Build it with systemd-stub %u or later.",
+                                STUB_FIRST);
         found->stub_assumed = true;
         found->stub_version = STUB_FIRST;
         return 0;

@@ -686,11 +686,11 @@ static void check_re_encrypt(Lint *lint, const Question *question) {
                               "kms:ReEncryptFrom takes no document, and moves a secret to a key that is not gated.");
 }
 
-/* Whether the caller may decrypt with some document or other. Explicitly: the policy names just this caller
- * for it. */
-static bool is_in_data_plane(Lint *lint, const Caller *caller, bool explicitly) {
+/* Whether the caller may have one of the actions from kms:Decrypt to last with some document or other. explicitly: the policy
+ * must name just this caller for it. */
+static bool is_in_data_plane(Lint *lint, const Caller *caller, Action last, bool explicitly) {
         for (size_t i = 0; i < lint->policy->n_statements; i++)
-                for (Action a = ACTION_DECRYPT; a <= ACTION_GENERATE_DATA_KEY_PAIR; a++) {
+                for (Action a = ACTION_DECRYPT; a <= last; a++) {
                         const Question question = { &lint->policy->statements[i], caller, a };
                         Judgement judgement;
 
@@ -719,7 +719,7 @@ static bool unseals(Lint *lint, const Caller *caller) {
         int8_t *known = &lint->unseals[caller - lint->callers];
 
         if (*known == 0)
-                *known = is_in_data_plane(lint, caller, false) ? 1 : -1;
+                *known = is_in_data_plane(lint, caller, ACTION_DECRYPT, false) ? 1 : -1;
         return *known > 0;
 }
 
@@ -734,11 +734,40 @@ static bool administers(const Lint *lint, const Caller *caller) {
         return false;
 }
 
+/* The Deny statement has the caller spared by its very name. */
+static bool is_spared_by_name(const Statement *deny, const Caller *caller) {
+        for (size_t i = 0; i < deny->n_conditions; i++)
+                for (size_t j = 0; j < deny->conditions[i].n_callers; j++)
+                        if (strcmp(deny->conditions[i].callers[j].text, caller->text) == 0)
+                                return true;
+        return false;
+}
+
+/* Whether the caller may change the policy for certain: by an Allow without conditions, and no Deny can take it away. */
+static bool surely_administers(const Lint *lint, const Caller *caller) {
+        bool allowed = false;
+
+        for (size_t i = 0; i < lint->policy->n_statements; i++) {
+                const Statement *s = &lint->policy->statements[i];
+
+                if (!has_action(lint, s, ACTION_PUT_KEY_POLICY))
+                        continue;
+                if (s->deny && !is_spared_by_name(s, caller) &&
+                    (s->not_principal || caller_is_among(caller, s->principals, s->n_principals, false)))
+                        return false;
+                allowed |= !s->deny && s->n_conditions == 0 && s->every_resource && !s->not_resource &&
+                           caller_is_among(caller, s->principals, s->n_principals, true);
+        }
+        return allowed;
+}
+
 /* Whether the caller may be under the control of whoever controls one that unseals: they have the account in common, and nobody
  * of it administers the key. The account of a unique ID is not known. */
 static bool is_near_unsealing(Lint *lint, const Caller *caller) {
         bool near = false;
 
+        if (surely_administers(lint, caller))
+                return false;
         for (size_t i = 0; i < lint->n_callers; i++) {
                 const Caller *other = &lint->callers[i];
                 bool neighbours = caller->kind == CALLER_UNIQUE_ID ||
@@ -746,7 +775,7 @@ static bool is_near_unsealing(Lint *lint, const Caller *caller) {
 
                 if (other == caller || !neighbours || is_declared(other, lint->options->recovery_principals))
                         continue;
-                if (caller->kind != CALLER_UNIQUE_ID && administers(lint, other))
+                if (caller->kind != CALLER_UNIQUE_ID && surely_administers(lint, other))
                         return false;
                 near |= unseals(lint, other);
         }
@@ -764,7 +793,7 @@ static void report_maker(Lint *lint, const Question *question, LintCode code) {
         if (is_declared(caller, options->recovery_principals))
                 return;
         if (caller->kind == CALLER_EVERYONE ||
-            is_in_data_plane(lint, caller, is_declared(caller, options->sealers)) ||
+            is_in_data_plane(lint, caller, ACTION_DECRYPT, is_declared(caller, options->sealers)) ||
             (!declared && is_near_unsealing(lint, caller)))
                 ADD_OF_CALLER(lint, code, LINT_ERROR, question,
                               "%s is in the hands of a principal that unseals, or of its account. It can choose what the instance takes for its secrets.",
@@ -819,7 +848,8 @@ static void check_control(Lint *lint, const Question *question) {
 
         if (!holds(lint, question))
                 return;
-        if (caller->kind == CALLER_EVERYONE || is_in_data_plane(lint, caller, declared))
+        if (caller->kind == CALLER_EVERYONE ||
+            is_in_data_plane(lint, caller, ACTION_GENERATE_DATA_KEY_PAIR, declared))
                 ADD_OF_CALLER(lint, control_codes[question->action], LINT_ERROR, question,
                               "%s is in the hands of a principal that uses the key, and opens it.",
                               action_names[question->action]);
@@ -862,8 +892,8 @@ static void check_encrypt_denied(Lint *lint) {
                 if (caller->kind == CALLER_EVERYONE || !unseals(lint, caller) ||
                     is_declared(caller, lint->options->recovery_principals))
                         continue;
-                for (Action a = ACTION_ENCRYPT; a < ACTION_PUT_KEY_POLICY; a++)
-                        if (!is_denied_without_document(lint, caller, a)) {
+                for (Action a = ACTION_GENERATE_DATA_KEY; a < ACTION_PUT_KEY_POLICY; a++)
+                        if (a != ACTION_RE_ENCRYPT_FROM && !is_denied_without_document(lint, caller, a)) {
                                 add(lint, LINT_ENCRYPT_NOT_DENIED, LINT_NOTE, NULL, caller->text,
                                     "Nothing denies the principal %s: by a grant, or a statement added later, it could choose the secrets.",
                                     action_names[a]);
