@@ -190,6 +190,7 @@ static struct World {
         char status[32];        /* the last state that was written */
         char explanation[4096]; /* that was written with it */
         char states[SECRETS_MAX][16], policies[SECRETS_MAX][16];
+        uint64_t durations[SECRETS_MAX];
         char notified[1024]; /* the last STATUS= */
         char logged[32768];  /* the text and the fields of every entry */
 } world;
@@ -367,6 +368,8 @@ void log_full(int priority, const LogFields *fields, const char *format, ...) {
         size_t length = strlen(world.logged);
         va_list arguments;
 
+        (void) snprintf(world.logged + length, sizeof(world.logged) - length, "<%d>", priority);
+        length = strlen(world.logged);
         va_start(arguments, format);
         (void) vsnprintf(world.logged + length, sizeof(world.logged) - length, format, arguments);
         va_end(arguments);
@@ -1197,6 +1200,7 @@ int status_write(const char *path, const Status *status) {
                 assert_string_equal(secret->key_id, world.declarations_items[i].key_ids[0]);
                 (void) snprintf(world.states[i], sizeof(world.states[i]), "%s", secret->state);
                 (void) snprintf(world.policies[i], sizeof(world.policies[i]), "%s", secret->policy ?: "");
+                world.durations[i] = secret->duration_usec;
         }
         return 0;
 }

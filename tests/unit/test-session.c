@@ -350,6 +350,22 @@ static void at_the_deadline_a_failing_step_reports_its_last_failure(void **state
         assert_nothing_published();
 }
 
+static void at_the_deadline_a_failure_is_reported_before_a_silence(void **state) {
+        Error passing = trouble(FAILURE_ROLE, REMEDY_RETRY);
+
+        declare("a");
+        start();
+        finish("key-pair");
+        while (strcmp(world.status, "failed") != 0) {
+                if (count_under_way("credentials") > 0)
+                        fail_with("credentials", &passing);
+                pass(100 * USEC_PER_MSEC);
+        }
+        finish("TPM"); /* which was silent all the time */
+        assert_ended_with(FAILURE_ROLE);
+        assert_says(world.error.text, "attempt(s) at credentials: It is out of order.");
+}
+
 /* The TPM's thread. */
 
 static void a_failure_waits_for_the_job_of_the_tpm(void **state) {
@@ -822,6 +838,51 @@ static void every_step_of_a_secret_is_logged_with_the_id_of_its_request(void **s
         assert_says(world.logged, "[" MESSAGE_STEP " secret=a state=sealed request=]");
         assert_says(world.logged, "[" MESSAGE_STEP " secret=a state=kept request=decrypt-a]");
         assert_says(world.logged, "[" MESSAGE_PUBLISHED " secret=a state=published request=decrypt-a]");
+}
+
+static void the_journal_is_louder_when_a_secret_is_unsealed(void **state) {
+        declare("a");
+        start();
+        all_goes_well_from_here();
+        assert_says(world.logged, "<7>a: sealed after");
+        assert_says(world.logged, "<6>a: unsealed after");
+        assert_says(world.logged, "<6>a: published after");
+}
+
+static void the_duration_of_a_secret_counts_from_its_first_attempt(void **state) {
+        Error passing = trouble(FAILURE_UNAVAILABLE, REMEDY_RETRY);
+
+        lead_to(&fetch);
+        pass(USEC_PER_SEC);
+        fail_with("fetch", &passing);
+        pass(200 * USEC_PER_MSEC);
+        all_goes_well_from_here();
+        assert_int_equal(world.durations[0], USEC_PER_SEC + 200 * USEC_PER_MSEC);
+}
+
+static void the_status_says_what_the_session_waits_for(void **state) {
+        Error passing = trouble(FAILURE_UNAVAILABLE, REMEDY_RETRY);
+
+        world.settings.lock_pcr = 14;
+        declare("a");
+        start();
+        assert_string_equal(
+                        world.notified,
+                        "STATUS=Unsealing: key pair in the making, document awaited, credentials awaited, 0 of 1 secrets.");
+        finish("key-pair");
+        finish("TPM");
+        finish("document");
+        finish("credentials");
+        assert_string_equal(
+                        world.notified,
+                        "STATUS=Unsealing: key pair made, document made, credentials there, 0 of 1 secrets.");
+        go_on_but("decryption");
+        fail_with("decryption", &passing);
+        assert_string_equal(world.notified, "STATUS=Waiting: It is out of order.");
+        pass(200 * USEC_PER_MSEC);
+        go_on_but("lock");
+        assert_string_equal(world.notified, "STATUS=All secrets are kept. PCR14 is being locked.");
+        all_goes_well_from_here();
 }
 
 /* VerifyPolicy=. */
@@ -1366,6 +1427,7 @@ int main(void) {
                 TEST_OF(a_failure_to_keep_or_to_publish_publishes_nothing, &publish),
                 TEST_OF_ALL(at_the_deadline_a_step_without_an_answer_is_the_failure),
                 TEST_OF_RETRIED(at_the_deadline_a_failing_step_reports_its_last_failure),
+                TEST(at_the_deadline_a_failure_is_reported_before_a_silence),
                 TEST_OF(a_failure_waits_for_the_job_of_the_tpm, &tpm),
                 TEST_OF(a_failure_waits_for_the_job_of_the_tpm, &document),
                 TEST(a_failure_waits_five_seconds_for_the_tpm_and_no_more),
@@ -1404,6 +1466,9 @@ int main(void) {
                 TEST(a_file_has_the_declared_owner_and_mode),
                 TEST(a_failure_to_open_carries_the_id_of_the_request),
                 TEST(every_step_of_a_secret_is_logged_with_the_id_of_its_request),
+                TEST(the_journal_is_louder_when_a_secret_is_unsealed),
+                TEST(the_duration_of_a_secret_counts_from_its_first_attempt),
+                TEST(the_status_says_what_the_session_waits_for),
                 TEST_OF(the_secret_of_a_gated_key_is_published, &policy_warn),
                 TEST_OF(the_secret_of_a_gated_key_is_published, &policy_yes),
                 TEST(with_warn_an_open_key_is_reported_and_its_secret_published),
