@@ -11,8 +11,6 @@
 #include "basic/openssl-util.h"
 #include "tpm/nsm.h"
 
-DEFINE_CLEANUP(BIO *, BIO_free);
-
 typedef struct Der {
         unsigned char *data;
         long size;

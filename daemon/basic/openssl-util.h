@@ -7,6 +7,7 @@
 #include <openssl/ecdsa.h>
 #include <openssl/evp.h>
 #include <openssl/param_build.h>
+#include <openssl/pkcs7.h>
 #include <openssl/x509.h>
 #include <openssl/x509_vfy.h>
 #include <stdbool.h>
@@ -14,6 +15,7 @@
 #include "basic/cleanup.h"
 
 DEFINE_CLEANUP(BIGNUM *, BN_clear_free);
+DEFINE_CLEANUP(BIO *, BIO_free);
 DEFINE_CLEANUP(BN_CTX *, BN_CTX_free);
 DEFINE_CLEANUP(ECDSA_SIG *, ECDSA_SIG_free);
 DEFINE_CLEANUP(EVP_CIPHER_CTX *, EVP_CIPHER_CTX_free);
@@ -22,8 +24,10 @@ DEFINE_CLEANUP(EVP_PKEY *, EVP_PKEY_free);
 DEFINE_CLEANUP(EVP_PKEY_CTX *, EVP_PKEY_CTX_free);
 DEFINE_CLEANUP(OSSL_PARAM *, OSSL_PARAM_free);
 DEFINE_CLEANUP(OSSL_PARAM_BLD *, OSSL_PARAM_BLD_free);
+DEFINE_CLEANUP(PKCS7 *, PKCS7_free);
 DEFINE_CLEANUP(X509 *, X509_free);
 DEFINE_CLEANUP(X509_PUBKEY *, X509_PUBKEY_free);
+DEFINE_CLEANUP(X509_SIG *, X509_SIG_free);
 DEFINE_CLEANUP(X509_STORE *, X509_STORE_free);
 DEFINE_CLEANUP(X509_STORE_CTX *, X509_STORE_CTX_free);
 

@@ -14,12 +14,11 @@
 #include "basic/encoding.h"
 #include "basic/event-util.h"
 #include "basic/http.h"
+#include "basic/openssl-util.h"
 #include "unsealctl/fetch-document.h"
 
 /* The service may serve other clients first, and wait for its TPM. */
 #define TIMEOUT_USEC (60 * USEC_PER_SEC)
-
-DEFINE_CLEANUP(X509_STORE *, X509_STORE_free);
 
 typedef struct Fetching {
         const char *url;

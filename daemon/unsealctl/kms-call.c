@@ -14,14 +14,13 @@
 #include "basic/event-util.h"
 #include "basic/http.h"
 #include "basic/jitter.h"
+#include "basic/openssl-util.h"
 #include "basic/retry.h"
 #include "kms/client.h"
 #include "unsealctl/kms-call.h"
 
 #define ATTEMPTS 3
 #define PAUSE_MAX_USEC (10 * USEC_PER_SEC)
-
-DEFINE_CLEANUP(X509_STORE *, X509_STORE_free);
 
 struct KmsCaller {
         sd_event *event;

@@ -21,6 +21,7 @@
 #include "basic/clock.h"
 #include "basic/encoding.h"
 #include "basic/json.h"
+#include "basic/openssl-util.h"
 #include "build-config.h"
 #include "tpm/expectation.h"
 #include "unsealctl/ctl.h"
@@ -80,9 +81,6 @@ static const Check checks[] = {
         { "public-key", "the given key: its owner was attested", "--public-key=", ATTESTATION_PUBLIC_KEY },
         { "measurements", "all as expected", "--measurements=", ATTESTATION_PCR },
 };
-
-DEFINE_CLEANUP(BIO *, BIO_free);
-DEFINE_CLEANUP(X509 *, X509_free);
 
 static void wanted_done(Wanted *wanted) {
         X509_free(wanted->policy.root);

@@ -15,6 +15,7 @@
 #include "basic/event-util.h"
 #include "basic/http.h"
 #include "basic/json.h"
+#include "basic/openssl-util.h"
 #include "config/ini.h"
 #include "kms/client.h"
 #include "source/fetch.h"
@@ -25,8 +26,6 @@
 #include "unsealing/request.h"
 
 #define TIMEOUT_USEC (5 * USEC_PER_SEC)
-
-DEFINE_CLEANUP(X509_STORE *, X509_STORE_free);
 
 /* One question in an event loop of its own. */
 typedef struct Question {

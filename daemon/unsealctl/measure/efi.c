@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "basic/cleanup.h"
+#include "basic/openssl-util.h"
 #include "unsealctl/measure/efi.h"
 
 #define DOS_HEADER_SIZE 0x40
@@ -38,8 +39,6 @@ typedef struct Section {
         uint32_t memory_size, offset, size; /* VirtualSize; PointerToRawData, SizeOfRawData */
         uint16_t index;
 } Section;
-
-DEFINE_CLEANUP(EVP_MD_CTX *, EVP_MD_CTX_free);
 
 static uint16_t read16(const uint8_t *p) {
         return (uint16_t) (p[0] | p[1] << 8);

@@ -17,6 +17,7 @@
 #include "basic/encoding.h"
 #include "basic/io.h"
 #include "basic/json.h"
+#include "basic/openssl-util.h"
 #include "unsealctl/ctl.h"
 #include "unsealctl/measure/disk.h"
 #include "unsealctl/measure/prediction.h"
@@ -59,9 +60,6 @@ typedef struct Measurement {
         Measured images[IMAGES_MAX];
         size_t images_count;
 } Measurement;
-
-DEFINE_CLEANUP(BIO *, BIO_free);
-DEFINE_CLEANUP(X509 *, X509_free);
 
 static void measurement_done(Measurement *measurement) {
         prediction_done(&measurement->prediction);

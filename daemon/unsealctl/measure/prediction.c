@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "basic/openssl-util.h"
 #include "unsealctl/measure/prediction.h"
 
 #define PCR_BOOT_CODE 4
@@ -23,8 +24,6 @@
 #define STUB_FIRST 252
 /* From here systemd-stub loads the kernel itself, and firmware does not see it. */
 #define STUB_LOADS_KERNEL 258
-
-DEFINE_CLEANUP(EVP_MD_CTX *, EVP_MD_CTX_free);
 
 /* 8be4df61-93ca-11d2-aa0d-00e098032b8c and d719b2cb-3d3a-4596-a3bc-dad00e67656f. */
 static const uint8_t guid_global[GUID_SIZE] = { 0x61, 0xdf, 0xe4, 0x8b, 0xca, 0x93, 0xd2, 0x11,

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "basic/openssl-util.h"
 #include "unsealctl/measure/secureboot.h"
 
 #define GUID_SIZE 16
@@ -26,12 +27,6 @@
 /* WIN_CERTIFICATE: length, revision, type; each is padded to eight bytes. */
 #define CERTIFICATE_HEADER_SIZE 8
 #define CERTIFICATE_PKCS7 0x0002
-
-DEFINE_CLEANUP(BIO *, BIO_free);
-DEFINE_CLEANUP(PKCS7 *, PKCS7_free);
-DEFINE_CLEANUP(X509 *, X509_free);
-DEFINE_CLEANUP(X509_SIG *, X509_SIG_free);
-DEFINE_CLEANUP(X509_STORE *, X509_STORE_free);
 
 /* a5c059a1-94e4-4aa7-87b5-ab155c2bf072 and c1c41626-504c-4092-aca9-41f936934328. */
 static const uint8_t guid_x509[GUID_SIZE] = { 0xa1, 0x59, 0xc0, 0xa5, 0xe4, 0x94, 0xa7, 0x4a,
