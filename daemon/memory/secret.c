@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 #include <errno.h>
-#include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -114,10 +113,6 @@ void secret_truncate(Secret *secret, size_t size) {
 
         explicit_bzero(secret->slack_end + size, secret->size - size);
         secret->size = size;
-}
-
-bool secret_equal(const Secret *a, const Secret *b) {
-        return a->size == b->size && CRYPTO_memcmp(a->slack_end, b->slack_end, a->size) == 0;
 }
 
 int memory_protect_process(Error *error) {

@@ -35,9 +35,6 @@ size_t secret_size(const Secret *secret) _pure_;
 /* Cuts a secret that turned out shorter than its memory; what lies behind is wiped. size must not grow. */
 void secret_truncate(Secret *secret, size_t size);
 
-/* In time that depends on the sizes alone. */
-bool secret_equal(const Secret *a, const Secret *b);
-
 /*
  * For the whole process, once, before anything secret is held: every page locked as it comes into use
  * (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT)), no core dump, no ptrace by the same user.

@@ -112,7 +112,7 @@ static void server_free(Server *server) {
 DEFINE_CLEANUP(Server *, server_free);
 
 /* The value of a header of a request in its own memory, or NULL. */
-static _unused_ char *server_request_header(const char *request, const char *name) {
+static inline char *server_request_header(const char *request, const char *name) {
         const char *end = strstr(request, "\r\n\r\n");
 
         for (const char *line = strstr(request, "\r\n"); line && line < end; line = strstr(line + 2, "\r\n"))
@@ -126,7 +126,7 @@ static _unused_ char *server_request_header(const char *request, const char *nam
 }
 
 /* Turns the event loop until *done; false when that takes more than ten seconds. */
-static _unused_ bool run_until(sd_event *event, const unsigned *done, unsigned wanted) {
+static inline bool run_until(sd_event *event, const unsigned *done, unsigned wanted) {
         for (unsigned i = 0; *done < wanted; i++)
                 if (i == 100 || sd_event_run(event, UINT64_C(10) * 1000000) <= 0)
                         return *done >= wanted;

@@ -262,26 +262,6 @@ static void test_truncation_wipes_what_is_cut_off(void **state) {
                 assert_int_equal(secret_bytes(secret)[i], i < 40 ? 'x' : 0);
 }
 
-static void test_secrets_are_equal_when_size_and_bytes_are(void **state) {
-        _cleanup_secret_ Secret *a = NULL, *b = NULL, *shorter = NULL, *empty = NULL;
-
-        assert_int_equal(secret_new(100, &a), 0);
-        assert_int_equal(secret_new(100, &b), 0);
-        assert_int_equal(secret_new(99, &shorter), 0);
-        assert_int_equal(secret_new(0, &empty), 0);
-
-        assert_true(secret_equal(a, b));
-        assert_true(secret_equal(empty, empty));
-        assert_false(secret_equal(a, shorter));
-        assert_false(secret_equal(empty, a));
-
-        for (size_t i = 0; i < 100; i++) {
-                secret_bytes(b)[i] = 1;
-                assert_false(secret_equal(a, b));
-                secret_bytes(b)[i] = 0;
-        }
-}
-
 static void protect(void *userdata) {
         Error error = { 0 };
         struct rlimit core;
@@ -340,7 +320,6 @@ int main(void) {
                 cmocka_unit_test(test_memory_that_may_not_be_locked_is_refused),
                 cmocka_unit_test(test_a_freed_secret_is_wiped_before_it_is_unmapped),
                 cmocka_unit_test(test_truncation_wipes_what_is_cut_off),
-                cmocka_unit_test(test_secrets_are_equal_when_size_and_bytes_are),
                 cmocka_unit_test(test_the_whole_process_is_locked_and_leaves_no_core_dump),
                 cmocka_unit_test(test_a_limit_too_low_is_told_with_what_to_do),
         };

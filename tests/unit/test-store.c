@@ -228,8 +228,9 @@ static void test_broken_mountinfo_is_refused(void **state) {
 }
 
 static void test_ramfs_is_accepted(void **state) {
-        _cleanup_(store_freep) _unused_ Store *store = open_store();
+        _cleanup_(store_freep) Store *store = open_store();
 
+        assert_non_null(store);
         assert_null(store_free(NULL));
 }
 
@@ -457,7 +458,8 @@ static void test_a_held_secret_has_no_name(void **state) {
         assert_entries(0);
         assert_true(store_trusts(store, fd));
         assert_int_equal(store_read(fd, &read_back), 0);
-        assert_true(secret_equal(secret, read_back));
+        assert_int_equal(secret_size(read_back), 11);
+        assert_memory_equal(secret_bytes(read_back), "Hello\0World", 11);
         assert_int_equal(lseek(fd, 0, SEEK_CUR), 11);
 }
 
