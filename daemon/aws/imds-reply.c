@@ -35,7 +35,7 @@ static int take_string(struct json_object *reply, const char *name, char **ret) 
         return *ret ? 0 : -ENOMEM;
 }
 
-/* What Code says beside "Success", for people: letters and digits alone. */
+/* The code is for people, and only letters and digits of it. */
 static int refused(const char *code, Error *error) {
         int r = error_set_remedy(
                         error, -ENODATA, FAILURE_ROLE, REMEDY_RETRY,
@@ -48,8 +48,8 @@ static int refused(const char *code, Error *error) {
 }
 
 static int unreadable(const char *what, Error *error) {
-        return error_set_remedy(error, -EBADMSG, FAILURE_IMDS, REMEDY_RETRY, "IMDS answers nonsense for %s.",
-                                what);
+        return error_set_remedy(error, -EBADMSG, FAILURE_IMDS, REMEDY_RETRY,
+                                "IMDS gave a malformed answer for %s.", what);
 }
 
 int imds_credentials_parse(const char *text, size_t length, AwsCredentials *ret, Error *error) {
@@ -127,7 +127,7 @@ int imds_unreachable(int r, const Error *cause, Error *error) {
         return error_set_remedy(error, r, FAILURE_IMDS, cause->remedy, "IMDS cannot be reached: %s%s",
                                 cause->text,
                                 r == -ENETUNREACH || r == -ETIMEDOUT
-                                                ? " Has this machine an address and a route yet?"
+                                                ? " Check that this machine has an address and a route."
                                                 : "");
 }
 
@@ -137,7 +137,7 @@ int imds_status_error(unsigned status, const char *path, Error *error) {
         if (status == 403)
                 return error_set(
                                 error, -EACCES, FAILURE_IMDS,
-                                "IMDS is turned off for this instance (HttpEndpoint=disabled), or keeps this path back.");
+                                "IMDS answers HTTP status 403: it is turned off for this instance (HttpEndpoint=disabled), or it does not give out this path.");
         if (status == 404)
                 return error_set(error, -ENOENT, FAILURE_IMDS, "IMDS has no %s.", path);
         return error_set_remedy(error, -EREMOTEIO, FAILURE_IMDS, may_pass ? REMEDY_RETRY : REMEDY_NONE,
@@ -151,5 +151,5 @@ int imds_role_error(int r, const Error *cause, Error *error) {
         }
         return error_set_remedy(
                         error, r, FAILURE_ROLE, REMEDY_RETRY,
-                        "The instance has no role: attach an instance profile with one that the key's policy allows.");
+                        "The instance has no role. Attach an instance profile with a role that the key's policy allows.");
 }

@@ -11,18 +11,18 @@
 #include "aws/sigv4.h"
 #include "basic/error.h"
 
-#define IMDS_ACCOUNT_SIZE 13U /* of the ID of an account, twelve digits, with its NUL */
-#define IMDS_ROLE_MAX 64U     /* characters in the name of a role, as IAM bounds it */
+#define IMDS_ACCOUNT_SIZE 13U /* the twelve digits of an account's ID, and a NUL */
+#define IMDS_ROLE_MAX 64U     /* characters in the name of a role: IAM's limit */
 
-/* Pure: the JSON of …/security-credentials/ROLE. Credentials that have expired are credentials too: it is
- * for KMS to say, since the clock of this machine may be wrong. */
+/* Parses the JSON of …/security-credentials/ROLE. Expired credentials are no error: the clock of this machine may be wrong, so
+ * only KMS can say. */
 int imds_credentials_parse(const char *text, size_t length, AwsCredentials *ret, Error *error);
 
-/* Pure: the account out of the instance identity document, which nobody signs here: who puts another one in its place
- * gets what that account's encryption context decrypts, if the key's policy does not compare it with the caller. */
+/* Takes the account out of the instance identity document. unseald checks no signature of it. An attacker who replaces the
+ * document chooses the account in the encryption context, so the key's policy must compare that with the caller's account. */
 int imds_account_parse(const char *text, size_t length, char ret[static IMDS_ACCOUNT_SIZE], Error *error);
 
-/* Pure: the role's name out of …/security-credentials/, the first line. */
+/* Takes the role's name out of …/security-credentials/: the first line. */
 int imds_role_parse(const char *text, size_t length, char ret[static IMDS_ROLE_MAX + 1], Error *error);
 
 /* The header that carries a token. -EBADMSG: the token is empty or has characters that no header may have. The caller wipes

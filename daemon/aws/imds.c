@@ -13,8 +13,8 @@
 #define TOKEN_TTL_SEC 21600
 #define TOKEN_TTL_TEXT "21600"
 
-/* IMDS is on the same host and answers in milliseconds, but what it drops (over 1024 packets a second, DNS
- * included) it drops silently. */
+/* IMDS is on the same host and answers in milliseconds. But above 1024 packets a second, DNS included, it drops packets
+ * without an answer. */
 #define TIMEOUT_USEC (2 * USEC_PER_SEC)
 
 typedef struct Request Request;
@@ -22,23 +22,23 @@ typedef struct Request Request;
 struct Imds {
         HttpClient *http;
         char *address;
-        char *token_header;        /* NULL: none */
+        char *token_header;        /* NULL: no token */
         uint64_t token_until_usec; /* CLOCK_BOOTTIME */
         Request *requests;
 
-        ImdsCredentialsCallback credentials_callback; /* NULL: none under way */
+        ImdsCredentialsCallback credentials_callback; /* NULL: no such request runs */
         void *credentials_userdata;
         char role[IMDS_ROLE_MAX + 1];
 };
 
-/* A GET, with the PUT for a token in front of it where there is none that is valid. */
+/* A GET. Without a valid token a PUT for one comes before it. */
 struct Request {
         Imds *imds;
         char *path;
         ImdsGetCallback callback;
         void *userdata;
         HttpTransfer *transfer;
-        bool renewed; /* the token, after 401 */
+        bool renewed; /* the token was renewed after a 401 */
         Request *previous, *next;
 };
 
@@ -79,7 +79,7 @@ Imds *imds_free(Imds *imds) {
         return NULL;
 }
 
-/* Ends the request, then tells: the callback may do anything, even free the Imds. */
+/* The request ends before its callback is called: the callback may do anything, even free the Imds. */
 static void request_end(Request *request, int r, const char *data, size_t size, const Error *error) {
         ImdsGetCallback callback = request->callback;
         void *userdata = request->userdata;
@@ -117,7 +117,7 @@ static int request_advance(Request *request) {
         return request_send(request, "GET", request->path, imds->token_header, on_data);
 }
 
-/* For the steps after the first, where nobody is left to return an error to. */
+/* For the steps after the first: their errors go to the callback. */
 static void request_go_on(Request *request) {
         Error error;
         int r = request_advance(request);

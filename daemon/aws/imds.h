@@ -2,8 +2,9 @@
 #pragma once
 
 /*
- * The instance metadata service, version 2 (AWS, EC2 User Guide, "Use the Instance Metadata Service"): token
- * first, no proxy, ever. What it says is not believed, only used: credentials, ciphertext, advice.
+ * The instance metadata service, version 2 (EC2 User Guide, "Use the Instance Metadata Service"). Every request has a token,
+ * and no request goes through a proxy. unseald uses the answers (credentials, ciphertext, advice) and trusts none of them: KMS
+ * and the encryption context decide.
  */
 
 #include <systemd/sd-event.h>
@@ -18,29 +19,32 @@
 #define IMDS_REPLY_MAX (64U * 1024U)
 #define IMDS_IDENTITY_PATH "/latest/dynamic/instance-identity/document"
 
-/* One conversation: a token and an HTTP client that it is used with. */
+/* A token, and the HTTP client that uses it. */
 typedef struct Imds Imds;
 
 /* http is borrowed and must outlive it; it must have no proxy. */
 int imds_new(HttpClient *http, const char *address, Imds **ret);
 
-/* Cancels what is under way, without callbacks. Returns NULL. */
+/* Cancels all requests without calling their callbacks. Returns NULL. */
 Imds *imds_free(Imds *imds);
 DEFINE_CLEANUP(Imds *, imds_free);
 
-/* role: the role's name. On r = 0 the credentials are the callback's to move out (leave them zeroed);
- * otherwise both are NULL. Like all callbacks here it may free the Imds. */
+/* r = 0: the callback may move the credentials out and leaves them zeroed; role is the role's name. r < 0: both are NULL. Every
+ * callback here may free the Imds. */
 typedef void (*ImdsCredentialsCallback)(int r, AwsCredentials *credentials, const char *role,
                                         const Error *error, void *userdata);
 
-/* Token (kept while it is valid, made anew on 401) → role name → credentials. One at a time, -EBUSY
- * otherwise. No retries but that for the token; FAILURE_IMDS or FAILURE_ROLE, REMEDY_RETRY where it may
- * pass: connection refused, time-out, 404 for the role (seconds after launch), 5xx, Code other than Success,
- * an answer that is none of IMDS's. */
+/*
+ * Gets the name of the role, then its credentials. -EBUSY: such a request runs already.
+ *
+ * The only retry is for the token, which is kept while it is valid and renewed once after a 401. The failure is FAILURE_IMDS or
+ * FAILURE_ROLE. The remedy is REMEDY_RETRY for failures that may pass: a refused connection, a time-out, a 404 for the role
+ * (seconds after launch), a 5xx, a Code other than Success, a malformed answer.
+ */
 int imds_get_credentials(Imds *imds, ImdsCredentialsCallback callback, void *userdata);
 
-/* data: valid during the call, NUL-terminated behind size. r = -ENOENT: 404. */
+/* data is valid during the call; a NUL follows its last byte. r = -ENOENT: 404. */
 typedef void (*ImdsGetCallback)(int r, const char *data, size_t size, const Error *error, void *userdata);
 
-/* GET of a path such as "/latest/user-data", with a token. */
+/* Gets a path such as "/latest/user-data". */
 int imds_get(Imds *imds, const char *path, ImdsGetCallback callback, void *userdata);

@@ -11,7 +11,7 @@
 #define LOWER "abcdefghijklmnopqrstuvwxyz"
 #define DIGITS "0123456789"
 
-/* A part of an ARN up to the delimiter, of these characters alone. */
+/* Copies the part of an ARN before the delimiter. The part may have only these characters. */
 static int take_part(const char **text, char delimiter, const char *characters, char *ret, size_t size) {
         size_t length = strspn(*text, characters);
 

@@ -1,25 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* A KMS key's ARN, and the endpoint that answers for it. Pure. */
+/* The ARN of a KMS key, and the endpoint for this key. Everything here is a function of its arguments. Sources: KMS Developer
+ * Guide, "Key identifiers"; AWS SDK endpoint rules. */
 
 #include <stdbool.h>
 
 #define KMS_CIPHERTEXT_MAX 6144U
 
-/* arn:PARTITION:kms:REGION:ACCOUNT:key/ID, ID being a UUID or that of a multi-Region key, "mrk-…". */
+/* arn:PARTITION:kms:REGION:ACCOUNT:key/ID. ID is a UUID, or "mrk-…" for a multi-Region key. */
 typedef struct KmsKeyArn {
         char partition[32], region[32], account[16], key[128];
 } KmsKeyArn;
 
-/* -EINVAL: no ARN of a KMS key (an alias is none). */
+/* -EINVAL: text is not the ARN of a key. The ARN of an alias is not one. */
 int kms_key_arn_parse(const char *text, KmsKeyArn *ret);
 
 typedef struct KmsEndpointOptions {
         bool fips, dual_stack;
-        const char *endpoint; /* KmsEndpoint=: "https://host[:port]" in place of all that; NULL: none */
+        const char *endpoint; /* KmsEndpoint=: "https://host[:port]", which replaces the other options; NULL: not set */
 } KmsEndpointOptions;
 
-/* "https://kms.eu-north-1.amazonaws.com". The caller frees. -EOPNOTSUPP: an unknown partition. -EINVAL: an
- * endpoint that is not https. */
+/* Makes the URL of the endpoint, such as "https://kms.eu-north-1.amazonaws.com". The caller frees *ret. -EOPNOTSUPP: the
+ * partition is not known. -EINVAL: options->endpoint is not https. -ENOMEM. */
 int kms_endpoint(const KmsKeyArn *key, const KmsEndpointOptions *options, char **ret);

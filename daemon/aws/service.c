@@ -11,7 +11,7 @@
 #define DIGITS "0123456789"
 #define REGION_MAX 31U
 
-/* AWS lets signatures be five minutes off; a Date header is up to some seconds old. */
+/* AWS accepts a signature whose time is wrong by up to five minutes. A Date header may be some seconds old. */
 #define SKEW_MAX_SEC 240
 
 const char *aws_domain(const char *partition, bool dual_stack) {
@@ -67,7 +67,7 @@ char **aws_headers_free(char **headers) {
         return NULL;
 }
 
-/* Not by asprintf(): its buffer grows by copying, and the token is in there. */
+/* asprintf() would leave copies of the session token behind while its buffer grows. */
 static int append_header(char **headers, const char *name, const char *value) {
         char *header;
 
@@ -137,10 +137,10 @@ void aws_error_code(const char *type, char *ret, size_t size) {
         *((char *) mempcpy(ret, type, length)) = '\0';
 }
 
-AwsTrouble aws_trouble(const char *code, unsigned status, int64_t skew) {
+AwsErrorClass aws_error_class(const char *code, unsigned status, int64_t skew) {
         static const struct {
                 const char *code;
-                AwsTrouble trouble;
+                AwsErrorClass class;
         } known[] = {
                 { "ThrottlingException", AWS_THROTTLED },
                 { "Throttling", AWS_THROTTLED },
@@ -176,10 +176,10 @@ AwsTrouble aws_trouble(const char *code, unsigned status, int64_t skew) {
         for (size_t i = 0; i < ELEMENTSOF(known); i++) {
                 if (strcmp(code, known[i].code) != 0)
                         continue;
-                if (known[i].trouble == AWS_CLOCK && !skewed)
+                if (known[i].class == AWS_CLOCK && !skewed)
                         return AWS_CLOCK_UNKNOWN;
-                /* AWS says of a wrong time, too, that the signature is wrong. */
-                return known[i].trouble == AWS_SIGNATURE && skewed ? AWS_CLOCK : known[i].trouble;
+                /* For a wrong time AWS may say only that the signature is wrong. */
+                return known[i].class == AWS_SIGNATURE && skewed ? AWS_CLOCK : known[i].class;
         }
         return status >= 500 || status == 429 || status == 408 ? AWS_UNAVAILABLE : AWS_OTHER;
 }

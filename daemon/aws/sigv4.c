@@ -14,7 +14,7 @@
 
 #define HASH_SIZE 32U
 #define REQUEST_MAX \
-        (64U * 1024U) /* method, path, query and headers together; AWS's own bounds are smaller */
+        (64U * 1024U) /* bytes in method, path, query and headers together; AWS's own limits are smaller */
 #define FIELDS_MAX 64U
 #define ALGORITHM "AWS4-HMAC-SHA256"
 
@@ -53,7 +53,7 @@ int sigv4_body_hash(const void *body, size_t size, char ret[static 65]) {
         return 0;
 }
 
-/* Writes behind itself; the buffer was made large enough for all that comes. */
+/* A text that grows at its end, in a buffer that bound_size() made large enough. */
 typedef struct Text {
         char *end, *limit;
 } Text;
@@ -68,7 +68,7 @@ static void put_string(Text *text, const char *string) {
         put(text, string, strlen(string));
 }
 
-/* Percent-encodes all but RFC 3986's unreserved characters and those in keep. */
+/* Percent-encodes all characters except the unreserved ones (RFC 3986 section 2.3) and those in keep. */
 static void put_encoded(Text *text, const char *data, size_t size, const char *keep) {
         static const char unreserved[] =
                         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
@@ -84,7 +84,7 @@ static void put_encoded(Text *text, const char *data, size_t size, const char *k
                 }
 }
 
-/* Without empty, "." and ".." segments (RFC 3986 section 5.2.4), in place. */
+/* Removes empty, "." and ".." segments (RFC 3986 section 5.2.4), in place. */
 static void normalize_path(char *path) {
         char *out = path;
 
@@ -122,11 +122,11 @@ static int put_path(Text *text, const char *path, bool s3) {
         return 0;
 }
 
-/* A parameter of the query or a header: a name and a value, both within the caller's text. */
+/* A parameter of the query, or a header. name and value point into the caller's text. */
 typedef struct Field {
         const char *name, *value;
         size_t name_size, value_size;
-        size_t index; /* the order in which they came */
+        size_t index; /* the place in the request */
 } Field;
 
 static int compare_bytes(const char *a, size_t a_size, const char *b, size_t b_size) {
@@ -148,7 +148,7 @@ static int put_query(Text *text, const char *query) {
         size_t n_fields = 0;
         Text scratch;
 
-        /* They are ordered by how they look encoded. */
+        /* The order is that of the encoded parameters. */
         encoded = malloc(3 * strlen(query) + 1);
         if (!encoded)
                 return -ENOMEM;
@@ -229,7 +229,7 @@ static void put_name(Text *text, const Field *field) {
         }
 }
 
-/* Trimmed, and with one space for many. */
+/* Trims the value, and writes one space for several. */
 static void put_value(Text *text, const Field *field) {
         bool space = false, begun = false;
 
@@ -269,7 +269,7 @@ static int sort_headers(const char *const *headers, Field fields[static FIELDS_M
         return 0;
 }
 
-/* Headers, then their names. Those of one name are joined by commas in the order in which they came. */
+/* Writes the headers, then their names. Commas join the values of headers with the same name, in the order of the request. */
 static void put_headers(Text *text, const Field *fields, size_t n_fields) {
         for (size_t i = 0; i < n_fields; i++) {
                 if (i > 0 && same_name(fields + i - 1, fields + i))
@@ -289,8 +289,8 @@ static void put_headers(Text *text, const Field *fields, size_t n_fields) {
                 }
 }
 
-/* A size that the canonical request cannot exceed: a byte of path or query becomes "%XX" at most, each
- * parameter may get a "=", and a header's name comes twice. */
+/* An upper bound for the size of the canonical request: a byte of path or query becomes "%XX", a parameter may get a "=", and
+ * the name of a header is written twice. */
 static int bound_size(const Sigv4Request *request, size_t *ret) {
         size_t size = strlen(request->method) + strlen(request->path) + strlen(request->query ?: "");
 
@@ -352,7 +352,7 @@ int sigv4_canonical_request(const Sigv4Request *request, char **ret, char **ret_
 
 /* HMAC(HMAC(HMAC(HMAC(HMAC("AWS4" + secret, day), region), service), "aws4_request"), text) */
 static int sign(const char *secret, const char *const *steps, uint8_t ret[static HASH_SIZE]) {
-        /* Not by asprintf(), which leaves half-made copies behind. */
+        /* asprintf() would leave copies of the key behind while its buffer grows. */
         _cleanup_erase_ char *initial = malloc(strlen("AWS4") + strlen(secret) + 1);
         const void *key = initial;
         size_t key_size;

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * AWS Signature Version 4, for requests with headers and a body at hand. Pure.
- * Source: AWS, "Create a signed AWS API request" (IAM User Guide); vectors: AWS's own test suite.
+ * AWS Signature Version 4, for requests whose headers and body are known. Everything here is a function of its arguments.
+ * Source: IAM User Guide, "Create a signed AWS API request". The tests use the vectors of AWS's own test suite.
  */
 
 #include <stdbool.h>
@@ -19,41 +19,41 @@ typedef struct AwsCredentials {
         int64_t expiration;  /* seconds since 1970; 0: never */
 } AwsCredentials;
 
-/* Wipes and frees a string that holds a key or a token; NULL is allowed. Returns NULL. */
+/* Wipes and frees a string that holds a key or a token. text may be NULL. Returns NULL. */
 char *erase_and_free(char *text);
 DEFINE_CLEANUP(char *, erase_and_free);
 #define _cleanup_erase_ _cleanup_(erase_and_freep)
 
-/* Wipes and frees what it holds, leaving it empty. */
+/* Wipes and frees all members and sets them to zero. */
 void aws_credentials_clear(AwsCredentials *credentials);
 
-/* All its headers are signed. */
+/* The signature covers all headers. */
 typedef struct Sigv4Request {
         const char *method;
-        const char *path;           /* as on the wire, percent-encoded; "/" at least */
+        const char *path;           /* as on the wire, percent-encoded; begins with "/" */
         const char *query;          /* as on the wire, without "?"; may be empty or NULL */
-        const char *const *headers; /* "Name: value", NULL-terminated; Host and X-Amz-Date among them */
+        const char *const *headers; /* "Name: value", NULL-terminated; must include Host and X-Amz-Date */
         const void *body;
         size_t body_size;
-        bool s3; /* S3's rules: the path is neither normalized nor encoded a second time */
+        bool s3; /* S3's rules: the path is not normalized and not encoded again */
 } Sigv4Request;
 
-#define SIGV4_DATE_SIZE 17 /* "20150830T123600Z" and NUL */
+#define SIGV4_DATE_SIZE 17 /* "20150830T123600Z" and a NUL */
 
-/* The value of X-Amz-Date for a time in seconds since 1970. -ERANGE before 1970 or past 9999. */
+/* The value of X-Amz-Date for a time in seconds since 1970. -ERANGE: the time is before 1970 or after 9999. */
 int sigv4_date(int64_t time, char ret[static SIGV4_DATE_SIZE]);
 
-/* The lower-case hex SHA-256 of a body, as S3's X-Amz-Content-Sha256. */
+/* The SHA-256 of a body in lower-case hexadecimal, as in S3's X-Amz-Content-Sha256. -ENOMEM. */
 int sigv4_body_hash(const void *body, size_t size, char ret[static 65]);
 
 /*
- * The canonical request has the values of all headers in it, the session token's too: erase_and_free() it.
- * *ret_names are the names of the signed headers; the caller frees. -EINVAL: no Host, no X-Amz-Date, a
- * header without a name or a path without its slash.
+ * The canonical request contains the values of all headers, and so the session token: the caller frees *ret with
+ * erase_and_free(). *ret_names has the names of the signed headers; the caller frees it. -EINVAL: Host or X-Amz-Date is missing,
+ * a header has no name, or the path does not begin with a slash. -E2BIG: more than 64 headers or parameters, or 64 KiB. -ENOMEM.
  */
 int sigv4_canonical_request(const Sigv4Request *request, char **ret, char **ret_names);
 
-/* The value of the Authorization header. date: as in the X-Amz-Date header. A session token is signed only
- * where it is among the headers. The caller frees *ret. */
+/* The value of the Authorization header. date: as in X-Amz-Date. The signature covers a session token only if it is among the
+ * headers. The caller frees *ret. */
 int sigv4_authorization(const Sigv4Request *request, const AwsCredentials *credentials, const char *date,
                         const char *region, const char *service, char **ret);

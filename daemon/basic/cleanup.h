@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* Ownership in one word: what a local owns is released where its scope ends, unless it was taken. */
+/* Ownership: a local with _cleanup_ releases its object at the end of the scope. TAKE() moves the object out, so that nothing is
+ * released. */
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -22,7 +23,7 @@
 #define TAKE_PTR(pointer) TAKE(pointer, NULL)
 #define TAKE_FD(fd) TAKE(fd, -1)
 
-/* Makes FUNCTIONp() for _cleanup_() out of FUNCTION(), whose argument may be NULL. */
+/* Defines FUNCTIONp() for _cleanup_(). It calls FUNCTION(), but not with NULL. */
 #define DEFINE_CLEANUP(type, function)                  \
         static inline void function##p(type *pointer) { \
                 if (*pointer)                           \

@@ -7,13 +7,13 @@
 
 #include "basic/duration.h"
 
-/* CLOCK_BOOTTIME: goes on in suspend, is never set. */
+/* CLOCK_BOOTTIME: nobody can set it, and it continues in suspend. */
 uint64_t now_boottime_usec(void);
 
-/* CLOCK_MONOTONIC: what sd-event, sd_notify and the journal call monotonic. */
+/* CLOCK_MONOTONIC: the clock that sd-event, sd_notify(3) and the journal call monotonic. */
 uint64_t now_monotonic_usec(void);
 
-/* CLOCK_REALTIME: may be years off early in a boot. */
+/* CLOCK_REALTIME, since 1970. Early in a boot it may be wrong by years. */
 uint64_t now_realtime_usec(void);
 
 /* Suspends the calling thread. Signals do not shorten the sleep. */

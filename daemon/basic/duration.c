@@ -16,7 +16,7 @@
 #define USEC_PER_MONTH (UINT64_C(2629800) * USEC_PER_SEC) /* 30.4375 days, as systemd counts */
 #define USEC_PER_YEAR (UINT64_C(31557600) * USEC_PER_SEC)
 
-/* Three digits, cut off so that 999.9ms does not become 1000ms, without zeros at the end. */
+/* Writes three digits, without zeros at the end. It cuts and does not round, so 999.9ms never becomes 1000ms. */
 static void format_decimal(uint64_t value, uint64_t unit, const char *suffix,
                            char buffer[DURATION_STRING_MAX]) {
         uint64_t whole = value / unit, thousandths = value % unit * 1000 / unit;
@@ -107,7 +107,7 @@ static const char *skip_blanks(const char *p) {
         return p + strspn(p, " \t");
 }
 
-/* Digits with what follows the point in millionths; more than six such digits say nothing here. */
+/* Parses digits and a decimal fraction, which is returned in millionths. Digits after the sixth are ignored. */
 static int parse_decimal(const char **p, uint64_t *ret_whole, uint64_t *ret_millionths) {
         uint64_t whole = 0, millionths = 0;
         const char *q = *p;

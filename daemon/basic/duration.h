@@ -11,9 +11,9 @@
 
 #define DURATION_STRING_MAX 32
 
-/* "350us", "12.3ms", "4.21s", "2min 3s"; returns buffer. */
+/* Writes a duration for people, to three digits or two units: "350us", "12.3ms", "4.21s", "2min 3s", "infinity". Returns buffer. */
 const char *format_duration(uint64_t usec, char buffer[DURATION_STRING_MAX]);
 
-/* The reverse, as in systemd.time(7): "90", "2min", "1min 30s", "500ms", "infinity"; a bare
- * number is seconds. -EINVAL. */
+/* Parses a duration as in systemd.time(7): "90", "2min", "1min 30s", "500ms", "infinity". A number without a unit is in
+ * seconds. -EINVAL: the text is not a duration, or it is USEC_INFINITY or longer. */
 int parse_duration(const char *text, uint64_t *ret_usec);

@@ -30,7 +30,7 @@ int hex_encode(const void *data, size_t size, char **ret) {
         return 0;
 }
 
-/* Not isxdigit() and friends: those depend on the locale. */
+/* isxdigit() depends on the locale. */
 static int hex_value(char c) {
         if (c >= '0' && c <= '9')
                 return c - '0';
@@ -58,7 +58,7 @@ int hex_decode(const char *text, void *buffer, size_t size) {
 }
 
 int base64_encode(const void *data, size_t size, char **ret) {
-        /* EVP_EncodeBlock() counts in int. */
+        /* EVP_EncodeBlock() takes an int. */
         if (size > INT_MAX / 4 * 3 - 3)
                 return -ENOMEM;
 
@@ -86,7 +86,7 @@ static int base64_value(char c) {
         return -1;
 }
 
-/* Of our own since EVP_DecodeBlock() passes over white space and lets stray bits and '=' through. */
+/* EVP_DecodeBlock() would skip white space and accept stray bits and "=". */
 int base64_decode(const char *text, size_t length, uint8_t **ret, size_t *ret_size) {
         _cleanup_free_ uint8_t *bytes = NULL;
         size_t padding = 0, size = 0;
@@ -114,7 +114,7 @@ int base64_decode(const char *text, size_t length, uint8_t **ret, size_t *ret_si
                 bytes[size++] = (uint8_t) bits;
         }
 
-        /* What padding stands for must be zero, else many texts would mean the same bytes. */
+        /* The bits that the padding stands for must be zero. Otherwise many texts would mean the same bytes. */
         for (size_t i = 0; i < padding; i++)
                 if (bytes[--size] != 0)
                         return -EINVAL;

@@ -4,9 +4,9 @@
 /*
  * Why something failed, for a person and for the retry logic.
  *
- * Functions return 0 or a negative errno. Where the *why* must reach a person they also fill an Error: what
- * failed (which decides unseald's exit status), what to do about it (may it pass by itself?), a sentence, and what
- * KMS called it. An Error owns nothing and needs no clean-up. It is logged once, by whoever can act on it.
+ * Functions return 0 or a negative errno. A function whose failure a person must understand also fills an Error: the failure,
+ * which decides unseald's exit status; the remedy, which decides whether unseald tries again; a text; and the name that KMS
+ * gave the error. An Error owns nothing and needs no clean-up. Only the caller that acts on an Error logs it.
  */
 
 #include <stdbool.h>
@@ -17,64 +17,66 @@
 /* Each value is the exit status of unseald (unseald(8), "Exit status"). */
 typedef enum Failure {
         FAILURE_NONE = 0,
-        FAILURE_INTERNAL = 1,     /* out of memory, or a system call that should not fail */
-        FAILURE_MEMORY = 10,      /* memory cannot be locked or protected */
-        FAILURE_STORE = 11,       /* the store is not a memory file system, or cannot be written */
-        FAILURE_TPM = 20,         /* the TPM is not there, is held by somebody else, or answers an error */
-        FAILURE_NOT_NITRO = 21,   /* a TPM, but without NitroTPM's attestation command */
-        FAILURE_ATTESTATION = 22, /* the NSM refused, or its document cannot be read */
-        FAILURE_SOURCE = 30,      /* the ciphertext is not to be had, or is none */
-        FAILURE_IMDS = 40,        /* IMDS cannot be reached or answers nonsense */
+        FAILURE_INTERNAL = 1,   /* out of memory, or a system call that should not fail */
+        FAILURE_MEMORY = 10,    /* memory cannot be locked or protected */
+        FAILURE_STORE = 11,     /* the store is not a memory file system, or unseald cannot write it */
+        FAILURE_TPM = 20,       /* the TPM is missing, in use by another program, or answers with an error */
+        FAILURE_NOT_NITRO = 21, /* the TPM lacks NitroTPM's attestation command */
+        FAILURE_ATTESTATION = 22, /* the NSM refused, or its document is malformed */
+        FAILURE_SOURCE = 30,      /* the source has no ciphertext, or something else */
+        FAILURE_IMDS = 40,        /* IMDS is unreachable, or its answer is malformed */
         FAILURE_ROLE = 41,        /* the instance has no role, or EC2 has no credentials for it */
-        FAILURE_NETWORK = 50,     /* KMS or a source cannot be reached */
+        FAILURE_NETWORK = 50,     /* KMS or a source is unreachable */
         FAILURE_TLS = 51,         /* the certificate of KMS or a source is not trusted */
-        FAILURE_CLOCK = 52,       /* the clock is too far off for certificates or signatures */
-        FAILURE_UNAVAILABLE = 53, /* KMS or a source throttles or has an outage */
+        FAILURE_CLOCK = 52,       /* the clock is too wrong for certificates or signatures */
+        FAILURE_UNAVAILABLE = 53, /* KMS or a source throttles requests or has an outage */
         FAILURE_DENIED = 60,      /* KMS denies access */
-        FAILURE_KEY = 61, /* no such key, or it cannot be used: disabled, pending deletion, wrong kind */
-        FAILURE_CIPHERTEXT = 62, /* tampered with, of another key, or of another secret's name */
-        FAILURE_DOCUMENT = 63,   /* KMS does not accept the attestation document */
-        FAILURE_REQUEST = 64,    /* KMS does not accept the request for another reason */
+        FAILURE_KEY = 61, /* the key does not exist, is disabled, is pending deletion or is of the wrong kind */
+        FAILURE_CIPHERTEXT =
+                        62, /* the ciphertext was changed, or sealed with another key or for another name */
+        FAILURE_DOCUMENT = 63, /* KMS refuses the attestation document */
+        FAILURE_REQUEST = 64,  /* KMS refuses the request for another reason */
         FAILURE_ANSWER =
-                        65, /* KMS's answer cannot be believed: wrong key, plaintext in it, envelope broken */
-        FAILURE_POLICY =
-                        66, /* KMS would give the secret to the role without attestation (VerifyPolicy=yes) */
-        FAILURE_LOCKED =
-                        67, /* the PCR is locked, and what was unsealed before that is not kept (LockPcr=) */
-        FAILURE_USAGE = 2,  /* wrong options on the command line */
-        FAILURE_CONFIGURATION = 78, /* unseald.conf or a *.secret file is wrong (sysexits' EX_CONFIG) */
+                        65, /* KMS's answer is not trustworthy: wrong key, a plaintext, or a broken envelope */
+        FAILURE_POLICY = 66, /* KMS would decrypt for the role without attestation (VerifyPolicy=yes) */
+        FAILURE_LOCKED = 67, /* the PCR is locked (LockPcr=), and the secrets from before are lost */
+        FAILURE_USAGE = 2,   /* wrong options on the command line */
+        FAILURE_CONFIGURATION =
+                        78, /* unseald.conf or a *.secret file is wrong (EX_CONFIG of sysexits.h(3head)) */
 } Failure;
 
-/* What may mend a failure. */
+/* What may help against a failure. */
 typedef enum Remedy {
-        REMEDY_NONE,        /* nothing that a program can do */
+        REMEDY_NONE,        /* a program can do nothing */
         REMEDY_RETRY,       /* try again later, with backoff */
-        REMEDY_CREDENTIALS, /* fetch the role's credentials anew, then try again */
+        REMEDY_CREDENTIALS, /* fetch the role's credentials again, then try again */
         REMEDY_DOCUMENT,    /* make a new attestation document, then try again, once */
-        REMEDY_CLOCK,       /* use the server's time, then try again */
+        REMEDY_CLOCK,       /* sign with the server's time, then try again */
 } Remedy;
 
 typedef struct Error {
         Failure failure;
         Remedy remedy;
-        uint64_t retry_after_usec; /* what the server asked for; 0: nothing */
-        char text[768];            /* one or two sentences without final newline: what, where, what to do */
-        char code[64];             /* KMS's or IMDS's name of the error, without namespace; or empty */
-        char request_id[64];       /* as in CloudTrail; or empty */
+        uint64_t retry_after_usec; /* the wait that the server asked for; 0: none */
+        char text[768];            /* one line: what happened, to what, why, what to do */
+        char code[64];       /* the name that KMS or IMDS gave the error, without namespace; or empty */
+        char request_id[64]; /* as in CloudTrail; or empty */
 } Error;
 
-/* Fills *error (which may be NULL), clearing what it held, and returns r, which must be negative. */
+/* Replaces *error, which may be NULL. The text is cleaned with text_clean() (basic/text.h), because it may quote a server, a
+ * certificate or a file. r must be negative. Returns r. */
 int error_set(Error *error, int r, Failure failure, const char *format, ...) _printf_(4, 5);
 
-/* The same with a remedy. */
+/* The same, with a remedy. */
 int error_set_remedy(Error *error, int r, Failure failure, Remedy remedy, const char *format, ...)
                 _printf_(5, 6);
 
-/* -ENOMEM, said. */
+/* Says that memory ran out. Returns -ENOMEM. */
 int error_oom(Error *error);
 
-/* Whether no new attempt can mend it: RestartPreventExitStatus= of unseald.service has the same list. */
+/* Whether a new attempt is useless. RestartPreventExitStatus= of unseald.service has the same list. */
 bool failure_is_final(Failure failure) _pure_;
 
-/* The stable name of a failure, as in status.json and unseald(8): "access-denied". Never NULL. */
+/* The name of a failure in status.json and unseald(8), such as "access-denied". It never changes between versions. Never
+ * NULL. */
 const char *failure_to_string(Failure failure) _pure_;

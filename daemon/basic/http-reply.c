@@ -132,8 +132,8 @@ int parse_http_date(const char *text, int64_t *ret) {
                 return -EINVAL;
         tm.tm_year -= 1900;
 
-        /* timegm() puts what is out of range in order. So only the text that this time is written as will
-         * do: right day of the week, no 31 June, no blanks that sscanf() passed over. */
+        /* timegm() accepts 31 June, and sscanf() skips blanks and ignores the day of the week. So the time is written again,
+         * and only the same text is a date. */
         time_t t = timegm(&tm);
         (void) snprintf(again, sizeof(again), "%s, %02d %s %04d %02d:%02d:%02d GMT", days[tm.tm_wday],
                         tm.tm_mday, months[tm.tm_mon], tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
@@ -150,16 +150,18 @@ int http_tls_error(long verify_result, const char *host, const char *detail, Err
         case X509_V_ERR_CERT_HAS_EXPIRED:
                 return error_set_remedy(
                                 error, -ETIME, FAILURE_CLOCK, REMEDY_RETRY,
-                                "The certificate of %s fails only for the time (%s): is this machine's clock right?",
+                                "The certificate of %s is not valid at the time of this machine's clock (%s). Set the clock.",
                                 host, X509_verify_cert_error_string(verify_result));
         case X509_V_OK:
-        case X509_V_ERR_UNSPECIFIED: /* curl's, where it did not like the name and has not asked OpenSSL yet */
-                return error_set(error, -EKEYREJECTED, FAILURE_TLS, "%s is not who it should be: %s.", host,
-                                 detail[0] ? detail : "certificate check failed");
+        case X509_V_ERR_UNSPECIFIED: /* curl refused the name and did not ask OpenSSL */
+                return error_set(
+                                error, -EKEYREJECTED, FAILURE_TLS,
+                                "The certificate is not one of %s: %s. Check the name of the endpoint, or another server answers in its place.",
+                                host, detail[0] ? detail : "OpenSSL gives no reason");
         default:
                 return error_set(
                                 error, -EKEYREJECTED, FAILURE_TLS,
-                                "The certificate of %s is not trusted (%s): check TrustedCertificates=, or somebody answers in its place.",
+                                "The certificate of %s is not trusted (%s). Check TrustedCertificates=, or another server answers in its place.",
                                 host, X509_verify_cert_error_string(verify_result));
         }
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * libcurl's multi interface on sd-event: curl tells which descriptors and which time-out it waits for, sd-event waits,
- * curl_multi_socket_action() moves on. Transfers that ended are queued and reported one a turn of the loop, so that a
- * callback may do anything, even free the client.
+ * libcurl's multi interface on sd-event. curl says which descriptors and which time-out it waits for; sd-event waits;
+ * curl_multi_socket_action() continues the transfers. Finished transfers are queued, and each turn of the loop reports one. A
+ * callback may therefore do anything, even free the client.
  */
 
 #include <curl/curl.h>
@@ -26,7 +26,7 @@
 #define CONNECT_TIMEOUT_DEFAULT_USEC (5 * USEC_PER_SEC)
 #define TIMEOUT_DEFAULT_USEC (15 * USEC_PER_SEC)
 #define REPLY_MAX_DEFAULT (64U * 1024U)
-/* curl's defaults are for downloads: 16 and, once something is sent, 64 KiB for each transfer. */
+/* curl's defaults suit large downloads: each transfer has 16 KiB, and 64 KiB more once it sends a body. */
 #define RECEIVE_BUFFER 8192L
 #define SEND_BUFFER 16384L
 
@@ -50,7 +50,7 @@ struct HttpTransfer {
         char detail[CURL_ERROR_SIZE];
         CURLcode result;
         bool finished;
-        HttpTransfer *previous, *next; /* in the client's list: under way or finished */
+        HttpTransfer *previous, *next; /* in the client's list while it runs, and when it is finished */
 };
 
 struct HttpClient {
@@ -81,7 +81,8 @@ int http_trust_new(const char *path, X509_STORE **ret, Error *error) {
                 X509_STORE_free(store);
                 return error_set(error, -EINVAL, FAILURE_CONFIGURATION,
                                  "Cannot load trusted certificates from %s: %s.",
-                                 path ?: "the system's default places", reason ?: "no certificate in it");
+                                 path ?: "the system's default places",
+                                 reason ?: "the file has no certificate");
         }
 
         *ret = store;
@@ -116,7 +117,7 @@ static HttpTransfer *transfer_free(HttpTransfer *transfer) {
 }
 DEFINE_CLEANUP(HttpTransfer *, transfer_free);
 
-/* While the connection is the transfer's, which it is no longer when that has ended. */
+/* Works only while the transfer runs: afterwards the connection does not belong to it any more. */
 static int64_t certificate_end(CURL *easy) {
         const struct curl_tlssessioninfo *session = NULL;
         const X509 *certificate;
@@ -151,7 +152,7 @@ static size_t on_body(char *data, size_t size, size_t count, void *userdata) {
 static CURLcode on_ssl_context(CURL *easy, void *context, void *userdata) {
         HttpClient *client = userdata;
 
-        /* In place of whatever curl loaded: the roots that were given, and nothing else. */
+        /* Replaces the roots that curl loaded. */
         SSL_CTX_set1_cert_store(context, client->trusted);
         return CURLE_OK;
 }
@@ -161,7 +162,7 @@ static int transfer_error(HttpTransfer *transfer, Error *error) {
         long verify_result = X509_V_OK;
 
         if (transfer->reply.too_big)
-                return error_set(error, -EFBIG, FAILURE_ANSWER, "%s sends more than %zu bytes.",
+                return error_set(error, -EFBIG, FAILURE_ANSWER, "%s sent more than %zu bytes.",
                                  transfer->host, transfer->reply.body_max);
 
         switch (transfer->result) {
@@ -190,7 +191,7 @@ static int on_deliver(sd_event_source *source, void *userdata) {
         for (HttpTransfer *t = client->transfers; t; t = t->next)
                 if (t->finished) {
                         more = found != NULL;
-                        found = t; /* the oldest: new ones are put in front */
+                        found = t; /* the last one is the oldest */
                 }
         if (!more)
                 (void) sd_event_source_set_enabled(source, SD_EVENT_OFF);
@@ -303,7 +304,7 @@ HttpClient *http_client_free(HttpClient *client) {
 
         while (client->transfers)
                 transfer_free(client->transfers);
-        /* Closes the connections, for which curl asks to have their watches removed. */
+        /* While it closes the connections, curl asks for their watches to be removed. */
         (void) curl_multi_cleanup(client->multi);
         while (client->watches)
                 watch_free(client->watches);
@@ -427,7 +428,7 @@ static CURLcode transfer_set_options(HttpTransfer *transfer, const HttpRequest *
         } while (0)
 
         SET(CURLOPT_URL, request->url);
-        SET(CURLOPT_PATH_AS_IS, 1L); /* what was signed is what is sent */
+        SET(CURLOPT_PATH_AS_IS, 1L); /* the signature covers the path as it is */
         SET(CURLOPT_PROTOCOLS_STR, client->trusted ? "https" : "http");
         SET(CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
         SET(CURLOPT_CUSTOMREQUEST, request->method);
@@ -441,9 +442,9 @@ static CURLcode transfer_set_options(HttpTransfer *transfer, const HttpRequest *
         SET(CURLOPT_NOSIGNAL, 1L);
         SET(CURLOPT_BUFFERSIZE, RECEIVE_BUFFER);
         SET(CURLOPT_UPLOAD_BUFFERSIZE, SEND_BUFFER);
-        SET(CURLOPT_QUICK_EXIT, 1L); /* do not wait for a resolver that hangs */
+        SET(CURLOPT_QUICK_EXIT, 1L); /* curl must not wait for a resolver that hangs */
         SET(CURLOPT_FOLLOWLOCATION, 0L);
-        SET(CURLOPT_PROXY, client->proxy ?: ""); /* "" : none, whatever the environment says */
+        SET(CURLOPT_PROXY, client->proxy ?: ""); /* "": no proxy, even if the environment names one */
         SET(CURLOPT_NOPROXY, "");
         SET(CURLOPT_HTTPPROXYTUNNEL, client->proxy ? 1L : 0L);
         SET(CURLOPT_PRIVATE, transfer);

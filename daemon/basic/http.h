@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * HTTP by libcurl in an sd-event loop. One client keeps its connections alive between transfers. TLS (1.2 or later)
- * is checked against the roots given in and against nothing else; there is no switch that turns it off. Redirects are
- * not followed, the environment (http_proxy, SSLKEYLOGFILE and the like) is not consulted, cookies and netrc are off.
+ * An HTTP client: libcurl in an sd-event loop. A client keeps its connections open between transfers. It trusts only the
+ * roots in its HttpOptions, speaks TLS 1.2 or later, and has no option to skip the check. It does not follow redirects, does
+ * not read the environment (http_proxy, SSLKEYLOGFILE and the like), and has neither cookies nor netrc.
  */
 
 #include <openssl/x509.h>
@@ -19,43 +19,43 @@
 typedef struct HttpClient HttpClient;
 typedef struct HttpTransfer HttpTransfer;
 
-/* The roots of a PEM file, or the system's (OpenSSL's default places) where path is NULL. FAILURE_CONFIGURATION. The caller
- * frees with X509_STORE_free(). */
+/* Loads the trusted roots from a PEM file. path NULL: the system's roots, from OpenSSL's default places. FAILURE_CONFIGURATION.
+ * The caller frees with X509_STORE_free(). */
 int http_trust_new(const char *path, X509_STORE **ret, Error *error);
 
 typedef struct HttpOptions {
-        X509_STORE *trusted; /* roots for https://; NULL: only http:// is spoken. A reference is taken */
-        const char *proxy;   /* "http://host:port", CONNECT only; NULL: none */
-        unsigned connections_max;      /* at once, to one host; 0: 4 */
-        uint64_t connect_timeout_usec; /* TCP and TLS; 0: 5 s */
+        X509_STORE *trusted;      /* roots for https://; the client takes a reference. NULL: http:// only */
+        const char *proxy;        /* "http://host:port", CONNECT only; NULL: none */
+        unsigned connections_max; /* to one host at the same time; 0: 4 */
+        uint64_t connect_timeout_usec; /* for TCP and TLS together; 0: 5 s */
 } HttpOptions;
 
 typedef struct HttpRequest {
         const char *method;
         const char *url;
         const char *const *headers; /* "Name: value", NULL-terminated; may be NULL */
-        const void *body;           /* copied, and the copy is wiped */
+        const void *body;           /* the client copies it and wipes the copy */
         size_t body_size;
-        size_t reply_max;      /* a longer body is an error; 0: 64 KiB */
-        uint64_t timeout_usec; /* the whole transfer; 0: 15 s */
+        size_t reply_max;      /* bytes; a longer body is -EFBIG; 0: 64 KiB */
+        uint64_t timeout_usec; /* for the whole transfer; 0: 15 s */
 } HttpRequest;
 
 /*
- * Called once, in the event loop. r = 0: a reply came, with whatever status. r < 0: none, and *error says why:
- * FAILURE_NETWORK (retry), FAILURE_TLS, FAILURE_CLOCK (a certificate that fails for the time alone). The reply is
- * valid during the call.
+ * Called once, from the event loop. r is 0 when a reply came, with any status; the reply is valid during the call. r is
+ * negative when no reply came, and *error says why: FAILURE_NETWORK (REMEDY_RETRY), FAILURE_TLS, FAILURE_CLOCK (only the time
+ * makes the certificate invalid), or FAILURE_ANSWER with -EFBIG.
  */
 typedef void (*HttpCallback)(int r, const HttpReply *reply, const Error *error, void *userdata);
 
 int http_client_new(sd_event *event, const HttpOptions *options, HttpClient **ret);
 
-/* Cancels all transfers, without their callbacks. Returns NULL. */
+/* Cancels all transfers without calling their callbacks. Returns NULL. */
 HttpClient *http_client_free(HttpClient *client);
 DEFINE_CLEANUP(HttpClient *, http_client_free);
 
-/* The callback is never called from within. ret may be NULL. */
+/* The callback is never called before this function returns. ret may be NULL. */
 int http_start(HttpClient *client, const HttpRequest *request, HttpCallback callback, void *userdata,
                HttpTransfer **ret);
 
-/* Forgets the transfer: no callback. Not to be called on one whose callback has begun. */
+/* Ends a transfer without calling its callback. Must not be called once the callback has begun. */
 void http_cancel(HttpTransfer *transfer);

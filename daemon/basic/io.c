@@ -14,7 +14,7 @@
 #include "basic/cleanup.h"
 #include "basic/io.h"
 
-/* Whether the call that just failed is worth repeating; waits where the descriptor is not ready. */
+/* Whether to repeat the call that just failed. Waits if the descriptor was not ready. */
 static bool again(int fd, short events) {
         struct pollfd wanted = { .fd = fd, .events = events };
 
@@ -49,8 +49,8 @@ int read_fd(int fd, size_t maximum, uint8_t **ret, size_t *ret_size) {
         if (maximum > SSIZE_MAX - 1)
                 maximum = SSIZE_MAX - 1;
 
-        /* A hint only: the file may grow, shrink or, in /proc, have no size at all. One byte more than it
-         * has shows the end without growing the buffer. */
+        /* The size is only a hint: the file may grow or shrink, and files in /proc have none. With one more byte of room,
+         * the end shows without a larger buffer. */
         if (fstat(fd, &st) < 0)
                 return -errno;
         if (S_ISREG(st.st_mode) && st.st_size > 0)
@@ -60,7 +60,7 @@ int read_fd(int fd, size_t maximum, uint8_t **ret, size_t *ret_size) {
                 if (allocated > maximum + 1)
                         allocated = maximum + 1;
 
-                /* The NUL takes one more. */
+                /* One more byte for the NUL. */
                 uint8_t *larger = realloc(buffer, allocated + 1);
                 if (!larger)
                         return -ENOMEM;
@@ -87,7 +87,7 @@ int read_file(const char *path, size_t maximum, uint8_t **ret, size_t *ret_size)
         _cleanup_close_ int fd = -1;
         struct stat st;
 
-        /* O_NONBLOCK: a FIFO without writer must not hold us up; on regular files it means nothing. */
+        /* O_NONBLOCK: a FIFO without a writer must not block. On regular files the flag does nothing. */
         fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
         if (fd < 0)
                 return -errno;
@@ -123,7 +123,7 @@ static int fill_and_rename(int fd, const char *temporary, const char *path, cons
         if (r < 0)
                 return r;
 
-        /* fsync() before the rename: after a power cut, too, the file is the old one or the new one. */
+        /* fsync() comes before the rename: even after a power cut the file is the old one or the new one. */
         if (fchmod(fd, mode) < 0 || fsync(fd) < 0 || rename(temporary, path) < 0)
                 return -errno;
         return 0;

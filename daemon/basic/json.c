@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * json-c does the parsing. Its strict mode still lets through what JSON does not have (control characters
- * and overlong UTF-8 in strings, names in single quotes, NaN, Infinity), cuts a name at \u0000 and keeps the
- * last of two members of one name. So the text is looked over first; members are counted there and in the
- * tree, which must agree. What is left to json-c alone is how numbers are written: it reads "1." and "-01"
- * too.
+ * json-c parses. Its strict mode still accepts what JSON does not allow: control characters and overlong UTF-8 in strings, names
+ * in single quotes, NaN and Infinity. It also cuts a name at \u0000 and keeps the last of two members of one name. So the text
+ * is checked before. The check counts the members, and the parsed tree must have as many. The form of numbers is left to
+ * json-c, which accepts "1." and "-01" too.
  *
- * json-c frees its memory without wiping it. A reply with a secret in it is parsed only in programs whose
- * allocator wipes (vault/wipe.c).
+ * json-c frees its memory without wiping it. Only programs whose free() wipes (memory/wipe.c) may parse a reply that contains
+ * a secret.
  */
 
 #include <errno.h>
@@ -20,7 +19,7 @@
 #include "basic/json.h"
 #include "basic/text.h"
 
-/* The length of the character at the front of a string, its escapes included; 0: none that may be there. */
+/* The length of the first character of a string, which may be an escape. 0: the character is not allowed. */
 static size_t string_character(const char *text, size_t length) {
         uint32_t character;
 
@@ -34,7 +33,7 @@ static size_t string_character(const char *text, size_t length) {
         return utf8_decode(text, length, &character);
 }
 
-/* Looks for what json-c lets through, and counts the members of all objects: a colon outside strings each. */
+/* Refuses what json-c would accept. Counts the members of all objects, each of which has one colon outside strings. */
 static int look_over(const char *text, size_t length, size_t *ret_members) {
         size_t members = 0;
         bool in_string = false;
@@ -85,13 +84,13 @@ int json_parse(const char *text, size_t length, struct json_object **ret) {
         if (r < 0)
                 return r;
 
-        /* json-c counts the value in the innermost array or object as one deeper. */
+        /* json-c counts a value in the innermost array or object as one more level. */
         tokener = json_tokener_new_ex(JSON_DEPTH_MAX + 1);
         if (!tokener)
                 return -ENOMEM;
         json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
         object = json_tokener_parse_ex(tokener, text, (int) length);
-        /* Only the end of the text tells json-c where a number at the top ends. */
+        /* A number at the top level ends only where the text ends, which json-c must be told. */
         if (!object && json_tokener_get_error(tokener) == json_tokener_continue)
                 object = json_tokener_parse_ex(tokener, "", 1);
         json_tokener_free(tokener);
@@ -115,6 +114,14 @@ const char *json_member_string(struct json_object *object, const char *name) {
         struct json_object *member = json_member(object, name);
 
         return json_object_is_type(member, json_type_string) ? json_object_get_string(member) : NULL;
+}
+
+int json_format(struct json_object *object, char **ret) {
+        const char *text = json_object_to_json_string_ext(
+                        object, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+
+        *ret = text ? strdup(text) : NULL;
+        return *ret ? 0 : -ENOMEM;
 }
 
 bool json_pointer_is_valid(const char *text) {

@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * JSON (RFC 8259) by json-c, made strict: one value, UTF-8, no more than 16 deep, nothing behind it, no
- * member named twice and no NUL in a string. Who names a member twice wants two readers to see two values:
- * neither is believed.
+ * JSON (RFC 8259), parsed by json-c and made strict: one value in UTF-8, at most 16 levels deep, with nothing after it, no two
+ * members of one name, and no NUL in a string. With two members of one name two readers could see two values, so such a text
+ * is refused.
  */
 
 #include <json-c/json.h>
@@ -21,17 +21,21 @@ static inline void json_put(struct json_object *object) {
 DEFINE_CLEANUP(struct json_object *, json_put);
 #define _cleanup_json_ _cleanup_(json_putp)
 
-/* -EBADMSG where it is no JSON. *ret is never NULL on success: the value null is -EBADMSG too. */
+/* The caller puts *ret, which is never NULL on success. -EBADMSG: the text is not JSON, or it is the value null. -ENOMEM. */
 int json_parse(const char *text, size_t length, struct json_object **ret);
 
-/* The string value of a member, or NULL: not an object, no such member, not a string. Borrowed. */
+/* The string value of a member. NULL: object is not an object, or the member is missing or not a string. Borrowed. */
 const char *json_member_string(struct json_object *object, const char *name);
 
-/* The member, or NULL where there is none or it is null. Borrowed. */
+/* A member. NULL: object is not an object, or the member is missing or null. Borrowed. */
 struct json_object *json_member(struct json_object *object, const char *name);
 
-/* RFC 6901: empty, or every part begins with a slash; a tilde is written ~0, a slash inside of a part ~1. */
+/* Writes an object without white space, and without escaping slashes. The caller frees *ret. -ENOMEM. */
+int json_format(struct json_object *object, char **ret);
+
+/* Whether text is a JSON pointer (RFC 6901): it is empty or begins with a slash, and every tilde is part of ~0 or ~1. */
 bool json_pointer_is_valid(const char *text) _pure_;
 
-/* RFC 6901 JSON pointer; the empty pointer is the value itself. NULL where it leads nowhere. Borrowed. */
+/* The value that a JSON pointer (RFC 6901) leads to; the empty pointer leads to object itself. NULL: it leads nowhere.
+ * Borrowed. */
 struct json_object *json_pointer(struct json_object *object, const char *pointer);

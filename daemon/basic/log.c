@@ -25,8 +25,8 @@ void log_set_max_priority(int priority) {
         max_priority = priority;
 }
 
-/* systemd.exec(5): JOURNAL_STREAM= names the device and inode of the stream that goes to the journal. Whoever
- * redirected standard error since then wants to read it there. */
+/* JOURNAL_STREAM= has the device and inode of the stream to the journal (systemd.exec(5)). If standard error is another file by
+ * now, somebody redirected it and wants to read the entries there. */
 static bool stderr_is_journal(void) {
         static int cached = -1;
         const char *stream = getenv("JOURNAL_STREAM");
@@ -131,8 +131,8 @@ void log_full(int priority, const LogFields *fields, const char *format, ...) {
         if (fields)
                 entry_add_fields(&entry, fields);
 
-        /* A journal that does not take the entry may still take the line. One that is not there at all is no error of
-         * sd_journal_sendv(), but then standard error does not lead to it. */
+        /* The journal may refuse the entry and still take the line. sd_journal_sendv() reports no error if journald does not run,
+         * but then standard error does not lead to the journal either. */
         if (sd_journal_sendv(entry.fields, entry.count) < 0)
                 (void) fprintf(stderr, "<%d>%s\n", priority, message);
 }

@@ -2,10 +2,10 @@
 #pragma once
 
 /*
- * The journal. Every entry that an operator may meet has a MESSAGE_ID of the catalog (conf/unseald.catalog) and
- * fields to search by. Where standard error is not the journal (a terminal, a test), the entry is a line there.
+ * The journal. Every entry that an operator may meet has a MESSAGE_ID with a text in the catalog (conf/unseald.catalog), and
+ * fields to search by. If standard error is not the journal (a terminal, a test), the entry is a line on standard error.
  *
- * Never given to these functions: a secret, a key, a token. They take no Secret.
+ * Callers never pass a secret, a key or a token. No function here takes a Secret.
  */
 
 #include <stdint.h>
@@ -37,20 +37,20 @@
 #define MESSAGE_POLICY "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a30"
 #define MESSAGE_POLICY_UNKNOWN "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a31"
 
-/* What an entry may carry beside its text; zero or NULL: absent. */
+/* Fields of an entry beside its text. Zero or NULL: the entry lacks the field. */
 typedef struct LogFields {
         const char *message_id;
         const char *secret;     /* UNSEALD_SECRET= */
-        const char *unit;       /* UNSEALD_UNIT=, that asks for it */
+        const char *unit;       /* UNSEALD_UNIT=, the unit that asks for the secret */
         const char *state;      /* UNSEALD_STATE= */
         uint64_t duration_usec; /* UNSEALD_DURATION_USEC= */
         unsigned attempt;       /* UNSEALD_ATTEMPT= */
-        const char *request_id; /* UNSEALD_KMS_REQUEST_ID=, where there is no error */
-        const char *lines;      /* more lines of the entry's text, which unseald composed itself */
-        const Error *error;     /* UNSEALD_FAILURE=, UNSEALD_KMS_ERROR=, UNSEALD_KMS_REQUEST_ID= */
+        const char *request_id; /* UNSEALD_KMS_REQUEST_ID=, for entries without error */
+        const char *lines;  /* more lines for the text, composed by unseald itself: their newlines stay */
+        const Error *error; /* UNSEALD_FAILURE=, UNSEALD_KMS_ERROR=, UNSEALD_KMS_REQUEST_ID= */
 } LogFields;
 
-/* Entries above this priority (LOG_DEBUG is the highest number) are dropped; LOG_INFO at the start. */
+/* Drops entries with a higher number than this priority (LOG_DEBUG is the highest). The default is LOG_INFO. */
 void log_set_max_priority(int priority);
 
 /* The text is cleaned with text_clean(): a newline in it becomes "?". fields may be NULL. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* As the bucket's state the time serves at which it will be full: each token taken puts that off by an interval. */
+/* The bucket's state is one number: the time at which it will be full again. Each token that is taken moves this time by one
+ * interval. */
 
 #include "basic/rate-limit.h"
 

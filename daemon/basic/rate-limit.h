@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* How often something may be done: a bucket of tokens that fills at an even rate. Pure: times are given in, in
- * microseconds of any clock that does not go back. */
+/* Limits how often something happens: a token bucket that fills at a constant rate. The caller passes the time, in microseconds
+ * of any clock that never goes back. */
 
 #include <stdbool.h>
 #include <stdint.h>
 
 typedef struct RateLimit {
         uint64_t interval_usec; /* between two tokens; not 0 */
-        unsigned burst;         /* as many as the bucket holds; not 0. It is full at the start */
-        uint64_t full_usec;     /* when the bucket is full again; 0 at the start */
+        unsigned burst;         /* tokens that the bucket holds; not 0. The bucket begins full */
+        uint64_t full_usec;     /* the time at which the bucket is full again; 0 at the start */
 } RateLimit;
 
-/* Takes a token. False where there is none: *ret_wait_usec is how long until there is. */
+/* Takes a token. False: the bucket is empty, and *ret_wait_usec is the time until the next token. */
 bool rate_limit_take(RateLimit *limit, uint64_t now_usec, uint64_t *ret_wait_usec);

@@ -10,7 +10,7 @@ uint64_t retry_delay_usec(unsigned attempt, uint64_t retry_after_usec, uint64_t 
         if (ceiling > RETRY_CAP_USEC)
                 ceiling = RETRY_CAP_USEC;
 
-        /* The upper half of a product is even where a remainder would not be. */
+        /* The upper half of the product is evenly distributed. A remainder would prefer small delays. */
         uint64_t delay = (uint64_t) (((unsigned __int128) random * (ceiling + 1)) >> 64);
         return delay > retry_after_usec ? delay : retry_after_usec;
 }

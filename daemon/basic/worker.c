@@ -87,7 +87,7 @@ static int on_finished(sd_event_source *source, int fd, uint32_t revents, void *
                 (void) eventfd_write(fd, 1);
         (void) pthread_mutex_unlock(&worker->mutex);
 
-        /* One a turn, and nothing of the worker is touched afterwards: done() may free it. */
+        /* Each turn of the loop reports one job. done() may free the worker, so nothing of it is used afterwards. */
         if (job) {
                 WorkerDone done = job->done;
                 void *job_userdata = job->userdata;

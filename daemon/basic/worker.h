@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * A thread that does one job after another and reports to the event loop. unseald has two: the TPM's, since a TPM
- * blocks for as long as it likes, and the key pair's, so that everything that ever touched the private key is on one
- * stack that can be wiped when the key pair goes.
+ * A thread that does one job after another and reports to the event loop. unseald has two. One is for the TPM, which blocks
+ * for as long as it likes. The other is for the key pair: everything that touched the private key is then on one stack, which
+ * is wiped together with the key pair.
  */
 
 #include <stdbool.h>
@@ -17,16 +17,16 @@ typedef struct Worker Worker;
 /* Runs in the thread. */
 typedef void (*WorkerJob)(void *userdata);
 
-/* Runs in the event loop when the job has ended. */
+/* Runs in the event loop after the job has ended. May free the worker. */
 typedef void (*WorkerDone)(void *userdata);
 
-/* name: of the thread, at most 15 characters. */
+/* name: of the thread, at most 15 characters. A negative errno: no memory, no descriptor or no thread. */
 int worker_new(sd_event *event, const char *name, Worker **ret);
 
-/* Jobs run in the order in which they are submitted. */
+/* Jobs run in the order of submission. userdata is borrowed until done has been called. -ENOMEM. */
 int worker_submit(Worker *worker, WorkerJob job, WorkerDone done, void *userdata);
 
-/* Waits for the job under way, drops those not begun (without done), ends the thread and wipes its stack. Returns
- * NULL. */
+/* Waits until the running job has ended, drops the waiting jobs, ends the thread and wipes its stack. No done is called any
+ * more. Returns NULL. */
 Worker *worker_free(Worker *worker);
 DEFINE_CLEANUP(Worker *, worker_free);

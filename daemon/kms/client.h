@@ -14,41 +14,40 @@
 #include "basic/http.h"
 #include "kms/exchange.h"
 
-/* Bytes in the body of an answer. */
+/* The longest body of an answer, in bytes. */
 #define KMS_REPLY_MAX (64U * 1024U)
 
 /* One endpoint, one region, one role. */
 typedef struct KmsClient KmsClient;
 
-/* http is borrowed and must outlive it. */
+/* http is borrowed and must outlive the client. endpoint: "https://HOST[:PORT]". -EINVAL: the endpoint has no scheme. */
 int kms_client_new(HttpClient *http, const char *endpoint, const char *region, KmsClient **ret);
 KmsClient *kms_client_free(KmsClient *client);
 DEFINE_CLEANUP(KmsClient *, kms_client_free);
 
-/* Borrowed, until others are set. */
+/* The credentials are borrowed until others are set. */
 void kms_client_set_credentials(KmsClient *client, const AwsCredentials *credentials);
 
-/* From now on errors are explained to a person with credentials of his own. */
+/* Errors are explained to a person who calls with their own credentials, from now on. */
 void kms_client_set_by_hand(KmsClient *client);
 
-/* Opens a connection (TCP, TLS) and leaves it for the requests to come. Failures are passed to the
- * callback. */
+/* Opens a connection (TCP, TLS) for later requests. */
 typedef void (*KmsConnected)(int r, const Error *error, void *userdata);
 int kms_connect(KmsClient *client, KmsConnected callback, void *userdata);
 
-/* cms: valid during the call, which may free the client. request_id may be empty, never NULL. */
+/* cms is valid during the call. request_id may be empty, and is never NULL. Every callback may free the client. */
 typedef void (*KmsDecrypted)(int r, const uint8_t *cms, size_t size, const char *request_id,
                              const Error *error, void *userdata);
 
-/* One request, no retries: error->remedy says what may mend it. A clock that KMS found wrong is remembered:
- * the next request is signed with KMS's time. Of what decrypt points to only key_ids must stay until the
- * callback. */
+/* Sends one request and does not retry: error->remedy says what may help. If KMS says that the clock is wrong, the client signs
+ * later requests with KMS's time. decrypt->key_ids must stay valid until the callback; the rest of decrypt need not. -EINVAL:
+ * as in kms_decrypt_request(), or no credentials are set. */
 int kms_decrypt(KmsClient *client, const KmsDecrypt *decrypt, KmsDecrypted callback, void *userdata);
 
-/* body: of an answer with status 200, valid during the call, NUL-terminated behind size. */
+/* body is that of an answer with status 200. It is valid during the call, and a NUL follows its last byte. */
 typedef void (*KmsAnswered)(int r, const char *body, size_t size, const char *request_id, const Error *error,
                             void *userdata);
 
-/* The same for any operation ("Encrypt") and body, which is copied; the copy is wiped. */
+/* The same for any operation, such as "Encrypt". The client copies body and wipes the copy. */
 int kms_request(KmsClient *client, const char *operation, const char *body, KmsAnswered callback,
                 void *userdata);

@@ -13,7 +13,7 @@
 
 #define SERVICE "kms"
 
-/* Takes over value, which may be NULL for want of memory. */
+/* Takes ownership of value. NULL: json-c had no memory for it. */
 static int add(struct json_object *object, const char *name, struct json_object *value) {
         if (!value || json_object_object_add(object, name, value) < 0) {
                 json_object_put(value);
@@ -66,10 +66,9 @@ static int add_recipient(struct json_object *request, const KmsDecrypt *decrypt)
         return r < 0 ? r : add(request, "Recipient", TAKE_PTR(recipient));
 }
 
-/* Either the document is in it, or that nothing is to be decrypted. */
+/* Without a document a request must be a dry run: otherwise KMS would answer with the plaintext. */
 static int make_request(const KmsDecrypt *decrypt, bool probe, char **ret) {
         _cleanup_json_ struct json_object *request = NULL;
-        const char *text;
         int r;
 
         if (!decrypt->key_ids || !decrypt->key_ids[0] || decrypt->ciphertext_size == 0 ||
@@ -87,10 +86,7 @@ static int make_request(const KmsDecrypt *decrypt, bool probe, char **ret) {
                        : add_recipient(request, decrypt)) < 0)
                 return r;
 
-        text = json_object_to_json_string_ext(request,
-                                              JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
-        *ret = text ? strdup(text) : NULL;
-        return *ret ? 0 : -ENOMEM;
+        return json_format(request, ret);
 }
 
 int kms_decrypt_request(const KmsDecrypt *decrypt, char **ret) {
@@ -106,14 +102,14 @@ int kms_probe_reply(int r, const char *body, size_t size, const Error *refusal, 
         _cleanup_json_ struct json_object *reply = NULL;
         bool denied;
 
-        /* KMS never grants a dry run. If it does with a plaintext, there is no doubt left. */
+        /* KMS answers a dry run with an error, always. An answer with a plaintext leaves no doubt that the key is open. */
         if (r >= 0 && json_parse(body, size, &reply) >= 0 && json_member(reply, "Plaintext")) {
                 *ret_open = true;
                 return 0;
         }
         if (r >= 0)
                 return error_set_remedy(error, -EBADMSG, FAILURE_ANSWER, REMEDY_RETRY,
-                                        "KMS's answer to a dry run cannot be read.");
+                                        "KMS's answer to a dry run is malformed.");
 
         denied = strcmp(refusal->code, "AccessDeniedException") == 0;
         if (!denied && strcmp(refusal->code, "DryRunOperationException") != 0) {
@@ -121,6 +117,34 @@ int kms_probe_reply(int r, const char *body, size_t size, const Error *refusal, 
                 return r;
         }
         *ret_open = !denied;
+        return 0;
+}
+
+static int parse_reply(const char *body, size_t size, Remedy remedy, struct json_object **ret,
+                       Error *error) {
+        int r = json_parse(body, size, ret);
+
+        if (r == -ENOMEM)
+                return error_oom(error);
+        return r < 0 ? error_set_remedy(error, r, FAILURE_ANSWER, remedy, "KMS's answer is not JSON.") : 0;
+}
+
+/* A member in base64 of 1 to maximum bytes, which the caller frees. */
+static int take_bytes(struct json_object *reply, const char *name, size_t maximum, uint8_t **ret,
+                      size_t *ret_size, Error *error) {
+        const char *text = json_member_string(reply, name);
+        _cleanup_free_ uint8_t *bytes = NULL;
+        size_t size = 0;
+        int r;
+
+        r = text ? base64_decode(text, strlen(text), &bytes, &size) : -ENODATA;
+        if (r == -ENOMEM)
+                return error_oom(error);
+        if (r < 0 || size == 0 || size > maximum)
+                return error_set(error, -EBADMSG, FAILURE_ANSWER,
+                                 "KMS's answer has no %s, or it is malformed.", name);
+        *ret = TAKE_PTR(bytes);
+        *ret_size = size;
         return 0;
 }
 
@@ -135,26 +159,21 @@ int kms_decrypt_reply(const KmsDecrypt *decrypt, const char *body, size_t size, 
                       size_t *ret_size, Error *error) {
         _cleanup_json_ struct json_object *reply = NULL;
         struct json_object *plaintext;
-        _cleanup_free_ uint8_t *envelope = NULL;
-        const char *key_id, *text;
-        size_t envelope_size;
+        const char *key_id;
         char quoted[160];
         int r;
 
-        r = json_parse(body, size, &reply);
-        if (r == -ENOMEM)
-                return error_oom(error);
+        r = parse_reply(body, size, REMEDY_RETRY, &reply, error);
         if (r < 0)
-                return error_set_remedy(error, r, FAILURE_ANSWER, REMEDY_RETRY, "KMS's answer is no JSON.");
+                return r;
 
-        /* The plaintext in the clear would mean that KMS, or who answers for it, has ignored the document.
-         * */
+        /* With a plaintext in the answer KMS, or a server in its place, has ignored the document. */
         plaintext = json_member(reply, "Plaintext");
         if (plaintext &&
             (!json_object_is_type(plaintext, json_type_string) || json_object_get_string_len(plaintext) > 0))
                 return error_set(
                                 error, -EBADMSG, FAILURE_ANSWER,
-                                "KMS's answer to an attested request has a plaintext in it; nothing of it is used.");
+                                "KMS's answer to an attested request contains a plaintext. unseald discards the whole answer: KMS, or a server in its place, ignored the attestation document.");
 
         key_id = json_member_string(reply, "KeyId");
         if (!key_id)
@@ -163,22 +182,12 @@ int kms_decrypt_reply(const KmsDecrypt *decrypt, const char *body, size_t size, 
         if (!is_pinned(decrypt, key_id))
                 return error_set(
                                 error, -EBADMSG, FAILURE_ANSWER,
-                                "KMS used the key %s, which is none of the secret's KeyId=. The ciphertext was replaced, or a replica's ARN must be added.",
+                                "KMS used the key %s, which is not in the secret's KeyId=. Either the ciphertext was replaced, or the ARN of a replica must be added to KeyId=.",
                                 aws_quotable(key_id, quoted, sizeof(quoted)));
-
-        text = json_member_string(reply, "CiphertextForRecipient");
-        r = text ? base64_decode(text, strlen(text), &envelope, &envelope_size) : -ENODATA;
-        if (r == -ENOMEM)
-                return error_oom(error);
-        if (r < 0 || envelope_size == 0 || envelope_size > CMS_ENVELOPE_MAX)
-                return error_set(error, -EBADMSG, FAILURE_ANSWER,
-                                 "KMS's answer has no CiphertextForRecipient that can be read.");
-        *ret = TAKE_PTR(envelope);
-        *ret_size = envelope_size;
-        return 0;
+        return take_bytes(reply, "CiphertextForRecipient", CMS_ENVELOPE_MAX, ret, ret_size, error);
 }
 
-/* All but the plaintext, which json-c is not to have a copy of. */
+/* json-c must not get a copy of the plaintext. */
 static int encrypt_request_without_plaintext(const KmsEncrypt *encrypt, struct json_object *request) {
         int r;
 
@@ -191,7 +200,7 @@ static int encrypt_request_without_plaintext(const KmsEncrypt *encrypt, struct j
 int kms_encrypt_request(const KmsEncrypt *encrypt, char **ret) {
         static const char member[] = ",\"Plaintext\":\"", end[] = "\"}";
         _cleanup_json_ struct json_object *request = NULL;
-        const char *text;
+        _cleanup_free_ char *text = NULL;
         char *body, *p;
         size_t length;
         int r;
@@ -201,15 +210,11 @@ int kms_encrypt_request(const KmsEncrypt *encrypt, char **ret) {
         request = json_object_new_object();
         if (!request)
                 return -ENOMEM;
-        r = encrypt_request_without_plaintext(encrypt, request);
-        if (r < 0)
+        if ((r = encrypt_request_without_plaintext(encrypt, request)) < 0 ||
+            (r = json_format(request, &text)) < 0)
                 return r;
-        text = json_object_to_json_string_ext(request,
-                                              JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
-        if (!text)
-                return -ENOMEM;
 
-        /* Without the closing brace. */
+        /* The plaintext is inserted before the closing brace. */
         length = strlen(text) - 1;
         body = malloc(length + strlen(member) + (encrypt->plaintext_size + 2) / 3 * 4 + sizeof(end));
         if (!body)
@@ -224,45 +229,26 @@ int kms_encrypt_request(const KmsEncrypt *encrypt, char **ret) {
 int kms_encrypt_reply(const KmsEncrypt *encrypt, const char *body, size_t size, uint8_t **ret,
                       size_t *ret_size, Error *error) {
         _cleanup_json_ struct json_object *reply = NULL;
-        _cleanup_free_ uint8_t *ciphertext = NULL;
-        const char *key_id, *text;
-        size_t ciphertext_size;
+        const char *key_id;
         char quoted[160];
         int r;
 
-        r = json_parse(body, size, &reply);
-        if (r == -ENOMEM)
-                return error_oom(error);
+        r = parse_reply(body, size, REMEDY_NONE, &reply, error);
         if (r < 0)
-                return error_set(error, r, FAILURE_ANSWER, "KMS's answer is no JSON.");
+                return r;
         key_id = json_member_string(reply, "KeyId");
         if (!key_id || strcmp(key_id, encrypt->key_arn) != 0)
                 return error_set(error, -EBADMSG, FAILURE_ANSWER, "KMS used the key %s, not %s.",
                                  aws_quotable(key_id ?: "(none)", quoted, sizeof(quoted)), encrypt->key_arn);
-        text = json_member_string(reply, "CiphertextBlob");
-        r = text ? base64_decode(text, strlen(text), &ciphertext, &ciphertext_size) : -ENODATA;
-        if (r == -ENOMEM)
-                return error_oom(error);
-        if (r < 0 || ciphertext_size == 0 || ciphertext_size > KMS_CIPHERTEXT_MAX)
-                return error_set(error, -EBADMSG, FAILURE_ANSWER,
-                                 "KMS's answer has no CiphertextBlob that can be read.");
-        *ret = TAKE_PTR(ciphertext);
-        *ret_size = ciphertext_size;
-        return 0;
+        return take_bytes(reply, "CiphertextBlob", KMS_CIPHERTEXT_MAX, ret, ret_size, error);
 }
 
 int kms_describe_key_request(const char *key, char **ret) {
         _cleanup_json_ struct json_object *request = json_object_new_object();
-        const char *text;
         int r;
 
         r = request ? add_string(request, "KeyId", key) : -ENOMEM;
-        if (r < 0)
-                return r;
-        text = json_object_to_json_string_ext(request,
-                                              JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
-        *ret = text ? strdup(text) : NULL;
-        return *ret ? 0 : -ENOMEM;
+        return r < 0 ? r : json_format(request, ret);
 }
 
 int kms_describe_key_reply(const char *body, size_t size, char **ret_arn, Error *error) {
@@ -297,35 +283,36 @@ int kms_sign(const char *host, const char *region, const AwsCredentials *credent
                         region, SERVICE, credentials, time, ret);
 }
 
-/* What KMS's errors mean (KMS API Reference, "Decrypt" and "Common Errors") and what is to be done about
- * them. Text of KMS's own goes between the two sentences. */
-typedef struct Meaning {
+/* What KMS's errors mean (KMS API Reference, "Decrypt" and "Common Errors"), and what people can do. KMS's own message goes
+ * between what and advice. */
+typedef struct ErrorClass {
         const char *code;
         Failure failure;
         Remedy remedy;
         const char *what, *advice;
-} Meaning;
+} ErrorClass;
 
 #define OUTAGE(name) \
-        { name, FAILURE_UNAVAILABLE, REMEDY_RETRY, "KMS cannot answer at the moment", "" }
-#define UNUSABLE(name)                                                                                      \
-        {                                                                                                   \
-                name, FAILURE_KEY, REMEDY_NONE, "The key cannot be used",                                   \
-                                "It must be enabled, not pending deletion, and a symmetric encryption key." \
+        { name, FAILURE_UNAVAILABLE, REMEDY_RETRY, "KMS is not available at the moment", "" }
+#define UNUSABLE(name)                                                                                           \
+        {                                                                                                        \
+                name, FAILURE_KEY, REMEDY_NONE, "The key cannot be used",                                        \
+                                "The key must be enabled, not pending deletion, and a symmetric encryption key." \
         }
 
-static const Meaning meanings[] = {
+static const ErrorClass kms_classes[] = {
         { "AccessDeniedException", FAILURE_DENIED, REMEDY_NONE, "KMS denies access",
-          "The key's policy must allow kms:Decrypt to the role of this instance, for the PCRs that this boot measured and the encryption context of the secret." },
-        { "NotFoundException", FAILURE_KEY, REMEDY_NONE, "KMS knows no such key",
-          "Check account and Region in the secret's KeyId=." },
+          "The key's policy must allow kms:Decrypt to the role of this instance, for the PCRs that this boot measured and for the encryption context of the secret." },
+        { "NotFoundException", FAILURE_KEY, REMEDY_NONE, "KMS does not know the key",
+          "Check the account and the Region in the secret's KeyId=." },
         UNUSABLE("DisabledException"),
         UNUSABLE("KMSInvalidStateException"),
         UNUSABLE("InvalidKeyUsageException"),
         { "InvalidCiphertextException", FAILURE_CIPHERTEXT, REMEDY_NONE, "KMS cannot decrypt the ciphertext",
-          "It was tampered with, or sealed with another encryption context: unseald:secret=NAME must be in it, NAME being the name of the *.secret file, and what EncryptionContext= and BindAccount= add." },
+          "Either the ciphertext was changed, or it was sealed with another encryption context. The context must have unseald:secret=NAME, where NAME is the name of the *.secret file, and the pairs that EncryptionContext= and BindAccount= add." },
         { "IncorrectKeyException", FAILURE_CIPHERTEXT, REMEDY_NONE,
-          "The ciphertext was sealed with another key", "It must be the first of the secret's KeyId=." },
+          "The ciphertext was sealed with another key",
+          "The first KeyId= of the secret must be the key of the ciphertext." },
         { "InvalidGrantTokenException", FAILURE_REQUEST, REMEDY_NONE, "KMS does not accept the grant token",
           "" },
         OUTAGE("KeyUnavailableException"),
@@ -333,86 +320,86 @@ static const Meaning meanings[] = {
         OUTAGE("KMSInternalException"),
 };
 
-static const Meaning unacceptable_document = {
+static const ErrorClass unacceptable_document = {
         NULL,
         FAILURE_DOCUMENT,
         REMEDY_DOCUMENT,
         "KMS does not accept the attestation document",
-        "It is good for five minutes after it was made.",
+        "KMS accepts a document for five minutes. unseald makes a new one.",
 };
-/* Those that all services have. */
-static const Meaning troubles[] = {
+/* The classes of errors that all services have. */
+static const ErrorClass common_classes[] = {
         [AWS_OTHER] = { NULL, FAILURE_REQUEST, REMEDY_NONE, "KMS does not accept the request", "" },
         [AWS_THROTTLED] = { NULL, FAILURE_UNAVAILABLE, REMEDY_RETRY, "KMS throttles requests", "" },
-        [AWS_UNAVAILABLE] = { NULL, FAILURE_UNAVAILABLE, REMEDY_RETRY, "KMS cannot answer at the moment",
+        [AWS_UNAVAILABLE] = { NULL, FAILURE_UNAVAILABLE, REMEDY_RETRY, "KMS is not available at the moment",
                               "" },
         [AWS_CREDENTIALS] = { NULL, FAILURE_ROLE, REMEDY_CREDENTIALS,
                               "KMS does not accept the credentials of the instance's role", "" },
         [AWS_SIGNATURE] = { NULL, FAILURE_ROLE, REMEDY_CREDENTIALS,
                             "KMS does not accept the request's signature",
-                            "The clock is right, so the credentials that IMDS gave are not." },
+                            "The clock is right, so the credentials from IMDS are wrong." },
         [AWS_CLOCK] = { NULL, FAILURE_CLOCK, REMEDY_CLOCK,
-                        "The clock of this machine is more than four minutes off",
-                        "Requests are signed with KMS's time from now on." },
+                        "The clock of this machine is wrong by more than four minutes",
+                        "unseald signs with KMS's time from now on." },
         [AWS_CLOCK_UNKNOWN] = { NULL, FAILURE_CLOCK, REMEDY_RETRY,
-                                "KMS says that the clock of this machine is off, but not by how much",
+                                "KMS says that the clock of this machine is wrong, but not by how much",
                                 "Set the clock." },
 };
 
-/* What is said otherwise to who calls with credentials of his own. */
-static const Meaning denied_by_hand = {
+/* Other texts for a person who calls KMS with credentials of their own. */
+static const ErrorClass denied_by_hand = {
         NULL,
         FAILURE_DENIED,
         REMEDY_NONE,
         "KMS denies access",
-        "The key's policy, or that of the user or role whose credentials these are, does not allow it.",
+        "Either the key's policy or the policies of the user or role with these credentials do not allow the request.",
 };
-static const Meaning unknown_by_hand = {
+static const ErrorClass unknown_by_hand = {
         NULL,
         FAILURE_KEY,
         REMEDY_NONE,
-        "KMS knows no such key",
-        "Check its account and Region, and whose credentials these are.",
+        "KMS does not know the key",
+        "Check the account and the Region of the key, and the owner of the credentials.",
 };
-static const Meaning credentials_by_hand = {
+static const ErrorClass credentials_by_hand = {
         NULL,
         FAILURE_ROLE,
         REMEDY_CREDENTIALS,
         "KMS does not accept the credentials",
-        "They have expired or were deleted, or are of another partition of AWS.",
+        "The credentials have expired, were deleted, or belong to another partition of AWS.",
 };
-static const Meaning signature_by_hand = {
+static const ErrorClass signature_by_hand = {
         NULL,
         FAILURE_ROLE,
         REMEDY_CREDENTIALS,
         "KMS does not accept the request's signature",
-        "The clock is right, so the secret access key is not the one of the access key ID.",
+        "The clock is right, so the secret access key does not belong to the access key ID.",
 };
 
-static const Meaning *meaning_by_hand(const Meaning *meaning) {
-        if (meaning->failure == FAILURE_DENIED)
+static const ErrorClass *class_by_hand(const ErrorClass *class) {
+        if (class->failure == FAILURE_DENIED)
                 return &denied_by_hand;
-        if (meaning->code && strcmp(meaning->code, "NotFoundException") == 0)
+        if (class->code && strcmp(class->code, "NotFoundException") == 0)
                 return &unknown_by_hand;
-        if (meaning == troubles + AWS_CREDENTIALS)
+        if (class == common_classes + AWS_CREDENTIALS)
                 return &credentials_by_hand;
-        return meaning == troubles + AWS_SIGNATURE ? &signature_by_hand : meaning;
+        return class == common_classes + AWS_SIGNATURE ? &signature_by_hand : class;
 }
 
-static const Meaning *meaning_of(const KmsErrorReply *reply, const char *code, const char *message) {
-        /* The one text that is looked into: KMS has no code of its own for it. */
+static const ErrorClass *class_of(const KmsErrorReply *reply, const char *code, const char *message) {
+        /* KMS has no code for a document that it refuses, so the message decides. No other message is examined. */
         if (strcmp(code, "ValidationException") == 0 && strcasestr(message, "attestation"))
                 return &unacceptable_document;
-        for (size_t i = 0; i < ELEMENTSOF(meanings); i++)
-                if (strcmp(code, meanings[i].code) == 0)
-                        return meanings + i;
-        return troubles + aws_trouble(code, reply->status, reply->skew);
+        for (size_t i = 0; i < ELEMENTSOF(kms_classes); i++)
+                if (strcmp(code, kms_classes[i].code) == 0)
+                        return kms_classes + i;
+        return common_classes + aws_error_class(code, reply->status, reply->skew);
 }
 
-/* KMS answers a signature that it does not accept with the canonical request, session token and all: its words on
- * signatures, credentials and the clock, and those that are not known, are for nobody's journal. */
-static bool may_be_quoted(const Meaning *meaning, const char *code) {
-        switch (meaning->failure) {
+/* When KMS refuses a signature, its message contains the canonical request with the session token. So its messages on
+ * signatures, credentials and the clock, and those of unknown errors, must not reach the journal. */
+static bool may_be_quoted(const ErrorClass *class, const char *code) {
+        switch (class->failure) {
         case FAILURE_DENIED:
         case FAILURE_KEY:
         case FAILURE_CIPHERTEXT:
@@ -428,7 +415,7 @@ int kms_error_reply(const KmsErrorReply *reply, Error *error) {
         _cleanup_json_ struct json_object *body = NULL;
         const char *message = NULL, *type = reply->error_type;
         char code[sizeof(error->code)], quoted[400];
-        const Meaning *meaning;
+        const ErrorClass *class;
 
         if (json_parse(reply->body, reply->size, &body) >= 0) {
                 message = json_member_string(body, "message") ?: json_member_string(body, "Message");
@@ -436,20 +423,18 @@ int kms_error_reply(const KmsErrorReply *reply, Error *error) {
         }
         message = message ?: "";
         aws_error_code(type ?: "", code, sizeof(code));
-        meaning = meaning_of(reply, code, message);
+        class = class_of(reply, code, message);
         if (reply->by_hand)
-                meaning = meaning_by_hand(meaning);
+                class = class_by_hand(class);
 
-        if (*message && may_be_quoted(meaning, code))
-                (void) error_set_remedy(error, -EREMOTEIO, meaning->failure, meaning->remedy,
-                                        "%s: \"%s\"%s%s", meaning->what,
-                                        aws_quotable(message, quoted, sizeof(quoted)),
-                                        *meaning->advice ? " " : "", meaning->advice);
+        if (*message && may_be_quoted(class, code))
+                (void) error_set_remedy(error, -EREMOTEIO, class->failure, class->remedy, "%s: \"%s\"%s%s",
+                                        class->what, aws_quotable(message, quoted, sizeof(quoted)),
+                                        *class->advice ? " " : "", class->advice);
         else
-                (void) error_set_remedy(error, -EREMOTEIO, meaning->failure, meaning->remedy,
-                                        "%s (HTTP status %u%s%s).%s%s", meaning->what, reply->status,
-                                        *code ? ", " : "", code, *meaning->advice ? " " : "",
-                                        meaning->advice);
+                (void) error_set_remedy(error, -EREMOTEIO, class->failure, class->remedy,
+                                        "%s (HTTP status %u%s%s).%s%s", class->what, reply->status,
+                                        *code ? ", " : "", code, *class->advice ? " " : "", class->advice);
         if (error) {
                 error->retry_after_usec = reply->retry_after_usec;
                 memcpy(error->code, code, sizeof(code));

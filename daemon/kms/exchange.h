@@ -16,36 +16,37 @@
 #include "aws/sigv4.h"
 #include "basic/error.h"
 
+/* Bytes in an attestation document (KMS API Reference, RecipientInfo). */
 #define KMS_DOCUMENT_MAX (256U * 1024U)
 
 typedef struct KmsDecrypt {
         const uint8_t *ciphertext;
         size_t ciphertext_size;
-        const char *const *key_ids; /* the pins, NULL-terminated; the first is the KeyId asked for */
+        const char *const *key_ids; /* the pinned keys, NULL-terminated; the request names the first */
         const char *const *encryption_context; /* "key=value", NULL-terminated */
         const uint8_t *document;
         size_t document_size;
 } KmsDecrypt;
 
-/* The body of the request as JSON; the caller frees. -EINVAL where something is missing or too big, or the
- * context has a key twice: never is KMS asked without a document, which it would answer with the
- * plaintext. */
+/* Makes the body of a request, as JSON. The caller frees *ret. -EINVAL: a part is missing or too large, or the encryption
+ * context has a key twice. A document is mandatory: to a request without one KMS answers with the plaintext. -ENOMEM. */
 int kms_decrypt_request(const KmsDecrypt *decrypt, char **ret);
 
-/* The envelope out of an answer with status 200: KeyId among the pins, no plaintext, an envelope in it;
- * otherwise FAILURE_ANSWER. The caller frees *ret. */
+/* Takes the CMS envelope out of an answer with status 200. FAILURE_ANSWER: the KeyId is not pinned, the answer contains a
+ * plaintext, or it has no envelope. The caller frees *ret. */
 int kms_decrypt_reply(const KmsDecrypt *decrypt, const char *body, size_t size, uint8_t **ret,
                       size_t *ret_size, Error *error);
 
-/* A probe: whether KMS would decrypt the same for the same role without a document. decrypt->document must be NULL: what
- * is asked for is a dry run in its place, to which KMS never answers with a plaintext. */
+/* Makes the body of a policy probe: would KMS decrypt the same ciphertext for the same role without a document?
+ * decrypt->document must be NULL. The request is a dry run, so KMS never answers with the plaintext. */
 int kms_probe_request(const KmsDecrypt *decrypt, char **ret);
 
-/* What came of it as KmsAnswered has it. Sets *ret_open: KMS would; otherwise it denies. A negative errno: neither is
- * known, and *error says why. */
+/* Judges the answer to a probe; r, body, size and refusal are the arguments of KmsAnswered. *ret_open: KMS would decrypt.
+ * Otherwise it denies. A negative errno: the probe failed, and *error says why. */
 int kms_probe_reply(int r, const char *body, size_t size, const Error *refusal, bool *ret_open,
                     Error *error);
 
+/* Bytes in a plaintext (KMS API Reference, Encrypt). */
 #define KMS_PLAINTEXT_MAX 4096U
 
 typedef struct KmsEncrypt {
@@ -55,25 +56,25 @@ typedef struct KmsEncrypt {
         const char *const *encryption_context; /* "key=value", NULL-terminated */
 } KmsEncrypt;
 
-/* The body of the request as JSON, the one place that has the plaintext in it: erase_and_free() it. -EINVAL as in
- * kms_decrypt_request(). */
+/* Makes the body of a request, as JSON. The body contains the plaintext: the caller frees *ret with erase_and_free(). -EINVAL
+ * as in kms_decrypt_request(). */
 int kms_encrypt_request(const KmsEncrypt *encrypt, char **ret);
 
-/* The ciphertext out of an answer with status 200 that names that very key; otherwise FAILURE_ANSWER. The caller frees
- * *ret. */
+/* Takes the ciphertext out of an answer with status 200. FAILURE_ANSWER: the answer names another key, or has no ciphertext.
+ * The caller frees *ret. */
 int kms_encrypt_reply(const KmsEncrypt *encrypt, const char *body, size_t size, uint8_t **ret,
                       size_t *ret_size, Error *error);
 
-/* DescribeKey: key is a key's ID, an alias, or the ARN of either; the answer has the key's ARN. FAILURE_ANSWER where it
- * has none. The caller frees both. */
+/* DescribeKey. key is the ID of a key, the name of an alias, or the ARN of either. The answer has the key's ARN.
+ * FAILURE_ANSWER: it has none. The caller frees *ret and *ret_arn. */
 int kms_describe_key_request(const char *key, char **ret);
 int kms_describe_key_reply(const char *body, size_t size, char **ret_arn, Error *error);
 
-/* The headers of a request to an operation ("Decrypt"), as aws_sign() makes them. */
+/* Makes the headers of a request to an operation, such as "Decrypt". See aws_sign(). */
 int kms_sign(const char *host, const char *region, const AwsCredentials *credentials, int64_t time,
              const char *operation, const char *body, char ***ret);
 
-/* An answer that is not 200. */
+/* An answer with another status than 200. */
 typedef struct KmsErrorReply {
         unsigned status;
         const char *body;
@@ -81,9 +82,9 @@ typedef struct KmsErrorReply {
         const char *error_type; /* x-amzn-ErrorType, or NULL */
         const char *request_id; /* x-amzn-RequestId, or NULL */
         uint64_t retry_after_usec;
-        int64_t skew; /* seconds that KMS's clock is ahead of the time signed with, or AWS_SKEW_UNKNOWN */
-        bool by_hand; /* the caller is a person with credentials of his own, not unseald with the role's */
+        int64_t skew; /* seconds that KMS's clock is ahead of the time that the request was signed with, or AWS_SKEW_UNKNOWN */
+        bool by_hand; /* a person calls, with their own credentials; otherwise unseald calls with the role's */
 } KmsErrorReply;
 
-/* Fills *error (failure, remedy, code, request id, text) and returns a negative errno. */
+/* Fills *error, with its code, request ID and retry_after_usec. Returns a negative errno. */
 int kms_error_reply(const KmsErrorReply *reply, Error *error);

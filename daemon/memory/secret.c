@@ -11,13 +11,12 @@
 #include "memory/secret.h"
 
 /*
- * One mapping a secret:
+ * Each Secret has one mapping:
  *
  *     guard page │ Secret │ slack, filled with a pattern │ bytes │ guard page
  *
- * The bytes end where the upper guard page begins, so that reading or writing past them faults at once. What
- * is written in front of them spoils the pattern, which is looked at when the secret is freed, before it
- * reaches what the Secret itself says.
+ * The bytes end where the upper guard page begins: an access beyond them faults at once. A write before them damages the
+ * pattern in the slack, long before it reaches the Secret. secret_free() checks the pattern.
  */
 struct Secret {
         uint8_t *mapping;
@@ -33,7 +32,7 @@ static size_t page_size(void) {
         return (size_t) sysconf(_SC_PAGESIZE);
 }
 
-/* The pages between the guards, ready to hold a secret. */
+/* Prepares the pages between the guard pages. */
 static int protect_pages(uint8_t *pages, size_t size) {
         if (mprotect(pages, size, PROT_READ | PROT_WRITE) < 0)
                 return -errno;
@@ -79,7 +78,7 @@ int secret_new(size_t size, Secret **ret) {
 static void check_slack(Secret *secret) {
         for (const uint8_t *p = (uint8_t *) (secret + 1); p < secret->slack_end; p++)
                 if (*p != SLACK_PATTERN) {
-                        fputs("Memory in front of a secret was overwritten, this is a bug; aborting.\n",
+                        fputs("The memory before a secret was overwritten. This is a bug in unseald, which aborts now.\n",
                               stderr);
                         abort();
                 }
@@ -116,18 +115,19 @@ void secret_truncate(Secret *secret, size_t size) {
 }
 
 int memory_protect_process(Error *error) {
-        /* A core dump would be all of memory, on disk. Not being dumpable also keeps other processes of the
-         * same user from attaching to us; the limit is there in case anything makes us dumpable again. */
+        /* A core dump would write all memory to a disk. A process that is not dumpable also cannot be traced by others of the
+         * same user. The limit still holds if something makes the process dumpable again. */
         if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
-                return error_set(error, -errno, FAILURE_MEMORY, "Core dumps cannot be turned off: %m.");
+                return error_set(error, -errno, FAILURE_MEMORY,
+                                 "Core dumps of this process cannot be turned off: %m.");
         if (setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 }) < 0)
                 return error_set(error, -errno, FAILURE_MEMORY,
-                                 "The limit of core dumps cannot be set to 0: %m.");
+                                 "The size limit of core dumps cannot be set to 0: %m.");
 
-        /* On fault: locking what is mapped but never used doubles resident memory. */
+        /* MCL_ONFAULT: to lock pages that are mapped but never used would double the resident memory. */
         if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)
                 return error_set(
                                 error, -errno, FAILURE_MEMORY,
-                                "Memory cannot be locked, so it may be swapped to disk: %m. Set LimitMEMLOCK=infinity in the unit, or give it CAP_IPC_LOCK.");
+                                "Memory cannot be locked, so secrets could be swapped to disk: %m. Set LimitMEMLOCK=infinity in the unit, or give it CAP_IPC_LOCK.");
         return 0;
 }

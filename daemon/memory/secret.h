@@ -2,10 +2,10 @@
 #pragma once
 
 /*
- * Memory for plaintext and keys: pages of their own, locked (never in swap), left out of core dumps and of
- * forked children, with an unmapped guard page on either side, and overwritten before they are given back.
+ * Memory for plaintext and keys. A Secret has pages of its own with a guard page on each side. The pages are locked, so they
+ * never reach swap. Core dumps and forked children do not have them. They are wiped before they are unmapped.
  *
- * A Secret cannot be printed by accident: it is no string. Every place that opens one calls secret_bytes().
+ * A Secret is not a string, so no code prints it by accident. Every place that opens one calls secret_bytes().
  */
 
 #include <stdbool.h>
@@ -17,27 +17,27 @@
 
 typedef struct Secret Secret;
 
-/* A plaintext as long as KMS decrypts itself; one that a later format may carry (systemd's bound, too). */
+/* The longest plaintext, in bytes. KMS itself decrypts at most 4096; systemd's limit for a credential is the same as this. */
 #define SECRET_SIZE_MAX (1024U * 1024U)
 
-/* Zeroed memory for size bytes (0 is allowed). -ENOMEM where it is not to be had or may not be locked. */
+/* Zeroed memory for size bytes, which may be 0. -ENOMEM: the kernel has no memory, or does not lock it (RLIMIT_MEMLOCK). */
 int secret_new(size_t size, Secret **ret);
 
-/* Wipes and unmaps. Always returns NULL. */
+/* Wipes and unmaps the memory. Returns NULL. */
 Secret *secret_free(Secret *secret);
 DEFINE_CLEANUP(Secret *, secret_free);
 #define _cleanup_secret_ _cleanup_(secret_freep)
 
-/* The bytes, writable while whoever made it fills it; never NULL. */
+/* Never NULL. Only the code that created the Secret writes to it. */
 uint8_t *secret_bytes(Secret *secret) _pure_;
 size_t secret_size(const Secret *secret) _pure_;
 
-/* Cuts a secret that turned out shorter than its memory; what lies behind is wiped. size must not grow. */
+/* Shortens a Secret and wipes the bytes after its new end. Does nothing if size is not smaller. */
 void secret_truncate(Secret *secret, size_t size);
 
 /*
- * For the whole process, once, before anything secret is held: every page locked as it comes into use
- * (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT)), no core dump, no ptrace by the same user.
- * FAILURE_MEMORY with what to do (LimitMEMLOCK=infinity) where that is refused.
+ * Protects the whole process. To be called once, before it holds a secret. Every page is locked when it is first used
+ * (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT)), core dumps are off, and processes of the same user cannot ptrace it.
+ * FAILURE_MEMORY: the kernel refused; the text says what to set (LimitMEMLOCK=infinity).
  */
 int memory_protect_process(Error *error);

@@ -3,19 +3,18 @@
 #include "build-config.h"
 
 /*
- * Memory is wiped when it is freed: in the whole process, libraries included. What OpenSSL, libcurl, json-c
- * and the C library hold of a key, a token or a plaintext is not ours to clean up, and they leave it on the
- * heap.
+ * Wipes memory when it is freed, in the whole process and all its libraries. OpenSSL, libcurl, json-c and the C library leave
+ * copies of keys, tokens and plaintexts on the heap, and unseald cannot clean these up.
  *
- * Only the programs are linked with this file, so that their free() and realloc() come before the C
- * library's. It does not touch how memory is allocated, and it does not reach what is never freed. glibc's
- * own names for its functions are used rather than dlsym(RTLD_NEXT): they need no set-up, so the first
- * free() of the dynamic linker works like any other, and the compiler has no built-in knowledge of them that
- * it could use to leave out the wiping. The price: the mark by which glibc recognizes some double frees is
- * wiped as well, and an allocator from LD_PRELOAD does not work.
+ * Only programs link this file, so that their free() and realloc() come before the C library's. The file does not change how
+ * memory is allocated, and it does not reach memory that is never freed.
  *
- * Sanitizers bring an allocator of their own. valgrind redirects these functions to its own, as it does the
- * C library's.
+ * It calls glibc's own names of these functions, and not dlsym(RTLD_NEXT). Those names need no set-up, so the first free() of
+ * the dynamic linker works like any other. The compiler also has no built-in knowledge of them, which it could use to remove
+ * the wiping. This has two costs: glibc misses some double frees, because its mark for them is wiped too, and an allocator from
+ * LD_PRELOAD does not work.
+ *
+ * Sanitizers have an allocator of their own. valgrind redirects these functions like those of the C library.
  */
 
 #if !UNSEALD_SANITIZED
@@ -28,14 +27,14 @@ void __libc_free(void *p);
 void *__libc_malloc(size_t size);
 void *__libc_realloc(void *p, size_t size);
 
-/* With LTO the compiler may know what size was asked for, and take what lies behind it for an overflow. */
+/* With LTO the compiler may know the size of the allocation, and take an access beyond it for an overflow. */
 static void *hide_size(void *p) {
         __asm__("" : "+r"(p));
         return p;
 }
 
 static void wipe_and_free(void *p) {
-        /* Includes what the allocator gave beyond what was asked for. */
+        /* The allocator may have given more than the caller asked for. */
         explicit_bzero(p, malloc_usable_size(p));
         __libc_free(p);
 }
@@ -62,7 +61,7 @@ void *realloc(void *p, size_t size) {
                 return smaller ?: p;
         }
 
-        /* glibc would free the old block itself, unwiped. */
+        /* glibc would free the old block itself and not wipe it. */
         void *larger = __libc_malloc(size);
         if (!larger)
                 return NULL;

@@ -18,7 +18,7 @@ void fetch_request_clear(FetchRequest *request) {
         *request = (FetchRequest){};
 }
 
-/* All but RFC 3986's unreserved characters and the slash; the caller frees. */
+/* Percent-encodes all characters except the slash and the unreserved ones (RFC 3986 section 2.3). The caller frees. */
 static char *percent_encode(const char *text) {
         static const char unreserved[] =
                         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
@@ -35,7 +35,7 @@ static char *percent_encode(const char *text) {
         return encoded;
 }
 
-/* S3 has no wildcard certificate for a name with dots more: such a bucket goes into the path. */
+/* S3's wildcard certificate does not cover a host with more dots, so a bucket with dots in its name goes into the path. */
 static int s3_request(const Fetch *fetch, const AwsCredentials *credentials, int64_t time,
                       FetchRequest *request) {
         const Source *source = fetch->source;
@@ -66,7 +66,7 @@ static int s3_request(const Fetch *fetch, const AwsCredentials *credentials, int
         return r;
 }
 
-/* The services that speak JSON: what each is asked. */
+/* The services that speak JSON, and what each is asked. */
 static const struct Service {
         const char *name, *target, *member;
 } services[] = {
@@ -74,8 +74,8 @@ static const struct Service {
         [SOURCE_SECRETS_MANAGER] = { "secretsmanager", "secretsmanager.GetSecretValue", "SecretId" },
 };
 
-/* Two exceptions are in AWS's rules: Secrets Manager's ordinary endpoints are dual-stack already, where there are not
- * two domains of the EU's own, and Parameter Store's in the US government's Regions are FIPS ones. */
+/* AWS's endpoint rules have two exceptions. In the partition aws-eusc Secrets Manager has only one domain, for ordinary and
+ * dual-stack endpoints. In aws-us-gov the ordinary endpoints of Parameter Store are FIPS endpoints. */
 static int json_host(const Fetch *fetch, const struct Service *service, char **ret) {
         bool is_ssm = fetch->source->kind == SOURCE_SSM,
              dual_stack = fetch->dual_stack && (is_ssm || strcmp(fetch->partition, "aws-eusc") == 0),
@@ -93,16 +93,12 @@ static int json_host(const Fetch *fetch, const struct Service *service, char **r
 static int json_body(const struct Service *service, const char *location, char **ret) {
         _cleanup_json_ struct json_object *request = json_object_new_object();
         struct json_object *value = json_object_new_string(location);
-        const char *text;
 
         if (!request || !value || json_object_object_add(request, service->member, value) < 0) {
                 json_object_put(value);
                 return -ENOMEM;
         }
-        text = json_object_to_json_string_ext(request,
-                                              JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
-        *ret = text ? strdup(text) : NULL;
-        return *ret ? 0 : -ENOMEM;
+        return json_format(request, ret);
 }
 
 static int json_request(const Fetch *fetch, const AwsCredentials *credentials, int64_t time,
@@ -157,7 +153,7 @@ int fetch_request(const Fetch *fetch, const AwsCredentials *credentials, int64_t
         return 0;
 }
 
-/* Parameter Store's and Secrets Manager's answers hold the ciphertext as a string, the latter also as bytes. */
+/* Parameter Store answers with the ciphertext as a string, Secrets Manager with a string or bytes. */
 
 static int ssm_value(const Fetch *fetch, struct json_object *reply, const char **ret, Error *error) {
         struct json_object *parameter = json_member(reply, "Parameter");
@@ -167,7 +163,7 @@ static int ssm_value(const Fetch *fetch, struct json_object *reply, const char *
         if (type && strcmp(type, "SecureString") == 0)
                 return error_set(
                                 error, -EINVAL, FAILURE_SOURCE,
-                                "%s: The parameter is a SecureString. Parameter Store decrypts such a one for whoever has the role, whatever booted. Store the ciphertext that \"aws kms encrypt\" returns as a parameter of type String.",
+                                "%s: The parameter is a SecureString. Parameter Store decrypts a SecureString for everyone with the role, whatever booted. Store the ciphertext that \"aws kms encrypt\" returns as a parameter of type String.",
                                 fetch->source->label);
         if (!type || strcmp(type, "String") != 0 || !value)
                 return error_set(error, -EBADMSG, FAILURE_SOURCE,
@@ -189,7 +185,7 @@ static int json_reply(const Fetch *fetch, const FetchReply *reply, uint8_t **ret
                 return error_oom(error);
         if (r < 0)
                 return error_set_remedy(error, r, FAILURE_UNAVAILABLE, REMEDY_RETRY,
-                                        "%s: The answer is no JSON.", fetch->source->label);
+                                        "%s: The answer is not JSON.", fetch->source->label);
         if (fetch->source->kind == SOURCE_SSM) {
                 r = ssm_value(fetch, object, &value, error);
                 if (r < 0)
@@ -203,7 +199,7 @@ static int json_reply(const Fetch *fetch, const FetchReply *reply, uint8_t **ret
                 if (r < 0 || !value == !encoded)
                         return error_set(
                                         error, -EBADMSG, FAILURE_SOURCE,
-                                        "%s: The answer has neither SecretString nor SecretBinary, or it cannot be read.",
+                                        "%s: The answer has neither SecretString nor SecretBinary, or it is malformed.",
                                         fetch->source->label);
         }
         if (value)
@@ -233,7 +229,7 @@ bool fetch_xml_text(const char *xml, size_t size, const char *name, char *ret, s
         return false;
 }
 
-/* What the service calls the error, and what it says of it: of XML or JSON, whichever it is. */
+/* Reads the name and the message of an error, which is JSON or XML. */
 static void read_error(const FetchReply *reply, char *code, size_t code_size, char *message,
                        size_t message_size) {
         _cleanup_json_ struct json_object *object = NULL;
@@ -255,33 +251,33 @@ static void read_error(const FetchReply *reply, char *code, size_t code_size, ch
                 (void) aws_quotable(message, message, message_size);
 }
 
-/* What people can do about a failure that will not pass. */
+/* What people can do about a failure that stays. */
 static const char *advice_for(SourceKind kind, const char *code) {
         static const struct {
                 SourceKind kind;
                 const char *code, *advice;
         } advices[] = {
                 { SOURCE_S3, "AccessDenied",
-                  "The role of this instance needs s3:GetObject (s3:GetObjectVersion with versionId=). S3 says the same of a missing object to who lacks s3:ListBucket." },
+                  "The role of this instance needs s3:GetObject (s3:GetObjectVersion with versionId=). Without s3:ListBucket, S3 gives this answer for a missing object too." },
                 { SOURCE_S3, "NoSuchKey",
-                  "There is no such object; in Source= its key stands as it is, not percent-encoded." },
-                { SOURCE_S3, "NoSuchBucket", "There is no such bucket." },
-                { SOURCE_S3, "NoSuchVersion", "There is no such version of the object." },
-                { SOURCE_S3, "MethodNotAllowed", "That version is a deletion." },
+                  "The object does not exist. Write its key in Source= as it is, not percent-encoded." },
+                { SOURCE_S3, "NoSuchBucket", "The bucket does not exist." },
+                { SOURCE_S3, "NoSuchVersion", "This version of the object does not exist." },
+                { SOURCE_S3, "MethodNotAllowed", "This version is a delete marker." },
                 { SOURCE_S3, "AuthorizationHeaderMalformed", "The bucket is in another Region." },
                 { SOURCE_S3, "PermanentRedirect", "The bucket is in another Region." },
                 { SOURCE_S3, "InvalidObjectState", "The object is archived." },
                 { SOURCE_SSM, "AccessDeniedException",
-                  "The role of this instance needs ssm:GetParameter for it." },
+                  "The role of this instance needs ssm:GetParameter for the parameter." },
                 { SOURCE_SSM, "ParameterNotFound",
-                  "There is no such parameter in this Region (SourceRegion=) and account." },
-                { SOURCE_SSM, "ParameterVersionNotFound", "There is no such version of the parameter." },
+                  "The parameter does not exist in this Region (SourceRegion=) and account." },
+                { SOURCE_SSM, "ParameterVersionNotFound", "This version of the parameter does not exist." },
                 { SOURCE_SECRETS_MANAGER, "AccessDeniedException",
-                  "The role of this instance needs secretsmanager:GetSecretValue for it." },
+                  "The role of this instance needs secretsmanager:GetSecretValue for the secret." },
                 { SOURCE_SECRETS_MANAGER, "ResourceNotFoundException",
-                  "There is no such secret in this Region (SourceRegion=) and account." },
+                  "The secret does not exist in this Region (SourceRegion=) and account." },
                 { SOURCE_SECRETS_MANAGER, "InvalidRequestException",
-                  "The secret may be marked for deletion." },
+                  "The secret may be scheduled for deletion." },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(advices); i++)
@@ -290,45 +286,46 @@ static const char *advice_for(SourceKind kind, const char *code) {
         return "";
 }
 
-/* The failures that all have, and those that are the source's own. */
-static const struct Meaning {
+/* By AwsErrorClass. advice NULL: advice_for() has it. */
+static const struct ErrorClass {
         Failure failure;
         Remedy remedy;
         const char *what, *advice;
-} meanings[] = {
-        [AWS_OTHER] = { FAILURE_SOURCE, REMEDY_NONE, "It is not to be had", NULL },
-        [AWS_THROTTLED] = { FAILURE_UNAVAILABLE, REMEDY_RETRY, "Requests are throttled", "" },
-        [AWS_UNAVAILABLE] = { FAILURE_UNAVAILABLE, REMEDY_RETRY, "No answer at the moment", "" },
+} classes[] = {
+        [AWS_OTHER] = { FAILURE_SOURCE, REMEDY_NONE, "The service refuses the request", NULL },
+        [AWS_THROTTLED] = { FAILURE_UNAVAILABLE, REMEDY_RETRY, "The service throttles requests", "" },
+        [AWS_UNAVAILABLE] = { FAILURE_UNAVAILABLE, REMEDY_RETRY,
+                              "The service is not available at the moment", "" },
         [AWS_CREDENTIALS] = { FAILURE_ROLE, REMEDY_CREDENTIALS,
-                              "The credentials of the instance's role are not accepted", "" },
-        [AWS_SIGNATURE] = { FAILURE_ROLE, REMEDY_CREDENTIALS, "The request's signature is not accepted",
-                            "The clock is right, so the credentials that IMDS gave are not." },
+                              "The service does not accept the credentials of the instance's role", "" },
+        [AWS_SIGNATURE] = { FAILURE_ROLE, REMEDY_CREDENTIALS,
+                            "The service does not accept the request's signature",
+                            "The clock is right, so the credentials from IMDS are wrong." },
         [AWS_CLOCK] = { FAILURE_CLOCK, REMEDY_CLOCK,
-                        "The clock of this machine is more than four minutes off",
-                        "Requests are signed with AWS's time from now on." },
+                        "The clock of this machine is wrong by more than four minutes",
+                        "unseald signs with AWS's time from now on." },
         [AWS_CLOCK_UNKNOWN] = { FAILURE_CLOCK, REMEDY_RETRY,
-                                "The clock of this machine is off, but it is not said by how much",
+                                "The service says that the clock of this machine is wrong, but not by how much",
                                 "Set the clock." },
 };
 
 static int aws_error(const Fetch *fetch, const FetchReply *reply, Error *error) {
         const SourceKind kind = fetch->source->kind;
         char code[sizeof(error->code)], message[MESSAGE_MAX], region[80] = "";
-        const struct Meaning *meaning;
+        const struct ErrorClass *class;
         const char *advice;
 
         read_error(reply, code, sizeof(code), message, sizeof(message));
-        meaning = meanings + aws_trouble(code, reply->status, reply->skew);
-        advice = meaning->advice ?: advice_for(kind, code);
+        class = classes + aws_error_class(code, reply->status, reply->skew);
+        advice = class->advice ?: advice_for(kind, code);
         if (kind == SOURCE_S3 && reply->bucket_region && aws_is_region(reply->bucket_region) &&
             strcmp(reply->bucket_region, fetch->region) != 0)
                 (void) snprintf(region, sizeof(region), " Set SourceRegion=%s.", reply->bucket_region);
 
-        (void) error_set_remedy(error, -EREMOTEIO, meaning->failure, meaning->remedy,
+        (void) error_set_remedy(error, -EREMOTEIO, class->failure, class->remedy,
                                 "%.200s: %s (HTTP status %u%s%s)%s%s%s.%s%s%s", fetch->source->label,
-                                meaning->what, reply->status, *code ? ", " : "", code,
-                                *message ? ": \"" : "", message, *message ? "\"" : "", *advice ? " " : "",
-                                advice, region);
+                                class->what, reply->status, *code ? ", " : "", code, *message ? ": \"" : "",
+                                message, *message ? "\"" : "", *advice ? " " : "", advice, region);
         if (error)
                 memcpy(error->code, code, sizeof(code));
         return -EREMOTEIO;
@@ -343,7 +340,7 @@ static int https_error(const Fetch *fetch, const FetchReply *reply, Error *error
                         may_pass ? REMEDY_RETRY : REMEDY_NONE, "%s: The server answers HTTP status %u%s.",
                         fetch->source->label, status,
                         status >= 300 && status <= 399
-                                        ? ", and redirects are not followed: Source= must name the last address"
+                                        ? ", and unseald does not follow redirects. Source= must name the final URL"
                                         : "");
 }
 

@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * Ciphertext over the network: from an HTTPS server, S3 (GetObject), Parameter Store (GetParameter) and Secrets Manager
- * (GetSecretValue). The parts that decide are pure; source_fetch() is the thin shell round them. Sources: AWS's endpoint
- * rules; S3, Systems Manager and Secrets Manager API References.
+ * Requests for ciphertext over the network, and what the answers mean: HTTPS servers, S3 (GetObject), Parameter Store
+ * (GetParameter) and Secrets Manager (GetSecretValue). Everything here is a function of its arguments; source/fetcher.h sends
+ * and receives. Sources: AWS SDK endpoint rules; S3, Systems Manager and Secrets Manager API References.
  */
 
 #include "aws/service.h"
@@ -12,26 +12,27 @@
 #include "basic/http.h"
 #include "source/source.h"
 
-/* What is wanted, and where AWS has it. All borrowed. */
+/* A source, and the options of its endpoint. All members are borrowed. */
 typedef struct Fetch {
         const Source *source; /* source_is_remote() */
         const char *partition, *region;
         bool fips, dual_stack;
-        size_t maximum; /* raw bytes of ciphertext */
+        size_t maximum; /* bytes in the ciphertext, after decoding */
 } Fetch;
 
 /* A request as it goes over the wire. */
 typedef struct FetchRequest {
         const char *method;
         char *url;
-        char **headers; /* NULL: none of our own */
-        char *body;     /* NULL: none */
+        char **headers; /* NULL: no headers */
+        char *body;     /* NULL: no body */
 } FetchRequest;
 
-/* Wipes and frees what it holds. */
+/* Wipes and frees all members and sets them to zero. */
 void fetch_request_clear(FetchRequest *request);
 
-/* Signed where source_is_signed(), with the time in seconds since 1970. credentials may be NULL otherwise. */
+/* Makes a request. It is signed if source_is_signed(): then credentials must not be NULL (-EINVAL), and time is in seconds since
+ * 1970. -EOPNOTSUPP: the partition is not known. The caller clears *ret. */
 int fetch_request(const Fetch *fetch, const AwsCredentials *credentials, int64_t time, FetchRequest *ret);
 
 typedef struct FetchReply {
@@ -42,14 +43,14 @@ typedef struct FetchReply {
         const char *request_id;    /* x-amzn-RequestId or x-amz-request-id, or NULL */
         const char *bucket_region; /* x-amz-bucket-region, or NULL */
         uint64_t retry_after_usec;
-        int64_t skew; /* seconds that the server's clock is ahead of the time signed with, or AWS_SKEW_UNKNOWN */
+        int64_t skew; /* seconds that the server's clock is ahead of the time that the request was signed with, or AWS_SKEW_UNKNOWN */
 } FetchReply;
 
-/* The ciphertext as raw bytes, which the caller frees, or *error and a negative errno. What may pass is of the failures
- * that unseald is started again after: FAILURE_UNAVAILABLE, FAILURE_ROLE, FAILURE_CLOCK; what will not is
- * FAILURE_SOURCE. */
+/* Takes the ciphertext out of an answer, as raw bytes; the caller frees *ret. Otherwise fills *error and returns a negative
+ * errno. A failure that may pass is FAILURE_UNAVAILABLE, FAILURE_ROLE or FAILURE_CLOCK, after which unseald starts again. A
+ * failure that stays is FAILURE_SOURCE. */
 int fetch_reply(const Fetch *fetch, const FetchReply *reply, uint8_t **ret, size_t *ret_size, Error *error);
 
-/* The text of the first element of this name in an error body of S3, which is small, flat and XML: its entities as they
- * stand. False: there is none, or it does not fit. */
+/* Copies the text of the first element of this name out of an error of S3, which is flat XML. Entities stay as they are. False:
+ * there is no such element, or its text does not fit. */
 bool fetch_xml_text(const char *xml, size_t size, const char *name, char *ret, size_t ret_size);

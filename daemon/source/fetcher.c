@@ -8,7 +8,7 @@
 #include "aws/calls.h"
 #include "source/fetcher.h"
 
-/* Room for the body of an error, however small the ciphertext may be. */
+/* Bytes. The body of an error may be longer than the ciphertext. */
 #define REPLY_MIN (64U * 1024U)
 
 struct Fetcher {

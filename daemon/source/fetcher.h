@@ -11,22 +11,22 @@
 #include "basic/http.h"
 #include "source/fetch.h"
 
-/* One HTTP client, one role. */
+/* One HTTP client, and the credentials of one role. */
 typedef struct Fetcher Fetcher;
 
-/* http is borrowed and must outlive it. */
+/* http is borrowed and must outlive the fetcher. */
 int fetcher_new(HttpClient *http, Fetcher **ret);
 
-/* Cancels what is under way, without callbacks. Returns NULL. */
+/* Cancels all requests without calling their callbacks. Returns NULL. */
 Fetcher *fetcher_free(Fetcher *fetcher);
 DEFINE_CLEANUP(Fetcher *, fetcher_free);
 
-/* Borrowed, until others are set. */
+/* The credentials are borrowed until others are set. */
 void fetcher_set_credentials(Fetcher *fetcher, const AwsCredentials *credentials);
 
-/* data: valid during the call, which may free the fetcher. */
+/* data is valid during the call, which may free the fetcher. */
 typedef void (*SourceFetched)(int r, const uint8_t *data, size_t size, const Error *error, void *userdata);
 
-/* One request, no retries: error->remedy says what may mend it. A clock that AWS found wrong is remembered: the next
- * request is signed with AWS's time. What fetch points to must stay until the callback. */
+/* Sends one request and does not retry: error->remedy says what may help. If AWS says that the clock is wrong, the fetcher signs
+ * later requests with AWS's time. Everything that fetch points to must stay valid until the callback. */
 int source_fetch(Fetcher *fetcher, const Fetch *fetch, SourceFetched callback, void *userdata);

@@ -19,7 +19,7 @@ int source_read_file(const Source *source, size_t maximum, uint8_t **ret, size_t
                 if (!directory)
                         return error_set(
                                         error, -ENOENT, FAILURE_SOURCE,
-                                        "%s: The service manager handed no credentials in. unseald.service needs a LoadCredential= line for it.",
+                                        "%s: The service manager passed no credentials. Add a LoadCredential= line for it to unseald.service.",
                                         source->label);
         }
         if (asprintf(&path, "%s%s%s", directory, *directory ? "/" : "", source->location) < 0)

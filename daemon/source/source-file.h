@@ -9,6 +9,6 @@
 #include "basic/error.h"
 #include "source/source.h"
 
-/* Reads a file or credential of at most maximum raw bytes: FAILURE_SOURCE. The caller frees *ret, the ciphertext as raw
+/* Reads a file or credential of at most maximum raw bytes. FAILURE_SOURCE. The caller frees *ret, the ciphertext as raw
  * bytes. */
 int source_read_file(const Source *source, size_t maximum, uint8_t **ret, size_t *ret_size, Error *error);

@@ -13,7 +13,7 @@
 #define LETTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 #define DIGITS "0123456789"
 
-/* Bounds of the carriers: S3 User Guide, "Object keys"; SSM and Secrets Manager API References; systemd.exec(5). */
+/* Limits of the sources, in bytes: S3 User Guide, "Object keys"; SSM and Secrets Manager API References; systemd.exec(5). */
 #define URL_MAX 2048U
 #define HOST_MAX 253U
 #define KEY_MAX 1024U
@@ -57,7 +57,7 @@ static bool is_printable(const char *text, size_t maximum) {
         return i > 0 && i <= maximum;
 }
 
-/* Of letters in either case: a host's name says the same in both. */
+/* Upper and lower case are the same in the name of a host. */
 static bool is_host(const char *text, size_t length) {
         if (length == 0 || length > HOST_MAX || strchr("-.", text[0]))
                 return false;
@@ -67,7 +67,7 @@ static bool is_host(const char *text, size_t length) {
         return true;
 }
 
-/* Behind "https://": HOST[:PORT]/PATH, without user, password and fragment. */
+/* text is the part after "https://": HOST[:PORT]/PATH, without user, password and fragment. */
 static bool is_url(const char *text) {
         size_t authority = strcspn(text, "/?#"), host = strcspn(text, ":/?#"),
                digits = strspn(text + host + (text[host] == ':'), DIGITS);
@@ -80,7 +80,7 @@ static bool is_url(const char *text) {
                 strtoul(text + host + 1, NULL, 10) <= UINT16_MAX);
 }
 
-/* As S3 names them today: capitals and underscores are of buckets before 2018, in one Region. */
+/* S3's rules for names today. Capitals and underscores exist only in names of buckets before 2018, in one Region. */
 static bool is_bucket(const char *text, size_t length) {
         if (length < BUCKET_MIN || length > BUCKET_MAX)
                 return false;
@@ -94,7 +94,7 @@ static bool is_bucket(const char *text, size_t length) {
         return true;
 }
 
-/* Keys are Unicode, which the configuration's reader has checked. */
+/* Keys are UTF-8; the reader of the configuration has checked that. */
 static bool is_key(const char *text, size_t length) {
         for (size_t i = 0; i < length; i++)
                 if ((uint8_t) text[i] < ' ' || text[i] == 0x7f)
@@ -107,8 +107,7 @@ static bool is_credential(const char *text) {
                strcmp(text, "..") != 0;
 }
 
-/* The key is literal, as in the AWS CLI: nothing in it is percent-encoded. What stands behind its last "?versionId=" is
- * the version. */
+/* The key is literal, as in the AWS CLI: it is not percent-encoded. The version follows the last "?versionId=". */
 static int parse_s3(const char *text, Source *source) {
         static const char parameter[] = "?versionId=";
         size_t bucket_length = strcspn(text, "/"), key_length;
@@ -302,11 +301,11 @@ int source_take_user_data(const Source *source, const char *data, size_t size, s
         if (r == -ENOMEM)
                 return error_oom(error);
         if (r < 0)
-                return error_set(error, r, FAILURE_SOURCE, "%s: The user data is no JSON.", source->label);
+                return error_set(error, r, FAILURE_SOURCE, "%s: The user data is not JSON.", source->label);
         value = json_pointer(document, source->location);
         if (!json_object_is_type(value, json_type_string))
-                return error_set(error, -ENOENT, FAILURE_SOURCE, "%s: The user data has no string there.",
-                                 source->label);
+                return error_set(error, -ENOENT, FAILURE_SOURCE,
+                                 "%s: The user data has no string at this JSON pointer.", source->label);
         return source_take(source, json_object_get_string(value), (size_t) json_object_get_string_len(value),
                            maximum, ret, ret_size, error);
 }

@@ -155,10 +155,10 @@ assert_equal "requests that came of it" "$(requests)" "$before"
 
 say "== refused by KMS"
 cp "$sealed" "$scratch/sealed-before"
-ends 60 'AccessDenied|denies access.*whose credentials these are' "a principal that may not encrypt" as customer -- --key="$key" -o "$sealed" "$secret"
+ends 60 'AccessDenied|denies access.*with these credentials' "a principal that may not encrypt" as customer -- --key="$key" -o "$sealed" "$secret"
 ends 60 'Give its ARN in --key=' "a principal that may not look it up" as customer -- --key="arn:aws:kms:$region:$PLATFORM_VENDOR_ACCOUNT:alias/billing" "$secret"
-ends 61 'no such key' "no such alias" as vendor -- --key=alias/none "$secret"
-ends 61 'no such key' "no such key" as vendor -- --key="${key%????}0000" -o "$sealed" "$secret"
+ends 61 'does not know the key' "no such alias" as vendor -- --key=alias/none "$secret"
+ends 61 'does not know the key' "no such key" as vendor -- --key="${key%????}0000" -o "$sealed" "$secret"
 kms DisableKey "$(jq -nc --arg key "$key" '{KeyId: $key}')"
 ends 61 'cannot be used' "a disabled key" seal -o "$sealed" "$secret"
 kms EnableKey "$(jq -nc --arg key "$key" '{KeyId: $key}')"
@@ -211,10 +211,10 @@ ends 41 'no profile none' "a missing profile" no_environment -- --profile=none -
 ends 41 'no aws_secret_access_key' "half a key" no_environment -- --profile=half --key="$key" "$secret"
 ends 41 'AWS_SECRET_ACCESS_KEY is not' "half a key in the environment" as instance AWS_ACCESS_KEY_ID=A -- --key="$key" "$secret"
 ends 41 'AWS_WEB_IDENTITY_TOKEN_FILE' "a web identity" as instance AWS_WEB_IDENTITY_TOKEN_FILE=/x -- --key="$key" "$secret"
-ends 41 'secret access key is not the one' "a wrong secret key" as vendor AWS_SECRET_ACCESS_KEY=wrong -- --key="$key" "$secret"
+ends 41 'secret access key does not belong' "a wrong secret key" as vendor AWS_SECRET_ACCESS_KEY=wrong -- --key="$key" "$secret"
 ends 41 'do.* not accept the credentials' "a key that was deleted" as vendor AWS_ACCESS_KEY_ID=AKIAAAAAAAAAAAAAAAAA -- --key="$key" "$secret"
 platform fault set kms Encrypt expired-credentials
-ends 41 'They have expired' "an expired session" seal "$secret"
+ends 41 'credentials have expired' "an expired session" seal "$secret"
 platform fault clear
 ends 41 'There are no AWS credentials' "none at all" as instance AWS_EC2_METADATA_DISABLED=true -- --key="$key" "$secret"
 platform role none

@@ -50,7 +50,7 @@ comes "user data, by a pointer"
 platform fault set imds user-data http 503 --times 2
 comes "user data, after two times 503"
 assert_equal "requests for user data" "$(platform log | jq -s 'map(select(.eventName == "user-data" and .httpStatus == 503)) | length')" 2
-refuse_pointer() { declare_source "user-data:$1" && refused 30 'user data has no string there' "user data, $2"; }
+refuse_pointer() { declare_source "user-data:$1" && refused 30 'user data has no string at this' "user data, $2"; }
 refuse_pointer /secrets/none "a pointer to nothing"
 refuse_pointer /n "a pointer to a number"
 # The account's owner may change them at will: the ciphertext of another secret does not open in the place of this one.
@@ -58,7 +58,7 @@ declare_source user-data:/secrets/another
 refused 62 'InvalidCiphertextException' "user data with another secret's ciphertext"
 printf '#!/bin/sh\nrm -rf /\n' >"$scratch/script"
 platform user-data "$scratch/script"
-refused 30 'user data is no JSON' "user data that is a script"
+refused 30 'user data is not JSON' "user data that is a script"
 printf '[Secret]\nSource=file:/etc/shadow\n' >"$scratch/configuration"
 platform user-data "$scratch/configuration"
 declare_source user-data:
@@ -102,7 +102,7 @@ printf 'https://downloads.example.com/db.sealed' >"$scratch/location"
 platform file put moved "$scratch/location" redirect >/dev/null
 declare_source "$url/moved"
 before=$(platform log | jq -s 'map(select(.eventSource == "files")) | length')
-refused 30 'HTTP status 302, and redirects are not followed' "https, a redirect"
+refused 30 'HTTP status 302, and unseald does not follow redirects' "https, a redirect"
 assert_equal "requests after a redirect" "$(platform log | jq -s 'map(select(.eventSource == "files")) | length')" $((before + 1))
 declare_source "$url/none"
 refused 30 'HTTP status 404' "https, not there"
@@ -126,12 +126,12 @@ refused 30 'text, but not base64' "https, a captive portal's page"
 declare_source "$url/db.sealed"
 for certificate in untrusted wrong-name; do
     platform fault set files connect tls-$certificate
-    refused 51 'certificate|not who it should be|is not trusted' "https, tls-$certificate"
+    refused 51 'certificate is not one of|is not trusted' "https, tls-$certificate"
     platform fault clear
 done
 configure DeadlineSec=3s
 platform fault set files connect tls-expired
-refused 52 'fails only for the time' "https, tls-expired"
+refused 52 'not valid at the time' "https, tls-expired"
 platform fault clear
 platform fault set files GET http 500
 refused 53 'HTTP status 500' "https, an outage without end"
@@ -175,10 +175,10 @@ platform fault set s3 connect tls-untrusted
 refused 51 'is not trusted' "S3, tls-untrusted"
 platform fault clear
 declare_source s3://sealed-secrets/none
-refused 30 'NoSuchKey.*There is no such object' "S3, NoSuchKey"
+refused 30 'NoSuchKey.*object does not exist' "S3, NoSuchKey"
 assert_line "the request's ID" "$log" NoSuchKey
 declare_source "s3://sealed-secrets/db?versionId=none"
-refused 30 'NoSuchVersion.*no such version' "S3, NoSuchVersion"
+refused 30 'NoSuchVersion.*version of the object does not exist' "S3, NoSuchVersion"
 declare_source s3://sealed-secrets/db SourceRegion=eu-west-1
 configure DeadlineSec=3s
 refused 50 'ealed-secrets.s3.eu-west-1.amazonaws.com' "S3, another Region, which is not here"
@@ -203,7 +203,7 @@ platform parameter put /billing/secure "$scratch/sealed" SecureString >/dev/null
 declare_source ssm:/billing/secure
 refused 30 'is a SecureString. Parameter Store decrypts' "a SecureString"
 declare_source ssm:/billing/none
-refused 30 'ParameterNotFound.*no such parameter' "a parameter that is not there"
+refused 30 'ParameterNotFound.*parameter does not exist' "a parameter that is not there"
 
 say "== Secrets Manager"
 platform secret put billing/db "$scratch/sealed" >/dev/null
@@ -225,7 +225,7 @@ declare_source secretsmanager:billing/plain
 refused 30 'text, but not base64' "a plaintext by mistake"
 assert_no_line "a plaintext by mistake" "$log" hunter2
 declare_source secretsmanager:billing/none
-refused 30 'ResourceNotFoundException.*no such secret' "a secret that is not there"
+refused 30 'ResourceNotFoundException.*secret does not exist' "a secret that is not there"
 
 say "== a credential of the service manager"
 mkdir "$scratch/credentials"

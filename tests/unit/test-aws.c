@@ -129,7 +129,7 @@ static void test_troubles_are_told_by_code_then_by_status(void **state) {
                 const char *code;
                 unsigned status;
                 int64_t skew;
-                AwsTrouble trouble;
+                AwsErrorClass class;
         } cases[] = {
                 { "ThrottlingException", 400, 0, AWS_THROTTLED },
                 { "SlowDown", 503, 0, AWS_THROTTLED },
@@ -151,10 +151,10 @@ static void test_troubles_are_told_by_code_then_by_status(void **state) {
         };
 
         for (size_t i = 0; i < ELEMENTSOF(cases); i++)
-                if (aws_trouble(cases[i].code, cases[i].status, cases[i].skew) != cases[i].trouble)
+                if (aws_error_class(cases[i].code, cases[i].status, cases[i].skew) != cases[i].class)
                         fail_msg("%s, %u: saw %u, wanted %u", cases[i].code, cases[i].status,
-                                 (unsigned) aws_trouble(cases[i].code, cases[i].status, cases[i].skew),
-                                 (unsigned) cases[i].trouble);
+                                 (unsigned) aws_error_class(cases[i].code, cases[i].status, cases[i].skew),
+                                 (unsigned) cases[i].class);
 }
 
 static void test_quoted_text_is_short_and_printable(void **state) {

@@ -493,12 +493,13 @@ static void test_errors_are_explained_to_a_person_in_other_words(void **state) {
                 Failure failure;
                 bool quoted;
         } cases[] = {
-                { "AccessDeniedException", "whose credentials these are, does not allow it", FAILURE_DENIED,
+                { "AccessDeniedException", "with these credentials do not allow the request", FAILURE_DENIED,
                   true },
-                { "NotFoundException", "Check its account and Region", FAILURE_KEY, true },
-                { "DisabledException", "It must be enabled", FAILURE_KEY, true },
-                { "ExpiredTokenException", "They have expired", FAILURE_ROLE, false },
-                { "InvalidSignatureException", "the secret access key is not the one", FAILURE_ROLE, false },
+                { "NotFoundException", "Check the account and the Region of the key", FAILURE_KEY, true },
+                { "DisabledException", "The key must be enabled", FAILURE_KEY, true },
+                { "ExpiredTokenException", "The credentials have expired", FAILURE_ROLE, false },
+                { "InvalidSignatureException", "the secret access key does not belong", FAILURE_ROLE,
+                  false },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
@@ -812,7 +813,7 @@ static void test_any_operation_is_asked_and_its_answer_handed_out_whole(void **s
                 if (i == 0)
                         assert_memory_equal(outcome.cms, answers[0].body, outcome.size);
                 if (i == 1)
-                        assert_non_null(strstr(outcome.error.text, "whose credentials these are"));
+                        assert_non_null(strstr(outcome.error.text, "with these credentials"));
                 assert_string_equal(outcome.request_id, i < 2 ? "0000-1" : "");
         }
         server_stop(stage.server);

@@ -108,12 +108,12 @@ attacker_stop
 configure DeadlineSec=2s
 credentials crlf '.Token += "\r\nX-Amz-Target: TrentService.ScheduleKeyDeletion"'
 imds --credentials "$scratch/crlf"
-attack - "a session token that ends the header and begins another" 'ends 40' 'nonsense for the role.s credentials'
+attack - "a session token that ends the header and begins another" 'ends 40' 'malformed answer for the role.s credentials'
 expect 'requests to KMS in that boot' "$(platform log | jq -r 'select(.eventName == "ScheduleKeyDeletion") | .eventName')" ''
 attacker_stop
 for role in '../../user-data' 'a\rb: c' "$(printf 'a%.0s' {1..2000})" '\x1b[2J'; do
     imds --credentials "$scratch/right" --role "$role"
-    attack - "a role named ${role:0:20}$([ ${#role} -lt 21 ] || echo "… (${#role} characters)")" 'ends 40' 'nonsense for the role.s name'
+    attack - "a role named ${role:0:20}$([ ${#role} -lt 21 ] || echo "… (${#role} characters)")" 'ends 40' 'malformed answer for the role.s name'
     attacker_stop
 done
 imds --trickle

@@ -23,7 +23,7 @@ declare_secret db-password "$key" "$scratch/own"
 attack 1 "ciphertext of the account owner's own key, in the secret's place" 'ends 62' 'another key'
 declare_secret db-password "$key" "$scratch/sealed"
 platform fault set kms Decrypt wrong-keyid
-attack 1 'KMS answers with another KeyId' 'ends 65' "none of the secret.s KeyId="
+attack 1 'KMS answers with another KeyId' 'ends 65' "not in the secret.s KeyId="
 
 # 2. Wrapped-secret swap.
 printf 'a license, no password' | vendor_seal "$key" license "$scratch/license"
@@ -53,7 +53,7 @@ make_certificate attacker elsewhere kms.us-east-1.amazonaws.com
 attacker_start kms 127.0.0.2:443 --certificate "$scratch/elsewhere.pem" --private-key "$scratch/elsewhere.key" --key-id "$key" \
     --forge "$scratch/forged"
 configure "TrustedCertificates=$scratch/both.pem"
-attack 3 "DNS leads to a server with a trusted certificate for another name" 'ends 51' 'not who it should be'
+attack 3 "DNS leads to a server with a trusted certificate for another name" 'ends 51' 'certificate is not one of'
 expect 'requests that it got to see' "$(attacker_saw '^request')" 0
 attacker_stop
 

@@ -11,8 +11,8 @@ for operation in token role credentials; do
     row recovers 2 'IMDS cannot be reached' -- imds $operation reset --times 1
     row recovers 3 'HTTP status 503' -- imds $operation http 503 --times 2
     row recovers 2 'bytes remaining' -- imds $operation truncated --times 1
-    row recovers 2 'nonsense' -- imds $operation garbage --times 1
-    row recovers 2 'nonsense|no role' -- imds $operation empty --times 1
+    row recovers 2 'malformed' -- imds $operation garbage --times 1
+    row recovers 2 'malformed|no role' -- imds $operation empty --times 1
 done
 row recovers 1 '^-$' -- imds role delay 300
 row 'ends 40' many 'cannot be reached.*timed out' -- imds token delay 10000
@@ -27,7 +27,7 @@ row recovers 3 'no role' -- imds role http 404 --times 2
 row 'ends 41' many 'no role' -- imds role http 404
 row recovers 3 'no role' -- imds credentials http 404 --times 2
 row 'ends 40' many 'bytes remaining' -- imds role truncated
-row 'ends 40' many 'nonsense' -- imds credentials garbage
+row 'ends 40' many 'malformed' -- imds credentials garbage
 row 'ends 41' many 'no role' -- imds role empty
 row 'ends 40' 1 'more than 65536 bytes' -- imds role oversized --times 1
 row 'ends 40' 1 'more than 65536 bytes' -- imds credentials oversized
@@ -48,12 +48,12 @@ row recovers 2 'instance identity.*IMDS cannot be reached' -- imds identity rese
 row recovers 3 'instance identity.*HTTP status 503' -- imds identity http 503 --times 2
 row 'ends 40' many 'HTTP status 503' -- imds identity http 503
 row recovers 1 '^-$' -- imds identity http 401 --times 1
-row 'ends 40' 1 'keeps this path back' -- imds identity http 403
+row 'ends 40' 1 'does not give out this path' -- imds identity http 403
 row 'ends 40' 1 'IMDS has no /latest/dynamic' -- imds identity http 404
 row recovers 2 'bytes remaining' -- imds identity truncated --times 1
-row recovers 2 'nonsense for the instance identity' -- imds identity garbage --times 1
-row 'ends 40' many 'nonsense for the instance identity' -- imds identity garbage
-row recovers 2 'nonsense for the instance identity' -- imds identity empty --times 1
+row recovers 2 'malformed answer for the instance identity' -- imds identity garbage --times 1
+row 'ends 40' many 'malformed answer for the instance identity' -- imds identity garbage
+row recovers 2 'malformed answer for the instance identity' -- imds identity empty --times 1
 row 'ends 40' 1 'more than 65536 bytes' -- imds identity oversized
 
 table_end imds

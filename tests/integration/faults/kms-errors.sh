@@ -8,13 +8,13 @@ declare_secret db-password "$key" "$scratch/sealed"
 
 # Those that may pass.
 for code in DependencyTimeoutException KeyUnavailableException ServiceUnavailableException InternalFailure; do
-    row recovers 2 "cannot answer at the moment.*$code" -- kms Decrypt error "$code" --times 1
+    row recovers 2 "not available at the moment.*$code" -- kms Decrypt error "$code" --times 1
 done
 for code in ThrottlingException LimitExceededException TooManyRequestsException RequestLimitExceeded; do
     row recovers 2 "KMS throttles.*$code" -- kms Decrypt error "$code" --times 1
 done
 row 'ends 53' many 'throttles' -- kms Decrypt error LimitExceededException
-row 'ends 53' many 'cannot answer' -- kms Decrypt error KeyUnavailableException
+row 'ends 53' many 'not available' -- kms Decrypt error KeyUnavailableException
 
 # New credentials, a new document, another clock may help.
 row recovers 2 'ExpiredTokenException' -- kms Decrypt error ExpiredTokenException --times 1
@@ -29,11 +29,11 @@ row 'ends 63' 2 'attestation document' -- kms Decrypt error ValidationException 
 # Nothing will.
 row 'ends 60' 1 'denies access' -- kms Decrypt error AccessDeniedException --times 1
 row 'ends 60' 1 'denies access' -- kms Decrypt error AccessDeniedException
-row 'ends 61' 1 'no such key' -- kms Decrypt error NotFoundException
+row 'ends 61' 1 'does not know the key' -- kms Decrypt error NotFoundException
 for code in DisabledException KMSInvalidStateException InvalidKeyUsageException; do
     row 'ends 61' 1 "cannot be used.*$code" -- kms Decrypt error $code
 done
-row 'ends 62' 1 'tampered with' -- kms Decrypt error InvalidCiphertextException
+row 'ends 62' 1 'ciphertext was changed' -- kms Decrypt error InvalidCiphertextException
 row 'ends 62' 1 'another key' -- kms Decrypt error IncorrectKeyException
 row 'ends 64' 1 'grant token' -- kms Decrypt error InvalidGrantTokenException
 row 'ends 64' 1 'does not accept the request' -- kms Decrypt error ValidationException '1 validation error detected'

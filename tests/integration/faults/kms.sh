@@ -24,8 +24,8 @@ row recovers 3 'HTTP status 503' -- kms Decrypt http 503 --times 2
 row 'ends 53' many 'HTTP status 504' -- kms Decrypt http 504
 
 # What passes, and what seems to.
-row recovers 3 'cannot answer at the moment' -- kms Decrypt error KMSInternalException --times 2
-row 'ends 53' many 'cannot answer at the moment' -- kms Decrypt error KMSInternalException
+row recovers 3 'not available at the moment' -- kms Decrypt error KMSInternalException --times 2
+row 'ends 53' many 'not available at the moment' -- kms Decrypt error KMSInternalException
 row recovers 4 'KMS throttles' -- kms Decrypt throttle --times 3
 row 'ends 53' many 'KMS throttles' -- kms Decrypt throttle
 row recovers 2 'credentials' -- kms Decrypt expired-credentials --times 1
@@ -38,8 +38,8 @@ row recovers 2 'no JSON' -- kms Decrypt empty --times 1
 row 'ends 65' many 'no JSON' -- kms Decrypt empty
 row 'ends 65' 1 'more than 65536 bytes' -- kms Decrypt oversized --times 1
 row 'ends 65' 1 'more than 65536 bytes' -- kms Decrypt oversized
-row 'ends 65' 1 'none of the secret.s KeyId=' -- kms Decrypt wrong-keyid --times 1
-row 'ends 65' 1 'none of the secret.s KeyId=' -- kms Decrypt wrong-keyid
+row 'ends 65' 1 'not in the secret.s KeyId=' -- kms Decrypt wrong-keyid --times 1
+row 'ends 65' 1 'not in the secret.s KeyId=' -- kms Decrypt wrong-keyid
 row 'ends 65' 1 'plaintext in it' -- kms Decrypt plaintext --times 1
 row 'ends 65' 1 'plaintext in it' -- kms Decrypt plaintext
 row 'ends 65' 1 'does not open' -- kms Decrypt tampered-cms --times 1
@@ -57,11 +57,11 @@ row recovers 1 '^-$' -- kms Decrypt clock 200
 
 # Who answers there. What is wrong with the certificate but its time will not mend.
 row recovers 2 'only for the time .certificate has expired' -- kms connect tls-expired --times 1
-row 'ends 52' many 'clock right' -- kms connect tls-expired
+row 'ends 52' many 'Set the clock' -- kms connect tls-expired
 row recovers 2 'only for the time .certificate is not yet valid' -- kms connect tls-not-yet-valid --times 1
-row 'ends 52' many 'clock right' -- kms connect tls-not-yet-valid
-row 'ends 51' 1 'not who it should be' -- kms connect tls-wrong-name --times 1
-row 'ends 51' 1 'not who it should be' -- kms connect tls-wrong-name
+row 'ends 52' many 'Set the clock' -- kms connect tls-not-yet-valid
+row 'ends 51' 1 'certificate is not one of' -- kms connect tls-wrong-name --times 1
+row 'ends 51' 1 'certificate is not one of' -- kms connect tls-wrong-name
 row 'ends 51' 1 'not trusted' -- kms connect tls-untrusted --times 1
 row 'ends 51' 1 'not trusted' -- kms connect tls-untrusted
 

@@ -21,14 +21,14 @@ row recovers 2 'not known.*cannot answer' -- kms DryRun error KMSInternalExcepti
 row recovers 2 'not known.*credentials' -- kms DryRun expired-credentials --times 1
 row 'ends 41' many 'not known.*credentials' -- kms DryRun expired-credentials
 row recovers 2 'not known.*clock of this machine' -- kms DryRun clock 600
-row recovers 2 'not known.*cannot be read' -- kms DryRun garbage --times 1
-row 'ends 65' many 'not known.*cannot be read' -- kms DryRun garbage
-row 'ends 65' many 'not known.*cannot be read' -- kms DryRun empty
+row recovers 2 'not known.*malformed' -- kms DryRun garbage --times 1
+row 'ends 65' many 'not known.*malformed' -- kms DryRun garbage
+row 'ends 65' many 'not known.*malformed' -- kms DryRun empty
 row 'ends 65' 1 'not known.*more than 65536 bytes' -- kms DryRun oversized
 row 'ends 64' 1 'not known.*does not accept the request' -- kms DryRun error ValidationException
 row 'ends 64' 1 'not known.*HTTP status 403' -- kms DryRun http 403
-row 'ends 61' 1 'not known.*no such key' -- kms DryRun error NotFoundException
-row 'ends 62' 1 'not known.*tampered with' -- kms DryRun error InvalidCiphertextException
+row 'ends 61' 1 'not known.*does not know the key' -- kms DryRun error NotFoundException
+row 'ends 62' 1 'not known.*ciphertext was changed' -- kms DryRun error InvalidCiphertextException
 row 'ends 66' 1 'not gated' -- kms DryRun error DryRunOperationException
 
 settings=(VerifyPolicy=warn)

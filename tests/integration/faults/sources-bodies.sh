@@ -12,7 +12,7 @@ platform user-data "$scratch/sealed"
 rows_of_bodies() {
     for how in '--times 1' ''; do
         # shellcheck disable=SC2086
-        row 'ends 62' 1 'tampered with' -- "$@" garbage $how
+        row 'ends 62' 1 'ciphertext was changed' -- "$@" garbage $how
         # shellcheck disable=SC2086
         row 'ends 30' 1 'empty' -- "$@" empty $how
     done
@@ -37,11 +37,11 @@ row 'ends 40' many 'cannot be reached.*timed out' -- imds user-data drop
 row recovers 2 'IMDS cannot be reached' -- imds user-data reset --times 1
 row recovers 3 'HTTP status 503' -- imds user-data http 503 --times 2
 row 'ends 40' many 'HTTP status 503' -- imds user-data http 503
-row 'ends 40' 1 'keeps this path back' -- imds user-data http 403
+row 'ends 40' 1 'does not give out this path' -- imds user-data http 403
 row 'ends 30' 1 'no user data' -- imds user-data http 404
 row recovers 1 '^-$' -- imds user-data http 401 --times 1
 row recovers 2 'bytes remaining' -- imds user-data truncated --times 1
-row 'ends 62' 1 'tampered with' -- imds user-data garbage
+row 'ends 62' 1 'ciphertext was changed' -- imds user-data garbage
 row 'ends 30' 1 'empty' -- imds user-data empty
 row 'ends 40' 1 'more than 65536 bytes' -- imds user-data oversized
 

@@ -23,12 +23,12 @@ rows_on_the_way() {
     row 'ends 30' 1 'longer than a sealed secret can be' -- "$@" oversized
 
     row recovers 2 'only for the time .certificate has expired' -- "$1" connect tls-expired --times 1
-    row 'ends 52' many 'clock right' -- "$1" connect tls-expired
+    row 'ends 52' many 'Set the clock' -- "$1" connect tls-expired
     row recovers 2 'only for the time .certificate is not yet valid' -- "$1" connect tls-not-yet-valid --times 1
-    row 'ends 52' many 'clock right' -- "$1" connect tls-not-yet-valid
+    row 'ends 52' many 'Set the clock' -- "$1" connect tls-not-yet-valid
     for how in '--times 1' ''; do
         # shellcheck disable=SC2086
-        row 'ends 51' 1 'not who it should be' -- "$1" connect tls-wrong-name $how
+        row 'ends 51' 1 'certificate is not one of' -- "$1" connect tls-wrong-name $how
         # shellcheck disable=SC2086
         row 'ends 51' 1 'not trusted' -- "$1" connect tls-untrusted $how
     done
@@ -36,14 +36,14 @@ rows_on_the_way() {
 
 # rows_of_aws SERVICE OPERATION: what AWS's services have in common
 rows_of_aws() {
-    row recovers 3 'No answer at the moment.*InternalError' -- "$@" error InternalError --times 2
-    row 'ends 53' many 'No answer at the moment.*InternalError' -- "$@" error InternalError
-    row 'ends 30' 1 'not to be had.*AccessDenied' -- "$@" error AccessDenied --times 1
-    row 'ends 30' 1 'not to be had.*NeverHeardOf' -- "$@" error NeverHeardOf
-    row recovers 4 'Requests are throttled' -- "$@" throttle --times 3
-    row 'ends 53' many 'Requests are throttled' -- "$@" throttle
-    row recovers 2 'credentials.*are not accepted' -- "$@" expired-credentials --times 1
-    row 'ends 41' many 'credentials.*are not accepted' -- "$@" expired-credentials
+    row recovers 3 'not available at the moment.*InternalError' -- "$@" error InternalError --times 2
+    row 'ends 53' many 'not available at the moment.*InternalError' -- "$@" error InternalError
+    row 'ends 30' 1 'refuses the request.*AccessDenied' -- "$@" error AccessDenied --times 1
+    row 'ends 30' 1 'refuses the request.*NeverHeardOf' -- "$@" error NeverHeardOf
+    row recovers 4 'service throttles requests' -- "$@" throttle --times 3
+    row 'ends 53' many 'service throttles requests' -- "$@" throttle
+    row recovers 2 'does not accept the credentials' -- "$@" expired-credentials --times 1
+    row 'ends 41' many 'does not accept the credentials' -- "$@" expired-credentials
     row recovers 2 'clock of this machine' -- "$@" clock 3600
     row recovers 3 'clock of this machine' -- "$@" clock 3600 --times 1
 }
