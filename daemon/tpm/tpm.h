@@ -12,7 +12,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <tss2/tss2_tpm2_types.h>
 
 #include "basic/cleanup.h"
 #include "basic/error.h"
@@ -20,6 +19,10 @@
 #include "tpm/pcr.h"
 
 typedef struct Tpm Tpm;
+
+/* Returns 0, or fails with FAILURE_TPM and -EOPNOTSUPP in a build without tpm2-tss (-Dtool-only=true), where tpm_open() always fails
+ * so. A caller that does other work first can fail early. */
+int tpm_supported(Error *error);
 
 /*
  * Opens a TPM by its TCTI name ("device:/dev/tpm0", "swtpm:path=…"). FAILURE_TPM: with REMEDY_RETRY if the TPM is not there
@@ -51,7 +54,8 @@ typedef struct TpmState {
         uint32_t recovery_sec;     /* the TPM forgets one wrong authorization in this time */
         unsigned leftovers;        /* objects of an unseald that was killed; tpm_prepare() removes them */
         /* Objects as another client of the attestation command leaves them if it is killed. 0: none. */
-        TPM2_HANDLE foreign_index, foreign_key;
+        uint32_t foreign_index,
+                        foreign_key; /* TPM2_HANDLE; a build without tpm2-tss includes this header, too */
 } TpmState;
 
 /* Reads the state and changes nothing. */

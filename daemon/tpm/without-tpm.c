@@ -7,11 +7,14 @@
 
 #include "tpm/tpm.h"
 
-int tpm_open(const char *tcti, Tpm **ret, Error *error) {
+int tpm_supported(Error *error) {
         return error_set(
                         error, -EOPNOTSUPP, FAILURE_TPM,
-                        "Cannot open the TPM %s: this unsealctl was built without support for TPMs (tool-only). Use unsealctl of the unseald package on the instance.",
-                        tcti);
+                        "Cannot use a TPM: this unsealctl was built without support for TPMs (tool-only). Use unsealctl of the unseald package on the instance.");
+}
+
+int tpm_open(const char *tcti, Tpm **ret, Error *error) {
+        return tpm_supported(error);
 }
 
 Tpm *tpm_close(Tpm *tpm) {
@@ -21,21 +24,21 @@ Tpm *tpm_close(Tpm *tpm) {
 /* No caller has a Tpm, so none of these runs. */
 
 int tpm_prepare(Tpm *tpm, unsigned *ret_leftovers, Error *error) {
-        return tpm_open("", NULL, error);
+        return tpm_supported(error);
 }
 
 int tpm_attest(Tpm *tpm, const NsmRequest *request, uint8_t **ret, size_t *ret_size, Error *error) {
-        return tpm_open("", NULL, error);
+        return tpm_supported(error);
 }
 
 int tpm_inspect(Tpm *tpm, TpmState *ret, Error *error) {
-        return tpm_open("", NULL, error);
+        return tpm_supported(error);
 }
 
 int tpm_read_pcrs(Tpm *tpm, uint32_t mask, PcrSet *ret, Error *error) {
-        return tpm_open("", NULL, error);
+        return tpm_supported(error);
 }
 
 int tpm_extend_pcr(Tpm *tpm, unsigned pcr, const uint8_t digest[static PCR_SIZE], Error *error) {
-        return tpm_open("", NULL, error);
+        return tpm_supported(error);
 }

@@ -24,6 +24,7 @@
 #include "config/settings.h"
 #include "kms/client.h"
 #include "memory/secret.h"
+#include "tpm/tpm.h"
 #include "unsealctl/ctl.h"
 #include "unsealing/session.h"
 
@@ -165,7 +166,7 @@ static int set_up(Unsealing *unsealing) {
         Error error = {};
         int r;
 
-        if (memory_protect_process(&error) < 0 ||
+        if (tpm_supported(&error) < 0 || memory_protect_process(&error) < 0 ||
             settings_read(options->vendor, options->local, &unsealing->settings, &error) < 0)
                 return failed(&error);
         r = find_declaration(unsealing);
