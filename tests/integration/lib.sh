@@ -117,8 +117,6 @@ platform_start() {
     # shellcheck disable=SC1091 # platform writes it
     . "$scratch/platform.env"
     export PLATFORM_STATE
-    # The machine's unseald is not root.
-    [ ! -S "$PLATFORM_TPM_SOCKET" ] || chmod 0666 "$PLATFORM_TPM_SOCKET" "$PLATFORM_TPM_CONTROL"
 }
 
 # A KMS call as the vendor's administrator, by curl, which signs on its own. kms OPERATION JSON
