@@ -122,7 +122,7 @@ static void find_prime(void *userdata) {
         search->reason = NO_LUCK;
 }
 
-/* With a single processor, or without a second thread, one search follows the other. That is slower, and no failure. */
+/* If there is no second thread, one search follows the other. That is slower, but no failure. */
 static int find_primes(Numbers *numbers, int bits, const char **ret_reason) {
         Search p = { .bits = bits, .e = numbers->e, .prime = numbers->p },
                q = { .bits = bits, .e = numbers->e, .prime = numbers->q };
@@ -229,7 +229,7 @@ static EVP_PKEY *assemble(const Numbers *numbers) {
         return key;
 }
 
-/* What KMS encrypts, the key pair must decrypt. */
+/* The key pair must decrypt a text that was encrypted as KMS does it. */
 static bool works(EVP_PKEY *key) {
         _cleanup_(EVP_PKEY_CTX_freep) EVP_PKEY_CTX *encrypt = EVP_PKEY_CTX_new_from_pkey(NULL, key, NULL),
                                                    *decrypt = EVP_PKEY_CTX_new_from_pkey(NULL, key, NULL);

@@ -91,7 +91,7 @@ static size_t wrap(EVP_PKEY *public_key, const Shape *shape, const uint8_t *cek,
         return size;
 }
 
-/* What KMS takes as subjectKeyIdentifier. */
+/* KMS takes this as subjectKeyIdentifier. */
 static void identify(EVP_PKEY *public_key, uint8_t ret[static SHA256_DIGEST_LENGTH]) {
         uint8_t *der = NULL;
         int size = i2d_PUBKEY(public_key, &der);
@@ -220,7 +220,7 @@ static void read_vector(const char *name, const char *suffix, uint8_t **ret, siz
                 fail_msg("cannot read %s", path);
 }
 
-/* The third is LocalStack's. */
+/* The first two are from KMS, the third has the shape of LocalStack's. */
 static const char *const vectors[] = { "indefinite", "implicit", "localstack" };
 
 static void assert_slice(const char *name, const char *part, CmsSlice slice) {
@@ -257,7 +257,7 @@ static bool within(size_t offset, const uint8_t *data, CmsSlice slice) {
         return data + offset >= slice.data && data + offset < slice.data + slice.size;
 }
 
-/* The contents of both in LocalStack's envelope, which may be anything. */
+/* Their contents in the third envelope. They may have any value. */
 static bool is_issuer_or_serial_number(const char *name, size_t offset) {
         const size_t issuer = 41, serial_number = 63;
 
@@ -383,7 +383,7 @@ static void test_lengths_have_up_to_four_octets(void **state) {
         }
 }
 
-static void test_what_does_not_unwrap_is_rejected(void **state) {
+static void test_keys_that_do_not_unwrap_are_rejected(void **state) {
         EVP_PKEY *elliptic = EVP_EC_gen("P-256"), *longer = EVP_RSA_gen(3072);
         static Bytes envelope;
 
@@ -450,7 +450,7 @@ static void test_a_key_identifier_must_be_that_of_the_key(void **state) {
         assert_fails(&envelope, other_key, -ENOKEY, "another key");
 }
 
-/* With the subject key identifier that KMS would take. */
+/* The certificate has the subject key identifier that KMS would take. */
 static X509 *make_certificate(EVP_PKEY *subject) {
         ASN1_OCTET_STRING *identifier = ASN1_OCTET_STRING_new();
         uint8_t digest[SHA256_DIGEST_LENGTH];
@@ -594,7 +594,7 @@ int main(void) {
                 cmocka_unit_test(test_envelopes_open_in_all_shapes_that_kms_may_send),
                 cmocka_unit_test(test_other_shapes_are_refused),
                 cmocka_unit_test(test_lengths_have_up_to_four_octets),
-                cmocka_unit_test(test_what_does_not_unwrap_is_rejected),
+                cmocka_unit_test(test_keys_that_do_not_unwrap_are_rejected),
                 cmocka_unit_test(test_a_wrong_key_never_opens_by_luck),
                 cmocka_unit_test(test_a_changed_wrapped_key_never_opens),
                 cmocka_unit_test(test_a_key_identifier_must_be_that_of_the_key),
