@@ -7,7 +7,9 @@
 
 #include "aws/service.h"
 #include "basic/encoding.h"
+#include "basic/input-form.h"
 #include "basic/json.h"
+#include "source/aws-name.h"
 #include "source/source.h"
 
 #define LETTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -18,9 +20,6 @@
 #define HOST_MAX 253U
 #define KEY_MAX 1024U
 #define VERSION_MAX 1024U
-#define BUCKET_MIN 3U
-#define BUCKET_MAX 63U
-#define NAME_MAX_LENGTH 2048U
 #define CREDENTIAL_MAX 255U
 
 void source_clear(Source *source) {
@@ -80,20 +79,6 @@ static bool is_url(const char *text) {
                 strtoul(text + host + 1, NULL, 10) <= UINT16_MAX);
 }
 
-/* S3's rules for names today. Capitals and underscores exist only in names of buckets before 2018, in one Region. */
-static bool is_bucket(const char *text, size_t length) {
-        if (length < BUCKET_MIN || length > BUCKET_MAX)
-                return false;
-        for (size_t i = 0; i < length; i++) {
-                bool end = i == 0 || i == length - 1;
-
-                if (!strchr("abcdefghijklmnopqrstuvwxyz" DIGITS, text[i]) &&
-                    (end || (text[i] != '-' && text[i] != '.') || (text[i] == '.' && text[i - 1] == '.')))
-                        return false;
-        }
-        return true;
-}
-
 /* Keys are UTF-8; the reader of the configuration has checked that. */
 static bool is_key(const char *text, size_t length) {
         for (size_t i = 0; i < length; i++)
@@ -108,7 +93,7 @@ static bool is_credential(const char *text) {
 }
 
 /* The key is literal, as in the AWS CLI: it is not percent-encoded. The version follows the last "?versionId=". */
-static int parse_s3(const char *text, Source *source) {
+static int parse_s3(const char *text, Source *source, const char **ret_mistake) {
         static const char parameter[] = "?versionId=";
         size_t bucket_length = strcspn(text, "/"), key_length;
         const char *key = text + bucket_length + (text[bucket_length] == '/'), *version = NULL;
@@ -116,8 +101,10 @@ static int parse_s3(const char *text, Source *source) {
         for (const char *next = key; (next = strstr(next, parameter)); next++)
                 version = next;
         key_length = version ? (size_t) (version - key) : strlen(key);
-        if (!is_bucket(text, bucket_length) || !is_key(key, key_length) ||
-            (version && !is_printable(version + strlen(parameter), VERSION_MAX)))
+        *ret_mistake = aws_bucket_mistake(text, bucket_length);
+        if (*ret_mistake)
+                return -EINVAL;
+        if (!is_key(key, key_length) || (version && !is_printable(version + strlen(parameter), VERSION_MAX)))
                 return -EINVAL;
 
         source->bucket = strndup(text, bucket_length);
@@ -138,7 +125,6 @@ static bool location_is_valid(SourceKind kind, const char *text) {
                 return is_url(text + strlen("https://"));
         case SOURCE_SSM:
         case SOURCE_SECRETS_MANAGER:
-                return is_printable(text, NAME_MAX_LENGTH);
         case SOURCE_S3:
                 break;
         }
@@ -155,14 +141,13 @@ static const struct {
         [SOURCE_HTTPS] = { "https://",
                            "https://HOST[:PORT]/PATH without user, password and fragment, percent-encoded where a URL must be" },
         [SOURCE_S3] = { "s3://", "s3://BUCKET/KEY or s3://BUCKET/KEY?versionId=ID" },
-        [SOURCE_SSM] = { "ssm:", "the name or ARN of a parameter after ssm:" },
-        [SOURCE_SECRETS_MANAGER] = { "secretsmanager:",
-                                     "the name or ARN of a secret after secretsmanager:" },
+        [SOURCE_SSM] = { "ssm:", NULL },
+        [SOURCE_SECRETS_MANAGER] = { "secretsmanager:", NULL },
 };
 
 int source_parse(const char *text, Source *ret, Error *error) {
         _cleanup_(source_clear) Source source = {};
-        const char *behind;
+        const char *behind, *mistake = NULL;
         size_t kind = 0;
         int r = 0;
 
@@ -178,12 +163,15 @@ int source_parse(const char *text, Source *ret, Error *error) {
         source.kind = (SourceKind) kind;
         behind = text + strlen(kinds[kind].scheme);
         if (kind == SOURCE_S3)
-                r = parse_s3(behind, &source);
-        else if (!location_is_valid(source.kind, kind == SOURCE_HTTPS ? text : behind))
+                r = parse_s3(behind, &source, &mistake);
+        else if (kind == SOURCE_SSM || kind == SOURCE_SECRETS_MANAGER) {
+                mistake = kind == SOURCE_SSM ? aws_parameter_mistake(behind) : aws_secret_mistake(behind);
+                r = mistake ? -EINVAL : 0;
+        } else if (!location_is_valid(source.kind, kind == SOURCE_HTTPS ? text : behind))
                 r = -EINVAL;
         if (r == -EINVAL)
                 return error_set(error, r, FAILURE_CONFIGURATION, "Expected %s, not \"%s\".",
-                                 kinds[kind].expected, text);
+                                 mistake ? mistake : kinds[kind].expected, text);
 
         if (!source.location)
                 source.location = strdup(kind == SOURCE_HTTPS ? text : behind);
@@ -223,36 +211,59 @@ bool source_region(const Source *source, char *ret, size_t size) {
         return aws_is_region(ret);
 }
 
-static bool is_text(const uint8_t *data, size_t size) {
-        for (size_t i = 0; i < size; i++)
-                if (data[i] >= 0x7f || (data[i] < 0x20 && (data[i] == 0 || !strchr("\t\r\n", data[i]))))
-                        return false;
-        return true;
+/* A ciphertext of KMS is binary and longer than this. What decodes to so much text is encoded twice. */
+#define TWICE_MIN 64U
+
+/* The form of a ciphertext that is wrong for certain. KMS's ciphertext begins with the byte 01 and looks like none. */
+static int refuse_form(InputForm form, const char *before, Error *error) {
+        if (form == INPUT_EMPTY)
+                return error_set(error, -ENODATA, FAILURE_SOURCE, "The sealed secret is empty.");
+        if (form == INPUT_JSON)
+                return error_set(
+                                error, -EBADMSG, FAILURE_SOURCE,
+                                "The sealed secret is %sJSON, not ciphertext. If \"aws kms encrypt\" wrote it, add \"--query CiphertextBlob --output text\".",
+                                before);
+        if (form == INPUT_TEXT)
+                return error_set(error, -EBADMSG, FAILURE_SOURCE,
+                                 "The sealed secret is %stext, but not base64.", before);
+        return error_set(error, -EBADMSG, FAILURE_SOURCE,
+                         "The sealed secret is %s%s, not the ciphertext itself and not its base64. %s",
+                         before, input_form_name(form), input_form_cure(form));
 }
 
-int source_decode(const uint8_t *data, size_t size, uint8_t **ret, size_t *ret_size, Error *error) {
+static int decode_base64(const uint8_t *data, size_t size, uint8_t **ret, size_t *ret_size, Error *error) {
         _cleanup_free_ uint8_t *raw = NULL;
-        size_t raw_size = size;
+        size_t raw_size;
+        InputForm form;
         int r;
 
-        if (is_text(data, size)) {
-                r = base64_decode_lines((const char *) data, size, &raw, &raw_size);
-                if (r == -ENOMEM)
-                        return error_oom(error);
-                if (r < 0)
-                        return error_set(error, -EBADMSG, FAILURE_SOURCE,
-                                         "The sealed secret is text, but not base64.");
-                if (raw_size == 0)
-                        return error_set(error, -ENODATA, FAILURE_SOURCE, "The sealed secret is empty.");
-        } else {
-                raw = malloc(size);
-                if (!raw)
-                        return error_oom(error);
-                memcpy(raw, data, size);
-        }
+        r = base64_decode_lines((const char *) data, size, &raw, &raw_size);
+        if (r == -ENOMEM)
+                return error_oom(error);
+        if (r < 0)
+                return refuse_form(INPUT_TEXT, "", error);
+        form = input_form(raw, raw_size);
+        if (form != INPUT_BINARY && raw_size >= TWICE_MIN)
+                return refuse_form(form, "base64 of ", error);
 
         *ret = TAKE_PTR(raw);
         *ret_size = raw_size;
+        return 0;
+}
+
+int source_decode(const uint8_t *data, size_t size, uint8_t **ret, size_t *ret_size, Error *error) {
+        InputForm form = input_form(data, size);
+        uint8_t *raw;
+
+        if (form == INPUT_BASE64)
+                return decode_base64(data, size, ret, ret_size, error);
+        if (form != INPUT_BINARY)
+                return refuse_form(form, "", error);
+        raw = malloc(size);
+        if (!raw)
+                return error_oom(error);
+        *ret = memcpy(raw, data, size);
+        *ret_size = size;
         return 0;
 }
 

@@ -104,7 +104,7 @@ static void test_parameters_and_secrets_are_asked_for_by_name(void **state) {
                 const char *text, *body;
         } cases[] = {
                 { "ssm:/a/b", "{\"Name\":\"/a/b\"}" },
-                { "secretsmanager:a\"b", "{\"SecretId\":\"a\\\"b\"}" },
+                { "secretsmanager:a/b=c", "{\"SecretId\":\"a/b=c\"}" },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {

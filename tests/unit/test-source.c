@@ -73,6 +73,43 @@ static void test_text_that_is_no_base64_is_refused(void **state) {
         }
 }
 
+static void test_form_that_is_no_ciphertext_is_named(void **state) {
+        static const char twice[] =
+                        "QVFJQ0FIaUFRVWxCUVVGQlFVRkJRVUZCUVVGQlFVRkJRVUZCUVVGQlFVRkJRVUZCUVVGQlFVRkJRVUZCUVVGQlFVRkI=";
+        static const struct {
+                const char *data;
+                size_t size;
+                const char *named;
+        } cases[] = {
+                { "\xef\xbb\xbf"
+                  "QUJD",
+                  7, "byte order mark" },
+                { "\xff\xfe"
+                  "Q\0U\0",
+                  6, "UTF-16" },
+                { "Q\0U\0J\0D\0", 8, "UTF-16" },
+                { "\x1f\x8b\x08\0\0", 5, "compressed" },
+                { "0102020078000000000000000000000d", 32, "hexadecimal" },
+                { "MIME-Version: 1.0\n", 18, "MIME" },
+                { "-----BEGIN CMS-----\n", 20, "PEM" },
+                { "{\"CiphertextBlob\": \"QUJD\"}", 26, "--query CiphertextBlob" },
+                { twice, sizeof(twice) - 1, "base64 of base64" },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                uint8_t *raw = NULL;
+                size_t size;
+                Error error = {};
+
+                assert_int_equal(source_decode((const uint8_t *) cases[i].data, cases[i].size, &raw, &size,
+                                               &error),
+                                 -EBADMSG);
+                assert_int_equal(error.failure, FAILURE_SOURCE);
+                if (!strstr(error.text, cases[i].named))
+                        fail_msg("%s is not named: %s", cases[i].named, error.text);
+        }
+}
+
 static void test_whatever_begins_like_a_ciphertext_is_raw(void **state) {
         uint8_t data[] = { 0x01, 'Q', 'U', 'J', 'D', 'Q', 'U', 'J' };
 
@@ -240,6 +277,10 @@ static void test_source_is_an_object_whose_key_is_literal(void **state) {
                 "s3://.bucket/key",
                 "s3://bucket./key",
                 "s3://buc..ket/key",
+                "s3://192.0.2.1/key",
+                "s3://sealed--eun1-az1--x-s3/key",
+                "s3://sealed--table-s3/key",
+                "s3://mfzwi23gnjvgw.mrap/key",
                 "s3://bucket@evil/key",
                 "s3://bucket?x/key",
                 "s3://bucket/?versionId=v",
@@ -269,10 +310,47 @@ static void test_source_is_an_object_whose_key_is_literal(void **state) {
 static void test_source_is_a_parameter_or_a_secret(void **state) {
         assert_parsed("ssm:/billing/db:3", SOURCE_SSM, "/billing/db:3");
         assert_parsed("secretsmanager:billing/db", SOURCE_SECRETS_MANAGER, "billing/db");
-        assert_refused("ssm:");
-        assert_refused("ssm:a b");
-        assert_refused("secretsmanager:");
-        assert_refused("secretsmanager:\xc3\xa4");
+        static const char *const good[] = {
+                "ssm:db",
+                "ssm:/billing/db:current",
+                "ssm:arn:aws-cn:ssm:cn-north-1:111111111111:parameter/billing/db",
+                "ssm:arn:aws:ssm:eu-north-1:111111111111:parameter/billing/db:3",
+                "secretsmanager:a/b_c+d=e.f@g-h",
+                "secretsmanager:arn:aws:secretsmanager:eu-north-1:111111111111:secret:prod/db-AbCdEf",
+                "secretsmanager:arn:aws-us-gov:secretsmanager:us-gov-west-1:111111111111:secret:db",
+        };
+        static const char *const wrong[] = {
+                "ssm:",
+                "ssm:a b",
+                "ssm::3",
+                "ssm:db:",
+                "ssm:db:3:4",
+                "ssm:arn:aws:ssm:eu-north-1:111111111111:parameter",
+                "ssm:arn:aws:ssm:eu-north-1:111111111111:document/db",
+                "ssm:arn:aws:ssm::111111111111:parameter/db",
+                "ssm:arn:aws:ssm:eu-north-1:1111:parameter/db",
+                "ssm:arn:aws:secretsmanager:eu-north-1:111111111111:secret:db-AbCdEf",
+                "secretsmanager:",
+                "secretsmanager:\xc3\xa4",
+                "secretsmanager:db:password::",
+                "secretsmanager:arn:aws:secretsmanager:eu-north-1:111111111111:secret:db-AbCdEf:password::",
+                "secretsmanager:arn:aws:secretsmanager:eu-north-1:111111111111:secret:db-AbCdEf::AWSCURRENT:",
+                "secretsmanager:arn:aws:secretsmanager:eu-north-1:111111111111:secret:",
+                "secretsmanager:arn:aws:ssm:eu-north-1:111111111111:parameter/db",
+                "secretsmanager:arn:aws:secretsmanager:eu-north-1:secret:db",
+        };
+        char name[600] = "secretsmanager:";
+
+        for (size_t i = 0; i < ELEMENTSOF(good); i++)
+                assert_parsed(good[i], good[i][1] == 's' ? SOURCE_SSM : SOURCE_SECRETS_MANAGER,
+                              strchr(good[i], ':') + 1);
+        for (size_t i = 0; i < ELEMENTSOF(wrong); i++)
+                assert_refused(wrong[i]);
+
+        memset(name + strlen(name), 'n', 513);
+        assert_refused(name);
+        name[strlen("secretsmanager:") + 512] = '\0';
+        assert_parsed(name, SOURCE_SECRETS_MANAGER, name + strlen("secretsmanager:"));
 }
 
 static void test_region_is_taken_from_an_arn(void **state) {
@@ -283,11 +361,6 @@ static void test_region_is_taken_from_an_arn(void **state) {
                   "eu-west-1" },
                 { "ssm:arn:aws:ssm:us-east-1:111111111111:parameter/db", "us-east-1" },
                 { "ssm:/billing/db", NULL },
-                { "ssm:arn:aws:ssm::111111111111:parameter/db", NULL },
-                { "ssm:arn:aws", NULL },
-                { "ssm:arn:aws:ssm:eu-west-1", NULL },
-                { "ssm:arn:aws:ssm:evil.example:1", NULL },
-                { "ssm:arn:aws:ssm:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa:1", NULL },
                 { "s3://bucket/arn:aws:s3:eu-west-1:x", NULL },
                 { "user-data:", NULL },
         };
@@ -463,6 +536,7 @@ int main(void) {
                 cmocka_unit_test(test_raw_ciphertext_is_taken_as_it_is),
                 cmocka_unit_test(test_base64_is_decoded_however_it_is_wrapped),
                 cmocka_unit_test(test_text_that_is_no_base64_is_refused),
+                cmocka_unit_test(test_form_that_is_no_ciphertext_is_named),
                 cmocka_unit_test(test_whatever_begins_like_a_ciphertext_is_raw),
                 cmocka_unit_test(test_source_is_a_file_with_a_plain_path),
                 cmocka_unit_test(test_source_is_a_credential_by_its_name),

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Names the form in which a person or a tool has handed bytes over, so that an error can say what was found and how to make
+ * what is wanted. Editors and shells write byte order marks and UTF-16, "aws" prints JSON, launch templates encode twice. The
+ * form is a guess from the bytes: use it for error texts, and take an input only where its format is checked as well. Pure.
+ *
+ * Sources: Unicode 15 section 23.8 (byte order mark); RFC 1952 (gzip), 8878 (zstd), 7468 (PEM), 2045 (MIME), 4648 (base64, hex).
+ */
+
+#include <stddef.h>
+
+/* A text that is shorter than this is not called hexadecimal: too many short words are. */
+#define INPUT_FORM_HEX_MIN 32U
+
+typedef enum InputForm {
+        INPUT_EMPTY,
+        INPUT_BINARY, /* none of the others */
+        INPUT_TEXT,   /* ASCII, none of the others */
+        INPUT_BASE64, /* white space between the characters is allowed */
+        INPUT_HEX,
+        INPUT_JSON, /* an object or an array begins */
+        INPUT_PEM,
+        INPUT_MIME,
+        INPUT_BYTE_ORDER_MARK, /* UTF-8 behind a mark */
+        INPUT_UTF16,           /* with a mark, or ASCII in UTF-16 without one; either byte order */
+        INPUT_COMPRESSED,      /* gzip, zstd, xz, bzip2, ZIP */
+        _INPUT_FORMS,
+} InputForm;
+
+InputForm input_form(const void *data, size_t size);
+
+/* Continues "It is …": "text in UTF-16". */
+const char *input_form_name(InputForm form);
+
+/* A sentence that says how to get rid of the form. Empty where there is nothing to say. */
+const char *input_form_cure(InputForm form);
