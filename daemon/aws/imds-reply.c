@@ -123,9 +123,9 @@ int imds_token_header(const char *token, char **ret, Error *error) {
         return 0;
 }
 
-int imds_unreachable(int r, const Error *cause, Error *error) {
-        return error_set_remedy(error, r, FAILURE_IMDS, cause->remedy, "IMDS cannot be reached: %s%s",
-                                cause->text,
+int imds_unreachable(int r, const char *first, const Error *cause, Error *error) {
+        return error_set_remedy(error, r, FAILURE_IMDS, cause->remedy, "IMDS cannot be reached: %s%s%s%s",
+                                first, *first ? " " : "", cause->text,
                                 r == -ENETUNREACH || r == -ETIMEDOUT
                                                 ? " Check that this machine has an address and a route."
                                                 : "");

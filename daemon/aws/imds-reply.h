@@ -29,8 +29,9 @@ int imds_role_parse(const char *text, size_t length, char ret[static IMDS_ROLE_M
  * and frees *ret. */
 int imds_token_header(const char *token, char **ret, Error *error);
 
-/* No reply came: r and cause are the HTTP client's. Returns r. */
-int imds_unreachable(int r, const Error *cause, Error *error);
+/* No reply came: r and cause are the HTTP client's. first: why the other address could not be reached; empty: it was not asked.
+ * Returns r. */
+int imds_unreachable(int r, const char *first, const Error *cause, Error *error);
 
 /* A reply came with another status than 200. -ENOENT: 404; -EACCES: 403. */
 int imds_status_error(unsigned status, const char *path, Error *error);

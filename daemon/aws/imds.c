@@ -17,11 +17,15 @@
  * without an answer. */
 #define TIMEOUT_USEC (2 * USEC_PER_SEC)
 
+/* Of each address a failed request tells so much. */
+#define IMDS_FAILURE_MAX 256U
+
 typedef struct Request Request;
 
 struct Imds {
         HttpClient *http;
-        char *address;
+        char *addresses[2];
+        unsigned answered;         /* the address that answered last */
         char *token_header;        /* NULL: no token */
         uint64_t token_until_usec; /* CLOCK_BOOTTIME */
         Request *requests;
@@ -38,18 +42,22 @@ struct Request {
         ImdsGetCallback callback;
         void *userdata;
         HttpTransfer *transfer;
-        bool renewed; /* the token was renewed after a 401 */
+        unsigned address; /* which it goes to */
+        bool both_tried;
+        char first_failure[IMDS_FAILURE_MAX]; /* of the other address; empty: none */
+        bool renewed;                         /* the token was renewed after a 401 */
         Request *previous, *next;
 };
 
-int imds_new(HttpClient *http, const char *address, Imds **ret) {
+int imds_new(HttpClient *http, const char *address, const char *address_ipv6, Imds **ret) {
         _cleanup_(imds_freep) Imds *imds = calloc(1, sizeof(*imds));
 
         if (!imds)
                 return -ENOMEM;
         imds->http = http;
-        imds->address = strdup(address);
-        if (!imds->address)
+        imds->addresses[0] = strdup(address);
+        imds->addresses[1] = address_ipv6 ? strdup(address_ipv6) : NULL;
+        if (!imds->addresses[0] || (address_ipv6 && !imds->addresses[1]))
                 return -ENOMEM;
         *ret = TAKE_PTR(imds);
         return 0;
@@ -74,7 +82,8 @@ Imds *imds_free(Imds *imds) {
         while (imds->requests)
                 request_free(imds->requests);
         forget_token(imds);
-        free(imds->address);
+        for (unsigned i = 0; i < ELEMENTSOF(imds->addresses); i++)
+                free(imds->addresses[i]);
         free(imds);
         return NULL;
 }
@@ -92,7 +101,7 @@ static int request_send(Request *request, const char *method, const char *path, 
                         HttpCallback callback) {
         _cleanup_free_ char *url = NULL;
 
-        if (asprintf(&url, "%s%s", request->imds->address, path) < 0)
+        if (asprintf(&url, "%s%s", request->imds->addresses[request->address], path) < 0)
                 return -ENOMEM;
         return http_start(request->imds->http,
                           &(HttpRequest){
@@ -129,13 +138,26 @@ static void request_go_on(Request *request) {
                             NULL, 0, &error);
 }
 
+/* Sends the request to the other address if this one cannot be reached and the other has not been tried. */
+static bool request_turns(Request *request, int r, const Error *cause) {
+        if (r >= 0 || r == -ENOMEM || request->both_tried || !request->imds->addresses[1])
+                return false;
+        request->both_tried = true;
+        (void) snprintf(request->first_failure, sizeof(request->first_failure), "%.*s",
+                        (int) IMDS_FAILURE_MAX - 1, cause->text);
+        request->address ^= 1;
+        request_go_on(request);
+        return true;
+}
+
 /* 0: a reply with status 200. */
 static int check_reply(const Request *request, int r, const HttpReply *reply, const Error *cause,
                        Error *error) {
         unsigned status;
 
         if (r < 0)
-                return imds_unreachable(r, cause, error);
+                return imds_unreachable(r, request->first_failure, cause, error);
+        request->imds->answered = request->address;
         status = http_reply_status(reply);
         return status == 200 ? 0 : imds_status_error(status, request->path, error);
 }
@@ -146,6 +168,8 @@ static void on_token(int r, const HttpReply *reply, const Error *cause, void *us
         Error error = {};
 
         request->transfer = NULL;
+        if (request_turns(request, r, cause))
+                return;
         r = check_reply(request, r, reply, cause, &error);
         if (r >= 0) {
                 forget_token(imds);
@@ -167,6 +191,8 @@ static void on_data(int r, const HttpReply *reply, const Error *cause, void *use
         size_t size = 0;
 
         request->transfer = NULL;
+        if (request_turns(request, r, cause))
+                return;
         if (r >= 0 && http_reply_status(reply) == 401 && !request->renewed) {
                 request->renewed = true;
                 forget_token(request->imds);
@@ -188,6 +214,7 @@ int imds_get(Imds *imds, const char *path, ImdsGetCallback callback, void *userd
         *request = (Request){
                 .imds = imds,
                 .path = strdup(path),
+                .address = imds->answered,
                 .callback = callback,
                 .userdata = userdata,
         };

@@ -16,14 +16,17 @@
 #include "basic/http.h"
 
 #define IMDS_ADDRESS "http://169.254.169.254"
+#define IMDS_ADDRESS_IPV6 \
+        "http://[fd00:ec2::254]" /* where HttpProtocolIpv6 is enabled; alone in some subnets */
 #define IMDS_REPLY_MAX (64U * 1024U)
 #define IMDS_IDENTITY_PATH "/latest/dynamic/instance-identity/document"
 
 /* A token, and the HTTP client that uses it. */
 typedef struct Imds Imds;
 
-/* http is borrowed and must outlive it; it must have no proxy. */
-int imds_new(HttpClient *http, const char *address, Imds **ret);
+/* http is borrowed and must outlive it; it must have no proxy. Where one address cannot be reached, the same request goes to the
+ * other; later requests begin with the one that answered. address_ipv6 may be NULL. */
+int imds_new(HttpClient *http, const char *address, const char *address_ipv6, Imds **ret);
 
 /* Cancels all requests without calling their callbacks. Returns NULL. */
 Imds *imds_free(Imds *imds);

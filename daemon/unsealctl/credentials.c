@@ -131,11 +131,11 @@ int credentials_from_imds(AwsCredentials *ret, Error *error) {
         Waiting waiting = { .credentials = ret, .error = error };
         int r;
 
-        /* Outside EC2 nothing answers at this address, so the wait is short. */
+        /* Outside EC2 nothing answers at these addresses, so the wait is short. */
         if ((r = sd_event_new(&event)) < 0 ||
             (r = http_client_new(event, &(HttpOptions){ .connect_timeout_usec = USEC_PER_SEC }, &http)) <
                             0 ||
-            (r = imds_new(http, IMDS_ADDRESS, &imds)) < 0)
+            (r = imds_new(http, IMDS_ADDRESS, IMDS_ADDRESS_IPV6, &imds)) < 0)
                 return error_set(error, r, FAILURE_INTERNAL, "Cannot ask IMDS: %s.", strerror(-r));
         r = imds_get_credentials(imds, on_credentials, &waiting);
         if (r >= 0)

@@ -55,7 +55,7 @@ int instance_new(sd_event *event, InstanceEnded ended, void *userdata, Instance 
                 instance->steps[i].owner = instance;
         }
         if ((r = http_client_new(event, &options, &instance->http)) < 0 ||
-            (r = imds_new(instance->http, IMDS_ADDRESS, &instance->imds)) < 0)
+            (r = imds_new(instance->http, IMDS_ADDRESS, IMDS_ADDRESS_IPV6, &instance->imds)) < 0)
                 return r;
         *ret = TAKE_PTR(instance);
         return 0;

@@ -753,9 +753,10 @@ HttpClient *http_client_free(HttpClient *client) {
         return NULL;
 }
 
-int imds_new(HttpClient *http, const char *address, Imds **ret) {
+int imds_new(HttpClient *http, const char *address, const char *address_ipv6, Imds **ret) {
         assert_ptr_equal(http, &world.imds_http);
         assert_string_equal(address, "http://169.254.169.254");
+        assert_string_equal(address_ipv6, "http://[fd00:ec2::254]");
         *ret = &world.imds;
         return 0;
 }

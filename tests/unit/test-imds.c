@@ -211,7 +211,7 @@ static void stage_set(Stage *stage, const Answer *answers, size_t size) {
         stage->server = server_start(answers, size);
         assert_int_equal(sd_event_new(&stage->event), 0);
         assert_int_equal(http_client_new(stage->event, &(HttpOptions){}, &stage->http), 0);
-        assert_int_equal(imds_new(stage->http, stage->server->address, &stage->imds), 0);
+        assert_int_equal(imds_new(stage->http, stage->server->address, NULL, &stage->imds), 0);
 }
 
 static void get_credentials(Stage *stage) {
@@ -359,6 +359,58 @@ static void test_an_address_where_nobody_listens_may_pass(void **state) {
         assert_int_equal(stage.outcome.error.remedy, REMEDY_RETRY);
 }
 
+/* Nothing listens on port 1. */
+#define NOBODY "http://127.0.0.1:1"
+
+static void use_addresses(Stage *stage, const char *first, const char *second) {
+        stage->imds = imds_free(stage->imds);
+        assert_int_equal(imds_new(stage->http, first, second, &stage->imds), 0);
+}
+
+static void test_the_other_address_is_asked_where_the_first_cannot_be_reached(void **state) {
+        static const Answer answers[] = {
+                { 200, NULL, "TOKEN" },
+                { 200, NULL, "text" },
+                { 200, NULL, "more" },
+        };
+        _cleanup_(stage_clear) Stage stage = {};
+
+        stage_set(&stage, answers, ELEMENTSOF(answers));
+        use_addresses(&stage, NOBODY, stage.server->address);
+        get(&stage, "/latest/user-data");
+        assert_int_equal(stage.outcome.r, 0);
+        /* The token is of the address that answered; the next request begins there. */
+        get(&stage, "/latest/user-data");
+        assert_int_equal(stage.outcome.r, 0);
+        assert_requests(stage.server,
+                        (const char *const[]){ "PUT /latest/api/token 21600", "GET /latest/user-data TOKEN",
+                                               "GET /latest/user-data TOKEN" },
+                        3);
+}
+
+static void test_each_address_is_asked_once_and_both_failures_are_told(void **state) {
+        _cleanup_(stage_clear) Stage stage = {};
+
+        stage_set(&stage, NULL, 0);
+        use_addresses(&stage, NOBODY, "http://127.0.0.2:1");
+        get(&stage, "/latest/user-data");
+        assert_true(stage.outcome.r < 0);
+        assert_int_equal(stage.outcome.error.failure, FAILURE_IMDS);
+        assert_int_equal(stage.outcome.error.remedy, REMEDY_RETRY);
+        assert_non_null(strstr(stage.outcome.error.text, "127.0.0.1"));
+        assert_non_null(strstr(stage.outcome.error.text, "127.0.0.2"));
+}
+
+static void test_the_second_address_is_left_alone_where_the_first_answers(void **state) {
+        static const Answer answers[] = { { 200, NULL, "TOKEN" }, { 404, NULL, "" } };
+        _cleanup_(stage_clear) Stage stage = {};
+
+        stage_set(&stage, answers, ELEMENTSOF(answers));
+        use_addresses(&stage, stage.server->address, NOBODY);
+        get(&stage, "/latest/user-data");
+        assert_int_equal(stage.outcome.r, -ENOENT);
+}
+
 static void test_absent_user_data_is_enoent(void **state) {
         static const Answer answers[] = { { 200, NULL, "T" }, { 404, NULL, "<html>" } };
         _cleanup_(stage_clear) Stage stage = {};
@@ -435,6 +487,9 @@ int main(void) {
                 cmocka_unit_test(test_a_token_is_made_anew_once_when_it_is_not_accepted),
                 cmocka_unit_test(test_what_imds_may_answer_instead_is_told_apart),
                 cmocka_unit_test(test_an_address_where_nobody_listens_may_pass),
+                cmocka_unit_test(test_the_other_address_is_asked_where_the_first_cannot_be_reached),
+                cmocka_unit_test(test_each_address_is_asked_once_and_both_failures_are_told),
+                cmocka_unit_test(test_the_second_address_is_left_alone_where_the_first_answers),
                 cmocka_unit_test(test_absent_user_data_is_enoent),
                 cmocka_unit_test(test_imds_that_is_turned_off_is_said_so),
                 cmocka_unit_test(test_credentials_are_fetched_one_at_a_time),

@@ -117,9 +117,17 @@ void ask_imds(ImdsFacts *ret, ClockFacts *ret_clock) {
 
         ret->r = ask(&question, &options, IMDS_ADDRESS "/latest/meta-data/");
         if (ret->r < 0) {
-                /* Of whatever kind: it is IMDS that is not reached. */
-                (void) error_set(&ret->error, ret->r, FAILURE_IMDS, "IMDS cannot be reached: %s",
-                                 question.error.text);
+                _cleanup_question_ Question ipv6 = {};
+
+                if (ask(&ipv6, &options, IMDS_ADDRESS_IPV6 "/latest/meta-data/") >= 0) {
+                        ret->r = 0;
+                        ret->status = ipv6.status;
+                        ret->duration_usec = ipv6.duration_usec;
+                        *ret_clock = ipv6.clock;
+                        return;
+                }
+                (void) error_set(&ret->error, ret->r, FAILURE_IMDS, "IMDS cannot be reached: %s %s",
+                                 question.error.text, ipv6.error.text);
                 return;
         }
         ret->status = question.status;
@@ -154,7 +162,7 @@ int imds_text(const char *path, char **ret, size_t *ret_size, Error *error) {
 
         r = question_begin(&question, &(HttpOptions){ .connect_timeout_usec = USEC_PER_SEC });
         if (r >= 0) {
-                r = imds_new(question.http, IMDS_ADDRESS, &imds);
+                r = imds_new(question.http, IMDS_ADDRESS, IMDS_ADDRESS_IPV6, &imds);
                 r = question_wait(&question, r < 0 ? r : imds_get(imds, path, on_text, &question));
         }
         if (r < 0) {
@@ -184,7 +192,7 @@ int imds_role(AwsCredentials *ret, char ret_role[static IMDS_ROLE_MAX + 1], Erro
 
         r = question_begin(&question, &(HttpOptions){ .connect_timeout_usec = USEC_PER_SEC });
         if (r >= 0) {
-                r = imds_new(question.http, IMDS_ADDRESS, &imds);
+                r = imds_new(question.http, IMDS_ADDRESS, IMDS_ADDRESS_IPV6, &imds);
                 r = question_wait(&question,
                                   r < 0 ? r : imds_get_credentials(imds, on_credentials, &question));
         }
