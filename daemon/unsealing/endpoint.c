@@ -10,6 +10,7 @@ static void on_connected(int r, const Error *error, void *userdata) {
         Endpoint *endpoint = userdata;
         SessionShared *shared = endpoint->shared;
 
+        shared->changed(shared->userdata);
         endpoint->connecting--;
         if (endpoint->connection.progress == STEP_RUNNING) {
                 if (r >= 0)
@@ -19,7 +20,6 @@ static void on_connected(int r, const Error *error, void *userdata) {
                 else if (endpoint->connecting == 0)
                         step_give_up(&endpoint->connection, error);
         }
-        shared->changed(shared->userdata);
 }
 
 static unsigned connections_wanted(const Endpoint *endpoint) {

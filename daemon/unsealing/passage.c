@@ -146,6 +146,7 @@ static void on_fetched(int r, const uint8_t *data, size_t size, const Error *err
         uint8_t *copy = NULL;
         Error failed = *error;
 
+        shared->changed(shared->userdata);
         shared->fetching--;
         /* The secret may have failed in the meantime, with its endpoint. */
         if (shared->ending || passage->state != SECRET_FETCHING)
@@ -159,7 +160,6 @@ static void on_fetched(int r, const uint8_t *data, size_t size, const Error *err
                 passage_retry(passage, &failed);
         else
                 passage_fetched(passage, memcpy(copy, data, size), size);
-        shared->changed(shared->userdata);
 }
 
 static bool has_credentials(const SessionShared *shared) {
@@ -272,6 +272,7 @@ static void on_opened(int r, Secret *plaintext, const Error *error, void *userda
         const Settings *settings = passage->shared->settings;
         Error failed = *error;
 
+        passage->shared->changed(passage->shared->userdata);
         /* At the deadline the session may have left an optional secret behind. */
         if (passage->state != SECRET_OPENING) {
                 (void) secret_free(plaintext);
@@ -286,7 +287,6 @@ static void on_opened(int r, Secret *plaintext, const Error *error, void *userda
                 passage_enter(passage,
                               settings->verify_policy == VERIFY_POLICY_NO ? SECRET_UNSEALED : SECRET_OPENED);
         }
-        passage->shared->changed(passage->shared->userdata);
 }
 
 static void on_decrypted(int r, const uint8_t *envelope, size_t size, const char *request_id,
@@ -295,6 +295,7 @@ static void on_decrypted(int r, const uint8_t *envelope, size_t size, const char
         SessionShared *shared = passage->shared;
         Error internal = {};
 
+        shared->changed(shared->userdata);
         shared->decrypting--;
         passage->endpoint->requests--;
         (void) snprintf(passage->request_id, sizeof(passage->request_id), "%s", request_id ?: "");
@@ -308,7 +309,6 @@ static void on_decrypted(int r, const uint8_t *envelope, size_t size, const char
                 passage_fail(passage, &internal);
         } else
                 passage_set_state(passage, SECRET_OPENING);
-        shared->changed(shared->userdata);
 }
 
 /* Whether the account is known, if the secret is bound to it. If it never will be, the secret fails. */
@@ -426,6 +426,7 @@ static void on_probed(int r, const char *body, size_t size, const char *request_
         bool open = false;
         Error unknown, failed;
 
+        shared->changed(shared->userdata);
         passage->endpoint->requests--;
         /* The session may have published the secret in the meantime, with an unknown policy. */
         if (shared->ending || passage->state != SECRET_PROBING)
@@ -447,7 +448,6 @@ static void on_probed(int r, const char *body, size_t size, const char *request_
                 else
                         passage_retry(passage, &unknown);
         }
-        shared->changed(shared->userdata);
 }
 
 static int begin_probe(void *owner, uint64_t now) {

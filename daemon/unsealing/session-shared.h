@@ -38,7 +38,9 @@ typedef struct SessionShared {
         unsigned fetching, decrypting; /* requests whose answer is awaited */
         unsigned missing;              /* secrets that are neither unsealed nor failed */
 
-        void (*changed)(void *userdata); /* another step may be able to begin */
+        /* Another step may be able to begin. Every callback calls this first, before it can return early. It only arms an event
+         * source: the session moves on after the callback has returned. */
+        void (*changed)(void *userdata);
         /* A required secret has failed, and no retry can help. */
         void (*failed)(Passage *passage, const Error *error, void *userdata);
         void *userdata;

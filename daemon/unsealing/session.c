@@ -14,8 +14,11 @@
  * unsealctl unseal takes the unsealed secrets itself; then nothing is kept, locked or published.
  *
  * Everything that can fail and be tried again is a Step, and all steps are in one list. One function moves the session on:
- * session_advance() begins every step that can begin. Every callback records what changed and then calls it. Nothing waits for
- * what it does not need: the key pair and the document are made while there is no network yet.
+ * session_advance() begins every step that can begin. Only the deferred event source "changed" calls it. Every callback arms
+ * that source first and then records what changed, so no early return can leave the session asleep. Many changes in one turn of
+ * the event loop move the session on once.
+ *
+ * Nothing waits for what it does not need: the key pair and the document are made while there is no network yet.
  */
 
 #include <errno.h>
@@ -43,7 +46,7 @@ struct Session {
 
         Network *network;
         X509_STORE *trusted;
-        sd_event_source *deadline, *retry, *ended;
+        sd_event_source *deadline, *retry, *changed, *ended;
         Delivery *delivery; /* NULL: the caller takes the secrets */
         Report report;
         ExpectedMeasurements expected;
@@ -60,9 +63,15 @@ struct Session {
         Passage *failed; /* the secret that failed; NULL: something that all secrets need */
 };
 
-static void session_advance(Session *session);
 static void session_end(Session *session);
 static void session_fail(Session *session, Passage *passage, const Error *error);
+
+/* Something has changed, so a step may be able to begin. Every callback calls this first. */
+static void session_changed(void *userdata) {
+        const Session *session = userdata;
+
+        (void) sd_event_source_set_enabled(session->changed, SD_EVENT_ONESHOT);
+}
 
 static void report_locked(const Session *session) {
         log_full(LOG_INFO, &(LogFields){ .message_id = MESSAGE_LOCKED, .state = "locked" },
@@ -88,6 +97,7 @@ static void on_attester_step(Step *step, int r, const Error *error, void *userda
         Session *session = userdata;
         Attester *attester = session->shared.attester;
 
+        session_changed(session);
         if (session->told && step != attester_step(attester, ATTESTER_KEY_PAIR) &&
             !attester_is_busy(attester))
                 session_end(session);
@@ -96,7 +106,6 @@ static void on_attester_step(Step *step, int r, const Error *error, void *userda
         needed_step_ended(session, step, r, error);
         if (r >= 0 && step == attester_step(attester, ATTESTER_LOCK))
                 report_locked(session);
-        session_advance(session);
 }
 
 static void use_credentials(Session *session) {
@@ -113,6 +122,7 @@ static void on_instance_step(Step *step, int r, const Error *error, void *userda
         Session *session = userdata;
         bool is_needed = step == instance_step(session->shared.instance, INSTANCE_CREDENTIALS);
 
+        session_changed(session);
         if (session->shared.ending)
                 return;
         if (r >= 0 && is_needed)
@@ -121,15 +131,14 @@ static void on_instance_step(Step *step, int r, const Error *error, void *userda
                 step_give_up(step, error);
         else
                 needed_step_ended(session, step, r, error);
-        session_advance(session);
 }
 
 static void on_network_changed(void *userdata) {
         Session *session = userdata;
 
+        session_changed(session);
         session->shared.network_changed_usec = now_monotonic_usec();
         steps_hasten(&session->shared.steps);
-        session_advance(session);
 }
 
 /* A secret that was published before a reload stays published if the reload fails. */
@@ -425,8 +434,13 @@ static void session_advance(Session *session) {
         notify_progress(session);
 }
 
-static int on_retry(sd_event_source *source, uint64_t usec, void *userdata) {
+static int on_changed(sd_event_source *source, void *userdata) {
         session_advance(userdata);
+        return 0;
+}
+
+static int on_retry(sd_event_source *source, uint64_t usec, void *userdata) {
+        session_changed(userdata);
         return 0;
 }
 
@@ -455,6 +469,7 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
         Passage *passage;
         Error error;
 
+        session_changed(session);
         if (session->told) /* the TPM command takes too long: do not wait for it any more */
                 (void) sd_event_source_set_enabled(session->ended, SD_EVENT_ONESHOT);
         if (session->shared.ending)
@@ -470,7 +485,6 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
         (void) sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
         if (session_complete(session, &error) < 0)
                 session_fail(session, NULL, &error);
-        session_advance(session);
         return 0;
 }
 
@@ -492,10 +506,6 @@ static Endpoint *find_endpoint(Session *session, const RequestTarget *target) {
                 return NULL;
         session->endpoints_count++;
         return endpoint;
-}
-
-static void on_changed(void *userdata) {
-        session_advance(userdata);
 }
 
 static void on_failed(Passage *passage, const Error *error, void *userdata) {
@@ -591,6 +601,8 @@ static int set_up_loop(Session *session) {
             (r = sd_event_add_time(session->event, &session->retry, CLOCK_MONOTONIC, 0, USEC_PER_MSEC,
                                    on_retry, session)) < 0 ||
             (r = sd_event_source_set_enabled(session->retry, SD_EVENT_OFF)) < 0 ||
+            (r = sd_event_add_defer(session->event, &session->changed, on_changed, session)) < 0 ||
+            (r = sd_event_source_set_enabled(session->changed, SD_EVENT_OFF)) < 0 ||
             (r = sd_event_add_defer(session->event, &session->ended, on_ended, session)) < 0 ||
             (r = sd_event_source_set_enabled(session->ended, SD_EVENT_OFF)) < 0 ||
             (r = http_client_new(session->event, &http, &session->shared.http)) < 0 ||
@@ -617,7 +629,7 @@ static Session *session_make(sd_event *event, const SessionOptions *options, Ses
         session->shared = (SessionShared){
                 .settings = options->settings,
                 .report = &session->report,
-                .changed = on_changed,
+                .changed = session_changed,
                 .failed = on_failed,
                 .userdata = session,
         };
@@ -680,8 +692,8 @@ void session_start(Session *session) {
                 log_full(LOG_INFO, &(LogFields){ .message_id = MESSAGE_STARTED }, "Unsealing %zu secret(s).",
                          session->passages_count - kept);
         write_status(session, "unsealing", session->options.replaced ? "Reloading." : "Unsealing.");
+        session_changed(session);
         give_up_locked_secrets(session);
-        session_advance(session);
 }
 
 bool session_waits_for_tpm(const Session *session) {
@@ -709,6 +721,7 @@ Session *session_free(Session *session) {
 
         (void) sd_event_source_disable_unref(session->deadline);
         (void) sd_event_source_disable_unref(session->retry);
+        (void) sd_event_source_disable_unref(session->changed);
         (void) sd_event_source_disable_unref(session->ended);
         (void) sd_event_unref(session->event);
         free(session);

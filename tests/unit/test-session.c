@@ -719,6 +719,36 @@ static void the_secrets_of_an_endpoint_that_fails_fail_with_it(void **state) {
         assert_string_equal(world.states[1], "failed");
 }
 
+/* Sixteen secrets take all places of the fetches. Their endpoint fails while the fetches are under way, and then nobody waits for
+ * the answers but the seventeenth secret, which needs a place. */
+static void a_required_secret_is_fetched_after_those_of_a_failed_endpoint(void **state) {
+        Error untrusted = trouble(FAILURE_TLS, REMEDY_NONE);
+        char name[16];
+
+        for (unsigned i = 0; i < 17; i++) {
+                Declaration *declaration;
+
+                (void) snprintf(name, sizeof(name), "s%02u", i);
+                declaration = declare(name);
+                declaration->source.kind = SOURCE_HTTPS;
+                if (i == 16)
+                        continue;
+                declaration->optional = true;
+                lies_in(declaration, "eu-west-1");
+        }
+        start();
+        assert_int_equal(count_under_way("fetch"), 16);
+        while (is_under_way("connection:eu-west-1"))
+                fail_with("connection:eu-west-1", &untrusted);
+        assert_int_equal(count_under_way("fetch"), 16);
+        finish("fetch:s00");
+        assert_true(is_under_way("fetch:s16"));
+        go_on_but(NULL);
+        assert_ended_with(FAILURE_NONE);
+        assert_string_equal(world.states[0], "failed");
+        assert_string_equal(world.states[16], "published");
+}
+
 static void a_failure_of_imds_for_optional_secrets_only_ends_nothing(void **state) {
         const Case *it = *state;
         Error final = trouble(FAILURE_IMDS, REMEDY_NONE);
@@ -1384,6 +1414,151 @@ static Case prepare_file = { .what = "prepare-file" }, put = { .what = "put" },
 static char no_json[] = "no JSON", no_value[] = "{}", no_measurements[] = "{\"expected\":{}}";
 
 /* A test, and a test of one activity or value. */
+/*
+ * Random walks: secrets of every kind, answers in every order, failures of every remedy. After each event the session must have
+ * begun everything that could begin; otherwise it sleeps although there is something to do.
+ */
+
+static uint64_t walk_state;
+static unsigned faults_of_four; /* how many of four answers are failures */
+static bool west_is_untrusted;  /* every connection to eu-west-1 fails for good */
+static const char *slow;        /* this activity mostly takes longer than others; NULL: none does */
+
+/* xorshift64 (Marsaglia, "Xorshift RNGs", 2003): the same walks on every machine. */
+static unsigned draw(unsigned below) {
+        walk_state ^= walk_state << 13;
+        walk_state ^= walk_state >> 7;
+        walk_state ^= walk_state << 17;
+        return (unsigned) ((walk_state >> 11) % below);
+}
+
+static void declare_at_random(unsigned i, unsigned optional_of_four) {
+        static char whole[] = "";
+        Declaration *declaration;
+        char name[16];
+
+        (void) snprintf(name, sizeof(name), "s%02u", i);
+        declaration = declare(name);
+        declaration->optional = draw(4) < optional_of_four;
+        declaration->bind_account = draw(5) == 0;
+        declaration->store = draw(4) > 0;
+        if (draw(2) == 0) {
+                lies_in(declaration, "eu-west-1");
+                declaration->optional = declaration->optional || west_is_untrusted;
+        }
+        if (i == 0 && draw(3) == 0) {
+                declaration->source.kind = SOURCE_USER_DATA;
+                declaration->source.location = whole;
+        } else if (draw(5) > 0)
+                declaration->source.kind = draw(3) > 0 ? SOURCE_HTTPS : SOURCE_SSM;
+}
+
+static void declare_a_walk(void) {
+        static const char *const slowest[] = { NULL,         "fetch",    "connection",
+                                               "decryption", "document", "credentials" };
+        unsigned count = draw(2) == 0 ? 17 + draw(23) : 1 + draw(5), optional_of_four = draw(5);
+
+        slow = slowest[draw(ELEMENTSOF(slowest))];
+        faults_of_four = draw(3);
+        west_is_untrusted = draw(3) == 0;
+        world.settings.verify_policy = (VerifyPolicy) draw(3);
+        world.settings.lock_pcr = draw(3) == 0 ? 14 : 0;
+        world.user_data = draw(2) == 0 ? "czAw" /* s00 */ : NULL;
+        for (unsigned i = 0; i < count; i++)
+                declare_at_random(i, optional_of_four);
+        if (draw(4) > 0)
+                return;
+        for (unsigned i = 0; i < count; i++)
+                if (draw(2) == 0)
+                        keep(world.names[i]);
+        world.cannot_publish = draw(3) == 0;
+        if (world.settings.lock_pcr == 0 && draw(2) == 0)
+                world.options.replaced = &world.declarations;
+}
+
+static Error failure_at_random(void) {
+        static const Failure failures[] = { FAILURE_TPM,         FAILURE_SOURCE, FAILURE_IMDS,
+                                            FAILURE_NETWORK,     FAILURE_TLS,    FAILURE_CLOCK,
+                                            FAILURE_UNAVAILABLE, FAILURE_DENIED, FAILURE_KEY,
+                                            FAILURE_DOCUMENT };
+        static const Remedy remedies[] = { REMEDY_NONE, REMEDY_CREDENTIALS, REMEDY_DOCUMENT, REMEDY_CLOCK };
+        Remedy remedy = draw(3) > 0 ? REMEDY_RETRY : remedies[draw(ELEMENTSOF(remedies))];
+        Error error = trouble(failures[draw(ELEMENTSOF(failures))], remedy);
+
+        if (draw(8) == 0)
+                (void) snprintf(error.code, sizeof(error.code), "DryRunOperationException");
+        if (draw(6) == 0)
+                error.retry_after_usec = draw(40) * USEC_PER_SEC;
+        return error;
+}
+
+/* Ends something that is under way. A thread ends its jobs in their order. */
+static void end_at_random(void) {
+        const UnderWay *under_way = world.under_way + draw((unsigned) world.under_way_count);
+        char name[80];
+        Error error;
+
+        for (size_t i = 0; under_way->worker && world.under_way + i < under_way; i++)
+                if (world.under_way[i].worker == under_way->worker)
+                        under_way = world.under_way + i;
+        if (slow && strcmp(under_way->what, slow) == 0 && draw(8) > 0)
+                return;
+        (void) snprintf(name, sizeof(name), "%s%s%s", under_way->what, under_way->name[0] ? ":" : "",
+                        under_way->name);
+        if (west_is_untrusted && strcmp(name, "connection:eu-west-1") == 0)
+                error = trouble(FAILURE_TLS, REMEDY_NONE);
+        else if (draw(4) >= faults_of_four) {
+                finish(name);
+                return;
+        } else
+                error = failure_at_random();
+        fail_with(name, &error);
+}
+
+static void do_at_random(void) {
+        unsigned what = draw(10);
+
+        if (world.under_way_count > 0 && what < 7)
+                end_at_random();
+        else if (what == 7)
+                change_network();
+        else
+                pass(draw(2000) * USEC_PER_MSEC);
+}
+
+/* Lets the session look for something to do, as the end of a wait does. It must find nothing. */
+static void assert_nothing_could_begin(unsigned seed) {
+        size_t under_way = world.under_way_count;
+        sd_event_source *retry = world.timers + 1;
+
+        assert_non_null(retry->on_time);
+        world.trace[0] = 0;
+        retry->on_time(retry, world.now_usec, retry->userdata);
+        pass(0);
+        if (world.trace[0] || world.under_way_count != under_way || world.ended > 0)
+                fail_msg("walk %u: the session slept, and could have done: %s", seed, world.trace);
+}
+
+static void no_walk_sleeps_while_something_could_begin(void **state) {
+        unsigned succeeded = 0;
+
+        for (unsigned seed = 1; seed <= 5000; seed++) {
+                (void) world_begin(state);
+                walk_state = seed * UINT64_C(0x9e3779b97f4a7c15);
+                declare_a_walk();
+                start();
+                while (world.ended == 0) {
+                        assert_nothing_could_begin(seed);
+                        world.trace[0] = world.logged[0] = 0;
+                        do_at_random();
+                }
+                succeeded += world.error.failure == FAILURE_NONE;
+                (void) world_end(state);
+        }
+        /* The walks lead to both ends. */
+        assert_in_range(succeeded, 500, 4500);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, world_begin, world_end)
 #define TEST_OF(f, thing) \
         { #f ": " #thing, f, world_begin, world_end, thing }
@@ -1451,6 +1626,7 @@ int main(void) {
                 TEST(secrets_that_are_all_optional_have_until_the_deadline),
                 TEST(a_required_secret_that_fails_ends_all),
                 TEST(the_secrets_of_an_endpoint_that_fails_fail_with_it),
+                TEST(a_required_secret_is_fetched_after_those_of_a_failed_endpoint),
                 TEST_OF(a_failure_of_imds_for_optional_secrets_only_ends_nothing, &identity),
                 TEST_OF(a_failure_of_imds_for_optional_secrets_only_ends_nothing, &user_data),
                 TEST(a_file_that_cannot_be_read_fails_its_secret),
@@ -1507,6 +1683,7 @@ int main(void) {
                 TEST(a_denial_is_reported_although_the_expected_values_cannot_be_read),
                 TEST(an_unknown_owner_is_a_wrong_declaration),
                 TEST(a_key_in_no_known_partition_is_a_wrong_declaration),
+                TEST(no_walk_sleeps_while_something_could_begin),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
