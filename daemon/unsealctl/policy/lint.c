@@ -1,19 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The policy is asked about every caller whom it tells apart: all that it names, those whom a Deny spares by
- * aws:PrincipalArn, and for each account and for everyone the one whom it does not name. For such a caller
- * and an action, what is certain is taken: of a Deny, that it applies; of an Allow, that it may. A condition
- * that is not about a PCR can only narrow an Allow, and is passed over there; a Deny that has one is not
- * relied on.
+ * lint judges the policy for every caller that the policy can tell apart: each principal that it names, each principal
+ * that a Deny spares by aws:PrincipalArn, and one unnamed principal for each account and for everyone. The judgement is
+ * pessimistic: a Deny counts only if it certainly applies, an Allow counts if it possibly applies. A condition that is
+ * not about a PCR can only narrow an Allow, so lint ignores it there. lint does not rely on a Deny with such a
+ * condition.
  *
- * Deny statements over several PCRs are clauses: such a Deny lets through who has one of the right values. A
- * PCR is pinned by an Allow's own condition or by a Deny over it alone. The documents that come through are
- * then counted out over the values that the policy has for PCR4, PCR7 and PCR12. Of PCR2 it only counts
- * whether it is pinned.
+ * A Deny over several PCRs is a clause: it accepts a document that has one of the right values. A PCR is pinned by a
+ * condition of the Allow, or by a Deny over this PCR alone. lint then tries all combinations of the values that the
+ * policy has for the identifying PCRs, and looks at the combinations that the policy accepts.
  *
- * A PCR's condition on an action that takes no document (ReEncryptFrom, PutKeyPolicy, …) makes an Allow dead
- * and a Deny certain.
+ * Some actions take no document, such as ReEncryptFrom and PutKeyPolicy. A condition on a PCR is never met for them: it
+ * makes an Allow dead and a Deny certain.
  */
 
 #include <errno.h>
@@ -26,7 +25,7 @@
 
 #define CALLERS_MAX 256U
 #define VALUES_MAX 64U
-#define TUPLES_MAX 4096U /* of one question */
+#define TUPLES_MAX 4096U /* combinations of PCR values for one question */
 #define TUPLES_IN_ALL 1000000U
 
 #define PCR(n) (UINT32_C(1) << (n))
@@ -35,13 +34,13 @@ typedef enum Action {
         ACTION_DECRYPT,
         ACTION_GENERATE_DATA_KEY,
         ACTION_GENERATE_DATA_KEY_PAIR,
-        /* From here on the actions take no document. */
+        /* The actions from here on take no document. */
         ACTION_RE_ENCRYPT_FROM,
-        ACTION_ENCRYPT, /* from here on they make ciphertext */
+        ACTION_ENCRYPT, /* the actions from here on make ciphertext */
         ACTION_RE_ENCRYPT_TO,
         ACTION_GENERATE_DATA_KEY_WITHOUT_PLAINTEXT,
         ACTION_GENERATE_DATA_KEY_PAIR_WITHOUT_PLAINTEXT,
-        ACTION_PUT_KEY_POLICY, /* from here on they open the key */
+        ACTION_PUT_KEY_POLICY, /* the actions from here on open the key */
         ACTION_CREATE_GRANT,
         ACTION_REPLICATE_KEY,
         ACTION_IMPORT_KEY_MATERIAL,
@@ -73,7 +72,7 @@ static const LintCode control_codes[_ACTIONS] = {
         [ACTION_ROTATE_KEY_ON_DEMAND] = LINT_IMPORT_KEY_MATERIAL,
 };
 
-/* The PCRs that tell the documents of images apart. */
+/* The PCRs that distinguish the documents of images. */
 static const unsigned identifying[] = { 2, 4, 7, 12, 13 };
 #define N_IDENTIFYING ELEMENTSOF(identifying)
 #define PCRS_IDENTIFYING (PCR(2) | PCR(4) | PCR(7) | PCR(12) | PCR(13))
@@ -84,67 +83,71 @@ static const unsigned identifying[] = { 2, 4, 7, 12, 13 };
 static const struct {
         const char *name, *advice;
 } codes[_LINT_CODES] = {
-        [LINT_MALFORMED] = { "malformed", "Correct it; KMS would not take it." },
-        [LINT_TOO_LARGE] = { "too-large", "Use fewer images or principals; KMS takes 32768 bytes." },
-        [LINT_TOO_CLEVER] = { "too-clever", "Say it more simply; what cannot be judged is not safe." },
+        [LINT_MALFORMED] = { "malformed", "Correct the policy. KMS would refuse it." },
+        [LINT_TOO_LARGE] = { "too-large", "Use fewer images or principals. KMS accepts 32768 bytes." },
+        [LINT_TOO_CLEVER] = { "too-clever",
+                              "Write it in a simpler way. A policy that cannot be judged is not safe." },
         [LINT_ANYONE] = { "anyone",
-                          "Name accounts, roles or users; a document proves what booted, not whose it is." },
+                          "Name accounts, roles or users. A document proves what booted, not who owns the instance." },
         [LINT_ROOT_DELEGATION] = { "root-delegation",
-                                   "Take the action from the account, or deny it, one Deny for each PCR." },
+                                   "Do not allow the account this action, or deny it with one Deny for each PCR." },
         [LINT_UNGATED_DECRYPT] = { "ungated-decrypt",
-                                   "Add conditions on PCR4 and PCR12 and a Deny for each; if it is meant, lint with --recovery-principal=." },
+                                   "Add conditions on PCR4 and PCR12, and a Deny for each. If this is intended, lint with --recovery-principal=." },
         [LINT_CONSTANT_PCRS] = { "constant-pcrs", "Pin PCR4 and PCR12." },
         [LINT_PCR2_MISSING] = { "pcr2-missing",
-                                "Pin PCR2 as unsealctl policy does, or PCR7 as of instances with Secure Boot. If drivers are allowed, lint with --allow-drivers." },
-        [LINT_PCR4_MISSING] = { "pcr4-missing", "Pin PCR4, which is the boot code." },
+                                "Pin PCR2 as unsealctl policy does, or pin PCR7 to the value with Secure Boot. If this is intended, lint with --allow-drivers." },
+        [LINT_PCR4_MISSING] = { "pcr4-missing", "Pin PCR4, the boot code." },
         [LINT_PCR7_MISSING] = { "pcr7-missing", "Pin PCR7, or lint without --secure-boot." },
         [LINT_PCR12_MISSING] = { "pcr12-missing", "Pin PCR12 to zeros." },
         [LINT_PCR13_MISSING] = { "pcr13-missing",
-                                 "Pin PCR13 to zeros, or lint with --no-pcr13 if the image takes system extensions." },
+                                 "Pin PCR13 to zeros. If the image takes system extensions, lint with --no-pcr13." },
         [LINT_FOREIGN_MEASUREMENT] = { "foreign-measurement",
-                                       "Take the value out, or lint with its measurements too." },
+                                       "Remove the value, or lint with the measurements of its image, too." },
         [LINT_MIXED_IMAGES] = { "mixed-images",
-                                "Let one Allow have one image, and make unsealctl policy write the Deny statements." },
-        [LINT_IMAGE_LOCKED_OUT] = { "image-locked-out", "Compare its values with those of the policy." },
+                                "Write one Allow for each image, and take the Deny statements from unsealctl policy." },
+        [LINT_IMAGE_LOCKED_OUT] = { "image-locked-out",
+                                    "Compare the values of the image with those of the policy." },
         [LINT_RE_ENCRYPT] = { "re-encrypt", "Deny kms:ReEncryptFrom to everyone." },
-        [LINT_PUT_KEY_POLICY] = { "put-key-policy", "Deny kms:PutKeyPolicy to whoever may decrypt." },
-        [LINT_CREATE_GRANT] = { "create-grant", "Deny kms:CreateGrant to whoever may decrypt." },
-        [LINT_REPLICATE_KEY] = { "replicate-key", "Deny kms:ReplicateKey to whoever may decrypt." },
+        [LINT_PUT_KEY_POLICY] = { "put-key-policy",
+                                  "Deny kms:PutKeyPolicy to principals that may decrypt." },
+        [LINT_CREATE_GRANT] = { "create-grant", "Deny kms:CreateGrant to principals that may decrypt." },
+        [LINT_REPLICATE_KEY] = { "replicate-key", "Deny kms:ReplicateKey to principals that may decrypt." },
         [LINT_IMPORT_KEY_MATERIAL] = { "import-key-material",
-                                       "Deny kms:ImportKeyMaterial and kms:RotateKeyOnDemand to whoever may decrypt." },
+                                       "Deny kms:ImportKeyMaterial and kms:RotateKeyOnDemand to principals that may decrypt." },
         [LINT_ENCRYPT] = { "encrypt",
-                           "Deny it to whoever may decrypt, or to their account. If another principal of the account seals, lint with --sealer=." },
-        [LINT_GENERATE_DATA_KEY] = { "generate-data-key", "Gate it as kms:Decrypt is." },
+                           "Deny the action to principals that may decrypt, and to their account. If another principal of the account is meant to seal, lint with --sealer=." },
+        [LINT_GENERATE_DATA_KEY] = { "generate-data-key",
+                                     "Gate the action in the same way as kms:Decrypt." },
         [LINT_NO_DENY] = { "no-deny",
-                           "For Principal * deny kms:Decrypt, once for each PCR, and kms:ReEncryptFrom." },
+                           "Deny kms:Decrypt to Principal *, with one Deny for each PCR, and deny it kms:ReEncryptFrom." },
         [LINT_ENCRYPT_NOT_DENIED] = { "encrypt-not-denied",
-                                      "Deny kms:Encrypt, kms:ReEncryptTo and kms:GenerateDataKey*WithoutPlaintext to whoever may decrypt." },
-        [LINT_WEAK_DENY] = { "weak-deny",
-                             "Give each PCR a Deny statement of its own, with no other condition." },
-        [LINT_NOT_PRINCIPAL] = { "not-principal", "Use Principal * and ArnNotEquals of aws:PrincipalArn." },
+                                      "Deny kms:Encrypt, kms:ReEncryptTo and kms:GenerateDataKey*WithoutPlaintext to principals that may decrypt." },
+        [LINT_WEAK_DENY] = { "weak-deny", "Write one Deny for each PCR, with no other condition." },
+        [LINT_NOT_PRINCIPAL] = { "not-principal", "Use Principal * with ArnNotEquals on aws:PrincipalArn." },
         [LINT_NOT_ACTION] = { "not-action", "List the actions." },
         [LINT_WILDCARD_ACTION] = { "wildcard-action", "List the actions." },
-        [LINT_RESOURCE] = { "resource", "Write \"Resource\": \"*\": it is this key." },
-        [LINT_OPTIONAL_CONDITION] = { "optional-condition", "Take IfExists or ForAllValues away." },
+        [LINT_RESOURCE] = { "resource", "Write \"Resource\": \"*\". It means this key." },
+        [LINT_OPTIONAL_CONDITION] = { "optional-condition", "Remove IfExists or ForAllValues." },
         [LINT_NOT_APPLICABLE] = { "not-applicable",
-                                  "Take the action out of the statement; only Decrypt, GenerateDataKey and GenerateDataKeyPair take a document." },
-        [LINT_NEVER_MATCHES] = { "never-matches", "Correct it or take it out." },
-        [LINT_VALUE_SIZE] = { "value-size", "Use the SHA-384 bank: 96 hexadecimal digits." },
-        [LINT_VALUE_CASE] = { "value-case", "Use the IgnoreCase operator, or lower case." },
-        [LINT_VALUE_CONSTANT] = { "value-constant", "Measure the image again, as it boots." },
+                                  "Remove the action from the statement. Only Decrypt, GenerateDataKey and GenerateDataKeyPair take a document." },
+        [LINT_NEVER_MATCHES] = { "never-matches", "Correct the statement, or remove it." },
+        [LINT_VALUE_SIZE] = { "value-size", "Use the value of the SHA-384 bank: 96 hexadecimal digits." },
+        [LINT_VALUE_CASE] = { "value-case",
+                              "Use StringEqualsIgnoreCase or StringNotEqualsIgnoreCase, or lower case." },
+        [LINT_VALUE_CONSTANT] = { "value-constant", "Measure the image again, in the way it boots." },
         [LINT_VALUE_UNUSUAL] = { "value-unusual",
-                                 "Find out what was measured into it, and lint with --measurements= of that boot." },
+                                 "Find out what was measured into this PCR. If it is right, lint with --measurements= of that boot." },
         [LINT_ENCLAVE_PCR] = { "enclave-pcr", "Write kms:RecipientAttestation:NitroTPMPCRn." },
         [LINT_UNKNOWN_KEY] = { "unknown-key",
-                               "Correct the name of the condition key, or take the condition out." },
-        [LINT_UNSTEADY_PCR] = { "unsteady-pcr", "Take the condition out." },
+                               "Correct the name of the condition key, or remove the condition." },
+        [LINT_UNSTEADY_PCR] = { "unsteady-pcr", "Remove the condition." },
         [LINT_VERSION] = { "version", "Write \"Version\": \"2012-10-17\"." },
-        [LINT_ADMINISTRATOR] = { "administrator", "If it is meant, lint with --admin=." },
-        [LINT_NO_ADMINISTRATOR] = { "no-administrator", "If it is not meant, add an administrator." },
-        [LINT_RECOVERY_PRINCIPAL] = { "recovery-principal", "Watch CloudTrail for it." },
-        [LINT_SEALER] = { "sealer", "If it is meant, lint with --sealer=." },
+        [LINT_ADMINISTRATOR] = { "administrator", "If this is intended, lint with --admin=." },
+        [LINT_NO_ADMINISTRATOR] = { "no-administrator", "If this is not intended, add an administrator." },
+        [LINT_RECOVERY_PRINCIPAL] = { "recovery-principal", "Watch for this principal in CloudTrail." },
+        [LINT_SEALER] = { "sealer", "If this is intended, lint with --sealer=." },
         [LINT_UNIQUE_ID] = { "unique-id",
-                             "If the role or user is deleted, take the ID out. If not, name it by its ARN." },
+                             "If the role or user is deleted, remove the ID. If not, name it by its ARN." },
 };
 
 typedef struct Lint {
@@ -154,10 +157,10 @@ typedef struct Lint {
         LintReport *report;
         Caller callers[CALLERS_MAX];
         size_t n_callers;
-        uint32_t *actions;           /* of each statement; bit a: it has action a */
-        int8_t unseals[CALLERS_MAX]; /* whether the caller may decrypt: 0: not known yet, 1: yes, -1: no */
-        size_t tuples;               /* counted out so far */
-        uint64_t served;             /* bit i: somebody may decrypt with image i */
+        uint32_t *actions;           /* for each statement; bit a: the statement has action a */
+        int8_t unseals[CALLERS_MAX]; /* for each caller: 1: may decrypt, -1: may not, 0: not judged yet */
+        size_t tuples;               /* tried so far */
+        uint64_t served;             /* bit i: some caller may decrypt with image i */
         bool out_of_memory;
 } Lint;
 
@@ -211,7 +214,7 @@ static const LintFinding *find(const Lint *lint, LintCode code, const Statement 
         return NULL;
 }
 
-/* Says it once of a statement and a subject; both may be NULL. */
+/* Adds a finding, unless there is one with that code about the same statement and subject. Both may be NULL. */
 _printf_(6, 7) static void add(Lint *lint, LintCode code, LintSeverity severity, const Statement *statement,
                                const char *subject, const char *format, ...) {
         LintReport *report = lint->report;
@@ -254,11 +257,11 @@ static bool is_declared(const Caller *caller, const char *const *declared) {
         return false;
 }
 
-/* Whether one who is spared may be the caller. */
+/* Whether a principal that a Deny spares may be the caller. */
 static bool may_be(const Caller *caller, const Caller *spared) {
         switch (caller->kind) {
         case CALLER_PATTERN:
-                /* Two patterns may have somebody in common. */
+                /* Two patterns may match the same principal. */
                 return strpbrk(caller->text, "*?") || wildcard_match(spared->text, caller->text);
         case CALLER_IDENTITY:
                 return wildcard_match(spared->text, caller->text);
@@ -266,7 +269,7 @@ static bool may_be(const Caller *caller, const Caller *spared) {
         case CALLER_UNIQUE_ID:
                 return true;
         default:
-                /* Of an account, and of everyone, it is those whom the policy does not name. */
+                /* These callers stand for principals that the policy does not name. */
                 return false;
         }
 }
@@ -283,7 +286,7 @@ static bool has_action(const Lint *lint, const Statement *s, Action action) {
         return lint->actions[s - lint->policy->statements] >> action & 1;
 }
 
-/* Certainly, for documents that meet the conditions on PCRs. */
+/* Whether the Deny certainly applies to documents that meet its conditions on PCRs. */
 static bool denies(const Lint *lint, const Statement *s, const Caller *caller, Action action) {
         if (!s->deny || s->not_principal || s->not_resource || !s->every_resource ||
             !has_action(lint, s, action) || !caller_is_among(caller, s->principals, s->n_principals, true))
@@ -295,7 +298,7 @@ static bool denies(const Lint *lint, const Statement *s, const Caller *caller, A
         return !is_spared(s, caller);
 }
 
-/* Possibly. */
+/* Whether the Allow possibly applies. */
 static bool allows(const Lint *lint, const Statement *s, const Caller *caller, Action action) {
         return !s->deny && has_action(lint, s, action) &&
                caller_is_among(caller, s->principals, s->n_principals, false);
@@ -308,20 +311,20 @@ static bool is_denied_without_document(const Lint *lint, const Caller *caller, A
         return false;
 }
 
-/* The values of the identifying PCRs in a document; NULL: it may have any. */
+/* The values of the identifying PCRs in a document. NULL: the PCR may have any value. */
 typedef const uint8_t *Tuple[N_IDENTIFYING];
 
 typedef struct Judgement {
-        bool shut;       /* denied whatever the document */
-        bool never;      /* no document satisfies it */
-        bool too_clever; /* more values than can be counted out */
-        bool foreign;    /* a document of none of the images comes through */
-        bool mixed;      /* so does one that has parts of several */
-        bool insecure;   /* so does one whose PCR7 does not tell of Secure Boot */
+        bool shut;       /* a Deny applies, whatever the document is */
+        bool never;      /* no document is accepted */
+        bool too_clever; /* there are too many combinations to try */
+        bool foreign;    /* a document is accepted that is of none of the images */
+        bool mixed;      /* a document is accepted that has PCRs of several images */
+        bool insecure;   /* a document is accepted whose PCR7 does not show Secure Boot */
         uint32_t pinned;
 } Judgement;
 
-/* Who may do what by an Allow, or by a grant (allow is NULL). */
+/* May the caller do the action, by this Allow or (NULL) by a grant? */
 typedef struct Question {
         const Statement *allow;
         const Caller *caller;
@@ -342,7 +345,7 @@ static bool has_value(const Condition *condition, const uint8_t *value) {
         return false;
 }
 
-/* Whether the condition is met: certainly if it is negated, possibly if not. */
+/* Whether the condition is met: certainly for a negated one, possibly for another one. */
 static bool tuple_meets(const Condition *condition, const Tuple tuple) {
         int i = identifying_index(condition->pcr);
         bool negated = condition->kind == CONDITION_PCR_IS_NOT;
@@ -371,7 +374,7 @@ static bool tuple_passes(const Lint *lint, const Question *question, const Tuple
         return true;
 }
 
-/* value: NULL: any. An expectation has no PCR2 and no PCR13 only where any value is right. */
+/* value: NULL: any. An expectation leaves out PCR2 and PCR13 only if any value is right. */
 static bool image_has(const Expectation *image, unsigned pcr, const uint8_t *value) {
         if (!value)
                 return true;
@@ -380,8 +383,9 @@ static bool image_has(const Expectation *image, unsigned pcr, const uint8_t *val
         return memcmp(image->pcrs.value[pcr], value, PCR_SIZE) == 0;
 }
 
-/* Whether conditions on keys that no NitroTPM's request has, or on the presence of a PCR, keep out every document: they make the
- * Allow dead, or a Deny certain. What is said here is not relied on for safety, since a request of another kind may have them. */
+/* Whether conditions refuse every document of a NitroTPM: conditions on keys that such a request does not have, or on
+ * the presence of a PCR. They make the Allow dead or a Deny certain. This is used only to find images that are locked
+ * out. It is not safe to rely on, because a request with another kind of document may have these keys. */
 static bool is_locked_out(const Lint *lint, const Question *question) {
         for (size_t i = 0; i < question->allow->n_conditions; i++) {
                 const Condition *condition = &question->allow->conditions[i];
@@ -420,7 +424,7 @@ static void compare_with_images(Lint *lint, const Question *question, const Tupl
                         bool has = image_has(&lint->images[i], identifying[j], tuple[j]);
 
                         known |= has ? PCR(identifying[j]) : 0;
-                        /* PCR7 is told only of images that are compared under Secure Boot. */
+                        /* PCR7 identifies an image only if lint assumes Secure Boot. */
                         is_image &= has || (identifying[j] == 7 && !options->expectation.secure_boot);
                         is_booted &= has ||
                                      (identifying[j] == 7 && !(lint->images[i].pcrs.present & PCR(7)));
@@ -465,7 +469,7 @@ static void collect(const Statement *s, ConditionKind kind, unsigned pcr, Values
         }
 }
 
-/* All values that a pinned PCR may have; of another one NULL, once. */
+/* Collects all values that a pinned PCR may have. A PCR that is not pinned has one value: NULL. */
 static void collect_values(const Lint *lint, const Question *question, uint32_t pinned, unsigned pcr,
                            Values *ret) {
         ret->n = 0;
@@ -532,8 +536,7 @@ static Judgement judge(Lint *lint, const Question *question) {
         return judgement;
 }
 
-/* Whether only documents of the images come through, all three PCRs or the two of a standard boot being
- * pinned. */
+/* Whether only documents of the images are accepted, and PCR4, PCR12 and, with secure_boot, PCR7 are pinned. */
 static bool is_gated(const Lint *lint, const Judgement *judgement) {
         uint32_t wanted = PCR(4) | PCR(12) | (lint->options->expectation.secure_boot ? PCR(7) : 0);
 
@@ -542,13 +545,13 @@ static bool is_gated(const Lint *lint, const Judgement *judgement) {
                 !judgement->mixed);
 }
 
-/* Whether the right image gets the secrets also with a driver before it that is not the firmware's own. */
+/* Whether the right image gets the secrets even if firmware has run a third-party driver before it. */
 static bool is_open_to_drivers(const Judgement *judgement) {
         return !judgement->shut && !judgement->never && judgement->insecure &&
                (judgement->pinned & (PCR(2) | PCR(4))) == PCR(4);
 }
 
-/* A caller whom the statement reaches only as part of an account or of everyone. */
+/* Whether the statement names the caller only as part of an account or of everyone. */
 static bool is_by_class(const Statement *s, const Caller *caller) {
         for (size_t i = 0; i < s->n_principals; i++)
                 if (s->principals[i].kind == caller->kind &&
@@ -559,7 +562,7 @@ static bool is_by_class(const Statement *s, const Caller *caller) {
         return true;
 }
 
-/* It has been said of those to whom the caller belongs. */
+/* Whether there is such a finding already about the caller's account, or about everyone. */
 static bool is_said_of_class(const Lint *lint, LintCode code, const Question *question) {
         for (size_t i = 0; i < lint->n_callers && lint->callers[i].kind <= CALLER_ACCOUNT; i++)
                 if (caller_is_among(question->caller, &lint->callers[i], 1, true) &&
@@ -581,15 +584,17 @@ static void report_unpinned(Lint *lint, const Question *question) {
         };
         CallerKind kind = question->caller->kind;
         LintCode code = kind <= CALLER_ACCOUNT ? by_kind[kind] : LINT_UNGATED_DECRYPT;
-        const char *who = kind == CALLER_EVERYONE  ? "Anyone on AWS"
-                          : kind == CALLER_ACCOUNT ? "Whoever has an identity policy for it in the account"
-                                                   : "The principal";
+        const char *who =
+                        kind == CALLER_EVERYONE ? "Anyone on AWS"
+                        : kind == CALLER_ACCOUNT
+                                        ? "Every principal of the account that has an identity policy for it"
+                                        : "The principal";
 
         if (is_said_of_class(lint, LINT_ANYONE, question) ||
             is_said_of_class(lint, LINT_ROOT_DELEGATION, question))
                 return;
         add(lint, code, LINT_ERROR, question->allow, question->caller->text,
-            "%s may kms:Decrypt without an attestation document, or with any.", who);
+            "%s may call kms:Decrypt without an attestation document, or with any.", who);
 }
 
 static void report_missing(Lint *lint, const Question *question, uint32_t pinned) {
@@ -599,8 +604,9 @@ static void report_missing(Lint *lint, const Question *question, uint32_t pinned
         if (!(pinned & PCR(4)))
                 ADD_OF_CALLER(lint, LINT_PCR4_MISSING, severity, question,
                               "PCR4 is not pinned: %s gets the secrets.",
-                              severity == LINT_WARNING ? "whatever db's keys have signed, old images too,"
-                                                       : "any image");
+                              severity == LINT_WARNING
+                                              ? "every image that the keys in db have signed, old ones too,"
+                                              : "any image");
         if (!(pinned & PCR(12)))
                 ADD_OF_CALLER(lint, LINT_PCR12_MISSING, severity, question,
                               "PCR12 is not pinned: the image gets the secrets also with %s from outside (GHSA-xrv8-2pf5-f3q7).",
@@ -608,14 +614,14 @@ static void report_missing(Lint *lint, const Question *question, uint32_t pinned
                                                        : "a kernel command line and credentials");
         if (secure_boot && !(pinned & PCR(7)))
                 ADD_OF_CALLER(lint, LINT_PCR7_MISSING, LINT_ERROR, question,
-                              "PCR7 is not pinned, so nothing says that Secure Boot is on.");
+                              "PCR7 is not pinned, so nothing shows that Secure Boot is on.");
 }
 
 static void report_drivers(Lint *lint, const Question *question) {
         LintSeverity severity = lint->options->expectation.any_drivers ? LINT_NOTE : LINT_WARNING;
 
         ADD_OF_CALLER(lint, LINT_PCR2_MISSING, severity, question,
-                      "PCR2 is not pinned, nor PCR7 to Secure Boot: whoever owns the instance has firmware run a driver of his own before the image (DriverOrder), which gets at the secrets; PCR4 and PCR12 do not show it.");
+                      "PCR2 is not pinned, and PCR7 is not pinned to a value with Secure Boot: the owner of the instance can make firmware run a driver before the image (DriverOrder). The driver gets the secrets, and PCR4 and PCR12 do not show it.");
 }
 
 static void report_extensions(Lint *lint, const Question *question) {
@@ -638,14 +644,14 @@ static void check_decrypt(Lint *lint, const Question *question) {
         if (judgement.never) {
                 if (!is_by_class(question->allow, question->caller))
                         add(lint, LINT_NEVER_MATCHES, LINT_WARNING, question->allow, question->caller->text,
-                            "No document meets the conditions on PCRs, here and in Deny statements.");
+                            "No document meets the conditions on PCRs of this statement and of the Deny statements.");
                 return;
         }
         if (judgement.pinned == 0)
                 report_unpinned(lint, question);
         else if ((judgement.pinned & ~PCRS_OF_NO_IMAGE & ~PCRS_RESETTABLE) == 0)
                 ADD_OF_CALLER(lint, LINT_CONSTANT_PCRS, LINT_ERROR, question,
-                              "Only PCRs that say nothing of the image, or that anybody can reset, are pinned: any image gets the secrets.");
+                              "The pinned PCRs say nothing about the image, or anybody can reset them: any image gets the secrets.");
         else
                 report_missing(lint, question, judgement.pinned);
         if ((judgement.pinned & (PCR(4) | PCR(12) | PCR(13))) == (PCR(4) | PCR(12)) &&
@@ -655,20 +661,20 @@ static void check_decrypt(Lint *lint, const Question *question) {
                 report_drivers(lint, question);
         if (judgement.too_clever)
                 ADD_OF_CALLER(lint, LINT_TOO_CLEVER, LINT_ERROR, question,
-                              "There are too many combinations of PCR values to count them out.");
+                              "There are too many combinations of PCR values to try them all.");
         if (judgement.pinned != 0 && judgement.foreign)
                 ADD_OF_CALLER(lint, LINT_FOREIGN_MEASUREMENT, LINT_ERROR, question,
-                              "A document comes through that is of none of the given images.");
+                              "The policy accepts a document that is of none of the given images.");
         if (judgement.pinned != 0 && judgement.mixed)
                 ADD_OF_CALLER(lint, LINT_MIXED_IMAGES, LINT_ERROR, question,
-                              "A document comes through that has PCRs of several images.");
+                              "The policy accepts a document that has PCRs of several images.");
 }
 
 static bool takes_no_document(Action action) {
         return action >= ACTION_RE_ENCRYPT_FROM;
 }
 
-/* The Allow gives the action to the caller, and no Deny takes it; of actions that take no document. */
+/* Whether the caller may do the action, which takes no document, by this Allow. */
 static bool holds(const Lint *lint, const Question *question) {
         return allows(lint, question->allow, question->caller, question->action) &&
                statement_pcrs(question->allow, CONDITION_PCR_IS) == 0 &&
@@ -683,11 +689,11 @@ static void check_re_encrypt(Lint *lint, const Question *question) {
                     "The recovery principal may re-encrypt without an attestation document.");
         else
                 ADD_OF_CALLER(lint, LINT_RE_ENCRYPT, LINT_ERROR, question,
-                              "kms:ReEncryptFrom takes no document, and moves a secret to a key that is not gated.");
+                              "The principal may call kms:ReEncryptFrom, which takes no document, and so move a secret to a key that is not gated.");
 }
 
-/* Whether the caller may have one of the actions from kms:Decrypt to last with some document or other. explicitly: the policy
- * must name just this caller for it. */
+/* Whether the caller may do one of the actions from kms:Decrypt to last, with any document. explicitly: only an Allow
+ * counts that names this very caller and pins a PCR. */
 static bool is_in_data_plane(Lint *lint, const Caller *caller, Action last, bool explicitly) {
         for (size_t i = 0; i < lint->policy->n_statements; i++)
                 for (Action a = ACTION_DECRYPT; a <= last; a++) {
@@ -705,7 +711,7 @@ static bool is_in_data_plane(Lint *lint, const Caller *caller, Action last, bool
         return false;
 }
 
-/* One of those principals of the Allow that include the caller. */
+/* Whether a principal of the Allow that includes the caller is declared. */
 static bool is_declared_in(const Statement *allow, const Caller *caller, const char *const *declared) {
         for (size_t i = 0; i < allow->n_principals; i++)
                 if (caller_is_among(caller, &allow->principals[i], 1, false) &&
@@ -714,7 +720,7 @@ static bool is_declared_in(const Statement *allow, const Caller *caller, const c
         return false;
 }
 
-/* Whether the caller may decrypt with some document or other. */
+/* Whether the caller may decrypt with any document. */
 static bool unseals(Lint *lint, const Caller *caller) {
         int8_t *known = &lint->unseals[caller - lint->callers];
 
@@ -723,7 +729,7 @@ static bool unseals(Lint *lint, const Caller *caller) {
         return *known > 0;
 }
 
-/* Whether the caller may change the policy, and so is trusted with all that the key has. */
+/* Whether the caller may possibly change the policy. */
 static bool administers(const Lint *lint, const Caller *caller) {
         for (size_t i = 0; i < lint->policy->n_statements; i++) {
                 const Question question = { &lint->policy->statements[i], caller, ACTION_PUT_KEY_POLICY };
@@ -734,7 +740,7 @@ static bool administers(const Lint *lint, const Caller *caller) {
         return false;
 }
 
-/* The Deny statement has the caller spared by its very name. */
+/* Whether the Deny spares the caller by its full name. */
 static bool is_spared_by_name(const Statement *deny, const Caller *caller) {
         for (size_t i = 0; i < deny->n_conditions; i++)
                 for (size_t j = 0; j < deny->conditions[i].n_callers; j++)
@@ -743,7 +749,7 @@ static bool is_spared_by_name(const Statement *deny, const Caller *caller) {
         return false;
 }
 
-/* Whether the caller may change the policy for certain: by an Allow without conditions, and no Deny can take it away. */
+/* Whether the caller may certainly change the policy: an Allow without conditions lets it, and no Deny can apply. */
 static bool surely_administers(const Lint *lint, const Caller *caller) {
         bool allowed = false;
 
@@ -761,8 +767,8 @@ static bool surely_administers(const Lint *lint, const Caller *caller) {
         return allowed;
 }
 
-/* Whether the caller may be under the control of whoever controls one that unseals: they have the account in common, and nobody
- * of it administers the key. The account of a unique ID is not known. */
+/* Whether the owner of a principal that unseals may control the caller, too: both are in one account, and no
+ * administrator of the key is in it. The account of a unique ID is unknown, so it may be any. */
 static bool is_near_unsealing(Lint *lint, const Caller *caller) {
         bool near = false;
 
@@ -782,7 +788,7 @@ static bool is_near_unsealing(Lint *lint, const Caller *caller) {
         return near;
 }
 
-/* Whoever makes ciphertext chooses what the instance takes for its secrets. code: of the error. */
+/* A principal that makes ciphertext chooses what the instance takes for its secrets. code: for the error. */
 static void report_maker(Lint *lint, const Question *question, LintCode code) {
         const LintOptions *options = lint->options;
         const Caller *caller = question->caller;
@@ -796,13 +802,13 @@ static void report_maker(Lint *lint, const Question *question, LintCode code) {
             is_in_data_plane(lint, caller, ACTION_DECRYPT, is_declared(caller, options->sealers)) ||
             (!declared && is_near_unsealing(lint, caller)))
                 ADD_OF_CALLER(lint, code, LINT_ERROR, question,
-                              "%s is in the hands of a principal that unseals, or of its account. It can choose what the instance takes for its secrets.",
+                              "A principal that unseals, or another one of its account, may call %s. It can choose what the instance takes for its secrets.",
                               action_names[question->action]);
         else if (!declared)
                 ADD_OF_CALLER(lint, LINT_SEALER, note ? LINT_NOTE : LINT_WARNING, question,
-                              "%s may %s, and so choose the secrets.",
+                              "%s may call %s, and so choose the secrets.",
                               caller->kind == CALLER_ACCOUNT
-                                              ? "Whoever has an identity policy for it in the account"
+                                              ? "Every principal of the account that has an identity policy for it"
                                               : "The principal",
                               action_names[question->action]);
 }
@@ -812,7 +818,7 @@ static void check_encrypt(Lint *lint, const Question *question) {
                 report_maker(lint, question, LINT_ENCRYPT);
 }
 
-/* Without the right document the caller learns the data key, and has a ciphertext of it. */
+/* Without the right document the caller learns a data key and gets a ciphertext of it. */
 static void check_generate(Lint *lint, const Question *question) {
         Judgement judgement = judge(lint, question);
 
@@ -827,9 +833,9 @@ static void report_administrator(Lint *lint, const Question *question) {
         bool note = puts && question->caller->kind == CALLER_IDENTITY;
 
         ADD_OF_CALLER(lint, LINT_ADMINISTRATOR, note ? LINT_NOTE : LINT_WARNING, question,
-                      "%s may %s, and so open the key.",
+                      "%s may call %s, and so open the key.",
                       question->caller->kind == CALLER_ACCOUNT
-                                      ? "Whoever has an identity policy for it in the account"
+                                      ? "Every principal of the account that has an identity policy for it"
                                       : "The principal",
                       action_names[question->action]);
 }
@@ -851,11 +857,11 @@ static void check_control(Lint *lint, const Question *question) {
         if (caller->kind == CALLER_EVERYONE ||
             is_in_data_plane(lint, caller, ACTION_GENERATE_DATA_KEY_PAIR, declared))
                 ADD_OF_CALLER(lint, control_codes[question->action], LINT_ERROR, question,
-                              "%s is in the hands of a principal that uses the key, and opens it.",
+                              "A principal that uses the key may call %s, and so open the key.",
                               action_names[question->action]);
         else if (caller->kind == CALLER_UNIQUE_ID && !declared && somebody_unseals(lint))
                 ADD_OF_CALLER(lint, control_codes[question->action], LINT_ERROR, question,
-                              "%s is in the hands of a role or user of an unknown account, which may be one that unseals, and opens the key.",
+                              "A role or user of an unknown account may call %s, and so open the key. It may be one that unseals.",
                               action_names[question->action]);
         else if (!is_declared_in(question->allow, caller, administrators) &&
                  question->action != ACTION_ROTATE_KEY_ON_DEMAND)
@@ -884,7 +890,7 @@ static void check_callers(Lint *lint) {
                         }
 }
 
-/* Making ciphertext by a grant, or by a statement added later. */
+/* A grant, or a statement that is added later, may allow making ciphertext. */
 static void check_encrypt_denied(Lint *lint) {
         for (size_t i = 0; i < lint->n_callers; i++) {
                 const Caller *caller = &lint->callers[i];
@@ -895,15 +901,15 @@ static void check_encrypt_denied(Lint *lint) {
                 for (Action a = ACTION_GENERATE_DATA_KEY; a < ACTION_PUT_KEY_POLICY; a++)
                         if (a != ACTION_RE_ENCRYPT_FROM && !is_denied_without_document(lint, caller, a)) {
                                 add(lint, LINT_ENCRYPT_NOT_DENIED, LINT_NOTE, NULL, caller->text,
-                                    "Nothing denies the principal %s: by a grant, or a statement added later, it could choose the secrets.",
+                                    "No Deny keeps the principal from %s: a grant, or a statement that is added later, would let it choose the secrets.",
                                     action_names[a]);
                                 return;
                         }
         }
 }
 
-/* A grant allows as well as a statement does. What Denys let through beyond the images has been said of the
- * Allow if there is an error. */
+/* A grant can allow what no statement allows. If there is an error, an Allow has findings already about documents that
+ * the Deny statements accept. */
 static void check_grants(Lint *lint) {
         bool wrong = lint_count(lint->report, LINT_ERROR) > 0, drivers = false;
 
@@ -923,7 +929,7 @@ static void check_grants(Lint *lint) {
                     is_denied_without_document(lint, caller, ACTION_RE_ENCRYPT_FROM))
                         continue;
                 add(lint, LINT_NO_DENY, LINT_WARNING, NULL, caller->text,
-                    "Nothing denies %s a document that is not right: a grant, or a statement added later, opens the key.",
+                    "No Deny keeps %s from decrypting with a wrong document: a grant, or a statement that is added later, would open the key.",
                     caller->kind == CALLER_EVERYONE ? "everyone" : "the principal");
                 return;
         }
@@ -943,11 +949,11 @@ static void check_images(Lint *lint) {
 
                         (void) snprintf(number, sizeof(number), "image %zu", i + 1);
                         add(lint, LINT_IMAGE_LOCKED_OUT, LINT_WARNING, NULL, number,
-                            "The policy lets nobody decrypt with the document of given image %zu.", i + 1);
+                            "Nobody can decrypt with the document of given image %zu.", i + 1);
                 }
 }
 
-/* Values that open rather than close. */
+/* Finds values that accept instances that measured nothing. */
 static void check_constant_values(Lint *lint, const Statement *s, const Condition *condition) {
         if (condition->kind != (s->deny ? CONDITION_PCR_IS_NOT : CONDITION_PCR_IS))
                 return;
@@ -956,13 +962,13 @@ static void check_constant_values(Lint *lint, const Statement *s, const Conditio
                         add(lint, LINT_VALUE_CONSTANT,
                             condition->pcr == 7 && !lint->options->expectation.secure_boot ? LINT_NOTE
                                                                                            : LINT_ERROR,
-                            s, condition->key, "A value of PCR%i is that of %s, whatever it booted.",
+                            s, condition->key, "A value of PCR%i is that of %s, whatever has booted.",
                             condition->pcr,
                             condition->pcr == 7 ? "every instance without Secure Boot"
                                                 : "an instance that measured nothing");
 }
 
-/* Whether a given image has the value: then it is meant. */
+/* Whether a given image has the value. It is intended then. */
 static bool is_of_an_image(const Lint *lint, unsigned pcr, const uint8_t *value) {
         for (size_t i = 0; i < lint->options->n_images; i++)
                 if ((lint->images[i].pcrs.present & PCR(pcr)) &&
@@ -971,7 +977,7 @@ static bool is_of_an_image(const Lint *lint, unsigned pcr, const uint8_t *value)
         return false;
 }
 
-/* Values that are right for some images, and are more often what an attacker's boot measured. */
+/* Finds values that some images do have, but that more often come from a boot that an attacker changed. */
 static void check_unusual_values(Lint *lint, const Statement *s, const Condition *condition) {
         static const PcrSet nothing;
         unsigned pcr = (unsigned) condition->pcr;
@@ -984,8 +990,8 @@ static void check_unusual_values(Lint *lint, const Statement *s, const Condition
                 if (memcmp(condition->pcrs[i], usual.pcrs.value[pcr], PCR_SIZE) != 0 &&
                     !is_of_an_image(lint, pcr, condition->pcrs[i]))
                         add(lint, LINT_VALUE_UNUSUAL, LINT_NOTE, s, condition->key,
-                            "A value of PCR%u is not that of a boot without %s.", pcr,
-                            pcr == 2    ? "drivers of others"
+                            "A value of PCR%u is not the one of a boot without %s.", pcr,
+                            pcr == 2    ? "third-party drivers"
                             : pcr == 12 ? "a kernel command line and credentials from outside the image"
                                         : "system extensions from outside the image");
 }
@@ -999,18 +1005,18 @@ static void check_pcr_values(Lint *lint, const Statement *s, const Condition *co
 
                 if (strspn(value, "0123456789abcdefABCDEF") != n || n != 2UL * PCR_SIZE)
                         add(lint, LINT_VALUE_SIZE, LINT_WARNING, s, condition->key,
-                            "A value of PCR%i is not one of 96 hexadecimal digits%s, and fits no document.",
-                            condition->pcr, n == 64 ? " but as of SHA-256" : "");
+                            "A value of PCR%i does not have 96 hexadecimal digits%s. No document has it.",
+                            condition->pcr, n == 64 ? ", but the size of SHA-256" : "");
                 else if (!caseless && strpbrk(value, "ABCDEF"))
                         add(lint, LINT_VALUE_CASE, LINT_WARNING, s, condition->key,
-                            "A value of PCR%i has capitals, which %s does not find in a document.",
+                            "A value of PCR%i has capital letters. Documents have lower case, so %s never finds it.",
                             condition->pcr, condition->operator);
         }
 }
 
-/* Of PCRs that say nothing of the image. PCR1 has three values in three documents known, of different types of instances. */
+/* Finds PCRs that say nothing about the image. The three known documents of NitroTPMs have three different values of PCR1. */
 static void check_steadiness(Lint *lint, const Statement *s, const Condition *condition) {
-        /* PCR2 says whether firmware has loaded third-party drivers. */
+        /* PCR2 shows whether firmware has loaded third-party drivers, so it is worth pinning. */
         uint32_t told = (PCRS_OF_NO_IMAGE & ~PCR(2)) | PCRS_RESETTABLE | PCR(11);
         unsigned pcr = (unsigned) condition->pcr;
 
@@ -1021,7 +1027,7 @@ static void check_steadiness(Lint *lint, const Statement *s, const Condition *co
                 add(lint, LINT_UNSTEADY_PCR, LINT_NOTE, s, condition->key, "PCR%u %s.", pcr,
                     pcr == 11                    ? "changes while the system boots"
                     : PCRS_RESETTABLE & PCR(pcr) ? "can be reset by anybody"
-                                                 : "says nothing of the image");
+                                                 : "says nothing about the image");
 }
 
 static void check_condition(Lint *lint, const Statement *s, const Condition *condition) {
@@ -1041,11 +1047,11 @@ static void check_condition(Lint *lint, const Statement *s, const Condition *con
         check_unusual_values(lint, s, condition);
         if (!s->deny && (condition->optional || condition->kind == CONDITION_PCR_IS_NOT))
                 add(lint, LINT_OPTIONAL_CONDITION, LINT_WARNING, s, condition->key,
-                    "The condition on PCR%i is met by a request without a document too.", condition->pcr);
+                    "A request without a document meets the condition on PCR%i, too.", condition->pcr);
         check_steadiness(lint, s, condition);
 }
 
-/* Whether another Deny is about this PCR alone. */
+/* Whether some Deny is about this PCR alone. */
 static bool has_deny_alone(const Lint *lint, unsigned pcr) {
         for (size_t i = 0; i < lint->policy->n_statements; i++)
                 if (lint->policy->statements[i].deny &&
@@ -1060,20 +1066,20 @@ static void check_deny(Lint *lint, const Statement *s) {
 
         if (s->not_principal)
                 add(lint, LINT_NOT_PRINCIPAL, LINT_WARNING, s, NULL,
-                    "Whom NotPrincipal spares depends on accounts, roles and sessions together; the Deny is not relied on.");
+                    "NotPrincipal spares principals in a way that depends on account, role and session together. lint does not rely on this Deny.");
         for (size_t i = 0; i < s->n_conditions; i++) {
                 const Condition *condition = &s->conditions[i];
 
                 if (pcrs != 0 && condition->kind == CONDITION_OTHER)
                         add(lint, LINT_WEAK_DENY, LINT_WARNING, s, condition->key,
-                            "It denies only where %s of %.80s is met too; the Deny is not relied on.",
+                            "It denies only if %s on %.80s is met, too. lint does not rely on this Deny.",
                             condition->operator, condition->key);
         }
         for (unsigned i = 0; i < PCR_COUNT; i++)
                 alone &= !(pcrs & PCR(i)) || (pcrs & (pcrs - 1)) == 0 || has_deny_alone(lint, i);
         if (!alone)
                 add(lint, LINT_WEAK_DENY, LINT_WARNING, s, NULL,
-                    "Its conditions are ANDed: it denies only where all of these PCRs are wrong.");
+                    "It denies only if all of these PCRs are wrong, because conditions are ANDed.");
 }
 
 static bool has_wildcard_of(const Statement *s, Action action) {
@@ -1086,7 +1092,7 @@ static bool has_wildcard_of(const Statement *s, Action action) {
         return false;
 }
 
-/* No action of the key's is left. */
+/* Whether the statement has no action or resource of this key. */
 static bool is_without_effect(const Statement *s) {
         bool all = false, any = false;
 
@@ -1104,10 +1110,10 @@ static void check_allow(Lint *lint, const Statement *s) {
 
         if (s->not_action)
                 add(lint, LINT_NOT_ACTION, LINT_WARNING, s, NULL,
-                    "It allows all actions but those listed, and those that KMS is yet to get.");
+                    "It allows all actions that are not listed, and every action that KMS gets in the future.");
         for (Action a = 0; a < _ACTIONS; a++) {
                 if (!s->not_action && has_wildcard_of(s, a))
-                        add(lint, LINT_WILDCARD_ACTION, LINT_WARNING, s, NULL, "A wildcard takes in %s.",
+                        add(lint, LINT_WILDCARD_ACTION, LINT_WARNING, s, NULL, "A wildcard includes %s.",
                             action_names[a]);
                 if (pinned && takes_no_document(a) && has_action(lint, s, a))
                         add(lint, LINT_NOT_APPLICABLE, LINT_WARNING, s, action_names[a],
@@ -1117,10 +1123,10 @@ static void check_allow(Lint *lint, const Statement *s) {
         for (size_t i = 0; i < s->n_principals; i++)
                 if (s->principals[i].kind == CALLER_EVERYONE)
                         add(lint, LINT_ANYONE, LINT_WARNING, s, s->principals[i].text,
-                            "It allows principals of all accounts on AWS.");
+                            "It allows the principals of every account on AWS.");
                 else if (s->principals[i].kind == CALLER_UNKNOWN)
                         add(lint, LINT_TOO_CLEVER, LINT_ERROR, s, s->principals[i].text,
-                            "It allows a federated or canonical principal, of which nothing is known here.");
+                            "It allows a federated or canonical principal. lint cannot judge those.");
 }
 
 static void check_statement(Lint *lint, const Statement *s) {
@@ -1128,15 +1134,15 @@ static void check_statement(Lint *lint, const Statement *s) {
 
         if (is_without_effect(s))
                 add(lint, LINT_NEVER_MATCHES, LINT_WARNING, s, NULL,
-                    "No action or no resource of the key is left to it.");
+                    "It has no action, or no resource, of this key.");
         else if (s->not_resource || !s->every_resource)
                 add(lint, LINT_RESOURCE, LINT_WARNING, s, NULL,
-                    "Whether its resource is this key is not known%s.",
-                    s->deny ? "; the Deny is not relied on" : "");
+                    "lint does not know whether its resource is this key%s.",
+                    s->deny ? ", and does not rely on this Deny" : "");
         for (size_t i = 0; i < s->n_principals; i++)
                 if (principals[i].kind == CALLER_UNIQUE_ID)
                         add(lint, LINT_UNIQUE_ID, LINT_NOTE, s, principals[i].text,
-                            "This is the ID of a role or user. KMS shows a deleted one so, and a new one of the same name is another.");
+                            "This is the unique ID of a role or user. KMS shows one that was deleted in this way. A new one of the same name is another principal.");
         for (size_t i = 0; i < s->n_conditions; i++) {
                 const Condition *condition = &s->conditions[i];
 
@@ -1144,7 +1150,7 @@ static void check_statement(Lint *lint, const Statement *s) {
                 for (size_t j = 0; j < list_length(condition->values) && !lint->policy->variables; j++)
                         if (strstr(json_object_get_string(list_item(condition->values, j)), "${"))
                                 add(lint, LINT_VERSION, LINT_WARNING, s, condition->key,
-                                    "Without Version 2012-10-17 a variable is taken literally.");
+                                    "Without Version 2012-10-17 a variable is not expanded.");
         }
         if (s->deny)
                 check_deny(lint, s);
@@ -1152,7 +1158,7 @@ static void check_statement(Lint *lint, const Statement *s) {
                 check_allow(lint, s);
 }
 
-/* Every caller whom the policy tells apart, once. False: there are too many. */
+/* Adds a caller, unless it is there already. Returns false if there are too many. */
 static bool add_caller(Lint *lint, const Caller *caller) {
         if (caller->kind == CALLER_UNKNOWN)
                 return true;
@@ -1198,8 +1204,8 @@ static void prepare_actions(Lint *lint) {
 
 static void check_policy(Lint *lint) {
         if (!collect_callers(lint)) {
-                add(lint, LINT_TOO_CLEVER, LINT_ERROR, NULL, NULL, "It names more than %u principals.",
-                    CALLERS_MAX);
+                add(lint, LINT_TOO_CLEVER, LINT_ERROR, NULL, NULL,
+                    "The policy names more than %u principals.", CALLERS_MAX);
                 return;
         }
         check_callers(lint);
@@ -1228,7 +1234,7 @@ static int lint_text(const char *text, size_t size, Lint *lint) {
         int r;
 
         if (size > KEY_POLICY_SIZE_MAX) {
-                add(lint, LINT_TOO_LARGE, LINT_ERROR, NULL, NULL, "It has %zu bytes.", size);
+                add(lint, LINT_TOO_LARGE, LINT_ERROR, NULL, NULL, "The policy has %zu bytes.", size);
                 return 0;
         }
         r = key_policy_parse(text, size, &policy, reason, &statement);

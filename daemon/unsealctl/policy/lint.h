@@ -2,18 +2,23 @@
 #pragma once
 
 /*
- * Finds in a key policy what gives the key's secrets away. Pure.
+ * Finds the statements of a key policy that give the key's secrets away. Pure.
  *
- * Where there is no error: whoever calls, from whichever account and with whichever identity policies, KMS
- * decrypts only for a request with the attestation document of a pinned image, lets nobody re-encrypt, and
- * lets nobody who uses the key change its policy, grant or replicate it; but for those whom options or a
- * finding name. Where there is no warning either, grants change nothing of that. A policy that cannot be
- * judged is an error, never safe. The key is a symmetric one.
+ * A policy without an error keeps these promises, whichever account and identity policies a caller has:
  *
- * PCR4 and PCR12 must be pinned; under Secure Boot, which a policy cannot tell and the caller must vouch
- * for, PCR7 must be, and the other two ought to. Where images are given, the document must be that of one of
- * them. Without a warning, PCR2 is pinned too, to whatever value, or PCR7 to one that is not of an
- * instance without Secure Boot: otherwise firmware may have run anybody's driver before the image.
+ *  - KMS decrypts only for a request with the attestation document of a pinned image, and re-encrypts for nobody.
+ *  - No principal that unseals can change the policy, create a grant, replicate the key or import key material.
+ *  - No principal that unseals can make a ciphertext. The same holds for the other principals of its account, unless an
+ *    administrator is in that account.
+ *
+ * Principals that the options or a finding name are exceptions. If there is no warning either, no grant can break the
+ * first two promises; without the note "encrypt-not-denied", no grant can break the third. A policy that cannot be
+ * judged is an error. The key is assumed to be symmetric.
+ *
+ * PCR4 and PCR12 must be pinned. With secure_boot PCR7 must be pinned, and a missing PCR4 or PCR12 is only a warning: a
+ * policy does not show whether Secure Boot is on, so whoever lints must vouch for it. If images are given, each
+ * accepted document must be that of one of them. Without a warning, PCR2 is pinned too, or PCR7 is pinned to a value
+ * that shows Secure Boot. Otherwise firmware may have run a third-party driver before the image.
  */
 
 #include <stdbool.h>
@@ -27,8 +32,8 @@
 
 typedef enum LintSeverity {
         LINT_NOTE,
-        LINT_WARNING, /* does not do what it seems to, or is one mistake away from an error */
-        LINT_ERROR,   /* gives secrets away, or cannot be judged */
+        LINT_WARNING, /* the policy does not do what it seems to do, or one more mistake makes an error of it */
+        LINT_ERROR, /* the policy gives secrets away, or cannot be judged */
 } LintSeverity;
 
 typedef enum LintCode {
@@ -83,40 +88,39 @@ typedef enum LintCode {
 typedef struct LintFinding {
         LintCode code;
         LintSeverity severity;
-        size_t statement; /* from 1; 0: the policy as a whole */
+        size_t statement; /* counted from 1; 0: the policy as a whole */
         char *sid;        /* NULL: none */
-        char *subject;    /* the principal or key that it is about; NULL: none */
+        char *subject;    /* the principal or condition key that the finding is about; NULL: none */
         char *meaning;    /* a sentence */
 } LintFinding;
 
 typedef struct LintReport {
-        LintFinding *findings; /* by statement, the whole first */
+        LintFinding *findings; /* sorted by statement; those about the whole policy come first */
         size_t n_findings;
 } LintReport;
 
 typedef struct LintOptions {
         const PcrSet *images; /* measurements, judged by tpm/expectation.h; at most LINT_IMAGES_MAX */
         size_t n_images;
-        ExpectationOptions
-                        expectation; /* secure_boot: whoever lints vouches for it. lock_pcr is not looked at */
-        /* ARNs as the policy has them, NULL-terminated; NULL: none. Administrators may change the policy,
-         * recovery principals may decrypt without a document. */
-        const char *const *administrators;
-        const char *const *recovery_principals;
-        const char *const *sealers; /* may encrypt */
+        ExpectationOptions expectation; /* lock_pcr is ignored */
+        /* Principals as the policy writes them, NULL-terminated; NULL: none. */
+        const char *const *administrators;      /* may change the policy */
+        const char *const *recovery_principals; /* may decrypt without a document */
+        const char *const *sealers;             /* may make ciphertext */
 } LintOptions;
 
-/* -ENOMEM, or 0: that a text is no policy is a finding too. */
+/* size: of the text in bytes. The text may also be what tools print around a policy; see key_policy_unwrap(). The
+ * caller frees *ret. Returns 0 or -ENOMEM. A text that is not a policy is a finding, too. */
 int lint_policy(const char *text, size_t size, const LintOptions *options, LintReport **ret);
 LintReport *lint_report_free(LintReport *report);
 DEFINE_CLEANUP(LintReport *, lint_report_free);
 
-/* How many findings have that severity. */
+/* Counts the findings with that severity. */
 size_t lint_count(const LintReport *report, LintSeverity severity) _pure_;
 
-/* "ungated-decrypt". Stable, never NULL. */
+/* "ungated-decrypt". The names are stable. Never NULL. */
 const char *lint_code_to_string(LintCode code) _pure_;
-/* What to do about it: a sentence. Never NULL. */
+/* A sentence that says what to do about the finding. Never NULL. */
 const char *lint_code_advice(LintCode code) _pure_;
 /* "error". Never NULL. */
 const char *lint_severity_to_string(LintSeverity severity) _pure_;

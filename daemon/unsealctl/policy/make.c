@@ -10,13 +10,13 @@
 #include "unsealctl/policy/statement.h"
 
 #define PINS_MAX 6U         /* of an image: PCR2, PCR4, PCR7, PCR12, PCR13 and the lock PCR */
-#define PINS_IN_ALL_MAX 64U /* bits of a clause */
+#define PINS_IN_ALL_MAX 64U /* they are the bits of a clause */
 #define CLAUSES_MAX 64U
 
-/* The Deny statements have all actions that answer with a plaintext, asked for or not. */
+/* Actions that answer with a plaintext. The Deny statements have them even if no Allow has them. */
 static const char *const gated_actions[] = { "kms:Decrypt", "kms:GenerateDataKey", "kms:GenerateDataKeyPair",
                                              NULL };
-/* What opens the key without being a decryption. They take no document. */
+/* Actions that open the key without decrypting, or make ciphertext. They take no document. */
 static const char *const closed_actions[] = { "kms:CreateGrant", "kms:ReEncrypt*", NULL };
 static const char *const administration[] = {
         "kms:CancelKeyDeletion",
@@ -45,14 +45,14 @@ static const char *const administration[] = {
 static const char *const administrators_only[] = { "kms:ImportKeyMaterial", "kms:PutKeyPolicy",
                                                    "kms:ReplicateKey", "kms:RotateKeyOnDemand", NULL };
 
-/* A value of a PCR that an image has. Images that have the same share it. */
+/* A value of a PCR. Images with the same value share the pin. */
 typedef struct Pin {
         unsigned pcr;
         uint8_t value[PCR_SIZE];
 } Pin;
 
 typedef struct Image {
-        uint64_t pins; /* bit i: maker's pin i */
+        uint64_t pins; /* bit i: the image has pin i of the maker */
 } Image;
 
 typedef struct Maker {
@@ -64,7 +64,7 @@ typedef struct Maker {
         size_t n_pins;
         Image images[KEY_POLICY_IMAGES_MAX];
         size_t n_images;
-        uint64_t clauses[CLAUSES_MAX]; /* a Deny each: it denies where none of these pins is met */
+        uint64_t clauses[CLAUSES_MAX]; /* one Deny each, which denies if none of these pins is met */
         size_t n_clauses;
         struct json_object *statements; /* borrowed */
         bool out_of_memory;
@@ -81,7 +81,7 @@ static bool list_has(const char *const *list, const char *text) {
         return false;
 }
 
-/* Takes the value; a NULL is remembered. */
+/* Takes ownership of the value. NULL sets out_of_memory. */
 static void put(Maker *maker, struct json_object *object, const char *name, struct json_object *value) {
         if (!object || !value || json_object_object_add(object, name, value) < 0) {
                 json_object_put(value);
@@ -100,7 +100,7 @@ static void append(Maker *maker, struct json_object *array, struct json_object *
         }
 }
 
-/* One string, or an array of several. */
+/* Makes one string, or an array of several. */
 static struct json_object *strings(Maker *maker, const char *const *list) {
         struct json_object *array;
 
@@ -112,7 +112,7 @@ static struct json_object *strings(Maker *maker, const char *const *list) {
         return array;
 }
 
-/* The object's member, made if it is not there. Borrowed. */
+/* Returns the member of the object, and makes it first if it is missing. The result is borrowed. */
 static struct json_object *member_object(Maker *maker, struct json_object *object, const char *name) {
         struct json_object *member = json_member(object, name);
 
@@ -123,7 +123,7 @@ static struct json_object *member_object(Maker *maker, struct json_object *objec
         return json_member(object, name);
 }
 
-/* A statement about this key. principals: NULL: everyone. Borrowed: the policy has it. */
+/* Adds a statement to the policy. principals: NULL: everyone. The result is borrowed. */
 static struct json_object *add_statement(Maker *maker, const char *sid, const char *effect,
                                          const char *const *principals, const char *const *actions) {
         static const char *const everyone[] = { "*", NULL };
@@ -146,7 +146,7 @@ static void add_condition(Maker *maker, struct json_object *statement, const cha
         put(maker, member_object(maker, condition, operator), key, strings(maker, values));
 }
 
-/* The values that the pins have for a PCR; none: no condition. */
+/* Adds a condition with the values that the pins have for the PCR. Without values there is no condition. */
 static void add_pcr_condition(Maker *maker, struct json_object *statement, const char *operator,
                               uint64_t pins, unsigned pcr) {
         char hex[KEY_POLICY_IMAGES_MAX][2 * PCR_SIZE + 1], key[64];
@@ -234,7 +234,7 @@ static void add_denials(Maker *maker) {
         add_statement(maker, "DenyOtherWays", "Deny", NULL, closed_actions);
 }
 
-/* Takes a borrowed string. */
+/* Appends a borrowed string to the list. */
 static void remember(Maker *maker, const char ***list, size_t *n, const char *text) {
         const char **more = reallocarray(*list, *n + 2, sizeof(**list));
 
@@ -247,7 +247,7 @@ static void remember(Maker *maker, const char ***list, size_t *n, const char *te
         *list = more;
 }
 
-/* Administrators that are part of an account that unseals. */
+/* Spares administrators that are part of an account that unseals. */
 static void spare_administrators(Maker *maker, struct json_object *statement,
                                  const char *const *principals) {
         _cleanup_free_ const char **spared = NULL;
@@ -267,8 +267,7 @@ static void spare_administrators(Maker *maker, struct json_object *statement,
         spare(maker, statement, spared);
 }
 
-/* Whoever unseals or recovers and is no administrator, may not become one, not by an account's delegation
- * either. */
+/* Principals that unseal or recover must not become administrators, not even by the delegation of an account. */
 static void add_separation(Maker *maker) {
         const char *const *lists[] = { maker->options->principals, maker->options->recovery_principals };
         _cleanup_free_ const char **who = NULL;
@@ -285,7 +284,8 @@ static void add_separation(Maker *maker) {
                                 who);
 }
 
-/* Whoever makes ciphertext chooses the secrets. The Denys on PCRs and kms:ReEncrypt* have the other ways to make it. */
+/* A principal that makes ciphertext chooses the secrets. Other statements deny the other ways to make it: GenerateDataKey and
+ * GenerateDataKeyPair without the right document, and ReEncryptTo. */
 static void add_no_sealing(Maker *maker) {
         static const char *const actions[] = { "kms:Encrypt", "kms:GenerateDataKeyPairWithoutPlaintext",
                                                "kms:GenerateDataKeyWithoutPlaintext", NULL };
@@ -337,9 +337,10 @@ static int check_principals(const char *const *list, bool accounts, Error *error
                                          "%.200s is not the ARN of a role, a user or an account's root.",
                                          *list);
                 if (caller.kind == CALLER_ACCOUNT && !accounts)
-                        return error_set(error, -EINVAL, FAILURE_USAGE,
-                                         "%.200s is an account; a recovery principal is a role or a user.",
-                                         *list);
+                        return error_set(
+                                        error, -EINVAL, FAILURE_USAGE,
+                                        "%.200s is an account. A recovery principal must be a role or a user.",
+                                        *list);
         }
         return 0;
 }
@@ -355,19 +356,19 @@ static int check_apart(const char *const *unsealers, const char *const *others, 
         return 0;
 }
 
-/* A role that seals and is of an account that unseals unseals, too, if its identity policy lets it. */
+/* If an account unseals, each of its roles may unseal, so none of them may seal. */
 static int check_sealers(const KeyPolicyOptions *options, Error *error) {
         for (const char *const *p = options->principals; p && *p; p++)
                 for (const char *const *sealer = options->sealers; sealer && *sealer; sealer++)
                         if (includes(*p, *sealer))
                                 return error_set(
                                                 error, -EINVAL, FAILURE_USAGE,
-                                                "%.200s cannot seal: it is, or is part of, or has as part of it, a principal that unseals (%.200s), and would choose its own secrets. Seal as another principal.",
+                                                "%.200s cannot be a sealer: it is, includes or is part of %.200s, which unseals and would choose its own secrets. Use another principal as the sealer.",
                                                 *sealer, *p);
         return 0;
 }
 
-/* prefix, then lower-case letters and digits. */
+/* Checks that each ID is the prefix and then lower-case letters and digits. */
 static int check_ids(const char *const *list, const char *prefix, size_t minimum, size_t maximum,
                      Error *error) {
         for (; list && *list; list++) {
@@ -376,7 +377,7 @@ static int check_ids(const char *const *list, const char *prefix, size_t minimum
                 if (strncmp(*list, prefix, n) != 0 || length - n < minimum || length - n > maximum ||
                     strspn(*list + n, "0123456789abcdefghijklmnopqrstuvwxyz") != length - n)
                         return error_set(error, -EINVAL, FAILURE_USAGE,
-                                         "%.100s is no ID that begins with %s.", *list, prefix);
+                                         "%.100s is not an ID that begins with %s.", *list, prefix);
         }
         return 0;
 }
@@ -386,13 +387,14 @@ static int check_options(const KeyPolicyOptions *options, Error *error) {
         int r;
 
         if (options->n_images == 0 || options->n_images > KEY_POLICY_IMAGES_MAX)
-                return error_set(error, -EINVAL, FAILURE_USAGE, "A policy has 1 to %u images.",
+                return error_set(error, -EINVAL, FAILURE_USAGE, "A policy is for 1 to %u images.",
                                  KEY_POLICY_IMAGES_MAX);
         if (is_empty(options->principals))
-                return error_set(error, -EINVAL, FAILURE_USAGE,
-                                 "A policy needs a principal or an account that unseals.");
+                return error_set(
+                                error, -EINVAL, FAILURE_USAGE,
+                                "A policy needs a principal or an account that unseals. Give --principal= or --account=.");
         if (lock != 0 && lock != 8 && lock != 13 && lock != 14 && lock != 15)
-                return error_set(error, -EINVAL, FAILURE_USAGE, "The lock PCR is 8, 13, 14 or 15.");
+                return error_set(error, -EINVAL, FAILURE_USAGE, "The lock PCR must be 8, 13, 14 or 15.");
         r = check_principals(options->principals, true, error);
         if (r >= 0)
                 r = check_principals(options->administrators, true, error);
@@ -412,7 +414,7 @@ static int check_options(const KeyPolicyOptions *options, Error *error) {
         return r < 0 ? r : check_ids(options->vpc_endpoints, "vpce-", 8, 17, error);
 }
 
-/* Finds or makes the pin of the value that the image has. */
+/* Adds the value of the PCR to the pins of the image. */
 static int pin_pcr(Maker *maker, const Expectation *expectation, unsigned pcr, Image *image) {
         const uint8_t *value = expectation->pcrs.value[pcr];
         size_t i;
@@ -467,7 +469,7 @@ static int pin_images(Maker *maker) {
         return 0;
 }
 
-/* Keeps those of which no other is a part: what they deny, that one denies as well. */
+/* Removes each clause that has another one as part: the other one denies the same documents, and more. */
 static size_t minimize(uint64_t *clauses, size_t n) {
         size_t kept = 0;
 
@@ -483,8 +485,8 @@ static size_t minimize(uint64_t *clauses, size_t n) {
         return kept;
 }
 
-/* Every smallest choice of pins that has one of each image, image by image (Berge's way to minimal
- * transversals). */
+/* Finds all minimal sets of pins that have a pin of each image, by adding one image after the other (Berge's algorithm
+ * for minimal transversals). */
 static int make_clauses(Maker *maker) {
         uint64_t next[CLAUSES_MAX * PINS_MAX];
 
@@ -506,7 +508,7 @@ static int make_clauses(Maker *maker) {
                 n = minimize(next, n);
                 if (n > CLAUSES_MAX)
                         return error_set(maker->error, -E2BIG, FAILURE_USAGE,
-                                         "The images differ in too many PCRs at once; give fewer.");
+                                         "The images differ in too many PCRs at once. Give fewer images.");
                 memcpy(maker->clauses, next, n * sizeof(*next));
                 maker->n_clauses = n;
         }
@@ -547,13 +549,13 @@ int key_policy_make(const KeyPolicyOptions *options, struct json_object **ret, E
         if (strlen(text) > KEY_POLICY_SIZE_MAX)
                 return error_set(
                                 error, -E2BIG, FAILURE_USAGE,
-                                "The policy has %zu bytes, and KMS takes %u: give fewer images or principals.",
+                                "The policy has %zu bytes, and KMS accepts %u. Give fewer images or principals.",
                                 strlen(text), KEY_POLICY_SIZE_MAX);
         *ret = TAKE_PTR(policy);
         return 0;
 }
 
-/* arn:PARTITION:kms:REGION:ACCOUNT:key/ID, where each part may be a wildcard. */
+/* Whether the text is arn:PARTITION:kms:REGION:ACCOUNT:key/ID. Each part may be a wildcard. */
 static bool is_key_arn(const char *text) {
         const char *p = text;
         size_t colons = 0;

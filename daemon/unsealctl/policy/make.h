@@ -2,18 +2,17 @@
 #pragma once
 
 /*
- * Makes a key policy that gives the key's secrets to documents of the given images only, whoever brings them
- * and whatever identity policies and grants say (KMS Developer Guide, "Key policies", "Condition keys for
- * attested platforms"). Pure.
+ * Makes a key policy under which KMS decrypts only for documents of the given images, whatever identity policies and
+ * grants say (KMS Developer Guide, "Key policies", "Condition keys for attested platforms"). Pure.
  *
- * An Allow for each image; for everyone Deny statements on PCRs, so that a request without a document is
- * denied as well. For one image that is a Deny for each PCR. For several, a Deny over all good values of one
- * PCR lets through PCR4 of one image beside PCR12 of another, so there are more: one for every way to choose
- * a PCR of each image, which denies where all the chosen ones are wrong, and of these only those that others
- * do not imply. Together they let through exactly the images. Where images differ in one PCR alone, as in a
- * standard boot, it is still one for each PCR.
+ * There is one Allow for each image. Deny statements on PCRs apply to everyone, so a request without a document is
+ * denied, too. One image needs one Deny for each PCR. For several images that is not enough: a Deny over all good
+ * values of one PCR accepts PCR4 of one image together with PCR12 of another. Therefore there is a Deny for each way to
+ * choose one PCR of each image. It denies if all chosen PCRs are wrong. A Deny that another one implies is left out.
+ * Together they accept exactly the images. Images that differ in one PCR only, as in a standard boot, still need one
+ * Deny for each PCR.
  *
- * tpm/expectation.h says which PCRs are pinned, and to which values.
+ * tpm/expectation.h decides which PCRs are pinned, and to which values.
  */
 
 #include <json-c/json.h>
@@ -25,29 +24,29 @@
 
 #define KEY_POLICY_IMAGES_MAX 16U
 
-/* Lists end with NULL; NULL is an empty one. Principals are ARNs of roles, users or accounts ("…:root"). */
+/* Lists end with NULL; NULL is an empty list. A principal is the ARN of a role, a user or an account ("…:root"). */
 typedef struct KeyPolicyOptions {
         const PcrSet *images;
         size_t n_images;
-        ExpectationOptions expectation; /* what is pinned. lock_pcr: 0, 8, 13, 14 or 15 */
+        ExpectationOptions expectation; /* what is pinned; lock_pcr is 0, 8, 13, 14 or 15 */
         const char *const *principals;
         const char *const *administrators;
         const char *const *sealers;
-        const char *const *recovery_principals; /* roles and users */
+        const char *const *recovery_principals; /* no accounts */
         const char *const *organizations;
         const char *const *vpc_endpoints;
         bool generate_data_key;
         bool bind_account;
 } KeyPolicyOptions;
 
-/* FAILURE_USAGE: options that contradict each other, or that are not what they should be; measurements that
- * say nothing; more than a key policy can hold. */
+/* The caller puts *ret. FAILURE_USAGE, -EINVAL: the options are wrong or contradict each other, or expectation_check()
+ * refuses the measurements. FAILURE_USAGE, -E2BIG: the policy would be longer than KMS accepts, 32 KiB. */
 int key_policy_make(const KeyPolicyOptions *options, struct json_object **ret, Error *error);
 
-/* What the identity policy of a role in another account must have besides. keys: ARNs, wildcards allowed.
- * Only generate_data_key is looked at. */
+/* Makes the identity policy that a role in another account needs, too. keys: ARNs, which may have wildcards. Of the
+ * options only generate_data_key counts. */
 int role_policy_make(const KeyPolicyOptions *options, const char *const *keys, struct json_object **ret,
                      Error *error);
 
-/* As it is printed, and as its size counts. */
+/* The format in which the policy is printed, and in which its size counts. */
 #define KEY_POLICY_FORMAT (JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE)

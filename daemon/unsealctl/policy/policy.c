@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Writes key policies, and says of one what gives secrets away. Asks nobody: what is judged is a text. */
+/* unsealctl policy: writes key policies, and finds statements that give secrets away. It works on texts, and calls no
+ * service. */
 
 #include <errno.h>
 #include <getopt.h>
@@ -20,7 +21,7 @@
 #define EXIT_WARNINGS 3
 #define EXIT_ERRORS 4
 
-/* NULL-terminated; the strings are borrowed, or kept in owned. */
+/* NULL-terminated. The strings are borrowed; those that the verb made are in owned. */
 typedef struct List {
         const char **items;
         size_t n;
@@ -39,7 +40,7 @@ typedef struct Options {
         KeyPolicyOptions policy;
         Format format;
         bool role_policy, json;
-        const char *file; /* to lint */
+        const char *file; /* the policy to lint */
 } Options;
 
 static void options_done(Options *options) {
@@ -60,22 +61,22 @@ static void print_help(void) {
                "unsealctl policy lint [OPTIONS…] POLICY\n\n"
                "Write a key policy that only attested images can use, or check one.\n\n"
                "  -h --help                Show this help\n"
-               "     --measurements=FILE   pcr_measurements.json of an image (repeatable, as all\n"
-               "                           lists are)\n"
-               "     --principal=ARN       Who unseals: role or user;  --account=ID: all of it\n"
-               "     --admin=ARN           Who may change the policy\n"
-               "     --sealer=ARN          Who may encrypt\n"
-               "     --recovery-principal=ARN  Who may decrypt without attestation\n"
-               "     --org=ID --vpce=ID    Only out of this organization, by this VPC endpoint\n"
-               "     --secure-boot         Pin PCR7 too;  --lock-pcr=N: PCR N as before the lock\n"
-               "     --allow-drivers       Do not pin PCR2: firmware may load anybody's drivers\n"
-               "     --no-pcr13            Do not pin PCR13: system extensions may be anybody's\n"
+               "     --measurements=FILE   Image that may unseal (pcr_measurements.json). This and\n"
+               "                           all options with ARN or ID can be repeated.\n"
+               "     --principal=ARN       Role or user that unseals;  --account=ID: an account\n"
+               "     --admin=ARN           Principal that may change the policy\n"
+               "     --sealer=ARN          Principal that may encrypt\n"
+               "     --recovery-principal=ARN  Principal that may decrypt without attestation\n"
+               "     --org=ID --vpce=ID    Only in this organization, through this VPC endpoint\n"
+               "     --secure-boot         Pin PCR7 too;  --lock-pcr=N: pin PCR N before the lock\n"
+               "     --allow-drivers       Do not pin PCR2: allow third-party firmware drivers\n"
+               "     --no-pcr13            Do not pin PCR13: allow any system extensions\n"
                "     --generate-data-key   Allow GenerateDataKey as well as Decrypt\n"
                "     --bind-account        Only secrets sealed for the caller's account\n"
-               "     --role-policy         Write the customer's role's;  --key=ARN: for this key\n"
-               "     --terraform, --cloudformation  Write it for those\n"
+               "     --role-policy         Write the role's identity policy;  --key=ARN: its key\n"
+               "     --terraform, --cloudformation  Write the policy as such a resource\n"
                "     --json                Print findings as JSON (lint)\n\n"
-               "Exit status: 0 done, or no more than notes; 1 failure, 2 usage; lint:\n"
+               "Exit status: 0 done, or notes only; 1 failure, 2 usage; lint:\n"
                "3 warnings, 4 errors.\n");
 }
 
@@ -90,7 +91,7 @@ static int list_add(List *list, const char *value) {
         return 0;
 }
 
-/* "aws", "aws-cn", …: that of the first ARN given. */
+/* The partition ("aws", "aws-cn", …) of the first ARN among the options. */
 static int partition_length(const Options *options, const char **ret) {
         const List *lists[] = { &options->administrators, &options->principals, &options->sealers,
                                 &options->recovery, &options->keys };
@@ -104,7 +105,7 @@ static int partition_length(const Options *options, const char **ret) {
         return 3;
 }
 
-/* An account is its root. */
+/* Adds each account as its root. */
 static int add_accounts(Options *options) {
         for (size_t i = 0; i < options->accounts.n; i++) {
                 const char *partition, *account = options->accounts.items[i];
@@ -112,7 +113,7 @@ static int add_accounts(Options *options) {
                 char *arn;
 
                 if (strlen(account) != 12 || strspn(account, "0123456789") != 12)
-                        return usage_error("%s is no account: 12 digits.", account);
+                        return usage_error("--account=%s is not an account ID. Give 12 digits.", account);
                 if (asprintf(&arn, "arn:%.*s:iam::%s:root", n, partition, account) < 0)
                         return failure("Out of memory.");
                 r = list_add(&options->owned, arn);
@@ -124,7 +125,7 @@ static int add_accounts(Options *options) {
         return 0;
 }
 
-/* Where no key is given: those of the administrators' account. */
+/* Without --key= the policy is for all keys of the first administrator's account. */
 static int add_key(Options *options) {
         const char *partition;
         Caller caller;
@@ -135,14 +136,14 @@ static int add_key(Options *options) {
                 return 0;
         if (options->administrators.n == 0 || !caller_parse(options->administrators.items[0], &caller))
                 return usage_error(
-                                "--role-policy wants --key=ARN, or --admin=ARN for all keys of that account.");
+                                "--role-policy needs --key=ARN, or --admin=ARN for all keys of that account.");
         n = partition_length(options, &partition);
         if (asprintf(&arn, "arn:%.*s:kms:*:%s:key/*", n, partition, caller.account) < 0)
                 return failure("Out of memory.");
         return list_add(&options->owned, arn) ?: list_add(&options->keys, arn);
 }
 
-/* A here document of Terraform interpolates; what would start that is doubled. */
+/* Terraform expands ${ and %{ in a here document. Doubling the first character prevents that. */
 static void print_here_document(const char *text) {
         for (; *text; text++) {
                 if ((*text == '$' || *text == '%') && text[1] == '{')
@@ -212,7 +213,7 @@ static int make(Options *options) {
                 return error.failure == FAILURE_USAGE ? usage_error("%s", error.text)
                                                       : failure("%s", error.text);
         if (!options->role_policy && options->administrators.n == 0)
-                fputs("unsealctl: Without --admin= nobody can ever change this policy, and KMS takes it only with BypassPolicyLockoutSafetyCheck.\n",
+                fputs("unsealctl: Nobody can ever change this policy without --admin=, and KMS accepts it only with BypassPolicyLockoutSafetyCheck.\n",
                       stderr);
         if (options->format == FORMAT_CLOUDFORMATION)
                 return print_cloudformation(options, policy);
@@ -226,7 +227,7 @@ static int make(Options *options) {
         return EXIT_SUCCESS;
 }
 
-/* A policy may be hostile; what it says does not move the cursor. */
+/* The policy may be hostile, so control characters do not reach the terminal. */
 static void print_clean(const char *text) {
         _cleanup_free_ char *copy = strdup(text);
 
@@ -304,7 +305,8 @@ static int lint(const Options *options) {
         int r;
 
         if (options->policy.n_images > LINT_IMAGES_MAX)
-                return usage_error("Lint compares with up to %u images.", LINT_IMAGES_MAX);
+                return usage_error("policy lint compares with up to %u files of --measurements=.",
+                                   LINT_IMAGES_MAX);
         r = read_argument(options->file, FILE_SIZE_MAX, &text, &size);
         if (r != 0)
                 return r;
@@ -472,8 +474,8 @@ int verb_policy(int argc, char *argv[]) {
                         return r;
         }
         if (argc - optind != (is_lint ? 1 : 0))
-                return usage_error(is_lint ? "policy lint wants one policy; - is standard input."
-                                           : "policy takes no argument but lint.");
+                return usage_error(is_lint ? "policy lint needs one policy. - is standard input."
+                                           : "policy takes no argument except lint.");
         r = measurement_files_load(&options.measurements);
         if (r != 0)
                 return r;

@@ -15,11 +15,11 @@
 #define NAME_CHARACTERS LETTERS_AND_DIGITS "_+=,.@-/"
 #define PCR_KEY "kms:RecipientAttestation:NitroTPMPCR"
 
-/* What is known of a condition operator, set prefix and IfExists aside. */
+/* A condition operator, without set prefix and IfExists. */
 typedef struct Operator {
         const char *name;
         bool text;     /* compares strings or ARNs */
-        bool negated;  /* met where the key is absent */
+        bool negated;  /* met if the key is absent */
         bool patterns; /* its values may have wildcards */
         bool caseless;
 } Operator;
@@ -100,7 +100,7 @@ bool wildcard_match(const char *pattern, const char *text) {
                 } else if (!*pattern && !*text) {
                         return true;
                 } else if (many && *from) {
-                        /* The last * takes one character more. */
+                        /* The last * stands for one more character. */
                         pattern = many;
                         text = ++from;
                 } else {
@@ -109,7 +109,7 @@ bool wildcard_match(const char *pattern, const char *text) {
         }
 }
 
-/* An account's ID at the front of the text. */
+/* Copies the ID of an account from the beginning of the text. */
 static bool copy_account(const char *text, char account[static 13]) {
         if (strspn(text, DIGITS) != 12)
                 return false;
@@ -118,7 +118,7 @@ static bool copy_account(const char *text, char account[static 13]) {
         return true;
 }
 
-/* What follows "arn:PARTITION:SERVICE::ACCOUNT:", or NULL. */
+/* Returns the part after "arn:PARTITION:SERVICE::ACCOUNT:", or NULL. */
 static const char *arn_resource(const char *text, const char *service, char account[static 13]) {
         const char *p = text + 4;
 
@@ -140,8 +140,8 @@ static bool is_name(const char *text, const char *prefix) {
                strspn(text + n, NAME_CHARACTERS) == strlen(text + n);
 }
 
-/* PREFIX, then a path of any printable characters (IAM User Guide, "IAM identifiers": ! to ~), then a name. Wildcards and
- * variables are not taken in a principal. */
+/* Whether the text is PREFIX, a path and a name. A path may have all printable characters, ! to ~ (IAM User Guide, "IAM
+ * identifiers"), but KMS accepts no wildcard and no variable in a principal. */
 static bool is_name_with_path(const char *text, const char *prefix) {
         size_t n = strlen(prefix);
         const char *slash = strrchr(text, '/');
@@ -182,7 +182,7 @@ bool caller_parse(const char *text, Caller *ret) {
         return true;
 }
 
-/* Whether a session may be one of the role: its name is known, the path before it is not. */
+/* Whether the session may be one of the role. The ARN of a session has the name of its role without the path. */
 static bool is_session_of(const Caller *session, const Caller *role) {
         const char *name = strchr(session->text, '/'), *role_name = strrchr(role->text, '/');
         size_t n = name ? strcspn(name + 1, "/") : 0;
@@ -230,7 +230,7 @@ uint32_t statement_pcrs(const Statement *statement, ConditionKind kind) {
         return pcrs;
 }
 
-/* "*", or a service prefix and a name with wildcards. */
+/* Whether the text is "*", or a service prefix and a name that may have wildcards. */
 static bool is_action(const char *text) {
         size_t n = strspn(text, LETTERS_AND_DIGITS "-");
 
@@ -245,9 +245,7 @@ static int parse_actions(const Parser *parser, Statement *statement) {
                 struct json_object *item = list_item(statement->actions, i);
 
                 if (!is_string(item) || !is_action(json_object_get_string(item)))
-                        return malformed(
-                                        parser,
-                                        "An action is none: it has no service prefix, or none that is a name.");
+                        return malformed(parser, "An action has no service prefix, or no valid name.");
         }
         return 0;
 }
@@ -257,7 +255,7 @@ static int parse_resources(const Parser *parser, Statement *statement) {
                 struct json_object *item = list_item(statement->resources, i);
 
                 if (!is_string(item))
-                        return malformed(parser, "A resource is no string.");
+                        return malformed(parser, "A resource is not a string.");
                 if (strcmp(json_object_get_string(item), "*") == 0)
                         statement->every_resource = true;
         }
@@ -287,12 +285,12 @@ static int parse_principals(const Parser *parser, struct json_object *map, State
                         return -ENOMEM;
                 statement->n_principals = 1;
                 if (strcmp(json_object_get_string(map), "*") != 0)
-                        return malformed(parser, "A principal has no type, such as AWS.");
+                        return malformed(parser, "A principal has no type such as AWS.");
                 statement->principals[0].text = "*";
                 return 0;
         }
         if (!json_object_is_type(map, json_type_object))
-                return malformed(parser, "Its principals are no object.");
+                return malformed(parser, "Principal is neither \"*\" nor an object.");
         json_object_object_foreach(map, name, value) {
                 (void) name;
                 n += list_length(value);
@@ -304,12 +302,12 @@ static int parse_principals(const Parser *parser, struct json_object *map, State
                 for (size_t i = 0; i < list_length(list); i++)
                         if (!parse_principal(type, list_item(list, i),
                                              &statement->principals[statement->n_principals++]))
-                                return malformed(parser, "A principal is none that a key policy can have.");
+                                return malformed(parser, "A principal is not valid in a key policy.");
         }
-        return statement->n_principals > 0 ? 0 : malformed(parser, "It has no principal.");
+        return statement->n_principals > 0 ? 0 : malformed(parser, "The statement has no principal.");
 }
 
-/* [ForAllValues:|ForAnyValue:]NAME[IfExists]. NULL: there is no such operator. */
+/* Reads [ForAllValues:|ForAnyValue:]NAME[IfExists]. Returns NULL if there is no such operator. */
 static const Operator *parse_operator(const char *name, bool *ret_all, bool *ret_any, bool *ret_if_exists) {
         static const char all[] = "ForAllValues:", any[] = "ForAnyValue:", if_exists[] = "IfExists";
         size_t n;
@@ -340,7 +338,7 @@ static int pcr_of_key(const char *key) {
         return -1;
 }
 
-/* kms:RecipientAttestation:PCRn, of Nitro Enclaves. */
+/* Whether the key is kms:RecipientAttestation:PCRn, for Nitro Enclaves. */
 static bool is_enclave_key(const char *key) {
         static const char prefix[] = "kms:RecipientAttestation:PCR";
         const char *digits = key + strlen(prefix);
@@ -349,13 +347,12 @@ static bool is_enclave_key(const char *key) {
                strspn(digits, DIGITS) == strlen(digits) && strlen(digits) <= 2;
 }
 
-/* Whether a value may stand for others than itself. Of the operators that have no patterns * and ? are
- * themselves. */
+/* Whether the value may stand for several. Operators without patterns take * and ? literally. */
 static bool is_open(const Operator *operator, const char * value) {
         return strstr(value, "${") || (operator->patterns && strpbrk(value, "*?"));
 }
 
-/* Keeps the values that a PCR can have; another one meets no PCR. *ret_open: one stands for several. */
+/* Keeps the values that are possible for a PCR. The others never match. *ret_open: a value may stand for several. */
 static int parse_pcr_values(const Operator *operator, Condition * condition, bool *ret_open) {
         size_t n = list_length(condition->values);
 
@@ -374,7 +371,7 @@ static int parse_pcr_values(const Operator *operator, Condition * condition, boo
         return 0;
 }
 
-/* One who is spared. Where it is not certain that just this role or user is meant it is a pattern. */
+/* Reads a principal that a condition spares. It is a pattern unless the value certainly means one role or user. */
 static void parse_spared(const Operator *operator, const char * value, Caller *ret) {
         const char *colon = value;
         size_t colons;
@@ -475,7 +472,7 @@ static int parse_condition(const Parser *parser, const char *name, const char *k
                 return malformed(parser, "There is no condition key %.60s.", key);
         for (size_t i = 0; i < list_length(values); i++)
                 if (!is_scalar(list_item(values, i)))
-                        return malformed(parser, "A value of a condition is no string.");
+                        return malformed(parser, "A value of a condition is not a string.");
         ret->optional = all || if_exists;
         ret->met_when_absent = !any && (ret->optional || operator->negated);
         if (strcmp(operator->name, "Null") == 0) {
@@ -510,7 +507,7 @@ static int parse_conditions(const Parser *parser, struct json_object *map, State
         if (!map)
                 return 0;
         if (!json_object_is_type(map, json_type_object))
-                return malformed(parser, "Its condition is no object.");
+                return malformed(parser, "Condition is not an object.");
         json_object_object_foreach(map, name, value) {
                 (void) name;
                 if (!json_object_is_type(value, json_type_object))
@@ -545,13 +542,13 @@ static bool members_are_among(struct json_object *object, const char *const name
         return true;
 }
 
-/* X or NotX, not both. */
+/* Finds X or NotX. A statement must not have both. */
 static int either(const Parser *parser, struct json_object *object, const char *positive,
                   const char *negative, bool *ret_negative, struct json_object **ret) {
         struct json_object *a = json_member(object, positive), *b = json_member(object, negative);
 
         if (a && b)
-                return malformed(parser, "It has both %s and %s.", positive, negative);
+                return malformed(parser, "The statement has both %s and %s.", positive, negative);
         *ret_negative = b;
         *ret = a ?: b;
         return 0;
@@ -566,11 +563,11 @@ static int parse_statement(const Parser *parser, struct json_object *object, Sta
         int r;
 
         if (!members_are_among(object, names, ELEMENTSOF(names)))
-                return malformed(parser, "It has an element that no statement of a key policy has.");
+                return malformed(parser, "The statement has an element that key policies do not have.");
         if (!effect || (strcmp(effect, "Allow") != 0 && strcmp(effect, "Deny") != 0))
-                return malformed(parser, "Its effect is neither Allow nor Deny.");
+                return malformed(parser, "Effect is neither Allow nor Deny.");
         if (sid && !is_string(sid))
-                return malformed(parser, "Its Sid is no string.");
+                return malformed(parser, "Sid is not a string.");
         ret->sid = sid ? json_object_get_string(sid) : NULL;
         ret->deny = strcmp(effect, "Deny") == 0;
         r = either(parser, object, "Principal", "NotPrincipal", &ret->not_principal, &principals);
@@ -581,10 +578,9 @@ static int parse_statement(const Parser *parser, struct json_object *object, Sta
         if (r < 0)
                 return r;
         if (!principals)
-                return malformed(parser, "It has no principal.");
+                return malformed(parser, "The statement has no principal.");
         if (ret->not_principal && !ret->deny)
-                return malformed(parser,
-                                 "It allows whoever is not named (NotPrincipal), which KMS refuses.");
+                return malformed(parser, "An Allow has NotPrincipal, which KMS refuses.");
         r = parse_principals(parser, principals, ret);
         if (r >= 0)
                 r = parse_actions(parser, ret);
@@ -600,10 +596,10 @@ static int parse_tree(Parser *parser, KeyPolicy *policy) {
         int r;
 
         if (!members_are_among(policy->tree, names, ELEMENTSOF(names)) || list_length(statements) == 0)
-                return malformed(parser, "It is no policy: an object with Version and Statement.");
+                return malformed(parser, "This is not a policy: an object with Version and Statement.");
         if (json_member(policy->tree, "Version") &&
             (!version || (strcmp(version, "2012-10-17") != 0 && strcmp(version, "2008-10-17") != 0)))
-                return malformed(parser, "Its Version is neither 2012-10-17 nor 2008-10-17.");
+                return malformed(parser, "Version is neither 2012-10-17 nor 2008-10-17.");
         policy->variables = version && strcmp(version, "2012-10-17") == 0;
         policy->statements = calloc(list_length(statements), sizeof(Statement));
         if (!policy->statements)
@@ -618,7 +614,7 @@ static int parse_tree(Parser *parser, KeyPolicy *policy) {
                 for (size_t j = 0; j < i && statement->sid && *statement->sid; j++)
                         if (policy->statements[j].sid &&
                             strcmp(policy->statements[j].sid, statement->sid) == 0)
-                                return malformed(parser, "Its Sid is that of another statement too.");
+                                return malformed(parser, "Another statement has the same Sid.");
         }
         return 0;
 }
@@ -635,7 +631,7 @@ int key_policy_parse(const char *text, size_t size, KeyPolicy **ret,
                 return -ENOMEM;
         r = json_parse(text, size, &policy->tree);
         if (r == -EBADMSG)
-                return malformed(&parser, "It is no JSON, or names a member twice.");
+                return malformed(&parser, "This is not JSON, or an object has two members of one name.");
         if (r < 0)
                 return r;
         r = parse_tree(&parser, policy);

@@ -2,12 +2,12 @@
 #pragma once
 
 /*
- * A key policy, read into statements (IAM User Guide, "JSON policy elements"; KMS Developer Guide, "Key
- * policies"). Pure.
+ * Reads a key policy into statements (IAM User Guide, "JSON policy elements"; KMS Developer Guide, "Key policies").
+ * Pure.
  *
- * It is read to be judged, not to be executed: what it says of callers, of actions and of NitroTPM's PCRs is
- * understood; every other condition is only known to be there. What KMS would not take is refused, so that
- * nobody takes a reading of it for a promise.
+ * The statements are for a judgement, not for deciding requests. Callers, actions and conditions on PCRs of a NitroTPM
+ * are understood. Of any other condition only its presence is known. A text that KMS would refuse is refused here, too,
+ * so that nobody relies on a judgement of it.
  */
 
 #include <json-c/json.h>
@@ -21,50 +21,50 @@
 #define KEY_POLICY_SIZE_MAX 32768U
 #define KEY_POLICY_REASON_SIZE 200U
 
-/* Whoever may ask. In this order the general ones come before those whom they include. */
+/* Kinds of callers. A kind comes before the kinds that it includes. */
 typedef enum CallerKind {
         CALLER_EVERYONE,
-        CALLER_ACCOUNT,  /* all of an account, as far as its identity policies let them */
-        CALLER_PATTERN,  /* those whose ARN is like a pattern; only a condition can say so */
-        CALLER_IDENTITY, /* a role or a user */
-        CALLER_SESSION,  /* one session of a role, or a federated user */
-        CALLER_UNIQUE_ID, /* a role or user of an unknown account, by its ID (AROA…, AIDA…). KMS shows a deleted one so */
+        CALLER_ACCOUNT,   /* every principal of an account that its identity policies allow */
+        CALLER_PATTERN,   /* principals whose ARN matches a pattern; only conditions have patterns */
+        CALLER_IDENTITY,  /* a role or a user */
+        CALLER_SESSION,   /* one session of a role, or a federated user */
+        CALLER_UNIQUE_ID, /* a role or user by its unique ID (AROA…, AIDA…), of an unknown account */
         CALLER_SERVICE,
-        CALLER_UNKNOWN, /* federated by an identity provider, or canonical */
+        CALLER_UNKNOWN, /* a federated or canonical principal */
 } CallerKind;
 
 typedef struct Caller {
         CallerKind kind;
-        const char *text; /* as written; borrowed */
-        char account[13]; /* empty: none, or not certain */
+        const char *text; /* as in the policy; borrowed */
+        char account[13]; /* empty: unknown */
 } Caller;
 
-/* Of the principal type "AWS". False: nothing that KMS takes. */
+/* Reads a principal of type "AWS". Returns false if KMS would refuse it. *ret borrows the text. */
 bool caller_parse(const char *text, Caller *ret);
 
-/* Whether an item of a Principal speaks of the caller: certainly, or possibly. */
+/* Whether one of the principals includes the caller. certainly: false: an inclusion that is only possible counts, too. */
 bool caller_is_among(const Caller *caller, const Caller *items, size_t n_items, bool certainly) _pure_;
 
 typedef enum ConditionKind {
-        CONDITION_PCR_IS,        /* not met without a document */
-        CONDITION_PCR_IS_NOT,    /* met without a document */
-        CONDITION_CALLER_IS_NOT, /* of aws:PrincipalArn */
-        CONDITION_NULL,          /* of a PCR's presence */
-        CONDITION_ABSENT,        /* of a key under kms:RecipientAttestation that is not for a NitroTPM */
-        CONDITION_OTHER,         /* anything else, also of a PCR where it is not understood */
+        CONDITION_PCR_IS,        /* a PCR has one of the values; not met without a document */
+        CONDITION_PCR_IS_NOT,    /* a PCR has none of the values; met without a document */
+        CONDITION_CALLER_IS_NOT, /* aws:PrincipalArn is none of the callers */
+        CONDITION_NULL,          /* a PCR is present or absent */
+        CONDITION_ABSENT, /* about a key under kms:RecipientAttestation that no request with a NitroTPM has */
+        CONDITION_OTHER,  /* any other condition, also one on a PCR that is not understood */
 } ConditionKind;
 
 typedef struct Condition {
         ConditionKind kind;
         const char *operator, * key; /* borrowed */
-        int pcr;                     /* -1: the key is no PCR of a NitroTPM */
+        int pcr;                     /* -1: the key is not a PCR of a NitroTPM */
         bool optional;               /* IfExists or ForAllValues */
-        bool met_when_absent;        /* by a request that does not have the key */
-        bool met_when_present;       /* of CONDITION_NULL */
+        bool met_when_absent;        /* a request without the key meets the condition */
+        bool met_when_present;       /* CONDITION_NULL: a request with the key meets the condition */
         struct json_object *values;  /* borrowed: a scalar, or an array */
-        uint8_t (*pcrs)[PCR_SIZE];   /* the values that a PCR can have */
+        uint8_t (*pcrs)[PCR_SIZE];   /* the values that are possible for a PCR */
         size_t n_pcrs;
-        Caller *callers; /* of CONDITION_CALLER_IS_NOT */
+        Caller *callers; /* for CONDITION_CALLER_IS_NOT */
         size_t n_callers;
 } Condition;
 
@@ -81,34 +81,36 @@ typedef struct Statement {
 
 typedef struct KeyPolicy {
         struct json_object *tree;
-        bool variables; /* its version has ${…} */
+        bool variables; /* its Version expands ${…} */
         Statement *statements;
         size_t n_statements;
 } KeyPolicy;
 
-/* KMS's condition keys (KMS Developer Guide, "AWS KMS condition keys"), without those of other services. False: a key with the
- * prefix "kms:" that KMS does not have. */
+/* Whether the condition key may exist. Returns false for a key that begins with "kms:" and is not in the list of KMS
+ * (KMS Developer Guide, "AWS KMS condition keys"). */
 bool condition_key_exists(const char *key) _pure_;
 
-/* Finds the policy in what tools print around it: GetKeyPolicy's answer and PutKeyPolicy's request ({"Policy": "…"}), and a JSON
- * string with the policy in it. *ret: the policy's text, to be freed; NULL: the text is no such wrapping. -ENOMEM. */
+/* Extracts the policy from the answer to GetKeyPolicy or the request of PutKeyPolicy ({"Policy": "…"}), or from a JSON
+ * string. *ret is the text of the policy, which the caller frees, or NULL if the text is none of these. Returns 0 or
+ * -ENOMEM. */
 int key_policy_unwrap(const char *text, size_t size, char **ret);
 
-/* -EBADMSG with a reason and the statement's number from 1 (0: none in particular), or -ENOMEM. */
+/* Returns 0, -ENOMEM, or -EBADMSG with a reason. *ret_statement is the number of the wrong statement, counted from 1,
+ * or 0. The policy may have up to KEY_POLICY_SIZE_MAX bytes; the caller checks that. */
 int key_policy_parse(const char *text, size_t size, KeyPolicy **ret,
                      char reason[static KEY_POLICY_REASON_SIZE], size_t *ret_statement);
 KeyPolicy *key_policy_free(KeyPolicy *policy);
 DEFINE_CLEANUP(KeyPolicy *, key_policy_free);
 
-/* A scalar stands for a list of one; NULL is an empty list. */
+/* Policies may write a list of one as its item. NULL is an empty list. */
 size_t list_length(struct json_object *list) _pure_;
 struct json_object *list_item(struct json_object *list, size_t i) _pure_;
 
-/* * and ? stand for characters, cases are alike. */
+/* Matches without regard to case. "*" stands for any characters, "?" for one. */
 bool wildcard_match(const char *pattern, const char *text) _pure_;
 
 /* Whether the statement's Action or NotAction includes the action ("kms:Decrypt"). */
 bool statement_has_action(const Statement *statement, const char *action);
 
-/* Bit n: a condition of that kind is about PCR n. */
+/* Bit n: the statement has a condition of that kind on PCR n. */
 uint32_t statement_pcrs(const Statement *statement, ConditionKind kind) _pure_;
