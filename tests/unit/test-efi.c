@@ -220,8 +220,8 @@ static void test_malformed_images_are_refused_with_the_offset(void **state) {
                 int r;
                 const char *text;
         } samples[] = {
-                { 0, 0, -EBADMSG, "At offset 0: no EFI image" },
-                { 0x3c, UINT32_MAX, -EBADMSG, "At offset 0x3c: the PE header would lie at 0xffffffff" },
+                { 0, 0, -EBADMSG, "At offset 0: this is not the beginning of an EFI image" },
+                { 0x3c, UINT32_MAX, -EBADMSG, "At offset 0x3c: the PE header would be at 0xffffffff" },
                 { 0x3c, 5120 - 23, -EBADMSG, "At offset 0x3c: the PE header" },
                 { 0x3c, 5120 - 24, -EBADMSG, "At offset 0x13e8: here should be a PE header" },
                 { PE, 0, -EBADMSG, "At offset 0x40: here should be a PE header" },
@@ -229,8 +229,8 @@ static void test_malformed_images_are_refused_with_the_offset(void **state) {
                 { PE + 4, 0xffff8664, -EBADMSG,
                   "At offset 0x94: headers of 1024 bytes do not hold 65535 sections" },
                 { PE + 20, 0x0206ffff, -EBADMSG, "At offset 0x54: the optional header of 65535 bytes" },
-                { PE + 20, 0x0206006f, -EBADMSG, "At offset 0x58: the optional header is not one of PE32+" },
-                { OPTIONAL, 0x10b, -EBADMSG, "At offset 0x58: the optional header is not one of PE32+" },
+                { PE + 20, 0x0206006f, -EBADMSG, "At offset 0x58: the optional header is not that of a PE32+ file" },
+                { OPTIONAL, 0x10b, -EBADMSG, "At offset 0x58: the optional header is not that of a PE32+ file" },
                 { OPTIONAL + 60, 0, -EBADMSG, "At offset 0x94: headers of 0 bytes" },
                 { OPTIONAL + 60, 5121, -EBADMSG, "At offset 0x94: headers of 5121 bytes" },
                 { OPTIONAL + 60, SECTIONS + 5 * SECTION_SIZE - 1, -EBADMSG,

@@ -101,14 +101,14 @@ static void test_malformed_lists_are_refused_with_the_offset(void **state) {
                 { "db.esl", 16, UINT32_MAX, "At offset 0x10: an EFI signature list of 4294967295 bytes" },
                 { "db.esl", 20, 0x33e, "At offset 0x10: an EFI signature list of 829 bytes" },
                 { "db.esl", 20, UINT32_MAX, "At offset 0x10: an EFI signature list" },
-                { "db.esl", 24, 0, "At offset 0x18: the list is not made of entries of 0 bytes" },
-                { "db.esl", 24, 16, "At offset 0x18: the list is not made of entries of 16 bytes" },
+                { "db.esl", 24, 0, "At offset 0x18: the list does not consist of entries of 0 bytes" },
+                { "db.esl", 24, 16, "At offset 0x18: the list does not consist of entries of 16 bytes" },
                 { "db.esl", 24, UINT32_MAX, "At offset 0x18" },
-                { "db.esl", 44, 0, "At offset 0x1c: the entry is no certificate" },
+                { "db.esl", 44, 0, "At offset 0x1c: the entry is not a certificate" },
                 { "db.esl", 829, 0, NULL },
-                { "db.esl", 829 + 44, 0, "At offset 0x359: the entry is no certificate" },
+                { "db.esl", 829 + 44, 0, "At offset 0x359: the entry is not a certificate" },
                 { "db.esl", 829 + 24, 1, "At offset 0x355: the list" },
-                { "dbx.esl", 24, 24, "At offset 0x1c: an entry of 24 bytes is no SHA-256 hash" },
+                { "dbx.esl", 24, 24, "At offset 0x1c: an entry of 24 bytes is not a SHA-256 hash" },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(samples); i++) {
@@ -183,7 +183,7 @@ static void test_the_certificate_that_signed_authorises(void **state) {
         assert_int_equal(judge(&two, &db, &dbx, &error), 1);
         assert_int_equal(judge(&one, &db, &none, &error), 0);
         assert_int_equal(judge(&one, &kek, &dbx, &error), -EKEYREJECTED);
-        assert_non_null(strstr(error.text, "no certificate of db verifies its signature"));
+        assert_non_null(strstr(error.text, "no certificate in db verifies its signature"));
         assert_int_equal(judge(&one, &none, &none, &error), -EKEYREJECTED);
 }
 
@@ -194,7 +194,7 @@ static void test_dbx_wins_over_db(void **state) {
         Error error = {};
 
         assert_int_equal(judge(&one, &db, &first, &error), -EKEYREJECTED);
-        assert_non_null(strstr(error.text, "a certificate of dbx forbids its signature"));
+        assert_non_null(strstr(error.text, "a certificate in dbx forbids its signature"));
         assert_int_equal(judge(&two, &db, &first, &error), 1);
         assert_int_equal(judge(&two, &db, &hash, &error), -EKEYREJECTED);
         assert_non_null(strstr(error.text, "its hash is in dbx"));
@@ -238,10 +238,10 @@ static void test_malformed_certificate_tables_are_refused_or_passed_over(void **
                 { 0, 7, -EBADMSG, "At offset 0x1400: a signature of 7 bytes" },
                 { 0, UINT32_MAX, -EBADMSG, "At offset 0x1400: a signature of 4294967295 bytes" },
                 { 0, 8, -EBADMSG, "At offset 0x1408: a signature" },
-                { 4, 0x0ef10200, -EKEYREJECTED, "no certificate of db" },
-                { 8, 0, -EKEYREJECTED, "no certificate of db" },
-                { 0x20, 0, -EKEYREJECTED, "no certificate of db" },
-                { 0x60, 0, -EKEYREJECTED, "no certificate of db" },
+                { 4, 0x0ef10200, -EKEYREJECTED, "no certificate in db" },
+                { 8, 0, -EKEYREJECTED, "no certificate in db" },
+                { 0x20, 0, -EKEYREJECTED, "no certificate in db" },
+                { 0x60, 0, -EKEYREJECTED, "no certificate in db" },
         };
         _cleanup_file_ File db = load("db.esl");
         File none = {};

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Believes the primary partition table alone: a disk whose primary one is broken should not be shipped. Every chain of
- * clusters is followed no further than its directory or file can be long, so that a loop ends.
+ * Only the primary partition table is read. A disk with a broken primary table should not be shipped, so the backup table is
+ * ignored. A chain of clusters is followed only as far as its directory or file can be long, so a loop in it ends.
  */
 
 #include <errno.h>
@@ -36,7 +36,7 @@
 static const uint8_t guid_esp[GUID_SIZE] = { 0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11,
                                              0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b };
 
-/* The table of partitions; the entries are owned. */
+/* The partition table. Owns the entries. */
 typedef struct Gpt {
         uint64_t sector_size;
         uint32_t entries_count, entry_size;
@@ -45,27 +45,27 @@ typedef struct Gpt {
 
 typedef struct Fat {
         const Disk *disk;
-        uint64_t start, size;  /* of the partition */
-        unsigned bits;         /* 12, 16, 32 */
-        uint64_t table, data;  /* offsets on the disk */
+        uint64_t start, size;  /* the partition on the disk, in bytes */
+        unsigned bits;         /* 12, 16 or 32 */
+        uint64_t table, data;  /* offsets on the disk, in bytes */
         uint64_t root;         /* FAT12, FAT16: offset of the root directory */
-        uint32_t root_size;    /* … in bytes */
-        uint32_t root_cluster; /* FAT32 */
-        uint32_t clusters;     /* their numbers are from 2 to clusters + 1 */
+        uint32_t root_size;    /* its size in bytes */
+        uint32_t root_cluster; /* FAT32: the first cluster of the root directory */
+        uint32_t clusters;     /* clusters are numbered from 2 to clusters + 1 */
         uint32_t cluster_size;
 } Fat;
 
-/* What a directory entry points to. */
+/* The file or directory that a directory entry points to. */
 typedef struct FatFile {
         bool directory;
         uint32_t cluster, size;
 } FatFile;
 
-/* The long name that precedes an entry, as far as it can be compared: ASCII. */
+/* The long name before an entry. Only ASCII is kept, since all names that are searched are ASCII. */
 typedef struct LongName {
         char text[FAT_LONG_NAME_ENTRIES * FAT_LONG_NAME_CHARACTERS + 1];
-        unsigned expected; /* the number of the next part; 0: it is complete */
-        uint8_t checksum;  /* of the short name that it goes with */
+        unsigned expected; /* the number of the part that must come next; 0: the name is complete */
+        uint8_t checksum;  /* of the short name that belongs to it */
         bool valid;
 } LongName;
 
@@ -173,7 +173,8 @@ static bool is_power_of_two(uint32_t n) {
         return n != 0 && (n & (n - 1)) == 0;
 }
 
-/* Tells FAT32 by its 16-bit table size being 0, as EDK II and Linux do: small ones have too few clusters for it. */
+/* A file system is FAT32 if its 16-bit table size is 0, as for EDK II and Linux. The number of clusters does not
+ * decide: small FAT32 file systems have too few for the rule of the specification. */
 static int fat_open(const Disk *disk, uint64_t start, uint64_t size, Fat *ret, Error *error) {
         uint8_t header[FAT_HEADER_SIZE];
         Fat fat = { .disk = disk, .start = start, .size = size };
@@ -216,7 +217,7 @@ static int fat_open(const Disk *disk, uint64_t start, uint64_t size, Fat *ret, E
         return 0;
 }
 
-/* Where a cluster lies, which must be one of those there are. */
+/* Finds the offset of a cluster, which must exist. */
 static int fat_locate(const Fat *fat, uint32_t cluster, uint64_t *ret, Error *error) {
         if (cluster < 2 || cluster - 2 >= fat->clusters)
                 return malformed(error, fat->table, "a chain of clusters ends too early, at %#x", cluster);
@@ -245,7 +246,7 @@ static int fat_next(const Fat *fat, uint32_t cluster, uint32_t *ret, Error *erro
         return 0;
 }
 
-/* Bytes of a chain from its first cluster on; clusters that lie side by side are read at once. */
+/* Reads bytes from the first cluster of a chain on. Adjacent clusters are read at once. */
 static int fat_read_chain(const Fat *fat, uint32_t cluster, uint8_t *buffer, size_t size, Error *error) {
         size_t done = 0;
         int r;
@@ -279,7 +280,7 @@ static int fat_read_chain(const Fat *fat, uint32_t cluster, uint8_t *buffer, siz
         return 0;
 }
 
-/* A directory has no size: it is as long as its chain. */
+/* A directory does not have a size. It is as long as its chain. */
 static int fat_chain_size(const Fat *fat, uint32_t cluster, size_t *ret, Error *error) {
         size_t size = 0;
         uint64_t offset;
@@ -298,7 +299,7 @@ static int fat_chain_size(const Fat *fat, uint32_t cluster, size_t *ret, Error *
         return 0;
 }
 
-/* directory NULL: the root. */
+/* directory: NULL: the root directory. */
 static int fat_read_directory(const Fat *fat, const FatFile *directory, uint8_t **ret, size_t *ret_size,
                               Error *error) {
         uint32_t cluster = directory ? directory->cluster : fat->root_cluster;
@@ -334,7 +335,7 @@ static uint8_t short_name_checksum(const uint8_t *name) {
         return sum;
 }
 
-/* "BOOTX64 EFI" → "BOOTX64.EFI". */
+/* Converts "BOOTX64 EFI" to "BOOTX64.EFI". */
 static void short_name_text(const uint8_t *name, char text[FAT_SHORT_NAME_SIZE + 2]) {
         size_t length = 0;
 
@@ -347,7 +348,7 @@ static void short_name_text(const uint8_t *name, char text[FAT_SHORT_NAME_SIZE +
         text[length] = 0;
 }
 
-/* The parts come last first, each with 13 characters in three pieces. */
+/* The last part comes first. Each part has 13 characters in three pieces. */
 static void long_name_add(LongName *name, const uint8_t *entry) {
         static const uint8_t places[FAT_LONG_NAME_CHARACTERS] = { 1,  3,  5,  7,  9,  14, 16,
                                                                   18, 20, 22, 24, 28, 30 };
@@ -380,7 +381,7 @@ static bool entry_has_name(const uint8_t *entry, const LongName *long_name, cons
                long_name->checksum == short_name_checksum(entry) && strcasecmp(long_name->text, name) == 0;
 }
 
-/* *ret_found is false where it has no such entry. */
+/* *ret_found: whether the directory has such an entry. */
 static int fat_find(const Fat *fat, const FatFile *directory, const char *name, FatFile *ret,
                     bool *ret_found, Error *error) {
         _cleanup_free_ uint8_t *entries = NULL;
@@ -434,7 +435,7 @@ static int fat_read_file(const Fat *fat, const FatFile *file, const char *path, 
         return 0;
 }
 
-/* The file of EFI/BOOT; ret->data stays NULL where there is none. */
+/* Reads the file in EFI/BOOT. ret->data stays NULL if there is none. */
 static int fat_read_boot_file(const Fat *fat, BootFile *ret, Error *error) {
         static const struct {
                 const char *name, *path;
@@ -460,9 +461,10 @@ static int fat_read_boot_file(const Fat *fat, BootFile *ret, Error *error) {
                 if (!found || file.directory)
                         continue;
                 if (ret->data)
-                        return error_set(error, -ENOTUNIQ, FAILURE_CONFIGURATION,
-                                         "Partition %u has both %s and %s: take out the one that is meant.",
-                                         ret->partition, ret->path, files[i].path);
+                        return error_set(
+                                        error, -ENOTUNIQ, FAILURE_CONFIGURATION,
+                                        "Partition %u has both %s and %s. Extract the right one, and measure that file.",
+                                        ret->partition, ret->path, files[i].path);
                 r = fat_read_file(fat, &file, files[i].path, ret, error);
                 if (r < 0)
                         return r;
@@ -511,9 +513,10 @@ int disk_read_boot_file(const Disk *disk, BootFile *ret, Error *error) {
                 if (!file.data)
                         continue;
                 if (found.data)
-                        return error_set(error, -ENOTUNIQ, FAILURE_CONFIGURATION,
-                                         "Partitions %u and %u both have an EFI/BOOT/BOOT*.EFI.",
-                                         found.partition, file.partition);
+                        return error_set(
+                                        error, -ENOTUNIQ, FAILURE_CONFIGURATION,
+                                        "Partitions %u and %u both have an EFI/BOOT/BOOT*.EFI. Firmware may start either one. Remove one.",
+                                        found.partition, file.partition);
                 found = TAKE(file, (BootFile){});
         }
         if (!found.data)

@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * A raw disk image, as far as firmware goes to find what it starts: GUID partition table (UEFI 2.10, chapter 5), EFI
- * system partition, FAT12, 16 or 32 (Microsoft's "FAT File System Specification"), EFI/BOOT/BOOT*.EFI. Pure over
- * a function that reads; nothing is ever written.
+ * Finds the file that firmware starts from a raw disk image: in the GUID partition table (UEFI 2.10, chapter 5) the EFI
+ * system partition, on it FAT12, FAT16 or FAT32 (Microsoft's "FAT File System Specification"), and there
+ * EFI/BOOT/BOOT*.EFI. Pure, except for the caller's function that reads. Nothing is written.
  */
 
 #include <stddef.h>
@@ -13,7 +13,8 @@
 #include "basic/error.h"
 
 typedef struct Disk {
-        /* All of it, or a negative errno. Is asked for nothing beyond size. */
+        /* Reads exactly the bytes that are asked for. Returns 0 or a negative errno. It is never asked for bytes behind
+         * size. */
         int (*read)(void *userdata, uint64_t offset, void *buffer, size_t size);
         void *userdata;
         uint64_t size;
@@ -22,13 +23,14 @@ typedef struct Disk {
 #define BOOT_FILE_SIZE_MAX (1U << 30)
 
 typedef struct BootFile {
-        unsigned partition; /* from 1 */
+        unsigned partition; /* counted from 1 */
         const char *path;   /* "EFI/BOOT/BOOTX64.EFI" */
         uint8_t *data;      /* the caller frees */
         size_t size;
 } BootFile;
 
-/* What firmware starts from the disk where no boot option says otherwise. FAILURE_CONFIGURATION with a text that
- * gives the offset: -EBADMSG, a structure is malformed; -ENOENT, there is no such file; -ENOTUNIQ, more than one.
- * Whatever the function that reads returns, with FAILURE_INTERNAL. */
+/* Finds the file that firmware starts if no boot option names another one. FAILURE_CONFIGURATION, with a text that has
+ * the offset:
+ * -EBADMSG: a structure is malformed; -ENOENT: there is no such file; -ENOTUNIQ: there is more than one.
+ * FAILURE_INTERNAL: the error of the function that reads. */
 int disk_read_boot_file(const Disk *disk, BootFile *ret, Error *error);

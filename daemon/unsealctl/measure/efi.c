@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Reads no more of the headers than the hash needs, in the steps of EDK II's PE/COFF loader. Where the specification
- * leaves room for two readings (sections that overlap, bytes behind the certificate table) the image is refused.
+ * Reads only those headers that the hash needs, in the order of EDK II's PE/COFF loader. An image that can be read in
+ * two ways is refused, for example one with overlapping sections or with bytes behind the certificate table.
  */
 
 #include <errno.h>
@@ -70,7 +70,7 @@ _printf_(3, 4) static int malformed(Error *error, size_t offset, const char *for
         return error_set(error, -EBADMSG, FAILURE_CONFIGURATION, "At offset %#zx: %s.", offset, what);
 }
 
-/* Up to the optional header, whose offset and size it finds. */
+/* Parses the headers before the optional header, and finds the offset and size of that. */
 static int parse_coff_header(EfiImage *image, size_t *ret_optional, size_t *ret_optional_size,
                              Error *error) {
         const uint8_t *data = image->file.data;
@@ -78,11 +78,11 @@ static int parse_coff_header(EfiImage *image, size_t *ret_optional, size_t *ret_
         uint16_t machine;
 
         if (size < DOS_HEADER_SIZE || data[0] != 'M' || data[1] != 'Z')
-                return malformed(error, 0, "no EFI image starts like this");
+                return malformed(error, 0, "this is not the beginning of an EFI image");
         pe = read32(data + DOS_PE_OFFSET);
         if (pe > size || size - pe < PE_SIGNATURE_SIZE + COFF_HEADER_SIZE)
-                return malformed(error, DOS_PE_OFFSET, "the PE header would lie at %#zx, behind the end",
-                                 pe);
+                return malformed(error, DOS_PE_OFFSET,
+                                 "the PE header would be at %#zx, behind the end of the file", pe);
         if (memcmp(data + pe, "PE\0\0", PE_SIGNATURE_SIZE) != 0)
                 return malformed(error, pe, "here should be a PE header");
 
@@ -97,7 +97,8 @@ static int parse_coff_header(EfiImage *image, size_t *ret_optional, size_t *ret_
 
         optional = pe + PE_SIGNATURE_SIZE + COFF_HEADER_SIZE;
         if (size - optional < *ret_optional_size)
-                return malformed(error, pe + 20, "the optional header of %zu bytes would pass the end",
+                return malformed(error, pe + 20,
+                                 "the optional header of %zu bytes passes the end of the file",
                                  *ret_optional_size);
         image->sections = optional + *ret_optional_size;
         *ret_optional = optional;
@@ -123,21 +124,22 @@ static int parse_optional_header(EfiImage *image, size_t offset, size_t size, Er
         uint32_t directories;
 
         if (size < OPTIONAL_DIRECTORIES || read16(optional) != PE32_PLUS_MAGIC)
-                return malformed(error, offset, "the optional header is not one of PE32+");
+                return malformed(error, offset, "the optional header is not that of a PE32+ file");
 
         directories = read32(optional + OPTIONAL_DIRECTORIES_COUNT);
         if (directories > DIRECTORIES_MAX || size - OPTIONAL_DIRECTORIES < directories * DIRECTORY_SIZE)
                 return malformed(error, offset + OPTIONAL_DIRECTORIES_COUNT,
-                                 "%u data directories do not fit the optional header", directories);
+                                 "%u data directories do not fit into the optional header", directories);
 
         image->checksum = offset + OPTIONAL_CHECKSUM;
         image->headers_size = read32(optional + OPTIONAL_HEADERS_SIZE);
         if (image->headers_size < image->sections ||
             image->headers_size - image->sections < (size_t) image->sections_count * SECTION_SIZE ||
             image->headers_size > image->file.size)
-                return malformed(error, offset + OPTIONAL_HEADERS_SIZE,
-                                 "headers of %zu bytes do not hold %u sections and fit the file",
-                                 image->headers_size, image->sections_count);
+                return malformed(
+                                error, offset + OPTIONAL_HEADERS_SIZE,
+                                "headers of %zu bytes do not have room for %u sections, or do not fit into the file",
+                                image->headers_size, image->sections_count);
 
         if (directories <= DIRECTORY_CERTIFICATES)
                 return 0;
@@ -145,7 +147,8 @@ static int parse_optional_header(EfiImage *image, size_t offset, size_t size, Er
         return parse_certificates(image, error);
 }
 
-/* What is hashed behind the headers is counted, not located: only where it adds up does it mean one thing. */
+/* The hash covers the bytes behind the headers by their number, not by their place. The two agree only if the sections
+ * do not overlap. */
 static int check_sections(const EfiImage *image, Error *error) {
         size_t end = image->file.size - image->certificates.size, hashed = image->headers_size;
 
@@ -207,7 +210,8 @@ static bool hash_headers(EVP_MD_CTX *context, const EfiImage *image) {
         return update(context, image, start, image->headers_size);
 }
 
-/* In the order in which they lie in the file, and then what no section covers, as by their sizes. */
+/* Hashes the sections in the order of the file, and then the bytes that no section has, counted by the sizes of the
+ * sections. */
 static bool hash_sections(EVP_MD_CTX *context, const EfiImage *image, Section *sections) {
         size_t hashed = image->headers_size;
 
@@ -270,7 +274,7 @@ int efi_image_section(const EfiImage *image, const char *name, EfiBytes *ret, Er
                         return malformed(error, header,
                                          "section %s has %u bytes in memory and %u in the file", name,
                                          section.memory_size, section.size);
-                /* The offset of an empty one was not checked. */
+                /* The offset of an empty section was not checked. */
                 found = (EfiBytes){ image->file.data + (section.size > 0 ? section.offset : 0),
                                     section.memory_size };
         }

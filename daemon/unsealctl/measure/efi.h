@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * EFI images: PE32+ files (Microsoft's "PE Format"), and their Authenticode hash as firmware makes it (UEFI 2.10,
- * 32.5.1; "Windows Authenticode Portable Executable Signature Format"). Pure; x86-64 and arm64. Images in which
- * firmware and signing tools would hash different bytes are refused rather than measured one way or the other.
+ * EFI images are PE32+ files (Microsoft's "PE Format"). Firmware measures them by their Authenticode hash (UEFI 2.10,
+ * 32.5.1; "Windows Authenticode Portable Executable Signature Format"). Pure. Images for x86-64 and arm64 are
+ * supported. An image is refused if firmware and signing tools would hash different bytes of it.
  */
 
 #include <openssl/evp.h>
@@ -19,7 +19,7 @@ typedef enum EfiMachine {
         EFI_MACHINE_ARM64 = 0xaa64,
 } EfiMachine;
 
-/* Bytes inside an image; data NULL: there are none. */
+/* Bytes inside an image. data: NULL: there are none. */
 typedef struct EfiBytes {
         const uint8_t *data;
         size_t size;
@@ -28,26 +28,26 @@ typedef struct EfiBytes {
 typedef struct EfiImage {
         EfiBytes file; /* borrowed */
         EfiMachine machine;
-        size_t checksum;  /* offset of the CheckSum field, which is not hashed */
-        size_t directory; /* offset of the certificate table's directory entry, not hashed either; 0: none */
+        size_t checksum; /* offset of the CheckSum field, which is not hashed */
+        size_t directory; /* offset of the directory entry of the certificate table, which is not hashed; 0: none */
         size_t headers_size;     /* SizeOfHeaders */
         size_t sections;         /* offset of the section table */
-        uint16_t sections_count; /* each lies within the file */
-        EfiBytes certificates;   /* the certificate table: the end of the file */
+        uint16_t sections_count; /* each is inside the file */
+        EfiBytes certificates;   /* the certificate table, which ends the file */
 } EfiImage;
 
-/* FAILURE_CONFIGURATION with a text that gives the offset: -EBADMSG where it is no PE32+ image or one that
- * contradicts itself, -EOPNOTSUPP for another machine. */
+/* The image borrows the data. FAILURE_CONFIGURATION, with a text that has the offset: -EBADMSG: the data is not a PE32+
+ * image, or contradicts itself; -EOPNOTSUPP: the image is for another machine. */
 int efi_image_parse(const uint8_t *data, size_t size, EfiImage *ret, Error *error);
 
-/* The Authenticode hash: EVP_MD_get_size(md) bytes. -ENOMEM alone. */
+/* Makes the Authenticode hash, of EVP_MD_get_size(md) bytes. Returns 0 or -ENOMEM. */
 int efi_image_hash(const EfiImage *image, const EVP_MD *md, uint8_t digest[EVP_MAX_MD_SIZE], Error *error);
 
-/* A section's content, without the padding to the file's alignment; ret->data NULL where there is none of that name.
- * -EBADMSG where there are two, or where it is longer in memory than in the file. */
+/* Finds the content of a section, without its padding. ret->data is NULL if no section has that name. -EBADMSG: two
+ * sections have it, or the section is longer in memory than in the file. */
 int efi_image_section(const EfiImage *image, const char *name, EfiBytes *ret, Error *error);
 
 bool efi_image_has_section(const EfiImage *image, const char *name) _pure_;
 
-/* "x86-64", "arm64". */
+/* "x86-64" or "arm64". Never NULL. */
 const char *efi_machine_to_string(EfiMachine machine) _pure_;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Computes what a NitroTPM will hold after a boot, without booting. Prints pcr_measurements.json as AWS's
- * nitro-tpm-pcr-compute does, and beside it, on standard error, what it found and which rule it applied.
+ * unsealctl measure: computes the PCRs of a boot without booting. It prints pcr_measurements.json in the format of AWS's
+ * nitro-tpm-pcr-compute. Standard error says what each image is and which rule applied to it.
  */
 
 #include <errno.h>
@@ -43,7 +43,7 @@ typedef enum Variable {
 typedef struct Options {
         const char *variables[VARIABLES];
         const char *disk, *output;
-        char **images; /* files, in the order in which they are started */
+        char **images; /* in the order in which firmware starts them */
         size_t images_count;
         bool json;
 } Options;
@@ -72,17 +72,17 @@ static void measurement_done(Measurement *measurement) {
 static void print_help(void) {
         printf("unsealctl measure [OPTIONS…] IMAGE.efi…\n"
                "unsealctl measure [OPTIONS…] --disk=IMAGE\n\n"
-               "Compute PCR4, PCR7 and PCR12 of a boot as pcr_measurements.json. EFI images are\n"
-               "given in the order in which they are started; usually there is one.\n\n"
+               "Compute PCR4, PCR7 and PCR12 of a boot as pcr_measurements.json. Give the EFI\n"
+               "images in the order in which firmware starts them. Usually there is one.\n\n"
                "  -h --help              Show this help\n"
-               "     --disk=IMAGE        Take EFI/BOOT/BOOT*.EFI out of a raw disk image\n"
+               "     --disk=IMAGE        Measure EFI/BOOT/BOOT*.EFI of a raw disk image\n"
                "     --PK=FILE           Secure Boot is on, with this PK (an EFI signature list)\n"
                "     --KEK=FILE --db=FILE --dbx=FILE\n"
-               "                         The other variables; by default they are empty\n"
+               "                         The other variables; empty by default\n"
                "  -o --output=FILE       Write to a file\n"
-               "     --json              Say in the JSON, too, what each image is\n\n"
+               "     --json              Add what each image is to the JSON\n\n"
                "Exit status: 0 done, 1 failure, 2 usage, 10 malformed image, 11 malformed\n"
-               "variable, 12 malformed disk or nothing to start on it, 13 unknown machine or\n"
+               "variable, 12 malformed disk or no image on it, 13 unknown machine or\n"
                "systemd-stub, 14 Secure Boot would not start it.\n");
 }
 
@@ -106,7 +106,7 @@ static int load(const char *path, size_t maximum, uint8_t **ret, size_t *ret_siz
         return r < 0 ? failure("Cannot read %s: %s.", path, strerror(-r)) : 0;
 }
 
-/* Looks at each variable by itself first, so that the right file is blamed. */
+/* Parses each variable by itself first, so that an error names the right file. */
 static int load_variable(Measurement *measurement, Variable variable, EfiBytes *ret) {
         _cleanup_signatures_ SignatureDatabase database = {};
         const char *path = measurement->options->variables[variable];
@@ -213,7 +213,7 @@ static int add_disk(Measurement *measurement, const char *path) {
         return add_image(measurement, name, data, file.size);
 }
 
-/* RFC 2253, with control characters escaped. */
+/* The subject in the format of RFC 2253, with control characters escaped. */
 static const char *authority_to_string(const Signature *authority, char buffer[SUBJECT_MAX]) {
         const unsigned char *p = authority->data.data + SIGNATURE_OWNER_SIZE;
         _cleanup_(X509_freep) X509 *certificate = NULL;
@@ -234,10 +234,10 @@ static const char *authority_to_string(const Signature *authority, char buffer[S
 
 static const char *kernel_rule(const Prediction *prediction, const PredictedImage *image) {
         if (image->kernel_measured)
-                return "below 258, without Secure Boot: firmware loads and measures its kernel too";
+                return "below 258, without Secure Boot: firmware loads its kernel, and measures that too";
         if (prediction->secure_boot && image->stub_version < 258)
-                return "below 258, with Secure Boot: its kernel is not measured again";
-        return "258 or later: it loads its kernel itself, which is not measured again";
+                return "below 258, with Secure Boot: firmware does not measure its kernel again";
+        return "258 or later: it loads its kernel itself, and firmware does not measure that";
 }
 
 static void say_image(const Prediction *prediction, const Measured *measured) {
@@ -250,7 +250,7 @@ static void say_image(const Prediction *prediction, const Measured *measured) {
                         image->stub_assumed ? " (assumed: it has no .sdmagic section)" : "",
                         kernel_rule(prediction, image));
         else
-                fprintf(stderr, "no unified kernel image.\n");
+                fprintf(stderr, "not a unified kernel image.\n");
         if (image->authority)
                 fprintf(stderr, "%s: authorised by db: %s.\n", measured->name,
                         authority_to_string(image->authority, subject));
@@ -262,11 +262,12 @@ static void say(const Measurement *measurement) {
                 if (measurement->images[i].image.has_kernel)
                         continue;
                 if (i + 1 < measurement->images_count)
-                        fprintf(stderr, "%s: if it passes a command line on, PCR12 will not be zeros.\n",
+                        fprintf(stderr,
+                                "%s: PCR12 will not be zeros if this image passes on a command line.\n",
                                 measurement->images[i].name);
                 else
                         fprintf(stderr,
-                                "%s: what it starts in turn must be given after it, or PCR4 will differ.\n",
+                                "%s: PCR4 will differ if this image starts another one. Give that image after it.\n",
                                 measurement->images[i].name);
         }
 }
@@ -295,7 +296,7 @@ static struct json_object *measurement_to_json(const Measurement *measurement) {
         struct json_object *object = made(json_object_new_object()), *pcrs = made(json_object_new_object()),
                            *images;
 
-        /* As Rust's aws-lc-rs prints the algorithm for AWS's tool. */
+        /* AWS's tool prints the algorithm in this way, with Rust's aws-lc-rs. */
         add_string(pcrs, "HashAlgorithm", "SHA384 { ... }");
         for (unsigned i = 0; i < PCR_COUNT; i++)
                 if (measurement->prediction.pcrs.present & UINT32_C(1) << i) {
@@ -358,21 +359,22 @@ static int measure(const Options *options) {
 
 static int check_options(const Options *options) {
         if (options->disk && options->images_count > 0)
-                return usage_error("measure wants images or --disk=, not both.");
+                return usage_error("measure needs either images or --disk=.");
         if (!options->disk && options->images_count == 0)
-                return usage_error("measure wants an EFI image, or --disk=.");
+                return usage_error("measure needs an EFI image, or --disk=.");
         if (options->images_count > IMAGES_MAX)
-                return usage_error("measure takes %d images at most.", IMAGES_MAX);
+                return usage_error("measure takes up to %d images.", IMAGES_MAX);
         if (!options->variables[VARIABLE_PK] &&
             (options->variables[VARIABLE_KEK] || options->variables[VARIABLE_DB] ||
              options->variables[VARIABLE_DBX]))
-                return usage_error("Without --PK= Secure Boot is off: --KEK=, --db= and --dbx= want it.");
+                return usage_error(
+                                "--KEK=, --db= and --dbx= need --PK=, because Secure Boot is off without it.");
         return 0;
 }
 
 int verb_measure(int argc, char *argv[]) {
         enum {
-                OPTION_VARIABLE = 256, /* and the variable's number */
+                OPTION_VARIABLE = 256, /* the number of the variable is added */
                 OPTION_DISK = OPTION_VARIABLE + VARIABLES,
                 OPTION_JSON,
         };

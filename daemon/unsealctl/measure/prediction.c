@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Event by event as firmware measures them, in the SHA-384 bank alone. Says nothing of PCR11, which goes on changing
- * in user space, nor of PCR12 with command lines or credentials from outside: a boot that has those is one to refuse.
+ * Extends the PCRs of the SHA-384 bank with the same events as firmware. PCR11 is not predicted, because user space
+ * goes on changing it. PCR12 is predicted only without command lines and credentials from outside, because a boot with
+ * them should be refused.
  */
 
 #include <errno.h>
@@ -19,10 +20,11 @@
 #define GUID_SIZE 16
 #define VARIABLE_NAME_MAX 16
 
-/* From here systemd-stub bypasses Secure Boot's check of the kernel, and with it the measurement; before, some
- * versions did not let firmware load the kernel at all, so nothing is predicted of them. */
+/* From this version on, firmware loads the kernel for systemd-stub. Under Secure Boot the stub bypasses firmware's
+ * check of the kernel and, with it, the measurement. Some earlier versions do not let firmware load the kernel at all,
+ * so they are refused. */
 #define STUB_FIRST 252
-/* From here systemd-stub loads the kernel itself, and firmware does not see it. */
+/* From this version on, systemd-stub loads the kernel itself, so firmware does not measure it. */
 #define STUB_LOADS_KERNEL 258
 
 /* 8be4df61-93ca-11d2-aa0d-00e098032b8c and d719b2cb-3d3a-4596-a3bc-dad00e67656f. */
@@ -52,7 +54,7 @@ static void write64(uint8_t *p, uint64_t value) {
                 p[i] = (uint8_t) (value >> 8 * i);
 }
 
-/* UEFI_VARIABLE_DATA: GUID, length of the name in characters, length of the data, name (UTF-16), data. */
+/* The event is UEFI_VARIABLE_DATA: GUID, length of the name in characters, length of the data, name in UTF-16, data. */
 static int extend_variable(Prediction *prediction, const uint8_t guid[GUID_SIZE], const char *name,
                            const EfiBytes *data, Error *error) {
         uint8_t header[GUID_SIZE + 2 * 8 + 2 * VARIABLE_NAME_MAX] = {}, digest[PCR_SIZE];
@@ -136,7 +138,7 @@ void prediction_done(Prediction *prediction) {
         free(prediction->db_measured);
 }
 
-/* The digits behind "systemd-stub " in "#### LoaderInfo: systemd-stub 252.39-1~deb12u2 ####". */
+/* Reads the first number of "#### LoaderInfo: systemd-stub 252.39-1~deb12u2 ####". */
 static int parse_stub_version(const EfiBytes *magic, unsigned *ret, Error *error) {
         static const char start[] = "#### LoaderInfo: systemd-stub ";
         const size_t length = sizeof(start) - 1;
@@ -145,14 +147,15 @@ static int parse_stub_version(const EfiBytes *magic, unsigned *ret, Error *error
         if (magic->size < length || memcmp(magic->data, start, length) != 0)
                 return error_set(
                                 error, -EOPNOTSUPP, FAILURE_CONFIGURATION,
-                                "Its .sdmagic section is not systemd-stub's: what it measures is not known.");
+                                "The .sdmagic section of the image is not that of systemd-stub, so what it measures is not known. Use systemd-stub.");
         for (size_t i = length; i < magic->size && magic->data[i] >= '0' && magic->data[i] <= '9'; i++)
                 if (version < 100000)
                         version = version * 10 + (unsigned) (magic->data[i] - '0');
         if (version < STUB_FIRST)
-                return error_set(error, -EOPNOTSUPP, FAILURE_CONFIGURATION,
-                                 "Its systemd-stub is version %u: what it measures is known from %u on.",
-                                 version, STUB_FIRST);
+                return error_set(
+                                error, -EOPNOTSUPP, FAILURE_CONFIGURATION,
+                                "The systemd-stub of the image has version %u. Versions before %u are not supported. Build the image with a later one.",
+                                version, STUB_FIRST);
         *ret = version;
         return 0;
 }
@@ -168,7 +171,7 @@ static bool has_line(const EfiBytes *release, const char *name, const char *valu
                 const char *newline = memchr(text, '\n', (size_t) (end - text));
                 size_t length = (size_t) ((newline ?: end) - text);
 
-                /* A section may be padded with zeros. */
+                /* The section may be padded with zeros. */
                 length = strnlen(text, length);
                 if ((length == strlen(plain) && memcmp(text, plain, length) == 0) ||
                     (length == strlen(quoted) && memcmp(text, quoted, length) == 0))
@@ -178,8 +181,9 @@ static bool has_line(const EfiBytes *release, const char *name, const char *valu
         return false;
 }
 
-/* Its stub is 252 without .sdmagic, as AWS's nitro-tpm-pcr-compute assumes. Stubs before 250 do not have the section either
- * (Ubuntu 22.04's 249, Debian 11's 247), and firmware does not load their kernel. */
+/* Amazon Linux 2023 has a stub of version 252 without .sdmagic, and AWS's nitro-tpm-pcr-compute assumes the same. Stubs
+ * before 250, such as those of Ubuntu 22.04 and Debian 11, do not have the section either. Firmware does not load their
+ * kernel. */
 static bool is_amazon_linux_2023(const EfiBytes *release) {
         return release->data &&
                (has_line(release, "ID", "amzn") || has_line(release, "NAME", "Amazon Linux")) &&
@@ -202,14 +206,14 @@ static int find_stub(const EfiImage *image, PredictedImage *found, Error *error)
         if (!is_amazon_linux_2023(&release))
                 return error_set(
                                 error, -EOPNOTSUPP, FAILURE_CONFIGURATION,
-                                "The image has no .sdmagic section, and is not of Amazon Linux 2023: the version of its systemd-stub is not known. Build it with systemd-stub %u or later.",
+                                "The image has no .sdmagic section, and is not of Amazon Linux 2023, so the version of its systemd-stub is not known. Build the image with systemd-stub %u or later.",
                                 STUB_FIRST);
         found->stub_assumed = true;
         found->stub_version = STUB_FIRST;
         return 0;
 }
 
-/* The kernel inside, which firmware sees only where the stub asks it to load that. */
+/* Adds the kernel inside the image. Firmware measures it only if the stub lets firmware load it. */
 static int add_kernel(Prediction *prediction, const EfiImage *image, PredictedImage *found, Error *error) {
         uint8_t digest[EVP_MAX_MD_SIZE];
         EfiImage kernel;
@@ -241,7 +245,7 @@ static int add_kernel(Prediction *prediction, const EfiImage *image, PredictedIm
         return extend(prediction, PCR_BOOT_CODE, digest, error);
 }
 
-/* An entry of db is measured when it first authorises something; the same entry twice in db counts as one. */
+/* Firmware measures an entry of db when it first authorises an image. Two equal entries of db count as one. */
 static int add_authority(Prediction *prediction, size_t index, Error *error) {
         const Signature *signature = &prediction->db.signatures[index];
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Of db and dbx certificates and SHA-256 hashes of images are understood, which is all that signing tools make;
- * other kinds are passed over. In particular a certificate revoked by its hash alone is not noticed here.
+ * In db and dbx only certificates and SHA-256 hashes of images are understood. Signing tools make no other kinds, and
+ * those are skipped. So a certificate that is revoked only by its hash is not noticed.
  */
 
 #include <errno.h>
@@ -24,7 +24,7 @@
 #define SHA256_SIZE 32
 #define SPC_INDIRECT_DATA "1.3.6.1.4.1.311.2.1.4"
 
-/* WIN_CERTIFICATE: length, revision, type; each is padded to eight bytes. */
+/* WIN_CERTIFICATE has length, revision and type. Each one is padded to eight bytes. */
 #define CERTIFICATE_HEADER_SIZE 8
 #define CERTIFICATE_PKCS7 0x0002
 
@@ -52,7 +52,7 @@ void signature_database_done(SignatureDatabase *database) {
         free(database->signatures);
 }
 
-/* The certificate of an entry, or NULL where it is none. */
+/* Returns the certificate of the entry, or NULL. */
 static X509 *signature_certificate(const Signature *signature) {
         const unsigned char *p = signature->data.data + SIGNATURE_OWNER_SIZE;
 
@@ -62,20 +62,20 @@ static X509 *signature_certificate(const Signature *signature) {
 static int check_signature(const Signature *signature, size_t offset, Error *error) {
         if (signature->kind == SIGNATURE_SHA256 &&
             signature->data.size != SIGNATURE_OWNER_SIZE + SHA256_SIZE)
-                return malformed(error, offset, "an entry of %zu bytes is no SHA-256 hash",
+                return malformed(error, offset, "an entry of %zu bytes is not a SHA-256 hash",
                                  signature->data.size);
         if (signature->kind == SIGNATURE_X509) {
                 _cleanup_(X509_freep) X509 *certificate = signature_certificate(signature);
 
                 ERR_clear_error();
                 if (!certificate)
-                        return malformed(error, offset, "the entry is no certificate (DER)");
+                        return malformed(error, offset, "the entry is not a certificate in DER");
         }
         return 0;
 }
 
 static int append(SignatureDatabase *database, const Signature *signature, Error *error) {
-        /* Grows when the count is a power of two. */
+        /* The array grows when the count is a power of two. */
         if ((database->count & (database->count - 1)) == 0) {
                 size_t room = database->count > 0 ? 2 * database->count : 1;
                 Signature *larger = reallocarray(database->signatures, room, sizeof(Signature));
@@ -88,7 +88,7 @@ static int append(SignatureDatabase *database, const Signature *signature, Error
         return 0;
 }
 
-/* One list, the first size bytes of which are there; its size goes to *ret_size. */
+/* Parses one list. size: how many bytes there are. *ret_size: how many the list has. */
 static int parse_list(const uint8_t *data, size_t size, size_t offset, SignatureDatabase *database,
                       size_t *ret_size, Error *error) {
         size_t list, header, each;
@@ -96,7 +96,7 @@ static int parse_list(const uint8_t *data, size_t size, size_t offset, Signature
         int r;
 
         if (size < LIST_HEADER_SIZE)
-                return malformed(error, offset, "%zu bytes are no EFI signature list", size);
+                return malformed(error, offset, "%zu bytes are not an EFI signature list", size);
         if (memcmp(data, guid_x509, GUID_SIZE) == 0)
                 kind = SIGNATURE_X509;
         else if (memcmp(data, guid_sha256, GUID_SIZE) == 0)
@@ -106,11 +106,13 @@ static int parse_list(const uint8_t *data, size_t size, size_t offset, Signature
         header = read32(data + 20);
         each = read32(data + 24);
         if (list > size || list < LIST_HEADER_SIZE || list - LIST_HEADER_SIZE < header)
-                return malformed(error, offset + 16,
-                                 "an EFI signature list of %zu bytes does not fit the %zu that are there",
-                                 list, size);
+                return malformed(
+                                error, offset + 16,
+                                "an EFI signature list of %zu bytes does not fit into the remaining %zu bytes",
+                                list, size);
         if (each <= SIGNATURE_OWNER_SIZE || (list - LIST_HEADER_SIZE - header) % each != 0)
-                return malformed(error, offset + 24, "the list is not made of entries of %zu bytes", each);
+                return malformed(error, offset + 24, "the list does not consist of entries of %zu bytes",
+                                 each);
 
         for (size_t at = LIST_HEADER_SIZE + header; at < list; at += each) {
                 Signature signature = { kind, { data + at, each } };
@@ -139,7 +141,7 @@ int signature_database_parse(const uint8_t *data, size_t size, SignatureDatabase
         return 0;
 }
 
-/* The digest, where it is one that images are signed with. */
+/* Returns the digest if images are signed with it, or else NULL. */
 static const EVP_MD *signing_digest(const X509_ALGOR *algorithm) {
         switch (OBJ_obj2nid(algorithm->algorithm)) {
         case NID_sha256:
@@ -153,7 +155,7 @@ static const EVP_MD *signing_digest(const X509_ALGOR *algorithm) {
         }
 }
 
-/* OpenSSL 3.0's PKCS7_verify() leaks its input where it does not know one of these. */
+/* PKCS7_verify() of OpenSSL 3.0 leaks its input if it does not know one of the digests. */
 static bool has_known_digests(const PKCS7 *pkcs7) {
         for (int i = 0; i < sk_X509_ALGOR_num(pkcs7->d.sign->md_algs); i++)
                 if (!signing_digest(sk_X509_ALGOR_value(pkcs7->d.sign->md_algs, i)))
@@ -161,8 +163,7 @@ static bool has_known_digests(const PKCS7 *pkcs7) {
         return true;
 }
 
-/* The SpcIndirectDataContent of an Authenticode signature, without its outer tag and length: the bytes that are
- * signed. */
+/* Returns the signed bytes of an Authenticode signature: SpcIndirectDataContent without its outer tag and length. */
 static bool signed_content(PKCS7 *pkcs7, EfiBytes *ret) {
         const unsigned char *p;
         PKCS7 *contents;
@@ -188,7 +189,7 @@ static bool signed_content(PKCS7 *pkcs7, EfiBytes *ret) {
         return true;
 }
 
-/* The hash that is signed is the image's. */
+/* Whether the signed hash is that of the image. */
 static int is_of_image(const EfiBytes *content, const EfiImage *image, bool *ret, Error *error) {
         const unsigned char *p = content->data, *end = p + content->size;
         _cleanup_(X509_SIG_freep) X509_SIG *signed_digest = NULL;
@@ -200,7 +201,7 @@ static int is_of_image(const EfiBytes *content, const EfiImage *image, bool *ret
         int tag, class, r;
 
         *ret = false;
-        /* What the image is, which nobody looks at; then a DigestInfo. */
+        /* A description of the image, which nobody reads, and then DigestInfo. */
         if (ASN1_get_object(&p, &length, &tag, &class, end - p) != V_ASN1_CONSTRUCTED)
                 return 0;
         p += length;
@@ -219,7 +220,7 @@ static int is_of_image(const EfiBytes *content, const EfiImage *image, bool *ret
         return 0;
 }
 
-/* Some signer's chain leads to the certificate, which need not be a root. */
+/* Whether the chain of a signer leads to the certificate, which need not be a root. */
 static bool is_signed_by(PKCS7 *pkcs7, const EfiBytes *content, X509 *certificate) {
         _cleanup_(BIO_freep) BIO *bio = BIO_new_mem_buf(content->data, (int) content->size);
         _cleanup_(X509_STORE_freep) X509_STORE *store = X509_STORE_new();
@@ -230,7 +231,7 @@ static bool is_signed_by(PKCS7 *pkcs7, const EfiBytes *content, X509 *certificat
                PKCS7_verify(pkcs7, NULL, store, bio, NULL, PKCS7_BINARY) == 1;
 }
 
-/* The first certificate of the database that vouches for the signature; database->count: none. */
+/* Returns the index of the first certificate in the database that verifies the signature, or database->count. */
 static size_t find_signer(PKCS7 *pkcs7, const EfiBytes *content, const SignatureDatabase *database) {
         for (size_t i = 0; i < database->count; i++) {
                 _cleanup_(X509_freep) X509 *certificate = NULL;
@@ -253,7 +254,7 @@ static size_t find_hash(const uint8_t digest[SHA256_SIZE], const SignatureDataba
         return database->count;
 }
 
-/* One entry of the certificate table. *index is set where it is the first that db vouches for. */
+/* Judges one entry of the certificate table. Sets *index if the entry is the first that db authorises. */
 static int judge_signature(const EfiImage *image, const EfiBytes *entry, const SignatureDatabase *db,
                            const SignatureDatabase *dbx, size_t *index, Error *error) {
         _cleanup_(PKCS7_freep) PKCS7 *pkcs7 = NULL;
@@ -270,8 +271,9 @@ static int judge_signature(const EfiImage *image, const EfiBytes *entry, const S
                 return r;
 
         if (find_signer(pkcs7, &content, dbx) < dbx->count)
-                return error_set(error, -EKEYREJECTED, FAILURE_CONFIGURATION,
-                                 "Firmware would not start it: a certificate of dbx forbids its signature.");
+                return error_set(
+                                error, -EKEYREJECTED, FAILURE_CONFIGURATION,
+                                "Firmware would not start the image: a certificate in dbx forbids its signature.");
         if (*index == db->count)
                 *index = find_signer(pkcs7, &content, db);
         return 0;
@@ -287,7 +289,7 @@ static int judge_signatures(const EfiImage *image, const SignatureDatabase *db, 
                 length = read32(table + offset);
                 if (length < CERTIFICATE_HEADER_SIZE || length > size - offset)
                         return malformed(error, (size_t) (table - image->file.data) + offset,
-                                         "a signature of %zu bytes does not fit the certificate table",
+                                         "a signature of %zu bytes does not fit into the certificate table",
                                          length);
                 if ((table[offset + 6] | table[offset + 7] << 8) == CERTIFICATE_PKCS7) {
                         EfiBytes entry = { table + offset + CERTIFICATE_HEADER_SIZE,
@@ -315,7 +317,7 @@ int secureboot_authorise(const EfiImage *image, const SignatureDatabase *db, con
                 return r;
         if (find_hash(digest, dbx) < dbx->count)
                 return error_set(error, -EKEYREJECTED, FAILURE_CONFIGURATION,
-                                 "Firmware would not start it: its hash is in dbx.");
+                                 "Firmware would not start the image: its hash is in dbx.");
 
         r = judge_signatures(image, db, dbx, &index, error);
         if (r < 0)
@@ -324,8 +326,8 @@ int secureboot_authorise(const EfiImage *image, const SignatureDatabase *db, con
                 index = find_hash(digest, db);
         if (index == db->count)
                 return error_set(error, -EKEYREJECTED, FAILURE_CONFIGURATION,
-                                 "Firmware would not start it: %s, and its hash is not in db.",
-                                 image->certificates.size > 0 ? "no certificate of db verifies its signature"
+                                 "Firmware would not start the image: %s, and its hash is not in db.",
+                                 image->certificates.size > 0 ? "no certificate in db verifies its signature"
                                                               : "it is not signed");
         *ret_index = index;
         return 0;

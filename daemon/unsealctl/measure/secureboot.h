@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * Secure Boot's variables, which are EFI signature lists (UEFI 2.10, 32.4.1), and which entry of db lets firmware
- * start an image. Judges as EDK II does: a signature counts whatever its certificates' dates, dbx wins over db, and
- * the first entry of db that verifies is the one that is measured. Pure.
+ * Parses the variables of Secure Boot, which are EFI signature lists (UEFI 2.10, 32.4.1), and finds the entry of db
+ * that lets firmware start an image. The rules are those of EDK II: the dates of certificates do not count, dbx wins
+ * over db, and firmware measures the first entry of db that verifies. Pure.
  */
 
 #include <stddef.h>
@@ -14,14 +14,15 @@
 #include "basic/error.h"
 #include "unsealctl/measure/efi.h"
 
-/* As they are in firmware, that is in .esl files; size 0: not set. Borrowed. Secure Boot is on where there is a PK. */
+/* The variables as in firmware and in .esl files. size 0: the variable is not set. Borrowed. Secure Boot is on if PK is
+ * set. */
 typedef struct SecureBootVariables {
         EfiBytes pk, kek, db, dbx;
 } SecureBootVariables;
 
 typedef enum SignatureKind {
         SIGNATURE_X509,
-        SIGNATURE_SHA256, /* an image's Authenticode hash */
+        SIGNATURE_SHA256, /* the Authenticode hash of an image */
         SIGNATURE_OTHER,
 } SignatureKind;
 
@@ -29,20 +30,21 @@ typedef enum SignatureKind {
 
 typedef struct Signature {
         SignatureKind kind;
-        EfiBytes data; /* EFI_SIGNATURE_DATA: the owner's GUID, then certificate or hash */
+        EfiBytes data; /* EFI_SIGNATURE_DATA: GUID of the owner, then certificate or hash */
 } Signature;
 
 typedef struct SignatureDatabase {
-        Signature *signatures; /* in order; they point into what was parsed */
+        Signature *signatures; /* in their order; they point into the parsed bytes */
         size_t count;
 } SignatureDatabase;
 
-/* FAILURE_CONFIGURATION, -EBADMSG, and a text that gives the offset. No bytes are an empty database. */
+/* An empty text is an empty database. FAILURE_CONFIGURATION, -EBADMSG: the text of the error has the offset. */
 int signature_database_parse(const uint8_t *data, size_t size, SignatureDatabase *ret, Error *error);
 void signature_database_done(SignatureDatabase *database);
 #define _cleanup_signatures_ _cleanup_(signature_database_done)
 
-/* The index in db of what lets the image start. FAILURE_CONFIGURATION, -EKEYREJECTED: nothing does, or dbx forbids
- * it; -EBADMSG: its certificate table is malformed. */
+/* Finds the index in db of the entry that authorises the image. FAILURE_CONFIGURATION: -EKEYREJECTED: no entry does, or
+ * dbx forbids it;
+ * -EBADMSG: the certificate table of the image is malformed. */
 int secureboot_authorise(const EfiImage *image, const SignatureDatabase *db, const SignatureDatabase *dbx,
                          size_t *ret_index, Error *error);
