@@ -253,7 +253,7 @@ mount -t ramfs -o mode=0711 ramfs "$store"
 check 'a second ramfs over the store' 3 "^warning store $store: .*2 file systems"
 umount "$store"
 chmod 0777 "$store"
-check 'a store that all may write to' 11 "^failure store $store: Others than its owner may write"
+check 'a store that all may write to' 11 "^failure store $store: Other users than its owner may write"
 chmod 0711 "$store"
 
 printf '%s/dev/nvme1n1p2 partition\t1048572\t0\t-2\n' "$swap_headings" >"$scratch/swaps"

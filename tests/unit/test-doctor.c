@@ -129,11 +129,11 @@ static void test_the_tpm_s_node_must_be_unseald_s_to_open(void **state) {
         facts = good_device();
         facts.mode = S_IFCHR | 0666;
         check_tpm_device(&report, &facts);
-        assert_only(VERDICT_WARNING, "tpm-device", "Everybody");
+        assert_only(VERDICT_WARNING, "tpm-device", "Every user");
         facts = good_device();
         facts.has_user = false;
         check_tpm_device(&report, &facts);
-        assert_only(VERDICT_WARNING, "tpm-device", "no user unseald");
+        assert_only(VERDICT_WARNING, "tpm-device", "the user unseald, who should");
 }
 
 static void test_a_tpm_that_is_no_device_is_told(void **state) {
@@ -144,11 +144,11 @@ static void test_a_tpm_that_is_no_device_is_told(void **state) {
         assert_failure(FAILURE_TPM, "tpm-device", "--tpm-support v2.0");
         facts.r = -ELOOP;
         check_tpm_device(&report, &facts);
-        assert_failure(FAILURE_TPM, "tpm-device", "cannot be looked at");
+        assert_failure(FAILURE_TPM, "tpm-device", "cannot be read");
         facts.r = 0;
         facts.mode = S_IFREG | 0660;
         check_tpm_device(&report, &facts);
-        assert_failure(FAILURE_TPM, "tpm-device", "no device");
+        assert_failure(FAILURE_TPM, "tpm-device", "not a device");
         facts.path = NULL;
         check_tpm_device(&report, &facts);
         assert_only(VERDICT_NOTE, "tpm-device", "TpmDevice=");
@@ -164,9 +164,9 @@ static void test_a_good_tpm_is_ok_in_all_parts(void **state) {
         check_tpm(&report, &facts);
         assert_int_equal(report.count, 4);
         assert_finding(0, VERDICT_OK, "tpm", "SHA-384");
-        assert_finding(1, VERDICT_OK, "tpm-lockout", "Not locked");
+        assert_finding(1, VERDICT_OK, "tpm-lockout", "not locked");
         assert_finding(2, VERDICT_OK, "tpm-leftovers", "");
-        assert_finding(3, VERDICT_OK, "nitrotpm", "attests");
+        assert_finding(3, VERDICT_OK, "nitrotpm", "attestation document in");
 }
 
 static void test_a_locked_tpm_and_leftovers_are_told(void **state) {
@@ -182,7 +182,7 @@ static void test_a_locked_tpm_and_leftovers_are_told(void **state) {
         assert_finding(1, VERDICT_FAILURE, "tpm-lockout", "after 31 wrong authorizations");
         assert_finding(2, VERDICT_WARNING, "tpm-leftovers", "0x01000000");
         assert_finding(3, VERDICT_WARNING, "tpm-leftovers", "0x81000001");
-        assert_finding(4, VERDICT_NOTE, "tpm-leftovers", "2 object(s); they are removed now");
+        assert_finding(4, VERDICT_NOTE, "tpm-leftovers", "2 object(s). They are removed now");
         report_clear(&report);
 
         facts.state = (TpmState){ .wrong = 3, .wrong_max = 32, .leftovers = 1 };
@@ -192,8 +192,8 @@ static void test_a_locked_tpm_and_leftovers_are_told(void **state) {
         facts.pcrs_error = (Error){ .failure = FAILURE_TPM, .text = "bank not active" };
         check_tpm(&report, &facts);
         assert_finding(0, VERDICT_FAILURE, "tpm", "bank not active");
-        assert_finding(1, VERDICT_WARNING, "tpm-lockout", "3 wrong authorizations, of 32");
-        assert_finding(2, VERDICT_NOTE, "tpm-leftovers", "next one removes");
+        assert_finding(1, VERDICT_WARNING, "tpm-lockout", "3 wrong authorizations. The maximum is 32");
+        assert_finding(2, VERDICT_NOTE, "tpm-leftovers", "next unseald removes");
         assert_finding(3, VERDICT_FAILURE, "nitrotpm", "T family");
 }
 
@@ -218,7 +218,7 @@ static void test_a_tpm_that_may_not_be_opened_is_skipped_and_one_that_cannot_fai
         report_clear(&report);
         facts.holder = "unseald (PID 4)";
         check_tpm(&report, &facts);
-        assert_finding(0, VERDICT_SKIPPED, "tpm", "try again");
+        assert_finding(0, VERDICT_SKIPPED, "tpm", "Try again");
 }
 
 static PcrSet good_boot(void) {
@@ -335,10 +335,10 @@ static void test_the_lock_pcr_is_zeros_or_locked_once(void **state) {
         assert_int_equal(pcr_lock_digest(digest), 0);
         assert_int_equal(pcr_extend(measured.value[14], digest), 0);
         assert_true(check_lock_pcr(&report, &measured, 14));
-        assert_only(VERDICT_OK, "lock-pcr", "Locked, once");
+        assert_only(VERDICT_OK, "lock-pcr", "Locked once");
         assert_int_equal(pcr_extend(measured.value[14], digest), 0);
         assert_false(check_lock_pcr(&report, &measured, 14));
-        assert_only(VERDICT_WARNING, "lock-pcr", "somebody else");
+        assert_only(VERDICT_WARNING, "lock-pcr", "another program");
 }
 
 static void test_what_imds_answers_without_a_token_is_told(void **state) {
@@ -358,7 +358,7 @@ static void test_what_imds_answers_without_a_token_is_told(void **state) {
         facts.r = -ETIMEDOUT;
         facts.error = (Error){ .failure = FAILURE_IMDS, .text = "no answer" };
         check_imds(&report, &facts);
-        assert_failure(FAILURE_IMDS, "imds", "a route to 169.254.169.254");
+        assert_failure(FAILURE_IMDS, "imds", "the route to 169.254.169.254");
         facts.contained = true;
         check_imds(&report, &facts);
         assert_failure(FAILURE_IMDS, "imds", "hop-limit");
@@ -561,7 +561,7 @@ static void test_the_store_must_be_memory_of_root_or_unseald(void **state) {
         facts.r = -EMEDIUMTYPE;
         facts.error = (Error){ .failure = FAILURE_STORE, .text = "is on a tmpfs" };
         check_store(&report, &facts);
-        assert_failure(FAILURE_STORE, "store", "mounted over it");
+        assert_failure(FAILURE_STORE, "store", "file system over it");
         facts.mounts = 1;
         check_store(&report, &facts);
         assert_failure(FAILURE_STORE, "store", "is on a tmpfs");
@@ -608,25 +608,25 @@ static void test_the_credential_socket_must_listen_for_root(void **state) {
         SocketFacts facts = { .path = "/run/sock", .mode = S_IFSOCK | 0600, .listening = true };
 
         check_socket(&report, &facts);
-        assert_only(VERDICT_OK, "socket", "Listening");
+        assert_only(VERDICT_OK, "socket", "It listens");
         facts.uid = facts.user = 8;
         check_socket(&report, &facts);
         assert_only(VERDICT_WARNING, "socket", "user 8");
         facts.has_user = true;
         check_socket(&report, &facts);
-        assert_only(VERDICT_OK, "socket", "Listening");
+        assert_only(VERDICT_OK, "socket", "It listens");
         facts.listening = false;
         check_socket(&report, &facts);
-        assert_failure(FAILURE_CONFIGURATION, "socket", "Nobody listens");
+        assert_failure(FAILURE_CONFIGURATION, "socket", "No program listens");
         facts.mode = S_IFSOCK | 0666;
         check_socket(&report, &facts);
         assert_only(VERDICT_WARNING, "socket", "mode 0666");
         facts.mode = S_IFREG | 0600;
         check_socket(&report, &facts);
-        assert_failure(FAILURE_CONFIGURATION, "socket", "no socket");
+        assert_failure(FAILURE_CONFIGURATION, "socket", "not a socket");
         facts.r = -EACCES;
         check_socket(&report, &facts);
-        assert_only(VERDICT_SKIPPED, "socket", "cannot be looked at");
+        assert_only(VERDICT_SKIPPED, "socket", "cannot be read");
         facts.r = -ENOENT;
         check_socket(&report, &facts);
         assert_only(VERDICT_NOTE, "socket", "no unit loads from it");
@@ -639,7 +639,7 @@ static void test_the_credential_socket_must_listen_for_root(void **state) {
 
 static void test_swap_on_a_disk_is_warned_of(void **state) {
         check_swap(&report, SWAP_HEADINGS);
-        assert_only(VERDICT_OK, "swap", "None");
+        assert_only(VERDICT_OK, "swap", "no swap");
         check_swap(&report,
                    SWAP_HEADINGS "/dev/zram0                              partition\t1024\t0\t100\n");
         assert_only(VERDICT_OK, "swap", "zram");
@@ -650,7 +650,7 @@ static void test_swap_on_a_disk_is_warned_of(void **state) {
         check_swap(&report, NULL);
         assert_only(VERDICT_SKIPPED, "swap", "cannot be read");
         check_swap(&report, "");
-        assert_only(VERDICT_OK, "swap", "None");
+        assert_only(VERDICT_OK, "swap", "no swap");
 }
 
 static void test_hibernation_takes_a_kernel_that_can_and_a_device(void **state) {
@@ -670,9 +670,9 @@ static void test_core_dumps_of_applications_are_told(void **state) {
         check_core_dumps(&report, NULL);
         assert_only(VERDICT_SKIPPED, "core-dumps", "");
         check_core_dumps(&report, "\n");
-        assert_only(VERDICT_OK, "core-dumps", "None");
+        assert_only(VERDICT_OK, "core-dumps", "no core dumps");
         check_core_dumps(&report, "|/bin/false\n");
-        assert_only(VERDICT_OK, "core-dumps", "None");
+        assert_only(VERDICT_OK, "core-dumps", "no core dumps");
         check_core_dumps(&report, "|/lib/systemd/systemd-coredump %P %u\n");
         assert_only(VERDICT_NOTE, "core-dumps", "(|/lib/systemd/systemd-coredump)");
 }
@@ -725,7 +725,7 @@ static void test_the_last_errors_are_told_of_the_whole_and_of_each_secret(void *
                           "{\"name\": \"c\", \"state\": \"published\"}]}");
         assert_int_equal(report_exit_status(&report), FAILURE_DENIED);
         assert_finding(0, VERDICT_FAILURE, "status", "KMS denies");
-        assert_finding(1, VERDICT_FAILURE, "status", "does not say why");
+        assert_finding(1, VERDICT_FAILURE, "status", "did not say why");
         assert_int_equal(report.findings[1].failure, FAILURE_INTERNAL);
         assert_finding(2, VERDICT_WARNING, "status", "no route");
         assert_finding(3, VERDICT_OK, "status", "published");

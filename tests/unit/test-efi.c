@@ -227,7 +227,7 @@ static void test_malformed_images_are_refused_with_the_offset(void **state) {
                 { PE, 0, -EBADMSG, "At offset 0x40: here should be a PE header" },
                 { PE + 4, 0x0005014c, -EOPNOTSUPP, "At offset 0x44: the image is for machine 0x14c" },
                 { PE + 4, 0xffff8664, -EBADMSG,
-                  "At offset 0x94: headers of 1024 bytes do not hold 65535 sections" },
+                  "At offset 0x94: headers of 1024 bytes do not have room for 65535 sections" },
                 { PE + 20, 0x0206ffff, -EBADMSG, "At offset 0x54: the optional header of 65535 bytes" },
                 { PE + 20, 0x0206006f, -EBADMSG, "At offset 0x58: the optional header is not that of a PE32+ file" },
                 { OPTIONAL, 0x10b, -EBADMSG, "At offset 0x58: the optional header is not that of a PE32+ file" },

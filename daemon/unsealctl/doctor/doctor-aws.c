@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * What IMDS, KMS and the carriers of ciphertext say. Each function asks and waits for the answer, for as long as the
- * client's own time-outs let it; doctor.c bounds that. Nothing is decrypted: KMS is asked with DryRun, which never
- * succeeds.
+ * Asks IMDS, KMS and the sources of ciphertext. Each function waits for the answer until the client's own time-outs end
+ * it; doctor.c bounds that time. Nothing is decrypted: doctor asks KMS with DryRun, which never succeeds.
  */
 
 #include <errno.h>
@@ -27,7 +26,7 @@
 
 #define TIMEOUT_USEC (5 * USEC_PER_SEC)
 
-/* One question in an event loop of its own. */
+/* One request in an event loop of its own. */
 typedef struct Question {
         sd_event *event;
         HttpClient *http;
@@ -36,7 +35,7 @@ typedef struct Question {
         Error error;
         uint64_t begun_usec, duration_usec;
 
-        /* of the answer, as far as the question has them */
+        /* The parts of the answer. A question sets those that it has. */
         unsigned status;
         ClockFacts clock;
         int64_t certificate_end;
@@ -61,17 +60,17 @@ static int question_begin(Question *question, const HttpOptions *options) {
                 r = http_client_new(question->event, options, &question->http);
         question->begun_usec = now_monotonic_usec();
         question->certificate_end = -1;
-        return r < 0 ? error_set(&question->error, r, FAILURE_INTERNAL, "The network cannot be asked: %s.",
+        return r < 0 ? error_set(&question->error, r, FAILURE_INTERNAL, "The network cannot be used: %s.",
                                  strerror(-r))
                      : 0;
 }
 
-/* r: of asking. */
+/* r: the result of sending the request. */
 static int question_wait(Question *question, int r) {
         if (r >= 0)
                 r = event_run_until(question->event, &question->answered);
         if (r < 0)
-                return error_set(&question->error, r, FAILURE_INTERNAL, "The network cannot be asked: %s.",
+                return error_set(&question->error, r, FAILURE_INTERNAL, "The network cannot be used: %s.",
                                  strerror(-r));
         question->duration_usec = now_monotonic_usec() - question->begun_usec;
         return question->r;
@@ -126,6 +125,7 @@ void ask_imds(ImdsFacts *ret, ClockFacts *ret_clock) {
                         *ret_clock = ipv6.clock;
                         return;
                 }
+                /* Whatever the kind of error, IMDS is out of reach. */
                 (void) error_set(&ret->error, ret->r, FAILURE_IMDS, "IMDS cannot be reached: %s %s",
                                  question.error.text, ipv6.error.text);
                 return;
@@ -205,7 +205,7 @@ int imds_role(AwsCredentials *ret, char ret_role[static IMDS_ROLE_MAX + 1], Erro
         return 0;
 }
 
-/* KMS answers its load balancers' checks there, unsigned. */
+/* KMS answers requests for /ping without a signature, since its load balancers check there. */
 void look_at_tls(const Settings *settings, const char *endpoint, TlsFacts *ret, ClockFacts *ret_clock) {
         _cleanup_(X509_STORE_freep) X509_STORE *trusted = NULL;
         _cleanup_question_ Question question = {};
@@ -263,7 +263,7 @@ int fetch_ciphertext(const Settings *settings, const Declaration *declaration,
         return 0;
 }
 
-/* As unseald asks, but that nothing is to be decrypted. */
+/* Adds DryRun to the request that unseald would send, so that KMS decrypts nothing. */
 static int make_dry(char **body) {
         _cleanup_json_ struct json_object *object = NULL;
         int r = json_parse(*body, strlen(*body), &object);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * What facts mean. Each check is a function that is read from top to bottom: the first line that applies is the
- * finding. Nothing here asks anybody. A failure is what unseald itself would fail for; what it gets over, or what
- * harms the secrets only once they are delivered, is a warning.
+ * Turns facts into findings. Pure. Read each check from top to bottom: the first line that applies is the finding. A
+ * failure is a reason for unseald to fail. A problem that unseald survives, or that harms the secrets only after
+ * delivery, is a warning.
  */
 
 #include <arpa/inet.h>
@@ -23,7 +23,7 @@
 #include "unsealctl/ctl.h"
 #include "unsealctl/doctor/doctor.h"
 
-#define CLOCK_SKEW_MAX 300 /* seconds; what KMS takes a signature with */
+#define CLOCK_SKEW_MAX 300 /* seconds; KMS accepts signatures up to this age */
 #define CLOCK_SKEW_ODD 30
 #define CERTIFICATE_SOON (14 * 24 * 3600)
 
@@ -56,7 +56,7 @@ const char *verdict_to_string(Verdict verdict) {
         return names[verdict];
 }
 
-/* Takes text, which may be NULL for lack of memory. */
+/* Takes ownership of the text. NULL means that memory is short. */
 static void append(Report *report, const char *check, const char *subject, Verdict verdict, Failure failed,
                    const char *cure, char *text) {
         size_t text_size = text ? strlen(text) + 1 : 0, subject_size = strlen(subject ?: "") + 1;
@@ -129,7 +129,7 @@ void report_error(Report *report, const char *check, const char *subject, const 
         fail(report, check, subject, error->failure, cure, "%s", error->text);
 }
 
-/* Whether unseald's user may read and write it, so far as permission bits tell. */
+/* Whether the permission bits let the user unseald read and write the device. */
 static bool user_may_open(const DeviceFacts *facts) {
         unsigned shift = facts->uid == facts->user ? 6 : facts->gid == facts->group ? 3 : 0;
 
@@ -141,29 +141,30 @@ void check_tpm_device(Report *report, const DeviceFacts *facts) {
         const char *path = facts->path;
 
         if (!path)
-                note(report, check, NULL, "TpmDevice= names no device node: nothing to look at.");
+                note(report, check, NULL,
+                     "TpmDevice= does not name a device node, so there is nothing to check.");
         else if (facts->r == -ENOENT)
                 fail(report, check, path, FAILURE_TPM,
                      "Use an instance type with NitroTPM, and an AMI registered with '--boot-mode uefi --tpm-support v2.0'.",
                      "There is no TPM.");
         else if (facts->r < 0)
-                fail(report, check, path, FAILURE_TPM, NULL, "It cannot be looked at: %s.",
-                     strerror(-facts->r));
+                fail(report, check, path, FAILURE_TPM, NULL, "It cannot be read: %s.", strerror(-facts->r));
         else if (!S_ISCHR(facts->mode))
                 fail(report, check, path, FAILURE_TPM,
-                     "TpmDevice= must name the TPM's node, device:/dev/tpm0.", "It is no device.");
+                     "Set TpmDevice= to the device node of the TPM, device:/dev/tpm0.",
+                     "It is not a device.");
         else if (facts->has_user && !user_may_open(facts))
                 fail(report, check, path, FAILURE_TPM,
-                     "Is the udev rule of unseald (72-unseald-tpm.rules) installed? 'udevadm trigger --subsystem-match=tpm' applies it.",
+                     "Install the udev rule of unseald (72-unseald-tpm.rules), and apply it with 'udevadm trigger --subsystem-match=tpm'.",
                      "unseald may not open it: mode %04o, user %u, group %u.",
                      (unsigned) facts->mode & 07777, (unsigned) facts->uid, (unsigned) facts->gid);
         else if (facts->mode & S_IWOTH)
-                warn(report, check, path, "Take away the permission: chmod o-rw.",
-                     "Everybody may use the TPM, and extend its PCRs (mode %04o).",
+                warn(report, check, path, "Remove the permission: 'chmod o-rw'.",
+                     "Every user may use the TPM, and extend its PCRs (mode %04o).",
                      (unsigned) facts->mode & 07777);
         else if (!facts->has_user)
                 warn(report, check, path, "Install unseald with its sysusers.d file: systemd-sysusers.",
-                     "It is there, but there is no user unseald that could open it.");
+                     "The device is there, but the user unseald, who should open it, is not.");
         else
                 ok(report, check, path, "unseald may open it%s%s.", facts->holder[0] ? "; held by " : "",
                    facts->holder);
@@ -174,17 +175,18 @@ static void check_lockout(Report *report, const TpmState *state) {
 
         if (state->locked_out)
                 fail(report, check, NULL, FAILURE_TPM,
-                     "'tpm2_dictionarylockout --clear-lockout' unlocks it. Then find out who guesses: unseald uses no authorization that could be wrong.",
+                     "Unlock it with 'tpm2_dictionarylockout --clear-lockout'. Then find the program that sends wrong authorizations. unseald sends none.",
                      "The TPM is locked after %" PRIu32
-                     " wrong authorizations, and attests nothing until it is unlocked; it forgets one every %" PRIu32
+                     " wrong authorizations, and does not attest until it is unlocked. It forgets one wrong authorization every %" PRIu32
                      " s.",
                      state->wrong, state->recovery_sec);
         else if (state->wrong > 0)
-                warn(report, check, NULL, "Find out who guesses: it is locked at the maximum.",
-                     "There were %" PRIu32 " wrong authorizations, of %" PRIu32 " at the most.",
+                warn(report, check, NULL,
+                     "Find the program that sends them. At the maximum the TPM locks itself.",
+                     "There were %" PRIu32 " wrong authorizations. The maximum is %" PRIu32 ".",
                      state->wrong, state->wrong_max);
         else
-                ok(report, check, NULL, "Not locked; no wrong authorizations.");
+                ok(report, check, NULL, "The TPM is not locked, and there were no wrong authorizations.");
 }
 
 static void check_leftovers(Report *report, const TpmFacts *facts) {
@@ -193,20 +195,19 @@ static void check_leftovers(Report *report, const TpmFacts *facts) {
 
         if (state->foreign_index != 0)
                 warn(report, check, NULL,
-                     "Unless a client is just attesting, remove it: 'tpm2_nvundefine HANDLE'. NV memory is scarce.",
-                     "Another client, nitro-tpm-attest perhaps, was killed and has left an NV index of 8 KiB: 0x%08" PRIx32
+                     "Remove it with 'tpm2_nvundefine HANDLE', unless a client is attesting right now. NV memory is scarce.",
+                     "Another client, perhaps nitro-tpm-attest, was killed and has left an NV index of 8 KiB: 0x%08" PRIx32
                      ".",
                      state->foreign_index);
         if (state->foreign_key != 0)
                 warn(report, check, NULL,
-                     "Unless a client is just attesting, remove it: 'tpm2_evictcontrol -C o -c HANDLE'.",
-                     "Another client, nitro-tpm-attest perhaps, was killed and has left a persistent endorsement key: 0x%08" PRIx32
+                     "Remove it with 'tpm2_evictcontrol -C o -c HANDLE', unless a client is attesting right now.",
+                     "Another client, perhaps nitro-tpm-attest, was killed and has left a persistent endorsement key: 0x%08" PRIx32
                      ".",
                      state->foreign_key);
         if (state->leftovers > 0)
-                note(report, check, NULL, "An unseald that was killed had left %u object(s); %s.",
-                     state->leftovers,
-                     facts->document_r < 0 ? "the next one removes them" : "they are removed now");
+                note(report, check, NULL, "A killed unseald had left %u object(s). %s.", state->leftovers,
+                     facts->document_r < 0 ? "The next unseald removes them" : "They are removed now");
         if (state->foreign_index == 0 && state->foreign_key == 0 && state->leftovers == 0)
                 ok(report, check, NULL, "No killed client has left anything.");
 }
@@ -218,10 +219,10 @@ static void check_document(Report *report, const TpmFacts *facts) {
         if (facts->document_r < 0)
                 report_error(report, check, NULL, &facts->document_error,
                              facts->document_error.failure == FAILURE_NOT_NITRO
-                                             ? "Use an instance type with NitroTPM (none of the T family attests), and an AMI registered with '--tpm-support v2.0'."
+                                             ? "Use an instance type with NitroTPM, and an AMI registered with '--tpm-support v2.0'. The T family does not attest."
                                              : NULL);
         else
-                ok(report, check, NULL, "It attests: a document in %s. The TPM was held for %s.",
+                ok(report, check, NULL, "The TPM made an attestation document in %s. It was held for %s.",
                    format_duration(facts->document_usec, took), format_duration(facts->held_usec, held));
 }
 
@@ -230,9 +231,9 @@ void check_tpm(Report *report, const TpmFacts *facts) {
 
         if (facts->r < 0) {
                 if (facts->r == -EACCES && !facts->root)
-                        skipped(report, check, NULL, NEEDS_ROOT ": the TPM is not everybody's.");
+                        skipped(report, check, NULL, NEEDS_ROOT ": this user may not open the TPM.");
                 else if (facts->r == -EBUSY && strncmp(facts->holder, "unseald ", strlen("unseald ")) == 0)
-                        skipped(report, check, NULL, "unseald is using the TPM right now: try again.");
+                        skipped(report, check, NULL, "unseald is using the TPM right now. Try again.");
                 else
                         report_error(report, check, NULL, &facts->error,
                                      facts->r == -EBUSY && facts->holder[0] ? facts->holder : NULL);
@@ -242,7 +243,7 @@ void check_tpm(Report *report, const TpmFacts *facts) {
         if (facts->pcrs_r < 0)
                 report_error(report, check, NULL, &facts->pcrs_error, NULL);
         else
-                ok(report, check, NULL, "It answers, and its SHA-384 bank is active.");
+                ok(report, check, NULL, "The TPM answers, and its SHA-384 bank is active.");
         check_lockout(report, &facts->state);
         check_leftovers(report, facts);
         check_document(report, facts);
@@ -281,7 +282,7 @@ static void check_expected_pcr(Report *report, const PcrSet *measured, const Pcr
                      pcr_covers(pcr), is, wanted);
 }
 
-/* An expectation leaves out PCR2 and PCR13 only where an option allows any value. */
+/* An expectation leaves out PCR2 and PCR13 only if an option allows any value. */
 static void report_any(Report *report, const PcrSet *measured, unsigned pcr) {
         _cleanup_free_ char *is = hex_of(measured, pcr);
         char name[16];
@@ -344,15 +345,15 @@ bool check_lock_pcr(Report *report, const PcrSet *measured, unsigned pcr) {
                 return false;
         (void) snprintf(name, sizeof(name), "PCR%u", pcr);
         if (pcr_is_locked(measured->value[pcr], NULL)) {
-                ok(report, check, name, "Locked, once, until the next boot.");
+                ok(report, check, name, "Locked once, until the next boot.");
                 return true;
         }
         if (is_zero(measured, pcr))
                 ok(report, check, name, "Not locked yet: all zeros.");
         else
                 warn(report, check, name,
-                     "Find out who extends it, or choose another for LockPcr=. Where the key's policy pins it, reboot.",
-                     "Neither zeros nor locked once: somebody else has extended it.");
+                     "Find the program that extends it, or choose another PCR for LockPcr=. If the key's policy pins it, reboot.",
+                     "Neither zeros nor locked once: another program has extended it.");
         return false;
 }
 
@@ -363,26 +364,26 @@ void check_imds(Report *report, const ImdsFacts *facts) {
         if (facts->r < 0)
                 report_error(report, check, NULL, &facts->error,
                              facts->contained
-                                             ? "This is a container or another network namespace: each hop counts, and HttpPutResponseHopLimit is 1 or 2 by default ('aws ec2 modify-instance-metadata-options --http-put-response-hop-limit'). Run doctor on the machine itself."
-                                             : "Is there a route to 169.254.169.254, and no firewall in between? Is IMDS enabled (HttpEndpoint, 'aws ec2 describe-instances')?");
+                                             ? "Run doctor on the machine itself. This is a container or another network namespace, which counts as a hop, and HttpPutResponseHopLimit is 1 or 2 by default ('aws ec2 modify-instance-metadata-options --http-put-response-hop-limit')."
+                                             : "Check the route to 169.254.169.254, firewalls, and whether IMDS is enabled (HttpEndpoint, 'aws ec2 describe-instances').");
         else if (facts->status == 403)
                 fail(report, check, NULL, FAILURE_IMDS,
-                     "'aws ec2 modify-instance-metadata-options --http-endpoint enabled'.",
+                     "Turn it on with 'aws ec2 modify-instance-metadata-options --http-endpoint enabled'.",
                      "It is turned off for this instance (HTTP status 403).");
         else if (facts->status == 200)
                 note(report, check, NULL,
-                     "Answers in %s, and without a token too (IMDSv1): '--http-tokens required' would turn that off. unseald uses version 2.",
+                     "Answers in %s, without a token, too (IMDSv1). unseald uses version 2. '--http-tokens required' turns version 1 off.",
                      format_duration(facts->duration_usec, took));
         else if (facts->status == 401)
                 ok(report, check, NULL,
-                   "Answers in %s, and asks for a token (IMDSv2). Its hop limit cannot be seen from inside.",
+                   "Answers in %s, and demands a token (IMDSv2). The hop limit is not visible from inside.",
                    format_duration(facts->duration_usec, took));
         else
-                fail(report, check, NULL, FAILURE_IMDS, "Is it IMDS that answers at 169.254.169.254?",
+                fail(report, check, NULL, FAILURE_IMDS, "Check which program answers at 169.254.169.254.",
                      "Answers with HTTP status %u.", facts->status);
 }
 
-/* One string of the document; what does not fit is not there. */
+/* Copies a string of the document. A string that does not fit counts as missing. */
 static void take_string(struct json_object *object, const char *name, char *ret, size_t size) {
         const char *value = json_member_string(object, name);
 
@@ -409,7 +410,7 @@ int instance_facts_parse(const char *text, size_t size, InstanceFacts *ret) {
         return 0;
 }
 
-/* They have NitroTPM, but not its attestation (EC2 User Guide, "Attestable AMIs", requirements). */
+/* These families have NitroTPM but no attestation (EC2 User Guide, "Attestable AMIs", requirements). */
 static bool type_attests(const char *type) {
         static const char *const none[] = { "t2.", "t3.", "t3a.", "t4g." };
 
@@ -424,8 +425,8 @@ void check_instance(Report *report, const InstanceFacts *facts) {
 
         if (!type_attests(facts->type))
                 fail(report, check, facts->id, FAILURE_NOT_NITRO,
-                     "Move to another family, such as M, C or R of generation 6 or later.",
-                     "Instances of type %s do not attest: none of the T family does.", facts->type);
+                     "Use another family, such as M, C or R of generation 6 or later.",
+                     "Instances of type %s do not attest, like all of the T family.", facts->type);
         else
                 ok(report, check, facts->id, "Type %s, image %s, Region %s, account %s.", facts->type,
                    facts->image, facts->region, facts->account);
@@ -437,7 +438,7 @@ void check_role(Report *report, const char *role, int64_t expiration, int64_t no
 
         if (expiration != 0 && expiration <= now)
                 fail(report, check, role, FAILURE_ROLE,
-                     "EC2 renews them by itself; where it does not, was the role or the instance profile deleted or made anew? Attach the profile again.",
+                     "Attach the instance profile again. EC2 renews credentials by itself, unless the role or the profile was deleted or made anew.",
                      "Its credentials have expired: %s.", format_time(expiration, end));
         else if (expiration != 0)
                 ok(report, check, role, "Credentials until %s.", format_time(expiration, end));
@@ -448,7 +449,7 @@ void check_role(Report *report, const char *role, int64_t expiration, int64_t no
 void check_clock(Report *report, const char *whose, const ClockFacts *facts) {
         static const char check[] = "clock";
         static const char cure[] =
-                        "Set the clock: 'timedatectl', or chrony with the Amazon Time Sync Service (169.254.169.123).";
+                        "Set the clock with 'timedatectl', or use chrony with the Amazon Time Sync Service (169.254.169.123).";
         uint64_t off = facts->skew < 0 ? UINT64_C(0) - (uint64_t) facts->skew : (uint64_t) facts->skew;
         const char *direction = facts->skew < 0 ? "ahead of" : "behind";
         char by[DURATION_STRING_MAX];
@@ -458,11 +459,11 @@ void check_clock(Report *report, const char *whose, const ClockFacts *facts) {
         (void) format_duration((off < 1000000000 ? off : 1000000000) * USEC_PER_SEC, by);
         if (off > CLOCK_SKEW_MAX)
                 fail(report, check, whose, FAILURE_CLOCK, cure,
-                     "This machine is %s %s it. AWS takes signatures within 5 minutes; unseald signs with KMS's time, but certificates and other programs fail.",
+                     "This machine is %s %s it. AWS accepts signatures within 5 minutes. unseald signs with KMS's time, but certificates and other programs fail.",
                      by, direction);
         else if (off > CLOCK_SKEW_ODD)
                 warn(report, check, whose, cure,
-                     "This machine is %s %s it. AWS takes signatures within 5 minutes.", by, direction);
+                     "This machine is %s %s it. AWS accepts signatures within 5 minutes.", by, direction);
         else
                 ok(report, check, whose, "Within %i s of it.", CLOCK_SKEW_ODD);
 }
@@ -475,7 +476,7 @@ bool address_is_private(const char *address) {
                 uint32_t ip = ntohl(v4.s_addr);
 
                 return ip >> 24 == 10 || ip >> 20 == 0xac1 || ip >> 16 == 0xc0a8 ||
-                       ip >> 22 == 0x191; /* and 100.64/10 */
+                       ip >> 22 == 0x191; /* and 100.64.0.0/10 */
         }
         return inet_pton(AF_INET6, address, &v6) == 1 && (v6.s6_addr[0] & 0xfe) == 0xfc;
 }
@@ -573,32 +574,35 @@ void check_store(Report *report, const StoreFacts *facts) {
 
         if (facts->r == -ENOENT || (facts->r == -EMEDIUMTYPE && facts->mounts == 0))
                 warn(report, check, facts->path,
-                     "Starting unseald mounts it. Where it runs: 'systemctl status run-unseald-credentials.mount'.",
+                     "Start unseald, which mounts it. If unseald runs, see 'systemctl status run-unseald-credentials.mount'.",
                      "Nothing is mounted there.");
         else if (facts->r == -EACCES && !facts->root)
                 skipped(report, check, facts->path, NEEDS_ROOT ".");
         else if (facts->r < 0)
                 report_error(report, check, facts->path, &facts->error,
                              facts->mounts > 1
-                                             ? "Something is mounted over it: 'umount' that, or find out which unit or fstab line does."
+                                             ? "Unmount the file system over it, or find the unit or line of fstab that mounts it."
                                              : NULL);
         else if (facts->mounts > 1)
                 warn(report, check, facts->path,
-                     "Find out which unit or line of fstab mounts there, and umount.",
-                     "Memory, but %u file systems are mounted there, one over the other.", facts->mounts);
+                     "Find the unit or line of fstab that mounts there, and unmount it.",
+                     "It is memory, but %u file systems are mounted there, one over the other.",
+                     facts->mounts);
         else if (facts->uid != 0 && !(facts->has_user && facts->uid == facts->user))
                 fail(report, check, facts->path, FAILURE_STORE,
-                     "'systemctl restart unseald' sets its owner.",
-                     "It belongs to user %u, who could put there what applications take for secrets.",
+                     "Run 'systemctl restart unseald', which sets its owner.",
+                     "It belongs to user %u, who could replace the secrets of applications.",
                      (unsigned) facts->uid);
         else if (facts->mode & (S_IWGRP | S_IWOTH))
-                fail(report, check, facts->path, FAILURE_STORE, "'systemctl restart unseald' sets its mode.",
-                     "Others than its owner may write to it (mode %04o).", (unsigned) facts->mode & 07777);
+                fail(report, check, facts->path, FAILURE_STORE,
+                     "Run 'systemctl restart unseald', which sets its mode.",
+                     "Other users than its owner may write to it (mode %04o).",
+                     (unsigned) facts->mode & 07777);
         else
-                ok(report, check, facts->path, "Memory that is never swapped.");
+                ok(report, check, facts->path, "It is memory that is never swapped.");
 }
 
-/* proc(5): a line of headings, then one for each area, of which a compressed RAM disk is memory. */
+/* /proc/swaps has a line of headings and then a line for each area (proc(5)). An area on a compressed RAM disk is memory. */
 void check_swap(Report *report, const char *swaps) {
         static const char check[] = "swap";
         const char *line = swaps ? strchr(swaps, '\n') : NULL;
@@ -618,27 +622,27 @@ void check_swap(Report *report, const char *swaps) {
                 skipped(report, check, NULL, "/proc/swaps cannot be read.");
         else if (disks > 0)
                 warn(report, check, first,
-                     "Turn swap off, or encrypt it with a key of each boot (crypttab(5), 'swap' with /dev/urandom).",
-                     "Swap is in use. unseald and the store are locked in memory, but applications are not, once they have read a secret.");
+                     "Turn swap off, or encrypt it with a new key for each boot (crypttab(5), 'swap' with /dev/urandom).",
+                     "Swap is in use. unseald and the store are locked in memory. Applications that have read a secret are not.");
         else if (memory > 0)
-                ok(report, check, NULL, "Only in memory (zram).");
+                ok(report, check, NULL, "Swap is only in memory (zram).");
         else
-                ok(report, check, NULL, "None.");
+                ok(report, check, NULL, "There is no swap.");
 }
 
 void check_hibernation(Report *report, const char *power_state, const char *resume_device) {
         static const char check[] = "hibernation";
 
         if (!power_state)
-                note(report, check, NULL, "The kernel does not say what sleep states it has.");
+                note(report, check, NULL, "The kernel does not say which sleep states it has.");
         else if (!strstr(power_state, "disk"))
                 ok(report, check, NULL, "The kernel cannot hibernate.");
         else if (!resume_device || strncmp(resume_device, "0:0", 3) == 0)
                 ok(report, check, NULL, "No device to resume from is set.");
         else
                 warn(report, check, NULL,
-                     "Mask hibernate.target, launch without '--hibernation-options Configured=true', and take 'resume=' off the kernel's command line.",
-                     "The machine can hibernate, which writes all memory to a disk, secrets included.");
+                     "Mask hibernate.target, launch without '--hibernation-options Configured=true', and remove 'resume=' from the kernel command line.",
+                     "The machine can hibernate. That writes all memory to a disk, with the secrets.");
 }
 
 void check_core_dumps(Report *report, const char *core_pattern) {
@@ -648,10 +652,10 @@ void check_core_dumps(Report *report, const char *core_pattern) {
                 skipped(report, check, NULL, "/proc/sys/kernel/core_pattern cannot be read.");
         else if (core_pattern[0] == '\0' || core_pattern[0] == '\n' ||
                  strncmp(core_pattern, "|/bin/false", strlen("|/bin/false")) == 0)
-                ok(report, check, NULL, "None are written.");
+                ok(report, check, NULL, "The kernel writes no core dumps.");
         else
                 note(report, check, NULL,
-                     "unseald leaves none, but what applications leave (%.*s) has their secrets in it: LimitCORE=0 in their units prevents it.",
+                     "Core dumps of applications (%.*s) have their secrets in them. Set LimitCORE=0 in their units. unseald leaves no core dump.",
                      (int) strcspn(core_pattern, " \n"), core_pattern);
 }
 
@@ -680,38 +684,38 @@ void check_consumers(Report *report, const Consumers *consumers, const Declarati
         if (fine == 0)
                 note(report, check, NULL, "No unit loads a credential from unseald.");
         else
-                ok(report, check, NULL, "%zu credential(s) that units load, all declared.", fine);
+                ok(report, check, NULL, "Units load %zu credential(s), and all are declared.", fine);
 }
 
 void check_socket(Report *report, const SocketFacts *facts) {
         static const char check[] = "socket";
         static const char start[] =
-                        "'systemctl enable --now unseald.socket'; 'systemctl status unseald.socket' says why it has ended.";
+                        "Run 'systemctl enable --now unseald.socket'. 'systemctl status unseald.socket' says why it has ended.";
 
         if (facts->r == -ENOENT && !facts->wanted)
-                note(report, check, facts->path, "There is none, and no unit loads from it.");
+                note(report, check, facts->path, "There is no socket, and no unit loads from it.");
         else if (facts->r == -ENOENT)
                 fail(report, check, facts->path, FAILURE_CONFIGURATION, start,
-                     "It is not there, and units load from it.");
+                     "There is no socket, and units load from it.");
         else if (facts->r < 0)
-                skipped(report, check, facts->path, "It cannot be looked at: %s.", strerror(-facts->r));
+                skipped(report, check, facts->path, "It cannot be read: %s.", strerror(-facts->r));
         else if (!S_ISSOCK(facts->mode))
                 fail(report, check, facts->path, FAILURE_CONFIGURATION,
-                     "Remove it, and restart unseald.socket.", "It is no socket.");
+                     "Remove it, and restart unseald.socket.", "It is not a socket.");
         else if ((facts->uid != 0 && !(facts->has_user && facts->uid == facts->user)) ||
                  facts->mode & (S_IWGRP | S_IWOTH))
                 warn(report, check, facts->path,
-                     "SocketMode=0600 in unseald.socket: the service manager asks as root.",
-                     "Others than root and unseald may connect (user %u, mode %04o); they are refused, but can fill the queue.",
+                     "Set SocketMode=0600 in unseald.socket. The service manager connects as root.",
+                     "Other users than root and unseald may connect (user %u, mode %04o). unseald refuses them, but they can fill the queue.",
                      (unsigned) facts->uid, (unsigned) facts->mode & 07777);
         else if (!facts->listening)
                 fail(report, check, facts->path, FAILURE_CONFIGURATION, start,
-                     "Nobody listens: units that load from it fail.");
+                     "No program listens, so units that load from it fail.");
         else
-                ok(report, check, facts->path, "Listening, for the service manager alone.");
+                ok(report, check, facts->path, "It listens for the service manager only.");
 }
 
-/* A property as systemctl show prints it; empty: not there. */
+/* Copies a property from the output of systemctl show. It is empty if it is missing. */
 static const char *property(const char *properties, const char *name, char *buffer, size_t size) {
         size_t length = strlen(name);
 
@@ -727,7 +731,7 @@ static const char *property(const char *properties, const char *name, char *buff
         return buffer;
 }
 
-/* The failure with that number, FAILURE_NONE where there is none. */
+/* Returns the failure with that exit status, or FAILURE_NONE. */
 static Failure failure_of_status(const char *text) {
         long status = strtol(text, NULL, 10);
 
@@ -752,20 +756,21 @@ void check_service(Report *report, const char *properties) {
         (void) property(properties, "ExecMainStatus", status, sizeof(status));
 
         if (strcmp(load, "loaded") != 0)
-                fail(report, check, unit, FAILURE_CONFIGURATION, "Install unseald's units; is one masked?",
-                     "The unit is not there (%s).", load[0] ? load : "unknown");
+                fail(report, check, unit, FAILURE_CONFIGURATION,
+                     "Install the units of unseald, or unmask them.", "The unit is not there (%s).",
+                     load[0] ? load : "unknown");
         else if (strcmp(active, "active") == 0 && strcmp(file, "disabled") == 0)
                 warn(report, check, unit, "'systemctl enable unseald.service'.",
-                     "Running, but not enabled: the next boot may not start it.");
+                     "Running, but not enabled. The next boot may not start it.");
         else if (strcmp(active, "active") == 0)
                 ok(report, check, unit, "Running%s%s.", file[0] ? ", " : "", file);
         else if (strcmp(active, "activating") == 0 || strcmp(active, "reloading") == 0)
-                warn(report, check, unit, "'systemctl status unseald' says what it waits for.",
+                warn(report, check, unit, "See 'systemctl status unseald' for what it waits for.",
                      "Not done yet%s%s.", failure_of_status(status) ? "; its last attempt ended with: " : "",
                      failure_of_status(status) ? failure_to_string(failure_of_status(status)) : "");
         else if (strcmp(active, "failed") == 0)
                 fail(report, check, unit, failure_of_status(status) ?: FAILURE_INTERNAL,
-                     "'journalctl -xu unseald' explains it. When it is mended: 'systemctl restart unseald'.",
+                     "See 'journalctl -xu unseald'. After you have removed the cause, run 'systemctl restart unseald'.",
                      "Failed (%s, status %s%s%s).", result, status, failure_of_status(status) ? ": " : "",
                      failure_of_status(status) ? failure_to_string(failure_of_status(status)) : "");
         else
@@ -790,7 +795,7 @@ static void check_status_of(Report *report, struct json_object *object, const ch
 
         if (strcmp(state, failed) == 0)
                 fail(report, check, subject, failure.failure, NULL, "%s: %s", state,
-                     error ?: "it does not say why.");
+                     error ?: "unseald did not say why.");
         else if (error)
                 warn(report, check, subject, NULL, "%s; its last error (%s): %s", state, name ?: "unknown",
                      error);

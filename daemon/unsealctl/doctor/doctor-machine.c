@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What can be seen on the machine itself. Nothing is judged here, and nothing changed: of what was made in the TPM for a
- * document nothing stays. */
+/* Finds facts on the machine itself. It judges nothing and changes nothing: all objects that it makes in the TPM for a
+ * document are removed. */
 
 #include <dirent.h>
 #include <errno.h>
@@ -49,7 +49,7 @@ static bool has_open(const char *pid, dev_t device) {
         return false;
 }
 
-/* "unseald (PID 123)". Those of other users are seen by root alone. */
+/* Finds a process that has the device open, as "unseald (PID 123)". Only root sees the processes of other users. */
 static void find_holder(dev_t device, char *ret, size_t size) {
         _cleanup_(closedirp) DIR *directory = opendir("/proc");
         const struct dirent *entry;
@@ -100,7 +100,7 @@ void look_at_device(const char *tcti, DeviceFacts *ret) {
                 find_holder(st.st_rdev, ret->holder, sizeof(ret->holder));
 }
 
-/* An unseald that is just unsealing has it for a fraction of a second. */
+/* An unseald that is unsealing holds the TPM for a fraction of a second. */
 static int open_tpm(const char *tcti, Tpm **ret, Error *error) {
         uint64_t until = now_monotonic_usec() + TPM_PATIENCE_USEC;
 
@@ -113,7 +113,7 @@ static int open_tpm(const char *tcti, Tpm **ret, Error *error) {
         }
 }
 
-/* The key pair is thrown away: nothing will ever be decrypted with it. */
+/* The key pair of the recipient is thrown away, so nothing can be decrypted with it. */
 static int attest(Tpm *tpm, const Recipient *recipient, TpmFacts *facts) {
         NsmRequest request = {};
 
@@ -145,7 +145,7 @@ void visit_tpm(const char *tcti, TpmFacts *facts) {
         facts->held_usec = now_monotonic_usec() - opened;
 }
 
-/* How many file systems are mounted on that very path, proc(5). */
+/* Counts the file systems that are mounted on this very path (proc(5)). */
 static unsigned count_mounts(const char *mountinfo, const char *path) {
         size_t length = strlen(path);
         unsigned count = 0;
@@ -176,7 +176,7 @@ void look_at_store(const char *path, StoreFacts *ret) {
         ret->r = store_check_memory(path, &ret->error);
 }
 
-/* proc_net_unix: "…: 00000002 00000000 00010000 0001 01 INODE PATH", of which the fourth field has the flag of a
+/* A line of /proc/net/unix is "…: 00000002 00000000 00010000 0001 01 INODE PATH". The fourth field has the flag of a
  * listener. */
 static bool is_listening(const char *sockets, const char *path) {
         size_t length = strlen(path);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Findings as people and programs read them. On a terminal: a table with colour, long texts broken where the terminal
- * ends. In a pipe: a line each, for grep. */
+/* Prints findings. On a terminal they are a table with colours, and long texts are wrapped. In a pipe each finding is
+ * one line, for grep. */
 
 #include <stdio.h>
 #include <string.h>
@@ -35,7 +35,7 @@ static unsigned terminal_width(void) {
         return size.ws_col < WIDTH_MIN ? WIDTH_MIN : size.ws_col;
 }
 
-/* Characters of UTF-8, which are columns here. */
+/* Counts characters of UTF-8. Each one takes a column. */
 static size_t columns(const char *text, size_t length) {
         size_t n = 0;
 
@@ -44,7 +44,7 @@ static size_t columns(const char *text, size_t length) {
         return n;
 }
 
-/* Word by word, from column on; the cursor stays at the end. */
+/* Prints the words from the column on. Returns the column after the last word. */
 static size_t print_words(const char *text, size_t column, size_t width) {
         while (*text) {
                 size_t length = strcspn(text, " "), wide = columns(text, length);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Walks the chain from the configuration to the applications, in the order in which one link hangs on the other, and goes
- * on after a failure with whatever does not need what failed. Each question is asked by an errand, a thread with a time
- * limit. One that does not come back is left behind, with all that is its own: it reads what the doctor has, which is
- * therefore static and does not change while a question is open, and writes to nothing but its errand.
+ * unsealctl doctor: checks everything from the configuration to the applications, in the order in which one thing
+ * depends on the other. After a failure it goes on with the checks that do not need the failed one.
+ *
+ * Each question is an errand: a thread with a time limit. An errand that is late is left behind, and its memory is
+ * never freed. A late errand may still read the doctor. Therefore the doctor is static, and does not change while an
+ * errand is under way. An errand writes only to its own memory.
  */
 
 #include <errno.h>
@@ -29,12 +31,12 @@
 #define LIMIT_USEC (10 * USEC_PER_SEC)
 #define WITHIN_LIMIT " within 10 seconds"
 #define TOTAL_USEC (90 * USEC_PER_SEC)
-#define NO_TIME "There was no time left for it (--timeout=)."
+#define NO_TIME "There was no time left for this check (--timeout=)."
 #define STATUS_SIZE_MAX (4U * 1024U * 1024U)
 
 typedef struct Doctor {
         const char *vendor_config, *local_config, *store_path, *status_path;
-        MeasurementFiles measurements; /* of --measurements= */
+        MeasurementFiles measurements; /* --measurements= */
         ExpectationOptions expectation;
         bool json;
         uint64_t until_usec;
@@ -42,16 +44,17 @@ typedef struct Doctor {
 
         Settings settings;
         Declarations declarations;
-        char **endpoints, **unreachable; /* of KMS: "https://…"; those of them that do not answer */
-        char **kept;                     /* what an errand that has not come back may still read */
-        char holder[128];                /* of the TPM */
+        char **endpoints,
+                        **unreachable; /* of KMS: "https://…"; unreachable: the endpoints that do not answer */
+        char **kept;                   /* strings that a late errand may still read */
+        char holder[128];              /* the process that has the TPM open */
         TpmFacts tpm;
-        bool locked; /* LockPcr= */
+        bool locked; /* the PCR of LockPcr= is locked */
         bool imds_answers, has_role;
         InstanceFacts instance;
         AwsCredentials credentials;
-        ClockFacts clock; /* KMS's, or IMDS's */
-        char *user_data;  /* NULL: not to be had */
+        ClockFacts clock; /* the clock of KMS, or else of IMDS */
+        char *user_data;  /* NULL: none */
         size_t user_data_size;
 } Doctor;
 
@@ -59,12 +62,12 @@ typedef struct Errand Errand;
 struct Errand {
         void (*ask)(Errand *errand);
         const Doctor *doctor;
-        const char *name; /* of what is asked about */
+        const char *name; /* the subject of the question */
         const Declaration *declaration;
         DryRunRequest request;
         sem_t done;
 
-        /* The answer, as far as the question has these parts. */
+        /* The parts of the answer. A question sets those that it has. */
         int r;
         Error error;
         DeviceFacts device;
@@ -88,9 +91,9 @@ static void *run_errand(void *userdata) {
         return NULL;
 }
 
-static bool left_behind; /* an errand that has not come back */
+static bool left_behind; /* an errand was late */
 
-/* The errand with its answer, to be freed; NULL: it did not come back in time. */
+/* Runs the errand. Returns it with its answer, and the caller frees it. NULL: it was late, or there was no time left. */
 static Errand *send_errand(const Doctor *doctor, const Errand *what) {
         uint64_t now = now_monotonic_usec(), until = now + LIMIT_USEC;
         Errand *errand = malloc(sizeof(*errand));
@@ -123,7 +126,7 @@ static Errand *send_errand(const Doctor *doctor, const Errand *what) {
         return errand;
 }
 
-/* A link of the chain that did not answer has failed; one that there was no time for was skipped. */
+/* A question without an answer is a failure. A question that --timeout= left no time for was skipped. */
 static void report_late(Doctor *doctor, const char *check, const char *subject, Failure failed) {
         Error error;
 
@@ -144,8 +147,8 @@ static void examine_declarations(Doctor *doctor) {
             0)
                 report_error(report, check, "secrets.d", &error, NULL);
         else if (doctor->declarations.count == 0)
-                report_add(report, check, "secrets.d", VERDICT_WARNING, "Declare one: unseald.secret(5).",
-                           "No secret is declared.");
+                report_add(report, check, "secrets.d", VERDICT_WARNING,
+                           "Declare a secret: see unseald.secret(5).", "No secret is declared.");
         else
                 report_add(report, check, "secrets.d", VERDICT_OK, NULL, "%zu secret(s) declared.",
                            doctor->declarations.count);
@@ -159,7 +162,7 @@ static void examine_configuration(Doctor *doctor) {
                 report_add(report, "configuration", "unseald.conf", VERDICT_OK, NULL, "No mistakes.");
         else {
                 report_error(report, "configuration", "unseald.conf", &error, NULL);
-                /* With the defaults more can be told than with nothing. */
+                /* The checks say more with the default settings than with none. */
                 if (settings_read("/nonexistent", "/nonexistent", &doctor->settings, &error) < 0)
                         exit(failure("%s", error.text));
         }
@@ -184,7 +187,7 @@ static void examine_tpm(Doctor *doctor) {
                 check_tpm_device(&doctor->report, &device->device);
                 memcpy(doctor->holder, device->device.holder, sizeof(doctor->holder));
                 if (device->device.r == -ENOENT) {
-                        report_add(&doctor->report, "tpm", NULL, VERDICT_SKIPPED, NULL, "There is none.");
+                        report_add(&doctor->report, "tpm", NULL, VERDICT_SKIPPED, NULL, "There is no TPM.");
                         return;
                 }
         }
@@ -249,7 +252,7 @@ static void examine_role(Doctor *doctor) {
         check_role(&doctor->report, role->role, doctor->credentials.expiration, now);
 }
 
-/* For those who want something in it. */
+/* Sources and ExpectedMeasurements= may need user data. */
 static void get_user_data(Doctor *doctor) {
         _cleanup_free_ Errand *errand =
                         send_errand(doctor, &(Errand){ .ask = ask_for_text, .name = "/latest/user-data" });
@@ -282,7 +285,7 @@ static void examine_imds(Doctor *doctor) {
         get_user_data(doctor);
 }
 
-/* Reads what ExpectedMeasurements= names: a file, or a value in user data. */
+/* Reads the measurements that ExpectedMeasurements= names: a file, or a value in user data. */
 static int read_expected(const Doctor *doctor, const char *where, PcrSet *ret, Error *error) {
         static const char scheme[] = "user-data:";
         _cleanup_json_ struct json_object *document = NULL;
@@ -359,7 +362,7 @@ static void ask_for_tls(Errand *errand) {
         look_at_tls(&errand->doctor->settings, errand->name, &errand->tls, &errand->clock);
 }
 
-/* Whether it has an address, so far as that is ours to know. */
+/* Whether the host has an address. With a proxy the question does not arise. */
 static bool examine_names(Doctor *doctor, char *host) {
         _cleanup_free_ Errand *names = NULL;
 
@@ -377,13 +380,13 @@ static bool examine_names(Doctor *doctor, char *host) {
         return names->names.n_addresses > 0;
 }
 
-/* Whether there is anybody to ask. endpoint, host: stay as long as the doctor. */
+/* Whether the endpoint answers. endpoint, host: they must live as long as the doctor. */
 static bool examine_endpoint(Doctor *doctor, const char *endpoint, char *host) {
         _cleanup_free_ Errand *tls = NULL;
         Report *report = &doctor->report;
 
         if (!examine_names(doctor, host)) {
-                report_add(report, "tls", host, VERDICT_SKIPPED, NULL, "It has no address.");
+                report_add(report, "tls", host, VERDICT_SKIPPED, NULL, "The host has no address.");
                 return false;
         }
         tls = send_errand(doctor, &(Errand){ .ask = ask_for_tls, .name = endpoint, .tls.host = host });
@@ -398,14 +401,14 @@ static bool examine_endpoint(Doctor *doctor, const char *endpoint, char *host) {
         return tls->tls.r >= 0;
 }
 
-/* Takes a string. */
+/* Takes ownership of the string, for as long as the doctor lives. */
 static char *keep(Doctor *doctor, char *string) {
         if (strings_take(&doctor->kept, string) < 0)
                 exit(failure("Out of memory."));
         return string;
 }
 
-/* "https://host:443" → "host"; an IPv6 address without its brackets. */
+/* Returns the host of "https://host:443". An IPv6 address loses its brackets. The caller frees it. */
 static char *endpoint_host(const char *endpoint) {
         const char *host = endpoint + strlen("https://");
 
@@ -419,7 +422,7 @@ static bool is_among(char *const *strings, const char *string) {
         return false;
 }
 
-/* The endpoint of KMS that unseald asks for the secret, to be freed. NULL: there is none, and *error says why. */
+/* Returns the endpoint of KMS for the secret, which the caller frees. NULL: there is none, and *error says why. */
 static char *endpoint_of(const Doctor *doctor, const Declaration *declaration, Error *error) {
         _cleanup_(request_target_clear) RequestTarget target = {};
 
@@ -467,17 +470,17 @@ static void ask_for_ciphertext(Errand *errand) {
         errand->text = (char *) data;
 }
 
-/* Why it is not even tried; NULL: it is. */
+/* Returns the reason why doctor cannot read the source, or NULL. */
 static const char *source_obstacle(const Doctor *doctor, const Source *source) {
         if (source->kind == SOURCE_CREDENTIAL)
-                return "Only unseald.service is given that credential: look at 'systemctl show -p LoadCredential,LoadCredentialEncrypted,SetCredential unseald'.";
+                return "Only unseald.service gets this credential. See 'systemctl show -p LoadCredential,LoadCredentialEncrypted,SetCredential unseald'.";
         if (source->kind == SOURCE_USER_DATA && !doctor->user_data)
                 return doctor->imds_answers ? NULL : "IMDS does not answer.";
-        return source_is_signed(source) && !doctor->has_role ? "There are no credentials to ask with."
+        return source_is_signed(source) && !doctor->has_role ? "There are no credentials for the request."
                                                              : NULL;
 }
 
-/* The ciphertext; NULL: it is not to be had, which is said. */
+/* Returns the ciphertext, or NULL after adding a finding. */
 static uint8_t *examine_source(Doctor *doctor, const Declaration *declaration, size_t *ret_size) {
         const char *obstacle = source_obstacle(doctor, &declaration->source),
                    *label = declaration->source.label;
@@ -544,7 +547,7 @@ static void examine_key(Doctor *doctor, const Declaration *declaration, const ui
         };
         Error error = {};
         _cleanup_free_ char *endpoint = endpoint_of(doctor, declaration, &error);
-        DryRun with = { .why_not = "There are no credentials to ask KMS with." }, without = with;
+        DryRun with = { .why_not = "There are no credentials for KMS." }, without = with;
         bool possible = doctor->has_role;
 
         if (!endpoint || is_among(doctor->unreachable, endpoint)) {
@@ -554,7 +557,7 @@ static void examine_key(Doctor *doctor, const Declaration *declaration, const ui
         if (possible && request.document)
                 with = run_dry(doctor, &request);
         else if (possible)
-                with.why_not = "There is no attestation document to show to KMS.";
+                with.why_not = "There is no attestation document for KMS.";
         request.document = NULL;
         request.document_size = 0;
         if (possible)
@@ -566,7 +569,7 @@ static void examine_key(Doctor *doctor, const Declaration *declaration, const ui
 static void examine_secrets(Doctor *doctor) {
         for (size_t i = 0; i < doctor->declarations.count; i++) {
                 const Declaration *declaration = doctor->declarations.items + i;
-                const DryRun none = { .why_not = "There is no ciphertext to ask KMS about." };
+                const DryRun none = { .why_not = "There is no ciphertext." };
                 size_t size;
                 const uint8_t *ciphertext = examine_source(doctor, declaration, &size);
 
@@ -629,7 +632,7 @@ static void examine_service(Doctor *doctor) {
                 check_status(&doctor->report, status);
 }
 
-/* Causes before what follows from them: the first failure decides the exit status. */
+/* A cause is checked before its consequences, because the first failure decides the exit status. */
 static void walk(Doctor *doctor) {
         examine_configuration(doctor);
         examine_tpm(doctor);
@@ -644,21 +647,21 @@ static void walk(Doctor *doctor) {
 
 static void print_help(void) {
         printf("unsealctl doctor [OPTIONS…]\n\n"
-               "Find out why unseald does not work on this machine, or would not. Decrypts\n"
-               "nothing. Run it as root.\n\n"
+               "Find out why unseald does not work on this machine, or would not work. Decrypt\n"
+               "nothing. Run doctor as root.\n\n"
                "  -h --help                      Show this help\n"
                "     --json                      Print JSON\n"
                "     --measurements=FILE         Compare PCRs with this pcr_measurements.json.\n"
                "                                 Of several files, one must match\n"
                "     --allow-drivers             Accept any PCR2\n"
                "     --no-pcr13                  Accept any PCR13\n"
-               "     --timeout=SEC               End after that time; 90 by default\n"
-               "     --vendor-configuration=DIR  Instead of " UNSEALD_VENDOR_CONFIG_DIR "\n"
-               "     --configuration=DIR         Instead of " UNSEALD_LOCAL_CONFIG_DIR "\n"
-               "     --store=DIR                 Instead of " UNSEALD_STORE_DIR "\n"
-               "     --status=FILE               Instead of " UNSEALD_RUNTIME_DIR "/status.json\n\n"
-               "Exit status: 0 all is well, 3 warnings, 4 nothing found but not all looked at,\n"
-               "1 no memory, 2 usage, otherwise that of unseald(8) for the first failure.\n");
+               "     --timeout=SEC               End after this time; 90 by default\n"
+               "     --vendor-configuration=DIR  Use it instead of " UNSEALD_VENDOR_CONFIG_DIR "\n"
+               "     --configuration=DIR         Use it instead of " UNSEALD_LOCAL_CONFIG_DIR "\n"
+               "     --store=DIR                 Use it instead of " UNSEALD_STORE_DIR "\n"
+               "     --status=FILE               Use it instead of " UNSEALD_RUNTIME_DIR "/status.json\n\n"
+               "Exit status: 0 all is well, 3 warnings, 4 some checks were skipped, 1 doctor\n"
+               "failed, 2 usage, otherwise that of unseald(8) for the first failure.\n");
 }
 
 static int parse_options(int argc, char *argv[], Doctor *doctor) {
@@ -711,8 +714,7 @@ static int parse_options(int argc, char *argv[], Doctor *doctor) {
                 case OPTION_TIMEOUT:
                         if (parse_duration(optarg, &timeout) < 0 || timeout == 0 ||
                             timeout > 3600 * USEC_PER_SEC)
-                                return usage_error(
-                                                "--timeout= must be a time of up to an hour, such as 30s.");
+                                return usage_error("--timeout= needs a time of up to an hour, such as 30s.");
                         break;
                 case OPTION_VENDOR:
                         doctor->vendor_config = optarg;
@@ -759,7 +761,7 @@ int verb_doctor(int argc, char *argv[]) {
                 report_print_json(&doctor.report);
         else
                 report_print_summary(&doctor.report);
-        /* exit() would take OpenSSL's memory from under whoever is still on an errand. */
+        /* A late errand may still use OpenSSL, whose memory exit() would free. */
         if (left_behind && fflush(stdout) == 0 && !ferror(stdout))
                 _exit(report_exit_status(&doctor.report));
         return report_exit_status(&doctor.report);

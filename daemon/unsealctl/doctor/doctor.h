@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * unsealctl doctor: facts about this machine, and what they mean. doctor.c knows the order and asks; doctor-machine.c
- * and doctor-aws.c find facts out and decide nothing; the checks (doctor-checks.c) turn facts into findings and are
- * pure; doctor-print.c shows them.
+ * unsealctl doctor finds facts about this machine and says what they mean. doctor.c knows the order and asks the
+ * questions. doctor-machine.c and doctor-aws.c find facts, and judge nothing. The checks in doctor-checks.c turn facts
+ * into findings, and are pure. doctor-print.c prints the findings.
  */
 
 #include <json-c/json.h>
@@ -26,7 +26,7 @@
 typedef enum Verdict {
         VERDICT_OK,
         VERDICT_NOTE,    /* neither good nor bad */
-        VERDICT_SKIPPED, /* could not be looked at: the text says why */
+        VERDICT_SKIPPED, /* the check was not possible; the text says why */
         VERDICT_WARNING, /* unseald works, but not as it should, or not for long */
         VERDICT_FAILURE,
         _VERDICTS,
@@ -34,61 +34,61 @@ typedef enum Verdict {
 
 typedef struct Finding {
         const char *check;   /* a stable name: "tpm-lockout" */
-        const char *subject; /* secret, endpoint, unit, PCR; empty: none */
+        const char *subject; /* a secret, endpoint, unit or PCR; empty: none */
         Verdict verdict;
-        Failure failure;  /* of a failure */
-        char *text;       /* a sentence or two, with subject and cure behind it in the same memory */
-        const char *cure; /* what to do; empty: nothing, or it is in the text */
+        Failure failure;  /* set for VERDICT_FAILURE */
+        char *text;       /* one or two sentences; subject and cure follow in the same memory */
+        const char *cure; /* what to do; empty: nothing, or the text says it */
 } Finding;
 
 typedef struct Report {
-        Finding *findings; /* in the order in which they were made: causes before what follows from them */
+        Finding *findings; /* in the order of the checks: a cause comes before its consequences */
         size_t count;
-        void (*found)(const Finding *finding); /* called with each; may be NULL */
+        void (*found)(const Finding *finding); /* called for each finding; may be NULL */
 } Report;
 
 void report_clear(Report *report);
 
-/* The exit status of unsealctl doctor: the Failure of the first failure, else one of these. */
+/* The exit status of unsealctl doctor is the Failure of the first failure, or else one of these. */
 enum {
         DOCTOR_OK = 0,
         DOCTOR_WARNINGS = 3,
-        DOCTOR_INCOMPLETE = 4, /* nothing was found, but not everything was looked at */
+        DOCTOR_INCOMPLETE = 4, /* no problem was found, but some checks were skipped */
 };
 int report_exit_status(const Report *report) _pure_;
 
 /* "failure". Never NULL. */
 const char *verdict_to_string(Verdict verdict) _pure_;
 
-/* What none of the checks below says better. Memory that is short ends the program. Texts may have come from a
- * server: control characters in them are replaced. */
+/* Add a finding that no check below makes. The program ends if memory is short. Control characters are replaced,
+ * because texts may come from a server. */
 void report_add(Report *report, const char *check, const char *subject, Verdict verdict, const char *cure,
                 const char *format, ...) _printf_(6, 7);
 void report_error(Report *report, const char *check, const char *subject, const Error *error,
                   const char *cure);
 
-/* A step whose facts could not be had for lack of privileges is skipped, not failed. */
+/* A check that lacks privileges is skipped. It has not failed. */
 #define NEEDS_ROOT "needs root"
 
-/* The TPM's node. */
+/* The device node of the TPM. */
 typedef struct DeviceFacts {
-        const char *path; /* NULL: TpmDevice= is no device */
-        int r;            /* of looking at it */
+        const char *path; /* NULL: TpmDevice= is not a device */
+        int r;            /* of stat() */
         mode_t mode;
         uid_t uid;
         gid_t gid;
         bool has_user; /* there is a user unseald */
         uid_t user;
         gid_t group;
-        char holder[128]; /* a program that has it open; empty: none seen */
+        char holder[128]; /* a process that has it open; empty: none is visible */
 } DeviceFacts;
 void check_tpm_device(Report *report, const DeviceFacts *facts);
 
-/* What one visit to the TPM brought. */
+/* What doctor learns while it has the TPM open, once. */
 typedef struct TpmFacts {
         bool root;
-        const char *holder; /* DeviceFacts' */
-        int r;              /* of opening and inspecting it, with error */
+        const char *holder; /* from DeviceFacts */
+        int r;              /* of opening and inspecting the TPM; error belongs to it */
         Error error;
         TpmState state;
         int pcrs_r;
@@ -103,28 +103,28 @@ typedef struct TpmFacts {
 } TpmFacts;
 void check_tpm(Report *report, const TpmFacts *facts);
 
-/* What the PCRs are expected to be: alternatives, of which this boot must meet one. */
+/* The expected PCRs. This boot must meet one of the alternatives. */
 typedef struct ExpectedFacts {
         Expectation alternatives[EXPECTATIONS_MAX];
-        const char *sources[EXPECTATIONS_MAX]; /* of each alternative: the file, or ExpectedMeasurements= */
+        const char *sources[EXPECTATIONS_MAX]; /* the file of each alternative, or ExpectedMeasurements= */
         size_t n;                              /* 0: nothing is known */
-        bool demanded; /* by --measurements=: a PCR that differs is a failure. ExpectedMeasurements= is advice */
+        bool demanded; /* a PCR that differs is a failure, not a warning: the alternatives come from --measurements= */
 } ExpectedFacts;
-/* lock_pcr: LockPcr=, which check_lock_pcr() judges; 0: none. */
+/* lock_pcr: the PCR of LockPcr=, which check_lock_pcr() judges; 0: none. */
 void check_pcrs(Report *report, const PcrSet *measured, const ExpectedFacts *expected, unsigned lock_pcr);
 
-/* LockPcr=. Whether it is locked, which makes KMS deny what it allowed before. */
+/* pcr: the PCR of LockPcr=. Returns whether it is locked: then KMS denies what it allowed before. */
 bool check_lock_pcr(Report *report, const PcrSet *measured, unsigned pcr);
 
-/* IMDS, asked without a token. */
+/* The answer of IMDS to a request without a token. */
 typedef struct ImdsFacts {
         int r;
         Error error;
         unsigned status;
         uint64_t duration_usec;
-        bool contained; /* not in the network namespace of the machine, or in a container */
+        bool contained; /* doctor runs in a container or in another network namespace than the machine */
 } ImdsFacts;
-/* Whoever tells the time: seconds that its clock is ahead of this machine's. */
+/* The clock of a server. skew: by how many seconds it is ahead of this machine. */
 typedef struct ClockFacts {
         bool known;
         int64_t skew;
@@ -132,23 +132,24 @@ typedef struct ClockFacts {
 
 void check_imds(Report *report, const ImdsFacts *facts);
 
-/* Out of the instance identity document; empty: it does not say. */
+/* From the instance identity document. An empty text is missing there. */
 typedef struct InstanceFacts {
         char type[32], region[32], account[16], image[32], id[32];
 } InstanceFacts;
-/* Pure. -EBADMSG. */
+/* Pure. Returns 0, -EBADMSG or -ENOMEM. */
 int instance_facts_parse(const char *text, size_t size, InstanceFacts *ret);
 void check_instance(Report *report, const InstanceFacts *facts);
 
-/* Credentials of the role. now: by a clock that is right, as far as there is one. */
+/* The credentials of the role. expiration, now: seconds since 1970; expiration 0: never. now comes from the most
+ * reliable clock. */
 void check_role(Report *report, const char *role, int64_t expiration, int64_t now);
 
 void check_clock(Report *report, const char *whose, const ClockFacts *facts);
 
-/* An address, as getnameinfo() writes it. */
+/* The addresses of a host, in the format of getnameinfo(). */
 typedef struct NamesFacts {
         const char *host;
-        int error; /* EAI_… */
+        int error; /* EAI_…; 0: none */
         size_t n_addresses;
         char addresses[8][64];
 } NamesFacts;
@@ -159,29 +160,30 @@ typedef struct TlsFacts {
         const char *host;
         int r;
         Error error;
-        int64_t certificate_end; /* seconds since 1970; -1: not known */
+        int64_t certificate_end; /* seconds since 1970; -1: unknown */
         int64_t now;
         uint64_t duration_usec;
 } TlsFacts;
 void check_tls(Report *report, const TlsFacts *facts);
 
-/* Decrypt of one secret with DryRun. asked: KMS was asked, else why not. allowed: KMS would have decrypted. */
+/* The answer to Decrypt with DryRun for one secret. asked: false: why_not says why KMS was not asked. allowed: KMS
+ * would decrypt. */
 typedef struct DryRun {
         bool asked, allowed;
         const char *why_not;
         Error error;
 } DryRun;
-/* locked: by LockPcr=, so that even a good document is denied where the key's policy pins that PCR. */
+/* locked: the PCR of LockPcr= is locked. Then KMS denies even a good document, if the key's policy pins that PCR. */
 void check_key(Report *report, const char *secret, bool optional, bool locked, const DryRun *with_document,
                const DryRun *without_document);
 
-/* Where the store is. */
+/* The directory of the store. */
 typedef struct StoreFacts {
         const char *path;
         bool root;
         int r;
-        Error error;     /* of proving that it is memory */
-        unsigned mounts; /* on that very path */
+        Error error;     /* why it is not certainly memory */
+        unsigned mounts; /* file systems on this very path */
         mode_t mode;
         uid_t uid;
         bool has_user;
@@ -189,7 +191,7 @@ typedef struct StoreFacts {
 } StoreFacts;
 void check_store(Report *report, const StoreFacts *facts);
 
-/* Texts as the kernel has them; NULL: not to be had. */
+/* The texts come from the kernel's files. NULL: a file cannot be read. */
 void check_swap(Report *report, const char *swaps);
 void check_hibernation(Report *report, const char *power_state, const char *resume_device);
 void check_core_dumps(Report *report, const char *core_pattern);
@@ -202,51 +204,51 @@ typedef struct SocketFacts {
         int r; /* of looking at it */
         mode_t mode;
         uid_t uid;
-        bool has_user; /* there is a user unseald, whose it becomes with RuntimeDirectory= */
+        bool has_user; /* the user unseald exists; RuntimeDirectory= gives the socket to it */
         uid_t user;
         bool listening;
-        bool wanted; /* units load from it */
+        bool wanted; /* some unit loads from it */
 } SocketFacts;
 void check_socket(Report *report, const SocketFacts *facts);
 
-/* systemctl show of unseald.service; NULL: systemctl cannot be asked. */
+/* properties: the output of systemctl show for unseald.service. NULL: systemctl does not work. */
 void check_service(Report *report, const char *properties);
 
-/* status.json; NULL: there is none. */
+/* status: status.json. NULL: there is none. */
 void check_status(Report *report, struct json_object *status);
 
-/* Showing it. The printer of single findings, for Report's found. */
+/* Printing. report_printer() returns the function for Report.found. */
 void (*report_printer(void))(const Finding *finding);
 void report_print_summary(const Report *report);
 void report_print_json(const Report *report);
 
-/* Finding facts out. These block, and are called in a thread of their own where that may last. */
+/* Finding facts. These functions block. Those that may take long run in a thread of their own. */
 
 void look_at_device(const char *tcti, DeviceFacts *ret);
-/* Without connecting to it: who connects asks for a credential. */
+/* Does not connect, because every connection asks for a credential. */
 void look_at_socket(const char *path, SocketFacts *ret);
 void look_at_store(const char *path, StoreFacts *ret);
 
-/* All that is wanted of the TPM in one visit, which leaves nothing behind. *facts must be empty but for root and
- * holder; document is to be freed. */
+/* Opens the TPM once for all facts, and leaves no object in it. The caller sets root and holder of *facts, leaves the
+ * rest empty, and frees the document. */
 void visit_tpm(const char *tcti, TpmFacts *facts);
 
-/* The text of a small file; NULL where it cannot be read. To be freed. */
+/* Returns the text of a small file, which the caller frees. NULL: it cannot be read. */
 char *file_text(const char *path);
 
-/* What systemctl show prints of a unit. NULL: it cannot be asked. To be freed. */
+/* Returns the output of systemctl show for the unit, which the caller frees. NULL: systemctl does not work. */
 char *unit_properties(const char *unit);
 
-/* Whether this is a container, or another network namespace than the machine's. */
+/* Whether doctor runs in a container or in another network namespace than the machine. */
 bool is_contained(void);
 
 void resolve_names(const char *host, NamesFacts *ret);
 
-/* From the network. */
+/* Facts from the network. */
 
 void ask_imds(ImdsFacts *ret, ClockFacts *ret_clock);
 
-/* A document of IMDS; the caller frees. -ENOENT: it has none. */
+/* Reads a document from IMDS, which the caller frees. -ENOENT: IMDS does not have it. */
 int imds_text(const char *path, char **ret, size_t *ret_size, Error *error);
 
 int imds_role(AwsCredentials *ret, char ret_role[static IMDS_ROLE_MAX + 1], Error *error);
@@ -254,11 +256,11 @@ int imds_role(AwsCredentials *ret, char ret_role[static IMDS_ROLE_MAX + 1], Erro
 /* endpoint: "https://host[:port]". */
 void look_at_tls(const Settings *settings, const char *endpoint, TlsFacts *ret, ClockFacts *ret_clock);
 
-/* The ciphertext that Source= names, over the network; the caller frees. */
+/* Reads the ciphertext from the network, where Source= names it. The caller frees it. */
 int fetch_ciphertext(const Settings *settings, const Declaration *declaration,
                      const AwsCredentials *credentials, uint8_t **ret, size_t *ret_size, Error *error);
 
-/* What KMS would say to Decrypt. Without a document where document is NULL. account: for BindAccount=. */
+/* Asks KMS whether it would decrypt. document: NULL: the request has no document. account: for BindAccount=. */
 typedef struct DryRunRequest {
         const Settings *settings;
         const Declaration *declaration;
