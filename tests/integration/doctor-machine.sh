@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# unsealctl doctor on a machine with a real systemd as PID 1: where all is well there, and where units, the store and its
-# owner are not as they should be.
+# unsealctl doctor on a machine with a real systemd as PID 1. First all is well there, then units, the store and its owner are
+# wrong.
 . "$(dirname "$0")/lib.sh"
 platform_start
 platform extend 4 'some image' >/dev/null
@@ -15,7 +15,7 @@ platform user-data "$scratch/user-data"
 
 cat >"$layer/usr/lib/machine/extra" <<'END'
 #!/bin/sh
-# Swap is the host's, whose other programs may turn it on and off.
+# The swap belongs to the host. Other programs there may turn it on or off.
 printf 'Filename\n' >/run/swaps
 mount --bind /run/swaps /proc/swaps
 doctor() {
@@ -37,7 +37,7 @@ doctor consumers
 rm -r /run/systemd/system/undeclared.service /run/systemd/system/billing.service.d
 systemctl stop unsealed.target unseald.service
 doctor stopped
-# It fails for good, and says why; when doctor comes the cause is gone.
+# unseald fails for good. The cause is gone when doctor runs.
 mkdir -p /etc/unseald
 printf '[Unseald]\nDeadlineSec=never\n' >/etc/unseald/unseald.conf
 systemctl start unseald.service 2>/dev/null
@@ -48,7 +48,7 @@ chmod +x "$layer/usr/lib/machine/extra"
 out=$scratch/out
 machine_boot "$out"
 
-# said NAME STATUS REGEX...: of one run, which is printed
+# said NAME STATUS REGEX...: prints the output of a run, and finds a line for each regex
 said() {
     local name=$1 status=$2 regex
     shift 2
@@ -58,7 +58,7 @@ said() {
     for regex; do assert_line "$name" "$out/$name" "$regex"; done
 }
 said well 0 '^ok configuration ' '^ok nitrotpm: ' '^ok role ' '^ok pcrs PCR4: As expected by user-data:/measurements' '^ok pcrs PCR12' \
-    '^ok key db-password' '^ok key-policy db-password' '^ok store /run/unseald/credentials' '^ok socket ' '^ok consumers: 1 credential' '^ok service unseald.service: Running' \
+    '^ok key db-password' '^ok key-policy db-password' '^ok store /run/unseald/credentials' '^ok socket ' '^ok consumers: Units load 1 credential' '^ok service unseald.service: Running' \
     '^ok status: unsealed' '^ok status db-password: published' '^0 failure\(s\), 0 warning\(s\), 0 skipped'
 said covered 11 '^failure store .*noswap.*over it' '^ok service'
 said owned 11 '^failure store .*belongs to user'

@@ -8,7 +8,7 @@ platform extend 4 'some image' >/dev/null
 vendor_put_policy "$key" "$(pcr 4)" "$(pcr 12)"
 said=$scratch/said
 
-# Swap is the host's, whose other programs may turn it on and off.
+# The swap belongs to the host. Other programs there may turn it on or off.
 swap_headings=$'Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n'
 printf %s "$swap_headings" >"$scratch/swaps"
 mount --bind "$scratch/swaps" /proc/swaps
