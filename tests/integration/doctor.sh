@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# unsealctl doctor where all is well, and where one thing after the other is wrong. What it says of each is printed.
-# Without a service manager; see doctor-machine.sh for units, socket and owners.
+# unsealctl doctor on a machine where all is well, and then with one fault after the other. The findings are printed. There is no
+# service manager; doctor-machine.sh covers units, socket and owners.
 . "$(dirname "$0")/direct.sh"
 direct_start
 platform extend 4 'some image' >/dev/null
@@ -13,7 +13,7 @@ swap_headings=$'Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n'
 printf %s "$swap_headings" >"$scratch/swaps"
 mount --bind "$scratch/swaps" /proc/swaps
 
-# right [LINE...]: all as it should be
+# right [LINE...]: removes all faults; LINE: a setting
 right() {
     platform fault clear
     configure "$@"
@@ -41,7 +41,7 @@ check() {
     assert_no_line "$label: something was left out" "$said" '^[^:]*: *$'
 }
 
-# What was sealed under the test's own eyes is never decrypted, whatever the platform is told.
+# The requests that really decrypted. doctor must not add to them.
 decrypted() { platform log | jq -r 'select(.eventName == "Decrypt" and .errorCode == null and .platformFault == null) | .requestID'; }
 
 platform pcrs | sed 's/^/  /' >"$scratch/pcrs"
@@ -49,7 +49,7 @@ jq -n --arg pcr4 "$(pcr 4)" --arg pcr7 "$(pcr 7)" --arg pcr12 "$(pcr 12)" \
     '{Measurements: {HashAlgorithm: "SHA384", PCR4: $pcr4, PCR7: $pcr7, PCR12: $pcr12}}' >"$scratch/measurements"
 before=$(tpm_contents)
 
-# There is no service manager to ask: that, and only that, was not looked at.
+# Only the check of the service is skipped, because there is no service manager.
 right "ExpectedMeasurements=$scratch/measurements"
 check 'all is well' 4 '^ok configuration secrets.d: 1 secret' '^ok tpm: ' '^ok tpm-lockout: ' '^ok tpm-leftovers: ' '^ok nitrotpm: ' \
     '^ok imds: .*IMDSv2' '^ok clock IMDS: ' "^ok clock kms.$region" '^ok instance i-.*m7i.large' '^ok role billing-instance: ' \
@@ -59,7 +59,7 @@ check 'all is well' 4 '^ok configuration secrets.d: 1 secret' '^ok tpm: ' '^ok t
 cat "$said"
 assert_equal 'lines that are not good' "$(grep -Evc '^(ok|note) ' "$said")" 2
 
-# A connection that comes about while the program ends, which a library makes last: it must end as it meant to.
+# A library makes the end of the program last, and meanwhile a connection succeeds. The exit status must not change.
 cc -shared -fPIC -o "$scratch/linger.so" -x c - <<'END'
 #include <unistd.h>
 
@@ -109,7 +109,7 @@ right
 platform fault set tpm NSM_Request code 0x143
 check 'a TPM without the attestation command' 21 '^failure nitrotpm: .*does not know the attestation command.* T family'
 
-# Locked by somebody who guesses.
+# Another program sends wrong authorizations and so locks the TPM.
 tpm=(-T "$PLATFORM_TCTI")
 tpm2_dictionarylockout "${tpm[@]}" --setup-parameters --max-tries=1 --recovery-time=1000 --lockout-recovery-time=1000
 tpm2_nvdefine "${tpm[@]}" -s 8 -p right -a 'authread|authwrite' 0x01500000 >/dev/null
@@ -123,7 +123,7 @@ check "another client's leftovers" 3 '^warning tpm-leftovers: .*0x01000000'
 tpm2_nvundefine "${tpm[@]}" 0x01000000
 assert_equal 'what is in the TPM' "$(tpm_contents)" "$before"
 
-# IMDS and what it gives.
+# IMDS, and the data from it.
 right
 platform fault set imds '*' drop
 check 'no IMDS' 40 '^failure imds: IMDS cannot be reached.*HttpPutResponseHopLimit' '^skipped role: ' '^ok nitrotpm' '^skipped key-policy db-password: There are no credentials'
@@ -151,7 +151,7 @@ make_clock -120
 check 'a clock that is two minutes slow' 3 '^warning clock IMDS: This machine is 2min behind' '^ok key db-password'
 wrapper=()
 
-# The way to KMS.
+# The network path to KMS.
 right 'KmsEndpoint=https://kms.example.invalid'
 check 'no address' 50 '^failure dns kms.example.invalid: ' '^skipped tls kms.example.invalid' '^skipped key db-password: KMS cannot be reached'
 right "KmsEndpoint=https://kms.$region.amazonaws.com:444"
@@ -188,7 +188,7 @@ right
 platform fault set kms DryRun throttle
 check 'a KMS that throttles' 53 '^failure key db-password: KMS throttles' '^skipped key-policy'
 
-# What BindAccount= adds to the context is of the instance's account.
+# BindAccount= adds the account of the instance to the context.
 right
 kms Encrypt "$(jq -nc --arg key "$key" --arg text "$(base64 -w0 <"$secret")" --arg account "$PLATFORM_CUSTOMER_ACCOUNT" \
     '{KeyId: $key, Plaintext: $text, EncryptionContext: {"unseald:secret": "db-password", "unseald:account": $account}}')" |
@@ -196,7 +196,7 @@ kms Encrypt "$(jq -nc --arg key "$key" --arg text "$(base64 -w0 <"$secret")" --a
 declare_secret db-password "$key" "$scratch/bound" BindAccount=yes
 check 'a secret that is bound to the account' 4 '^ok key db-password' '^ok key-policy db-password'
 
-# Another image than the policy is for.
+# The policy is for another image.
 right
 platform extend 4 'another image' >/dev/null
 options=(--measurements="$scratch/measurements")
@@ -207,7 +207,7 @@ check 'another image than the advice is for' 60 '^warning pcrs PCR4: DIFFERS fro
 vendor_put_policy "$key" "$(pcr 4)" "$(pcr 12)"
 check 'another image, and a policy that takes it' 3 '^warning pcrs PCR4: DIFFERS from ' '^ok key db-password'
 
-# By the policy that unsealctl makes of the measurements KMS denies a machine with a driver, so doctor does not accept it either.
+# KMS denies a machine with a driver, under the policy that unsealctl makes of the measurements. So doctor does not accept it, either.
 measure() { jq -n --arg pcr4 "$(pcr 4)" '{Measurements: {HashAlgorithm: "SHA384", PCR4: $pcr4}}'; }
 reboot() { platform tpm-reset && platform extend 4 "$1" >/dev/null; }
 make_policy() {
@@ -260,7 +260,7 @@ printf '%s/dev/nvme1n1p2 partition\t1048572\t0\t-2\n' "$swap_headings" >"$scratc
 check 'swap on a disk' 3 '^warning swap /dev/nvme1n1p2: Swap is in use'
 printf %s "$swap_headings" >"$scratch/swaps"
 
-# What is known of the last unsealing.
+# The report of the last unsealing.
 right
 unseald_start
 unseald_finish
@@ -281,7 +281,7 @@ chmod -R a+rX "$config"
 check 'as nobody' 4 '^skipped source db-password: needs root'
 wrapper=()
 
-# As programs read it.
+# JSON.
 right
 doctor --json
 jq -e '.failures == 0 and .warnings == 0 and .skipped == 1 and (.findings | length > 15) and

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# unsealctl measure as people and scripts meet it: exit statuses, and what it prints of what. Whether that is what
-# firmware measures, tests/boot/measure.sh shows.
+# Exit statuses and output of unsealctl measure. tests/boot/measure.sh shows that firmware measures the same.
 . "$(dirname "$0")/lib.sh"
 
 unsealctl=$build/daemon/unsealctl
@@ -17,7 +16,7 @@ measure() {
     [ "$saw" = "$want" ] || die "unsealctl measure $*: saw exit status $saw, wanted $want: $(cat "$scratch/out" "$scratch/err")"
 }
 
-# make_disk FILE.sectors: a raw disk in $scratch/disk
+# make_disk FILE.sectors: makes a raw disk, $scratch/disk
 make_disk() {
     python3 - "$1" "$scratch/disk" <<'PY'
 import struct, sys
@@ -65,7 +64,7 @@ assert_equal "what each image is" "$(jq -c '[.SecureBoot, (.Images[] | .Machine,
 measure 14 "${secure[@]}" "$uki"
 measure 14 "${secure[@]}" --db="$vectors/KEK.esl" "$vectors/uki-signed-db1.efi"
 
-say "a file, and what is read of it"
+say "a file of measurements, and the verb that reads it"
 measure 0 --output="$scratch/pcrs.json" "$uki"
 [ ! -s "$scratch/out" ] || die "it printed, too"
 "$unsealctl" verify --root="$top/conf/nitro-root/aws-nitro-root-g1.pem" --at=document --measurements="$scratch/pcrs.json" \
@@ -86,7 +85,7 @@ measure 12 --disk="$uki"
 measure 1 --disk="$scratch/none"
 measure 1 --disk="$scratch"
 
-say "files that are not what they should be: each is named, with the place"
+say "wrong files: the message names each file and the offset"
 measure 1 "$scratch/none"
 measure 10 "$vectors/db.esl"
 assert_line "image" "$scratch/err" 'db.esl: At offset 0:'

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# A key policy that unsealctl made, where it counts: in KMS. Who gets the secret by it, who does not, and what lint says.
+# Puts key policies of unsealctl policy into KMS. Shows which requests get the secret, which do not, and what lint says.
 . "$(dirname "$0")/direct.sh"
 
 unsealctl=$build/daemon/unsealctl
@@ -14,7 +14,7 @@ vendor_seal "$key" db-password "$scratch/sealed" <"$secret"
 configure
 declare_secret db-password "$key" "$scratch/sealed"
 
-# measure FILE: what the TPM holds now
+# measure FILE: writes the PCRs that the TPM has now
 measure() {
     jq -n --arg pcr4 "$(pcr 4)" --arg pcr7 "$(pcr 7)" --arg pcr12 "$(pcr 12)" \
         '{Measurements: {HashAlgorithm: "SHA384 { ... }", PCR4: $pcr4, PCR7: $pcr7, PCR12: $pcr12}}' >"$1"
@@ -25,7 +25,7 @@ make_policy() { "$unsealctl" policy --admin="$admin" --sealer="$admin" "$@"; }
 put_policy() {
     kms PutKeyPolicy "$(jq -nc --arg key "$key" --arg policy "$(cat)" '{KeyId: $key, PolicyName: "default", Policy: $policy}')"
 }
-# unseal WHAT STATUS: unseald by itself
+# unseal WHAT STATUS: runs unseald without a service manager
 unseal() {
     unseald_start
     unseald_finish
@@ -33,7 +33,7 @@ unseal() {
         die "$1: saw status $unseald_status (ready: $unseald_ready), wanted $2: $(tail -n 20 "$log")"
     if [ "$2" = 0 ]; then say "  $1: unsealed"; else say "  $1: denied"; fi
 }
-# lint STATUS POLICY OPTION...
+# lint STATUS ARGUMENT...: leaves the output in $scratch/lint
 lint() {
     local want=$1 saw=0
     shift
@@ -41,7 +41,7 @@ lint() {
     [ "$saw" = "$want" ] || die "policy lint $*: saw exit status $saw, wanted $want: $(cat "$scratch/lint")"
 }
 
-# denied WHO OPERATION JSON
+# denied COMMAND OPERATION JSON: KMS denies the request that the command (kms, role_kms) sends
 denied() {
     ! "$1" "$2" "$3" >"$scratch/reply" 2>/dev/null || die "$1 $2 is allowed: $(cat "$scratch/reply")"
     assert_match "$1 $2" "$(jq -r .__type "$scratch/reply")" 'AccessDeniedException$'
@@ -83,7 +83,7 @@ platform extend 12 "init=/bin/sh"
 unseal "the image with PCR12 extended" 60
 measure "$scratch/second.json"
 
-say "a driver that is not the firmware's own"
+say "a third-party driver"
 platform tpm-reset
 platform extend 4 "the first image"
 platform extend 2 "a driver"
@@ -190,7 +190,7 @@ lint 0 --admin="$admin" --measurements="$scratch/first.json" "$scratch/answer.js
 jq -n --rawfile policy "$scratch/default.json" '{Policy: $policy, PolicyName: "default"}' >"$scratch/answer.json"
 lint 4 "$scratch/answer.json"
 
-say "who makes ciphertext chooses the secrets"
+say "a principal that makes ciphertext chooses the secrets"
 jq --arg role "$role" '.Statement += [{Effect: "Allow", Principal: {AWS: ($role | sub("role/.*"; "root"))}, Action: "kms:Encrypt", Resource: "*"}] |
     del(.Statement[] | select(.Sid == "DenySealing"))' "$scratch/policy.json" >"$scratch/encrypts.json"
 lint 4 --admin="$admin" --measurements="$scratch/first.json" "$scratch/encrypts.json"

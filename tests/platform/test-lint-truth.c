@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Whether lint tells the truth, judged by the platform's own engine. Where lint finds no error, no request without the right
- * document gets a plaintext, and no principal that unseals makes a ciphertext, whoever sends the request and although every
- * identity policy allows everything.
+ * Compares lint with the platform's own decisions. If lint finds no error, no request without the right document gets a plaintext, and
+ * no principal that unseals makes a ciphertext, whoever the caller is and although all identity policies allow everything.
  *
- * The policies are random: some come out of a grammar, most are what `unsealctl policy` makes, with mutations.
- * UNSEALD_TEST_SEED and UNSEALD_TEST_POLICIES choose others and more. Besides there is a table of policies with verdicts that
- * were written down first (tests/vectors/policies).
+ * The policies are random. Some come from a grammar; most are made by `unsealctl policy` and then mutated. UNSEALD_TEST_SEED chooses
+ * other policies, UNSEALD_TEST_POLICIES more of them. There is also a table of policies whose verdicts were written down before lint
+ * judged them (tests/vectors/policies).
  */
 
 #include <setjmp.h>
@@ -539,7 +538,7 @@ static bool has(const char *const *list, const char *text) {
         return list && list[0] && strcmp(list[0], text) == 0;
 }
 
-/* A finding of that code names the caller, its account or everyone. A pattern with a wildcard may mean the caller. */
+/* Whether a finding with that code names the caller, its account or everyone. A pattern with a wildcard may mean the caller. */
 static bool is_named(const Trial *trial, LintCode code, size_t caller) {
         char root[64];
 
@@ -578,8 +577,8 @@ static const char *const makers[] = { "Encrypt",
                                       "GenerateDataKeyWithoutPlaintext",
                                       "GenerateDataKeyPairWithoutPlaintext" };
 
-/* Nobody but a sealer makes a ciphertext: no principal that may decrypt, none of its account unless an administrator is of it
- * too, and nobody whom no finding names. */
+/* Only a sealer makes a ciphertext. No principal that may decrypt makes one, and no other principal of its account, unless an
+ * administrator is in it. A finding names every other maker. */
 static void check_making(const Trial *trial, size_t caller, const char *operation) {
         char action[64];
 
@@ -726,7 +725,7 @@ static void test_lint_finds_an_error_wherever_the_platform_lets_a_wrong_document
         assert_true(tally.clean > n / 200);
 }
 
-/* In the table @A, @B, @C, @P and @Z stand for a value of a PCR. */
+/* Expands @A, @B, @C, @P and @Z, which stand for values of PCRs in the table. */
 static char *with_values(const char *text) {
         char *expanded = NULL, hex[2 * PCR_SIZE + 1];
         size_t size;
@@ -746,13 +745,13 @@ static char *with_values(const char *text) {
         return expanded;
 }
 
-/* Whatever its PCR7, which no policy of the table pins. */
+/* PCR7 does not count, because no policy of the table pins it. */
 static bool is_first_image(const Document *document) {
         return document->pcr2 == P && document->pcr4 == A && document->pcr12 == Z;
 }
 
-/* What the engine sees of it: whether somebody gets a plaintext without the document of the first image, or opens the key, or
- * makes ciphertext and unseals. */
+/* Whether the platform lets a caller get a plaintext without the document of the first image, open the key, or make ciphertext
+ * although it unseals. */
 static bool is_open(const Trial *trial) {
         static const char *const control[] = { "kms:PutKeyPolicy", "kms:CreateGrant", "kms:ReplicateKey",
                                                "kms:ImportKeyMaterial" };
@@ -795,10 +794,9 @@ static struct json_object *read_table(void) {
         return table;
 }
 
-/* The verdicts were written down before lint was asked. "safe": nobody but the image gets a plaintext, and nobody but a sealer
- * makes a ciphertext. "errors": lint has one, which a safe policy has only where lint is stricter. "unseen": the engine does not
- * show that the policy is open: it is not asked about services, unique IDs, other accounts and condition keys that no request here
- * has. */
+/* Members of a row: "safe": only the image gets a plaintext, and only a sealer makes a ciphertext. "errors": lint finds an error. A safe
+ * policy has one only if lint is stricter; "why" then says so. "unseen": the platform does not show that the policy is open, because
+ * this test sends no requests of services, unique IDs and further accounts, and none with certain condition keys. */
 static void test_lint_and_the_platform_agree_with_verdicts_that_were_written_down(void **state) {
         static const char *const admins[] = { ADMIN, NULL };
         struct json_object *table = read_table();

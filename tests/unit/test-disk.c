@@ -13,13 +13,14 @@
 #include "unsealctl/measure/disk.h"
 
 #define SECTOR_SIZE 512
-#define FAT_SECTOR 34 /* the partition's first, in all vectors */
+#define FAT_SECTOR 34 /* the first sector of the partition in all vectors */
 
-/* tests/vectors/disk/: the number of sectors, then number and content of each that is not zeros. */
+/* A file of tests/vectors/disk/ has the number of sectors, and then number and content of each sector that is not all
+ * zeros. */
 typedef struct Sectors {
         uint8_t *data;
         size_t size;
-        uint64_t broken; /* an offset that cannot be read; 0: none */
+        uint64_t broken; /* reading this offset fails; 0: none */
 } Sectors;
 
 static uint8_t *load(const char *name, size_t *ret_size) {
@@ -45,7 +46,7 @@ static void put32(uint8_t *p, uint32_t value) {
                 p[i] = (uint8_t) (value >> 8 * i);
 }
 
-/* Where a sector that is not zeros is kept, or NULL. */
+/* Returns the content of a sector, or NULL if it is all zeros. */
 static uint8_t *sector_at(const Sectors *sectors, uint64_t number) {
         for (size_t i = 4; i + 4 + SECTOR_SIZE <= sectors->size; i += 4 + SECTOR_SIZE)
                 if (get32(sectors->data + i) == number)
@@ -100,7 +101,7 @@ static void assert_refused(Sectors *sectors, int wanted, const char *text) {
         assert_int_equal(file.partition, 4711);
 }
 
-/* The checksums that go with the table of partitions as it is. */
+/* Makes the checksums of the partition table right. */
 static void mend_checksums(const Sectors *sectors) {
         uint8_t *header = sector_at(sectors, 1), entries[128 * 128];
 
@@ -120,7 +121,7 @@ static void mend_checksums(const Sectors *sectors) {
         }
 }
 
-/* In all of them the file lies in pieces, behind a long name and a deleted entry. */
+/* In all vectors the file is fragmented, and its entry follows a long name and a deleted entry. */
 static void test_the_boot_file_is_read_from_every_kind_of_fat(void **state) {
         static const struct {
                 const char *disk, *path;
@@ -249,7 +250,7 @@ static void test_malformed_file_systems_are_refused(void **state) {
         }
 }
 
-/* The entry of the directory that a name belongs to, by its eleven bytes. */
+/* Finds a directory entry by the eleven bytes of its name. */
 static uint8_t *entry_of(const Sectors *sectors, const char *name) {
         for (size_t i = 4; i + 4 + SECTOR_SIZE <= sectors->size; i += 4 + SECTOR_SIZE)
                 for (size_t j = 0; j < SECTOR_SIZE; j += 32)
@@ -293,12 +294,12 @@ static void test_a_directory_whose_chain_is_a_loop_ends(void **state) {
         _cleanup_(sectors_done) Sectors sectors = load_sectors("disk/fat32.sectors");
         uint8_t *table = sector_at(&sectors, FAT_SECTOR + 32);
 
-        /* The root's only cluster, 2, leads to itself. */
+        /* The only cluster of the root directory, 2, leads to itself. */
         put32(table + 2 * 4, 2);
         assert_refused(&sectors, -EBADMSG, "a directory has no end");
 }
 
-/* Turns the short name into one that only the long name in front of it tells. */
+/* Changes the short name, so that only the long name before it identifies the file. */
 static void give_long_name(uint8_t *entry, const char *name, uint8_t checksum) {
         static const uint8_t places[] = { 1, 3, 5, 7, 9, 14, 16, 18, 20, 22, 24, 28, 30 };
         uint8_t *part = entry - 32;
@@ -318,7 +319,7 @@ static void test_the_last_cluster_is_one_and_the_next_is_not(void **state) {
         uint32_t last = get32(header + 32) - 32 - header[16] * get32(header + 36) + 1;
         char text[64];
 
-        /* Its place in the table has 0. */
+        /* Its entry in the allocation table is 0. */
         put32(header + 44, last);
         assert_refused(&sectors, -EBADMSG, "ends too early, at 0.");
         put32(header + 44, last + 1);
@@ -351,7 +352,7 @@ static void test_a_long_name_counts_if_it_goes_with_its_entry(void **state) {
                 _cleanup_free_ uint8_t *data = NULL;
                 BootFile file;
 
-                /* "." and ".." are in front; the latter makes room. */
+                /* The directory begins with "." and "..". The new entry replaces "..". */
                 give_long_name(entry, "BootX64.efi", (uint8_t) (checksum + wrong));
                 if (wrong) {
                         assert_refused(&sectors, -ENOENT, "No EFI system partition");
@@ -378,7 +379,7 @@ static void test_disks_too_short_for_anything_are_refused(void **state) {
         _cleanup_(sectors_done) Sectors sectors = load_sectors("disk/fat12.sectors");
         uint32_t sectors_there = get32(sectors.data);
 
-        /* The backup of the table is behind the partition, and not needed. */
+        /* The backup partition table is behind the partition, and is not needed. */
         for (uint32_t i = 0; i < sectors_there - 33; i++) {
                 BootFile file;
 

@@ -15,7 +15,7 @@
 #include "unsealctl/ctl.h"
 #include "unsealctl/doctor/doctor.h"
 
-/* What unsealctl.c has for the checks. */
+/* The functions of unsealctl.c that the checks call. */
 int failure(const char *format, ...) {
         fail_msg("memory is short: %s", format);
         return 1;
@@ -33,7 +33,7 @@ static int forget(void **state) {
         return 0;
 }
 
-/* The finding that was made n-th. part: of its text, its subject or its cure. */
+/* Checks finding number n. part: a part of its text, subject or cure. */
 static void assert_finding(size_t n, Verdict verdict, const char *check, const char *part) {
         const Finding *finding = &report.findings[n];
 

@@ -14,7 +14,7 @@
 
 #define SHA384_SIZE 48
 
-/* Of the vectors: where things lie in uki-x86-64.efi. */
+/* Offsets in uki-x86-64.efi. */
 #define PE 0x40
 #define OPTIONAL (PE + 24)
 #define SECTIONS (OPTIONAL + 0xf0)
@@ -59,7 +59,7 @@ static void test_hashes_are_those_of_osslsigncode_and_efitools(void **state) {
                   "999ca206d81d3c1883d71fb0ce371374733e01a1e6003ddf62c054ff4e77db487ebf626b6f7051fd115ce425a"
                   "03b0cb1",
                   "e48162397667fd8a183ad8310b331e3292a950f87c5f19e66e3fe7d3feaf679b" },
-                /* A signature changes nothing. */
+                /* A signature does not change the hash. */
                 { "uki-signed-db1.efi", EFI_MACHINE_X86_64,
                   "999ca206d81d3c1883d71fb0ce371374733e01a1e6003ddf62c054ff4e77db487ebf626b6f7051fd115ce425a"
                   "03b0cb1",
@@ -85,7 +85,7 @@ static void test_hashes_are_those_of_osslsigncode_and_efitools(void **state) {
         }
 }
 
-/* Signing tools pad the file to eight bytes first; firmware does not. */
+/* Signing tools pad the file to eight bytes first. Firmware does not. */
 static void test_bytes_behind_the_sections_are_hashed_unpadded(void **state) {
         _cleanup_free_ uint8_t *data = NULL;
         EfiImage image;
@@ -110,7 +110,7 @@ static void test_checksum_and_certificate_directory_are_not_hashed(void **state)
         assert_int_equal(efi_image_hash(&image, EVP_sha384(), before, NULL), 0);
 
         for (size_t i = 0; i < size; i++) {
-                /* The table of sections is read when hashing. */
+                /* The hash reads the section table. */
                 if (i >= image.sections && i < image.sections + 5 * SECTION_SIZE)
                         continue;
                 bool left_out = (i >= image.checksum && i < image.checksum + 4) ||
@@ -125,7 +125,7 @@ static void test_checksum_and_certificate_directory_are_not_hashed(void **state)
         }
 }
 
-/* Firmware sorts by offset. */
+/* Firmware sorts sections by offset. */
 static void test_order_of_the_section_table_changes_only_its_own_bytes(void **state) {
         _cleanup_free_ uint8_t *data = NULL;
         uint8_t swapped[SECTION_SIZE], seen[EVP_MAX_MD_SIZE], wanted[EVP_MAX_MD_SIZE];
@@ -139,7 +139,7 @@ static void test_order_of_the_section_table_changes_only_its_own_bytes(void **st
         assert_int_equal(efi_image_parse(data, size, &image, NULL), 0);
         assert_int_equal(efi_image_hash(&image, EVP_sha384(), seen, NULL), 0);
 
-        /* Without gaps that is the file from end to end, but for the two fields. */
+        /* Without gaps the hash covers the whole file, except for the two fields. */
         memmove(data + image.directory, data + image.directory + 8, size - image.directory - 8);
         memmove(data + image.checksum, data + image.checksum + 4, size - 8 - image.checksum - 4);
         assert_int_equal(EVP_Digest(data, size - 12, wanted, NULL, EVP_sha384(), NULL), 1);
@@ -163,7 +163,7 @@ static void test_sections_are_found_without_their_padding(void **state) {
         assert_int_equal(efi_image_section(&image, ".linux", &section, NULL), 0);
         assert_int_equal(section.size, kernel_size);
         assert_memory_equal(section.data, kernel, kernel_size);
-        /* A name of eight bytes has no NUL. */
+        /* A name of eight bytes does not end with NUL. */
         assert_int_equal(efi_image_section(&image, ".sdmagic", &section, NULL), 0);
         assert_non_null(section.data);
         assert_true(efi_image_has_section(&image, ".cmdline"));
@@ -212,7 +212,7 @@ static void test_a_section_that_can_be_read_in_two_ways_is_refused(void **state)
         assert_null(section.data);
 }
 
-/* Where a field of uki-x86-64.efi is changed, and what is then said. */
+/* A changed field of uki-x86-64.efi, and the error that follows. */
 static void test_malformed_images_are_refused_with_the_offset(void **state) {
         static const struct {
                 size_t offset;
@@ -289,7 +289,7 @@ static void test_truncated_images_are_refused(void **state) {
 
         data = load("uki-signed-db1.efi", &size);
         for (size_t i = 0; i < size; i++) {
-                /* Of just that size, so that a sanitizer sees who reads on. */
+                /* The buffer has exactly this size, so that a sanitizer finds a read behind the end. */
                 _cleanup_free_ uint8_t *part = malloc(i + 1);
 
                 assert_non_null(part);

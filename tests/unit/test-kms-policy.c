@@ -166,7 +166,7 @@ static void test_one_image_is_one_allow_and_a_deny_for_each_pcr(void **state) {
         KeyPolicyOptions options = options_of(&image, 1);
         _cleanup_json_ struct json_object *standard = make(&options), *secure = NULL;
 
-        /* The other three deny other ways, sealing and administration. */
+        /* Three more deny other ways, sealing and administration. */
         assert_int_equal(count(standard, "Deny"), 4 + 3);
         statement(standard, "DenyOtherPCR2");
         statement(standard, "DenyOtherPCR4");
@@ -196,7 +196,7 @@ static void test_pcr2_is_that_of_firmware_without_drivers_unless_measured_or_all
                                                PCR2),
                             PCR2_WITHOUT_DRIVERS);
 
-        /* Beside a type of instance whose firmware has drivers. */
+        /* The second image runs on an instance type whose firmware has drivers. */
         images[1].present |= 1U << 2;
         memset(images[1].value[2], 0xA2, PCR_SIZE);
         options.n_images = 2;
@@ -236,7 +236,7 @@ static void test_images_that_differ_in_one_pcr_need_no_more_denies(void **state)
         const KeyPolicyOptions options = options_of(images, ELEMENTSOF(images));
         _cleanup_json_ struct json_object *policy = make(&options);
 
-        /* The fourth is the first; besides: administrator. */
+        /* The fourth image equals the first. One more Allow is for the administrator. */
         assert_int_equal(count(policy, "Allow"), 3 + 1);
         assert_int_equal(count(policy, "Deny"), 4 + 3);
 }
@@ -288,7 +288,7 @@ static void test_measurements_that_say_nothing_are_refused(void **state) {
         assert_int_equal(key_policy_make(&options, &policy, &error), -EINVAL);
         assert_non_null(strstr(error.text, "no PCR4"));
 
-        /* Nothing came from outside. */
+        /* Without PCR12 in the file, nothing may come from outside the image. */
         none12.present &= ~(1U << 12);
         memset(none12.value[12], 0xEE, PCR_SIZE);
         options = options_of(&none12, 1);

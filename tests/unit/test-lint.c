@@ -12,7 +12,7 @@
 #include "unsealctl/policy/lint.h"
 #include "unsealctl/policy/statement.h"
 
-/* Policies are written with ' for ". */
+/* In the texts of policies ' stands for ". */
 #define REPEAT(text) text text text text text text text text
 #define A REPEAT("a4a4a4a4a4a4")
 #define B REPEAT("b4b4b4b4b4b4")
@@ -123,7 +123,7 @@ static const Bad bad[] = {
         { "an account by its digits",
           POLICY(ADMINISTER "," ALLOW("111111111111", "'kms:Decrypt'", "") "," CLOSE), LINT_ROOT_DELEGATION,
           LINT_ERROR },
-        { "a Deny that leaves out the account which may decrypt",
+        { "a Deny that does not name the account that may decrypt",
           POLICY(ALLOW(ROOT, "'kms:Decrypt'", "") "," DENY(APP, "'kms:Decrypt'", IS_NOT("4", "'" A "'"))),
           LINT_ROOT_DELEGATION, LINT_ERROR },
         { "a role without conditions", POLICY(ADMINISTER "," ALLOW(APP, "'kms:Decrypt'", "")),
@@ -137,7 +137,7 @@ static const Bad bad[] = {
         { "PCR12 forgotten",
           POLICY(ADMINISTER "," ALLOW(APP, "'kms:Decrypt'", IS("4", "'" A "'")) "," DENY_4 "," CLOSE),
           LINT_PCR12_MISSING, LINT_ERROR },
-        { "PCR12 forgotten beside a PCR7 that nobody vouches for",
+        { "PCR12 forgotten, and PCR7 pinned without --secure-boot",
           POLICY(ADMINISTER "," ALLOW(APP, "'kms:Decrypt'",
                                       "'StringEquals':{" PCR_KEY("4") "'" A "'," PCR_KEY("7") "'" B "'}")),
           LINT_PCR12_MISSING, LINT_ERROR },
@@ -158,7 +158,7 @@ static const Bad bad[] = {
           POLICY(ADMINISTER
                  "," ALLOW(APP, "'kms:Decrypt'", "'StringEqualsIfExists':{" PCR_KEY("4") "'" A "'}")),
           LINT_UNGATED_DECRYPT, LINT_ERROR },
-        { "ForAllValues is met by nothing at all",
+        { "a request without the key meets ForAllValues",
           POLICY(ADMINISTER
                  "," ALLOW(APP, "'kms:Decrypt'", "'ForAllValues:StringEquals':{" PCR_KEY("4") "'" A "'}")),
           LINT_UNGATED_DECRYPT, LINT_ERROR },
@@ -171,7 +171,7 @@ static const Bad bad[] = {
                                       "'StringEquals':{" PCR_KEY("4") "'${aws:PrincipalTag/pcr}'," PCR_KEY(
                                                       "12") "'" ZEROS "'}")),
           LINT_PCR4_MISSING, LINT_ERROR },
-        { "a condition that is the wrong way round",
+        { "a condition that is negated by mistake",
           POLICY(ADMINISTER "," ALLOW(APP, "'kms:Decrypt'", IS_NOT("4", "'" B "'"))), LINT_UNGATED_DECRYPT,
           LINT_ERROR },
         { "the PCRs of a Nitro Enclave",
@@ -201,26 +201,26 @@ static const Bad bad[] = {
           LINT_ERROR },
         { "PCR4 all ones", POLICY(ADMINISTER "," ALLOW(APP, "'kms:Decrypt'", BOTH(ONES, ZEROS))),
           LINT_VALUE_CONSTANT, LINT_ERROR },
-        { "ReEncryptFrom for who decrypts",
+        { "ReEncryptFrom for a role that decrypts",
           POLICY(ADMINISTER "," UNSEAL "," DENY_4 "," DENY_12 "," ALLOW(APP, "'kms:ReEncryptFrom'", "")),
           LINT_RE_ENCRYPT, LINT_ERROR },
         { "ReEncrypt* for the account",
           POLICY(ADMINISTER "," UNSEAL "," DENY_4 "," DENY_12 "," ALLOW(ROOT, "'kms:ReEncrypt*'", "")),
           LINT_RE_ENCRYPT, LINT_ERROR },
-        { "CreateGrant for who decrypts",
+        { "CreateGrant for a role that decrypts",
           POLICY(ADMINISTER "," UNSEAL "," DENY_4 "," DENY_12 "," ALLOW(APP, "'kms:CreateGrant'", "")),
           LINT_CREATE_GRANT, LINT_ERROR },
-        { "PutKeyPolicy for who decrypts",
+        { "PutKeyPolicy for a role that decrypts",
           POLICY(UNSEAL "," DENIALS "," ALLOW(APP, "'kms:PutKeyPolicy'", "")), LINT_PUT_KEY_POLICY,
           LINT_ERROR },
-        { "PutKeyPolicy for the account of who decrypts",
+        { "PutKeyPolicy for the account of a role that decrypts",
           POLICY(UNSEAL "," DENIALS "," ALLOW(CUSTOMER, "'kms:PutKeyPolicy'", "")), LINT_PUT_KEY_POLICY,
           LINT_ERROR },
         { "PutKeyPolicy for a role of the account that decrypts",
           POLICY(ALLOW(CUSTOMER, "'kms:Decrypt'", BOTH(A, ZEROS)) "," DENIALS "," ALLOW(
                           "arn:aws:iam::222222222222:role/other", "'kms:PutKeyPolicy'", "")),
           LINT_PUT_KEY_POLICY, LINT_ERROR },
-        { "ReplicateKey for who decrypts",
+        { "ReplicateKey for a role that decrypts",
           POLICY(ADMINISTER "," UNSEAL "," DENIALS "," ALLOW(APP, "'kms:ReplicateKey'", "")),
           LINT_REPLICATE_KEY, LINT_ERROR },
         { "GenerateDataKey without a document",
@@ -265,7 +265,7 @@ static const Bad bad[] = {
           POLICY(ADMINISTER "," ALLOW(APP, "'kms:Decrypt'", IS("1", "'" A "'"))), LINT_UNSTEADY_PCR,
           LINT_WARNING },
         { "no Deny", POLICY(ADMINISTER "," UNSEAL), LINT_NO_DENY, LINT_WARNING },
-        { "a Deny for the role alone, which spares whom a grant names",
+        { "a Deny for the role alone, which does not bind other grantees",
           POLICY(ADMINISTER "," UNSEAL "," DENY(APP, "'kms:Decrypt'", IS_NOT("4", "'" A "'")) "," DENY(
                           APP, "'kms:Decrypt'", IS_NOT("12", "'" ZEROS "'")) "," CLOSE),
           LINT_NO_DENY, LINT_WARNING },
@@ -308,7 +308,7 @@ static const Bad bad[] = {
                  "," UNSEAL
                  ",{'Effect':'Deny','Principal':'*','Action':'kms:*','Resource':'arn:aws:kms:*:*:key/1'}"),
           LINT_RESOURCE, LINT_WARNING },
-        { "a PCR where no document is taken",
+        { "a PCR condition on an action that takes no document",
           POLICY(ADMINISTER "," ALLOW(APP, "['kms:Decrypt','kms:ReEncryptFrom']",
                                       BOTH(A, ZEROS)) "," DENY_4 "," DENY_12),
           LINT_NOT_APPLICABLE, LINT_WARNING },
@@ -323,7 +323,7 @@ static const Bad bad[] = {
         { "an account that administers",
           POLICY(ALLOW(ROOT, "'kms:PutKeyPolicy'", "") "," UNSEAL "," DENIALS), LINT_ADMINISTRATOR,
           LINT_WARNING },
-        { "nobody who administers", POLICY(UNSEAL "," DENIALS), LINT_NO_ADMINISTRATOR, LINT_NOTE },
+        { "no administrator", POLICY(UNSEAL "," DENIALS), LINT_NO_ADMINISTRATOR, LINT_NOTE },
         { "a role that is deleted",
           POLICY(ADMINISTER "," UNSEAL "," DENIALS "," ALLOW("AROAEXAMPLEEXAMPLE123", "'kms:Decrypt'", "")),
           LINT_UNIQUE_ID, LINT_NOTE },
@@ -354,7 +354,7 @@ static void test_every_bad_policy_is_named_by_its_code(void **state) {
         assert_int_equal(failed, 0);
 }
 
-/* What the comparison with the platform found on the way, and what else it would be easy to get wrong. */
+/* Policies that the comparison with the platform found, and others that are easy to judge wrongly. */
 static const Bad counterexamples[] = {
         { "a session of the role that decrypts administers",
           POLICY(ALLOW("arn:aws:sts::222222222222:assumed-role/app/i-1", "'kms:PutKeyPolicy'",
@@ -449,7 +449,7 @@ static const Bad counterexamples[] = {
                                                       "a*'}") "," DENY(ROOT, "'kms:Decrypt'",
                                                                        IS_NOT("12", "'" ZEROS "'"))),
           LINT_PCR12_MISSING, LINT_ERROR },
-        { "a Deny spares whom a variable names",
+        { "a Deny spares the principal that a variable names",
           POLICY(ADMINISTER "," ALLOW(APP, "'kms:Decrypt'", "") "," CLOSE "," DENY_4 "," DENY(
                           "*", "'kms:Decrypt'",
                           IS_NOT("12", "'" ZEROS "'") "," SPARING("${aws:PrincipalArn}"))),
@@ -469,7 +469,7 @@ static const Bad counterexamples[] = {
                                           "'NotAction':'kms:d*','Resource':'*','Condition':{" IS_NOT(
                                                           "4", "'" A "'") "}}"),
           LINT_PCR4_MISSING, LINT_ERROR },
-        { "actions are matched without case", POLICY(ADMINISTER "," ALLOW(APP, "'KMS:dEcrypt'", "")),
+        { "actions match without regard to case", POLICY(ADMINISTER "," ALLOW(APP, "'KMS:dEcrypt'", "")),
           LINT_UNGATED_DECRYPT, LINT_ERROR },
 };
 
@@ -617,15 +617,15 @@ static void test_firmware_may_run_drivers_where_neither_pcr2_is_pinned_nor_secur
         ASSERT_CODES(POLICY(OPEN "," DENY("*", "'kms:Decrypt'",
                                           IS_NOT("7", "['" WITHOUT_SECURE_BOOT "','" A "']"))),
                      &options, LINT_PCR2_MISSING, LINT_VALUE_CONSTANT);
-        /* A grant passes by what an Allow pins. */
+        /* A grant bypasses what an Allow pins. */
         ASSERT_CODES(IN_ALLOW("2", WITHOUT_DRIVERS), &options, LINT_NO_DENY);
         ASSERT_CODES(IN_ALLOW("7", A), &options, LINT_NO_DENY);
-        /* Of a Deny that denies only where another PCR is wrong, too, PCR2 is not pinned. */
+        /* A Deny that denies only if another PCR is wrong, too, does not pin PCR2. */
         ASSERT_CODES(POLICY(OPEN "," DENY("*", "'kms:Decrypt'",
                                           "'StringNotEquals':{" PCR_KEY("2") "'" WITHOUT_DRIVERS
                                                                              "'," PCR_KEY("4") "'" A "'}")),
                      &options, LINT_PCR2_MISSING, LINT_WEAK_DENY);
-        /* What a data key seals is lost in the same way. */
+        /* A driver gets data keys in the same way. */
         ASSERT_CODES(POLICY(ADMINISTER
                             "," ALLOW(APP, "'kms:GenerateDataKey'",
                                       BOTH(A, ZEROS)) "," UNSEAL "," DENIALS_WITHOUT_2
@@ -686,7 +686,7 @@ static void test_a_sealer_is_named_until_it_is_declared(void **state) {
         assert_codes(policy, &without, NULL, 0);
         ASSERT_CODES(seals, &without, LINT_SEALER);
         assert_codes(seals, &with, NULL, 0);
-        /* Who unseals may not seal, whoever says so. */
+        /* A principal that unseals must not seal, even if --sealer= declares it. */
         ASSERT_CODES(POLICY(ADMINISTER "," UNSEAL "," DENY_2 "," DENY_4 "," DENY_12 "," DENY_13
                                        "," DENY("*", "['kms:ReEncrypt*','kms:CreateGrant']",
                                                 "") "," ALLOW(APP, "'kms:Encrypt'", "")),
@@ -736,7 +736,7 @@ static void test_condition_keys_of_kms_are_known(void **state) {
                         fail_msg("%s is taken for known", unknown[i]);
 }
 
-/* GetKeyPolicy's answer, PutKeyPolicy's request, and jq without -r. */
+/* The answer to GetKeyPolicy, and the output of jq without -r. */
 static void test_a_policy_is_found_in_what_tools_print(void **state) {
         _cleanup_free_ char *policy = with_quotes(POLICY(ADMINISTER "," UNSEAL));
         struct json_object *answer = json_object_new_object();
@@ -775,7 +775,7 @@ static void test_values_are_compared_with_the_images(void **state) {
 
         ASSERT_CODES(GOOD, &last, LINT_IMAGE_LOCKED_OUT, LINT_FOREIGN_MEASUREMENT);
         ASSERT_CODES(GOOD, &two, LINT_IMAGE_LOCKED_OUT);
-        /* The Denies alone would let them mix: a grant could. */
+        /* The Deny statements alone let images mix, and a grant needs no Allow. */
         ASSERT_CODES(apart, &two, LINT_NO_DENY);
         ASSERT_CODES(apart, &first, LINT_FOREIGN_MEASUREMENT, LINT_VALUE_UNUSUAL, LINT_VALUE_UNUSUAL);
         ASSERT_CODES(delegated, &two, LINT_MIXED_IMAGES);
@@ -880,7 +880,7 @@ static void test_what_is_no_policy_is_malformed(void **state) {
 static void test_principals_are_told_apart(void **state) {
         static const struct {
                 const char *text;
-                int kind; /* -1: none */
+                int kind; /* -1: not a principal */
         } cases[] = {
                 { "*", CALLER_EVERYONE },
                 { "111111111111", CALLER_ACCOUNT },

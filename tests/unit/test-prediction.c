@@ -15,7 +15,7 @@
 #define ZERO_PCR \
         "000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000"
 
-/* Of real firmware: OVMF with the variables of tests/vectors/efi and without. */
+/* Values from real firmware: OVMF with the variables of tests/vectors/efi, and without. */
 #define PCR7_OFF \
         "98441c7f7625d10058c47683aec486ce311c633235eb555593a7ee791121e3578ae72d04ecef661f272d59058b77af35"
 #define PCR7_DB1 \
@@ -51,7 +51,7 @@ static EfiBytes bytes(const File *file) {
         return (EfiBytes){ file->data, file->size };
 }
 
-/* The variables that the firmware had. */
+/* The variables of that firmware. */
 typedef struct Keys {
         File pk, kek, db, dbx;
 } Keys;
@@ -229,7 +229,7 @@ static void test_a_malformed_kernel_is_refused_where_it_is_measured(void **state
         PredictedImage image;
         Error error = {};
 
-        /* The second "PE" is the kernel's. */
+        /* The second "PE" belongs to the kernel. */
         memcpy(memmem(file.data + 0x100, file.size - 0x100, "PE\0\0", 4), "NE", 2);
         begin(&before, NULL);
         assert_int_equal(prediction_add_image(&before, file.data, file.size, &image, &error), -EBADMSG);
@@ -242,7 +242,7 @@ static void test_a_malformed_kernel_is_refused_where_it_is_measured(void **state
         assert_int_equal(prediction_add_image(&after, file.data, file.size, &image, NULL), 0);
 }
 
-/* As in an image with several profiles, of which it does not tell which one will be started. */
+/* An image with several profiles has two such sections, and does not say which profile starts. */
 static void test_two_kernels_are_refused_where_one_is_measured(void **state) {
         _cleanup_prediction_ Prediction before = {}, after = {};
         _cleanup_file_ File file = load("uki-x86-64.efi");
@@ -275,7 +275,7 @@ static void test_secure_boot_as_real_firmware_measured_it(void **state) {
                    "b700f94e");
         assert_pcr(&one, 7, PCR7_DB1);
         assert_pcr(&one, 12, ZERO_PCR);
-        /* The same authority is not measured again. */
+        /* Firmware does not measure the same authority again. */
         (void) add(&one, "uki-signed-db1.efi");
         assert_pcr(&one, 4,
                    "215d3bcc46e7a944157a9e415f045c1b82271f780edd618cbd41a00b749986c653ff92682e4db52019410a56"
@@ -304,7 +304,7 @@ static void test_an_entry_twice_in_db_is_measured_once(void **state) {
         assert_int_equal(prediction.db.count, 4);
         (void) add(&prediction, "uki-signed-db1.efi");
         memcpy(before, prediction.pcrs.value[7], PCR_SIZE);
-        /* As if the other one had been found. */
+        /* The result is as if the other entry had been found. */
         prediction.db_measured[0] = false;
         prediction.db_measured[2] = true;
         (void) add(&prediction, "uki-signed-db1.efi");

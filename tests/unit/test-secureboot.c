@@ -88,7 +88,7 @@ static void test_unknown_kinds_and_headers_are_passed_over(void **state) {
         assert_ptr_equal(database.signatures[0].data.data, list + LIST_HEADER_SIZE + 5);
 }
 
-/* Where a field of db.esl, or of dbx.esl, is changed, and what is then said. */
+/* A changed field of db.esl or dbx.esl, and the error that follows. */
 static void test_malformed_lists_are_refused_with_the_offset(void **state) {
         static const struct {
                 const char *file;
@@ -143,7 +143,7 @@ static void test_truncated_lists_are_refused(void **state) {
                 assert_non_null(part);
                 memcpy(part, file.data, i);
                 r = signature_database_parse(part, i, &database, NULL);
-                /* One whole list is a database too. */
+                /* One whole list is a database, too. */
                 if ((r == 0) != (i == 829))
                         fail_msg("the first %zu bytes: saw %i", i, r);
                 signature_database_done(&database);
@@ -158,7 +158,7 @@ static File hash_list(const char *hex) {
         return file;
 }
 
-/* What comes of an image; the index in db, or a negative errno. */
+/* Returns the index in db of the entry that authorises the image, or a negative errno. */
 static int judge(const File *file, const File *db, const File *dbx, Error *error) {
         _cleanup_signatures_ SignatureDatabase allowed = parse(db), forbidden = parse(dbx);
         size_t index = 4711;
@@ -207,7 +207,7 @@ static void test_a_hash_in_db_authorises_without_a_signature(void **state) {
         Error error = {};
 
         assert_int_equal(judge(&plain, &hash, &none, &error), 0);
-        /* Nor does a signature by somebody unknown do harm. */
+        /* A signature by an unknown certificate does no harm, either. */
         assert_int_equal(judge(&one, &hash, &none, &error), 0);
         assert_int_equal(judge(&other, &hash, &none, &error), -EKEYREJECTED);
         assert_non_null(strstr(error.text, "it is not signed"));
@@ -259,7 +259,7 @@ static void test_malformed_certificate_tables_are_refused_or_passed_over(void **
         }
 }
 
-/* One signature behind another: the second counts where the first is unknown, dbx looks at both. */
+/* The image has two signatures. The second counts if the first is unknown, and dbx applies to both. */
 static void test_every_signature_is_looked_at(void **state) {
         _cleanup_file_ File one = load("uki-signed-db1.efi"), two = load("uki-signed-db2.efi"),
                             db = load("db.esl");
