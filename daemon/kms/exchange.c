@@ -325,7 +325,7 @@ static const ErrorClass unacceptable_document = {
         FAILURE_DOCUMENT,
         REMEDY_DOCUMENT,
         "KMS does not accept the attestation document",
-        "KMS accepts a document for five minutes. unseald makes a new one.",
+        "KMS accepts a document for five minutes after it was made. unseald makes a new one, but only once.",
 };
 /* The classes of errors that all services have. */
 static const ErrorClass common_classes[] = {

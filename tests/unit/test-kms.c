@@ -526,6 +526,16 @@ static void test_a_document_that_kms_does_not_accept_is_told_from_other_validati
         assert_meaning("AccessDeniedException", "no attestation", 0, FAILURE_DENIED, REMEDY_NONE);
 }
 
+/* The text of the second refusal is that of the first, and no third document follows. */
+static void test_a_refused_document_promises_one_new_document_and_no_more(void **state) {
+        Error error = error_of(400,
+                               "{\"__type\":\"ValidationException\",\"message\":\"Attestation document\"}",
+                               NULL, 0);
+
+        assert_int_equal(error.failure, FAILURE_DOCUMENT);
+        assert_non_null(strstr(error.text, "a new one, but only once."));
+}
+
 static void test_a_wrong_clock_is_told_from_a_wrong_signature(void **state) {
         static const char *const codes[] = { "InvalidSignatureException", "SignatureDoesNotMatch" };
 
@@ -925,6 +935,7 @@ int main(void) {
                 cmocka_unit_test(test_errors_of_kms_are_known_with_their_remedy),
                 cmocka_unit_test(test_errors_are_explained_to_a_person_in_other_words),
                 cmocka_unit_test(test_a_document_that_kms_does_not_accept_is_told_from_other_validation),
+                cmocka_unit_test(test_a_refused_document_promises_one_new_document_and_no_more),
                 cmocka_unit_test(test_a_wrong_clock_is_told_from_a_wrong_signature),
                 cmocka_unit_test(test_the_words_of_kms_on_a_signature_which_repeat_the_token_are_not_quoted),
                 cmocka_unit_test(test_the_name_of_an_error_is_found_wherever_aws_puts_it),
