@@ -376,8 +376,8 @@ static int choose_paths(Daemon *daemon) {
         if (own || daemon->forget || getenv("NOTIFY_SOCKET"))
                 return 0;
         fprintf(stderr,
-                "%s: Not started: %s and %s belong to unseald.service, and no service manager has started this process (NOTIFY_SOCKET= is not set). Run \"systemctl start unseald.service\", or give paths of your own with --store= and --status=.\n",
-                program_invocation_short_name, daemon->store_path, daemon->status_path);
+                "%s: Not started: no service manager has started this process (NOTIFY_SOCKET= is not set), and it would overwrite the secrets or the status of unseald.service in %s. Run \"systemctl start unseald.service\", or give places of your own with both --store= and --status=.\n",
+                program_invocation_short_name, UNSEALD_RUNTIME_DIR);
         return -EPERM;
 }
 

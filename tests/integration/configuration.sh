@@ -177,6 +177,7 @@ for option in --debug --store="$store" --status="$scratch/own.json"; do
     by_hand "$option"
     assert_equal "$option: exit status, and the live files" "$status $(tr '\n' ' ' <"$scratch/said")" '2 live live '
     assert_line "$option: what to do" "$scratch/message" 'systemctl start unseald.service'
+    assert_no_line "$option: a place of the caller's own is not called the service's" "$scratch/message" "$scratch/own|$store"
 done
 by_hand --store="$store" --status="$scratch/own.json"
 assert_equal "with paths of its own: exit status, and the live files" "$status $(tr '\n' ' ' <"$scratch/said")" '78 live live '
