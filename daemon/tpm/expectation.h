@@ -13,9 +13,11 @@
  *     PCR12  zeros: no kernel command line and no credentials came from outside the image (systemd-stub(7))
  *     PCR13  zeros: no system extensions came from outside the image (systemd-stub(7))
  *
- * 'unsealctl policy' pins what is judged here, so 'policy lint', 'verify', 'doctor' and the daemon's explanation of a denial
- * cannot accept a document that KMS denies. They may be stricter: they compare all PCRs of the file, and a key policy pins
- * PCR2, PCR4, PCR12 and PCR13, PCR7 with secure_boot, and the lock PCR.
+ * 'unsealctl policy' pins what is judged here. So 'policy lint', 'verify', 'doctor' and the daemon's explanation of a denial
+ * accept no document that KMS denies for its PCRs, with one exception: the lock PCR. A policy with lock_pcr pins it as it is
+ * before the lock. A running instance has locked it, so 'verify' does not compare it, and 'doctor' reports it apart. They may
+ * be stricter: they compare all PCRs of the file, and a key policy pins PCR2, PCR4, PCR12 and PCR13, PCR7 with secure_boot,
+ * and the lock PCR.
  */
 
 #include <stdbool.h>
@@ -53,7 +55,7 @@ typedef struct ExpectationVerdict {
 } ExpectationVerdict;
 
 /* Compares what was measured with alternatives. One of them must be met as a whole: PCR4 of one image beside PCR12 of
- * another meets neither. n: at least 1. */
+ * another meets neither. n may be 0: nothing is met, and index, differing and missing are 0. */
 ExpectationVerdict expectation_judge(const Expectation *alternatives, size_t n, const PcrSet *measured);
 
 /* Whether this value says nothing of what booted: zeros of PCR4 or PCR7; ones of a PCR below 16; PCR7 where Secure Boot is

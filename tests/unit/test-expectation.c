@@ -230,6 +230,16 @@ static void test_a_file_that_does_not_tell_an_image_is_refused(void **state) {
         }
 }
 
+/* doctor and verify judge also where nothing is expected. */
+static void test_without_alternatives_nothing_is_met_and_nothing_differs(void **state) {
+        PcrSet measured = set_of(&(Values) GOOD_BOOT);
+        ExpectationVerdict verdict = expectation_judge(NULL, 0, &measured);
+
+        assert_false(verdict.met);
+        assert_int_equal(verdict.index, 0);
+        assert_int_equal(verdict.differing | verdict.missing, 0);
+}
+
 static void test_alternatives_are_met_as_a_whole(void **state) {
         const PcrSet files[] = { set_of(&(Values){ NONE, 0xA4, NONE, 0, NONE, NONE }),
                                  set_of(&(Values){ NONE, 0xB4, NONE, 0xCC, NONE, NONE }) },
@@ -266,6 +276,7 @@ int main(void) {
                 cmocka_unit_test(test_a_document_is_compared_with_what_the_file_means),
                 cmocka_unit_test(test_a_policy_pins_these_pcrs),
                 cmocka_unit_test(test_a_file_that_does_not_tell_an_image_is_refused),
+                cmocka_unit_test(test_without_alternatives_nothing_is_met_and_nothing_differs),
                 cmocka_unit_test(test_alternatives_are_met_as_a_whole),
         };
 
