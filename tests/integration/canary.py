@@ -62,7 +62,7 @@ def encodings(data):
     """How data may look in a text."""
     texts = {data.hex(), data.hex().upper(), ",".join(map(str, data[8:16])), repr(data)[2:-1], json.dumps(list(data))[1:-1]}
     for shift in range(3):
-        # Not so long that base64(1) would have begun a new line in it.
+        # Shorter than a line of base64(1), which would break it.
         texts.add(base64.b64encode(data[shift : shift + (len(data) - shift) // 3 * 3][:48]).decode())
     return {text.encode() for text in texts}
 
@@ -150,7 +150,7 @@ def find_key(snapshot):
     moduli = {int.from_bytes(match[1], "big") for _, data in snapshot for match in SPKI.finditer(data)}
     for _, data in snapshot:
         for at in range(0, len(data) - FACTOR_SIZE + 1, 8):
-            # Odd, and of full length, as is every prime of which two make 2048 bits.
+            # Each of the two primes of a 2048-bit key is odd and has its top bit set.
             if data[at] & 1 and data[at + FACTOR_SIZE - 1] >= 0xB5:
                 p = int.from_bytes(data[at : at + FACTOR_SIZE], "little")
                 for n in moduli:
@@ -237,7 +237,7 @@ def second_look(machine, needles, out):
     wait_for("the machine to have delivered", lambda: os.path.exists(out + "/look"), 90)
     print("with all delivered, in the memory of", flush=True)
     look_at_memory(machine, needles)
-    # /usr is the host's; /proc was looked at; /sys is the kernel's, /out is looked at in the end.
+    # /usr belongs to the host, /sys to the kernel. /proc was searched already; /out is searched at the end.
     found, count = look_at_files(needles, machine.root(), ("/usr", "/proc", "/sys", "/out"))
     print(f"and of {count} files, in:", ", ".join(sorted(found)), flush=True)
     if not any(path.endswith(".journal") for path in files_below(machine.root() + "/var/log/journal")):

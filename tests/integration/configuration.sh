@@ -5,7 +5,7 @@
 direct_start
 on_ready() { cmp "$store/db-password" "$secret"; }
 
-# Writes a correct configuration, of which each case spoils one thing. unseald.conf and db-password.secret have three lines.
+# Writes a correct configuration. Each case spoils one thing in it. unseald.conf and db-password.secret have three lines.
 right() {
     rm -rf "$config"
     mkdir -p "$config/secrets.d"
@@ -135,7 +135,7 @@ fails 'db-password.secret.d/10-optional.conf:2: Optional=: '
 declare_secret zebra "$key" "$scratch/sealed" 'Optional=maybe'
 fails 'zebra.secret:4: Optional=: '
 
-# What KMS, IMDS and the TPM saw of all these starts.
+# KMS, IMDS and the TPM must have seen nothing of all these starts.
 asked() { platform fault list | awk -F'\t' '{ n += $5 } END { print n }'; }
 assert_equal "lines in the platform's log" "$(wc -l <"$PLATFORM_TRAIL")" "$seen"
 assert_equal "how often anything was asked" "$(asked)" 0
@@ -152,7 +152,7 @@ assert_line "key" "$log" 'unseald.conf:4: LockPCR=: Unknown key'
 assert_line "section" "$log" 'unseald.conf:6: .*Unknown section \[Unsealed\]'
 assert_line "key of a secret" "$log" 'db-password.secret:4: Key=: Unknown key'
 assert_line "section of a secret" "$log" 'db-password.secret:6: .*Unknown section \[Delivery\]'
-# The platform does count, so the zero above means something.
+# The control: a correct configuration makes the platform count requests.
 [ "$(wc -l <"$PLATFORM_TRAIL")" -gt "$seen" ] && [ "$(asked)" -gt 20 ] || die "the platform does not count"
 
 say "a process that root starts by hand leaves the live service's files alone"

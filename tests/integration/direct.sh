@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck disable=SC2034 # The scripts that source this file read $unseald_status, $answer and $said.
-# For tests that run unseald by itself, with no service manager, on the platform: far quicker than a machine. Source it
-# first thing. The script goes on in a mount namespace of its own, which takes the store with it when it ends.
+# For tests that run unseald on the platform without a service manager, which is far quicker than a machine. A script sources
+# this file first. It continues in a mount namespace of its own, so the store is gone when the script ends.
 [ -n "${UNSEALD_TEST_MOUNTS:-}" ] || UNSEALD_TEST_MOUNTS=1 exec unshare --mount --propagation private -- "$0" "$@"
 # shellcheck source=tests/integration/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -19,7 +19,7 @@ unset NOTIFY_SOCKET JOURNAL_STREAM INVOCATION_ID
 declare -a wrapper
 eval "wrapper=(${UNSEALD_TEST_WRAPPER:-})"
 
-# configure [LINE...]: unseald.conf
+# configure [LINE...]: writes unseald.conf with these lines
 configure() {
     printf '%s\n' '[Unseald]' "TrustedCertificates=$PLATFORM_CA_FILE" "TpmDevice=$PLATFORM_TCTI" "$@" >"$config/unseald.conf"
 }
@@ -31,7 +31,7 @@ declare_secret() {
     printf '%s\n' '[Secret]' "Source=file:$sealed" "KeyId=$key" "$@" >"$config/secrets.d/$name.secret"
 }
 
-# declare_source SOURCE [LINE...]: db-password, and no other secret, comes from there
+# declare_source SOURCE [LINE...]: declares db-password with this source, and no other secret
 declare_source() {
     local source=$1
     shift
@@ -48,7 +48,7 @@ direct_start() {
     vendor_seal "$key" db-password "$scratch/sealed" <"$secret"
 }
 
-# What is in the TPM that a program can leave there.
+# Prints the objects in the TPM that a program can leave behind.
 tpm_contents() {
     local what
     for what in transient loaded-session saved-session nv-index persistent; do
@@ -56,7 +56,7 @@ tpm_contents() {
     done
 }
 
-# Starts unseald, in another namespace where unseald_netns=(--netns NAME); what it says is read from file descriptor
+# Starts unseald, in another network namespace if unseald_netns=(--netns NAME). Its messages are read from file descriptor
 # $unseald_fd.
 unseald_netns=()
 unseald_start() {
@@ -67,7 +67,7 @@ unseald_start() {
     started_at=$EPOCHREALTIME
 }
 
-# make_clock SECONDS: $scratch/clock.so, for LD_PRELOAD: a clock of the C library's that is so much too fast
+# make_clock SECONDS: makes $scratch/clock.so, for LD_PRELOAD. It sets the clock of the C library ahead by that much.
 make_clock() {
     cc -shared -fPIC -DOFFSET="$1" -o "$scratch/clock.so" -x c - -ldl <<'END'
 #define _GNU_SOURCE
@@ -100,8 +100,8 @@ seconds_since() {
     printf '%d.%02d' $((usec / 1000000)) $((usec % 1000000 / 10000))
 }
 
-# Calls on_ready once it is, and stops it then, and waits for its end either way. Sets $log (all it said), $unseald_status,
-# $unseald_ready (whether it was) and $took, the seconds until the outcome.
+# Waits until unseald is ready or ends. If it is ready, calls on_ready and stops it. Waits for its end. Sets $log (all its
+# messages), $unseald_status, $unseald_ready (not empty if it was ready) and $took, the seconds until the outcome.
 on_ready() { :; }
 unseald_finish() {
     local line status=0
@@ -126,11 +126,11 @@ unseald_finish() {
     took=${took:-$(seconds_since "$started_at")}
 }
 
-# For runs that last until DeadlineSec=. How long the steps before take depends on the machine, so no deadline is right for
-# every machine: such a run begins with a short one, and is repeated with a longer one if it shows something else than it
-# should. No step between two deadlines is longer than an HTTP request may take (15 s), because a deadline may have to come
-# during a request. longer_deadline [LOG] puts the next one into unseald.conf; it fails if the last run did not end by its
-# deadline, or if there is no longer one.
+# For runs that last until DeadlineSec=. The steps before take longer on a slow machine, so no deadline suits every machine. Such
+# a run begins with a short deadline. If its outcome is not the wanted one, it is repeated with a longer deadline. Two deadlines
+# differ by no more than an HTTP request may take (15 s), because a deadline may have to come during a request.
+# longer_deadline [LOG] puts the next deadline into unseald.conf. It fails if the last run did not end by its deadline, or if
+# there is no longer deadline.
 deadlines=(3 12 24 36 48 60 72 84 96 108 120)
 longer_deadline() {
     local now next
@@ -162,8 +162,8 @@ role_kms() {
         --cacert "$PLATFORM_CA_FILE" --data-binary "$2" "$PLATFORM_KMS_ENDPOINT/"
 }
 
-# unseald under the stand-in for the service manager. manager COMMAND (see manager.py): sets $answer, and $said to what unseald
-# has said meanwhile.
+# Runs unseald under a program that plays the service manager. manager COMMAND (see manager.py): sets $answer, and $said to the
+# messages of unseald meanwhile.
 manager_start() {
     : >"$log"
     coproc manager { exec "$top/tests/platform/platform" exec --as instance -- "$top/tests/integration/manager.py" \
@@ -185,5 +185,5 @@ manager_end() {
     wait "$manager_PID"
 }
 
-# requests OPERATION: to KMS so far
+# requests OPERATION: prints how many of these requests KMS has received
 requests() { platform log | jq -r --arg name "$1" 'select(.eventName == $name) | .requestID' | wc -l; }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# The rating of the units by systemd-analyze security, the sandbox of unseald's process, and what unseald uses when it is idle:
-# memory, and no processor time. UNSEALD_TEST_IDLE: the seconds of watching (20).
+# The rating of the units by systemd-analyze security, the sandbox of unseald's process, and the use of an idle unseald: some
+# memory, and no processor time. UNSEALD_TEST_IDLE: how many seconds to watch (20).
 . "$(dirname "$0")/lib.sh"
 units=$install_root/usr/lib/systemd/system
 

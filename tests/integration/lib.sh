@@ -133,8 +133,8 @@ vendor_create_key() { kms CreateKey '{}' | jq -r .KeyMetadata.Arn; }
 # The value of a PCR of the platform's TPM, as lower-case hex.
 pcr() { platform pcrs | sed -n "s/^ *$1 *: 0x//p" | tr A-F a-f; }
 
-# vendor_put_policy KEY PCR4 PCR12: administrator apart; the role may decrypt with both PCRs as given, and nobody else
-# may, whatever an identity policy says: one Deny for each PCR, which an absent document meets as well.
+# vendor_put_policy KEY PCR4 PCR12: puts a policy with an administrator, under which only the role may decrypt, and only with
+# both PCRs, whatever identity policies say. It has one Deny for each PCR, which also denies a request without a document.
 vendor_put_policy() {
     local policy
     policy=$(jq -nc --arg admin "arn:aws:iam::$PLATFORM_VENDOR_ACCOUNT:user/admin" \
@@ -151,14 +151,14 @@ vendor_put_policy() {
     kms PutKeyPolicy "$(jq -nc --arg key "$1" --arg policy "$policy" '{KeyId: $key, PolicyName: "default", Policy: $policy}')" >/dev/null
 }
 
-# vendor_seal KEY NAME FILE [ACCOUNT] < plaintext. ACCOUNT: the only customer that it is for
+# vendor_seal KEY NAME FILE [ACCOUNT] < plaintext: seals it, with ACCOUNT for this customer only
 vendor_seal() {
     kms Encrypt "$(jq -nc --arg key "$1" --arg name "$2" --arg account "${4:-}" --arg text "$(base64 -w0)" \
         '{KeyId: $key, Plaintext: $text,
           EncryptionContext: ({"unseald:secret": $name} + if $account == "" then {} else {"unseald:account": $account} end)}')" | jq -r .CiphertextBlob >"$3"
 }
 
-# What differs between one image and the next: a layer over /usr. layer_secret NAME KEY SEALED [lines of [Secret]...]
+# Images differ in a layer over /usr. layer_secret NAME KEY SEALED [LINE...]: declares a secret there, with lines of [Secret]
 layer=$scratch/layer
 layer_new() {
     rm -rf "$layer"
@@ -182,8 +182,8 @@ layer_secret() {
         >"$layer/usr/lib/unseald/secrets.d/$name.secret"
 }
 
-# Boots a machine from this host's /usr, the installation and the layer, until its report is written to $1/ and it powers
-# off. Further arguments go to systemd-nspawn. Fails only if the machine does not come down again in time.
+# Boots a machine from this host's /usr, the installation and the layer. It writes its report to $1/ and powers off. Further
+# arguments go to systemd-nspawn. Fails only if the machine does not power off in time.
 machine_boot() {
     local out=$1 netns
     shift

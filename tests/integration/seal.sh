@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# unsealctl seal: unseald unseals the result, only under that name and context; the sources of the credentials; the message for
-# each mistake; and that the plaintext is in the one request and nowhere else.
+# unsealctl seal. unseald unseals the result, only under that name and context. Each source of credentials works, each mistake
+# has its message, and the plaintext is only in the one request.
 . "$(dirname "$0")/direct.sh"
 direct_start
 configure
@@ -25,7 +25,7 @@ as() {
 }
 seal() { as vendor -- --key="$key" "$@"; }
 
-# ends STATUS TEXT WHAT COMMAND...: leaves standard error in $scratch/err
+# ends STATUS TEXT WHAT COMMAND...: the command ends with STATUS and prints TEXT. Leaves standard error in $scratch/err.
 ends() {
     local want=$1 text=$2 what=$3 saw=0
     shift 3

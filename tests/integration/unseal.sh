@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# unsealctl unseal: one unsealing by hand. Where the plaintext goes and where it does not, and that it fails as unseald does.
+# unsealctl unseal: one unsealing by hand. The plaintext goes only where the options say. It fails as unseald does.
 . "$(dirname "$0")/direct.sh"
 direct_start
 configure
@@ -113,7 +113,7 @@ saw=0
 platform exec --as instance -- "$build/daemon/unsealctl" unseal --vendor-configuration="$config" --secret="$declaration" --reveal \
     >/dev/full 2>"$scratch/err" || saw=$?
 assert_equal "standard output is full" "$saw" 1
-# With a closed standard output no connection or file may take its number and get the secret.
+# If standard output is closed, no connection or file may get its number, and with it the secret.
 saw=0
 platform exec --as instance -- "$build/daemon/unsealctl" unseal --vendor-configuration="$config" --secret="$declaration" --reveal \
     >&- 2>"$scratch/err" || saw=$?

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# The exit statuses and the output of unsealctl, as people and scripts see them.
+# The exit statuses and the output of unsealctl that people and scripts rely on.
 . "$(dirname "$0")/lib.sh"
 
 unsealctl=$build/daemon/unsealctl

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# A server that answers in KMS's place cannot speak to the service manager, the journal or a terminal through the name in its
-# certificate, which the error quotes.
+# The error about an untrusted certificate quotes the name in it. A server that answers in KMS's place cannot use this name to
+# send text to the service manager, the journal or a terminal.
 . "$(dirname "$0")/direct.sh"
 direct_start
 declare_secret db-password "$key" "$scratch/sealed"
 
-# Stands in for the service manager and prints every line that it is sent.
+# Plays the service manager and prints every line that it receives.
 cat >"$scratch/manager.py" <<'END'
 import os, socket, sys
 manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -55,7 +55,7 @@ met() {
     grep -q '^STATUS=Failed: ' "$scratch/heard" || die "unseald said no status: $(<"$scratch/heard")"
 }
 
-# The control: the name is quoted, so an evil one would be too.
+# The control: the error quotes a harmless name, so it would quote an evil one too.
 met 'another-name.example'
 assert_match 'the error' "$words" 'another-name\.example'
 

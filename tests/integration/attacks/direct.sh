@@ -1,18 +1,18 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
-# Attacks on an unseald that runs by itself on the platform.
+# Attacks on an unseald that runs on the platform without a service manager.
 # shellcheck source=tests/integration/direct.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../direct.sh"
 # shellcheck source=tests/integration/attacks/table.sh
 . "$(dirname "${BASH_SOURCE[0]}")/table.sh"
 
-# As direct.sh's, but that what waits for ever does not do so for two minutes.
+# As in direct.sh, with a shorter deadline: an attack that makes unseald wait need not take two minutes.
 eval "plain_$(declare -f configure)"
 configure() { plain_configure DeadlineSec=20s "$@"; }
 
 on_ready() { cp "$store/db-password" "$scratch/unsealed"; }
 
-# What it is called that unseald gives the right secret: unharmed, unless it is an attacker's image that asks.
+# The word for "unseald publishes the right secret". It is a success, except in rows where an attacker's image asks.
 right=unharmed
 
 # attack RULE LABEL WANTED REGEX [STORE]: runs unseald under what was made ready. WANTED: "ends STATUS"; $right, it gives the
@@ -23,7 +23,7 @@ attack() {
     rm -f "$status_file" "$scratch/unsealed"
     unseald_start
     unseald_finish
-    # The deadline may come before what the row is about.
+    # On a slow machine the deadline may come before the event that the row tests.
     while [ -z "$unseald_ready" ] && { [ "ends $unseald_status" != "$3" ] || ! tail -n 1 "$log" | grep -Eq -- "$4"; } && longer_deadline; do
         rm -f "$status_file"
         unseald_start
@@ -42,7 +42,7 @@ attack() {
     platform fault clear
 }
 
-# attacker_start kms|imds ADDRESS:PORT OPTION...: $attacker_log is what it sees. attacker_stop ends it.
+# attacker_start kms|imds ADDRESS:PORT OPTION...: the attacker writes what it sees to $attacker_log. attacker_stop ends it.
 attacker_log=$scratch/attacker attacker_netns=()
 attacker_start() {
     : >"$attacker_log"
@@ -60,7 +60,7 @@ attacker_stop() {
     end_process "$attacker_pid"
 }
 
-# attacker_saw REGEX: how many lines of what it saw match
+# attacker_saw REGEX: prints how many lines of $attacker_log match
 attacker_saw() { grep -Ec -- "$1" "$attacker_log" || true; }
 
 # The customer's administrator, who owns the account that the instance runs in. customer_kms OPERATION JSON

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# What the account's owner can put before an unseald that is in itself untouched: user data, a metadata service, an
-# environment. Nothing of it is measured, so nothing of it is believed.
+# The account's owner leaves the image as it is, but chooses its user data, its metadata service and its environment. These are
+# not measured, so unseald does not trust them.
 . "$(dirname "$0")/direct.sh"
 direct_start
 table_begin 'by user data, metadata service, environment'
 declare_secret db-password "$key" "$scratch/sealed"
 kms_host=kms.$region.amazonaws.com
 
-# User data. Somebody listens where they point to.
+# User data. An attacker listens at the address that they name.
 attacker_start kms 127.0.0.2:443
 {
     printf '%s\n' '[Unseald]' KmsEndpoint=https://127.0.0.2 Proxy=http://127.0.0.2:443 TrustedCertificates=/tmp/attacker.pem
@@ -40,7 +40,7 @@ platform tpm-reset >/dev/null
 platform user-data none
 configure
 
-# The environment, such as systemd.setenv= on the kernel's command line (which PCR12 measures) gives to all services.
+# The environment. systemd.setenv= on the kernel's command line, which PCR12 measures, would set it for all services.
 make_authority attacker
 make_certificate attacker front "$kms_host"
 cp "$PLATFORM_HOSTS" "$scratch/hosts"
@@ -82,7 +82,7 @@ expect 'connections to the proxy' "$(attacker_saw ^connected)" 0
 attacker_stop
 wrapper=()
 
-# A metadata service of the owner's, in the machine's own namespace; KMS is the real one, one hop away.
+# The owner runs a metadata service in the machine's own namespace. KMS is the platform's, one hop away.
 platform machine-netns create
 platform machine-netns up
 ip -n "$PLATFORM_MACHINE_NETNS" address add "$PLATFORM_IMDS_ADDRESS/32" dev lo

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Rules 7 and 8 of unseald-threat-model(7), on machines with a real systemd: what is tried by programs on the instance, and
-# by what a machine is handed at its start: files in /run, system credentials, an environment.
+# Rules 7 and 8 of unseald-threat-model(7), on machines with a real systemd. The attacks come from programs on the instance, and
+# from what a machine receives at its start: files in /run, system credentials, an environment.
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/table.sh"
 platform_start
@@ -23,7 +23,7 @@ for unit in asks thief; do
 done
 install -m 755 "$top/tests/integration/attacks/insider" "$layer/usr/lib/machine/"
 
-# Somebody who wrote into /run before.
+# An attacker wrote into /run before the boot.
 cat >"$layer/usr/lib/systemd/system/plant.service" <<'END'
 [Unit]
 DefaultDependencies=no
@@ -45,7 +45,7 @@ printf planted >/run/unseald/credentials/db-password
 END
 sed -i 's/^Wants=.*/& plant.service/' "$layer/usr/lib/systemd/system/machine.target"
 
-# A row a line: rule, attack, what happened. $unseald is its PID.
+# Prints one line for each row: rule, attack, what happened. $unseald is the PID of unseald.
 cat >"$layer/usr/lib/machine/extra" <<'END'
 #!/bin/sh
 unseald=$(systemctl show -P MainPID unseald.service)
@@ -80,7 +80,7 @@ systemctl show-environment >>/out/environment
 END
 chmod +x "$layer"/usr/lib/machine/{extra,plant}
 
-# boot OUT ARGUMENT...: of systemd-nspawn and then of systemd
+# boot OUT ARGUMENT...: boots with these arguments of systemd-nspawn, then of systemd
 boot() {
     begun=$EPOCHREALTIME
     machine_boot "$@"
@@ -110,7 +110,7 @@ row 8 'a unit asks the credential socket for the secret of another' "$(cat "$out
 expect 'what that unit got' "$(ls "$out/thief" 2>/dev/null)" ''
 expect 'what the unit that may have it got' "$(cat "$out/asks/token")" "$(<"$scratch/secret")"
 
-# Where unsealing fails nothing else takes the place of the secret.
+# If unsealing fails, nothing else takes the place of the secret.
 platform extend 4 'an image of the owner' >/dev/null
 for path in '' :/run/unseald/credentials/db-password :/run/unseald/credentials.sock; do
     name=$(basename "${path:-:relative}" | tr -d :)
@@ -131,7 +131,7 @@ boot "$scratch/out2" "${handed[@]}"
 row 8 'a file in the store, and a system credential, in the place of a secret that is not unsealed' \
     "$(machine_show "$scratch/out2" billing.service ExecMainStatus)" 243 "unseald: $(machine_show "$scratch/out2" unseald.service ExecMainStatus)" 60 "$took"
 expect 'what the application read' "$([ ! -e "$scratch/out2/application" ] || cat "$scratch/out2/application")" ''
-# By which lines of a unit something else does, as unseald(8) says.
+# The control: with these lines of a unit, something else does take its place, as unseald(8) says.
 expect 'units that name another source, too' "$(paste -sd';' "$scratch/out2/sealed")" \
     'from-credentials.sock-or-fallback: 0 set;from-credentials.sock: 243 ;from-db-password-or-fallback: 0 set;from-db-password: 243 ;from-relative-or-fallback: 0 handed;from-relative: 0 handed'
 table_end

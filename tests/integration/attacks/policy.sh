@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Rule 6 of unseald-threat-model(7): key policies that let too much in. Each is put, what it gives away is taken, and "unsealctl policy
-# lint" names it.
+# Rule 6 of unseald-threat-model(7): key policies that allow too much. For each policy the test puts it, takes what it gives
+# away, and expects "unsealctl policy lint" to name the mistake.
 . "$(dirname "$0")/direct.sh"
 direct_start
 table_begin 'by key policies that let too much in'
@@ -17,7 +17,7 @@ jq -n --arg pcr4 "$(pcr 4)" --arg pcr7 "$(pcr 7)" --arg pcr12 "$(pcr 12)" \
     '{Measurements: {HashAlgorithm: "SHA384", PCR4: $pcr4, PCR7: $pcr7, PCR12: $pcr12}}' >"$scratch/measurements"
 request=$(jq -nc --arg blob "$(<"$scratch/sealed")" '{CiphertextBlob: $blob, EncryptionContext: {"unseald:secret": "db-password"}}')
 
-# policy JQ [OPTION...]: what unsealctl policy writes, with these options too, spoilt by the filter, is the key's from now on
+# policy JQ [OPTION...]: has unsealctl policy write a policy, also with these options, spoils it by the filter, and puts it
 policy() {
     "$build/daemon/unsealctl" policy --admin="$admin" --sealer="$admin" --account="$PLATFORM_CUSTOMER_ACCOUNT" \
         --account=999988887777 --measurements="$scratch/measurements" "${@:2}" | jq -c --arg root "arn:aws:iam::$PLATFORM_CUSTOMER_ACCOUNT:root" '
@@ -27,7 +27,7 @@ policy() {
     kms PutKeyPolicy "$(jq -nc --arg key "$key" --rawfile policy "$scratch/policy" '{KeyId: $key, PolicyName: "default", Policy: $policy}')" >/dev/null
 }
 
-# lint STATUS REGEX: what unsealctl says of the policy that was put last, in a row of its own
+# lint STATUS REGEX: adds a row with what unsealctl policy lint says of the policy that was put last
 lint() {
     local begun=$EPOCHREALTIME status=0 words
     words=$("$build/daemon/unsealctl" policy lint --measurements="$scratch/measurements" --admin="$admin" "$scratch/policy" 2>&1) || status=$?
@@ -35,7 +35,7 @@ lint() {
         "$(seconds_since "$begun")"
 }
 
-# take LABEL WANTED OPERATION REQUEST: with the role's credentials and no document
+# take LABEL WANTED OPERATION REQUEST: calls KMS with the role's credentials and without a document
 take() {
     local begun=$EPOCHREALTIME answer saw
     answer=$(role_kms "$3" "$4" 2>/dev/null) || true
@@ -101,7 +101,7 @@ role_kms CreateGrant "$(jq -nc --arg key "$key" --arg role "$PLATFORM_INSTANCE_R
 take 'a policy that forgets CreateGrant: the role makes itself a grant' 'the secret' Decrypt "$request"
 lint 4 '^error: create-grant'
 
-# Another customer's ciphertext, by a metadata service that names the other's account.
+# A customer opens another customer's ciphertext with a metadata service that names the other account.
 vendor_seal "$key" db-password "$scratch/other" 999988887777 <"$secret"
 declare_secret db-password "$key" "$scratch/other" BindAccount=yes
 platform account 999988887777
@@ -110,7 +110,7 @@ attack 2 "another customer's ciphertext, and IMDS names their account" 'ends 60'
 policy .
 attack 2 '(the same under a policy that does not compare the account)' 'the secret' published
 
-# 5. Late theft: a document over a key pair of the attacker's, and the role's credentials, once all is delivered.
+# 5. Late theft: after the delivery, the attacker uses a document over its own key pair, and the role's credentials.
 platform account own
 declare_secret db-password "$key" "$scratch/sealed"
 openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 2>/dev/null | openssl pkey -pubout -outform DER -out "$scratch/thief.pub"

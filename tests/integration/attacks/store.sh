@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Rule 7 of unseald-threat-model(7), where secrets lie: a disk in the place of the store, real swap beneath a tmpfs and beneath
-# unseald's own memory, things planted in the store. Most of this takes root on the instance, so it is rather the vendor's own
-# mistakes that are tried here.
+# Rule 7 of unseald-threat-model(7), for the place where secrets lie: a disk in the place of the store, real swap beneath a tmpfs
+# and beneath unseald's own memory, files planted in the store. Most of this needs root on the instance, so these rows try the
+# vendor's mistakes rather than attacks.
 . "$(dirname "$0")/direct.sh"
 direct_start
 table_begin 'on the store and on memory'
 configure
-# Like nothing else, so that it can be looked for on a disk.
+# A value that occurs nowhere else, so that a search of a disk finds only copies of it.
 od -An -vtx1 -N32 /dev/urandom | tr -d ' \n' >"$secret"
 vendor_seal "$key" db-password "$scratch/sealed" <"$secret"
 declare_secret db-password "$key" "$scratch/sealed"
 mkdir "$scratch/disk"
-# The script may end before it mounts the disk or uses the swap file, or after it has put them away again.
+# The script may end before it mounts the disk or uses the swap file, or after it has unmounted and released them.
 release_disk_and_swap() {
     umount --lazy "$scratch/disk" 2>/dev/null
     swapoff "$scratch/swap" 2>/dev/null
@@ -20,13 +20,13 @@ release_disk_and_swap() {
 }
 at_exit release_disk_and_swap
 
-# on_disk FILE: how often the secret is on this disk; what Linux has not written yet is first
+# on_disk FILE: prints how often the secret is on this disk, after Linux has written everything to it
 on_disk() {
     sync -f "$1"
     dd if="$1" iflag=direct bs=1M status=none | grep -cobaF -- "$(<"$secret")" || true
 }
 
-# A disk in its place.
+# A disk in the place of the store.
 truncate -s 16M "$scratch/image"
 mkfs.ext4 -q "$scratch/image"
 if mount -o loop "$scratch/image" "$scratch/disk"; then
@@ -35,7 +35,7 @@ if mount -o loop "$scratch/image" "$scratch/disk"; then
     attack 7 'a disk (ext4) is mounted over the store' 'ends 11' "$store" lost+found
     umount "$store"
 
-    # After it was looked at, and before anything is written.
+    # Between unseald's check of the store and its first write.
     platform fault set kms Decrypt delay 8000 --times 1
     (
         until [ "$(platform fault list | cut -f5)" = 1 ]; do sleep 0.1; done # KMS has the request
@@ -59,7 +59,7 @@ else
     say "SKIP: no loop device, so no disk is mounted over the store (it takes root outside of a container, and CONFIG_BLK_DEV_LOOP)"
 fi
 
-# What is planted in it.
+# Files planted in the store.
 ln -s "$scratch/stolen" "$store/db-password"
 attack 7 'a symbolic link to a disk under the name of the secret' unharmed published
 expect 'where the link led to' "$([ ! -e "$scratch/stolen" ] || echo there)" ''
@@ -97,7 +97,7 @@ swapped() {
     row 7 "$1" "in swap: $saw" "in swap: $2" - . "$(seconds_since "$begun")"
 }
 if swapon "$swap"; then
-    # pageable PID: how many of its mappings can be swapped. Of memory that is locked the kernel says that the argument is invalid.
+    # pageable PID: prints how many of its mappings can be swapped. For locked memory the kernel returns EINVAL.
     pageable() {
         local mappings
         mapfile -t mappings < <(awk '$2 ~ /^rw/ && $6 !~ /^\[v/ { print $1 }' "/proc/$1/maps")
@@ -128,7 +128,7 @@ if swapon "$swap"; then
     else
         say 'SKIP: no tmpfs with noswap here; it takes Linux 6.4'
     fi
-    # Last, since what is in swap stays there.
+    # This row is the last one, because the secret stays in swap.
     mkdir "$scratch/plain"
     mount -t tmpfs tmpfs "$scratch/plain"
     cp "$secret" "$scratch/plain/secret"

@@ -1,9 +1,8 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
-# The table of attacks: each row is an attack that is carried out, with what shall come of it. All rows are run and printed;
-# those that went otherwise are listed at the end, and fail the test. Where a row says "the attacker has the secret" or the
-# like, that is the proof that the attack works where the rule is not kept. What the platform's own faults do is in the
-# tables of tests/integration/faults.
+# The table of attacks. Each row carries out an attack and states the outcome that it wants. All rows run and are printed. Rows
+# with another outcome are listed at the end, and fail the test. A row such as "the attacker has the secret" proves that the
+# attack works if its rule is not kept. The tables of tests/integration/faults have the faults of the platform.
 # shellcheck disable=SC2154 # tests/integration/lib.sh sets $scratch.
 
 table=$scratch/table
@@ -21,7 +20,7 @@ row() {
     [[ $5 =~ $6 ]] || printf "%s: the words are '%s', wanted '%s'\n" "$2" "$5" "$6" | tee -a "$wrong"
 }
 
-# expect WHAT SEEN WANTED: about the row that was last
+# expect WHAT SEEN WANTED: one more expectation of the last row
 expect() { [ "$2" = "$3" ] || printf "%s: saw '%s', wanted '%s'\n" "$1" "$2" "$3" | tee -a "$wrong"; }
 
 table_end() {

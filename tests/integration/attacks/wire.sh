@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Rules 1 to 4 of unseald-threat-model(7): who answers in KMS's place, and what KMS itself is asked by the account's owner.
+# Rules 1 to 4 of unseald-threat-model(7): an attacker answers in KMS's place, or the account's owner asks KMS itself.
 . "$(dirname "$0")/direct.sh"
 direct_start
 table_begin 'on the way to KMS'
@@ -25,7 +25,7 @@ declare_secret db-password "$key" "$scratch/sealed"
 platform fault set kms Decrypt wrong-keyid
 attack 1 'KMS answers with another KeyId' 'ends 65' "not in the secret.s KeyId="
 
-# 2. Wrapped-secret swap.
+# 2. Exchanged secrets.
 printf 'a license, no password' | vendor_seal "$key" license "$scratch/license"
 declare_secret db-password "$key" "$scratch/license"
 attack 2 "the ciphertext of another secret under the same key" 'ends 62' 'encryption context'
@@ -34,7 +34,7 @@ declare_secret db-password "$key" "$scratch/license" BindAccount=yes
 attack 2 "the ciphertext of another customer, with BindAccount=" 'ends 62' 'BindAccount='
 declare_secret db-password "$key" "$scratch/sealed"
 
-# 3. Forged answer. All that it takes is the public key, which the request shows.
+# 3. Forged answers. The attacker needs only the public key, and the request shows it.
 make_authority attacker
 make_certificate attacker front "$kms_host"
 cat "$PLATFORM_CA_FILE" "$scratch/attacker.pem" >"$scratch/both.pem"
@@ -88,7 +88,7 @@ platform fault set kms Decrypt plaintext
 dns "$PLATFORM_KMS_ADDRESS"
 attack 3 'the secret in the clear in an attested answer' 'ends 65' 'plaintext in it'
 
-# 4. Replay and freshness. Who can read the request and the answer: one with a certificate under the measured roots.
+# 4. Replay. The attacker has a certificate under the measured roots, and so can read the request and the answer.
 dns 127.0.0.2
 configure "TrustedCertificates=$scratch/both.pem"
 attacker_start kms 127.0.0.2:443 "${front[@]}" --record "$scratch/recorded" --upstream "$PLATFORM_KMS_ADDRESS"
@@ -100,7 +100,7 @@ attack 4 "the answer of an earlier boot, replayed" 'ends 65' 'does not open'
 attacker_stop
 dns "$PLATFORM_KMS_ADDRESS"
 
-# ask LABEL RULE WANTED-CODE CALL...: the account's owner asks KMS himself. The code of KMS's error, or what else came.
+# ask LABEL RULE WANTED-CODE CALL...: the account's owner asks KMS. The row shows the code of KMS's error, or the answer.
 ask() {
     local label=$1 rule=$2 wanted=$3 answer begun=$EPOCHREALTIME code
     shift 3
@@ -136,7 +136,7 @@ configure
 platform fault set tpm NSM_Request clock -400
 attack 4 'a TPM that hands out documents of yesterday' 'ends 63' 'attestation document'
 
-# Another image: what the measurements are for.
+# Another image. The measurements tell it from the vendor's.
 platform extend 12 'init=/bin/sh' >/dev/null
 attack 6 'the same image with a kernel command line of the owner (PCR12)' 'ends 60' 'denies access'
 platform tpm-reset >/dev/null

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# What unseald does when the network is not up, IMDS not ready, the role not attached (yet).
+# Faults before KMS: the network is not up, IMDS is not ready, the role is not attached, or not yet.
 . "$(dirname "$0")/table.sh"
 
 table_begin IMDS
@@ -38,7 +38,7 @@ row 'ends 41' many 'ExpiredToken' -- imds credentials expired-credentials
 row recovers 1 '^-$' -- imds credentials clock 600 --times 1
 row recovers 1 '^-$' -- imds '*' clock 600
 
-# The account, for a secret that is bound to one.
+# The account of the instance, for a secret that is bound to an account.
 vendor_seal "$key" db-password "$scratch/bound" "$PLATFORM_CUSTOMER_ACCOUNT" <"$secret"
 declare_secret db-password "$key" "$scratch/bound" BindAccount=yes
 row recovers 1 '^-$' -- imds identity delay 300 --times 1

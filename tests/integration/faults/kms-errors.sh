@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# What unseald does about each error that KMS has, and about what load balancers answer in its place.
+# Each error of KMS, and the errors that load balancers return in its place.
 . "$(dirname "$0")/table.sh"
 
 table_begin "KMS's errors"
 declare_secret db-password "$key" "$scratch/sealed"
 
-# Those that may pass.
+# Errors that may pass.
 for code in DependencyTimeoutException KeyUnavailableException ServiceUnavailableException InternalFailure; do
     row recovers 2 "not available at the moment.*$code" -- kms Decrypt error "$code" --times 1
 done
@@ -16,7 +16,7 @@ done
 row 'ends 53' many 'throttles' -- kms Decrypt error LimitExceededException
 row 'ends 53' many 'not available' -- kms Decrypt error KeyUnavailableException
 
-# New credentials, a new document, another clock may help.
+# Errors against which new credentials, a new document or another clock may help.
 row recovers 2 'ExpiredTokenException' -- kms Decrypt error ExpiredTokenException --times 1
 row recovers 2 'UnrecognizedClientException' -- kms Decrypt error UnrecognizedClientException --times 1
 row 'ends 41' many 'does not accept the credentials' -- kms Decrypt error UnrecognizedClientException
@@ -26,7 +26,7 @@ row 'ends 52' many 'clock' -- kms Decrypt error RequestTimeTooSkewed
 row recovers 2 'attestation document' -- kms Decrypt error ValidationException 'The attestation document is too old.' --times 1
 row 'ends 63' 2 'attestation document' -- kms Decrypt error ValidationException 'The attestation document is too old.'
 
-# Nothing will.
+# Errors that no retry removes.
 row 'ends 60' 1 'denies access' -- kms Decrypt error AccessDeniedException --times 1
 row 'ends 60' 1 'denies access' -- kms Decrypt error AccessDeniedException
 row 'ends 61' 1 'does not know the key' -- kms Decrypt error NotFoundException
@@ -39,7 +39,7 @@ row 'ends 64' 1 'grant token' -- kms Decrypt error InvalidGrantTokenException
 row 'ends 64' 1 'does not accept the request' -- kms Decrypt error ValidationException '1 validation error detected'
 row 'ends 64' 1 'does not accept the request' -- kms Decrypt error NeverHeardOfException
 
-# No error of KMS's at all.
+# Answers that are not an error of KMS.
 for status in 429 500 502 503 504; do
     row recovers 2 "HTTP status $status" -- kms Decrypt http $status --times 1
 done

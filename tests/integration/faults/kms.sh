@@ -1,14 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# What unseald does when KMS, or what stands between, fails: every fault of the platform. The errors of KMS are in
-# kms-errors.sh.
+# Every fault of the platform's KMS and of the network between. kms-errors.sh has the errors of KMS.
 . "$(dirname "$0")/table.sh"
 
 table_begin 'KMS'
 declare_secret db-password "$key" "$scratch/sealed"
 
-# On the way there and back. (curl itself tries a request again, on a new connection, where a used one turns out to have
-# been closed: the first try is two.)
+# Faults of the connection. (If a used connection turns out to be closed, curl itself tries the request again on a new one. So
+# the first attempt makes two tries.)
 row recovers 1 '^-$' -- kms Decrypt delay 300 --times 1
 row recovers 1 '^-$' -- kms Decrypt delay 300
 row 'ends 53' 1 'DeadlineSec=.*no answer yet' -- kms Decrypt delay 60000
@@ -23,7 +22,7 @@ row 'ends 50' many 'bytes remaining' -- kms Decrypt truncated
 row recovers 3 'HTTP status 503' -- kms Decrypt http 503 --times 2
 row 'ends 53' many 'HTTP status 504' -- kms Decrypt http 504
 
-# What passes, and what seems to.
+# Errors that pass, and errors that only look so.
 row recovers 3 'not available at the moment' -- kms Decrypt error KMSInternalException --times 2
 row 'ends 53' many 'not available at the moment' -- kms Decrypt error KMSInternalException
 row recovers 4 'KMS throttles' -- kms Decrypt throttle --times 3
@@ -31,7 +30,7 @@ row 'ends 53' many 'KMS throttles' -- kms Decrypt throttle
 row recovers 2 'credentials' -- kms Decrypt expired-credentials --times 1
 row 'ends 41' many 'does not accept the credentials' -- kms Decrypt expired-credentials
 
-# Answers that cannot be believed. Garbage may be a middlebox'; what is well-formed and wrong is an attack.
+# Untrusted answers. Garbage may come from a middlebox. An answer that is well-formed and wrong is an attack.
 row recovers 2 'no JSON' -- kms Decrypt garbage --times 1
 row 'ends 65' many 'no JSON' -- kms Decrypt garbage
 row recovers 2 'no JSON' -- kms Decrypt empty --times 1
@@ -55,7 +54,7 @@ row 'ends 63' 3 'attestation document' -- kms Decrypt clock 600
 row 'ends 63' 3 'attestation document' -- kms Decrypt clock -600
 row recovers 1 '^-$' -- kms Decrypt clock 200
 
-# Who answers there. What is wrong with the certificate but its time will not mend.
+# Untrusted certificates. Of their faults, only a wrong time may pass.
 row recovers 2 'only for the time .certificate has expired' -- kms connect tls-expired --times 1
 row 'ends 52' many 'Set the clock' -- kms connect tls-expired
 row recovers 2 'only for the time .certificate is not yet valid' -- kms connect tls-not-yet-valid --times 1

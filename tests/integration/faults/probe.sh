@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# What unseald does when KMS fails to say whether it would have given the secret to anybody (VerifyPolicy=): that is never
-# taken for a denial, nor for the opposite.
+# KMS fails to answer the question of VerifyPolicy=, whether it would decrypt the secret without a document. unseald takes the
+# failure neither for a denial nor for its opposite.
 . "$(dirname "$0")/table.sh"
 
 table_begin "KMS's answer to the probe"

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# What unseald does where nothing is broken, but something is not as it should be: what AWS would refuse, what the image
-# got wrong, an instance of the wrong kind.
+# Nothing is broken here, but something is set up wrongly: AWS refuses a request, the image has a mistake, or the instance is of
+# the wrong kind.
 . "$(dirname "$0")/table.sh"
 
 table_begin 'set-ups'
 pcr4=$(pcr 4) pcr12=$(pcr 12)
 other=$(printf other | sha384sum | cut -d' ' -f1)
 
-# As it should be; each row spoils one thing of it.
+# A correct setup. Each row spoils one thing in it.
 right() {
     configure "DeadlineSec=${1:-$long}"
     rm -rf "$config"/secrets.d/*
@@ -93,7 +93,7 @@ check 'a directory' 'ends 30' 1 'directory'
 declare_secret db-password "$key" "$scratch/none"
 check 'no file' 'ends 30' 1 "$scratch/none.*No such file"
 
-# Several secrets: all or none, but for the optional ones.
+# Several secrets: all are published or none, except optional ones.
 right
 declare_secret api-token "$key" "$scratch/short"
 check 'two secrets, one of them broken' 'ends 62' 1 'ciphertext was changed'
@@ -116,7 +116,7 @@ check "the system's certificates, and not KMS's" 'ends 51' 1 'not trusted'
 configure "TrustedCertificates=$scratch/none"
 check 'no file of trusted certificates' 'ends 78' 1 "$scratch/none"
 
-# The machine's own clock, and nobody else's: the C library's is replaced.
+# The clock of the machine alone is wrong: the C library's clock is replaced.
 clock_off() { # SECONDS
     make_clock "$1"
     wrapper=(env "LD_PRELOAD=$scratch/clock.so" "ASAN_OPTIONS=${ASAN_OPTIONS:-}:verify_asan_link_order=0")

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# What unseald does when that fails whose answer is the ciphertext: S3, an HTTPS server, user data.
+# Faults of the sources whose answer is the ciphertext: S3, an HTTPS server, user data.
 . "$(dirname "$0")/sources-rows.sh"
 
 table_begin 'S3, a server, user data'
@@ -8,7 +8,7 @@ platform object put sealed-secrets db "$scratch/sealed" >/dev/null
 platform file put db "$scratch/sealed" >/dev/null
 platform user-data "$scratch/sealed"
 
-# rows_of_bodies SERVICE OPERATION: where the body is the ciphertext. KMS tells that it is none.
+# rows_of_bodies SERVICE OPERATION: rows for a source whose body is the ciphertext. Only KMS notices that a body is none.
 rows_of_bodies() {
     for how in '--times 1' ''; do
         # shellcheck disable=SC2086
@@ -29,7 +29,7 @@ rows_of_bodies files GET
 row recovers 1 '^-$' -- files GET clock 3600 --times 1
 row recovers 1 '^-$' -- files GET clock 3600
 
-# The faults of IMDS have their table; here it is asked for one thing more.
+# The other faults of IMDS are in imds.sh. These rows ask it for the user data as well.
 declare_source user-data:
 row recovers 1 '^-$' -- imds user-data delay 300 --times 1
 row recovers 2 'cannot be reached.*timed out' -- imds user-data drop --times 1

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# What unseald does when that fails whose answer is JSON with the ciphertext in it: Parameter Store, Secrets Manager.
+# Faults of the sources whose answer is JSON with the ciphertext in it: Parameter Store, Secrets Manager.
 . "$(dirname "$0")/sources-rows.sh"
 
 table_begin 'Parameter Store, Secrets Manager'
 platform parameter put db "$scratch/sealed" >/dev/null
 platform secret put db "$scratch/sealed" >/dev/null
 
-# rows_of_json SERVICE OPERATION: where it is a string in the body. No JSON may be a middlebox' answer.
+# rows_of_json SERVICE OPERATION: rows for a source with the ciphertext in JSON. A body without JSON may come from a middlebox.
 rows_of_json() {
     for fault in garbage empty; do
         row recovers 2 'no JSON' -- "$@" $fault --times 1

@@ -1,10 +1,10 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
-# Rows that the services have in common that ciphertext comes from.
+# Rows that all sources on the network have in common.
 # shellcheck source=tests/integration/faults/table.sh
 . "$(dirname "${BASH_SOURCE[0]}")/table.sh"
 
-# rows_on_the_way SERVICE OPERATION: what may happen to any request over TLS
+# rows_on_the_way SERVICE OPERATION: faults of any request over TLS
 rows_on_the_way() {
     row recovers 1 '^-$' -- "$@" delay 300 --times 1
     row 'ends 53' 1 'DeadlineSec=.*no answer yet from (s3|ssm|secretsmanager|https):' -- "$@" delay 60000
@@ -34,7 +34,7 @@ rows_on_the_way() {
     done
 }
 
-# rows_of_aws SERVICE OPERATION: what AWS's services have in common
+# rows_of_aws SERVICE OPERATION: faults that AWS's services have in common
 rows_of_aws() {
     row recovers 3 'not available at the moment.*InternalError' -- "$@" error InternalError --times 2
     row 'ends 53' many 'not available at the moment.*InternalError' -- "$@" error InternalError

@@ -14,8 +14,8 @@ settings=() # of unseald.conf, for rows
 
 deadline=${deadlines[0]}s # DeadlineSec= of rows that last until it; direct.sh has the longer ones
 long=5min # DeadlineSec= of rows that end before it
-# What no time will mend must end at once: well before an HTTP request would time out. A row that takes longer runs again, since
-# the machine may have been busy.
+# A failure that cannot pass must end the attempt at once: well before an HTTP request would time out. A row that takes longer
+# runs again, since the machine may have been busy.
 patience=14 patient_runs=3
 [ -z "${ASAN_OPTIONS:-}" ] || patience=40
 
@@ -28,7 +28,7 @@ table_begin() {
 
 differs() { printf '%s: saw %s, wanted %s\n' "$1" "$2" "$3" >>"$row_wrong"; }
 
-# What holds for every row, whatever its outcome.
+# Checks what holds for every row, whatever its outcome.
 check_nothing_left() { # LABEL
     local left
     left=$(tpm_contents)
@@ -39,7 +39,7 @@ check_nothing_left() { # LABEL
     ! grep -E 'runtime error:|Sanitizer' "$log" || differs "$1: a sanitizer" findings none
 }
 
-# Whether people and machines are told the same outcome. Sets $saw, and $words: what unseald said.
+# Checks that journal, status file and exit status report the same outcome. Sets $saw, and $words: the messages of unseald.
 check_outcome() { # LABEL WANTED
     if [ -n "$unseald_ready" ]; then
         saw=recovers
@@ -88,7 +88,7 @@ set_faults() {
 not_met() { platform fault list | awk -F'\t' '$5 == 0 { print $1, $2, $3 }'; }
 on_ready() { cp "$store/db-password" "$scratch/unsealed"; }
 
-# Runs the row once. What went differently is in $row_wrong then.
+# Runs the row once. Sets $row_wrong to the differences from what the row wants.
 run_row() { # LABEL WANTED TRIES REGEX
     local left
     : >"$row_wrong"

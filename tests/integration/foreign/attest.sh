@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# What unsealctl attest writes is what a document had with tpm2-tools alone is: the same CBOR but for nonce, time and
-# signature, and it verifies with python3-cryptography.
+# unsealctl attest writes the same document as tpm2-tools alone get: the same CBOR except nonce, time and signature. The
+# document verifies with python3-cryptography.
 . "$(dirname "$0")/lib.sh"
 start_platform
 

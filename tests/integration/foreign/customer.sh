@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# What a customer is given, checked by what AWS's own tools and models say of it: the CloudFormation template by cfn-lint,
-# the launch template by the AWS CLI's parameter validation, and by EC2's as moto has it.
+# AWS's own tools and models check the files for a customer: cfn-lint checks the CloudFormation template; the AWS CLI's
+# parameter validation, and moto's EC2, check the launch template.
 . "$(dirname "$0")/lib.sh"
 install_aws
 install_from_pypi cfn-lint cfn-lint
@@ -12,7 +12,7 @@ customer=$top/kiwi/customer
 "$cache/cfn-lint/bin/cfn-lint" --regions eu-north-1 --include-checks I -- "$customer/appliance.yaml"
 echo "cfn-lint has nothing to say of appliance.yaml"
 
-# The same rule on T in the template as in nitrotpm-types: a pattern that lets t3 through would be found in an hour of waiting.
+# The template must exclude the T family as nitrotpm-types does. On EC2 a pattern that admits t3 would show only after an hour.
 pattern=$("$cache/cfn-lint/bin/python" - "$customer/appliance.yaml" <<'END'
 import re, sys
 text = open(sys.argv[1]).read()

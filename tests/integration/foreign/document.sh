@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# A document of the platform verifies with python3-cbor2 and python3-cryptography, has the TPM's PCRs in it, and not under
-# another root.
+# A document of the platform verifies with python3-cbor2 and python3-cryptography, but not under another root. It has the PCRs
+# of the TPM.
 . "$(dirname "$0")/lib.sh"
 start_platform
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Every fault of the platform's table does to curl, openssl and tpm2-tools what the table says, and no more than once where
-# it is set for one time.
+# curl, openssl and tpm2-tools meet every fault of the platform's table as the table describes it. A fault that is set for one
+# time takes effect once.
 . "$(dirname "$0")/lib.sh"
 start_platform
 export TPM2TOOLS_TCTI=$PLATFORM_TCTI
@@ -135,7 +135,7 @@ check() { # SERVICE FAULT
     imds-error) expect_reply 200 imds '.Code == "KMSInternalException" and (has("Token") | not)' ;;
     imds-expired-credentials) expect_reply 200 imds '(.Expiration | fromdate) < now' ;;
     imds-clock) expect_date imds ;;
-    # tpm2-tss asks again by itself, five times.
+    # tpm2-tss sends the command five times by itself.
     tpm-busy) ask tpm && good tpm >/dev/null || fail "not tried again" ;;
     tpm-code) ! ask tpm || fail "no error" ;;
     tpm-clock)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# What the checks of the platform by foreign clients share: a platform, the AWS CLI and boto3 in a virtual environment of
-# their own, and an attestation document got with tpm2-tools alone. Sourced; every check has a platform to itself.
+# Shared by the checks of the platform with foreign clients: a platform, the AWS CLI and boto3 in a virtual environment of their
+# own, and an attestation document from tpm2-tools alone. Each check sources this file and has a platform of its own.
 # shellcheck source=tests/integration/lib.sh
 [ -n "${scratch:-}" ] || . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 # shellcheck source=tests/integration/pypi.sh
@@ -36,7 +36,7 @@ expect_error() { # CODE COMMAND...
     echo "refused as it should be: $(tr '\n' ' ' <"$work/error" | cut -c1-240)"
 }
 
-# The vendor command as raw bytes, authorised by a password session; no code of unseald's takes part.
+# Sends the vendor command as raw bytes, authorised by a password session, without any code of unseald.
 attest() { # PUBLIC_KEY_DER DOCUMENT
     local index=0x01000100 auth=00112233445566778899aabbccddeeff
     export TPM2TOOLS_TCTI=$PLATFORM_TCTI
@@ -71,7 +71,7 @@ pcr() { # INDEX
     TPM2TOOLS_TCTI=$PLATFORM_TCTI tpm2_pcrread "sha384:$1" | sed -n 's/.*0x\([0-9A-F]*\)$/\L\1/p'
 }
 
-# What a vendor writes: the customer's account may decrypt, but only what has this PCR4 and PCR12.
+# The policy of a vendor: the customer's account may decrypt, but only with this PCR4 and PCR12.
 gated_policy() { # PCR4 PCR12
     cat <<END
 {

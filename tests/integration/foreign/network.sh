@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# The platform's network, as curl sees it: the far KMS costs the round trips it should, a machine's cable can be pulled and
-# put back, two platforms do not meet, and nothing stays behind.
+# The platform's network, as curl sees it: a request to the far KMS takes the expected round trips, a machine's link can go down
+# and up again, two platforms do not reach each other, and nothing stays behind.
 . "$(dirname "$0")/lib.sh"
 start_platform
 

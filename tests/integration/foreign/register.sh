@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# kiwi/register and kiwi/nitrotpm-types against an EC2 that nobody here wrote (moto's), by the AWS CLI, which checks every
-# parameter against EC2's own model; the upload by coldsnap where it is installed.
+# Runs kiwi/register and kiwi/nitrotpm-types against moto's EC2, an independent implementation. The AWS CLI checks every
+# parameter against EC2's own model. coldsnap uploads, if it is installed.
 . "$(dirname "$0")/lib.sh"
 install_aws
 install_from_pypi moto 'moto[server,ec2,ebs]'
@@ -35,7 +35,7 @@ printf 'label: gpt\n' | sfdisk --quiet "$image"
 zeros=$(printf '0%.0s' {1..96})
 jq -n --arg pcr "$zeros" '{Measurements: {HashAlgorithm: "SHA384", PCR4: $pcr, PCR7: $pcr, PCR12: $pcr}}' >"$work/measurements.json"
 
-# What the user got wrong, before anything is called.
+# Mistakes of the user, which must show before any call.
 export AWS_ENDPOINT_URL=http://127.0.0.1:9
 refused 2 'needs a Region' "$register" --name app --region Stockholm "$image"
 refused 2 '--name=' "$register" --region eu-north-1 --name 'a?' "$image"
@@ -46,7 +46,7 @@ refused 2 'not understood' "$register" --region eu-north-1 --name app --public "
 refused 1 'not a raw disk image' "$register" --region eu-north-1 --name app "$top/README.md"
 refused 1 'unsealctl measure' "$register" --region eu-north-1 --name app --measurements "$top/README.md" --snapshot snap-0123456789abcdef0
 
-# An old coldsnap, which leaves out blocks of zeros: the appliance would not boot from an encrypted volume.
+# An old coldsnap leaves out blocks of zeros. The appliance would not boot from an encrypted volume.
 mkdir -p "$work/old"
 printf '#!/bin/sh\necho "Usage: coldsnap upload <path> [--wait]"\n' >"$work/old/coldsnap"
 chmod +x "$work/old/coldsnap"
@@ -81,7 +81,7 @@ done
 ami=$(jq -r '.Images."eu-north-1"' "$work/result.json")
 "$register" --region eu-north-1 --ami "$ami" --share 444455556666 | jq -e --arg ami "$ami" '.Images."eu-north-1" == $ami' >/dev/null
 
-# Registered without what attestation needs: not taken for done.
+# The image is registered without what attestation needs. The script must not report success.
 for member in TpmSupport BootMode ImdsSupport EnaSupport; do
     start_server --forget=$member
     refused 1 'does not boot as it must for attestation' "$register" --region eu-north-1 --name app --snapshot snap-0123456789abcdef0

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# unsealctl seal beside the AWS CLI: each opens what the other has sealed, and both find the same credentials.
+# unsealctl seal beside the AWS CLI: each opens the other's ciphertext, and both find the same credentials.
 . "$(dirname "$0")/../direct.sh"
 # shellcheck source=tests/integration/foreign/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -8,7 +8,7 @@ install_aws
 direct_start
 configure
 unsealctl=$build/daemon/unsealctl
-# Decrypting is for the instance alone; this key is the vendor's own.
+# This key is for the test alone. Under the vendor's key only the instance may decrypt.
 open_key=$(vendor_create_key)
 
 seal() { vendor "$unsealctl" seal --trusted-certificates="$PLATFORM_CA_FILE" "$@"; }

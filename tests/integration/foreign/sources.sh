@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# The AWS CLI and curl at the carriers of ciphertext: S3 in both its addressings, Parameter Store, Secrets Manager and the
-# file server give what was put there, and refuse what AWS would refuse.
+# The AWS CLI and curl at the platform's sources of ciphertext: S3 in both its styles of address, Parameter Store, Secrets
+# Manager and the file server. They return what was put there, and refuse what AWS would refuse.
 . "$(dirname "$0")/lib.sh"
 install_aws
 start_platform
@@ -35,7 +35,7 @@ instance "$aws" --region eu-west-1 --endpoint-url "https://s3.$PLATFORM_REGION.a
     s3api get-object --bucket sealed-secrets --key "$key" "$work/got" >/dev/null
 jq -se 'map(select(.errorCode == "AuthorizationHeaderMalformed")) | length == 1' "$PLATFORM_TRAIL" >/dev/null || fail "a signature for another Region was taken"
 
-# curl 7.88 signs no percent-encoded paths, but has a payload hash of its own making.
+# curl 7.88 cannot sign percent-encoded paths, but computes a payload hash of its own.
 "$platform" object put sealed-secrets plain "$work/binary" >/dev/null
 object=https://sealed-secrets.s3.$PLATFORM_REGION.amazonaws.com/plain
 curl_object() { # OPTIONS...

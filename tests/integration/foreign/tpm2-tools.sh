@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# tpm2-tools on the platform's TPM: PCRs read and extended, only the SHA-384 bank, NV kept over a power cycle, PCRs not.
+# tpm2-tools on the platform's TPM. They read and extend PCRs. The TPM has only the SHA-384 bank. It keeps NV indices over a power
+# cycle, but not PCRs.
 . "$(dirname "$0")/lib.sh"
 start_platform
 export TPM2TOOLS_TCTI=$PLATFORM_TCTI

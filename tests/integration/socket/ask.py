@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-# Asks the credential socket as the service manager does, many times: what came, by kind.
+# Asks the credential socket many times, as the service manager does, and counts the answers by kind.
 # usage: ask.py [--clients N] [--requests N | --until FILE] [--unit UNIT] [--wanted SHA256] CREDENTIAL
 # or:    ask.py --hold N CREDENTIAL    asks and does not read, until it is killed
 import argparse
