@@ -78,6 +78,8 @@ secret sea
 sed -i '3s/eu-north-1/cn-north-1/' "$root$d/sea.secret"
 secret typo
 sed -i '3s/eu-north-1/eu-nroth-1/' "$root$d/typo.secret"
+secret text
+echo 'not base64!' >"$root/usr/share/app/text"
 secret twice
 sed -i '2s/twice/link/' "$root$d/twice.secret"
 secret unseen
@@ -117,6 +119,7 @@ said $m $d/long.secret:2: 'Source=: file:/usr/share/app/long: .*8 bytes'
 said $w $d/optional.secret:2: 'Source=: .*cannot be read'
 said $m $d/sea.secret:3: 'KeyId=: Expected a Region of the partition "aws", not "cn-north-1"'
 said $w $d/typo.secret:3: 'KeyId=: .*"eu-nroth-1"'
+said $m $d/text.secret:2: "Source=: file:/usr/share/app/text: The sealed secret is text, but not base64"
 said $m $d/twice.secret:2: 'Source=: Expected another source than '
 said $m $d/unseen.secret:2: 'Source=: .*does not see /tmp/'
 said $m "$d/$long.secret:5:" 'Units=: Expected no more than 83 bytes'
@@ -175,7 +178,7 @@ fi
 check --root="$scratch/none"
 assert_equal "exit status without the directory" "$status" 1
 
-# page PAGE: the files of its examples, each below a comment with its path, into the system
+# page PAGE: writes the page's example files into the system. Each has a comment with its path on top.
 page() {
     local path='' line
     while IFS= read -r line; do
@@ -190,11 +193,11 @@ page() {
 say "the old options of unseald execute unsealctl, with the other options and its exit status"
 mkdir "$scratch/bin"
 cp "$build/daemon/unsealctl" "$scratch/bin/"
-# Installed, unseald has no unsealctl beside it.
+# On a machine, unsealctl is not in the directory of unseald.
 mkdir "$scratch/lib"
 cp "$build/daemon/unseald" "$scratch/lib/"
 unseald=$scratch/lib/unseald
-# old ARGUMENT...: as check, with unsealctl installed where unseald looks for it
+# old ARGUMENT...: like check, by the old options of unseald, which finds unsealctl at its place
 old() {
     status=0
     # shellcheck disable=SC2016 # the inner shell expands these
