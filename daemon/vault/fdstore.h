@@ -24,7 +24,8 @@ int fdstore_put(const char *name, int fd);
 /* Removes the descriptors of this name. */
 int fdstore_remove(const char *name);
 
-/* Waits until the manager has processed everything that was sent. -ETIMEDOUT after 30 s. */
+/* Waits until the manager has processed everything that was sent. -ETIMEDOUT after 30 s: the manager may have processed it, or
+ * will, or never. */
 int fdstore_barrier(void);
 
 /* Returns the descriptors that the manager has kept for unseald, with their names. The caller closes the descriptors and frees

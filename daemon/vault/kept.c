@@ -330,8 +330,12 @@ void kept_abandon(Kept *kept) {
                 if (kept->items[i].committed) {
                         kept->items[left] = kept->items[i];
                         kept->items[left++].unclaimed = false;
-                } else
+                } else {
+                        /* The service manager may still have descriptors of these names: the names are used up. */
+                        if (kept->generation == kept->items[i].entry.generation)
+                                kept->generation++;
                         item_close(kept->items + i);
+                }
         kept->count = left;
 }
 
@@ -403,24 +407,49 @@ static bool is_same_lock(const ManifestHeader *header, const KeptLock *lock) {
                (lock->pcr == 0 || memcmp(header->pcr_before, lock->before, sizeof(lock->before)) == 0);
 }
 
+/* Makes sure that no process believes the manifest of a failed commit. The service manager may have it: it may have taken the
+ * message and not answered yet, and it may not get the message that removes the manifest. Its descriptor is of the same file, so
+ * an empty file is not a manifest for anybody. The generation is used up, since descriptors of that name may still exist. */
+static void kept_disown(Kept *kept, const ManifestHeader *header, int fd) {
+        char name[FD_NAME_SIZE];
+
+        if (ftruncate(fd, 0) < 0)
+                log_warning("The manifest of the secrets that were not kept cannot be emptied: %s.",
+                            strerror(errno));
+        (void) fdstore_remove(fd_name(header->generation, NULL, name));
+        kept->generation = header->generation + 1;
+}
+
+/* Hands the manifest to the service manager. After 0 the manager has everything; after -ETIMEDOUT that is unknown. */
+static int kept_hand_over(const ManifestHeader *header, int fd) {
+        char name[FD_NAME_SIZE];
+        int r = fdstore_put(fd_name(header->generation, NULL, name), fd);
+
+        return r < 0 ? r : fdstore_barrier();
+}
+
 int kept_commit(Kept *kept, Store *store, const KeptLock *lock, Error *error) {
         ManifestHeader header = { .generation = kept->generation, .lock_pcr = lock->pcr };
         _cleanup_secret_ Secret *manifest = NULL;
         _cleanup_close_ int fd = -1;
-        char name[FD_NAME_SIZE];
         int r;
 
         memcpy(header.pcr_before, lock->before, sizeof(header.pcr_before));
         header.locked = kept_is_locked(kept) && is_same_lock(&kept->manifest, lock);
         r = kept_make_manifest(kept, &header, &manifest);
-        if (r >= 0) {
-                r = store_hold(store, manifest, &fd, error);
-                if (r < 0)
-                        return r;
-                r = fdstore_put(fd_name(header.generation, NULL, name), fd);
-        }
-        if (r >= 0)
-                r = fdstore_barrier();
+        if (r < 0)
+                return error_set(error, r, FAILURE_INTERNAL,
+                                 "The secrets cannot be kept over a restart: %s.", strerror(-r));
+        r = store_hold(store, manifest, &fd, error);
+        if (r < 0)
+                return r;
+        r = kept_hand_over(&header, fd);
+        if (r < 0)
+                kept_disown(kept, &header, fd);
+        if (r == -ETIMEDOUT)
+                return error_set(
+                                error, r, FAILURE_INTERNAL,
+                                "The secrets cannot be kept over a restart: the service manager has not answered (sd_notify_barrier(3)), so it is unknown whether it has them. The next start ignores them. Check whether systemd (PID 1) is overloaded or stopped.");
         if (r < 0)
                 return error_set(error, r, FAILURE_INTERNAL,
                                  "The secrets cannot be kept over a restart: %s.", strerror(-r));

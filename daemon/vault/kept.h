@@ -67,7 +67,11 @@ int kept_put(Kept *kept, const KeptClaim *claim, Secret *secret, int fd, Error *
 void kept_claim(Kept *kept, const KeptClaim *claims, size_t count);
 
 /* Returns when the service manager has the descriptors of all secrets and of a manifest that lists them. The lock is recorded
- * as not done, unless the manifest before has the same lock as done. */
+ * as not done, unless the manifest before has the same lock as done.
+ *
+ * This is the one point of no return: 0 means that the next process gets these secrets. A failure means that it gets those of the
+ * last commit, all of them, and that this manifest is invalid for everybody; the caller then calls kept_abandon(). -ETIMEDOUT: the
+ * service manager has not answered, so it is unknown which descriptors it has. */
 int kept_commit(Kept *kept, Store *store, const KeptLock *lock, Error *error);
 
 /* Drops what was put and claimed since the last commit. */

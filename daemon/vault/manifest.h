@@ -21,11 +21,11 @@
 typedef struct ManifestHeader {
         char magic[16];
         uint8_t boot_id[16];
-        uint64_t generation;    /* counts the manifests of one boot, from 1 */
-        uint32_t count;         /* number of entries */
-        uint8_t lock_pcr;       /* LockPcr=, below 24; 0: no lock */
-        uint8_t locked;         /* 1: the PCR is extended. The only byte that changes in place */
-        uint8_t reserved[2];    /* zero */
+        uint64_t generation; /* grows with each manifest of one boot, from 1; a failed commit uses one up */
+        uint32_t count;      /* number of entries */
+        uint8_t lock_pcr;    /* LockPcr=, below 24; 0: no lock */
+        uint8_t locked;      /* 1: the PCR is extended. The only byte that changes in place */
+        uint8_t reserved[2]; /* zero */
         uint8_t pcr_before[48]; /* SHA-384 value of the PCR when the secrets were unsealed */
 } ManifestHeader;
 

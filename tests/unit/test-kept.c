@@ -30,7 +30,9 @@ static struct {
 } held[2 * KEPT_MAX + 16];
 static size_t held_count;
 static unsigned barriers;
-static int fails_at; /* the n-th call from now fails; 0: none */
+static int fails_at;       /* the n-th call from now fails; 0: none */
+static bool is_silent;     /* it takes what it is sent, and does not answer the barrier */
+static bool loses_removal; /* messages that remove a descriptor do not arrive */
 
 static int call(void) {
         return fails_at > 0 && --fails_at == 0 ? -ENOBUFS : 0;
@@ -55,6 +57,8 @@ int fdstore_remove(const char *name) {
         _cleanup_free_ char *wanted = strdup(name); /* name may be one of the strings that are freed */
 
         assert_non_null(wanted);
+        if (loses_removal)
+                return 0;
         for (size_t i = 0; i < held_count; i++)
                 if (strcmp(held[i].name, wanted) == 0) {
                         free(held[i].name);
@@ -66,7 +70,7 @@ int fdstore_remove(const char *name) {
 
 int fdstore_barrier(void) {
         barriers++;
-        return call();
+        return is_silent ? -ETIMEDOUT : call();
 }
 
 int fdstore_take(int **ret_fds, char ***ret_names, size_t *ret_count) {
@@ -110,9 +114,10 @@ static int set_up(void **state) {
 static int tear_down(void **state) {
         kept = kept_free(kept);
         store = store_free(store);
+        is_silent = loses_removal = false;
+        fails_at = 0;
         while (held_count > 0)
                 (void) fdstore_remove(held[0].name);
-        fails_at = 0;
         return umount2(STORE, MNT_DETACH);
 }
 
@@ -152,6 +157,7 @@ static void assert_kept(const char *name, const char *text) {
 static void restore(const KeptClaim *wanted, size_t count) {
         Error error = {};
 
+        loses_removal = is_silent = false;
         kept = kept_free(kept);
         assert_int_equal(kept_new(&kept), 0);
         if (kept_restore(kept, store, wanted, count, &error) < 0)
@@ -231,8 +237,67 @@ static void test_a_service_manager_that_fails_changes_nothing(void **state) {
                 assert_kept("api-token", "the token");
                 kept_abandon(kept);
                 restore(claims, 2);
+                assert_kept("api-token", "the token");
                 assert_kept("db-password", "the password");
+                ASSERT_HELD("kept-1", "kept-1-api-token", "kept-1-db-password");
         }
+}
+
+static void try_to_replace_the_token(void) {
+        Error error = {};
+
+        assert_int_equal(put(claims, "a new token"), 0);
+        is_silent = true;
+        assert_int_equal(kept_commit(kept, store, &no_lock, &error), -ETIMEDOUT);
+        is_silent = false;
+        assert_int_equal(error.failure, FAILURE_INTERNAL);
+        assert_non_null(strstr(error.text, "has not answered"));
+        assert_kept("api-token", "the token");
+        kept_abandon(kept);
+}
+
+static void test_an_unanswered_barrier_leaves_the_secrets_of_the_last_commit(void **state) {
+        keep_both();
+        try_to_replace_the_token();
+        assert_true(kept_is_committed(kept, &no_lock));
+        ASSERT_HELD("kept-1", "kept-1-api-token", "kept-1-db-password");
+        restore(claims, 2);
+        assert_kept("api-token", "the token");
+        assert_kept("db-password", "the password");
+        assert_true(kept_is_committed(kept, &no_lock));
+}
+
+/* As if the process was killed before its messages about the removal were sent. */
+static void test_the_next_process_ignores_a_manifest_whose_barrier_was_unanswered(void **state) {
+        keep_both();
+        loses_removal = true;
+        try_to_replace_the_token();
+        ASSERT_HELD("kept-1", "kept-1-api-token", "kept-1-db-password", "kept-2", "kept-2-api-token");
+        restore(claims, 2);
+        assert_kept("api-token", "the token");
+        assert_kept("db-password", "the password");
+        ASSERT_HELD("kept-1", "kept-1-api-token", "kept-1-db-password");
+}
+
+static void test_no_generation_is_used_twice(void **state) {
+        keep_both();
+        loses_removal = true;
+        try_to_replace_the_token();
+        loses_removal = false;
+        assert_int_equal(put(claims, "a rotated token"), 0);
+        assert_int_equal(commit(), 0);
+        for (int i = 0; i < 2; i++) {
+                restore(claims, 2);
+                assert_kept("api-token", "a rotated token");
+                assert_kept("db-password", "the password");
+                assert_true(kept_is_committed(kept, &no_lock));
+                ASSERT_HELD("kept-3", "kept-3-api-token", "kept-1-db-password");
+        }
+        assert_int_equal(put(claims, "an abandoned token"), 0);
+        kept_abandon(kept);
+        assert_int_equal(put(claims, "the last token"), 0);
+        assert_int_equal(commit(), 0);
+        ASSERT_HELD("kept-5", "kept-5-api-token", "kept-1-db-password");
 }
 
 static void test_a_newer_manifest_wins(void **state) {
@@ -481,6 +546,9 @@ int main(void) {
                 TEST(test_a_secret_is_replaced_in_one_step),
                 TEST(test_an_abandoned_secret_changes_nothing),
                 TEST(test_a_service_manager_that_fails_changes_nothing),
+                TEST(test_an_unanswered_barrier_leaves_the_secrets_of_the_last_commit),
+                TEST(test_the_next_process_ignores_a_manifest_whose_barrier_was_unanswered),
+                TEST(test_no_generation_is_used_twice),
                 TEST(test_a_newer_manifest_wins),
                 TEST(test_a_file_with_other_content_is_dropped),
                 TEST(test_a_file_with_another_size_is_dropped),
