@@ -122,6 +122,7 @@ static void reload_failed(Daemon *daemon, const Error *error) {
 
 static void on_reload_ended(int r, const Error *error, void *userdata) {
         Daemon *daemon = userdata;
+        Error unpublished;
 
         if (r < 0) {
                 /* Freeing the session would block the event loop until the TPM's thread ends, and units that ask for a
@@ -133,6 +134,7 @@ static void on_reload_ended(int r, const Error *error, void *userdata) {
                 return;
         }
 
+        unpublished = *session_unpublished(daemon->session);
         daemon->session = session_free(daemon->session);
         declarations_clear(&daemon->declarations);
         settings_clear(&daemon->settings);
@@ -142,7 +144,11 @@ static void on_reload_ended(int r, const Error *error, void *userdata) {
         log_full(LOG_INFO, &(LogFields){ .message_id = MESSAGE_RELOADED, .state = "unsealed" },
                  "Reloaded: %zu secret(s) declared, all required ones exchanged.",
                  daemon->declarations.count);
-        say_ready(daemon);
+        if (unpublished.failure == FAILURE_NONE)
+                say_ready(daemon);
+        else
+                notify_ready("Reloaded, but the files in the store are not all the new ones: %s",
+                             unpublished.text);
         control_answer(daemon->control, NULL);
 }
 
@@ -381,10 +387,17 @@ static int choose_paths(Daemon *daemon) {
         return -EPERM;
 }
 
+/* The declarations of the secrets that are kept now. From the point of no return of a reload on, those are the new ones. */
+static const Declarations *current_declarations(const Daemon *daemon) {
+        return daemon->session && session_has_replaced(daemon->session) ? &daemon->next_declarations
+                                                                        : &daemon->declarations;
+}
+
 /* Decides whether the unit gets the credential. Returns a descriptor of daemon->kept, or -EACCES and the reason for the journal. */
 static int find_credential(const CredentialRequest *request, void *userdata, const char **ret_reason) {
         const Daemon *daemon = userdata;
-        const Declaration *declaration = declarations_find(&daemon->declarations, request->credential);
+        const Declaration *declaration =
+                        declarations_find(current_declarations(daemon), request->credential);
         int fd;
 
         if (!declaration)

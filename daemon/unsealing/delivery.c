@@ -216,23 +216,44 @@ int delivery_keep(Delivery *delivery, Secret *const *plaintexts, const PcrSet *m
         return 0;
 }
 
+static int publish_one(Delivery *delivery, size_t i, Error *error) {
+        const Declaration *declaration = delivery->options.declarations->items + i;
+
+        if (!delivery->kept[i] || !declaration->store)
+                return 0;
+        return store_publish(delivery->store, declaration->name,
+                             kept_find(delivery->options.kept, declaration->name), error);
+}
+
+/* The new secrets are committed, so one failure must not hold up the others. The first failure is the one that is reported. */
+static int publish_reload(Delivery *delivery, Error *error) {
+        const Declarations *declarations = delivery->options.declarations;
+        int result = 0;
+
+        for (size_t i = 0; i <= declarations->count; i++) {
+                Error failed = {};
+                /* Last, the files go that are of no kept secret: undeclared ones, and those of the version before. */
+                int r = i < declarations->count ? publish_one(delivery, i, &failed)
+                                                : tidy_store(delivery, declarations, &failed);
+
+                if (r < 0 && result >= 0) {
+                        result = r;
+                        *error = failed;
+                }
+        }
+        return result;
+}
+
 int delivery_publish(Delivery *delivery, Error *error) {
-        const DeliveryOptions *options = &delivery->options;
+        if (delivery->options.replaced)
+                return publish_reload(delivery, error);
+        for (size_t i = 0; i < delivery->options.declarations->count; i++) {
+                int r = publish_one(delivery, i, error);
 
-        for (size_t i = 0; i < options->declarations->count; i++) {
-                const Declaration *declaration = options->declarations->items + i;
-                int r;
-
-                if (!delivery->kept[i] || !declaration->store)
-                        continue;
-                r = store_publish(delivery->store, declaration->name,
-                                  kept_find(options->kept, declaration->name), error);
                 if (r < 0) {
-                        if (!options->replaced)
-                                (void) store_retain(delivery->store, NULL, 0, NULL);
+                        (void) store_retain(delivery->store, NULL, 0, NULL);
                         return r;
                 }
         }
-        /* Removes the files of secrets that are no longer declared, or no longer for the store. */
-        return options->replaced ? tidy_store(delivery, options->declarations, error) : 0;
+        return 0;
 }

@@ -42,5 +42,6 @@ bool delivery_has(const Delivery *delivery, size_t secret) _pure_;
  * the lock. A failure changes nothing. */
 int delivery_keep(Delivery *delivery, Secret *const *plaintexts, const PcrSet *measured, Error *error);
 
-/* Publishes all kept secrets. At boot a failure leaves nothing published. */
+/* Publishes all kept secrets. At boot a failure leaves nothing published. In a reload it publishes and removes all files that it
+ * can, and a failure is the first of those that it cannot; the caller may call it again. */
 int delivery_publish(Delivery *delivery, Error *error);

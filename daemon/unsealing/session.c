@@ -13,6 +13,9 @@
  *
  * unsealctl unseal takes the unsealed secrets itself; then nothing is kept, locked or published.
  *
+ * A reload has one point of no return: that the secrets are kept. A failure before it changes nothing. After it the reload
+ * succeeds; a store that does not show the new secrets is tried again, and then a warning.
+ *
  * Everything that can fail and be tried again is a Step, and all steps are in one list. One function moves the session on:
  * session_advance() begins every step that can begin. Only the deferred event source "changed" calls it. Every callback arms
  * that source first and then records what changed, so no early return can leave the session asleep. Many changes in one turn of
@@ -38,6 +41,9 @@
  * key or a session in the TPM for the rest of the boot. */
 #define TPM_LAST_JOB_USEC (5 * USEC_PER_SEC)
 
+/* How often a reload tries to show committed secrets in the store, before it leaves that to the next reload or restart. */
+#define PUBLICATIONS_MAX 5U
+
 struct Session {
         sd_event *event;
         SessionOptions options;
@@ -58,6 +64,10 @@ struct Session {
         size_t passages_count;
 
         bool kept; /* all that will be published is kept, or all is taken; what remains is to lock and to publish */
+        Step publication;  /* in a reload it may be tried again */
+        Error unpublished; /* why the store does not show the secrets of a reload */
+        bool overdue;      /* the deadline of a reload has passed after its point of no return */
+
         bool told;       /* the outcome is reported; only a TPM command may still be running */
         Error error;     /* the outcome; FAILURE_NONE: success */
         Passage *failed; /* the secret that failed; NULL: something that all secrets need */
@@ -101,7 +111,7 @@ static void on_attester_step(Step *step, int r, const Error *error, void *userda
         if (session->told && step != attester_step(attester, ATTESTER_KEY_PAIR) &&
             !attester_is_busy(attester))
                 session_end(session);
-        if (session->shared.ending)
+        if (session->shared.ending || session_has_replaced(session))
                 return;
         needed_step_ended(session, step, r, error);
         if (r >= 0 && step == attester_step(attester, ATTESTER_LOCK))
@@ -123,7 +133,7 @@ static void on_instance_step(Step *step, int r, const Error *error, void *userda
         bool is_needed = step == instance_step(session->shared.instance, INSTANCE_CREDENTIALS);
 
         session_changed(session);
-        if (session->shared.ending)
+        if (session->shared.ending || session_has_replaced(session))
                 return;
         if (r >= 0 && is_needed)
                 use_credentials(session);
@@ -305,6 +315,8 @@ static int session_complete(Session *session, Error *error) {
         }
         r = session->options.take ? hand_over(session, error) : keep(session, error);
         session->kept = r >= 0;
+        if (session_has_replaced(session))
+                attester_stop(session->shared.attester);
         return r;
 }
 
@@ -325,13 +337,39 @@ static int lock(Session *session, uint64_t now, Error *error) {
                      : false;
 }
 
-static int publish(Session *session, Error *error) {
-        int r = delivery_publish(session->delivery, error);
+/* The reload ends without having shown all secrets in the store. */
+static void leave_unpublished(Session *session, const Error *error) {
+        session->unpublished = *error;
+        log_full(LOG_WARNING,
+                 &(LogFields){ .message_id = MESSAGE_NOT_PUBLISHED, .state = "kept", .error = error },
+                 "The reload is done, but the files in the store are not all the new ones: %s The credential socket gives the new secrets. The next reload or restart of unseald.service tries again.",
+                 error->text);
+}
 
-        for (size_t i = 0; i < session->passages_count && r >= 0; i++)
+/* Returns whether the session may end: 1 yes, 0 not yet. */
+static int publish(Session *session, uint64_t now, Error *error) {
+        Step *step = &session->publication;
+        int r;
+
+        if (!step_may_begin(step, now))
+                return 0;
+        step_begin(step, now);
+        r = delivery_publish(session->delivery, error);
+        if (r < 0 && !session_has_replaced(session))
+                return r;
+        if (r < 0 && step->attempts < PUBLICATIONS_MAX && !session->overdue) {
+                session_step_postpone(&session->shared, step, NULL, error);
+                return 0;
+        }
+        step_done(step);
+        if (r < 0) {
+                leave_unpublished(session, error);
+                return 1;
+        }
+        for (size_t i = 0; i < session->passages_count; i++)
                 if (session->passages[i].state == SECRET_KEPT)
                         passage_enter(session->passages + i, SECRET_PUBLISHED);
-        return r;
+        return 1;
 }
 
 /* The last step before READY=1: nothing is left that could decrypt a secret, and no plaintext. */
@@ -350,12 +388,15 @@ static int session_conclude(Session *session, uint64_t now, Error *error) {
                 r = lock(session, now, error);
                 if (r <= 0)
                         return r;
-                r = publish(session, error);
-                if (r < 0)
+                r = publish(session, now, error);
+                if (r <= 0)
                         return r;
         }
         forget(session);
-        write_status(session, "unsealed", "All required secrets are published.");
+        write_status(session, "unsealed",
+                     session->unpublished.failure == FAILURE_NONE
+                                     ? "All required secrets are published."
+                                     : "Reloaded, but the files in the store are not all the new ones.");
         session_end(session);
         return 0;
 }
@@ -474,6 +515,11 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
                 (void) sd_event_source_set_enabled(session->ended, SD_EVENT_ONESHOT);
         if (session->shared.ending)
                 return 0;
+        if (session_has_replaced(session)) {
+                session->overdue = true;
+                session->publication.not_before_usec = 0;
+                return 0;
+        }
         passage = missing(session);
         if (passage || session->kept) {
                 overdue(session, passage, &error);
@@ -572,6 +618,8 @@ static void set_up_steps(Session *session) {
                 steps_add(&shared->steps, &session->passages[i].probe);
         for (size_t i = 0; i < session->passages_count; i++)
                 steps_add(&shared->steps, &session->passages[i].decryption);
+        session->publication = (Step){ .name = "publication", .silence = FAILURE_STORE };
+        steps_add(&shared->steps, &session->publication);
 }
 
 static int set_up_delivery(Session *session, Error *error) {
@@ -694,6 +742,14 @@ void session_start(Session *session) {
         write_status(session, "unsealing", session->options.replaced ? "Reloading." : "Unsealing.");
         session_changed(session);
         give_up_locked_secrets(session);
+}
+
+bool session_has_replaced(const Session *session) {
+        return session->kept && session->options.replaced;
+}
+
+const Error *session_unpublished(const Session *session) {
+        return &session->unpublished;
 }
 
 bool session_waits_for_tpm(const Session *session) {

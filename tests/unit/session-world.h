@@ -147,6 +147,7 @@ static struct World {
 
         UnderWay under_way[UNDER_WAY_MAX];
         size_t under_way_count;
+        bool trouble_stays;     /* every attempt there fails */
         const char *trouble_at; /* where the next attempt fails, if it is one that ends at once or in a thread */
         Error trouble;
 
@@ -218,7 +219,8 @@ static void trace(const char *format, ...) {
 static int outcome(const char *what, Error *error) {
         if (!world.trouble_at || strcmp(world.trouble_at, what) != 0)
                 return 0;
-        world.trouble_at = NULL;
+        if (!world.trouble_stays)
+                world.trouble_at = NULL;
         if (error)
                 *error = world.trouble;
         return -EIO;
@@ -1062,6 +1064,8 @@ int store_read(int fd, Secret **ret) {
 
 /* Either nothing stays, or the kept files of all declared secrets, under their names if these are for the store. */
 int store_retain(Store *store, const StoreFile *files, size_t count, Error *error) {
+        int r = outcome("retain", error);
+
         assert_ptr_equal(store, &world.store);
         assert_true(count == 0 || count == world.declarations.count);
         for (size_t i = 0; i < count; i++) {
@@ -1074,7 +1078,7 @@ int store_retain(Store *store, const StoreFile *files, size_t count, Error *erro
                         assert_null(files[i].name);
         }
         trace("retained:%zu", count);
-        return 0;
+        return r;
 }
 
 static size_t kept_index(const Kept *kept, const char *name) {

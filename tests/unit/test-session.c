@@ -1228,6 +1228,76 @@ static void a_reload_that_fails_changes_nothing(void **state) {
         assert_string_equal(world.states[0], "published");
 }
 
+/* A failure of what can still fail before the point of no return. */
+static void a_reload_that_cannot_keep_changes_nothing(void **state) {
+        const Case *it = *state;
+
+        declare_and_replace();
+        finish("decryption");
+        finish("decryption");
+        finish("open");
+        world.trouble_at = it->what;
+        world.trouble = trouble(FAILURE_STORE, REMEDY_NONE);
+        finish("open");
+        assert_int_equal(world.error.failure, FAILURE_STORE);
+        assert_int_equal(world.ended, 1);
+        assert_false(session_has_replaced(world.session));
+        assert_says(world.trace, "abandoned retained:2 ended ");
+        assert_nothing_published();
+        for (size_t i = 0; i < world.declarations.count; i++)
+                assert_string_equal(world.states[i], "published");
+}
+
+static void reload_with(const Case *it) {
+        declare_and_replace();
+        finish("decryption");
+        finish("decryption");
+        finish("open");
+        world.trouble_at = it->what;
+        world.trouble = trouble(FAILURE_STORE, REMEDY_NONE);
+        finish("open");
+        assert_int_equal(world.ended, 0);
+        assert_true(session_has_replaced(world.session));
+}
+
+/* After the point of no return a reload succeeds, whatever the store does. */
+static void a_reload_tries_again_to_publish(void **state) {
+        const Case *it = *state;
+
+        reload_with(it);
+        assert_says(world.trace, strcmp(it->what, "publish") == 0
+                                                 ? "kept published:b retained:2 "
+                                                 : "kept published:a published:b retained:2 ");
+        world.trace[0] = 0;
+        pass(USEC_PER_SEC);
+        expect("published:a published:b retained:2 wiped ended ");
+        assert_ended_with(FAILURE_NONE);
+        assert_int_equal(session_unpublished(world.session)->failure, FAILURE_NONE);
+}
+
+static void a_reload_that_cannot_publish_says_so_and_is_done(void **state) {
+        const Case *it = *state;
+
+        world.trouble_stays = true;
+        reload_with(it);
+        assert_null(strstr(world.logged, "The reload is done"));
+        pass(60 * USEC_PER_SEC);
+        assert_ended_with(FAILURE_NONE);
+        assert_int_equal(session_unpublished(world.session)->failure, FAILURE_STORE);
+        assert_says(world.logged,
+                    "<4>The reload is done, but the files in the store are not all the new ones");
+        assert_says(world.trace, "wiped ended ");
+}
+
+static void at_the_deadline_a_committed_reload_is_done(void **state) {
+        world.settings.deadline_usec = 50 * USEC_PER_MSEC;
+        world.trouble_stays = true;
+        reload_with(*state);
+        pass(50 * USEC_PER_MSEC);
+        assert_ended_with(FAILURE_NONE);
+        assert_int_equal(session_unpublished(world.session)->failure, FAILURE_STORE);
+}
+
 static void a_reload_leaves_no_file_of_a_secret_that_is_not_for_the_store_any_more(void **state) {
         declare_and_replace();
         world.declarations_items[1].store = false;
@@ -1410,7 +1480,7 @@ static void a_key_in_no_known_partition_is_a_wrong_declaration(void **state) {
 static int by_default = 0, with_fips = 1, with_dual_stack = 2, with_kms_endpoint = 3;
 static VerifyPolicy policy_warn = VERIFY_POLICY_WARN, policy_yes = VERIFY_POLICY_YES;
 static Case prepare_file = { .what = "prepare-file" }, put = { .what = "put" },
-            commit = { .what = "commit" }, publish = { .what = "publish" };
+            commit = { .what = "commit" }, publish = { .what = "publish" }, retain = { .what = "retain" };
 static char no_json[] = "no JSON", no_value[] = "{}", no_measurements[] = "{\"expected\":{}}";
 
 /* A test, and a test of one activity or value. */
@@ -1670,6 +1740,14 @@ int main(void) {
                 TEST(a_kept_secret_with_another_owner_is_written_again),
                 TEST(a_reload_replaces_what_is_kept_and_published),
                 TEST(a_reload_that_fails_changes_nothing),
+                TEST_OF(a_reload_that_cannot_keep_changes_nothing, &prepare_file),
+                TEST_OF(a_reload_that_cannot_keep_changes_nothing, &put),
+                TEST_OF(a_reload_that_cannot_keep_changes_nothing, &commit),
+                TEST_OF(a_reload_tries_again_to_publish, &publish),
+                TEST_OF(a_reload_tries_again_to_publish, &retain),
+                TEST_OF(a_reload_that_cannot_publish_says_so_and_is_done, &publish),
+                TEST_OF(a_reload_that_cannot_publish_says_so_and_is_done, &retain),
+                TEST_OF(at_the_deadline_a_committed_reload_is_done, &publish),
                 TEST(a_reload_leaves_no_file_of_a_secret_that_is_not_for_the_store_any_more),
                 TEST(an_optional_secret_that_a_reload_cannot_get_stays),
                 TEST(by_hand_secrets_are_handed_over_and_nothing_else),
