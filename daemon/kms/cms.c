@@ -248,15 +248,19 @@ int cms_parse(const uint8_t *data, size_t size, CmsEnvelope *ret) {
 }
 
 /*
- * KMS identifies the recipient by SHA-256 of the DER SubjectPublicKeyInfo that the attestation document carried. AWS does
- * not document it; real envelopes whose private keys were published show it.
+ * Says why the key does not open the envelope: -ENOKEY if the envelope names another key, else -EKEYREJECTED.
+ *
+ * KMS identifies the recipient by SHA-256 of the DER SubjectPublicKeyInfo that the attestation document carried. Real
+ * envelopes whose private keys were published show it, but AWS does not document it. So the identifier only explains a
+ * failure, and whether the key opens the envelope decides: otherwise no machine would unseal after AWS chose another
+ * identifier. An attacker gains nothing, since anybody who has the document can compute the identifier.
  */
-static int check_key_identifier(const CmsEnvelope *envelope, EVP_PKEY *private_key) {
+static int explain_rejection(const CmsEnvelope *envelope, EVP_PKEY *private_key) {
         uint8_t *public_key = NULL, digest[SHA256_DIGEST_LENGTH];
         int size;
 
         if (!envelope->key_identifier.data)
-                return 0;
+                return -EKEYREJECTED;
         size = i2d_PUBKEY(private_key, &public_key);
         if (size <= 0)
                 return openssl_failure(NULL);
@@ -265,7 +269,7 @@ static int check_key_identifier(const CmsEnvelope *envelope, EVP_PKEY *private_k
         if (envelope->key_identifier.size != sizeof(digest) ||
             memcmp(envelope->key_identifier.data, digest, sizeof(digest)) != 0)
                 return -ENOKEY;
-        return 0;
+        return -EKEYREJECTED;
 }
 
 /* A failure of OpenSSL while it decrypts: a lack of memory, or an envelope that this key does not open. */
@@ -333,9 +337,9 @@ int cms_open(const uint8_t *data, size_t size, EVP_PKEY *private_key, Secret **r
 
         r = cms_parse(data, size, &envelope);
         if (r >= 0)
-                r = check_key_identifier(&envelope, private_key);
-        if (r >= 0)
                 r = unwrap_key(&envelope, private_key, &key);
+        if (r == -EKEYREJECTED)
+                r = explain_rejection(&envelope, private_key);
         if (r >= 0)
                 r = decrypt_content(&envelope, key, ret);
         return r;

@@ -39,8 +39,8 @@ typedef struct CmsEnvelope {
 int cms_parse(const uint8_t *data, size_t size, CmsEnvelope *ret);
 
 /*
- * -EBADMSG: this is no envelope of that shape. -ENOKEY: its subjectKeyIdentifier is not that of this key. -EKEYREJECTED:
- * it does not open with this key. -ENOMEM: there is too little memory, or it cannot be locked. -EIO: OpenSSL failed in
- * another way. The caller frees *ret.
+ * -EBADMSG: this is no envelope of that shape. -EKEYREJECTED: it does not open with this key. -ENOKEY: neither does it, and
+ * its subjectKeyIdentifier is that of another key. -ENOMEM: there is too little memory, or it cannot be locked. -EIO:
+ * OpenSSL failed in another way. The caller frees *ret.
  */
 int cms_open(const uint8_t *data, size_t size, EVP_PKEY *private_key, Secret **ret);
