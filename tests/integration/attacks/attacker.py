@@ -16,6 +16,7 @@ Once it listens it prints "listening"; then a line for each thing that it gets t
 
 import argparse
 import base64
+import hashlib
 import http.client
 import http.server
 import json
@@ -53,7 +54,7 @@ def envelope(public_key, plaintext):
     padder = padding.PKCS7(128).padder()
     encryptor = Cipher(algorithms.AES(key), modes.CBC(iv)).encryptor()
     content = encryptor.update(padder.update(plaintext) + padder.finalize()) + encryptor.finalize()
-    recipient = b"\x02\x01\x02" + element(0x80, bytes(32)) + OAEP_SHA256 + element(0x04, wrapped)
+    recipient = b"\x02\x01\x02" + element(0x80, hashlib.sha256(public_key).digest()) + OAEP_SHA256 + element(0x04, wrapped)
     return (
         bytes.fromhex("308006092a864886f70d010703a0803080020102")
         + element(0x31, element(0x30, recipient))

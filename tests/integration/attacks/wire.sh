@@ -86,7 +86,7 @@ attacker_stop
 configure
 platform fault set kms Decrypt plaintext
 dns "$PLATFORM_KMS_ADDRESS"
-attack 3 'the secret in the clear in an attested answer' 'ends 65' 'plaintext in it'
+attack 3 'the secret in the clear in an attested answer' 'ends 65' 'contains a plaintext'
 
 # 4. Replay. The attacker has a certificate under the measured roots, and so can read the request and the answer.
 dns 127.0.0.2
@@ -96,7 +96,7 @@ attack - '(one that reads along learns nothing: the envelope is to the key pair)
 attacker_stop
 assert_absent 'the secret in what was recorded' "$(<"$secret")" "$scratch/recorded" "$scratch/recorded.request"
 attacker_start kms 127.0.0.2:443 "${front[@]}" --replay "$scratch/recorded"
-attack 4 "the answer of an earlier boot, replayed" 'ends 65' 'does not open'
+attack 4 "the answer of an earlier boot, replayed" 'ends 65' 'encrypted for another key pair than that of this boot'
 attacker_stop
 dns "$PLATFORM_KMS_ADDRESS"
 

@@ -39,8 +39,8 @@ row 'ends 65' 1 'more than 65536 bytes' -- kms Decrypt oversized --times 1
 row 'ends 65' 1 'more than 65536 bytes' -- kms Decrypt oversized
 row 'ends 65' 1 'not in the secret.s KeyId=' -- kms Decrypt wrong-keyid --times 1
 row 'ends 65' 1 'not in the secret.s KeyId=' -- kms Decrypt wrong-keyid
-row 'ends 65' 1 'plaintext in it' -- kms Decrypt plaintext --times 1
-row 'ends 65' 1 'plaintext in it' -- kms Decrypt plaintext
+row 'ends 65' 1 'contains a plaintext' -- kms Decrypt plaintext --times 1
+row 'ends 65' 1 'contains a plaintext' -- kms Decrypt plaintext
 row 'ends 65' 1 'does not open' -- kms Decrypt tampered-cms --times 1
 for part in content key structure; do
     row 'ends 65' 1 'does not open' -- kms Decrypt tampered-cms $part
