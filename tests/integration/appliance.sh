@@ -18,7 +18,7 @@ for profile in al2023 debian; do
     assert_line "the profile" "$scratch/info" "Selected profiles: $profile$"
 done
 
-# What is wrong is refused, so that the above means something.
+# KIWI refuses a wrong description, so the success above means something.
 mkdir "$scratch/description"
 sed 's/overlayroot_write_partition="false"/overlayroot_write_partitions="false"/' "$top/kiwi/appliance.kiwi" \
     >"$scratch/description/appliance.kiwi"

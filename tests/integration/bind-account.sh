@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# BindAccount=: a ciphertext that was sealed for one customer opens in that customer's account and in no other, also when
-# the metadata service, which is the customer's to bend, names another account.
+# BindAccount=: a ciphertext that was sealed for one customer opens in that customer's account and in no other. This also holds
+# when the metadata service, which the customer controls, names another account.
 . "$(dirname "$0")/direct.sh"
 direct_start
 platform extend 4 "the image"
@@ -19,7 +19,7 @@ vendor_seal "$key" db-password "$scratch/other" "$other" <"$secret"
 vendor_seal "$key" db-password "$scratch/unbound" <"$secret"
 configure
 
-# try WHAT STATUS TEXT SEALED [LINE...]: what comes of a secret
+# try WHAT STATUS TEXT SEALED [LINE...]: runs unseald with this secret and asserts exit status and message
 try() {
     local what=$1 status=$2 text=$3 sealed=$4
     shift 4
@@ -42,7 +42,7 @@ assert_equal "requests for the account, only where it is wanted" "$(asked)" 3
 
 platform account "$other"
 try "another customer's, by an IMDS that names it" 60 'denies access' "$scratch/other" BindAccount=yes
-# Which the policy sees to. Under one that does not compare, naming another account is all it takes.
+# The key's policy makes the difference. If it does not compare the account, it is enough to name another account.
 make_policy | put_policy
 try "the same under a policy that forgets to compare" 0 '^Ready' "$scratch/other" BindAccount=yes
 platform account own

@@ -1,16 +1,16 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Looks for what must not be there, in everything that a throw-away machine has: files, journal, arguments, environment,
-and the memory of its processes, read from outside through /proc/PID/mem. usage: canary.py OUT TRAIL SECRETS HOST-DIRECTORY...
+"""Searches a throw-away machine for secrets in the wrong place: in files, journal, arguments, environment, and the memory of its
+processes, read from outside through /proc/PID/mem. usage: canary.py OUT TRAIL SECRETS HOST-DIRECTORY...
 
-SECRETS is a directory of files, each a secret's plaintext under its name, or, under a name with a dot in front, something
-else that nobody shall find. There are three looks:
- 1. while one secret has been unsealed and KMS is still busy with another. What is looked for must be found in unseald's memory,
-    or the second look would be blind: the secret, and the primes of the key pair, by what RSA is: the 128 bytes that divide the
-    modulus of a public key which is in the same memory.
- 2. once the machine says so (OUT/look), with all delivered: the secrets are in the store and in the unit's credential; in no
-    other file, and in no process' memory, is a piece of 16 bytes of a secret or of the private key.
- 3. once it has ended: in nothing that it wrote (OUT), nor in the HOST-DIRECTORYs.
+SECRETS is a directory of files. A file contains the plaintext of the secret with its name. A file whose name begins with a dot
+contains another value that must not be found. There are three searches:
+ 1. When one secret is unsealed and KMS still delays another. The search must find the secret and the primes of the key pair in the
+    memory of unseald; otherwise the second search would prove nothing. A prime is recognised by arithmetic: its 128 bytes divide
+    the modulus of a public key in the same memory.
+ 2. After the delivery, when the machine asks for it (OUT/look). The secrets are in the store and in the unit's credential. No other
+    file, and no process' memory, contains any 16 bytes of a secret or of the private key.
+ 3. After the end of the machine: neither its output (OUT) nor the HOST-DIRECTORYs contain them.
 """
 
 import base64
@@ -54,12 +54,12 @@ def wait_for(what, condition, seconds=60):
 
 
 def pieces(data):
-    """Whoever cuts 24 bytes out of data at a multiple of 8 has one of these."""
+    """Returns the pieces of 16 bytes at multiples of 8; any 24 bytes of the data contain one of them."""
     return {data[i : i + PIECE] for i in range(0, len(data) - PIECE + 1, 8)}
 
 
 def encodings(data):
-    """How data may look in a text."""
+    """Returns the ways in which data may be written in a text."""
     texts = {data.hex(), data.hex().upper(), ",".join(map(str, data[8:16])), repr(data)[2:-1], json.dumps(list(data))[1:-1]}
     for shift in range(3):
         # Shorter than a line of base64(1), which would break it.
@@ -68,7 +68,7 @@ def encodings(data):
 
 
 def numbers(n, p):
-    """All of a private key that it can be computed from, as OpenSSL has it in memory and as a file would."""
+    """Returns all parts from which a private key can be computed, in the byte orders of OpenSSL's memory and of a file."""
     q, e = n // p, 65537
     d = pow(e, -1, (p - 1) * (q - 1) // math.gcd(p - 1, q - 1))
     values = [p, q, d, pow(e, -1, (p - 1) * (q - 1)), d % (p - 1), d % (q - 1), pow(q, -1, p), pow(p, -1, q)]
@@ -91,7 +91,7 @@ class Needles:
 
 
 class Machine:
-    """A machine's processes, as they are seen from outside. It is known by what it has at /out."""
+    """The processes of a machine, seen from outside. The machine is recognised by its /out."""
 
     def __init__(self, out):
         self.out = os.stat(out)
@@ -105,7 +105,7 @@ class Machine:
                     if len(inner[0].split()) > 2:
                         yield int(pid), int(inner[1]), read(f"/proc/{pid}/comm").decode().strip()
             except OSError:
-                pass  # it has ended, or is the kernel's
+                pass  # the process has ended, or it is a kernel thread
 
     def pid_of(self, name):
         return [pid for pid, _, comm in self.processes() if comm == name]
@@ -120,7 +120,7 @@ def read(path):
 
 
 def mappings(pid):
-    """(first, last, permissions, name) of each."""
+    """Yields (first, last, permissions, name) of each mapping."""
     for line in read(f"/proc/{pid}/maps").decode().splitlines():
         fields = line.split(None, 5)
         first, last = (int(word, 16) for word in fields[0].split("-"))
@@ -128,7 +128,7 @@ def mappings(pid):
 
 
 def memory(pid):
-    """Each mapping's bytes. Pages that cannot be read even so (guards, the kernel's own) are left out."""
+    """Yields the bytes of each mapping, without pages that cannot be read (guard pages, the kernel's own pages)."""
     with open(f"/proc/{pid}/mem", "rb", buffering=0) as file:
         for first, last, _, name in mappings(pid):
             if name in ("[vsyscall]", "[vvar]"):
@@ -146,7 +146,7 @@ def memory(pid):
 
 
 def find_key(snapshot):
-    """(n, p) of a public key whose prime is there too, in words as OpenSSL has them: least significant first."""
+    """Returns (n, p) of a public key whose prime is in the same memory, in OpenSSL's words, least significant first."""
     moduli = {int.from_bytes(match[1], "big") for _, data in snapshot for match in SPKI.finditer(data)}
     for _, data in snapshot:
         for at in range(0, len(data) - FACTOR_SIZE + 1, 8):
@@ -169,7 +169,7 @@ def files_below(root, skipped=()):
 
 
 def look_at_files(needles, root, skipped=()):
-    """Which files have which needles in them, and how many files that were."""
+    """Returns which files contain which needles, and the number of files searched."""
     found, count = {}, 0
     for path in files_below(root, skipped):
         try:
@@ -208,7 +208,7 @@ def first_look(machine, needles, trail):
 
 
 def look_at_memory(machine, needles):
-    """All of the machine's processes; of unseald also that no page may be swapped (there is no swap here to look at)."""
+    """Searches all processes of the machine. Also checks that no page of unseald may be swapped, since there is no swap to search."""
     (unseald,) = machine.pid_of("unseald")
     for pid, _, comm in list(machine.processes()):
         size, found = 0, {}
@@ -216,7 +216,7 @@ def look_at_memory(machine, needles):
             parts = list(memory(pid))
             parts += [("its arguments", read(f"/proc/{pid}/cmdline")), ("its environment", read(f"/proc/{pid}/environ"))]
         except OSError:
-            continue  # it has ended meanwhile
+            continue  # it has ended in the meantime
         for name, data in parts:
             size += len(data)
             for needle in needles.found_in(data):

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Secrets that are like no others are unsealed on a machine. They are in the store, unless they go by the credential socket alone, and
-# in the credentials of the units that have them, and nowhere else, not even in unseald's memory; nor is the key pair, nor are the
-# role's credentials. canary.py does the looking, and how it can be believed.
+# A machine unseals secrets whose bytes occur nowhere else. The secrets are then in the store (unless only the credential socket
+# delivers them) and in the credentials of their units, and nowhere else, not even in unseald's memory. The key pair and the role's
+# credentials are nowhere at all. canary.py searches, and its comment says why its result can be trusted.
 . "$(dirname "$0")/lib.sh"
 platform_start
 key=$(vendor_create_key)
@@ -27,7 +27,7 @@ for name in db-password binary asked; do
     vendor_seal "$key" "$name" "$scratch/$name" <"$scratch/secrets/$name"
     layer_secret "$name" "$key" "$scratch/$name"
 done
-# One goes by the credential socket alone, to a unit that keeps it.
+# Only the credential socket delivers this one, to a unit that keeps it.
 printf '%s\n' '[Deliver]' Store=no >>"$layer/usr/lib/unseald/secrets.d/asked.secret"
 mkdir "$layer/usr/lib/systemd/system/sockets.target.wants"
 ln -s ../unseald.socket "$layer/usr/lib/systemd/system/sockets.target.wants/"
@@ -42,11 +42,11 @@ for i in $(seq 600); do
     [ -e /out/looked ] && break
     sleep 0.1
 done
-# A core dump of each, if they can be made to leave one: of a shell they can.
+# Tries to get a core dump of a shell, which succeeds, and of unseald, which must not.
 systemd-run --quiet --unit=dumps -p LimitCORE=infinity -p RemainAfterExit=yes -p WorkingDirectory=/tmp sh -c 'kill -ABRT $$$$'
 systemctl kill -s ABRT unseald.service
 for unit in dumps unseald; do
-    # Until it has ended (in time: unseald is started again after five seconds).
+    # Waits until it has ended. systemd starts unseald again only after five seconds.
     for i in $(seq 30); do
         result=$(systemctl show -P Result $unit.service)
         [ "$result" = success ] || break
@@ -56,11 +56,11 @@ for unit in dumps unseald; do
 done
 END
 chmod +x "$layer/usr/lib/machine/extra"
-# The unit does not allow core dumps; here unseald itself must not.
+# The unit forbids core dumps. The drop-in allows them, so that unseald itself must prevent them.
 mkdir "$layer/usr/lib/systemd/system/unseald.service.d"
 printf '%s\n' '[Service]' LimitCORE=infinity >"$layer/usr/lib/systemd/system/unseald.service.d/core.conf"
 
-# KMS takes so long for one of the two that there is time for the first look.
+# KMS delays one of the secrets, so that there is time for the first search.
 platform fault set kms Decrypt delay 12000 --times 1
 python3 "$(dirname "$0")/canary.py" "$scratch/out" "$PLATFORM_TRAIL" "$scratch/secrets" "$platform_state" "$layer" >"$scratch/canary.log" 2>&1 &
 canary=$!

@@ -24,7 +24,7 @@ configure() {
     printf '%s\n' '[Unseald]' "TrustedCertificates=$PLATFORM_CA_FILE" "TpmDevice=$PLATFORM_TCTI" "$@" >"$config/unseald.conf"
 }
 
-# declare_secret NAME KEY SEALED [LINE...]: the lines go to [Secret]
+# declare_secret NAME KEY SEALED [LINE...]: declares a secret, with these lines in [Secret]
 declare_secret() {
     local name=$1 key=$2 sealed=$3
     shift 3
@@ -39,7 +39,7 @@ declare_source() {
     printf '%s\n' '[Secret]' "Source=$source" "KeyId=$key" "$@" >"$config/secrets.d/db-password.secret"
 }
 
-# A platform, a key for this TPM's PCRs, and one secret, db-password, sealed with it.
+# Starts a platform, creates a key for the PCRs of its TPM, and seals one secret, db-password, with it.
 direct_start() {
     platform_start
     key=$(vendor_create_key)
@@ -94,7 +94,7 @@ time_t time(time_t *ret) {
 END
 }
 
-# seconds_since TIME: of $EPOCHREALTIME
+# seconds_since TIME: prints the seconds since TIME, a value of $EPOCHREALTIME
 seconds_since() {
     local usec=$((${EPOCHREALTIME/./} - ${1/./}))
     printf '%d.%02d' $((usec / 1000000)) $((usec % 1000000 / 10000))
@@ -113,7 +113,7 @@ unseald_finish() {
             took=$(seconds_since "$started_at")
             unseald_ready=yes
             on_ready
-            kill -TERM "$unseald_pid" || true # which on_ready may have ended
+            kill -TERM "$unseald_pid" || true # on_ready may have ended it
         fi
     done
     exec {unseald_fd}<&-
@@ -150,7 +150,7 @@ until_deadline() {
     done
 }
 
-# The role's own call, by curl. role_kms OPERATION JSON
+# role_kms OPERATION JSON: calls KMS with the role's credentials, by curl
 role_kms() {
     local credentials=http://$PLATFORM_IMDS_ADDRESS/latest/meta-data/iam/security-credentials token
     token=$(platform exec -- curl -sSX PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' "http://$PLATFORM_IMDS_ADDRESS/latest/api/token")

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# A life after boot: what is published survives a restart and SIGKILL as descriptors that the service manager keeps, and the
-# next unseald asks neither TPM nor KMS for it; what is not as it was is unsealed anew. tests/integration/manager.py keeps the
-# descriptors here; machine.sh shows the same under systemd.
+# Published secrets survive a restart and SIGKILL, because the service manager keeps their descriptors. The next process asks
+# neither the TPM nor KMS for them. It unseals a secret again only if its declaration has changed. Here manager.py keeps the
+# descriptors; machine.sh shows the same under systemd.
 . "$(dirname "$0")/direct.sh"
 direct_start
 configure
@@ -16,7 +16,7 @@ tpm_before=$(tpm_contents)
 manager_start
 contents() { (cd "$store" && stat -c '%n %a %U %i' -- * && sha256sum -- *); }
 
-# assert_started WHAT DECRYPTIONS: that many were asked for since the last time, and everything is published
+# assert_started WHAT DECRYPTIONS: everything is published, after so many requests to KMS since the last call
 asked=0
 assert_started() {
     assert_equal "$1" "$answer" ready

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# unseald killed again and again while a machine boots, under a real systemd, with LockPcr= on and off: in the end the
-# application runs and has its credential, and it never had another. UNSEALD_TEST_KILLS= is how many each machine has.
+# SIGKILL ends unseald again and again while a machine boots under a real systemd, with and without LockPcr=. In the end the
+# application runs with its credential, and it never had another one. UNSEALD_TEST_KILLS= is the number of kills per machine.
 . "$(dirname "$0")/lib.sh"
 kills=${UNSEALD_TEST_KILLS:-6}
 platform_start
@@ -12,7 +12,7 @@ printf 'Hello World' | vendor_seal "$key" db-password "$scratch/db-password"
 locked=$({ head -c 48 /dev/zero && printf 'unseald lock v1' | openssl sha384 -binary; } | openssl sha384 -binary | xxd -p -c 96)
 
 for lock in '' LockPcr=15; do
-    # The report waits until all of it is over.
+    # The report waits until all kills are over.
     MACHINE_LIMIT=$((30 + 3 * kills)) layer_new $lock
     layer_secret db-password "$key" "$scratch/db-password"
     install -d "$layer/usr/lib/systemd/system/unseald.service.d"
@@ -36,7 +36,7 @@ done
 END
     chmod +x "$layer/usr/lib/machine/killer"
     sed -i 's/^Wants=.*/& killer.service/' "$layer/usr/lib/systemd/system/machine.target"
-    # Long enough for what a killed unseald's successor brings up.
+    # Long enough for the next process to bring up the target and the application.
     cat >"$layer/usr/lib/machine/extra" <<'END'
 #!/bin/sh
 n=0

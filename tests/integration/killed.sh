@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# unseald killed at any moment of an unsealing and after it: whoever reads the store meanwhile sees no half of a file, and the
-# next start succeeds and leaves nothing in the TPM. UNSEALD_TEST_SEED= repeats the moments of an earlier run,
-# UNSEALD_TEST_KILLS= is how many there are of each kind: without a service manager, with one, and with one and LockPcr=.
+# SIGKILL ends unseald at random moments during and after an unsealing. A reader of the store never sees half a file. The next
+# start succeeds and leaves nothing in the TPM. UNSEALD_TEST_SEED= repeats the moments of an earlier run. UNSEALD_TEST_KILLS= is
+# the number of kills of each kind: without a service manager, with one, and with one and LockPcr=.
 . "$(dirname "$0")/direct.sh"
 kills=${UNSEALD_TEST_KILLS:-60}
 stops=10
@@ -19,7 +19,7 @@ for name in "${names[@]}"; do
 done
 tpm_before=$(tpm_contents)
 
-# Whole files, those of names alone; a name that begins with a dot is nobody's business.
+# Every file of the store is whole. Readers do not read names that begin with a dot.
 assert_store_whole() { # WHEN
     local file
     for file in "$store"/*; do
@@ -30,7 +30,7 @@ assert_tpm_clean() { # WHEN
     assert_equal "$1: what is in the TPM" "$(tpm_contents)" "$tpm_before"
 }
 
-# A start that nobody disturbs.
+# A start without a kill.
 on_ready() {
     assert_equal "$round: the store" "$(names_in "$store")" "${names[*]}"
     assert_store_whole "$round"
@@ -43,7 +43,8 @@ unseal() {
     assert_tpm_clean "$round"
 }
 
-# hit SIGNAL REGEX USEC: starts unseald, and sends the signal up to so long after it has said something. Sets $last_words.
+# hit SIGNAL REGEX USEC: starts unseald and sends the signal at a random moment within USEC after a message that matches. Sets
+# $last_words.
 hit() {
     last_words=''
     unseald_start
@@ -57,7 +58,7 @@ hit() {
     last_words=$(sed -E 's/ (in|after) [0-9.]+[mu]?s\.$//; s/^(key-[0-9]|db-password):/a secret:/; s/^Ready.*/ready/' <<<"$last_words")
 }
 
-# Slow enough a TPM that no command of it is too quick to be hit.
+# The TPM is so slow that a kill can hit each of its commands.
 round='undisturbed'
 unseal
 platform fault set tpm '*' delay 8
@@ -70,7 +71,7 @@ say "killed"
 removed=0
 for ((i = 1; i <= kills; i++)); do
     round="kill $i"
-    # At any moment, and every third time in the short while in which there are secrets.
+    # At any moment, and every third time in the short period in which unseald holds secrets.
     if ((i % 3 > 0)); then hit KILL '^Unsealing' "$usec"; else hit KILL ': decrypting' 12000; fi
     echo "$last_words" >>"$scratch/moments"
     assert_store_whole "$round"
@@ -90,14 +91,14 @@ for ((i = 1; i <= stops; i++)); do
     assert_tpm_clean "$round"
 done
 
-# With somebody who keeps the secrets: killed up to three times in a row, and then left alone.
-# keep_killing LINE...: of the configuration
+# keep_killing LINE...: with a service manager that keeps the secrets, and these lines in unseald.conf: up to three kills in a
+# row, then none
 keep_killing() {
     local i n where
     configure "$@"
     manager_start
     for ((i = 1; i <= managed; i += n)); do
-        # As after a boot.
+        # The state after a boot.
         [ -z "$*" ] || platform tpm-reset
         rm -f "$store"/* "$store"/.[!.]*
         manager drop .
@@ -113,7 +114,7 @@ keep_killing() {
         on_ready
         [ -z "$*" ] || assert_equal "$round: PCR15" "$(pcr 15)" "$locked"
         grep -E -o '^[0-9]+ secret\(s\) were kept|^PCR15 [a-z]+ locked|^Unsealing' "$said" >>"$scratch/starts" || true
-        # Once more, when it is ready.
+        # A last kill, after READY=1.
         manager kill
         manager start
         assert_equal "$round, killed when it was ready" "$answer" ready

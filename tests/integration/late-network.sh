@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# The network comes up ten seconds after unseald started. By then all is done that needs none, and the first packet that can
-# go goes at once: netlink tells, no backoff is slept to its end.
+# The network comes up ten seconds after unseald started. By then everything is done that needs no network. unseald then sends
+# its first packet at once: netlink reports the network, and unseald does not wait for the end of the backoff.
 . "$(dirname "$0")/lib.sh"
 platform_start
 key=$(vendor_create_key)
@@ -12,7 +12,7 @@ layer_secret db-password "$key" "$scratch/sealed"
 
 platform machine-netns create
 (
-    # Not before the document is made, and ten seconds at the least.
+    # By then the backoff is long, and the document is made.
     sleep 10
 
     cut -d' ' -f1 /proc/uptime >"$scratch/up"
@@ -28,8 +28,8 @@ assert_equal "unseald" "$(machine_show "$out" unseald.service ActiveState)" acti
 assert_equal "the application" "$(machine_show "$out" billing.service ActiveState)" active
 assert_line "waiting is said" "$journal" 'credentials: attempt 1 failed'
 
-# In the journal's clock: the document was there before the network, and READY followed the network before the backoff,
-# which had grown to ten seconds, would have ended.
+# By the journal's clock, the document came before the network, and READY=1 came after the network and before the end of the
+# backoff, which had grown to ten seconds.
 at() { sed -nE "s/^\[ *([0-9.]+)\] unseald\[[0-9]+\]: $1.*/\1/p" "$journal" | awk 'NR == 1'; }
 up=$(cat "$scratch/up") document=$(at 'attestation document: done') ready=$(at Ready)
 awk -v up="$up" -v document="$document" 'BEGIN { exit !(document < up) }' ||

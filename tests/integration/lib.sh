@@ -119,7 +119,7 @@ platform_start() {
     export PLATFORM_STATE
 }
 
-# A KMS call as the vendor's administrator, by curl, which signs on its own. kms OPERATION JSON
+# kms OPERATION JSON: calls KMS as the vendor's administrator. curl signs the request, so no code of unseald takes part.
 kms() {
     platform exec -- curl -sS --fail-with-body --aws-sigv4 "aws:amz:$region:kms" \
         --user "$PLATFORM_VENDOR_ACCESS_KEY_ID:$PLATFORM_VENDOR_SECRET_ACCESS_KEY" \
@@ -127,10 +127,10 @@ kms() {
         --cacert "$PLATFORM_CA_FILE" --data-binary "$2" "$PLATFORM_KMS_ENDPOINT/"
 }
 
-# A key in the vendor's account. Prints its ARN.
+# Creates a key in the vendor's account and prints its ARN.
 vendor_create_key() { kms CreateKey '{}' | jq -r .KeyMetadata.Arn; }
 
-# The value of a PCR of the platform's TPM, as lower-case hex.
+# pcr INDEX: prints the value of a PCR of the platform's TPM in lower-case hex
 pcr() { platform pcrs | sed -n "s/^ *$1 *: 0x//p" | tr A-F a-f; }
 
 # vendor_put_policy KEY PCR4 PCR12: puts a policy with an administrator, under which only the role may decrypt, and only with
@@ -202,5 +202,5 @@ machine_boot() {
     wait "$machine_pid" || die "the machine ended with status $?: $(tail -n 20 "$out/console" "$out/nspawn")"
     [ -e "$out/done" ] || die "the machine wrote no report: $(tail -n 40 "$out/console")"
 }
-# machine_show OUT UNIT PROPERTY
+# machine_show OUT UNIT PROPERTY: prints a property of a unit, from the report
 machine_show() { sed -n "s/^$3=//p" "$1/show-$2"; }

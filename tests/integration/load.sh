@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Many instances that boot at the same moment share one KMS quota: 40 daemons, each with a TPM and a store of its own, have all
-# ready but the network, which comes for all at once; KMS answers 4 requests a second and throttles the others. All unseal; prints
-# how many requests each needed and how long the last waited. UNSEALD_TEST_LOAD="200 20": so many daemons, so many a second.
+# Many instances boot at the same moment and share one KMS quota. 40 daemons, each with its own TPM and store, wait only for the
+# network, which comes for all at once. KMS answers 4 requests a second and throttles the others. All daemons unseal. The test
+# prints the requests of each daemon and the longest wait. UNSEALD_TEST_LOAD="200 20" takes 200 daemons and 20 requests a second.
 . "$(dirname "$0")/direct.sh"
 read -r daemons rate <<<"${UNSEALD_TEST_LOAD:-40 4}"
 direct_start
@@ -13,7 +13,7 @@ end_daemons() {
 }
 at_exit end_daemons
 
-# A TPM for each, all made by one set-up: it takes longer than the rest.
+# All TPMs are copies of one set-up, which takes longer than everything else.
 mkdir "$scratch/made" "$scratch/d"
 LD_LIBRARY_PATH=$library swtpm_setup --tpm2 --tpmstate "$scratch/made" --pcr-banks sha384 --config /dev/null >/dev/null
 for ((i = 1; i <= daemons; i++)); do
@@ -30,7 +30,7 @@ for ((i = 1; i <= daemons; i++)); do
 done
 
 platform machine-netns create
-# One shell in the place of all instances, which prints the PID of each.
+# One shell starts all daemons and prints their PIDs.
 cat >"$scratch/start" <<'END'
 for ((i = 1; i <= $1; i++)); do
     "$2/daemon/unseald" --vendor-configuration="$3/d/$i" --configuration=/nonexistent --store="$3/store/$i" \
@@ -40,7 +40,7 @@ done
 END
 mapfile -t unsealds < <(platform exec --netns "$PLATFORM_MACHINE_NETNS" -- bash "$scratch/start" "$daemons" "$build" "$scratch")
 pids+=("${unsealds[@]}")
-# wait_for SECONDS COMMAND...: until it says a number that is not less than that of the daemons
+# wait_for SECONDS COMMAND...: waits until the command prints at least the number of daemons
 wait_for() {
     local limit=$((SECONDS + $1))
     shift
@@ -61,7 +61,7 @@ platform rate 0
 # From the network to READY=1.
 cat "$scratch"/d/*/status | jq -r '[.state, .secrets[0].attempts, .since_usec] | @tsv' |
     awk -v begun="${came_at/./}" '{ print $1, $2, ($3 - begun) / 1e6 }' >"$scratch/outcomes"
-spread() { # COLUMN: least, median, most
+spread() { # COLUMN: prints minimum, median and maximum
     awk -v column="$1" '{ print $column }' "$scratch/outcomes" | sort -n |
         awk '{ v[NR] = $1 } END { printf "%.4g %.4g %.4g\n", v[1], v[int((NR + 1) / 2)], v[NR] }'
 }

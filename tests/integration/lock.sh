@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# LockPcr=: once the secrets are published, a document of this boot opens nothing any more, for nobody; and what is kept over a
-# restart needs none. The PCR is extended once, wherever unseald is killed.
+# LockPcr=: once the secrets are published, KMS accepts no document of this boot any more, from anybody. Secrets that are kept
+# over a restart need no document. The PCR is extended exactly once, wherever SIGKILL ends unseald.
 . "$(dirname "$0")/direct.sh"
 unsealctl=$build/daemon/unsealctl
 direct_start
@@ -10,11 +10,11 @@ openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -outform DER -out "
 openssl pkey -inform DER -in "$scratch/thief.key" -pubout -outform DER -out "$scratch/thief.pub"
 
 zeros=$(printf '0%.0s' {1..96})
-# extended HEX: with SHA-384("unseald lock v1"), reckoned by other means than unseald's
+# extended HEX: the PCR value after an extension by SHA-384("unseald lock v1"), computed without unseald's code
 extended() { { xxd -r -p <<<"$1" && printf 'unseald lock v1' | openssl sha384 -binary; } | openssl sha384 -binary | xxd -p -c 96; }
 once=$(extended "$zeros")
 
-# What a policy says for an image that locks PCR N.
+# The key's policy for an image that locks PCR N.
 put_policy() { # N
     local admin=arn:aws:iam::$PLATFORM_VENDOR_ACCOUNT:user/admin policy
     jq -n --arg pcr4 "$(pcr 4)" --arg pcr7 "$(pcr 7)" --arg pcr12 "$(pcr 12)" \
@@ -24,8 +24,7 @@ put_policy() { # N
     kms PutKeyPolicy "$(jq -nc --arg key "$key" --arg policy "$policy" '{KeyId: $key, PolicyName: "default", Policy: $policy}')" >/dev/null
 }
 
-# What whoever is root in the machine can do: a document over their own public key, and the role's credentials.
-# thief WHAT WANTED
+# thief WHAT WANTED: does what root on the machine can do: uses a document over another public key, with the role's credentials
 thief() {
     local saw=allowed
     "$unsealctl" attest --device="$PLATFORM_TCTI" --public-key="$scratch/thief.pub" --output="$scratch/thief.document"
@@ -37,7 +36,7 @@ thief() {
     say "  root asks, $1: $saw"
 }
 
-# next_boot LINE...: a machine that was started anew, with these lines in its configuration
+# next_boot LINE...: the state after a new boot, with these lines in unseald.conf
 next_boot() {
     platform tpm-reset
     platform extend 4 'the image' >/dev/null
@@ -51,7 +50,8 @@ finished() {
     manager_end
     "$build/daemon/unseald" --forget --store="$store" --status="$status_file"
 }
-# assert_published WHAT PCR VALUE REQUESTS: to KMS since the last time
+# assert_published WHAT PCR VALUE REQUESTS: the secrets are published, the PCR has this value, and KMS got so many requests since
+# the last call
 asked=0
 assert_published() {
     assert_equal "$1 ($(tail -n 1 "$log"))" "$answer" ready
@@ -110,7 +110,7 @@ assert_equal 'the store' "$(ls -A "$store")" ''
 manager_end
 
 say 'killed right after each step from kept to READY=1'
-# killed_after STEP PCR PUBLISHED COMMAND...: what the PCR is then, and what readers see in the store
+# killed_after STEP PCR PUBLISHED COMMAND...: asserts the PCR's value and the names in the store after a kill
 killed_after() {
     local step=$1 value=$2 published=$3
     shift 3
@@ -128,7 +128,7 @@ killed_after() {
     finished
     say "  $step"
 }
-# at SYSCALL N: ends unseald as it is about to make the system call for the N-th time. -D: unseald keeps its PID.
+# at SYSCALL N: prints the wrapper that kills unseald just before its N-th call of this system call. -D: unseald keeps its PID.
 at() { printf '%s\n' strace -D -f -qq -o /dev/null -e "trace=$1" -e "inject=$1:signal=KILL:when=$2"; }
 mapfile -t marking < <(at pwrite64 1)
 mapfile -t publishing < <(at renameat 1)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# A machine with a real systemd as PID 1: several secrets, one of them optional and not to be had; who gets them, what is
-# left when unseald is stopped, what its restart does.
+# A machine with a real systemd as PID 1. It has several secrets; one of them is optional and cannot be unsealed. The test shows
+# which unit gets which secret, what is left after a stop of unseald, and what a restart does.
 . "$(dirname "$0")/lib.sh"
 platform_start
 platform extend 4 'some image' >/dev/null
@@ -14,10 +14,10 @@ for name in db-password api-token license; do
 done
 layer_secret db-password "$key" "$scratch/db-password"
 layer_secret api-token "$key" "$scratch/api-token" '[Deliver]' 'User=games' 'Group=games' 'Mode=0440'
-# Sealed under another name: it must not open, and being optional it must not stop the boot.
+# This one is sealed under another name, so it must not open. It is optional, so it must not stop the boot.
 layer_secret swapped "$key" "$scratch/license" 'Optional=yes'
 
-# A second look, from inside, after the report: a restart keeps what is there, a stop for good forgets.
+# After the report, inside the machine: a restart keeps the secrets, a stop forgets them.
 cat >"$layer/usr/lib/machine/extra" <<'END'
 #!/bin/sh
 systemctl restart unseald.service && ls /run/unseald/credentials >/out/after-restart
@@ -43,7 +43,7 @@ assert_no_line "the swapped secret" "$out/store" 'swapped'
 assert_line "the swapped secret in the journal" "$out/journal-unseald" 'The optional secret swapped stays sealed'
 assert_line "the swapped secret in status.json" "$out/status.json" 'InvalidCiphertextException'
 
-# The unit that was given nothing: it may read what was made its own, and nothing else.
+# A unit without a credential reads only the secret that its user owns.
 assert_line "another unit's credentials directory" "$out/other" '^credentials directory: none$'
 assert_line "another unit at db-password" "$out/other" "db-password.*Permission denied"
 assert_line "another unit at the application's credentials" "$out/other" '/run/credentials/billing.service.*(Permission denied|No such file)'

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Every man page renders without a warning, at widths that people use.
+# Every manual page renders without a warning at common widths.
 . "$(dirname "$0")/lib.sh"
 pages=0
 for page in "$build"/man/*.[1-9]; do
@@ -11,7 +11,7 @@ for page in "$build"/man/*.[1-9]; do
     pages=$((pages + 1))
 done
 assert_equal "pages" "$pages" "$(find "$top/man" -name '*.rst' | wc -l)"
-# What the threat model names as tests is there.
+# Every test that the threat model names exists.
 named=0
 while read -r test; do
     [ -x "$top/tests/integration/$test" ] || die "unseald-threat-model(7) names $test, which is no test"
@@ -20,7 +20,7 @@ done < <(grep -oE '[a-z/-]+\.sh' "$top/man/unseald-threat-model.7.rst" | sort -u
 [ "$named" -gt 0 ] || die "unseald-threat-model(7) names no test"
 say "$pages pages"
 
-# Each key that is read is documented and stands in the example, and no other is.
+# The keys in the code, in the manual page and in the example file are the same.
 keys_of() { sed -nE 's/^ +\{ ("[A-Za-z]+", )?"([A-Z][A-Za-z]*)", set_.*/\2/p' "$top/daemon/config/$1.c" | sort; }
 documented() { sed -nE 's/^(\*[A-Z][A-Za-z]*=\*(, )?)+$/&/p' "$top/man/$1.5.rst" | grep -oE '[A-Z][A-Za-z]*' | sort; }
 examples() { sed -nE 's/^#?([A-Z][A-Za-z]*)=.*/\1/p' "$top/conf/$1" | sort; }

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""A stand-in for the service manager, as far as keeping descriptors goes: far quicker than a machine.
+"""Stands in for the service manager and keeps descriptors, far quicker than a machine.
 
 usage: manager.py PROGRAM [ARGUMENT...]
 
@@ -8,15 +8,15 @@ Reads commands from standard input and answers each with one line:
 
     start           starts the program; answers "ready" or "exited STATUS" ("killed SIGNAL")
     start WORD...   the same, with these words before the program's (a wrapper that ends in exec)
-    start-kill REGEX    starts it and kills it when it has sent a message that matches, before anything else is done
-    start-kill-after SECONDS    starts it and kills it after so long, unless it has ended before
-    kill, stop      SIGKILL or SIGTERM, and the end awaited; answers "exited STATUS" ("killed SIGNAL")
-    wait            awaits an end that comes by itself
-    list            the names of what is kept, sorted, in one line
-    drop REGEX      loses what is kept under such a name
-    spoil REGEX     writes over the first byte of a file kept under such a name
+    start-kill REGEX    starts it and kills it as soon as it has sent a message that matches
+    start-kill-after SECONDS    starts it and kills it after this time, unless it has ended before
+    kill, stop      sends SIGKILL or SIGTERM and waits for the end; answers "exited STATUS" ("killed SIGNAL")
+    wait            waits for the program to end by itself
+    list            answers the names of the kept descriptors, sorted, in one line
+    drop REGEX      closes the kept descriptors with such a name
+    spoil REGEX     overwrites the first byte of a kept file with such a name
 
-What the program says goes to standard error.
+The program's output goes to standard error.
 """
 import array
 import os
@@ -43,7 +43,7 @@ def start(wrapper):
     pid = os.fork()
     if pid == 0:
         names = [name for name, _ in kept]
-        spare = [os.dup(fd) for _, fd in kept]  # away from where they go
+        spare = [os.dup(fd) for _, fd in kept]  # copies whose numbers are not in use below
         high = [os.open("/dev/null", os.O_RDONLY) for _ in range(2 * len(spare) + 3)]
         spare = [os.dup(fd) for fd in spare]
         del high
@@ -66,7 +66,7 @@ def forget(wanted):
 
 
 def receive():
-    """One message; the descriptors of a barrier are let go."""
+    """Reads one message and closes the descriptors of a barrier."""
     data, ancillary, _, _ = notify.recvmsg(65536, socket.CMSG_SPACE(64 * 4))
     fds = array.array("i")
     for level, kind, content in ancillary:
@@ -90,7 +90,7 @@ def ended(status):
 
 
 def serve(until_ready, kill_at=None, kill_after=None):
-    """Until it is ready, where that is asked for, or has ended."""
+    """Waits until the program has ended, or, if asked to, until it is ready."""
     global child
     notify.settimeout(0.01 if kill_after is None else 0.001)
     end = None if kill_after is None else time.monotonic() + kill_after

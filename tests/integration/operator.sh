@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# The operator's walk: five machines, in each of which something else is broken, with a real systemd. Whoever is called at 3 a.m. looks
-# at "systemctl status unseald", "journalctl -xu unseald" and "unsealctl status", and nothing else. The cause and the cure
-# must be on the screen each time, in each of the three.
+# The operator's walk: five machines with a real systemd, each with a different fault. The operator looks at
+# "systemctl status unseald", "journalctl -xu unseald" and "unsealctl status", and at nothing else. Each of the three must show
+# the cause and the remedy.
 . "$(dirname "$0")/lib.sh"
 platform_start
 key=$(vendor_create_key)
@@ -12,7 +12,7 @@ pcr4=$(pcr 4)
 screens=(systemctl-status journalctl unsealctl-status)
 quotes=$scratch/quotes
 
-# prepare [LINE...]: an image as it should be, but for the lines of unseald.conf
+# prepare [LINE...]: a correct image, with these lines added to unseald.conf
 prepare() {
     layer_new DeadlineSec=15s "$@"
     layer_secret db-password "$key" "$scratch/sealed"
@@ -36,7 +36,7 @@ walk() {
     assert_match "$1: the application" "$(machine_show "$out" billing.service ActiveState)" '^(failed|inactive)$'
     for screen in "${screens[@]}"; do
         printf '\n== %s: %s\n' "$1" "$screen"
-        # Of the journal the last entry of unseald, and what follows.
+        # From the journal, the last entry of unseald and what follows it.
         awk -v from="$([ "$screen" != journalctl ] || printf '%s' ' unseald\\[')" \
             'from != "" && $0 ~ from { text = "" } { text = text $0 "\n" } END { printf "%s", text }' "$out/$screen"
     done | tee -a "$quotes"

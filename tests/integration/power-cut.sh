@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# A machine that crashes after each boot, or whose power is cut, goes on unsealing: a TPM counts a wrong authorization for a
-# start that no TPM2_Shutdown came before, if something that is protected against guessing was used (TPM 2.0 part 1,
-# "Dictionary Attack Protection"), and NitroTPM's index is; a few of them, and it would be locked.
+# A machine that crashes or loses power after each boot still unseals. If an object with dictionary attack protection was used and
+# no TPM2_Shutdown followed, the TPM counts a failed authorization at its next start (TPM 2.0 part 1, "Dictionary Attack
+# Protection"). NitroTPM's index is such an object, and after a few of them the TPM would be locked.
 . "$(dirname "$0")/direct.sh"
 direct_start
 configure
@@ -20,7 +20,7 @@ for ((i = 1; i <= limit + 2; i++)); do
 done
 say "$((limit + 2)) boots, each ended by a power cut: all unseal; $limit wrong authorizations would lock the TPM"
 
-# The same count where nobody says that it is over, so that it is known to be counted at all.
+# The control: without TPM2_Shutdown this TPM does count.
 handle=0x01400000
 tpm2_nvdefine -Q -T "$PLATFORM_TCTI" -C o -s 8 -p guess -a 'authread|authwrite' "$handle"
 echo 12345678 | head -c 8 | tpm2_nvwrite -Q -T "$PLATFORM_TCTI" -C "$handle" -P guess -i - "$handle"

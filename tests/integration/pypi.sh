@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# Programs of PyPI, each in a virtual environment of its own in the cache. Sourced, with $top set.
+# Installs programs of PyPI, each in a virtual environment of its own in the cache. Source it with $top set.
 cache=${UNSEALD_CACHE:-$top/.cache}
 
-# Once; the test is skipped where PyPI cannot be reached.
+# Installs once. If PyPI cannot be reached, the test is skipped.
 install_from_pypi() { # NAME PACKAGE...
     local directory=$cache/$1 lock
     mkdir -p "$cache"
@@ -21,7 +21,7 @@ install_from_pypi() { # NAME PACKAGE...
     flock --unlock "$lock"
 }
 
-# Debian's awscli knows neither Recipient nor DryRun, so the newest comes from PyPI.
+# Debian's awscli knows neither Recipient nor DryRun, so the newest version comes from PyPI.
 install_aws() {
     local directory=$cache/aws-cli
     install_from_pypi aws-cli awscli boto3

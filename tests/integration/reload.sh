@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Reloads under a real systemd: secrets are exchanged whole, or stay as they were and the exit status says why; consumers are
-# told by a .path unit. The steps are in socket/reloads, in the machine. UNSEALD_TEST_REQUESTS=: how many are made meanwhile.
+# Reloads under a real systemd: a reload replaces all secrets, or it changes nothing and its exit status says why. A .path unit
+# tells the consumers. The steps run in the machine, in socket/reloads. UNSEALD_TEST_REQUESTS= is the number of requests during
+# the reloads.
 . "$(dirname "$0")/lib.sh"
 platform_start
 platform extend 4 'some image' >/dev/null

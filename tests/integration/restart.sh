@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# A life after boot, under a real systemd: a restart and a crash get the secrets back from the service manager and ask neither
-# TPM nor KMS; a stop for good and a failure for good forget them.
+# After a restart or a crash under a real systemd, unseald gets the secrets back from the service manager and asks neither the TPM
+# nor KMS. A stop and a permanent failure forget the secrets.
 . "$(dirname "$0")/lib.sh"
 platform_start
 platform extend 4 'some image' >/dev/null
@@ -27,7 +27,7 @@ look() {
 }
 settle() {
     n=0
-    # The target stays where it is over a crash: it does not tell alone.
+    # The target stays active during a crash, so it is not enough to look at it.
     until [ "$(systemctl is-active unseald.service unsealed.target | xargs)" = 'active active' ] || [ $((n += 1)) -gt 200 ]; do
         sleep 0.1
     done
@@ -36,7 +36,7 @@ mkdir -p /run/systemd/system/unseald.service.d
 printf '[Service]\nRestartSec=100ms\n' >/run/systemd/system/unseald.service.d/quick.conf
 systemctl daemon-reload
 look first
-# More of them than a start limit would let pass.
+# More restarts than a start limit would allow.
 for n in 1 2 3 4 5 6 7 8; do
     systemctl kill --signal=KILL unseald.service
     sleep 0.2
@@ -52,20 +52,20 @@ cd /
 systemctl restart run-unseald-credentials.mount && settle
 cd /run/unseald/credentials
 look mounted-anew
-# What runs keeps what it has; what is started gets it.
+# A running unit keeps its credential; a unit that starts gets it.
 systemctl restart billing.service
 look application
 cd /
 journalctl --sync
 journalctl -q -b -u unseald -o cat >/out/journal-restarts
 
-# In the same breath: forgetting comes right after the stop, and this waits for it.
+# unseald forgets right after the stop; this start waits for that.
 systemctl stop unseald.service unseald-forget.service
 { ls -A /run/unseald/credentials/ 2>/dev/null; ls /run/unseald/status.json 2>/dev/null; findmnt -no FSTYPE /run/unseald/credentials; } >/out/after-stop
 systemctl show -p ActiveState -p NFileDescriptorStore unseald.service >/out/unit-stopped
 systemctl is-active unseald-forget.service >>/out/unit-stopped
 
-# Fails for good: a second start, and then a configuration that is none.
+# A permanent failure: a second start, and then a configuration with an error.
 systemctl start unseald.service
 ls /run/unseald/credentials >/out/second-start
 mkdir -p /etc/unseald && printf '[Unseald]\nRsaKeyBits=7\n' >/etc/unseald/unseald.conf
@@ -81,7 +81,7 @@ machine_boot "$scratch/out"
 out=$scratch/out
 
 
-# state WHEN: of the unit, without what is new at every start
+# state WHEN: the unit's properties, without those that differ at every start
 state() { grep -v ^MainPID= "$out/unit-$1" | sort | xargs; }
 kept='ActiveState=active NFileDescriptorStore=3'
 
@@ -101,15 +101,15 @@ assert_equal 'unsealings in all of that' "$(grep -c '^Unsealing ' "$out/journal-
 assert_line 'the journal' "$out/journal-restarts" '^2 secret\(s\) were kept over the restart'
 assert_no_line 'the journal' "$out/journal-restarts" '^Dropped'
 
-# The mount stays, lest what lies under it show.
+# The mount stays, so that the directory below it stays hidden.
 assert_equal 'after a stop: the store, the status, the mount' "$(cat "$out/after-stop")" ramfs
 assert_equal 'after a stop' "$(xargs <"$out/unit-stopped")" 'NFileDescriptorStore=0 ActiveState=inactive inactive'
 assert_equal 'a start after that' "$(xargs <"$out/second-start")" 'api-token db-password'
 assert_equal 'after a failure for good: the store, the mount' "$(cat "$out/after-failure")" ramfs
 assert_equal 'after a failure for good' "$(state failed)" 'ActiveState=failed ExecMainStatus=78 NFileDescriptorStore=0'
 assert_equal 'failed units' "$(cut -d' ' -f1 "$out/failed" | xargs)" 'unseald.service unseald.socket'
-# Two unsealings of two secrets each.
+# KMS got the requests of two unsealings, of two secrets each.
 assert_equal 'requests to KMS in all' "$(platform log | jq -r 'select(.eventName == "Decrypt") | .requestID' | wc -l)" 4
-# Locked by the first of all those starts, and never again.
+# The first start locked the PCR, and no later one did.
 locked=$({ head -c 48 /dev/zero && printf 'unseald lock v1' | openssl sha384 -binary; } | openssl sha384 -binary | xxd -p -c 96)
 assert_equal 'PCR15' "$(pcr 15)" "$locked"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# A platform from another's seed: the same authority, the same keys in the same order, and what one sealed the other opens.
+# Two platforms with the same seed have the same authority and make the same keys in the same order. Each opens what the other has
+# sealed.
 . "$(dirname "$0")/lib.sh"
 
 seed=$scratch/seed

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# What depends on the order in which things happen: secrets side by side, and the network coming up in the middle of an
-# attempt.
+# Events in an unusual order: several secrets at the same time, and a network that comes up during an attempt.
 . "$(dirname "$0")/direct.sh"
 direct_start
 
@@ -106,7 +105,7 @@ platform machine-netns create
 in_machine() { ip -n "$PLATFORM_MACHINE_NETNS" "$@"; }
 in_machine address add 10.0.0.10/24 dev eth0
 in_machine link set eth0 up
-in_machine route add default via 10.0.0.99 # where nobody is
+in_machine route add default via 10.0.0.99 # no host has this address
 exec {unseald_fd}< <(exec "$top/tests/platform/platform" exec --netns "$PLATFORM_MACHINE_NETNS" -- "${wrapper[@]}" \
     "$build/daemon/unseald" --debug --vendor-configuration="$config" --configuration=/nonexistent --store="$store" \
     --status="$status_file" 2>&1)

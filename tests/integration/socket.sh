@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# The credential socket under a real systemd: who gets what, who is refused and fails, what becomes of those who wait when
-# unseald is killed, restarted, stopped or fails for good. The steps are in socket/steps, in the machine.
-# UNSEALD_TEST_KILLS=, UNSEALD_TEST_REQUESTS=: how often it is killed and asked. usage: socket.sh [serving|failing|killed]...
+# The credential socket under a real systemd: which unit gets which secret, which unit is refused and fails, and what happens to
+# waiting units when unseald is killed, restarted, stopped or fails permanently. The steps run in the machine, in socket/steps.
+# UNSEALD_TEST_KILLS= and UNSEALD_TEST_REQUESTS= are the numbers of kills and requests.
+# usage: socket.sh [serving|failing|killed]...
 . "$(dirname "$0")/lib.sh"
 platform_start
 platform extend 4 'some image' >/dev/null
@@ -23,7 +24,7 @@ socket_layer() {
     install -m 755 "$top"/tests/integration/socket/{steps,got,ask.py} "$layer/usr/lib/machine/"
     printf '#!/bin/sh\nexec /usr/lib/machine/steps %s\n' "$1" >"$layer/usr/lib/machine/extra"
     chmod +x "$layer/usr/lib/machine/extra"
-    # No order, no dependency on anything of ours: it asks before unseald has begun.
+    # The unit has no dependency on unseald, so it asks before unseald starts.
     mkdir -p "$layer/usr/lib/systemd/system"/{sockets.target.wants,unseald.service.d,unseald.socket.d}
     ln -s ../unseald.socket "$layer/usr/lib/systemd/system/sockets.target.wants/unseald.socket"
     cat >"$layer/usr/lib/systemd/system/billing.service" <<END
@@ -39,7 +40,7 @@ END
     printf '%s\n' '[Socket]' Backlog=16 >"$layer/usr/lib/systemd/system/unseald.socket.d/short.conf"
 }
 
-# While the machine runs it may ask for something to be done with the platform.
+# Carries out the machine's requests to change the platform.
 serve_requests() { # OUT
     local request
     while sleep 0.1 && [ -d "$1" ]; do

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Every place that ciphertext may come from, end to end, and what it does when it is not to be had, or not what it should
-# be: nothing that comes from there is believed, and each failure says what to do.
+# Every kind of Source=, end to end. If the ciphertext is missing or wrong, unseald believes nothing that came from there, and its
+# message says what to do.
 . "$(dirname "$0")/direct.sh"
 direct_start
 configure
 base64 -d "$scratch/sealed" >"$scratch/raw"
 printf 'Something else' | vendor_seal "$key" another "$scratch/another"
 
-# comes WHAT: unseald gets ready, and what it publishes is the secret
+# comes WHAT: unseald becomes ready and publishes the secret
 comes() {
     rm -f "$scratch/seen"
     on_ready() {
@@ -22,7 +22,7 @@ comes() {
     say "$1: there after $took s"
 }
 
-# refused STATUS TEXT WHAT: unseald ends with that status, having said that, and has published nothing
+# refused STATUS REGEX WHAT: unseald ends with this status and a message that matches, and has published nothing
 refused() {
     unseald_start
     unseald_finish
@@ -53,7 +53,7 @@ assert_equal "requests for user data" "$(platform log | jq -s 'map(select(.event
 refuse_pointer() { declare_source "user-data:$1" && refused 30 'user data has no string at this' "user data, $2"; }
 refuse_pointer /secrets/none "a pointer to nothing"
 refuse_pointer /n "a pointer to a number"
-# The account's owner may change them at will: the ciphertext of another secret does not open in the place of this one.
+# The owner of the account can change user data. The ciphertext of another secret does not open in the place of this one.
 declare_source user-data:/secrets/another
 refused 62 'InvalidCiphertextException' "user data with another secret's ciphertext"
 printf '#!/bin/sh\nrm -rf /\n' >"$scratch/script"
@@ -239,7 +239,7 @@ unset CREDENTIALS_DIRECTORY
 refused 30 'LoadCredential=' "no credentials at all"
 
 say "== many at once"
-# More than there are connections, all to one server.
+# More secrets than connections, all from one server.
 rm -f "$config"/secrets.d/*
 for i in $(seq 40); do
     printf 'secret %s' "$i" | vendor_seal "$key" "many-$i" "$scratch/many"

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# VerifyPolicy=: whether KMS would have decrypted a secret for the role alone, without attestation. Denied, allowed and not
-# known, each as a person meets it: what is published, what is said, with which status unseald ends.
+# VerifyPolicy=: would KMS decrypt a secret for the role alone, without attestation? The test shows, for denied, allowed and
+# unknown, what unseald publishes, what it says and its exit status.
 . "$(dirname "$0")/direct.sh"
 direct_start
 pcr4=$(pcr 4) pcr12=$(pcr 12)
 
-# put_open_policy KEY: the mistake that is made most: PCRs in an Allow, and another that lets the role in without.
+# put_open_policy KEY: the most common mistake: one Allow requires PCRs, and a second Allow gives the role access without them.
 put_open_policy() {
     kms PutKeyPolicy "$(jq -nc --arg key "$1" --arg admin "arn:aws:iam::$PLATFORM_VENDOR_ACCOUNT:user/admin" --arg role "$PLATFORM_INSTANCE_ROLE_ARN" \
         '{KeyId: $key, PolicyName: "default", Policy: ({Version: "2012-10-17", Statement: [
@@ -41,9 +41,9 @@ run() {
     assert_no_line "$what: a secret in the log" "$log" "$(<"$secret")"
     say "$what: status $status after $took s"
 }
-# policy_of NAME: what the status file says of its key
+# policy_of NAME: the verdict in the status file on the key of the secret
 policy_of() { jq -r --arg name "$1" '.secrets[] | select(.name == $name) | .policy' "$scratch/status"; }
-# probes: how often it was asked, and how often anything was decrypted
+# asked: the number of Decrypt requests that KMS has got, probes included
 asked() { platform log | jq -s 'map(select(.eventName == "Decrypt")) | length'; }
 
 say "== not asked for"
@@ -82,7 +82,7 @@ assert_equal "policy in the status" "$(policy_of db-password)" open
 declare_secret db-password "$open_key" "$scratch/open" Optional=yes
 run "yes, of an optional one" 0 api-token
 assert_line "what is said" "$log" '^The optional secret db-password stays sealed: The key .* is not gated'
-# A grant is no policy, and opens as wide.
+# A grant is not part of the policy and gives the same access.
 rm "$config/secrets.d/db-password.secret"
 declare_secret api-token "$key" "$scratch/other"
 vendor_put_policy "$key" "$pcr4" "$pcr12"
@@ -114,7 +114,7 @@ configure VerifyPolicy=yes
 run "yes, throttled twice" 0 db-password
 assert_equal "policy in the status" "$(policy_of db-password)" gates
 platform fault clear
-# Time that runs out is no reason for an alarm, nor for keeping what may be published.
+# If the time runs out, unseald raises no alarm and publishes the secret.
 platform fault set kms DryRun drop
 configure VerifyPolicy=warn DeadlineSec=3s
 last_words='is not known. No answer yet'

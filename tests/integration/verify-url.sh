@@ -8,7 +8,7 @@ unsealctl=$build/daemon/unsealctl
 port=8642
 
 cat >"$scratch/server.py" <<'END'
-"""Answers by what the path begins with. In place of the service's path it is told how to lie."""
+"""Answers by the first part of the path, which says how to lie."""
 import http.server, os, ssl, subprocess, sys
 
 port, certificate, unsealctl, tcti, kept = sys.argv[1:]

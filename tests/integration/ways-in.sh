@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# kiwi/check-ways-in finds each way into an image, planted into a small root tree in which all are closed, and says what is
-# allowed and why.
+# kiwi/check-ways-in finds each way into an image. The test opens one way after the other in a small root tree in which all are
+# closed. The tool also says which ways are allowed and why.
 . "$(dirname "$0")/lib.sh"
 
 check=$top/kiwi/check-ways-in
 closed=$scratch/closed tree=$scratch/tree uki=$scratch/uki.efi
 good_words=$(sed -n 's/.*kernelcmdline="\([^"]*\)".*/\1/p' "$top/kiwi/appliance.kiwi")' root=overlay:MAPPER=verityroot'
 
-# What of the appliance closes them, and a root that has little else.
+# A root tree with little more than the files of the appliance that close the ways.
 mkdir -p "$closed"/{etc/systemd/system/systemd-networkd.service.requires,usr/bin,usr/sbin,usr/lib/systemd/system,usr/lib/udev}
 cp -a "$top/kiwi/root/." "$closed/"
 ln -s usr/bin usr/sbin usr/lib "$closed/"
@@ -20,7 +20,7 @@ touch "$closed/usr/lib/systemd/systemd-resolved"
 printf '[Service]\nExecStart=/sbin/agetty -\nStandardInput=tty\n' >"$closed/usr/lib/systemd/system/getty@.service"
 ln -s /dev/null "$closed/etc/systemd/system/getty@.service"
 
-# make_uki WORDS [FILE IN THE INITRD[=CONTENT]...]: as much of a unified kernel image as the check looks at
+# make_uki WORDS [FILE IN THE INITRD[=CONTENT]...]: the parts of a unified kernel image that the check reads
 make_uki() {
     local words=$1
     shift
@@ -56,7 +56,7 @@ assert_equal "status of a tree in which all is closed: $(grep OPEN "$scratch/out
 assert_no_line "a closed tree" "$scratch/out" '^(OPEN|unseen|allowed)'
 
 ways=0
-# plant WAY SUBJECT COMMAND...: after the command, run in the tree, the way is open by the subject
+# plant WAY SUBJECT COMMAND...: runs the command in the tree and asserts that the check reports this way and subject
 plant() {
     local way=$1 subject=$2
     shift 2
@@ -169,7 +169,7 @@ for word in init=/bin/sh rd.break systemd.debug_shell=1 systemd.unit=rescue.targ
     rootfallback=/dev/vdb mount.usr=/dev/vdb efivar_ssdt=x BASH_ENV=x anything; do
     plant command-line "$word" "make_uki '$good_words $word'"
 done
-# The last one counts.
+# The last line decides.
 for word in rd.shell=1 lockdown=none root=/dev/vdb module.sig_enforce=0 efi=debug; do
     plant command-line '' "make_uki '$good_words $word'"
 done
@@ -188,7 +188,7 @@ plant initrd /etc/veritytab "make_uki '$good_words' 'etc/veritytab=verityroot UU
 plant initrd /etc/veritytab "make_uki '$good_words' 'etc/veritytab=verityroot UUID=1 UUID=1 $(printf 'a%.0s' {1..64}) ignore-corruption'"
 say "$ways ways planted, and found"
 
-# What is allowed, and why, is said; what is allowed without a reason, or is no way, is an error.
+# The check prints each allowed way and the reason. It fails on an allowed way without a reason, and on one that is no way in.
 rm -rf "$tree" && cp -a "$closed" "$tree" && make_uki "$good_words"
 printf '[Socket]\nListenStream=8080\n' >"$tree/usr/lib/systemd/system/web.socket"
 echo 'listener web.* The product is a web service.' >"$scratch/allowed"

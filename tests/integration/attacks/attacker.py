@@ -1,17 +1,16 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Somebody on the way between unseald and AWS. usage: attacker.py kms|imds ADDRESS:PORT OPTION...
+"""An attacker between unseald and AWS. usage: attacker.py kms|imds ADDRESS:PORT OPTION...
 
-kms answers in KMS's place; it ends TLS with the certificate that it is given, and asks for none where it has none. What it
-answers to Decrypt:
-    --forge FILE      a valid envelope with FILE in it, made to the public key that the request shows, from --key-id
-    --record FILE     what the real KMS (--upstream ADDRESS) answers, which is also written to FILE
-    --replay FILE     what was recorded
+kms answers in the place of KMS. It terminates TLS with --certificate; without a certificate it uses no TLS. It answers Decrypt with
+    --forge FILE      a valid envelope that contains FILE, for the public key in the request, and with --key-id
+    --record FILE     the answer of the real KMS (--upstream ADDRESS), which it also writes to FILE
+    --replay FILE     a recorded answer
     --redirect URL    a redirect
-With --connect it is an HTTP proxy first (the method CONNECT), whatever host is asked for.
-imds answers in the metadata service's place: --role TEXT, --credentials FILE, or --trickle: a byte a second, for ever.
+With --connect it is an HTTP proxy first (method CONNECT) and accepts every host.
+imds answers in the place of the metadata service: --role TEXT, --credentials FILE, or --trickle (one byte a second, without end).
 
-Once it listens it prints "listening"; then a line for each thing that it gets to see.
+It prints "listening" when it listens, and then one line for each thing that it sees.
 """
 
 import argparse
@@ -47,7 +46,7 @@ def element(tag, content):
 
 
 def envelope(public_key, plaintext):
-    """CMS EnvelopedData (RFC 5652) with indefinite lengths, as KMS makes it. The public key is all that this takes."""
+    """Makes a CMS EnvelopedData (RFC 5652) with indefinite lengths, like KMS. It needs only the public key."""
     key, iv = bytes(range(32)), bytes(16)
     oaep = rsa_padding.OAEP(mgf=rsa_padding.MGF1(hashes.SHA256()), algorithm=hashes.SHA256(), label=None)
     wrapped = serialization.load_der_public_key(public_key).encrypt(key, oaep)

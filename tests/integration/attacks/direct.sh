@@ -15,9 +15,9 @@ on_ready() { cp "$store/db-password" "$scratch/unsealed"; }
 # The word for "unseald publishes the right secret". It is a success, except in rows where an attacker's image asks.
 right=unharmed
 
-# attack RULE LABEL WANTED REGEX [STORE]: runs unseald under what was made ready. WANTED: "ends STATUS"; $right, it gives the
-# right secret; or "the attacker's secret": it gives another. REGEX: what its last words match, or, where it gives a secret,
-# any of its words. STORE: what is in the store when it has ended without: nothing of unseald's.
+# attack RULE LABEL WANTED REGEX [STORE]: runs unseald under the prepared attack. WANTED: "ends STATUS", or $right (it publishes the
+# right secret), or "the attacker's secret" (it publishes another one). REGEX matches its last line, or, if it publishes a secret,
+# any line. STORE: the names in the store after unseald has ended without publishing; none by default.
 attack() {
     local saw words
     rm -f "$status_file" "$scratch/unsealed"
@@ -63,13 +63,13 @@ attacker_stop() {
 # attacker_saw REGEX: prints how many lines of $attacker_log match
 attacker_saw() { grep -Ec -- "$1" "$attacker_log" || true; }
 
-# The customer's administrator, who owns the account that the instance runs in. customer_kms OPERATION JSON
+# customer_kms OPERATION JSON: calls KMS as the customer's administrator, the owner of the account that the instance runs in
 customer_kms() {
     PLATFORM_VENDOR_ACCESS_KEY_ID=$PLATFORM_CUSTOMER_ACCESS_KEY_ID \
         PLATFORM_VENDOR_SECRET_ACCESS_KEY=$PLATFORM_CUSTOMER_SECRET_ACCESS_KEY kms "$@"
 }
 
-# make_authority NAME: NAME.pem; make_certificate AUTHORITY NAME HOST: NAME.pem, NAME.key
+# make_authority NAME: makes NAME.pem. make_certificate AUTHORITY NAME HOST: makes NAME.pem and NAME.key.
 make_authority() {
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj "/CN=$1" \
         -keyout "$scratch/$1.key" -out "$scratch/$1.pem" 2>/dev/null

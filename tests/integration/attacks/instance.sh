@@ -88,7 +88,7 @@ platform machine-netns up
 ip -n "$PLATFORM_MACHINE_NETNS" address add "$PLATFORM_IMDS_ADDRESS/32" dev lo
 attacker_netns=(--netns "$PLATFORM_MACHINE_NETNS")
 unseald_netns=(--netns "$PLATFORM_MACHINE_NETNS")
-credentials() { # FILE JQ-FILTER [ROLE]: the real ones, changed
+credentials() { # FILE JQ-FILTER [ROLE]: writes the role's credentials, changed by the filter
     local imds=http://169.254.169.254/latest token
     token=$(platform exec --as instance -- curl -sS -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' $imds/api/token)
     platform exec --as instance -- curl -sS -H "X-aws-ec2-metadata-token: $token" \

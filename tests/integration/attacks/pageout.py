@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Has the kernel write pages to swap, at once and not only when memory is short (MADV_PAGEOUT), and tells what of them is
-resident afterwards. usage: pageout.py file PATH... | pageout.py process PID FIRST-LAST..."""
+"""Makes the kernel write pages to swap at once (MADV_PAGEOUT), without waiting for a lack of memory, and prints which of them are
+still resident. usage: pageout.py file PATH... | pageout.py process PID FIRST-LAST..."""
 
 import ctypes
 import mmap
@@ -19,7 +19,7 @@ class Iovec(ctypes.Structure):
 def page_out_file(path):
     with open(path, "r+b") as file:
         data = mmap.mmap(file.fileno(), 0, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
-        data[0]  # mapped only when touched
+        data[0]  # a page is mapped when it is touched
         data.madvise(MADV_PAGEOUT)
         data.close()
 

@@ -7,7 +7,7 @@ direct_start
 table_begin 'by key policies that let too much in'
 configure
 declare_secret db-password "$key" "$scratch/sealed"
-boot() { # whose PCR4 is that of the image
+boot() { # boots the vendor's image: PCR4 has its value
     platform tpm-reset >/dev/null
     platform extend 4 'the image' >/dev/null
 }
@@ -45,7 +45,7 @@ take() {
     row "${rule:-6}" "$1" "$saw" "$2" "$(jq -r '.message // .Message // "-"' <<<"$answer")" . "$(seconds_since "$begun")"
 }
 
-# The account's owner lets the role do everything that the key's policy allows.
+# The owner of the account allows the role everything that the key's policy allows.
 jq -n '{Version: "2012-10-17", Statement: [{Effect: "Allow", Action: "kms:*", Resource: "*"}]}' >"$scratch/identity"
 platform role policy "$PLATFORM_CUSTOMER_ACCOUNT" "$PLATFORM_INSTANCE_ROLE" "$scratch/identity"
 

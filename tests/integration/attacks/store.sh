@@ -38,12 +38,12 @@ if mount -o loop "$scratch/image" "$scratch/disk"; then
     # Between unseald's check of the store and its first write.
     platform fault set kms Decrypt delay 8000 --times 1
     (
-        until [ "$(platform fault list | cut -f5)" = 1 ]; do sleep 0.1; done # KMS has the request
+        until [ "$(platform fault list | cut -f5)" = 1 ]; do sleep 0.1; done # until KMS has the request
         mount --bind "$scratch/disk" "$store"
     ) &
     over=$!
     on_ready() {
-        wait "$over" # it has ended long since
+        wait "$over"
         ls -A "$store" >"$scratch/over"
         umount "$store"
         cp "$store/db-password" "$scratch/unsealed"
@@ -89,7 +89,7 @@ dd if=/dev/zero of="$swap" bs=1M count=32 status=none
 chmod 0600 "$swap"
 mkswap "$swap" >/dev/null 2>&1
 pageout() { /usr/bin/python3 "$top/tests/integration/attacks/pageout.py" "$@"; }
-# swapped LABEL WANTED FILE
+# swapped LABEL WANTED FILE: a row that tries to swap out a file
 swapped() {
     local begun=$EPOCHREALTIME saw=no
     pageout file "$3"

@@ -13,7 +13,7 @@ table_begin() { # TITLE
     printf '%-5s %-66s %-26s %7s  %s\n' rule "attack: $1" 'what happened' seconds 'words' | tee "$table"
 }
 
-# row RULE ATTACK SAW WANTED WORDS REGEX SECONDS
+# row RULE ATTACK SAW WANTED WORDS REGEX SECONDS: prints a row; SAW must equal WANTED, and WORDS must match REGEX
 row() {
     printf '%-5s %-66s %-26s %7s  %s\n' "$1" "$2" "$3" "$7" "$(cut -c 1-200 <<<"${5//$'\n'/ / }")" | tee -a "$table"
     [ "$3" = "$4" ] || printf '%s: saw %s (%s), wanted %s\n' "$2" "$3" "$5" "$4" | tee -a "$wrong"

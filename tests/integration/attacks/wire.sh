@@ -46,7 +46,7 @@ configure "TrustedCertificates=$scratch/both.pem"
 attack - '(forged envelope from who has a certificate under the measured roots)' "the attacker's secret" 'published'
 configure
 attack 3 'DNS leads to a server that forges the envelope; CA not measured' 'ends 51' 'not trusted'
-expect 'requests that it got to see' "$(attacker_saw '^request')" 1 # that of the row before
+expect 'requests that it got to see' "$(attacker_saw '^request')" 1 # the request of the row before
 attacker_stop
 
 make_certificate attacker elsewhere kms.us-east-1.amazonaws.com

@@ -47,8 +47,8 @@ for part in content key structure; do
 done
 row 'ends 65' 1 'encrypted for another key pair' -- kms Decrypt tampered-cms recipient
 
-# KMS's clock alone, with which the TPM's document is of another time. (Of this machine's own: setups.sh.) The time that
-# was learned from one answer is not that of the next, so it is learned twice.
+# Only the clock of KMS is wrong, so the TPM's document has a different time. (setups.sh has a wrong clock of the machine.) The
+# second answer has another time than the first one, so unseald corrects its clock twice.
 row recovers 3 'clock of this machine' -- kms Decrypt clock 600 --times 1
 row 'ends 63' 3 'attestation document' -- kms Decrypt clock 600
 row 'ends 63' 3 'attestation document' -- kms Decrypt clock -600

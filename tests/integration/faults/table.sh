@@ -10,7 +10,7 @@ table=$scratch/table
 wrong=$scratch/wrong row_wrong=$scratch/row-wrong
 : >"$wrong"
 declare -A has_row
-settings=() # of unseald.conf, for rows
+settings=() # further lines of unseald.conf
 
 deadline=${deadlines[0]}s # DeadlineSec= of rows that last until it; direct.sh has the longer ones
 long=5min # DeadlineSec= of rows that end before it

@@ -15,7 +15,7 @@ $python - "$work/foreign" "$work/ours" <<'END'
 import cbor2, io, sys
 
 def load(path):
-    """The document, its payload, and the first byte of both: how they are encoded."""
+    """Returns the document, its payload, and the first byte of both, which shows how they are encoded."""
     stream = open(path, "rb")
     data = stream.read()
     stream = io.BytesIO(data)

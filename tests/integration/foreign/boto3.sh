@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# boto3, with the instance's credentials from IMDSv2: Decrypt, GenerateDataKey and GenerateRandom with Recipient; each reply
-# opens with `openssl cms -decrypt`. Grants, ReEncrypt and the answers that need another key.
+# boto3 with the instance's credentials from IMDSv2: Decrypt, GenerateDataKey and GenerateRandom with Recipient, whose replies
+# `openssl cms -decrypt` opens; grants, ReEncrypt, and the answers that need another key.
 . "$(dirname "$0")/lib.sh"
 install_aws
 start_platform

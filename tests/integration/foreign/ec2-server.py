@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""moto's EC2 and EBS direct APIs, and what else of it is installed, on a free port of 127.0.0.1, which is printed.
+"""Runs moto's EC2 and EBS direct APIs, and whatever else of moto is installed, on a free port of 127.0.0.1, and prints the port.
 
-moto forgets most of what register-image is told. Here it keeps what describe-images must show of it afterwards, and, like
-EC2, hands it on to copies; --forget=MEMBER leaves one of these out, to see whether that is noticed. Of a stack's instance it
-does not know the launch template, which is put in its place here.
+moto forgets most parameters of register-image. This server keeps those that describe-images must show afterwards and, like EC2,
+copies them with the image. --forget=MEMBER leaves one of them out, so that a test sees whether the caller notices. moto does not
+apply the launch template of a stack's instance, so this server does.
 """
 
 import sys
@@ -46,7 +46,7 @@ def launch_of_stack(_, resource_name, cloudformation_json, account_id, region_na
         template = ec2_backends[account_id][region_name].launch_templates[properties["LaunchTemplate"]["LaunchTemplateId"]]
         data = template.get_version(properties["LaunchTemplate"]["Version"]).data
         properties = {**data, **properties, "SubnetId": data["NetworkInterfaces"][0]["SubnetId"]}
-        del properties["IamInstanceProfile"]  # which moto wants by name
+        del properties["IamInstanceProfile"]  # moto requires its name
     return launch(resource_name, {**cloudformation_json, "Properties": properties}, account_id, region_name, **kwargs)
 
 

@@ -151,7 +151,7 @@ n=0
 while IFS=$'\t' read -r service fault what argument; do
     "$platform" fault set "$service" '*' "$fault" ${argument:+"$argument"} --times 1
     if [[ $fault == clock ]]; then
-        # Each request takes one.
+        # Each request uses one of them.
         "$platform" fault set "$service" '*' "$fault" "$argument"
         check "$service" "$fault"
         "$platform" fault clear

@@ -10,7 +10,7 @@ milliseconds() { # OPTIONS OF EXEC -- curl URL...
         awk '{ printf "%d\n", $1 * 1000 }'
 }
 
-# TCP, TLS 1.3 and the request are a round trip each; the second request on the connection is one.
+# TCP, TLS 1.3 and the request take a round trip each. The second request on the connection takes one.
 mapfile -t times < <(milliseconds --delayed -- curl "$PLATFORM_KMS_ENDPOINT/ping" "$PLATFORM_KMS_ENDPOINT/ping")
 ((times[0] >= 60 && times[1] >= 20 && times[1] < times[0])) || fail "far KMS: ${times[*]} ms, not 60 and 20"
 "$platform" delay 50

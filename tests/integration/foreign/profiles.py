@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whose credentials unsealctl takes, beside whose the AWS CLI does, with the same files and environment.
+"""Compares which credentials unsealctl and the AWS CLI use, with the same files and environment.
 
-usage: profiles.py UNSEALCTL PLATFORM KEY DIRECTORY, with the CLI's own Python. The CLI's answer is that of the botocore it
-brings; unsealctl's is the access key ID that the platform's trail has of its request. None of the keys is known there.
+usage: profiles.py UNSEALCTL PLATFORM KEY DIRECTORY, with the CLI's own Python. The botocore of the CLI says which credentials the
+CLI uses. The platform's trail has the access key ID of unsealctl's request. The platform knows none of the keys.
 """
 import json
 import os
@@ -17,7 +17,7 @@ def pair(name):
     return f"aws_access_key_id = {name}\naws_secret_access_key = secret\n"
 
 
-# What, credentials file, config file, environment, --profile.
+# Label, credentials file, config file, environment, --profile.
 cases = [
     ("default in the credentials file", "[default]\n" + pair("CRED"), "", {}, None),
     ("default in the config file", "", "[default]\n" + pair("CONF"), {}, None),
@@ -81,7 +81,7 @@ def environment(credentials, config, variables):
 
 
 def by_unsealctl(variables, profile):
-    """The access key ID of the one request; "none" where there was none."""
+    """Returns the access key ID of the request, or "none" if there was no request."""
     with open(trail) as file:
         before = len(file.readlines())
     settings = [f"{name}={value}" for name, value in variables.items() if name.startswith("AWS_") or name == "HOME"]

@@ -30,7 +30,7 @@ expect_error NoSuchKey get_object --bucket sealed-secrets --key none
 expect_error NoSuchVersion get_object --bucket sealed-secrets --key "$key" --version-id none
 expect_error SignatureDoesNotMatch customer env AWS_SECRET_ACCESS_KEY=wrong "$aws" s3api get-object --bucket sealed-secrets --key "$key" "$work/got"
 expect_error InvalidAccessKeyId customer env AWS_ACCESS_KEY_ID=AKIAAAAAAAAAAAAAAAAA "$aws" s3api get-object --bucket sealed-secrets --key "$key" "$work/got"
-# Signed for another Region: the CLI learns the right one from the refusal and tries again.
+# If the request is signed for another Region, the CLI learns the right one from the refusal and tries again.
 instance "$aws" --region eu-west-1 --endpoint-url "https://s3.$PLATFORM_REGION.amazonaws.com" \
     s3api get-object --bucket sealed-secrets --key "$key" "$work/got" >/dev/null
 jq -se 'map(select(.errorCode == "AuthorizationHeaderMalformed")) | length == 1' "$PLATFORM_TRAIL" >/dev/null || fail "a signature for another Region was taken"

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Asks the credential socket many times, as the service manager does, and counts the answers by kind.
 # usage: ask.py [--clients N] [--requests N | --until FILE] [--unit UNIT] [--wanted SHA256] CREDENTIAL
-# or:    ask.py --hold N CREDENTIAL    asks and does not read, until it is killed
+# or:    ask.py --hold N CREDENTIAL    asks and does not read the answer, until it is killed
 import argparse
 import collections
 import hashlib

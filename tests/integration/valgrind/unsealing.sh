@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# One whole unsealing of two secrets, and one that KMS denies, under valgrind's memcheck (UNSEALD_TEST_WRAPPER=).
+# An unsealing of two secrets, and one that KMS denies, under valgrind's memcheck (UNSEALD_TEST_WRAPPER=).
 : "${UNSEALD_TEST_WRAPPER:?wants a command line to run unseald with, such as \"valgrind --error-exitcode=99\"}"
 . "$(dirname "$0")/../direct.sh"
 UNSEALD_LIMIT=200
