@@ -38,10 +38,7 @@ cat >"$layer/usr/lib/machine/extra" <<'END'
 systemctl start asks.service
 journalctl -q -o export >/out/journal.export
 touch /out/look
-for i in $(seq 600); do
-    [ -e /out/looked ] && break
-    sleep 0.1
-done
+until [ -e /out/looked ]; do sleep 0.1; done
 # Tries to get a core dump of a shell, which succeeds, and of unseald, which must not.
 systemd-run --quiet --unit=dumps -p LimitCORE=infinity -p RemainAfterExit=yes -p WorkingDirectory=/tmp sh -c 'kill -ABRT $$$$'
 systemctl kill -s ABRT unseald.service
@@ -65,7 +62,8 @@ platform fault set kms Decrypt delay 12000 --times 1
 python3 "$(dirname "$0")/canary.py" "$scratch/out" "$PLATFORM_TRAIL" "$scratch/secrets" "$platform_state" "$layer" >"$scratch/canary.log" 2>&1 &
 canary=$!
 at_exit end_process "$canary"
-machine_boot "$scratch/out"
+# The searches take as long as the machine is busy.
+MACHINE_TIMEOUT=800 machine_boot "$scratch/out"
 status=0
 wait "$canary" || status=$?
 cat "$scratch/canary.log"
