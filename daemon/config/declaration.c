@@ -8,6 +8,7 @@
 #include "aws/kms-key.h"
 #include "aws/service.h"
 #include "basic/io.h"
+#include "basic/limits.h"
 #include "basic/log.h"
 #include "basic/openssl-util.h"
 #include "config/declaration.h"
@@ -514,9 +515,20 @@ int declarations_examine(const char *vendor_directory, const char *local_directo
 
 int declarations_read(const char *vendor_directory, const char *local_directory, Declarations *ret,
                       Error *error) {
+        _cleanup_(declarations_clear) Declarations declarations = {};
         _cleanup_(ini_files_freep) IniFile **files = NULL;
+        int r;
 
-        return declarations_examine(vendor_directory, local_directory, ret, &files, NULL, error);
+        r = declarations_examine(vendor_directory, local_directory, &declarations, &files, NULL, error);
+        if (r < 0)
+                return r;
+        if (declarations.count > LIMIT_SECRETS)
+                return error_set(
+                                error, -E2BIG, FAILURE_CONFIGURATION,
+                                "%zu secrets are declared in secrets.d/, and unseald takes no more than %u. Join some of them into one, such as a JSON file.",
+                                declarations.count, LIMIT_SECRETS);
+        *ret = TAKE(declarations, (Declarations){});
+        return 0;
 }
 
 /* The NUL is hashed, too, so that "ab" and "c" differ from "a" and "bc". */

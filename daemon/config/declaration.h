@@ -38,7 +38,8 @@ typedef struct Declarations {
 bool declaration_name_is_valid(const char *name) _pure_;
 
 /* Reads all *.secret in secrets.d/ of both directories, each with its drop-ins (NAME.secret.d/ *.conf). A local file hides
- * the vendor's file of the same name. FAILURE_CONFIGURATION with file, line, key and the expected value. */
+ * the vendor's file of the same name. FAILURE_CONFIGURATION with file, line, key and the expected value; also for more
+ * than LIMIT_SECRETS secrets. */
 int declarations_read(const char *vendor_directory, const char *local_directory, Declarations *ret,
                       Error *error);
 

@@ -41,6 +41,13 @@ struct Kept {
 
 #define FD_NAME_SIZE (sizeof(FDSTORE_PREFIX) + 20 + 1 + sizeof(((ManifestEntry *) NULL)->name))
 
+/* No number of secrets that the configuration admits may meet a limit here, after all of them were decrypted. */
+#define FDS_MAX (2 * (KEPT_MAX + 1)) /* during a reload, with the manifests */
+_Static_assert(FDS_MAX <= LIMIT_DESCRIPTORS, "a reload does not fit into FileDescriptorStoreMax=");
+_Static_assert(FDS_MAX *FD_NAME_SIZE <= LIMIT_LISTEN_FDNAMES, "the names do not fit into LISTEN_FDNAMES");
+_Static_assert(LIMIT_SECRETS *LIMIT_PLAINTEXT_BYTES <= STORE_SIZE_MAX,
+               "the secrets do not fit into the store");
+
 static const char *fd_name(uint64_t generation, const char *name, char buffer[static FD_NAME_SIZE]) {
         (void) snprintf(buffer, FD_NAME_SIZE, FDSTORE_PREFIX "%" PRIu64 "%s%s", generation, name ? "-" : "",
                         name ?: "");

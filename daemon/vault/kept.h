@@ -22,8 +22,6 @@
 
 typedef struct Kept Kept;
 
-/* While a reload replaces everything, twice as many descriptors and two manifests must fit into FileDescriptorStoreMax= of
- * unseald.service. */
 #define KEPT_MAX MANIFEST_ENTRIES_MAX
 
 /* A secret and the digest of everything that decides which plaintext it is (declaration_digest()). */

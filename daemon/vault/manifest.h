@@ -13,9 +13,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "basic/limits.h"
 #include "memory/secret.h"
 
-#define MANIFEST_ENTRIES_MAX 500U
+#define MANIFEST_ENTRIES_MAX LIMIT_SECRETS
 #define MANIFEST_DIGEST_SIZE 32U /* SHA-256 */
 
 typedef struct ManifestHeader {

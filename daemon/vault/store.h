@@ -19,12 +19,12 @@
 
 #include "basic/cleanup.h"
 #include "basic/error.h"
+#include "basic/limits.h"
 #include "memory/secret.h"
 
 typedef struct Store Store;
 
-#define STORE_SIZE_MAX \
-        (16U * 1024U * 1024U) /* bytes of all secrets together; ramfs has no limit of its own */
+#define STORE_SIZE_MAX LIMIT_STORE_BYTES
 
 /* Checks only that the directory is on a memory file system. FAILURE_STORE. */
 int store_check_memory(const char *path, Error *error);

@@ -99,6 +99,27 @@ static void assert_list(char *const *list, const char *expected) {
         assert_string_equal(seen, expected);
 }
 
+static void test_more_than_500_secrets_are_refused(void **state) {
+        Declarations declarations = {};
+        Error error = {};
+        char path[64];
+
+        put("local/secrets.d/db.secret", MINIMUM);
+        for (int i = 1; i < 500; i++) {
+                (void) snprintf(path, sizeof(path), "vendor/secrets.d/s%03d.secret", i);
+                assert_int_equal(link("local/secrets.d/db.secret", path), 0);
+        }
+        declarations = read_all();
+        assert_int_equal(declarations.count, 500);
+        declarations_clear(&declarations);
+        assert_int_equal(link("local/secrets.d/db.secret", "local/secrets.d/one-more.secret"), 0);
+        assert_int_equal(declarations_read("vendor", "local", &declarations, &error), -E2BIG);
+        assert_int_equal(error.failure, FAILURE_CONFIGURATION);
+        assert_null(declarations.items);
+        assert_non_null(strstr(error.text, "501 secrets are declared"));
+        assert_non_null(strstr(error.text, "no more than 500"));
+}
+
 static void test_smallest_declaration_has_safe_defaults(void **state) {
         Declarations declarations = accepted("");
         const Declaration *db = &declarations.items[0];
@@ -561,6 +582,7 @@ static void test_a_file_can_be_read_by_itself(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 DIRECTORY_TEST(test_smallest_declaration_has_safe_defaults),
+                DIRECTORY_TEST(test_more_than_500_secrets_are_refused),
                 DIRECTORY_TEST(test_every_key_is_read),
                 DIRECTORY_TEST(test_drop_ins_add_replace_and_reset),
                 DIRECTORY_TEST(test_secrets_of_both_directories_come_sorted_by_name),

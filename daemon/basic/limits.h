@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The limits of one unseald that more than one room must know. Each limit that a late step would meet is checked where the
+ * configuration is read: a configuration that cannot work must not first ask KMS for every secret, fail, and start again.
+ */
+
+/* Descriptors that the service manager keeps for unseald: FileDescriptorStoreMax= of unseald.service (systemd.service(5)). */
+#define LIMIT_DESCRIPTORS 1024U
+
+/* Declared secrets. A reload holds each of them twice, with two manifests, in the service manager. */
+#define LIMIT_SECRETS 500U
+
+/* Bytes of all names of kept descriptors in LISTEN_FDNAMES. Linux takes no longer string of the environment: MAX_ARG_STRLEN, 32
+ * pages (execve(2)). */
+#define LIMIT_LISTEN_FDNAMES (128U * 1024U)
+
+/* Bytes of all plaintexts together. ramfs has no limit of its own. */
+#define LIMIT_STORE_BYTES (16U * 1024U * 1024U)
+
+/* Bytes of one plaintext that KMS decrypts (AWS KMS API Reference, "Encrypt", Plaintext). */
+#define LIMIT_PLAINTEXT_BYTES 4096U
