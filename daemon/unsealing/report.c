@@ -47,7 +47,20 @@ static const char *made_or(const Step *step, const char *made, const char *other
         return step->progress == STEP_DONE ? made : otherwise;
 }
 
-void report_progress(const Report *report, const ReportProgress *progress) {
+static unsigned phase_of(const Report *report, const ReportProgress *progress) {
+        return 1U | (report->waiting[0] ? 2U : 0U) | (progress->locking_pcr > 0 ? 4U : 0U) |
+               (progress->key_pair->progress == STEP_DONE ? 8U : 0U) |
+               (progress->document->progress == STEP_DONE ? 16U : 0U) |
+               (progress->credentials->progress == STEP_DONE ? 32U : 0U);
+}
+
+uint64_t report_progress(Report *report, const ReportProgress *progress, uint64_t now) {
+        unsigned phase = phase_of(report, progress);
+
+        if (phase == report->phase && now < report->progress_usec + REPORT_PROGRESS_USEC)
+                return report->progress_usec + REPORT_PROGRESS_USEC;
+        report->phase = phase;
+        report->progress_usec = now;
         if (report->waiting[0])
                 notify_status("Waiting: %s", report->waiting);
         else if (progress->locking_pcr > 0)
@@ -58,6 +71,7 @@ void report_progress(const Report *report, const ReportProgress *progress) {
                               made_or(progress->document, "made", "awaited"),
                               made_or(progress->credentials, "there", "awaited"), progress->unsealed,
                               progress->secrets);
+        return USEC_INFINITY;
 }
 
 void report_status(const Report *report, const char *state, const char *text, const Error *error,

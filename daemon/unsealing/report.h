@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 
+#include "basic/clock.h"
 #include "tpm/pcr.h"
 #include "unsealing/explain.h"
 #include "unsealing/status-file.h"
@@ -20,6 +21,8 @@ typedef struct Report {
         char waiting[sizeof(
                         ((Error *) NULL)->text)]; /* the last failure, while it is waited out; or empty */
         char explanation[EXPLANATION_MAX + 256];  /* of a denial; or empty */
+        unsigned phase;                           /* that STATUS= says; 0: nothing said yet */
+        uint64_t progress_usec;                   /* CLOCK_MONOTONIC: when STATUS= was last sent */
 } Report;
 
 void report_step_done(Report *report, const Step *step);
@@ -34,8 +37,14 @@ typedef struct ReportProgress {
         size_t unsealed, secrets; /* so many of so many */
 } ReportProgress;
 
-/* Sets STATUS=: the failure that is waited out, if there is one, else the progress. */
-void report_progress(const Report *report, const ReportProgress *progress);
+/*
+ * Sets STATUS=: the failure that is waited out, if there is one, else the progress. Sending blocks while the service manager
+ * does not read, so within one phase (a number of secrets, or the text of a failure, changes) this sends at most once in
+ * REPORT_PROGRESS_USEC. Another phase is sent at once. now: CLOCK_MONOTONIC. Returns when to call again, because a text was
+ * held back; USEC_INFINITY: none was.
+ */
+#define REPORT_PROGRESS_USEC (100 * USEC_PER_MSEC)
+uint64_t report_progress(Report *report, const ReportProgress *progress, uint64_t now);
 
 /* Writes status.json. A failure to write it is only logged. */
 void report_status(const Report *report, const char *state, const char *text, const Error *error,

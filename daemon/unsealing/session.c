@@ -421,11 +421,13 @@ static int session_begin(Session *session, uint64_t now) {
         return r;
 }
 
-/* Sleeps until the next attempt is due. A step that was due before now has begun, or it waits for another step, whose end moves
- * the session on. */
-static void session_arm_retry(Session *session, uint64_t now) {
+/* Sleeps until the next attempt is due, or a status text that was held back. A step that was due before now has begun, or it
+ * waits for another step, whose end moves the session on. */
+static void session_arm_retry(Session *session, uint64_t now, uint64_t status_due) {
         uint64_t due = steps_due(&session->shared.steps, now);
 
+        if (status_due < due)
+                due = status_due;
         if (due == USEC_INFINITY)
                 (void) sd_event_source_set_enabled(session->retry, SD_EVENT_OFF);
         else {
@@ -434,7 +436,7 @@ static void session_arm_retry(Session *session, uint64_t now) {
         }
 }
 
-static void notify_progress(Session *session) {
+static uint64_t notify_progress(Session *session, uint64_t now) {
         SessionShared *shared = &session->shared;
         ReportProgress progress = {
                 .key_pair = attester_step(shared->attester, ATTESTER_KEY_PAIR),
@@ -446,7 +448,7 @@ static void notify_progress(Session *session) {
 
         for (size_t i = 0; i < session->passages_count; i++)
                 progress.unsealed += session->passages[i].state == SECRET_UNSEALED;
-        report_progress(&session->report, &progress);
+        return report_progress(&session->report, &progress, now);
 }
 
 static void session_advance(Session *session) {
@@ -471,8 +473,7 @@ static void session_advance(Session *session) {
                 session_fail(session, NULL, &error);
         if (session->shared.ending)
                 return;
-        session_arm_retry(session, now);
-        notify_progress(session);
+        session_arm_retry(session, now, notify_progress(session, now));
 }
 
 static int on_changed(sd_event_source *source, void *userdata) {
