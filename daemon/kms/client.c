@@ -145,7 +145,7 @@ static void on_decrypted(int r, const HttpReply *reply, const Error *error, void
         size_t body_size, size = 0;
 
         if (r < 0) {
-                request->decrypted(r, NULL, 0, "", error, request->userdata);
+                request->decrypted(r, NULL, 0, NULL, error, request->userdata);
                 return;
         }
         (void) request_id_of(reply, request_id, sizeof(request_id));

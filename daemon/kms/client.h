@@ -31,11 +31,13 @@ void kms_client_set_credentials(KmsClient *client, const AwsCredentials *credent
 /* Errors are explained to a person who calls with their own credentials, from now on. */
 void kms_client_set_by_hand(KmsClient *client);
 
-/* Opens a connection (TCP, TLS) for later requests. */
+/* Opens a connection (TCP, TLS) for later requests. curl can leave one open only after an answer, so this costs a request, and a
+ * caller that can send its own request does better without. */
 typedef void (*KmsConnected)(int r, const Error *error, void *userdata);
 int kms_connect(KmsClient *client, KmsConnected callback, void *userdata);
 
-/* cms is valid during the call. request_id may be empty, and is never NULL. Every callback may free the client. */
+/* cms is valid during the call. request_id is NULL if no whole answer came, and empty if the answer has no ID. Every callback may
+ * free the client. */
 typedef void (*KmsDecrypted)(int r, const uint8_t *cms, size_t size, const char *request_id,
                              const Error *error, void *userdata);
 

@@ -6,20 +6,26 @@
 
 /* The first connection that opens completes the step. A final failure concerns only the secrets of this endpoint, which may
  * all be optional, so it does not end the session here. */
+static void connection_ended(Endpoint *endpoint, int r, const Error *error) {
+        bool last = endpoint->connecting + endpoint->opening == 0;
+
+        if (endpoint->connection.progress != STEP_RUNNING)
+                return;
+        if (r >= 0)
+                session_step_done(endpoint->shared, &endpoint->connection);
+        else if (last && error->remedy != REMEDY_NONE)
+                session_step_postpone(endpoint->shared, &endpoint->connection, NULL, error);
+        else if (last)
+                step_give_up(&endpoint->connection, error);
+}
+
 static void on_connected(int r, const Error *error, void *userdata) {
         Endpoint *endpoint = userdata;
         SessionShared *shared = endpoint->shared;
 
         shared->changed(shared->userdata);
         endpoint->connecting--;
-        if (endpoint->connection.progress == STEP_RUNNING) {
-                if (r >= 0)
-                        session_step_done(shared, &endpoint->connection);
-                else if (endpoint->connecting == 0 && error->remedy != REMEDY_NONE)
-                        session_step_postpone(shared, &endpoint->connection, NULL, error);
-                else if (endpoint->connecting == 0)
-                        step_give_up(&endpoint->connection, error);
-        }
+        connection_ended(endpoint, r, error);
 }
 
 static unsigned connections_wanted(const Endpoint *endpoint) {
@@ -34,7 +40,7 @@ static int begin_connections(void *owner, uint64_t now) {
         Endpoint *endpoint = owner;
         unsigned wanted = connections_wanted(endpoint);
 
-        if (endpoint->connecting > 0)
+        if (endpoint->connecting > 0 || attester_document(endpoint->shared->attester, now).data)
                 return 0;
         step_begin(&endpoint->connection, now);
         for (unsigned i = 0; i < wanted; i++) {
@@ -45,6 +51,37 @@ static int begin_connections(void *owner, uint64_t now) {
                 endpoint->connecting++;
         }
         return 0;
+}
+
+bool endpoint_is_usable(const Endpoint *endpoint, uint64_t now) {
+        return endpoint->connection.progress == STEP_DONE ||
+               (endpoint->opening > 0 && !endpoint->opening_failed) ||
+               (endpoint->connecting + endpoint->opening == 0 && step_may_begin(&endpoint->connection, now));
+}
+
+bool endpoint_request_begun(Endpoint *endpoint, uint64_t now) {
+        bool opens = endpoint->connection.progress != STEP_DONE;
+
+        endpoint->requests++;
+        if (!opens)
+                return false;
+        if (endpoint->opening++ == 0) {
+                endpoint->opening_failed = false;
+                step_begin(&endpoint->connection, now);
+        }
+        return true;
+}
+
+bool endpoint_request_ended(Endpoint *endpoint, bool opened, int r, const Error *error) {
+        bool failed = opened && r < 0;
+
+        endpoint->requests--;
+        if (!opened)
+                return false;
+        endpoint->opening--;
+        endpoint->opening_failed |= failed;
+        connection_ended(endpoint, failed ? r : 0, error);
+        return failed;
 }
 
 int endpoint_new(SessionShared *shared, const RequestTarget *target, Endpoint *ret) {

@@ -6,7 +6,8 @@
  * the Region is part of the signature (SigV4).
  *
  * A session opens the connections before it needs them, so that the TCP and TLS handshakes run while the document is made.
- * One connection is enough to begin with.
+ * One connection is enough to begin with. If the document is ready first, no request is spent on that: the first requests to
+ * KMS open the connections themselves, which saves a round trip. They then decide the connection's step.
  */
 
 #include <stdbool.h>
@@ -22,7 +23,9 @@ typedef struct Endpoint {
         const char *url, *region; /* borrowed from the target of the first secret that uses the endpoint */
         KmsClient *client;
         Step connection;
-        unsigned connecting; /* connections that are being opened */
+        unsigned connecting; /* connections that are being opened for later requests */
+        unsigned opening;    /* of the requests below, those that open a connection themselves */
+        bool opening_failed; /* one of those has failed since the step began, so no other may try */
         unsigned requests;   /* requests whose answer is awaited */
         unsigned secrets;    /* how many secrets use the endpoint */
 } Endpoint;
@@ -32,6 +35,16 @@ int endpoint_new(SessionShared *shared, const RequestTarget *target, Endpoint *r
 void endpoint_clear(Endpoint *endpoint);
 
 bool endpoint_matches(const Endpoint *endpoint, const RequestTarget *target) _pure_;
+
+/* Whether a request can be sent: a connection is open, or the request may open one itself. */
+bool endpoint_is_usable(const Endpoint *endpoint, uint64_t now) _pure_;
+
+/* Counts a request as begun. Returns whether it opens a connection itself; endpoint_request_ended() must be told so. */
+bool endpoint_request_begun(Endpoint *endpoint, uint64_t now);
+
+/* r and error: why no answer came; r is 0 if one did, a refusal included. Returns whether the connection has failed, and not the
+ * request: then the connection's step decides when the request is sent again. */
+bool endpoint_request_ended(Endpoint *endpoint, bool opened, int r, const Error *error);
 
 /* Whether one more request would have to open a connection of its own, although one that is being opened will be free
  * sooner. */

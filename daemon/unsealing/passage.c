@@ -293,16 +293,22 @@ static void on_decrypted(int r, const uint8_t *envelope, size_t size, const char
                          const Error *error, void *userdata) {
         Passage *passage = userdata;
         SessionShared *shared = passage->shared;
+        /* An answer that is too long is an answer. */
+        bool answered = r >= 0 || request_id || error->failure == FAILURE_ANSWER, unsent;
         Error internal = {};
 
         shared->changed(shared->userdata);
+        unsent = endpoint_request_ended(passage->endpoint, passage->opens_connection, answered ? 0 : r,
+                                        error);
         shared->decrypting--;
-        passage->endpoint->requests--;
         (void) snprintf(passage->request_id, sizeof(passage->request_id), "%s", request_id ?: "");
         if (shared->ending || passage->state != SECRET_DECRYPTING)
                 return;
 
-        if (r < 0)
+        if (unsent) {
+                step_undo(&passage->decryption);
+                passage_set_state(passage, SECRET_SEALED);
+        } else if (r < 0)
                 passage_retry(passage, error);
         else if (attester_open(shared->attester, envelope, size, on_opened, passage) < 0) {
                 (void) error_oom(&internal);
@@ -344,7 +350,7 @@ static int begin_decryption(void *owner, uint64_t now) {
         KmsDecrypt decrypt;
 
         if (passage->state != SECRET_SEALED || endpoint_is_busy(passage->endpoint) || !document.data ||
-            !has_credentials(shared) || passage->endpoint->connection.progress != STEP_DONE ||
+            !has_credentials(shared) || !endpoint_is_usable(passage->endpoint, now) ||
             !knows_account(passage))
                 return 0;
 
@@ -355,7 +361,7 @@ static int begin_decryption(void *owner, uint64_t now) {
         step_begin(&passage->decryption, now);
         passage_enter(passage, SECRET_DECRYPTING);
         shared->decrypting++;
-        passage->endpoint->requests++;
+        passage->opens_connection = endpoint_request_begun(passage->endpoint, now);
         return kms_decrypt(passage->endpoint->client, &decrypt, on_decrypted, passage);
 }
 

@@ -34,7 +34,8 @@ struct Passage {
         RequestTarget target;
         Endpoint *endpoint; /* NULL if the secret was kept before a restart */
         Step fetch, decryption, probe;
-        const char *policy; /* the result of the probe: "gates", "open", "unknown"; NULL: not probed */
+        bool opens_connection; /* the request for decryption opens its connection itself */
+        const char *policy;    /* the result of the probe: "gates", "open", "unknown"; NULL: not probed */
         SecretState state;
         uint8_t *ciphertext; /* raw bytes; NULL: not fetched yet */
         size_t ciphertext_size;

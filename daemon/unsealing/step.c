@@ -46,6 +46,11 @@ void step_begin(Step *step, uint64_t now) {
         step->attempts++;
 }
 
+void step_undo(Step *step) {
+        step->progress = STEP_IDLE;
+        step->attempts--;
+}
+
 void step_done(Step *step) {
         step->progress = STEP_DONE;
         step->failures = 0;

@@ -54,6 +54,9 @@ uint64_t steps_due(const Steps *steps, uint64_t now) _pure_;
 
 bool step_may_begin(const Step *step, uint64_t now) _pure_;
 void step_begin(Step *step, uint64_t now);
+
+/* The attempt does not count: it was not made after all. The step may run again at once. */
+void step_undo(Step *step);
 void step_done(Step *step);
 
 /* The result of this step has expired; the step may run again at once. */

@@ -459,16 +459,18 @@ static void answer_get(const UnderWay *call, int r, const Error *error) {
         call->got(r, r < 0 ? NULL : text, r < 0 ? 0 : strlen(text), error, call->userdata);
 }
 
-/* The answer of KMS about a secret: an envelope, and the ID of the request. */
+/* The answer of KMS about a secret: an envelope, and the ID of the request; NULL if no answer came. */
 static void answer_decryption(const UnderWay *call, int r, const Error *error) {
         char envelope[96], request_id[96];
         Error refused = *error;
+        bool answered = r >= 0 || (error->failure != FAILURE_NETWORK && error->failure != FAILURE_TLS);
 
         (void) snprintf(envelope, sizeof(envelope), "envelope of %s", call->name);
         (void) snprintf(request_id, sizeof(request_id), "decrypt-%s", call->name);
-        (void) snprintf(refused.request_id, sizeof(refused.request_id), "%.60s", r < 0 ? request_id : "");
+        (void) snprintf(refused.request_id, sizeof(refused.request_id), "%.60s",
+                        r < 0 && answered ? request_id : "");
         call->decrypted(r, r < 0 ? NULL : (const uint8_t *) envelope, r < 0 ? 0 : strlen(envelope),
-                        request_id, &refused, call->userdata);
+                        answered ? request_id : NULL, &refused, call->userdata);
 }
 
 static void answer(const char *what, int r, const Error *error) {

@@ -684,6 +684,7 @@ typedef struct Outcome {
         uint8_t cms[64];
         size_t size;
         char request_id[64];
+        bool has_request_id; /* it was not NULL */
         Error error;
         KmsClient *free_it;
 } Outcome;
@@ -698,7 +699,8 @@ static void decrypted(int r, const uint8_t *cms, size_t size, const char *reques
         assert_true(size <= sizeof(outcome->cms));
         if (size > 0)
                 memcpy(outcome->cms, cms, size);
-        (void) snprintf(outcome->request_id, sizeof(outcome->request_id), "%s", request_id);
+        (void) snprintf(outcome->request_id, sizeof(outcome->request_id), "%s", request_id ?: "");
+        outcome->has_request_id = request_id;
         outcome->error = *error;
         outcome->free_it = kms_client_free(outcome->free_it);
 }
@@ -782,6 +784,7 @@ static void test_decrypt_reports_what_kms_denies(void **state) {
                         fail_msg("answer %zu: failure %d, wanted %d", i, outcome.error.failure, failures[i]);
                 assert_string_equal(outcome.request_id, i < 2 ? "0000-1" : "");
                 assert_string_equal(outcome.error.request_id, outcome.request_id);
+                assert_int_equal(outcome.has_request_id, i < 3); /* the last one is no answer */
                 if (i == 2)
                         assert_int_equal(outcome.error.retry_after_usec, 3000000);
         }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 #include "session-world.h"
+#include "unsealing/session-shared.h"
 
 /* Every activity, with the failure that is reported if it has no answer at the deadline. */
 typedef struct Case {
@@ -19,8 +20,8 @@ static bool is_one_of(const Case *it, const Case *a, const Case *b, const Case *
         return it == a || it == b || it == c;
 }
 
-/* Declares a secret that needs this activity, and ends everything else that can end. Only the activity stays under way. */
-static void lead_to(const Case *it) {
+/* Declares a secret that needs this activity, and starts. */
+static void start_for(const Case *it) {
         static char whole[] = "";
         Declaration *declaration = declare("a");
 
@@ -35,7 +36,32 @@ static void lead_to(const Case *it) {
         world.settings.verify_policy = it == &probe ? VERIFY_POLICY_YES : VERIFY_POLICY_NO;
         world.settings.lock_pcr = it == &lock ? 14 : 0;
         start();
+}
+
+/* Ends everything else that can end. Only the activity stays under way. */
+static void lead_to(const Case *it) {
+        start_for(it);
         go_on_but(it->what);
+        assert_int_equal(count_under_way(it->what), 1);
+}
+
+/* As go_on_but(). A connection is opened again only while there is no document, so for it the key pair stays out, too. */
+static void go_on_with_attempts(const Case *it) {
+        for (size_t i = 0; i < world.under_way_count;) {
+                const char *what = world.under_way[i].what;
+
+                if (strcmp(what, it->what) == 0 || (it == &connection && strcmp(what, "key-pair") == 0)) {
+                        i++;
+                        continue;
+                }
+                finish(what);
+                i = 0;
+        }
+}
+
+static void lead_to_attempts(const Case *it) {
+        start_for(it);
+        go_on_with_attempts(it);
         assert_int_equal(count_under_way(it->what), 1);
 }
 
@@ -152,6 +178,88 @@ static void forty_secrets_are_asked_for_by_sixteen_at_a_time(void **state) {
         assert_ended_with(FAILURE_NONE);
 }
 
+/* The connections have failed while there was no document. Once there is one, the requests open them. */
+static void lead_forty_to_requests_that_connect(void) {
+        Error unreachable = trouble(FAILURE_NETWORK, REMEDY_RETRY);
+
+        declare_forty(SOURCE_FILE);
+        while (count_under_way("connection") > 0)
+                fail_with("connection", &unreachable);
+        go_on_but(NULL);
+        assert_int_equal(world.under_way_count, 0);
+        pass(200 * USEC_PER_MSEC);
+        assert_int_equal(count_under_way("connection"), 0);
+        assert_int_equal(count_under_way("decryption"), SESSION_CONNECTIONS_MAX);
+}
+
+static void with_a_document_the_first_requests_open_the_connections(void **state) {
+        lead_forty_to_requests_that_connect();
+        assert_null(strstr(world.logged, "connection to KMS: done"));
+        finish("decryption");
+        assert_says(world.logged, "connection to KMS: done");
+        assert_int_equal(count_under_way("decryption"), SESSION_CONNECTIONS_MAX);
+        go_on_but(NULL);
+        assert_ended_with(FAILURE_NONE);
+}
+
+static void requests_that_cannot_connect_wait_together_and_count_as_no_attempt(void **state) {
+        Error unreachable = trouble(FAILURE_NETWORK, REMEDY_RETRY);
+        unsigned left = SESSION_CONNECTIONS_MAX;
+
+        lead_forty_to_requests_that_connect();
+        while (left-- > 0) {
+                fail_with("decryption", &unreachable);
+                assert_int_equal(count_under_way("decryption"), left);
+        }
+        assert_null(strstr(world.logged, "decryption of"));
+        assert_says(world.logged, "connection to KMS: attempt 2 failed");
+        pass(400 * USEC_PER_MSEC - 1);
+        assert_int_equal(world.under_way_count, 0);
+        pass(1);
+        assert_int_equal(count_under_way("decryption"), SESSION_CONNECTIONS_MAX);
+        go_on_but(NULL);
+        assert_ended_with(FAILURE_NONE);
+        assert_null(strstr(world.logged, "attempt=2 request="));
+}
+
+static void one_request_that_connects_is_enough(void **state) {
+        Error unreachable = trouble(FAILURE_NETWORK, REMEDY_RETRY);
+
+        lead_forty_to_requests_that_connect();
+        fail_with("decryption", &unreachable);
+        assert_int_equal(count_under_way("decryption"), SESSION_CONNECTIONS_MAX - 1);
+        finish("decryption");
+        assert_int_equal(count_under_way("decryption"), SESSION_CONNECTIONS_MAX);
+        go_on_but(NULL);
+        assert_ended_with(FAILURE_NONE);
+}
+
+static void a_refusal_of_the_first_request_is_the_secrets_and_not_the_connections(void **state) {
+        Error throttled = trouble(FAILURE_UNAVAILABLE, REMEDY_RETRY);
+
+        lead_forty_to_requests_that_connect();
+        fail_with("decryption", &throttled);
+        assert_says(world.logged, "connection to KMS: done");
+        assert_says(world.logged, "decryption of s00: attempt 1 failed");
+        assert_int_equal(count_under_way("decryption"), SESSION_CONNECTIONS_MAX);
+        go_on_but(NULL);
+        pass(200 * USEC_PER_MSEC);
+        go_on_but(NULL);
+        assert_ended_with(FAILURE_NONE);
+}
+
+static void a_certificate_that_is_not_trusted_ends_the_session_also_at_a_request(void **state) {
+        Error untrusted = trouble(FAILURE_TLS, REMEDY_NONE);
+
+        lead_forty_to_requests_that_connect();
+        while (count_under_way("decryption") > 1)
+                fail_with("decryption", &untrusted);
+        assert_int_equal(world.ended, 0);
+        fail_with("decryption", &untrusted);
+        assert_ended_with(FAILURE_TLS);
+        assert_nothing_published();
+}
+
 static void forty_secrets_are_fetched_by_sixteen_at_a_time(void **state) {
         declare_forty(SOURCE_HTTPS);
         assert_int_equal(count_under_way("fetch"), 16);
@@ -180,13 +288,13 @@ static void a_final_failure_ends_the_session(void **state) {
 
 static void fail_and_wait(const Case *it, const Error *error, uint64_t delay) {
         fail_with(it->what, error);
-        go_on_but(it->what);
+        go_on_with_attempts(it);
         assert_int_equal(count_under_way(it->what), 0);
         pass(delay - 1);
-        go_on_but(it->what);
+        go_on_with_attempts(it);
         assert_int_equal(count_under_way(it->what), 0);
         pass(1);
-        go_on_but(it->what);
+        go_on_with_attempts(it);
         assert_int_equal(count_under_way(it->what), 1);
 }
 
@@ -194,7 +302,7 @@ static void a_passing_failure_is_tried_again_and_not_before_its_time(void **stat
         const Case *it = *state;
         Error passing = trouble(FAILURE_UNAVAILABLE, REMEDY_RETRY);
 
-        lead_to(it);
+        lead_to_attempts(it);
         fail_and_wait(it, &passing, 200 * USEC_PER_MSEC);
         fail_and_wait(it, &passing, 400 * USEC_PER_MSEC);
         fail_and_wait(it, &passing, 800 * USEC_PER_MSEC);
@@ -220,7 +328,7 @@ static void a_change_of_the_network_ends_the_waiting_for_it(void **state) {
         const Case *it = *state;
         Error unreachable = trouble(FAILURE_NETWORK, REMEDY_RETRY);
 
-        lead_to(it);
+        lead_to_attempts(it);
         for (unsigned i = 0; i < 8; i++) {
                 fail_with(it->what, &unreachable);
                 pass(RETRY_CAP_USEC);
@@ -334,13 +442,13 @@ static void at_the_deadline_a_failing_step_reports_its_last_failure(void **state
         Error passing = trouble(FAILURE_ROLE, REMEDY_RETRY);
         unsigned attempts = 0;
 
-        lead_to(it);
+        lead_to_attempts(it);
         while (world.ended == 0) {
                 if (count_under_way(it->what) > 0) {
                         fail_with(it->what, &passing);
                         attempts++;
                 }
-                go_on_but(it->what);
+                go_on_with_attempts(it);
                 pass(100 * USEC_PER_MSEC);
         }
         assert_ended_with(FAILURE_ROLE);
@@ -622,7 +730,7 @@ static void an_optional_secret_whose_way_is_being_tried_again_is_waited_for(void
         fail_with("connection:eu-west-1", &passing);
         go_on_but("open");
         pass(200 * USEC_PER_MSEC);
-        assert_int_equal(count_under_way("connection"), 1);
+        assert_int_equal(count_under_way("decryption"), 1);
         finish("open");
         assert_int_equal(world.ended, 0);
         go_on_but(NULL);
@@ -1656,6 +1764,11 @@ int main(void) {
                 TEST(each_region_has_a_connection_that_only_its_secrets_wait_for),
                 TEST(forty_secrets_are_asked_for_by_sixteen_at_a_time),
                 TEST(forty_secrets_are_fetched_by_sixteen_at_a_time),
+                TEST(with_a_document_the_first_requests_open_the_connections),
+                TEST(requests_that_cannot_connect_wait_together_and_count_as_no_attempt),
+                TEST(one_request_that_connects_is_enough),
+                TEST(a_refusal_of_the_first_request_is_the_secrets_and_not_the_connections),
+                TEST(a_certificate_that_is_not_trusted_ends_the_session_also_at_a_request),
                 TEST_OF_ALL(a_final_failure_ends_the_session),
                 TEST_OF_RETRIED(a_passing_failure_is_tried_again_and_not_before_its_time),
                 TEST(the_server_says_when_to_come_again),
