@@ -27,6 +27,8 @@
 struct Store {
         int fd;
         char *path;
+        bool is_summed; /* sum is true until a file is published or removed */
+        uint64_t sum;   /* of the sizes of all files */
 };
 
 #define NAME_LENGTH_MAX 64U
@@ -255,8 +257,7 @@ static const char *list_next(DIR *directory, int *ret_r) {
         }
 }
 
-/* The total size of all files except one. */
-static int sum_sizes(const Store *store, const char *except, uint64_t *ret) {
+static int sum_sizes(const Store *store, uint64_t *ret) {
         _cleanup_(closedirp) DIR *directory = NULL;
         uint64_t sum = 0;
         const char *name;
@@ -267,8 +268,6 @@ static int sum_sizes(const Store *store, const char *except, uint64_t *ret) {
                 return r;
 
         while ((name = list_next(directory, &r))) {
-                if (strcmp(name, except) == 0)
-                        continue;
                 if (fstatat(store->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
                         return -errno;
                 if (S_ISREG(st.st_mode))
@@ -277,6 +276,21 @@ static int sum_sizes(const Store *store, const char *except, uint64_t *ret) {
         if (r >= 0)
                 *ret = sum;
         return r;
+}
+
+/* The total size of all files except the published one of this name, which is to be replaced. A session prepares many files one
+ * after another, so the sum is kept: listing the store for each of them would take n² system calls. */
+static int sum_others(Store *store, const char *name, uint64_t *ret) {
+        struct stat st;
+
+        int r = store->is_summed ? 0 : sum_sizes(store, &store->sum);
+        if (r < 0)
+                return r;
+        store->is_summed = true;
+        *ret = store->sum;
+        if (fstatat(store->fd, name, &st, AT_SYMLINK_NOFOLLOW) >= 0 && S_ISREG(st.st_mode))
+                *ret -= (uint64_t) st.st_size < store->sum ? (uint64_t) st.st_size : store->sum;
+        return 0;
 }
 
 /*
@@ -380,7 +394,7 @@ int store_prepare(Store *store, const char *name, Secret *secret, uid_t uid, gid
                 return error_set(error, -EINVAL, FAILURE_STORE,
                                  "Mode %04o of %s has bits other than permissions.", (unsigned) mode, name);
 
-        r = sum_sizes(store, name, &others);
+        r = sum_others(store, name, &others);
         if (r < 0)
                 return error_set(error, r, FAILURE_STORE, "The store %s cannot be listed: %s.", store->path,
                                  strerror(-r));
@@ -393,6 +407,7 @@ int store_prepare(Store *store, const char *name, Secret *secret, uid_t uid, gid
         r = write_hidden(store, name, secret, uid, gid, mode);
         if (r < 0)
                 return explain_write(r, store, name, error);
+        store->sum += secret_size(secret);
         *ret_fd = r;
         return 0;
 }
@@ -458,9 +473,11 @@ static bool is_same_file(const struct stat *a, const struct stat *b) {
         return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
-/* The hidden name of this file in the store. -ENOENT: it has none. */
-static int find_hidden(const Store *store, const struct stat *wanted, char ret_name[static TEMPORARY_SIZE]) {
+/* The hidden name of this file of a secret. -ENOENT: it has none. */
+static int find_hidden(const Store *store, const char *secret, const struct stat *wanted,
+                       char ret_name[static TEMPORARY_SIZE]) {
         _cleanup_(closedirp) DIR *directory = NULL;
+        size_t length = strlen(secret);
         const char *name;
         struct stat st;
 
@@ -468,7 +485,8 @@ static int find_hidden(const Store *store, const struct stat *wanted, char ret_n
         if (r < 0)
                 return r;
         while ((name = list_next(directory, &r)))
-                if (name[0] == '.' && strlen(name) < TEMPORARY_SIZE &&
+                if (name[0] == '.' && strncmp(name + 1, secret, length) == 0 && name[1 + length] == '.' &&
+                    strlen(name) < TEMPORARY_SIZE &&
                     fstatat(store->fd, name, &st, AT_SYMLINK_NOFOLLOW) >= 0 && is_same_file(&st, wanted)) {
                         memcpy(ret_name, name, strlen(name) + 1);
                         return 0;
@@ -484,7 +502,7 @@ static int find_file(const Store *store, const char *name, int fd, char ret_hidd
                 return -errno;
         if (fstatat(store->fd, name, &published, AT_SYMLINK_NOFOLLOW) >= 0 && is_same_file(&st, &published))
                 return true;
-        int r = find_hidden(store, &st, ret_hidden);
+        int r = find_hidden(store, name, &st, ret_hidden);
         return r < 0 ? r : false;
 }
 
@@ -503,6 +521,7 @@ int store_publish(Store *store, const char *name, int fd, Error *error) {
         if (r < 0)
                 return r;
         r = find_file(store, name, fd, hidden);
+        store->is_summed = false;
         if (r == 0 && renameat(store->fd, hidden, store->fd, name) < 0)
                 r = -errno;
         return r < 0 ? explain_write(r, store, name, error) : 0;
@@ -530,6 +549,7 @@ int store_retain(Store *store, const StoreFile *files, size_t count, Error *erro
         if (r < 0)
                 return error_set(error, r, FAILURE_STORE, "The store %s cannot be listed: %s.", store->path,
                                  strerror(-r));
+        store->is_summed = false;
 
         /* If one file cannot be removed, the others still must go. */
         while ((name = list_next(directory, &r))) {

@@ -642,6 +642,23 @@ static void test_the_sum_of_sizes_is_bounded(void **state) {
         assert_int_equal(store_put(store, "more", byte, 0, 0, 0400, NULL), 0);
 }
 
+static void test_the_sizes_of_prepared_files_count_until_they_are_removed(void **state) {
+        _cleanup_(store_freep) Store *store = open_store();
+        _cleanup_secret_ Secret *large = NULL, *byte = NULL;
+        int fd;
+
+        assert_int_equal(secret_new(SECRET_SIZE_MAX, &large), 0);
+        assert_int_equal(secret_new(1, &byte), 0);
+        for (char name[2] = "a"; name[0] < 'a' + (int) (STORE_SIZE_MAX / SECRET_SIZE_MAX); name[0]++) {
+                assert_int_equal(store_prepare(store, name, large, 0, 0, 0400, &fd, NULL), 0);
+                assert_int_equal(close(fd), 0);
+        }
+        assert_int_equal(store_prepare(store, "more", byte, 0, 0, 0400, &fd, NULL), -ENOSPC);
+        assert_int_equal(store_retain(store, NULL, 0, NULL), 0);
+        assert_int_equal(store_prepare(store, "more", byte, 0, 0, 0400, &fd, NULL), 0);
+        assert_int_equal(close(fd), 0);
+}
+
 #define SIZE_A 300000U
 #define SIZE_B 123456U
 
@@ -767,6 +784,7 @@ int main(void) {
                 test_on_ramfs(test_an_unpublished_file_is_wiped_with_the_rest),
                 cmocka_unit_test(test_a_full_tmpfs_keeps_the_old_secret),
                 test_on_ramfs(test_the_sum_of_sizes_is_bounded),
+                test_on_ramfs(test_the_sizes_of_prepared_files_count_until_they_are_removed),
                 test_on_ramfs(test_readers_see_the_old_secret_or_the_new_one),
                 test_on_ramfs(test_without_privileges_files_are_unsealds_own),
         };
