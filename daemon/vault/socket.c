@@ -270,7 +270,7 @@ static void answer(CredentialSocket *socket, int fd, const struct sockaddr_un *a
                 reply_wait(socket, &reply);
         else
                 (void) close(fd);
-        log_debug("Sent credential %s to %s.", request.credential, request.unit);
+        log_debug("Sending credential %s to %s.", request.credential, request.unit);
 }
 
 static int on_resume(sd_event_source *source, uint64_t usec, void *userdata) {

@@ -36,7 +36,7 @@ void log_full(int priority, const LogFields *fields, const char *format, ...) {
         va_end(arguments);
         if (fields && strcmp(fields->message_id, MESSAGE_REFUSED) == 0)
                 refusals_logged++;
-        answers_logged += strncmp(last_entry, "Sent credential ", 16) == 0;
+        answers_logged += strncmp(last_entry, "Sending credential ", 19) == 0;
 }
 
 #define MIB (1024U * 1024U)
@@ -368,7 +368,7 @@ static void test_the_journal_has_refusals_as_refusals_and_answers_as_answers(voi
                         "Refused credential broken to test.service, asked for by user 0: its file cannot be read.");
         assert_int_equal(answers_logged, 0);
         assert_gets(fixture, ask(fixture, "small"), small, strlen(small));
-        assert_string_equal(last_entry, "Sent credential small to test.service.");
+        assert_string_equal(last_entry, "Sending credential small to test.service.");
         assert_int_equal(refusals_logged, 2);
 }
 
