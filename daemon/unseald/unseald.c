@@ -405,7 +405,7 @@ static int find_credential(const CredentialRequest *request, void *userdata, con
         else if (!declaration_admits(declaration, request->unit))
                 *ret_reason = "the unit is not in Units= of the secret";
         else if ((fd = kept_find(daemon->kept, request->credential)) < 0)
-                *ret_reason = "the secret could not be unsealed in this boot";
+                *ret_reason = "the secret could not be unsealed in this boot, or a reload has withdrawn it (VerifyPolicy=yes)";
         else
                 return fd;
         return -EACCES;

@@ -19,9 +19,10 @@ typedef struct Owner {
 struct Delivery {
         DeliveryOptions options;
         Store *store;
-        KeptClaim *claims; /* these three have one element for each declaration */
+        KeptClaim *claims;  /* these five have one element for each declaration */
+        KeptClaim *claimed; /* those that are not withdrawn */
         Owner *owners;
-        bool *kept;
+        bool *kept, *withdrawn;
 };
 
 static int find_owner(const Declaration *declaration, Owner *ret, Error *error) {
@@ -53,8 +54,11 @@ static int set_up_secrets(Delivery *delivery, Error *error) {
 
         delivery->claims = calloc(declarations->count + 1, sizeof(*delivery->claims));
         delivery->owners = calloc(declarations->count + 1, sizeof(*delivery->owners));
+        delivery->claimed = calloc(declarations->count + 1, sizeof(*delivery->claimed));
         delivery->kept = calloc(declarations->count + 1, sizeof(*delivery->kept));
-        if (!delivery->claims || !delivery->owners || !delivery->kept)
+        delivery->withdrawn = calloc(declarations->count + 1, sizeof(*delivery->withdrawn));
+        if (!delivery->claims || !delivery->owners || !delivery->claimed || !delivery->kept ||
+            !delivery->withdrawn)
                 return error_oom(error);
         for (size_t i = 0; i < declarations->count; i++) {
                 const Declaration *declaration = declarations->items + i;
@@ -126,13 +130,23 @@ Delivery *delivery_free(Delivery *delivery) {
         (void) store_free(delivery->store);
         free(delivery->claims);
         free(delivery->owners);
+        free(delivery->claimed);
         free(delivery->kept);
+        free(delivery->withdrawn);
         free(delivery);
         return NULL;
 }
 
 bool delivery_has(const Delivery *delivery, size_t secret) {
         return delivery->kept[secret];
+}
+
+void delivery_withdraw(Delivery *delivery, size_t secret) {
+        delivery->withdrawn[secret] = kept_find(delivery->options.kept, delivery->claims[secret].name) >= 0;
+}
+
+bool delivery_has_withdrawn(const Delivery *delivery, size_t secret) {
+        return delivery->withdrawn[secret];
 }
 
 static int put(Delivery *delivery, size_t i, Secret *plaintext, Error *error) {
@@ -176,13 +190,18 @@ static KeptLock lock_of(const Delivery *delivery, const PcrSet *measured) {
 }
 
 /* A reload: a secret that is no longer declared, or whose declaration means another plaintext now, is not kept. An optional
- * secret that could not be unsealed again stays as it was, if its declaration still means the same plaintext. */
+ * secret that could not be unsealed again stays as it was, if its declaration still means the same plaintext and it is not
+ * withdrawn. */
 static void claim(Delivery *delivery) {
-        size_t count = delivery->options.declarations->count;
+        size_t count = delivery->options.declarations->count, claimed = 0;
 
-        kept_claim(delivery->options.kept, delivery->claims, count);
         for (size_t i = 0; i < count; i++)
-                delivery->kept[i] = kept_has(delivery->options.kept, delivery->claims + i);
+                if (!delivery->withdrawn[i])
+                        delivery->claimed[claimed++] = delivery->claims[i];
+        kept_claim(delivery->options.kept, delivery->claimed, claimed);
+        for (size_t i = 0; i < count; i++)
+                delivery->kept[i] = !delivery->withdrawn[i] &&
+                                    kept_has(delivery->options.kept, delivery->claims + i);
 }
 
 static int put_all(Delivery *delivery, Secret *const *plaintexts, Error *error) {

@@ -37,8 +37,14 @@ DEFINE_CLEANUP(Delivery *, delivery_free);
 /* Whether the secret is kept: since before a restart, or by delivery_keep(). */
 bool delivery_has(const Delivery *delivery, size_t secret) _pure_;
 
+/* A reload: the next delivery_keep() does not keep the secret as it was before. */
+void delivery_withdraw(Delivery *delivery, size_t secret);
+
+/* Whether the secret was kept before delivery_withdraw(). */
+bool delivery_has_withdrawn(const Delivery *delivery, size_t secret) _pure_;
+
 /* Keeps all secrets; from then on a crash loses nothing. plaintexts has one element for each declaration. NULL: the secret is
- * not unsealed, and stays as it was kept before if its declaration means the same plaintext. measured: the PCRs of this boot, for
+ * not unsealed, and stays as it was kept before if its declaration means the same plaintext and it is not withdrawn. measured: the PCRs of this boot, for
  * the lock. A failure changes nothing. */
 int delivery_keep(Delivery *delivery, Secret *const *plaintexts, const PcrSet *measured, Error *error);
 

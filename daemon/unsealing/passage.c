@@ -479,6 +479,10 @@ static int begin_probe(void *owner, uint64_t now) {
         return kms_request(passage->endpoint->client, "Decrypt", body, on_probed, passage);
 }
 
+bool passage_is_held_back(const Passage *passage) {
+        return passage->state == SECRET_FAILED && passage->policy && strcmp(passage->policy, "open") == 0;
+}
+
 bool passage_may_be_left(Passage *passage) {
         const Step *own = passage_step(passage), *way = passage_way(passage);
 

@@ -279,6 +279,23 @@ static int hand_over(Session *session, Error *error) {
         return r;
 }
 
+/* VerifyPolicy=yes holds in a reload, too: an optional secret whose key is open does not stay published as it was before. */
+static void withdraw(Session *session) {
+        for (size_t i = 0; i < session->passages_count; i++)
+                if (session->options.replaced && passage_is_held_back(session->passages + i))
+                        delivery_withdraw(session->delivery, i);
+}
+
+static void report_withdrawn(const Passage *passage) {
+        log_full(LOG_CRIT,
+                 &(LogFields){ .message_id = MESSAGE_POLICY,
+                               .secret = passage->declaration->name,
+                               .state = "failed",
+                               .error = &passage->probe.error },
+                 "%s: withdrawn from the store and the credential socket, because its key is not gated (VerifyPolicy=yes). Units that have the secret keep it until they end. Correct the key's policy, then reload unseald.service.",
+                 passage->declaration->name);
+}
+
 static int keep(Session *session, Error *error) {
         _cleanup_free_ Secret **plaintexts = calloc(session->passages_count + 1, sizeof(Secret *));
         int r;
@@ -288,6 +305,7 @@ static int keep(Session *session, Error *error) {
         for (size_t i = 0; i < session->passages_count; i++)
                 if (session->passages[i].state == SECRET_UNSEALED)
                         plaintexts[i] = session->passages[i].plaintext;
+        withdraw(session);
         r = delivery_keep(session->delivery, plaintexts, attester_measured(session->shared.attester), error);
         for (size_t i = 0; i < session->passages_count && r >= 0; i++) {
                 Passage *passage = session->passages + i;
@@ -297,6 +315,8 @@ static int keep(Session *session, Error *error) {
                         passage_enter(passage, SECRET_KEPT);
                 else if (delivery_has(session->delivery, i))
                         passage_set_state(passage, SECRET_KEPT);
+                else if (delivery_has_withdrawn(session->delivery, i))
+                        report_withdrawn(passage);
         }
         return r;
 }

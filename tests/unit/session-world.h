@@ -112,7 +112,7 @@ struct Store {
 struct Kept {
         struct {
                 const char *name;
-                bool put, committed;
+                bool put, committed, unclaimed;
                 int fd, put_fd; /* of what is committed, and of what is put beside it */
         } items[SECRETS_MAX];
         size_t count;
@@ -505,7 +505,7 @@ static void fail_with(const char *what, const Error *error) {
 static void finish(const char *what) {
         Error none = {};
 
-        if (strcmp(what, "probe") == 0) {
+        if (strncmp(what, "probe", strlen("probe")) == 0) {
                 (void) snprintf(none.code, sizeof(none.code), "AccessDeniedException");
                 answer(what, -EACCES, &none);
         } else
@@ -1143,7 +1143,15 @@ int kept_put(Kept *kept, const KeptClaim *claim, Secret *secret, int fd, Error *
 
 void kept_claim(Kept *kept, const KeptClaim *claims, size_t count) {
         assert_ptr_equal(kept, &world.kept);
-        assert_claims(claims, count);
+        for (size_t i = 0; i < kept->count; i++)
+                kept->items[i].unclaimed = true;
+        for (size_t i = 0; i < count; i++) {
+                size_t at = kept_index(kept, claims[i].name);
+
+                assert_claim(claims + i);
+                if (at < kept->count)
+                        kept->items[at].unclaimed = false;
+        }
         trace("claimed:%zu", count);
 }
 
@@ -1167,8 +1175,9 @@ int kept_commit(Kept *kept, Store *store, const KeptLock *lock, Error *error) {
         for (size_t i = 0; i < kept->count; i++) {
                 if (kept->items[i].put)
                         kept->items[i].fd = kept->items[i].put_fd;
-                kept->items[i].committed = kept->items[i].committed || kept->items[i].put;
-                kept->items[i].put = false;
+                kept->items[i].committed = kept->items[i].put ||
+                                           (kept->items[i].committed && !kept->items[i].unclaimed);
+                kept->items[i].put = kept->items[i].unclaimed = false;
         }
         kept->locked = kept->locked && memcmp(&kept->lock, lock, sizeof(*lock)) == 0;
         kept->lock = *lock;
@@ -1179,14 +1188,14 @@ int kept_commit(Kept *kept, Store *store, const KeptLock *lock, Error *error) {
 
 void kept_abandon(Kept *kept) {
         for (size_t i = 0; i < kept->count; i++)
-                kept->items[i].put = false;
+                kept->items[i].put = kept->items[i].unclaimed = false;
         trace("abandoned");
 }
 
 bool kept_is_committed(const Kept *kept, const KeptLock *lock) {
         assert_lock(kept, lock);
         for (size_t i = 0; i < kept->count; i++)
-                if (kept->items[i].put)
+                if (kept->items[i].put || kept->items[i].unclaimed)
                         return false;
         return kept->count > 0 && kept->lock.pcr == lock->pcr;
 }

@@ -1425,6 +1425,56 @@ static void an_optional_secret_that_a_reload_cannot_get_stays(void **state) {
         assert_string_equal(world.states[1], "published");
 }
 
+static void reload_with_probes(void) {
+        world.settings.verify_policy = VERIFY_POLICY_YES;
+        declare_and_replace();
+        go_on_but("probe");
+        assert_int_equal(count_under_way("probe"), 2);
+        world.trace[0] = 0;
+}
+
+static void with_yes_a_reload_withdraws_an_optional_secret_whose_key_is_open(void **state) {
+        Error open = probe_says("DryRunOperationException", REMEDY_NONE);
+
+        reload_with_probes();
+        finish("probe:a");
+        fail_with("probe:b", &open);
+        expect("claimed:1 hidden:a kept published:a retained:2 wiped ended ");
+        assert_ended_with(FAILURE_NONE);
+        assert_true(kept_find(&world.kept, "a") >= 0);
+        assert_int_equal(kept_find(&world.kept, "b"), -ENOENT);
+        assert_string_equal(world.states[0], "published");
+        assert_string_equal(world.states[1], "failed");
+        assert_string_equal(world.policies[1], "open");
+        assert_says(world.logged, "<2>b: withdrawn from the store and the credential socket");
+        assert_null(strstr(world.logged, "a: withdrawn"));
+}
+
+static void with_yes_a_reload_is_refused_if_the_key_of_a_required_secret_is_open(void **state) {
+        Error open = probe_says("DryRunOperationException", REMEDY_NONE);
+
+        reload_with_probes();
+        finish("probe:b");
+        fail_with("probe:a", &open);
+        expect("ended ");
+        assert_int_equal(world.error.failure, FAILURE_POLICY);
+        assert_string_equal(world.states[0], "published");
+        assert_string_equal(world.states[1], "published");
+}
+
+/* Nothing shows that its key is open. */
+static void with_yes_a_reload_leaves_an_optional_secret_of_an_unknown_policy(void **state) {
+        Error unknown = probe_says("ThrottlingException", REMEDY_RETRY);
+
+        reload_with_probes();
+        finish("probe:a");
+        fail_with("probe:b", &unknown);
+        pass(DEADLINE_USEC);
+        assert_ended_with(FAILURE_NONE);
+        assert_true(kept_find(&world.kept, "b") >= 0);
+        assert_string_equal(world.states[1], "published");
+}
+
 /* unsealctl unseal. */
 
 static int take(const Declaration *declaration, Secret *plaintext, const char *request_id, Error *error,
@@ -1863,6 +1913,9 @@ int main(void) {
                 TEST_OF(at_the_deadline_a_committed_reload_is_done, &publish),
                 TEST(a_reload_leaves_no_file_of_a_secret_that_is_not_for_the_store_any_more),
                 TEST(an_optional_secret_that_a_reload_cannot_get_stays),
+                TEST(with_yes_a_reload_withdraws_an_optional_secret_whose_key_is_open),
+                TEST(with_yes_a_reload_is_refused_if_the_key_of_a_required_secret_is_open),
+                TEST(with_yes_a_reload_leaves_an_optional_secret_of_an_unknown_policy),
                 TEST(by_hand_secrets_are_handed_over_and_nothing_else),
                 TEST(by_hand_what_cannot_be_handed_over_ends_the_session),
                 TEST_OF(a_denial_is_explained_without_expected_values_in_user_data, NULL),
