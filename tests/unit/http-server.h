@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* For tests: an HTTP server on a port of 127.0.0.1 that gives prepared answers, one a connection, and keeps
- * what it was asked. */
+/* An HTTP server on a port of 127.0.0.1. It gives one prepared answer to each connection and keeps the requests. */
 
 #include <arpa/inet.h>
 #include <pthread.h>
@@ -23,8 +22,8 @@
 #define ANSWERS_MAX 8
 
 typedef struct Answer {
-        unsigned status;     /* 0: the connection is closed without an answer */
-        const char *headers; /* each ended by CR LF; may be NULL */
+        unsigned status;     /* 0: the server closes the connection without an answer */
+        const char *headers; /* each ends with CR LF; may be NULL */
         const char *body;
 } Answer;
 
@@ -96,7 +95,7 @@ static Server *server_start(const Answer *answers, size_t size) {
         return server;
 }
 
-/* Afterwards requests and served may be looked at. */
+/* A test may read requests and served only after this. */
 static void server_stop(Server *server) {
         if (server->fd < 0)
                 return;
@@ -111,7 +110,7 @@ static void server_free(Server *server) {
 }
 DEFINE_CLEANUP(Server *, server_free);
 
-/* The value of a header of a request in its own memory, or NULL. */
+/* The value of a header of a request, or NULL. The caller frees it. */
 static inline char *server_request_header(const char *request, const char *name) {
         const char *end = strstr(request, "\r\n\r\n");
 
@@ -125,7 +124,7 @@ static inline char *server_request_header(const char *request, const char *name)
         return NULL;
 }
 
-/* Turns the event loop until *done; false when that takes more than ten seconds. */
+/* Runs the event loop until *done is wanted. False: no event for ten seconds, or a hundred events. */
 static inline bool run_until(sd_event *event, const unsigned *done, unsigned wanted) {
         for (unsigned i = 0; *done < wanted; i++)
                 if (i == 100 || sd_event_run(event, UINT64_C(10) * 1000000) <= 0)

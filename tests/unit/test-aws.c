@@ -29,7 +29,7 @@ static void test_partitions_have_their_domains(void **state) {
         assert_null(aws_domain("aws-moon", false));
 }
 
-static void test_regions_are_told_from_what_ends_a_host(void **state) {
+static void test_text_that_could_end_a_host_is_not_a_region(void **state) {
         static const char *const wrong[] = { "",         "-",        "eu-",
                                              "-eu",      "eu.north", "EU-north-1",
                                              "eu/north", "eu north", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" };
@@ -50,7 +50,7 @@ static void test_regions_are_in_their_partitions(void **state) {
         assert_null(aws_partition_of("eu-isoe-west-1"));
 }
 
-static void test_what_would_end_a_header_is_no_value_of_one(void **state) {
+static void test_text_that_could_end_a_header_is_not_a_header_value(void **state) {
         assert_true(aws_is_header_value("IQoJb3JpZ2lu/+=="));
         assert_false(aws_is_header_value(""));
         assert_false(aws_is_header_value("a b"));
@@ -93,7 +93,7 @@ static void test_s3_requests_have_a_hash_and_no_target(void **state) {
                                "SignedHeaders=host;x-amz-content-sha256;x-amz-date, "));
 }
 
-static void test_what_cannot_be_signed_is_not(void **state) {
+static void test_invalid_requests_are_not_signed(void **state) {
         const AwsRequest request = { .method = "GET", .host = "h", .path = "/" };
         char **headers = NULL;
 
@@ -124,7 +124,7 @@ static void test_codes_are_names_or_nothing(void **state) {
         }
 }
 
-static void test_troubles_are_told_by_code_then_by_status(void **state) {
+static void test_error_class_follows_the_code_then_the_status(void **state) {
         static const struct {
                 const char *code;
                 unsigned status;
@@ -167,14 +167,14 @@ static void test_quoted_text_is_short_and_printable(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_partitions_have_their_domains),
-                cmocka_unit_test(test_regions_are_told_from_what_ends_a_host),
+                cmocka_unit_test(test_text_that_could_end_a_host_is_not_a_region),
                 cmocka_unit_test(test_regions_are_in_their_partitions),
-                cmocka_unit_test(test_what_would_end_a_header_is_no_value_of_one),
+                cmocka_unit_test(test_text_that_could_end_a_header_is_not_a_header_value),
                 cmocka_unit_test(test_json_requests_have_a_target_and_no_hash),
                 cmocka_unit_test(test_s3_requests_have_a_hash_and_no_target),
-                cmocka_unit_test(test_what_cannot_be_signed_is_not),
+                cmocka_unit_test(test_invalid_requests_are_not_signed),
                 cmocka_unit_test(test_codes_are_names_or_nothing),
-                cmocka_unit_test(test_troubles_are_told_by_code_then_by_status),
+                cmocka_unit_test(test_error_class_follows_the_code_then_the_status),
                 cmocka_unit_test(test_quoted_text_is_short_and_printable),
         };
 

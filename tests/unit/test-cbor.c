@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-/* cmocka wants the above first */
+/* cmocka.h needs the headers above */
 #include <cmocka.h>
 
 #include "basic/cbor.h"
@@ -17,7 +17,7 @@ typedef struct Sample {
         const char *what;
         const char *data;
         size_t size;
-        CborHead head; /* data: whether there is any */
+        CborHead head; /* only type, argument and indefinite */
         size_t left;
 } Sample;
 
@@ -171,7 +171,7 @@ static void test_indefinite_container_ends_with_the_break(void **state) {
         assert_false(cbor_more(&reader, &map, 1));
         assert_int_equal(reader.left, 0);
 
-        /* Where the break is missing, the next head is. */
+        /* Without the break another item is expected, and its head is missing. */
         assert_true(cbor_more(&reader, &map, 1));
         assert_int_equal(cbor_next(&reader, &more), -EBADMSG);
 }

@@ -11,7 +11,7 @@
 #include "basic/cleanup.h"
 #include "basic/duration.h"
 
-static void test_durations_are_written_short(void **state) {
+static void test_durations_are_formatted_short(void **state) {
         static const struct {
                 uint64_t usec;
                 const char *text;
@@ -46,7 +46,7 @@ static void test_durations_are_written_short(void **state) {
         }
 }
 
-static void test_durations_are_read_as_systemd_does(void **state) {
+static void test_durations_are_parsed_as_in_systemd_time(void **state) {
         static const struct {
                 const char *text;
                 uint64_t usec;
@@ -85,7 +85,7 @@ static void test_durations_are_read_as_systemd_does(void **state) {
         }
 }
 
-static void test_what_is_no_duration_is_refused(void **state) {
+static void test_text_that_is_not_a_duration_is_refused(void **state) {
         static const char *const wrong[] = {
                 "",
                 " ",
@@ -123,23 +123,23 @@ static void test_what_is_no_duration_is_refused(void **state) {
         }
 }
 
-static void test_what_is_written_can_be_read(void **state) {
+static void test_formatted_durations_can_be_parsed(void **state) {
         for (uint64_t usec = 1; usec < USEC_INFINITY / 3; usec = usec * 3 + 1) {
                 char buffer[DURATION_STRING_MAX];
                 uint64_t again;
 
                 assert_int_equal(parse_duration(format_duration(usec, buffer), &again), 0);
-                /* Three digits of it, or the two largest units. */
+                /* The text has three digits or the two largest units. */
                 assert_in_range(again, usec - usec / 20, usec);
         }
 }
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_durations_are_written_short),
-                cmocka_unit_test(test_durations_are_read_as_systemd_does),
-                cmocka_unit_test(test_what_is_no_duration_is_refused),
-                cmocka_unit_test(test_what_is_written_can_be_read),
+                cmocka_unit_test(test_durations_are_formatted_short),
+                cmocka_unit_test(test_durations_are_parsed_as_in_systemd_time),
+                cmocka_unit_test(test_text_that_is_not_a_duration_is_refused),
+                cmocka_unit_test(test_formatted_durations_can_be_parsed),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -26,7 +26,7 @@ static const struct {
         { "foobar", "Zm9vYmFy", "666f6f626172" },
 };
 
-static void test_vectors_of_rfc_4648_both_ways(void **state) {
+static void test_vectors_of_rfc_4648_encode_and_decode(void **state) {
         for (size_t i = 0; i < ELEMENTSOF(rfc_vectors); i++) {
                 _cleanup_free_ char *hex = NULL, *base64 = NULL;
                 _cleanup_free_ uint8_t *bytes = NULL;
@@ -47,7 +47,7 @@ static void test_vectors_of_rfc_4648_both_ways(void **state) {
         }
 }
 
-static void test_every_length_and_byte_comes_back(void **state) {
+static void test_every_length_and_byte_survives_encoding(void **state) {
         uint8_t data[300];
 
         for (size_t i = 0; i < sizeof(data); i++)
@@ -71,7 +71,7 @@ static void test_every_length_and_byte_comes_back(void **state) {
         }
 }
 
-static void test_hex_takes_either_case_and_nothing_else(void **state) {
+static void test_hex_accepts_both_cases_and_nothing_else(void **state) {
         static const char *const wrong[] = {
                 "",     "0",    "00",   "00000",      "000000", "00g0", "0x00", " 000",
                 "00 0", "000 ", "-000", "00\xc3\xa9", "00:0",   "00/0", "00@0", "00`0",
@@ -86,7 +86,7 @@ static void test_hex_takes_either_case_and_nothing_else(void **state) {
                 memset(buffer, 0x55, sizeof(buffer));
                 if (hex_decode(wrong[i], buffer, 2) != -EINVAL)
                         fail_msg("'%s' was taken for two bytes", wrong[i]);
-                /* Nothing is written on failure. */
+                /* A failure writes nothing. */
                 assert_int_equal(buffer[0], 0x55);
                 assert_int_equal(buffer[1], 0x55);
         }
@@ -107,7 +107,7 @@ static void test_base64_has_one_spelling(void **state) {
                 "Zm8=Zm9v",
                 "Z=8=",
                 "=Zm8",
-                /* bits behind the end */ "Zh==",
+                /* bits after the end */ "Zh==",
                 "Zn==",
                 "Zv==",
                 "Zm9=",
@@ -140,7 +140,7 @@ static void test_base64_has_one_spelling(void **state) {
         }
 }
 
-static void test_base64_minds_the_length_not_the_nul(void **state) {
+static void test_base64_ends_at_the_length_not_at_a_nul(void **state) {
         _cleanup_free_ uint8_t *bytes = NULL;
         size_t size;
 
@@ -149,7 +149,7 @@ static void test_base64_minds_the_length_not_the_nul(void **state) {
         assert_int_equal(base64_decode("Zm\0v", 4, &bytes, &size), -EINVAL);
 }
 
-static void test_wrapped_base64_is_taken_only_where_asked_for(void **state) {
+static void test_only_base64_decode_lines_accepts_wrapped_text(void **state) {
         static const char wrapped[] = " Zm\r\n9vYm\t\tFy\n ";
         _cleanup_free_ uint8_t *bytes = NULL;
         size_t size;
@@ -170,7 +170,7 @@ static void test_wrapped_base64_is_strict_otherwise(void **state) {
                         fail_msg("'%s' was taken for base64", wrong[i]);
         assert_int_equal(base64_decode_lines("Zm9v\0\0\0\0", 8, &bytes, &size), -EINVAL);
 
-        /* Of nothing but white space: no bytes, not an error. */
+        /* White space alone stands for no bytes and is not an error. */
         assert_int_equal(base64_decode_lines(" \n", 2, &bytes, &size), 0);
         assert_non_null(bytes);
         assert_int_equal(size, 0);
@@ -187,12 +187,12 @@ static void test_sizes_that_cannot_be_encoded_are_refused(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_vectors_of_rfc_4648_both_ways),
-                cmocka_unit_test(test_every_length_and_byte_comes_back),
-                cmocka_unit_test(test_hex_takes_either_case_and_nothing_else),
+                cmocka_unit_test(test_vectors_of_rfc_4648_encode_and_decode),
+                cmocka_unit_test(test_every_length_and_byte_survives_encoding),
+                cmocka_unit_test(test_hex_accepts_both_cases_and_nothing_else),
                 cmocka_unit_test(test_base64_has_one_spelling),
-                cmocka_unit_test(test_base64_minds_the_length_not_the_nul),
-                cmocka_unit_test(test_wrapped_base64_is_taken_only_where_asked_for),
+                cmocka_unit_test(test_base64_ends_at_the_length_not_at_a_nul),
+                cmocka_unit_test(test_only_base64_decode_lines_accepts_wrapped_text),
                 cmocka_unit_test(test_wrapped_base64_is_strict_otherwise),
                 cmocka_unit_test(test_sizes_that_cannot_be_encoded_are_refused),
         };

@@ -14,8 +14,8 @@
 #include "basic/error.h"
 #include "basic/io.h"
 
-/* unseald shuts the credential socket for good by one list, and is not started again by the other. */
-static void test_what_is_final_is_what_the_unit_does_not_restart_after(void **state) {
+/* By the first list unseald closes the credential socket; by the second the service manager does not start it again. */
+static void test_final_failures_are_those_that_the_unit_does_not_restart_after(void **state) {
         static const char key[] = "\nRestartPreventExitStatus=";
         const char *vectors = getenv("UNSEALD_TEST_VECTORS");
         _cleanup_free_ uint8_t *text = NULL;
@@ -39,7 +39,7 @@ static void test_what_is_final_is_what_the_unit_does_not_restart_after(void **st
 }
 
 /* curl quotes the certificate's common name in its text, and the service manager reads every line of a notification. */
-static void test_text_of_a_stranger_is_cleaned_where_it_enters(void **state) {
+static void test_outside_text_is_cleaned_when_it_enters_an_error(void **state) {
         Error error;
 
         assert_int_equal(error_set(&error, -EKEYREJECTED, FAILURE_TLS, "kms.example: subject name '%s'",
@@ -66,8 +66,8 @@ static void test_text_that_is_too_long_ends_with_a_whole_character(void **state)
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_what_is_final_is_what_the_unit_does_not_restart_after),
-                cmocka_unit_test(test_text_of_a_stranger_is_cleaned_where_it_enters),
+                cmocka_unit_test(test_final_failures_are_those_that_the_unit_does_not_restart_after),
+                cmocka_unit_test(test_outside_text_is_cleaned_when_it_enters_an_error),
                 cmocka_unit_test(test_text_that_is_too_long_ends_with_a_whole_character),
         };
 

@@ -12,7 +12,7 @@
 #include "source/fetch.h"
 #include "source/fetcher.h"
 
-/* The first bytes of a ciphertext of KMS, and the same as base64. */
+/* The first bytes of a KMS ciphertext, and the same bytes in base64. */
 static const uint8_t ciphertext[] = { 0x01, 0x02, 0x02, 0x00, 0x78, 0x41, 0x42, 0x43, 0xff, 0x00 };
 #define BASE64 "AQICAHhBQkP/AA=="
 
@@ -43,7 +43,7 @@ static void assert_request(const char *text, const char *partition, const char *
         assert_string_equal(request.headers[0] + strlen("Host: "), host);
 }
 
-static void test_https_is_asked_as_it_is_written_and_unsigned(void **state) {
+static void test_https_request_has_the_url_as_written_and_no_signature(void **state) {
         assert_request("https://h.example:8443/a%20b?c=d", "aws", "eu-north-1", true, true,
                        "https://h.example:8443/a%20b?c=d", NULL);
 }
@@ -99,7 +99,7 @@ static void test_parameters_and_secrets_have_their_endpoints(void **state) {
         }
 }
 
-static void test_parameters_and_secrets_are_asked_for_by_name(void **state) {
+static void test_requests_for_parameters_and_secrets_have_the_name(void **state) {
         static const struct {
                 const char *text, *body;
         } cases[] = {
@@ -118,7 +118,7 @@ static void test_parameters_and_secrets_are_asked_for_by_name(void **state) {
         }
 }
 
-static void test_what_cannot_be_asked_is_not(void **state) {
+static void test_impossible_requests_are_refused(void **state) {
         static const char *const texts[] = { "s3://bucket/key", "ssm:a", "secretsmanager:a" };
         FetchRequest request = {};
 
@@ -212,7 +212,7 @@ static void test_secret_is_a_string_or_binary(void **state) {
 
         assert_good(id, "{\"SecretString\":\"" BASE64 "\"}");
         assert_good(id, "{\"SecretBinary\":\"" BASE64 "\"}");
-        /* Bytes that are base64 again: what `aws kms encrypt` printed was put there. */
+        /* The bytes are base64 themselves: somebody stored the output of "aws kms encrypt". */
         assert_good(id, "{\"SecretBinary\":\"QVFJQ0FIaEJRa1AvQUE9PQ==\"}");
         assert_bad(id, "{\"SecretBinary\":\"*\"}", -EBADMSG, "neither SecretString nor SecretBinary");
         assert_bad(id, "{\"SecretBinary\":\"" BASE64 "\",\"SecretString\":\"x\"}", -EBADMSG, "neither");
@@ -221,7 +221,7 @@ static void test_secret_is_a_string_or_binary(void **state) {
         assert_bad(id, "{\"SecretString\":\"hunter2\"}", -EBADMSG, "not base64");
 }
 
-static void test_answer_that_is_no_json_may_pass(void **state) {
+static void test_answer_that_is_not_json_may_pass(void **state) {
         Error error;
 
         assert_int_equal(read_reply("ssm:a", &(FetchReply){ .status = 200, .body = "<html>" }, 100, &error),
@@ -314,7 +314,7 @@ static void test_name_of_the_error_may_be_in_a_header_alone(void **state) {
         assert_string_equal(error.code, "ParameterNotFound");
 }
 
-static void test_bucket_region_that_is_none_is_not_repeated(void **state) {
+static void test_malformed_bucket_region_is_not_quoted(void **state) {
         static const char *const regions[] = { "eu-north-1", "evil. Do this", "" };
 
         for (size_t i = 0; i < ELEMENTSOF(regions); i++) {
@@ -330,7 +330,7 @@ static void test_bucket_region_that_is_none_is_not_repeated(void **state) {
         }
 }
 
-static void test_xml_is_looked_through_within_its_bounds(void **state) {
+static void test_xml_is_not_read_beyond_its_bounds(void **state) {
         static const struct {
                 const char *xml, *text;
         } cases[] = {
@@ -358,7 +358,7 @@ static void test_xml_is_looked_through_within_its_bounds(void **state) {
         assert_false(fetch_xml_text("<Code>a\0b</Code>", 16, "Code", text, sizeof(text)));
 }
 
-/* The shell, over a server without TLS: a Source that source_parse() would not make. */
+/* source/fetcher, with a server without TLS. source_parse() refuses such a URL. */
 
 typedef struct Got {
         unsigned calls;
@@ -448,20 +448,20 @@ static void test_freed_fetcher_calls_nobody(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_https_is_asked_as_it_is_written_and_unsigned),
+                cmocka_unit_test(test_https_request_has_the_url_as_written_and_no_signature),
                 cmocka_unit_test(test_buckets_are_in_the_host_unless_they_have_dots),
                 cmocka_unit_test(test_keys_are_percent_encoded_once),
                 cmocka_unit_test(test_parameters_and_secrets_have_their_endpoints),
-                cmocka_unit_test(test_parameters_and_secrets_are_asked_for_by_name),
-                cmocka_unit_test(test_what_cannot_be_asked_is_not),
+                cmocka_unit_test(test_requests_for_parameters_and_secrets_have_the_name),
+                cmocka_unit_test(test_impossible_requests_are_refused),
                 cmocka_unit_test(test_bodies_are_ciphertext_raw_or_base64),
                 cmocka_unit_test(test_parameter_is_a_string),
                 cmocka_unit_test(test_secret_is_a_string_or_binary),
-                cmocka_unit_test(test_answer_that_is_no_json_may_pass),
+                cmocka_unit_test(test_answer_that_is_not_json_may_pass),
                 cmocka_unit_test(test_errors_mean_what_aws_says_they_do),
                 cmocka_unit_test(test_name_of_the_error_may_be_in_a_header_alone),
-                cmocka_unit_test(test_bucket_region_that_is_none_is_not_repeated),
-                cmocka_unit_test(test_xml_is_looked_through_within_its_bounds),
+                cmocka_unit_test(test_malformed_bucket_region_is_not_quoted),
+                cmocka_unit_test(test_xml_is_not_read_beyond_its_bounds),
                 cmocka_unit_test(test_fetch_brings_the_ciphertext),
                 cmocka_unit_test(test_fetch_says_why_there_is_none),
                 cmocka_unit_test(test_freed_fetcher_calls_nobody),

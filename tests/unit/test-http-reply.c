@@ -15,7 +15,7 @@
 #include "basic/duration.h"
 #include "basic/http-reply.h"
 
-static void test_http_dates_are_read(void **state) {
+static void test_http_dates_are_parsed(void **state) {
         static const struct {
                 const char *text;
                 int64_t seconds;
@@ -34,7 +34,7 @@ static void test_http_dates_are_read(void **state) {
         }
 }
 
-static void test_what_is_no_http_date_is_refused(void **state) {
+static void test_text_that_is_not_an_http_date_is_refused(void **state) {
         static const char *const wrong[] = {
                 "",
                 "Sun, 06 Nov 1994 08:49:37",
@@ -191,8 +191,8 @@ static void test_only_a_wrong_time_blames_the_clock(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_http_dates_are_read),
-                cmocka_unit_test(test_what_is_no_http_date_is_refused),
+                cmocka_unit_test(test_http_dates_are_parsed),
+                cmocka_unit_test(test_text_that_is_not_an_http_date_is_refused),
                 cmocka_unit_test(test_last_header_of_a_name_counts_in_any_case),
                 cmocka_unit_test(test_new_status_line_forgets_headers),
                 cmocka_unit_test(test_headers_beyond_the_limits_are_dropped),

@@ -32,8 +32,8 @@ static void test_credentials_are_read(void **state) {
         aws_credentials_clear(&credentials);
 }
 
-/* Early in a boot it may be the clock that is wrong. */
-static void test_expired_credentials_are_credentials(void **state) {
+/* Early in a boot the clock may be wrong. */
+static void test_expired_credentials_are_accepted(void **state) {
         static const char text[] = CREDENTIALS("Success", "T", "2001-02-03T04:05:06Z");
         AwsCredentials credentials = {};
 
@@ -56,14 +56,14 @@ static void assert_no_credentials(const char *text, Failure failure, const char 
         assert_null(strstr(error.text, "s/e+c"));
 }
 
-static void test_a_code_other_than_success_is_no_credentials(void **state) {
+static void test_code_other_than_success_is_a_failure(void **state) {
         assert_no_credentials(CREDENTIALS("AssumeRoleUnauthorizedAccess", "T", "2026-08-13T23:36:48Z"),
                               FAILURE_ROLE, "AssumeRoleUnauthorizedAccess");
         assert_no_credentials("{\"Code\":\"Failed\",\"Message\":\"no\"}", FAILURE_ROLE, "Failed");
         assert_no_credentials("{\"Code\":\"\\u001b[31m\"}", FAILURE_ROLE, "");
 }
 
-static void test_nonsense_is_no_credentials(void **state) {
+static void test_malformed_credentials_are_refused(void **state) {
         static const char *const texts[] = {
                 "",
                 "<html></html>",
@@ -150,7 +150,7 @@ static void test_the_account_is_twelve_digits_of_the_identity_document(void **st
         }
 }
 
-/* What callbacks reported. */
+/* The arguments of the callbacks. */
 typedef struct Outcome {
         unsigned calls;
         int r;
@@ -189,7 +189,7 @@ static void data_got(int r, const char *data, size_t size, const Error *error, v
         outcome->free_it = imds_free(outcome->free_it);
 }
 
-/* An event loop, a conversation with IMDS, and an IMDS. */
+/* An event loop, an Imds, and a server in the place of IMDS. */
 typedef struct Stage {
         sd_event *event;
         HttpClient *http;
@@ -229,7 +229,7 @@ static void get(Stage *stage, const char *path) {
         assert_true(run_until(stage->event, &stage->outcome.calls, calls + 1));
 }
 
-/* The requests so far: method and path, and for a GET which token came along. */
+/* The requests so far: method and path, and the token of a GET. */
 static void assert_requests(Server *server, const char *const *wanted, size_t wanted_size) {
         server_stop(server);
         assert_int_equal(server->served, wanted_size);
@@ -272,7 +272,7 @@ static void test_token_then_role_then_credentials(void **state) {
         assert_requests(stage.server, requests, ELEMENTSOF(requests));
 }
 
-static void test_a_token_is_made_anew_once_when_it_is_not_accepted(void **state) {
+static void test_token_is_renewed_once_after_401(void **state) {
         static const Answer answers[] = {
                 { 200, NULL, "T1" }, { 401, NULL, "" },   { 200, NULL, "T2" }, { 200, NULL, "user data" },
                 { 401, NULL, "" },   { 200, NULL, "T3" }, { 401, NULL, "" },   { 200, NULL, "T4" },
@@ -308,7 +308,7 @@ static void assert_credentials_fail(const Answer *answers, size_t size, Failure 
                          stage.outcome.error.failure, stage.outcome.error.remedy, stage.outcome.error.text);
 }
 
-static void test_what_imds_may_answer_instead_is_told_apart(void **state) {
+static void test_other_answers_of_imds_are_distinguished(void **state) {
         static const struct {
                 Answer answers[3];
                 size_t size;
@@ -348,7 +348,7 @@ static void test_what_imds_may_answer_instead_is_told_apart(void **state) {
                 assert_credentials_fail(cases[i].answers, cases[i].size, cases[i].failure, cases[i].remedy);
 }
 
-static void test_an_address_where_nobody_listens_may_pass(void **state) {
+static void test_refused_connection_may_pass(void **state) {
         _cleanup_(stage_clear) Stage stage = {};
 
         stage_set(&stage, NULL, 0);
@@ -421,7 +421,7 @@ static void test_absent_user_data_is_enoent(void **state) {
         assert_non_null(strstr(stage.outcome.error.text, "/latest/user-data"));
 }
 
-static void test_imds_that_is_turned_off_is_said_so(void **state) {
+static void test_disabled_imds_is_named_as_such(void **state) {
         static const Answer answers[] = { { 403, NULL, "" } };
         _cleanup_(stage_clear) Stage stage = {};
 
@@ -478,20 +478,20 @@ static void test_a_callback_with_credentials_may_free_the_imds(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_credentials_are_read),
-                cmocka_unit_test(test_expired_credentials_are_credentials),
-                cmocka_unit_test(test_a_code_other_than_success_is_no_credentials),
-                cmocka_unit_test(test_nonsense_is_no_credentials),
+                cmocka_unit_test(test_expired_credentials_are_accepted),
+                cmocka_unit_test(test_code_other_than_success_is_a_failure),
+                cmocka_unit_test(test_malformed_credentials_are_refused),
                 cmocka_unit_test(test_the_role_is_the_first_line),
                 cmocka_unit_test(test_the_account_is_twelve_digits_of_the_identity_document),
                 cmocka_unit_test(test_token_then_role_then_credentials),
-                cmocka_unit_test(test_a_token_is_made_anew_once_when_it_is_not_accepted),
-                cmocka_unit_test(test_what_imds_may_answer_instead_is_told_apart),
-                cmocka_unit_test(test_an_address_where_nobody_listens_may_pass),
+                cmocka_unit_test(test_token_is_renewed_once_after_401),
+                cmocka_unit_test(test_other_answers_of_imds_are_distinguished),
+                cmocka_unit_test(test_refused_connection_may_pass),
                 cmocka_unit_test(test_the_other_address_is_asked_where_the_first_cannot_be_reached),
                 cmocka_unit_test(test_each_address_is_asked_once_and_both_failures_are_told),
                 cmocka_unit_test(test_the_second_address_is_left_alone_where_the_first_answers),
                 cmocka_unit_test(test_absent_user_data_is_enoent),
-                cmocka_unit_test(test_imds_that_is_turned_off_is_said_so),
+                cmocka_unit_test(test_disabled_imds_is_named_as_such),
                 cmocka_unit_test(test_credentials_are_fetched_one_at_a_time),
                 cmocka_unit_test(test_a_callback_may_free_the_imds_and_ends_all_other_requests),
                 cmocka_unit_test(test_a_callback_with_credentials_may_free_the_imds),

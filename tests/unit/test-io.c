@@ -95,7 +95,7 @@ static void test_files_without_a_size_are_read(void **state) {
         assert_refused("/dev/zero", 10, -ENXIO);
 }
 
-static void test_what_is_no_regular_file_is_refused_without_waiting(void **state) {
+static void test_other_than_regular_files_are_refused_without_waiting(void **state) {
         assert_int_equal(mkdir("directory", 0755), 0);
         assert_int_equal(mkfifo("fifo", 0644), 0);
         assert_int_equal(symlink("nowhere", "dangling"), 0);
@@ -120,7 +120,7 @@ static void test_a_file_that_grows_is_bounded_by_the_maximum(void **state) {
         _cleanup_free_ uint8_t *bytes = NULL;
         size_t size;
 
-        /* Its size says less than there is: what fstat() saw must not matter. */
+        /* The file has more bytes than fstat() says. */
         write_file("file", "0123456789", 10);
         _cleanup_close_ int fd = open("file", O_RDONLY | O_CLOEXEC);
         assert_int_equal(lseek(fd, 4, SEEK_SET), 4);
@@ -134,7 +134,7 @@ typedef struct Feeder {
         size_t size;
 } Feeder;
 
-/* In small pieces with pauses, so that there are short reads and, without blocking, empty ones. */
+/* Writes small pieces with pauses: the reader gets short reads, and EAGAIN from a non-blocking descriptor. */
 static void *feed(void *userdata) {
         Feeder *feeder = userdata;
         sigset_t interruption;
@@ -160,7 +160,7 @@ static void test_pipes_and_sockets_are_read_to_their_end(void **state) {
         struct sigaction action = { .sa_handler = on_alarm };
         struct itimerval often = { { 0, 1000 }, { 0, 1000 } }, never = { 0 };
 
-        /* Interrupted all the time. */
+        /* Signals interrupt the reads all the time. */
         assert_int_equal(sigaction(SIGALRM, &action, NULL), 0);
         assert_int_equal(setitimer(ITIMER_REAL, &often, NULL), 0);
 
@@ -206,7 +206,7 @@ static void *drain(void *userdata) {
         return (void *) done;
 }
 
-static void test_all_is_written_even_where_a_pipe_is_full(void **state) {
+static void test_everything_is_written_even_if_a_pipe_is_full(void **state) {
         static uint8_t data[200000];
 
         for (size_t i = 0; i < sizeof(data); i++)
@@ -228,7 +228,7 @@ static void test_all_is_written_even_where_a_pipe_is_full(void **state) {
         }
 }
 
-static void test_errors_of_writing_are_told(void **state) {
+static void test_write_errors_are_returned(void **state) {
         _cleanup_close_ int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
 
         assert_int_equal(write_all(full, "x", 1), -ENOSPC);
@@ -278,7 +278,7 @@ static void test_a_failed_replacement_leaves_nothing(void **state) {
         assert_int_equal(count_entries(), 1);
 }
 
-/* -o /dev/null, said by root, must not be the end of /dev/null. */
+/* Root may write to /dev/null with -o. This must not replace the device. */
 static void test_a_device_or_pipe_is_written_to_and_not_replaced(void **state) {
         _cleanup_close_ int reader = -1;
         char seen[4] = "";
@@ -304,12 +304,12 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 test(test_files_are_read_up_to_the_maximum_and_not_beyond),
                 test(test_files_without_a_size_are_read),
-                test(test_what_is_no_regular_file_is_refused_without_waiting),
+                test(test_other_than_regular_files_are_refused_without_waiting),
                 test(test_links_are_followed),
                 test(test_a_file_that_grows_is_bounded_by_the_maximum),
                 test(test_pipes_and_sockets_are_read_to_their_end),
-                test(test_all_is_written_even_where_a_pipe_is_full),
-                test(test_errors_of_writing_are_told),
+                test(test_everything_is_written_even_if_a_pipe_is_full),
+                test(test_write_errors_are_returned),
                 test(test_a_file_is_replaced_at_once_and_has_its_mode),
                 test(test_a_failed_replacement_leaves_nothing),
                 test(test_a_device_or_pipe_is_written_to_and_not_replaced),

@@ -13,7 +13,7 @@
 #include "basic/json.h"
 
 static int parse(const char *text, struct json_object **ret) {
-        /* Without the NUL behind its end, so that a sanitizer sees whoever reads on. */
+        /* The copy has no NUL after its end: a sanitizer sees a read beyond it. */
         _cleanup_free_ char *exact = malloc(strlen(text) + 1);
 
         assert_non_null(exact);
@@ -46,7 +46,7 @@ static void test_every_kind_of_value_is_read(void **state) {
         }
 }
 
-static void test_what_is_no_json_is_refused(void **state) {
+static void test_text_that_is_not_json_is_refused(void **state) {
         static const char *const texts[] = {
                 "",
                 " ",
@@ -193,7 +193,7 @@ static void test_pointers_lead_where_rfc_6901_says(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_every_kind_of_value_is_read),
-                cmocka_unit_test(test_what_is_no_json_is_refused),
+                cmocka_unit_test(test_text_that_is_not_json_is_refused),
                 cmocka_unit_test(test_strings_must_be_utf8_without_control_characters),
                 cmocka_unit_test(test_a_member_named_twice_is_refused),
                 cmocka_unit_test(test_depth_is_bounded),

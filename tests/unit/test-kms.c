@@ -45,7 +45,7 @@ static void test_arns_of_keys_are_taken_apart(void **state) {
         assert_string_equal(arn.partition, "aws-us-gov");
 }
 
-static void test_what_is_no_arn_of_a_key_is_refused(void **state) {
+static void test_text_that_is_not_the_arn_of_a_key_is_refused(void **state) {
         static const char *const texts[] = {
                 "",
                 "1234abcd-12ab-34cd-56ef-1234567890ab",
@@ -138,7 +138,7 @@ static void test_the_request_is_what_kms_documents(void **state) {
         assert_string_equal(text, REQUEST);
 }
 
-static void test_a_request_without_what_it_needs_is_refused(void **state) {
+static void test_incomplete_requests_are_refused(void **state) {
         static const char *const none[] = { NULL };
         static const char *const bad_contexts[][3] = { { "a" }, { "=b" }, { "a=1", "a=2" } };
         KmsDecrypt cases[9];
@@ -162,7 +162,7 @@ static void test_a_request_without_what_it_needs_is_refused(void **state) {
         assert_null(text);
 }
 
-/* What is never asked in the probe is a plaintext: the one with a document is no probe. */
+/* A probe must never ask for a plaintext, so a request with a document is not a probe. */
 static void test_a_probe_is_a_dry_run_without_a_document(void **state) {
         _cleanup_free_ char *text = NULL;
         KmsDecrypt probe = decrypt;
@@ -176,7 +176,7 @@ static void test_a_probe_is_a_dry_run_without_a_document(void **state) {
                                   "\"DryRun\":true}");
 }
 
-static void test_a_probe_is_answered_by_open_or_denied_and_anything_else_is_unknown(void **state) {
+static void test_probe_is_open_denied_or_unknown(void **state) {
         static const struct {
                 const char *code; /* NULL: status 200 with this body */
                 const char *body;
@@ -218,8 +218,8 @@ static void test_a_probe_is_answered_by_open_or_denied_and_anything_else_is_unkn
         }
 }
 
-/* No answer is no denial. */
-static void test_a_probe_that_does_not_arrive_is_unknown(void **state) {
+/* A missing answer is not a denial. */
+static void test_probe_without_an_answer_is_unknown(void **state) {
         Error refusal = {}, error = {};
         bool open = false;
 
@@ -265,7 +265,7 @@ static void assert_unbelieved(const char *reply, Remedy remedy) {
                 assert_in_range(*p, ' ', '~');
 }
 
-static void test_a_reply_that_cannot_be_believed_is_refused(void **state) {
+static void test_untrustworthy_replies_are_refused(void **state) {
         static const char *const replies[] = {
                 "{\"KeyId\":\"" KEY "\",\"CiphertextForRecipient\":\"AAEC\",\"Plaintext\":\"aGk=\"}",
                 "{\"KeyId\":\"" KEY "\",\"CiphertextForRecipient\":\"AAEC\",\"Plaintext\":{}}",
@@ -292,7 +292,7 @@ static void test_a_reply_that_cannot_be_believed_is_refused(void **state) {
                              envelope) > 0);
         assert_unbelieved(long_reply, REMEDY_NONE);
 
-        /* What a broken proxy may do, and stop doing. */
+        /* A broken proxy may do this, and stop. */
         assert_unbelieved("", REMEDY_RETRY);
         assert_unbelieved("<html>sign in</html>", REMEDY_RETRY);
         assert_unbelieved("{\"KeyId\":\"" KEY "\",\"KeyId\":\"x\",\"CiphertextForRecipient\":\"AAEC\"}",
@@ -347,7 +347,7 @@ static void test_every_size_that_kms_encrypts_fits_the_request(void **state) {
         assert_int_equal(kms_encrypt_request(&encrypt, &body), -EINVAL);
 }
 
-static void test_a_ciphertext_is_believed_only_of_the_key_that_was_asked(void **state) {
+static void test_ciphertext_of_another_key_is_refused(void **state) {
         static const struct {
                 const char *reply;
                 int r;
@@ -419,8 +419,8 @@ static bool is_quoted(Failure failure, const char *code) {
                strcmp(code, "ValidationException") == 0;
 }
 
-static void assert_meaning(const char *code, const char *message, int64_t skew, Failure failure,
-                           Remedy remedy) {
+static void assert_error_class(const char *code, const char *message, int64_t skew, Failure failure,
+                               Remedy remedy) {
         _cleanup_free_ char *body = NULL;
         Error error;
 
@@ -434,7 +434,7 @@ static void assert_meaning(const char *code, const char *message, int64_t skew, 
                          is_quoted(failure, code) ? "not " : "", error.text);
 }
 
-static void test_the_words_of_kms_on_a_signature_which_repeat_the_token_are_not_quoted(void **state) {
+static void test_message_that_repeats_the_session_token_is_not_quoted(void **state) {
         static const char *const codes[] = { "InvalidSignatureException", "IncompleteSignatureException",
                                              "ExpiredTokenException",     "UnrecognizedClientException",
                                              "RequestTimeTooSkewed",      "SomethingNewException" };
@@ -453,7 +453,7 @@ static void test_the_words_of_kms_on_a_signature_which_repeat_the_token_are_not_
                 }
 }
 
-static void test_errors_of_kms_are_known_with_their_remedy(void **state) {
+static void test_each_error_of_kms_has_its_failure_and_remedy(void **state) {
         static const struct {
                 const char *code;
                 Failure failure;
@@ -481,12 +481,12 @@ static void test_errors_of_kms_are_known_with_their_remedy(void **state) {
         };
 
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
-                assert_meaning(cases[i].code, "", 0, cases[i].failure, cases[i].remedy);
-                assert_meaning(cases[i].code, "some text", 0, cases[i].failure, cases[i].remedy);
+                assert_error_class(cases[i].code, "", 0, cases[i].failure, cases[i].remedy);
+                assert_error_class(cases[i].code, "some text", 0, cases[i].failure, cases[i].remedy);
         }
 }
 
-/* The failure is the same, and so is what is quoted; the advice is not for an instance's role. */
+/* Failure and quotation are the same. The advice is for a person, not for the role of an instance. */
 static void test_errors_are_explained_to_a_person_in_other_words(void **state) {
         static const struct {
                 const char *code, *words;
@@ -519,11 +519,11 @@ static void test_errors_are_explained_to_a_person_in_other_words(void **state) {
         }
 }
 
-static void test_a_document_that_kms_does_not_accept_is_told_from_other_validation(void **state) {
-        assert_meaning("ValidationException",
-                       "The Attestation document is older than the five-minute age limit", 0,
-                       FAILURE_DOCUMENT, REMEDY_DOCUMENT);
-        assert_meaning("AccessDeniedException", "no attestation", 0, FAILURE_DENIED, REMEDY_NONE);
+static void test_refused_document_is_distinguished_from_other_validation_errors(void **state) {
+        assert_error_class("ValidationException",
+                           "The Attestation document is older than the five-minute age limit", 0,
+                           FAILURE_DOCUMENT, REMEDY_DOCUMENT);
+        assert_error_class("AccessDeniedException", "no attestation", 0, FAILURE_DENIED, REMEDY_NONE);
 }
 
 /* The text of the second refusal is that of the first, and no third document follows. */
@@ -536,19 +536,19 @@ static void test_a_refused_document_promises_one_new_document_and_no_more(void *
         assert_non_null(strstr(error.text, "a new one, but only once."));
 }
 
-static void test_a_wrong_clock_is_told_from_a_wrong_signature(void **state) {
+static void test_wrong_clock_is_distinguished_from_wrong_signature(void **state) {
         static const char *const codes[] = { "InvalidSignatureException", "SignatureDoesNotMatch" };
 
         for (size_t i = 0; i < ELEMENTSOF(codes); i++) {
-                assert_meaning(codes[i], "Signature expired", 241, FAILURE_CLOCK, REMEDY_CLOCK);
-                assert_meaning(codes[i], "", -86400, FAILURE_CLOCK, REMEDY_CLOCK);
-                assert_meaning(codes[i], "", 240, FAILURE_ROLE, REMEDY_CREDENTIALS);
-                assert_meaning(codes[i], "", -240, FAILURE_ROLE, REMEDY_CREDENTIALS);
-                assert_meaning(codes[i], "", AWS_SKEW_UNKNOWN, FAILURE_ROLE, REMEDY_CREDENTIALS);
+                assert_error_class(codes[i], "Signature expired", 241, FAILURE_CLOCK, REMEDY_CLOCK);
+                assert_error_class(codes[i], "", -86400, FAILURE_CLOCK, REMEDY_CLOCK);
+                assert_error_class(codes[i], "", 240, FAILURE_ROLE, REMEDY_CREDENTIALS);
+                assert_error_class(codes[i], "", -240, FAILURE_ROLE, REMEDY_CREDENTIALS);
+                assert_error_class(codes[i], "", AWS_SKEW_UNKNOWN, FAILURE_ROLE, REMEDY_CREDENTIALS);
         }
-        assert_meaning("RequestTimeTooSkewed", "", 3600, FAILURE_CLOCK, REMEDY_CLOCK);
-        assert_meaning("RequestTimeTooSkewed", "", AWS_SKEW_UNKNOWN, FAILURE_CLOCK, REMEDY_RETRY);
-        assert_meaning("RequestExpired", "", 0, FAILURE_CLOCK, REMEDY_RETRY);
+        assert_error_class("RequestTimeTooSkewed", "", 3600, FAILURE_CLOCK, REMEDY_CLOCK);
+        assert_error_class("RequestTimeTooSkewed", "", AWS_SKEW_UNKNOWN, FAILURE_CLOCK, REMEDY_RETRY);
+        assert_error_class("RequestExpired", "", 0, FAILURE_CLOCK, REMEDY_RETRY);
 }
 
 static void test_the_name_of_an_error_is_found_wherever_aws_puts_it(void **state) {
@@ -593,7 +593,7 @@ static void test_an_error_without_a_name_goes_by_its_status(void **state) {
         }
 }
 
-static void test_text_of_kms_is_quoted_bounded_and_harmless(void **state) {
+static void test_message_of_kms_is_quoted_short_and_clean(void **state) {
         char body[3000] = "{\"__type\":\"AccessDeniedException\",\"message\":\"\\u001b[2J\\n\\\"\xc3\xa9";
         Error error;
 
@@ -604,7 +604,7 @@ static void test_text_of_kms_is_quoted_bounded_and_harmless(void **state) {
         assert_non_null(strstr(error.text, "\"?[2J????%%%"));
         for (const char *p = error.text; *p; p++)
                 assert_in_range(*p, ' ', '~');
-        /* The advice behind it is whole. */
+        /* The advice after the quotation is complete. */
         assert_string_equal(error.text + strlen(error.text) - 22, "context of the secret.");
 }
 
@@ -624,7 +624,7 @@ static void test_every_error_has_room_for_its_advice(void **state) {
         }
 }
 
-/* What the signature must be, made of the headers as they stand in a request. */
+/* The signature that belongs to the headers of a request. */
 static void assert_signed(const char *request, const char *region) {
         static const char *const names[] = {
                 "Host", "Content-Type", "X-Amz-Date", "X-Amz-Target", "X-Amz-Security-Token",
@@ -677,7 +677,7 @@ static void test_headers_are_signed_with_or_without_a_token(void **state) {
                          -EINVAL);
 }
 
-/* What callbacks reported. */
+/* The arguments of the callbacks. */
 typedef struct Outcome {
         unsigned calls;
         int r;
@@ -713,7 +713,7 @@ static void connected(int r, const Error *error, void *userdata) {
         outcome->error = *error;
 }
 
-/* An event loop, a client and what it talks to. */
+/* An event loop, a client and its server. */
 typedef struct Stage {
         sd_event *event;
         HttpClient *http;
@@ -740,7 +740,7 @@ static void stage_set(Stage *stage, const Answer *answers, size_t size) {
 #define GOOD_REPLY "{\"KeyId\":\"" KEY "\",\"CiphertextForRecipient\":\"AAEC\"}"
 #define REQUEST_ID "x-amzn-RequestId: 0000-1\r\n"
 
-static void test_decrypt_asks_signed_and_hands_out_the_envelope(void **state) {
+static void test_decrypt_is_signed_and_returns_the_envelope(void **state) {
         static const Answer answers[] = { { 200, REQUEST_ID, GOOD_REPLY } };
         _cleanup_(stage_clear) Stage stage = {};
         Outcome outcome = {};
@@ -804,7 +804,7 @@ static void answered(int r, const char *body, size_t size, const char *request_i
         decrypted(r, (const uint8_t *) body, size, request_id, error, userdata);
 }
 
-static void test_any_operation_is_asked_and_its_answer_handed_out_whole(void **state) {
+static void test_any_operation_returns_the_whole_answer(void **state) {
         static const Answer answers[] = {
                 { 200, REQUEST_ID, "{\"KeyMetadata\":{}}" },
                 { 400, REQUEST_ID, "{\"__type\":\"AccessDeniedException\",\"Message\":\"no\"}" },
@@ -834,7 +834,7 @@ static void test_any_operation_is_asked_and_its_answer_handed_out_whole(void **s
         assert_string_equal(strstr(stage.server->requests[0], "\r\n\r\n") + 4, "{}");
 }
 
-static void test_a_wrong_clock_is_corrected_once_for_all(void **state) {
+static void test_wrong_clock_is_corrected_for_all_later_requests(void **state) {
         static const char body[] =
                         "{\"__type\":\"InvalidSignatureException\",\"message\":\"Signature expired\"}";
         char header[64];
@@ -849,7 +849,7 @@ static void test_a_wrong_clock_is_corrected_once_for_all(void **state) {
                   (Answer[]){ { 400, header, body }, { 400, header, body }, { 200, header, GOOD_REPLY } },
                   3);
 
-        /* Side by side: what they find wrong is not added up. */
+        /* Two requests find the same skew at the same time. The client must not add it twice. */
         assert_int_equal(kms_decrypt(stage.client, &decrypt, decrypted, &outcome), 0);
         assert_int_equal(kms_decrypt(stage.client, &decrypt, decrypted, &outcome), 0);
         assert_true(run_until(stage.event, &outcome.calls, 2));
@@ -922,34 +922,34 @@ static void test_no_request_is_started_without_credentials(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_arns_of_keys_are_taken_apart),
-                cmocka_unit_test(test_what_is_no_arn_of_a_key_is_refused),
+                cmocka_unit_test(test_text_that_is_not_the_arn_of_a_key_is_refused),
                 cmocka_unit_test(test_endpoints_follow_partition_and_region),
                 cmocka_unit_test(test_the_request_is_what_kms_documents),
-                cmocka_unit_test(test_a_request_without_what_it_needs_is_refused),
+                cmocka_unit_test(test_incomplete_requests_are_refused),
                 cmocka_unit_test(test_a_probe_is_a_dry_run_without_a_document),
-                cmocka_unit_test(test_a_probe_is_answered_by_open_or_denied_and_anything_else_is_unknown),
-                cmocka_unit_test(test_a_probe_that_does_not_arrive_is_unknown),
+                cmocka_unit_test(test_probe_is_open_denied_or_unknown),
+                cmocka_unit_test(test_probe_without_an_answer_is_unknown),
                 cmocka_unit_test(test_a_good_reply_has_the_envelope),
-                cmocka_unit_test(test_a_reply_that_cannot_be_believed_is_refused),
+                cmocka_unit_test(test_untrustworthy_replies_are_refused),
                 cmocka_unit_test(test_a_request_to_encrypt_has_the_plaintext_once_and_nothing_else),
                 cmocka_unit_test(test_every_size_that_kms_encrypts_fits_the_request),
-                cmocka_unit_test(test_a_ciphertext_is_believed_only_of_the_key_that_was_asked),
+                cmocka_unit_test(test_ciphertext_of_another_key_is_refused),
                 cmocka_unit_test(test_describe_key_says_which_key_an_alias_stands_for),
-                cmocka_unit_test(test_errors_of_kms_are_known_with_their_remedy),
+                cmocka_unit_test(test_each_error_of_kms_has_its_failure_and_remedy),
                 cmocka_unit_test(test_errors_are_explained_to_a_person_in_other_words),
-                cmocka_unit_test(test_a_document_that_kms_does_not_accept_is_told_from_other_validation),
+                cmocka_unit_test(test_refused_document_is_distinguished_from_other_validation_errors),
                 cmocka_unit_test(test_a_refused_document_promises_one_new_document_and_no_more),
-                cmocka_unit_test(test_a_wrong_clock_is_told_from_a_wrong_signature),
-                cmocka_unit_test(test_the_words_of_kms_on_a_signature_which_repeat_the_token_are_not_quoted),
+                cmocka_unit_test(test_wrong_clock_is_distinguished_from_wrong_signature),
+                cmocka_unit_test(test_message_that_repeats_the_session_token_is_not_quoted),
                 cmocka_unit_test(test_the_name_of_an_error_is_found_wherever_aws_puts_it),
                 cmocka_unit_test(test_an_error_without_a_name_goes_by_its_status),
-                cmocka_unit_test(test_text_of_kms_is_quoted_bounded_and_harmless),
+                cmocka_unit_test(test_message_of_kms_is_quoted_short_and_clean),
                 cmocka_unit_test(test_every_error_has_room_for_its_advice),
                 cmocka_unit_test(test_headers_are_signed_with_or_without_a_token),
-                cmocka_unit_test(test_decrypt_asks_signed_and_hands_out_the_envelope),
+                cmocka_unit_test(test_decrypt_is_signed_and_returns_the_envelope),
                 cmocka_unit_test(test_decrypt_reports_what_kms_denies),
-                cmocka_unit_test(test_any_operation_is_asked_and_its_answer_handed_out_whole),
-                cmocka_unit_test(test_a_wrong_clock_is_corrected_once_for_all),
+                cmocka_unit_test(test_any_operation_returns_the_whole_answer),
+                cmocka_unit_test(test_wrong_clock_is_corrected_for_all_later_requests),
                 cmocka_unit_test(test_any_answer_is_a_connection),
                 cmocka_unit_test(test_a_callback_may_free_the_client_and_ends_all_other_requests),
                 cmocka_unit_test(test_no_request_is_started_without_credentials),

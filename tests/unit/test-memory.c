@@ -23,7 +23,7 @@
 
 static size_t unmapped_size, unmapped_not_zero;
 
-/* In the C library's place: a look at what is given back, which nobody can have afterwards. */
+/* Replaces the C library's munmap() to examine the memory, which is gone afterwards. */
 int munmap(void *address, size_t size) {
         size_t page = (size_t) sysconf(_SC_PAGESIZE);
 
@@ -34,7 +34,7 @@ int munmap(void *address, size_t size) {
         return (int) syscall(SYS_munmap, address, size);
 }
 
-/* How a child that does this ends. */
+/* The wait status of a child that calls this function. */
 static int end_of(void (*act)(void *userdata), void *userdata) {
         int status;
 
@@ -43,7 +43,7 @@ static int end_of(void (*act)(void *userdata), void *userdata) {
         if (child == 0) {
                 static const int fatal[] = { SIGSEGV, SIGBUS, SIGABRT };
 
-                /* cmocka's and the sanitizers' handlers would call it a failed test. */
+                /* The handlers of cmocka and the sanitizers would report a failed test. */
                 for (size_t i = 0; i < ELEMENTSOF(fatal); i++)
                         (void) signal(fatal[i], SIG_DFL);
                 (void) setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 });
@@ -63,7 +63,7 @@ static void assert_killed(void (*act)(void *userdata), void *userdata, int wante
                 fail_msg("ended with status %#x, not by signal %d", status, wanted);
 }
 
-/* The number behind a key: of the mapping that begins at address, or else the file's first. */
+/* The number after a key, for the mapping that begins at address, or the first one in the file. */
 static unsigned long proc_number(const char *path, const void *address, const char *key) {
         _cleanup_free_ uint8_t *text = NULL;
         char start[32] = "";
@@ -79,7 +79,7 @@ static unsigned long proc_number(const char *path, const void *address, const ch
         return strtoul(p + strlen(key), NULL, 10);
 }
 
-/* Where the pages between the guards begin. */
+/* The start of the pages between the guard pages. */
 static uint8_t *first_page(Secret *secret) {
         uintptr_t page = (uintptr_t) sysconf(_SC_PAGESIZE);
 
@@ -102,7 +102,7 @@ static void test_a_new_secret_is_zeroed_and_writable_to_its_last_byte(void **sta
         assert_null(secret_free(NULL));
 }
 
-static void test_sizes_that_cannot_be_had_are_refused(void **state) {
+static void test_impossible_sizes_are_refused(void **state) {
         size_t page = (size_t) sysconf(_SC_PAGESIZE);
         Secret *secret = (Secret *) 1;
 
@@ -118,7 +118,7 @@ static void write_behind(void *userdata) {
         bytes[secret_size(userdata)] = 1;
 }
 
-/* Without a use, valgrind leaves the reading out. */
+/* Without a use of the value, valgrind drops the read. */
 static volatile uint8_t read_byte;
 
 static void read_behind(void *userdata) {
@@ -130,7 +130,7 @@ static void write_before_the_pages(void *userdata) {
         *(volatile uint8_t *) (first_page(userdata) - 1) = 1;
 }
 
-/* DONTFORK would do the same to a secret of the parent; these are of the child. */
+/* A secret of the parent would fault too, because of MADV_DONTFORK. So the child makes its own. */
 static void with_new_secret(void (*act)(void *), size_t size) {
         Secret *secret = NULL;
 
@@ -206,7 +206,7 @@ static void test_secrets_are_locked_and_left_out_of_core_dumps(void **state) {
 
         assert_non_null(strstr(flags, " dd ")); /* not in core dumps */
         assert_non_null(strstr(flags, " dc ")); /* not in children */
-        if (!UNSEALD_SANITIZED) {               /* whose mlock() does nothing */
+        if (!UNSEALD_SANITIZED) {               /* the sanitizers' mlock() does nothing */
                 assert_non_null(strstr(flags, " lo "));
                 assert_int_equal(proc_number("/proc/self/smaps", first_page(secret), "Locked:"), 8);
         }
@@ -215,14 +215,14 @@ static void test_secrets_are_locked_and_left_out_of_core_dumps(void **state) {
 static void exceed_limit(void *userdata) {
         Secret *secret = NULL;
 
-        /* Root may lock whatever the limit. */
+        /* RLIMIT_MEMLOCK does not hold for root. */
         if (setrlimit(RLIMIT_MEMLOCK, &(struct rlimit){ 4096, 4096 }) < 0 ||
             setresuid(65534, 65534, 65534) < 0)
                 _exit(2);
         _exit(secret_new(50000, &secret) == -ENOMEM && !secret ? 0 : 1);
 }
 
-static void test_memory_that_may_not_be_locked_is_refused(void **state) {
+static void test_secret_that_cannot_be_locked_is_refused(void **state) {
         if (UNSEALD_SANITIZED || geteuid() != 0)
                 skip();
         assert_int_equal(end_of(exceed_limit, NULL), 0);
@@ -275,7 +275,7 @@ static void protect(void *userdata) {
         if (UNSEALD_SANITIZED)
                 _exit(0);
 
-        /* What is mapped later is locked too, but only what is used counts. */
+        /* Later mappings are locked too, but only their used pages count. */
         unsigned long before = proc_number("/proc/self/status", NULL, "VmRSS:");
         if (mmap(NULL, 32 * 1024 * 1024, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) ==
             MAP_FAILED)
@@ -303,7 +303,7 @@ static void test_the_whole_process_is_locked_and_leaves_no_core_dump(void **stat
         assert_int_equal(end_of(protect, NULL), 0);
 }
 
-static void test_a_limit_too_low_is_told_with_what_to_do(void **state) {
+static void test_error_for_a_low_limit_says_what_to_do(void **state) {
         if (UNSEALD_SANITIZED || geteuid() != 0)
                 skip();
         assert_int_equal(end_of(protect_with_limit, NULL), 0);
@@ -312,16 +312,16 @@ static void test_a_limit_too_low_is_told_with_what_to_do(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_a_new_secret_is_zeroed_and_writable_to_its_last_byte),
-                cmocka_unit_test(test_sizes_that_cannot_be_had_are_refused),
+                cmocka_unit_test(test_impossible_sizes_are_refused),
                 cmocka_unit_test(test_an_overrun_faults_at_its_first_byte),
                 cmocka_unit_test(test_an_underrun_is_found_when_the_secret_is_freed),
                 cmocka_unit_test(test_a_forked_child_has_no_secrets),
                 cmocka_unit_test(test_secrets_are_locked_and_left_out_of_core_dumps),
-                cmocka_unit_test(test_memory_that_may_not_be_locked_is_refused),
+                cmocka_unit_test(test_secret_that_cannot_be_locked_is_refused),
                 cmocka_unit_test(test_a_freed_secret_is_wiped_before_it_is_unmapped),
                 cmocka_unit_test(test_truncation_wipes_what_is_cut_off),
                 cmocka_unit_test(test_the_whole_process_is_locked_and_leaves_no_core_dump),
-                cmocka_unit_test(test_a_limit_too_low_is_told_with_what_to_do),
+                cmocka_unit_test(test_error_for_a_low_limit_says_what_to_do),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -27,7 +27,7 @@ static void test_a_full_bucket_gives_its_burst_and_then_one_token_an_interval(vo
         assert_false(rate_limit_take(&limit, 53000, &wait));
 }
 
-static void test_being_refused_costs_nothing(void **state) {
+static void test_refusal_costs_no_token(void **state) {
         RateLimit limit = { .interval_usec = 1000, .burst = 1 };
         uint64_t wait;
 
@@ -37,7 +37,7 @@ static void test_being_refused_costs_nothing(void **state) {
         assert_true(rate_limit_take(&limit, 1001, &wait));
 }
 
-static void test_a_bucket_does_not_run_over(void **state) {
+static void test_bucket_does_not_overflow(void **state) {
         RateLimit limit = { .interval_usec = 1000, .burst = 2 };
         uint64_t wait;
         unsigned taken = 0;
@@ -51,8 +51,8 @@ static void test_a_bucket_does_not_run_over(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_a_full_bucket_gives_its_burst_and_then_one_token_an_interval),
-                cmocka_unit_test(test_being_refused_costs_nothing),
-                cmocka_unit_test(test_a_bucket_does_not_run_over),
+                cmocka_unit_test(test_refusal_costs_no_token),
+                cmocka_unit_test(test_bucket_does_not_overflow),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

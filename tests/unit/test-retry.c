@@ -24,17 +24,17 @@ static void test_delays_are_spread_evenly_from_zero(void **state) {
         assert_int_equal(retry_delay_usec(1, 0, 0), 0);
         assert_int_equal(retry_delay_usec(3, 0, UINT64_MAX / 2), 400000);
 
-        /* A hundred steps of the random number are a hundred equal steps of the delay. */
+        /* A hundred equal steps of the random number give a hundred equal steps of the delay. */
         for (uint64_t i = 0; i < 100; i++) {
                 uint64_t delay = retry_delay_usec(20, 0, UINT64_MAX / 100 * i);
                 assert_in_range(delay, i * RETRY_CAP_USEC / 100 - (i > 0), i * RETRY_CAP_USEC / 100 + 1);
         }
 }
 
-static void test_the_server_is_not_asked_before_the_time_it_named(void **state) {
+static void test_delay_is_never_shorter_than_retry_after(void **state) {
         assert_int_equal(retry_delay_usec(1, 5000000, 0), 5000000);
         assert_int_equal(retry_delay_usec(1, 5000000, UINT64_MAX), 5000000);
-        /* Also where that is longer than we would ever wait, and where our own delay is longer still. */
+        /* This holds above the cap too. A longer delay of our own stays. */
         assert_int_equal(retry_delay_usec(1, 60000000, UINT64_MAX), 60000000);
         assert_int_equal(retry_delay_usec(9, 5000000, UINT64_MAX), RETRY_CAP_USEC);
 }
@@ -43,7 +43,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_the_longest_delay_doubles_up_to_the_cap),
                 cmocka_unit_test(test_delays_are_spread_evenly_from_zero),
-                cmocka_unit_test(test_the_server_is_not_asked_before_the_time_it_named),
+                cmocka_unit_test(test_delay_is_never_shorter_than_retry_after),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

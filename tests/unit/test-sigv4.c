@@ -14,7 +14,7 @@
 #include "basic/io.h"
 #include "basic/json.h"
 
-/* One case of AWS's suite. Headers point into text. */
+/* One case of AWS's test suite. The headers point into text. */
 typedef struct Case {
         char *text;
         struct json_object *context;
@@ -41,7 +41,7 @@ static char *read_vector(const char *name, const char *file) {
         return (char *) data;
 }
 
-/* "GET /a path?query HTTP/1.1", headers, of which one may go on in the next line, an empty line, a body. */
+/* "GET /a path?query HTTP/1.1", then headers, which may continue on the next line, an empty line and a body. */
 static void parse_request(Case *c) {
         size_t n = 0;
         char *line = c->text, *end = strchr(line, '\n'), *query;
@@ -94,7 +94,7 @@ static void read_case(const char *name, Case *ret) {
         ret->credentials.access_key_id = strdup(json_member_string(credentials, "access_key_id"));
         ret->credentials.secret_access_key = strdup(json_member_string(credentials, "secret_access_key"));
         t = json_member_string(ret->context, "timestamp");
-        /* "2015-08-30T12:36:00Z" without its punctuation. */
+        /* "2015-08-30T12:36:00Z" without punctuation. */
         (void) snprintf(ret->date, sizeof(ret->date), "%.4s%.2s%.5s%.2s%.3s", t, t + 5, t + 8, t + 14,
                         t + 17);
 
@@ -204,7 +204,7 @@ static void assert_refused(const Sigv4Request *request, int wanted) {
                 fail_msg("%d, wanted %d", r, wanted);
 }
 
-static void test_what_cannot_be_signed_is_refused(void **state) {
+static void test_invalid_requests_are_refused(void **state) {
         static const char *const bad[][4] = {
                 { "Host: h" },
                 { "X-Amz-Date: d" },
@@ -236,7 +236,7 @@ static void test_what_cannot_be_signed_is_refused(void **state) {
                        -E2BIG);
 }
 
-static void test_a_request_all_of_special_characters_fits(void **state) {
+static void test_request_of_special_characters_fits_the_bound(void **state) {
         _cleanup_free_ char *path = calloc(1, 20001), *query = calloc(1, 20001);
 
         memset(path, '!', 20000);
@@ -302,7 +302,7 @@ static void test_cleared_credentials_are_empty(void **state) {
 }
 
 /* S3 User Guide, "Signature Calculations for the Authorization Header": its example of GET Object. */
-static void test_s3s_own_example_comes_out(void **state) {
+static void test_signature_of_the_example_in_the_s3_user_guide(void **state) {
         static char id[] = "AKIAIOSFODNN7EXAMPLE", secret[] = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
         static const AwsCredentials s3_credentials = { .access_key_id = id, .secret_access_key = secret };
         static const char *const headers[] = {
@@ -327,13 +327,13 @@ static void test_s3s_own_example_comes_out(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_s3s_own_example_comes_out),
+                cmocka_unit_test(test_signature_of_the_example_in_the_s3_user_guide),
                 cmocka_unit_test(test_every_case_of_the_official_suite_has_its_signature),
                 cmocka_unit_test(test_a_path_is_encoded_again_but_not_for_s3),
                 cmocka_unit_test(test_a_query_is_sorted_by_name_then_value),
                 cmocka_unit_test(test_headers_are_sorted_without_regard_to_case),
-                cmocka_unit_test(test_what_cannot_be_signed_is_refused),
-                cmocka_unit_test(test_a_request_all_of_special_characters_fits),
+                cmocka_unit_test(test_invalid_requests_are_refused),
+                cmocka_unit_test(test_request_of_special_characters_fits_the_bound),
                 cmocka_unit_test(test_dates_and_credentials_are_checked_before_signing),
                 cmocka_unit_test(test_times_become_dates),
                 cmocka_unit_test(test_cleared_credentials_are_empty),

@@ -18,7 +18,7 @@
 #include "source/source-file.h"
 #include "source/source.h"
 
-/* The first bytes of a ciphertext of KMS. */
+/* The first bytes of a KMS ciphertext. */
 static const uint8_t ciphertext[] = { 0x01, 0x02, 0x02, 0x00, 0x78, 0x41, 0x42, 0x43, 0xff, 0x00 };
 
 static void assert_decoded(const void *data, size_t size, const void *expected, size_t expected_size) {
@@ -51,7 +51,7 @@ static void test_base64_is_decoded_however_it_is_wrapped(void **state) {
                 assert_decoded(texts[i], strlen(texts[i]), ciphertext, sizeof(ciphertext));
 }
 
-static void test_text_that_is_no_base64_is_refused(void **state) {
+static void test_text_that_is_not_base64_is_refused(void **state) {
         static const char *const texts[] = { "",
                                              " \n",
                                              "AQICAHhBQkP/AA=",
@@ -110,10 +110,10 @@ static void test_form_that_is_no_ciphertext_is_named(void **state) {
         }
 }
 
-static void test_whatever_begins_like_a_ciphertext_is_raw(void **state) {
+static void test_data_that_begins_like_a_ciphertext_is_raw(void **state) {
         uint8_t data[] = { 0x01, 'Q', 'U', 'J', 'D', 'Q', 'U', 'J' };
 
-        /* All tails of text after the first byte of KMS's format, a byte at a time. */
+        /* The first byte of KMS's format, with text of every length after it. */
         for (unsigned i = 1; i < sizeof(data); i++)
                 for (unsigned c = 0; c <= UINT8_MAX; c++) {
                         data[i] = (uint8_t) c;
@@ -378,7 +378,7 @@ static void test_region_is_taken_from_an_arn(void **state) {
         }
 }
 
-static void test_kinds_say_what_they_need(void **state) {
+static void test_error_says_what_each_kind_expects(void **state) {
         static const struct {
                 SourceKind kind;
                 bool remote, signature;
@@ -400,7 +400,7 @@ static void test_kinds_say_what_they_need(void **state) {
         }
 }
 
-static void test_unknown_source_says_what_there_is(void **state) {
+static void test_error_for_an_unknown_scheme_lists_all_schemes(void **state) {
         Source source = {};
         Error error = {};
 
@@ -431,7 +431,7 @@ static void assert_user_data(const char *pointer, const char *data, size_t maxim
         assert_memory_equal(raw, ciphertext, size);
 }
 
-static void test_user_data_is_taken_whole_or_by_pointer(void **state) {
+static void test_user_data_is_used_whole_or_by_pointer(void **state) {
         static const char json[] = "{\"secrets\": {\"db\": \"AQICAHhBQkP/AA==\", \"n\": 1, \"bad\": \"x\"}}";
 
         assert_user_data("", "AQICAHhBQkP/AA==\n", 100, 0);
@@ -525,7 +525,7 @@ static void test_credential_is_read_from_the_service_managers_directory(void **s
         assert_int_equal(chdir(*state), 0);
 }
 
-static void test_file_that_cannot_be_read_is_said(void **state) {
+static void test_error_names_a_file_that_cannot_be_read(void **state) {
         assert_int_equal(read_source(100, "cannot be read: No such file or directory."), -ENOENT);
         assert_int_equal(mkdir(FILE_NAME, 0755), 0);
         assert_int_equal(read_source(100, "cannot be read: Is a directory."), -EISDIR);
@@ -535,9 +535,9 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_raw_ciphertext_is_taken_as_it_is),
                 cmocka_unit_test(test_base64_is_decoded_however_it_is_wrapped),
-                cmocka_unit_test(test_text_that_is_no_base64_is_refused),
+                cmocka_unit_test(test_text_that_is_not_base64_is_refused),
                 cmocka_unit_test(test_form_that_is_no_ciphertext_is_named),
-                cmocka_unit_test(test_whatever_begins_like_a_ciphertext_is_raw),
+                cmocka_unit_test(test_data_that_begins_like_a_ciphertext_is_raw),
                 cmocka_unit_test(test_source_is_a_file_with_a_plain_path),
                 cmocka_unit_test(test_source_is_a_credential_by_its_name),
                 cmocka_unit_test(test_source_is_user_data_or_a_pointer_into_it),
@@ -546,14 +546,14 @@ int main(void) {
                 cmocka_unit_test(test_source_is_an_object_whose_key_is_literal),
                 cmocka_unit_test(test_source_is_a_parameter_or_a_secret),
                 cmocka_unit_test(test_region_is_taken_from_an_arn),
-                cmocka_unit_test(test_kinds_say_what_they_need),
-                cmocka_unit_test(test_unknown_source_says_what_there_is),
-                cmocka_unit_test(test_user_data_is_taken_whole_or_by_pointer),
+                cmocka_unit_test(test_error_says_what_each_kind_expects),
+                cmocka_unit_test(test_error_for_an_unknown_scheme_lists_all_schemes),
+                cmocka_unit_test(test_user_data_is_used_whole_or_by_pointer),
                 cmocka_unit_test_setup_teardown(test_credential_is_read_from_the_service_managers_directory,
                                                 make_directory, remove_directory),
                 cmocka_unit_test_setup_teardown(test_file_is_read_raw_or_base64_up_to_the_maximum,
                                                 make_directory, remove_directory),
-                cmocka_unit_test_setup_teardown(test_file_that_cannot_be_read_is_said, make_directory,
+                cmocka_unit_test_setup_teardown(test_error_names_a_file_that_cannot_be_read, make_directory,
                                                 remove_directory),
         };
 

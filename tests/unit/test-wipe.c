@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The file itself, since only the programs are linked with it, not the library. */
+/* Includes the source: only programs link it, not the library. */
 #include "memory/wipe.c"
 
 #include <errno.h>
@@ -17,10 +17,10 @@
 
 #include <cmocka.h>
 
-/* What free() itself writes into the start of a block: links of its lists and marks. */
+/* Bytes at the start of a block into which free() writes links and marks. */
 #define ALLOCATOR_SIZE (4 * sizeof(void *))
 
-/* Keeps the compiler from knowing that the memory was freed, which is the point here. */
+/* Hides from the compiler that the memory was freed. */
 static uint8_t *launder(void *p) {
         __asm__ volatile("" : "+r"(p) : : "memory");
         return p;
@@ -32,7 +32,7 @@ static uint8_t *fill(void *p, size_t size) {
         return launder(p);
 }
 
-/* Four in a row: the allocator's own links and random marks may well contain one. */
+/* Four bytes in a row: one alone may occur in the allocator's links and random marks. */
 static void assert_wiped(const uint8_t *p, size_t from, size_t to) {
         size_t run = 0;
 
@@ -48,7 +48,7 @@ static void test_freed_memory_is_wiped(void **state) {
 
         for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
                 uint8_t *p = fill(malloc(sizes[i]), sizes[i]);
-                /* Keeps the block from being joined with the free space behind, and given back. */
+                /* Without this block the allocator would merge the freed one with free space and return it. */
                 void *fence = malloc(sizes[i]);
 
                 free(launder(p));
@@ -57,7 +57,7 @@ static void test_freed_memory_is_wiped(void **state) {
         }
 }
 
-static void test_slack_behind_the_size_asked_for_is_wiped(void **state) {
+static void test_slack_behind_the_requested_size_is_wiped(void **state) {
         uint8_t *p = launder(malloc(41));
         size_t usable = malloc_usable_size(p);
 
@@ -137,7 +137,7 @@ static void test_reallocarray_wipes_too(void **state) {
 }
 
 static void test_libraries_wipe_too(void **state) {
-        /* Whose free() and realloc() are called from within OpenSSL, json-c and the C library. */
+        /* OpenSSL, json-c and the C library call our free() and realloc(). */
         uint8_t *p = fill(OPENSSL_malloc(1000), 1000);
         OPENSSL_free(launder(p));
         assert_wiped(p, ALLOCATOR_SIZE, 1000);
@@ -189,7 +189,7 @@ static void test_edges_are_those_of_the_c_library(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_freed_memory_is_wiped),
-                cmocka_unit_test(test_slack_behind_the_size_asked_for_is_wiped),
+                cmocka_unit_test(test_slack_behind_the_requested_size_is_wiped),
                 cmocka_unit_test(test_freed_memory_of_calloc_is_wiped),
                 cmocka_unit_test(test_freed_aligned_memory_is_wiped),
                 cmocka_unit_test(test_shrinking_wipes_the_tail),
@@ -201,7 +201,7 @@ int main(void) {
         };
         const char *preloaded = getenv("LD_PRELOAD");
 
-        /* Freed memory may be looked at only where the C library's own allocator is at work. */
+        /* Freed memory can be examined only with the C library's own allocator. */
         if (UNSEALD_SANITIZED || (preloaded && strstr(preloaded, "vgpreload"))) {
                 puts("SKIPPED: under sanitizers and valgrind, memory is not wiped on free.");
                 return 77;

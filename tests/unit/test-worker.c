@@ -87,7 +87,7 @@ static void never(void *userdata) {
         fail_msg("a job that was dropped ran or reported");
 }
 
-static void test_freeing_waits_for_the_job_under_way_and_drops_the_rest(void **state) {
+static void test_freeing_waits_for_the_running_job_and_drops_the_rest(void **state) {
         Worker *worker = NULL;
         sd_event *event = NULL;
         Slow job = {};
@@ -120,7 +120,7 @@ static void found_stack(void *userdata) {
         size_t page = (size_t) sysconf(_SC_PAGESIZE);
         int fds[2];
 
-        /* Something lies there, so that nothing else can; and the kernel cannot read it for us either. */
+        /* A mapping is there, so nothing else can be mapped, and the kernel cannot read it either. */
         assert_true(mmap(stack - page, page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE,
                          -1, 0) == MAP_FAILED);
         assert_int_equal(errno, EEXIST);
@@ -131,7 +131,7 @@ static void found_stack(void *userdata) {
         (void) close(fds[1]);
 }
 
-static void test_what_lies_below_the_stack_cannot_be_touched(void **state) {
+static void test_memory_below_the_stack_cannot_be_accessed(void **state) {
         Worker *worker = NULL;
         sd_event *event = NULL;
         uint8_t *stack = NULL;
@@ -153,8 +153,8 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(
                                 test_jobs_run_in_order_in_one_other_thread_and_the_last_may_free_the_worker),
-                cmocka_unit_test(test_freeing_waits_for_the_job_under_way_and_drops_the_rest),
-                cmocka_unit_test(test_what_lies_below_the_stack_cannot_be_touched),
+                cmocka_unit_test(test_freeing_waits_for_the_running_job_and_drops_the_rest),
+                cmocka_unit_test(test_memory_below_the_stack_cannot_be_accessed),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -17,7 +17,7 @@ row recovers 3 'not known.*HTTP status 503' -- kms DryRun http 503 --times 2
 row 'ends 53' many 'not known.*HTTP status 503' -- kms DryRun http 503
 row recovers 4 'not known.*KMS throttles' -- kms DryRun throttle --times 3
 row 'ends 53' many 'not known.*KMS throttles' -- kms DryRun throttle
-row recovers 2 'not known.*cannot answer' -- kms DryRun error KMSInternalException --times 1
+row recovers 2 'not known.*not available' -- kms DryRun error KMSInternalException --times 1
 row recovers 2 'not known.*credentials' -- kms DryRun expired-credentials --times 1
 row 'ends 41' many 'not known.*credentials' -- kms DryRun expired-credentials
 row recovers 2 'not known.*clock of this machine' -- kms DryRun clock 600

@@ -10,8 +10,8 @@ platform secret put db "$scratch/sealed" >/dev/null
 # rows_of_json SERVICE OPERATION: rows for a source with the ciphertext in JSON. A body without JSON may come from a middlebox.
 rows_of_json() {
     for fault in garbage empty; do
-        row recovers 2 'no JSON' -- "$@" $fault --times 1
-        row 'ends 53' many 'no JSON' -- "$@" $fault
+        row recovers 2 'not JSON' -- "$@" $fault --times 1
+        row 'ends 53' many 'not JSON' -- "$@" $fault
     done
 }
 
