@@ -34,16 +34,16 @@ int pcr_extend(uint8_t value[static PCR_SIZE], const uint8_t digest[static PCR_S
 /* The digest with which LockPcr= extends a PCR: SHA-384 of PCR_LOCK_EVENT. -EIO: OpenSSL failed. */
 int pcr_lock_digest(uint8_t ret[static PCR_SIZE]);
 
-/* Whether a PCR whose value was `before` (NULL: zeros, as after every boot) and that was locked once has this value. */
+/* Returns whether a PCR whose value was `before` (NULL: zeros, as after every boot) and that was locked once has this value. */
 bool pcr_is_locked(const uint8_t value[static PCR_SIZE], const uint8_t *before);
 
-/* The value of PCR2 if the firmware has loaded no foreign driver: zeros, extended with the separator that firmware writes
+/* The value of PCR2 if the firmware has loaded no third-party driver: zeros, extended with the separator that firmware writes
  * before the boot (TCG PC Client Platform Firmware Profile, "Separators"). A real NitroTPM document has this value
  * (tests/vectors/attestation). */
 #define PCR2_WITHOUT_DRIVERS \
         "518923b0f955d08da077c96aaba522b9decede61c599cea6c41889cfbea4ae4d50529d96fe4d1afdafb65e7f95bf23c4"
 
-/* Whether PCR2 shows a foreign driver. false also if PCR2 is unknown, or zeros, as in a TPM without firmware. */
+/* Returns whether PCR2 shows a third-party driver. false also if PCR2 is unknown, or zeros, as in a TPM without firmware. */
 bool pcr_shows_drivers(const PcrSet *pcrs);
 
 /* Bit n: both sets have PCR n and the values differ. */

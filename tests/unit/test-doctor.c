@@ -317,7 +317,7 @@ static void test_pcrs_without_expectation_are_judged_by_what_is_usual(void **sta
         memset(measured.value[12], 1, PCR_SIZE);
         memset(measured.value[13], 1, PCR_SIZE);
         check_pcrs(&report, &measured, &nothing, 0);
-        assert_finding(0, VERDICT_WARNING, "pcrs", "Not that of firmware without drivers of others");
+        assert_finding(0, VERDICT_WARNING, "pcrs", "Not that of firmware without third-party drivers");
         assert_finding(1, VERDICT_WARNING, "pcrs", "measured no boot code");
         assert_finding(3, VERDICT_WARNING, "pcrs", "Not zeros (kernel command line");
         assert_finding(4, VERDICT_WARNING, "pcrs", "Not zeros (system extensions");
@@ -341,7 +341,7 @@ static void test_the_lock_pcr_is_zeros_or_locked_once(void **state) {
         assert_only(VERDICT_WARNING, "lock-pcr", "another program");
 }
 
-static void test_what_imds_answers_without_a_token_is_told(void **state) {
+static void test_answer_of_imds_without_token_is_reported(void **state) {
         ImdsFacts facts = { .status = 401 };
 
         check_imds(&report, &facts);
@@ -749,7 +749,7 @@ int main(void) {
                 cmocka_unit_test_teardown(test_one_of_several_measurements_must_match_as_a_whole, forget),
                 cmocka_unit_test_teardown(test_pcrs_without_expectation_are_judged_by_what_is_usual, forget),
                 cmocka_unit_test_teardown(test_the_lock_pcr_is_zeros_or_locked_once, forget),
-                cmocka_unit_test_teardown(test_what_imds_answers_without_a_token_is_told, forget),
+                cmocka_unit_test_teardown(test_answer_of_imds_without_token_is_reported, forget),
                 cmocka_unit_test_teardown(test_the_identity_document_is_read, forget),
                 cmocka_unit_test_teardown(test_the_t_family_does_not_attest, forget),
                 cmocka_unit_test_teardown(test_credentials_must_not_have_expired, forget),

@@ -129,7 +129,7 @@ void report_error(Report *report, const char *check, const char *subject, const 
         fail(report, check, subject, error->failure, cure, "%s", error->text);
 }
 
-/* Whether the permission bits let the user unseald read and write the device. */
+/* Returns whether the permission bits let the user unseald read and write the device. */
 static bool user_may_open(const DeviceFacts *facts) {
         unsigned shift = facts->uid == facts->user ? 6 : facts->gid == facts->group ? 3 : 0;
 
@@ -308,8 +308,8 @@ static void check_pcr_alone(Report *report, const PcrSet *measured, unsigned pcr
                      "Not zeros (%s): %s.", pcr_covers(pcr), is);
         else if (pcr == 2 && pcr_shows_drivers(measured))
                 warn(report, check, name,
-                     "Find out which driver it is: an option ROM, or one of whoever owns the instance. A key's policy denies it unless it was made with --allow-drivers.",
-                     "Not that of firmware without drivers of others (%s): %s.", pcr_covers(pcr), is);
+                     "Find out which driver it is: an option ROM, or a driver of the instance's owner. A key's policy denies it unless it was made with --allow-drivers.",
+                     "Not that of firmware without third-party drivers (%s): %s.", pcr_covers(pcr), is);
         else
                 note(report, check, name, "%s (%s). There is nothing to compare it with.",
                      is_zero(measured, pcr) ? "All zeros" : is, pcr_covers(pcr));
@@ -490,12 +490,12 @@ void check_names(Report *report, const NamesFacts *facts) {
 
         if (facts->error == EAI_SYSTEM || facts->error == EAI_AGAIN)
                 fail(report, check, facts->host, FAILURE_NETWORK,
-                     "Look at /etc/resolv.conf. In a VPC the resolver is 169.254.169.253 and the VPC's base address plus two, where enableDnsSupport is on.",
-                     "Its address is not to be had: no name server answers.");
+                     "Look at /etc/resolv.conf. In a VPC with enableDnsSupport the resolver is 169.254.169.253, and the VPC's base address plus two.",
+                     "Its address cannot be looked up: no name server answers.");
         else if (facts->error != 0 || facts->n_addresses == 0)
                 fail(report, check, facts->host, FAILURE_NETWORK,
-                     "Check KmsEndpoint= and the Region in KeyId=; where the name is that of a VPC endpoint, that it has private DNS names.",
-                     "Its address is not to be had: %s.",
+                     "Check KmsEndpoint= and the Region in KeyId=. If the name is that of a VPC endpoint, check that it has private DNS names.",
+                     "Its address cannot be looked up: %s.",
                      facts->error != 0 ? gai_strerror(facts->error) : "it has none");
         else if (n_private == facts->n_addresses)
                 ok(report, check, facts->host,
@@ -555,7 +555,7 @@ static void check_without_document(Report *report, const char *secret, const Dry
         else if (run->allowed)
                 fail(report, check, secret, FAILURE_POLICY,
                      "Put a policy that gates: 'unsealctl policy'; 'unsealctl policy lint' says where this one is open. Seal the secret anew: it may have been read.",
-                     "The key's policy gives the secret to whoever has the instance's role: KMS would decrypt it without any document.");
+                     "The key's policy gives the secret to anyone who has the instance's role: KMS would decrypt it without any document.");
         else if (run->error.failure == FAILURE_DENIED)
                 ok(report, check, secret, "Without a document KMS denies it.");
         else

@@ -362,7 +362,7 @@ static void ask_for_tls(Errand *errand) {
         look_at_tls(&errand->doctor->settings, errand->name, &errand->tls, &errand->clock);
 }
 
-/* Whether the host has an address. With a proxy the question does not arise. */
+/* Returns whether the host has an address. With a proxy the question does not arise. */
 static bool examine_names(Doctor *doctor, char *host) {
         _cleanup_free_ Errand *names = NULL;
 
@@ -380,7 +380,7 @@ static bool examine_names(Doctor *doctor, char *host) {
         return names->names.n_addresses > 0;
 }
 
-/* Whether the endpoint answers. endpoint, host: they must live as long as the doctor. */
+/* Returns whether the endpoint answers. endpoint, host: they must live as long as the doctor. */
 static bool examine_endpoint(Doctor *doctor, const char *endpoint, char *host) {
         _cleanup_free_ Errand *tls = NULL;
         Report *report = &doctor->report;

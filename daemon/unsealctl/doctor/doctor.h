@@ -239,7 +239,7 @@ char *file_text(const char *path);
 /* Returns the output of systemctl show for the unit, which the caller frees. NULL: systemctl does not work. */
 char *unit_properties(const char *unit);
 
-/* Whether doctor runs in a container or in another network namespace than the machine. */
+/* Returns whether doctor runs in a container or in another network namespace than the machine. */
 bool is_contained(void);
 
 void resolve_names(const char *host, NamesFacts *ret);
