@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Whether the data looks like PEM (RFC 7468), with any content. */
+/* Returns whether the data looks like PEM (RFC 7468), with any content. */
 bool is_pem(const uint8_t *data, size_t size);
 
 /*
@@ -17,5 +17,5 @@ bool is_pem(const uint8_t *data, size_t size);
  */
 int public_key_parse(const uint8_t *data, size_t size, uint8_t **ret, size_t *ret_size);
 
-/* Whether a key from public_key_parse() is an RSA key, of any scheme. KMS can encrypt to no other kind. */
+/* Returns whether a key from public_key_parse() is an RSA key, of any scheme. KMS can encrypt to no other kind. */
 bool public_key_is_rsa(const uint8_t *key, size_t size);

@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * What IMDS's answers mean. Source: EC2 User Guide, "Use the Instance Metadata Service" and "Instance identity
+ * Interprets IMDS's answers. Source: EC2 User Guide, "Use the Instance Metadata Service" and "Instance identity
  * documents". Everything here is a function of its arguments; aws/imds.h sends and receives.
  */
 

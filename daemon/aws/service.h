@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * What AWS's services have in common: the domains of their endpoints, how a request is signed, and the names of their errors.
+ * AWS's services have this in common: the domains of their endpoints, how a request is signed, and the names of their errors.
  * Everything here is a function of its arguments. Sources: AWS SDK endpoint rules; AWS API references, "Common Errors"; S3
  * API Reference, "Error responses".
  */
@@ -17,13 +17,13 @@
  * "api.aws". NULL: the partition is not known. */
 const char *aws_domain(const char *partition, bool dual_stack) _pure_;
 
-/* Whether text has the form of a Region's name, such as "eu-north-1". */
+/* Returns whether text has the form of a Region's name, such as "eu-north-1". */
 bool aws_is_region(const char *text) _pure_;
 
 /* The partition of a Region, by the prefix of its name; "aws" by default. NULL: a partition that unseald does not know. */
 const char *aws_partition_of(const char *region) _pure_;
 
-/* Whether text may be the value of a header: printable ASCII without spaces, not empty. Such a text cannot end the header. */
+/* Returns whether text may be a header's value: printable ASCII without spaces, not empty. Such a text cannot end the header. */
 bool aws_is_header_value(const char *text) _pure_;
 
 typedef struct AwsRequest {

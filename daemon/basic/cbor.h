@@ -51,7 +51,7 @@ typedef struct CborHead {
 int cbor_next(CborReader *reader, CborHead *ret);
 
 /*
- * Whether another item follows the first done ones in this container (a pair in a map, a chunk in a string of indefinite
+ * Returns whether another item follows the first done ones in this container (a pair in a map, a chunk in a string of indefinite
  * length). Reads the break. True also where the data ends too soon: cbor_next() then fails.
  */
 bool cbor_more(CborReader *reader, const CborHead *container, uint64_t done);

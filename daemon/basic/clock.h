@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* What time it is, in microseconds. */
+/* The clocks, in microseconds. */
 
 #include <stdint.h>
 

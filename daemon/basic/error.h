@@ -74,7 +74,7 @@ int error_set_remedy(Error *error, int r, Failure failure, Remedy remedy, const 
 /* Says that memory ran out. Returns -ENOMEM. */
 int error_oom(Error *error);
 
-/* Whether a new attempt is useless. RestartPreventExitStatus= of unseald.service has the same list. */
+/* Returns whether a new attempt is useless. RestartPreventExitStatus= of unseald.service has the same list. */
 bool failure_is_final(Failure failure) _pure_;
 
 /* The name of a failure in status.json and unseald(8), such as "access-denied". It never changes between versions. Never

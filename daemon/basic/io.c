@@ -14,7 +14,7 @@
 #include "basic/cleanup.h"
 #include "basic/io.h"
 
-/* Whether to repeat the call that just failed. Waits if the descriptor was not ready. */
+/* Returns whether to repeat the call that just failed. Waits if the descriptor was not ready. */
 static bool again(int fd, short events) {
         struct pollfd wanted = { .fd = fd, .events = events };
 

@@ -33,7 +33,7 @@ struct json_object *json_member(struct json_object *object, const char *name);
 /* Writes an object without white space, and without escaping slashes. The caller frees *ret. -ENOMEM. */
 int json_format(struct json_object *object, char **ret);
 
-/* Whether text is a JSON pointer (RFC 6901): it is empty or begins with a slash, and every tilde is part of ~0 or ~1. */
+/* Returns whether text is a JSON pointer (RFC 6901): it is empty or begins with a slash, and every tilde is part of ~0 or ~1. */
 bool json_pointer_is_valid(const char *text) _pure_;
 
 /* The value that a JSON pointer (RFC 6901) leads to; the empty pointer leads to object itself. NULL: it leads nowhere.

@@ -43,7 +43,7 @@ static bool is_harmless(uint32_t character) {
                (character < 0x2066 || character > 0x2069);
 }
 
-/* Whether the text ends within a character, as it does where snprintf() cut it. */
+/* Returns whether the text ends within a character, as it does where snprintf() cut it. */
 static bool is_cut(const char *text, size_t left) {
         if (left >= utf8_length((uint8_t) text[0]))
                 return false;

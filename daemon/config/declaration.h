@@ -54,7 +54,7 @@ int declarations_examine(const char *vendor_directory, const char *local_directo
 /* NULL: there is no such declaration. */
 const Declaration *declarations_find(const Declarations *declarations, const char *name) _pure_;
 
-/* Whether this unit may have the secret: Units= names it, or names no unit. */
+/* Returns whether this unit may have the secret: Units= names it, or names no unit. */
 bool declaration_admits(const Declaration *declaration, const char *unit) _pure_;
 
 void declarations_clear(Declarations *declarations);

@@ -64,7 +64,7 @@ int strings_take(char ***strings, char *string);
 int ini_read(const char *vendor_directory, const char *local_directory, const char *name, IniFile **ret,
              Error *error);
 
-/* Whether the text may stand in a line: UTF-8 without control characters other than tabs. */
+/* Returns whether the text may stand in a line: UTF-8 without control characters other than tabs. */
 bool ini_is_text(const char *text, size_t size) _pure_;
 
 /* As ini_read(), but it goes on after a mistake, which goes to remarks. With remarks NULL it is ini_read(). */

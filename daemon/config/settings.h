@@ -33,7 +33,7 @@ typedef struct Settings {
         unsigned documents_per_minute; /* by default 60 */
 } Settings;
 
-/* Whether Proxy= accepts the text: "http://HOST:PORT". */
+/* Returns whether Proxy= accepts the text: "http://HOST:PORT". */
 bool settings_proxy_is_valid(const char *proxy) _pure_;
 
 /* Reads unseald.conf with its drop-ins. Without a file, all settings have their defaults. FAILURE_CONFIGURATION with file,

@@ -283,7 +283,7 @@ int kms_sign(const char *host, const char *region, const AwsCredentials *credent
                         region, SERVICE, credentials, time, ret);
 }
 
-/* What KMS's errors mean (KMS API Reference, "Decrypt" and "Common Errors"), and what people can do. KMS's own message goes
+/* The meaning of KMS's errors (KMS API Reference, "Decrypt" and "Common Errors"), with advice. KMS's own message goes
  * between what and advice. */
 typedef struct ErrorClass {
         const char *code;

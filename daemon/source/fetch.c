@@ -251,7 +251,7 @@ static void read_error(const FetchReply *reply, char *code, size_t code_size, ch
                 (void) aws_quotable(message, message, message_size);
 }
 
-/* What people can do about a failure that stays. */
+/* Returns advice for a failure that stays. */
 static const char *advice_for(SourceKind kind, const char *code) {
         static const struct {
                 SourceKind kind;

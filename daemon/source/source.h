@@ -37,10 +37,10 @@ void source_clear(Source *source);
 /* -EINVAL: text is not a source, and *error says why (FAILURE_CONFIGURATION). The caller adds file and line. */
 int source_parse(const char *text, Source *ret, Error *error);
 
-/* Whether the source is on the network and is not IMDS. */
+/* Returns whether the source is on the network and is not IMDS. */
 bool source_is_remote(const Source *source) _pure_;
 
-/* Whether requests to the source are signed with the credentials of the instance's role. */
+/* Returns whether requests to the source are signed with the credentials of the instance's role. */
 bool source_is_signed(const Source *source) _pure_;
 
 /* Copies the Region out of a source that is an ARN. False: the source names no Region. */
@@ -69,5 +69,5 @@ size_t source_carrier_max(size_t maximum) _pure_;
 /* Says that the ciphertext of the source has more than maximum raw bytes. Returns -EFBIG. */
 int source_too_long(const Source *source, size_t maximum, Error *error);
 
-/* Whether path is absolute, shorter than PATH_MAX, and without empty, "." and ".." components. */
+/* Returns whether path is absolute, shorter than PATH_MAX, and without empty, "." and ".." components. */
 bool source_path_is_plain(const char *path) _pure_;

@@ -43,8 +43,8 @@ typedef struct Expectation {
 
 void expectation_make(const PcrSet *measurements, const ExpectationOptions *options, Expectation *ret);
 
-/* Whether the expectation tells an image from others. FAILURE_USAGE, -EINVAL: a pinned PCR has no value, or one that
- * pcr_value_is_constant(). */
+/* Checks that the expectation tells an image from others. FAILURE_USAGE, -EINVAL: a pinned PCR has no value, or one for which
+* pcr_value_is_constant() is true. */
 int expectation_check(const Expectation *expectation, Error *error);
 
 typedef struct ExpectationVerdict {
@@ -58,6 +58,6 @@ typedef struct ExpectationVerdict {
  * another meets neither. n may be 0: nothing is met, and index, differing and missing are 0. */
 ExpectationVerdict expectation_judge(const Expectation *alternatives, size_t n, const PcrSet *measured);
 
-/* Whether this value says nothing of what booted: zeros of PCR4 or PCR7; ones of a PCR below 16; PCR7 where Secure Boot is
- * off and no keys are enrolled. */
+/* Returns whether this value says nothing about what booted: zeros of PCR4 or PCR7; ones of a PCR below 16; PCR7 while Secure
+* Boot is off and no keys are enrolled. */
 bool pcr_value_is_constant(unsigned pcr, const uint8_t value[static PCR_SIZE]) _pure_;

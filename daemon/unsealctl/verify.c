@@ -50,7 +50,7 @@ typedef struct Options {
         bool json;
 } Options;
 
-/* What the document is checked against. Owns its slices and the certificate. */
+/* The values that the document must have. Owns its slices and the certificate. */
 typedef struct Wanted {
         AttestationPolicy policy;
         bool at_document; /* policy.at is the document's own time */

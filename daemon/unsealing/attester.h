@@ -48,7 +48,7 @@ typedef struct AttesterDocument {
 
 AttesterDocument attester_document(const Attester *attester, uint64_t now);
 
-/* Whether the document is too old for a new request. It should be renewed once no request with it is under way. */
+/* Returns whether the document is too old for a new request. It should be renewed once no request with it is under way. */
 bool attester_document_is_old(const Attester *attester, uint64_t now);
 
 /* The PCRs that the last document attests; none are present if there was no document yet. */
@@ -73,7 +73,7 @@ bool attester_was_locked_before(const Attester *attester);
 /* From now on the end of a job changes nothing. */
 void attester_stop(Attester *attester);
 
-/* Whether a TPM command is running. attester_free() would wait for it. */
+/* Returns whether a TPM command is running. attester_free() would wait for it. */
 bool attester_is_busy(const Attester *attester);
 
 /* Wipes the private key: nothing can be opened any more. Waits for the envelope that is being opened. */

@@ -34,7 +34,7 @@ int delivery_new(const DeliveryOptions *options, Delivery **ret, Error *error);
 Delivery *delivery_free(Delivery *delivery);
 DEFINE_CLEANUP(Delivery *, delivery_free);
 
-/* Whether the secret is kept: since before a restart, or by delivery_keep(). */
+/* Returns whether the secret is kept: since before a restart, or by delivery_keep(). */
 bool delivery_has(const Delivery *delivery, size_t secret) _pure_;
 
 /* A reload: the next delivery_keep() does not keep the secret as it was before. */

@@ -36,7 +36,7 @@ void endpoint_clear(Endpoint *endpoint);
 
 bool endpoint_matches(const Endpoint *endpoint, const RequestTarget *target) _pure_;
 
-/* Whether a request can be sent: a connection is open, or the request may open one itself. */
+/* Returns whether a request can be sent: a connection is open, or the request may open one itself. */
 bool endpoint_is_usable(const Endpoint *endpoint, uint64_t now) _pure_;
 
 /* Counts a request as begun. Returns whether it opens a connection itself; endpoint_request_ended() must be told so. */
@@ -46,6 +46,6 @@ bool endpoint_request_begun(Endpoint *endpoint, uint64_t now);
  * request: then the connection's step decides when the request is sent again. */
 bool endpoint_request_ended(Endpoint *endpoint, bool opened, int r, const Error *error);
 
-/* Whether one more request would have to open a connection of its own, although one that is being opened will be free
+/* Returns whether one more request would have to open a connection of its own, although one that is being opened will be free
  * sooner. */
 bool endpoint_is_busy(const Endpoint *endpoint) _pure_;

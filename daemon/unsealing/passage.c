@@ -317,7 +317,7 @@ static void on_decrypted(int r, const uint8_t *envelope, size_t size, const char
                 passage_set_state(passage, SECRET_OPENING);
 }
 
-/* Whether the account is known, if the secret is bound to it. If it never will be, the secret fails. */
+/* Returns whether the account is known, if the secret is bound to it. If it never will be, the secret fails. */
 static bool knows_account(Passage *passage) {
         const Step *identity = instance_step(passage->shared->instance, INSTANCE_IDENTITY);
 
@@ -328,7 +328,7 @@ static bool knows_account(Passage *passage) {
         return step_is_done(identity);
 }
 
-/* What both requests to KMS need. The strings of the context are borrowed from the declaration and from account. */
+/* Fills in the part that both requests to KMS share. Borrows the strings of the context from the declaration and from account. */
 static int make_request(const Passage *passage, char account[static REQUEST_ACCOUNT_SIZE],
                         const char ***ret_context, KmsDecrypt *ret) {
         (void) snprintf(account, REQUEST_ACCOUNT_SIZE, REQUEST_ACCOUNT_KEY "%s",

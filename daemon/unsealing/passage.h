@@ -65,10 +65,10 @@ void passage_set_state(Passage *passage, SecretState state);
 /* The secret has failed for good. If it is required, this ends the session. */
 void passage_fail(Passage *passage, const Error *error);
 
-/* Whether VerifyPolicy=yes holds the secret back: KMS would decrypt it without attestation. */
+/* Returns whether VerifyPolicy=yes holds the secret back: KMS would decrypt it without attestation. */
 bool passage_is_held_back(const Passage *passage) _pure_;
 
-/* Whether the session may go on without the secret: it is optional, and it or a step that it needs has failed. */
+/* Returns whether the session may go on without the secret: it is optional, and it or a step that it needs has failed. */
 bool passage_may_be_left(Passage *passage);
 
 /* Fails an optional secret that the session goes on without. */

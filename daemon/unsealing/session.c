@@ -249,8 +249,8 @@ static void session_fail(Session *session, Passage *passage, const Error *error)
                 finish_failure(NULL, session);
 }
 
-/* Whether all required secrets are unsealed and no optional one is under way. If all secrets are optional, they have until the
- * deadline: early in a boot the first attempt always fails. */
+/* Returns whether all required secrets are unsealed and no optional one is under way. If all secrets are optional, they have
+* until the deadline: early in a boot the first attempt always fails. */
 static bool session_is_complete(Session *session) {
         bool some_required = false;
 

@@ -50,14 +50,14 @@ int session_new(sd_event *event, const SessionOptions *options, SessionEnded end
 
 void session_start(Session *session);
 
-/* Whether a reload is past its point of no return: the service manager has the new secrets and no longer the old ones. From then
- * on the new declarations decide who gets a secret, and the session ends with r = 0. */
+/* Returns whether a reload is past its point of no return: the service manager has the new secrets and no longer the old ones.
+ * From then on the new declarations decide who gets a secret, and the session ends with r = 0. */
 bool session_has_replaced(const Session *session);
 
 /* After r = 0 of a reload: why the store does not show the new secrets. FAILURE_NONE: it does. */
 const Error *session_unpublished(const Session *session);
 
-/* Whether a TPM command is running. session_free() would wait for it. */
+/* Returns whether a TPM command is running. session_free() would wait for it. */
 bool session_waits_for_tpm(const Session *session);
 
 /* Wipes all secrets that the session holds. Returns NULL. */

@@ -73,5 +73,5 @@ uint64_t step_postpone(Step *step, const Error *error, uint64_t network_changed_
 bool step_is_done(const Step *step) _pure_; /* and succeeded */
 bool step_failed(const Step *step) _pure_;  /* in its last attempt */
 
-/* Whether an attempt that began at this time used the current result of this step, not an earlier one. */
+/* Returns whether an attempt that began at this time used the current result of this step, not an earlier one. */
 bool step_made_before(const Step *step, uint64_t begun_usec) _pure_;

@@ -14,7 +14,7 @@
 
 #define FDSTORE_PREFIX "kept-"
 
-/* Whether there is a service manager. Without one the functions below succeed and do nothing. */
+/* Returns whether there is a service manager. Without one the functions below succeed and do nothing. */
 bool fdstore_is_there(void);
 
 /* Sends the manager a duplicate of the descriptor. The manager does not answer: success means only that the message was

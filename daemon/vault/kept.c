@@ -350,7 +350,7 @@ static int compare_names(const void *a, const void *b) {
         return strcmp(((const ManifestEntry *) a)->name, ((const ManifestEntry *) b)->name);
 }
 
-/* Whether the next manifest lists it: it is not replaced, and it is still claimed. */
+/* Returns whether the next manifest lists it: it is not replaced, and it is still claimed. */
 static bool is_of_next(const Kept *kept, const Item *item) {
         return !item->committed || (!item->unclaimed && !kept_item(kept, item->entry.name, false));
 }

@@ -54,7 +54,7 @@ int kept_restore(Kept *kept, const Store *store, const KeptClaim *claims, size_t
  * file position. -ENOENT. */
 int kept_find(const Kept *kept, const char *name);
 
-/* Whether a secret of this name and this digest is committed. */
+/* Returns whether a secret of this name and this digest is committed. */
 bool kept_has(const Kept *kept, const KeptClaim *claim);
 
 /* Keeps a secret from the next kept_commit() on, in place of a committed one of the same name. fd comes from store_prepare() or
@@ -75,7 +75,7 @@ int kept_commit(Kept *kept, Store *store, const KeptLock *lock, Error *error);
 /* Drops what was put and claimed since the last commit. */
 void kept_abandon(Kept *kept);
 
-/* Whether the manifest has exactly the kept secrets, and this lock. */
+/* Returns whether the manifest has exactly the kept secrets, and this lock. */
 bool kept_is_committed(const Kept *kept, const KeptLock *lock);
 
 /* Records for the next process that the PCR of the lock is extended. */

@@ -494,7 +494,7 @@ static int find_hidden(const Store *store, const char *secret, const struct stat
         return r < 0 ? r : -ENOENT;
 }
 
-/* Whether the file has the name already. If not, *ret_hidden is the name that it has now. */
+/* Returns 1 if the file has the name already. Otherwise *ret_hidden is the name that it has now. */
 static int find_file(const Store *store, const char *name, int fd, char ret_hidden[static TEMPORARY_SIZE]) {
         struct stat st, published;
 

@@ -50,14 +50,14 @@ int store_prepare(Store *store, const char *name, Secret *secret, uid_t uid, gid
  * process. If the file has the name already, nothing changes. FAILURE_STORE. */
 int store_publish(Store *store, const char *name, int fd, Error *error);
 
-/* Whether the file is in this store, hidden or under this name, with this owner and mode. uid and gid may not be -1. */
+/* Returns whether the file is in this store, hidden or under this name, with this owner and mode. uid and gid may not be -1. */
 bool store_can_publish(const Store *store, const char *name, int fd, uid_t uid, gid_t gid, mode_t mode);
 
 /* Makes a file without a name, for a secret that has no file in the store. It does not count towards STORE_SIZE_MAX. The
  * caller closes *ret_fd. FAILURE_STORE. */
 int store_hold(Store *store, Secret *secret, int *ret_fd, Error *error);
 
-/* Whether fd is a regular file in memory that is never swapped: in the store, or on a ramfs that was mounted there before. */
+/* Returns whether fd is a regular file in memory that is never swapped: in the store, or on a ramfs that was its mount before. */
 bool store_trusts(const Store *store, int fd);
 
 /* Reads the whole file and leaves the file position alone. -EFBIG: the file is larger than SECRET_SIZE_MAX. */

@@ -22,7 +22,7 @@ static int hex_value(char c) {
         return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-/* Whether each percent sign begins the one spelling of a character that must be encoded, as unseald writes it. */
+/* Returns whether each percent sign begins the one spelling of a character that must be encoded, as unseald writes it. */
 static bool is_encoded(const char *text) {
         static const char unreserved[] =
                         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
@@ -37,7 +37,7 @@ static bool is_encoded(const char *text) {
 }
 
 /*
- * Whether unseald could send this: percent-encoded, without control characters, and without a character that ends the
+ * Returns whether unseald could send this: percent-encoded, without control characters, and without a character that ends the
  * path or the query. No parameter is empty, and no value has an equals sign that is not encoded. The path does not end in
  * a "." or ".." segment: botocore and unseald drop the slash before it, RFC 3986 section 5.2.4 and the platform keep it,
  * and no vector of AWS decides.

@@ -110,7 +110,7 @@ int carriers_put(Carriers *carriers, const CarriedItem *item,
 }
 
 /*
- * Whether the call names the item, by its name or by its ARN. A parameter's ARN has "parameter/" before the
+ * Returns whether the call names the item, by its name or by its ARN. A parameter's ARN has "parameter/" before the
  * name, even where the name begins with a slash. A secret's ARN ends in a hyphen and six characters that AWS
  * chooses.
  */

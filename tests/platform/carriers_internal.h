@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* What carriers.c and carriers_operations.c share. */
+/* Shared by carriers.c and carriers_operations.c. */
 
 #include "carriers.h"
 
@@ -28,7 +28,7 @@ typedef struct CarrierCall {
 int carrier_refuse(CarrierCall *call, unsigned status, const char *code, const char *format, ...)
                 _printf_(4, 5);
 
-/* Whether the caller's identity policies allow the action on the resource. Only the account's own
+/* Returns whether the caller's identity policies allow the action on the resource. Only the account's own
  * principals are allowed. */
 bool carrier_allows(const CarrierCall *call, const char *action, const char *resource);
 

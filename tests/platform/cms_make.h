@@ -29,8 +29,8 @@ typedef struct CmsParts {
 /* Encodes an envelope around parts that exist already. Pure. The caller frees *ret. */
 int platform_cms_encode(const CmsParts *parts, uint8_t **ret, size_t *ret_size);
 
-/* What a fault changes in an envelope. A correct reader notices each of them, whatever the key and the
- * plaintext. */
+/* The changes that a fault makes in an envelope. A correct reader notices each of them, with any key and any
+* plaintext. */
 typedef enum CmsDefect {
         CMS_SOUND,
         CMS_DEFECT_CONTENT,   /* the last byte of the padding gets a value that no padding has */

@@ -63,7 +63,7 @@ typedef struct Faults Faults;
 int faults_new(Faults **ret);
 Faults *faults_free(Faults *faults);
 
-/* Whether such a fault is set for one of these services. Counts one time. ret may be NULL. */
+/* Returns whether such a fault is set for one of these services. Counts one time. ret may be NULL. */
 bool faults_take(Faults *faults, unsigned services, const char *operation, FaultKind kind, FaultValue *ret);
 
 /*

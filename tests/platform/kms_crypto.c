@@ -54,7 +54,7 @@ static int check_grant_tokens(KmsCall *call) {
         return 0;
 }
 
-/* Whether the caller may use the key, and the key's state permits it. */
+/* Checks that the caller may use the key, and that the key's state permits it. */
 static int check_use(KmsCall *call, const KmsQuestion *question) {
         int r = platform_kms_authorize(call, question);
 

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * What the files of the key management service share. All functions are called with the service's mutex
- * held.
+ * Shared by the files of the key management service. The caller of each function must hold the service's
+ * mutex.
  */
 
 #include <pthread.h>

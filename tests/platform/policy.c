@@ -488,7 +488,7 @@ static bool network_contains(const Network *network, const Network *address) {
         return rest == 0 || (network->address[bytes] ^ address->address[bytes]) >> (8 - rest) == 0;
 }
 
-/* Whether the request's value matches the condition's value, before negation. */
+/* Returns whether the request's value matches the condition's value, before negation. */
 static bool value_matches(const Policy *policy, const PolicyContext *context, const Operator *operator,
                           const Value * wanted, Text value) {
         Pattern pattern = { .text = wanted->text };
@@ -776,7 +776,7 @@ static bool json_text(struct json_object *value, bool scalars, Text *ret) {
         return true;
 }
 
-/* Whether every "${" begins a variable. In an ARN, only the resource part may have variables. */
+/* Returns whether every "${" begins a variable. In an ARN, only the resource part may have variables. */
 static bool variables_are_valid(Text text, bool arn) {
         const char *end = text.data + text.length;
         size_t colons = 0;
@@ -805,7 +805,7 @@ static bool is_action(Text text) {
                strspn(text.data, ALPHANUMERIC "*?") == text.length;
 }
 
-/* Whether the text is "*", or an ARN that may end early in a *. */
+/* Returns whether the text is "*", or an ARN that may end early in a *. */
 static bool is_resource(Text text) {
         Text rest = text, part;
 
@@ -1039,7 +1039,7 @@ static int check_sid(const Parser *parser, struct json_object *sid) {
         return 0;
 }
 
-/* Whether all members are known and none is null. */
+/* Returns whether all members are known and none is null. */
 static bool members_are_among(struct json_object *object, const char *const names[], size_t n_names) {
         if (!json_object_is_type(object, json_type_object))
                 return false;
@@ -1337,7 +1337,7 @@ int policy_context_add_encryption_context(PolicyContext *context, const char *ke
         return policy_context_add(context, "kms:EncryptionContextKeys", key);
 }
 
-/* Whether the operation takes an encryption context. CreateGrant has the pairs of the new constraint. */
+/* Returns whether the operation takes an encryption context. CreateGrant has the pairs of the new constraint. */
 static bool takes_encryption_context(const char *operation) {
         static const char *const prefixes[] = { "Encrypt", "Decrypt", "GenerateDataKey", "ReEncrypt",
                                                 "CreateGrant" };

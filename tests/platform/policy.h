@@ -130,6 +130,6 @@ PolicyDecision policy_decide(const PolicySet *set, const PolicyRequest *request)
  * kms:PutKeyPolicy again, by name or through the account. Ignores identity policies and request->action. */
 bool policy_lets_caller_put_policy(const Policy *key_policy, const PolicyRequest *request);
 
-/* Whether the principal may retire the grant without a policy. It may if it is the retiring principal, or
+/* Returns whether the principal may retire the grant without a policy. It may if it is the retiring principal, or
  * if it is the grantee and the grant allows RetireGrant. */
 bool policy_grant_lets_retire(const PolicyGrant *grant, const PolicyPrincipal *principal);

@@ -68,7 +68,7 @@ int platform_sigv4_string_to_sign(const SigV4Claim *claim, const char *canonical
 int platform_sigv4_signature(const SigV4Claim *claim, const char *secret, const char *string_to_sign,
                              char ret[static 65]);
 
-/* Whether the signature is right for this secret, Region, service and time. Returns -EBADMSG and a refusal:
- * InvalidSignature. */
+/* Checks that the signature is right for this secret, Region, service and time. -EBADMSG with a refusal:
+* InvalidSignature. */
 int platform_sigv4_verify(const SigV4Request *request, const SigV4Claim *claim, const char *secret,
                           const char *region, const char *service, int64_t now, SigV4Refusal *refusal);

@@ -719,7 +719,7 @@ static void test_responder_answers_several_shims_and_ends_with_them_connected(vo
         size = ask(one, RESPONDER_ATTEST, 2048, message, 2048 + sizeof(pcrs));
         assert_int_equal(recv(one, reply, size, MSG_WAITALL), size);
         assert_string_equal(error_of(reply, size, buffer), "BufferTooSmall");
-        /* Not even an error fits. */
+        /* The buffer has no room even for an error. */
         assert_int_equal(ask(one, RESPONDER_ATTEST, 8, message, 8 + sizeof(pcrs)), 0);
 
         wrong = connect_to_responder();

@@ -51,7 +51,7 @@ static const PolicyPrincipal callers[] = {
 
 /* A value of a PCR is one byte, repeated. No policy has V. */
 enum { Z = 0x00, A = 0xA4, B = 0xB4, W = 0x33, V = 0x77, C = 0xC1 };
-/* P is PCR2 where the firmware has loaded no foreign driver. PCR7 is Z without Secure Boot. */
+/* P is PCR2 where the firmware has loaded no third-party driver. PCR7 is Z without Secure Boot. */
 enum { P = 0x51 };
 static const uint8_t values2[] = { P, V }, values4[] = { A, B, W, V }, values7[] = { A, B, W, V, Z },
                      values12[] = { Z, C, W, V };
@@ -511,7 +511,7 @@ static bool is_right(const Trial *trial, const Document *document, bool strict) 
         return false;
 }
 
-/* Firmware loaded foreign drivers before the image. Such a document may be allowed only where lint has
+/* Firmware loaded third-party drivers before the image. Such a document may be allowed only where lint has
  * warned of it, or where the policy takes its PCR7 for Secure Boot. */
 static bool has_untold_drivers(const Trial *trial, const Document *document) {
         return document->pcr4 >= 0 && document->pcr2 == V && (document->pcr7 == V || document->pcr7 == Z) &&
@@ -538,7 +538,8 @@ static bool has(const char *const *list, const char *text) {
         return list && list[0] && strcmp(list[0], text) == 0;
 }
 
-/* Whether a finding with that code names the caller, its account or everyone. A pattern with a wildcard may mean the caller. */
+/* Returns whether a finding with that code names the caller, its account or everyone. A pattern with a wildcard may mean the
+* caller. */
 static bool is_named(const Trial *trial, LintCode code, size_t caller) {
         char root[64];
 
@@ -750,8 +751,8 @@ static bool is_first_image(const Document *document) {
         return document->pcr2 == P && document->pcr4 == A && document->pcr12 == Z;
 }
 
-/* Whether the platform lets a caller get a plaintext without the document of the first image, open the key, or make ciphertext
- * although it unseals. */
+/* Returns whether the platform lets a caller get a plaintext without the document of the first image, open the key, or make
+* ciphertext although it unseals. */
 static bool is_open(const Trial *trial) {
         static const char *const control[] = { "kms:PutKeyPolicy", "kms:CreateGrant", "kms:ReplicateKey",
                                                "kms:ImportKeyMaterial" };

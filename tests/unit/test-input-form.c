@@ -20,7 +20,7 @@ static const struct {
 } table[] = {
         { BYTES(""), INPUT_EMPTY },
         { BYTES(" \r\n\t"), INPUT_EMPTY },
-        /* What a KMS ciphertext begins with, and a CBOR document. */
+        /* The first bytes of a KMS ciphertext, and of a CBOR document. */
         { BYTES("\x01\x02\x02\x00\x78\x9a\x41\x42"), INPUT_BINARY },
         { BYTES("\x84\x44\xa1\x01\x38\x22\xa0\x59"), INPUT_BINARY },
         { BYTES("\x00"), INPUT_BINARY },
@@ -49,7 +49,7 @@ static const struct {
           INPUT_UTF16 },
         { BYTES("A\0Q\0I\0C\0"), INPUT_UTF16 },
         { BYTES("\0A\0Q\0I\0C"), INPUT_UTF16 },
-        /* No UTF-16: an odd size, too short, a byte that is no ASCII. */
+        /* Not UTF-16: an odd size, too short, a byte that is not ASCII. */
         { BYTES("A\0Q\0I\0C\0x"), INPUT_BINARY },
         { BYTES("A\0Q\0"), INPUT_BINARY },
         { BYTES("\x01\0Q\0I\0C\0"), INPUT_BINARY },

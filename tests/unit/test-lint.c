@@ -558,7 +558,7 @@ static void test_a_role_of_an_administrating_account_needs_a_deny_to_be_apart(vo
         assert_codes(POLICY(SAME_ACCOUNT "," DENY(NEIGHBOUR, "'kms:PutKeyPolicy'", "")), &options, NULL, 0);
 }
 
-static void test_what_a_condition_on_pcrs_makes_dead_gives_nothing_away(void **state) {
+static void test_statement_with_dead_pcr_condition_gives_nothing_away(void **state) {
         const LintOptions options = { .administrators = administrators };
 
         ASSERT_CODES(POLICY(ADMINISTER
@@ -693,7 +693,7 @@ static void test_a_sealer_is_named_until_it_is_declared(void **state) {
                      &wrong, LINT_ENCRYPT_NOT_DENIED, LINT_ENCRYPT);
 }
 
-static void test_what_no_request_has_keeps_the_image_out(void **state) {
+static void test_condition_that_no_request_meets_keeps_image_out(void **state) {
         const PcrSet image = image_of(0xA4, 0xA4, 0);
         const LintOptions options = { &image, 1, .administrators = administrators };
 #define WITH_NULL(key, value)                    \
@@ -829,7 +829,7 @@ static void test_a_policy_that_is_too_much_is_not_safe(void **state) {
         assert_non_null(find(values, LINT_TOO_CLEVER, LINT_ERROR));
 }
 
-static void test_what_is_no_policy_is_malformed(void **state) {
+static void test_text_that_is_no_policy_is_malformed(void **state) {
         static const char *const texts[] = {
                 "",
                 "[]",
@@ -946,19 +946,19 @@ int main(void) {
                 cmocka_unit_test(test_a_recovery_principal_is_an_error_until_it_is_declared),
                 cmocka_unit_test(test_a_declared_administrator_who_decrypts_by_name_is_still_an_error),
                 cmocka_unit_test(test_a_role_of_an_administrating_account_needs_a_deny_to_be_apart),
-                cmocka_unit_test(test_what_a_condition_on_pcrs_makes_dead_gives_nothing_away),
+                cmocka_unit_test(test_statement_with_dead_pcr_condition_gives_nothing_away),
                 cmocka_unit_test(test_a_measurement_without_pcr12_means_zeros),
                 cmocka_unit_test(test_under_secure_boot_images_are_told_by_pcr7_too),
                 cmocka_unit_test(test_firmware_may_run_drivers_where_neither_pcr2_is_pinned_nor_secure_boot),
                 cmocka_unit_test(test_pcr2_and_pcr13_are_compared_with_the_images),
                 cmocka_unit_test(test_a_sealer_is_named_until_it_is_declared),
-                cmocka_unit_test(test_what_no_request_has_keeps_the_image_out),
+                cmocka_unit_test(test_condition_that_no_request_meets_keeps_image_out),
                 cmocka_unit_test(test_condition_keys_of_kms_are_known),
                 cmocka_unit_test(test_a_policy_is_found_in_what_tools_print),
                 cmocka_unit_test(test_values_are_compared_with_the_images),
                 cmocka_unit_test(test_denies_that_leave_the_images_alone_do_not_mix_them),
                 cmocka_unit_test(test_a_policy_that_is_too_much_is_not_safe),
-                cmocka_unit_test(test_what_is_no_policy_is_malformed),
+                cmocka_unit_test(test_text_that_is_no_policy_is_malformed),
                 cmocka_unit_test(test_principals_are_told_apart),
                 cmocka_unit_test(test_wildcards_match_as_in_a_policy),
                 cmocka_unit_test(test_every_code_has_a_name_of_its_own_and_advice),

@@ -26,7 +26,7 @@ static void begin(void) {
         assert_true(dup2(fileno(file), STDERR_FILENO) >= 0);
 }
 
-/* What reached standard error since begin(). */
+/* Returns the text that reached standard error since begin(). */
 static const char *end(void) {
         size_t n;
 

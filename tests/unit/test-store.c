@@ -30,7 +30,7 @@
 
 #define STORE "store"
 
-/* What the store did, as recorded by the functions below, which replace the C library's. */
+/* The actions of the store. The functions below, which replace the C library's, record them. */
 static size_t wiped;
 static mode_t mode_at_group;
 static gid_t group_at_owner;

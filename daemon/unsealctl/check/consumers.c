@@ -178,7 +178,8 @@ int consumers_read(const char *const *directories, Consumers *ret) {
         return 0;
 }
 
-/* Whether Units= admits the unit. Units= names instances, and the instances of a template are not known, so a template passes. */
+/* Returns whether Units= admits the unit. A template always passes: Units= names instances, and check does not know which
+* instances of the template there are. */
 static bool is_named(const Declaration *declaration, const char *unit) {
         const char *at = strchr(unit, '@');
         bool is_template = at && at[1] == '.';

@@ -40,7 +40,7 @@ int consumers_read(const char *const *directories, Consumers *ret);
 /* The directories in which the service manager looks for units (systemd.unit(5), "Unit File Load Path"), highest priority first. */
 extern const char *const consumers_directories[];
 
-/* Whether the consumer loads from the credential socket. Pure. */
+/* Returns whether the consumer loads from the credential socket. Pure. */
 bool consumer_asks_socket(const Consumer *consumer) _pure_;
 
 typedef enum ConsumerMistake {

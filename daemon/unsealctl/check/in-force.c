@@ -10,7 +10,7 @@ static bool is_of(const IniAssignment *assignment, const char *section, const ch
         return strcmp(assignment->section, section) == 0 && (!key || strcmp(assignment->key, key) == 0);
 }
 
-/* Whether no later assignment overrides or resets this one. */
+/* Returns whether no later assignment overrides or resets this one. */
 static bool is_in_force(const IniFile *ini, size_t at, IniKeyKind kind) {
         const IniAssignment *assignment = ini->assignments + at;
 

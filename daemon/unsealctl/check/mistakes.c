@@ -192,7 +192,7 @@ static void check_secret(Check *check, size_t at) {
                      MANIFEST_ENTRIES_MAX);
 }
 
-/* Whether the line overrides an earlier one of the same file. In a drop-in that is intended. */
+/* Returns whether the line overrides an earlier one of the same file. In a drop-in that is intended. */
 static bool is_overridden(const Consumers *consumers, const Consumer *consumer) {
         for (size_t i = 0; i < consumers->count; i++) {
                 const Consumer *other = &consumers->items[i];

@@ -160,7 +160,7 @@ static int parse_stub_version(const EfiBytes *magic, unsigned *ret, Error *error
         return 0;
 }
 
-/* Whether os-release(5) has the line NAME=VALUE, with or without quotes. */
+/* Returns whether os-release(5) has the line NAME=VALUE, with or without quotes. */
 static bool has_line(const EfiBytes *release, const char *name, const char *value) {
         const char *text = (const char *) release->data, *end = text + release->size;
         char plain[64], quoted[64];

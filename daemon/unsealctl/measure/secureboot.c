@@ -189,7 +189,7 @@ static bool signed_content(PKCS7 *pkcs7, EfiBytes *ret) {
         return true;
 }
 
-/* Whether the signed hash is that of the image. */
+/* Sets *ret to whether the signed hash is that of the image. */
 static int is_of_image(const EfiBytes *content, const EfiImage *image, bool *ret, Error *error) {
         const unsigned char *p = content->data, *end = p + content->size;
         _cleanup_(X509_SIG_freep) X509_SIG *signed_digest = NULL;
@@ -220,7 +220,7 @@ static int is_of_image(const EfiBytes *content, const EfiImage *image, bool *ret
         return 0;
 }
 
-/* Whether the chain of a signer leads to the certificate, which need not be a root. */
+/* Returns whether the chain of a signer leads to the certificate, which need not be a root. */
 static bool is_signed_by(PKCS7 *pkcs7, const EfiBytes *content, X509 *certificate) {
         _cleanup_(BIO_freep) BIO *bio = BIO_new_mem_buf(content->data, (int) content->size);
         _cleanup_(X509_STORE_freep) X509_STORE *store = X509_STORE_new();

@@ -257,7 +257,7 @@ static bool is_declared(const Caller *caller, const char *const *declared) {
         return false;
 }
 
-/* Whether a principal that a Deny spares may be the caller. */
+/* Returns whether a principal that a Deny spares may be the caller. */
 static bool may_be(const Caller *caller, const Caller *spared) {
         switch (caller->kind) {
         case CALLER_PATTERN:
@@ -286,7 +286,7 @@ static bool has_action(const Lint *lint, const Statement *s, Action action) {
         return lint->actions[s - lint->policy->statements] >> action & 1;
 }
 
-/* Whether the Deny certainly applies to documents that meet its conditions on PCRs. */
+/* Returns whether the Deny certainly applies to documents that meet its conditions on PCRs. */
 static bool denies(const Lint *lint, const Statement *s, const Caller *caller, Action action) {
         if (!s->deny || s->not_principal || s->not_resource || !s->every_resource ||
             !has_action(lint, s, action) || !caller_is_among(caller, s->principals, s->n_principals, true))
@@ -298,7 +298,7 @@ static bool denies(const Lint *lint, const Statement *s, const Caller *caller, A
         return !is_spared(s, caller);
 }
 
-/* Whether the Allow possibly applies. */
+/* Returns whether the Allow possibly applies. */
 static bool allows(const Lint *lint, const Statement *s, const Caller *caller, Action action) {
         return !s->deny && has_action(lint, s, action) &&
                caller_is_among(caller, s->principals, s->n_principals, false);
@@ -345,7 +345,7 @@ static bool has_value(const Condition *condition, const uint8_t *value) {
         return false;
 }
 
-/* Whether the condition is met: certainly for a negated one, possibly for another one. */
+/* Returns whether the condition is met: certainly for a negated one, possibly for another one. */
 static bool tuple_meets(const Condition *condition, const Tuple tuple) {
         int i = identifying_index(condition->pcr);
         bool negated = condition->kind == CONDITION_PCR_IS_NOT;
@@ -383,7 +383,7 @@ static bool image_has(const Expectation *image, unsigned pcr, const uint8_t *val
         return memcmp(image->pcrs.value[pcr], value, PCR_SIZE) == 0;
 }
 
-/* Whether conditions refuse every document of a NitroTPM: conditions on keys that such a request does not have, or on
+/* Returns whether conditions refuse every document of a NitroTPM: conditions on keys that such a request does not have, or on
  * the presence of a PCR. They make the Allow dead or a Deny certain. This is used only to find images that are locked
  * out. It is not safe to rely on, because a request with another kind of document may have these keys. */
 static bool is_locked_out(const Lint *lint, const Question *question) {
@@ -536,7 +536,7 @@ static Judgement judge(Lint *lint, const Question *question) {
         return judgement;
 }
 
-/* Whether only documents of the images are accepted, and PCR4, PCR12 and, with secure_boot, PCR7 are pinned. */
+/* Returns whether only documents of the images are accepted, and PCR4, PCR12 and, with secure_boot, PCR7 are pinned. */
 static bool is_gated(const Lint *lint, const Judgement *judgement) {
         uint32_t wanted = PCR(4) | PCR(12) | (lint->options->expectation.secure_boot ? PCR(7) : 0);
 
@@ -545,13 +545,13 @@ static bool is_gated(const Lint *lint, const Judgement *judgement) {
                 !judgement->mixed);
 }
 
-/* Whether the right image gets the secrets even if firmware has run a third-party driver before it. */
+/* Returns whether the right image gets the secrets even if firmware has run a third-party driver before it. */
 static bool is_open_to_drivers(const Judgement *judgement) {
         return !judgement->shut && !judgement->never && judgement->insecure &&
                (judgement->pinned & (PCR(2) | PCR(4))) == PCR(4);
 }
 
-/* Whether the statement names the caller only as part of an account or of everyone. */
+/* Returns whether the statement names the caller only as part of an account or of everyone. */
 static bool is_by_class(const Statement *s, const Caller *caller) {
         for (size_t i = 0; i < s->n_principals; i++)
                 if (s->principals[i].kind == caller->kind &&
@@ -562,7 +562,7 @@ static bool is_by_class(const Statement *s, const Caller *caller) {
         return true;
 }
 
-/* Whether there is such a finding already about the caller's account, or about everyone. */
+/* Returns whether there is such a finding already about the caller's account, or about everyone. */
 static bool is_said_of_class(const Lint *lint, LintCode code, const Question *question) {
         for (size_t i = 0; i < lint->n_callers && lint->callers[i].kind <= CALLER_ACCOUNT; i++)
                 if (caller_is_among(question->caller, &lint->callers[i], 1, true) &&
@@ -674,7 +674,7 @@ static bool takes_no_document(Action action) {
         return action >= ACTION_RE_ENCRYPT_FROM;
 }
 
-/* Whether the caller may do the action, which takes no document, by this Allow. */
+/* Returns whether the caller may do the action, which takes no document, by this Allow. */
 static bool holds(const Lint *lint, const Question *question) {
         return allows(lint, question->allow, question->caller, question->action) &&
                statement_pcrs(question->allow, CONDITION_PCR_IS) == 0 &&
@@ -692,7 +692,7 @@ static void check_re_encrypt(Lint *lint, const Question *question) {
                               "The principal may call kms:ReEncryptFrom, which takes no document, and so move a secret to a key that is not gated.");
 }
 
-/* Whether the caller may do one of the actions from kms:Decrypt to last, with any document. explicitly: only an Allow
+/* Returns whether the caller may do one of the actions from kms:Decrypt to last, with any document. explicitly: only an Allow
  * counts that names this very caller and pins a PCR. */
 static bool is_in_data_plane(Lint *lint, const Caller *caller, Action last, bool explicitly) {
         for (size_t i = 0; i < lint->policy->n_statements; i++)
@@ -711,7 +711,7 @@ static bool is_in_data_plane(Lint *lint, const Caller *caller, Action last, bool
         return false;
 }
 
-/* Whether a principal of the Allow that includes the caller is declared. */
+/* Returns whether a principal of the Allow that includes the caller is declared. */
 static bool is_declared_in(const Statement *allow, const Caller *caller, const char *const *declared) {
         for (size_t i = 0; i < allow->n_principals; i++)
                 if (caller_is_among(caller, &allow->principals[i], 1, false) &&
@@ -720,7 +720,7 @@ static bool is_declared_in(const Statement *allow, const Caller *caller, const c
         return false;
 }
 
-/* Whether the caller may decrypt with any document. */
+/* Returns whether the caller may decrypt with any document. */
 static bool unseals(Lint *lint, const Caller *caller) {
         int8_t *known = &lint->unseals[caller - lint->callers];
 
@@ -729,7 +729,7 @@ static bool unseals(Lint *lint, const Caller *caller) {
         return *known > 0;
 }
 
-/* Whether the caller may possibly change the policy. */
+/* Returns whether the caller may possibly change the policy. */
 static bool administers(const Lint *lint, const Caller *caller) {
         for (size_t i = 0; i < lint->policy->n_statements; i++) {
                 const Question question = { &lint->policy->statements[i], caller, ACTION_PUT_KEY_POLICY };
@@ -740,7 +740,7 @@ static bool administers(const Lint *lint, const Caller *caller) {
         return false;
 }
 
-/* Whether the Deny spares the caller by its full name. */
+/* Returns whether the Deny spares the caller by its full name. */
 static bool is_spared_by_name(const Statement *deny, const Caller *caller) {
         for (size_t i = 0; i < deny->n_conditions; i++)
                 for (size_t j = 0; j < deny->conditions[i].n_callers; j++)
@@ -749,7 +749,7 @@ static bool is_spared_by_name(const Statement *deny, const Caller *caller) {
         return false;
 }
 
-/* Whether the caller may certainly change the policy: an Allow without conditions lets it, and no Deny can apply. */
+/* Returns whether the caller may certainly change the policy: an Allow without conditions lets it, and no Deny can apply. */
 static bool surely_administers(const Lint *lint, const Caller *caller) {
         bool allowed = false;
 
@@ -767,7 +767,7 @@ static bool surely_administers(const Lint *lint, const Caller *caller) {
         return allowed;
 }
 
-/* Whether the owner of a principal that unseals may control the caller, too: both are in one account, and no
+/* Returns whether the owner of a principal that unseals may control the caller, too: both are in one account, and no
  * administrator of the key is in it. The account of a unique ID is unknown, so it may be any. */
 static bool is_near_unsealing(Lint *lint, const Caller *caller) {
         bool near = false;
@@ -968,7 +968,7 @@ static void check_constant_values(Lint *lint, const Statement *s, const Conditio
                                                 : "an instance that measured nothing");
 }
 
-/* Whether a given image has the value. It is intended then. */
+/* Returns whether a given image has the value. It is intended then. */
 static bool is_of_an_image(const Lint *lint, unsigned pcr, const uint8_t *value) {
         for (size_t i = 0; i < lint->options->n_images; i++)
                 if ((lint->images[i].pcrs.present & PCR(pcr)) &&
@@ -1051,7 +1051,7 @@ static void check_condition(Lint *lint, const Statement *s, const Condition *con
         check_steadiness(lint, s, condition);
 }
 
-/* Whether some Deny is about this PCR alone. */
+/* Returns whether some Deny is about this PCR alone. */
 static bool has_deny_alone(const Lint *lint, unsigned pcr) {
         for (size_t i = 0; i < lint->policy->n_statements; i++)
                 if (lint->policy->statements[i].deny &&
@@ -1092,7 +1092,7 @@ static bool has_wildcard_of(const Statement *s, Action action) {
         return false;
 }
 
-/* Whether the statement has no action or resource of this key. */
+/* Returns whether the statement has no action or resource of this key. */
 static bool is_without_effect(const Statement *s) {
         bool all = false, any = false;
 

@@ -16,7 +16,7 @@
  * judged is an error. The key is assumed to be symmetric.
  *
  * PCR4 and PCR12 must be pinned. With secure_boot PCR7 must be pinned, and a missing PCR4 or PCR12 is only a warning: a
- * policy does not show whether Secure Boot is on, so whoever lints must vouch for it. If images are given, each
+ * policy does not show whether Secure Boot is on, so the caller must vouch for it. If images are given, each
  * accepted document must be that of one of them. Without a warning, PCR2 is pinned too, or PCR7 is pinned to a value
  * that shows Secure Boot. Otherwise firmware may have run a third-party driver before the image.
  */

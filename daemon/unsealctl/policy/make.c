@@ -311,7 +311,7 @@ static void add_statements(Maker *maker) {
         add_separation(maker);
 }
 
-/* Whether one of two principals includes the other. */
+/* Returns whether one of two principals includes the other. */
 static bool includes(const char *a, const char *b) {
         Caller x, y;
 
@@ -319,7 +319,7 @@ static bool includes(const char *a, const char *b) {
                (caller_is_among(&x, &y, 1, true) || caller_is_among(&y, &x, 1, true));
 }
 
-/* Whether two principals are the same one. */
+/* Returns whether two principals are the same one. */
 static bool overlap(const char *a, const char *b) {
         Caller x, y;
 
@@ -555,7 +555,7 @@ int key_policy_make(const KeyPolicyOptions *options, struct json_object **ret, E
         return 0;
 }
 
-/* Whether the text is arn:PARTITION:kms:REGION:ACCOUNT:key/ID. Each part may be a wildcard. */
+/* Returns whether the text is arn:PARTITION:kms:REGION:ACCOUNT:key/ID. Each part may be a wildcard. */
 static bool is_key_arn(const char *text) {
         const char *p = text;
         size_t colons = 0;

@@ -140,7 +140,7 @@ static bool is_name(const char *text, const char *prefix) {
                strspn(text + n, NAME_CHARACTERS) == strlen(text + n);
 }
 
-/* Whether the text is PREFIX, a path and a name. A path may have all printable characters, ! to ~ (IAM User Guide, "IAM
+/* Returns whether the text is PREFIX, a path and a name. A path may have all printable characters, ! to ~ (IAM User Guide, "IAM
  * identifiers"), but KMS accepts no wildcard and no variable in a principal. */
 static bool is_name_with_path(const char *text, const char *prefix) {
         size_t n = strlen(prefix);
@@ -182,7 +182,7 @@ bool caller_parse(const char *text, Caller *ret) {
         return true;
 }
 
-/* Whether the session may be one of the role. The ARN of a session has the name of its role without the path. */
+/* Returns whether the session may be one of the role. The ARN of a session has the name of its role without the path. */
 static bool is_session_of(const Caller *session, const Caller *role) {
         const char *name = strchr(session->text, '/'), *role_name = strrchr(role->text, '/');
         size_t n = name ? strcspn(name + 1, "/") : 0;
@@ -230,7 +230,7 @@ uint32_t statement_pcrs(const Statement *statement, ConditionKind kind) {
         return pcrs;
 }
 
-/* Whether the text is "*", or a service prefix and a name that may have wildcards. */
+/* Returns whether the text is "*", or a service prefix and a name that may have wildcards. */
 static bool is_action(const char *text) {
         size_t n = strspn(text, LETTERS_AND_DIGITS "-");
 
@@ -338,7 +338,7 @@ static int pcr_of_key(const char *key) {
         return -1;
 }
 
-/* Whether the key is kms:RecipientAttestation:PCRn, for Nitro Enclaves. */
+/* Returns whether the key is kms:RecipientAttestation:PCRn, for Nitro Enclaves. */
 static bool is_enclave_key(const char *key) {
         static const char prefix[] = "kms:RecipientAttestation:PCR";
         const char *digits = key + strlen(prefix);
@@ -347,7 +347,7 @@ static bool is_enclave_key(const char *key) {
                strspn(digits, DIGITS) == strlen(digits) && strlen(digits) <= 2;
 }
 
-/* Whether the value may stand for several. Operators without patterns take * and ? literally. */
+/* Returns whether the value may stand for several. Operators without patterns take * and ? literally. */
 static bool is_open(const Operator *operator, const char * value) {
         return strstr(value, "${") || (operator->patterns && strpbrk(value, "*?"));
 }

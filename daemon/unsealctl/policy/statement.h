@@ -42,7 +42,7 @@ typedef struct Caller {
 /* Reads a principal of type "AWS". Returns false if KMS would refuse it. *ret borrows the text. */
 bool caller_parse(const char *text, Caller *ret);
 
-/* Whether one of the principals includes the caller. certainly: false: an inclusion that is only possible counts, too. */
+/* Returns whether one of the principals includes the caller. certainly: false: an inclusion that is only possible counts, too. */
 bool caller_is_among(const Caller *caller, const Caller *items, size_t n_items, bool certainly) _pure_;
 
 typedef enum ConditionKind {
@@ -86,7 +86,7 @@ typedef struct KeyPolicy {
         size_t n_statements;
 } KeyPolicy;
 
-/* Whether the condition key may exist. Returns false for a key that begins with "kms:" and is not in the list of KMS
+/* Returns whether the condition key may exist. Returns false for a key that begins with "kms:" and is not in the list of KMS
  * (KMS Developer Guide, "AWS KMS condition keys"). */
 bool condition_key_exists(const char *key) _pure_;
 
@@ -109,7 +109,7 @@ struct json_object *list_item(struct json_object *list, size_t i) _pure_;
 /* Matches without regard to case. "*" stands for any characters, "?" for one. */
 bool wildcard_match(const char *pattern, const char *text) _pure_;
 
-/* Whether the statement's Action or NotAction includes the action ("kms:Decrypt"). */
+/* Returns whether the statement's Action or NotAction includes the action ("kms:Decrypt"). */
 bool statement_has_action(const Statement *statement, const char *action);
 
 /* Bit n: the statement has a condition of that kind on PCR n. */
