@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
@@ -69,11 +70,13 @@ static bool is_hex(const char *text, size_t length) {
         return digits >= INPUT_FORM_HEX_MIN && digits % 2 == 0;
 }
 
+/* A lack of memory says nothing about the text. It is base64 then, so that the caller, who decodes it, gets -ENOMEM. */
 static bool is_base64(const char *text, size_t length) {
         _cleanup_free_ uint8_t *bytes = NULL;
-        size_t size;
+        size_t size = 0;
+        int r = base64_decode_lines(text, length, &bytes, &size);
 
-        return base64_decode_lines(text, length, &bytes, &size) >= 0 && size > 0;
+        return r == -ENOMEM || (r >= 0 && size > 0);
 }
 
 static bool begins_with_word(const char *text, size_t length, const char *word) {
