@@ -8,6 +8,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "failing-memory.h"
 #include "http-server.h"
 #include "source/fetch.h"
 #include "source/fetcher.h"
@@ -28,6 +29,35 @@ static Source parsed(const char *text) {
         return source;
 }
 
+/* The headers are those of a request that was signed for this service, with the parts of its URL. */
+static void assert_signed(const FetchRequest *request, SourceKind kind, const char *region,
+                          const char *host) {
+        static const char *const services[][2] = {
+                [SOURCE_S3] = { "s3", NULL },
+                [SOURCE_SSM] = { "ssm", "AmazonSSM.GetParameter" },
+                [SOURCE_SECRETS_MANAGER] = { "secretsmanager", "secretsmanager.GetSecretValue" },
+        };
+        const char *behind = request->url + strlen("https://") + strlen(host),
+                   *question = strchr(behind, '?');
+        _cleanup_free_ char *path = strndup(behind, strcspn(behind, "?"));
+        _cleanup_(aws_headers_freep) char **wanted = NULL;
+        size_t i;
+
+        assert_string_equal(request->method, kind == SOURCE_S3 ? "GET" : "POST");
+        assert_int_equal(aws_sign(&(AwsRequest){ .method = request->method,
+                                                 .host = host,
+                                                 .path = path,
+                                                 .query = question ? question + 1 : NULL,
+                                                 .target = services[kind][1],
+                                                 .body = request->body },
+                                  region, services[kind][0], &credentials, 1440938160, &wanted),
+                         0);
+        for (i = 0; wanted[i] && request->headers[i]; i++)
+                assert_string_equal(request->headers[i], wanted[i]);
+        assert_null(wanted[i]);
+        assert_null(request->headers[i]);
+}
+
 static void assert_request(const char *text, const char *partition, const char *region, bool fips,
                            bool dual_stack, const char *url, const char *host) {
         _cleanup_(source_clear) Source source = parsed(text);
@@ -37,10 +67,12 @@ static void assert_request(const char *text, const char *partition, const char *
         assert_int_equal(fetch_request(&fetch, &credentials, 1440938160, &request), 0);
         assert_string_equal(request.url, url);
         if (!host) {
+                assert_string_equal(request.method, "GET");
                 assert_null(request.headers);
                 return;
         }
         assert_string_equal(request.headers[0] + strlen("Host: "), host);
+        assert_signed(&request, source.kind, region, host);
 }
 
 static void test_https_request_has_the_url_as_written_and_no_signature(void **state) {
@@ -134,6 +166,31 @@ static void test_impossible_requests_are_refused(void **state) {
         assert_int_equal(fetch_request(&(Fetch){ .source = &(Source){ .kind = SOURCE_FILE } }, NULL, 0,
                                        &request),
                          -EINVAL);
+}
+
+static const Source *source_to_ask;
+
+static int ask(void) {
+        _cleanup_(fetch_request_clear) FetchRequest request = {};
+        const Fetch fetch = { .source = source_to_ask, .partition = "aws", .region = "eu-north-1" };
+        int r = fetch_request(&fetch, &credentials, 1440938160, &request);
+
+        if (r < 0 || !memory.failed)
+                return r < 0 && request.url ? -EPROTO : r;
+        /* asprintf() has an allocation that it can do without. Nothing may be missing then. */
+        return request.url && !request.headers == !source_is_signed(source_to_ask) ? -ENOMEM : -EPROTO;
+}
+
+static void test_lack_of_memory_starts_no_request(void **state) {
+        static const char *const texts[] = { "https://h/a", "s3://bucket/key?versionId=v", "ssm:a",
+                                             "secretsmanager:a" };
+
+        for (size_t i = 0; i < ELEMENTSOF(texts); i++) {
+                _cleanup_(source_clear) Source source = parsed(texts[i]);
+
+                source_to_ask = &source;
+                assert_allocations_are_checked(ask);
+        }
 }
 
 static int read_reply(const char *text, const FetchReply *reply, size_t maximum, Error *error) {
@@ -277,6 +334,19 @@ static void test_errors_mean_what_aws_says_they_do(void **state) {
                 { "https://h/x?secret", 404, "", 0, FAILURE_SOURCE, REMEDY_NONE, "",
                   "https://h/x: The server answers HTTP status 404." },
                 { "https://h/x", 302, "", 0, FAILURE_SOURCE, REMEDY_NONE, "", "does not follow redirects" },
+                { "https://h/x", 299, "", 0, FAILURE_SOURCE, REMEDY_NONE, "", "HTTP status 299." },
+                { "https://h/x", 300, "", 0, FAILURE_SOURCE, REMEDY_NONE, "", "does not follow redirects" },
+                { "https://h/x", 399, "", 0, FAILURE_SOURCE, REMEDY_NONE, "", "does not follow redirects" },
+                { "https://h/x", 400, "", 0, FAILURE_SOURCE, REMEDY_NONE, "", "HTTP status 400." },
+                { "https://h/x", 408, "", 0, FAILURE_UNAVAILABLE, REMEDY_RETRY, "", "408" },
+                { "https://h/x", 425, "", 0, FAILURE_UNAVAILABLE, REMEDY_RETRY, "", "425" },
+                { "https://h/x", 499, "", 0, FAILURE_SOURCE, REMEDY_NONE, "", "499" },
+                { "https://h/x", 500, "", 0, FAILURE_UNAVAILABLE, REMEDY_RETRY, "", "500" },
+                { "ssm:a", 400, "{\"__type\":\"SomethingNew\",\"message\":\"words\"}", 0, FAILURE_SOURCE,
+                  REMEDY_NONE, "SomethingNew",
+                  "ssm:a: The service refuses the request (HTTP status 400, SomethingNew): \"words\"." },
+                { "s3://bucket/key", 403, "", 0, FAILURE_SOURCE, REMEDY_NONE, "",
+                  "s3://bucket/key: The service refuses the request (HTTP status 403). Set SourceRegion=us-east-1." },
                 { "https://h/x", 204, "", 0, FAILURE_SOURCE, REMEDY_NONE, "", "204" },
                 { "https://h/x", 503, "", 0, FAILURE_UNAVAILABLE, REMEDY_RETRY, "", "503" },
                 { "https://h/x", 429, "", 0, FAILURE_UNAVAILABLE, REMEDY_RETRY, "", "429" },
@@ -301,6 +371,32 @@ static void test_errors_mean_what_aws_says_they_do(void **state) {
                 assert_string_equal(error.code, cases[i].code);
                 assert_string_equal(error.request_id, "R-1");
                 assert_int_equal(error.retry_after_usec, 5);
+        }
+}
+
+static void test_reply_is_judged_for_a_caller_who_wants_no_reasons(void **state) {
+        static const struct {
+                const char *text;
+                unsigned status;
+                const char *body;
+                int r;
+        } cases[] = {
+                { "ssm:a", 400, "{}", -EREMOTEIO },     { "ssm:a", 200, "<html>", -EBADMSG },
+                { "ssm:a", 200, "{}", -EBADMSG },       { "secretsmanager:a", 200, "{}", -EBADMSG },
+                { "https://h/x", 400, "", -EREMOTEIO }, { "https://h/x", 200, "", -ENODATA },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                _cleanup_(source_clear) Source source = parsed(cases[i].text);
+                const Fetch fetch = { .source = &source, .region = "eu-north-1", .maximum = 100 };
+                const FetchReply reply = { .status = cases[i].status,
+                                           .body = cases[i].body,
+                                           .size = strlen(cases[i].body) };
+                uint8_t *raw = NULL;
+                size_t size;
+
+                assert_int_equal(fetch_reply(&fetch, &reply, &raw, &size, NULL), cases[i].r);
+                assert_null(raw);
         }
 }
 
@@ -355,6 +451,9 @@ static void test_xml_is_not_read_beyond_its_bounds(void **state) {
                 if (found != !!cases[i].text || (found && strcmp(text, cases[i].text) != 0))
                         fail_msg("%s: %s", cases[i].xml, found ? text : "nothing");
         }
+        assert_false(fetch_xml_text("<Code>a<", 5, "Code", text, sizeof(text)));
+        assert_false(fetch_xml_text("<Code>a<", 7, "Code", text, sizeof(text)));
+        assert_true(fetch_xml_text("<Code>a<", 8, "Code", text, sizeof(text)));
         assert_false(fetch_xml_text("<Code>a\0b</Code>", 16, "Code", text, sizeof(text)));
 }
 
@@ -370,6 +469,9 @@ typedef struct Got {
 static void on_fetched(int r, const uint8_t *data, size_t size, const Error *error, void *userdata) {
         Got *got = userdata;
 
+        assert_int_equal(data != NULL, r >= 0);
+        if (size == sizeof(ciphertext))
+                assert_memory_equal(data, ciphertext, size);
         *got = (Got){ .calls = got->calls + 1, .r = r, .size = size, .error = *error };
 }
 
@@ -400,6 +502,7 @@ static void test_fetch_brings_the_ciphertext(void **state) {
 
         assert_int_equal(got.r, 0);
         assert_int_equal(got.size, sizeof(ciphertext));
+        assert_int_equal(got.error.failure, FAILURE_NONE);
 }
 
 static void test_fetch_says_why_there_is_none(void **state) {
@@ -421,6 +524,40 @@ static void test_fetch_says_why_there_is_none(void **state) {
         assert_int_equal(got.r, -EFBIG);
         assert_int_equal(got.error.failure, FAILURE_SOURCE);
         assert_int_equal(got.error.remedy, REMEDY_NONE);
+}
+
+static void test_reply_may_have_64_kib_or_twice_the_largest_secret(void **state) {
+        char body[80 * 1024 + 2] = "";
+        Got got;
+
+        memset(body, 'A', 64 * 1024);
+        got = fetch_from(&(Answer){ 200, NULL, body }, 100);
+        assert_int_equal(got.r, -EFBIG);
+        assert_non_null(strstr(got.error.text, "longer than 100 bytes (SizeMax=)"));
+        body[64 * 1024] = 'A';
+        got = fetch_from(&(Answer){ 200, NULL, body }, 100);
+        assert_int_equal(got.r, -EFBIG);
+        assert_string_equal(got.error.text,
+                            "https://h/b: The answer is longer than a sealed secret can be.");
+
+        memset(body, 'A', 80 * 1024);
+        memcpy(body, "AQIC", 4);
+        got = fetch_from(&(Answer){ 200, NULL, body }, 40 * 1024);
+        assert_non_null(strstr(got.error.text, "longer than 40960 bytes (SizeMax=)"));
+        body[80 * 1024] = 'A';
+        got = fetch_from(&(Answer){ 200, NULL, body }, 40 * 1024);
+        assert_non_null(strstr(got.error.text, "longer than a sealed secret can be."));
+}
+
+static void test_request_id_is_taken_from_either_header(void **state) {
+        static const char *const headers[] = { "x-amzn-RequestId: R-1\r\n", "x-amz-request-id: R-1\r\n" };
+
+        for (size_t i = 0; i < ELEMENTSOF(headers); i++) {
+                Got got = fetch_from(&(Answer){ 400, headers[i], "" }, 100);
+
+                assert_int_equal(got.r, -EREMOTEIO);
+                assert_string_equal(got.error.request_id, "R-1");
+        }
 }
 
 static void test_freed_fetcher_calls_nobody(void **state) {
@@ -454,16 +591,20 @@ int main(void) {
                 cmocka_unit_test(test_parameters_and_secrets_have_their_endpoints),
                 cmocka_unit_test(test_requests_for_parameters_and_secrets_have_the_name),
                 cmocka_unit_test(test_impossible_requests_are_refused),
+                cmocka_unit_test(test_lack_of_memory_starts_no_request),
                 cmocka_unit_test(test_bodies_are_ciphertext_raw_or_base64),
                 cmocka_unit_test(test_parameter_is_a_string),
                 cmocka_unit_test(test_secret_is_a_string_or_binary),
                 cmocka_unit_test(test_answer_that_is_not_json_may_pass),
                 cmocka_unit_test(test_errors_mean_what_aws_says_they_do),
+                cmocka_unit_test(test_reply_is_judged_for_a_caller_who_wants_no_reasons),
                 cmocka_unit_test(test_name_of_the_error_may_be_in_a_header_alone),
                 cmocka_unit_test(test_malformed_bucket_region_is_not_quoted),
                 cmocka_unit_test(test_xml_is_not_read_beyond_its_bounds),
                 cmocka_unit_test(test_fetch_brings_the_ciphertext),
                 cmocka_unit_test(test_fetch_says_why_there_is_none),
+                cmocka_unit_test(test_reply_may_have_64_kib_or_twice_the_largest_secret),
+                cmocka_unit_test(test_request_id_is_taken_from_either_header),
                 cmocka_unit_test(test_freed_fetcher_calls_nobody),
         };
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,7 +11,9 @@
 #include <time.h>
 #include <cmocka.h>
 
+#include "basic/encoding.h"
 #include "basic/json.h"
+#include "failing-memory.h"
 #include "http-server.h"
 #include "kms/client.h"
 #include "kms/cms.h"
@@ -162,6 +165,21 @@ static void test_incomplete_requests_are_refused(void **state) {
         assert_null(text);
 }
 
+static void test_the_largest_parts_fit_a_request(void **state) {
+        static const uint8_t bytes[KMS_DOCUMENT_MAX];
+        const KmsDecrypt largest = {
+                .ciphertext = bytes,
+                .ciphertext_size = KMS_CIPHERTEXT_MAX,
+                .key_ids = pins,
+                .document = bytes,
+                .document_size = KMS_DOCUMENT_MAX,
+        };
+        _cleanup_free_ char *text = NULL;
+
+        assert_int_equal(kms_decrypt_request(&largest, &text), 0);
+        assert_non_null(strstr(text, "\"EncryptionContext\":{}"));
+}
+
 /* A probe must never ask for a plaintext, so a request with a document is not a probe. */
 static void test_a_probe_is_a_dry_run_without_a_document(void **state) {
         _cleanup_free_ char *text = NULL;
@@ -211,7 +229,7 @@ static void test_probe_is_open_denied_or_unknown(void **state) {
                                                &refusal);
                 r = kms_probe_reply(cases[i].code ? -EREMOTEIO : 0, cases[i].body, strlen(cases[i].body),
                                     &refusal, &open, &error);
-                if ((r < 0) != (cases[i].wanted < 0) || (r >= 0 && open != cases[i].wanted) ||
+                if ((r != 0) != (cases[i].wanted < 0) || r > 0 || (r >= 0 && open != cases[i].wanted) ||
                     (r < 0) != (error.failure != FAILURE_NONE) || open != (r < 0 ? i % 2 : open))
                         fail_msg("%s %s: %d, open %d, wanted %d (%s)", cases[i].code, cases[i].body, r, open,
                                  cases[i].wanted, error.text);
@@ -297,6 +315,27 @@ static void test_untrustworthy_replies_are_refused(void **state) {
         assert_unbelieved("<html>sign in</html>", REMEDY_RETRY);
         assert_unbelieved("{\"KeyId\":\"" KEY "\",\"KeyId\":\"x\",\"CiphertextForRecipient\":\"AAEC\"}",
                           REMEDY_RETRY);
+}
+
+static void assert_size_of_envelope(size_t size, int wanted) {
+        _cleanup_free_ uint8_t *envelope = NULL, *bytes = calloc(1, size);
+        _cleanup_free_ char *base64 = NULL, *reply = NULL;
+        size_t envelope_size = 0;
+        Error error = {};
+
+        assert_int_equal(base64_encode(bytes, size, &base64), 0);
+        assert_true(asprintf(&reply, "{\"KeyId\":\"" KEY "\",\"CiphertextForRecipient\":\"%s\"}", base64) >
+                    0);
+        assert_int_equal(
+                        kms_decrypt_reply(&decrypt, reply, strlen(reply), &envelope, &envelope_size, &error),
+                        wanted);
+        assert_int_equal(envelope_size, wanted < 0 ? 0 : size);
+}
+
+static void test_an_envelope_has_its_largest_size_and_no_more(void **state) {
+        assert_size_of_envelope(1, 0);
+        assert_size_of_envelope(CMS_ENVELOPE_MAX, 0);
+        assert_size_of_envelope(CMS_ENVELOPE_MAX + 1, -EBADMSG);
 }
 
 static const char *const encrypt_context[] = { "unseald:secret=a", "k=v=\"", NULL };
@@ -823,8 +862,10 @@ static void test_any_operation_returns_the_whole_answer(void **state) {
                 if (outcome.error.failure != failures[i] || (outcome.r < 0) != (failures[i] != FAILURE_NONE))
                         fail_msg("answer %zu: saw %d, failure %d, wanted %d", i, outcome.r,
                                  outcome.error.failure, failures[i]);
-                if (i == 0)
+                if (i == 0) {
+                        assert_int_equal(outcome.size, strlen(answers[0].body));
                         assert_memory_equal(outcome.cms, answers[0].body, outcome.size);
+                }
                 if (i == 1)
                         assert_non_null(strstr(outcome.error.text, "with these credentials"));
                 assert_string_equal(outcome.request_id, i < 2 ? "0000-1" : "");
@@ -919,6 +960,102 @@ static void test_no_request_is_started_without_credentials(void **state) {
         assert_null(kms_client_free(NULL));
 }
 
+/* If json-c 0.16 cannot enlarge its text, it leaves out the pieces that do not fit, and reports success. KMS refuses such a
+ * request. So no allocation fails while json-c writes. */
+const char *json_object_to_json_string_ext(struct json_object *object, int flags) {
+        const char *(*real)(struct json_object *, int) =
+                        (const char *(*) (struct json_object *, int) ) dlsym(
+                                        RTLD_NEXT, "json_object_to_json_string_ext");
+        const bool armed = memory.armed;
+        const char *text;
+
+        memory.armed = false;
+        text = real(object, flags);
+        memory.armed = armed;
+        return text;
+}
+
+static int make_decrypt_request(void) {
+        _cleanup_free_ char *text = NULL;
+
+        return kms_decrypt_request(&decrypt, &text);
+}
+
+static int make_probe_request(void) {
+        _cleanup_free_ char *text = NULL;
+        KmsDecrypt probe = decrypt;
+
+        probe.document_size = 0;
+        return kms_probe_request(&probe, &text);
+}
+
+static int make_encrypt_request(void) {
+        const KmsEncrypt encrypt = { .key_arn = KEY,
+                                     .plaintext = (const uint8_t *) "x",
+                                     .plaintext_size = 1,
+                                     .encryption_context = encrypt_context };
+        _cleanup_free_ char *text = NULL;
+
+        return kms_encrypt_request(&encrypt, &text);
+}
+
+static int make_describe_key_request(void) {
+        _cleanup_free_ char *text = NULL;
+
+        return kms_describe_key_request("alias/a", &text);
+}
+
+static int make_client(void) {
+        _cleanup_(kms_client_freep) KmsClient *client = NULL;
+
+        return kms_client_new(NULL, "https://kms.example", "eu-north-1", &client);
+}
+
+static int make_endpoint(void) {
+        KmsKeyArn arn = { .partition = "aws", .region = "eu-north-1" };
+        _cleanup_free_ char *endpoint = NULL;
+
+        int r = kms_endpoint(&arn, &(KmsEndpointOptions){}, &endpoint);
+
+        /* asprintf() has an allocation that it can do without. */
+        return r == 0 && memory.failed && endpoint ? -ENOMEM : r;
+}
+
+static void test_a_lack_of_memory_is_reported_by_everything_that_allocates(void **state) {
+        static int (*const makers[])(void) = { make_decrypt_request, make_probe_request,
+                                               make_encrypt_request, make_describe_key_request,
+                                               make_client,          make_endpoint };
+
+        for (size_t i = 0; i < ELEMENTSOF(makers); i++)
+                assert_allocations_are_checked(makers[i]);
+}
+
+/* The first allocation is that of the JSON parser. */
+static void test_an_answer_without_memory_for_it_is_no_malformed_answer(void **state) {
+        static const KmsEncrypt encrypt = { .key_arn = KEY };
+        uint8_t *bytes = NULL;
+        Error errors[3] = {};
+        char *arn = NULL;
+        size_t size;
+        int r[3];
+
+        if (!memory_can_fail())
+                skip();
+        memory_fail_after(0);
+        r[0] = kms_decrypt_reply(&decrypt, "{}", 2, &bytes, &size, errors);
+        memory_fail_after(0);
+        r[1] = kms_encrypt_reply(&encrypt, "{}", 2, &bytes, &size, errors + 1);
+        memory_fail_after(0);
+        r[2] = kms_describe_key_reply("{}", 2, &arn, errors + 2);
+        assert_true(memory_has_failed());
+        for (size_t i = 0; i < ELEMENTSOF(errors); i++) {
+                assert_int_equal(r[i], -ENOMEM);
+                assert_int_equal(errors[i].failure, FAILURE_INTERNAL);
+        }
+        assert_null(bytes);
+        assert_null(arn);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_arns_of_keys_are_taken_apart),
@@ -926,11 +1063,13 @@ int main(void) {
                 cmocka_unit_test(test_endpoints_follow_partition_and_region),
                 cmocka_unit_test(test_the_request_is_what_kms_documents),
                 cmocka_unit_test(test_incomplete_requests_are_refused),
+                cmocka_unit_test(test_the_largest_parts_fit_a_request),
                 cmocka_unit_test(test_a_probe_is_a_dry_run_without_a_document),
                 cmocka_unit_test(test_probe_is_open_denied_or_unknown),
                 cmocka_unit_test(test_probe_without_an_answer_is_unknown),
                 cmocka_unit_test(test_a_good_reply_has_the_envelope),
                 cmocka_unit_test(test_untrustworthy_replies_are_refused),
+                cmocka_unit_test(test_an_envelope_has_its_largest_size_and_no_more),
                 cmocka_unit_test(test_a_request_to_encrypt_has_the_plaintext_once_and_nothing_else),
                 cmocka_unit_test(test_every_size_that_kms_encrypts_fits_the_request),
                 cmocka_unit_test(test_ciphertext_of_another_key_is_refused),
@@ -953,6 +1092,8 @@ int main(void) {
                 cmocka_unit_test(test_any_answer_is_a_connection),
                 cmocka_unit_test(test_a_callback_may_free_the_client_and_ends_all_other_requests),
                 cmocka_unit_test(test_no_request_is_started_without_credentials),
+                cmocka_unit_test(test_a_lack_of_memory_is_reported_by_everything_that_allocates),
+                cmocka_unit_test(test_an_answer_without_memory_for_it_is_no_malformed_answer),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "failing-memory.h"
 #include "vault/manifest.h"
 
 static ManifestHeader header;
@@ -142,6 +143,29 @@ static void test_an_impossible_entry_is_refused(void **state) {
         assert_refused("a secret that is too large");
 }
 
+static void test_the_longest_name_and_the_largest_secret_are_valid(void **state) {
+        _cleanup_secret_ Secret *secret = NULL;
+
+        memset(entries[2].name, 'x', 64);
+        entries[0].size = SECRET_SIZE_MAX;
+        entries[0].generation = 1;
+        entries[1].generation = 7;
+        header.lock_pcr = 23;
+        secret = format();
+        assert_int_equal(parse(secret, secret_size(secret)), 0);
+}
+
+static int format_and_parse(void) {
+        _cleanup_secret_ Secret *secret = NULL;
+        int r = manifest_format(&header, entries, &secret);
+
+        return r < 0 ? r : parse(secret, secret_size(secret));
+}
+
+static void test_a_lack_of_memory_is_no_damage(void **state) {
+        assert_allocations_are_checked(format_and_parse);
+}
+
 static void test_names_are_unique_and_sorted(void **state) {
         memcpy(entries[1].name, entries[0].name, sizeof(entries[0].name));
         assert_refused("a name that is there twice");
@@ -175,6 +199,8 @@ int main(void) {
                 cmocka_unit_test_setup(test_another_version_is_refused, set_up),
                 cmocka_unit_test_setup(test_an_impossible_header_is_refused, set_up),
                 cmocka_unit_test_setup(test_an_impossible_entry_is_refused, set_up),
+                cmocka_unit_test_setup(test_the_longest_name_and_the_largest_secret_are_valid, set_up),
+                cmocka_unit_test_setup(test_a_lack_of_memory_is_no_damage, set_up),
                 cmocka_unit_test_setup(test_names_are_unique_and_sorted, set_up),
                 cmocka_unit_test_setup(test_the_number_of_entries_is_limited, set_up),
         };

@@ -15,6 +15,7 @@
 
 #include "basic/encoding.h"
 #include "basic/io.h"
+#include "failing-memory.h"
 #include "source/source-file.h"
 #include "source/source.h"
 
@@ -236,6 +237,87 @@ static void test_source_is_an_https_url_and_nothing_near_it(void **state) {
                 assert_refused(wrong[i]);
 }
 
+/* A source of prefix, length times fill, and suffix is parsed; the one that is longer by one is refused. */
+static void assert_longest(const char *prefix, char fill, size_t length, const char *suffix) {
+        _cleanup_free_ char *middle = calloc(1, length + 2), *text = NULL, *longer = NULL;
+        Source source = {};
+
+        memset(middle, fill, length);
+        assert_true(asprintf(&text, "%s%s%s", prefix, middle, suffix) > 0);
+        middle[length] = fill;
+        assert_true(asprintf(&longer, "%s%s%s", prefix, middle, suffix) > 0);
+        if (source_parse(text, &source, NULL) < 0)
+                fail_msg("%s with %zu '%c' was refused", prefix, length, fill);
+        source_clear(&source);
+        assert_refused(longer);
+}
+
+static void test_every_part_of_a_source_has_its_largest_length(void **state) {
+        assert_longest("credential:", '~', 255, "");
+        assert_longest("credential:", '!', 255, "");
+        assert_longest("https://h/", 'p', 2048 - strlen("h/"), "");
+        assert_longest("https://", 'h', 253, "/");
+        assert_longest("s3://", 'b', 63, "/key");
+        assert_longest("s3://bucket/key?versionId=", 'v', 1024, "");
+        assert_longest("ssm:", 'p', 2048, "");
+        assert_longest("ssm:arn:aws:ssm:eu-north-1:111111111111:parameter/", 'p',
+                       2048 - strlen("arn:aws:ssm:eu-north-1:111111111111:parameter/"), "");
+        assert_longest("secretsmanager:arn:aws:secretsmanager:eu-north-1:111111111111:secret:", 's',
+                       2048 - strlen("arn:aws:secretsmanager:eu-north-1:111111111111:secret:"), "");
+}
+
+static void test_limits_within_a_source_are_exact(void **state) {
+        static const char *const good[] = { "https://h:65535/",  "https://h:1/",        "https://a/!~",
+                                            "s3://abc/key",      "s3://1.2.3/key",      "s3://1.2.3.4.5/key",
+                                            "s3://1.2.3.4a/key", "s3://bucket/ !~\x80", "s3://zaz/k" },
+                                 *const wrong[] = { "https://h:65536/", "https://h:099/",
+                                                    "https://h:/",      "s3://bucket/\x1f",
+                                                    "s3://1.2.3.4/key", "s3://bucket/key?versionId=\x1f",
+                                                    "credential:\x7f",  "https://h/\x7f",
+                                                    "ssm:db:",          "ssm:db::" };
+        Error error = {};
+
+        for (size_t i = 0; i < ELEMENTSOF(good); i++) {
+                Source source = {};
+
+                if (source_parse(good[i], &source, &error) < 0)
+                        fail_msg("%s", error.text);
+                source_clear(&source);
+        }
+        for (size_t i = 0; i < ELEMENTSOF(wrong); i++)
+                assert_refused(wrong[i]);
+}
+
+static void test_refusal_says_what_was_expected_in_place_of_what(void **state) {
+        static const struct {
+                const char *text, *expected;
+        } cases[] = {
+                { "file:x", "Expected an absolute path without" },
+                { "credential:", "Expected the name of a credential" },
+                { "user-data:x", "Expected nothing or a JSON pointer" },
+                { "https://", "Expected https://HOST[:PORT]/PATH" },
+                { "s3://bucket/", "Expected s3://BUCKET/KEY or" },
+                { "s3://Bucket/k", "Expected s3://BUCKET/KEY or" },
+                { "s3://a--x-s3/k", "a directory bucket" },
+                { "s3://a--table-s3/k", "a table bucket" },
+                { "s3://a.mrap/k", "a Multi-Region Access Point" },
+                { "ssm:", "Expected the name or ARN of a parameter" },
+                { "ssm:arn:aws:ssm:eu-north-1:1:parameter/db", "Expected the name or ARN of a parameter" },
+                { "secretsmanager:", "Expected the name or ARN of a secret" },
+                { "secretsmanager:a:b", "without a JSON key, a stage or a version" },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                Source source = {};
+                Error error = {};
+
+                assert_int_equal(source_parse(cases[i].text, &source, &error), -EINVAL);
+                if (!strstr(error.text, cases[i].expected) || !strstr(error.text, cases[i].text))
+                        fail_msg("<%s>: saw \"%s\", wanted \"%s\"", cases[i].text, error.text,
+                                 cases[i].expected);
+        }
+}
+
 static void test_query_of_a_url_is_not_shown(void **state) {
         Source source = {};
 
@@ -372,8 +454,11 @@ static void test_region_is_taken_from_an_arn(void **state) {
                 assert_int_equal(source_parse(cases[i].text, &source, NULL), 0);
                 if (source_region(&source, region, sizeof(region)) != !!cases[i].region)
                         fail_msg("%s", cases[i].text);
-                if (cases[i].region)
+                if (cases[i].region) {
                         assert_string_equal(region, cases[i].region);
+                        assert_true(source_region(&source, region, strlen(cases[i].region) + 1));
+                        assert_false(source_region(&source, region, strlen(cases[i].region)));
+                }
                 source_clear(&source);
         }
 }
@@ -398,6 +483,112 @@ static void test_error_says_what_each_kind_expects(void **state) {
                 assert_int_equal(source_is_remote(&source), needs[i].remote);
                 assert_int_equal(source_is_signed(&source), needs[i].signature);
         }
+}
+
+static void test_region_is_taken_from_nothing_that_is_no_whole_arn(void **state) {
+        static const char *const locations[] = {
+                "arn:",           "arn:aws",          "arn:aws:ssm", "arn:aws:ssm:eu-west-1",
+                "arn:aws:ssm::1", "arn:aws:ssm:EU:1",
+        };
+        char region[32];
+
+        for (size_t i = 0; i < ELEMENTSOF(locations); i++) {
+                const Source source = { .kind = SOURCE_SSM, .location = (char *) locations[i] };
+
+                if (source_region(&source, region, sizeof(region)))
+                        fail_msg("%s has the Region %s", locations[i], region);
+        }
+}
+
+/* Twice the maximum, as base64 has line breaks. Past the half of all numbers there is no double. */
+static void test_carrier_may_be_twice_as_long_as_the_secret(void **state) {
+        static const uint8_t bytes[21];
+        const Source source = { .label = (char *) "x" };
+        uint8_t *raw = NULL;
+        Error error = {};
+        size_t size;
+
+        assert_int_equal(source_carrier_max(0), 0);
+        assert_int_equal(source_carrier_max(6144), 12288);
+        assert_true(source_carrier_max(SIZE_MAX / 2 - 1) == SIZE_MAX - 3);
+        assert_true(source_carrier_max(SIZE_MAX / 2) == SIZE_MAX / 2);
+        assert_true(source_carrier_max(SIZE_MAX) == SIZE_MAX);
+
+        assert_int_equal(source_take(&source, "AQICAHhBQkP/AA==    ", 20, 10, &raw, &size, &error), 0);
+        assert_int_equal(size, sizeof(ciphertext));
+        assert_memory_equal(raw, ciphertext, size);
+        free(raw);
+        raw = NULL;
+        assert_int_equal(source_take(&source, bytes, 21, 10, &raw, &size, &error), -EFBIG);
+        assert_string_equal(error.text, "x: The sealed secret is longer than 10 bytes (SizeMax=).");
+        assert_int_equal(source_take(&source, bytes, 11, 10, &raw, &size, &error), -EFBIG);
+        assert_null(raw);
+}
+
+/* Shorter text may be a ciphertext's beginning by chance. */
+static void test_text_in_base64_is_refused_from_64_bytes_on(void **state) {
+        char text[64];
+
+        memset(text, 'x', sizeof(text));
+        text[0] = ' ';
+        for (size_t size = 62; size <= sizeof(text); size++) {
+                _cleanup_free_ char *base64 = NULL;
+                _cleanup_free_ uint8_t *raw = NULL;
+                Error error = {};
+                size_t raw_size;
+
+                assert_int_equal(base64_encode((const uint8_t *) text, size, &base64), 0);
+                assert_int_equal(source_decode((const uint8_t *) base64, strlen(base64), &raw, &raw_size,
+                                               &error),
+                                 size < 64 ? 0 : -EBADMSG);
+        }
+}
+
+static const char *text_to_parse;
+
+static int parse_text(void) {
+        Source source = {};
+        Error error = {};
+        int r;
+
+        r = source_parse(text_to_parse, &source, &error);
+        if (r < 0 && (error.failure != FAILURE_INTERNAL || source.location || source.label))
+                return -EPROTO;
+        source_clear(&source);
+        return r;
+}
+
+static int decode_raw(void) {
+        _cleanup_free_ uint8_t *raw = NULL;
+        size_t size;
+
+        return source_decode(ciphertext, sizeof(ciphertext), &raw, &size, NULL);
+}
+
+static int take_base64(void) {
+        const Source source = { .label = (char *) "x" };
+        _cleanup_free_ uint8_t *raw = NULL;
+        Error error = {};
+        size_t size;
+        int r;
+
+        r = source_take(&source, "AQICAHhBQkP/AA==", 16, 100, &raw, &size, &error);
+        if (r < 0)
+                return error.failure == FAILURE_INTERNAL ? r : -EPROTO;
+        /* The form is found out first. Without memory for that it is taken for base64, and decoded all the same. */
+        return memory.failed && size == sizeof(ciphertext) ? -ENOMEM : r;
+}
+
+static void test_lack_of_memory_is_no_mistake_in_a_source(void **state) {
+        static const char *const texts[] = { "file:/a", "credential:a",  "user-data:/a",
+                                             "ssm:a",   "https://h/a?b", "s3://bucket/key?versionId=v" };
+
+        for (size_t i = 0; i < ELEMENTSOF(texts); i++) {
+                text_to_parse = texts[i];
+                assert_allocations_are_checked(parse_text);
+        }
+        assert_allocations_are_checked(decode_raw);
+        assert_allocations_are_checked(take_base64);
 }
 
 static void test_error_for_an_unknown_scheme_lists_all_schemes(void **state) {
@@ -542,6 +733,13 @@ int main(void) {
                 cmocka_unit_test(test_source_is_a_credential_by_its_name),
                 cmocka_unit_test(test_source_is_user_data_or_a_pointer_into_it),
                 cmocka_unit_test(test_source_is_an_https_url_and_nothing_near_it),
+                cmocka_unit_test(test_every_part_of_a_source_has_its_largest_length),
+                cmocka_unit_test(test_limits_within_a_source_are_exact),
+                cmocka_unit_test(test_refusal_says_what_was_expected_in_place_of_what),
+                cmocka_unit_test(test_region_is_taken_from_nothing_that_is_no_whole_arn),
+                cmocka_unit_test(test_carrier_may_be_twice_as_long_as_the_secret),
+                cmocka_unit_test(test_text_in_base64_is_refused_from_64_bytes_on),
+                cmocka_unit_test(test_lack_of_memory_is_no_mistake_in_a_source),
                 cmocka_unit_test(test_query_of_a_url_is_not_shown),
                 cmocka_unit_test(test_source_is_an_object_whose_key_is_literal),
                 cmocka_unit_test(test_source_is_a_parameter_or_a_secret),
