@@ -150,7 +150,8 @@ int BN_generate_prime_ex2(BIGNUM *ret, int bits, int safe, const BIGNUM *add, co
         Generate generate = (Generate) dlsym(RTLD_NEXT, "BN_generate_prime_ex2");
         unsigned search = __atomic_add_fetch(&world.searches, 1, __ATOMIC_SEQ_CST);
 
-        assert_true(BN_get_flags(ret, BN_FLG_SECURE) && safe == 0 && !add && !rem && context);
+        assert_true(BN_get_flags(ret, BN_FLG_SECURE) && BN_get_flags(ret, BN_FLG_CONSTTIME) && safe == 0 &&
+                    !add && !rem && context);
         if (search == world.failing_search) {
                 ERR_raise(ERR_LIB_BN, world.reason);
                 return 0;
