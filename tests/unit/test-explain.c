@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -118,6 +119,57 @@ static void test_drivers_of_others_are_told_of_where_nothing_is_expected(void **
         assert_has(buffer, "--allow-drivers\n  measured 518923b0");
 }
 
+static void test_the_first_line_is_not_empty(void **state) {
+        PcrSet measured = {};
+        char buffer[EXPLANATION_MAX];
+
+        set(&measured, 2, 0x22);
+        assert_int_equal(strncmp(explain_measurements(&measured, NULL, buffer), "PCR2 (", 6), 0);
+        set(&measured, 4, 0x44);
+        assert_int_equal(strncmp(explain_measurements(&measured, NULL, buffer), "PCR4 (", 6), 0);
+        assert_has(buffer, "44\nPCR2 (");
+}
+
+static void assert_lock_explained(const PcrSet *measured, unsigned pcr, Failure failure, bool explained) {
+        Error error = {};
+
+        (void) error_set(&error, -EREMOTEIO, failure, "KMS says no.");
+        strcpy(error.code, "AccessDeniedException");
+        strcpy(error.request_id, "id-1");
+        explain_lock(measured, pcr, &error);
+        assert_int_equal(error.failure, explained ? FAILURE_LOCKED : failure);
+        assert_has(error.text, explained ? "has locked PCR14 in this boot" : "KMS says no.");
+        assert_has(error.text, "KMS says no.");
+        assert_string_equal(error.code, "AccessDeniedException");
+        assert_string_equal(error.request_id, "id-1");
+}
+
+/* Extends a PCR as LockPcr= does. */
+static void lock(uint8_t value[static PCR_SIZE]) {
+        uint8_t digest[PCR_SIZE];
+
+        assert_int_equal(pcr_lock_digest(digest), 0);
+        assert_int_equal(pcr_extend(value, digest), 0);
+}
+
+static void test_only_a_denial_after_the_lock_is_explained_by_it(void **state) {
+        PcrSet measured = {};
+
+        set(&measured, 14, 0x00);
+        set(&measured, 15, 0x00);
+        set(&measured, 0, 0x00);
+        assert_lock_explained(&measured, 14, FAILURE_DENIED, false);
+        lock(measured.value[14]);
+        lock(measured.value[0]);
+        assert_true(pcr_is_locked(measured.value[14], NULL));
+        assert_lock_explained(&measured, 14, FAILURE_DENIED, true);
+        assert_lock_explained(&measured, 14, FAILURE_KEY, false);
+        assert_lock_explained(&measured, 15, FAILURE_DENIED, false);
+        assert_lock_explained(&measured, 0, FAILURE_DENIED, false);
+        measured.present &= ~(UINT32_C(1) << 14);
+        assert_lock_explained(&measured, 14, FAILURE_DENIED, false);
+}
+
 static void test_without_measured_values_there_is_no_explanation(void **state) {
         PcrSet measured = {};
         char buffer[EXPLANATION_MAX];
@@ -133,6 +185,8 @@ int main(void) {
                 cmocka_unit_test(test_a_pcr_that_the_file_leaves_out_is_compared_with_its_usual_value),
                 cmocka_unit_test(test_everything_fits_when_all_differ),
                 cmocka_unit_test(test_drivers_of_others_are_told_of_where_nothing_is_expected),
+                cmocka_unit_test(test_the_first_line_is_not_empty),
+                cmocka_unit_test(test_only_a_denial_after_the_lock_is_explained_by_it),
                 cmocka_unit_test(test_without_measured_values_there_is_no_explanation),
         };
 

@@ -53,6 +53,21 @@ static void test_malformed_messages_are_ignored(void **state) {
         assert_false(network_message_matters(buffer, size));
 }
 
+static void test_messages_are_read_to_the_last_byte_and_no_further(void **state) {
+        uint8_t buffer[64] = {};
+        size_t size = put(buffer, 0, RTM_NEWROUTE, 0), first;
+
+        assert_int_equal(size, sizeof(struct nlmsghdr));
+        assert_true(network_message_matters(buffer, size));
+        /* The first message ends at 17 bytes. What fills it up to 20 is not there. */
+        first = put(buffer, 0, RTM_DELROUTE, 1);
+        assert_false(network_message_matters(buffer, 17));
+        (void) put(buffer, first, RTM_NEWROUTE, 0);
+        assert_false(network_message_matters(buffer, first));
+        assert_false(network_message_matters(buffer, first + sizeof(struct nlmsghdr) - 1));
+        assert_true(network_message_matters(buffer, first + sizeof(struct nlmsghdr)));
+}
+
 static void on_changed(void *userdata) {
         (void) sd_event_exit(userdata, 42);
 }
@@ -123,6 +138,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_new_routes_and_addresses_matter_and_nothing_else),
                 cmocka_unit_test(test_malformed_messages_are_ignored),
+                cmocka_unit_test(test_messages_are_read_to_the_last_byte_and_no_further),
                 cmocka_unit_test(test_a_link_that_comes_up_is_noticed),
                 cmocka_unit_test(test_an_ipv6_address_is_noticed),
         };
