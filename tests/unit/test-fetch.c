@@ -210,6 +210,7 @@ static int read_reply(const char *text, const FetchReply *reply, size_t maximum,
         if (r >= 0) {
                 assert_int_equal(size, sizeof(ciphertext));
                 assert_memory_equal(raw, ciphertext, size);
+                assert_string_equal(error->request_id, "");
         } else
                 assert_null(raw);
         return r;
@@ -218,7 +219,8 @@ static int read_reply(const char *text, const FetchReply *reply, size_t maximum,
 static void assert_good(const char *text, const char *body) {
         Error error;
 
-        if (read_reply(text, &(FetchReply){ .status = 200, .body = body }, 100, &error) < 0)
+        if (read_reply(text, &(FetchReply){ .status = 200, .body = body, .request_id = "R-1" }, 100,
+                       &error) < 0)
                 fail_msg("%s: %s", body, error.text);
 }
 
