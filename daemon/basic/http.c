@@ -26,9 +26,11 @@
 #define CONNECT_TIMEOUT_DEFAULT_USEC (5 * USEC_PER_SEC)
 #define TIMEOUT_DEFAULT_USEC (15 * USEC_PER_SEC)
 #define REPLY_MAX_DEFAULT (64U * 1024U)
-/* curl's defaults suit large downloads: each transfer has 16 KiB, and 64 KiB more once it sends a body. */
-#define RECEIVE_BUFFER 8192L
+/* The defaults of curl and OpenSSL suit large downloads: each transfer has 16 KiB, and 64 KiB more once it sends a body, and each
+ * TLS connection has 16 KiB to send. */
+#define RECEIVE_BUFFER 4096L
 #define SEND_BUFFER 16384L
+#define SEND_RECORD 4096
 
 typedef struct Watch Watch;
 struct Watch {
@@ -152,6 +154,7 @@ static size_t on_body(char *data, size_t size, size_t count, void *userdata) {
 static CURLcode on_ssl_context(CURL *easy, void *context, void *userdata) {
         HttpClient *client = userdata;
 
+        (void) SSL_CTX_set_max_send_fragment(context, SEND_RECORD);
         /* Replaces the roots that curl loaded. */
         SSL_CTX_set1_cert_store(context, client->trusted);
         return CURLE_OK;
@@ -462,6 +465,8 @@ static CURLcode transfer_set_options(HttpTransfer *transfer, const HttpRequest *
                 SET(CURLOPT_CAPATH, NULL);
                 SET(CURLOPT_SSL_CTX_FUNCTION, on_ssl_context);
                 SET(CURLOPT_SSL_CTX_DATA, client);
+                SET(CURLOPT_SSL_SESSIONID_CACHE,
+                    0L); /* each transfer has a cache of its own, so it never finds a session */
         }
 #undef SET
         return failed;
