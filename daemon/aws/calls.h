@@ -14,7 +14,7 @@
 
 typedef struct AwsCall AwsCall;
 
-/* Zeroed but for http. */
+/* Zeroed except http. */
 typedef struct AwsCalls {
         HttpClient *http;     /* borrowed; must outlive it */
         AwsCall *first;       /* under way */

@@ -7,7 +7,7 @@
 
 #include "basic/duration.h"
 
-/* CLOCK_BOOTTIME: nobody can set it, and it continues in suspend. */
+/* CLOCK_BOOTTIME: it cannot be set, and it continues in suspend. */
 uint64_t now_boottime_usec(void);
 
 /* CLOCK_MONOTONIC: the clock that sd-event, sd_notify(3) and the journal call monotonic. */

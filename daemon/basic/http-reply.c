@@ -53,7 +53,7 @@ int http_reply_add_body(HttpReply *reply, const char *data, size_t size) {
                 size_t wanted = 2 * (reply->body_size + size) + 1;
                 char *body = malloc(wanted);
 
-                /* realloc() would leave a copy behind that nobody wipes. */
+                /* realloc() would leave a copy behind that is never wiped. */
                 if (!body)
                         return -ENOMEM;
                 if (reply->body)

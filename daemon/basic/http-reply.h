@@ -17,7 +17,7 @@
 #define HTTP_HEADERS_MAX 64U
 #define HTTP_HEADER_BYTES_MAX (16U * 1024U)
 
-/* Only the functions below touch its members. It begins zeroed, but for body_max and certificate_end. */
+/* Only the functions below touch its members. It begins zeroed, except body_max and certificate_end. */
 typedef struct HttpReply {
         unsigned status;
         char *headers[HTTP_HEADERS_MAX]; /* "Name: value", without the line's end */

@@ -6,8 +6,8 @@
  * newline in a value would be another message, such as READY=1. Status texts are cleaned with text_clean() and cut at
  * NOTIFY_STATUS_MAX - 1 bytes.
  *
- * A message that cannot be sent is lost without an error: nothing in unseald depends on it, and without a service manager
- * there is nobody to send it to. Only the descriptor store needs to know.
+ * A message that cannot be sent is lost without an error: nothing in unseald depends on it, and unseald may run without a
+ * service manager. Only the descriptor store needs to know.
  */
 
 #include <stdint.h>

@@ -167,7 +167,7 @@ int kms_decrypt_reply(const KmsDecrypt *decrypt, const char *body, size_t size, 
         if (r < 0)
                 return r;
 
-        /* With a plaintext in the answer KMS, or a server in its place, has ignored the document. */
+        /* If the answer has a plaintext, KMS or a server in its place has ignored the document. */
         plaintext = json_member(reply, "Plaintext");
         if (plaintext &&
             (!json_object_is_type(plaintext, json_type_string) || json_object_get_string_len(plaintext) > 0))

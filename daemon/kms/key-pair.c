@@ -77,7 +77,7 @@ static BIGNUM *temporary(BN_CTX *context) {
         return number;
 }
 
-/* The work of one thread. Nobody else touches it until the thread has ended. */
+/* The work of one thread. No other thread touches it until this one has ended. */
 typedef struct Search {
         int bits;
         const BIGNUM *e;

@@ -496,7 +496,7 @@ static int flush_loaded_sessions(Tpm *tpm, unsigned *leftovers, Error *error) {
         return 0;
 }
 
-/* Sessions go first: key and index are the marks that the sessions are ours. */
+/* Removes sessions first: key and index are the marks that the sessions are unseald's. */
 static int remove_leftovers(Tpm *tpm, unsigned *leftovers, Error *error) {
         Handles keys = {}, indices = {};
         TSS2_RC rc;

@@ -9,7 +9,7 @@
 #include "config/declaration.h"
 #include "config/ini.h"
 
-/* Prints one file, with its sections in the order in which they first appear. Pure, but for writing to out. */
+/* Prints one file, with its sections in the order in which they first appear. Pure, except that it writes to out. */
 void configuration_print_file(FILE *out, const IniFile *ini, IniKeyKindOf kind_of);
 
 /* Reads and prints unseald.conf and every declared secret, each below a comment with the file's name. */

@@ -9,7 +9,7 @@
  *   same two handles and the same authorisation. So the TPM itself checks sessions and HMACs, over the
  *   vendor command's own code;
  * - NV indices of up to 8192 bytes;
- * - a question to the platform before each command: is a fault to be answered in its place?
+ * - a question to the platform before each command: whether to answer it with a fault.
  *
  * Without NITROTPM_NSM_SOCKET in the environment there is no vendor command and no question. To start it:
  *
