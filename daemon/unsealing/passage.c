@@ -26,6 +26,10 @@
 #define PROBE_PATIENCE_USEC (5 * USEC_PER_SEC)
 #define PROBE_UNKNOWN "Whether KMS would give the secret without attestation is not known. "
 
+/* A document lives for five minutes. If KMS refuses the next one within that time, a third will not help. Later, a refusal has a
+ * cause of its own, such as an answer that took too long. */
+#define REFUSALS_APART_USEC (5 * 60 * USEC_PER_SEC)
+
 static int begin_fetch(void *owner, uint64_t now);
 static int begin_decryption(void *owner, uint64_t now);
 static int begin_probe(void *owner, uint64_t now);
@@ -231,6 +235,7 @@ static void passage_retry(Passage *passage, const Error *error) {
         SessionShared *shared = passage->shared;
         Step *step = passage_step(passage);
         Step *credentials = instance_step(shared->instance, INSTANCE_CREDENTIALS);
+        uint64_t now = now_monotonic_usec();
         Error final = *error;
 
         switch (error->remedy) {
@@ -241,12 +246,13 @@ static void passage_retry(Passage *passage, const Error *error) {
                 /* Requests run side by side: this answer may be about a document that is being replaced already. */
                 if (!step_made_before(attester_step(shared->attester, ATTESTER_DOCUMENT), step->begun_usec))
                         break;
-                if (shared->document_renewed) {
+                if (shared->document_refused_usec > 0 &&
+                    now - shared->document_refused_usec < REFUSALS_APART_USEC) {
                         final.remedy = REMEDY_NONE;
                         passage_fail(passage, &final);
                         return;
                 }
-                shared->document_renewed = true;
+                shared->document_refused_usec = now;
                 attester_renew(shared->attester);
                 break;
         case REMEDY_CREDENTIALS:

@@ -7,6 +7,9 @@
 #include "basic/jitter.h"
 #include "unsealing/session-shared.h"
 
+/* How many attempts fit into DeadlineSec= at least, however long the server asks to wait. */
+#define ATTEMPTS_MIN 4
+
 void session_step_done(SessionShared *shared, Step *step) {
         step_done(step);
         report_step_done(shared->report, step);
@@ -14,12 +17,16 @@ void session_step_done(SessionShared *shared, Step *step) {
 
 void session_step_postpone(SessionShared *shared, Step *step, const char *secret, const Error *error) {
         uint64_t delay, now = now_monotonic_usec();
+        Error limited = *error;
 
         if (shared->ending) {
                 step->progress = STEP_IDLE;
                 return;
         }
-        delay = step_postpone(step, error, shared->network_changed_usec, now, jitter_random());
+        /* A server must not take the whole deadline with one Retry-After: some attempts are left. */
+        if (limited.retry_after_usec > shared->settings->deadline_usec / ATTEMPTS_MIN)
+                limited.retry_after_usec = shared->settings->deadline_usec / ATTEMPTS_MIN;
+        delay = step_postpone(step, &limited, shared->network_changed_usec, now, jitter_random());
         report_step_postponed(shared->report, step, secret, delay);
 }
 

@@ -34,9 +34,9 @@ typedef struct SessionShared {
         uint64_t network_changed_usec; /* CLOCK_MONOTONIC; 0: not yet */
         bool ending;                   /* no step may begin any more, and no answer counts */
 
-        bool document_renewed;         /* KMS refused the first document; a second refusal is final */
-        unsigned fetching, decrypting; /* requests whose answer is awaited */
-        unsigned missing;              /* secrets that are neither unsealed nor failed */
+        uint64_t document_refused_usec; /* when KMS last refused a document; 0: never */
+        unsigned fetching, decrypting;  /* requests whose answer is awaited */
+        unsigned missing;               /* secrets that are neither unsealed nor failed */
 
         /* Another step may be able to begin. Every callback calls this first, before it can return early. It only arms an event
          * source: the session moves on after the callback has returned. */

@@ -324,6 +324,21 @@ static void the_server_says_when_to_come_again(void **state) {
         all_goes_well_from_here();
 }
 
+static void a_server_that_asks_for_an_hour_does_not_get_the_whole_deadline(void **state) {
+        Error later = trouble(FAILURE_UNAVAILABLE, REMEDY_RETRY);
+
+        later.retry_after_usec = 3600 * USEC_PER_SEC;
+        lead_to(&decryption);
+        for (unsigned attempt = 1; attempt < 4; attempt++) {
+                fail_with("decryption", &later);
+                pass(DEADLINE_USEC / 4 - 1);
+                assert_int_equal(count_under_way("decryption"), 0);
+                pass(1);
+                assert_int_equal(count_under_way("decryption"), 1);
+        }
+        all_goes_well_from_here();
+}
+
 static void a_change_of_the_network_ends_the_waiting_for_it(void **state) {
         const Case *it = *state;
         Error unreachable = trouble(FAILURE_NETWORK, REMEDY_RETRY);
@@ -579,6 +594,28 @@ static void a_document_that_kms_refuses_is_made_anew_once(void **state) {
         fail_with("decryption", &refused);
         expect("ended ");
         assert_ended_with(FAILURE_DOCUMENT);
+}
+
+/* The second document was good, and hours later another one is not: that is a new beginning, not a second refusal. */
+static void a_document_that_kms_refuses_hours_later_is_made_anew(void **state) {
+        Error refused = trouble(FAILURE_DOCUMENT, REMEDY_DOCUMENT);
+        Error away = trouble(FAILURE_UNAVAILABLE, REMEDY_RETRY);
+
+        world.settings.deadline_usec = 24 * 3600 * USEC_PER_SEC;
+        lead_to(&decryption);
+        fail_with("decryption", &refused);
+        go_on_but("decryption");
+        pass(USEC_PER_SEC);
+        fail_with("decryption", &away);
+        pass(2 * 3600 * USEC_PER_SEC);
+        go_on_but("decryption");
+        assert_int_equal(count_under_way("decryption"), 1);
+        fail_with("decryption", &refused);
+        assert_int_equal(world.ended, 0);
+        go_on_but("decryption");
+        pass(10 * USEC_PER_SEC);
+        assert_int_equal(world.documents_count, 3);
+        all_goes_well_from_here();
 }
 
 static void two_refusals_of_one_document_are_one(void **state) {
@@ -1822,6 +1859,7 @@ int main(void) {
                 TEST_OF_ALL(a_final_failure_ends_the_session),
                 TEST_OF_RETRIED(a_passing_failure_is_tried_again_and_not_before_its_time),
                 TEST(the_server_says_when_to_come_again),
+                TEST(a_server_that_asks_for_an_hour_does_not_get_the_whole_deadline),
                 TEST_OF_NETWORK(a_change_of_the_network_ends_the_waiting_for_it),
                 TEST(a_step_that_failed_on_the_old_network_is_tried_at_once),
                 TEST_OF(a_change_of_the_network_hastens_nothing_else, &tpm),
@@ -1843,6 +1881,7 @@ int main(void) {
                 TEST(answers_after_the_end_change_nothing),
                 TEST(a_failure_after_the_end_is_not_tried_again),
                 TEST(a_document_that_kms_refuses_is_made_anew_once),
+                TEST(a_document_that_kms_refuses_hours_later_is_made_anew),
                 TEST(two_refusals_of_one_document_are_one),
                 TEST(a_document_of_more_than_four_minutes_is_made_anew),
                 TEST(a_document_of_four_minutes_is_used),
