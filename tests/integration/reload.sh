@@ -67,6 +67,8 @@ assert_said again "0 $two;db-password refused 1"
 assert_said there "0 $two"
 assert_said gone "0 $two;/run/unseald/credentials/other 440 the other"
 assert_said elsewhere "0 $two;db-password refused 1"
+assert_said obstructed "0 $one;1"
+assert_said unobstructed "0 $two"
 assert_said 'a user' 1
 assert_said 'two at once' '0 0'
 assert_said meanwhile 'version 2 reloading'
