@@ -60,9 +60,9 @@ const char *aws_bucket_mistake(const char *text, size_t length) {
                 const char *end, *expected;
         } others[] = {
                 { "--x-s3",
-                  "a general purpose bucket: this name is one of a directory bucket (S3 Express), which wants CreateSession and a zonal endpoint" },
+                  "a general purpose bucket: this name is one of a directory bucket (S3 Express), which needs CreateSession and a zonal endpoint" },
                 { "--table-s3", "a general purpose bucket: this name is one of a table bucket" },
-                { ".mrap", "a bucket: this name is one of a Multi-Region Access Point, which wants SigV4A" },
+                { ".mrap", "a bucket: this name is one of a Multi-Region Access Point, which needs SigV4A" },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(others); i++)
