@@ -15,6 +15,7 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
+#include "failing-memory.h"
 #include "unsealing/control.h"
 
 typedef struct Fixture {
@@ -202,6 +203,8 @@ static void test_an_answer_is_a_status_and_a_text(void **state) {
                   "c\n",
                   60, "a?b?c" },
                 { "256 text\n", -EBADMSG, NULL },
+                { " text\n", -EBADMSG, NULL },
+                { "256\n", -EBADMSG, NULL },
                 { "-1 text\n", -EBADMSG, NULL },
                 { "text\n", -EBADMSG, NULL },
                 { "60\n", -EBADMSG, NULL },
@@ -219,6 +222,21 @@ static void test_an_answer_is_a_status_and_a_text(void **state) {
         }
 }
 
+static Fixture *to_open;
+
+static int open_again(void) {
+        Control *control = NULL;
+        int r = control_new(to_open->event, to_open->path, asked, to_open, &control);
+
+        (void) control_free(control);
+        return r;
+}
+
+static void test_lack_of_memory_is_reported(void **state) {
+        to_open = *state;
+        assert_allocations_are_checked(open_again);
+}
+
 int main(void) {
 #define test(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
         const struct CMUnitTest tests[] = {
@@ -229,6 +247,7 @@ int main(void) {
                 test(test_only_its_owner_may_open_the_socket),
                 test(test_another_user_is_refused_although_the_socket_is_open_to_all),
                 test(test_an_answer_is_a_status_and_a_text),
+                test(test_lack_of_memory_is_reported),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,6 +19,7 @@
 #include <sys/socket.h>
 
 #include "basic/cleanup.h"
+#include "failing-memory.h"
 #include "unsealing/network.h"
 
 static size_t put(uint8_t *buffer, size_t offset, uint16_t type, uint32_t payload) {
@@ -68,6 +70,18 @@ static void test_messages_are_read_to_the_last_byte_and_no_further(void **state)
         assert_true(network_message_matters(buffer, first + sizeof(struct nlmsghdr)));
 }
 
+/* What the calls of recv() fail with, the last one first. After them no message is there. Without fails, recv() is the C library's. */
+static int failures[2];
+static unsigned failures_left;
+static bool fails;
+
+ssize_t recv(int fd, void *buffer, size_t size, int flags) {
+        if (!fails)
+                return recvfrom(fd, buffer, size, flags, NULL, NULL);
+        errno = failures_left > 0 ? failures[--failures_left] : EAGAIN;
+        return -1;
+}
+
 static void on_changed(void *userdata) {
         (void) sd_event_exit(userdata, 42);
 }
@@ -98,6 +112,52 @@ static void test_a_link_that_comes_up_is_noticed(void **state) {
 
         network = network_free(network);
         sd_event_unref(event);
+}
+
+/* recv() is interrupted, then the kernel says that it has dropped messages, and there are no others. */
+static void test_dropped_messages_are_noticed(void **state) {
+        _cleanup_(network_freep) Network *network = NULL;
+        struct ifreq loopback = { .ifr_name = "lo", .ifr_flags = IFF_UP };
+        _cleanup_close_ int fd = -1;
+        sd_event *event = NULL;
+
+        if (unshare(CLONE_NEWNET) < 0) {
+                print_message("skipped: needs root to make a network namespace\n");
+                skip();
+        }
+        assert_true(sd_event_new(&event) >= 0);
+        assert_int_equal(network_new(event, on_changed, event, &network), 0);
+        assert_true(sd_event_add_time_relative(event, NULL, CLOCK_MONOTONIC, 5000000, 0, give_up, NULL) >=
+                    0);
+        failures[1] = EINTR;
+        failures[0] = ENOBUFS;
+        failures_left = 2;
+        fails = true;
+
+        fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        assert_int_equal(ioctl(fd, SIOCSIFFLAGS, &loopback), 0);
+        assert_int_equal(sd_event_loop(event), 42);
+        assert_int_equal(failures_left, 0);
+
+        fails = false;
+        network = network_free(network);
+        sd_event_unref(event);
+}
+
+static int make_network(void) {
+        _cleanup_(network_freep) Network *network = NULL;
+        sd_event *event = NULL;
+        int r = sd_event_new(&event);
+
+        if (r >= 0)
+                r = network_new(event, on_changed, event, &network);
+        network = network_free(network);
+        sd_event_unref(event);
+        return r;
+}
+
+static void test_lack_of_memory_is_reported(void **state) {
+        assert_allocations_are_checked(make_network);
 }
 
 /* IPv4 is up already, so only the IPv6 address can be noticed. */
@@ -140,6 +200,8 @@ int main(void) {
                 cmocka_unit_test(test_malformed_messages_are_ignored),
                 cmocka_unit_test(test_messages_are_read_to_the_last_byte_and_no_further),
                 cmocka_unit_test(test_a_link_that_comes_up_is_noticed),
+                cmocka_unit_test(test_dropped_messages_are_noticed),
+                cmocka_unit_test(test_lack_of_memory_is_reported),
                 cmocka_unit_test(test_an_ipv6_address_is_noticed),
         };
 

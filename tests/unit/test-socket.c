@@ -532,9 +532,26 @@ static void test_a_shut_socket_refuses_new_callers_and_waiting_ones_once_it_is_c
         credential_socket_shut(-1);
 }
 
+static void test_only_a_socket_that_cannot_be_shut_is_logged(void **state) {
+        int pair[2], file = make_file("", 0);
+
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+        last_entry[0] = 0;
+        credential_socket_shut(-1);
+        credential_socket_shut(pair[0]);
+        assert_string_equal(last_entry, "");
+        assert_int_equal(read(pair[1], &(char){ 0 }, 1), 0);
+        credential_socket_shut(file);
+        assert_non_null(strstr(last_entry, "Cannot shut the credential socket"));
+        (void) close(file);
+        (void) close(pair[0]);
+        (void) close(pair[1]);
+}
+
 int main(void) {
 #define test(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_only_a_socket_that_cannot_be_shut_is_logged),
                 cmocka_unit_test(test_the_service_managers_address_names_unit_and_credential),
                 cmocka_unit_test(test_an_address_that_fills_its_structure_is_read_to_its_end),
                 cmocka_unit_test(test_any_other_address_is_refused),
