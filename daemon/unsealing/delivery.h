@@ -40,7 +40,7 @@ bool delivery_has(const Delivery *delivery, size_t secret) _pure_;
 /* A reload: the next delivery_keep() does not keep the secret as it was before. */
 void delivery_withdraw(Delivery *delivery, size_t secret);
 
-/* Whether the secret was kept before delivery_withdraw(). */
+/* Returns whether the secret was kept before delivery_withdraw(). */
 bool delivery_has_withdrawn(const Delivery *delivery, size_t secret) _pure_;
 
 /* Keeps all secrets; from then on a crash loses nothing. plaintexts has one element for each declaration. NULL: the secret is
