@@ -1781,7 +1781,15 @@ static void end_at_random(void) {
 }
 
 static void do_at_random(void) {
+        static const char *const faults[] = {
+                "submit", "prepare-file", "put", "commit", "publish", "retain"
+        };
         unsigned what = draw(10);
+
+        if (faults_of_four > 0 && draw(10) == 0) {
+                world.trouble = trouble(FAILURE_STORE, REMEDY_NONE);
+                world.trouble_at = faults[draw(ELEMENTSOF(faults))];
+        }
 
         if (world.under_way_count > 0 && what < 7)
                 end_at_random();
