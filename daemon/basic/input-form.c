@@ -9,6 +9,7 @@
 #include "basic/cleanup.h"
 #include "basic/encoding.h"
 #include "basic/input-form.h"
+#include "basic/json.h"
 
 #define WHITE_SPACE " \t\r\n"
 
@@ -79,6 +80,12 @@ static bool is_base64(const char *text, size_t length) {
         return r == -ENOMEM || (r >= 0 && size > 0);
 }
 
+static bool is_json(const char *text, size_t length) {
+        _cleanup_json_ struct json_object *document = NULL;
+
+        return json_parse(text, length, &document) >= 0;
+}
+
 static bool begins_with_word(const char *text, size_t length, const char *word) {
         return length >= strlen(word) && strncasecmp(text, word, strlen(word)) == 0;
 }
@@ -88,7 +95,7 @@ static InputForm text_form(const char *text, size_t length) {
                 text++, length--;
         if (length == 0)
                 return INPUT_EMPTY;
-        if (*text == '{' || *text == '[')
+        if ((*text == '{' || *text == '[') && is_json(text, length))
                 return INPUT_JSON;
         if (begins_with_word(text, length, "-----BEGIN "))
                 return INPUT_PEM;

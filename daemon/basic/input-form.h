@@ -20,7 +20,7 @@ typedef enum InputForm {
         INPUT_TEXT,   /* ASCII, none of the others */
         INPUT_BASE64, /* white space between the characters is allowed */
         INPUT_HEX,
-        INPUT_JSON, /* an object or an array begins */
+        INPUT_JSON, /* an object or an array */
         INPUT_PEM,
         INPUT_MIME,
         INPUT_BYTE_ORDER_MARK, /* UTF-8 behind a mark */

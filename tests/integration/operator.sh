@@ -67,7 +67,7 @@ other=$(vendor_create_key)
 vendor_put_policy "$other" "$pcr4" "$(pcr 12)"
 prepare
 layer_secret db-password "$other" "$scratch/sealed"
-walk 'wrong key' 'sealed with another key' 'first of the secret.s KeyId='
+walk 'wrong key' 'sealed with another key' 'first KeyId= of the secret must be'
 
 prepare TpmDevice=device:/dev/tpm0
 walk 'no TPM' 'There is no TPM' 'the AMI was registered with'

@@ -35,6 +35,8 @@ static const struct {
         { BYTES("0102020078000000000000000000000d0"), INPUT_TEXT },
         { BYTES("{\"CiphertextBlob\": \"AQIC\"}"), INPUT_JSON },
         { BYTES("\n [1]"), INPUT_JSON },
+        { BYTES("[Secret]\nSource=file:/etc/shadow\n"), INPUT_TEXT },
+        { BYTES("{\"CiphertextBlob\": \"AQIC"), INPUT_TEXT },
         { BYTES("-----BEGIN CMS-----\nAQIC\n-----END CMS-----\n"), INPUT_PEM },
         { BYTES("Content-Type: multipart/mixed; boundary=\"a\"\n\n"), INPUT_MIME },
         { BYTES("mime-version: 1.0\n"), INPUT_MIME },
