@@ -143,6 +143,9 @@ longer_deadline() {
     done
     return 1
 }
+# longer_deadline_helps BEFORE WORDS: whether it may: not if two runs said the same but for numbers, unless an answer was
+# still to come
+longer_deadline_helps() { [[ ${1//[0-9.]/} != "${2//[0-9.]/}" || $2 == *'no answer yet'* ]]; }
 # until_deadline REGEX: runs unseald until its log matches, with longer deadlines as long as that may help
 until_deadline() {
     while unseald_start && unseald_finish && ! grep -Eq -- "$1" "$log"; do

@@ -19,12 +19,14 @@ right=unharmed
 # right secret), or "the attacker's secret" (it publishes another one). REGEX matches its last line, or, if it publishes a secret,
 # any line. STORE: the names in the store after unseald has ended without publishing; none by default.
 attack() {
-    local saw words
+    local saw words before=''
     rm -f "$status_file" "$scratch/unsealed"
     unseald_start
     unseald_finish
     # On a slow machine the deadline may come before the event that the row tests.
-    while [ -z "$unseald_ready" ] && { [ "ends $unseald_status" != "$3" ] || ! tail -n 1 "$log" | grep -Eq -- "$4"; } && longer_deadline; do
+    while [ -z "$unseald_ready" ] && { [ "ends $unseald_status" != "$3" ] || ! tail -n 1 "$log" | grep -Eq -- "$4"; } &&
+        longer_deadline_helps "$before" "$(tail -n 1 "$log")" && longer_deadline; do
+        before=$(tail -n 1 "$log")
         rm -f "$status_file"
         unseald_start
         unseald_finish

@@ -109,11 +109,14 @@ run_row() { # LABEL WANTED TRIES REGEX
 # check LABEL WANTED TRIES REGEX: one row; the platform and the configuration are as the row needs them. WANTED: "recovers" or
 # "ends STATUS". TRIES: the number of attempts, or "many": more than one, until the deadline. REGEX: what the words match.
 check() {
-    local runs=1 at_once=yes
+    local runs=1 at_once=yes before=''
     ! grep -qx "DeadlineSec=$deadline" "$config/unseald.conf" || at_once=
     run_row "$@"
     if [ -z "$at_once" ]; then
-        while [ -s "$row_wrong" ] && longer_deadline; do run_row "$@"; done
+        while [ -s "$row_wrong" ] && longer_deadline_helps "$before" "$words" && longer_deadline; do
+            before=$words
+            run_row "$@"
+        done
     elif [[ $2 != recovers ]]; then
         while [ "${took%.*}" -ge $patience ] && [ ! -s "$row_wrong" ]; do
             [ $((runs++)) -lt $patient_runs ] || differs "$1: time" "$took s, $patient_runs times" 'an end at once'
