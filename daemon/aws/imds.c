@@ -138,9 +138,15 @@ static void request_go_on(Request *request) {
                             NULL, 0, &error);
 }
 
+/* The HTTP client's results where no connection was made, or no reply came in time. The other address would send the same reply
+ * where one was cut short or too long. */
+static bool is_out_of_reach(int r) {
+        return r == -ENETUNREACH || r == -ETIMEDOUT;
+}
+
 /* Sends the request to the other address if this one cannot be reached and the other has not been tried. */
 static bool request_turns(Request *request, int r, const Error *cause) {
-        if (r >= 0 || r == -ENOMEM || request->both_tried || !request->imds->addresses[1])
+        if (!is_out_of_reach(r) || request->both_tried || !request->imds->addresses[1])
                 return false;
         request->both_tried = true;
         (void) snprintf(request->first_failure, sizeof(request->first_failure), "%.*s",

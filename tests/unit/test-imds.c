@@ -388,6 +388,17 @@ static void test_the_other_address_is_asked_where_the_first_cannot_be_reached(vo
                         3);
 }
 
+static void test_the_other_address_is_not_asked_for_a_reply_that_was_cut_short(void **state) {
+        static const Answer answers[] = { { 0, NULL, "" } };
+        _cleanup_(stage_clear) Stage stage = {};
+
+        stage_set(&stage, answers, ELEMENTSOF(answers));
+        use_addresses(&stage, stage.server->address, NOBODY);
+        get(&stage, "/latest/user-data");
+        assert_true(stage.outcome.r < 0);
+        assert_null(strstr(stage.outcome.error.text, "port 1 "));
+}
+
 static void test_each_address_is_asked_once_and_both_failures_are_told(void **state) {
         _cleanup_(stage_clear) Stage stage = {};
 
@@ -488,6 +499,7 @@ int main(void) {
                 cmocka_unit_test(test_other_answers_of_imds_are_distinguished),
                 cmocka_unit_test(test_refused_connection_may_pass),
                 cmocka_unit_test(test_the_other_address_is_asked_where_the_first_cannot_be_reached),
+                cmocka_unit_test(test_the_other_address_is_not_asked_for_a_reply_that_was_cut_short),
                 cmocka_unit_test(test_each_address_is_asked_once_and_both_failures_are_told),
                 cmocka_unit_test(test_the_second_address_is_left_alone_where_the_first_answers),
                 cmocka_unit_test(test_absent_user_data_is_enoent),
