@@ -43,6 +43,12 @@ fits() {
     [ "$(wc -l <"$scratch/help")" -le 24 ] && [ "$(wc -L <"$scratch/help")" -le 80 ] ||
         die "$1 has $(wc -l <"$scratch/help") lines, up to $(wc -L <"$scratch/help") wide, but a screen has 24 by 80"
 }
+# sources VERB: the files that have its options
+sources() {
+    find "$top/daemon/unsealctl" -name "$1.c"
+    # These two share their options.
+    case $1 in check | cat-config) echo "$top/daemon/unsealctl/check/check-options.c" ;; esac
+}
 unsealctl --help | fits "--help"
 for verb in "${verbs[@]}"; do
     unsealctl "$verb" --help | fits "$verb --help"
@@ -52,7 +58,7 @@ for verb in "${verbs[@]}"; do
         [ "$argument" = no ] || option+='='
         grep -qxF -- "--$option" "$scratch/completed" || die "$verb: --$option is not completed: $(tr '\n' ' ' <"$scratch/completed")"
         options=$((options + 1))
-    done < <(sed -nE 's/.*\{ "([A-Za-z0-9-]+)", (no|required)_argument.*/\1 \2/p' "$(find "$top/daemon/unsealctl" -name "$verb.c")" | sort -u)
+    done < <(sources "$verb" | xargs -d '\n' sed -nE 's/.*\{ "([A-Za-z0-9-]+)", (no|required)_argument.*/\1 \2/p' | sort -u)
     [ "$options" -ge 1 ] || die "no options found in the source of $verb"
     assert_equal "long options of $verb that it does not have" "$(grep -c '^--' "$scratch/completed")" "$options"
     say "$verb: $options options"
