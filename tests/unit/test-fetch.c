@@ -185,6 +185,8 @@ static void test_lack_of_memory_starts_no_request(void **state) {
         static const char *const texts[] = { "https://h/a", "s3://bucket/key?versionId=v", "ssm:a",
                                              "secretsmanager:a" };
 
+        if (!memory_can_fail())
+                skip(); /* before the first source, which skip() would leave behind */
         for (size_t i = 0; i < ELEMENTSOF(texts); i++) {
                 _cleanup_(source_clear) Source source = parsed(texts[i]);
 
