@@ -144,7 +144,8 @@ int parse_http_date(const char *text, int64_t *ret) {
         return 0;
 }
 
-int http_tls_error(long verify_result, const char *host, const char *detail, Error *error) {
+int http_tls_error(long verify_result, const char *host, const char *detail, const char *trust_setting,
+                   Error *error) {
         switch (verify_result) {
         case X509_V_ERR_CERT_NOT_YET_VALID:
         case X509_V_ERR_CERT_HAS_EXPIRED:
@@ -161,7 +162,7 @@ int http_tls_error(long verify_result, const char *host, const char *detail, Err
         default:
                 return error_set(
                                 error, -EKEYREJECTED, FAILURE_TLS,
-                                "The certificate of %s is not trusted (%s). Check TrustedCertificates=, or another server answers in its place.",
-                                host, X509_verify_cert_error_string(verify_result));
+                                "The certificate of %s is not trusted (%s). Check %s, or another server answers in its place.",
+                                host, X509_verify_cert_error_string(verify_result), trust_setting);
         }
 }

@@ -61,5 +61,7 @@ uint64_t http_reply_retry_after_usec(const HttpReply *reply);
 int parse_http_date(const char *text, int64_t *ret);
 
 /* Explains a certificate check that failed with OpenSSL's verify_result (X509_V_ERR_…): FAILURE_CLOCK where only the time
- * is wrong, otherwise FAILURE_TLS. detail is curl's text, or empty. Returns a negative errno. */
-int http_tls_error(long verify_result, const char *host, const char *detail, Error *error);
+ * is wrong, otherwise FAILURE_TLS. detail is curl's text, or empty. trust_setting is what the user sets to trust other roots.
+ * Returns a negative errno. */
+int http_tls_error(long verify_result, const char *host, const char *detail, const char *trust_setting,
+                   Error *error);

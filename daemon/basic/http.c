@@ -59,6 +59,7 @@ struct HttpClient {
         sd_event *event;
         CURLM *multi;
         X509_STORE *trusted;
+        const char *trust_setting;
         char *proxy;
         uint64_t connect_timeout_usec;
         sd_event_source *timer, *deliver;
@@ -171,7 +172,8 @@ static int transfer_error(HttpTransfer *transfer, Error *error) {
         switch (transfer->result) {
         case CURLE_PEER_FAILED_VERIFICATION:
                 (void) curl_easy_getinfo(transfer->easy, CURLINFO_SSL_VERIFYRESULT, &verify_result);
-                return http_tls_error(verify_result, transfer->host, transfer->detail, error);
+                return http_tls_error(verify_result, transfer->host, transfer->detail,
+                                      transfer->client->trust_setting, error);
         case CURLE_OUT_OF_MEMORY:
                 return error_oom(error);
         case CURLE_COULDNT_CONNECT:
@@ -347,6 +349,7 @@ int http_client_new(sd_event *event, const HttpOptions *options, HttpClient **re
                 return -ENOMEM;
         client->event = sd_event_ref(event);
         client->connect_timeout_usec = options->connect_timeout_usec ?: CONNECT_TIMEOUT_DEFAULT_USEC;
+        client->trust_setting = options->trust_setting ?: "TrustedCertificates=";
         if (options->trusted) {
                 if (X509_STORE_up_ref(options->trusted) != 1)
                         return -ENOMEM;

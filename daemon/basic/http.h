@@ -24,9 +24,10 @@ typedef struct HttpTransfer HttpTransfer;
 int http_trust_new(const char *path, X509_STORE **ret, Error *error);
 
 typedef struct HttpOptions {
-        X509_STORE *trusted;      /* roots for https://; the client takes a reference. NULL: http:// only */
-        const char *proxy;        /* "http://host:port", CONNECT only; NULL: none */
-        unsigned connections_max; /* to one host at the same time; 0: 4 */
+        X509_STORE *trusted; /* roots for https://; the client takes a reference. NULL: http:// only */
+        const char *trust_setting; /* what an error names as the way to set trusted; borrowed; NULL: "TrustedCertificates=" */
+        const char *proxy;             /* "http://host:port", CONNECT only; NULL: none */
+        unsigned connections_max;      /* to one host at the same time; 0: 4 */
         uint64_t connect_timeout_usec; /* for TCP and TLS together; 0: 5 s */
 } HttpOptions;
 

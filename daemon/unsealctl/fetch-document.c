@@ -127,8 +127,9 @@ int fetch_document(const char *base, const uint8_t *nonce, size_t nonce_size, ui
                 .reply_max = ATTESTATION_DOCUMENT_MAX,
                 .timeout_usec = TIMEOUT_USEC,
         };
-        if ((r = sd_event_new(&event)) < 0 ||
-            (r = http_client_new(event, &(HttpOptions){ .trusted = trusted }, &client)) < 0 ||
+        const HttpOptions options = { .trusted = trusted,
+                                      .trust_setting = "the system's certificates or SSL_CERT_FILE" };
+        if ((r = sd_event_new(&event)) < 0 || (r = http_client_new(event, &options, &client)) < 0 ||
             (r = http_start(client, &request, on_reply, &fetching, NULL)) < 0 ||
             (r = event_run_until(event, &fetching.done)) < 0)
                 return error_set(error, r, FAILURE_INTERNAL, "Cannot ask %s: %s.", base, strerror(-r));

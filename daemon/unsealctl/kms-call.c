@@ -88,7 +88,11 @@ int kms_caller_new(const KmsCallerOptions *options, KmsCaller **ret, Error *erro
         if (r < 0)
                 return r;
 
-        const HttpOptions http = { .trusted = trusted, .proxy = options->proxy };
+        const HttpOptions http = {
+                .trusted = trusted,
+                .trust_setting = options->of_instance ? NULL : "--trusted-certificates= or AWS_CA_BUNDLE",
+                .proxy = options->proxy,
+        };
         if ((r = sd_event_new(&caller->event)) < 0 ||
             (r = http_client_new(caller->event, &http, &caller->http)) < 0 ||
             (r = kms_client_new(caller->http, endpoint, options->region, &caller->client)) < 0)

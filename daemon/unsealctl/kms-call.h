@@ -23,7 +23,7 @@
 typedef struct KmsCallerOptions {
         const char *region; /* of KMS, and of the signature */
         const AwsCredentials *credentials;
-        bool of_instance; /* credentials of the instance's role: errors are explained as in unseald */
+        bool of_instance; /* credentials of the instance's role: errors are explained as in unseald, with its settings */
         bool fips, dual_stack;
         const char *endpoint, *proxy, *trusted_certificates;
 } KmsCallerOptions;

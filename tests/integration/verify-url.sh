@@ -175,5 +175,6 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$s
 cat "$scratch/cert.pem" >>"$scratch/tls.pem"
 serve "$scratch/tls.pem"
 verify 51 "https://127.0.0.1:$port/honest"
+assert_line "what to set" "$scratch/out" "Check the system's certificates or SSL_CERT_FILE, "
 SSL_CERT_FILE=$scratch/cert.pem verify 0 "https://127.0.0.1:$port/honest"
 stop_serving

@@ -172,8 +172,8 @@ static void test_only_a_wrong_time_blames_the_clock(void **state) {
         } cases[] = {
                 { X509_V_ERR_CERT_HAS_EXPIRED, FAILURE_CLOCK, REMEDY_RETRY, "clock" },
                 { X509_V_ERR_CERT_NOT_YET_VALID, FAILURE_CLOCK, REMEDY_RETRY, "clock" },
-                { X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN, FAILURE_TLS, REMEDY_NONE, "TrustedCertificates=" },
-                { X509_V_ERR_HOSTNAME_MISMATCH, FAILURE_TLS, REMEDY_NONE, "TrustedCertificates=" },
+                { X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN, FAILURE_TLS, REMEDY_NONE, "Check AWS_CA_BUNDLE, " },
+                { X509_V_ERR_HOSTNAME_MISMATCH, FAILURE_TLS, REMEDY_NONE, "Check AWS_CA_BUNDLE, " },
                 { X509_V_OK, FAILURE_TLS, REMEDY_NONE, "subject name 'other'" },
         };
 
@@ -181,7 +181,7 @@ static void test_only_a_wrong_time_blames_the_clock(void **state) {
                 Error error;
 
                 assert_true(http_tls_error(cases[i].verify_result, "kms.example", "subject name 'other'",
-                                           &error) < 0);
+                                           "AWS_CA_BUNDLE", &error) < 0);
                 assert_int_equal(error.failure, cases[i].failure);
                 assert_int_equal(error.remedy, cases[i].remedy);
                 assert_non_null(strstr(error.text, "kms.example"));
