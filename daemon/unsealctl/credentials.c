@@ -20,13 +20,7 @@
 #include "basic/io.h"
 #include "unsealctl/aws-profile.h"
 #include "unsealctl/credentials.h"
-
-/* Returns NULL for an empty variable, too. */
-static const char *environment(const char *name) {
-        const char *value = getenv(name);
-
-        return value && *value ? value : NULL;
-}
+#include "unsealctl/ctl.h"
 
 /* Returns 1 where the environment has credentials, 0 where it has none. */
 static int from_environment(AwsCredentials *ret, Error *error) {

@@ -5,6 +5,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #include "basic/cleanup.h"
 #include "basic/json.h"
@@ -27,6 +28,13 @@ int verb_verify(int argc, char *argv[]);
  * anything else. */
 int usage_error(const char *format, ...) _printf_(1, 2);
 int failure(const char *format, ...) _printf_(1, 2);
+
+/* Returns NULL for a variable that is not set and for an empty one. */
+static inline const char *environment(const char *name) {
+        const char *value = getenv(name);
+
+        return value && *value ? value : NULL;
+}
 
 /* Reads what an option or argument names: a file, a pipe such as <(…) of a shell, or "-" for standard input. Returns 0, or the exit
  * status after the message is printed. The caller frees *ret. */

@@ -68,7 +68,8 @@ static void print_help(void) {
                "     --profile=NAME          Use the credentials of this AWS profile\n"
                "     --region=REGION         The key's Region, if --key= is not an ARN\n"
                "     --fips --dual-stack     Use that kind of endpoint;  --endpoint=URL this one\n"
-               "     --proxy=URL             An HTTP proxy;  --trusted-certificates=FILE: roots\n\n"
+               "     --proxy=URL             An HTTP proxy\n"
+               "     --trusted-certificates=FILE  Roots, not AWS_CA_BUNDLE or the system's\n\n"
                "Exit status: 0 done, 1 failure, 2 usage; from KMS: 41 credentials,\n"
                "50 network, 51 TLS, 60 denied, 61 key; all are in unsealctl(1).\n");
 }
@@ -288,6 +289,7 @@ static int seal(const Options *options) {
         _cleanup_free_ char *configured = NULL;
         char region[sizeof(((KmsKeyArn *) NULL)->region)];
         KmsCallerOptions kms = options->kms;
+        const char *bundle = kms.trusted_certificates ? NULL : environment("AWS_CA_BUNDLE");
         Error error = {};
         int r;
 
@@ -300,8 +302,14 @@ static int seal(const Options *options) {
         if (r != 0)
                 return r;
         kms.credentials = &credentials;
-        if (kms_caller_new(&kms, &caller, &error) < 0)
-                return kms_failure(&error);
+        kms.trusted_certificates = kms.trusted_certificates ?: bundle;
+        if (kms_caller_new(&kms, &caller, &error) < 0) {
+                if (!bundle || error.failure != FAILURE_CONFIGURATION)
+                        return kms_failure(&error);
+                (void) failure("AWS_CA_BUNDLE: %s Correct the variable, or give --trusted-certificates=.",
+                               error.text);
+                return (int) error.failure;
+        }
         if ((r = resolve_key(caller, options->key, &sealed.key_arn)) != 0 ||
             (r = make_context(options, &sealed.context)) != 0 ||
             (r = encrypt(caller, plaintext, &sealed)) != 0)

@@ -75,6 +75,7 @@ completes 'document document.2' unsealctl measure --disk = document
 completes 'a b directory document document.2' unsealctl policy --json ''
 completes 'lint' unsealctl policy l
 completes 'document document.2' unsealctl policy lint 'do'
+completes 'document document.2' unsealctl seal --trusted-certificates = doc
 completes '' unsealctl status ''
 completes '' unsealctl seal --region = ''
 completes '' unsealctl seal --key ''

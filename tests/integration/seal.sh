@@ -163,7 +163,16 @@ kms DisableKey "$(jq -nc --arg key "$key" '{KeyId: $key}')"
 ends 61 'cannot be used' "a disabled key" seal -o "$sealed" "$secret"
 kms EnableKey "$(jq -nc --arg key "$key" '{KeyId: $key}')"
 ends 50 'eu-west-1' "another Region, which the platform does not have" as vendor -- --key="${key/$region/eu-west-1}" "$secret"
-ends 51 'is not trusted' "the system's roots" platform exec --as vendor -- "$unsealctl" seal --key="$key" --name=x "$secret"
+# with_bundle FILE OPTION...: runs unsealctl seal with this AWS_CA_BUNDLE
+with_bundle() {
+    platform exec --as vendor -- env AWS_CA_BUNDLE="$1" "$unsealctl" seal --key="$key" --name=db-password "${@:2}" "$secret"
+}
+ends 51 'is not trusted.* Check --trusted-certificates= or AWS_CA_BUNDLE, ' "the system's roots" with_bundle ''
+ends 78 'AWS_CA_BUNDLE: Cannot load .* from .*/none.pem: No such file.*give --trusted-certificates=' "a bundle that is not there" \
+    with_bundle "$scratch/none.pem"
+with_bundle "$PLATFORM_CA_FILE" >"$scratch/bundled" || die "AWS_CA_BUNDLE is not used"
+with_bundle "$scratch/none.pem" --trusted-certificates="$PLATFORM_CA_FILE" >"$scratch/bundled" ||
+    die "AWS_CA_BUNDLE is used in place of --trusted-certificates="
 platform fault set kms Encrypt wrong-keyid
 ends 65 'KMS used the key' "an answer of another key" seal -o "$sealed" "$secret"
 platform fault clear
