@@ -170,3 +170,15 @@ sed 's/"failed", "since/"unsealed", "since/' "$scratch/status.json" >"$scratch/g
 expect 0 status --file="$scratch/good-status.json"
 sed 's/"version": 1/"version": 2/' "$scratch/status.json" >"$scratch/later.json"
 expect 1 status --file="$scratch/later.json"
+
+say "NO_COLOR leaves out the colours of a terminal"
+# on_terminal VALUE: runs doctor on a terminal with this NO_COLOR
+on_terminal() {
+    NO_COLOR=$1 script -qec "$(printf '%q ' "$unsealctl" doctor --timeout=1 --status=/nonexistent --vendor-configuration=/nonexistent \
+        --configuration=/nonexistent)" /dev/null </dev/null >"$scratch/out" 2>&1 || true
+    assert_line "a table" "$scratch/out" '^(.\[[0-9;]*m)?[a-z]+ *(.\[0m)?  configuration  '
+}
+on_terminal ''
+assert_line "colours" "$scratch/out" $'\033\\[32m'
+on_terminal 1
+assert_no_line "colours" "$scratch/out" $'\033'

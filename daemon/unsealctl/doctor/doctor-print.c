@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Prints findings. On a terminal they are a table with colours, and long texts are wrapped. In a pipe each finding is
- * one line, for grep. */
+/* Prints findings. On a terminal they are a table with colours, and long texts are wrapped. NO_COLOR with any value that is
+ * not empty leaves the colours out (https://no-color.org). In a pipe each finding is one line, for grep. */
 
 #include <stdio.h>
 #include <string.h>
@@ -17,14 +17,15 @@
 #define RESET "\033[0m"
 #define FAINT "\033[2m"
 
-static const char *colour(Verdict verdict) {
-        static const char *const colours[_VERDICTS] = {
-                [VERDICT_OK] = "\033[32m",        [VERDICT_NOTE] = "",
-                [VERDICT_SKIPPED] = FAINT,        [VERDICT_WARNING] = "\033[33m",
-                [VERDICT_FAILURE] = "\033[1;31m",
-        };
+static const char *const colours[_VERDICTS] = {
+        [VERDICT_OK] = "\033[32m",        [VERDICT_NOTE] = "",
+        [VERDICT_SKIPPED] = FAINT,        [VERDICT_WARNING] = "\033[33m",
+        [VERDICT_FAILURE] = "\033[1;31m",
+};
 
-        return colours[verdict];
+/* Returns the escape sequence, or an empty string where colours are not wanted. */
+static const char *escape(const char *sequence) {
+        return environment("NO_COLOR") ? "" : sequence;
 }
 
 static unsigned terminal_width(void) {
@@ -68,8 +69,8 @@ static void print_row(const Finding *finding) {
         unsigned width = terminal_width();
         size_t column = INDENT;
 
-        printf("%s%-7s" RESET "  %-13s  ", colour(finding->verdict), verdict_to_string(finding->verdict),
-               finding->check);
+        printf("%s%-7s%s  %-13s  ", escape(colours[finding->verdict]), verdict_to_string(finding->verdict),
+               escape(RESET), finding->check);
         if (finding->subject[0]) {
                 column = print_words(finding->subject, column, width);
                 putchar(':');
@@ -77,9 +78,9 @@ static void print_row(const Finding *finding) {
         }
         (void) print_words(finding->text, column, width);
         if (finding->cure[0]) {
-                printf("\n%*s" FAINT, INDENT, "");
+                printf("\n%*s%s", INDENT, "", escape(FAINT));
                 (void) print_words(finding->cure, INDENT, width);
-                printf(RESET);
+                fputs(escape(RESET), stdout);
         }
         putchar('\n');
         (void) fflush(stdout);
