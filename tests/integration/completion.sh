@@ -74,6 +74,8 @@ completes 'document document.2' unsealctl measure --db document
 completes 'document document.2' unsealctl measure --disk = document
 completes 'a b directory document document.2' unsealctl policy --json ''
 completes 'lint' unsealctl policy l
+completes 'document document.2' unsealctl policy --output = doc
+completes 'document document.2' unsealctl policy -o doc
 completes 'document document.2' unsealctl policy lint 'do'
 completes 'document document.2' unsealctl seal --trusted-certificates = doc
 completes '' unsealctl status ''

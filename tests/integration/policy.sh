@@ -60,6 +60,21 @@ assert_equal "what lint says" "$(cat "$scratch/lint")" "0 errors, 0 warnings, 0 
 put_policy <"$scratch/policy.json"
 unseal "the image" 0
 
+say "--output="
+for format in '' --terraform --cloudformation; do
+    echo old >"$scratch/written"
+    make_policy --principal="$role" --measurements="$scratch/first.json" $format >"$scratch/printed"
+    make_policy --principal="$role" --measurements="$scratch/first.json" $format --output="$scratch/written" >"$scratch/said"
+    cmp "$scratch/written" "$scratch/printed" || die "--output= $format writes another policy"
+    [ ! -s "$scratch/said" ] || die "--output= $format also prints: $(head -n 3 "$scratch/said")"
+done
+make_policy --principal="$role" --measurements="$scratch/first.json" -o - | cmp - "$scratch/policy.json" || die "-o - writes another policy"
+make_policy --principal=nobody --measurements="$scratch/first.json" -o "$scratch/written" 2>"$scratch/said" && die "nobody is a principal"
+cmp "$scratch/written" "$scratch/printed" || die "a failure touched the existing output"
+! make_policy --principal="$role" --measurements="$scratch/first.json" -o "$scratch/none/policy" 2>"$scratch/said" ||
+    die "written into a directory that is not there"
+assert_line "a directory that is not there" "$scratch/said" 'Cannot write .*/none/policy: No such file or directory'
+
 say "the role without a document"
 reencrypt=$(decrypt_request | jq -c '{CiphertextBlob, SourceKeyId: .KeyId, SourceEncryptionContext: .EncryptionContext, DestinationKeyId: .KeyId}')
 grant=$(jq -nc --arg key "$key" --arg role "$role" '{KeyId: $key, GranteePrincipal: $role, Operations: ["Decrypt"]}')

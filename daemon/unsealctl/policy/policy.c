@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "basic/io.h"
 #include "basic/json.h"
 #include "basic/text.h"
 #include "unsealctl/ctl.h"
@@ -40,7 +41,8 @@ typedef struct Options {
         KeyPolicyOptions policy;
         Format format;
         bool role_policy, json;
-        const char *file; /* the policy to lint */
+        const char *file;   /* the policy to lint */
+        const char *output; /* where the policy is written; NULL or "-": standard output */
 } Options;
 
 static void options_done(Options *options) {
@@ -60,7 +62,7 @@ static void print_help(void) {
         printf("unsealctl policy [OPTIONS…]\n"
                "unsealctl policy lint [OPTIONS…] POLICY\n\n"
                "Write a key policy that only attested images can use, or check one.\n\n"
-               "  -h --help                Show this help\n"
+               "  -h --help                Show this help;  -o --output=FILE: write to a file\n"
                "     --measurements=FILE   Image that may unseal (pcr_measurements.json). This\n"
                "                           and all options with ARN or ID can be repeated.\n"
                "     --principal=ARN       Role or user that unseals;  --account=ID: an account\n"
@@ -144,27 +146,28 @@ static int add_key(Options *options) {
 }
 
 /* Terraform expands ${ and %{ in a here document. Doubling the first character prevents that. */
-static void print_here_document(const char *text) {
+static void print_here_document(const char *text, FILE *stream) {
         for (; *text; text++) {
                 if ((*text == '$' || *text == '%') && text[1] == '{')
-                        putchar(*text);
-                putchar(*text);
+                        fputc(*text, stream);
+                fputc(*text, stream);
         }
 }
 
-static void print_terraform(const Options *options, const char *text) {
+static void print_terraform(const Options *options, const char *text, FILE *stream) {
         bool key = !options->role_policy;
 
-        printf("resource \"%s\" \"unseald\" {\n", key ? "aws_kms_key" : "aws_iam_policy");
-        printf("  description = \"%s\"\n", key ? "Secrets for attested instances" : "Unseal with unseald");
+        fprintf(stream, "resource \"%s\" \"unseald\" {\n", key ? "aws_kms_key" : "aws_iam_policy");
+        fprintf(stream, "  description = \"%s\"\n",
+                key ? "Secrets for attested instances" : "Unseal with unseald");
         if (key && options->administrators.n == 0)
-                puts("  bypass_policy_lockout_safety_check = true");
-        fputs("  policy = <<POLICY\n", stdout);
-        print_here_document(text);
-        puts("\nPOLICY\n}");
+                fputs("  bypass_policy_lockout_safety_check = true\n", stream);
+        fputs("  policy = <<POLICY\n", stream);
+        print_here_document(text, stream);
+        fputs("\nPOLICY\n}\n", stream);
 }
 
-static int print_cloudformation(const Options *options, struct json_object *policy) {
+static int print_cloudformation(const Options *options, struct json_object *policy, FILE *stream) {
         bool key = !options->role_policy;
         struct json_object *template;
         const char *text;
@@ -185,14 +188,51 @@ static int print_cloudformation(const Options *options, struct json_object *poli
                 json_object_put(template);
                 return failure("Out of memory.");
         }
-        puts(text);
+        fprintf(stream, "%s\n", text);
         json_object_put(template);
         return EXIT_SUCCESS;
 }
 
+static int print_policy(const Options *options, struct json_object *policy, FILE *stream) {
+        const char *text;
+
+        if (options->format == FORMAT_CLOUDFORMATION)
+                return print_cloudformation(options, policy, stream);
+        text = json_object_to_json_string_ext(policy, KEY_POLICY_FORMAT);
+        if (!text)
+                return failure("Out of memory.");
+        if (options->format == FORMAT_TERRAFORM)
+                print_terraform(options, text, stream);
+        else
+                fprintf(stream, "%s\n", text);
+        return EXIT_SUCCESS;
+}
+
+/* Replaces the file only when the whole policy is there. */
+static int write_policy(const Options *options, struct json_object *policy) {
+        _cleanup_free_ char *text = NULL;
+        size_t size = 0;
+        bool incomplete;
+        FILE *stream;
+        int r;
+
+        if (!options->output || strcmp(options->output, "-") == 0)
+                return print_policy(options, policy, stdout);
+        stream = open_memstream(&text, &size);
+        if (!stream)
+                return failure("Out of memory.");
+        r = print_policy(options, policy, stream);
+        incomplete = ferror(stream) != 0;
+        if (fclose(stream) != 0 || incomplete)
+                return failure("Out of memory.");
+        if (r != EXIT_SUCCESS)
+                return r;
+        r = write_file_atomic(options->output, text, size, 0644);
+        return r < 0 ? failure("Cannot write %s: %s.", options->output, strerror(-r)) : EXIT_SUCCESS;
+}
+
 static int make(Options *options) {
         _cleanup_json_ struct json_object *policy = NULL;
-        const char *text;
         Error error = {};
         int r;
 
@@ -215,16 +255,7 @@ static int make(Options *options) {
         if (!options->role_policy && options->administrators.n == 0)
                 fputs("unsealctl: Nobody can ever change this policy without --admin=, and KMS accepts it only with BypassPolicyLockoutSafetyCheck.\n",
                       stderr);
-        if (options->format == FORMAT_CLOUDFORMATION)
-                return print_cloudformation(options, policy);
-        text = json_object_to_json_string_ext(policy, KEY_POLICY_FORMAT);
-        if (!text)
-                return failure("Out of memory.");
-        if (options->format == FORMAT_TERRAFORM)
-                print_terraform(options, text);
-        else
-                puts(text);
-        return EXIT_SUCCESS;
+        return write_policy(options, policy);
 }
 
 /* The policy may be hostile, so control characters do not reach the terminal. */
@@ -345,6 +376,7 @@ enum {
 
 static const struct option policy_options[] = {
         { "help", no_argument, NULL, 'h' },
+        { "output", required_argument, NULL, 'o' },
         { "measurements", required_argument, NULL, OPTION_MEASUREMENTS },
         { "principal", required_argument, NULL, OPTION_PRINCIPAL },
         { "account", required_argument, NULL, OPTION_ACCOUNT },
@@ -420,6 +452,9 @@ static int set_option(Options *options, int option, const char *value) {
         if (list)
                 return list_add(list, value);
         switch (option) {
+        case 'o':
+                options->output = value;
+                return 0;
         case OPTION_MEASUREMENTS:
                 return measurement_files_add(&options->measurements, value);
         case OPTION_SECURE_BOOT:
@@ -464,7 +499,8 @@ int verb_policy(int argc, char *argv[]) {
                 argv++;
                 argc--;
         }
-        while ((c = getopt_long(argc, argv, "h", is_lint ? lint_options : policy_options, NULL)) >= 0) {
+        while ((c = getopt_long(argc, argv, is_lint ? "h" : "ho:", is_lint ? lint_options : policy_options,
+                                NULL)) >= 0) {
                 if (c == 'h') {
                         print_help();
                         return EXIT_SUCCESS;
