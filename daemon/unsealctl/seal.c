@@ -64,7 +64,7 @@ static void print_help(void) {
                "  -o --output=FILE           Write to this file, not to standard output\n"
                "     --raw                   Write bytes, not base64\n"
                "     --json                  Also print JSON\n"
-               "     --print-secret-file     Also print the matching NAME.secret\n"
+               "     --print-secret-file     Print the matching NAME.secret;  needs --output=\n"
                "     --profile=NAME          Use the credentials of this AWS profile\n"
                "     --region=REGION         The key's Region, if --key= is not an ARN\n"
                "     --fips --dual-stack     Use that kind of endpoint;  --endpoint=URL this one\n"
@@ -218,7 +218,7 @@ static const char *quote_for(const char *word) {
 }
 
 static void print_secret_file(const Options *options, const Sealed *sealed) {
-        printf("# %s.secret\n[Secret]\n# Where the image has the ciphertext:\n"
+        printf("# %s.secret\n[Secret]\n# A path in the image. Put the file that --output= wrote there, or change the path.\n"
                "Source=file:/usr/share/unseald/%s.sealed\nKeyId=%s\n",
                options->name, options->name, sealed->key_arn);
         if (options->account)

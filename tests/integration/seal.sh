@@ -100,6 +100,7 @@ say "== --print-secret-file with values that need quotes"
 as vendor -- --key=alias/billing -o "$sealed" --print-secret-file --context='a=it is "quoted"' --context="b='" \
     --context="c=\\" --context="d= e" --context=f= --context=g==h "$secret" >"$config/secrets.d/db-password.secret"
 assert_line "the ARN in it" "$config/secrets.d/db-password.secret" "^KeyId=$key\$"
+assert_line "why it does not have the path of --output=" "$config/secrets.d/db-password.secret" '^# A path in the image.*--output='
 sed -i "s|^Source=.*|Source=file:$sealed|" "$config/secrets.d/db-password.secret"
 on_ready() { cp "$store/db-password" "$scratch/seen"; }
 unseald_start
