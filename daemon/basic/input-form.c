@@ -125,6 +125,14 @@ InputForm input_form(const void *data, size_t size) {
         return text_form(data, size);
 }
 
+InputForm input_form_of_failed_text(const void *data, size_t size) {
+        InputForm form = input_form(data, size);
+
+        if (!*forms[form].cure || (form == INPUT_BASE64 && size < INPUT_FORM_BASE64_MIN))
+                return INPUT_TEXT;
+        return form;
+}
+
 const char *input_form_name(InputForm form) {
         return forms[form].name;
 }

@@ -13,6 +13,7 @@
 
 /* A text that is shorter than this is not called hexadecimal: too many short words are. */
 #define INPUT_FORM_HEX_MIN 32U
+#define INPUT_FORM_BASE64_MIN 64U
 
 typedef enum InputForm {
         INPUT_EMPTY,
@@ -30,6 +31,10 @@ typedef enum InputForm {
 } InputForm;
 
 InputForm input_form(const void *data, size_t size);
+
+/* For an input that had to be text, such as JSON, and could not be parsed. Returns the form if it is one to get rid of first, and
+ * otherwise INPUT_TEXT: then the text itself is wrong. Does not call a text of fewer than INPUT_FORM_BASE64_MIN bytes base64. */
+InputForm input_form_of_failed_text(const void *data, size_t size);
 
 /* Continues "It is …": "text in UTF-16". */
 const char *input_form_name(InputForm form);

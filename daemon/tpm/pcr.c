@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "basic/encoding.h"
+#include "basic/input-form.h"
 #include "basic/json.h"
 #include "tpm/pcr.h"
 
@@ -46,15 +47,25 @@ static int parse_measurement(const char *name, struct json_object *value, PcrSet
         return 0;
 }
 
+static int refuse_text(const char *text, size_t length, Error *error) {
+        InputForm form = input_form_of_failed_text(text, length);
+
+        if (form == INPUT_TEXT)
+                return error_set(
+                                error, -EBADMSG, FAILURE_CONFIGURATION,
+                                "The expected measurements are not JSON. 'unsealctl measure' prints the format.");
+        return error_set(error, -EBADMSG, FAILURE_CONFIGURATION,
+                         "The expected measurements are %s, not JSON. %s", input_form_name(form),
+                         input_form_cure(form));
+}
+
 int pcr_measurements_parse(const char *text, size_t length, PcrSet *ret, Error *error) {
         _cleanup_json_ struct json_object *object = NULL;
         struct json_object *measurements;
         PcrSet pcrs = {};
 
         if (json_parse(text, length, &object) < 0)
-                return error_set(
-                                error, -EBADMSG, FAILURE_CONFIGURATION,
-                                "The expected measurements are not JSON. 'unsealctl measure' prints the format.");
+                return refuse_text(text, length, error);
 
         measurements = json_member(object, "Measurements");
         if (!measurements || !json_object_is_type(measurements, json_type_object))

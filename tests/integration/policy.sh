@@ -60,6 +60,17 @@ assert_equal "what lint says" "$(cat "$scratch/lint")" "0 errors, 0 warnings, 0 
 put_policy <"$scratch/policy.json"
 unseal "the image" 0
 
+say "a policy and measurements as PowerShell writes them"
+iconv -f UTF-8 -t UTF-16 "$scratch/policy.json" >"$scratch/utf16"
+lint 4 "$scratch/utf16"
+assert_line "the policy" "$scratch/lint" '^error: malformed: the policy: This is text in UTF-16, not JSON\. Convert it with "iconv '
+(printf '\357\273\277' && cat "$scratch/policy.json") >"$scratch/marked"
+lint 4 "$scratch/marked"
+assert_line "the policy" "$scratch/lint" '^error: malformed: the policy: This is UTF-8 text behind a byte order mark, not JSON\. Remove .* utf8NoBOM\)\.'
+iconv -f UTF-8 -t UTF-16 "$scratch/first.json" >"$scratch/utf16"
+lint 1 --measurements="$scratch/utf16" "$scratch/policy.json"
+assert_line "the measurements" "$scratch/lint" 'utf16: The expected measurements are text in UTF-16, not JSON\. Convert it with "iconv '
+
 say "--output="
 for format in '' --terraform --cloudformation; do
     echo old >"$scratch/written"

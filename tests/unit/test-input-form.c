@@ -82,10 +82,26 @@ static void test_every_form_has_a_name_and_a_cure_that_may_be_empty(void **state
         }
 }
 
+static void test_form_around_a_text_is_named_and_a_wrong_text_is_not(void **state) {
+        static const char word[] = "measurements";
+        static const char long_base64[] =
+                        "eyJNZWFzdXJlbWVudHMiOiB7IlBDUjQiOiAiMDEyMzQ1Njc4OWFiY2RlZiJ9fQ==AAAA";
+
+        assert_int_equal(input_form(word, strlen(word)), INPUT_BASE64);
+        assert_int_equal(input_form_of_failed_text(word, strlen(word)), INPUT_TEXT);
+        assert_int_equal(input_form_of_failed_text(long_base64, 64), INPUT_BASE64);
+        assert_int_equal(input_form_of_failed_text(BYTES("\xef\xbb\xbf{}")), INPUT_BYTE_ORDER_MARK);
+        assert_int_equal(input_form_of_failed_text(BYTES("\xff\xfe{\0}\0")), INPUT_UTF16);
+        assert_int_equal(input_form_of_failed_text(BYTES("{\"PCR4\": ")), INPUT_TEXT);
+        assert_int_equal(input_form_of_failed_text(BYTES("\x01\x02\x80")), INPUT_TEXT);
+        assert_int_equal(input_form_of_failed_text("", 0), INPUT_TEXT);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_each_form_is_told_from_the_others),
                 cmocka_unit_test(test_every_form_has_a_name_and_a_cure_that_may_be_empty),
+                cmocka_unit_test(test_form_around_a_text_is_named_and_a_wrong_text_is_not),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

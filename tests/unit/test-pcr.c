@@ -106,6 +106,28 @@ static void test_other_measurements_are_refused_and_nothing_is_written(void **st
         }
 }
 
+static void test_measurements_in_another_form_are_named(void **state) {
+        static const struct {
+                const char *text;
+                size_t size;
+                const char *says;
+        } samples[] = {
+                { "\xef\xbb\xbf{}", 5, "are UTF-8 text behind a byte order mark, not JSON. Remove" },
+                { "\xff\xfe{\0}\0", 6, "are text in UTF-16, not JSON. Convert it with" },
+                { "{\"Measurements\":", 16, "are not JSON. 'unsealctl measure'" },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(samples); i++) {
+                PcrSet pcrs;
+                Error error = {};
+
+                assert_int_equal(pcr_measurements_parse(samples[i].text, samples[i].size, &pcrs, &error),
+                                 -EBADMSG);
+                if (!strstr(error.text, samples[i].says))
+                        fail_msg("saw \"%s\", wanted \"%s\"", error.text, samples[i].says);
+        }
+}
+
 static void test_only_pcrs_that_both_sets_have_differ(void **state) {
         PcrSet a = { .present = 1U << 0 | 1U << 4 | 1U << 23 },
                b = { .present = 1U << 4 | 1U << 7 | 1U << 23 };
@@ -163,6 +185,7 @@ int main(void) {
                 cmocka_unit_test(test_measurements_are_read),
                 cmocka_unit_test(test_measurements_in_their_limits_are_read),
                 cmocka_unit_test(test_other_measurements_are_refused_and_nothing_is_written),
+                cmocka_unit_test(test_measurements_in_another_form_are_named),
                 cmocka_unit_test(test_only_pcrs_that_both_sets_have_differ),
                 cmocka_unit_test(test_a_locked_pcr_is_recognised_by_its_value),
                 cmocka_unit_test(test_every_pcr_covers_something),

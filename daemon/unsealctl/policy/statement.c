@@ -7,6 +7,7 @@
 #include <strings.h>
 
 #include "basic/encoding.h"
+#include "basic/input-form.h"
 #include "basic/json.h"
 #include "unsealctl/policy/statement.h"
 
@@ -630,8 +631,15 @@ int key_policy_parse(const char *text, size_t size, KeyPolicy **ret,
         if (!policy)
                 return -ENOMEM;
         r = json_parse(text, size, &policy->tree);
-        if (r == -EBADMSG)
-                return malformed(&parser, "This is not JSON, or an object has two members of one name.");
+        if (r == -EBADMSG) {
+                InputForm form = input_form_of_failed_text(text, size);
+
+                if (form == INPUT_TEXT)
+                        return malformed(&parser,
+                                         "This is not JSON, or an object has two members of one name.");
+                return malformed(&parser, "This is %s, not JSON. %s", input_form_name(form),
+                                 input_form_cure(form));
+        }
         if (r < 0)
                 return r;
         r = parse_tree(&parser, policy);
