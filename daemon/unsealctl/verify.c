@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "attestation/document.h"
 #include "attestation/public-key.h"
@@ -27,6 +28,7 @@
 #include "unsealctl/ctl.h"
 #include "unsealctl/fetch-document.h"
 #include "unsealctl/measurements.h"
+#include "unsealctl/verify-input.h"
 
 #define ROOT_PATH UNSEALD_VENDOR_CONFIG_DIR "/aws-nitro-root-g1.pem"
 #define FILE_SIZE_MAX (64U * 1024U)
@@ -98,7 +100,7 @@ static void print_help(void) {
                "Verify an attestation document. DOCUMENT is a file; - is standard input.\n\n"
                "  -h --help              Show this help\n"
                "     --url=URL           Get it from this attestation service, with a new nonce\n"
-               "     --nonce=FILE|hex:…  Require this nonce\n"
+               "     --nonce=FILE        Require this nonce;  or hex:DIGITS, or base64:TEXT\n"
                "     --public-key=FILE   Require this public key, or that of this certificate\n"
                "     --measurements=FILE Require the PCRs of this pcr_measurements.json, and the\n"
                "                         usual PCR2, PCR12 and PCR13 if it has none. If given\n"
@@ -152,17 +154,22 @@ static int load_nonce(const char *argument, Slice *ret) {
         size_t size;
         int r;
 
-        if (strncmp(argument, "hex:", 4) != 0) {
+        r = nonce_has_prefix(argument) || access(argument, F_OK) < 0
+                            ? nonce_from_text(argument, &bytes, &size)
+                            : -ENOENT;
+        if (r == -ENOMEM)
+                return failure("Out of memory.");
+        if (r == -EINVAL)
+                return usage_error(
+                                "--nonce=%s is not valid. hex: takes an even number of hexadecimal digits, and base64: takes base64 with its padding.",
+                                argument);
+        if (r < 0) {
                 r = read_argument(argument, FILE_SIZE_MAX, &bytes, &size);
+                if (r != 0 && nonce_may_be_base64(argument))
+                        fputs("unsealctl: If this is the nonce itself and not a file, give --nonce=base64: and the text.\n",
+                              stderr);
                 if (r != 0)
                         return r;
-        } else {
-                size = strlen(argument + 4) / 2;
-                bytes = malloc(size + 1);
-                if (!bytes)
-                        return failure("Out of memory.");
-                if (hex_decode(argument + 4, bytes, size) < 0)
-                        return usage_error("--nonce=hex: takes an even number of hexadecimal digits.");
         }
         /* A document with an empty nonce could be replayed for ever. */
         if (size == 0)
@@ -531,11 +538,33 @@ static AttestationRefusal refusal_of_parsing(int r) {
         }
 }
 
+/* Puts the form of the data into the error, because a document in another form is a common mistake. */
+static void name_form(const uint8_t *data, size_t size, Error *error) {
+        InputForm form = document_form(data, size);
+        const char *cure = input_form_cure(form);
+
+        if (form == INPUT_BASE64 || form == INPUT_HEX)
+                (void) error_set(error, -EBADMSG, FAILURE_ATTESTATION,
+                                 "The document is %s of something other than an attestation document.",
+                                 form == INPUT_HEX ? "hexadecimal" : input_form_name(form));
+        else if (form != INPUT_BINARY)
+                (void) error_set(error, -EBADMSG, FAILURE_ATTESTATION, "The document is %s, not CBOR.%s%s",
+                                 input_form_name(form), *cure ? " " : "", cure);
+}
+
+static int read_document(const char *path, uint8_t **ret, size_t *ret_size) {
+        int r = read_argument(path, FILE_SIZE_MAX, ret, ret_size);
+
+        if (r != 0)
+                return r;
+        return document_unwrap(ret, ret_size) < 0 ? failure("Out of memory.") : 0;
+}
+
 static int get_document(const Options *options, Wanted *wanted, uint8_t **ret, size_t *ret_size) {
         Error error = {};
 
         if (!options->url)
-                return read_argument(options->document, FILE_SIZE_MAX, ret, ret_size);
+                return read_document(options->document, ret, ret_size);
         if (fetch_document(options->url, wanted->nonce.data, wanted->nonce.size, ret, ret_size, &error) <
             0) {
                 (void) failure("%s", error.text);
@@ -561,9 +590,11 @@ static int verify(Options *options) {
                 return r;
 
         r = attestation_parse(data, size, &document, &verdict.error);
-        if (r < 0)
+        if (r < 0) {
                 verdict.refusal = refusal_of_parsing(r);
-        else {
+                if (verdict.refusal == ATTESTATION_MALFORMED)
+                        name_form(data, size, &verdict.error);
+        } else {
                 if (wanted.at_document)
                         wanted.policy.at = seconds_of(document);
                 r = expect(options, document, &wanted);

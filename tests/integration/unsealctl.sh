@@ -96,6 +96,36 @@ printf %s "$nonce" >"$scratch/nonce"
 verify 0 --at=document --nonce="$scratch/nonce" "$document"
 verify 0 --at=document --nonce="hex:$(printf %s "$nonce" | od -An -tx1 | tr -d ' \n')" "$document"
 verify 0 --at=document --nonce=<(printf %s "$nonce") <(cat "$document")
+say "a nonce and a document in base64 and in hexadecimal"
+(cd "$scratch" && verify 16 --at=document --nonce="$nonce" "$document")
+verify 0 --at=document --nonce="base64:$(printf %s "$nonce" | base64 -w0)" "$document"
+verify 0 --at=document --nonce="$(printf %s "$nonce" | base64 -w0)" "$document"
+verify 0 --at=document --nonce="$(printf %s "$nonce" | xxd -p -c 0)" "$document"
+(cd "$scratch" && printf %s "$nonce" >"$nonce" && verify 0 --at=document --nonce="$nonce" "$document")
+(cd "$scratch" && printf 'another nonce' >hex:00 && verify 16 --at=document --json --nonce=hex:00 "$document")
+verify 1 --nonce=nonces/of/the/customer/1 "$document"
+assert_line "what to do" "$scratch/err" 'give --nonce=base64: '
+verify 2 --nonce=base64:ABE "$document"
+for form in 'base64' 'base64 -w0' 'xxd -p' 'xxd -p -c 0 -u'; do
+    $form <"$document" >"$scratch/text"
+    verify 0 --at=document "$scratch/text"
+done
+# malformed TEXT: the document in $scratch/text is refused, and so is that text of the form
+malformed() {
+    verify 10 --at=document "$scratch/text"
+    assert_line "the form" "$scratch/out" "^Refused \(malformed\): The document is $1"
+}
+head -c 200 "$root" | base64 >"$scratch/text"
+malformed 'base64 of something other'
+openssl x509 -in "$root" -out "$scratch/text"
+malformed 'PEM, not CBOR\. Decode '
+base64 "$document" | iconv -f UTF-8 -t UTF-16 >"$scratch/text"
+malformed 'text in UTF-16, not CBOR\. Convert '
+jq -n --rawfile document <(base64 -w0 "$document") '{$document}' >"$scratch/text"
+malformed 'JSON, not CBOR\.$'
+gzip <"$document" >"$scratch/text"
+malformed 'compressed data, not CBOR\. Decompress it first\.'
+
 head -c 100 "$document" >"$scratch/short"
 verify 10 --at=document "$scratch/short"
 sed 's/\xa1\x01\x38\x22/\xa1\x01\x38\x23/' "$document" >"$scratch/es512"
