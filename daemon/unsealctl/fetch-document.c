@@ -66,8 +66,20 @@ static int make_url(const char *base, const uint8_t *nonce, size_t nonce_size, c
         return 0;
 }
 
+/* Returns the length of the URL without ATTESTATION_PATH at its end, or 0 if the URL does not end so. */
+static size_t length_without_path(const char *url) {
+        size_t length = strlen(url), path = strlen(ATTESTATION_PATH);
+
+        while (length > 0 && url[length - 1] == '/')
+                length--;
+        if (length <= path || strncmp(url + length - path, ATTESTATION_PATH, path) != 0)
+                return 0;
+        return length - path;
+}
+
 static int judge_status(const HttpReply *reply, const char *url, Error *error) {
         unsigned status = http_reply_status(reply);
+        size_t length = length_without_path(url);
 
         if (status == 200)
                 return 0;
@@ -76,6 +88,11 @@ static int judge_status(const HttpReply *reply, const char *url, Error *error) {
                                 error, -EAGAIN, FAILURE_UNAVAILABLE,
                                 "The attestation service at %s has no document at the moment (HTTP status %u). Try again later.",
                                 url, status);
+        if (status == 404 && length > 0)
+                return error_set(
+                                error, -EPROTO, FAILURE_ANSWER,
+                                "%s did not answer with a document, but with HTTP status 404. The path /attestation is appended to the address. Give --url=%.*s.",
+                                url, (int) length, url);
         return error_set(
                         error, -EPROTO, FAILURE_ANSWER,
                         "%s did not answer with a document, but with HTTP status %u. Check that it is the address of an attestation service.",

@@ -38,8 +38,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             body = b"x" * 100000
         elif way == "text":
             body = b"Hello World\n"
-        elif way.isdigit():
-            status = int(way)
+        elif way.removesuffix("/attestation").isdigit():
+            status = int(way.removesuffix("/attestation"))
         self.send_response(status)
         for name, value in {"Content-Length": str(len(body)), **headers}.items():
             self.send_header(name, value)
@@ -164,6 +164,11 @@ verify 10 "$http/text"
 verify 65 "$http/huge"
 verify 65 "$http/redirect"
 verify 65 "$http/404"
+assert_line "what to check" "$scratch/out" '/404 did not answer with a document.*HTTP status 404\. Check that it is the address'
+for end in '' /; do
+    verify 65 "$http/404/attestation$end"
+    assert_line "an address with the path" "$scratch/out" "HTTP status 404\. The path /attestation is appended .* Give --url=$http/404\.\$"
+done
 verify 53 "$http/429"
 verify 53 "$http/503"
 verify 50 "https://127.0.0.1:$port/honest"
