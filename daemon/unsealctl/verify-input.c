@@ -8,6 +8,7 @@
 #include "basic/encoding.h"
 #include "unsealctl/verify-input.h"
 
+#define HEX_DIGITS "0123456789abcdefABCDEF"
 #define PREFIX_HEX "hex:"
 #define PREFIX_BASE64 "base64:"
 
@@ -37,7 +38,7 @@ bool nonce_has_prefix(const char *text) {
 static bool is_bare_hex(const char *text) {
         size_t length = strlen(text);
 
-        return length >= INPUT_FORM_HEX_MIN && strspn(text, "0123456789abcdefABCDEF") == length;
+        return length >= INPUT_FORM_HEX_MIN && strspn(text, HEX_DIGITS) == length;
 }
 
 int nonce_from_text(const char *text, uint8_t **ret, size_t *ret_size) {
@@ -66,11 +67,15 @@ int nonce_from_text(const char *text, uint8_t **ret, size_t *ret_size) {
         return 0;
 }
 
-bool nonce_may_be_base64(const char *text) {
+const char *nonce_missing_prefix(const char *text) {
         _cleanup_free_ uint8_t *bytes = NULL;
-        size_t size = 0;
+        size_t length = strlen(text), size = 0;
 
-        return base64_decode(text, strlen(text), &bytes, &size) >= 0 && size >= NONCE_TEXT_MIN;
+        if (length > 0 && length % 2 == 0 && strspn(text, HEX_DIGITS) == length)
+                return PREFIX_HEX;
+        if (base64_decode(text, length, &bytes, &size) >= 0 && size >= NONCE_TEXT_MIN)
+                return PREFIX_BASE64;
+        return NULL;
 }
 
 static bool begins_as_document(const uint8_t *bytes, size_t size) {

@@ -28,8 +28,9 @@ int nonce_from_text(const char *text, uint8_t **ret, size_t *ret_size);
 
 bool nonce_has_prefix(const char *text);
 
-/* Returns whether the text is base64 of NONCE_TEXT_MIN or more bytes, even without "=" at its end. For an error. */
-bool nonce_may_be_base64(const char *text);
+/* For an error: returns the prefix that would make a nonce of the name of a missing file. NULL: none would. Hexadecimal digits
+ * may be few, and base64 of NONCE_TEXT_MIN or more bytes may end without "=". */
+const char *nonce_missing_prefix(const char *text);
 
 /*
  * Replaces a document in base64 or hexadecimal by its bytes, if they begin as COSE_Sign1 in CBOR: an array of four (84) whose

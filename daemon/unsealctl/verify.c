@@ -165,11 +165,14 @@ static int load_nonce(const char *argument, Slice *ret) {
                                 argument);
         if (r < 0) {
                 r = read_argument(argument, FILE_SIZE_MAX, &bytes, &size);
-                if (r != 0 && nonce_may_be_base64(argument))
-                        fputs("unsealctl: If this is the nonce itself and not a file, give --nonce=base64: and the text.\n",
-                              stderr);
-                if (r != 0)
+                if (r != 0) {
+                        const char *prefix = nonce_missing_prefix(argument);
+
+                        if (prefix)
+                                (void) failure("If this is the nonce itself and not a file, give --nonce=%s%s.",
+                                               prefix, argument);
                         return r;
+                }
         }
         /* A document with an empty nonce could be replayed for ever. */
         if (size == 0)

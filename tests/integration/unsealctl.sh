@@ -104,7 +104,11 @@ verify 0 --at=document --nonce="$(printf %s "$nonce" | xxd -p -c 0)" "$document"
 (cd "$scratch" && printf %s "$nonce" >"$nonce" && verify 0 --at=document --nonce="$nonce" "$document")
 (cd "$scratch" && printf 'another nonce' >hex:00 && verify 16 --at=document --json --nonce=hex:00 "$document")
 verify 1 --nonce=nonces/of/the/customer/1 "$document"
-assert_line "what to do" "$scratch/err" 'give --nonce=base64: '
+assert_line "what to do" "$scratch/err" 'give --nonce=base64:nonces/of/the/customer/1\.$'
+verify 1 --nonce=ee15abcd "$document"
+assert_line "what to do" "$scratch/err" 'give --nonce=hex:ee15abcd\.$'
+verify 1 --nonce="$scratch/none" "$document"
+assert_no_line "advice for a path" "$scratch/err" 'nonce itself'
 verify 2 --nonce=base64:ABE "$document"
 for form in 'base64' 'base64 -w0' 'xxd -p' 'xxd -p -c 0 -u'; do
     $form <"$document" >"$scratch/text"

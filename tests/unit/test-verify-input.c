@@ -37,22 +37,22 @@ static void test_a_text_that_may_be_a_file_name_is_no_nonce(void **state) {
         static const struct {
                 const char *text;
                 int r;
-                bool may_be_base64;
+                const char *missing;
         } samples[] = {
-                { "nonce", -ENOENT, false },
-                { "", -ENOENT, false },
-                { "nonces/today", -ENOENT, false }, /* base64 of 9 bytes */
-                { "nonces/of/the/customer/1", -ENOENT, true },
-                { "/tmp/nonce.bin", -ENOENT, false },
-                { "0011223344556677", -ENOENT, false },
-                { DIGITS "0", -ENOENT, false },
-                { "AAAA=", -ENOENT, false },
-                { "QUJDRA==", -ENOENT, false }, /* 4 bytes */
-                { "hex:0", -EINVAL, false },
-                { "hex:0g", -EINVAL, false },
-                { "hex:" BASE64, -EINVAL, false },
-                { "base64:ABE", -EINVAL, false },
-                { "base64:" DIGITS "=", -EINVAL, false },
+                { "nonce", -ENOENT, NULL },
+                { "", -ENOENT, NULL },
+                { "nonces/today", -ENOENT, NULL }, /* base64 of 9 bytes */
+                { "nonces/of/the/customer/1", -ENOENT, "base64:" },
+                { "/tmp/nonce.bin", -ENOENT, NULL },
+                { "0011223344556677", -ENOENT, "hex:" },
+                { DIGITS "0", -ENOENT, NULL },
+                { "AAAA=", -ENOENT, NULL },
+                { "QUJDRA==", -ENOENT, NULL }, /* 4 bytes */
+                { "hex:0", -EINVAL, NULL },
+                { "hex:0g", -EINVAL, NULL },
+                { "hex:" BASE64, -EINVAL, NULL },
+                { "base64:ABE", -EINVAL, NULL },
+                { "base64:" DIGITS "=", -EINVAL, NULL },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(samples); i++) {
@@ -62,9 +62,10 @@ static void test_a_text_that_may_be_a_file_name_is_no_nonce(void **state) {
 
                 if (r != samples[i].r || bytes)
                         fail_msg("\"%s\": saw %i, wanted %i", samples[i].text, r, samples[i].r);
-                if (nonce_may_be_base64(samples[i].text) != samples[i].may_be_base64)
-                        fail_msg("\"%s\": may be base64: wanted %i", samples[i].text,
-                                 samples[i].may_be_base64);
+                const char *missing = nonce_missing_prefix(samples[i].text);
+                if (strcmp(missing ?: "none", samples[i].missing ?: "none") != 0)
+                        fail_msg("\"%s\": saw prefix %s, wanted %s", samples[i].text, missing ?: "none",
+                                 samples[i].missing ?: "none");
         }
 }
 
