@@ -99,7 +99,7 @@ static void test_without_a_service_manager_nothing_is_sent(void **state) {
 
 /* In a child, whose descriptors 3, 4 and 5 are the manager's: a socket unit's, and two kept ones. */
 static int take_in_child(void) {
-        int *fds, file = memfd_create("second", MFD_CLOEXEC);
+        int *fds, file = memfd_create("second", MFD_CLOEXEC), status = 0;
         char pid[16], **names;
         struct stat second, got;
         size_t count;
@@ -114,8 +114,14 @@ static int take_in_child(void) {
         if (fdstore_take(&fds, &names, &count) < 0 || count != 2)
                 return 2;
         if (fds[0] != 3 || fds[1] != 5 || fstat(fds[1], &got) < 0 || got.st_ino != second.st_ino)
-                return 3;
-        return strcmp(names[0], "kept-1") == 0 && strcmp(names[1], "kept-1-api-token") == 0 ? 0 : 4;
+                status = 3;
+        else if (strcmp(names[0], "kept-1") != 0 || strcmp(names[1], "kept-1-api-token") != 0)
+                status = 4;
+        free(names[0]);
+        free(names[1]);
+        free(names);
+        free(fds);
+        return status;
 }
 
 static void test_kept_descriptors_are_taken_and_a_socket_units_is_not(void **state) {
