@@ -69,7 +69,7 @@ static bool memory_can_fail(void) {
 
 /* Calls f again and again: the first allocation fails, then the second, until f makes no more. f returns -ENOMEM whenever one
  * has failed, and 0 in the end. */
-static void assert_allocations_are_checked(int (*f)(void)) {
+static inline void assert_allocations_are_checked(int (*f)(void)) {
         bool failed = true;
 
         if (!memory_can_fail())

@@ -23,6 +23,7 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <inttypes.h>
 #include <pwd.h>
 #include <sys/random.h>
 #include <systemd/sd-daemon.h>
@@ -36,6 +37,7 @@
 #include "basic/log.h"
 #include "basic/retry.h"
 #include "basic/worker.h"
+#include "failing-memory.h"
 #include "kms/client.h"
 #include "kms/recipient.h"
 #include "source/fetch.h"
@@ -43,6 +45,7 @@
 #include "source/source-file.h"
 #include "tpm/tpm.h"
 #include "unsealing/network.h"
+#include "unsealing/report.h"
 #include "unsealing/session.h"
 #include "unsealing/status-file.h"
 #include "vault/kept.h"
@@ -137,6 +140,20 @@ typedef struct UnderWay {
         void *userdata;
 } UnderWay;
 
+/* What the world allocates for itself never fails. */
+static bool memory_disarm(void) {
+        bool armed = memory.armed;
+
+        memory.armed = false;
+        return armed;
+}
+
+static void memory_rearm(const bool *armed) {
+        memory.armed = *armed;
+}
+
+#define WITH_MEMORY _cleanup_(memory_rearm) bool was_armed = memory_disarm()
+
 static struct World {
         uint64_t now_usec;
         char trace[8192];
@@ -192,6 +209,7 @@ static struct World {
         char explanation[4096]; /* that was written with it */
         char states[SECRETS_MAX][16], policies[SECRETS_MAX][16];
         uint64_t durations[SECRETS_MAX];
+        char steps[256];     /* the names and durations in seconds that were written last */
         char notified[1024]; /* the last STATUS= */
         char logged[32768];  /* the text and the fields of every entry */
 } world;
@@ -286,6 +304,7 @@ int sd_event_add_time(sd_event *event, sd_event_source **ret, clockid_t clock, u
                       uint64_t accuracy, sd_event_time_handler_t handler, void *userdata) {
         assert_ptr_equal(event, &world.event);
         assert_int_equal(clock, CLOCK_MONOTONIC);
+        assert_true(accuracy == 0 || accuracy == USEC_PER_MSEC);
         *ret = new_source((struct sd_event_source){
                         .enabled = SD_EVENT_ONESHOT,
                         .time_usec = usec,
@@ -352,10 +371,10 @@ static void pass(uint64_t usec) {
                 if (source->time_usec > world.now_usec)
                         world.now_usec = source->time_usec;
                 source->enabled = SD_EVENT_OFF;
-                if (source->on_defer)
-                        source->on_defer(source, source->userdata);
-                else
-                        source->on_time(source, source->time_usec, source->userdata);
+                assert_int_equal(source->on_defer ? source->on_defer(source, source->userdata)
+                                                  : source->on_time(source, source->time_usec,
+                                                                    source->userdata),
+                                 0);
         }
         world.now_usec = until;
 }
@@ -378,8 +397,8 @@ void log_full(int priority, const LogFields *fields, const char *format, ...) {
         if (!fields)
                 return;
         length = strlen(world.logged);
-        (void) snprintf(world.logged + length, sizeof(world.logged) - length, " [%s secret=%s state=%s request=%s]\n",
-                        fields->message_id ?: "", fields->secret ?: "", fields->state ?: "",
+        (void) snprintf(world.logged + length, sizeof(world.logged) - length, " [%s secret=%s state=%s attempt=%u request=%s]\n",
+                        fields->message_id ?: "", fields->secret ?: "", fields->state ?: "", fields->attempt,
                         fields->error ? fields->error->request_id : fields->request_id ?: "");
 }
 
@@ -437,6 +456,13 @@ static void forget_under_way(const Worker *worker) {
         world.under_way_count = kept;
 }
 
+static void give_credentials(AwsCredentials *ret) {
+        WITH_MEMORY;
+
+        ret->access_key_id = strdup(world.access_key);
+        ret->secret_access_key = strdup("example");
+}
+
 static void answer_credentials(const UnderWay *call, int r, const Error *error) {
         AwsCredentials credentials = {};
 
@@ -445,8 +471,7 @@ static void answer_credentials(const UnderWay *call, int r, const Error *error) 
                 return;
         }
         (void) snprintf(world.access_key, sizeof(world.access_key), "AKID%u", ++world.credentials_count);
-        credentials.access_key_id = strdup(world.access_key);
-        credentials.secret_access_key = strdup("example");
+        give_credentials(&credentials);
         call->credentials(0, &credentials, "role", error, call->userdata);
 }
 
@@ -536,7 +561,7 @@ int worker_new(sd_event *event, const char *name, Worker **ret) {
         assert_true(strcmp(name, "tpm") == 0 || strcmp(name, "key-pair") == 0);
         *ret = strcmp(name, "tpm") == 0 ? &world.tpm_worker : &world.key_worker;
         (*ret)->is_of_tpm = *ret == &world.tpm_worker;
-        return 0;
+        return outcome("worker", NULL);
 }
 
 static bool is_to_be_locked(void) {
@@ -604,6 +629,7 @@ void recipient_public_key(const Recipient *recipient, const uint8_t **ret, size_
 
 /* The plaintext of a secret is its name. */
 int recipient_open(Recipient *recipient, const uint8_t *cms, size_t size, Secret **ret, Error *error) {
+        WITH_MEMORY;
         size_t prefix = strlen("envelope of ");
         int r = outcome("open", error);
 
@@ -653,6 +679,7 @@ int tpm_prepare(Tpm *tpm, unsigned *ret_leftovers, Error *error) {
 }
 
 int tpm_attest(Tpm *tpm, const NsmRequest *request, uint8_t **ret, size_t *ret_size, Error *error) {
+        WITH_MEMORY;
         int r = outcome("document", error);
 
         if (r < 0)
@@ -680,6 +707,7 @@ int tpm_read_pcrs(Tpm *tpm, uint32_t mask, PcrSet *ret, Error *error) {
 }
 
 int tpm_extend_pcr(Tpm *tpm, unsigned pcr, const uint8_t digest[static PCR_SIZE], Error *error) {
+        WITH_MEMORY;
         uint8_t wanted[PCR_SIZE];
         int r = outcome("extend", error);
 
@@ -694,6 +722,7 @@ int tpm_extend_pcr(Tpm *tpm, unsigned pcr, const uint8_t digest[static PCR_SIZE]
 }
 
 int attestation_parse(const uint8_t *data, size_t size, AttestationDocument **ret, Error *error) {
+        WITH_MEMORY;
         AttestationDocument *document = calloc(1, sizeof(*document));
 
         assert_non_null(document);
@@ -721,7 +750,7 @@ int network_new(sd_event *event, NetworkChanged changed, void *userdata, Network
         world.network_changed = changed;
         world.network_userdata = userdata;
         *ret = &world.network;
-        return 0;
+        return outcome("network", NULL);
 }
 
 Network *network_free(Network *network) {
@@ -734,8 +763,13 @@ static void change_network(void) {
 }
 
 int http_trust_new(const char *path, X509_STORE **ret, Error *error) {
+        WITH_MEMORY;
+        int r = outcome("trust", error);
+
         assert_non_null(path);
         assert_string_equal(path, TRUSTED);
+        if (r < 0)
+                return r;
         world.trusted = *ret = X509_STORE_new();
         assert_non_null(*ret);
         return 0;
@@ -751,13 +785,13 @@ int http_client_new(sd_event *event, const HttpOptions *options, HttpClient **re
                 assert_int_equal(options->connections_max, 20);
                 assert_int_equal(options->connect_timeout_usec, 0);
                 *ret = &world.aws_http;
-                return 0;
+                return outcome("http", NULL);
         }
         assert_null(options->proxy);
         assert_int_equal(options->connections_max, 3);
         assert_int_equal(options->connect_timeout_usec, USEC_PER_SEC);
         *ret = &world.imds_http;
-        return 0;
+        return outcome("imds-http", NULL);
 }
 
 HttpClient *http_client_free(HttpClient *client) {
@@ -769,7 +803,7 @@ int imds_new(HttpClient *http, const char *address, const char *address_ipv6, Im
         assert_string_equal(address, "http://169.254.169.254");
         assert_string_equal(address_ipv6, "http://[fd00:ec2::254]");
         *ret = &world.imds;
-        return 0;
+        return outcome("imds", NULL);
 }
 
 Imds *imds_free(Imds *imds) {
@@ -803,7 +837,8 @@ int kms_client_new(HttpClient *http, const char *endpoint, const char *region, K
                         region, world.settings.dual_stack ? "api.aws" : "amazonaws.com");
         assert_string_equal(endpoint, world.settings.kms_endpoint ?: wanted);
         *ret = calloc(1, sizeof(**ret));
-        assert_non_null(*ret);
+        if (!*ret)
+                return -ENOMEM;
         (void) snprintf((*ret)->region, sizeof((*ret)->region), "%s", region);
         return 0;
 }
@@ -879,6 +914,7 @@ int kms_decrypt(KmsClient *client, const KmsDecrypt *decrypt, KmsDecrypted callb
 
 /* Checks the body of a dry run, and returns the name of the secret in it. */
 static void check_probe(const char *body, char *ret, size_t size) {
+        WITH_MEMORY;
         _cleanup_json_ struct json_object *request = NULL;
         _cleanup_free_ uint8_t *name = NULL;
         const char *ciphertext, *context[8] = {};
@@ -920,7 +956,7 @@ int kms_request(KmsClient *client, const char *operation, const char *body, KmsA
 int fetcher_new(HttpClient *http, Fetcher **ret) {
         assert_ptr_equal(http, &world.aws_http);
         *ret = &world.fetcher;
-        return 0;
+        return outcome("fetcher", NULL);
 }
 
 Fetcher *fetcher_free(Fetcher *fetcher) {
@@ -971,6 +1007,7 @@ int source_fetch(Fetcher *fetcher, const Fetch *fetch, SourceFetched callback, v
 }
 
 int source_read_file(const Source *source, size_t maximum, uint8_t **ret, size_t *ret_size, Error *error) {
+        WITH_MEMORY;
         int r = outcome("file", error);
 
         assert_int_equal(maximum, declared_with(source)->size_max);
@@ -1051,11 +1088,12 @@ bool store_can_publish(const Store *store, const char *name, int fd, uid_t uid, 
 }
 
 int store_read(int fd, Secret **ret) {
+        WITH_MEMORY;
         const char *name = NULL;
         int r;
 
         for (size_t i = 0; i < world.kept.count; i++)
-                if (world.kept.items[i].fd == fd)
+                if (world.kept.items[i].committed && world.kept.items[i].fd == fd)
                         name = world.kept.items[i].name;
         assert_non_null(name);
         r = secret_new(strlen(name), ret);
@@ -1093,6 +1131,7 @@ static size_t kept_index(const Kept *kept, const char *name) {
 }
 
 static void assert_claim(const KeptClaim *claim) {
+        WITH_MEMORY;
         uint8_t digest[DECLARATION_DIGEST_SIZE];
 
         assert_int_equal(declaration_digest(declared_as(claim->name), digest), 0);
@@ -1111,7 +1150,7 @@ int kept_restore(Kept *kept, const Store *store, const KeptClaim *claims, size_t
         assert_ptr_equal(kept, &world.kept);
         assert_ptr_equal(store, &world.store);
         assert_claims(claims, count);
-        return 0;
+        return outcome("restore", error);
 }
 
 int kept_find(const Kept *kept, const char *name) {
@@ -1155,14 +1194,18 @@ void kept_claim(Kept *kept, const KeptClaim *claims, size_t count) {
         trace("claimed:%zu", count);
 }
 
-/* The lock that was kept before stays. A new one has the PCR as it was attested. */
+/* The lock that was kept before stays. A new one has the PCR as it was attested. Without a lock there is no value. */
 static void assert_lock(const Kept *kept, const KeptLock *lock) {
+        static const uint8_t none[PCR_SIZE];
+
         assert_int_equal(lock->pcr, world.settings.lock_pcr);
         if (lock->pcr > 0)
                 assert_memory_equal(lock->before,
                                     kept->lock.pcr == lock->pcr ? kept->lock.before
                                                                 : world.pcrs.value[lock->pcr],
                                     sizeof(lock->before));
+        else
+                assert_memory_equal(lock->before, none, sizeof(none));
 }
 
 int kept_commit(Kept *kept, Store *store, const KeptLock *lock, Error *error) {
@@ -1237,6 +1280,14 @@ int status_write(const char *path, const Status *status) {
                 (void) snprintf(world.policies[i], sizeof(world.policies[i]), "%s", secret->policy ?: "");
                 world.durations[i] = secret->duration_usec;
         }
+        world.steps[0] = 0;
+        assert_true(status->steps_count <= REPORT_STEPS_MAX);
+        for (size_t i = 0; i < status->steps_count; i++) {
+                size_t length = strlen(world.steps);
+
+                (void) snprintf(world.steps + length, sizeof(world.steps) - length, "%s %" PRIu64 ", ",
+                                status->steps[i].name, status->steps[i].duration_usec / USEC_PER_SEC);
+        }
         return 0;
 }
 
@@ -1256,7 +1307,7 @@ static int world_begin(void **state) {
                 .proxy = proxy,
                 .trusted_certificates = trusted,
         };
-        world.next_fd = 1000;
+        world.next_fd = -1; /* so that the first descriptor is 0, which is valid */
         for (unsigned i = 0; i < PCR_COUNT; i++)
                 if (i != 14) /* nobody has extended PCR14 */
                         memset(world.pcrs.value[i], 0xa0 + (int) i, PCR_SIZE);
@@ -1330,16 +1381,23 @@ static void on_end(int r, const Error *error, void *userdata) {
         world.ended++;
         world.r = r;
         world.error = *error;
+        /* Nothing wakes the session any more, and after a success the role's credentials are gone. */
+        for (size_t i = 0; i < TIMERS_MAX; i++)
+                assert_true(world.timers[i].enabled == SD_EVENT_OFF || world.timers[i].on_defer);
+        if (r >= 0 && world.fetcher_credentials)
+                assert_null(world.fetcher_credentials->secret_access_key);
         trace("ended");
 }
 
 static void start(void) {
         Error error = {};
+        char retained[32];
         int r = session_new(&world.event, &world.options, on_end, &world, &world.session, &error);
 
         assert_string_equal(error.text, "");
         assert_int_equal(r, 0);
-        world.trace[0] = 0;
+        (void) snprintf(retained, sizeof(retained), "retained:%zu ", world.declarations.count);
+        expect(world.options.take || world.options.replaced ? "" : retained);
         session_start(world.session);
         pass(0);
 }

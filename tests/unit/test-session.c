@@ -3,18 +3,23 @@
 #include "session-world.h"
 #include "unsealing/session-shared.h"
 
-/* Every activity, with the failure that is reported if it has no answer at the deadline. */
+/* Every activity, with the failure and the name that are reported if it has no answer at the deadline. */
 typedef struct Case {
         const char *what;
         Failure silence;
+        const char *name;
 } Case;
 
-static Case key_pair = { "key-pair", FAILURE_INTERNAL }, tpm = { "TPM", FAILURE_TPM },
-            document = { "document", FAILURE_TPM }, credentials = { "credentials", FAILURE_IMDS },
-            identity = { "identity", FAILURE_IMDS }, user_data = { "user-data", FAILURE_IMDS },
-            connection = { "connection", FAILURE_NETWORK }, fetch = { "fetch", FAILURE_UNAVAILABLE },
-            decryption = { "decryption", FAILURE_UNAVAILABLE }, opening = { "open", FAILURE_UNAVAILABLE },
-            probe = { "probe", FAILURE_UNAVAILABLE }, lock = { "lock", FAILURE_TPM };
+static Case key_pair = { "key-pair", FAILURE_INTERNAL, "key pair" }, tpm = { "TPM", FAILURE_TPM, "TPM" },
+            document = { "document", FAILURE_TPM, "attestation document" },
+            credentials = { "credentials", FAILURE_IMDS, "credentials" },
+            identity = { "identity", FAILURE_IMDS, "instance identity" },
+            user_data = { "user-data", FAILURE_IMDS, "user data" },
+            connection = { "connection", FAILURE_NETWORK, "connection to KMS" },
+            fetch = { "fetch", FAILURE_UNAVAILABLE, "source-of-a" },
+            decryption = { "decryption", FAILURE_UNAVAILABLE, "decryption" },
+            opening = { "open", FAILURE_UNAVAILABLE, "decryption" },
+            probe = { "probe", FAILURE_UNAVAILABLE, "policy probe" }, lock = { "lock", FAILURE_TPM, "lock" };
 
 static bool is_one_of(const Case *it, const Case *a, const Case *b, const Case *c) {
         return it == a || it == b || it == c;
@@ -219,7 +224,7 @@ static void requests_that_cannot_connect_wait_together_and_count_as_no_attempt(v
         assert_int_equal(count_under_way("decryption"), SESSION_CONNECTIONS_MAX);
         go_on_but(NULL);
         assert_ended_with(FAILURE_NONE);
-        assert_null(strstr(world.logged, "attempt=2 request="));
+        assert_null(strstr(world.logged, "state=decrypting attempt=2"));
 }
 
 static void one_request_that_connects_is_enough(void **state) {
@@ -437,6 +442,7 @@ static void a_failure_to_keep_or_to_publish_publishes_nothing(void **state) {
 static void at_the_deadline_a_step_without_an_answer_is_the_failure(void **state) {
         const Case *it = *state;
         bool is_of_tpm = is_one_of(it, &tpm, &document, &lock);
+        char text[128];
 
         lead_to(it);
         pass(DEADLINE_USEC - 1);
@@ -448,7 +454,8 @@ static void at_the_deadline_a_step_without_an_answer_is_the_failure(void **state
                 finish(it->what);
         }
         assert_ended_with(it->silence);
-        assert_says(world.error.text, "Not within DeadlineSec=2min: no answer yet from");
+        (void) snprintf(text, sizeof(text), "Not within DeadlineSec=2min: no answer yet from %s.", it->name);
+        assert_says(world.error.text, text);
         assert_nothing_published();
 }
 
@@ -507,6 +514,42 @@ static void a_failure_waits_for_the_job_of_the_tpm(void **state) {
         finish(it->what);
         assert_ended_with(FAILURE_ROLE);
         assert_false(session_waits_for_tpm(world.session));
+}
+
+/* An optional secret needs another document, and the session ends without it. */
+static void a_success_waits_for_the_job_of_the_tpm(void **state) {
+        Error refused = trouble(FAILURE_DOCUMENT, REMEDY_DOCUMENT);
+
+        declare("a");
+        declare("b")->optional = true;
+        start();
+        go_on_but("decryption");
+        finish("decryption:a");
+        fail_with("decryption:b", &refused);
+        world.trace[0] = 0;
+        finish("open");
+        expect("hidden:a kept published:a wiped ");
+        assert_string_equal(world.status, "unsealed");
+        assert_true(session_waits_for_tpm(world.session));
+        finish("TPM");
+        expect("ended ");
+        assert_ended_with(FAILURE_NONE);
+}
+
+static void a_success_waits_five_seconds_for_the_tpm_and_no_more(void **state) {
+        Error refused = trouble(FAILURE_DOCUMENT, REMEDY_DOCUMENT);
+
+        declare("a");
+        declare("b")->optional = true;
+        start();
+        go_on_but("decryption");
+        finish("decryption:a");
+        fail_with("decryption:b", &refused);
+        finish("open");
+        pass(5 * USEC_PER_SEC - 1);
+        assert_int_equal(world.ended, 0);
+        pass(1);
+        assert_ended_with(FAILURE_NONE);
 }
 
 static void a_failure_waits_five_seconds_for_the_tpm_and_no_more(void **state) {
@@ -574,6 +617,23 @@ static void a_failure_after_the_end_is_not_tried_again(void **state) {
         pass(DEADLINE_USEC);
         assert_ended_with(FAILURE_KEY);
         assert_int_equal(world.under_way_count, 0);
+        assert_null(strstr(world.logged, MESSAGE_WAITING));
+}
+
+static void no_step_is_done_after_the_end(void **state) {
+        Error final = trouble(FAILURE_KEY, REMEDY_NONE);
+
+        declare("a")->bind_account = true;
+        declare("b")->source.kind = SOURCE_HTTPS;
+        start();
+        fail_with("fetch", &final);
+        world.logged[0] = 0;
+        finish("credentials");
+        finish("identity");
+        finish("key-pair");
+        finish("TPM");
+        assert_ended_with(FAILURE_KEY);
+        assert_null(strstr(world.logged, ": done in"));
 }
 
 /* Documents and credentials that KMS refuses. */
@@ -1010,9 +1070,10 @@ static void every_step_of_a_secret_is_logged_with_the_id_of_its_request(void **s
         declare("a");
         start();
         all_goes_well_from_here();
-        assert_says(world.logged, "[" MESSAGE_STEP " secret=a state=sealed request=]");
-        assert_says(world.logged, "[" MESSAGE_STEP " secret=a state=kept request=decrypt-a]");
-        assert_says(world.logged, "[" MESSAGE_PUBLISHED " secret=a state=published request=decrypt-a]");
+        assert_says(world.logged, "[" MESSAGE_STEP " secret=a state=sealed attempt=0 request=]");
+        assert_says(world.logged, "[" MESSAGE_STEP " secret=a state=kept attempt=1 request=decrypt-a]");
+        assert_says(world.logged,
+                    "[" MESSAGE_PUBLISHED " secret=a state=published attempt=1 request=decrypt-a]");
 }
 
 static void the_journal_is_louder_when_a_secret_is_unsealed(void **state) {
@@ -1022,6 +1083,51 @@ static void the_journal_is_louder_when_a_secret_is_unsealed(void **state) {
         assert_says(world.logged, "<7>a: sealed after");
         assert_says(world.logged, "<6>a: unsealed after");
         assert_says(world.logged, "<6>a: published after");
+}
+
+static void the_journal_is_loud_about_every_power_of_two(void **state) {
+        static const char *const priorities[] = { "<5>", "<5>", "<7>", "<5>", "<7>", "<7>", "<7>", "<5>" };
+        Error passing = trouble(FAILURE_UNAVAILABLE, REMEDY_RETRY);
+        char words[64];
+
+        lead_to(&decryption);
+        for (unsigned i = 0; i < ELEMENTSOF(priorities); i++) {
+                world.logged[0] = 0;
+                fail_with("decryption", &passing);
+                (void) snprintf(words, sizeof(words), "%sdecryption of a: attempt %u failed", priorities[i],
+                                i + 1);
+                assert_says(world.logged, words);
+                pass(RETRY_CAP_USEC);
+        }
+        all_goes_well_from_here();
+}
+
+static void a_failure_has_the_message_of_its_cause(void **state) {
+        const Case *it = *state;
+        Error final = trouble(FAILURE_KEY, REMEDY_NONE);
+
+        lead_to(it);
+        fail_with(it->what, &final);
+        assert_ended_with(FAILURE_KEY);
+        assert_says(world.logged, it == &lock ? "[" MESSAGE_LOCK_FAILED " " : "[" MESSAGE_FAILED " ");
+        if (it == &lock)
+                assert_null(strstr(world.logged, "[" MESSAGE_FAILED " "));
+        else
+                assert_null(strstr(world.logged, "[" MESSAGE_LOCK_FAILED " "));
+}
+
+static void the_status_lists_the_steps_with_their_durations(void **state) {
+        declare("a");
+        start();
+        pass(USEC_PER_SEC);
+        finish("TPM");
+        pass(USEC_PER_SEC);
+        finish("key-pair");
+        go_on_but(NULL);
+        assert_ended_with(FAILURE_NONE);
+        assert_string_equal(
+                        world.steps,
+                        "TPM 1, key pair 2, credentials 2, connection to KMS 2, attestation document 0, ");
 }
 
 static void the_duration_of_a_secret_counts_from_its_first_attempt(void **state) {
@@ -1060,6 +1166,28 @@ static void the_status_says_what_the_session_waits_for(void **state) {
         all_goes_well_from_here();
 }
 
+/* The number of secrets is no phase of its own, so it may wait. */
+static void the_status_counts_secrets_ten_times_a_second(void **state) {
+        declare("a");
+        declare("b");
+        declare("c");
+        start();
+        go_on_but("open");
+        assert_says(world.notified, " 0 of 3 secrets.");
+        finish("open");
+        pass(100 * USEC_PER_MSEC - 1);
+        assert_says(world.notified, " 0 of 3 secrets.");
+        pass(1);
+        assert_says(world.notified, " 1 of 3 secrets.");
+        go_on_but(NULL);
+        assert_ended_with(FAILURE_NONE);
+}
+
+static void the_status_says_at_once_that_the_pcr_is_being_locked(void **state) {
+        lead_to(&lock);
+        assert_string_equal(world.notified, "STATUS=All secrets are kept. PCR14 is being locked.");
+}
+
 /* VerifyPolicy=. */
 
 static Error probe_says(const char *code, Remedy remedy) {
@@ -1067,6 +1195,23 @@ static Error probe_says(const char *code, Remedy remedy) {
 
         (void) snprintf(error.code, sizeof(error.code), "%s", code);
         return error;
+}
+
+static void a_probe_has_attempts_of_its_own(void **state) {
+        Error passing = probe_says("", REMEDY_RETRY);
+
+        lead_to(&decryption);
+        world.settings.verify_policy = VERIFY_POLICY_YES;
+        fail_with("decryption", &passing);
+        pass(200 * USEC_PER_MSEC);
+        go_on_but("probe");
+        assert_says(world.logged, "[" MESSAGE_STEP " secret=a state=decrypting attempt=2 request=");
+        assert_says(world.logged, "[" MESSAGE_STEP " secret=a state=opened attempt=0 request=");
+        assert_says(world.logged, "[" MESSAGE_STEP " secret=a state=probing attempt=1 request=");
+        fail_with("probe", &passing);
+        pass(200 * USEC_PER_MSEC);
+        assert_says(world.logged, "[" MESSAGE_STEP " secret=a state=probing attempt=2 request=");
+        all_goes_well_from_here();
 }
 
 static void lead_to_probe(VerifyPolicy policy) {
@@ -1095,7 +1240,7 @@ static void with_warn_an_open_key_is_reported_and_its_secret_published(void **st
         assert_string_equal(world.policies[0], "open");
         assert_says(world.logged, "is not gated");
         assert_says(world.logged, "for anybody who has the role role,");
-        assert_says(world.logged, "[" MESSAGE_POLICY " secret=a state=probing request=probe-1]");
+        assert_says(world.logged, "[" MESSAGE_POLICY " secret=a state=probing attempt=1 request=probe-1]");
 }
 
 static void with_yes_the_secret_of_an_open_key_is_not_published(void **state) {
@@ -1106,7 +1251,7 @@ static void with_yes_the_secret_of_an_open_key_is_not_published(void **state) {
         assert_ended_with(FAILURE_POLICY);
         assert_string_equal(world.error.request_id, "probe-1");
         assert_says(world.error.text, world.keys[0][0]);
-        assert_says(world.logged, "[" MESSAGE_POLICY " secret=a state=failed request=probe-1]");
+        assert_says(world.logged, "[" MESSAGE_POLICY " secret=a state=failed attempt=1 request=probe-1]");
         assert_string_equal(world.policies[0], "open");
         assert_nothing_published();
 }
@@ -1281,6 +1426,25 @@ static void neither_tpm_nor_kms_is_asked_for_kept_secrets(void **state) {
         start();
         expect("published:a published:b ended ");
         assert_ended_with(FAILURE_NONE);
+        assert_says(world.logged, "2 secret(s) were kept over the restart.");
+        assert_null(strstr(world.logged, "Unsealing 0 secret(s)."));
+}
+
+static void without_declarations_there_is_nothing_to_do(void **state) {
+        start();
+        expect("kept ended ");
+        assert_ended_with(FAILURE_NONE);
+        assert_says(world.logged, "Unsealing 0 secret(s).");
+        assert_null(strstr(world.logged, "kept over the restart"));
+}
+
+/* The secret is committed with the settings of this boot, and the lock of the last one with none. */
+static void a_lock_that_is_not_wanted_any_more_is_not_kept(void **state) {
+        world.kept.lock.pcr = 14;
+        declare("a");
+        start();
+        all_goes_well_from_here();
+        assert_int_equal(world.kept.lock.pcr, 0);
 }
 
 static void only_secrets_that_are_not_kept_are_asked_for(void **state) {
@@ -1292,6 +1456,8 @@ static void only_secrets_that_are_not_kept_are_asked_for(void **state) {
         assert_int_equal(count_under_way("decryption"), 1);
         go_on_but(NULL);
         assert_says(world.trace, "decryption:b open hidden:b kept published:a published:b wiped ended");
+        assert_says(world.logged, "1 secret(s) were kept over the restart.");
+        assert_says(world.logged, "Unsealing 1 secret(s).");
 }
 
 static void kept_secrets_are_locked_before_they_are_published(void **state) {
@@ -1422,6 +1588,7 @@ static void a_reload_tries_again_to_publish(void **state) {
 
 static void a_reload_that_cannot_publish_says_so_and_is_done(void **state) {
         const Case *it = *state;
+        unsigned attempts = 0;
 
         world.trouble_stays = true;
         reload_with(it);
@@ -1432,6 +1599,48 @@ static void a_reload_that_cannot_publish_says_so_and_is_done(void **state) {
         assert_says(world.logged,
                     "<4>The reload is done, but the files in the store are not all the new ones");
         assert_says(world.trace, "wiped ended ");
+        for (char *at = world.trace; (at = strstr(at, "retained:2")); at++)
+                attempts++;
+        assert_int_equal(attempts, 5);
+}
+
+static void lead_past_the_point_of_no_return(Remedy remedy) {
+        Error passing = trouble(FAILURE_UNAVAILABLE, remedy);
+
+        declare_and_replace();
+        finish("decryption:a");
+        fail_with("decryption:b", &passing);
+        world.trouble_at = "publish";
+        world.trouble = trouble(FAILURE_STORE, REMEDY_NONE);
+        finish("open");
+        world.trouble_at = NULL;
+        assert_true(session_has_replaced(world.session));
+        assert_int_equal(world.ended, 0);
+}
+
+/* What an optional secret waited for does not matter any more. */
+static void a_committed_reload_does_not_mind_what_fails(void **state) {
+        const Case *it = *state;
+        Error final = trouble(FAILURE_ROLE, REMEDY_NONE);
+
+        lead_past_the_point_of_no_return(it == &tpm ? REMEDY_DOCUMENT : REMEDY_CREDENTIALS);
+        world.logged[0] = 0;
+        fail_with(it->what, &final);
+        assert_int_equal(world.ended, 0);
+        pass(USEC_PER_SEC);
+        assert_ended_with(FAILURE_NONE);
+        assert_null(strstr(world.logged, MESSAGE_FAILED));
+}
+
+static void a_committed_reload_does_not_mind_what_succeeds(void **state) {
+        const Case *it = *state;
+
+        lead_past_the_point_of_no_return(it == &tpm ? REMEDY_DOCUMENT : REMEDY_CREDENTIALS);
+        world.logged[0] = 0;
+        finish(it->what);
+        pass(USEC_PER_SEC);
+        assert_ended_with(FAILURE_NONE);
+        assert_null(strstr(world.logged, ": done in"));
 }
 
 static void at_the_deadline_a_committed_reload_is_done(void **state) {
@@ -1672,6 +1881,129 @@ static void a_key_in_no_known_partition_is_a_wrong_declaration(void **state) {
                        "no endpoint of KMS is known for this key.");
 }
 
+static Error make_nothing(void) {
+        Error error = {};
+
+        assert_true(session_new(&world.event, &world.options, on_end, &world, &world.session, &error) < 0);
+        assert_null(world.session);
+        assert_null(world.trouble_at);
+        return error;
+}
+
+static void no_session_begins_without_its_parts(void **state) {
+        static const char *const parts[] = { "http", "imds-http", "imds", "fetcher", "network", "worker" };
+        static const char *const reasons[] = { "trust", "store", "restore", "retain" };
+
+        declare("a");
+        world.trouble = trouble(FAILURE_STORE, REMEDY_NONE);
+        for (size_t i = 0; i < ELEMENTSOF(parts); i++) {
+                Error error;
+
+                world.trouble_at = parts[i];
+                error = make_nothing();
+                assert_int_equal(error.failure, FAILURE_INTERNAL);
+                assert_string_equal(error.text, "Cannot set up the event loop: Input/output error.");
+        }
+        for (size_t i = 0; i < ELEMENTSOF(reasons); i++) {
+                Error error;
+
+                world.trouble_at = reasons[i];
+                error = make_nothing();
+                assert_int_equal(error.failure, FAILURE_STORE);
+                assert_string_equal(error.text, "It is out of order.");
+        }
+}
+
+/* OpenSSL can do without some allocations. Then the session is a whole one. */
+static bool begins_without_memory(unsigned before) {
+        Error error = {};
+        bool failed;
+        int r;
+
+        declare("a");
+        declare("b");
+        lies_in(declare("c"), "eu-west-1");
+        memory_fail_after(before);
+        r = session_new(&world.event, &world.options, on_end, &world, &world.session, &error);
+        failed = memory_has_failed();
+        if (r < 0) {
+                assert_true(failed);
+                assert_null(world.session);
+                assert_int_equal(error.failure, FAILURE_INTERNAL);
+                return false;
+        }
+        session_start(world.session);
+        pass(0);
+        go_on_but(NULL);
+        assert_ended_with(FAILURE_NONE);
+        assert_says(world.trace, "published:a published:b published:c wiped ended ");
+        return !failed;
+}
+
+static void no_session_begins_without_memory(void **state) {
+        unsigned before = 0;
+
+        if (!memory_can_fail())
+                skip();
+        while (!begins_without_memory(before++)) {
+                (void) world_end(state);
+                (void) world_begin(state);
+        }
+        assert_true(before > 20);
+}
+
+/* Whichever allocation fails: the session ends at once, or it says that it tries again. It publishes all or nothing. Only the
+ * status file may be left as it was. Neither account nor probe: json-c does not report all lack of memory. */
+static void unseal_without_memory(unsigned before) {
+        static char whole[] = "";
+        Declaration *of_user_data;
+        Error error = {};
+
+        declare("a");
+        declare("b")->source.kind = SOURCE_HTTPS;
+        of_user_data = declare("c");
+        of_user_data->source.kind = SOURCE_USER_DATA;
+        of_user_data->source.location = whole;
+        world.user_data = "Yw=="; /* "c" */
+        world.settings.lock_pcr = 14;
+        assert_int_equal(session_new(&world.event, &world.options, on_end, &world, &world.session, &error),
+                         0);
+        world.trace[0] = 0;
+        memory_fail_after(before);
+        session_start(world.session);
+        pass(0);
+        go_on_but(NULL);
+        memory.armed = false;
+        if (world.ended == 0)
+                assert_says(world.logged, ": attempt 1 failed, next in ");
+        while (world.ended == 0) {
+                pass(USEC_PER_SEC);
+                go_on_but(NULL);
+        }
+        if (world.error.failure == FAILURE_NONE)
+                assert_says(world.trace,
+                            "kept lock extended:14 locked published:a published:b published:c wiped ");
+        else
+                assert_nothing_published();
+}
+
+static void without_memory_all_or_nothing_is_published(void **state) {
+        unsigned before = 0, failures = 0;
+        bool failed;
+
+        if (!memory_can_fail())
+                skip();
+        do {
+                (void) world_end(state);
+                (void) world_begin(state);
+                unseal_without_memory(before++);
+                failed = memory_has_failed();
+                failures += world.error.failure != FAILURE_NONE;
+        } while (failed);
+        assert_ended_with(FAILURE_NONE);
+        assert_true(failures >= 8);
+}
+
 static int by_default = 0, with_fips = 1, with_dual_stack = 2, with_kms_endpoint = 3;
 static VerifyPolicy policy_warn = VERIFY_POLICY_WARN, policy_yes = VERIFY_POLICY_YES;
 static Case prepare_file = { .what = "prepare-file" }, put = { .what = "put" },
@@ -1884,10 +2216,13 @@ int main(void) {
                 TEST(at_the_deadline_a_failure_is_reported_before_a_silence),
                 TEST_OF(a_failure_waits_for_the_job_of_the_tpm, &tpm),
                 TEST_OF(a_failure_waits_for_the_job_of_the_tpm, &document),
+                TEST(a_success_waits_for_the_job_of_the_tpm),
+                TEST(a_success_waits_five_seconds_for_the_tpm_and_no_more),
                 TEST(a_failure_waits_five_seconds_for_the_tpm_and_no_more),
                 TEST(objects_that_a_killed_unseald_left_in_the_tpm_are_reported),
                 TEST(answers_after_the_end_change_nothing),
                 TEST(a_failure_after_the_end_is_not_tried_again),
+                TEST(no_step_is_done_after_the_end),
                 TEST(a_document_that_kms_refuses_is_made_anew_once),
                 TEST(a_document_that_kms_refuses_hours_later_is_made_anew),
                 TEST(two_refusals_of_one_document_are_one),
@@ -1923,8 +2258,14 @@ int main(void) {
                 TEST(a_failure_to_open_carries_the_id_of_the_request),
                 TEST(every_step_of_a_secret_is_logged_with_the_id_of_its_request),
                 TEST(the_journal_is_louder_when_a_secret_is_unsealed),
+                TEST(the_journal_is_loud_about_every_power_of_two),
+                TEST_OF_ALL(a_failure_has_the_message_of_its_cause),
                 TEST(the_duration_of_a_secret_counts_from_its_first_attempt),
+                TEST(the_status_lists_the_steps_with_their_durations),
                 TEST(the_status_says_what_the_session_waits_for),
+                TEST(the_status_counts_secrets_ten_times_a_second),
+                TEST(the_status_says_at_once_that_the_pcr_is_being_locked),
+                TEST(a_probe_has_attempts_of_its_own),
                 TEST_OF(the_secret_of_a_gated_key_is_published, &policy_warn),
                 TEST_OF(the_secret_of_a_gated_key_is_published, &policy_yes),
                 TEST(with_warn_an_open_key_is_reported_and_its_secret_published),
@@ -1943,6 +2284,8 @@ int main(void) {
                 TEST_OF(a_pcr_is_locked_from_the_value_that_was_attested, &lock),
                 TEST(a_denial_after_the_lock_is_reported_as_the_lock),
                 TEST(neither_tpm_nor_kms_is_asked_for_kept_secrets),
+                TEST(without_declarations_there_is_nothing_to_do),
+                TEST(a_lock_that_is_not_wanted_any_more_is_not_kept),
                 TEST(only_secrets_that_are_not_kept_are_asked_for),
                 TEST(kept_secrets_are_locked_before_they_are_published),
                 TEST(kept_and_locked_secrets_are_published),
@@ -1958,6 +2301,10 @@ int main(void) {
                 TEST_OF(a_reload_that_cannot_publish_says_so_and_is_done, &publish),
                 TEST_OF(a_reload_that_cannot_publish_says_so_and_is_done, &retain),
                 TEST_OF(at_the_deadline_a_committed_reload_is_done, &publish),
+                TEST_OF(a_committed_reload_does_not_mind_what_fails, &tpm),
+                TEST_OF(a_committed_reload_does_not_mind_what_fails, &credentials),
+                TEST_OF(a_committed_reload_does_not_mind_what_succeeds, &tpm),
+                TEST_OF(a_committed_reload_does_not_mind_what_succeeds, &credentials),
                 TEST(a_reload_leaves_no_file_of_a_secret_that_is_not_for_the_store_any_more),
                 TEST(an_optional_secret_that_a_reload_cannot_get_stays),
                 TEST(with_yes_a_reload_withdraws_an_optional_secret_whose_key_is_open),
@@ -1974,6 +2321,9 @@ int main(void) {
                 TEST(a_denial_is_reported_although_the_expected_values_cannot_be_read),
                 TEST(an_unknown_owner_is_a_wrong_declaration),
                 TEST(a_key_in_no_known_partition_is_a_wrong_declaration),
+                TEST(no_session_begins_without_its_parts),
+                TEST(no_session_begins_without_memory),
+                TEST(without_memory_all_or_nothing_is_published),
                 TEST(no_walk_sleeps_while_something_could_begin),
         };
 
