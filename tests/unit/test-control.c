@@ -144,27 +144,127 @@ static void test_only_its_owner_may_open_the_socket(void **state) {
         assert_int_equal(st.st_mode & 07777, 0600);
 }
 
-static void test_another_user_is_refused_although_the_socket_is_open_to_all(void **state) {
-        Fixture *fixture = *state;
+/* Becomes this user, asks, and exits with 0 if the connection is closed without an answer. */
+static void assert_refused(Fixture *fixture, uid_t uid) {
         char text[CONTROL_ANSWER_MAX];
         int status;
-        pid_t pid;
+        pid_t pid = fork();
+
+        assert_true(pid >= 0);
+        if (pid == 0)
+                _exit(setuid(uid) < 0 ? 1 : control_ask(fixture->path, text) == -ECONNRESET ? 0 : 2);
+        while (waitpid(pid, &status, WNOHANG) == 0) {
+                (void) sd_event_run(fixture->event, 10000);
+                assert_int_equal(fixture->asked, 0);
+        }
+        assert_true(WIFEXITED(status));
+        assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void open_to_all(const Fixture *fixture) {
+        assert_int_equal(chmod(fixture->directory, 0755), 0);
+        assert_int_equal(chmod(fixture->path, 0666), 0);
+}
+
+static void test_another_user_is_refused_although_the_socket_is_open_to_all(void **state) {
 
         if (geteuid() != 0) {
                 print_message("skipped: only root can become another user\n");
                 skip();
         }
-        assert_int_equal(chmod(fixture->directory, 0755), 0);
-        assert_int_equal(chmod(fixture->path, 0666), 0);
-        pid = fork();
-        assert_true(pid >= 0);
-        if (pid == 0)
-                _exit(setuid(65534) < 0 ? 1 : control_ask(fixture->path, text) == -ECONNRESET ? 0 : 2);
-        while (waitpid(pid, &status, WNOHANG) == 0)
-                (void) sd_event_run(fixture->event, 10000);
-        assert_true(WIFEXITED(status));
-        assert_int_equal(WEXITSTATUS(status), 0);
-        assert_int_equal(fixture->asked, 0);
+        open_to_all(*state);
+        assert_refused(*state, 1);
+        assert_refused(*state, 65534);
+}
+
+/* As ExecReload= does. Root may ask a daemon that is not root. */
+static void test_root_and_the_user_of_the_daemon_are_answered(void **state) {
+        static const uid_t users[] = { 0, 65534 };
+        Fixture *fixture = *state;
+
+        if (geteuid() != 0) {
+                print_message("skipped: only root can become another user\n");
+                skip();
+        }
+        open_to_all(fixture);
+        for (unsigned i = 0; i < ELEMENTSOF(users); i++) {
+                char text[CONTROL_ANSWER_MAX];
+                pid_t pid = fork();
+
+                assert_true(pid >= 0);
+                if (pid == 0)
+                        _exit(setuid(users[i]) < 0 ? 1 : control_ask(fixture->path, text) == 0 ? 0 : 2);
+                assert_int_equal(seteuid(65534), 0);
+                run_until_asked(fixture, i + 1);
+                control_answer(fixture->control, NULL);
+                assert_int_equal(seteuid(0), 0);
+                assert_int_equal(end_of(pid), 0);
+        }
+}
+
+/* The path of a socket has 107 bytes at most (unix(7)). */
+static void test_a_path_that_is_too_long_is_an_error(void **state) {
+        Fixture *fixture = *state;
+        char path[109], text[CONTROL_ANSWER_MAX];
+        Control *control = NULL;
+
+        memset(path, 'x', sizeof(path) - 1);
+        path[0] = '/';
+        path[sizeof(path) - 1] = 0;
+        assert_int_equal(control_new(fixture->event, path, asked, fixture, &control), -ENAMETOOLONG);
+        assert_null(control);
+        assert_int_equal(control_ask(path, text), -ENAMETOOLONG);
+        path[sizeof(path) - 2] = 0;
+        assert_int_equal(control_ask(path, text), -ENOENT);
+}
+
+static void test_a_socket_that_cannot_be_made_is_an_error(void **state) {
+        Fixture *fixture = *state;
+        Control *control = NULL;
+
+        assert_int_equal(control_new(fixture->event, "/nonexistent/socket", asked, fixture, &control),
+                         -ENOENT);
+        assert_null(control);
+        assert_int_equal(control_new(fixture->event, fixture->directory, asked, fixture, &control), -EISDIR);
+        assert_null(control);
+}
+
+static int connect_to(const char *path) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        (void) snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+        assert_int_equal(connect(fd, (struct sockaddr *) &address, sizeof(address)), 0);
+        return fd;
+}
+
+static void assert_answered(int fd) {
+        char answer[CONTROL_ANSWER_MAX];
+
+        assert_int_equal(recv(fd, answer, sizeof(answer), MSG_DONTWAIT), 3);
+        assert_memory_equal(answer, "0 \n", 3);
+        assert_int_equal(recv(fd, answer, sizeof(answer), MSG_DONTWAIT), 0);
+}
+
+/* One reload is for 16 callers. The next caller waits for the reload after it. */
+static void test_more_callers_than_places_wait_for_the_next_reload(void **state) {
+        Fixture *fixture = *state;
+        int fds[17];
+        char byte;
+
+        for (size_t i = 0; i < ELEMENTSOF(fds); i++)
+                fds[i] = connect_to(fixture->path);
+        run_until_asked(fixture, 1);
+        control_answer(fixture->control, NULL);
+        for (size_t i = 0; i < 16; i++)
+                assert_answered(fds[i]);
+        assert_int_equal(recv(fds[16], &byte, 1, MSG_DONTWAIT), -1);
+        assert_int_equal(errno, EAGAIN);
+        run_until_asked(fixture, 2);
+        control_answer(fixture->control, NULL);
+        assert_answered(fds[16]);
+        for (size_t i = 0; i < ELEMENTSOF(fds); i++)
+                (void) close(fds[i]);
 }
 
 /* Asks a listener that answers with these bytes. */
@@ -246,6 +346,10 @@ int main(void) {
                 test(test_the_socket_of_a_previous_process_is_replaced),
                 test(test_only_its_owner_may_open_the_socket),
                 test(test_another_user_is_refused_although_the_socket_is_open_to_all),
+                test(test_root_and_the_user_of_the_daemon_are_answered),
+                test(test_a_path_that_is_too_long_is_an_error),
+                test(test_a_socket_that_cannot_be_made_is_an_error),
+                test(test_more_callers_than_places_wait_for_the_next_reload),
                 test(test_an_answer_is_a_status_and_a_text),
                 test(test_lack_of_memory_is_reported),
         };
