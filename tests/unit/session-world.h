@@ -484,11 +484,12 @@ static void answer_get(const UnderWay *call, int r, const Error *error) {
         call->got(r, r < 0 ? NULL : text, r < 0 ? 0 : strlen(text), error, call->userdata);
 }
 
-/* The answer of KMS about a secret: an envelope, and the ID of the request; NULL if no answer came. */
+/* The answer of KMS about a secret: an envelope, and the ID of the request; NULL if no answer came, or one that is too long. */
 static void answer_decryption(const UnderWay *call, int r, const Error *error) {
         char envelope[96], request_id[96];
         Error refused = *error;
-        bool answered = r >= 0 || (error->failure != FAILURE_NETWORK && error->failure != FAILURE_TLS);
+        bool answered = r >= 0 || (error->failure != FAILURE_NETWORK && error->failure != FAILURE_TLS &&
+                                   error->failure != FAILURE_ANSWER);
 
         (void) snprintf(envelope, sizeof(envelope), "envelope of %s", call->name);
         (void) snprintf(request_id, sizeof(request_id), "decrypt-%s", call->name);

@@ -253,6 +253,19 @@ static void a_refusal_of_the_first_request_is_the_secrets_and_not_the_connection
         assert_ended_with(FAILURE_NONE);
 }
 
+static void an_answer_that_is_too_long_is_an_answer(void **state) {
+        Error too_long = trouble(FAILURE_ANSWER, REMEDY_RETRY);
+
+        lead_forty_to_requests_that_connect();
+        fail_with("decryption", &too_long);
+        assert_says(world.logged, "connection to KMS: done");
+        assert_says(world.logged, "decryption of s00: attempt 1 failed");
+        go_on_but(NULL);
+        pass(200 * USEC_PER_MSEC);
+        go_on_but(NULL);
+        assert_ended_with(FAILURE_NONE);
+}
+
 static void a_certificate_that_is_not_trusted_ends_the_session_also_at_a_request(void **state) {
         Error untrusted = trouble(FAILURE_TLS, REMEDY_NONE);
 
@@ -849,6 +862,57 @@ static void an_optional_secret_on_its_way_is_waited_for_until_the_deadline(void 
         assert_ended_with(FAILURE_NONE);
         assert_says(world.trace, "kept published:a wiped");
         assert_string_equal(world.states[1], "failed");
+        assert_says(world.logged,
+                    "<4>The optional secret b stays sealed: Not within DeadlineSec=2min: no answer yet from decryption. [" MESSAGE_OPTIONAL
+                    " secret=b state=failed attempt=1 ");
+}
+
+/* As at_the_deadline_a_step_without_an_answer_is_the_failure, for a secret that is left behind. */
+static void an_optional_secret_says_what_it_was_waiting_for(void **state) {
+        const Case *it = *state;
+        char text[160];
+
+        start_for(it);
+        world.declarations_items[0].optional = true;
+        go_on_but(it->what);
+        pass(DEADLINE_USEC);
+        if (is_one_of(it, &tpm, &document, NULL))
+                finish(it->what);
+        assert_ended_with(FAILURE_NONE);
+        (void) snprintf(text, sizeof(text),
+                        "The optional secret a stays sealed: Not within DeadlineSec=2min: no answer yet from %s. [",
+                        it->name);
+        assert_says(world.logged, text);
+}
+
+/* A final failure of its own, of its way, or one that may pass. */
+static void an_optional_secret_says_why_it_failed(void **state) {
+        Error passing = trouble(FAILURE_UNAVAILABLE, REMEDY_RETRY);
+        Error untrusted = trouble(FAILURE_TLS, REMEDY_NONE), no_account = untrusted;
+
+        (void) snprintf(untrusted.text, sizeof(untrusted.text), "Not trusted.");
+        (void) snprintf(no_account.text, sizeof(no_account.text), "No account.");
+        world.settings.lock_pcr = 14;
+        declare("a");
+        declare("b")->optional = true;
+        declare("c")->optional = true;
+        lies_in(world.declarations_items + 2, "eu-west-1");
+        declare("d")->optional = true;
+        world.declarations_items[3].bind_account = true;
+        start();
+        finish("connection:eu-north-1");
+        fail_with("connection:eu-west-1", &untrusted);
+        fail_with("identity", &no_account);
+        go_on_but("decryption");
+        fail_with("decryption:b", &passing);
+        go_on_but(NULL);
+        assert_ended_with(FAILURE_NONE);
+        assert_says(world.logged,
+                    "The optional secret b stays sealed for this boot (LockPcr=): It is out of order.");
+        assert_says(world.logged,
+                    "The optional secret c stays sealed for this boot (LockPcr=): Not trusted.");
+        assert_says(world.logged,
+                    "The optional secret d stays sealed for this boot (LockPcr=): No account.");
 }
 
 static void a_failure_to_keep_at_the_deadline_ends_the_session(void **state) {
@@ -1296,6 +1360,38 @@ static void with_warn_one_slow_probe_is_enough(void **state) {
         fail_with("probe", &passing);
         assert_ended_with(FAILURE_NONE);
         assert_string_equal(world.policies[0], "unknown");
+}
+
+static void with_warn_a_probe_of_less_than_five_seconds_is_tried_again(void **state) {
+        Error passing = probe_says("", REMEDY_RETRY);
+
+        lead_to_probe(VERIFY_POLICY_WARN);
+        pass(5 * USEC_PER_SEC - 1);
+        fail_with("probe", &passing);
+        assert_int_equal(world.ended, 0);
+        pass(200 * USEC_PER_MSEC);
+        finish("probe");
+        assert_ended_with(FAILURE_NONE);
+        assert_string_equal(world.policies[0], "gates");
+}
+
+/* Between two probes. */
+static void with_warn_the_deadline_waits_for_no_second_probe(void **state) {
+        Error passing = probe_says("", REMEDY_RETRY);
+
+        declare("a");
+        world.settings.verify_policy = VERIFY_POLICY_WARN;
+        start();
+        go_on_but("open");
+        pass(DEADLINE_USEC - 150 * USEC_PER_MSEC);
+        finish("open");
+        fail_with("probe", &passing);
+        pass(150 * USEC_PER_MSEC - 1);
+        assert_int_equal(world.ended, 0);
+        pass(1);
+        assert_ended_with(FAILURE_NONE);
+        assert_string_equal(world.policies[0], "unknown");
+        assert_string_equal(world.states[0], "published");
 }
 
 static void with_warn_the_deadline_publishes_a_secret_of_an_unknown_policy(void **state) {
@@ -2195,6 +2291,7 @@ int main(void) {
                 TEST(requests_that_cannot_connect_wait_together_and_count_as_no_attempt),
                 TEST(one_request_that_connects_is_enough),
                 TEST(a_refusal_of_the_first_request_is_the_secrets_and_not_the_connections),
+                TEST(an_answer_that_is_too_long_is_an_answer),
                 TEST(a_certificate_that_is_not_trusted_ends_the_session_also_at_a_request),
                 TEST_OF_ALL(a_final_failure_ends_the_session),
                 TEST_OF_RETRIED(a_passing_failure_is_tried_again_and_not_before_its_time),
@@ -2237,6 +2334,12 @@ int main(void) {
                 TEST(an_optional_secret_whose_way_is_being_tried_again_is_waited_for),
                 TEST(an_optional_secret_on_its_way_is_waited_for_until_the_deadline),
                 TEST(an_optional_secret_that_is_being_opened_at_the_deadline_is_not_published),
+                TEST_OF_NETWORK(an_optional_secret_says_what_it_was_waiting_for),
+                TEST_OF(an_optional_secret_says_what_it_was_waiting_for, &key_pair),
+                TEST_OF(an_optional_secret_says_what_it_was_waiting_for, &tpm),
+                TEST_OF(an_optional_secret_says_what_it_was_waiting_for, &document),
+                TEST_OF(an_optional_secret_says_what_it_was_waiting_for, &opening),
+                TEST(an_optional_secret_says_why_it_failed),
                 TEST(a_failure_to_keep_at_the_deadline_ends_the_session),
                 TEST(secrets_that_are_all_optional_have_until_the_deadline),
                 TEST(a_required_secret_that_fails_ends_all),
@@ -2273,6 +2376,8 @@ int main(void) {
                 TEST(with_warn_a_secret_of_an_unknown_policy_is_published),
                 TEST(with_warn_three_probes_are_enough),
                 TEST(with_warn_one_slow_probe_is_enough),
+                TEST(with_warn_a_probe_of_less_than_five_seconds_is_tried_again),
+                TEST(with_warn_the_deadline_waits_for_no_second_probe),
                 TEST(with_warn_the_deadline_publishes_a_secret_of_an_unknown_policy),
                 TEST(the_pcr_is_locked_between_keeping_and_publishing),
                 TEST(a_pcr_that_cannot_be_extended_publishes_nothing),
