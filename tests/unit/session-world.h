@@ -1289,7 +1289,7 @@ int status_write(const char *path, const Status *status) {
                 (void) snprintf(world.steps + length, sizeof(world.steps) - length, "%s %" PRIu64 ", ",
                                 status->steps[i].name, status->steps[i].duration_usec / USEC_PER_SEC);
         }
-        return 0;
+        return outcome("status", NULL);
 }
 
 /* A world with as many secrets as a test declares. */
@@ -1415,6 +1415,7 @@ static void assert_ended_with(Failure failure) {
         assert_string_equal(failure_to_string(world.error.failure), failure_to_string(failure));
         assert_int_equal(world.r, failure == FAILURE_NONE ? 0 : -EIO);
         assert_string_equal(world.status, failure == FAILURE_NONE ? "unsealed" : "failed");
+        assert_null(strstr(world.logged, "Cannot write"));
 }
 
 static void assert_nothing_published(void) {

@@ -1174,10 +1174,23 @@ static void a_failure_has_the_message_of_its_cause(void **state) {
         fail_with(it->what, &final);
         assert_ended_with(FAILURE_KEY);
         assert_says(world.logged, it == &lock ? "[" MESSAGE_LOCK_FAILED " " : "[" MESSAGE_FAILED " ");
+        if (it == &credentials)
+                assert_says(world.logged, "[" MESSAGE_FAILED " secret= state=failed attempt=0 ");
+        if (it == &decryption)
+                assert_says(world.logged, "[" MESSAGE_FAILED " secret=a state=failed attempt=1 ");
         if (it == &lock)
                 assert_null(strstr(world.logged, "[" MESSAGE_FAILED " "));
         else
                 assert_null(strstr(world.logged, "[" MESSAGE_LOCK_FAILED " "));
+}
+
+static void a_status_that_cannot_be_written_is_a_warning(void **state) {
+        world.trouble_at = "status";
+        declare("a");
+        start();
+        assert_says(world.logged, "<4>Cannot write status: Input/output error");
+        world.logged[0] = 0;
+        all_goes_well_from_here();
 }
 
 static void the_status_lists_the_steps_with_their_durations(void **state) {
@@ -2364,6 +2377,7 @@ int main(void) {
                 TEST(the_journal_is_loud_about_every_power_of_two),
                 TEST_OF_ALL(a_failure_has_the_message_of_its_cause),
                 TEST(the_duration_of_a_secret_counts_from_its_first_attempt),
+                TEST(a_status_that_cannot_be_written_is_a_warning),
                 TEST(the_status_lists_the_steps_with_their_durations),
                 TEST(the_status_says_what_the_session_waits_for),
                 TEST(the_status_counts_secrets_ten_times_a_second),

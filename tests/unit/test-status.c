@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
@@ -70,6 +71,47 @@ static void test_status_says_state_secrets_steps_and_errors(void **state) {
                          20);
 }
 
+/* unsealctl status and other programs read every one of these. */
+static void test_every_member_has_its_value(void **state) {
+        static const char wanted[] =
+                        "{\"version\":1,\"state\":\"failed\",\"since_usec\":7,\"status\":\"No.\","
+                        "\"failure\":\"access-denied\",\"error\":\"No.\",\"code\":\"AccessDeniedException\","
+                        "\"request_id\":\"r-1\",\"explanation\":\"PCR4\","
+                        "\"secrets\":[{\"name\":\"a\",\"state\":\"failed\",\"source\":\"/a\",\"key_id\":\"arn:a\","
+                        "\"policy\":\"gates\",\"failure\":\"access-denied\",\"error\":\"No.\","
+                        "\"code\":\"AccessDeniedException\",\"request_id\":\"r-1\",\"attempts\":2,"
+                        "\"duration_usec\":5}],"
+                        "\"steps\":[{\"name\":\"TPM\",\"start_usec\":10,\"duration_usec\":20}]}";
+        Error error = { .failure = FAILURE_DENIED,
+                        .text = "No.",
+                        .code = "AccessDeniedException",
+                        .request_id = "r-1" };
+        StatusSecret secret = { .name = "a",
+                                .state = "failed",
+                                .source = "/a",
+                                .key_id = "arn:a",
+                                .policy = "gates",
+                                .error = &error,
+                                .attempts = 2,
+                                .duration_usec = 5 };
+        StatusStep step = { .name = "TPM", .start_usec = 10, .duration_usec = 20 };
+        _cleanup_json_ struct json_object *root = NULL;
+        _cleanup_free_ char *text = NULL;
+
+        assert_int_equal(status_to_json(&(Status){ .state = "failed",
+                                                   .text = "No.",
+                                                   .error = &error,
+                                                   .explanation = "PCR4",
+                                                   .secrets = &secret,
+                                                   .secrets_count = 1,
+                                                   .steps = &step,
+                                                   .steps_count = 1 },
+                                        7, &text),
+                         0);
+        assert_int_equal(json_parse(text, strlen(text), &root), 0);
+        assert_string_equal(json_object_to_json_string_ext(root, JSON_C_TO_STRING_NOSLASHESCAPE), wanted);
+}
+
 static void test_an_empty_status_is_json(void **state) {
         _cleanup_free_ char *text = NULL;
         _cleanup_json_ struct json_object *root = NULL;
@@ -119,12 +161,18 @@ static void test_the_status_of_a_failure_outlives_a_stop(void **state) {
         assert_int_equal(write_file_atomic(path, "{", 1, 0644), 0);
         assert_int_equal(status_withdraw(path), 0);
         assert_int_equal(access(path, F_OK), -1);
+
+        assert_int_equal(write_file_atomic(path, "{}", 2, 0644), 0);
+        assert_int_equal(status_withdraw(path), 0);
+        assert_int_equal(access(path, F_OK), -1);
         assert_int_equal(rmdir(directory), 0);
+        assert_int_equal(status_withdraw("/dev/null/status.json"), -ENOTDIR);
 }
 
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_status_says_state_secrets_steps_and_errors),
+                cmocka_unit_test(test_every_member_has_its_value),
                 cmocka_unit_test(test_an_empty_status_is_json),
                 cmocka_unit_test(test_the_status_of_a_failure_outlives_a_stop),
                 cmocka_unit_test(test_the_status_file_can_be_read_by_everybody),
