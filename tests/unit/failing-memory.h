@@ -32,16 +32,17 @@ static bool memory_fails(void) {
         return true;
 }
 
-void *malloc(size_t size) {
+/* valgrind replaces these functions, but not inlined copies of them. memory_can_fail() must call what all others call. */
+__attribute__((noinline)) void *malloc(size_t size) {
         return memory_fails() ? NULL : __libc_malloc(size);
 }
 
-void *calloc(size_t count, size_t size) {
+__attribute__((noinline)) void *calloc(size_t count, size_t size) {
         return memory_fails() ? NULL : __libc_calloc(count, size);
 }
 
 /* A block that becomes smaller stays where it is; asprintf() relies on it. */
-void *realloc(void *p, size_t size) {
+__attribute__((noinline)) void *realloc(void *p, size_t size) {
         return (!p || malloc_usable_size(p) < size) && memory_fails() ? NULL : __libc_realloc(p, size);
 }
 #endif
