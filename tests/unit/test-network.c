@@ -197,7 +197,10 @@ static void test_lack_of_memory_is_reported(void **state) {
 static void test_an_ipv6_address_is_noticed(void **state) {
         _cleanup_(network_freep) Network *network = NULL;
         struct ifreq loopback = { .ifr_name = "lo", .ifr_flags = IFF_UP };
-        struct in6_ifreq address = { .ifr6_prefixlen = 128 };
+        union {
+                struct in6_ifreq ipv6;
+                struct ifreq whole; /* valgrind takes it that the kernel reads that much */
+        } address = {};
         _cleanup_close_ int ipv4 = -1, ipv6 = -1;
         sd_event *event = NULL;
 
@@ -213,8 +216,9 @@ static void test_an_ipv6_address_is_noticed(void **state) {
         }
         assert_int_equal(ioctl(ipv4, SIOCSIFFLAGS, &loopback), 0);
         assert_int_equal(ioctl(ipv4, SIOCGIFINDEX, &loopback), 0);
-        address.ifr6_ifindex = loopback.ifr_ifindex;
-        assert_int_equal(inet_pton(AF_INET6, "fd00::1", &address.ifr6_addr), 1);
+        address.ipv6.ifr6_prefixlen = 128;
+        address.ipv6.ifr6_ifindex = loopback.ifr_ifindex;
+        assert_int_equal(inet_pton(AF_INET6, "fd00::1", &address.ipv6.ifr6_addr), 1);
         assert_true(sd_event_new(&event) >= 0);
         assert_int_equal(network_new(event, on_changed, event, &network), 0);
         assert_true(sd_event_add_time_relative(event, NULL, CLOCK_MONOTONIC, 5000000, 0, give_up, NULL) >=
