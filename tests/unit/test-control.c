@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -267,6 +268,23 @@ static void test_more_callers_than_places_wait_for_the_next_reload(void **state)
                 (void) close(fds[i]);
 }
 
+static void test_descriptor_0_is_a_descriptor(void **state) {
+        Fixture *fixture = *state;
+        int input = dup(STDIN_FILENO), r, after;
+        Control *control = NULL;
+
+        assert_true(input > 0);
+        (void) close(STDIN_FILENO);
+        r = control_new(fixture->event, fixture->path, asked, fixture, &control);
+        (void) control_free(control);
+        after = fcntl(STDIN_FILENO, F_GETFD);
+        assert_int_equal(dup2(input, STDIN_FILENO), STDIN_FILENO);
+        (void) close(input);
+        assert_int_equal(r, 0);
+        assert_int_equal(after, -1);
+        assert_int_equal(access(fixture->path, F_OK), -1);
+}
+
 /* Asks a listener that answers with these bytes. */
 static int ask_for_answer(const char *path, const char *answer, char *text) {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -350,6 +368,7 @@ int main(void) {
                 test(test_a_path_that_is_too_long_is_an_error),
                 test(test_a_socket_that_cannot_be_made_is_an_error),
                 test(test_more_callers_than_places_wait_for_the_next_reload),
+                test(test_descriptor_0_is_a_descriptor),
                 test(test_an_answer_is_a_status_and_a_text),
                 test(test_lack_of_memory_is_reported),
         };

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <linux/ipv6.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
@@ -70,7 +71,8 @@ static void test_messages_are_read_to_the_last_byte_and_no_further(void **state)
         assert_true(network_message_matters(buffer, first + sizeof(struct nlmsghdr)));
 }
 
-/* What the calls of recv() fail with, the last one first. After them no message is there. Without fails, recv() is the C library's. */
+/* What the calls of recv() fail with, the last one first; 0: recv() returns 0. After them no message is there. Without fails,
+ * recv() is the C library's. */
 static int failures[2];
 static unsigned failures_left;
 static bool fails;
@@ -78,6 +80,11 @@ static bool fails;
 ssize_t recv(int fd, void *buffer, size_t size, int flags) {
         if (!fails)
                 return recvfrom(fd, buffer, size, flags, NULL, NULL);
+        if (failures_left > 0 && failures[failures_left - 1] == 0) {
+                failures_left--;
+                errno = ENOBUFS; /* of an earlier call */
+                return 0;
+        }
         errno = failures_left > 0 ? failures[--failures_left] : EAGAIN;
         return -1;
 }
@@ -169,6 +176,14 @@ static void test_a_wakeup_without_a_message_is_no_change(void **state) {
         fails = true;
         assert_true(sd_event_run(event, 5000000) > 0);
         assert_int_equal(changes, 0);
+
+        /* An empty message ends the turn, whatever errno is. */
+        failures[1] = 0;
+        failures[0] = ENOBUFS;
+        failures_left = 2;
+        assert_true(sd_event_run(event, 5000000) > 0);
+        assert_int_equal(failures_left, 1);
+        assert_int_equal(changes, 0);
         fails = false;
         assert_true(sd_event_run(event, 5000000) > 0);
         assert_int_equal(changes, 1);
@@ -191,6 +206,24 @@ static int make_network(void) {
 
 static void test_lack_of_memory_is_reported(void **state) {
         assert_allocations_are_checked(make_network);
+}
+
+static void test_descriptor_0_is_a_descriptor(void **state) {
+        int input = dup(STDIN_FILENO), r, after;
+        Network *network = NULL;
+        sd_event *event = NULL;
+
+        assert_true(input > 0);
+        assert_true(sd_event_new(&event) >= 0);
+        (void) close(STDIN_FILENO);
+        r = network_new(event, count, NULL, &network);
+        network = network_free(network);
+        after = fcntl(STDIN_FILENO, F_GETFD);
+        assert_int_equal(dup2(input, STDIN_FILENO), STDIN_FILENO);
+        (void) close(input);
+        assert_int_equal(r, 0);
+        assert_int_equal(after, -1);
+        sd_event_unref(event);
 }
 
 /* IPv4 is up already, so only the IPv6 address can be noticed. */
@@ -240,6 +273,7 @@ int main(void) {
                 cmocka_unit_test(test_dropped_messages_are_noticed),
                 cmocka_unit_test(test_a_wakeup_without_a_message_is_no_change),
                 cmocka_unit_test(test_lack_of_memory_is_reported),
+                cmocka_unit_test(test_descriptor_0_is_a_descriptor),
                 cmocka_unit_test(test_an_ipv6_address_is_noticed),
         };
 
