@@ -734,7 +734,8 @@ int attestation_parse(const uint8_t *data, size_t size, AttestationDocument **re
                 .size = strlen(PUBLIC_KEY),
         };
         for (unsigned i = 0; i < PCR_COUNT; i++)
-                document->pcrs[i] = (Slice){ .data = world.pcrs.value[i], .size = PCR_SIZE };
+                if (i != 16) /* a document may leave PCRs out */
+                        document->pcrs[i] = (Slice){ .data = world.pcrs.value[i], .size = PCR_SIZE };
         *ret = document;
         return 0;
 }
@@ -1091,8 +1092,10 @@ bool store_can_publish(const Store *store, const char *name, int fd, uid_t uid, 
 int store_read(int fd, Secret **ret) {
         WITH_MEMORY;
         const char *name = NULL;
-        int r;
+        int r = outcome("read", NULL);
 
+        if (r < 0)
+                return r;
         for (size_t i = 0; i < world.kept.count; i++)
                 if (world.kept.items[i].committed && world.kept.items[i].fd == fd)
                         name = world.kept.items[i].name;
