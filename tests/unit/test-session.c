@@ -2137,6 +2137,20 @@ static void without_memory_all_or_nothing_is_published(void **state) {
         assert_true(failures >= 4);
 }
 
+static void a_probe_without_memory_ends_the_session(void **state) {
+        if (!memory_can_fail())
+                skip();
+        declare("a");
+        world.settings.verify_policy = VERIFY_POLICY_YES;
+        start();
+        go_on_but("open");
+        memory_fail_after(0);
+        finish("open");
+        assert_true(memory_has_failed());
+        assert_ended_with(FAILURE_INTERNAL);
+        assert_nothing_published();
+}
+
 static int by_default = 0, with_fips = 1, with_dual_stack = 2, with_kms_endpoint = 3;
 static VerifyPolicy policy_warn = VERIFY_POLICY_WARN, policy_yes = VERIFY_POLICY_YES;
 static Case prepare_file = { .what = "prepare-file" }, put = { .what = "put" },
@@ -2470,6 +2484,7 @@ int main(void) {
                 TEST(no_session_begins_without_memory),
                 TEST_OF(without_memory_all_or_nothing_is_published, NULL),
                 TEST_OF(without_memory_all_or_nothing_is_published, &by_default),
+                TEST(a_probe_without_memory_ends_the_session),
                 TEST(no_walk_sleeps_while_something_could_begin),
         };
 
