@@ -592,6 +592,18 @@ static void objects_that_a_killed_unseald_left_in_the_tpm_are_reported(void **st
         assert_says(world.logged, "Removed 2 object(s) from the TPM");
 }
 
+static void objects_in_the_tpm_are_reported_once(void **state) {
+        Error refused = trouble(FAILURE_DOCUMENT, REMEDY_DOCUMENT),
+              away = trouble(FAILURE_TPM, REMEDY_RETRY);
+
+        world.leftovers = 2;
+        lead_to(&decryption);
+        fail_with("decryption", &refused);
+        world.logged[0] = 0;
+        fail_with("TPM", &away);
+        assert_null(strstr(world.logged, "Removed"));
+}
+
 static void answers_after_the_end_change_nothing(void **state) {
         Error final = trouble(FAILURE_KEY, REMEDY_NONE);
 
@@ -2369,6 +2381,7 @@ int main(void) {
                 TEST(a_success_waits_five_seconds_for_the_tpm_and_no_more),
                 TEST(a_failure_waits_five_seconds_for_the_tpm_and_no_more),
                 TEST(objects_that_a_killed_unseald_left_in_the_tpm_are_reported),
+                TEST(objects_in_the_tpm_are_reported_once),
                 TEST(answers_after_the_end_change_nothing),
                 TEST(a_failure_after_the_end_is_not_tried_again),
                 TEST(no_step_is_done_after_the_end),
