@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -29,23 +30,48 @@ typedef struct Bytes {
 
 static EVP_PKEY *key, *other_key;
 
-/* What OpenSSL fails at. */
+/* What fails. OpenSSL's error queue gets reason, unless it is 0. */
 static struct {
-        bool i2d, init;
-        int i2d_result;
+        bool i2d, init, update;
+        int i2d_result, reason;
+        unsigned lock; /* the n-th mlock() from now; 0: none */
 } broken;
+
+static int breaks(int result) {
+        if (broken.reason != 0)
+                ERR_raise(ERR_LIB_EVP, broken.reason);
+        return result;
+}
+
+int mlock(const void *data, size_t size) {
+        if (broken.lock > 0 && --broken.lock == 0) {
+                errno = ENOMEM;
+                return -1;
+        }
+        return (int) syscall(SYS_mlock, data, size);
+}
 
 int i2d_PUBKEY(const EVP_PKEY *a, unsigned char **ret) {
         int (*real)(const EVP_PKEY *, unsigned char **) =
                         (int (*)(const EVP_PKEY *, unsigned char **)) dlsym(RTLD_NEXT, "i2d_PUBKEY");
 
-        return broken.i2d ? broken.i2d_result : real(a, ret);
+        return broken.i2d ? breaks(broken.i2d_result) : real(a, ret);
 }
 
 int EVP_PKEY_decrypt_init(EVP_PKEY_CTX *context) {
         int (*real)(EVP_PKEY_CTX *) = (int (*)(EVP_PKEY_CTX *)) dlsym(RTLD_NEXT, "EVP_PKEY_decrypt_init");
 
-        return broken.init ? 0 : real(context);
+        return broken.init ? breaks(0) : real(context);
+}
+
+int EVP_DecryptUpdate(EVP_CIPHER_CTX *context, unsigned char *out, int *ret_size, const unsigned char *in,
+                      int size) {
+        int (*real)(EVP_CIPHER_CTX *, unsigned char *, int *, const unsigned char *, int) =
+                        (int (*)(EVP_CIPHER_CTX *, unsigned char *, int *, const unsigned char *,
+                                 int)) dlsym(RTLD_NEXT, "EVP_DecryptUpdate");
+
+        assert_non_null(in);
+        return broken.update ? breaks(0) : real(context, out, ret_size, in, size);
 }
 
 static void append(Bytes *bytes, const void *data, size_t size) {
@@ -73,7 +99,7 @@ typedef struct Shape {
         size_t key_size; /* of the content-encryption key; 0: 32 */
         size_t iv_size;  /* 0: 16 */
         bool definite, no_padding, originator, attributes, sha1_padding, nested_segments, explicit_label;
-        bool no_null_parameters;
+        bool no_null_parameters, long_null_parameters;
         bool issuer;         /* issuer and serial number in place of a key identifier, and versions 0 */
         const char *version; /* of EnvelopedData; NULL: that of the recipient */
         const uint8_t *identifier; /* of 32 bytes; NULL: that of the key */
@@ -89,6 +115,11 @@ typedef struct Shape {
         "\xA0\x0D\x30\x0B\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01"                                     \
         "\xA1\x1A\x30\x18\x06\x09\x2A\x86\x48\x86\xF7\x0D\x01\x01\x08\x30\x0B\x06\x09\x60\x86\x48\x01\x65" \
         "\x03\x04\x02\x01"
+/* The length of NULL has two octets, with which the value ends. */
+#define OAEP_HASHES_WITH_LONG_NULL                                                                         \
+        "\xA0\x10\x30\x0E\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x05\x81\x00"                         \
+        "\xA1\x1D\x30\x1B\x06\x09\x2A\x86\x48\x86\xF7\x0D\x01\x01\x08\x30\x0E\x06\x09\x60\x86\x48\x01\x65" \
+        "\x03\x04\x02\x01\x05\x81\x00"
 #define OID_OAEP "\x06\x09\x2A\x86\x48\x86\xF7\x0D\x01\x01\x07"
 #define OID_DATA "\x06\x09\x2A\x86\x48\x86\xF7\x0D\x01\x07\x01"
 #define OID_ENVELOPED "\x06\x09\x2A\x86\x48\x86\xF7\x0D\x01\x07\x03"
@@ -132,6 +163,9 @@ static void make_recipient(EVP_PKEY *public_key, const Shape *shape, const uint8
         append_text(&algorithm, OID_OAEP);
         if (shape->explicit_label)
                 append_value(&algorithm, 0x30, OAEP_HASHES "\xA2\x02\x04\x00", sizeof(OAEP_HASHES) + 3);
+        else if (shape->long_null_parameters)
+                append_value(&algorithm, 0x30, OAEP_HASHES_WITH_LONG_NULL,
+                             sizeof(OAEP_HASHES_WITH_LONG_NULL) - 1);
         else if (shape->no_null_parameters)
                 append_value(&algorithm, 0x30, OAEP_HASHES_WITHOUT_NULL,
                              sizeof(OAEP_HASHES_WITHOUT_NULL) - 1);
@@ -353,6 +387,7 @@ static void test_envelopes_open_in_all_shapes_that_kms_may_send(void **state) {
                 { .segment = 1000 },
                 { .segment = 333, .definite = true },
                 { .definite = true, .no_null_parameters = true },
+                { .long_null_parameters = true },
                 { .definite = true, .segment = SIZE_MAX, .issuer = true },
         };
         static const size_t sizes[] = { 0, 1, 15, 16, 17, 31, 32, 1000, 4096 };
@@ -398,6 +433,17 @@ static void test_other_shapes_are_refused(void **state) {
         assert_fails(&envelope, key, -EBADMSG, "no content");
         make_envelope(key, &(Shape){ .cipher = EVP_aes_256_ctr() }, "0123456789abcdefg", 17, &envelope);
         assert_fails(&envelope, key, -EBADMSG, "a content that is no multiple of 16");
+}
+
+static void test_the_content_has_up_to_32_segments(void **state) {
+        static const uint8_t plaintext[16 * CMS_SEGMENTS_MAX];
+        static Bytes envelope;
+
+        make_envelope(key, &(Shape){ .segment = 16 }, plaintext, sizeof(plaintext) - 1, &envelope);
+        assert_opens(envelope.data, envelope.size, key, plaintext, sizeof(plaintext) - 1);
+        /* The padding takes one more. */
+        make_envelope(key, &(Shape){ .segment = 16 }, plaintext, sizeof(plaintext), &envelope);
+        assert_fails(&envelope, key, -EBADMSG, "33 segments");
 }
 
 static void test_lengths_have_up_to_four_octets(void **state) {
@@ -639,6 +685,33 @@ static void test_a_failure_of_openssl_is_no_verdict_on_the_envelope(void **state
         assert_opens(envelope.data, envelope.size, key, "secret", 6);
 }
 
+static void test_a_lack_of_memory_is_no_verdict_on_the_envelope(void **state) {
+        Recipient *recipient = NULL;
+        static Bytes envelope;
+        Error error = {};
+
+        make_envelope(key, &(Shape){}, "secret", 6, &envelope);
+        /* Of the content-encryption key, then of the plaintext. */
+        for (unsigned n = 1; n <= 2; n++) {
+                broken.lock = n;
+                assert_fails(&envelope, key, -ENOMEM, "a lack of locked memory");
+                assert_int_equal(broken.lock, 0);
+        }
+        broken.reason = ERR_R_MALLOC_FAILURE;
+        broken.update = true;
+        assert_fails(&envelope, key, -ENOMEM, "a lack of memory of OpenSSL");
+        broken.update = false;
+        broken.i2d = true;
+        broken.i2d_result = -1;
+        assert_fails(&envelope, other_key, -ENOMEM, "a lack of memory of OpenSSL");
+        assert_int_equal(recipient_new(2048, &recipient, &error), -ENOMEM);
+        assert_null(recipient);
+        assert_string_equal(error.text, "Out of memory.");
+        broken.i2d = false;
+        broken.reason = 0;
+        assert_opens(envelope.data, envelope.size, key, "secret", 6);
+}
+
 static void test_other_key_sizes_are_refused(void **state) {
         static const unsigned sizes[] = { 0, 512, 1024, 2047, 2049, 8192 };
 
@@ -672,6 +745,7 @@ int main(void) {
                 cmocka_unit_test(test_an_envelope_ends_where_it_ends),
                 cmocka_unit_test(test_envelopes_open_in_all_shapes_that_kms_may_send),
                 cmocka_unit_test(test_other_shapes_are_refused),
+                cmocka_unit_test(test_the_content_has_up_to_32_segments),
                 cmocka_unit_test(test_lengths_have_up_to_four_octets),
                 cmocka_unit_test(test_keys_that_do_not_unwrap_are_rejected),
                 cmocka_unit_test(test_a_wrong_key_never_opens_by_luck),
@@ -682,6 +756,7 @@ int main(void) {
                 cmocka_unit_test(test_a_recipient_does_not_say_which_step_failed),
                 cmocka_unit_test(test_a_recipient_says_that_an_envelope_is_for_another_key),
                 cmocka_unit_test(test_a_failure_of_openssl_is_no_verdict_on_the_envelope),
+                cmocka_unit_test(test_a_lack_of_memory_is_no_verdict_on_the_envelope),
                 cmocka_unit_test(test_other_key_sizes_are_refused),
         };
 

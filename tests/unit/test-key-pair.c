@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The test takes the place of the threads and of three functions of OpenSSL. So it can say which primes the search
- * finds, and can let every step fail.
+ * The test takes the place of the threads and of the functions of OpenSSL that key-pair.c calls. So it can say which primes
+ * the search finds, can let every step fail, and sees whether the arithmetic is that of constant time.
  */
 
 #include <dlfcn.h>
@@ -35,7 +35,7 @@ typedef enum Primes {
         PRIMES_REAL,
         PRIMES_CONSTANT_TOP,     /* six bits at the top are the same in all */
         PRIMES_NEXT,             /* every second prime is the next one after the first */
-        PRIMES_NEXT_AT_DISTANCE, /* the same, but as far away as FIPS 186-5 demands */
+        PRIMES_NEXT_AT_DISTANCE, /* the same, but 2^world.distance higher */
         PRIMES_NOT_FOR_E,        /* the first does not suit the exponent 65537 */
         PRIMES_NEVER_FOR_E,
         PRIMES_SHORT, /* one bit shorter than demanded */
@@ -45,7 +45,11 @@ static struct {
         Threads threads;
         Primes primes;
         unsigned searches, failing_search; /* the search of this number fails; 0: none */
-        int reason;
+        unsigned steps, failing_step;      /* the call of OpenSSL of this number fails; 0: none */
+        int reason, distance;
+        bool armed;                  /* key_pair_new() runs */
+        int frames;                  /* BN_CTX_start() without BN_CTX_end() */
+        bool other_text, other_size; /* of what the key pair decrypts */
         bool fips;
         unsigned by_openssl;
 } world;
@@ -102,7 +106,7 @@ static void go_to_next_prime(BIGNUM *number, BN_CTX *context) {
 }
 
 static int generate_other(Generate generate, BIGNUM *ret, int bits, BN_CTX *context) {
-        BIGNUM *add, *distance;
+        BIGNUM *add;
 
         switch (world.primes) {
         case PRIMES_CONSTANT_TOP:
@@ -122,8 +126,9 @@ static int generate_other(Generate generate, BIGNUM *ret, int bits, BN_CTX *cont
                 }
                 assert_true(BN_copy(ret, first));
                 if (world.primes == PRIMES_NEXT_AT_DISTANCE) {
-                        distance = BN_new();
-                        assert_true(BN_set_bit(distance, bits - 90) && BN_sub(ret, ret, distance));
+                        BIGNUM *distance = BN_new();
+
+                        assert_true(BN_set_bit(distance, world.distance) && BN_add(ret, ret, distance));
                         BN_free(distance);
                 }
                 go_to_next_prime(ret, context);
@@ -145,10 +150,62 @@ static int generate_other(Generate generate, BIGNUM *ret, int bits, BN_CTX *cont
         return generate(ret, bits, 0, NULL, NULL, NULL, context);
 }
 
+/* The functions from here on are steps when key-pair.c calls them, not when OpenSSL or this file does: a step does its work,
+ * and reports a failure if it is the one to fail. */
+static _Thread_local unsigned inside; /* so many of these functions run in this thread */
+static _Thread_local bool no_locals;  /* BN_CTX_get() has failed in the current frame */
+
+static bool is_step(void) {
+        return world.armed && inside == 0;
+}
+
+static bool begin(void) {
+        const bool step = is_step();
+
+        inside++;
+        return step;
+}
+
+static bool end(bool step) {
+        inside--;
+        if (!step || __atomic_add_fetch(&world.steps, 1, __ATOMIC_SEQ_CST) != world.failing_step)
+                return false;
+        ERR_raise(ERR_LIB_BN, world.reason);
+        return true;
+}
+
+#define REAL(f) ((typeof(&f)) dlsym(RTLD_NEXT, #f))
+#define RESULT(call)                       \
+        ({                                 \
+                const bool step = begin(); \
+                const int result = call;   \
+                                           \
+                end(step) ? 0 : result;    \
+        })
+#define OBJECT(call, release)              \
+        ({                                 \
+                const bool step = begin(); \
+                void *object = call;       \
+                                           \
+                if (end(step)) {           \
+                        release(object);   \
+                        object = NULL;     \
+                }                          \
+                object;                    \
+        })
+
+static void assert_constant_time(const BIGNUM *number) {
+        if (is_step()) {
+                assert_true(BN_get_flags(number, BN_FLG_CONSTTIME));
+                assert_true(BN_get_flags(number, BN_FLG_SECURE));
+        }
+}
+
 int BN_generate_prime_ex2(BIGNUM *ret, int bits, int safe, const BIGNUM *add, const BIGNUM *rem,
                           BN_GENCB *cb, BN_CTX *context) {
         Generate generate = (Generate) dlsym(RTLD_NEXT, "BN_generate_prime_ex2");
         unsigned search = __atomic_add_fetch(&world.searches, 1, __ATOMIC_SEQ_CST);
+        int r;
 
         assert_true(BN_get_flags(ret, BN_FLG_SECURE) && BN_get_flags(ret, BN_FLG_CONSTTIME) && safe == 0 &&
                     !add && !rem && context);
@@ -156,7 +213,143 @@ int BN_generate_prime_ex2(BIGNUM *ret, int bits, int safe, const BIGNUM *add, co
                 ERR_raise(ERR_LIB_BN, world.reason);
                 return 0;
         }
-        return generate_other(generate, ret, bits, context);
+        inside++;
+        r = generate_other(generate, ret, bits, context);
+        inside--;
+        return r;
+}
+
+BIGNUM *BN_secure_new(void) {
+        return OBJECT(REAL(BN_secure_new)(), BN_free);
+}
+
+BN_CTX *BN_CTX_secure_new(void) {
+        return OBJECT(REAL(BN_CTX_secure_new)(), BN_CTX_free);
+}
+
+void BN_CTX_start(BN_CTX *context) {
+        if (is_step())
+                (void) __atomic_add_fetch(&world.frames, 1, __ATOMIC_SEQ_CST);
+        REAL(BN_CTX_start)(context);
+}
+
+void BN_CTX_end(BN_CTX *context) {
+        if (is_step() && context) {
+                (void) __atomic_sub_fetch(&world.frames, 1, __ATOMIC_SEQ_CST);
+                no_locals = false;
+        }
+        REAL(BN_CTX_end)(context);
+}
+
+/* Once it has failed, it fails for the rest of the frame (BN_CTX_start(3)). */
+BIGNUM *BN_CTX_get(BN_CTX *context) {
+        const bool step = begin();
+        BIGNUM *number = REAL(BN_CTX_get)(context);
+
+        if (end(step && !no_locals))
+                no_locals = true;
+        return step && no_locals ? NULL : number;
+}
+
+int BN_set_word(BIGNUM *number, BN_ULONG word) {
+        return RESULT(REAL(BN_set_word)(number, word));
+}
+
+int BN_sub(BIGNUM *ret, const BIGNUM *a, const BIGNUM *b) {
+        return RESULT(REAL(BN_sub)(ret, a, b));
+}
+
+int BN_mul(BIGNUM *ret, const BIGNUM *a, const BIGNUM *b, BN_CTX *context) {
+        assert_constant_time(ret);
+        assert_constant_time(a);
+        assert_constant_time(b);
+        return RESULT(REAL(BN_mul)(ret, a, b, context));
+}
+
+/* BN_gcd() exchanges the flags of its result with those of a number of its own, so the divisor of the quotient may have none. */
+int BN_div(BIGNUM *quotient, BIGNUM *remainder, const BIGNUM *a, const BIGNUM *b, BN_CTX *context) {
+        assert_constant_time(quotient ?: remainder);
+        assert_constant_time(a);
+        if (!quotient)
+                assert_constant_time(b);
+        return RESULT(REAL(BN_div)(quotient, remainder, a, b, context));
+}
+
+int BN_gcd(BIGNUM *ret, const BIGNUM *a, const BIGNUM *b, BN_CTX *context) {
+        assert_constant_time(ret);
+        assert_constant_time(a);
+        assert_constant_time(b);
+        return RESULT(REAL(BN_gcd)(ret, a, b, context));
+}
+
+BIGNUM *BN_mod_inverse(BIGNUM *ret, const BIGNUM *a, const BIGNUM *n, BN_CTX *context) {
+        assert_constant_time(ret);
+        assert_constant_time(a);
+        assert_constant_time(n);
+        return OBJECT(REAL(BN_mod_inverse)(ret, a, n, context), (void) );
+}
+
+EVP_PKEY_CTX *EVP_PKEY_CTX_new_from_name(OSSL_LIB_CTX *library, const char *name, const char *properties) {
+        return OBJECT(REAL(EVP_PKEY_CTX_new_from_name)(library, name, properties), EVP_PKEY_CTX_free);
+}
+
+EVP_PKEY_CTX *EVP_PKEY_CTX_new_from_pkey(OSSL_LIB_CTX *library, EVP_PKEY *key, const char *properties) {
+        return OBJECT(REAL(EVP_PKEY_CTX_new_from_pkey)(library, key, properties), EVP_PKEY_CTX_free);
+}
+
+OSSL_PARAM_BLD *OSSL_PARAM_BLD_new(void) {
+        return OBJECT(REAL(OSSL_PARAM_BLD_new)(), OSSL_PARAM_BLD_free);
+}
+
+int OSSL_PARAM_BLD_push_BN(OSSL_PARAM_BLD *builder, const char *name, const BIGNUM *number) {
+        assert_constant_time(number);
+        return RESULT(REAL(OSSL_PARAM_BLD_push_BN)(builder, name, number));
+}
+
+OSSL_PARAM *OSSL_PARAM_BLD_to_param(OSSL_PARAM_BLD *builder) {
+        return OBJECT(REAL(OSSL_PARAM_BLD_to_param)(builder), OSSL_PARAM_free);
+}
+
+int EVP_PKEY_fromdata_init(EVP_PKEY_CTX *context) {
+        return RESULT(REAL(EVP_PKEY_fromdata_init)(context));
+}
+
+int EVP_PKEY_fromdata(EVP_PKEY_CTX *context, EVP_PKEY **ret, int selection, OSSL_PARAM parameters[]) {
+        const bool step = begin();
+        int r = REAL(EVP_PKEY_fromdata)(context, ret, selection, parameters);
+
+        if (!end(step))
+                return r;
+        EVP_PKEY_free(TAKE_PTR(*ret));
+        return 0;
+}
+
+int EVP_PKEY_encrypt_init(EVP_PKEY_CTX *context) {
+        return RESULT(REAL(EVP_PKEY_encrypt_init)(context));
+}
+
+int EVP_PKEY_decrypt_init(EVP_PKEY_CTX *context) {
+        return RESULT(REAL(EVP_PKEY_decrypt_init)(context));
+}
+
+int EVP_PKEY_CTX_set_rsa_padding(EVP_PKEY_CTX *context, int padding) {
+        return RESULT(REAL(EVP_PKEY_CTX_set_rsa_padding)(context, padding));
+}
+
+int EVP_PKEY_encrypt(EVP_PKEY_CTX *context, unsigned char *out, size_t *ret_size, const unsigned char *in,
+                     size_t size) {
+        return RESULT(REAL(EVP_PKEY_encrypt)(context, out, ret_size, in, size));
+}
+
+int EVP_PKEY_decrypt(EVP_PKEY_CTX *context, unsigned char *out, size_t *ret_size, const unsigned char *in,
+                     size_t size) {
+        int r = RESULT(REAL(EVP_PKEY_decrypt)(context, out, ret_size, in, size));
+
+        if (world.other_text)
+                out[*ret_size - 1] ^= 1;
+        if (world.other_size)
+                --*ret_size;
+        return r;
 }
 
 int OSSL_PROVIDER_available(OSSL_LIB_CTX *library, const char *name) {
@@ -175,7 +368,9 @@ EVP_PKEY *EVP_PKEY_Q_keygen(OSSL_LIB_CTX *library, const char *properties, const
         assert_true(EVP_PKEY_keygen_init(context) > 0 &&
                     EVP_PKEY_CTX_set_rsa_keygen_bits(context, (int) va_arg(arguments, size_t)) > 0);
         va_end(arguments);
+        inside++;
         assert_true(EVP_PKEY_generate(context, &key) > 0);
+        inside--;
         EVP_PKEY_CTX_free(context);
         world.by_openssl++;
         return key;
@@ -189,13 +384,23 @@ static BIGNUM *number_of(const EVP_PKEY *key, const char *name) {
         return number;
 }
 
+static int make(unsigned bits, EVP_PKEY **ret, Error *error) {
+        int r;
+
+        world.armed = true;
+        r = key_pair_new(bits, ret, error);
+        world.armed = false;
+        assert_int_equal(world.frames, 0);
+        assert_int_equal(ERR_peek_error(), 0);
+        return r;
+}
+
 static EVP_PKEY *new_key(unsigned bits) {
         EVP_PKEY *key = NULL;
         Error error;
 
-        if (key_pair_new(bits, &key, &error) != 0)
+        if (make(bits, &key, &error) != 0)
                 fail_msg("%s", error.text);
-        assert_int_equal(ERR_peek_error(), 0);
         return key;
 }
 
@@ -265,7 +470,7 @@ static void test_a_prime_that_does_not_suit_the_exponent_is_not_used(void **stat
 static void assert_fails(int wanted, const char *reason, unsigned searches) {
         EVP_PKEY *key = NULL;
         Error error = {};
-        int r = key_pair_new(1024, &key, &error);
+        int r = make(1024, &key, &error);
 
         if (r != wanted || !strstr(error.text, reason))
                 fail_msg("%d, \"%s\"; wanted %d, \"%s\"", r, error.text, wanted, reason);
@@ -273,7 +478,6 @@ static void assert_fails(int wanted, const char *reason, unsigned searches) {
         assert_int_equal(error.failure, FAILURE_INTERNAL);
         assert_false(failure_is_final(error.failure));
         assert_int_equal(world.searches, searches);
-        assert_int_equal(ERR_peek_error(), 0);
 }
 
 static void test_unusable_primes_are_refused(void **state) {
@@ -288,6 +492,57 @@ static void test_unusable_primes_are_refused(void **state) {
                 world.primes = cases[i].primes;
                 assert_fails(-EIO, "the random numbers give no usable primes", cases[i].searches);
         }
+}
+
+/* FIPS 186-5 demands more than 2^412 for primes of 512 bits, and key-pair.c more than 2^413. */
+static void test_primes_at_the_least_distance_are_used_and_no_closer_ones(void **state) {
+        _cleanup_(EVP_PKEY_freep) EVP_PKEY *key = NULL;
+
+        reset();
+        world.threads = THREADS_AT_ONCE;
+        world.primes = PRIMES_NEXT_AT_DISTANCE;
+        world.distance = 412;
+        assert_fails(-EIO, "the random numbers give no usable primes", 16);
+        reset();
+        world.threads = THREADS_AT_ONCE;
+        world.primes = PRIMES_NEXT_AT_DISTANCE;
+        world.distance = 413;
+        key = new_key(1024);
+        assert_int_equal(world.searches, 2);
+        assert_good(key, 1024);
+}
+
+static void test_a_key_pair_that_does_not_decrypt_is_refused(void **state) {
+        reset();
+        world.other_text = true;
+        assert_fails(-EIO, "unknown error", 2);
+        reset();
+        world.other_size = true;
+        assert_fails(-EIO, "unknown error", 2);
+}
+
+static void test_a_failure_of_any_step_is_named(void **state) {
+        bool failed = true;
+        unsigned n;
+
+        for (n = 0; failed; n++) {
+                EVP_PKEY *key = NULL;
+                Error error = {};
+                int r;
+
+                reset();
+                world.threads = THREADS_AT_ONCE;
+                world.failing_step = n + 1;
+                world.reason = BN_R_TOO_MANY_ITERATIONS;
+                r = make(1024, &key, &error);
+                failed = world.steps > n;
+                if (failed != (r < 0) || failed != !key ||
+                    (failed && !strstr(error.text, "too many iterations")))
+                        fail_msg("step %u %s: %d, \"%s\"", n + 1, failed ? "failed" : "does not exist", r,
+                                 error.text);
+                EVP_PKEY_free(key);
+        }
+        assert_true(n > 50);
 }
 
 static void test_a_failure_of_either_search_is_named(void **state) {
@@ -406,6 +661,7 @@ static void test_the_statistic_sees_a_second_prime_that_follows_the_first(void *
         reset();
         world.threads = THREADS_AT_ONCE;
         world.primes = PRIMES_NEXT_AT_DISTANCE;
+        world.distance = PRIME_BITS - 90;
         found = sample(40);
         assert_true(chi_square(found.distance) > CHI_SQUARE_MAX);
         assert_true(chi_square(found.high) <= CHI_SQUARE_MAX);
@@ -423,6 +679,9 @@ int main(void) {
                 cmocka_unit_test(test_a_fips_provider_makes_the_key_pair_itself),
                 cmocka_unit_test(test_a_prime_that_does_not_suit_the_exponent_is_not_used),
                 cmocka_unit_test(test_unusable_primes_are_refused),
+                cmocka_unit_test(test_primes_at_the_least_distance_are_used_and_no_closer_ones),
+                cmocka_unit_test(test_a_key_pair_that_does_not_decrypt_is_refused),
+                cmocka_unit_test(test_a_failure_of_any_step_is_named),
                 cmocka_unit_test(test_a_failure_of_either_search_is_named),
                 cmocka_unit_test(test_primes_and_their_distance_are_distributed_as_random_numbers),
                 cmocka_unit_test(test_the_statistic_sees_constant_high_bits),

@@ -286,6 +286,7 @@ static void assert_unbelieved(const char *reply, Remedy remedy) {
 static void test_untrustworthy_replies_are_refused(void **state) {
         static const char *const replies[] = {
                 "{\"KeyId\":\"" KEY "\",\"CiphertextForRecipient\":\"AAEC\",\"Plaintext\":\"aGk=\"}",
+                "{\"KeyId\":\"" KEY "\",\"CiphertextForRecipient\":\"AAEC\",\"Plaintext\":\"x\"}",
                 "{\"KeyId\":\"" KEY "\",\"CiphertextForRecipient\":\"AAEC\",\"Plaintext\":{}}",
                 "{\"KeyId\":\"" KEY "\",\"Plaintext\":\"aGk=\"}",
                 "{\"KeyId\":\"" KEY "x\",\"CiphertextForRecipient\":\"AAEC\"}",
