@@ -19,6 +19,9 @@
 
 #include <cmocka.h>
 
+#include <dlfcn.h>
+#include <openssl/evp.h>
+
 #include "vault/fdstore.h"
 #include "vault/kept.h"
 
@@ -84,6 +87,15 @@ int fdstore_take(int **ret_fds, char ***ret_names, size_t *ret_count) {
         return 0;
 }
 
+static bool digest_fails;
+
+int EVP_Digest(const void *data, size_t size, unsigned char *ret, unsigned *ret_size, const EVP_MD *type,
+               ENGINE *engine) {
+        return digest_fails ? 0
+                            : ((typeof(&EVP_Digest)) dlsym(RTLD_NEXT, "EVP_Digest"))(data, size, ret,
+                                                                                     ret_size, type, engine);
+}
+
 static void assert_held(const char *const *names) {
         size_t count = 0;
 
@@ -114,7 +126,7 @@ static int set_up(void **state) {
 static int tear_down(void **state) {
         kept = kept_free(kept);
         store = store_free(store);
-        is_silent = loses_removal = false;
+        is_silent = loses_removal = digest_fails = false;
         fails_at = 0;
         while (held_count > 0)
                 (void) fdstore_remove(held[0].name);
@@ -312,6 +324,39 @@ static void test_a_newer_manifest_wins(void **state) {
         restore(claims, 2);
         assert_kept("api-token", "a new token");
         ASSERT_HELD("kept-2", "kept-2-api-token", "kept-1-db-password");
+}
+
+static void test_a_newer_manifest_wins_in_any_order(void **state) {
+        keep_both();
+        int old = fcntl(held[held_count - 1].fd, F_DUPFD_CLOEXEC, 3);
+        assert_int_equal(put(claims, "a new token"), 0);
+        assert_int_equal(commit(), 0);
+        for (size_t i = 0; i < held_count; i++)
+                if (strcmp(held[i].name, "kept-2") == 0) {
+                        int new = fcntl(held[i].fd, F_DUPFD_CLOEXEC, 3);
+
+                        assert_int_equal(fdstore_remove("kept-2"), 0);
+                        assert_int_equal(fdstore_put("kept-1", old), 0);
+                        assert_int_equal(fdstore_put("kept-2", new), 0);
+                        (void) close(new);
+                        break;
+                }
+        (void) close(old);
+        assert_string_equal(held[held_count - 1].name, "kept-2");
+        restore(claims, 2);
+        assert_kept("api-token", "a new token");
+        ASSERT_HELD("kept-2", "kept-2-api-token", "kept-1-db-password");
+}
+
+static void test_a_secret_without_a_checksum_is_not_kept(void **state) {
+        keep_both();
+        digest_fails = true;
+        assert_int_equal(put(claims, "a new token"), -EIO);
+        ASSERT_HELD("kept-1", "kept-1-api-token", "kept-1-db-password");
+        restore(claims, 2);
+        assert_int_equal(kept_find(kept, "api-token"), -ENOENT);
+        assert_int_equal(kept_find(kept, "db-password"), -ENOENT);
+        ASSERT_HELD("kept-1");
 }
 
 static void test_a_manifest_under_the_name_of_another_generation_is_dropped(void **state) {
@@ -550,6 +595,8 @@ int main(void) {
                 TEST(test_the_next_process_ignores_a_manifest_whose_barrier_was_unanswered),
                 TEST(test_no_generation_is_used_twice),
                 TEST(test_a_newer_manifest_wins),
+                TEST(test_a_newer_manifest_wins_in_any_order),
+                TEST(test_a_secret_without_a_checksum_is_not_kept),
                 TEST(test_a_file_with_other_content_is_dropped),
                 TEST(test_a_file_with_another_size_is_dropped),
                 TEST(test_a_manifest_of_another_boot_is_dropped),

@@ -22,7 +22,7 @@
 #include "vault/socket.h"
 
 /* This file replaces basic/log.c: it counts refusals and answers, and keeps the last entry. */
-static unsigned refusals_logged, answers_logged;
+static unsigned refusals_logged, answers_logged, truncations_logged;
 static char last_entry[512];
 
 void log_set_max_priority(int priority) {
@@ -37,6 +37,7 @@ void log_full(int priority, const LogFields *fields, const char *format, ...) {
         if (fields && strcmp(fields->message_id, MESSAGE_REFUSED) == 0)
                 refusals_logged++;
         answers_logged += strncmp(last_entry, "Sending credential ", 19) == 0;
+        truncations_logged += strstr(last_entry, " is truncated") != NULL;
 }
 
 #define MIB (1024U * 1024U)
@@ -127,6 +128,30 @@ static void test_any_other_address_is_refused(void **state) {
         assert_int_equal(credential_request_parse(&address, size, &request), -EBADMSG);
 }
 
+/* No byte outside of the address is read: the address ends where a page begins that cannot be read. */
+static void test_an_address_of_an_impossible_size_is_refused(void **state) {
+        const size_t page = (size_t) sysconf(_SC_PAGESIZE), prefix = offsetof(struct sockaddr_un, sun_path);
+        uint8_t *pages = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        struct sockaddr_un *address = (struct sockaddr_un *) (pages + page - sizeof(*address));
+        CredentialRequest request;
+        char name[sizeof(address->sun_path)];
+
+        assert_true(pages != MAP_FAILED);
+        memset(name, 'a', sizeof(name));
+        (void) address_of(name, sizeof(name) - 1, address);
+        for (size_t size = 0; size <= prefix + 2; size++) {
+                assert_int_equal(mprotect(pages + page, page, PROT_NONE), 0);
+                assert_int_equal(credential_request_parse(address, (socklen_t) size, &request), -EBADMSG);
+        }
+        assert_int_equal(mprotect(pages + page, page, PROT_READ | PROT_WRITE), 0);
+        memcpy(name, "1/unit/a.service/", 17);
+        (void) address_of(name, sizeof(name) - 1, address);
+        pages[page] = 'a';
+        assert_int_equal(credential_request_parse(address, sizeof(*address), &request), 0);
+        assert_int_equal(credential_request_parse(address, sizeof(*address) + 1, &request), -EBADMSG);
+        assert_int_equal(munmap(pages, 2 * page), 0);
+}
+
 static void test_cryptsetup_has_an_error_of_its_own(void **state) {
         CredentialRequest request;
 
@@ -172,7 +197,7 @@ static int set_up(void **state) {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
 
         fixture = (Fixture){ .directory = "/tmp/unseald-test-socket.XXXXXX" };
-        refusals_logged = answers_logged = 0;
+        refusals_logged = answers_logged = truncations_logged = 0;
         for (size_t i = 0; i < sizeof(large); i++)
                 large[i] = (uint8_t) (i * 2654435761U >> 24);
         if (!mkdtemp(fixture.directory))
@@ -413,6 +438,31 @@ static void test_a_credential_of_many_pieces_arrives_whole(void **state) {
         assert_gets(fixture, fd, large, sizeof(large));
 }
 
+static void test_an_answer_is_cut_off_without_a_descriptor_for_its_rest(void **state) {
+        Fixture *fixture = *state;
+        struct rlimit enough, none;
+        int fd = ask(fixture, "large"), next = dup(fd);
+        size_t n;
+
+        if (needs_root() || getenv("UNSEALD_TEST_SLOW"))
+                skip();
+        (void) close(next);
+        assert_int_equal(getrlimit(RLIMIT_NOFILE, &enough), 0);
+        none = enough;
+        none.rlim_cur = (rlim_t) next + 1;
+        assert_true(credential_socket_open(fixture->socket) >= 0);
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+        turn(fixture);
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &enough), 0);
+        assert_int_equal(fixture->looked_up, 1);
+        assert_int_equal(truncations_logged, 1);
+        n = read_to_end(fixture, fd, received, sizeof(received));
+        assert_true(n > 0 && n < sizeof(large));
+        assert_memory_equal(received, large, n);
+        (void) close(fd);
+        assert_gets(fixture, ask(fixture, "large"), large, sizeof(large));
+}
+
 static void test_a_credential_of_exactly_one_piece_arrives_whole(void **state) {
         Fixture *fixture = *state;
 
@@ -444,6 +494,7 @@ static void test_slow_readers_delay_no_other_until_all_slots_are_taken(void **st
         /* With all slots taken, further callers wait unaccepted. */
         last = ask(fixture, "none");
         turn(fixture);
+        assert_int_equal(sd_event_run(fixture->event, 0), 0); /* and nothing spins */
         fd = ask(fixture, "small");
         turn(fixture);
         assert_int_equal(recv(fd, &byte, 1, 0), -1);
@@ -555,6 +606,7 @@ int main(void) {
                 cmocka_unit_test(test_the_service_managers_address_names_unit_and_credential),
                 cmocka_unit_test(test_an_address_that_fills_its_structure_is_read_to_its_end),
                 cmocka_unit_test(test_any_other_address_is_refused),
+                cmocka_unit_test(test_an_address_of_an_impossible_size_is_refused),
                 cmocka_unit_test(test_cryptsetup_has_an_error_of_its_own),
                 test(test_no_connection_is_accepted_before_the_outcome_is_known),
                 test(test_300_requests_in_a_row_are_answered),
@@ -565,6 +617,7 @@ int main(void) {
                 test(test_a_caller_in_a_loop_does_not_fill_the_journal),
                 test(test_a_file_that_cannot_be_read_is_a_refusal),
                 test(test_a_credential_of_many_pieces_arrives_whole),
+                test(test_an_answer_is_cut_off_without_a_descriptor_for_its_rest),
                 test(test_a_credential_of_exactly_one_piece_arrives_whole),
                 test(test_slow_readers_delay_no_other_until_all_slots_are_taken),
                 test(test_only_root_is_answered),

@@ -3,6 +3,7 @@
 /* Mounts file systems in a mount namespace of its own. Without root, only the pure parts are tested. */
 
 #include <dirent.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -18,8 +19,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -35,6 +38,100 @@ static size_t wiped;
 static mode_t mode_at_group;
 static gid_t group_at_owner;
 
+/* Between begin_failing() and end_failing(), the call of this number fails with EIO. */
+static struct {
+        bool armed;
+        unsigned calls, failing_call;
+} failing;
+
+static void begin_failing(unsigned call) {
+        failing.armed = true;
+        failing.calls = 0;
+        failing.failing_call = call;
+}
+
+/* Returns whether a call has failed. */
+static bool end_failing(void) {
+        failing.armed = false;
+        return failing.calls >= failing.failing_call;
+}
+
+static bool fails(void) {
+        if (!failing.armed || ++failing.calls != failing.failing_call)
+                return false;
+        errno = EIO;
+        return true;
+}
+
+int open(const char *path, int flags, ...) {
+        va_list arguments;
+        mode_t mode;
+
+        va_start(arguments, flags);
+        mode = flags & O_CREAT ? va_arg(arguments, mode_t) : 0;
+        va_end(arguments);
+        return fails() ? -1 : (int) syscall(SYS_openat, AT_FDCWD, path, flags, mode);
+}
+
+int openat(int directory, const char *path, int flags, ...) {
+        va_list arguments;
+        mode_t mode;
+
+        va_start(arguments, flags);
+        mode = flags & O_CREAT ? va_arg(arguments, mode_t) : 0;
+        va_end(arguments);
+        return fails() ? -1 : (int) syscall(SYS_openat, directory, path, flags, mode);
+}
+
+int fstat(int fd, struct stat *ret) {
+        assert_int_not_equal(fd, STDIN_FILENO);
+        return fails() ? -1 : (int) syscall(SYS_fstat, fd, ret);
+}
+
+int fstatat(int directory, const char *restrict path, struct stat *restrict ret, int flags) {
+        return fails() ? -1 : (int) syscall(SYS_newfstatat, directory, path, ret, flags);
+}
+
+int fstatfs(int fd, struct statfs *ret) {
+        return fails() ? -1 : (int) syscall(SYS_fstatfs, fd, ret);
+}
+
+DIR *fdopendir(int fd) {
+        return fails() ? NULL : ((typeof(&fdopendir)) dlsym(RTLD_NEXT, "fdopendir"))(fd);
+}
+
+struct dirent *readdir(DIR *directory) {
+        return fails() ? NULL : ((typeof(&readdir)) dlsym(RTLD_NEXT, "readdir64"))(directory);
+}
+
+ssize_t getrandom(void *data, size_t size, unsigned flags) {
+        return fails() ? -1 : syscall(SYS_getrandom, data, size, flags);
+}
+
+ssize_t write(int fd, const void *data, size_t size) {
+        return fails() ? -1 : syscall(SYS_write, fd, data, size);
+}
+
+static bool shrinks; /* a file is truncated before it is read */
+
+ssize_t pread(int fd, void *data, size_t size, off_t offset) {
+        if (shrinks)
+                assert_int_equal(ftruncate(fd, 5), 0);
+        return fails() ? -1 : syscall(SYS_pread64, fd, data, size, offset);
+}
+
+int fchmod(int fd, mode_t mode) {
+        return fails() ? -1 : (int) syscall(SYS_fchmod, fd, mode);
+}
+
+int renameat(int from_directory, const char *from, int to_directory, const char *to) {
+        return fails() ? -1 : (int) syscall(SYS_renameat2, from_directory, from, to_directory, to, 0);
+}
+
+int unlinkat(int directory, const char *path, int flags) {
+        return fails() ? -1 : (int) syscall(SYS_unlinkat, directory, path, flags);
+}
+
 ssize_t pwrite(int fd, const void *data, size_t size, off_t offset) {
         for (size_t i = 0; i < size; i++)
                 assert_int_equal(((const uint8_t *) data)[i], 0);
@@ -45,7 +142,9 @@ ssize_t pwrite(int fd, const void *data, size_t size, off_t offset) {
 int fchown(int fd, uid_t uid, gid_t gid) {
         struct stat st;
 
-        assert_int_equal(fstat(fd, &st), 0);
+        assert_int_equal(syscall(SYS_fstat, fd, &st), 0);
+        if (fails())
+                return -1;
         if (gid != (gid_t) -1)
                 mode_at_group = st.st_mode & 07777;
         if (uid != (uid_t) -1)
@@ -659,6 +758,153 @@ static void test_the_sizes_of_prepared_files_count_until_they_are_removed(void *
         assert_int_equal(close(fd), 0);
 }
 
+static bool has_file(const char *name) {
+        return access(name, F_OK) == 0;
+}
+
+static void assert_named(const Error *error, int r) {
+        if (r != -EIO || error->failure != FAILURE_STORE || !strstr(error->text, STORE) ||
+            !strstr(error->text, strerror(EIO)))
+                fail_msg("%d, failure %d: %s", r, error->failure, error->text);
+}
+
+static void test_a_store_opens_only_if_no_call_fails(void **state) {
+        bool failed = true;
+        unsigned n;
+
+        for (n = 0; failed; n++) {
+                Store *store = NULL;
+                Error error = {};
+                int r;
+
+                begin_failing(n + 1);
+                r = store_open(STORE, &store, &error);
+                failed = end_failing();
+                assert_int_equal(failed, !store);
+                if (failed)
+                        assert_named(&error, r);
+                else
+                        assert_int_equal(r, 0);
+                (void) store_free(store);
+
+                begin_failing(n + 1);
+                r = store_check_memory(STORE, &error);
+                if (end_failing())
+                        assert_named(&error, r);
+        }
+        assert_int_equal(n, 4); /* open(), fstatfs(), fstat(), none */
+}
+
+static void test_a_call_that_fails_leaves_no_half_written_file(void **state) {
+        _cleanup_(store_freep) Store *store = open_store();
+        _cleanup_secret_ Secret *secret = secret_of("secret", 6);
+        bool failed = true;
+        unsigned n, errors = 0;
+
+        for (n = 0; failed; n++) {
+                Error error = {};
+                struct stat st;
+                int fd = -1, r;
+
+                wiped = 0;
+                begin_failing(n + 1);
+                r = store_prepare(store, "name", secret, 1234, 5678, 0440, &fd, &error);
+                if (r >= 0)
+                        r = store_publish(store, "name", fd, &error);
+                failed = end_failing();
+                if (r < 0) {
+                        errors++;
+                        if (r == -ENOENT) /* the hidden name was not found */
+                                assert_true(fd >= 0);
+                        else
+                                assert_named(&error, r);
+                        assert_false(has_file(STORE "/name"));
+                        if (fd < 0)
+                                assert_entries(0);
+                } else {
+                        assert_content(STORE "/name", "secret");
+                        assert_int_equal(stat(STORE "/name", &st), 0);
+                        assert_true(st.st_uid == 1234 && st.st_gid == 5678 &&
+                                    st.st_mode == (S_IFREG | 0440));
+                }
+                closep(&fd);
+                assert_int_equal(store_retain(store, NULL, 0, NULL), 0);
+                assert_entries(0);
+        }
+        assert_true(errors >= 12 && n > errors);
+}
+
+static void test_a_held_secret_is_whole_or_not_there(void **state) {
+        _cleanup_(store_freep) Store *store = open_store();
+        _cleanup_secret_ Secret *secret = secret_of("secret", 6);
+        bool failed = true;
+
+        for (unsigned n = 0; failed; n++) {
+                _cleanup_secret_ Secret *read_back = NULL;
+                _cleanup_close_ int fd = -1;
+                Error error = {};
+                int r;
+
+                begin_failing(n + 1);
+                r = store_hold(store, secret, &fd, &error);
+                failed = end_failing();
+                assert_int_equal(failed, fd < 0);
+                if (failed) {
+                        assert_named(&error, r);
+                        continue;
+                }
+                assert_int_equal(store_read(fd, &read_back), 0);
+                assert_memory_equal(secret_bytes(read_back), "secret", 6);
+
+                for (unsigned call = 1; call <= 2; call++) { /* fstat(), pread() */
+                        Secret *unread = NULL;
+
+                        begin_failing(call);
+                        assert_int_equal(store_read(fd, &unread), -EIO);
+                        assert_true(end_failing());
+                        assert_null(unread);
+                        begin_failing(call);
+                        assert_false(store_trusts(store, fd));
+                        assert_true(end_failing());
+                }
+        }
+}
+
+static void test_a_file_that_shrinks_while_it_is_read_is_refused(void **state) {
+        _cleanup_close_ int fd = open(STORE "/short", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+        Secret *secret = NULL;
+
+        assert_int_equal(ftruncate(fd, 10), 0);
+        shrinks = true;
+        assert_int_equal(store_read(fd, &secret), -ENODATA);
+        shrinks = false;
+        assert_null(secret);
+}
+
+static void test_files_stay_or_it_is_said_that_they_do(void **state) {
+        _cleanup_(store_freep) Store *store = open_store();
+        bool failed = true;
+        unsigned n, errors = 0;
+
+        for (n = 0; failed; n++) {
+                Error error = {};
+                int r;
+
+                put(store, "one", "1");
+                put(store, "two", "2");
+                wiped = 0;
+                begin_failing(n + 1);
+                r = store_retain(store, NULL, 0, &error);
+                failed = end_failing();
+                errors += r < 0;
+                if (r < 0)
+                        assert_named(&error, r);
+                else
+                        assert_entries(0);
+        }
+        assert_true(errors >= 6);
+}
+
 #define SIZE_A 300000U
 #define SIZE_B 123456U
 
@@ -785,6 +1031,11 @@ int main(void) {
                 cmocka_unit_test(test_a_full_tmpfs_keeps_the_old_secret),
                 test_on_ramfs(test_the_sum_of_sizes_is_bounded),
                 test_on_ramfs(test_the_sizes_of_prepared_files_count_until_they_are_removed),
+                test_on_ramfs(test_a_store_opens_only_if_no_call_fails),
+                test_on_ramfs(test_a_call_that_fails_leaves_no_half_written_file),
+                test_on_ramfs(test_a_held_secret_is_whole_or_not_there),
+                test_on_ramfs(test_a_file_that_shrinks_while_it_is_read_is_refused),
+                test_on_ramfs(test_files_stay_or_it_is_said_that_they_do),
                 test_on_ramfs(test_readers_see_the_old_secret_or_the_new_one),
                 test_on_ramfs(test_without_privileges_files_are_unsealds_own),
         };
