@@ -794,6 +794,7 @@ static void test_decrypt_is_signed_and_returns_the_envelope(void **state) {
         assert_int_equal(outcome.size, 3);
         assert_memory_equal(outcome.cms, "\x00\x01\x02", 3);
         assert_string_equal(outcome.request_id, "0000-1");
+        assert_string_equal(outcome.error.request_id, ""); /* there is no error */
 
         server_stop(stage.server);
         request = stage.server->requests[0];

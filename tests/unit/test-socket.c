@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "basic/clock.h"
@@ -38,6 +39,19 @@ void log_full(int priority, const LogFields *fields, const char *format, ...) {
                 refusals_logged++;
         answers_logged += strncmp(last_entry, "Sending credential ", 19) == 0;
         truncations_logged += strstr(last_entry, " is truncated") != NULL;
+}
+
+/* The error of the next accept4(); 0: none. */
+static int accept_error;
+
+int accept4(int listener, struct sockaddr *address, socklen_t *size, int flags) {
+        assert_int_equal(flags, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (accept_error != 0) {
+                errno = accept_error;
+                accept_error = 0;
+                return -1;
+        }
+        return (int) syscall(SYS_accept4, listener, address, size, flags);
 }
 
 #define MIB (1024U * 1024U)
@@ -351,6 +365,43 @@ static void test_a_request_during_a_shortage_of_descriptors_is_answered_later(vo
         assert_gets(fixture, fd, small, strlen(small));
 }
 
+static void test_a_connection_that_was_interrupted_or_aborted_delays_no_other(void **state) {
+        static const int errors[] = { EINTR, ECONNABORTED };
+        Fixture *fixture = *state;
+
+        if (needs_root())
+                skip();
+        assert_true(credential_socket_open(fixture->socket) >= 0);
+        last_entry[0] = 0;
+        for (unsigned i = 0; i < ELEMENTSOF(errors); i++) {
+                int fd = ask(fixture, "small");
+
+                accept_error = errors[i];
+                assert_int_equal(sd_event_run(fixture->event, 0), 1);
+                assert_int_equal(fixture->looked_up, i + 1);
+                assert_gets(fixture, fd, small, strlen(small));
+        }
+        assert_null(strstr(last_entry, "cannot accept"));
+}
+
+static void test_a_failure_to_accept_is_logged_and_tried_again_after_a_pause(void **state) {
+        Fixture *fixture = *state;
+        int fd = ask(fixture, "small");
+        uint64_t begun;
+
+        if (needs_root())
+                skip();
+        assert_true(credential_socket_open(fixture->socket) >= 0);
+        accept_error = ENFILE;
+        begun = now_monotonic_usec();
+        assert_int_equal(sd_event_run(fixture->event, 0), 1);
+        assert_non_null(strstr(last_entry, "cannot accept a connection"));
+        assert_non_null(strstr(last_entry, strerror(ENFILE)));
+        assert_int_equal(fixture->looked_up, 0);
+        assert_gets(fixture, fd, small, strlen(small));
+        assert_true(now_monotonic_usec() - begun >= 100 * USEC_PER_MSEC);
+}
+
 static void test_a_queue_is_answered_whole(void **state) {
         Fixture *fixture = *state;
         int fds[200];
@@ -611,6 +662,8 @@ int main(void) {
                 test(test_no_connection_is_accepted_before_the_outcome_is_known),
                 test(test_300_requests_in_a_row_are_answered),
                 test(test_a_request_during_a_shortage_of_descriptors_is_answered_later),
+                test(test_a_connection_that_was_interrupted_or_aborted_delays_no_other),
+                test(test_a_failure_to_accept_is_logged_and_tried_again_after_a_pause),
                 test(test_a_queue_is_answered_whole),
                 test(test_a_refusal_is_longer_than_a_credential_may_be),
                 test(test_the_journal_has_refusals_as_refusals_and_answers_as_answers),

@@ -125,14 +125,27 @@ int fchmod(int fd, mode_t mode) {
 }
 
 int renameat(int from_directory, const char *from, int to_directory, const char *to) {
-        return fails() ? -1 : (int) syscall(SYS_renameat2, from_directory, from, to_directory, to, 0);
+        int r = fails() ? -1 : (int) syscall(SYS_renameat2, from_directory, from, to_directory, to, 0);
+
+        errno = r < 0 ? errno : ENOTTY; /* a call that succeeds may change it */
+        return r;
 }
 
 int unlinkat(int directory, const char *path, int flags) {
-        return fails() ? -1 : (int) syscall(SYS_unlinkat, directory, path, flags);
+        int r = fails() ? -1 : (int) syscall(SYS_unlinkat, directory, path, flags);
+
+        errno = r < 0 ? errno : ENOTTY;
+        return r;
 }
 
+static int wipe_error; /* what pwrite() fails with, once if it is EINTR; 0: nothing */
+
 ssize_t pwrite(int fd, const void *data, size_t size, off_t offset) {
+        if (wipe_error != 0) {
+                errno = wipe_error;
+                wipe_error = wipe_error == EINTR ? 0 : wipe_error;
+                return -1;
+        }
         for (size_t i = 0; i < size; i++)
                 assert_int_equal(((const uint8_t *) data)[i], 0);
         wiped += size;
@@ -421,6 +434,24 @@ static void test_a_removed_secret_is_wiped(void **state) {
         put(store, "name", large);
         assert_int_equal(store_retain(store, NULL, 0, NULL), 0);
         assert_int_equal(wiped, 10000);
+        assert_entries(0);
+}
+
+static void test_a_wipe_goes_on_after_a_signal_and_ends_at_a_failure(void **state) {
+        _cleanup_(store_freep) Store *store = open_store();
+
+        put(store, "name", "secret");
+        wipe_error = EINTR;
+        assert_int_equal(store_retain(store, NULL, 0, NULL), 0);
+        assert_int_equal(wiped, 6);
+
+        put(store, "name", "secret");
+        wipe_error = EIO;
+        alarm(20);
+        assert_int_equal(store_retain(store, NULL, 0, NULL), 0);
+        alarm(0);
+        wipe_error = 0;
+        assert_int_equal(wiped, 6);
         assert_entries(0);
 }
 
@@ -1012,6 +1043,7 @@ int main(void) {
                 test_on_ramfs(test_a_directory_that_others_can_write_is_refused),
                 test_on_ramfs(test_a_secret_becomes_a_file_with_owner_and_mode),
                 test_on_ramfs(test_a_removed_secret_is_wiped),
+                test_on_ramfs(test_a_wipe_goes_on_after_a_signal_and_ends_at_a_failure),
                 test_on_ramfs(test_a_reader_of_a_removed_secret_still_gets_all_of_it),
                 test_on_ramfs(test_names_that_credentials_cannot_have_are_refused),
                 test_on_ramfs(test_a_prepared_secret_is_hidden_until_it_is_published),
