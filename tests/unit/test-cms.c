@@ -32,7 +32,7 @@ static EVP_PKEY *key, *other_key;
 
 /* What fails. OpenSSL's error queue gets reason, unless it is 0. */
 static struct {
-        bool i2d, init, update;
+        bool i2d, init, update, number;
         int i2d_result, reason;
         unsigned lock; /* the n-th mlock() from now; 0: none */
 } broken;
@@ -56,6 +56,14 @@ int i2d_PUBKEY(const EVP_PKEY *a, unsigned char **ret) {
                         (int (*)(const EVP_PKEY *, unsigned char **)) dlsym(RTLD_NEXT, "i2d_PUBKEY");
 
         return broken.i2d ? breaks(broken.i2d_result) : real(a, ret);
+}
+
+BIGNUM *BN_secure_new(void) {
+        if (broken.number) {
+                (void) breaks(0);
+                return NULL;
+        }
+        return ((typeof(&BN_secure_new)) dlsym(RTLD_NEXT, "BN_secure_new"))();
 }
 
 int EVP_PKEY_decrypt_init(EVP_PKEY_CTX *context) {
@@ -708,6 +716,10 @@ static void test_a_lack_of_memory_is_no_verdict_on_the_envelope(void **state) {
         assert_null(recipient);
         assert_string_equal(error.text, "Out of memory.");
         broken.i2d = false;
+        broken.number = true;
+        assert_int_equal(recipient_new(2048, &recipient, &error), -ENOMEM);
+        assert_null(recipient);
+        broken.number = false;
         broken.reason = 0;
         assert_opens(envelope.data, envelope.size, key, "secret", 6);
 }

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Uses a ramfs in a mount namespace of its own, and is skipped without root. This file replaces vault/fdstore.c and plays the
- * service manager. */
+/* Uses a ramfs in a mount namespace of its own, and is skipped without root. This file replaces vault/fdstore.c and basic/log.c:
+ * it plays the service manager, and keeps what is logged. It also takes the place of EVP_Digest(), so that a digest can fail. */
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <openssl/evp.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,9 +21,7 @@
 
 #include <cmocka.h>
 
-#include <dlfcn.h>
-#include <openssl/evp.h>
-
+#include "basic/log.h"
 #include "vault/fdstore.h"
 #include "vault/kept.h"
 
@@ -85,6 +85,22 @@ int fdstore_take(int **ret_fds, char ***ret_names, size_t *ret_count) {
         }
         *ret_count = held_count;
         return 0;
+}
+
+static char logged[1024];
+
+void log_set_max_priority(int priority) {
+}
+
+void log_full(int priority, const LogFields *fields, const char *format, ...) {
+        size_t length = strlen(logged);
+        va_list arguments;
+
+        va_start(arguments, format);
+        (void) vsnprintf(logged + length, sizeof(logged) - length, format, arguments);
+        va_end(arguments);
+        if (fields)
+                assert_string_equal(fields->message_id, MESSAGE_DROPPED);
 }
 
 static bool digest_fails;
@@ -170,6 +186,7 @@ static void restore(const KeptClaim *wanted, size_t count) {
         Error error = {};
 
         loses_removal = is_silent = false;
+        logged[0] = 0;
         kept = kept_free(kept);
         assert_int_equal(kept_new(&kept), 0);
         if (kept_restore(kept, store, wanted, count, &error) < 0)
@@ -196,7 +213,14 @@ static void test_the_next_process_has_the_committed_secrets(void **state) {
         assert_kept("api-token", "the token");
         assert_kept("db-password", "the password");
         assert_true(kept_is_committed(kept, &no_lock));
+        assert_string_equal(logged, "");
         ASSERT_HELD("kept-1", "kept-1-api-token", "kept-1-db-password");
+}
+
+static void test_the_first_process_has_nothing_to_drop(void **state) {
+        restore(claims, 2);
+        assert_string_equal(logged, "");
+        assert_false(kept_is_committed(kept, &no_lock));
 }
 
 static void test_an_uncommitted_secret_is_dropped(void **state) {
@@ -204,6 +228,9 @@ static void test_an_uncommitted_secret_is_dropped(void **state) {
         restore(claims, 2);
         assert_int_equal(kept_find(kept, "api-token"), -ENOENT);
         assert_int_equal(held_count, 0);
+        assert_string_equal(
+                        logged,
+                        "Dropped all kept secrets: there is no valid manifest of them. They are unsealed again.");
         assert_int_equal(put(claims, "the token"), 0);
         assert_int_equal(commit(), 0);
         ASSERT_HELD("kept-2", "kept-2-api-token");
@@ -382,6 +409,7 @@ static void test_a_file_with_other_content_is_dropped(void **state) {
         assert_int_equal(kept_find(kept, "api-token"), -ENOENT);
         assert_kept("db-password", "the password");
         assert_false(kept_is_committed(kept, &no_lock));
+        assert_string_equal(logged, "Dropped the kept secret api-token: its file has other content.");
         ASSERT_HELD("kept-1", "kept-1-db-password");
 }
 
@@ -391,6 +419,7 @@ static void test_a_file_with_another_size_is_dropped(void **state) {
         restore(claims, 2);
         assert_int_equal(kept_find(kept, "api-token"), -ENOENT);
         assert_kept("db-password", "the password");
+        assert_string_equal(logged, "Dropped the kept secret api-token: its file has another size.");
 }
 
 static void test_a_manifest_of_another_boot_is_dropped(void **state) {
@@ -587,6 +616,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 TEST(test_a_secret_is_kept_when_it_is_committed),
                 TEST(test_the_next_process_has_the_committed_secrets),
+                TEST(test_the_first_process_has_nothing_to_drop),
                 TEST(test_an_uncommitted_secret_is_dropped),
                 TEST(test_a_secret_is_replaced_in_one_step),
                 TEST(test_an_abandoned_secret_changes_nothing),
