@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -103,7 +104,15 @@ void log_full(int priority, const LogFields *fields, const char *format, ...) {
                 assert_string_equal(fields->message_id, MESSAGE_DROPPED);
 }
 
-static bool digest_fails;
+static bool digest_fails, write_fails;
+
+ssize_t pwrite(int fd, const void *data, size_t size, off_t offset) {
+        if (write_fails) {
+                errno = EIO;
+                return -1;
+        }
+        return syscall(SYS_pwrite64, fd, data, size, offset);
+}
 
 int EVP_Digest(const void *data, size_t size, unsigned char *ret, unsigned *ret_size, const EVP_MD *type,
                ENGINE *engine) {
@@ -142,7 +151,7 @@ static int set_up(void **state) {
 static int tear_down(void **state) {
         kept = kept_free(kept);
         store = store_free(store);
-        is_silent = loses_removal = digest_fails = false;
+        is_silent = loses_removal = digest_fails = write_fails = false;
         fails_at = 0;
         while (held_count > 0)
                 (void) fdstore_remove(held[0].name);
@@ -517,7 +526,8 @@ static void test_descriptors_with_malformed_names_are_dropped(void **state) {
 }
 
 static void test_the_next_process_knows_that_the_lock_is_done(void **state) {
-        const KeptLock other = { .pcr = 14 };
+        const KeptLock other = { .pcr = 14 }, other_before = { .pcr = 15, .before = { 1, 2, 4 } };
+        Error error = {};
 
         assert_int_equal(put(claims + 1, "the password"), 0);
         assert_int_equal(kept_commit(kept, store, &lock, NULL), 0);
@@ -527,6 +537,16 @@ static void test_the_next_process_knows_that_the_lock_is_done(void **state) {
         assert_int_equal(kept_lock(kept).pcr, 15);
         assert_memory_equal(kept_lock(kept).before, lock.before, sizeof(lock.before));
 
+        assert_true(kept_is_committed(kept, &lock));
+        assert_false(kept_is_committed(kept, &other_before));
+        assert_false(kept_is_committed(kept, &no_lock));
+
+        write_fails = true;
+        assert_int_equal(kept_set_locked(kept, &error), -EIO);
+        write_fails = false;
+        assert_int_equal(error.failure, FAILURE_STORE);
+        assert_non_null(strstr(error.text, strerror(EIO)));
+        assert_false(kept_is_locked(kept));
         assert_int_equal(kept_set_locked(kept, NULL), 0);
         assert_true(kept_is_locked(kept));
         restore(claims, 2);
