@@ -6,6 +6,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/magic.h>
 #include <pthread.h>
 #include <sched.h>
@@ -912,6 +913,24 @@ static void test_a_file_that_shrinks_while_it_is_read_is_refused(void **state) {
         assert_null(secret);
 }
 
+static void test_the_store_is_listed_once_for_many_secrets(void **state) {
+        _cleanup_(store_freep) Store *store = open_store();
+        unsigned calls[3];
+
+        for (char name[2] = "a"; name[0] <= 'j'; name[0]++)
+                put(store, name, "secret");
+        for (size_t i = 0; i < ELEMENTSOF(calls); i++) {
+                _cleanup_close_ int fd = -1;
+
+                begin_failing(UINT_MAX);
+                fd = prepare(store, "name", "secret");
+                (void) end_failing();
+                calls[i] = failing.calls;
+        }
+        assert_true(calls[0] > calls[1] + 10);
+        assert_int_equal(calls[1], calls[2]);
+}
+
 static void test_files_stay_or_it_is_said_that_they_do(void **state) {
         _cleanup_(store_freep) Store *store = open_store();
         bool failed = true;
@@ -1067,6 +1086,7 @@ int main(void) {
                 test_on_ramfs(test_a_call_that_fails_leaves_no_half_written_file),
                 test_on_ramfs(test_a_held_secret_is_whole_or_not_there),
                 test_on_ramfs(test_a_file_that_shrinks_while_it_is_read_is_refused),
+                test_on_ramfs(test_the_store_is_listed_once_for_many_secrets),
                 test_on_ramfs(test_files_stay_or_it_is_said_that_they_do),
                 test_on_ramfs(test_readers_see_the_old_secret_or_the_new_one),
                 test_on_ramfs(test_without_privileges_files_are_unsealds_own),
