@@ -454,6 +454,26 @@ static void test_the_content_has_up_to_32_segments(void **state) {
         assert_fails(&envelope, key, -EBADMSG, "33 segments");
 }
 
+/* The key identifier decides nothing, so it can fill the envelope up. */
+static void test_an_envelope_has_up_to_16_kib(void **state) {
+        static const uint8_t plaintext[CMS_ENVELOPE_MAX], identifier[64];
+        static Bytes envelope;
+        size_t room;
+
+        make_envelope(key, &(Shape){ .identifier = identifier }, plaintext, 31, &envelope);
+        room = CMS_ENVELOPE_MAX - envelope.size;
+        for (size_t more = 0; more <= 1; more++) {
+                const Shape shape = { .identifier = identifier, .identifier_size = 32 + room % 16 + more };
+
+                make_envelope(key, &shape, plaintext, 31 + room / 16 * 16, &envelope);
+                assert_int_equal(envelope.size, CMS_ENVELOPE_MAX + more);
+                if (more == 0)
+                        assert_opens(envelope.data, envelope.size, key, plaintext, 31 + room / 16 * 16);
+                else
+                        assert_fails(&envelope, key, -EBADMSG, "more than 16 KiB");
+        }
+}
+
 static void test_lengths_have_up_to_four_octets(void **state) {
         static Bytes envelope, longer;
 
@@ -758,6 +778,7 @@ int main(void) {
                 cmocka_unit_test(test_envelopes_open_in_all_shapes_that_kms_may_send),
                 cmocka_unit_test(test_other_shapes_are_refused),
                 cmocka_unit_test(test_the_content_has_up_to_32_segments),
+                cmocka_unit_test(test_an_envelope_has_up_to_16_kib),
                 cmocka_unit_test(test_lengths_have_up_to_four_octets),
                 cmocka_unit_test(test_keys_that_do_not_unwrap_are_rejected),
                 cmocka_unit_test(test_a_wrong_key_never_opens_by_luck),
