@@ -201,7 +201,9 @@ static const char *failure_message(const Session *session) {
                 return MESSAGE_LOCKED_OUT;
         if (session->error.failure == FAILURE_POLICY)
                 return MESSAGE_POLICY;
-        return session->kept && attester_step(session->shared.attester, ATTESTER_LOCK)->progress != STEP_DONE
+        return session->kept && session->options.settings->lock_pcr > 0 &&
+                                               attester_step(session->shared.attester, ATTESTER_LOCK)
+                                                                               ->progress != STEP_DONE
                                ? MESSAGE_LOCK_FAILED
                                : MESSAGE_FAILED;
 }

@@ -453,6 +453,9 @@ static void a_failure_to_keep_or_to_publish_publishes_nothing(void **state) {
         finish("open");
         assert_ended_with(FAILURE_STORE);
         assert_nothing_published();
+        /* Without LockPcr= no lock can have failed. */
+        assert_says(world.logged, "[" MESSAGE_FAILED " ");
+        assert_null(strstr(world.logged, "[" MESSAGE_LOCK_FAILED " "));
         assert_null(strstr(world.trace, "wiped"));
         assert_says(world.trace,
                     strcmp(it->what, "publish") == 0 ? "kept retained:0 " : "abandoned retained:2 ");
