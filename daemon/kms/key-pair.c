@@ -77,6 +77,14 @@ static BIGNUM *temporary(BN_CTX *context) {
         return number;
 }
 
+/* BN_gcd() may exchange the flags of its result with those of a number of its own. */
+static bool greatest_divisor(BIGNUM *ret, const BIGNUM *a, const BIGNUM *b, BN_CTX *context) {
+        bool done = BN_gcd(ret, a, b, context);
+
+        BN_set_flags(ret, BN_FLG_CONSTTIME);
+        return done;
+}
+
 /* The work of one thread. No other thread touches it until this one has ended. */
 typedef struct Search {
         int bits;
@@ -95,7 +103,7 @@ static bool check_exponent(const Search *search, BN_CTX *context, bool *ret_suit
         less_one = temporary(context);
         gcd = temporary(context);
         done = gcd && BN_sub(less_one, search->prime, BN_value_one()) &&
-               BN_gcd(gcd, less_one, search->e, context);
+               greatest_divisor(gcd, less_one, search->e, context);
         *ret_suits = done && BN_is_one(gcd);
         BN_CTX_end(context);
         return done;
@@ -172,7 +180,8 @@ static bool derive(Numbers *numbers, BN_CTX *context) {
                BN_sub(p_less_one, numbers->p, BN_value_one()) &&
                BN_sub(q_less_one, numbers->q, BN_value_one()) &&
                BN_mul(product, p_less_one, q_less_one, context) &&
-               BN_gcd(gcd, p_less_one, q_less_one, context) && BN_div(lcm, NULL, product, gcd, context) &&
+               greatest_divisor(gcd, p_less_one, q_less_one, context) &&
+               BN_div(lcm, NULL, product, gcd, context) &&
                BN_mod_inverse(numbers->d, numbers->e, lcm, context) &&
                BN_mod(numbers->d_p, numbers->d, p_less_one, context) &&
                BN_mod(numbers->d_q, numbers->d, q_less_one, context) &&

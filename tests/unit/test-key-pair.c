@@ -266,12 +266,10 @@ int BN_mul(BIGNUM *ret, const BIGNUM *a, const BIGNUM *b, BN_CTX *context) {
         return RESULT(REAL(BN_mul)(ret, a, b, context));
 }
 
-/* BN_gcd() exchanges the flags of its result with those of a number of its own, so the divisor of the quotient may have none. */
 int BN_div(BIGNUM *quotient, BIGNUM *remainder, const BIGNUM *a, const BIGNUM *b, BN_CTX *context) {
         assert_constant_time(quotient ?: remainder);
         assert_constant_time(a);
-        if (!quotient)
-                assert_constant_time(b);
+        assert_constant_time(b);
         return RESULT(REAL(BN_div)(quotient, remainder, a, b, context));
 }
 
@@ -634,6 +632,8 @@ static void test_primes_and_their_distance_are_distributed_as_random_numbers(voi
         Distribution found;
         double high, low, distance;
 
+        if (getenv("UNSEALD_TEST_SLOW"))
+                skip(); /* minutes under valgrind, and only about numbers */
         reset();
         found = sample(KEYS);
         high = chi_square(found.high);
