@@ -28,7 +28,7 @@ printf '%s\n' '[Service]' Type=oneshot 'ExecStart=/bin/sh -c "echo called >>/out
 cat >"$layer/usr/lib/systemd/system/billing.service" <<'END'
 [Service]
 LoadCredential=db-password:/run/unseald/credentials.sock
-ExecStart=/bin/sh -c 'cat %d/db-password >>/out/consumer; echo >>/out/consumer; exec sleep infinity'
+ExecStart=/bin/sh -c 'echo "$$(cat %d/db-password)" >>/out/consumer; exec sleep infinity'
 END
 
 mkdir "$scratch/out"
