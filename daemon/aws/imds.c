@@ -17,7 +17,7 @@
  * without an answer. */
 #define TIMEOUT_USEC (2 * USEC_PER_SEC)
 
-/* Of each address a failed request tells so much. */
+/* The longest text that an error quotes of the first address, in bytes with the NUL. */
 #define IMDS_FAILURE_MAX 256U
 
 typedef struct Request Request;

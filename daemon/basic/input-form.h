@@ -11,7 +11,7 @@
 
 #include <stddef.h>
 
-/* A text that is shorter than this is not called hexadecimal: too many short words are. */
+/* The fewest digits of a text that is called hexadecimal: many short words consist of such digits. */
 #define INPUT_FORM_HEX_MIN 32U
 #define INPUT_FORM_BASE64_MIN 64U
 

@@ -211,10 +211,10 @@ bool source_region(const Source *source, char *ret, size_t size) {
         return aws_is_region(ret);
 }
 
-/* A ciphertext of KMS is binary and longer than this. What decodes to so much text is encoded twice. */
+/* KMS's ciphertext is binary and longer than this. If base64 decodes to this much text or more, it was encoded twice. */
 #define TWICE_MIN 64U
 
-/* The form of a ciphertext that is wrong for certain. KMS's ciphertext begins with the byte 01 and looks like none. */
+/* Refuses a form that is certainly wrong: KMS's ciphertext begins with the byte 01 and has none of these forms. */
 static int refuse_form(InputForm form, const char *before, Error *error) {
         if (form == INPUT_EMPTY)
                 return error_set(error, -ENODATA, FAILURE_SOURCE, "The sealed secret is empty.");

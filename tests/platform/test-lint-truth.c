@@ -30,7 +30,7 @@
 #define RESCUE "arn:aws:iam::111111111111:role/rescue"
 #define APP "arn:aws:iam::222222222222:role/app"
 #define NEIGHBOUR "arn:aws:iam::111111111111:role/app"
-#define POLICIES 50000U
+#define POLICIES 100000U
 #define POLICIES_SLOWLY 2000U
 #define SEED UINT64_C(20260813)
 
