@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Prints what a document proves, and as clearly what it does not prove: a check that the caller did not ask for is listed as
- * "not-asked". Nothing from a document that is not authentic is printed.
+ * Prints what a document proves, and as clearly what it does not prove: checks that the caller did not ask for are named first,
+ * and listed as "not-asked". Nothing from a document that is not authentic is printed.
  */
 
 #include <errno.h>
@@ -19,18 +19,17 @@
 
 #include "attestation/document.h"
 #include "attestation/public-key.h"
+#include "aws-nitro-root-g1.h"
 #include "basic/clock.h"
 #include "basic/encoding.h"
 #include "basic/json.h"
 #include "basic/openssl-util.h"
-#include "build-config.h"
 #include "tpm/expectation.h"
 #include "unsealctl/ctl.h"
 #include "unsealctl/fetch-document.h"
 #include "unsealctl/measurements.h"
 #include "unsealctl/verify-input.h"
 
-#define ROOT_PATH UNSEALD_VENDOR_CONFIG_DIR "/aws-nitro-root-g1.pem"
 #define FILE_SIZE_MAX (64U * 1024U)
 #define AT_MAX INT64_C(253402300799) /* 9999-12-31T23:59:59Z */
 #define SHA256_SIZE 32
@@ -84,6 +83,10 @@ static const Check checks[] = {
         { "measurements", "all as expected", "--measurements=", ATTESTATION_PCR },
 };
 
+/* The exit status of a document that is authentic where the caller asked for nothing else. Anybody with a Nitro instance gets such a
+ * document, so a script must not take it for the vendor's image. */
+#define STATUS_AUTHENTIC_ONLY 19
+
 static void wanted_done(Wanted *wanted) {
         X509_free(wanted->policy.root);
         free((void *) wanted->nonce.data);
@@ -110,43 +113,51 @@ static void print_help(void) {
                "     --max-age=SEC       Refuse an older document\n"
                "     --at=TIME           Verify as of this time, not now: @SECONDS,\n"
                "                         2026-08-13T17:36:48Z, or document (its own time)\n"
-               "     --root=PEM          Trust this root certificate, not AWS's root G1\n"
+               "     --root=PEM          Trust this root certificate, not AWS's root G1,\n"
+               "                         which is built in\n"
                "     --json              Print JSON\n\n"
                "Exit status: 0 accepted, 1 failure, 2 usage, 10 malformed, 11 algorithm,\n"
                "12 signature, 13 untrusted, 14 expired, 15 stale, 16 nonce, 17 public key,\n"
-               "18 PCR; 50 to 53 and 65 no document from --url=.\n");
+               "18 PCR, 19 authentic, but nothing else was asked; 50 to 53 and 65 no\n"
+               "document from --url=.\n");
 }
 
 static bool is_root_g1(const Wanted *wanted) {
         return memcmp(wanted->root_fingerprint, root_g1_fingerprint, SHA256_SIZE) == 0;
 }
 
-static int load_root(const char *path, Wanted *wanted) {
-        _cleanup_(BIO_freep) BIO *bio = NULL;
+/* Reads exactly one certificate. "name" is for messages. */
+static int parse_root(const uint8_t *pem, size_t size, const char *name, Wanted *wanted) {
+        _cleanup_(BIO_freep) BIO *bio = BIO_new_mem_buf(pem, (int) size);
         _cleanup_(X509_freep) X509 *second = NULL;
-        _cleanup_free_ uint8_t *pem = NULL;
         unsigned length;
+
+        wanted->policy.root = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+        if (!wanted->policy.root)
+                return failure("%s does not contain a certificate in PEM.", name);
+        second = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+        if (second)
+                return failure("%s has more than one certificate. Expected only the root.", name);
+        if (X509_digest(wanted->policy.root, EVP_sha256(), wanted->root_fingerprint, &length) != 1)
+                return failure("Out of memory.");
+        return 0;
+}
+
+/* AWS's root is part of the program, so that one file is enough to verify, and no other file can replace the root. */
+static int load_root(const char *path, Wanted *wanted) {
+        static const char g1[] = AWS_NITRO_ROOT_G1_PEM;
+        _cleanup_free_ uint8_t *pem = NULL;
         size_t size;
         int r;
 
-        r = read_argument(path ?: ROOT_PATH, FILE_SIZE_MAX, &pem, &size);
-        if (r != 0)
+        if (!path) {
+                r = parse_root((const uint8_t *) g1, sizeof(g1) - 1, "The built-in root", wanted);
+                if (r == 0 && !is_root_g1(wanted))
+                        return failure("The root that was built into unsealctl is not AWS's root G1: its SHA-256 differs. Build it again from the original file.");
                 return r;
-        bio = BIO_new_mem_buf(pem, (int) size);
-        wanted->policy.root = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
-        if (!wanted->policy.root)
-                return failure("%s does not contain a certificate in PEM.", path ?: ROOT_PATH);
-        second = PEM_read_bio_X509(bio, NULL, NULL, NULL);
-        if (second)
-                return failure("%s has more than one certificate. Expected only the root.",
-                               path ?: ROOT_PATH);
-
-        if (X509_digest(wanted->policy.root, EVP_sha256(), wanted->root_fingerprint, &length) != 1)
-                return failure("Out of memory.");
-        if (!path && !is_root_g1(wanted))
-                return failure("%s is not AWS's root G1: its SHA-256 differs. Install the package again, or give --root=.",
-                               ROOT_PATH);
-        return 0;
+        }
+        r = read_argument(path, FILE_SIZE_MAX, &pem, &size);
+        return r != 0 ? r : parse_root(pem, size, path, wanted);
 }
 
 static int load_nonce(const char *argument, Slice *ret) {
@@ -361,6 +372,19 @@ static const char *check_result(const Verdict *verdict, const Check *check) {
         return "proved";
 }
 
+static size_t not_asked(const Verdict *verdict) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < ELEMENTSOF(checks); i++)
+                if (!is_asked(verdict, &checks[i]))
+                        n++;
+        return n;
+}
+
+static bool is_authentic_only(const Verdict *verdict) {
+        return verdict->refusal == ATTESTATION_ACCEPTED && not_asked(verdict) == ELEMENTSOF(checks);
+}
+
 static const char *kind_to_string(AttestationKind kind) {
         return kind == ATTESTATION_NITROTPM ? "nitrotpm" : "enclave";
 }
@@ -442,12 +466,28 @@ static void print_pcrs(const Verdict *verdict) {
         }
 }
 
+/* What was not asked comes first: the reader may stop after the first line. */
+static void print_accepted(const Verdict *verdict) {
+        size_t left = not_asked(verdict);
+
+        if (is_authentic_only(verdict))
+                puts("Authentic, and nothing else was asked. Any NitroTPM instance or enclave gets such a document.");
+        else
+                puts("Accepted.");
+        if (left == 0)
+                return;
+        fputs("Not asked, so not known: ", stdout);
+        for (size_t i = 0; i < ELEMENTSOF(checks); i++)
+                if (!is_asked(verdict, &checks[i]))
+                        printf("%s (%s)%s", checks[i].name, checks[i].option, --left > 0 ? ", " : ".\n");
+}
+
 static void print_text(const Verdict *verdict) {
         const AttestationDocument *document = verdict->document;
         char time[TIME_STRING_MAX];
 
         if (verdict->refusal == ATTESTATION_ACCEPTED)
-                puts("Accepted. The checks below that are proved are all that was verified.");
+                print_accepted(verdict);
         else
                 printf("Refused (%s): %s\n", attestation_refusal_to_string(verdict->refusal),
                        verdict->error.text);
@@ -512,6 +552,7 @@ static void print_json(const Verdict *verdict) {
         const char *text;
 
         add(object, "accepted", made(json_object_new_boolean(verdict->refusal == ATTESTATION_ACCEPTED)));
+        add(object, "authentic_only", made(json_object_new_boolean(is_authentic_only(verdict))));
         if (verdict->refusal != ATTESTATION_ACCEPTED) {
                 add_string(object, "refusal", attestation_refusal_to_string(verdict->refusal));
                 add_string(object, "reason", verdict->error.text);
@@ -613,7 +654,7 @@ static int verify(Options *options) {
                 print_json(&verdict);
         else
                 print_text(&verdict);
-        return (int) verdict.refusal;
+        return is_authentic_only(&verdict) ? STATUS_AUTHENTIC_ONLY : (int) verdict.refusal;
 }
 
 int verb_verify(int argc, char *argv[]) {

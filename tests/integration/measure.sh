@@ -44,7 +44,7 @@ say "standard boot"
 measure 0 "$uki"
 assert_equal "as AWS's tool has it" "$(jq -c '[keys, (.Measurements | keys)]' "$scratch/out")" \
     '[["Measurements"],["HashAlgorithm","PCR12","PCR4","PCR7"]]'
-assert_equal "the algorithm" "$(jq -r .Measurements.HashAlgorithm "$scratch/out")" 'SHA384 { ... }'
+assert_equal "the algorithm" "$(jq -r .Measurements.HashAlgorithm "$scratch/out")" 'SHA384'
 assert_equal "PCR4" "$(jq -r .Measurements.PCR4 "$scratch/out")" \
     6509207596d8be7b83bfe226dc543d27f91a3bdb54ba7f357cffd58002275ecee09b397633110309ee908905acbc7d65
 assert_line "the rule is said" "$scratch/err" 'systemd-stub 252, below 258, without Secure Boot'

@@ -37,7 +37,7 @@ assert_no_line "headers" "$scratch/headers" 'tss2'
 
 say "verify, measure, policy"
 document=$top/tests/vectors/attestation/nitrotpm-document.cbor
-expect 0 verify --root="$top/conf/nitro-root/aws-nitro-root-g1.pem" --at=document --json "$document"
+expect 19 verify --at=document --json "$document"
 assert_equal "the document" "$(jq -r .accepted "$scratch/out")" true
 expect 0 measure "$top/tests/vectors/efi/uki-x86-64.efi" --output="$scratch/measurements.json"
 assert_match "PCR4" "$(jq -r .Measurements.PCR4 "$scratch/measurements.json")" '^[0-9a-f]{96}$'

@@ -75,8 +75,13 @@ expect 1 status --file="$scratch/none"
 expect 1 status --file="$document"
 
 say "a real document is accepted at its own time"
-verify 0 --at=document "$document"
+verify 19 --at=document "$document"
+assert_line "what was not asked comes first" <(head -n 1 "$scratch/out") '^Authentic, and nothing else was asked\.'
+assert_line "what was not asked" <(sed -n 2p "$scratch/out") '^Not asked, so not known: age .*, nonce .*, public-key .*, measurements \(--measurements=\)\.$'
 assert_line "who" "$scratch/out" "$module_id"
+cp "$scratch/out" "$scratch/by-file"
+expect 19 verify --at=document "$document"
+cmp "$scratch/by-file" "$scratch/out" || die "the built-in root is not that of conf/nitro-root"
 assert_line "the root is known" "$scratch/out" "AWS's root G1"
 assert_no_line "no third-party drivers" "$scratch/out" 'PCR2 differs'
 for check in age nonce public-key measurements; do
@@ -84,6 +89,8 @@ for check in age nonce public-key measurements; do
 done
 verify 0 --at=@1786642608 --max-age=5min "$document"
 assert_line "the age is proved" "$scratch/out" '^  age +proved'
+assert_line "accepted" <(head -n 1 "$scratch/out") '^Accepted\.$'
+assert_line "what is left" <(sed -n 2p "$scratch/out") '^Not asked, so not known: nonce [^,]*, public-key [^,]*, measurements [^,]*\.$'
 verify 0 --at=2026-08-13T17:41:48Z --max-age=5min - <"$document"
 
 say "each refusal has its own exit status"
@@ -112,7 +119,7 @@ assert_no_line "advice for a path" "$scratch/err" 'nonce itself'
 verify 2 --nonce=base64:ABE "$document"
 for form in 'base64' 'base64 -w0' 'xxd -p' 'xxd -p -c 0 -u'; do
     $form <"$document" >"$scratch/text"
-    verify 0 --at=document "$scratch/text"
+    verify 19 --at=document "$scratch/text"
 done
 # malformed TEXT: the document in $scratch/text is refused, and so is that text of the form
 malformed() {
@@ -142,7 +149,8 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-384 -sha384 -nodes -ke
 expect 13 verify --root="$scratch/other.pem" --at=document "$document"
 
 say "public keys and measurements"
-verify 0 --at=document --json "$document"
+verify 19 --at=document --json "$document"
+assert_equal "in JSON" "$(jq -c '[.accepted, .authentic_only]' "$scratch/out")" '[true,true]'
 jq -r .document.public_key "$scratch/out" | tr -d '\n' | sed 's/../\\x&/g' | xargs -0 printf >"$scratch/key.der"
 jq '{Measurements: {HashAlgorithm: "SHA384 { ... }", PCR4: .document.pcrs["4"], PCR12: .document.pcrs["12"]}}' \
     "$scratch/out" >"$scratch/good.json"
@@ -170,7 +178,7 @@ cp "$scratch/good.json" "$scratch/"$'\xff\xc3\xa4'
 
 say "an answer that cannot be written is a failure"
 status=0
-"$unsealctl" verify --root="$root" --at=document "$document" >/dev/full 2>/dev/null || status=$?
+"$unsealctl" verify --root="$root" --at=@1786642608 --max-age=5min "$document" >/dev/full 2>/dev/null || status=$?
 assert_equal "standard output is full" "$status" 1
 for option in --help --version; do
     status=0
