@@ -227,6 +227,9 @@ lint 0 --admin="$admin" --measurements="$scratch/first.json" "$scratch/sealer.js
 assert_line "the sealer is named" "$scratch/lint" '^note: sealer: .*role/ci'
 lint 0 --admin="$admin" --sealer="$sealer" --measurements="$scratch/first.json" "$scratch/sealer.json"
 assert_equal "the sealer is declared" "$(cat "$scratch/lint")" "0 errors, 0 warnings, 0 notes"
+assert_equal "the sealer makes data keys" \
+    "$(jq -c '.Statement[] | select(.Sid == "Seal") | .Action' "$scratch/sealer.json")" \
+    '["kms:Encrypt","kms:GenerateDataKey","kms:GenerateDataKeyWithoutPlaintext"]'
 status=0
 "$unsealctl" policy --admin="$admin" --sealer="$role" --principal="$role" --measurements="$scratch/first.json" >"$scratch/out" 2>&1 || status=$?
 assert_equal "exit status for a sealer that unseals" "$status" 2

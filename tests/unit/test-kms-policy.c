@@ -146,7 +146,8 @@ static void test_lint_finds_nothing_whatever_the_options_but_drivers_allowed(voi
                                                  .any_drivers = bits & 256,
                                                  .any_extensions = bits & 512,
                                                  .lock_pcr = bits & 2 ? (bits & 4 ? 13 : 15) : 0 },
-                                .sealers = bits & 4 ? sealer : NULL,
+                                /* With all other options, three images that share no PCR leave no room for a sealer. */
+                                .sealers = bits & 4 && (which < 3 || !(bits & 8)) ? sealer : NULL,
                                 .recovery_principals = bits & 8 ? rescue : NULL,
                                 .organizations = bits & 16 ? organization : NULL,
                                 .vpc_endpoints = bits & 32 ? endpoint : NULL,
@@ -376,6 +377,30 @@ static void test_a_sealer_that_unseals_is_refused(void **state) {
         }
 }
 
+static void test_sealers_make_data_keys_and_nothing_else(void **state) {
+        static const char *const sealers[] = { "arn:aws:iam::111111111111:role/ci",
+                                               "arn:aws:iam::444444444444:root", RESCUE, NULL },
+                                 *const rescue[] = { RESCUE, NULL };
+        const PcrSet image = image_of(0xA4, 0xA7, 0);
+        KeyPolicyOptions options = options_of(&image, 1);
+        _cleanup_json_ struct json_object *policy = NULL;
+
+        options.sealers = sealers;
+        options.recovery_principals = rescue;
+        policy = make(&options);
+        assert_json(json_member(statement(policy, "Seal"), "Action"),
+                    "[\"kms:Encrypt\",\"kms:GenerateDataKey\",\"kms:GenerateDataKeyWithoutPlaintext\"]");
+        /* An account cannot be spared by its name, and who recovers must decrypt. */
+        assert_json(json_member(json_member(json_member(statement(policy, "DenyOtherPCR4"), "Condition"),
+                                            "ArnNotEquals"),
+                                "aws:PrincipalArn"),
+                    "[\"" RESCUE "\",\"arn:aws:iam::111111111111:role/ci\"]");
+        assert_json(json_member(json_member(statement(policy, "DenySealersUnsealing"), "Principal"), "AWS"),
+                    "[\"arn:aws:iam::111111111111:role/ci\",\"arn:aws:iam::444444444444:root\"]");
+        assert_json(json_member(statement(policy, "DenySealersUnsealing"), "Action"),
+                    "[\"kms:Decrypt\",\"kms:GenerateDataKeyPair\"]");
+}
+
 static void test_more_than_a_policy_can_hold_is_refused(void **state) {
         PcrSet images[KEY_POLICY_IMAGES_MAX + 1];
         char names[300][64];
@@ -446,6 +471,7 @@ int main(void) {
                 cmocka_unit_test(test_measurements_that_say_nothing_are_refused),
                 cmocka_unit_test(test_options_that_contradict_each_other_are_refused),
                 cmocka_unit_test(test_a_sealer_that_unseals_is_refused),
+                cmocka_unit_test(test_sealers_make_data_keys_and_nothing_else),
                 cmocka_unit_test(test_more_than_a_policy_can_hold_is_refused),
                 cmocka_unit_test(test_the_role_policy_names_keys),
         };

@@ -686,6 +686,19 @@ static void test_a_sealer_is_named_until_it_is_declared(void **state) {
         assert_codes(policy, &without, NULL, 0);
         ASSERT_CODES(seals, &without, LINT_SEALER);
         assert_codes(seals, &with, NULL, 0);
+        /* A sealer makes data keys without a document. The Deny statements spare it by its name, and nobody else. */
+#define SPARED_DENY(pcr, value) DENY("*", GATED, IS_NOT(pcr, "'" value "'") "," SPARING(CI))
+#define SPARED_2_AND_4 SPARED_DENY("2", WITHOUT_DRIVERS) "," SPARED_DENY("4", A)
+#define SPARED_12_AND_13 SPARED_DENY("12", ZEROS) "," SPARED_DENY("13", ZEROS)
+#define OTHER_WAYS DENY("*", "['kms:ReEncrypt*','kms:CreateGrant']", "") "," DENY(APP, "[" MAKING "]", "")
+#define SPARED ADMINISTER "," UNSEAL "," SPARED_2_AND_4 "," SPARED_12_AND_13 "," OTHER_WAYS
+#define NO_UNSEALING DENY(CI, "['kms:Decrypt','kms:GenerateDataKeyPair']", "")
+#define DATA_KEYS(who) ALLOW(who, "'kms:GenerateDataKey'", "")
+        ASSERT_CODES(POLICY(SPARED "," NO_UNSEALING "," DATA_KEYS(CI)), &without, LINT_SEALER);
+        assert_codes(POLICY(SPARED "," NO_UNSEALING "," DATA_KEYS(CI)), &with, NULL, 0);
+        assert_codes(POLICY(SPARED "," NO_UNSEALING "," DATA_KEYS(APP)), &with, NULL, 0);
+        ASSERT_CODES(POLICY(SPARED "," DATA_KEYS(CI)), &with, LINT_NO_DENY);
+
         /* A principal that unseals must not seal, even if --sealer= declares it. */
         ASSERT_CODES(POLICY(ADMINISTER "," UNSEAL "," DENY_2 "," DENY_4 "," DENY_12 "," DENY_13
                                        "," DENY("*", "['kms:ReEncrypt*','kms:CreateGrant']",

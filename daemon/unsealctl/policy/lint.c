@@ -852,10 +852,13 @@ static void check_control(Lint *lint, const Question *question) {
         const Caller *caller = question->caller;
         bool declared = is_declared(caller, administrators);
 
+        /* A sealer makes data keys, but opens none. */
+        Action last = is_declared(caller, lint->options->sealers) ? ACTION_DECRYPT
+                                                                  : ACTION_GENERATE_DATA_KEY_PAIR;
+
         if (!holds(lint, question))
                 return;
-        if (caller->kind == CALLER_EVERYONE ||
-            is_in_data_plane(lint, caller, ACTION_GENERATE_DATA_KEY_PAIR, declared))
+        if (caller->kind == CALLER_EVERYONE || is_in_data_plane(lint, caller, last, declared))
                 ADD_OF_CALLER(lint, control_codes[question->action], LINT_ERROR, question,
                               "A principal that uses the key may call %s, and so open the key.",
                               action_names[question->action]);

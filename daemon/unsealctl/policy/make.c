@@ -203,9 +203,52 @@ static void add_unsealing(Maker *maker) {
         }
 }
 
+/* Appends a borrowed string to the list. */
+static void remember(Maker *maker, const char ***list, size_t *n, const char *text) {
+        const char **more = reallocarray(*list, *n + 2, sizeof(**list));
+
+        if (!more) {
+                maker->out_of_memory = true;
+                return;
+        }
+        more[(*n)++] = text;
+        more[*n] = NULL;
+        *list = more;
+}
+
+/* Sealers make data keys without a document, so the Deny statements of the gated actions spare them beside those who recover. An
+ * account has no name of its own to be spared by: as a sealer it may only encrypt. */
+static const char **spared_by_denials(Maker *maker) {
+        const char *const *lists[] = { maker->options->recovery_principals, maker->options->sealers };
+        const char **spared = NULL;
+        size_t n = 0;
+        Caller caller;
+
+        for (size_t i = 0; i < ELEMENTSOF(lists); i++)
+                for (const char *const *p = lists[i]; p && *p; p++)
+                        if (caller_parse(*p, &caller) && caller.kind == CALLER_IDENTITY &&
+                            !list_has(spared, *p))
+                                remember(maker, &spared, &n, *p);
+        return spared;
+}
+
+/* The other gated actions stay denied to sealers. */
+static void add_denial_of_sealers(Maker *maker) {
+        static const char *const actions[] = { "kms:Decrypt", "kms:GenerateDataKeyPair", NULL };
+        _cleanup_free_ const char **who = NULL;
+        size_t n = 0;
+
+        for (const char *const *p = maker->options->sealers; p && *p; p++)
+                if (!list_has(maker->options->recovery_principals, *p))
+                        remember(maker, &who, &n, *p);
+        if (n > 0)
+                add_statement(maker, "DenySealersUnsealing", "Deny", who, actions);
+}
+
 static void add_denials(Maker *maker) {
         static const char *const own_account[] = { "${aws:PrincipalAccount}", NULL };
         const KeyPolicyOptions *options = maker->options;
+        _cleanup_free_ const char **spared = spared_by_denials(maker);
         struct json_object *statement;
 
         for (size_t i = 0; i < maker->n_clauses; i++) {
@@ -223,28 +266,16 @@ static void add_denials(Maker *maker) {
                         (void) snprintf(sid + n, sizeof(sid) - n, "x%zu", i + 1);
                 statement = add_statement(maker, sid, "Deny", NULL, gated_actions);
                 add_pcr_conditions(maker, statement, "StringNotEqualsIgnoreCase", maker->clauses[i]);
-                spare(maker, statement, options->recovery_principals);
+                spare(maker, statement, spared);
         }
         if (options->bind_account) {
                 statement = add_statement(maker, "DenyOtherAccounts", "Deny", NULL, gated_actions);
                 add_condition(maker, statement, "StringNotEquals", "kms:EncryptionContext:unseald:account",
                               own_account);
-                spare(maker, statement, options->recovery_principals);
+                spare(maker, statement, spared);
         }
+        add_denial_of_sealers(maker);
         add_statement(maker, "DenyOtherWays", "Deny", NULL, closed_actions);
-}
-
-/* Appends a borrowed string to the list. */
-static void remember(Maker *maker, const char ***list, size_t *n, const char *text) {
-        const char **more = reallocarray(*list, *n + 2, sizeof(**list));
-
-        if (!more) {
-                maker->out_of_memory = true;
-                return;
-        }
-        more[(*n)++] = text;
-        more[*n] = NULL;
-        *list = more;
 }
 
 /* Spares administrators that are part of an account that unseals. */
@@ -294,8 +325,9 @@ static void add_no_sealing(Maker *maker) {
 }
 
 static void add_statements(Maker *maker) {
-        static const char *const seal[] = { "kms:Encrypt", NULL }, *const recover[] = { "kms:Decrypt",
-                                                                                        NULL };
+        static const char *const seal[] = { "kms:Encrypt", "kms:GenerateDataKey",
+                                            "kms:GenerateDataKeyWithoutPlaintext", NULL },
+                                 *const recover[] = { "kms:Decrypt", NULL };
         const KeyPolicyOptions *options = maker->options;
 
         if (!is_empty(options->administrators))
