@@ -250,6 +250,43 @@ static bool is_unit(const char *unit) {
         return false;
 }
 
+/* Returns whether the text is "PREFIX@*.SUFFIX", a pattern for all instances of one template. */
+static bool is_pattern(const char *text) {
+        const char *at = strchr(text, '@'), *star = strchr(text, '*');
+        char instance[256];
+
+        if (!at || star != at + 1 || star[1] != '.' || strpbrk(star + 2, ".*") ||
+            strlen(text) >= sizeof(instance))
+                return false;
+        memcpy(instance, text, strlen(text) + 1);
+        instance[star - text] = 'x';
+        return is_unit(instance);
+}
+
+/* Returns whether the unit is an instance of the pattern's template. The first "@" of a unit's name ends the prefix, and the last "."
+ * begins the suffix (systemd.unit(5)). The instance between them may contain both, and is not empty. */
+static bool matches(const char *pattern, const char *unit) {
+        const char *star = strchr(pattern, '*'), *at = strchr(unit, '@'), *suffix = strrchr(unit, '.');
+        size_t prefix = star ? (size_t) (star - pattern) : 0;
+
+        if (!star)
+                return strcmp(pattern, unit) == 0;
+        return at && suffix && suffix > at + 1 && (size_t) (at + 1 - unit) == prefix &&
+               memcmp(pattern, unit, prefix) == 0 && strcmp(star + 1, suffix) == 0;
+}
+
+static int check_unit(const IniAssignment *assignment, const char *text, Error *error) {
+        if (is_unit(text) || is_pattern(text))
+                return 0;
+        if (strpbrk(text, "*?["))
+                return ini_error(
+                                assignment, error,
+                                "Expected the pattern TEMPLATE@*.service, not \"%s\". A wider pattern would also name units that are not instances of one template. Name each template or unit.",
+                                text);
+        return ini_error(assignment, error,
+                         "Expected units such as billing.service or worker@1.service, not \"%s\".", text);
+}
+
 static int set_units(const IniAssignment *assignment, Declaration *declaration, Error *error) {
         _cleanup_strings_ char **words = NULL;
         int r;
@@ -261,11 +298,9 @@ static int set_units(const IniAssignment *assignment, Declaration *declaration, 
                 declaration->units = strings_free(declaration->units);
 
         for (char **word = words; *word; word++) {
-                if (!is_unit(*word))
-                        return ini_error(
-                                        assignment, error,
-                                        "Expected units such as billing.service or worker@1.service, not \"%s\".",
-                                        *word);
+                r = check_unit(assignment, *word, error);
+                if (r < 0)
+                        return r;
                 if (strings_take(&declaration->units, strdup(*word)) < 0)
                         return error_oom(error);
         }
@@ -571,7 +606,7 @@ bool declaration_admits(const Declaration *declaration, const char *unit) {
         if (!declaration->units || !declaration->units[0])
                 return true;
         for (char **admitted = declaration->units; *admitted; admitted++)
-                if (strcmp(*admitted, unit) == 0)
+                if (matches(*admitted, unit))
                         return true;
         return false;
 }

@@ -24,7 +24,7 @@ typedef struct Declaration {
         char **encryption_context; /* "key=value", NULL-terminated; "unseald:secret=NAME" is always one */
         bool bind_account;         /* adds "unseald:account=ACCOUNT" at run time */
         bool optional;
-        char **units; /* NULL-terminated: the units that may ask the credential socket. Empty: all */
+        char **units; /* NULL-terminated: the units that may ask the credential socket, or "TEMPLATE@*.KIND". Empty: all */
         bool store;
         char *user, *group; /* NULL: root */
         mode_t mode;        /* by default 0400 */
@@ -54,7 +54,8 @@ int declarations_examine(const char *vendor_directory, const char *local_directo
 /* NULL: there is no such declaration. */
 const Declaration *declarations_find(const Declarations *declarations, const char *name) _pure_;
 
-/* Returns whether this unit may have the secret: Units= names it, or names no unit. */
+/* Returns whether this unit may have the secret: Units= names it, has the pattern of all instances of its template, or names no unit.
+ * A template itself (worker@.service) matches no pattern: it never runs. Pure. */
 bool declaration_admits(const Declaration *declaration, const char *unit) _pure_;
 
 void declarations_clear(Declarations *declarations);

@@ -10,7 +10,7 @@ platform extend 4 'some image' >/dev/null
 key=$(vendor_create_key)
 right=$(pcr 4) twelve=$(pcr 12)
 vendor_put_policy "$key" "$right" "$twelve"
-for name in db-password shared; do
+for name in db-password shared crew; do
     printf 'the %s' "$name" | vendor_seal "$key" "$name" "$scratch/$name"
 done
 hash_of() { printf 'the %s' "$1" | sha256sum | cut -d' ' -f1; }
@@ -20,6 +20,7 @@ socket_layer() {
     layer_new
     layer_secret db-password "$key" "$scratch/db-password" '[Deliver]' 'Units=billing.service hooks.service' 'Store=no'
     layer_secret shared "$key" "$scratch/shared"
+    layer_secret crew "$key" "$scratch/crew" '[Deliver]' 'Units=crew@*.service' 'Store=no'
     layer_secret absent "$key" "$scratch/shared" Optional=yes # sealed under another name
     install -m 755 "$top"/tests/integration/socket/{steps,got,ask.py} "$layer/usr/lib/machine/"
     printf '#!/bin/sh\nexec /usr/lib/machine/steps %s\n' "$1" >"$layer/usr/lib/machine/extra"
@@ -82,6 +83,18 @@ test_serving() {
         [ ! -e "$out/got/$name" ] || die "$name.service was started"
     done
     assert_said large 'success 0'
+    for name in crew@1 'crew@a\x2db'; do
+        assert_said "${name//\\/\\\\}" 'success 0'
+        assert_equal "what $name got" "$(cat "$out/got/$name")" "$(hash_of crew)"
+    done
+    for name in crewx@1 crew-1 other@crew; do
+        assert_said "$name" 'exit-code 243'
+        [ ! -e "$out/got/$name" ] || die "$name.service was started"
+        assert_line "a refusal" "$out/journal-steps" "Refused credential crew to $name.service, .*not in Units="
+    done
+    assert_said 'asked as the template' 'refused 1'
+    assert_said 'asked as an instance, by games' 'refused 1'
+    assert_said 'asked as an instance, by root' 'right 1'
     assert_line "a refusal" "$out/journal-steps" 'Refused credential db-password to stranger.service, .*not in Units='
     assert_line "a refusal" "$out/journal-steps" 'Refused credential no-such-secret to unknown.service, .*no secret of that name'
     assert_line "a refusal" "$out/journal-steps" 'Refused credential absent to left.service, .*could not be unsealed'
@@ -90,7 +103,7 @@ test_serving() {
     assert_said cryptsetup True
     assert_line "a refusal" "$out/journal-steps" 'Refused credential db-password to billing.service, asked for by user [1-9][0-9]*: only the service manager'
     assert_said beside 'success 0'
-    assert_equal "units that were refused" "$(grep -c 'exit-code 243$' "$out/said")" 3
+    assert_equal "units that were refused" "$(grep -c 'exit-code 243$' "$out/said")" 6
     assert_said many "$(for i in $(seq 100); do hash_of shared; done | sha256sum | cut -d' ' -f1) 100"
     for name in after-kill restart-1 restart-2 restart-3 one-104; do assert_said "$name" 'success 0'; done
     assert_said 'waiting over a kill' 'activating activating activating'
@@ -99,7 +112,7 @@ test_serving() {
     assert_said asked active
     assert_said 'stop the socket' active
     for file in "$out"/got/*; do
-        case ${file##*/} in hooks) wanted=$(hash_of db-password) ;; *) wanted=$(hash_of shared) ;; esac
+        case ${file##*/} in hooks) wanted=$(hash_of db-password) ;; crew@*) wanted=$(hash_of crew) ;; *) wanted=$(hash_of shared) ;; esac
         assert_equal "what ${file##*/} got" "$(sort -u "$file")" "$wanted"
     done
     for i in 110 111 112; do [ ! -e "$out/got/one-$i" ] || die "one-$i was started at shutdown, with $(cat "$out/got/one-$i")"; done
@@ -146,6 +159,6 @@ for part; do
     say "$part"
     "test_$part"
 done
-for name in db-password shared; do
+for name in db-password shared crew; do
     assert_absent "the plaintext of $name" "the $name" "$scratch"/*/journal* "$scratch"/*/status.json "$scratch"/*/console "$platform_state"
 done

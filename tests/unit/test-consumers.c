@@ -30,7 +30,8 @@ static void take(const char *unit, const char *text) {
 
 /* Two secrets: db is for any unit and in the store. token is for two units, only through the socket. */
 static ConsumerMistake mistake(size_t n) {
-        char *units[] = { (char *) "billing.service", (char *) "worker@1.service", NULL };
+        char *units[] = { (char *) "billing.service", (char *) "worker@1.service", (char *) "crew@*.service",
+                          NULL };
         Declaration items[] = {
                 { .name = (char *) "db", .store = true },
                 { .name = (char *) "token", .units = units },
@@ -80,6 +81,10 @@ static void test_each_mistake_is_recognized(void **state) {
         assert_mistake("worker@2.service", "LoadCredential=token" SOCKET, CONSUMER_REFUSED);
         assert_mistake("worker@1.service", "LoadCredential=token" SOCKET, CONSUMER_FINE);
         assert_mistake("worker@.service", "LoadCredential=token" SOCKET, CONSUMER_FINE);
+        assert_mistake("crew@.service", "LoadCredential=token" SOCKET, CONSUMER_FINE);
+        assert_mistake("crew@9.service", "LoadCredential=token" SOCKET, CONSUMER_FINE);
+        assert_mistake("crewx@9.service", "LoadCredential=token" SOCKET, CONSUMER_REFUSED);
+        assert_mistake("other@.service", "LoadCredential=token" SOCKET, CONSUMER_REFUSED);
         assert_mistake("billing.service", "LoadCredential=token" SOCKET, CONSUMER_FINE);
         assert_mistake("billing.service", "LoadCredential=token" STORE "token", CONSUMER_NOT_STORED);
         assert_mistake("a.service", "LoadCredential=db:/run/unseald/db", CONSUMER_NOWHERE);

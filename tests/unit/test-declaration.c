@@ -395,6 +395,78 @@ static void test_units_admit_the_units_they_name_or_all(void **state) {
         assert_true(declaration_admits(&unset, "billing.service"));
 }
 
+static void test_a_pattern_admits_the_instances_of_one_template(void **state) {
+        static const struct {
+                const char *unit;
+                bool admitted;
+        } cases[] = {
+                { "worker@1.service", true },
+                { "worker@a-b.service", true },
+                { "worker@\\x2f.service", true },
+                { "worker@x@y.service", true },
+                { "worker@a.b.service", true },
+                { "worker@x.service.service", true },
+                /* the template itself */
+                { "worker@.service", false },
+                /* other prefixes */
+                { "worker.service", false },
+                { "workerx@1.service", false },
+                { "xworker@1.service", false },
+                { "work@1.service", false },
+                { "worke@r@1.service", false },
+                { "worker\\x40x.service", false },
+                { "Worker@1.service", false },
+                { "w@orker@1.service", false },
+                /* other kinds, and no kind */
+                { "worker@1.socket", false },
+                { "worker@1.service.socket", false },
+                { "worker@1.service2", false },
+                { "worker@1", false },
+                { "worker@service", false },
+                { "worker@.", false },
+                { "worker@", false },
+                { "", false },
+                /* the pattern itself is a name like others, and no unit has it */
+                { "worker@*", false },
+        };
+        char pattern[] = "worker@*.service", *units[] = { pattern, NULL };
+        const Declaration some = { .units = units };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++)
+                if (declaration_admits(&some, cases[i].unit) != cases[i].admitted)
+                        fail_msg("'%s': saw %s, wanted the other", cases[i].unit,
+                                 cases[i].admitted ? "refused" : "admitted");
+}
+
+static void test_a_pattern_stands_for_the_instance_alone(void **state) {
+        static const char *const wrong[] = { "*.service",
+                                             "*@*.service",
+                                             "worker@*",
+                                             "worker@*x.service",
+                                             "worker@x*.service",
+                                             "work*@*.service",
+                                             "work*@1.service",
+                                             "worker@*.*",
+                                             "worker@*.service*",
+                                             "@*.service",
+                                             "worker@**.service",
+                                             "worker@?.service",
+                                             "worker@[0-9].service",
+                                             "a@b@*.service",
+                                             "worker@*.x.service" };
+        Declarations declarations = accepted("[Deliver]\nUnits=worker@*.service a.service data@*.mount");
+
+        assert_list(declarations.items[0].units, "|worker@*.service|a.service|data@*.mount");
+        declarations_clear(&declarations);
+        for (size_t i = 0; i < ELEMENTSOF(wrong); i++) {
+                _cleanup_free_ char *line = NULL;
+
+                assert_true(asprintf(&line, "Units=%s", wrong[i]) > 0);
+                refused_delivery(line, "Units=: Expected the pattern TEMPLATE@*.service, not");
+        }
+        refused_delivery("Units=worker@*.timer", "Units=: Expected the pattern TEMPLATE@*.service, not");
+}
+
 static void test_a_declaration_is_found_by_its_name(void **state) {
         char a[] = "a", b[] = "b";
         Declaration items[] = { { .name = a }, { .name = b } };
@@ -407,7 +479,7 @@ static void test_a_declaration_is_found_by_its_name(void **state) {
 
 static void test_units_are_of_kinds_that_can_have_credentials(void **state) {
         static const char *const wrong[] = { "billing",         "billing.timer",      ".service",
-                                             "worker@.service", "@1.service",         "*.service",
+                                             "worker@.service", "@1.service",         ".service",
                                              "a/b.service",     "a.service,b.service" };
 
         for (size_t i = 0; i < ELEMENTSOF(wrong); i++) {
@@ -596,6 +668,8 @@ int main(void) {
                 DIRECTORY_TEST(test_region_and_size_of_a_source_are_checked),
                 DIRECTORY_TEST(test_booleans_are_checked),
                 cmocka_unit_test(test_units_admit_the_units_they_name_or_all),
+                cmocka_unit_test(test_a_pattern_admits_the_instances_of_one_template),
+                DIRECTORY_TEST(test_a_pattern_stands_for_the_instance_alone),
                 cmocka_unit_test(test_a_declaration_is_found_by_its_name),
                 DIRECTORY_TEST(test_units_are_of_kinds_that_can_have_credentials),
                 DIRECTORY_TEST(test_owner_is_a_name),

@@ -178,16 +178,15 @@ int consumers_read(const char *const *directories, Consumers *ret) {
         return 0;
 }
 
-/* Returns whether Units= admits the unit. A template always passes: Units= names instances, and check does not know which
-* instances of the template there are. */
+/* Returns whether Units= admits the unit, or an instance of it if it is a template. */
 static bool is_named(const Declaration *declaration, const char *unit) {
         const char *at = strchr(unit, '@');
         bool is_template = at && at[1] == '.';
 
-        if (!declaration->units || !declaration->units[0] || is_template)
+        if (declaration_admits(declaration, unit))
                 return true;
-        for (char **name = declaration->units; *name; name++)
-                if (strcmp(*name, unit) == 0)
+        for (char **name = declaration->units; is_template && *name; name++)
+                if (strncmp(*name, unit, (size_t) (at + 1 - unit)) == 0)
                         return true;
         return false;
 }
