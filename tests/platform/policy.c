@@ -17,6 +17,7 @@
  */
 
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <errno.h>
 #include <math.h>
 #include <stdarg.h>
@@ -129,7 +130,8 @@ typedef enum PrincipalKind {
         PRINCIPAL_EVERYONE,
         PRINCIPAL_ACCOUNT, /* text has its 12 digits */
         PRINCIPAL_ARN,
-        PRINCIPAL_SERVICE, /* services send no requests here */
+        PRINCIPAL_UNIQUE_ID,
+        PRINCIPAL_SERVICE,
 } PrincipalKind;
 
 typedef struct Principal {
@@ -622,8 +624,14 @@ static Reach principal_reach(const Principal *principal, const PolicyPrincipal *
                     (caller->session_arn && text_equal(principal->text, text_of(caller->session_arn))))
                         return REACH_DIRECT;
                 return REACH_NOBODY;
+        case PRINCIPAL_UNIQUE_ID:
+                return caller->unique_id && text_equal(principal->text, text_of(caller->unique_id))
+                                       ? REACH_DIRECT
+                                       : REACH_NOBODY;
         case PRINCIPAL_SERVICE:
-                break;
+                return caller->service && text_equal(principal->text, text_of(caller->service))
+                                       ? REACH_DIRECT
+                                       : REACH_NOBODY;
         }
         return REACH_NOBODY;
 }
@@ -634,8 +642,11 @@ static bool is_spared(const Statement *statement, const PolicyPrincipal *caller)
         for (size_t i = 0; i < statement->n_principals; i++) {
                 const Principal *principal = &statement->principals[i];
 
-                if (principal->kind == PRINCIPAL_EVERYONE)
+                if (principal->kind == PRINCIPAL_EVERYONE ||
+                    (caller->service && principal_reach(principal, caller) == REACH_DIRECT))
                         return true;
+                if (principal->kind == PRINCIPAL_UNIQUE_ID)
+                        arn |= principal_reach(principal, caller) == REACH_DIRECT;
                 if (principal->kind == PRINCIPAL_ACCOUNT)
                         account |= text_equal(principal->text, text_of(caller->account));
                 if (principal->kind == PRINCIPAL_ARN) {
@@ -692,6 +703,14 @@ static Verdict policy_judge(const Policy *policy, const PolicyRequest *request) 
         return verdict;
 }
 
+/* AROA…, AIDA…: KMS stores the unique ID of a role or user, and shows it when the role or user is deleted. */
+static bool is_unique_id(Text text) {
+        for (size_t i = 0; i < text.length; i++)
+                if (!isalnum((unsigned char) text.data[i]))
+                        return false;
+        return text.length >= 16 && text.data[0] == 'A';
+}
+
 static bool parse_principal(Text text, Principal *ret) {
         Text parts[5];
 
@@ -701,6 +720,10 @@ static bool parse_principal(Text text, Principal *ret) {
         }
         if (is_account(text)) {
                 *ret = (Principal){ PRINCIPAL_ACCOUNT, text };
+                return true;
+        }
+        if (is_unique_id(text)) {
+                *ret = (Principal){ PRINCIPAL_UNIQUE_ID, text };
                 return true;
         }
         if (!split_arn(text, parts) || !text_starts_with(parts[0], "aws") || parts[2].length > 0 ||
@@ -1257,12 +1280,14 @@ int policy_context_new(const PolicyPrincipal *principal, PolicyContext **ret) {
         context = calloc(1, sizeof(*context));
         if (!context)
                 return -ENOMEM;
+        bool person = !principal->service;
         const char *const rows[][2] = {
-                { "aws:PrincipalArn", principal->arn },
-                { "aws:PrincipalAccount", principal->account },
-                { "aws:PrincipalType", type },
-                { "aws:PrincipalIsAWSService", "false" },
-                { "kms:CallerAccount", principal->account },
+                { "aws:PrincipalArn", person ? principal->arn : NULL },
+                { "aws:PrincipalAccount", person ? principal->account : NULL },
+                { "aws:PrincipalType", person ? type : NULL },
+                { "aws:PrincipalIsAWSService", person ? "false" : "true" },
+                { "aws:PrincipalServiceName", principal->service },
+                { "kms:CallerAccount", person ? principal->account : NULL },
                 { "aws:username", user ? strrchr(user, '/') + 1 : NULL },
         };
         for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
@@ -1389,14 +1414,22 @@ static bool grant_has_operation(const PolicyGrant *grant, const char *operation)
         return false;
 }
 
+/* A grantee is one principal, or a service. */
+static bool parse_grantee(const PolicyGrant *grant, Principal *ret) {
+        Text text = text_of(grant->grantee_principal);
+
+        if (parse_principal(text, ret))
+                return ret->kind != PRINCIPAL_EVERYONE;
+        *ret = (Principal){ PRINCIPAL_SERVICE, text };
+        return memchr(text.data, '.', text.length) && !memchr(text.data, ':', text.length);
+}
+
 static Reach grant_reach(const PolicyGrant *grant, const PolicyRequest *request) {
         Text operation = text_of(request->action), vendor;
         Principal grantee;
 
         if (!cut_at_colon(&operation, &vendor) || !text_equal(vendor, text_of("kms")) ||
-            !grant_has_operation(grant, operation.data) ||
-            !parse_principal(text_of(grant->grantee_principal), &grantee) ||
-            grantee.kind == PRINCIPAL_EVERYONE ||
+            !grant_has_operation(grant, operation.data) || !parse_grantee(grant, &grantee) ||
             (takes_encryption_context(operation.data) && !constraints_hold(grant, request->context)))
                 return REACH_NOBODY;
         return principal_reach(&grantee, request->principal);
@@ -1420,7 +1453,7 @@ static Verdict judge_identity(const PolicySet *set, const PolicyRequest *request
 static PolicyOutcome combine(Reach key, Reach identity, bool cross_account, const PolicyPrincipal *caller) {
         if (key == REACH_NOBODY)
                 return POLICY_NO_KEY_POLICY_ALLOWS;
-        if (key == REACH_DIRECT && (!cross_account || is_root(caller)))
+        if (key == REACH_DIRECT && (!cross_account || is_root(caller) || caller->service))
                 return POLICY_ALLOWED_BY_KEY_POLICY;
         return identity == REACH_NOBODY ? POLICY_NO_IDENTITY_ALLOWS : POLICY_ALLOWED_BY_IDENTITY;
 }

@@ -39,9 +39,12 @@ static inline void policy_freep(Policy **policy) {
 
 /* The caller. Strings are borrowed. */
 typedef struct PolicyPrincipal {
-        const char *account; /* 12 digits */
-        const char *arn;     /* of the role, the user or the root user: arn:aws:iam::111111111111:role/app */
+        const char *account;     /* 12 digits; of a service: "" */
+        const char *arn;         /* of the role, the user, the federated user or the root user:
+                              * arn:aws:iam::111111111111:role/app; of a service: "" */
         const char *session_arn; /* of a role: arn:aws:sts::111111111111:assumed-role/app/i-0123; or NULL */
+        const char *unique_id;   /* of the role or user: AROA…, AIDA…; or NULL */
+        const char *service;     /* a service that calls for itself: ec2.amazonaws.com; or NULL */
 } PolicyPrincipal;
 
 /*
@@ -52,7 +55,8 @@ typedef struct PolicyPrincipal {
 typedef struct PolicyContext PolicyContext;
 
 /* A new context has aws:PrincipalArn, aws:PrincipalAccount, aws:PrincipalType, aws:PrincipalIsAWSService,
- * kms:CallerAccount and, for a user, aws:username. This function and those below return 0 or -ENOMEM. */
+ * kms:CallerAccount and, for a user, aws:username. For a service it has only aws:PrincipalIsAWSService and
+ * aws:PrincipalServiceName. This function and those below return 0 or -ENOMEM. */
 int policy_context_new(const PolicyPrincipal *principal, PolicyContext **ret);
 PolicyContext *policy_context_free(PolicyContext *context);
 static inline void policy_context_freep(PolicyContext **context) {

@@ -24,12 +24,15 @@
 #define USER "arn:aws:iam::111111111111:user/staff/alice"
 #define OTHER "arn:aws:iam::222222222222:role/other"
 
-static const PolicyPrincipal role = { "111111111111", ROLE, SESSION };
-static const PolicyPrincipal user = { "111111111111", USER, NULL };
-static const PolicyPrincipal root = { "111111111111", "arn:aws:iam::111111111111:root", NULL };
+#define USER_ID "AIDAUSERUSERUSERUSERU"
+static const PolicyPrincipal role = { "111111111111", ROLE, SESSION, NULL, NULL };
+static const PolicyPrincipal user = { "111111111111", USER, NULL, USER_ID, NULL };
+static const PolicyPrincipal service = { "", "", NULL, NULL, "ec2.amazonaws.com" };
+static const PolicyPrincipal root = { "111111111111", "arn:aws:iam::111111111111:root", NULL, NULL, NULL };
 static const PolicyPrincipal other = { "222222222222", OTHER,
-                                       "arn:aws:sts::222222222222:assumed-role/other/session" };
-static const PolicyPrincipal other_root = { "222222222222", "arn:aws:iam::222222222222:root", NULL };
+                                       "arn:aws:sts::222222222222:assumed-role/other/session", NULL, NULL };
+static const PolicyPrincipal other_root = { "222222222222", "arn:aws:iam::222222222222:root", NULL, NULL,
+                                            NULL };
 
 #define STATEMENT(effect, principal, action, rest) \
         "{'Effect':'" effect "','Principal':" principal ",'Action':" action ",'Resource':'*'" rest "}"
@@ -175,6 +178,28 @@ static void test_which_policy_allows_the_caller(void **state) {
                   POLICY_ALLOWED_BY_KEY_POLICY },
                 { "a service only", NULL, NULL,
                   POLICY(STATEMENT("Allow", "{'Service':'ec2.amazonaws.com'}", "'*'", "")), MAY("*"), NULL,
+                  POLICY_NO_KEY_POLICY_ALLOWS },
+                { "a service, which is the caller", &service, NULL,
+                  POLICY(STATEMENT("Allow", "{'Service':'ec2.amazonaws.com'}", "'*'", "")), NULL, NULL,
+                  POLICY_ALLOWED_BY_KEY_POLICY },
+                { "another service", &service, NULL,
+                  POLICY(STATEMENT("Allow", "{'Service':'lambda.amazonaws.com'}", "'*'", "")), NULL, NULL,
+                  POLICY_NO_KEY_POLICY_ALLOWS },
+                { "a service, by everyone", &service, NULL, POLICY(STATEMENT("Allow", "'*'", "'*'", "")),
+                  NULL, NULL, POLICY_ALLOWED_BY_KEY_POLICY },
+                { "a service that everyone's Deny includes", &service, NULL,
+                  POLICY(STATEMENT("Allow", "{'Service':'ec2.amazonaws.com'}", "'*'",
+                                   "") "," STATEMENT("Deny", "'*'", "'*'", "")),
+                  NULL, NULL, POLICY_DENIED_BY_KEY_POLICY },
+                { "the unique ID of the user", &user, NULL,
+                  POLICY(STATEMENT("Allow", AWS(USER_ID), "'kms:Decrypt'", "")), NULL, NULL,
+                  POLICY_ALLOWED_BY_KEY_POLICY },
+                { "a Deny of the unique ID of the user", &user, NULL,
+                  POLICY(STATEMENT("Allow", AWS(USER), "'kms:Decrypt'",
+                                   "") "," STATEMENT("Deny", AWS(USER_ID), "'kms:Decrypt'", "")),
+                  NULL, NULL, POLICY_DENIED_BY_KEY_POLICY },
+                { "another unique ID", &user, NULL,
+                  POLICY(STATEMENT("Allow", AWS("AIDAOTHEROTHEROTHERO"), "'kms:Decrypt'", "")), NULL, NULL,
                   POLICY_NO_KEY_POLICY_ALLOWS },
                 { "the key policy denies", NULL, NULL,
                   POLICY(DELEGATE "," STATEMENT("Deny", AWS(ROLE), "'kms:Decrypt'", "")), MAY("*"), NULL,
