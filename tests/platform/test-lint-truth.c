@@ -30,22 +30,30 @@
 #define RESCUE "arn:aws:iam::111111111111:role/rescue"
 #define APP "arn:aws:iam::222222222222:role/app"
 #define NEIGHBOUR "arn:aws:iam::111111111111:role/app"
+#define FEDERATED "arn:aws:sts::222222222222:federated-user/guest"
+#define ID_OF_APP "AROAAPPAPPAPPAPPAPPAP"
+#define ID_OF_OTHER "AROAOTHEROTHEROTHEROT"
+#define ID_OF_CI "AIDACICICICICICICICIC"
+#define SERVICE "ec2.amazonaws.com"
 #define POLICIES 100000U
 #define POLICIES_SLOWLY 2000U
 #define SEED UINT64_C(20260813)
 
+/* One of each kind: sessions of roles, users, roots, a federated user, and a service. */
 static const PolicyPrincipal callers[] = {
-        { "222222222222", APP, "arn:aws:sts::222222222222:assumed-role/app/i-1" },
-        { "111111111111", NEIGHBOUR, "arn:aws:sts::111111111111:assumed-role/app/i-2" },
-        { "111111111111", ADMIN, "arn:aws:sts::111111111111:assumed-role/admin/me" },
-        { "111111111111", RESCUE, "arn:aws:sts::111111111111:assumed-role/rescue/me" },
-        { "111111111111", "arn:aws:iam::111111111111:user/ci", NULL },
-        { "111111111111", "arn:aws:iam::111111111111:root", NULL },
+        { "222222222222", APP, "arn:aws:sts::222222222222:assumed-role/app/i-1", ID_OF_APP, NULL },
+        { "111111111111", NEIGHBOUR, "arn:aws:sts::111111111111:assumed-role/app/i-2", NULL, NULL },
+        { "111111111111", ADMIN, "arn:aws:sts::111111111111:assumed-role/admin/me", NULL, NULL },
+        { "111111111111", RESCUE, "arn:aws:sts::111111111111:assumed-role/rescue/me", NULL, NULL },
+        { "111111111111", "arn:aws:iam::111111111111:user/ci", NULL, ID_OF_CI, NULL },
+        { "111111111111", "arn:aws:iam::111111111111:root", NULL, NULL, NULL },
         { "222222222222", "arn:aws:iam::222222222222:role/path/other",
-          "arn:aws:sts::222222222222:assumed-role/other/x" },
-        { "222222222222", "arn:aws:iam::222222222222:root", NULL },
+          "arn:aws:sts::222222222222:assumed-role/other/x", ID_OF_OTHER, NULL },
+        { "222222222222", "arn:aws:iam::222222222222:root", NULL, NULL, NULL },
+        { "222222222222", FEDERATED, NULL, NULL, NULL },
         { "333333333333", "arn:aws:iam::333333333333:role/stranger",
-          "arn:aws:sts::333333333333:assumed-role/stranger/x" },
+          "arn:aws:sts::333333333333:assumed-role/stranger/x", NULL, NULL },
+        { "", "", NULL, NULL, SERVICE },
 };
 #define N_CALLERS ELEMENTSOF(callers)
 
@@ -64,7 +72,9 @@ typedef struct Document {
 #define FIRST_IMAGE 1
 #define SECOND_IMAGE (1 + 1 + 4 + 20)
 static Document documents[N_DOCUMENTS];
-static PolicyContext *contexts[N_CALLERS][N_DOCUMENTS];
+/* A request has everything that a condition may demand, or nothing of it. */
+enum { WITH_ALL, BARE, N_WAYS };
+static PolicyContext *contexts[N_CALLERS][N_DOCUMENTS][N_WAYS];
 static Policy *everything;
 static PcrSet images[2]; /* (A, A, Z, P) and (B, B, C, P) */
 
@@ -142,7 +152,11 @@ static const char *const principals[] = { APP,
                                           "arn:aws:iam::222222222222:root",
                                           "arn:aws:iam::111111111111:user/ci",
                                           "arn:aws:sts::222222222222:assumed-role/app/i-1",
-                                          "arn:aws:sts::222222222222:assumed-role/other/x" };
+                                          "arn:aws:sts::222222222222:assumed-role/other/x",
+                                          FEDERATED,
+                                          ID_OF_APP,
+                                          ID_OF_OTHER,
+                                          ID_OF_CI };
 
 static struct json_object *random_principals(void) {
         struct json_object *object = json_object_new_object(), *list = json_object_new_array();
@@ -150,8 +164,8 @@ static struct json_object *random_principals(void) {
         for (size_t n = 1 + (chance(25) ? below(3) : 0); n > 0; n--)
                 json_object_array_add(list, string(PICK(principals)));
         json_object_object_add(object, "AWS", list);
-        if (chance(2))
-                json_object_object_add(object, "Service", string("ec2.amazonaws.com"));
+        if (chance(4))
+                json_object_object_add(object, "Service", string(SERVICE));
         return object;
 }
 
@@ -179,7 +193,13 @@ static const char *const actions[] = {
         "kms:Encrypt",
         "kms:ReEncryptTo",
         "kms:GenerateDataKeyWithoutPlaintext",
+        "kms:GenerateDataKeyPairWithoutPlaintext",
         "kms:ImportKeyMaterial",
+        "kms:Import*",
+        "kms:RotateKeyOnDemand",
+        "kms:UpdateAlias",
+        "kms:CreateAlias",
+        "kms:TagResource",
         "kms:DescribeKey",
         "s3:GetObject",
 };
@@ -258,6 +278,16 @@ static void add_other_condition(struct json_object *condition) {
                 { "Bool", "aws:SecureTransport", "true" },
                 { "Bool", "aws:PrincipalIsAWSService", "false" },
                 { "Null", "aws:PrincipalArn", "false" },
+                { "Bool", "aws:PrincipalIsAWSService", "true" },
+                { "StringEquals", "kms:RequestAlias", "alias/billing" },
+                { "StringNotEquals", "kms:RequestAlias", "alias/billing" },
+                { "ForAnyValue:StringEquals", "kms:ResourceAliases", "alias/billing" },
+                { "StringEquals", "aws:ResourceTag/team", "billing" },
+                { "StringNotEquals", "aws:ResourceTag/team", "billing" },
+                { "StringEquals", "aws:PrincipalTag/team", "billing" },
+                { "StringEquals", "kms:ViaService", "ec2.eu-north-1.amazonaws.com" },
+                { "StringNotEquals", "kms:ViaService", "ec2.eu-north-1.amazonaws.com" },
+                { "Bool", "kms:GrantIsForAWSResource", "true" },
         };
         const char *const *other = PICK(others);
 
@@ -475,11 +505,18 @@ static bool decide(const Trial *trial, const char *action, size_t caller, size_t
                    const char *grant) {
         const Policy *const identity[] = { everything };
         const char *const operations[] = { grant, NULL };
-        const PolicyGrant one = { .grantee_principal = callers[caller].arn, .operations = operations };
-        const PolicySet set = { trial->policy, identity, 1, grant ? &one : NULL, grant ? 1 : 0 };
-        const PolicyRequest request = { action, KEY, &callers[caller], contexts[caller][document] };
+        const PolicyPrincipal *who = &callers[caller];
+        const PolicyGrant one = { .grantee_principal = who->service ?: who->arn, .operations = operations };
+        const PolicySet set = { trial->policy, identity, who->service ? 0 : 1, grant ? &one : NULL,
+                                grant ? 1 : 0 };
 
-        return policy_decide(&set, &request).allowed;
+        for (size_t way = 0; way < N_WAYS; way++) {
+                const PolicyRequest request = { action, KEY, who, contexts[caller][document][way] };
+
+                if (policy_decide(&set, &request).allowed)
+                        return true;
+        }
+        return false;
 }
 
 static const LintFinding *find(const Trial *trial, LintCode code, const char *subject) {
@@ -546,6 +583,8 @@ static bool is_named(const Trial *trial, LintCode code, size_t caller) {
         (void) snprintf(root, sizeof(root), "arn:aws:iam::%s:root", callers[caller].account);
         if (find(trial, code, callers[caller].arn) || find(trial, code, root) ||
             find(trial, code, callers[caller].account) ||
+            (callers[caller].unique_id && find(trial, code, callers[caller].unique_id)) ||
+            (callers[caller].service && find(trial, code, callers[caller].service)) ||
             (callers[caller].session_arn && find(trial, code, callers[caller].session_arn)))
                 return true;
         for (size_t i = 0; i < trial->report->n_findings; i++)
@@ -615,14 +654,15 @@ static void check_makers(const Trial *trial, size_t caller, bool clean) {
 }
 
 static void check_control(const Trial *trial, size_t caller) {
+        /* The last one only brings imported key material into use: somebody who does not unseal may do it. */
         static const char *const control[] = { "kms:PutKeyPolicy", "kms:CreateGrant", "kms:ReplicateKey",
-                                               "kms:ImportKeyMaterial" };
+                                               "kms:ImportKeyMaterial", "kms:RotateKeyOnDemand" };
 
         for (size_t i = 0; i < ELEMENTSOF(control); i++) {
                 if (!decide(trial, control[i], caller, 0, NULL) ||
                     has(trial->options.administrators, callers[caller].arn))
                         continue;
-                if (!is_named(trial, LINT_ADMINISTRATOR, caller))
+                if (i + 1 < ELEMENTSOF(control) && !is_named(trial, LINT_ADMINISTRATOR, caller))
                         report_lie(trial, control[i], caller, 0, "by somebody whom no finding names");
                 for (size_t d = 0; d < N_DOCUMENTS; d++)
                         if (decide(trial, "kms:Decrypt", caller, d, NULL))
@@ -755,7 +795,7 @@ static bool is_first_image(const Document *document) {
 * ciphertext although it unseals. */
 static bool is_open(const Trial *trial) {
         static const char *const control[] = { "kms:PutKeyPolicy", "kms:CreateGrant", "kms:ReplicateKey",
-                                               "kms:ImportKeyMaterial" };
+                                               "kms:ImportKeyMaterial", "kms:RotateKeyOnDemand" };
 
         for (size_t caller = 0; caller < N_CALLERS; caller++) {
                 bool trusted = has(trial->options.administrators, callers[caller].arn);
@@ -853,16 +893,27 @@ static int add_document(PolicyContext *context, const Document *document) {
         return 0;
 }
 
-/* Apart from the document, the request has everything that a policy may demand. */
 static int make_context(const PolicyPrincipal *caller, const Document *document, const char *bound_to,
-                        PolicyContext **ret) {
+                        bool bare, PolicyContext **ret) {
+        static const char *const rows[][2] = {
+                { "aws:SourceVpce", "vpce-0123456789abcdef0" },
+                { "kms:RequestAlias", "alias/billing" },
+                { "kms:ResourceAliases", "alias/billing" },
+                { "aws:ResourceTag/team", "billing" },
+                { "aws:PrincipalTag/team", "billing" },
+                { "kms:ViaService", "ec2.eu-north-1.amazonaws.com" },
+                { "kms:GrantIsForAWSResource", "true" },
+        };
         PolicyContext *context;
 
         if (policy_context_new(caller, &context) < 0 || add_document(context, document) < 0 ||
-            policy_context_add(context, "aws:SourceVpce", "vpce-0123456789abcdef0") < 0 ||
             policy_context_add_bool(context, "aws:SecureTransport", true) < 0 ||
-            (bound_to && policy_context_add_encryption_context(context, "unseald:account", bound_to) < 0))
+            (bound_to && *bound_to &&
+             policy_context_add_encryption_context(context, "unseald:account", bound_to) < 0))
                 return -1;
+        for (size_t i = 0; i < ELEMENTSOF(rows) && !bare; i++)
+                if (policy_context_add(context, rows[i][0], rows[i][1]) < 0)
+                        return -1;
         *ret = context;
         return 0;
 }
@@ -891,7 +942,8 @@ static void test_a_bound_secret_is_for_its_account_alone(void **state) {
                         PolicyContext *context = NULL;
                         bool own = accounts[j] && strcmp(accounts[j], callers[i].account) == 0;
 
-                        assert_int_equal(make_context(&callers[i], &document, accounts[j], &context), 0);
+                        assert_int_equal(make_context(&callers[i], &document, accounts[j], false, &context),
+                                         0);
                         const PolicyRequest request = { "kms:Decrypt", KEY, &callers[i], context };
                         assert_int_equal(policy_decide(&set, &request).allowed, is_named && own);
                         policy_context_free(context);
@@ -921,16 +973,19 @@ static int set_up(void **state) {
         }
         for (size_t i = 0; i < N_CALLERS; i++)
                 for (size_t j = 0; j < N_DOCUMENTS; j++)
-                        if (make_context(&callers[i], &documents[j], callers[i].account, &contexts[i][j]) <
-                            0)
-                                return -1;
+                        for (size_t way = 0; way < N_WAYS; way++)
+                                if (make_context(&callers[i], &documents[j],
+                                                 way == BARE ? NULL : callers[i].account, way == BARE,
+                                                 &contexts[i][j][way]) < 0)
+                                        return -1;
         return policy_parse(POLICY_KIND_IDENTITY, text, strlen(text), &everything, NULL);
 }
 
 static int tear_down(void **state) {
         for (size_t i = 0; i < N_CALLERS; i++)
                 for (size_t j = 0; j < N_DOCUMENTS; j++)
-                        policy_context_free(contexts[i][j]);
+                        for (size_t way = 0; way < N_WAYS; way++)
+                                policy_context_free(contexts[i][j][way]);
         policy_free(everything);
         return 0;
 }

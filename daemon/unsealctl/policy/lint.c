@@ -767,6 +767,21 @@ static bool surely_administers(const Lint *lint, const Caller *caller) {
         return allowed;
 }
 
+/* Returns whether the caller may be a role or user that the policy names by its unique ID, and that does one of the actions from
+ * kms:Decrypt to last. A Deny of the action for that ID would apply to the caller, too. */
+static bool may_unseal_by_id(Lint *lint, const Caller *caller, Action last, Action action) {
+        if (caller->kind == CALLER_SERVICE || caller->kind == CALLER_UNIQUE_ID)
+                return false;
+        for (size_t i = 0; i < lint->n_callers; i++) {
+                const Caller *id = &lint->callers[i];
+
+                if (id->kind == CALLER_UNIQUE_ID && !is_declared(id, lint->options->recovery_principals) &&
+                    !is_denied_without_document(lint, id, action) && is_in_data_plane(lint, id, last, false))
+                        return true;
+        }
+        return false;
+}
+
 /* Returns whether the owner of a principal that unseals may control the caller, too: both are in one account, and no
  * administrator of the key is in it. The account of a unique ID is unknown, so it may be any. */
 static bool is_near_unsealing(Lint *lint, const Caller *caller) {
@@ -776,12 +791,13 @@ static bool is_near_unsealing(Lint *lint, const Caller *caller) {
                 return false;
         for (size_t i = 0; i < lint->n_callers; i++) {
                 const Caller *other = &lint->callers[i];
-                bool neighbours = caller->kind == CALLER_UNIQUE_ID ||
-                                  (*caller->account && strcmp(caller->account, other->account) == 0);
+                bool known = caller->kind != CALLER_UNIQUE_ID && other->kind != CALLER_UNIQUE_ID;
+                bool neighbours =
+                                !known || (*caller->account && strcmp(caller->account, other->account) == 0);
 
                 if (other == caller || !neighbours || is_declared(other, lint->options->recovery_principals))
                         continue;
-                if (caller->kind != CALLER_UNIQUE_ID && surely_administers(lint, other))
+                if (known && surely_administers(lint, other))
                         return false;
                 near |= unseals(lint, other);
         }
@@ -800,6 +816,8 @@ static void report_maker(Lint *lint, const Question *question, LintCode code) {
                 return;
         if (caller->kind == CALLER_EVERYONE ||
             is_in_data_plane(lint, caller, ACTION_DECRYPT, is_declared(caller, options->sealers)) ||
+            (!is_declared(caller, options->sealers) &&
+             may_unseal_by_id(lint, caller, ACTION_DECRYPT, question->action)) ||
             (!declared && is_near_unsealing(lint, caller)))
                 ADD_OF_CALLER(lint, code, LINT_ERROR, question,
                               "A principal that unseals, or another one of its account, may call %s. It can choose what the instance takes for its secrets.",
@@ -858,7 +876,8 @@ static void check_control(Lint *lint, const Question *question) {
 
         if (!holds(lint, question))
                 return;
-        if (caller->kind == CALLER_EVERYONE || is_in_data_plane(lint, caller, last, declared))
+        if (caller->kind == CALLER_EVERYONE || is_in_data_plane(lint, caller, last, declared) ||
+            (!declared && may_unseal_by_id(lint, caller, last, question->action)))
                 ADD_OF_CALLER(lint, control_codes[question->action], LINT_ERROR, question,
                               "A principal that uses the key may call %s, and so open the key.",
                               action_names[question->action]);
