@@ -27,15 +27,21 @@ static const struct {
         { "Decrypt", platform_kms_decrypt, true, true },
         { "DescribeKey", platform_kms_describe_key, false, true },
         { "DisableKey", platform_kms_disable_key, false, false },
+        { "DisableKeyRotation", platform_kms_disable_key_rotation, false, false },
         { "EnableKey", platform_kms_enable_key, false, false },
+        { "EnableKeyRotation", platform_kms_enable_key_rotation, false, false },
         { "Encrypt", platform_kms_encrypt, false, true },
         { "GenerateDataKey", platform_kms_generate_data_key, true, true },
         { "GenerateDataKeyWithoutPlaintext", platform_kms_generate_data_key, false, true },
         { "GenerateRandom", platform_kms_generate_random, true, true },
+        { "GetKeyLastUsage", platform_kms_get_key_last_usage, false, true },
         { "GetKeyPolicy", platform_kms_get_key_policy, false, true },
+        { "GetKeyRotationStatus", platform_kms_get_key_rotation_status, false, true },
+        { "ListAliases", platform_kms_list_aliases, false, true },
         { "ListGrants", platform_kms_list_grants, false, true },
         { "PutKeyPolicy", platform_kms_put_key_policy, false, false },
         { "ReEncrypt", platform_kms_re_encrypt, false, true },
+        { "ReplicateKey", platform_kms_replicate_key, false, false },
         { "RetireGrant", platform_kms_retire_grant, false, false },
         { "RevokeGrant", platform_kms_revoke_grant, false, false },
         { "ScheduleKeyDeletion", platform_kms_schedule_key_deletion, false, false },
@@ -47,6 +53,7 @@ int platform_kms_new(const KmsOptions *options, Kms **ret) {
         if (!kms)
                 return -ENOMEM;
         snprintf(kms->region, sizeof(kms->region), "%s", options->region);
+        snprintf(kms->other_region, sizeof(kms->other_region), "%s", options->other_region);
         kms->accounts = options->accounts;
         kms->attestor = options->attestor;
         kms->faults = options->faults;
@@ -256,8 +263,8 @@ static int authenticate(KmsCall *call) {
                 return platform_kms_refuse(call, "UnrecognizedClientException",
                                            "The security token included in the request is invalid.");
 
-        r = platform_sigv4_verify(&call->exchange->request, &claim, call->caller.secret, call->kms->region,
-                                  "kms", call->now, refusal);
+        r = platform_sigv4_verify(&call->exchange->request, &claim, call->caller.secret, call->region, "kms",
+                                  call->now, refusal);
         if (r < 0 && refusal->code)
                 return platform_kms_refuse(call, refusal->code, "%s", refusal->message);
         if (r < 0)
@@ -348,6 +355,7 @@ static int run(KmsCall *call) {
                 i++;
         if (i == ELEMENTSOF(operations))
                 return platform_kms_refuse(call, "UnknownOperationException", "%s", "");
+        call->operation_name = operations[i].name;
         r = authenticate(call);
         if (r < 0)
                 return r;
@@ -404,8 +412,8 @@ static void reply_success(KmsCall *call) {
             faults_take(call->kms->faults, SERVICE_KMS, call->fault_operation, FAULT_WRONG_KEYID, &value)) {
                 char arn[KMS_ARN_SIZE], id[UUID_SIZE];
                 make_uuid(id);
-                snprintf(arn, sizeof(arn), "arn:aws:kms:%s:%s:key/%s", call->kms->region,
-                         call->resource_account, id);
+                snprintf(arn, sizeof(arn), "arn:aws:kms:%s:%s:key/%s", call->region, call->resource_account,
+                         id);
                 kms_reply_string(call, "KeyId", arn);
         }
         exchange_reply_text(
@@ -503,21 +511,20 @@ static struct json_object *recipient_data(const KmsCall *call) {
 static void write_event(const KmsCall *call, const FaultKind *fault) {
         const char *agent = platform_sigv4_header(&call->exchange->request, "User-Agent");
         struct json_object *event = json_object_new_object();
-        char time_text[TIME_TEXT_SIZE], event_id[UUID_SIZE];
+        char time_text[TIME_TEXT_SIZE];
         bool read_only = false;
 
         for (size_t i = 0; i < ELEMENTSOF(operations); i++)
                 if (strcmp(operations[i].name, call->operation) == 0)
                         read_only = operations[i].read_only;
         format_time(call->now, time_text);
-        make_uuid(event_id);
 
         add_string(event, "eventVersion", "1.11");
         json_object_object_add(event, "userIdentity", user_identity(call));
         add_string(event, "eventTime", time_text);
         add_string(event, "eventSource", "kms.amazonaws.com");
         add_string(event, "eventName", call->operation);
-        add_string(event, "awsRegion", call->kms->region);
+        add_string(event, "awsRegion", call->region);
         add_string(event, "sourceIPAddress", call->exchange->source);
         add_string(event, "userAgent", agent);
         if (call->code) {
@@ -533,7 +540,7 @@ static void write_event(const KmsCall *call, const FaultKind *fault) {
         if (call->attested)
                 json_object_object_add(event, "additionalEventData", recipient_data(call));
         add_string(event, "requestID", call->request_id);
-        add_string(event, "eventID", event_id);
+        add_string(event, "eventID", call->event_id);
         json_object_object_add(event, "readOnly", json_object_new_boolean(read_only));
         if (*call->resource) {
                 struct json_object *resources = json_object_new_array(),
@@ -598,6 +605,15 @@ static bool handle_ping(Kms *kms, Exchange *exchange) {
         return true;
 }
 
+/* Each Region has endpoints of its own. All are served here. */
+static const char *asked_region(const Kms *kms, const SigV4Request *request) {
+        const char *host = platform_sigv4_header(request, "Host"), *p = host ? strchr(host, '.') : NULL;
+        size_t n = strlen(kms->other_region);
+
+        return p && n > 0 && strncmp(p + 1, kms->other_region, n) == 0 && p[1 + n] == '.' ? kms->other_region
+                                                                                          : kms->region;
+}
+
 /* A client sends dry runs beside its real requests. So their faults are set separately. */
 static bool is_dry_run(const SigV4Request *request) {
         _cleanup_json_ struct json_object *body = NULL;
@@ -633,7 +649,9 @@ void platform_kms_handle(Exchange *exchange, void *userdata) {
         call->operation = target && strncmp(target, prefix, strlen(prefix)) == 0 ? target + strlen(prefix)
                                                                                  : "";
         call->fault_operation = is_dry_run(&exchange->request) ? "DryRun" : call->operation;
+        call->region = asked_region(kms, &exchange->request);
         make_uuid(call->request_id);
+        make_uuid(call->event_id);
         faults_take(kms->faults, SERVICE_KMS, call->fault_operation, FAULT_CLOCK, &clock_fault);
         call->now = time(NULL) + clock_fault.number;
 

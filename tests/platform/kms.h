@@ -2,11 +2,11 @@
 #pragma once
 
 /*
- * The key management service (AWS KMS API Reference): symmetric keys of many accounts in one Region, in
- * memory only.
+ * The key management service (AWS KMS API Reference): symmetric keys of many accounts, in memory only. There is
+ * one Region, and another one for replicas.
  *
  * kms.c reads requests, verifies signatures and writes errors; kms_authorize.c decides; kms_keys.c holds the
- * keys; kms_crypto.c and kms_manage.c are the operations. Thread-safe.
+ * keys; kms_crypto.c, kms_manage.c and kms_life.c are the operations. Thread-safe.
  */
 
 #include "accounts.h"
@@ -21,6 +21,7 @@ typedef struct Kms Kms;
 
 typedef struct KmsOptions {
         const char *region;
+        const char *other_region; /* for replicas of multi-Region keys */
         Accounts *accounts;
         Attestor *attestor;
         Faults *faults;

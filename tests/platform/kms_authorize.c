@@ -14,6 +14,7 @@ static PolicyPrincipal principal_of(const KmsCall *call) {
                 .account = principal->account,
                 .arn = principal->arn,
                 .session_arn = principal->kind == PRINCIPAL_ROLE ? call->caller.arn : NULL,
+                .unique_id = principal->id,
         };
 }
 
@@ -31,7 +32,7 @@ static int add_network(const KmsCall *call, PolicyContext *context) {
                 r = policy_context_add(context, "aws:UserAgent", agent);
         if (r >= 0)
                 r = policy_context_add_bool(context, "aws:SecureTransport", true);
-        return r < 0 ? r : policy_context_add(context, "aws:RequestedRegion", call->kms->region);
+        return r < 0 ? r : policy_context_add(context, "aws:RequestedRegion", call->region);
 }
 
 static int add_time(const KmsCall *call, PolicyContext *context) {
@@ -54,9 +55,12 @@ static int add_key(const KmsCall *call, const KmsQuestion *question, PolicyConte
         if (r >= 0)
                 r = policy_context_add(context, "kms:KeyUsage", "ENCRYPT_DECRYPT");
         if (r >= 0)
-                r = policy_context_add(context, "kms:KeyOrigin", "AWS_KMS");
+                r = policy_context_add(context, "kms:KeyOrigin", key->external ? "EXTERNAL" : "AWS_KMS");
         if (r >= 0)
-                r = policy_context_add_bool(context, "kms:MultiRegion", false);
+                r = policy_context_add_bool(context, "kms:MultiRegion", key->multi_region);
+        if (r >= 0 && key->multi_region)
+                r = policy_context_add(context, "kms:MultiRegionKeyType",
+                                       key->primary ? "REPLICA" : "PRIMARY");
         for (size_t i = 0; i < call->kms->n_aliases && r >= 0; i++)
                 if (call->kms->aliases[i].key == key)
                         r = policy_context_add(context, "kms:ResourceAliases", call->kms->aliases[i].name);

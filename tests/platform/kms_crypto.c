@@ -154,6 +154,7 @@ int platform_kms_encrypt(KmsCall *call) {
         if (r < 0)
                 return r;
 
+        platform_kms_key_used(call, key);
         kms_reply_string(call, "KeyId", key->arn);
         kms_reply_string(call, "EncryptionAlgorithm", "SYMMETRIC_DEFAULT");
         return 0;
@@ -194,7 +195,7 @@ static int find_decryption_key(KmsCall *call, const Opening *opening, const char
                                size_t blob_size, KmsKey **ret, bool *ret_matches) {
         uint8_t id[KMS_KEY_ID_SIZE];
         bool is_blob = platform_kms_blob_key_id(blob, blob_size, id) >= 0;
-        KmsKey *own = is_blob ? platform_kms_key_by_id(call->kms, id) : NULL, *key = own;
+        KmsKey *own = is_blob ? platform_kms_key_by_id(call->kms, call->region, id) : NULL, *key = own;
 
         if (name) {
                 int r = platform_kms_key_resolve(call, opening->action, name, &key);
@@ -265,6 +266,7 @@ int platform_kms_decrypt(KmsCall *call) {
         if (r < 0)
                 return r;
 
+        platform_kms_key_used(call, key);
         kms_reply_string(call, "KeyId", key->arn);
         kms_reply_string(call, "EncryptionAlgorithm", "SYMMETRIC_DEFAULT");
         return 0;
@@ -309,6 +311,8 @@ int platform_kms_re_encrypt(KmsCall *call) {
         if (r < 0)
                 return r;
 
+        platform_kms_key_used(call, source);
+        platform_kms_key_used(call, destination);
         kms_reply_string(call, "SourceKeyId", source->arn);
         kms_reply_string(call, "KeyId", destination->arn);
         kms_reply_string(call, "SourceEncryptionAlgorithm", "SYMMETRIC_DEFAULT");
@@ -377,6 +381,7 @@ int platform_kms_generate_data_key(KmsCall *call) {
         if (r < 0)
                 return r;
 
+        platform_kms_key_used(call, key);
         kms_reply_string(call, "KeyId", key->arn);
         return 0;
 }

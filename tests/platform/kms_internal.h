@@ -21,6 +21,8 @@ typedef enum KeyState {
         KEY_ENABLED,
         KEY_DISABLED,
         KEY_PENDING_DELETION,
+        KEY_PENDING_IMPORT,           /* of origin EXTERNAL; the platform imports nothing, so it stays so */
+        KEY_PENDING_REPLICA_DELETION, /* a primary key whose replicas must go first */
 } KeyState;
 
 typedef struct KmsGrant {
@@ -39,8 +41,17 @@ typedef struct KmsKey {
         uint8_t id_bytes[KMS_KEY_ID_SIZE];
         char id[UUID_SIZE];
         char account[ACCOUNT_ID_SIZE];
+        const char *region;
         char arn[KMS_ARN_SIZE];
         uint8_t material[KMS_KEY_SIZE];
+        bool multi_region, external;
+        struct KmsKey *primary; /* of a replica; NULL: it is none */
+        int64_t rotation_days;  /* 0: no automatic rotation */
+        int64_t deletion_days;
+        /* The last successful cryptographic operation; NULL: there was none. */
+        const char *last_operation;
+        int64_t last_used;
+        char last_event[UUID_SIZE], last_request[UUID_SIZE];
         char *description;
         KeyState state;
         int64_t created, deletion;
@@ -54,10 +65,12 @@ typedef struct KmsAlias {
         char account[ACCOUNT_ID_SIZE];
         char name[257]; /* begins with alias/ */
         KmsKey *key;
+        int64_t created;
 } KmsAlias;
 
 struct Kms {
         char region[64];
+        char other_region[64]; /* has replicas only */
         Accounts *accounts;
         Attestor *attestor;
         Faults *faults;
@@ -80,9 +93,11 @@ typedef struct KmsCall {
         Kms *kms;
         Exchange *exchange;
         const char *operation;
+        const char *operation_name;  /* the same in static memory; set for an operation that exists */
         const char *fault_operation; /* the name for faults: the operation, or "DryRun" */
+        const char *region;          /* of the endpoint that was asked */
         int64_t now;
-        char request_id[UUID_SIZE];
+        char request_id[UUID_SIZE], event_id[UUID_SIZE];
         Caller caller;
         bool authenticated;
         struct json_object *request;
@@ -117,15 +132,19 @@ int platform_kms_context(KmsCall *call, const char *name, struct json_object **r
 int platform_kms_check_dry_run(KmsCall *call);
 int platform_kms_constraint(KmsCall *call, const char *value, const char *name, const char *constraint);
 
-int platform_kms_key_new(KmsCall *call, KmsKey **ret);
+/* primary: NULL: the new key is no replica. */
+int platform_kms_key_new(KmsCall *call, bool multi_region, const KmsKey *primary, const char *region,
+                         KmsKey **ret);
 void platform_kms_keys_clear(Kms *kms);
-KmsKey *platform_kms_key_by_id(Kms *kms, const uint8_t id[static KMS_KEY_ID_SIZE]);
+KmsKey *platform_kms_key_by_id(Kms *kms, const char *region, const uint8_t id[static KMS_KEY_ID_SIZE]);
 /* Finds a key by its id, ARN, alias or alias ARN. action is what the caller wants to do, for the message of
  * a refusal. */
 int platform_kms_key_resolve(KmsCall *call, const char *action, const char *name, KmsKey **ret);
 int platform_kms_key_check_state(KmsCall *call, const KmsKey *key);
-int platform_kms_alias_add(Kms *kms, const char *account, const char *name, KmsKey *key);
-const KmsAlias *platform_kms_alias_find(const Kms *kms, const char *account, const char *name);
+/* Records a successful cryptographic operation for GetKeyLastUsage. */
+void platform_kms_key_used(const KmsCall *call, KmsKey *key);
+int platform_kms_alias_add(const KmsCall *call, const char *account, const char *name, KmsKey *key);
+const KmsAlias *platform_kms_alias_find(const KmsCall *call, const char *account, const char *name);
 void platform_kms_grant_free(KmsGrant *grant);
 
 /* The input of an authorization. */
@@ -162,6 +181,24 @@ int platform_kms_enable_key(KmsCall *call);
 int platform_kms_disable_key(KmsCall *call);
 int platform_kms_schedule_key_deletion(KmsCall *call);
 int platform_kms_cancel_key_deletion(KmsCall *call);
+/* The member is the key's KeyMetadata. */
+void platform_kms_reply_metadata(KmsCall *call, const char *member, const KmsKey *key);
+/* Parses a policy. Unless the request bypasses the check, refuses a policy that locks the caller out. */
+int platform_kms_read_policy(KmsCall *call, const char *text, const char *key_arn, Policy **ret);
+int platform_kms_default_policy(const KmsCall *call, char **ret);
+
+int platform_kms_replicate_key(KmsCall *call);
+int platform_kms_list_aliases(KmsCall *call);
+int platform_kms_enable_key_rotation(KmsCall *call);
+int platform_kms_disable_key_rotation(KmsCall *call);
+int platform_kms_get_key_rotation_status(KmsCall *call);
+int platform_kms_get_key_last_usage(KmsCall *call);
+
+/* Reads KeyId, finds the key, and checks that the caller may act on it. */
+int platform_kms_authorized_key(KmsCall *call, const char *action, const PolicyPair *more, KmsKey **ret);
+
+/* Of a list of n entries, chooses those that the request asks for with Limit and Marker. */
+int platform_kms_page(KmsCall *call, size_t n, size_t *ret_begin, size_t *ret_end);
 int platform_kms_create_grant(KmsCall *call);
 int platform_kms_list_grants(KmsCall *call);
 int platform_kms_revoke_grant(KmsCall *call);

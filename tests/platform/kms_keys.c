@@ -10,11 +10,14 @@
 #include "basic/encoding.h"
 #include "kms_internal.h"
 
-/* Reads the 16 bytes of a UUID. */
+/* Reads the 16 bytes of a UUID, or of a multi-Region key's ID: mrk- and 32 digits. */
 static int read_key_id(const char *text, uint8_t ret[static KMS_KEY_ID_SIZE]) {
         char hex[2 * KMS_KEY_ID_SIZE + 1];
         size_t n = 0;
 
+        if (strncmp(text, "mrk-", 4) == 0)
+                return strlen(text) == 4 + 2 * KMS_KEY_ID_SIZE ? hex_decode(text + 4, ret, KMS_KEY_ID_SIZE)
+                                                               : -EINVAL;
         if (strlen(text) != UUID_SIZE - 1)
                 return -EINVAL;
         for (size_t i = 0; text[i]; i++) {
@@ -52,22 +55,46 @@ void platform_kms_grant_free(KmsGrant *grant) {
         }
 }
 
-int platform_kms_key_new(KmsCall *call, KmsKey **ret) {
-        Kms *kms = call->kms;
-        _cleanup_(key_freep) KmsKey *key = calloc(1, sizeof(*key));
+/* A replica has the ID and the material of its primary key. */
+static int name_key(const Kms *kms, const KmsKey *primary, KmsKey *key) {
         const unsigned number = (unsigned) kms->n_keys;
         uint8_t uuid[16];
 
-        if (!key)
-                return -ENOMEM;
+        if (primary) {
+                memcpy(key->material, primary->material, sizeof(key->material));
+                memcpy(key->id, primary->id, sizeof(key->id));
+                return 0;
+        }
         if (seed_bytes(kms->seed, "KMS key", number, key->material, sizeof(key->material)) < 0 ||
             seed_bytes(kms->seed, "KMS key's name", number, uuid, sizeof(uuid)) < 0)
                 return -EIO;
         format_uuid(uuid, key->id);
+        if (key->multi_region) {
+                _cleanup_free_ char *hex = NULL;
+
+                if (hex_encode(uuid, sizeof(uuid), &hex) < 0)
+                        return -ENOMEM;
+                snprintf(key->id, sizeof(key->id), "mrk-%s", hex);
+        }
+        return 0;
+}
+
+int platform_kms_key_new(KmsCall *call, bool multi_region, const KmsKey *primary, const char *region,
+                         KmsKey **ret) {
+        Kms *kms = call->kms;
+        _cleanup_(key_freep) KmsKey *key = calloc(1, sizeof(*key));
+
+        if (!key)
+                return -ENOMEM;
+        key->multi_region = multi_region;
+        key->region = region;
+        int r = name_key(kms, primary, key);
+        if (r < 0)
+                return r;
         strcpy(key->account, call->caller.principal->account);
-        snprintf(key->arn, sizeof(key->arn), "arn:aws:kms:%s:%s:key/%s", kms->region, key->account, key->id);
+        snprintf(key->arn, sizeof(key->arn), "arn:aws:kms:%s:%s:key/%s", region, key->account, key->id);
         key->created = call->now;
-        int r = read_key_id(key->id, key->id_bytes);
+        r = read_key_id(key->id, key->id_bytes);
         if (r < 0)
                 return r;
 
@@ -86,28 +113,34 @@ void platform_kms_keys_clear(Kms *kms) {
         free(kms->aliases);
 }
 
-KmsKey *platform_kms_key_by_id(Kms *kms, const uint8_t id[static KMS_KEY_ID_SIZE]) {
+KmsKey *platform_kms_key_by_id(Kms *kms, const char *region, const uint8_t id[static KMS_KEY_ID_SIZE]) {
         for (size_t i = 0; i < kms->n_keys; i++)
-                if (memcmp(kms->keys[i]->id_bytes, id, KMS_KEY_ID_SIZE) == 0)
+                if (memcmp(kms->keys[i]->id_bytes, id, KMS_KEY_ID_SIZE) == 0 &&
+                    strcmp(kms->keys[i]->region, region) == 0)
                         return kms->keys[i];
         return NULL;
 }
 
-const KmsAlias *platform_kms_alias_find(const Kms *kms, const char *account, const char *name) {
+const KmsAlias *platform_kms_alias_find(const KmsCall *call, const char *account, const char *name) {
+        const Kms *kms = call->kms;
+
         for (size_t i = 0; i < kms->n_aliases; i++)
-                if (strcmp(kms->aliases[i].account, account) == 0 && strcmp(kms->aliases[i].name, name) == 0)
+                if (strcmp(kms->aliases[i].account, account) == 0 &&
+                    strcmp(kms->aliases[i].key->region, call->region) == 0 &&
+                    strcmp(kms->aliases[i].name, name) == 0)
                         return &kms->aliases[i];
         return NULL;
 }
 
-int platform_kms_alias_add(Kms *kms, const char *account, const char *name, KmsKey *key) {
+int platform_kms_alias_add(const KmsCall *call, const char *account, const char *name, KmsKey *key) {
+        Kms *kms = call->kms;
         KmsAlias *grown = realloc(kms->aliases, (kms->n_aliases + 1) * sizeof(*grown));
 
         if (!grown)
                 return -ENOMEM;
         kms->aliases = grown;
         KmsAlias *alias = &kms->aliases[kms->n_aliases++];
-        *alias = (KmsAlias){ .key = key };
+        *alias = (KmsAlias){ .key = key, .created = call->now };
         snprintf(alias->account, sizeof(alias->account), "%s", account);
         snprintf(alias->name, sizeof(alias->name), "%s", name);
         return 0;
@@ -123,8 +156,7 @@ static int read_arn(KmsCall *call, const char *arn, char account[static ACCOUNT_
         if (strncmp(arn, start, strlen(start)) != 0)
                 return platform_kms_refuse(call, "NotFoundException", "Invalid arn %s", arn);
         region_length = strcspn(region, ":");
-        if (strlen(call->kms->region) != region_length ||
-            strncmp(region, call->kms->region, region_length) != 0)
+        if (strlen(call->region) != region_length || strncmp(region, call->region, region_length) != 0)
                 return platform_kms_refuse(call, "NotFoundException", "Invalid arn %.*s",
                                            (int) region_length, region);
 
@@ -141,7 +173,7 @@ static int read_arn(KmsCall *call, const char *arn, char account[static ACCOUNT_
 static int refuse_missing(KmsCall *call, const char *action, const char *account, const char *rest) {
         char arn[512];
 
-        snprintf(arn, sizeof(arn), "arn:aws:kms:%s:%s:%s", call->kms->region, account, rest);
+        snprintf(arn, sizeof(arn), "arn:aws:kms:%s:%s:%s", call->region, account, rest);
         if (strcmp(account, call->caller.principal->account) != 0)
                 return platform_kms_refuse_foreign(call, action, arn);
         if (strncmp(rest, "alias/", strlen("alias/")) == 0)
@@ -168,12 +200,12 @@ int platform_kms_key_resolve(KmsCall *call, const char *action, const char *name
         }
 
         if (strncmp(rest, "alias/", strlen("alias/")) == 0) {
-                const KmsAlias *alias = platform_kms_alias_find(call->kms, account, rest);
+                const KmsAlias *alias = platform_kms_alias_find(call, account, rest);
                 key = alias ? alias->key : NULL;
         } else if (strncmp(rest, "key/", strlen("key/")) != 0 || read_key_id(rest + strlen("key/"), id) < 0)
                 return platform_kms_refuse(call, "NotFoundException", "Invalid keyId '%s'", name);
         else
-                key = platform_kms_key_by_id(call->kms, id);
+                key = platform_kms_key_by_id(call->kms, call->region, id);
 
         if (!key || strcmp(key->account, account) != 0)
                 return refuse_missing(call, action, account, rest);
@@ -184,8 +216,18 @@ int platform_kms_key_resolve(KmsCall *call, const char *action, const char *name
 int platform_kms_key_check_state(KmsCall *call, const KmsKey *key) {
         if (key->state == KEY_DISABLED)
                 return platform_kms_refuse(call, "DisabledException", "%s is disabled.", key->arn);
-        if (key->state == KEY_PENDING_DELETION)
+        if (key->state == KEY_PENDING_DELETION || key->state == KEY_PENDING_REPLICA_DELETION)
                 return platform_kms_refuse(call, "KMSInvalidStateException", "%s is pending deletion.",
                                            key->arn);
+        if (key->state == KEY_PENDING_IMPORT)
+                return platform_kms_refuse(call, "KMSInvalidStateException", "%s is pending import.",
+                                           key->arn);
         return 0;
+}
+
+void platform_kms_key_used(const KmsCall *call, KmsKey *key) {
+        key->last_operation = call->operation_name;
+        key->last_used = call->now;
+        memcpy(key->last_event, call->event_id, sizeof(key->last_event));
+        memcpy(key->last_request, call->request_id, sizeof(key->last_request));
 }

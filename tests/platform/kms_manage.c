@@ -15,8 +15,30 @@ static void add_string(struct json_object *object, const char *name, const char 
         json_object_object_add(object, name, json_object_new_string(value));
 }
 
-static void reply_metadata(KmsCall *call, const KmsKey *key) {
-        static const char *const states[] = { "Enabled", "Disabled", "PendingDeletion" };
+static struct json_object *key_and_region(const KmsKey *key) {
+        struct json_object *entry = json_object_new_object();
+
+        add_string(entry, "Arn", key->arn);
+        add_string(entry, "Region", key->region);
+        return entry;
+}
+
+static struct json_object *multi_region_configuration(const KmsCall *call, const KmsKey *key) {
+        struct json_object *configuration = json_object_new_object(), *replicas = json_object_new_array();
+        const KmsKey *primary = key->primary ? key->primary : key;
+
+        for (size_t i = 0; i < call->kms->n_keys; i++)
+                if (call->kms->keys[i]->primary == primary)
+                        json_object_array_add(replicas, key_and_region(call->kms->keys[i]));
+        add_string(configuration, "MultiRegionKeyType", key->primary ? "REPLICA" : "PRIMARY");
+        json_object_object_add(configuration, "PrimaryKey", key_and_region(primary));
+        json_object_object_add(configuration, "ReplicaKeys", replicas);
+        return configuration;
+}
+
+void platform_kms_reply_metadata(KmsCall *call, const char *member, const KmsKey *key) {
+        static const char *const states[] = { "Enabled", "Disabled", "PendingDeletion", "PendingImport",
+                                              "PendingReplicaDeletion" };
         struct json_object *metadata = json_object_new_object(), *algorithms = json_object_new_array();
 
         add_string(metadata, "AWSAccountId", key->account);
@@ -29,18 +51,23 @@ static void reply_metadata(KmsCall *call, const KmsKey *key) {
         add_string(metadata, "KeyState", states[key->state]);
         if (key->state == KEY_PENDING_DELETION)
                 json_object_object_add(metadata, "DeletionDate", json_object_new_int64(key->deletion));
-        add_string(metadata, "Origin", "AWS_KMS");
+        if (key->state == KEY_PENDING_REPLICA_DELETION)
+                json_object_object_add(metadata, "PendingDeletionWindowInDays",
+                                       json_object_new_int64(key->deletion_days));
+        add_string(metadata, "Origin", key->external ? "EXTERNAL" : "AWS_KMS");
         add_string(metadata, "KeyManager", "CUSTOMER");
         add_string(metadata, "CustomerMasterKeySpec", "SYMMETRIC_DEFAULT");
         add_string(metadata, "KeySpec", "SYMMETRIC_DEFAULT");
         json_object_array_add(algorithms, json_object_new_string("SYMMETRIC_DEFAULT"));
         json_object_object_add(metadata, "EncryptionAlgorithms", algorithms);
-        json_object_object_add(metadata, "MultiRegion", json_object_new_boolean(false));
-        json_object_object_add(call->reply, "KeyMetadata", metadata);
+        json_object_object_add(metadata, "MultiRegion", json_object_new_boolean(key->multi_region));
+        if (key->multi_region)
+                json_object_object_add(metadata, "MultiRegionConfiguration",
+                                       multi_region_configuration(call, key));
+        json_object_object_add(call->reply, member, metadata);
 }
 
-/* Parses a policy. Unless the request bypasses the check, refuses a policy that locks the caller out. */
-static int read_policy(KmsCall *call, const char *text, const char *key_arn, Policy **ret) {
+int platform_kms_read_policy(KmsCall *call, const char *text, const char *key_arn, Policy **ret) {
         _cleanup_(policy_freep) Policy *policy = NULL;
         char reason[POLICY_REASON_SIZE] = "";
         bool bypass, lets = true;
@@ -65,37 +92,34 @@ static int read_policy(KmsCall *call, const char *text, const char *key_arn, Pol
         return 0;
 }
 
-/* The platform makes only symmetric encryption keys. */
-static int check_key_kind(KmsCall *call) {
+/* The platform makes only symmetric encryption keys. It has no custom key stores. */
+static int check_key_kind(KmsCall *call, bool *ret_multi_region, bool *ret_external) {
         static const struct {
                 const char *parameter;
-                const char *value;
+                const char *values[2];
         } kinds[] = {
-                { "KeyUsage", "ENCRYPT_DECRYPT" },
-                { "KeySpec", "SYMMETRIC_DEFAULT" },
-                { "CustomerMasterKeySpec", "SYMMETRIC_DEFAULT" },
-                { "Origin", "AWS_KMS" },
+                { "KeyUsage", { "ENCRYPT_DECRYPT" } },
+                { "KeySpec", { "SYMMETRIC_DEFAULT" } },
+                { "CustomerMasterKeySpec", { "SYMMETRIC_DEFAULT" } },
+                { "Origin", { "AWS_KMS", "EXTERNAL" } },
         };
-        bool multi_region;
+        const char *value = NULL;
 
         for (size_t i = 0; i < ELEMENTSOF(kinds); i++) {
-                const char *value;
                 int r = platform_kms_string(call, call->request, kinds[i].parameter, false, 64, &value);
                 if (r < 0)
                         return r;
-                if (value && strcmp(value, kinds[i].value) != 0)
+                if (value && strcmp(value, kinds[i].values[0]) != 0 &&
+                    (!kinds[i].values[1] || strcmp(value, kinds[i].values[1]) != 0))
                         return platform_kms_refuse(call, "UnsupportedOperationException",
                                                    "The platform has no keys with %s %s.",
                                                    kinds[i].parameter, value);
         }
-        int r = platform_kms_boolean(call, "MultiRegion", &multi_region);
-        if (r >= 0 && multi_region)
-                r = platform_kms_refuse(call, "UnsupportedOperationException",
-                                        "The platform has one Region only.");
-        return r;
+        *ret_external = value && strcmp(value, "EXTERNAL") == 0;
+        return platform_kms_boolean(call, "MultiRegion", ret_multi_region);
 }
 
-static int default_policy(const KmsCall *call, char **ret) {
+int platform_kms_default_policy(const KmsCall *call, char **ret) {
         return asprintf(ret,
                         "{\n  \"Version\" : \"2012-10-17\",\n  \"Id\" : \"key-default-1\",\n  \"Statement\" "
                         ": [ {\n"
@@ -112,6 +136,7 @@ int platform_kms_create_key(KmsCall *call) {
         _cleanup_(policy_freep) Policy *policy = NULL;
         const char *text, *description;
         char future_arn[KMS_ARN_SIZE];
+        bool multi_region, external;
         KmsKey *key;
         int r;
 
@@ -119,7 +144,10 @@ int platform_kms_create_key(KmsCall *call) {
         if (r >= 0)
                 r = platform_kms_string(call, call->request, "Description", false, 8192, &description);
         if (r >= 0)
-                r = check_key_kind(call);
+                r = check_key_kind(call, &multi_region, &external);
+        if (r >= 0 && strcmp(call->region, call->kms->region) != 0)
+                r = platform_kms_refuse(call, "UnsupportedOperationException",
+                                        "The platform makes primary keys in %s only.", call->kms->region);
         if (r >= 0)
                 r = platform_kms_authorize(
                                 call, &(const KmsQuestion){ .action = "kms:CreateKey", .key_name = "*" });
@@ -128,32 +156,34 @@ int platform_kms_create_key(KmsCall *call) {
 
         if (text)
                 policy_text = strdup(text);
-        else if (default_policy(call, &policy_text) < 0)
+        else if (platform_kms_default_policy(call, &policy_text) < 0)
                 policy_text = NULL;
         description_copy = strdup(description ? description : "");
         if (!policy_text || !description_copy)
                 return platform_kms_refuse_internal(call);
         /* The safety check looks at the ARN's account, not at the key's id, which does not exist yet. */
         snprintf(future_arn, sizeof(future_arn),
-                 "arn:aws:kms:%s:%s:key/00000000-0000-0000-0000-000000000000", call->kms->region,
+                 "arn:aws:kms:%s:%s:key/00000000-0000-0000-0000-000000000000", call->region,
                  call->caller.principal->account);
-        r = read_policy(call, policy_text, future_arn, &policy);
+        r = platform_kms_read_policy(call, policy_text, future_arn, &policy);
         if (r < 0)
                 return r;
-        if (platform_kms_key_new(call, &key) < 0)
+        if (platform_kms_key_new(call, multi_region, NULL, call->kms->region, &key) < 0)
                 return platform_kms_refuse_internal(call);
 
+        key->external = external;
+        if (external)
+                key->state = KEY_PENDING_IMPORT;
         key->policy = TAKE_PTR(policy);
         key->policy_text = TAKE_PTR(policy_text);
         key->description = TAKE_PTR(description_copy);
         memcpy(call->resource, key->arn, sizeof(call->resource));
         memcpy(call->resource_account, key->account, sizeof(call->resource_account));
-        reply_metadata(call, key);
+        platform_kms_reply_metadata(call, "KeyMetadata", key);
         return 0;
 }
 
-/* Reads KeyId, finds the key, and checks that the caller may act on it. */
-static int authorized_key(KmsCall *call, const char *action, const PolicyPair *more, KmsKey **ret) {
+int platform_kms_authorized_key(KmsCall *call, const char *action, const PolicyPair *more, KmsKey **ret) {
         const char *name;
 
         int r = platform_kms_string(call, call->request, "KeyId", true, 2048, &name);
@@ -167,9 +197,9 @@ static int authorized_key(KmsCall *call, const char *action, const PolicyPair *m
 int platform_kms_describe_key(KmsCall *call) {
         KmsKey *key;
 
-        int r = authorized_key(call, "kms:DescribeKey", NULL, &key);
+        int r = platform_kms_authorized_key(call, "kms:DescribeKey", NULL, &key);
         if (r >= 0)
-                reply_metadata(call, key);
+                platform_kms_reply_metadata(call, "KeyMetadata", key);
         return r;
 }
 
@@ -198,9 +228,9 @@ int platform_kms_put_key_policy(KmsCall *call) {
                 return r;
         const PolicyPair more[] = { { "kms:BypassPolicyLockoutSafetyCheck", bypass ? "true" : "false" },
                                     {} };
-        r = authorized_key(call, "kms:PutKeyPolicy", more, &key);
+        r = platform_kms_authorized_key(call, "kms:PutKeyPolicy", more, &key);
         if (r >= 0)
-                r = read_policy(call, text, key->arn, &policy);
+                r = platform_kms_read_policy(call, text, key->arn, &policy);
         if (r < 0)
                 return r;
 
@@ -219,7 +249,7 @@ int platform_kms_get_key_policy(KmsCall *call) {
 
         int r = check_policy_name(call);
         if (r >= 0)
-                r = authorized_key(call, "kms:GetKeyPolicy", NULL, &key);
+                r = platform_kms_authorized_key(call, "kms:GetKeyPolicy", NULL, &key);
         if (r < 0)
                 return r;
         kms_reply_string(call, "Policy", key->policy_text);
@@ -256,20 +286,19 @@ int platform_kms_create_alias(KmsCall *call) {
         if (strcmp(key->account, account) != 0)
                 return platform_kms_refuse(call, "ValidationException",
                                            "Cross-account aliases are not allowed.");
-        if (platform_kms_alias_find(call->kms, account, name)) {
-                snprintf(arn, sizeof(arn), "arn:aws:kms:%s:%s:%s", call->kms->region, account, name);
+        if (platform_kms_alias_find(call, account, name)) {
+                snprintf(arn, sizeof(arn), "arn:aws:kms:%s:%s:%s", call->region, account, name);
                 return platform_kms_refuse(call, "AlreadyExistsException",
                                            "An alias with the name %s already exists", arn);
         }
-        return platform_kms_alias_add(call->kms, account, name, key) < 0 ? platform_kms_refuse_internal(call)
-                                                                         : 0;
+        return platform_kms_alias_add(call, account, name, key) < 0 ? platform_kms_refuse_internal(call) : 0;
 }
 
 static int set_enabled(KmsCall *call, const char *action, KeyState state) {
         KmsKey *key;
 
-        int r = authorized_key(call, action, NULL, &key);
-        if (r >= 0 && key->state == KEY_PENDING_DELETION)
+        int r = platform_kms_authorized_key(call, action, NULL, &key);
+        if (r >= 0 && key->state > KEY_DISABLED)
                 r = platform_kms_key_check_state(call, key);
         if (r >= 0)
                 key->state = state;
@@ -284,6 +313,13 @@ int platform_kms_disable_key(KmsCall *call) {
         return set_enabled(call, "kms:DisableKey", KEY_DISABLED);
 }
 
+static bool has_replicas(const Kms *kms, const KmsKey *key) {
+        for (size_t i = 0; i < kms->n_keys; i++)
+                if (kms->keys[i]->primary == key)
+                        return true;
+        return false;
+}
+
 int platform_kms_schedule_key_deletion(KmsCall *call) {
         char days_text[8];
         int64_t days;
@@ -294,17 +330,21 @@ int platform_kms_schedule_key_deletion(KmsCall *call) {
                 return r;
         snprintf(days_text, sizeof(days_text), "%d", (int) days);
         const PolicyPair more[] = { { "kms:ScheduleKeyDeletionPendingWindowInDays", days_text }, {} };
-        r = authorized_key(call, "kms:ScheduleKeyDeletion", more, &key);
-        if (r >= 0 && key->state == KEY_PENDING_DELETION)
+        r = platform_kms_authorized_key(call, "kms:ScheduleKeyDeletion", more, &key);
+        if (r >= 0 && (key->state == KEY_PENDING_DELETION || key->state == KEY_PENDING_REPLICA_DELETION))
                 r = platform_kms_key_check_state(call, key);
         if (r < 0)
                 return r;
 
-        key->state = KEY_PENDING_DELETION;
+        /* A primary key waits for its replicas. Its waiting period has not begun, so there is no date. */
+        key->state = has_replicas(call->kms, key) ? KEY_PENDING_REPLICA_DELETION : KEY_PENDING_DELETION;
+        key->deletion_days = days;
         key->deletion = call->now + days * DAY;
         kms_reply_string(call, "KeyId", key->arn);
-        kms_reply_string(call, "KeyState", "PendingDeletion");
-        json_object_object_add(call->reply, "DeletionDate", json_object_new_int64(key->deletion));
+        kms_reply_string(call, "KeyState",
+                         key->state == KEY_PENDING_DELETION ? "PendingDeletion" : "PendingReplicaDeletion");
+        if (key->state == KEY_PENDING_DELETION)
+                json_object_object_add(call->reply, "DeletionDate", json_object_new_int64(key->deletion));
         json_object_object_add(call->reply, "PendingWindowInDays", json_object_new_int64(days));
         return 0;
 }
@@ -312,10 +352,10 @@ int platform_kms_schedule_key_deletion(KmsCall *call) {
 int platform_kms_cancel_key_deletion(KmsCall *call) {
         KmsKey *key;
 
-        int r = authorized_key(call, "kms:CancelKeyDeletion", NULL, &key);
+        int r = platform_kms_authorized_key(call, "kms:CancelKeyDeletion", NULL, &key);
         if (r < 0)
                 return r;
-        if (key->state != KEY_PENDING_DELETION)
+        if (key->state != KEY_PENDING_DELETION && key->state != KEY_PENDING_REPLICA_DELETION)
                 return platform_kms_refuse(call, "KMSInvalidStateException", "%s is not pending deletion.",
                                            key->arn);
         key->state = KEY_DISABLED;
@@ -436,7 +476,7 @@ int platform_kms_create_grant(KmsCall *call) {
         more[n++] = (PolicyPair){ "kms:GrantIsForAWSResource", "false" };
         for (size_t i = 0; grant->operations[i] && n + 1 < ELEMENTSOF(more); i++)
                 more[n++] = (PolicyPair){ "kms:GrantOperations", grant->operations[i] };
-        r = authorized_key(call, "kms:CreateGrant", more, &key);
+        r = platform_kms_authorized_key(call, "kms:CreateGrant", more, &key);
         if (r >= 0)
                 r = platform_kms_key_check_state(call, key);
         if (r >= 0)
@@ -454,31 +494,85 @@ int platform_kms_create_grant(KmsCall *call) {
         return 0;
 }
 
+static struct json_object *describe_grant(const KmsKey *key, const KmsGrant *grant) {
+        static const char *const copied[] = { "GranteePrincipal", "RetiringPrincipal", "Operations",
+                                              "Constraints" };
+        struct json_object *entry = json_object_new_object();
+
+        add_string(entry, "KeyId", key->arn);
+        add_string(entry, "GrantId", grant->id);
+        add_string(entry, "Name", grant->name);
+        add_string(entry, "IssuingAccount", grant->issuer);
+        json_object_object_add(entry, "CreationDate", json_object_new_int64(grant->created));
+        for (size_t i = 0; i < ELEMENTSOF(copied); i++) {
+                struct json_object *value = json_member(grant->description, copied[i]);
+                if (value)
+                        json_object_object_add(entry, copied[i], json_object_get(value));
+        }
+        return entry;
+}
+
+int platform_kms_page(KmsCall *call, size_t n, size_t *ret_begin, size_t *ret_end) {
+        const char *marker;
+        int64_t limit;
+        char *end = NULL;
+        unsigned long begin;
+
+        int r = platform_kms_integer(call, "Limit", 1, 1000, 50, &limit);
+        if (r >= 0)
+                r = platform_kms_string(call, call->request, "Marker", false, 1024, &marker);
+        if (r < 0)
+                return r;
+        /* A marker of KMS tells nothing. This one is a position. */
+        begin = marker && strncmp(marker, "platform-", 9) == 0 ? strtoul(marker + 9, &end, 10) : 0;
+        if (marker && (!end || *end || begin >= n))
+                return platform_kms_refuse(call, "InvalidMarkerException", "The marker is not valid.");
+        *ret_begin = begin;
+        *ret_end = n - begin > (size_t) limit ? begin + (size_t) limit : n;
+        json_object_object_add(call->reply, "Truncated", json_object_new_boolean(*ret_end < n));
+        if (*ret_end < n) {
+                char text[40];
+
+                snprintf(text, sizeof(text), "platform-%zu", *ret_end);
+                kms_reply_string(call, "NextMarker", text);
+        }
+        return 0;
+}
+
+/* GrantId and GranteePrincipal choose grants. */
+static int choose_grants(KmsCall *call, const KmsKey *key, const KmsGrant **chosen, size_t *ret_n) {
+        const char *id, *grantee;
+        size_t n = 0;
+
+        int r = platform_kms_string(call, call->request, "GrantId", false, 128, &id);
+        if (r >= 0)
+                r = platform_kms_string(call, call->request, "GranteePrincipal", false, 256, &grantee);
+        for (size_t i = 0; r >= 0 && i < key->n_grants; i++)
+                if ((!id || strcmp(key->grants[i]->id, id) == 0) &&
+                    (!grantee || strcmp(key->grants[i]->policy_grant.grantee_principal, grantee) == 0))
+                        chosen[n++] = key->grants[i];
+        *ret_n = n;
+        return r;
+}
+
 int platform_kms_list_grants(KmsCall *call) {
+        _cleanup_free_ const KmsGrant **chosen = NULL;
         struct json_object *list = json_object_new_array();
+        size_t n, begin, end;
         KmsKey *key;
 
         json_object_object_add(call->reply, "Grants", list);
-        int r = authorized_key(call, "kms:ListGrants", NULL, &key);
-        for (size_t i = 0; r >= 0 && i < key->n_grants; i++) {
-                static const char *const copied[] = { "GranteePrincipal", "RetiringPrincipal", "Operations",
-                                                      "Constraints" };
-                const KmsGrant *grant = key->grants[i];
-                struct json_object *entry = json_object_new_object();
-
-                add_string(entry, "KeyId", key->arn);
-                add_string(entry, "GrantId", grant->id);
-                add_string(entry, "Name", grant->name);
-                add_string(entry, "IssuingAccount", grant->issuer);
-                json_object_object_add(entry, "CreationDate", json_object_new_int64(grant->created));
-                for (size_t k = 0; k < ELEMENTSOF(copied); k++) {
-                        struct json_object *value = json_member(grant->description, copied[k]);
-                        if (value)
-                                json_object_object_add(entry, copied[k], json_object_get(value));
-                }
-                json_object_array_add(list, entry);
-        }
-        json_object_object_add(call->reply, "Truncated", json_object_new_boolean(false));
+        int r = platform_kms_authorized_key(call, "kms:ListGrants", NULL, &key);
+        if (r < 0)
+                return r;
+        chosen = calloc(key->n_grants + 1, sizeof(*chosen));
+        if (!chosen)
+                return platform_kms_refuse_internal(call);
+        r = choose_grants(call, key, chosen, &n);
+        if (r >= 0)
+                r = platform_kms_page(call, n, &begin, &end);
+        for (size_t i = begin; r >= 0 && i < end; i++)
+                json_object_array_add(list, describe_grant(key, chosen[i]));
         return r;
 }
 
@@ -498,7 +592,7 @@ int platform_kms_revoke_grant(KmsCall *call) {
 
         int r = platform_kms_string(call, call->request, "GrantId", true, 128, &id);
         if (r >= 0)
-                r = authorized_key(call, "kms:RevokeGrant", NULL, &key);
+                r = platform_kms_authorized_key(call, "kms:RevokeGrant", NULL, &key);
         if (r < 0)
                 return r;
         for (size_t i = 0; i < key->n_grants; i++)
@@ -513,6 +607,7 @@ static int retire(KmsCall *call, KmsKey *key, size_t index) {
                 .account = caller->account,
                 .arn = caller->arn,
                 .session_arn = caller->kind == PRINCIPAL_ROLE ? call->caller.arn : NULL,
+                .unique_id = caller->id,
         };
 
         if (!policy_grant_lets_retire(&key->grants[index]->policy_grant, &principal)) {

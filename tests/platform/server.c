@@ -35,7 +35,7 @@
 #define ACCOUNTS_MAX (4U * 1024U * 1024U)
 
 typedef struct Options {
-        const char *region;
+        const char *region, *other_region;
         const char *instance_id;
         const char *state;
         const char *seed;
@@ -178,8 +178,8 @@ static int make_certificates(Platform *platform, const Options *options) {
                 "secretsmanager-fips.%s.amazonaws.com",
                 CARRIERS_FILES_HOST,
         };
-        char names[ELEMENTSOF(shapes)][128];
-        const char *list[ELEMENTSOF(shapes) + 1] = {};
+        char names[ELEMENTSOF(shapes) + 1][128];
+        const char *list[ELEMENTSOF(shapes) + 2] = {};
 
         for (size_t i = 0; i < ELEMENTSOF(shapes); i++) {
                 const char *region_at = strstr(shapes[i], "%s");
@@ -190,6 +190,8 @@ static int make_certificates(Platform *platform, const Options *options) {
                          options->region, region_at + 2);
                 list[i] = names[i];
         }
+        snprintf(names[ELEMENTSOF(shapes)], sizeof(*names), "kms.%s.amazonaws.com", options->other_region);
+        list[ELEMENTSOF(shapes)] = names[ELEMENTSOF(shapes)];
         int r = pki_make(&platform->seed, list, path, &platform->pki);
         return r < 0 ? fail(r, "certificates") : 0;
 }
@@ -197,6 +199,7 @@ static int make_certificates(Platform *platform, const Options *options) {
 static int start_kms(Platform *platform, const Options *options) {
         const KmsOptions kms_options = {
                 .region = options->region,
+                .other_region = options->other_region,
                 .accounts = platform->accounts,
                 .attestor = platform->attestor,
                 .faults = platform->faults,
@@ -349,8 +352,8 @@ static int say_ready(const Options *options, int ready_fd) {
 
 static int usage(void) {
         fprintf(stderr,
-                "usage: unseald-platform --state DIR [--daemon] [--region REGION] [--instance-id ID] "
-                "[--imds ADDRESS]\n"
+                "usage: unseald-platform --state DIR [--daemon] [--region REGION] [--other-region REGION]\n"
+                "                        [--instance-id ID] [--imds ADDRESS]\n"
                 "                        [--kms ADDRESS] [--relay ADDRESS] [--carriers ADDRESS] [--delay "
                 "MSEC] [--rate N]\n"
                 "       unseald-platform control SOCKET WORD...\n");
@@ -367,6 +370,7 @@ static bool read_options(int argc, char **argv, Options *options) {
                 { "kms", required_argument, NULL, 'k' },
                 { "rate", required_argument, NULL, 'r' },
                 { "region", required_argument, NULL, 'R' },
+                { "other-region", required_argument, NULL, 'o' },
                 { "relay", required_argument, NULL, 'l' },
                 { "seed", required_argument, NULL, 'S' },
                 { "state", required_argument, NULL, 's' },
@@ -400,6 +404,9 @@ static bool read_options(int argc, char **argv, Options *options) {
                 case 'r':
                         options->rate = (unsigned) strtoul(optarg, NULL, 10);
                         break;
+                case 'o':
+                        options->other_region = optarg;
+                        break;
                 case 'R':
                         options->region = optarg;
                         break;
@@ -418,6 +425,7 @@ static bool read_options(int argc, char **argv, Options *options) {
 int main(int argc, char **argv) {
         Options options = {
                 .region = "eu-north-1",
+                .other_region = "eu-west-1",
                 .instance_id = "i-0123456789abcdef0",
                 .imds_address = "169.254.169.254",
                 .kms_address = "198.51.100.10",

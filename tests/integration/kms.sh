@@ -1,0 +1,158 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# The local platform's KMS, in what shows how a key lives: lists in pages, aliases, rotation, the last use, replicas, states and dry
+# runs. curl signs the requests. Each operation is also refused where AWS refuses it.
+. "$(dirname "$0")/direct.sh"
+platform_start
+
+# ask OPERATION JSON [REGION [vendor|customer]]: leaves the answer in $scratch/answer. $said is the error's code, or "ok".
+ask() {
+    local where=${3:-$region} id=$PLATFORM_VENDOR_ACCESS_KEY_ID secret_key=$PLATFORM_VENDOR_SECRET_ACCESS_KEY
+    [ "${4:-vendor}" = vendor ] || id=$PLATFORM_CUSTOMER_ACCESS_KEY_ID secret_key=$PLATFORM_CUSTOMER_SECRET_ACCESS_KEY
+    platform exec -- curl -sS --aws-sigv4 "aws:amz:$where:kms" --user "$id:$secret_key" -H 'Content-Type: application/x-amz-json-1.1' \
+        -H "X-Amz-Target: TrentService.$1" --cacert "$PLATFORM_CA_FILE" --data-binary "$2" "https://kms.$where.amazonaws.com/" >"$scratch/answer"
+    said=$(jq -r 'if .__type then .__type | split("#")[-1] else "ok" end' <"$scratch/answer")
+    said=${said:-ok}
+}
+# wants CODE OPERATION JSON [REGION [WHO]]
+wants() {
+    ask "${@:2}"
+    [ "$said" = "$1" ] || die "$2 $3: saw $said, wanted $1: $(<"$scratch/answer")"
+}
+# is JQ VALUE: about the last answer
+is() { assert_equal "$1" "$(jq -rc "$1" <"$scratch/answer")" "$2"; }
+# of [MEMBERS]: a request about the key
+of() { jq -nc --arg key "$key" "{KeyId: \$key, ${1:-}}"; }
+
+key=$(vendor_create_key)
+alias_request=$(jq -nc --arg key "$key" '{TargetKeyId: $key, AliasName: "alias/billing"}')
+
+say "== grants, in pages"
+for i in 1 2 3 4 5; do
+    wants ok CreateGrant "$(of "GranteePrincipal: \"arn:aws:iam::222222222222:role/r$i\", Operations: [\"Decrypt\"], Name: \"g$i\"")"
+done
+wants DryRunOperationException CreateGrant "$(of 'GranteePrincipal: "arn:aws:iam::222222222222:role/r9", Operations: ["Decrypt"], DryRun: true')"
+wants ValidationException CreateGrant "$(of 'GranteePrincipal: "arn:aws:iam::222222222222:role/r9", Operations: ["Fly"]')"
+wants ok ListGrants "$(of)"
+is '[.Grants[].Name]' '["g1","g2","g3","g4","g5"]'
+is '.Truncated' false
+is 'has("NextMarker")' false
+id=$(jq -r '.Grants[1].GrantId' <"$scratch/answer")
+seen='' marker=''
+for _ in 1 2 3; do
+    wants ok ListGrants "$(of "Limit: 2${marker:+, Marker: \"$marker\"}")"
+    seen+=$(jq -r '[.Grants[].Name] | join("")' <"$scratch/answer")
+    marker=$(jq -r '.NextMarker // ""' <"$scratch/answer")
+done
+assert_equal "all pages" "$seen$marker" g1g2g3g4g5
+wants InvalidMarkerException ListGrants "$(of 'Marker: "made-up"')"
+wants ValidationException ListGrants "$(of 'Limit: 0')"
+wants ok ListGrants "$(of "GrantId: \"$id\"")"
+is '[.Grants[].Name]' '["g2"]'
+wants ok ListGrants "$(of 'GranteePrincipal: "arn:aws:iam::222222222222:role/r3"')"
+is '[.Grants[].Name]' '["g3"]'
+wants AccessDeniedException ListGrants "$(of)" "$region" customer
+wants ok RevokeGrant "$(of "GrantId: \"$id\"")"
+wants NotFoundException RevokeGrant "$(of "GrantId: \"$id\"")"
+wants ok ListGrants "$(of)"
+is '[.Grants[].Name] | sort' '["g1","g3","g4","g5"]'
+
+say "== aliases"
+wants ok ListAliases "$(of)"
+is .Aliases '[]'
+wants ok CreateAlias "$alias_request"
+wants ok ListAliases "$(of)"
+is '[.Aliases[] | [.AliasName, .AliasArn, .TargetKeyId]]' "[[\"alias/billing\",\"arn:aws:kms:$region:$PLATFORM_VENDOR_ACCOUNT:alias/billing\",\"${key##*/}\"]]"
+other=$(vendor_create_key)
+wants ok ListAliases "$(jq -nc --arg key "$other" '{KeyId: $key}')"
+is .Aliases '[]'
+wants ok ListAliases '{}' "$region" customer
+is .Aliases '[]'
+wants AccessDeniedException ListAliases "$(of)" "$region" customer
+
+say "== rotation"
+wants ok GetKeyRotationStatus "$(of)"
+is '[.KeyId, .KeyRotationEnabled, has("NextRotationDate")]' "[\"$key\",false,false]"
+wants ValidationException EnableKeyRotation "$(of 'RotationPeriodInDays: 30')"
+wants ok EnableKeyRotation "$(of)"
+wants ok GetKeyRotationStatus "$(of)"
+is '[.KeyRotationEnabled, .RotationPeriodInDays]' '[true,365]'
+wants ok DisableKeyRotation "$(of)"
+wants ok GetKeyRotationStatus "$(of)"
+is .KeyRotationEnabled false
+wants NotFoundException GetKeyRotationStatus '{"KeyId": "alias/billing"}'
+wants AccessDeniedException GetKeyRotationStatus "$(of)" "$region" customer
+
+say "== the last use, which is no dry run and no refusal"
+wants ok GetKeyLastUsage "$(of)"
+is '[.KeyId, has("KeyLastUsage"), .KeyCreationDate > 0, .TrackingStartDate > 0]' "[\"$key\",false,true,true]"
+wants DryRunOperationException Encrypt "$(of 'Plaintext: "QQ==", DryRun: true')"
+wants DryRunOperationException GenerateDataKey "$(of 'KeySpec: "AES_256", DryRun: true')"
+wants AccessDeniedException Encrypt "$(of 'Plaintext: "QQ=="')" "$region" customer
+wants ok GetKeyLastUsage "$(of)"
+is 'has("KeyLastUsage")' false
+wants ok Encrypt "$(of 'Plaintext: "QQ=="')"
+blob=$(jq -r .CiphertextBlob <"$scratch/answer")
+wants ok GetKeyLastUsage "$(of)"
+is .KeyLastUsage.Operation Encrypt
+is .KeyLastUsage.CloudTrailEventId "$(platform log | jq -r 'select(.eventName == "Encrypt" and .errorCode == null) | .eventID')"
+wants NotFoundException GetKeyLastUsage '{"KeyId": "alias/billing"}'
+
+say "== dry runs without a ciphertext"
+wants DryRunOperationException Decrypt "$(of "CiphertextBlob: \"$blob\", DryRun: true")"
+wants DryRunOperationException Decrypt "$(of 'DryRun: true, DryRunModifiers: ["IGNORE_CIPHERTEXT"]')"
+wants ValidationException Decrypt "$(of 'DryRun: true')"
+wants ValidationException Decrypt "$(of 'DryRunModifiers: ["IGNORE_CIPHERTEXT"]')"
+wants ValidationException Decrypt "$(of 'DryRun: false, DryRunModifiers: ["IGNORE_CIPHERTEXT"]')"
+wants ValidationException Decrypt "$(of 'DryRun: true, DryRunModifiers: ["IGNORE_ME"]')"
+wants ValidationException Decrypt '{"DryRun": true, "DryRunModifiers": ["IGNORE_CIPHERTEXT"]}'
+wants AccessDeniedException Decrypt "$(of 'DryRun: true, DryRunModifiers: ["IGNORE_CIPHERTEXT"]')" "$region" customer
+
+say "== states and origins"
+wants ok DescribeKey "$(of)"
+is '.KeyMetadata | [.KeyState, .Origin, .KeyManager, .MultiRegion, has("MultiRegionConfiguration"), has("DeletionDate")]' '["Enabled","AWS_KMS","CUSTOMER",false,false,false]'
+wants ok ScheduleKeyDeletion "$(of 'PendingWindowInDays: 7')"
+wants ok DescribeKey "$(of)"
+is '.KeyMetadata | [.KeyState, .Enabled, .DeletionDate > now]' '["PendingDeletion",false,true]'
+wants KMSInvalidStateException Decrypt "$(of "CiphertextBlob: \"$blob\"")"
+wants KMSInvalidStateException EnableKeyRotation "$(of)"
+wants ok CancelKeyDeletion "$(of)"
+wants DisabledException Decrypt "$(of "CiphertextBlob: \"$blob\"")"
+wants ok CreateKey '{"Origin": "EXTERNAL"}'
+is '.KeyMetadata | [.KeyState, .Origin]' '["PendingImport","EXTERNAL"]'
+key=$(jq -r .KeyMetadata.Arn <"$scratch/answer")
+wants KMSInvalidStateException Encrypt "$(of 'Plaintext: "QQ=="')"
+wants KMSInvalidStateException EnableKey "$(of)"
+wants UnsupportedOperationException CreateKey '{"Origin": "AWS_CLOUDHSM"}'
+
+say "== replicas"
+away=$PLATFORM_OTHER_REGION
+wants UnsupportedOperationException ReplicateKey "$(jq -nc --arg key "$other" --arg region "$away" '{KeyId: $key, ReplicaRegion: $region}')"
+wants ok CreateKey '{"MultiRegion": true}'
+key=$(jq -r .KeyMetadata.Arn <"$scratch/answer")
+assert_match "its ID" "${key##*/}" '^mrk-[0-9a-f]{32}$'
+is '.KeyMetadata.MultiRegionConfiguration | [.MultiRegionKeyType, .PrimaryKey.Region, .ReplicaKeys]' "[\"PRIMARY\",\"$region\",[]]"
+replica=${key/$region/$away}
+wants NotFoundException DescribeKey "$(jq -nc --arg key "$replica" '{KeyId: $key}')" "$away"
+wants ValidationException ReplicateKey "$(of "ReplicaRegion: \"$region\"")"
+wants AccessDeniedException ReplicateKey "$(of "ReplicaRegion: \"$away\"")" "$region" customer
+wants ok ReplicateKey "$(of "ReplicaRegion: \"$away\"")"
+is .ReplicaKeyMetadata.Arn "$replica"
+wants AlreadyExistsException ReplicateKey "$(of "ReplicaRegion: \"$away\"")"
+wants ok DescribeKey "$(of)"
+is '[.KeyMetadata.MultiRegionConfiguration.ReplicaKeys[].Arn]' "[\"$replica\"]"
+wants ok Encrypt "$(of 'Plaintext: "QQ=="')"
+blob=$(jq -r .CiphertextBlob <"$scratch/answer")
+# A key of one Region is not found at the endpoint of another, and a signature is for one Region.
+wants NotFoundException DescribeKey "$(of)" "$away"
+primary=$key key=$replica
+wants ok DescribeKey "$(of)" "$away"
+is '.KeyMetadata.MultiRegionConfiguration | [.MultiRegionKeyType, .PrimaryKey.Arn]' "[\"REPLICA\",\"$primary\"]"
+wants ok Decrypt "$(of "CiphertextBlob: \"$blob\"")" "$away"
+is .Plaintext 'QQ=='
+wants UnsupportedOperationException EnableKeyRotation "$(of)" "$away"
+key=$primary
+wants ok ScheduleKeyDeletion "$(of)"
+is '[.KeyState, has("DeletionDate")]' '["PendingReplicaDeletion",false]'
+wants ok DescribeKey "$(of)"
+is '.KeyMetadata | [.KeyState, .PendingDeletionWindowInDays]' '["PendingReplicaDeletion",30]'
