@@ -313,9 +313,9 @@ static void wipe_unread(int fd) {
         for (off_t done = 0; done < st.st_size;) {
                 size_t left = (size_t) (st.st_size - done);
                 ssize_t n = pwrite(fd, zeros, left < sizeof(zeros) ? left : sizeof(zeros), done);
-                if (n >= 0)
+                if (n > 0)
                         done += n;
-                else if (errno != EINTR)
+                else if (n == 0 || errno != EINTR)
                         return;
         }
 }

@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include "basic/cleanup.h"
@@ -117,6 +118,9 @@ static int take_in_child(void) {
                 status = 3;
         else if (strcmp(names[0], "kept-1") != 0 || strcmp(names[1], "kept-1-api-token") != 0)
                 status = 4;
+        /* The daemon looks for the socket unit's descriptor later. */
+        else if (sd_listen_fds(false) != 3)
+                status = 5;
         free(names[0]);
         free(names[1]);
         free(names);

@@ -193,13 +193,15 @@ static void assert_kept(const char *name, const char *text) {
 /* Restores what was kept, as the next process does. */
 static void restore(const KeptClaim *wanted, size_t count) {
         Error error = {};
+        int r;
 
         loses_removal = is_silent = false;
         logged[0] = 0;
         kept = kept_free(kept);
         assert_int_equal(kept_new(&kept), 0);
-        if (kept_restore(kept, store, wanted, count, &error) < 0)
-                fail_msg("%s", error.text);
+        r = kept_restore(kept, store, wanted, count, &error);
+        if (r != 0)
+                fail_msg("%d: %s", r, error.text);
 }
 
 static void test_a_secret_is_kept_when_it_is_committed(void **state) {

@@ -139,7 +139,8 @@ int unlinkat(int directory, const char *path, int flags) {
         return r;
 }
 
-static int wipe_error; /* what pwrite() fails with, once if it is EINTR; 0: nothing */
+static int wipe_error;              /* what pwrite() fails with, once if it is EINTR; 0: nothing */
+static size_t wipe_most = SIZE_MAX; /* how many bytes pwrite() takes at a time */
 
 ssize_t pwrite(int fd, const void *data, size_t size, off_t offset) {
         if (wipe_error != 0) {
@@ -147,6 +148,8 @@ ssize_t pwrite(int fd, const void *data, size_t size, off_t offset) {
                 wipe_error = wipe_error == EINTR ? 0 : wipe_error;
                 return -1;
         }
+        if (size > wipe_most)
+                size = wipe_most;
         for (size_t i = 0; i < size; i++)
                 assert_int_equal(((const uint8_t *) data)[i], 0);
         wiped += size;
@@ -456,6 +459,25 @@ static void test_a_wipe_goes_on_after_a_signal_and_ends_at_a_failure(void **stat
         assert_entries(0);
 }
 
+static void test_a_wipe_goes_on_after_few_bytes_and_ends_after_none(void **state) {
+        _cleanup_(store_freep) Store *store = open_store();
+
+        put(store, "name", "secret");
+        wipe_most = 4;
+        assert_int_equal(store_retain(store, NULL, 0, NULL), 0);
+        assert_int_equal(wiped, 6);
+
+        put(store, "name", "secret");
+        wipe_most = 0;
+        errno = EINTR;
+        alarm(20);
+        assert_int_equal(store_retain(store, NULL, 0, NULL), 0);
+        alarm(0);
+        wipe_most = SIZE_MAX;
+        assert_int_equal(wiped, 6);
+        assert_entries(0);
+}
+
 static void test_a_reader_of_a_removed_secret_still_gets_all_of_it(void **state) {
         _cleanup_(store_freep) Store *store = open_store();
         char text[16] = "";
@@ -602,8 +624,13 @@ static void test_a_file_that_is_too_large_is_not_read(void **state) {
         assert_int_equal(store_hold(store, empty, &fd, NULL), 0);
         assert_int_equal(store_read(fd, &read_back), 0);
         assert_int_equal(secret_size(read_back), 0);
+        read_back = secret_free(read_back);
         assert_int_equal(ftruncate(fd, SECRET_SIZE_MAX + 1), 0);
         assert_int_equal(store_read(fd, &read_back), -EFBIG);
+        assert_null(read_back);
+        assert_int_equal(ftruncate(fd, SECRET_SIZE_MAX), 0);
+        assert_int_equal(store_read(fd, &read_back), 0);
+        assert_int_equal(secret_size(read_back), SECRET_SIZE_MAX);
 }
 
 static void test_only_files_in_memory_are_trusted(void **state) {
@@ -958,38 +985,48 @@ static void test_files_stay_or_it_is_said_that_they_do(void **state) {
 #define SIZE_A 300000U
 #define SIZE_B 123456U
 
+#define READERS 3U
+#define READS_MIN 10U
+
 static atomic_bool stop;
+static atomic_uint satisfied; /* readers that have read READS_MIN times, or have seen half of a secret */
 
-/* Reads in small pieces, again and again. Returns the number of reads, or 0 if one saw half of a secret. */
-static void *read_all_the_time(void *userdata) {
-        size_t reads = 0;
+/* Reads the file in small pieces. Returns whether it is one of the secrets, and whole. */
+static bool read_whole(void) {
+        _cleanup_close_ int fd = open(STORE "/name", O_RDONLY | O_CLOEXEC);
+        uint8_t piece[3000], first = 0;
+        size_t size = 0;
+        ssize_t n;
 
-        while (!atomic_load(&stop)) {
-                _cleanup_close_ int fd = open(STORE "/name", O_RDONLY | O_CLOEXEC);
-                uint8_t piece[3000], first = 0;
-                size_t size = 0;
-                ssize_t n;
-
-                if (fd < 0)
-                        return (void *) 0;
-                while ((n = read(fd, piece, sizeof(piece))) > 0) {
-                        first = size == 0 ? piece[0] : first;
-                        for (ssize_t i = 0; i < n; i++)
-                                if (piece[i] != first)
-                                        return (void *) 0;
-                        size += (size_t) n;
-                }
-                if (!(first == 'a' && size == SIZE_A) && !(first == 'b' && size == SIZE_B))
-                        return (void *) 0;
-                reads++;
+        if (fd < 0)
+                return false;
+        while ((n = read(fd, piece, sizeof(piece))) > 0) {
+                first = size == 0 ? piece[0] : first;
+                for (ssize_t i = 0; i < n; i++)
+                        if (piece[i] != first)
+                                return false;
+                size += (size_t) n;
         }
-        return (void *) reads;
+        return (first == 'a' && size == SIZE_A) || (first == 'b' && size == SIZE_B);
+}
+
+/* Returns userdata if every read saw a whole secret, else NULL. */
+static void *read_all_the_time(void *userdata) {
+        for (size_t reads = 1; !atomic_load(&stop); reads++) {
+                bool whole = read_whole();
+
+                if (!whole || reads == READS_MIN)
+                        atomic_fetch_add(&satisfied, 1);
+                if (!whole)
+                        return NULL;
+        }
+        return userdata;
 }
 
 static void test_readers_see_the_old_secret_or_the_new_one(void **state) {
         _cleanup_(store_freep) Store *store = open_store();
         _cleanup_secret_ Secret *a = NULL, *b = NULL;
-        pthread_t readers[3];
+        pthread_t readers[READERS];
 
         assert_int_equal(secret_new(SIZE_A, &a), 0);
         assert_int_equal(secret_new(SIZE_B, &b), 0);
@@ -998,18 +1035,19 @@ static void test_readers_see_the_old_secret_or_the_new_one(void **state) {
         assert_int_equal(store_put(store, "name", a, 0, 0, 0400, NULL), 0);
 
         atomic_store(&stop, false);
+        atomic_store(&satisfied, 0);
         for (size_t i = 0; i < ELEMENTSOF(readers); i++)
-                assert_int_equal(pthread_create(&readers[i], NULL, read_all_the_time, NULL), 0);
-        for (unsigned i = 0; i < 1000; i++) {
+                assert_int_equal(pthread_create(&readers[i], NULL, read_all_the_time, store), 0);
+        for (unsigned i = 0; i < 1000 || atomic_load(&satisfied) < READERS; i++) {
                 assert_int_equal(store_put(store, "name", i % 2 ? a : b, 0, 0, 0400, NULL), 0);
                 usleep(100);
         }
         atomic_store(&stop, true);
 
         for (size_t i = 0; i < ELEMENTSOF(readers); i++) {
-                void *reads;
-                assert_int_equal(pthread_join(readers[i], &reads), 0);
-                assert_true((size_t) reads > 10);
+                void *result;
+                assert_int_equal(pthread_join(readers[i], &result), 0);
+                assert_ptr_equal(result, store);
         }
         assert_entries(1);
 }
@@ -1063,6 +1101,7 @@ int main(void) {
                 test_on_ramfs(test_a_secret_becomes_a_file_with_owner_and_mode),
                 test_on_ramfs(test_a_removed_secret_is_wiped),
                 test_on_ramfs(test_a_wipe_goes_on_after_a_signal_and_ends_at_a_failure),
+                test_on_ramfs(test_a_wipe_goes_on_after_few_bytes_and_ends_after_none),
                 test_on_ramfs(test_a_reader_of_a_removed_secret_still_gets_all_of_it),
                 test_on_ramfs(test_names_that_credentials_cannot_have_are_refused),
                 test_on_ramfs(test_a_prepared_secret_is_hidden_until_it_is_published),
