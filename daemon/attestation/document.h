@@ -14,6 +14,7 @@
 
 #include "basic/cleanup.h"
 #include "basic/error.h"
+#include "basic/slice.h"
 
 #define ATTESTATION_DOCUMENT_MAX (64U * 1024U)
 #define ATTESTATION_PCRS 32
@@ -24,15 +25,9 @@ typedef enum AttestationKind {
         ATTESTATION_ENCLAVE,  /* "pcrs" */
 } AttestationKind;
 
-/* Bytes inside the document. data NULL: CBOR null. */
-typedef struct Slice {
-        const uint8_t *data;
-        size_t size;
-} Slice;
-
 typedef struct AttestationDocument {
         AttestationKind kind;
-        uint8_t *bytes; /* a copy that the document owns; all slices point into it */
+        uint8_t *bytes; /* a copy that the document owns; all slices point into it. data NULL: CBOR null */
         size_t size;
         Slice protected_header, payload, signature;
         char module_id[256];

@@ -26,9 +26,9 @@ static int add_string(struct json_object *object, const char *name, const char *
         return add(object, name, json_object_new_string(value));
 }
 
-static int add_bytes(struct json_object *object, const char *name, const uint8_t *data, size_t size) {
+static int add_bytes(struct json_object *object, const char *name, Slice bytes) {
         _cleanup_free_ char *text = NULL;
-        int r = base64_encode(data, size, &text);
+        int r = base64_encode(bytes.data, bytes.size, &text);
 
         return r < 0 ? r : add_string(object, name, text);
 }
@@ -62,7 +62,7 @@ static int add_recipient(struct json_object *request, const KmsDecrypt *decrypt)
                 return -ENOMEM;
         r = add_string(recipient, "KeyEncryptionAlgorithm", "RSAES_OAEP_SHA_256");
         if (r >= 0)
-                r = add_bytes(recipient, "AttestationDocument", decrypt->document, decrypt->document_size);
+                r = add_bytes(recipient, "AttestationDocument", decrypt->document);
         return r < 0 ? r : add(request, "Recipient", TAKE_PTR(recipient));
 }
 
@@ -71,14 +71,14 @@ static int make_request(const KmsDecrypt *decrypt, bool probe, char **ret) {
         _cleanup_json_ struct json_object *request = NULL;
         int r;
 
-        if (!decrypt->key_ids || !decrypt->key_ids[0] || decrypt->ciphertext_size == 0 ||
-            decrypt->ciphertext_size > KMS_CIPHERTEXT_MAX || probe != (decrypt->document_size == 0) ||
-            decrypt->document_size > KMS_DOCUMENT_MAX)
+        if (!decrypt->key_ids || !decrypt->key_ids[0] || decrypt->ciphertext.size == 0 ||
+            decrypt->ciphertext.size > KMS_CIPHERTEXT_MAX || probe != (decrypt->document.size == 0) ||
+            decrypt->document.size > KMS_DOCUMENT_MAX)
                 return -EINVAL;
         request = json_object_new_object();
         if (!request)
                 return -ENOMEM;
-        if ((r = add_bytes(request, "CiphertextBlob", decrypt->ciphertext, decrypt->ciphertext_size)) < 0 ||
+        if ((r = add_bytes(request, "CiphertextBlob", decrypt->ciphertext)) < 0 ||
             (r = add_string(request, "KeyId", decrypt->key_ids[0])) < 0 ||
             (r = add_encryption_context(request, decrypt->encryption_context)) < 0 ||
             (r = add_string(request, "EncryptionAlgorithm", "SYMMETRIC_DEFAULT")) < 0 ||
@@ -205,7 +205,7 @@ int kms_encrypt_request(const KmsEncrypt *encrypt, char **ret) {
         size_t length;
         int r;
 
-        if (encrypt->plaintext_size == 0 || encrypt->plaintext_size > KMS_PLAINTEXT_MAX)
+        if (encrypt->plaintext.size == 0 || encrypt->plaintext.size > KMS_PLAINTEXT_MAX)
                 return -EINVAL;
         request = json_object_new_object();
         if (!request)
@@ -216,11 +216,11 @@ int kms_encrypt_request(const KmsEncrypt *encrypt, char **ret) {
 
         /* The plaintext is inserted before the closing brace. */
         length = strlen(text) - 1;
-        body = malloc(length + strlen(member) + (encrypt->plaintext_size + 2) / 3 * 4 + sizeof(end));
+        body = malloc(length + strlen(member) + (encrypt->plaintext.size + 2) / 3 * 4 + sizeof(end));
         if (!body)
                 return -ENOMEM;
         p = stpcpy(mempcpy(body, text, length), member);
-        p += EVP_EncodeBlock((unsigned char *) p, encrypt->plaintext, (int) encrypt->plaintext_size);
+        p += EVP_EncodeBlock((unsigned char *) p, encrypt->plaintext.data, (int) encrypt->plaintext.size);
         (void) stpcpy(p, end);
         *ret = body;
         return 0;

@@ -15,17 +15,16 @@
 #include "aws/service.h"
 #include "aws/sigv4.h"
 #include "basic/error.h"
+#include "basic/slice.h"
 
 /* Bytes in an attestation document (KMS API Reference, RecipientInfo). */
 #define KMS_DOCUMENT_MAX (256U * 1024U)
 
 typedef struct KmsDecrypt {
-        const uint8_t *ciphertext;
-        size_t ciphertext_size;
+        Slice ciphertext;
         const char *const *key_ids; /* the pinned keys, NULL-terminated; the request names the first */
         const char *const *encryption_context; /* "key=value", NULL-terminated */
-        const uint8_t *document;
-        size_t document_size;
+        Slice document;
 } KmsDecrypt;
 
 /* Makes the body of a request, as JSON. The caller frees *ret. -EINVAL: a part is missing or too large, or the encryption
@@ -38,7 +37,7 @@ int kms_decrypt_reply(const KmsDecrypt *decrypt, const char *body, size_t size, 
                       size_t *ret_size, Error *error);
 
 /* Makes the body of a policy probe: would KMS decrypt the same ciphertext for the same role without a document?
- * decrypt->document must be NULL. The request is a dry run, so KMS never answers with the plaintext. */
+ * decrypt->document must be empty. The request is a dry run, so KMS never answers with the plaintext. */
 int kms_probe_request(const KmsDecrypt *decrypt, char **ret);
 
 /* Judges the answer to a probe; r, body, size and refusal are the arguments of KmsAnswered. *ret_open: KMS would decrypt.
@@ -51,8 +50,7 @@ int kms_probe_reply(int r, const char *body, size_t size, const Error *refusal, 
 
 typedef struct KmsEncrypt {
         const char *key_arn;
-        const uint8_t *plaintext;
-        size_t plaintext_size;
+        Slice plaintext;
         const char *const *encryption_context; /* "key=value", NULL-terminated */
 } KmsEncrypt;
 

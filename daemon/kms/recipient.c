@@ -58,9 +58,8 @@ Recipient *recipient_free(Recipient *recipient) {
         return NULL;
 }
 
-void recipient_public_key(const Recipient *recipient, const uint8_t **ret, size_t *ret_size) {
-        *ret = recipient->public_key;
-        *ret_size = recipient->public_key_size;
+Slice recipient_public_key(const Recipient *recipient) {
+        return (Slice){ recipient->public_key, recipient->public_key_size };
 }
 
 int recipient_open(Recipient *recipient, const uint8_t *cms, size_t size, Secret **ret, Error *error) {

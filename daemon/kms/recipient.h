@@ -9,6 +9,7 @@
 
 #include "basic/cleanup.h"
 #include "basic/error.h"
+#include "basic/slice.h"
 #include "memory/secret.h"
 
 typedef struct Recipient Recipient;
@@ -23,7 +24,7 @@ DEFINE_CLEANUP(Recipient *, recipient_free);
 
 /* DER SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7), at most NSM_FIELD_MAX bytes. It is valid as long as the
  * recipient. */
-void recipient_public_key(const Recipient *recipient, const uint8_t **ret, size_t *ret_size);
+Slice recipient_public_key(const Recipient *recipient);
 
 /*
  * Opens a CiphertextForRecipient (cms.h). FAILURE_ANSWER if it does not open; the text does not say which step of

@@ -14,10 +14,10 @@
 #include "basic/cbor.h"
 #include "tpm/nsm.h"
 
-static void write_field(CborWriter *writer, const char *name, const uint8_t *data, size_t size) {
+static void write_field(CborWriter *writer, const char *name, Slice field) {
         cbor_write_text(writer, name);
-        if (data)
-                cbor_write_bytes(writer, data, size);
+        if (field.data)
+                cbor_write_bytes(writer, field.data, field.size);
         else
                 cbor_write_null(writer);
 }
@@ -25,16 +25,16 @@ static void write_field(CborWriter *writer, const char *name, const uint8_t *dat
 int nsm_request_encode(const NsmRequest *request, uint8_t buffer[static NSM_REQUEST_MAX], size_t *ret_size) {
         CborWriter writer = { .data = buffer, .capacity = NSM_REQUEST_MAX };
 
-        if (request->user_data_size > NSM_FIELD_MAX || request->nonce_size > NSM_FIELD_MAX ||
-            request->public_key_size > NSM_FIELD_MAX)
+        if (request->user_data.size > NSM_FIELD_MAX || request->nonce.size > NSM_FIELD_MAX ||
+            request->public_key.size > NSM_FIELD_MAX)
                 return -E2BIG;
 
         cbor_write_head(&writer, CBOR_MAP, 1);
         cbor_write_text(&writer, "Attestation");
         cbor_write_head(&writer, CBOR_MAP, 3);
-        write_field(&writer, "user_data", request->user_data, request->user_data_size);
-        write_field(&writer, "nonce", request->nonce, request->nonce_size);
-        write_field(&writer, "public_key", request->public_key, request->public_key_size);
+        write_field(&writer, "user_data", request->user_data);
+        write_field(&writer, "nonce", request->nonce);
+        write_field(&writer, "public_key", request->public_key);
         assert(!writer.overflowed);
 
         *ret_size = writer.size;

@@ -10,15 +10,15 @@
 #include <stdint.h>
 
 #include "basic/error.h"
+#include "basic/slice.h"
 
 #define NSM_FIELD_MAX 1024
 #define NSM_REQUEST_MAX 3200
 #define NSM_INDEX_SIZE 8192 /* the NV index that carries both */
 
-/* Each field may have NSM_FIELD_MAX bytes. NULL becomes CBOR null. */
+/* Each field may have NSM_FIELD_MAX bytes. data NULL becomes CBOR null. */
 typedef struct NsmRequest {
-        const uint8_t *user_data, *nonce, *public_key;
-        size_t user_data_size, nonce_size, public_key_size;
+        Slice user_data, nonce, public_key;
 } NsmRequest;
 
 /* Makes {"Attestation": {"user_data": …, "nonce": …, "public_key": …}}. -E2BIG: a field is too long. */

@@ -96,12 +96,9 @@ static int attest(const Options *options) {
                 return r;
 
         request = (NsmRequest){
-                .user_data = user_data.data,
-                .user_data_size = user_data.size,
-                .nonce = nonce.data,
-                .nonce_size = nonce.size,
-                .public_key = public_key.data,
-                .public_key_size = public_key.size,
+                .user_data = { user_data.data, user_data.size },
+                .nonce = { nonce.data, nonce.size },
+                .public_key = { public_key.data, public_key.size },
         };
         if (document_get(options->device, &request, options->timeout_usec, &document, &size, &error) < 0) {
                 (void) failure("%s", error.text);

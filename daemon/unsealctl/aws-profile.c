@@ -29,16 +29,16 @@ void aws_profile_clear(AwsProfile *profile) {
 }
 
 /* A part of the file's text. Not NUL-terminated. */
-typedef struct Slice {
+typedef struct Span {
         const char *start;
         size_t length;
-} Slice;
+} Span;
 
 static bool is_space(char c) {
         return c != '\0' && strchr(SPACE, c);
 }
 
-static Slice strip(Slice slice) {
+static Span strip(Span slice) {
         while (slice.length > 0 && is_space(slice.start[0])) {
                 slice.start++;
                 slice.length--;
@@ -48,7 +48,7 @@ static Slice strip(Slice slice) {
         return slice;
 }
 
-static bool slice_is(Slice slice, const char *text) {
+static bool slice_is(Span slice, const char *text) {
         return slice.length == strlen(text) && memcmp(slice.start, text, slice.length) == 0;
 }
 
@@ -77,9 +77,9 @@ _printf_(2, 3) static int complain(const Reader *reader, const char *format, ...
 }
 
 /* header: a section's header without its brackets. */
-static bool is_profile(const Reader *reader, Slice header) {
+static bool is_profile(const Reader *reader, Span header) {
         static const char prefix[] = "profile";
-        Slice name;
+        Span name;
 
         if (reader->kind == AWS_PROFILE_CREDENTIALS)
                 return slice_is(header, reader->name);
@@ -89,9 +89,9 @@ static bool is_profile(const Reader *reader, Slice header) {
         if (header.length <= strlen(prefix) || memcmp(header.start, prefix, strlen(prefix)) != 0 ||
             !is_space(header.start[strlen(prefix)]))
                 return false;
-        name = strip((Slice){ header.start + strlen(prefix), header.length - strlen(prefix) });
+        name = strip((Span){ header.start + strlen(prefix), header.length - strlen(prefix) });
         if (name.length >= 2 && strchr("\"'", name.start[0]) && name.start[name.length - 1] == name.start[0])
-                name = (Slice){ name.start + 1, name.length - 2 };
+                name = (Span){ name.start + 1, name.length - 2 };
         else
                 for (size_t i = 0; i < name.length; i++)
                         if (is_space(name.start[i]))
@@ -99,7 +99,7 @@ static bool is_profile(const Reader *reader, Slice header) {
         return slice_is(name, reader->name);
 }
 
-static int read_header(Reader *reader, Slice header) {
+static int read_header(Reader *reader, Span header) {
         reader->in_section = true;
         reader->may_continue = false;
         reader->in_profile = is_profile(reader, header);
@@ -112,7 +112,7 @@ static int read_header(Reader *reader, Slice header) {
 }
 
 /* Returns where the value of a setting goes, or NULL for a setting that is not used. */
-static char **field_of(AwsProfile *profile, Slice key) {
+static char **field_of(AwsProfile *profile, Span key) {
         const struct {
                 const char *key;
                 char **field;
@@ -131,7 +131,7 @@ static char **field_of(AwsProfile *profile, Slice key) {
 }
 
 /* Notes the settings of which only the presence matters. */
-static void note(AwsProfile *profile, Slice key) {
+static void note(AwsProfile *profile, Span key) {
         static const struct {
                 const char *key;
                 bool process;
@@ -150,17 +150,17 @@ static void note(AwsProfile *profile, Slice key) {
                 }
 }
 
-static int read_setting(Reader *reader, Slice line) {
+static int read_setting(Reader *reader, Span line) {
         const char *delimiter = line.start;
         char **field;
-        Slice key, value;
+        Span key, value;
 
         while (delimiter < line.start + line.length && *delimiter != '=' && *delimiter != ':')
                 delimiter++;
-        key = strip((Slice){ line.start, (size_t) (delimiter - line.start) });
+        key = strip((Span){ line.start, (size_t) (delimiter - line.start) });
         if (delimiter == line.start + line.length || key.length == 0)
                 return complain(reader, "Expected \"name = value\", a [section] or a comment.");
-        value = strip((Slice){ delimiter + 1, (size_t) (line.start + line.length - delimiter - 1) });
+        value = strip((Span){ delimiter + 1, (size_t) (line.start + line.length - delimiter - 1) });
 
         reader->may_continue = true;
         reader->last_wanted = NULL;
@@ -179,8 +179,8 @@ static int read_setting(Reader *reader, Slice line) {
         return 0;
 }
 
-static int read_line(Reader *reader, Slice whole) {
-        Slice line = strip(whole);
+static int read_line(Reader *reader, Span whole) {
+        Span line = strip(whole);
         size_t indent = (size_t) (line.start - whole.start);
         const char *bracket = NULL;
 
@@ -198,7 +198,7 @@ static int read_line(Reader *reader, Slice whole) {
         if (line.start[0] == '[')
                 bracket = memrchr(line.start + 1, ']', line.length - 1);
         if (bracket && bracket > line.start + 1)
-                return read_header(reader, (Slice){ line.start + 1, (size_t) (bracket - line.start - 1) });
+                return read_header(reader, (Span){ line.start + 1, (size_t) (bracket - line.start - 1) });
         if (!reader->in_section)
                 return complain(reader, "Expected a [section] before the first setting.");
         return read_setting(reader, line);
@@ -214,7 +214,7 @@ int aws_profile_parse(const char *file, AwsProfileFile kind, const char *data, s
                 int r;
 
                 reader.line++;
-                r = read_line(&reader, (Slice){ data, (size_t) (newline - data) });
+                r = read_line(&reader, (Span){ data, (size_t) (newline - data) });
                 if (r < 0)
                         return r;
                 data = newline + (newline < end);

@@ -188,8 +188,7 @@ static int resolve_key(KmsCaller *caller, const char *key, char **ret_arn) {
 static int encrypt(KmsCaller *caller, Secret *plaintext, Sealed *sealed) {
         const KmsEncrypt request = {
                 .key_arn = sealed->key_arn,
-                .plaintext = secret_bytes(plaintext),
-                .plaintext_size = secret_size(plaintext),
+                .plaintext = { secret_bytes(plaintext), secret_size(plaintext) },
                 .encryption_context = (const char *const *) sealed->context,
         };
         _cleanup_erase_ char *body = NULL, *answer = NULL;

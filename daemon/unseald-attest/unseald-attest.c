@@ -270,13 +270,12 @@ static void attest_job(void *userdata) {
         const Settings *settings = &connection->server->settings;
         _cleanup_free_ uint8_t *key = NULL;
         NsmRequest request = {
-                .nonce = connection->query.nonce,
-                .nonce_size = connection->query.nonce_size,
+                .nonce = { connection->query.nonce, connection->query.nonce_size },
         };
 
-        connection->r = load_public_key(settings->attestation_public_key, &key, &request.public_key_size,
+        connection->r = load_public_key(settings->attestation_public_key, &key, &request.public_key.size,
                                         &connection->error);
-        request.public_key = key;
+        request.public_key.data = key;
         if (connection->r >= 0)
                 connection->r = document_get(settings->tpm_device, &request, TPM_TIMEOUT_USEC,
                                              &connection->document, &connection->document_size,

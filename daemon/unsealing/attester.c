@@ -192,15 +192,15 @@ static PcrSet pcrs_of(const AttestationDocument *document) {
 static int take_document(Attester *attester, Error *error) {
         _cleanup_attestation_ AttestationDocument *document = NULL;
         TpmJob *job = &attester->job;
-        const uint8_t *key;
-        size_t key_size;
+        Slice key;
         int r;
 
         r = attestation_parse(job->document, job->document_size, &document, error);
         if (r < 0)
                 return r;
-        recipient_public_key(attester->recipient, &key, &key_size);
-        if (document->public_key.size != key_size || memcmp(document->public_key.data, key, key_size) != 0)
+        key = recipient_public_key(attester->recipient);
+        if (document->public_key.size != key.size ||
+            memcmp(document->public_key.data, key.data, key.size) != 0)
                 return error_set(
                                 error, -EBADMSG, FAILURE_ATTESTATION,
                                 "The TPM's attestation document carries another public key than unseald's.");
@@ -228,17 +228,16 @@ static void document_made(void *userdata) {
 static int begin_document(void *owner, uint64_t now) {
         Attester *attester = owner;
         TpmJob *job = &attester->job;
-        const uint8_t *key;
-        size_t size;
+        Slice key;
 
         if (attester->steps[ATTESTER_TPM].progress != STEP_DONE ||
             attester->steps[ATTESTER_KEY_PAIR].progress != STEP_DONE)
                 return 0;
 
-        recipient_public_key(attester->recipient, &key, &size);
-        assert(size <= sizeof(job->public_key));
-        memcpy(job->public_key, key, size);
-        job->request = (NsmRequest){ .public_key = job->public_key, .public_key_size = size };
+        key = recipient_public_key(attester->recipient);
+        assert(key.size <= sizeof(job->public_key));
+        memcpy(job->public_key, key.data, key.size);
+        job->request = (NsmRequest){ .public_key = { job->public_key, key.size } };
         return begin(attester, ATTESTER_DOCUMENT, attest_job, document_made, now);
 }
 
@@ -247,11 +246,11 @@ bool attester_document_is_old(const Attester *attester, uint64_t now) {
                now - attester->document_made_usec > DOCUMENT_AGE_MAX_USEC;
 }
 
-AttesterDocument attester_document(const Attester *attester, uint64_t now) {
+Slice attester_document(const Attester *attester, uint64_t now) {
         if (attester->steps[ATTESTER_DOCUMENT].progress != STEP_DONE ||
             attester_document_is_old(attester, now))
-                return (AttesterDocument){};
-        return (AttesterDocument){ .data = attester->document, .size = attester->document_size };
+                return (Slice){};
+        return (Slice){ .data = attester->document, .size = attester->document_size };
 }
 
 const PcrSet *attester_measured(const Attester *attester) {

@@ -16,6 +16,7 @@
 
 #include "basic/cleanup.h"
 #include "basic/error.h"
+#include "basic/slice.h"
 #include "memory/secret.h"
 #include "tpm/pcr.h"
 #include "unsealing/step.h"
@@ -41,12 +42,8 @@ typedef enum AttesterStep {
 
 Step *attester_step(Attester *attester, AttesterStep step);
 
-typedef struct AttesterDocument {
-        const uint8_t *data; /* borrowed; NULL: there is no document, or it is too old for a new request */
-        size_t size;
-} AttesterDocument;
-
-AttesterDocument attester_document(const Attester *attester, uint64_t now);
+/* The attestation document. data NULL: there is none, or it is too old for a new request. */
+Slice attester_document(const Attester *attester, uint64_t now);
 
 /* Returns whether the document is too old for a new request. It should be renewed once no request with it is under way. */
 bool attester_document_is_old(const Attester *attester, uint64_t now);

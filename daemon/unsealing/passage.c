@@ -342,15 +342,15 @@ static int make_request(const Passage *passage, char account[static REQUEST_ACCO
         *ret_context = request_context(passage->declaration, account);
         if (!*ret_context)
                 return -ENOMEM;
-        *ret = request_decrypt(passage->declaration, *ret_context, passage->ciphertext,
-                               passage->ciphertext_size);
+        *ret = request_decrypt(passage->declaration, *ret_context,
+                               (Slice){ passage->ciphertext, passage->ciphertext_size });
         return 0;
 }
 
 static int begin_decryption(void *owner, uint64_t now) {
         Passage *passage = owner;
         SessionShared *shared = passage->shared;
-        AttesterDocument document = attester_document(shared->attester, now);
+        Slice document = attester_document(shared->attester, now);
         _cleanup_free_ const char **context = NULL;
         char account[REQUEST_ACCOUNT_SIZE];
         KmsDecrypt decrypt;
@@ -362,8 +362,7 @@ static int begin_decryption(void *owner, uint64_t now) {
 
         if (make_request(passage, account, &context, &decrypt) < 0)
                 return -ENOMEM;
-        decrypt.document = document.data;
-        decrypt.document_size = document.size;
+        decrypt.document = document;
         step_begin(&passage->decryption, now);
         passage_enter(passage, SECRET_DECRYPTING);
         shared->decrypting++;

@@ -70,11 +70,9 @@ const char **request_context(const Declaration *declaration, const char *account
         return context;
 }
 
-KmsDecrypt request_decrypt(const Declaration *declaration, const char *const *context,
-                           const uint8_t *ciphertext, size_t size) {
+KmsDecrypt request_decrypt(const Declaration *declaration, const char *const *context, Slice ciphertext) {
         return (KmsDecrypt){
                 .ciphertext = ciphertext,
-                .ciphertext_size = size,
                 .key_ids = (const char *const *) declaration->key_ids,
                 .encryption_context = context,
         };

@@ -8,6 +8,7 @@
 
 #include "aws/kms-key.h"
 #include "basic/cleanup.h"
+#include "basic/slice.h"
 #include "config/declaration.h"
 #include "config/settings.h"
 #include "kms/client.h"
@@ -38,5 +39,4 @@ Fetch request_fetch(const Settings *settings, const Declaration *declaration, co
 const char **request_context(const Declaration *declaration, const char *account_pair);
 
 /* A request without an attestation document. Everything is borrowed; of *context and *declaration KmsDecrypt keeps pointers. */
-KmsDecrypt request_decrypt(const Declaration *declaration, const char *const *context,
-                           const uint8_t *ciphertext, size_t size);
+KmsDecrypt request_decrypt(const Declaration *declaration, const char *const *context, Slice ciphertext);

@@ -40,7 +40,7 @@ static void look_at_sections(const uint8_t *data, size_t size) {
                 return;
         assert(image.certificates.size <= size && image.headers_size <= size - image.certificates.size);
         for (size_t i = 0; i < ELEMENTSOF(names); i++) {
-                EfiBytes section;
+                Slice section;
 
                 if (efi_image_section(&image, names[i], &section, NULL) < 0 || !section.data)
                         continue;
@@ -63,8 +63,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 
         look_at_sections(data + db, size - db);
         predict(&variables, data + db, size - db);
-        variables.pk = (EfiBytes){ (const uint8_t *) "PK", 2 };
-        variables.db = (EfiBytes){ data, db };
+        variables.pk = (Slice){ (const uint8_t *) "PK", 2 };
+        variables.db = (Slice){ data, db };
         predict(&variables, data + db, size - db);
         return 0;
 }

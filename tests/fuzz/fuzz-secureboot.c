@@ -42,7 +42,7 @@ static size_t make_variable(const uint8_t *data, size_t size, const uint8_t *has
         return size + LIST_SIZE;
 }
 
-static bool is_parsable(EfiBytes variable) {
+static bool is_parsable(Slice variable) {
         _cleanup_signatures_ SignatureDatabase database = {};
         Error error = {};
 

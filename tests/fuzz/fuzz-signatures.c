@@ -19,7 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 return 0;
         }
         for (size_t i = 0; i < database.count; i++) {
-                const EfiBytes *entry = &database.signatures[i].data;
+                const Slice *entry = &database.signatures[i].data;
 
                 assert(entry->data >= end && entry->size > SIGNATURE_OWNER_SIZE);
                 end = entry->data + entry->size;

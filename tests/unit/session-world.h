@@ -622,10 +622,9 @@ Recipient *recipient_free(Recipient *recipient) {
         return NULL;
 }
 
-void recipient_public_key(const Recipient *recipient, const uint8_t **ret, size_t *ret_size) {
+Slice recipient_public_key(const Recipient *recipient) {
         assert_ptr_equal(recipient, &played_recipient);
-        *ret = (const uint8_t *) PUBLIC_KEY;
-        *ret_size = strlen(PUBLIC_KEY);
+        return (Slice){ (const uint8_t *) PUBLIC_KEY, strlen(PUBLIC_KEY) };
 }
 
 /* The plaintext of a secret is its name. */
@@ -686,10 +685,10 @@ int tpm_attest(Tpm *tpm, const NsmRequest *request, uint8_t **ret, size_t *ret_s
         if (r < 0)
                 return r;
         assert_true(tpm->prepared);
-        assert_int_equal(request->public_key_size, strlen(PUBLIC_KEY));
-        assert_memory_equal(request->public_key, PUBLIC_KEY, request->public_key_size);
-        assert_int_equal(request->nonce_size, 0);
-        assert_int_equal(request->user_data_size, 0);
+        assert_int_equal(request->public_key.size, strlen(PUBLIC_KEY));
+        assert_memory_equal(request->public_key.data, PUBLIC_KEY, request->public_key.size);
+        assert_null(request->nonce.data);
+        assert_null(request->user_data.data);
         (void) snprintf(world.document, sizeof(world.document), "document %u", ++world.documents_count);
         *ret = (uint8_t *) strdup(world.document);
         *ret_size = strlen(world.document);
@@ -897,19 +896,19 @@ static void assert_context(const Declaration *declaration, const char *const *co
 /* The ciphertext of a secret is its name. */
 int kms_decrypt(KmsClient *client, const KmsDecrypt *decrypt, KmsDecrypted callback, void *userdata) {
         UnderWay call = { .what = "decryption", .decrypted = callback, .userdata = userdata };
-        size_t secret = declared(decrypt->ciphertext, decrypt->ciphertext_size);
+        size_t secret = declared(decrypt->ciphertext.data, decrypt->ciphertext.size);
         const Declaration *declaration = world.declarations_items + secret;
 
         assert_is_newest(client->credentials);
         assert_non_null(strstr(declaration->key_ids[0], client->region));
-        assert_non_null(decrypt->document);
-        assert_int_equal(decrypt->document_size, strlen(world.document));
-        assert_memory_equal(decrypt->document, world.document, decrypt->document_size);
+        assert_non_null(decrypt->document.data);
+        assert_int_equal(decrypt->document.size, strlen(world.document));
+        assert_memory_equal(decrypt->document.data, world.document, decrypt->document.size);
         assert_non_null(decrypt->key_ids);
         for (size_t i = 0; i <= count_strings(declaration->key_ids); i++)
                 assert_ptr_equal(decrypt->key_ids[i], declaration->key_ids[i]);
         assert_context(declaration, decrypt->encryption_context);
-        memcpy(call.name, decrypt->ciphertext, decrypt->ciphertext_size);
+        memcpy(call.name, decrypt->ciphertext.data, decrypt->ciphertext.size);
         begin(call);
         return 0;
 }

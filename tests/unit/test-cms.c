@@ -623,20 +623,20 @@ static void test_an_envelope_made_by_openssl_opens(void **state) {
 static void test_a_recipient_has_the_key_pair_it_was_asked_for(void **state) {
         for (unsigned bits = 2048; bits <= 3072; bits += 1024) {
                 _cleanup_(recipient_freep) Recipient *recipient = NULL;
-                const uint8_t *public_key, *p;
+                const uint8_t *p;
                 static Bytes envelope;
                 EVP_PKEY *decoded;
                 BIGNUM *exponent = NULL;
-                size_t size;
+                Slice public_key;
                 Error error;
 
                 assert_int_equal(recipient_new(bits, &recipient, &error), 0);
-                recipient_public_key(recipient, &public_key, &size);
-                assert_true(size > bits / 8 && size <= 1024);
-                p = public_key;
-                decoded = d2i_PUBKEY(NULL, &p, (long) size);
+                public_key = recipient_public_key(recipient);
+                assert_true(public_key.size > bits / 8 && public_key.size <= 1024);
+                p = public_key.data;
+                decoded = d2i_PUBKEY(NULL, &p, (long) public_key.size);
                 assert_non_null(decoded);
-                assert_ptr_equal(p, public_key + size);
+                assert_ptr_equal(p, public_key.data + public_key.size);
                 assert_int_equal(EVP_PKEY_get_bits(decoded), bits);
                 assert_true(EVP_PKEY_get_bn_param(decoded, "e", &exponent));
                 assert_int_equal(BN_get_word(exponent), 65537);

@@ -150,7 +150,7 @@ static void test_sections_are_found_without_their_padding(void **state) {
         static const char command_line[] = "console=ttyS0";
         _cleanup_free_ uint8_t *data = NULL, *kernel = NULL;
         size_t size, kernel_size;
-        EfiBytes section;
+        Slice section;
         EfiImage image;
 
         data = load("uki-x86-64.efi", &size);
@@ -178,7 +178,7 @@ static void test_sections_are_found_without_their_padding(void **state) {
 
 static void test_empty_sections_lie_nowhere(void **state) {
         _cleanup_free_ uint8_t *data = NULL;
-        EfiBytes section;
+        Slice section;
         EfiImage image;
         size_t size;
 
@@ -195,7 +195,7 @@ static void test_empty_sections_lie_nowhere(void **state) {
 static void test_a_section_that_can_be_read_in_two_ways_is_refused(void **state) {
         _cleanup_free_ uint8_t *data = NULL;
         Error error = {};
-        EfiBytes section = {};
+        Slice section = {};
         EfiImage image;
         size_t size;
 

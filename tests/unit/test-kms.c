@@ -25,12 +25,10 @@ static const char *const pins[] = { KEY, REPLICA, NULL };
 static const char *const context[] = { "unseald:secret=db", "a=b=c", "empty=", NULL };
 
 static const KmsDecrypt decrypt = {
-        .ciphertext = (const uint8_t *) "sealed",
-        .ciphertext_size = 6,
+        .ciphertext = { (const uint8_t *) "sealed", 6 },
         .key_ids = pins,
         .encryption_context = context,
-        .document = (const uint8_t *) "\xff\xfe\xfd",
-        .document_size = 3,
+        .document = { (const uint8_t *) "\xff\xfe\xfd", 3 },
 };
 
 static char access_key_id[] = "AKIDEXAMPLE", secret_access_key[] = "wJalrXUtnFEMI", token[] = "TOKEN//==";
@@ -150,10 +148,10 @@ static void test_incomplete_requests_are_refused(void **state) {
 
         for (size_t i = 0; i < ELEMENTSOF(cases); i++)
                 cases[i] = decrypt;
-        cases[n++].document_size = 0;
-        cases[n++].document_size = KMS_DOCUMENT_MAX + 1;
-        cases[n++].ciphertext_size = 0;
-        cases[n++].ciphertext_size = KMS_CIPHERTEXT_MAX + 1;
+        cases[n++].document.size = 0;
+        cases[n++].document.size = KMS_DOCUMENT_MAX + 1;
+        cases[n++].ciphertext.size = 0;
+        cases[n++].ciphertext.size = KMS_CIPHERTEXT_MAX + 1;
         cases[n++].key_ids = none;
         cases[n++].key_ids = NULL;
         for (size_t i = 0; i < ELEMENTSOF(bad_contexts); i++)
@@ -168,11 +166,9 @@ static void test_incomplete_requests_are_refused(void **state) {
 static void test_the_largest_parts_fit_a_request(void **state) {
         static const uint8_t bytes[KMS_DOCUMENT_MAX];
         const KmsDecrypt largest = {
-                .ciphertext = bytes,
-                .ciphertext_size = KMS_CIPHERTEXT_MAX,
+                .ciphertext = { bytes, KMS_CIPHERTEXT_MAX },
                 .key_ids = pins,
-                .document = bytes,
-                .document_size = KMS_DOCUMENT_MAX,
+                .document = { bytes, KMS_DOCUMENT_MAX },
         };
         _cleanup_free_ char *text = NULL;
 
@@ -186,7 +182,7 @@ static void test_a_probe_is_a_dry_run_without_a_document(void **state) {
         KmsDecrypt probe = decrypt;
 
         assert_int_equal(kms_probe_request(&probe, &text), -EINVAL);
-        probe.document_size = 0;
+        probe.document.size = 0;
         assert_int_equal(kms_probe_request(&probe, &text), 0);
         assert_string_equal(text, "{\"CiphertextBlob\":\"c2VhbGVk\",\"KeyId\":\"" KEY
                                   "\",\"EncryptionContext\":{\"unseald:secret\":\"db\",\"a\":\"b=c\","
@@ -345,8 +341,7 @@ static void test_a_request_to_encrypt_has_the_plaintext_once_and_nothing_else(vo
         static const uint8_t plaintext[] = "Hello World";
         const KmsEncrypt encrypt = {
                 .key_arn = KEY,
-                .plaintext = plaintext,
-                .plaintext_size = sizeof(plaintext) - 1,
+                .plaintext = { plaintext, sizeof(plaintext) - 1 },
                 .encryption_context = encrypt_context,
         };
         _cleanup_json_ struct json_object *request = NULL;
@@ -368,21 +363,21 @@ static void test_every_size_that_kms_encrypts_fits_the_request(void **state) {
         static const uint8_t plaintext[KMS_PLAINTEXT_MAX + 1];
         static const char *const twice[] = { "a=1", "a=2", NULL };
         KmsEncrypt encrypt = { .key_arn = KEY,
-                               .plaintext = plaintext,
+                               .plaintext.data = plaintext,
                                .encryption_context = encrypt_context };
         char *body = NULL;
 
         for (size_t size = 1; size <= KMS_PLAINTEXT_MAX; size += size < 10 ? 1 : 511) {
-                encrypt.plaintext_size = size;
+                encrypt.plaintext.size = size;
                 assert_int_equal(kms_encrypt_request(&encrypt, &body), 0);
                 assert_string_equal(body + strlen(body) - 2, "\"}");
                 body = erase_and_free(body);
         }
-        encrypt.plaintext_size = 0;
+        encrypt.plaintext.size = 0;
         assert_int_equal(kms_encrypt_request(&encrypt, &body), -EINVAL);
-        encrypt.plaintext_size = sizeof(plaintext);
+        encrypt.plaintext.size = sizeof(plaintext);
         assert_int_equal(kms_encrypt_request(&encrypt, &body), -EINVAL);
-        encrypt.plaintext_size = 1;
+        encrypt.plaintext.size = 1;
         encrypt.encryption_context = twice;
         assert_int_equal(kms_encrypt_request(&encrypt, &body), -EINVAL);
 }
@@ -954,7 +949,7 @@ static void test_no_request_is_started_without_credentials(void **state) {
         KmsDecrypt incomplete = decrypt;
 
         stage_set(&stage, NULL, 0);
-        incomplete.document_size = 0;
+        incomplete.document.size = 0;
         assert_int_equal(kms_decrypt(stage.client, &incomplete, decrypted, &outcome), -EINVAL);
         kms_client_set_credentials(stage.client, NULL);
         assert_int_equal(kms_decrypt(stage.client, &decrypt, decrypted, &outcome), -EINVAL);
@@ -987,14 +982,13 @@ static int make_probe_request(void) {
         _cleanup_free_ char *text = NULL;
         KmsDecrypt probe = decrypt;
 
-        probe.document_size = 0;
+        probe.document.size = 0;
         return kms_probe_request(&probe, &text);
 }
 
 static int make_encrypt_request(void) {
         const KmsEncrypt encrypt = { .key_arn = KEY,
-                                     .plaintext = (const uint8_t *) "x",
-                                     .plaintext_size = 1,
+                                     .plaintext = { (const uint8_t *) "x", 1 },
                                      .encryption_context = encrypt_context };
         _cleanup_free_ char *text = NULL;
 

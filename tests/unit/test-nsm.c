@@ -110,10 +110,8 @@ static void test_request_is_what_nitro_tpm_attest_sends(void **state) {
                                         "nonce\x41n\x6a"
                                         "public_key\x41p";
         const NsmRequest request = {
-                .nonce = (const uint8_t *) "n",
-                .nonce_size = 1,
-                .public_key = (const uint8_t *) "p",
-                .public_key_size = 1,
+                .nonce = { (const uint8_t *) "n", 1 },
+                .public_key = { (const uint8_t *) "p", 1 },
         };
         uint8_t buffer[NSM_REQUEST_MAX];
         size_t size;
@@ -129,7 +127,7 @@ static void test_request_distinguishes_empty_from_absent(void **state) {
                                         "user_data\x40\x65"
                                         "nonce\xf6\x6a"
                                         "public_key\xf6";
-        const NsmRequest request = { .user_data = (const uint8_t *) "" };
+        const NsmRequest request = { .user_data.data = (const uint8_t *) "" };
         uint8_t buffer[NSM_REQUEST_MAX];
         size_t size;
 
@@ -141,17 +139,14 @@ static void test_request_distinguishes_empty_from_absent(void **state) {
 static void test_longest_request_fits_and_longer_ones_are_refused(void **state) {
         static const uint8_t field[NSM_FIELD_MAX + 1];
         const NsmRequest longest = {
-                .user_data = field,
-                .user_data_size = NSM_FIELD_MAX,
-                .nonce = field,
-                .nonce_size = NSM_FIELD_MAX,
-                .public_key = field,
-                .public_key_size = NSM_FIELD_MAX,
+                .user_data = { field, NSM_FIELD_MAX },
+                .nonce = { field, NSM_FIELD_MAX },
+                .public_key = { field, NSM_FIELD_MAX },
         };
         const NsmRequest longer[] = {
-                { .user_data = field, .user_data_size = NSM_FIELD_MAX + 1 },
-                { .nonce = field, .nonce_size = NSM_FIELD_MAX + 1 },
-                { .public_key = field, .public_key_size = NSM_FIELD_MAX + 1 },
+                { .user_data = { field, NSM_FIELD_MAX + 1 } },
+                { .nonce = { field, NSM_FIELD_MAX + 1 } },
+                { .public_key = { field, NSM_FIELD_MAX + 1 } },
         };
         uint8_t buffer[NSM_REQUEST_MAX];
         size_t size;

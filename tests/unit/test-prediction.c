@@ -47,8 +47,8 @@ static void file_done(File *file) {
 }
 #define _cleanup_file_ _cleanup_(file_done)
 
-static EfiBytes bytes(const File *file) {
-        return (EfiBytes){ file->data, file->size };
+static Slice bytes(const File *file) {
+        return (Slice){ file->data, file->size };
 }
 
 /* The variables of that firmware. */
@@ -299,7 +299,7 @@ static void test_an_entry_twice_in_db_is_measured_once(void **state) {
         assert_non_null(twice);
         memcpy(twice, keys.db.data, keys.db.size);
         memcpy(twice + keys.db.size, keys.db.data, keys.db.size);
-        variables.db = (EfiBytes){ twice, 2 * keys.db.size };
+        variables.db = (Slice){ twice, 2 * keys.db.size };
         begin(&prediction, &variables);
         assert_int_equal(prediction.db.count, 4);
         (void) add(&prediction, "uki-signed-db1.efi");

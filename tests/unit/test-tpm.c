@@ -317,7 +317,7 @@ static void assert_error(const Error *error, Failure failure, Remedy remedy, con
 }
 
 static const uint8_t public_key[294];
-static const NsmRequest request = { .public_key = public_key, .public_key_size = sizeof(public_key) };
+static const NsmRequest request = { .public_key = { public_key, sizeof(public_key) } };
 
 static Tpm *open_tpm(void) {
         Tpm *tpm;
@@ -395,12 +395,9 @@ static void test_request_arrives_and_replies_of_any_length_come_back(void **stat
         static const size_t sizes[] = { 1, 998, 999, 1000, 2023, 4900, NSM_INDEX_SIZE - HEAD_SIZE - 2 };
         static uint8_t field[NSM_FIELD_MAX];
         const NsmRequest longest = {
-                .user_data = field,
-                .user_data_size = sizeof(field),
-                .nonce = field,
-                .nonce_size = sizeof(field),
-                .public_key = field,
-                .public_key_size = sizeof(field),
+                .user_data = { field, sizeof(field) },
+                .nonce = { field, sizeof(field) },
+                .public_key = { field, sizeof(field) },
         };
         uint8_t encoded[NSM_REQUEST_MAX];
         Tpm *tpm = open_tpm();
@@ -427,7 +424,7 @@ static void test_request_arrives_and_replies_of_any_length_come_back(void **stat
 
 static void test_request_that_is_too_long_is_refused(void **state) {
         static const uint8_t field[NSM_FIELD_MAX + 1];
-        const NsmRequest too_long = { .nonce = field, .nonce_size = sizeof(field) };
+        const NsmRequest too_long = { .nonce = { field, sizeof(field) } };
         Tpm *tpm = open_tpm();
         uint8_t *document;
         size_t size;

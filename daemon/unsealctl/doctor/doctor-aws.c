@@ -288,11 +288,9 @@ static int dry_run_body(const DryRunRequest *request, char **ret) {
         if (!context)
                 return -ENOMEM;
 
-        decrypt = request_decrypt(request->declaration, context, request->ciphertext,
-                                  request->ciphertext_size);
+        decrypt = request_decrypt(request->declaration, context, request->ciphertext);
         decrypt.document = request->document;
-        decrypt.document_size = request->document_size;
-        if (!request->document)
+        if (!request->document.data)
                 return kms_probe_request(&decrypt, ret);
         r = kms_decrypt_request(&decrypt, ret);
         return r < 0 ? r : make_dry(ret);

@@ -115,9 +115,8 @@ static int open_tpm(const char *tcti, Tpm **ret, Error *error) {
 
 /* The key pair of the recipient is thrown away, so nothing can be decrypted with it. */
 static int attest(Tpm *tpm, const Recipient *recipient, TpmFacts *facts) {
-        NsmRequest request = {};
+        const NsmRequest request = { .public_key = recipient_public_key(recipient) };
 
-        recipient_public_key(recipient, &request.public_key, &request.public_key_size);
         return tpm_attest(tpm, &request, &facts->document, &facts->document_size, &facts->document_error);
 }
 

@@ -540,10 +540,8 @@ static void examine_key(Doctor *doctor, const Declaration *declaration, const ui
                 .declaration = declaration,
                 .credentials = &doctor->credentials,
                 .account = doctor->instance.account,
-                .ciphertext = ciphertext,
-                .ciphertext_size = size,
-                .document = doctor->tpm.document,
-                .document_size = doctor->tpm.document_size,
+                .ciphertext = { ciphertext, size },
+                .document = { doctor->tpm.document, doctor->tpm.document_size },
         };
         Error error = {};
         _cleanup_free_ char *endpoint = endpoint_of(doctor, declaration, &error);
@@ -554,12 +552,11 @@ static void examine_key(Doctor *doctor, const Declaration *declaration, const ui
                 with.why_not = without.why_not = "KMS cannot be reached.";
                 possible = false;
         }
-        if (possible && request.document)
+        if (possible && request.document.data)
                 with = run_dry(doctor, &request);
         else if (possible)
                 with.why_not = "There is no attestation document for KMS.";
-        request.document = NULL;
-        request.document_size = 0;
+        request.document = (Slice){};
         if (possible)
                 without = run_dry(doctor, &request);
         check_key(&doctor->report, declaration->name, declaration->optional, doctor->locked, &with,

@@ -17,6 +17,7 @@
 #include "aws/sigv4.h"
 #include "basic/cleanup.h"
 #include "basic/error.h"
+#include "basic/slice.h"
 #include "config/declaration.h"
 #include "config/settings.h"
 #include "tpm/expectation.h"
@@ -260,13 +261,12 @@ void look_at_tls(const Settings *settings, const char *endpoint, TlsFacts *ret, 
 int fetch_ciphertext(const Settings *settings, const Declaration *declaration,
                      const AwsCredentials *credentials, uint8_t **ret, size_t *ret_size, Error *error);
 
-/* Asks KMS whether it would decrypt. document: NULL: the request has no document. account: for BindAccount=. */
+/* Asks KMS whether it would decrypt. document.data NULL: the request has no document. account: for BindAccount=. */
 typedef struct DryRunRequest {
         const Settings *settings;
         const Declaration *declaration;
         const AwsCredentials *credentials;
         const char *account;
-        const uint8_t *ciphertext, *document;
-        size_t ciphertext_size, document_size;
+        Slice ciphertext, document;
 } DryRunRequest;
 void dry_run(const DryRunRequest *request, DryRun *ret);

@@ -115,7 +115,7 @@ static int parse_certificates(EfiImage *image, Error *error) {
                 return malformed(error, image->directory,
                                  "the certificate table, %zu bytes at %#zx, is not the end of the file",
                                  size, offset);
-        image->certificates = (EfiBytes){ image->file.data + offset, size };
+        image->certificates = (Slice){ image->file.data + offset, size };
         return 0;
 }
 
@@ -259,8 +259,8 @@ bool efi_image_has_section(const EfiImage *image, const char *name) {
         return false;
 }
 
-int efi_image_section(const EfiImage *image, const char *name, EfiBytes *ret, Error *error) {
-        EfiBytes found = {};
+int efi_image_section(const EfiImage *image, const char *name, Slice *ret, Error *error) {
+        Slice found = {};
 
         for (uint16_t i = 0; i < image->sections_count; i++) {
                 Section section = get_section(image, i);
@@ -275,8 +275,8 @@ int efi_image_section(const EfiImage *image, const char *name, EfiBytes *ret, Er
                                          "section %s has %u bytes in memory and %u in the file", name,
                                          section.memory_size, section.size);
                 /* The offset of an empty section was not checked. */
-                found = (EfiBytes){ image->file.data + (section.size > 0 ? section.offset : 0),
-                                    section.memory_size };
+                found = (Slice){ image->file.data + (section.size > 0 ? section.offset : 0),
+                                 section.memory_size };
         }
         *ret = found;
         return 0;

@@ -13,27 +13,22 @@
 #include <stdint.h>
 
 #include "basic/error.h"
+#include "basic/slice.h"
 
 typedef enum EfiMachine {
         EFI_MACHINE_X86_64 = 0x8664,
         EFI_MACHINE_ARM64 = 0xaa64,
 } EfiMachine;
 
-/* Bytes inside an image. data: NULL: there are none. */
-typedef struct EfiBytes {
-        const uint8_t *data;
-        size_t size;
-} EfiBytes;
-
 typedef struct EfiImage {
-        EfiBytes file; /* borrowed */
+        Slice file; /* borrowed */
         EfiMachine machine;
         size_t checksum; /* offset of the CheckSum field, which is not hashed */
         size_t directory; /* offset of the directory entry of the certificate table, which is not hashed; 0: none */
         size_t headers_size;     /* SizeOfHeaders */
         size_t sections;         /* offset of the section table */
         uint16_t sections_count; /* each is inside the file */
-        EfiBytes certificates;   /* the certificate table, which ends the file */
+        Slice certificates;      /* the certificate table, which ends the file */
 } EfiImage;
 
 /* The image borrows the data. FAILURE_CONFIGURATION, with a text that has the offset: -EBADMSG: the data is not a PE32+
@@ -45,7 +40,7 @@ int efi_image_hash(const EfiImage *image, const EVP_MD *md, uint8_t digest[EVP_M
 
 /* Finds the content of a section, without its padding. ret->data is NULL if no section has that name. -EBADMSG: two
  * sections have it, or the section is longer in memory than in the file. */
-int efi_image_section(const EfiImage *image, const char *name, EfiBytes *ret, Error *error);
+int efi_image_section(const EfiImage *image, const char *name, Slice *ret, Error *error);
 
 bool efi_image_has_section(const EfiImage *image, const char *name) _pure_;
 

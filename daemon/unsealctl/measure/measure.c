@@ -107,7 +107,7 @@ static int load(const char *path, size_t maximum, uint8_t **ret, size_t *ret_siz
 }
 
 /* Parses each variable by itself first, so that an error names the right file. */
-static int load_variable(Measurement *measurement, Variable variable, EfiBytes *ret) {
+static int load_variable(Measurement *measurement, Variable variable, Slice *ret) {
         _cleanup_signatures_ SignatureDatabase database = {};
         const char *path = measurement->options->variables[variable];
         Error error = {};
@@ -124,12 +124,12 @@ static int load_variable(Measurement *measurement, Variable variable, EfiBytes *
                 (void) failure("%s: %s", path, error.text);
                 return exit_status(r, EXIT_VARIABLE);
         }
-        *ret = (EfiBytes){ measurement->variables[variable], size };
+        *ret = (Slice){ measurement->variables[variable], size };
         return 0;
 }
 
 static int begin(Measurement *measurement) {
-        EfiBytes data[VARIABLES] = {};
+        Slice data[VARIABLES] = {};
         Error error = {};
         int r;
 

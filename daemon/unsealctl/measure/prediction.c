@@ -56,7 +56,7 @@ static void write64(uint8_t *p, uint64_t value) {
 
 /* The event is UEFI_VARIABLE_DATA: GUID, length of the name in characters, length of the data, name in UTF-16, data. */
 static int extend_variable(Prediction *prediction, const uint8_t guid[GUID_SIZE], const char *name,
-                           const EfiBytes *data, Error *error) {
+                           const Slice *data, Error *error) {
         uint8_t header[GUID_SIZE + 2 * 8 + 2 * VARIABLE_NAME_MAX] = {}, digest[PCR_SIZE];
         _cleanup_(EVP_MD_CTX_freep) EVP_MD_CTX *context = EVP_MD_CTX_new();
         size_t length = strlen(name);
@@ -88,7 +88,7 @@ static int begin_secure_boot(Prediction *prediction, const SecureBootVariables *
         const struct {
                 const uint8_t *guid;
                 const char *name;
-                EfiBytes data;
+                Slice data;
         } measured[] = {
                 { guid_global, "SecureBoot", { &on, 1 } }, { guid_global, "PK", variables->pk },
                 { guid_global, "KEK", variables->kek },    { guid_security, "db", variables->db },
@@ -139,7 +139,7 @@ void prediction_done(Prediction *prediction) {
 }
 
 /* Reads the first number of "#### LoaderInfo: systemd-stub 252.39-1~deb12u2 ####". */
-static int parse_stub_version(const EfiBytes *magic, unsigned *ret, Error *error) {
+static int parse_stub_version(const Slice *magic, unsigned *ret, Error *error) {
         static const char start[] = "#### LoaderInfo: systemd-stub ";
         const size_t length = sizeof(start) - 1;
         unsigned version = 0;
@@ -161,7 +161,7 @@ static int parse_stub_version(const EfiBytes *magic, unsigned *ret, Error *error
 }
 
 /* Returns whether os-release(5) has the line NAME=VALUE, with or without quotes. */
-static bool has_line(const EfiBytes *release, const char *name, const char *value) {
+static bool has_line(const Slice *release, const char *name, const char *value) {
         const char *text = (const char *) release->data, *end = text + release->size;
         char plain[64], quoted[64];
 
@@ -184,14 +184,14 @@ static bool has_line(const EfiBytes *release, const char *name, const char *valu
 /* Amazon Linux 2023 has a stub of version 252 without .sdmagic, and AWS's nitro-tpm-pcr-compute assumes the same. Stubs
  * before 250, such as those of Ubuntu 22.04 and Debian 11, do not have the section either. Firmware does not load their
  * kernel. */
-static bool is_amazon_linux_2023(const EfiBytes *release) {
+static bool is_amazon_linux_2023(const Slice *release) {
         return release->data &&
                (has_line(release, "ID", "amzn") || has_line(release, "NAME", "Amazon Linux")) &&
                (has_line(release, "VERSION_ID", "2023") || has_line(release, "VERSION", "2023"));
 }
 
 static int find_stub(const EfiImage *image, PredictedImage *found, Error *error) {
-        EfiBytes magic, release;
+        Slice magic, release;
         int r;
 
         r = efi_image_section(image, ".sdmagic", &magic, error);
@@ -217,7 +217,7 @@ static int find_stub(const EfiImage *image, PredictedImage *found, Error *error)
 static int add_kernel(Prediction *prediction, const EfiImage *image, PredictedImage *found, Error *error) {
         uint8_t digest[EVP_MAX_MD_SIZE];
         EfiImage kernel;
-        EfiBytes linux_section;
+        Slice linux_section;
         Error why = {};
         int r;
 
@@ -250,7 +250,7 @@ static int add_authority(Prediction *prediction, size_t index, Error *error) {
         const Signature *signature = &prediction->db.signatures[index];
 
         for (size_t i = 0; i < prediction->db.count; i++) {
-                const EfiBytes *other = &prediction->db.signatures[i].data;
+                const Slice *other = &prediction->db.signatures[i].data;
 
                 if (prediction->db_measured[i] && other->size == signature->data.size &&
                     memcmp(other->data, signature->data.data, other->size) == 0)

@@ -164,7 +164,7 @@ static bool has_known_digests(const PKCS7 *pkcs7) {
 }
 
 /* Returns the signed bytes of an Authenticode signature: SpcIndirectDataContent without its outer tag and length. */
-static bool signed_content(PKCS7 *pkcs7, EfiBytes *ret) {
+static bool signed_content(PKCS7 *pkcs7, Slice *ret) {
         const unsigned char *p;
         PKCS7 *contents;
         char type[64];
@@ -185,12 +185,12 @@ static bool signed_content(PKCS7 *pkcs7, EfiBytes *ret) {
                             V_ASN1_CONSTRUCTED ||
             tag != V_ASN1_SEQUENCE)
                 return false;
-        *ret = (EfiBytes){ p, (size_t) length };
+        *ret = (Slice){ p, (size_t) length };
         return true;
 }
 
 /* Sets *ret to whether the signed hash is that of the image. */
-static int is_of_image(const EfiBytes *content, const EfiImage *image, bool *ret, Error *error) {
+static int is_of_image(const Slice *content, const EfiImage *image, bool *ret, Error *error) {
         const unsigned char *p = content->data, *end = p + content->size;
         _cleanup_(X509_SIG_freep) X509_SIG *signed_digest = NULL;
         uint8_t digest[EVP_MAX_MD_SIZE];
@@ -221,7 +221,7 @@ static int is_of_image(const EfiBytes *content, const EfiImage *image, bool *ret
 }
 
 /* Returns whether the chain of a signer leads to the certificate, which need not be a root. */
-static bool is_signed_by(PKCS7 *pkcs7, const EfiBytes *content, X509 *certificate) {
+static bool is_signed_by(PKCS7 *pkcs7, const Slice *content, X509 *certificate) {
         _cleanup_(BIO_freep) BIO *bio = BIO_new_mem_buf(content->data, (int) content->size);
         _cleanup_(X509_STORE_freep) X509_STORE *store = X509_STORE_new();
 
@@ -232,7 +232,7 @@ static bool is_signed_by(PKCS7 *pkcs7, const EfiBytes *content, X509 *certificat
 }
 
 /* Returns the index of the first certificate in the database that verifies the signature, or database->count. */
-static size_t find_signer(PKCS7 *pkcs7, const EfiBytes *content, const SignatureDatabase *database) {
+static size_t find_signer(PKCS7 *pkcs7, const Slice *content, const SignatureDatabase *database) {
         for (size_t i = 0; i < database->count; i++) {
                 _cleanup_(X509_freep) X509 *certificate = NULL;
 
@@ -255,11 +255,11 @@ static size_t find_hash(const uint8_t digest[SHA256_SIZE], const SignatureDataba
 }
 
 /* Judges one entry of the certificate table. Sets *index if the entry is the first that db authorises. */
-static int judge_signature(const EfiImage *image, const EfiBytes *entry, const SignatureDatabase *db,
+static int judge_signature(const EfiImage *image, const Slice *entry, const SignatureDatabase *db,
                            const SignatureDatabase *dbx, size_t *index, Error *error) {
         _cleanup_(PKCS7_freep) PKCS7 *pkcs7 = NULL;
         const unsigned char *p = entry->data;
-        EfiBytes content;
+        Slice content;
         bool genuine;
         int r;
 
@@ -292,8 +292,8 @@ static int judge_signatures(const EfiImage *image, const SignatureDatabase *db, 
                                          "a signature of %zu bytes does not fit into the certificate table",
                                          length);
                 if ((table[offset + 6] | table[offset + 7] << 8) == CERTIFICATE_PKCS7) {
-                        EfiBytes entry = { table + offset + CERTIFICATE_HEADER_SIZE,
-                                           length - CERTIFICATE_HEADER_SIZE };
+                        Slice entry = { table + offset + CERTIFICATE_HEADER_SIZE,
+                                        length - CERTIFICATE_HEADER_SIZE };
 
                         r = judge_signature(image, &entry, db, dbx, index, error);
                         ERR_clear_error();

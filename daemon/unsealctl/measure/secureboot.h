@@ -17,7 +17,7 @@
 /* The variables as in firmware and in .esl files. size 0: the variable is not set. Borrowed. Secure Boot is on if PK is
  * set. */
 typedef struct SecureBootVariables {
-        EfiBytes pk, kek, db, dbx;
+        Slice pk, kek, db, dbx;
 } SecureBootVariables;
 
 typedef enum SignatureKind {
@@ -30,7 +30,7 @@ typedef enum SignatureKind {
 
 typedef struct Signature {
         SignatureKind kind;
-        EfiBytes data; /* EFI_SIGNATURE_DATA: GUID of the owner, then certificate or hash */
+        Slice data; /* EFI_SIGNATURE_DATA: GUID of the owner, then certificate or hash */
 } Signature;
 
 typedef struct SignatureDatabase {
