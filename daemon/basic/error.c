@@ -105,6 +105,8 @@ const char *failure_to_string(Failure failure) {
                 return "policy";
         case FAILURE_LOCKED:
                 return "locked";
+        case FAILURE_SIGNATURE:
+                return "signature";
         case FAILURE_USAGE:
                 return "usage";
         case FAILURE_CONFIGURATION:

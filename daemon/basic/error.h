@@ -40,7 +40,9 @@ typedef enum Failure {
                         65, /* KMS's answer is not trustworthy: wrong key, a plaintext, or a broken envelope */
         FAILURE_POLICY = 66, /* KMS would decrypt for the role without attestation (VerifyPolicy=yes) */
         FAILURE_LOCKED = 67, /* the PCR is locked (LockPcr=), and the secrets from before are lost */
-        FAILURE_USAGE = 2,   /* wrong options on the command line */
+        FAILURE_SIGNATURE =
+                        68, /* the ciphertext lacks a valid signature, or its version is too old (SignedBy=) */
+        FAILURE_USAGE = 2, /* wrong options on the command line */
         FAILURE_CONFIGURATION =
                         78, /* unseald.conf or a *.secret file is wrong (EX_CONFIG of sysexits.h(3head)) */
 } Failure;
