@@ -84,6 +84,8 @@ static void entry_add_fields(Entry *entry, const LogFields *fields) {
                 entry_add(entry, "UNSEALD_DURATION_USEC=%" PRIu64, fields->duration_usec);
         if (fields->attempt > 0)
                 entry_add(entry, "UNSEALD_ATTEMPT=%u", fields->attempt);
+        if (fields->version)
+                entry_add(entry, "UNSEALD_VERSION=%" PRIu64, *fields->version);
         if (fields->request_id && *fields->request_id)
                 entry_add(entry, "UNSEALD_KMS_REQUEST_ID=%s", fields->request_id);
         if (!fields->error)

@@ -41,12 +41,13 @@
 /* Fields of an entry beside its text. Zero or NULL: the entry lacks the field. */
 typedef struct LogFields {
         const char *message_id;
-        const char *secret;     /* UNSEALD_SECRET= */
-        const char *unit;       /* UNSEALD_UNIT=, the unit that asks for the secret */
-        const char *state;      /* UNSEALD_STATE= */
-        uint64_t duration_usec; /* UNSEALD_DURATION_USEC= */
-        unsigned attempt;       /* UNSEALD_ATTEMPT= */
-        const char *request_id; /* UNSEALD_KMS_REQUEST_ID=, for entries without error */
+        const char *secret;      /* UNSEALD_SECRET= */
+        const char *unit;        /* UNSEALD_UNIT=, the unit that asks for the secret */
+        const char *state;       /* UNSEALD_STATE= */
+        uint64_t duration_usec;  /* UNSEALD_DURATION_USEC= */
+        unsigned attempt;        /* UNSEALD_ATTEMPT= */
+        const uint64_t *version; /* UNSEALD_VERSION=, of a signed secret */
+        const char *request_id;  /* UNSEALD_KMS_REQUEST_ID=, for entries without error */
         const char *lines;  /* more lines for the text, composed by unseald itself: their newlines stay */
         const Error *error; /* UNSEALD_FAILURE=, UNSEALD_KMS_ERROR=, UNSEALD_KMS_REQUEST_ID= */
 } LogFields;

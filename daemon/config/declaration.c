@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
+#include <endian.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -32,6 +33,9 @@ static void declaration_clear(Declaration *declaration) {
         free(declaration->description);
         source_clear(&declaration->source);
         free(declaration->source_region);
+        free(declaration->signed_by);
+        EVP_PKEY_free(declaration->signing_key);
+        source_clear(&declaration->signature);
         strings_free(declaration->key_ids);
         strings_free(declaration->encryption_context);
         strings_free(declaration->units);
@@ -76,7 +80,7 @@ static int set_description(const IniAssignment *assignment, Declaration *declara
         return set_string(assignment, &declaration->description, error);
 }
 
-static int set_source(const IniAssignment *assignment, Declaration *declaration, Error *error) {
+static int read_source(const IniAssignment *assignment, Source *field, Error *error) {
         Source source = {};
         Error reason;
         int r;
@@ -88,8 +92,69 @@ static int set_source(const IniAssignment *assignment, Declaration *declaration,
                 if (r < 0)
                         return ini_error(assignment, error, "%s", reason.text);
         }
-        source_clear(&declaration->source);
-        declaration->source = source;
+        source_clear(field);
+        *field = source;
+        return 0;
+}
+
+static int set_source(const IniAssignment *assignment, Declaration *declaration, Error *error) {
+        return read_source(assignment, &declaration->source, error);
+}
+
+static int set_signature(const IniAssignment *assignment, Declaration *declaration, Error *error) {
+        int r = read_source(assignment, &declaration->signature, error);
+
+        declaration->signature.is_signature = declaration->signature.location;
+        return r;
+}
+
+/* Reads the key at once, so that a wrong file is a mistake of the configuration, and a restart knows which key was in force. */
+static int set_signed_by(const IniAssignment *assignment, Declaration *declaration, Error *error) {
+        const char *path = assignment->value;
+        _cleanup_free_ uint8_t *pem = NULL;
+        EVP_PKEY *key = NULL;
+        Error reason;
+        size_t size;
+        int r;
+
+        if (path[0] != '\0') {
+                if (!source_path_is_plain(path))
+                        return ini_error(
+                                        assignment, error,
+                                        "Expected an absolute path without \"//\", \".\" and \"..\", not \"%s\".",
+                                        path);
+                r = read_file(path, SIGNATURE_KEY_MAX, &pem, &size);
+                if (r == -ENOMEM)
+                        return error_oom(error);
+                if (r < 0)
+                        return ini_error(assignment, error, "The public key %s cannot be read: %s.", path,
+                                         strerror(-r));
+                r = signature_key_parse(pem, size, &key, &reason);
+                if (r == -ENOMEM)
+                        return error_oom(error);
+                if (r < 0)
+                        return ini_error(assignment, error, "%s: %s", path, reason.text);
+        }
+        EVP_PKEY_free(declaration->signing_key);
+        declaration->signing_key = key;
+        return set_string(assignment, &declaration->signed_by, error);
+}
+
+static int set_version_min(const IniAssignment *assignment, Declaration *declaration, Error *error) {
+        const char *text = assignment->value;
+        uint64_t version = 0;
+        char *end;
+
+        if (text[0] != '\0') {
+                errno = 0;
+                version = strtoull(text, &end, 10);
+                if (strspn(text, DIGITS) != strlen(text) || errno != 0)
+                        return ini_error(
+                                        assignment, error,
+                                        "Expected a whole number from 0 to 18446744073709551615, not \"%s\".",
+                                        text);
+        }
+        declaration->version_min = version;
         return 0;
 }
 
@@ -360,6 +425,9 @@ static const struct {
         { "Secret", "Source", set_source },
         { "Secret", "SourceRegion", set_source_region },
         { "Secret", "SizeMax", set_size_max },
+        { "Secret", "SignedBy", set_signed_by },
+        { "Secret", "Signature", set_signature },
+        { "Secret", "MinVersion", set_version_min },
         { "Secret", "KeyId", set_key_ids, true },
         { "Secret", "EncryptionContext", set_encryption_context, true },
         { "Secret", "BindAccount", set_bind_account },
@@ -408,6 +476,50 @@ static int require(const IniFile *ini, const char *key, Remarks *remarks, Error 
                             error);
 }
 
+/* Returns whether the last line of this key has a value, right or wrong. */
+static bool is_set(const IniFile *ini, const char *key) {
+        const IniAssignment *last = ini_find(ini, "Secret", key);
+
+        return last && last->value[0] != '\0';
+}
+
+/* A setting that would have no effect would look like protection. */
+static int complete_unsigned(const IniFile *ini, Declaration *declaration, Remarks *remarks, Error *error) {
+        static const char *const needy[] = { "Signature", "MinVersion" };
+
+        source_clear(&declaration->signature);
+        for (size_t i = 0; i < ELEMENTSOF(needy); i++)
+                if (is_set(ini, needy[i]))
+                        return remarks_take(
+                                        remarks,
+                                        ini_error(ini_find(ini, "Secret", needy[i]), error,
+                                                  "The setting needs SignedBy=, which is missing: without a key nothing is verified. Set SignedBy=, or remove this line."),
+                                        error);
+        return 0;
+}
+
+static int complete_signature(const IniFile *ini, Declaration *declaration, Remarks *remarks, Error *error) {
+        int r;
+
+        if (!is_set(ini, "SignedBy"))
+                return complete_unsigned(ini, declaration, remarks, error);
+        if (is_set(ini, "Signature") || !declaration->source.location)
+                return 0;
+        r = source_of_signature(&declaration->source, &declaration->signature);
+        if (r == -ENOMEM)
+                return error_oom(error);
+        if (r < 0)
+                return remarks_take(
+                                remarks,
+                                ini_error(ini_find(ini, "Secret", "SignedBy"), error,
+                                          "Where the signature lies is not known: %s %s. Set Signature=.",
+                                          declaration->source.label,
+                                          r == -ENOENT ? "has no name that \".sig\" could be added to"
+                                                       : "is too long to add \".sig\""),
+                                error);
+        return 0;
+}
+
 /* Checks that need all lines. */
 static int complete(const IniFile *ini, Declaration *declaration, Remarks *remarks, Error *error) {
         _cleanup_free_ char *name = NULL;
@@ -417,6 +529,8 @@ static int complete(const IniFile *ini, Declaration *declaration, Remarks *remar
         r = require(ini, "Source", remarks, error);
         if (r >= 0)
                 r = require(ini, "KeyId", remarks, error);
+        if (r >= 0)
+                r = complete_signature(ini, declaration, remarks, error);
         if (r >= 0 && (declaration->mode & S_IRGRP) && !declaration->group)
                 r = ini_warning(mode, remarks, error,
                                 "A group may read the secret, but Group= is missing. The group is root. Set Group=, or Mode=0400.");
@@ -578,6 +692,23 @@ static bool add_strings(EVP_MD_CTX *context, char *const *strings) {
         return add_string(context, NULL);
 }
 
+/* The key and not its path: another file at the same path is another signer. */
+static bool add_signer(EVP_MD_CTX *context, const Declaration *declaration) {
+        const uint64_t version_min = htobe64(declaration->version_min);
+        unsigned char *der = NULL;
+        int size;
+        bool done;
+
+        if (!declaration->signing_key)
+                return true;
+        size = i2d_PUBKEY(declaration->signing_key, &der);
+        done = size > 0 && add_string(context, "signed") &&
+               EVP_DigestUpdate(context, &version_min, sizeof(version_min)) == 1 &&
+               EVP_DigestUpdate(context, der, (size_t) size) == 1;
+        OPENSSL_free(der);
+        return done;
+}
+
 int declaration_digest(const Declaration *declaration, uint8_t ret[static DECLARATION_DIGEST_SIZE]) {
         const Source *source = &declaration->source;
         const char kind[] = { (char) ('A' + source->kind), 0 };
@@ -590,9 +721,19 @@ int declaration_digest(const Declaration *declaration, uint8_t ret[static DECLAR
                     add_strings(context, declaration->key_ids) &&
                     add_strings(context, declaration->encryption_context) &&
                     add_string(context, declaration->bind_account ? "bound" : NULL) &&
-                    EVP_DigestFinal_ex(context, ret, NULL) == 1;
+                    add_signer(context, declaration) && EVP_DigestFinal_ex(context, ret, NULL) == 1;
 
         return done ? 0 : openssl_failure(NULL);
+}
+
+SignatureRule declaration_signature_rule(const Declaration *declaration) {
+        return (SignatureRule){
+                .name = declaration->name,
+                .key = declaration->signing_key,
+                .version_min = declaration->version_min,
+                .key_path = declaration->signed_by,
+                .label = declaration->signature.label,
+        };
 }
 
 const Declaration *declarations_find(const Declarations *declarations, const char *name) {

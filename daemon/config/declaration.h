@@ -3,6 +3,7 @@
 
 /* The declaration of a secret, unseald.secret(5): one file NAME.secret in secrets.d/, with drop-ins. */
 
+#include <openssl/evp.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -11,6 +12,7 @@
 #include "basic/cleanup.h"
 #include "basic/error.h"
 #include "config/ini.h"
+#include "source/signature.h"
 #include "source/source.h"
 
 typedef struct Declaration {
@@ -22,7 +24,11 @@ typedef struct Declaration {
         size_t size_max;           /* bytes of raw ciphertext; by default KMS_CIPHERTEXT_MAX */
         char **key_ids;            /* ARNs, NULL-terminated, at least one */
         char **encryption_context; /* "key=value", NULL-terminated; "unseald:secret=NAME" is always one */
-        bool bind_account;         /* adds "unseald:account=ACCOUNT" at run time */
+        char *signed_by; /* path of the key that has signed the ciphertext; NULL: no signature is demanded */
+        EVP_PKEY *signing_key; /* the public key in that file, read with the declaration; NULL without SignedBy= */
+        Source signature;     /* location NULL without SignedBy= */
+        uint64_t version_min; /* the smallest signed version that is taken; 0: any */
+        bool bind_account;    /* adds "unseald:account=ACCOUNT" at run time */
         bool optional;
         char **units; /* NULL-terminated: the units that may ask the credential socket, or "TEMPLATE@*.KIND". Empty: all */
         bool store;
@@ -63,11 +69,15 @@ void declarations_clear(Declarations *declarations);
 /* Reads one file from any place, without drop-ins. The caller clears *ret as the single item of Declarations. */
 int declaration_read_file(const char *path, Declaration *ret, Error *error);
 
+/* What the declaration demands of a signature. signed_by must not be NULL. Everything is borrowed. */
+SignatureRule declaration_signature_rule(const Declaration *declaration);
+
 /* The kind of a key of a declaration. */
 IniKeyKind declaration_key_kind(const char *section, const char *key) _pure_;
 
 #define DECLARATION_DIGEST_SIZE 32
 
-/* SHA-256 over all keys that decide about the plaintext. Keys of delivery do not change it. -ENOMEM, or -EIO if OpenSSL
+/* SHA-256 over all keys that decide about the plaintext, and over the public key in the file of SignedBy=. Keys of delivery do not
+ * change it. Without SignedBy= it is the digest of unseald 0.1, so that an update keeps the secrets. -ENOMEM, or -EIO if OpenSSL
  * failed. */
 int declaration_digest(const Declaration *declaration, uint8_t ret[static DECLARATION_DIGEST_SIZE]);

@@ -31,7 +31,7 @@ int source_read_file(const Source *source, size_t maximum, uint8_t **ret, size_t
         if (r == -EFBIG)
                 return source_too_long(source, maximum, error);
         if (r < 0)
-                return error_set(error, r, FAILURE_SOURCE, "%s: The sealed secret cannot be read: %s.",
-                                 source->label, strerror(-r));
+                return error_set(error, r, FAILURE_SOURCE, "%s: The %s cannot be read: %s.", source->label,
+                                 source_content(source), strerror(-r));
         return source_take(source, data, size, maximum, ret, ret_size, error);
 }

@@ -182,6 +182,25 @@ int source_parse(const char *text, Source *ret, Error *error) {
         return 0;
 }
 
+int source_of_signature(const Source *source, Source *ret) {
+        _cleanup_free_ char *text = NULL;
+        bool has_name = source->kind == SOURCE_FILE || (source->kind == SOURCE_S3 && !source->version) ||
+                        (source->kind == SOURCE_HTTPS && !strchr(source->location, '?')) ||
+                        (source->kind == SOURCE_USER_DATA && *source->location);
+        Error error;
+        int r;
+
+        if (!has_name)
+                return -ENOENT;
+        if (asprintf(&text, "%s.sig", source->label) < 0)
+                return -ENOMEM;
+        r = source_parse(text, ret, &error);
+        if (r < 0)
+                return r == -ENOMEM ? r : -ENAMETOOLONG;
+        ret->is_signature = true;
+        return 0;
+}
+
 bool source_is_signed(const Source *source) {
         return source->kind == SOURCE_S3 || source->kind == SOURCE_SSM ||
                source->kind == SOURCE_SECRETS_MANAGER;
@@ -271,10 +290,25 @@ size_t source_carrier_max(size_t maximum) {
         return maximum < SIZE_MAX / 2 ? maximum * 2 : maximum;
 }
 
+const char *source_content(const Source *source) {
+        return source->is_signature ? "signature" : "sealed secret";
+}
+
 int source_too_long(const Source *source, size_t maximum, Error *error) {
-        return error_set(error, -EFBIG, FAILURE_SOURCE,
-                         "%s: The sealed secret is longer than %zu bytes (SizeMax=).", source->label,
-                         maximum);
+        return error_set(error, -EFBIG, FAILURE_SOURCE, "%s: The %s is longer than %zu bytes%s.",
+                         source->label, source_content(source), maximum,
+                         source->is_signature ? "" : " (SizeMax=)");
+}
+
+/* The text of a signature is not base64, so it is not decoded. */
+static int take_signature(const void *data, size_t size, uint8_t **ret, size_t *ret_size, Error *error) {
+        uint8_t *copy = malloc(size + 1);
+
+        if (!copy)
+                return error_oom(error);
+        *ret = memcpy(copy, data, size);
+        *ret_size = size;
+        return 0;
 }
 
 int source_take(const Source *source, const void *data, size_t size, size_t maximum, uint8_t **ret,
@@ -284,8 +318,10 @@ int source_take(const Source *source, const void *data, size_t size, size_t maxi
         Error reason;
         int r;
 
-        if (size > source_carrier_max(maximum))
+        if (size > (source->is_signature ? maximum : source_carrier_max(maximum)))
                 return source_too_long(source, maximum, error);
+        if (source->is_signature)
+                return take_signature(data, size, ret, ret_size, error);
         r = source_decode(data, size, &raw, &raw_size, &reason);
         if (r == -ENOMEM)
                 return error_oom(error);

@@ -30,12 +30,18 @@ typedef struct Source {
         char *bucket;  /* only S3 */
         char *version; /* only S3; NULL: the latest version */
         char *label;   /* for people: Source= without the query of a URL, which may contain a signature */
+        bool is_signature; /* Signature=: its content is a text (source/signature.h), not ciphertext */
 } Source;
 
 void source_clear(Source *source);
 
 /* -EINVAL: text is not a source, and *error says why (FAILURE_CONFIGURATION). The caller adds file and line. */
 int source_parse(const char *text, Source *ret, Error *error);
+
+/* The default of Signature=: the source whose name has ".sig" behind it. -ENOENT: the source has no name to add to. It is the whole
+ * user data, a parameter, a secret of Secrets Manager, a credential, a URL with a query, or one version of an object. -ENAMETOOLONG,
+ * -ENOMEM. The caller clears *ret. */
+int source_of_signature(const Source *source, Source *ret);
 
 /* Returns whether the source is on the network and is not IMDS. */
 bool source_is_remote(const Source *source) _pure_;
@@ -46,8 +52,8 @@ bool source_is_signed(const Source *source) _pure_;
 /* Copies the Region out of a source that is an ARN. False: the source names no Region. */
 bool source_region(const Source *source, char *ret, size_t size);
 
-/* Takes the ciphertext out of the instance's user data: the whole of it, or one string in it. FAILURE_SOURCE. The caller frees
- * *ret, the ciphertext as raw bytes. */
+/* Takes the content out of the instance's user data: the whole of it, or one string in it. FAILURE_SOURCE. The caller frees
+ * *ret, the ciphertext as raw bytes or the text of a signature. */
 int source_take_user_data(const Source *source, const char *data, size_t size, size_t maximum, uint8_t **ret,
                           size_t *ret_size, Error *error);
 
@@ -59,14 +65,17 @@ int source_take_user_data(const Source *source, const char *data, size_t size, s
  */
 int source_decode(const uint8_t *data, size_t size, uint8_t **ret, size_t *ret_size, Error *error);
 
-/* The same for at most maximum raw bytes. The text of *error begins with the source's label. */
+/* The same for at most maximum raw bytes. The text of *error begins with the source's label. A signature is taken as it is. */
 int source_take(const Source *source, const void *data, size_t size, size_t maximum, uint8_t **ret,
                 size_t *ret_size, Error *error);
 
 /* The most bytes that a source may hold for maximum raw bytes: base64 is a third longer, and its lines have ends. */
 size_t source_carrier_max(size_t maximum) _pure_;
 
-/* Says that the ciphertext of the source has more than maximum raw bytes. Returns -EFBIG. */
+/* "sealed secret" or "signature", for messages. */
+const char *source_content(const Source *source) _pure_;
+
+/* Says that the content of the source has more than maximum raw bytes. Returns -EFBIG. */
 int source_too_long(const Source *source, size_t maximum, Error *error);
 
 /* Returns whether path is absolute, shorter than PATH_MAX, and without empty, "." and ".." components. */

@@ -11,6 +11,7 @@
  */
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -25,6 +26,10 @@
 #define PROBES_MAX 3U
 #define PROBE_PATIENCE_USEC (5 * USEC_PER_SEC)
 #define PROBE_UNKNOWN "Whether KMS would give the secret without attestation is not known. "
+
+/* So often ciphertext and signature are fetched in all if they are no pair. With the backoff between the attempts (basic/retry.h)
+ * that is about three seconds. */
+#define PAIRS_MAX 6U
 
 /* A document lives for five minutes. If KMS refuses the next one within that time, a third will not help. Later, a refusal has a
  * cause of its own, such as an answer that took too long. */
@@ -65,6 +70,15 @@ void passage_clear(Passage *passage) {
         request_target_clear(&passage->target);
         passage->plaintext = secret_free(passage->plaintext);
         free(TAKE_PTR(passage->ciphertext));
+        free(TAKE_PTR(passage->unverified));
+}
+
+const Source *passage_source(const Passage *passage) {
+        return passage->unverified ? &passage->declaration->signature : &passage->declaration->source;
+}
+
+const uint64_t *passage_version(const Passage *passage) {
+        return passage->declaration->signed_by && passage->ciphertext ? &passage->version : NULL;
 }
 
 Step *passage_step(Passage *passage) {
@@ -83,7 +97,7 @@ static Step *passage_way(Passage *passage) {
                 return identity;
         if (passage->ciphertext)
                 return &passage->endpoint->connection;
-        return passage->declaration->source.kind == SOURCE_USER_DATA
+        return passage_source(passage)->kind == SOURCE_USER_DATA
                                ? instance_step(instance, INSTANCE_USER_DATA)
                                : &passage->fetch;
 }
@@ -137,11 +151,76 @@ static void passage_step_done(Passage *passage, Step *step) {
 }
 
 /* Takes ownership of the ciphertext. */
-static void passage_fetched(Passage *passage, uint8_t *ciphertext, size_t size) {
+static void passage_sealed(Passage *passage, uint8_t *ciphertext, size_t size) {
         passage_step_done(passage, &passage->fetch);
         passage->ciphertext = ciphertext;
         passage->ciphertext_size = size;
         passage_enter(passage, SECRET_SEALED);
+}
+
+/* The fetch goes on with the signature, as a part of the same attempt. */
+static void passage_await_signature(Passage *passage, uint8_t *ciphertext, size_t size) {
+        passage->unverified = ciphertext;
+        passage->unverified_size = size;
+        step_undo(&passage->fetch);
+        passage_set_state(passage, SECRET_DECLARED);
+        passage->shared->changed(passage->shared->userdata);
+}
+
+/* Returns whether a second fetch may bring something else. Credentials and user data are the same for the whole session. */
+static bool may_change(const Source *source) {
+        return source->kind != SOURCE_CREDENTIAL && source->kind != SOURCE_USER_DATA;
+}
+
+/* Drops the ciphertext, so that a next attempt fetches both anew. */
+static void passage_refuse_pair(Passage *passage, Error *error) {
+        const Declaration *declaration = passage->declaration;
+
+        free(TAKE_PTR(passage->unverified));
+        if (error->remedy == REMEDY_RETRY &&
+            (++passage->mismatches >= PAIRS_MAX ||
+             (!may_change(&declaration->source) && !may_change(&declaration->signature))))
+                error->remedy = REMEDY_NONE;
+        passage_retry(passage, error);
+}
+
+static void passage_verify(Passage *passage, const uint8_t *text, size_t size) {
+        const SignatureRule rule = declaration_signature_rule(passage->declaration);
+        Error error = {};
+
+        if (signature_judge(&rule, text, size, passage->unverified, passage->unverified_size,
+                            &passage->version, &error) < 0) {
+                passage_refuse_pair(passage, &error);
+                return;
+        }
+        log_full(LOG_INFO,
+                 &(LogFields){ .message_id = MESSAGE_STEP,
+                               .secret = passage->declaration->name,
+                               .state = "verified",
+                               .version = &passage->version },
+                 "%s: version %" PRIu64 ", signed by the key %s.", passage->declaration->name,
+                 passage->version, passage->declaration->signed_by);
+        passage_sealed(passage, TAKE_PTR(passage->unverified), passage->unverified_size);
+}
+
+/* Takes ownership of what the source of the ciphertext or that of the signature has brought. */
+static void passage_fetched(Passage *passage, uint8_t *data, size_t size) {
+        _cleanup_free_ uint8_t *text = NULL;
+
+        if (!passage->declaration->signed_by)
+                passage_sealed(passage, data, size);
+        else if (!passage->unverified)
+                passage_await_signature(passage, data, size);
+        else {
+                text = data;
+                passage_verify(passage, text, size);
+        }
+}
+
+/* Without its signature the ciphertext is of no use. A next attempt fetches both, so that it gets a pair. */
+static void passage_not_fetched(Passage *passage, const Error *error) {
+        free(TAKE_PTR(passage->unverified));
+        passage_retry(passage, error);
 }
 
 static void on_fetched(int r, const uint8_t *data, size_t size, const Error *error, void *userdata) {
@@ -161,7 +240,7 @@ static void on_fetched(int r, const uint8_t *data, size_t size, const Error *err
                         r = error_oom(&failed);
         }
         if (r < 0)
-                passage_retry(passage, &failed);
+                passage_not_fetched(passage, &failed);
         else
                 passage_fetched(passage, memcpy(copy, data, size), size);
 }
@@ -172,7 +251,8 @@ static bool has_credentials(const SessionShared *shared) {
 
 static int begin_remote_fetch(Passage *passage, uint64_t now) {
         SessionShared *shared = passage->shared;
-        const Fetch fetch = request_fetch(shared->settings, passage->declaration, &passage->target);
+        const Fetch fetch = request_fetch(shared->settings, passage->declaration, &passage->target,
+                                          passage_source(passage));
 
         if (shared->fetching >= SESSION_CONNECTIONS_MAX ||
             (source_is_signed(fetch.source) && !has_credentials(shared)))
@@ -183,27 +263,27 @@ static int begin_remote_fetch(Passage *passage, uint64_t now) {
         return source_fetch(shared->fetcher, &fetch, on_fetched, passage);
 }
 
-/* Reads the ciphertext from a file, or from the user data that is here already. */
+/* Reads the ciphertext or its signature from a file, or from the user data that is here already. */
 static void read_local(Passage *passage, uint64_t now) {
         Instance *instance = passage->shared->instance;
         const Declaration *declaration = passage->declaration;
-        const Source *source = &declaration->source;
+        const Source *source = passage_source(passage);
+        size_t maximum = request_maximum(declaration, source);
         Error error = instance_step(instance, INSTANCE_USER_DATA)->error;
         size_t size, text_size;
         const char *text = instance_user_data(instance, &text_size);
-        uint8_t *ciphertext;
+        uint8_t *data;
         int r = -ENOENT;
 
         step_begin(&passage->fetch, now);
         if (source->kind != SOURCE_USER_DATA)
-                r = source_read_file(source, declaration->size_max, &ciphertext, &size, &error);
+                r = source_read_file(source, maximum, &data, &size, &error);
         else if (text)
-                r = source_take_user_data(source, text, text_size, declaration->size_max, &ciphertext, &size,
-                                          &error);
+                r = source_take_user_data(source, text, text_size, maximum, &data, &size, &error);
         if (r < 0)
                 passage_fail(passage, &error);
         else
-                passage_fetched(passage, ciphertext, size);
+                passage_fetched(passage, data, size);
 }
 
 void passage_share_failure(Passage *passage) {
@@ -215,7 +295,7 @@ void passage_share_failure(Passage *passage) {
 
 static int begin_fetch(void *owner, uint64_t now) {
         Passage *passage = owner;
-        const Source *source = &passage->declaration->source;
+        const Source *source = passage_source(passage);
 
         if (passage->state != SECRET_DECLARED)
                 return 0;
@@ -526,7 +606,7 @@ void passage_leave_behind(Passage *passage) {
         else {
                 obstacle = passage_obstacle(passage);
                 session_step_overdue(passage->shared, obstacle,
-                                     obstacle == &passage->fetch ? passage->declaration->source.label : NULL,
+                                     obstacle == &passage->fetch ? passage_source(passage)->label : NULL,
                                      &error);
         }
         passage_fail(passage, &error);

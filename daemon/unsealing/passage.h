@@ -5,6 +5,10 @@
  * The passage of one secret, from its declaration to its plaintext. A passage has three steps: the fetch of the ciphertext, the
  * decryption by KMS, and with VerifyPolicy= the probe of the key's policy. It reports what ends by the callbacks of
  * SessionShared.
+ *
+ * With SignedBy= the fetch brings a pair, first the ciphertext and then its signature. Ciphertext that is not verified lies in a
+ * member of its own, which no request to KMS reads. If the two are no pair, somebody may be replacing them at this moment, so
+ * both are fetched again, a few times.
  */
 
 #include "unsealing/endpoint.h"
@@ -15,7 +19,7 @@
 typedef enum SecretState {
         SECRET_DECLARED,
         SECRET_FETCHING,   /* a request to its source is under way */
-        SECRET_SEALED,     /* the ciphertext is here */
+        SECRET_SEALED,     /* the ciphertext is here, and with SignedBy= its signature is right */
         SECRET_DECRYPTING, /* a request to KMS is under way */
         SECRET_OPENING,    /* KMS has answered; the key pair's thread opens the envelope */
         SECRET_OPENED,     /* the plaintext is here; the probe is still to come */
@@ -37,7 +41,11 @@ struct Passage {
         bool opens_connection; /* the request for decryption opens its connection itself */
         const char *policy;    /* the result of the probe: "gates", "open", "unknown"; NULL: not probed */
         SecretState state;
-        uint8_t *ciphertext; /* raw bytes; NULL: not fetched yet */
+        uint8_t *unverified; /* raw bytes whose signature is still to be fetched; NULL: none */
+        size_t unverified_size;
+        unsigned mismatches; /* how often ciphertext and signature were no pair */
+        uint64_t version;    /* with SignedBy=, once the ciphertext is here */
+        uint8_t *ciphertext; /* raw bytes; NULL: not fetched or not verified yet */
         size_t ciphertext_size;
         Secret *plaintext;
         char request_id[64]; /* of the last answer of KMS; or empty */
@@ -54,6 +62,12 @@ void passage_share_failure(Passage *passage);
 /* The step that the secret is at: the fetch until the ciphertext is here, the probe once the envelope is open, else the
  * decryption. */
 Step *passage_step(Passage *passage) _pure_;
+
+/* The source that the fetch is at: that of the ciphertext, then that of its signature. */
+const Source *passage_source(const Passage *passage) _pure_;
+
+/* The version that the vendor has signed. NULL: none is known, or SignedBy= is not set. */
+const uint64_t *passage_version(const Passage *passage) _pure_;
 
 /* The step that keeps the secret from being unsealed. A step that has failed comes before one that is only not done yet. */
 const Step *passage_obstacle(Passage *passage);

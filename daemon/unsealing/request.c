@@ -8,12 +8,12 @@
 #include "unsealing/request.h"
 
 /* The Region that the declaration names, else the one in the source's ARN, else the key's. */
-static void find_source_region(const Declaration *declaration, RequestTarget *target) {
+static void find_region(const Declaration *declaration, const Source *source, const KmsKeyArn *key,
+                        char ret[static sizeof(((KmsKeyArn *) NULL)->region)]) {
         if (declaration->source_region)
-                (void) snprintf(target->source_region, sizeof(target->source_region), "%s",
-                                declaration->source_region);
-        else if (!source_region(&declaration->source, target->source_region, sizeof(target->source_region)))
-                memcpy(target->source_region, target->key.region, sizeof(target->source_region));
+                (void) snprintf(ret, sizeof(key->region), "%s", declaration->source_region);
+        else if (!source->location || !source_region(source, ret, sizeof(key->region)))
+                memcpy(ret, key->region, sizeof(key->region));
 }
 
 int request_target(const Settings *settings, const Declaration *declaration, RequestTarget *ret,
@@ -35,7 +35,8 @@ int request_target(const Settings *settings, const Declaration *declaration, Req
                 return error_set(error, r, FAILURE_CONFIGURATION,
                                  "%s: KeyId=%s: no endpoint of KMS is known for this key.",
                                  declaration->file, declaration->key_ids[0]);
-        find_source_region(declaration, &target);
+        find_region(declaration, &declaration->source, &target.key, target.source_region);
+        find_region(declaration, &declaration->signature, &target.key, target.signature_region);
         *ret = target;
         return 0;
 }
@@ -45,14 +46,19 @@ void request_target_clear(RequestTarget *target) {
         *target = (RequestTarget){};
 }
 
-Fetch request_fetch(const Settings *settings, const Declaration *declaration, const RequestTarget *target) {
+size_t request_maximum(const Declaration *declaration, const Source *source) {
+        return source->is_signature ? SIGNATURE_FILE_MAX : declaration->size_max;
+}
+
+Fetch request_fetch(const Settings *settings, const Declaration *declaration, const RequestTarget *target,
+                    const Source *source) {
         return (Fetch){
-                .source = &declaration->source,
+                .source = source,
                 .partition = target->key.partition,
-                .region = target->source_region,
+                .region = source->is_signature ? target->signature_region : target->source_region,
                 .fips = settings->fips,
                 .dual_stack = settings->dual_stack,
-                .maximum = declaration->size_max,
+                .maximum = request_maximum(declaration, source),
         };
 }
 

@@ -18,8 +18,9 @@
 typedef struct RequestTarget {
         char *endpoint; /* of KMS: "https://…" */
         KmsKeyArn key;  /* the first KeyId= */
-        /* The Region that the source is asked in. */
+        /* The Regions that the source of the ciphertext and that of its signature are asked in. */
         char source_region[sizeof(((KmsKeyArn *) NULL)->region)];
+        char signature_region[sizeof(((KmsKeyArn *) NULL)->region)];
 } RequestTarget;
 
 /* FAILURE_CONFIGURATION: the key lies in a partition for which no endpoint of KMS is known. The caller clears *ret. */
@@ -27,8 +28,13 @@ int request_target(const Settings *settings, const Declaration *declaration, Req
                    Error *error);
 void request_target_clear(RequestTarget *target);
 
-/* The fetch of the ciphertext over the network. Everything is borrowed. */
-Fetch request_fetch(const Settings *settings, const Declaration *declaration, const RequestTarget *target);
+/* The fetch of the ciphertext or of its signature over the network. source: one of the two of the declaration. Everything is
+ * borrowed. */
+Fetch request_fetch(const Settings *settings, const Declaration *declaration, const RequestTarget *target,
+                    const Source *source);
+
+/* The most bytes that this source of the declaration may hold. */
+size_t request_maximum(const Declaration *declaration, const Source *source) _pure_;
 
 #define REQUEST_ACCOUNT_KEY "unseald:account="
 #define REQUEST_ACCOUNT_SIZE \

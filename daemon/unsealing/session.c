@@ -173,6 +173,7 @@ static void write_status(Session *session, const char *state, const char *text) 
                         .source = passage->declaration->source.label,
                         .key_id = passage->declaration->key_ids[0],
                         .policy = passage->policy,
+                        .version = passage_version(passage),
                         .error = &passage_step(passage)->error,
                         .attempts = passage_step(passage)->attempts,
                         .duration_usec = passage->duration_usec,
@@ -523,7 +524,7 @@ static Passage *missing(Session *session) {
 static void overdue(Session *session, Passage *passage, Error *ret) {
         const Step *step = passage ? passage_obstacle(passage)
                                    : attester_step(session->shared.attester, ATTESTER_LOCK);
-        const char *whom = passage && step == &passage->fetch ? passage->declaration->source.label : NULL;
+        const char *whom = passage && step == &passage->fetch ? passage_source(passage)->label : NULL;
 
         session_step_overdue(&session->shared, step, whom, ret);
 }
@@ -624,7 +625,9 @@ static void set_up_steps(Session *session) {
                 if (passage->state == SECRET_KEPT)
                         continue;
                 wants_account |= passage->declaration->bind_account;
-                wants_user_data |= passage->declaration->source.kind == SOURCE_USER_DATA;
+                wants_user_data |= passage->declaration->source.kind == SOURCE_USER_DATA ||
+                                   (passage->declaration->signed_by &&
+                                    passage->declaration->signature.kind == SOURCE_USER_DATA);
         }
         if (wants_user_data)
                 steps_add(&shared->steps, instance_step(shared->instance, INSTANCE_USER_DATA));

@@ -44,6 +44,8 @@ static struct json_object *secret_to_json(const StatusSecret *secret) {
         add_string(object, "source", secret->source);
         add_string(object, "key_id", secret->key_id);
         add_string(object, "policy", secret->policy);
+        if (secret->version)
+                (void) json_object_object_add(object, "version", json_object_new_uint64(*secret->version));
         add_error(object, secret->error);
         add_usec(object, "attempts", secret->attempts);
         add_usec(object, "duration_usec", secret->duration_usec);

@@ -13,8 +13,9 @@
 
 typedef struct StatusSecret {
         const char *name, *state, *source, *key_id;
-        const char *policy; /* the result of the probe: "gates", "open", "unknown"; NULL: not probed */
-        const Error *error; /* of the last attempt; FAILURE_NONE: there is none */
+        const char *policy;      /* the result of the probe: "gates", "open", "unknown"; NULL: not probed */
+        const uint64_t *version; /* that the vendor has signed (SignedBy=); NULL: none, or not known */
+        const Error *error;      /* of the last attempt; FAILURE_NONE: there is none */
         unsigned attempts;
         uint64_t duration_usec;
 } StatusSecret;

@@ -9,7 +9,7 @@
  *
  * Each fake checks every value that it is given against what the test declared, and fails the test on a wrong one. It also
  * writes one word into world.trace. Activities: "key-pair", "TPM", "document", "open", "lock", "credentials", "identity",
- * "user-data", "connection", "fetch", "decryption", "probe".
+ * "user-data", "connection", "fetch", "signature", "decryption", "probe".
  */
 
 #include <setjmp.h>
@@ -35,6 +35,7 @@
 #include "basic/http.h"
 #include "basic/json.h"
 #include "basic/log.h"
+#include "basic/openssl-util.h"
 #include "basic/retry.h"
 #include "basic/worker.h"
 #include "failing-memory.h"
@@ -197,6 +198,8 @@ static struct World {
         char names[SECRETS_MAX][32], labels[SECRETS_MAX][32];
         char contexts_text[SECRETS_MAX][2][64];
         char *contexts[SECRETS_MAX][3];
+        char signature_locations[SECRETS_MAX][32], signature_labels[SECRETS_MAX][32];
+        char signatures[SECRETS_MAX][256]; /* what the source of the signature holds */
         char keys[SECRETS_MAX][2][96];
         char *key_ids[SECRETS_MAX][3];
         SessionOptions options;
@@ -208,6 +211,7 @@ static struct World {
         char status[32];        /* the last state that was written */
         char explanation[4096]; /* that was written with it */
         char states[SECRETS_MAX][16], policies[SECRETS_MAX][16];
+        char versions[SECRETS_MAX][24]; /* of signed secrets, in decimal; or empty */
         uint64_t durations[SECRETS_MAX];
         char steps[256];     /* the names and durations in seconds that were written last */
         char notified[1024]; /* the last STATUS= */
@@ -515,7 +519,11 @@ static void answer(const char *what, int r, const Error *error) {
                 answer_decryption(&call, r, error);
         else if (call.answered)
                 call.answered(r, r < 0 ? NULL : "{}", r < 0 ? 0 : 2, "probe-1", error, call.userdata);
-        else
+        else if (strcmp(call.what, "signature") == 0) {
+                const char *text = world.signatures[declared(call.name, strlen(call.name))];
+
+                call.fetched(r, (const uint8_t *) text, strlen(text), error, call.userdata);
+        } else
                 call.fetched(r, (const uint8_t *) call.name, strlen(call.name), error, call.userdata);
         pass(0);
 }
@@ -972,7 +980,9 @@ void fetcher_set_credentials(Fetcher *fetcher, const AwsCredentials *credentials
 
 static const Declaration *declared_with(const Source *source) {
         for (size_t i = 0; i < world.declarations.count; i++)
-                if (source == &world.declarations_items[i].source)
+                if (source == &world.declarations_items[i].source ||
+                    (source == &world.declarations_items[i].signature &&
+                     world.declarations_items[i].signed_by))
                         return world.declarations_items + i;
         fail_msg("no secret has this source");
         return NULL;
@@ -999,23 +1009,28 @@ int source_fetch(Fetcher *fetcher, const Fetch *fetch, SourceFetched callback, v
                 assert_is_newest(world.fetcher_credentials);
         assert_string_equal(fetch->partition, "aws");
         assert_region(declaration, fetch->region);
-        assert_int_equal(fetch->maximum, declaration->size_max);
+        assert_int_equal(fetch->maximum,
+                         fetch->source->is_signature ? SIGNATURE_FILE_MAX : declaration->size_max);
         assert_int_equal(fetch->fips, world.settings.fips);
         assert_int_equal(fetch->dual_stack, world.settings.dual_stack);
-        (void) snprintf(call.name, sizeof(call.name), "%s", fetch->source->location);
+        call.what = fetch->source->is_signature ? "signature" : "fetch";
+        (void) snprintf(call.name, sizeof(call.name), "%s", declaration->name);
         begin(call);
         return 0;
 }
 
 int source_read_file(const Source *source, size_t maximum, uint8_t **ret, size_t *ret_size, Error *error) {
         WITH_MEMORY;
-        int r = outcome("file", error);
+        const Declaration *declaration = declared_with(source);
+        int r = outcome(source->is_signature ? "signature-file" : "file", error);
+        const char *text = source->is_signature ? world.signatures[declaration - world.declarations_items]
+                                                : source->location;
 
-        assert_int_equal(maximum, declared_with(source)->size_max);
+        assert_int_equal(maximum, source->is_signature ? SIGNATURE_FILE_MAX : declaration->size_max);
         if (r < 0)
                 return r;
-        *ret = (uint8_t *) strdup(source->location);
-        *ret_size = strlen(source->location);
+        *ret = (uint8_t *) strdup(text);
+        *ret_size = strlen(text);
         return 0;
 }
 
@@ -1282,6 +1297,10 @@ int status_write(const char *path, const Status *status) {
                 (void) snprintf(world.states[i], sizeof(world.states[i]), "%s", secret->state);
                 (void) snprintf(world.policies[i], sizeof(world.policies[i]), "%s", secret->policy ?: "");
                 world.durations[i] = secret->duration_usec;
+                world.versions[i][0] = 0;
+                if (secret->version)
+                        (void) snprintf(world.versions[i], sizeof(world.versions[i]), "%" PRIu64,
+                                        *secret->version);
         }
         world.steps[0] = 0;
         assert_true(status->steps_count <= REPORT_STEPS_MAX);
@@ -1369,6 +1388,54 @@ static Declaration *declare(const char *name) {
                 .mode = 0400,
         };
         lies_in(declaration, "eu-north-1");
+        return declaration;
+}
+
+/* The vendor's key, and what the vendor signs with it. The played ciphertext of a secret is its name. */
+
+static EVP_PKEY *signing_key(void) {
+        static EVP_PKEY *key;
+
+        if (!key)
+                key = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
+        assert_non_null(key);
+        return key;
+}
+
+static void sign(Declaration *declaration, uint64_t version, const char *ciphertext) {
+        _cleanup_(EVP_MD_CTX_freep) EVP_MD_CTX *context = EVP_MD_CTX_new();
+        Signature signature = { .version = version, .size = sizeof(signature.bytes) };
+        _cleanup_free_ char *text = NULL;
+        uint8_t message[SIGNATURE_MESSAGE_MAX];
+        size_t size;
+
+        assert_int_equal(signature_message(declaration->name, version, (const uint8_t *) ciphertext,
+                                           strlen(ciphertext), message, &size),
+                         0);
+        assert_int_equal(EVP_DigestSignInit_ex(context, NULL, NULL, NULL, NULL, signing_key(), NULL), 1);
+        assert_int_equal(EVP_DigestSign(context, signature.bytes, &signature.size, message, size), 1);
+        assert_int_equal(signature_format(&signature, &text), 0);
+        (void) snprintf(world.signatures[declaration - world.declarations_items],
+                        sizeof(world.signatures[0]), "%s", text);
+}
+
+/* Has the declaration demand a signature of version 3 or above, and puts one of version 4 in place. */
+static Declaration *demand_signature(Declaration *declaration, SourceKind kind) {
+        static char path[] = "/usr/lib/unseald/vendor.pub";
+        size_t i = (size_t) (declaration - world.declarations_items);
+
+        (void) snprintf(world.signature_locations[i], sizeof(world.signature_locations[i]), "%.16s.sig",
+                        declaration->name);
+        (void) snprintf(world.signature_labels[i], sizeof(world.signature_labels[i]), "signature-of-%.16s",
+                        declaration->name);
+        declaration->signed_by = path;
+        declaration->signing_key = signing_key();
+        declaration->version_min = 3;
+        declaration->signature = (Source){ .kind = kind,
+                                           .location = world.signature_locations[i],
+                                           .label = world.signature_labels[i],
+                                           .is_signature = true };
+        sign(declaration, 4, declaration->name);
         return declaration;
 }
 

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 #include <errno.h>
+#include <openssl/ec.h>
+#include <openssl/pem.h>
+#include <openssl/rsa.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,7 +15,9 @@
 
 #include <cmocka.h>
 
+#include "basic/encoding.h"
 #include "basic/io.h"
+#include "basic/openssl-util.h"
 #include "config/declaration.h"
 
 #define KEY "arn:aws:kms:eu-north-1:111111111111:key/1234abcd-12ab-34cd-56ef-1234567890ab"
@@ -577,6 +582,184 @@ static void test_digest_does_not_change_with_delivery(void **state) {
         assert_memory_equal(plain, other, sizeof(plain));
 }
 
+static EVP_PKEY *put_key(const char *path, EVP_PKEY *key) {
+        _cleanup_(BIO_freep) BIO *bio = BIO_new(BIO_s_mem());
+        char *pem;
+        long size;
+
+        assert_non_null(key);
+        assert_int_equal(PEM_write_bio_PUBKEY(bio, key), 1);
+        size = BIO_get_mem_data(bio, &pem);
+        assert_int_equal(write_file_atomic(path, pem, (size_t) size, 0644), 0);
+        return key;
+}
+
+/* The lines of a declaration with this source and the key at this path below the test's directory. The caller frees. */
+static char *signed_text(const char *root, const char *key, const char *source, const char *lines) {
+        char *text = NULL;
+
+        assert_true(asprintf(&text, "[Secret]\nSource=%s\nKeyId=" KEY "\nSignedBy=%s/%s\n%s", source, root,
+                             key, lines) > 0);
+        return text;
+}
+
+static void test_signature_lies_beside_a_source_that_has_a_name(void **state) {
+        static const struct {
+                const char *source, *lines, *location;
+        } cases[] = {
+                { "file:/usr/share/db.sealed", "", "/usr/share/db.sealed.sig" },
+                { "https://example.com/a%20b/db", "", "https://example.com/a%20b/db.sig" },
+                { "s3://bucket-of-db/a b", "", "a b.sig" },
+                { "user-data:/secrets/db", "", "/secrets/db.sig" },
+                { "user-data:", "Signature=user-data:/sig\n", "/sig" },
+                { "ssm:/db", "Signature=ssm:/db-signature\n", "/db-signature" },
+                { "secretsmanager:db", "Signature=file:/usr/share/db.sig\n", "/usr/share/db.sig" },
+                { "file:/usr/share/db.sealed", "Signature=s3://bucket-of-db/x\n", "x" },
+                { "file:/usr/share/db.sealed", "Signature=file:/x\nSignature=\n",
+                  "/usr/share/db.sealed.sig" },
+        };
+        _cleanup_(EVP_PKEY_freep) EVP_PKEY *key = put_key("vendor/key", EVP_EC_gen("P-256"));
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                _cleanup_free_ char *text =
+                                signed_text(*state, "vendor/key", cases[i].source, cases[i].lines);
+                Declarations declarations;
+                Declaration *item;
+
+                put("local/secrets.d/db.secret", text);
+                declarations = read_all();
+                item = declarations.items;
+                assert_string_equal(item->signature.location, cases[i].location);
+                assert_true(item->signature.is_signature);
+                assert_false(item->source.is_signature);
+                assert_int_equal(EVP_PKEY_eq(item->signing_key, key), 1);
+                assert_int_equal(item->version_min, 0);
+                declarations_clear(&declarations);
+        }
+}
+
+static void test_signature_of_a_source_without_name_must_be_declared(void **state) {
+        static const char *const sources[] = {
+                "user-data:",
+                "ssm:/db",
+                "secretsmanager:db",
+                "credential:db",
+                "https://example.com/db?token=1",
+                "s3://bucket-of-db/key?versionId=1",
+        };
+        _cleanup_(EVP_PKEY_freep) EVP_PKEY *key = put_key("vendor/key", EVP_EC_gen("P-384"));
+
+        for (size_t i = 0; i < ELEMENTSOF(sources); i++) {
+                _cleanup_free_ char *text = signed_text(*state, "vendor/key", sources[i], "");
+
+                refused_text(text,
+                             "local/secrets.d/db.secret:4: SignedBy=: Where the signature lies is not known: ");
+        }
+        assert_non_null(key);
+}
+
+static void test_settings_of_signatures_that_protect_nothing_are_refused(void **state) {
+        _cleanup_(EVP_PKEY_freep) EVP_PKEY *key =
+                        put_key("vendor/key", EVP_PKEY_Q_keygen(NULL, NULL, "ED25519"));
+        _cleanup_free_ char *emptied = NULL;
+
+        refused("MinVersion=3", "MinVersion=: The setting needs SignedBy=");
+        refused("MinVersion=0", "MinVersion=: The setting needs SignedBy=");
+        refused("Signature=file:/sig", "Signature=: The setting needs SignedBy=");
+        emptied = signed_text(*state, "vendor/key", "file:/db", "SignedBy=\nMinVersion=3\n");
+        refused_text(emptied, "local/secrets.d/db.secret:6: MinVersion=: The setting needs SignedBy=");
+        assert_non_null(key);
+}
+
+static void test_key_that_signs_nothing_is_refused(void **state) {
+        static const struct {
+                const char *line, *expected;
+        } cases[] = {
+                { "SignedBy=vendor/key", "SignedBy=: Expected an absolute path" },
+                { "SignedBy=/usr/../key", "SignedBy=: Expected an absolute path" },
+                { "SignedBy=/nonexistent/key",
+                  "SignedBy=: The public key /nonexistent/key cannot be read: No such file" },
+                { "SignedBy=/dev/null", "SignedBy=: " },
+                { "SignedBy=/etc/passwd", "SignedBy=: /etc/passwd: Expected one public key in PEM" },
+        };
+        _cleanup_(EVP_PKEY_freep) EVP_PKEY *rsa = put_key("vendor/key", EVP_RSA_gen(2048));
+        _cleanup_free_ char *text = signed_text(*state, "vendor/key", "file:/db", ""), *expected = NULL;
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++)
+                refused(cases[i].line, cases[i].expected);
+        assert_true(asprintf(&expected,
+                             "local/secrets.d/db.secret:4: SignedBy=: %s/vendor/key: Expected one public key in PEM, Ed25519 or ECDSA on P-256 or P-384. It is an RSA key.",
+                             (char *) *state) > 0);
+        refused_text(text, expected);
+        assert_non_null(rsa);
+}
+
+static void test_smallest_version_is_a_number_of_64_bits(void **state) {
+        static const char *const wrong[] = {
+                "-1", "+1", "1.0", "0x1", "1 2", "ten", "18446744073709551616", "99999999999999999999999999"
+        };
+        _cleanup_(EVP_PKEY_freep) EVP_PKEY *key = put_key("vendor/key", EVP_EC_gen("P-256"));
+
+        for (size_t i = 0; i < ELEMENTSOF(wrong); i++) {
+                _cleanup_free_ char *line = NULL, *text = NULL;
+
+                assert_true(asprintf(&line, "MinVersion=%s\n", wrong[i]) > 0);
+                text = signed_text(*state, "vendor/key", "file:/db", line);
+                refused_text(text, "local/secrets.d/db.secret:5: MinVersion=: Expected a whole number");
+        }
+        for (unsigned i = 0; i < 2; i++) {
+                _cleanup_free_ char *text = signed_text(*state, "vendor/key", "file:/db",
+                                                        i == 0 ? "MinVersion=18446744073709551615\n"
+                                                               : "MinVersion=7\nMinVersion=\n");
+                Declarations declarations;
+
+                put("local/secrets.d/db.secret", text);
+                declarations = read_all();
+                assert_int_equal(declarations.items[0].version_min, i == 0 ? UINT64_MAX : 0);
+                declarations_clear(&declarations);
+        }
+        assert_non_null(key);
+}
+
+/* A restart after an update must not publish what the new image would refuse. */
+static void test_digest_changes_with_the_signer_and_the_smallest_version(void **state) {
+        static const char *const lines[] = { "", "MinVersion=1\n", "MinVersion=2\n" };
+        uint8_t digests[5][DECLARATION_DIGEST_SIZE], moved[DECLARATION_DIGEST_SIZE];
+        _cleanup_(EVP_PKEY_freep) EVP_PKEY *key = put_key("vendor/key", EVP_EC_gen("P-256")), *other = NULL;
+        _cleanup_free_ char *elsewhere = NULL, *plain = NULL;
+
+        for (size_t i = 0; i < ELEMENTSOF(lines); i++) {
+                _cleanup_free_ char *text = signed_text(*state, "vendor/key", "file:/db", lines[i]);
+
+                digest_of(text, digests[i]);
+        }
+        digest_of("[Secret]\nSource=file:/db\nKeyId=" KEY "\n", digests[3]);
+
+        /* The control: the same key at another path, with its signature elsewhere, is the same rule. */
+        assert_non_null(put_key("vendor/moved", key));
+        elsewhere = signed_text(*state, "vendor/moved", "file:/db", "Signature=file:/elsewhere\n");
+        digest_of(elsewhere, moved);
+        assert_memory_equal(moved, digests[0], sizeof(moved));
+
+        other = put_key("vendor/key", EVP_EC_gen("P-256"));
+        plain = signed_text(*state, "vendor/key", "file:/db", "");
+        digest_of(plain, digests[4]);
+        for (size_t i = 0; i < ELEMENTSOF(digests); i++)
+                for (size_t j = 0; j < i; j++)
+                        if (memcmp(digests[i], digests[j], DECLARATION_DIGEST_SIZE) == 0)
+                                fail_msg("numbers %zu and %zu have the same digest", i, j);
+}
+
+/* Without SignedBy= the digest is that of version 0.1.0, or an update of the package would drop all kept secrets. */
+static void test_digest_of_an_unsigned_secret_is_that_of_the_first_release(void **state) {
+        uint8_t digest[DECLARATION_DIGEST_SIZE];
+        _cleanup_free_ char *hex = NULL;
+
+        digest_of(MINIMUM "EncryptionContext=a=b\nBindAccount=yes\n", digest);
+        assert_int_equal(hex_encode(digest, sizeof(digest), &hex), 0);
+        assert_string_equal(hex, "2c34497a29b08f8c7059a7396c9e151d87e67f8ba994a211ff667d4dd490606f");
+}
+
 static void test_doubtful_lines_cause_a_warning(void **state) {
         char seen[2048] = "";
         FILE *file = tmpfile();
@@ -676,6 +859,13 @@ int main(void) {
                 DIRECTORY_TEST(test_mode_gives_nobody_more_than_reading),
                 DIRECTORY_TEST(test_digest_changes_with_every_key_that_decides_the_plaintext),
                 DIRECTORY_TEST(test_digest_does_not_change_with_delivery),
+                DIRECTORY_TEST(test_signature_lies_beside_a_source_that_has_a_name),
+                DIRECTORY_TEST(test_signature_of_a_source_without_name_must_be_declared),
+                DIRECTORY_TEST(test_settings_of_signatures_that_protect_nothing_are_refused),
+                DIRECTORY_TEST(test_key_that_signs_nothing_is_refused),
+                DIRECTORY_TEST(test_smallest_version_is_a_number_of_64_bits),
+                DIRECTORY_TEST(test_digest_changes_with_the_signer_and_the_smallest_version),
+                DIRECTORY_TEST(test_digest_of_an_unsigned_secret_is_that_of_the_first_release),
                 DIRECTORY_TEST(test_doubtful_lines_cause_a_warning),
                 DIRECTORY_TEST(test_directory_that_cannot_be_read_is_an_error),
                 DIRECTORY_TEST(test_a_file_can_be_read_by_itself),

@@ -1087,6 +1087,236 @@ static void a_signed_source_waits_for_the_credentials(void **state) {
         assert_ended_with(FAILURE_NONE);
 }
 
+/* Signed secrets. KMS is asked only for ciphertext that the vendor has signed. */
+
+static SourceKind from_file = SOURCE_FILE, from_https = SOURCE_HTTPS, from_ssm = SOURCE_SSM,
+                  from_credential = SOURCE_CREDENTIAL;
+
+/* Starts with a signed secret, both halves from the same kind of source, and leads it to where it cannot go on by itself. */
+static Declaration *declare_signed(const SourceKind *kind) {
+        Declaration *declaration = declare("a");
+
+        declaration->source.kind = *kind;
+        return demand_signature(declaration, *kind);
+}
+
+static unsigned occurrences(const char *text, const char *word) {
+        unsigned count = 0;
+
+        for (; (text = strstr(text, word)); text += strlen(word))
+                count++;
+        return count;
+}
+
+static void a_signed_secret_is_fetched_with_its_signature_and_published(void **state) {
+        declare_signed(*state);
+        start();
+        go_on_but(NULL);
+        assert_says(world.trace, "decryption:a open hidden:a kept published:a wiped ended ");
+        assert_int_equal(occurrences(world.trace, "signature:a "),
+                         source_is_remote(&world.declarations_items[0].signature));
+        assert_ended_with(FAILURE_NONE);
+        assert_string_equal(world.versions[0], "4");
+        assert_says(world.logged, "a: version 4, signed by the key /usr/lib/unseald/vendor.pub.");
+        assert_int_equal(world.under_way_count, 0);
+}
+
+static void each_half_of_a_pair_is_fetched_from_its_own_source(void **state) {
+        Declaration *declaration = declare("a");
+
+        declaration->source.kind = SOURCE_FILE;
+        demand_signature(declaration, SOURCE_HTTPS);
+        declaration = declare("b");
+        declaration->source.kind = SOURCE_SSM;
+        demand_signature(declaration, SOURCE_FILE);
+        start();
+        go_on_but(NULL);
+        assert_ended_with(FAILURE_NONE);
+        assert_string_equal(world.versions[0], "4");
+        assert_string_equal(world.versions[1], "4");
+}
+
+static void a_signature_from_user_data_is_awaited(void **state) {
+        static char pointer[] = "/sig";
+        static char text[512];
+        Declaration *declaration = demand_signature(declare("a"), SOURCE_USER_DATA);
+        _cleanup_json_ struct json_object *root = json_object_new_object();
+
+        declaration->signature.location = pointer;
+        json_object_object_add(root, "sig", json_object_new_string(world.signatures[0]));
+        (void) snprintf(text, sizeof(text), "%s", json_object_to_json_string(root));
+        world.user_data = text;
+        start();
+        go_on_but("user-data");
+        assert_int_equal(count_under_way("user-data"), 1);
+        assert_int_equal(count_under_way("decryption"), 0);
+        go_on_but(NULL);
+        assert_ended_with(FAILURE_NONE);
+}
+
+static void assert_never_asked(void) {
+        assert_null(strstr(world.trace, "decryption"));
+        assert_null(strstr(world.trace, "hidden"));
+        assert_nothing_published();
+}
+
+/* Lets time pass until the session has ended. */
+static void wait_for_the_end(void) {
+        while (world.ended == 0) {
+                go_on_but(NULL);
+                pass(USEC_PER_SEC);
+        }
+}
+
+/* Both halves are fetched anew each time, since either may have been replaced. */
+static void a_pair_that_does_not_fit_is_fetched_again_a_few_times_and_then_refused(void **state) {
+        Declaration *declaration = declare_signed(&from_https);
+
+        sign(declaration, 4, "another ciphertext");
+        start();
+        wait_for_the_end();
+        assert_ended_with(FAILURE_SIGNATURE);
+        assert_never_asked();
+        assert_int_equal(occurrences(world.trace, "fetch:a "), 6);
+        assert_int_equal(occurrences(world.trace, "signature:a "), 6);
+        assert_says(world.error.text,
+                    "signature-of-a: The key /usr/lib/unseald/vendor.pub has not signed this ciphertext as version 4 of secret a.");
+        assert_string_equal(world.versions[0], "");
+}
+
+static void a_pair_from_a_file_is_read_again(void **state) {
+        Declaration *declaration = declare_signed(&from_file);
+
+        sign(declaration, 4, "another ciphertext");
+        start();
+        go_on_but(NULL);
+        assert_int_equal(world.ended, 0);
+        sign(declaration, 4, declaration->name);
+        pass(USEC_PER_SEC);
+        go_on_but(NULL);
+        assert_ended_with(FAILURE_NONE);
+        assert_says(world.logged, "fetching of a: attempt 1 failed, next in ");
+}
+
+static void a_race_between_the_halves_ends_well(void **state) {
+        Declaration *declaration = declare_signed(&from_https);
+
+        sign(declaration, 5, "another ciphertext");
+        start();
+        go_on_but(NULL);
+        assert_int_equal(world.ended, 0);
+        sign(declaration, 5, declaration->name);
+        wait_for_the_end();
+        assert_ended_with(FAILURE_NONE);
+        assert_string_equal(world.versions[0], "5");
+        assert_int_equal(occurrences(world.trace, "fetch:a "), 2);
+}
+
+static void credentials_are_the_same_at_each_attempt_so_a_wrong_signature_is_final(void **state) {
+        sign(declare_signed(&from_credential), 4, "another ciphertext");
+        start();
+        go_on_but(NULL);
+        assert_ended_with(FAILURE_SIGNATURE);
+        assert_never_asked();
+}
+
+static void a_version_that_is_too_old_is_final(void **state) {
+        Declaration *declaration = declare_signed(&from_https);
+
+        sign(declaration, 2, declaration->name);
+        start();
+        finish("fetch");
+        finish("signature");
+        go_on_but(NULL);
+        assert_ended_with(FAILURE_SIGNATURE);
+        assert_never_asked();
+        assert_says(world.error.text, "version 2, and this image takes no version below 3 (MinVersion=)");
+}
+
+static void a_signature_for_another_name_is_refused(void **state) {
+        Declaration *declaration = declare_signed(&from_credential), *other = declare("b");
+
+        other->source.kind = SOURCE_CREDENTIAL;
+        demand_signature(other, SOURCE_CREDENTIAL);
+        sign(other, 4, declaration->name);
+        (void) memcpy(world.signatures[0], world.signatures[1], sizeof(world.signatures[0]));
+        start();
+        go_on_but(NULL);
+        assert_ended_with(FAILURE_SIGNATURE);
+        assert_never_asked();
+}
+
+static void a_missing_signature_fails_as_a_missing_ciphertext_does(void **state) {
+        Error missing = trouble(FAILURE_SOURCE, REMEDY_NONE);
+
+        declare_signed(&from_https);
+        start();
+        finish("fetch");
+        fail_with("signature", &missing);
+        go_on_but(NULL);
+        assert_ended_with(FAILURE_SOURCE);
+        assert_never_asked();
+}
+
+static void a_signature_file_that_cannot_be_read_fails_its_secret(void **state) {
+        declare_signed(&from_file);
+        world.trouble_at = "signature-file";
+        world.trouble = trouble(FAILURE_SOURCE, REMEDY_NONE);
+        start();
+        go_on_but(NULL);
+        assert_ended_with(FAILURE_SOURCE);
+        assert_never_asked();
+}
+
+static void after_an_outage_at_the_signature_both_halves_are_fetched_anew(void **state) {
+        Error outage = trouble(FAILURE_UNAVAILABLE, REMEDY_RETRY);
+
+        declare_signed(&from_https);
+        start();
+        finish("fetch");
+        fail_with("signature", &outage);
+        assert_int_equal(count_under_way("fetch") + count_under_way("signature"), 0);
+        pass(USEC_PER_SEC);
+        assert_int_equal(count_under_way("fetch"), 1);
+        assert_int_equal(count_under_way("signature"), 0);
+        go_on_but(NULL);
+        assert_ended_with(FAILURE_NONE);
+}
+
+static void a_signature_that_does_not_come_is_named_at_the_deadline(void **state) {
+        declare_signed(&from_https);
+        start();
+        go_on_but("signature");
+        pass(DEADLINE_USEC);
+        assert_ended_with(FAILURE_UNAVAILABLE);
+        assert_says(world.error.text, "no answer yet from signature-of-a.");
+        assert_never_asked();
+}
+
+static void an_optional_secret_with_a_wrong_signature_stays_sealed(void **state) {
+        Declaration *declaration = declare_signed(&from_https);
+
+        declaration->optional = true;
+        sign(declaration, 4, "another ciphertext");
+        declare("b");
+        start();
+        wait_for_the_end();
+        assert_ended_with(FAILURE_NONE);
+        assert_string_equal(world.states[0], "failed");
+        assert_string_equal(world.states[1], "published");
+        assert_null(strstr(world.trace, "decryption:a"));
+}
+
+/* The control of the tests above: without SignedBy= the same ciphertext is decrypted whatever lies beside it. */
+static void without_a_declared_key_no_signature_is_fetched(void **state) {
+        declare("a")->source.kind = SOURCE_HTTPS;
+        start();
+        go_on_but(NULL);
+        assert_null(strstr(world.trace, "signature"));
+        assert_ended_with(FAILURE_NONE);
+        assert_string_equal(world.versions[0], "");
+}
+
 /* Values of the settings and the declarations. The fakes check each of them. */
 
 static void kms_and_sources_are_asked_at_the_endpoints_of_the_settings(void **state) {
@@ -2191,6 +2421,16 @@ static unsigned draw(unsigned below) {
         return (unsigned) ((walk_state >> 11) % below);
 }
 
+static void sign_at_random(Declaration *declaration) {
+        static const SourceKind kinds[] = { SOURCE_FILE, SOURCE_HTTPS, SOURCE_SSM };
+
+        if (draw(6) > 0)
+                return;
+        demand_signature(declaration, kinds[draw(ELEMENTSOF(kinds))]);
+        if (faults_of_four > 0 && draw(8) == 0)
+                sign(declaration, draw(5), draw(2) == 0 ? "another" : declaration->name);
+}
+
 static void declare_at_random(unsigned i, unsigned optional_of_four) {
         static char whole[] = "";
         Declaration *declaration;
@@ -2210,6 +2450,7 @@ static void declare_at_random(unsigned i, unsigned optional_of_four) {
                 declaration->source.location = whole;
         } else if (draw(5) > 0)
                 declaration->source.kind = draw(3) > 0 ? SOURCE_HTTPS : SOURCE_SSM;
+        sign_at_random(declaration);
 }
 
 static void declare_a_walk(void) {
@@ -2418,6 +2659,24 @@ int main(void) {
                 TEST(a_file_that_cannot_be_read_fails_its_secret),
                 TEST(missing_user_data_is_reported),
                 TEST(a_signed_source_waits_for_the_credentials),
+                TEST_OF(a_signed_secret_is_fetched_with_its_signature_and_published, &from_file),
+                TEST_OF(a_signed_secret_is_fetched_with_its_signature_and_published, &from_https),
+                TEST_OF(a_signed_secret_is_fetched_with_its_signature_and_published, &from_ssm),
+                TEST_OF(a_signed_secret_is_fetched_with_its_signature_and_published, &from_credential),
+                TEST(each_half_of_a_pair_is_fetched_from_its_own_source),
+                TEST(a_signature_from_user_data_is_awaited),
+                TEST(a_pair_that_does_not_fit_is_fetched_again_a_few_times_and_then_refused),
+                TEST(a_pair_from_a_file_is_read_again),
+                TEST(a_race_between_the_halves_ends_well),
+                TEST(credentials_are_the_same_at_each_attempt_so_a_wrong_signature_is_final),
+                TEST(a_version_that_is_too_old_is_final),
+                TEST(a_signature_for_another_name_is_refused),
+                TEST(a_missing_signature_fails_as_a_missing_ciphertext_does),
+                TEST(a_signature_file_that_cannot_be_read_fails_its_secret),
+                TEST(after_an_outage_at_the_signature_both_halves_are_fetched_anew),
+                TEST(a_signature_that_does_not_come_is_named_at_the_deadline),
+                TEST(an_optional_secret_with_a_wrong_signature_stays_sealed),
+                TEST(without_a_declared_key_no_signature_is_fetched),
                 TEST_OF(kms_and_sources_are_asked_at_the_endpoints_of_the_settings, &by_default),
                 TEST_OF(kms_and_sources_are_asked_at_the_endpoints_of_the_settings, &with_fips),
                 TEST_OF(kms_and_sources_are_asked_at_the_endpoints_of_the_settings, &with_dual_stack),

@@ -244,7 +244,7 @@ int fetch_ciphertext(const Settings *settings, const Declaration *declaration,
         if (r < 0)
                 return r;
 
-        fetch = request_fetch(settings, declaration, &target);
+        fetch = request_fetch(settings, declaration, &target, &declaration->source);
         r = question_begin(&question, &(HttpOptions){ .trusted = trusted, .proxy = settings->proxy });
         if (r >= 0) {
                 r = fetcher_new(question.http, &fetcher);
