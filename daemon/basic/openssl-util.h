@@ -6,6 +6,7 @@
 #include <openssl/bn.h>
 #include <openssl/ecdsa.h>
 #include <openssl/evp.h>
+#include <openssl/kdf.h>
 #include <openssl/param_build.h>
 #include <openssl/pkcs7.h>
 #include <openssl/x509.h>
@@ -19,6 +20,8 @@ DEFINE_CLEANUP(BIO *, BIO_free);
 DEFINE_CLEANUP(BN_CTX *, BN_CTX_free);
 DEFINE_CLEANUP(ECDSA_SIG *, ECDSA_SIG_free);
 DEFINE_CLEANUP(EVP_CIPHER_CTX *, EVP_CIPHER_CTX_free);
+DEFINE_CLEANUP(EVP_KDF *, EVP_KDF_free);
+DEFINE_CLEANUP(EVP_KDF_CTX *, EVP_KDF_CTX_free);
 DEFINE_CLEANUP(EVP_MD_CTX *, EVP_MD_CTX_free);
 DEFINE_CLEANUP(EVP_PKEY *, EVP_PKEY_free);
 DEFINE_CLEANUP(EVP_PKEY_CTX *, EVP_PKEY_CTX_free);
