@@ -113,13 +113,11 @@ static void print_help(void) {
                "     --max-age=SEC       Refuse an older document\n"
                "     --at=TIME           Verify as of this time, not now: @SECONDS,\n"
                "                         2026-08-13T17:36:48Z, or document (its own time)\n"
-               "     --root=PEM          Trust this root certificate, not AWS's root G1,\n"
-               "                         which is built in\n"
+               "     --root=PEM          Trust this root, not the built-in one of AWS (G1)\n"
                "     --json              Print JSON\n\n"
-               "Exit status: 0 accepted, 1 failure, 2 usage, 10 malformed, 11 algorithm,\n"
-               "12 signature, 13 untrusted, 14 expired, 15 stale, 16 nonce, 17 public key,\n"
-               "18 PCR, 19 authentic, but nothing else was asked; 50 to 53 and 65 no\n"
-               "document from --url=.\n");
+               "Exit status: 0 accepted, 1 failure, 2 usage, 10 malformed, 11 algorithm, 12\n"
+               "signature, 13 untrusted, 14 expired, 15 stale, 16 nonce, 17 public key, 18 PCR,\n"
+               "19 authentic, nothing else asked; 50 to 53 and 65 no document from --url=.\n");
 }
 
 static bool is_root_g1(const Wanted *wanted) {

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# bash completes every verb and option that unsealctl's source has, and values that are files, secrets or profiles. The completion
-# reads --help, so each --help must list all options and fit a screen.
+# bash, zsh and fish complete every verb and option that unsealctl's source has, and values that are files, secrets or profiles. The
+# completions read --help, so each --help must list all options and fit a screen.
 . "$(dirname "$0")/lib.sh"
 
 unsealctl=$build/daemon/unsealctl
+. "$top/kiwi/packaging/source"
+install_debs completion zsh fish
 bin=$scratch/bin
 mkdir -p "$bin" "$scratch/home/.aws" "$scratch/files/directory"
 ln -s "$unsealctl" "$bin/unsealctl"
@@ -98,4 +100,37 @@ printf '. %q\nunsealctl ver\t--max\t5min --ro\tdocument.\t docu\t.2\nexit\n' "$t
     script -qec 'bash --norc --noprofile -i' /dev/null >"$scratch/typed" 2>&1
 assert_line "what was typed" "$scratch/typed" 'called with <verify --max-age=5min --root=document.2 document.2>'
 
-[ -f "$install_root/usr/share/bash-completion/completions/unsealctl" ] || die "it is not installed"
+say "zsh"
+mkdir "$scratch/zsh"
+printf 'fpath=(%q $fpath)\nautoload -Uz compinit && compinit -u -D\nPS1=\n' "$install_root/usr/share/zsh/site-functions" >"$scratch/zsh/.zshrc"
+printf '%s\n' $'unsealctl veri\t--max\t5min --ro\tdocument.\tdocument\t.2' $'unsealctl attest -o document.\t--no\t/x' \
+    $'unsealctl poli\tli\tdocument.\t' $'unsealctl seal --profile=de\tv --profile=re\t--print\t' exit |
+    TERM=dumb ZDOTDIR=$scratch/zsh script -qec 'zsh -o no_global_rcs -i' /dev/null >"$scratch/typed" 2>&1
+assert_equal "what zsh completed" "$(tr -d '\r' <"$scratch/typed" | grep -ao 'called with .*')" \
+    'called with <verify --max-age=5min --root=document.2 document.2>
+called with <attest -o document.2 --nonce=/x>
+called with <policy lint document.2>
+called with <seal --profile=dev --profile=release --print-secret-file>'
+
+say "fish"
+fish_completes() { # WANTED LINE
+    assert_equal "what completes $2" "$(fish --no-config -c "source '$top/conf/unsealctl.fish'; complete -C '$2'" | cut -f 1 | tr '\n' ' ' |
+        sed 's/ $//')" "$1"
+}
+fish_completes "${verbs[*]} --help --version" 'unsealctl '
+for verb in "${verbs[@]}"; do
+    fish --no-config -c "source '$top/conf/unsealctl.fish'; complete -C 'unsealctl $verb --'" | cut -f 1 | LC_ALL=C sort >"$scratch/fish"
+    completed unsealctl "$verb" -- | LC_ALL=C sort >"$scratch/bash"
+    assert_equal "options of $verb" "$(diff "$scratch/bash" "$scratch/fish" || true)" ''
+done
+fish_completes 'document document.2' 'unsealctl verify do'
+fish_completes '--output=document --output=document.2' 'unsealctl seal --output=doc'
+fish_completes 'document document.2' 'unsealctl attest -o doc'
+fish_completes lint 'unsealctl policy l'
+fish_completes '' 'unsealctl seal --key '
+fish_completes '' 'unsealctl status '
+fish_completes '--profile=release' 'unsealctl seal --profile=re'
+
+for file in bash-completion/completions/unsealctl fish/vendor_completions.d/unsealctl.fish zsh/site-functions/_unsealctl; do
+    [ -f "$install_root/usr/share/$file" ] || die "$file is not installed"
+done

@@ -24,7 +24,9 @@ diff "$scratch/files" - <<'END' || die "other files than these are installed"
 /usr/bin/unsealctl
 /usr/lib/unseald/aws-nitro-root-g1.pem
 /usr/share/bash-completion/completions/unsealctl
+/usr/share/fish/vendor_completions.d/unsealctl.fish
 /usr/share/man/man1/unsealctl.1
+/usr/share/zsh/site-functions/_unsealctl
 END
 
 say "no tpm2-tss, neither in the program nor in its sources"
