@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# The Debian package is installed into a fresh Debian, upgraded and purged. The RPM has the same files. A minimal system with the
-# package's dependencies is made once and kept in $UNSEALD_CACHE.
+# The Debian packages are installed into a fresh Debian, upgraded and purged. The RPMs have the same files. A minimal system with the
+# packages' dependencies is made once and kept in $UNSEALD_CACHE.
 . "$(dirname "$0")/lib.sh"
 
 cache=${UNSEALD_CACHE:-$top/.cache}/packages
@@ -64,12 +64,40 @@ difference=$(diff "$scratch/before" "$scratch/after" || true)
 assert_equal "what a purge leaves behind" "$difference" ''
 say "the deb: installed, upgraded, purged"
 
-# The RPM has the same programs, units and pages. Nothing of it runs here.
+# The tool alone: it verifies without any other file, has no service, and gives way to the package that has everything.
+tool=$scratch/deb/unsealctl_${deb##*/unseald_}
+dpkg-deb -f "$tool" Depends | tr ',' '\n' >"$scratch/depends"
+assert_line "what unsealctl depends on" "$scratch/depends" 'libcurl'
+assert_no_line "what unsealctl depends on" "$scratch/depends" 'tss2|^ *systemd( |$)'
+cp "$tool" "$root/unsealctl.deb"
+cp "$top/tests/vectors/attestation/nitrotpm-document.cbor" "$root/"
+inside dpkg -i unsealctl.deb >"$scratch/log" 2>&1 || { tail -n 20 "$scratch/log" && die "dpkg -i unsealctl.deb failed"; }
+inside ldd /usr/bin/unsealctl >"$scratch/libraries"
+assert_line "ldd works" "$scratch/libraries" 'libcrypto\.so'
+assert_no_line "libraries" "$scratch/libraries" 'tss2'
+inside mv /usr/lib/unseald/aws-nitro-root-g1.pem /away
+status=0
+inside unsealctl verify --at=@1786642608 --max-age=5min /nitrotpm-document.cbor >"$scratch/verdict" 2>&1 || status=$?
+assert_equal "verify" "$status: $(head -n 1 "$scratch/verdict")" '0: Accepted.'
+inside mv /away /usr/lib/unseald/aws-nitro-root-g1.pem
+cp "$deb" "$root/unseald.deb"
+inside dpkg -i unseald.deb >"$scratch/log" 2>&1 || { tail -n 20 "$scratch/log" && die "dpkg -i unseald.deb in place of unsealctl failed"; }
+assert_match "the tool of the whole package" "$(inside ldd /usr/bin/unsealctl)" 'tss2'
+inside dpkg --purge unseald unsealctl >"$scratch/log" 2>&1
+rm "$root"/*.deb "$root/nitrotpm-document.cbor"
+listing >"$scratch/after"
+assert_equal "what a purge leaves behind" "$(diff "$scratch/before" "$scratch/after" || true)" ''
+say "unsealctl alone: installed, replaced by unseald, purged"
+
+# The RPMs have the same programs, units and pages. Nothing of them runs here.
 dpkg-deb -x "$deb" "$scratch/deb-tree"
-contents() { grep -vE '^/usr/(share/(doc|licenses)/unseald[^/]*|lib/\.build-id)(/|$)' | sed 's/\.gz$//' | LC_ALL=C sort; }
+dpkg-deb -x "$tool" "$scratch/tool-tree"
+contents() { grep -vE '^/usr/(share/(doc|licenses)/unseal[^/]*|lib/\.build-id)(/|$)' | sed 's/\.gz$//' | LC_ALL=C sort; }
 (cd "$scratch/deb-tree" && find . \( -type f -o -path ./usr/lib/unseald/secrets.d -o -path './etc/unseald*' \) -printf '/%P\n') |
     contents >"$scratch/deb-files"
 rpm -qlp "$rpm" 2>/dev/null | grep -vxF /usr/lib/unseald | contents >"$scratch/rpm-files"
+assert_equal "what the packages of unsealctl differ in" "$(diff <(cd "$scratch/tool-tree" && find . -type f -printf '/%P\n' | contents) \
+    <(rpm -qlp "${rpm%/*}/unsealctl-${rpm##*/unseald-}" 2>/dev/null | grep -vxF /usr/lib/unseald | contents) || true)" ''
 assert_equal "what the packages differ in" "$(diff "$scratch/deb-files" "$scratch/rpm-files" || true)" ''
 assert_match "what the RPM requires" "$(rpm -qp --requires "$rpm" 2>/dev/null | tr '\n' ' ')" 'systemd >= 252.*tpm2-tss'
 say "the RPM: $(wc -l <"$scratch/rpm-files") files, as the deb has them"
