@@ -274,6 +274,31 @@ int ini_parse(const char *file, const char *data, size_t size, IniFile *ini, Err
         return parse(file, data, size, ini, NULL, error);
 }
 
+int ini_parse_leniently(const char *file, const char *data, size_t size, IniFile *ini) {
+        _cleanup_(remarks_clear) Remarks ignored = {};
+        Error error = {};
+
+        return parse(file, data, size, ini, &ignored, &error);
+}
+
+int ini_append(IniFile *ini, IniFile *from) {
+        size_t count = ini->count + from->count, room = 1;
+        IniAssignment *grown;
+
+        if (from->count == 0)
+                return 0;
+        while (room < count)
+                room *= 2; /* parser_add() grows the list at each power of two */
+        grown = reallocarray(ini->assignments, room, sizeof(*grown));
+        if (!grown)
+                return -ENOMEM;
+        memcpy(grown + ini->count, from->assignments, from->count * sizeof(*grown));
+        ini->assignments = grown;
+        ini->count = count;
+        from->count = 0;
+        return 0;
+}
+
 static int string_compare(const void *a, const void *b) {
         return strcmp(*(char *const *) a, *(char *const *) b);
 }

@@ -77,6 +77,12 @@ const IniAssignment *ini_find(const IniFile *ini, const char *section, const cha
 /* Appends the assignments in data to *ini. file: its name, for messages. Pure. */
 int ini_parse(const char *file, const char *data, size_t size, IniFile *ini, Error *error);
 
+/* As ini_parse(), for a unit file: lines that cannot be read are ignored, as the service manager ignores them. Pure. -ENOMEM. */
+int ini_parse_leniently(const char *file, const char *data, size_t size, IniFile *ini);
+
+/* Moves the assignments of *from to the end of *ini. Pure. -ENOMEM. */
+int ini_append(IniFile *ini, IniFile *from);
+
 /* Lists the names in subdirectory of both directories that end in suffix: each once, sorted, without hidden files. */
 int ini_list(const char *vendor_directory, const char *local_directory, const char *subdirectory,
              const char *suffix, char ***ret, Error *error);

@@ -12,7 +12,10 @@
 
 typedef struct Remark {
         bool mistake; /* false: a warning */
-        char *text;   /* "FILE:LINE: …", a sentence or two */
+        bool advice;  /* not even a warning: what works, and could work better */
+        char *text;   /* "FILE:LINE: …" or "FILE: …", a sentence or two */
+        const char *id, *cure; /* static texts of the finding, see unsealctl(1); NULL: of the reader of the configuration */
+        char unit[256], secret[72]; /* empty: none */
 } Remark;
 
 typedef struct Remarks {

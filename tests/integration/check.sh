@@ -17,8 +17,8 @@ secret() {
     [ -e "$root/usr/share/app/$1" ] || put "/usr/share/app/$1" AQID
     put "/etc/unseald/secrets.d/$1.secret" '[Secret]' "Source=file:/usr/share/app/$1" "KeyId=$key" "${@:2}"
 }
-# unit NAME LINE...: writes a unit file with these lines in [Service]
-unit() { put "/usr/lib/systemd/system/$1" '[Service]' "${@:2}"; }
+# unit NAME LINE...: writes a unit file with these lines in [Service], which is ordered as unseald(8) says
+unit() { put "/usr/lib/systemd/system/$1" '[Service]' "${@:2}" '[Unit]' Wants=unsealed.target After=unsealed.target; }
 # check [OPTION...]: sets $status, and writes the output to $scratch/said
 check() {
     status=0
@@ -99,6 +99,15 @@ unit wrong.service \
     LoadCredential=nowhere:/run/unseald/nowhere \
     LoadCredential=kept:/run/unseald/credentials/good
 unit fallback.service LoadCredential=sea:/run/unseald/credentials.sock SetCredential=sea:0000
+put /usr/lib/systemd/system/early.service '[Service]' LoadCredential=good:/run/unseald/credentials/good
+put /usr/lib/systemd/system/typo.service '[Service]' LoadCredential=good:/run/unseald/credentials/good \
+    '[Unit]' Wants=unsealed.target After=unseald.target
+unit relative.service LoadCredential=good
+unit environment.service LoadCredential=good:/run/unseald/credentials/good EnvironmentFile=%d/good
+put /usr/lib/systemd/system/required.service '[Service]' LoadCredential=good:/run/unseald/credentials/good \
+    '[Unit]' After=unsealed.target Requires=unsealed.target
+unit simple.service LoadCredential=good:/run/unseald/credentials/good Type=simple ExecStart=/bin/true
+touch "$root$d/old.conf" "$root$d/old.secret~"
 check
 cat "$scratch/said"
 assert_equal "exit status" "$status" 78
@@ -138,8 +147,38 @@ said $m $s/wrong.service:4: 'Credential kept .*Store=no'
 said $m $s/wrong.service:5: 'Credential nowhere .* puts nothing at this path'
 said $m $s/wrong.service:6: 'Expected one line for credential kept'
 said $m $s/fallback.service:2: 'Credential sea .*SetCredential='
+said $m $s/early.service:2: 'The unit is not ordered after unsealed.target'
+said $m $s/typo.service:5: 'There is no unit "unseald.target", .*Expected unsealed.target'
+said $m $s/relative.service:2: 'Credential good: Its source is not an absolute path'
+said $m $s/environment.service:3: 'The service manager reads this file before'
+said $w $s/required.service:5: 'A unit whose requirement has failed once'
+said Advice $s/simple.service:3: 'With Type=simple'
+said $w "$d/old.conf: unseald passes" 'does not end in ".secret"'
+said $w "$d/old.secret~: unseald passes" 'ends in "~"'
 assert_equal "lines in all" "$(grep -c '' "$scratch/said")" "$expected"
 say "$expected lines, one for each"
+check --json
+assert_equal "exit status with --json" "$status" 78
+python3 - "$scratch/said" "$expected" <<'END' || die "the JSON is not what the text says"
+import json, sys
+report = json.load(open(sys.argv[1]))
+findings = report["findings"]
+assert len(findings) == int(sys.argv[2]) == report["mistakes"] + report["warnings"] + report["advice"], len(findings)
+for finding in findings:
+    assert {"id", "severity", "file", "text", "cure"} <= finding.keys() <= {
+        "id", "severity", "file", "line", "unit", "secret", "text", "cure"}, finding
+    assert finding["severity"] in ("mistake", "warning", "advice"), finding
+by = {(finding["file"].rpartition("/")[2], finding.get("line")): finding for finding in findings}
+typo = by["typo.service", 5]
+assert (typo["id"], typo["severity"], typo["unit"]) == ("unit-unknown", "mistake", "typo.service"), typo
+assert by["relative.service", 2]["secret"] == "good" and by["relative.service", 2]["id"] == "credential-relative"
+assert by["simple.service", 3]["severity"] == "advice"
+assert by["unseald.conf", 5]["id"] == "setting-doubtful" and by["unseald.conf", 2]["id"] == "setting-invalid"
+assert by["10-mode.conf", 2]["secret"] == "good"
+END
+status=0
+"$build/daemon/unsealctl" cat-config --json >"$scratch/said" 2>&1 || status=$?
+assert_equal "exit status of cat-config --json" "$status" 2
 
 say "warnings alone are no failure"
 good
@@ -147,6 +186,56 @@ printf 'LockPCR=8\n' >>"$root/etc/unseald/unseald.conf"
 check
 assert_equal "exit status and output" "$status $(<"$scratch/said")" \
     '0 Warning: /etc/unseald/unseald.conf:3: LockPCR=: Unknown key in section [Unseald]; unseald ignores the line. Check the spelling in unseald.conf(5).'
+
+# install_unseald: puts the units of unseald and a boot into the system
+install_unseald() {
+    mkdir -p "$root/usr/lib/systemd/system"/{multi-user,sockets}.target.wants
+    cp "$install_root"/usr/lib/systemd/system/{unseald.service,unseald.socket,unsealed.target} "$root/usr/lib/systemd/system/"
+    put /usr/lib/systemd/system/multi-user.target '[Unit]' Requires=basic.target After=basic.target
+    put /usr/lib/systemd/system/basic.target '[Unit]' 'Wants=sockets.target' 'After=sysinit.target sockets.target' Requires=sysinit.target
+    put /usr/lib/systemd/system/sysinit.target '[Unit]' Description=x
+    put /usr/lib/systemd/system/sockets.target '[Unit]' Description=x
+    ln -sf multi-user.target "$root/usr/lib/systemd/system/default.target"
+    for unit; do ln -sf "../$unit" "$root/usr/lib/systemd/system/${enabled[$unit]}.wants/${instance[$unit]-$unit}"; done
+}
+declare -A enabled=([unseald.service]=multi-user.target [app.service]=multi-user.target [worker@.service]=multi-user.target
+    [unseald.socket]=sockets.target) instance=([worker@.service]=worker@7.service)
+
+say "a whole system: what is enabled, and what is not"
+good
+install_unseald unseald.service unseald.socket app.service worker@.service
+check
+assert_equal "exit status and output" "$status $(<"$scratch/said")" '0 '
+good
+install_unseald app.service worker@.service
+check
+assert_equal "exit status without unseald.service enabled" "$status" 0
+assert_line "the service" "$scratch/said" '^Warning: /usr/lib/systemd/system/unseald.service: The service is not enabled'
+good
+install_unseald unseald.service worker@.service
+check
+assert_equal "exit status without app.service enabled" "$status" 0
+assert_equal "findings" "$(cut -d: -f1,2 "$scratch/said")" 'Warning: /usr/lib/systemd/system/app.service'
+good
+install_unseald
+check
+assert_equal "exit status without anything enabled" "$status" 78
+assert_line "the service" "$scratch/said" '^Mistake: /usr/lib/systemd/system/unseald.service: The service is not enabled'
+good
+install_unseald unseald.service unseald.socket app.service worker@.service
+mkdir -p "$root/etc/systemd/system"
+ln -s /dev/null "$root/etc/systemd/system/unseald.service"
+check
+assert_equal "exit status with a masked service" "$status" 78
+assert_line "the service" "$scratch/said" '^Mistake: unseald.service: The unit is masked'
+
+say "a pattern in Units= needs its template"
+good
+sed -i 's/worker@7.service/worker@*.service none@*.service/' "$root/etc/unseald/secrets.d/good.secret"
+check
+assert_equal "exit status" "$status" 78
+assert_equal "findings" "$(<"$scratch/said")" \
+    'Mistake: /etc/unseald/secrets.d/good.secret:5: Units=: There is no unit "none@*.service". Expected a unit with a unit file, or an instance of a template with one.'
 
 say "links do not lead out of the system"
 good

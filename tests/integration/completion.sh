@@ -57,6 +57,8 @@ for verb in "${verbs[@]}"; do
     completed unsealctl "$verb" - >"$scratch/completed"
     options=0
     while read -r option argument; do
+        # Only check has it of the two verbs that share their options.
+        [ "$verb $option" != 'cat-config json' ] || continue
         [ "$argument" = no ] || option+='='
         grep -qxF -- "--$option" "$scratch/completed" || die "$verb: --$option is not completed: $(tr '\n' ' ' <"$scratch/completed")"
         options=$((options + 1))

@@ -10,7 +10,9 @@
 
 #include <cmocka.h>
 
+#include "unsealctl/check/finding.h"
 #include "unsealctl/check/mistakes.h"
+#include "unsealctl/check/unit-mistakes.h"
 #include "vault/manifest.h"
 
 #define KEY "arn:aws:kms:eu-north-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
@@ -23,7 +25,7 @@ typedef struct System {
         Declaration items[2];
         Declarations declarations;
         SecretFacts secrets[2];
-        Consumers consumers;
+        UnitTree tree;
         CheckFacts facts;
         char *keys[2], *units[3];
         Remarks remarks;
@@ -65,13 +67,11 @@ static void set_up(System *system) {
                                       .settings_ini = system->ini,
                                       .declarations = &system->declarations,
                                       .secrets = system->secrets,
-                                      .consumers = &system->consumers };
+                                      .tree = &system->tree };
 }
 
 static void load(System *system, const char *unit, const char *text) {
-        _cleanup_ini_ IniFile *file = parse(unit, text);
-
-        assert_int_equal(consumers_take(&system->consumers, unit, file), 0);
+        assert_int_equal(unit_tree_add(&system->tree, unit, unit, text, strlen(text)), 0);
 }
 
 /* The check adds exactly this remark, or none with wanted NULL. Frees the remarks. */
@@ -88,7 +88,7 @@ static void assert_remark(System *system, bool mistake, const char *wanted) {
                          wanted);
         assert_int_equal(remarks_mistakes(&system->remarks), wanted && mistake ? 1 : 0);
         remarks_clear(&system->remarks);
-        consumers_clear(&system->consumers);
+        unit_tree_clear(&system->tree);
         ini_free(system->ini);
         ini_free(system->secret_ini);
 }
@@ -99,6 +99,7 @@ static void test_a_correct_system_gets_no_remark(void **state) {
         set_up(&system);
         system.declarations.count = 2;
         load(&system, "a.service",
+             "[Unit]\nWants=unsealed.target\nAfter=unsealed.target\n"
              "[Service]\nLoadCredential=db:" SOCKET "\nLoadCredential=x:/run/unseald/credentials/other\n");
         assert_remark(&system, false, NULL);
 }
@@ -242,8 +243,65 @@ static void test_a_unit_loads_a_credential_once(void **state) {
 
         set_up(&system);
         load(&system, "a.service",
-             "[Service]\nLoadCredential=db:" SOCKET "\nLoadCredential=db:/run/unseald/credentials/db\n");
+             "[Service]\nLoadCredential=db:" SOCKET "\nLoadCredential=db:/run/unseald/credentials/db\n"
+             "[Unit]\nWants=unsealed.target\nAfter=unsealed.target\n");
         assert_remark(&system, true, "a.service:3: LoadCredential=: Expected one line for credential db");
+}
+
+static void test_files_that_look_like_declarations_are_passed_over(void **state) {
+        static const char *const passed[] = {
+                "db.conf",       "db.secret~",     ".db.secret",         "db", "db.Secret",
+                "db.secret.bak", ".db.secret.swp", "db.secret.dpkg-new", ""
+        };
+        static const char *const silent[] = { "db.secret", "db.secret.d", "README",  "README.md",
+                                              ".",         "..",          ".gitkeep" };
+        char *paths[] = { (char *) "/etc/unseald/secrets.d/x.conf", (char *) "/etc/unseald/secrets.d/README",
+                          NULL };
+        System system;
+
+        for (size_t i = 0; i < ELEMENTSOF(passed); i++)
+                if (!passed_over_reason(passed[i]))
+                        fail_msg("'%s' is not reported", passed[i]);
+        for (size_t i = 0; i < ELEMENTSOF(silent); i++)
+                if (passed_over_reason(silent[i]))
+                        fail_msg("'%s' is reported", silent[i]);
+        set_up(&system);
+        system.facts.passed_over = paths;
+        assert_remark(&system, false,
+                      "/etc/unseald/secrets.d/x.conf: unseald passes over this file: its name does not");
+}
+
+static void test_the_place_of_a_remark_is_found(void **state) {
+        static const struct {
+                const char *text, *path, *rest, *secret;
+                unsigned line;
+        } cases[] = {
+                { "/etc/a.service:7: After=: x: y", "/etc/a.service", "After=: x: y", "", 7 },
+                { "/etc/a b:c.secret: Source= is missing", "/etc/a b:c.secret", "Source= is missing",
+                  "a b:c", 0 },
+                { "/e/secrets.d/db.secret:12: Key=: 3: 4", "/e/secrets.d/db.secret", "Key=: 3: 4", "db",
+                  12 },
+                { "/e/db.secret.d/10.conf:1: x", "/e/db.secret.d/10.conf", "x", "db", 1 },
+                { "/e/db.secrets:1: x", "/e/db.secrets", "x", "", 1 },
+                { "/a:12345678901: x", "/a:12345678901", "x", "", 0 },
+                { "no path: x", "", "no path: x", "", 0 },
+                { "/nothing", "", "/nothing", "", 0 },
+                { "", "", "", "", 0 },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                const Remark remark = { .text = (char *) cases[i].text };
+                const char *rest;
+                unsigned line;
+                size_t length = remark_place(cases[i].text, &line, &rest);
+                char secret[72];
+
+                remark_secret(&remark, secret, sizeof(secret));
+                if (length != strlen(cases[i].path) || line != cases[i].line ||
+                    strcmp(rest, cases[i].rest) != 0 || strcmp(secret, cases[i].secret) != 0)
+                        fail_msg("'%s': saw %zu bytes, line %u, '%s', secret '%s'", cases[i].text, length,
+                                 line, rest, secret);
+        }
 }
 
 static void test_too_many_secrets_are_one_mistake(void **state) {
@@ -311,6 +369,8 @@ int main(void) {
                 cmocka_unit_test(test_all_mistakes_of_a_file_are_listed),
                 cmocka_unit_test(test_lack_of_memory_is_no_mistake_of_the_configuration),
                 cmocka_unit_test(test_too_many_secrets_are_one_mistake),
+                cmocka_unit_test(test_files_that_look_like_declarations_are_passed_over),
+                cmocka_unit_test(test_the_place_of_a_remark_is_found),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

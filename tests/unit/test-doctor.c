@@ -578,30 +578,27 @@ static void test_the_store_must_be_memory_of_root_or_unseald(void **state) {
 }
 
 static void test_consumers_of_what_is_not_declared_are_told(void **state) {
-        Consumer items[] = {
-                { .unit = (char *) "a.service",
-                  .id = (char *) "db",
-                  .path = (char *) "/run/unseald/credentials.sock",
-                  .file = (char *) "/etc/a.service",
-                  .line = 7 },
-                { .unit = (char *) "a.service", .id = (char *) "db" },
-        };
-        Consumers consumers = { .items = items, .count = 1 };
-        Declaration declaration = { .name = (char *) "db", .store = true };
-        Declarations declarations = { .items = &declaration, .count = 1 };
+        Remark items[] = { { .text = (char *) "/a.service:7: x", .unit = "a.service" } };
+        Remarks remarks = { .items = items, .count = 0 };
 
-        check_consumers(&report, &consumers, &declarations);
+        check_consumers(&report, &remarks, 1);
         assert_only(VERDICT_OK, "consumers", "1 credential(s)");
-        consumers.count = 2;
-        check_consumers(&report, &consumers, &declarations);
-        assert_only(VERDICT_WARNING, "consumers", "SetCredential=");
-        declarations.count = 0;
-        check_consumers(&report, &consumers, &declarations);
-        assert_failure(FAILURE_CONFIGURATION, "consumers",
-                       "/etc/a.service:7: credential db from /run/unseald/credentials.sock: No secret");
-        consumers.count = 0;
-        check_consumers(&report, &consumers, &declarations);
+        check_consumers(&report, &remarks, 0);
         assert_only(VERDICT_NOTE, "consumers", "No unit");
+        remarks.count = 1;
+        check_consumers(&report, &remarks, 1);
+        assert_only(VERDICT_WARNING, "consumers", "/a.service:7: x");
+        items[0].mistake = true;
+        check_consumers(&report, &remarks, 1);
+        assert_failure(FAILURE_CONFIGURATION, "consumers", "/a.service:7: x");
+        items[0].id = "credential-fallback";
+        check_consumers(&report, &remarks, 1);
+        assert_only(VERDICT_WARNING, "consumers", "/a.service:7: x");
+        items[0].mistake = false;
+        items[0].id = "unit-not-enabled";
+        check_consumers(&report, &remarks, 0);
+        assert_finding(0, VERDICT_NOTE, "consumers", "/a.service:7: x");
+        report_clear(&report);
 }
 
 static void test_the_credential_socket_must_listen_for_root(void **state) {

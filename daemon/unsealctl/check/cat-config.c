@@ -29,7 +29,7 @@ int verb_cat_config(int argc, char *argv[]) {
         Error error = {};
         int status;
 
-        if (!check_options_parse(argc, argv, "cat-config", print_help, &options, &status))
+        if (!check_options_parse(argc, argv, "cat-config", false, print_help, &options, &status))
                 return status;
         if (settings_read(options.vendor, options.local, &settings, &error) < 0 ||
             declarations_read(options.vendor, options.local, &declarations, &error) < 0 ||

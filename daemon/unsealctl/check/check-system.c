@@ -2,13 +2,14 @@
 
 /* Users and groups are looked up in the files of /etc and not through NSS, which would load its modules from the checked image. */
 
+#include <dirent.h>
 #include <errno.h>
 #include <grp.h>
 #include <openssl/x509.h>
 #include <pwd.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "basic/http.h"
 #include "source/source-file.h"
@@ -16,6 +17,7 @@
 #include "unsealctl/check/mistakes.h"
 
 DEFINE_CLEANUP(FILE *, fclose);
+DEFINE_CLEANUP(DIR *, closedir);
 
 static void secret_facts_clear(SecretFacts **secrets, size_t count) {
         for (size_t i = 0; *secrets && i < count; i++)
@@ -43,27 +45,37 @@ static bool group_is_there(const char *name) {
         return false;
 }
 
-/* Looks for the file of a unit: `length` bytes of name, then suffix. A masked unit has no file. */
-static bool unit_file_is_there(const char *name, int length, const char *suffix) {
-        for (const char *const *directory = consumers_directories; *directory; directory++) {
-                _cleanup_free_ char *path = NULL;
-                struct stat st;
+/* Notes the files of secrets.d/ that are no declarations, and the drop-ins of secrets that are not declared there. */
+static int find_passed_over(const char *directory, char ***paths) {
+        _cleanup_free_ char *secrets = NULL;
+        _cleanup_(closedirp) DIR *stream = NULL;
+        const struct dirent *entry;
 
-                if (asprintf(&path, "%s/%.*s%s", *directory, length, name, suffix) >= 0 &&
-                    lstat(path, &st) >= 0)
-                        return stat(path, &st) >= 0 && S_ISREG(st.st_mode);
+        if (asprintf(&secrets, "%s/secrets.d", directory) < 0)
+                return -ENOMEM;
+        stream = opendir(secrets);
+        while (stream && (entry = readdir(stream))) {
+                char *path = NULL;
+
+                if (!passed_over_reason(entry->d_name))
+                        continue;
+                if (asprintf(&path, "%s/%s", secrets, entry->d_name) < 0 || strings_take(paths, path) < 0)
+                        return -ENOMEM;
         }
-        return false;
+        return 0;
 }
 
-static bool unit_is_there(const char *unit) {
-        const char *at = strchr(unit, '@');
-
-        return unit_file_is_there(unit, (int) strlen(unit), "") ||
-               (at && unit_file_is_there(unit, (int) (at + 1 - unit), strrchr(unit, '.')));
+static int compare_paths(const void *a, const void *b) {
+        return strcmp(*(char *const *) a, *(char *const *) b);
 }
 
-static int examine_secret(const Declaration *declaration, SecretFacts *secret, Error *error) {
+/* A pattern such as "worker@*.service" needs its template. */
+static bool is_there(const UnitTree *tree, const char *unit) {
+        return unit_tree_resolve(tree, unit) != NULL;
+}
+
+static int examine_secret(const Declaration *declaration, const UnitTree *tree, SecretFacts *secret,
+                          Error *error) {
         if (declaration->source.location && declaration->source.kind == SOURCE_FILE) {
                 _cleanup_free_ uint8_t *ciphertext = NULL;
                 size_t size;
@@ -73,7 +85,7 @@ static int examine_secret(const Declaration *declaration, SecretFacts *secret, E
                         return error_oom(error);
         }
         for (char **unit = declaration->units; unit && *unit; unit++)
-                if (!unit_is_there(*unit) && strings_take(&secret->missing_units, strdup(*unit)) < 0)
+                if (!is_there(tree, *unit) && strings_take(&secret->missing_units, strdup(*unit)) < 0)
                         return error_oom(error);
         secret->user_missing = declaration->user && !user_is_there(declaration->user);
         secret->group_missing = declaration->group && !group_is_there(declaration->group);
@@ -88,7 +100,7 @@ static int check_with_secrets(CheckFacts *facts, IniFile *const *files, Remarks 
 
         for (size_t i = 0; r >= 0 && i < declarations->count; i++) {
                 secrets[i].ini = files[i];
-                r = examine_secret(&declarations->items[i], &secrets[i], error);
+                r = examine_secret(&declarations->items[i], facts->tree, &secrets[i], error);
         }
         facts->secrets = secrets;
         if (r >= 0 && check_configuration(facts, remarks) < 0)
@@ -99,12 +111,13 @@ static int check_with_secrets(CheckFacts *facts, IniFile *const *files, Remarks 
 
 int check_system(const char *vendor_directory, const char *local_directory, Remarks *remarks, Error *error) {
         _cleanup_(declarations_clear) Declarations declarations = {};
-        _cleanup_(consumers_clear) Consumers consumers = {};
+        _cleanup_(unit_tree_clear) UnitTree tree = {};
+        _cleanup_strings_ char **passed_over = NULL;
         _cleanup_(settings_clear) Settings settings = {};
         _cleanup_(ini_files_freep) IniFile **files = NULL;
         _cleanup_ini_ IniFile *ini = NULL;
         X509_STORE *trusted = NULL;
-        CheckFacts facts = { .settings = &settings, .declarations = &declarations, .consumers = &consumers };
+        CheckFacts facts = { .settings = &settings, .declarations = &declarations, .tree = &tree };
         int r;
 
         r = ini_examine(vendor_directory, local_directory, "unseald.conf", &ini, remarks, error);
@@ -113,7 +126,9 @@ int check_system(const char *vendor_directory, const char *local_directory, Rema
         if (r >= 0)
                 r = declarations_examine(vendor_directory, local_directory, &declarations, &files, remarks,
                                          error);
-        if (r >= 0 && consumers_read(consumers_directories, &consumers) < 0)
+        if (r >= 0 && (unit_tree_read(unit_directories, &tree) < 0 ||
+                       find_passed_over(vendor_directory, &passed_over) < 0 ||
+                       find_passed_over(local_directory, &passed_over) < 0))
                 r = error_oom(error);
         if (r < 0)
                 return r;
@@ -121,6 +136,9 @@ int check_system(const char *vendor_directory, const char *local_directory, Rema
         if (settings.trusted_certificates &&
             http_trust_new(settings.trusted_certificates, &trusted, &facts.trust) >= 0)
                 X509_STORE_free(trusted);
+        if (passed_over)
+                qsort(passed_over, strings_count(passed_over), sizeof(char *), compare_paths);
+        facts.passed_over = passed_over;
         facts.settings_ini = ini;
         return check_with_secrets(&facts, files, remarks, error);
 }

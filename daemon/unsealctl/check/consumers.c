@@ -1,36 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-#include <dirent.h>
 #include <errno.h>
-#include <limits.h>
+#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#include "basic/io.h"
 #include "unsealctl/check/consumers.h"
 
 #define ROOT "/run/unseald"
-#define STORE ROOT "/credentials/"
+#define STORE ROOT "/credentials"
 #define SOCKET ROOT "/credentials.sock"
-#define UNIT_FILE_MAX (256U * 1024U)
-
-DEFINE_CLEANUP(DIR *, closedir);
-
-const char *const consumers_directories[] = {
-        "/etc/systemd/system",
-        "/run/systemd/system",
-        "/usr/local/lib/systemd/system",
-        "/usr/lib/systemd/system",
-        NULL,
-};
 
 static void consumer_clear(Consumer *consumer) {
         free(consumer->unit);
         free(consumer->id);
         free(consumer->path);
+        free(consumer->key);
         free(consumer->file);
+        *consumer = (Consumer){};
 }
 
 void consumers_clear(Consumers *consumers) {
@@ -40,23 +28,52 @@ void consumers_clear(Consumers *consumers) {
         *consumers = (Consumers){};
 }
 
-/* The assignment is ID:PATH of LoadCredential= (load), or ID:VALUE of SetCredential=, whose value is not kept. */
-static int take_assignment(Consumers *consumers, const char *unit, const IniAssignment *assignment,
-                           bool load) {
-        const char *colon = strchr(assignment->value, ':');
-        Consumer consumer = { .line = assignment->line };
-        Consumer *items;
+/* Returns whether the path is `directory` or below it. */
+static bool is_below(const char *path, const char *directory) {
+        size_t length = strlen(directory);
 
-        if (!colon || (load && strncmp(colon + 1, ROOT "/", strlen(ROOT "/")) != 0))
-                return 0;
-        consumer.unit = strdup(unit);
-        consumer.id = strndup(assignment->value, (size_t) (colon - assignment->value));
-        consumer.file = strdup(assignment->file);
-        consumer.path = load ? strdup(colon + 1) : NULL;
-        items = reallocarray(consumers->items, consumers->count + 1, sizeof(*items));
+        return strncmp(path, directory, length) == 0 && (path[length] == '/' || path[length] == '\0');
+}
+
+/* Writes the path as the service manager understands it: %t is /run, and repeated and trailing slashes mean nothing. */
+static char *simplify(const char *path, size_t length) {
+        char *simple = malloc(length + strlen("/run") + 1), *end = simple;
+
+        if (!simple)
+                return NULL;
+        if (length >= 2 && path[0] == '%' && path[1] == 't') {
+                end = stpcpy(simple, "/run");
+                path += 2;
+                length -= 2;
+        }
+        for (size_t i = 0; i < length; i++)
+                if (path[i] != '/' || end == simple || end[-1] != '/')
+                        *end++ = path[i];
+        while (end > simple + 1 && end[-1] == '/')
+                end--;
+        *end = '\0';
+        return simple;
+}
+
+/* Owns path and id from then on, also on failure. NULL for either is -ENOMEM if `complete` says that it was wanted. */
+static int add(Consumers *consumers, const char *unit, const IniAssignment *line, ConsumerWay way, char *id,
+               char *path) {
+        Consumer consumer = {
+                .unit = strdup(unit),
+                .id = id,
+                .path = path,
+                .key = strdup(line->key),
+                .file = strdup(line->file),
+                .line = line->line,
+                .way = way,
+        };
+        bool has_path = way != CONSUMER_SET && way != CONSUMER_IMPORT;
+        Consumer *items = reallocarray(consumers->items, consumers->count + 1, sizeof(*items));
+
         if (items)
                 consumers->items = items;
-        if (!items || !consumer.unit || !consumer.id || !consumer.file || (load && !consumer.path)) {
+        if (!items || !consumer.unit || !consumer.id || !consumer.key || !consumer.file ||
+            (has_path && !consumer.path)) {
                 consumer_clear(&consumer);
                 return -ENOMEM;
         }
@@ -64,116 +81,119 @@ static int take_assignment(Consumers *consumers, const char *unit, const IniAssi
         return 0;
 }
 
-int consumers_take(Consumers *consumers, const char *unit, const IniFile *file) {
-        for (size_t i = 0; i < file->count; i++) {
-                const IniAssignment *assignment = file->assignments + i;
-                bool load = strcmp(assignment->key, "LoadCredential") == 0;
-                int r = 0;
+/* LoadCredential=ID:PATH. Paths of others are not kept. */
+static int take_load(Consumers *consumers, const char *unit, const IniAssignment *line) {
+        bool encrypted = strcmp(line->key, "LoadCredentialEncrypted") == 0;
+        const char *colon = strchr(line->value, ':'), *source = colon ? colon + 1 : "";
+        _cleanup_free_ char *path = simplify(source, strlen(source));
+        size_t length = colon ? (size_t) (colon - line->value) : strlen(line->value);
+        ConsumerWay way = encrypted ? CONSUMER_ENCRYPTED : CONSUMER_LOAD;
 
-                if (load || strcmp(assignment->key, "SetCredential") == 0)
-                        r = take_assignment(consumers, unit, assignment, load);
-                if (r < 0)
-                        return r;
+        if (!path)
+                return -ENOMEM;
+        if (path[0] == '%' || (path[0] == '/' && (!is_below(path, ROOT) || strcmp(path, ROOT) == 0)))
+                return 0;
+        if (path[0] != '/')
+                way = CONSUMER_RELATIVE;
+        return add(consumers, unit, line, way, strndup(line->value, length), TAKE_PTR(path));
+}
+
+/* SetCredential=ID:VALUE, whose value is not kept. */
+static int take_set(Consumers *consumers, const char *unit, const IniAssignment *line) {
+        const char *colon = strchr(line->value, ':');
+
+        return colon ? add(consumers, unit, line, CONSUMER_SET,
+                           strndup(line->value, (size_t) (colon - line->value)), NULL)
+                     : 0;
+}
+
+static int take_import(Consumers *consumers, const char *unit, const IniAssignment *line) {
+        return add(consumers, unit, line, CONSUMER_IMPORT, strdup(line->value), NULL);
+}
+
+static int take_environment_file(Consumers *consumers, const char *unit, const IniAssignment *line) {
+        const char *value = line->value + (line->value[0] == '-');
+        _cleanup_free_ char *path = simplify(value, strlen(value));
+
+        if (!path)
+                return -ENOMEM;
+        if (!is_below(path, STORE))
+                return 0;
+        return add(consumers, unit, line, CONSUMER_ENVIRONMENT, strdup(""), TAKE_PTR(path));
+}
+
+/* A command line or Environment= in which a path of the store occurs. */
+static int take_direct(Consumers *consumers, const char *unit, const IniAssignment *line) {
+        const char *path = strstr(line->value, STORE "/");
+        size_t prefixes = strspn(line->value, "@-:+!|");
+        int r;
+
+        if (!path)
+                return 0;
+        r = add(consumers, unit, line, CONSUMER_DIRECT, strdup(""),
+                simplify(path, strcspn(path, " \t\"',;:=)")));
+        if (r >= 0 && strncmp(line->key, "Exec", 4) == 0)
+                consumers->items[consumers->count - 1].as_root = memchr(line->value, '+', prefixes) != NULL;
+        return r;
+}
+
+/* An empty assignment removes the ones before it. */
+static void reset(Consumers *consumers, size_t first, const char *key) {
+        size_t kept = first;
+
+        for (size_t i = first; i < consumers->count; i++)
+                if (strcmp(consumers->items[i].key, key) == 0)
+                        consumer_clear(&consumers->items[i]);
+                else
+                        consumers->items[kept++] = consumers->items[i];
+        consumers->count = kept;
+}
+
+int consumers_take(Consumers *consumers, const char *unit, const IniFile *lines) {
+        static const struct {
+                const char *key;
+                int (*take)(Consumers *consumers, const char *unit, const IniAssignment *line);
+        } keys[] = {
+                { "LoadCredential", take_load },     { "LoadCredentialEncrypted", take_load },
+                { "SetCredential", take_set },       { "SetCredentialEncrypted", take_set },
+                { "ImportCredential", take_import }, { "EnvironmentFile", take_environment_file },
+                { "Environment", take_direct },      { "ExecStart", take_direct },
+                { "ExecStartPre", take_direct },     { "ExecStartPost", take_direct },
+                { "ExecCondition", take_direct },    { "ExecReload", take_direct },
+        };
+        const char *section = unit_exec_section(unit);
+        size_t first = consumers->count;
+
+        for (size_t i = 0; i < lines->count; i++) {
+                const IniAssignment *line = &lines->assignments[i];
+
+                if (!section || strcmp(line->section, section) != 0)
+                        continue; /* the service manager ignores it there */
+                for (size_t j = 0; j < ELEMENTSOF(keys); j++) {
+                        if (strcmp(line->key, keys[j].key) != 0)
+                                continue;
+                        if (line->value[0] == '\0')
+                                reset(consumers, first, line->key);
+                        else if (keys[j].take(consumers, unit, line) < 0)
+                                return -ENOMEM;
+                }
         }
         return 0;
 }
 
-/* Only units that run processes have credentials. */
-static bool is_unit_name(const char *name) {
-        static const char *const kinds[] = { ".service", ".socket", ".mount", ".swap" };
-        const char *kind = strrchr(name, '.');
-
-        for (size_t i = 0; kind && kind > name && i < ELEMENTSOF(kinds); i++)
-                if (strcmp(kind, kinds[i]) == 0)
-                        return true;
-        return false;
-}
-
-static int read_unit_file(Consumers *consumers, const char *unit, const char *path) {
-        _cleanup_ini_ IniFile *file = calloc(1, sizeof(*file));
-        _cleanup_free_ uint8_t *text = NULL;
-        size_t size;
-
-        if (!file)
-                return -ENOMEM;
-        if (read_file(path, UNIT_FILE_MAX, &text, &size) < 0 ||
-            ini_parse(path, (const char *) text, size, file, NULL) < 0)
-                return 0;
-        return consumers_take(consumers, unit, file);
-}
-
-/* name: UNIT or UNIT.d/FILE. A file hides the files of the same name in later directories. */
-static bool is_hidden(const char *const *directories, size_t at, const char *name) {
-        for (size_t i = 0; i < at; i++) {
-                _cleanup_free_ char *path = NULL;
-                struct stat st;
-
-                if (asprintf(&path, "%s/%s", directories[i], name) >= 0 && lstat(path, &st) >= 0)
-                        return true;
-        }
-        return false;
-}
-
-/* A symbolic link to a file of another name is an alias of that unit. */
-static bool is_alias(const char *path, const char *unit) {
-        char target[PATH_MAX];
-        ssize_t length = readlink(path, target, sizeof(target) - 1);
-        const char *slash;
-
-        if (length < 0)
-                return false;
-        target[length] = '\0';
-        slash = strrchr(target, '/');
-        return strcmp(slash ? slash + 1 : target, unit) != 0;
-}
-
-/* Reads the units of directories[at], or with `unit` that unit's drop-ins there. */
-static int read_directory(Consumers *consumers, const char *const *directories, size_t at,
-                          const char *unit) {
-        _cleanup_free_ char *directory = NULL;
-        _cleanup_(closedirp) DIR *stream = NULL;
-        const struct dirent *entry;
-        int r = 0;
-
-        if (asprintf(&directory, "%s/%s%s", directories[at], unit ?: "", unit ? ".d" : "") < 0)
-                return -ENOMEM;
-        stream = opendir(directory);
-        while (r >= 0 && stream && (entry = readdir(stream))) {
-                const char *file = entry->d_name, *end = strrchr(file, '.');
-                _cleanup_free_ char *name = NULL, *path = NULL, *of = NULL;
-
-                if (!end || asprintf(&name, "%s%s%s", unit ?: "", unit ? ".d/" : "", file) < 0 ||
-                    asprintf(&path, "%s/%s", directories[at], name) < 0)
-                        continue;
-                if (!unit && strcmp(end, ".d") == 0 && (of = strndup(file, (size_t) (end - file))) &&
-                    is_unit_name(of))
-                        r = read_directory(consumers, directories, at, of);
-                else if (unit ? strcmp(end, ".conf") == 0 : is_unit_name(file) && !is_alias(path, file))
-                        r = is_hidden(directories, at, name) ? 0
-                                                             : read_unit_file(consumers, unit ?: file, path);
-        }
-        return r;
-}
-
-static int compare(const void *a, const void *b) {
-        const Consumer *one = a, *other = b;
-        int r = strcmp(one->unit, other->unit);
-
-        return r != 0 ? r : strcmp(one->id, other->id);
-}
-
-int consumers_read(const char *const *directories, Consumers *ret) {
+int consumers_of(const UnitTree *tree, Consumers *ret) {
         Consumers consumers = {};
-        int r = 0;
 
-        for (size_t i = 0; r >= 0 && directories[i]; i++)
-                r = read_directory(&consumers, directories, i, NULL);
-        if (r < 0) {
-                consumers_clear(&consumers);
-                return r;
+        for (size_t i = 0; i < tree->count; i++) {
+                const Unit *unit = &tree->items[i];
+
+                if (unit->masked || unit->alias_of)
+                        continue;
+                if (consumers_take(&consumers, unit->name, unit->lines) < 0) {
+                        consumers_clear(&consumers);
+                        return -ENOMEM;
+                }
         }
-        if (consumers.count > 0)
-                qsort(consumers.items, consumers.count, sizeof(*consumers.items), compare);
         *ret = consumers;
         return 0;
 }
@@ -181,46 +201,120 @@ int consumers_read(const char *const *directories, Consumers *ret) {
 /* Returns whether Units= admits the unit, or an instance of it if it is a template. */
 static bool is_named(const Declaration *declaration, const char *unit) {
         const char *at = strchr(unit, '@');
-        bool is_template = at && at[1] == '.';
 
         if (declaration_admits(declaration, unit))
                 return true;
-        for (char **name = declaration->units; is_template && *name; name++)
+        for (char **name = declaration->units; unit_name_is_template(unit) && *name; name++)
                 if (strncmp(*name, unit, (size_t) (at + 1 - unit)) == 0)
                         return true;
         return false;
 }
 
 bool consumer_asks_socket(const Consumer *consumer) {
-        return consumer->path && strcmp(consumer->path, SOCKET) == 0;
+        return consumer->way == CONSUMER_LOAD && strcmp(consumer->path, SOCKET) == 0;
 }
 
-static bool has_fallback(const Consumers *consumers, const Consumer *consumer) {
+bool consumer_reads_store(const Consumer *consumer) {
+        return (consumer->way == CONSUMER_LOAD || consumer->way == CONSUMER_ENVIRONMENT ||
+                consumer->way == CONSUMER_DIRECT) &&
+               is_below(consumer->path, STORE);
+}
+
+/* Only the service manager can resolve a specifier or a variable. */
+static bool is_known(const char *text) {
+        return text[0] != '\0' && !strpbrk(text, "%$*?[{");
+}
+
+const char *consumer_secret(const Consumer *consumer) {
+        const char *name = NULL;
+
+        switch (consumer->way) {
+        case CONSUMER_LOAD:
+        case CONSUMER_ENVIRONMENT:
+        case CONSUMER_DIRECT:
+                if (consumer_asks_socket(consumer))
+                        name = consumer->id;
+                else if (is_below(consumer->path, STORE) && consumer->path[strlen(STORE)] == '/')
+                        name = consumer->path + strlen(STORE "/");
+                break;
+        case CONSUMER_RELATIVE:
+                name = consumer->path[0] != '\0' ? consumer->path : consumer->id;
+                break;
+        case CONSUMER_ENCRYPTED:
+        case CONSUMER_SET:
+        case CONSUMER_IMPORT:
+                name = consumer->id;
+                break;
+        }
+        return name && is_known(name) ? name : NULL;
+}
+
+static const Consumer *beside(const Consumers *consumers, const Consumer *consumer, ConsumerWay way) {
         for (size_t i = 0; i < consumers->count; i++) {
                 const Consumer *other = consumers->items + i;
 
-                if (!other->path && strcmp(other->unit, consumer->unit) == 0 &&
+                if (other->way == way && strcmp(other->unit, consumer->unit) == 0 &&
                     strcmp(other->id, consumer->id) == 0)
-                        return true;
+                        return other;
         }
+        return NULL;
+}
+
+/* A unit that has to do with unseald elsewhere, too. */
+static bool is_of_unseald(const Consumers *consumers, const Consumer *consumer,
+                          const Declarations *declarations) {
+        for (size_t i = 0; i < consumers->count; i++)
+                if ((consumers->items[i].way == CONSUMER_LOAD ||
+                     consumer_reads_store(&consumers->items[i])) &&
+                    strcmp(consumers->items[i].unit, consumer->unit) == 0)
+                        return true;
+        for (size_t i = 0; i < declarations->count; i++)
+                for (char **unit = declarations->items[i].units; unit && *unit; unit++)
+                        if (strcmp(*unit, consumer->unit) == 0)
+                                return true;
         return false;
 }
 
-ConsumerMistake consumer_mistake(const Consumers *consumers, const Consumer *consumer,
-                                 const Declarations *declarations) {
-        bool by_socket;
-        const char *name;
+/* A pattern counts only in a unit of unseald: "ImportCredential=journal.*" of another unit has nothing to do with a secret "journal.a". */
+static ConsumerMistake judge_import(const Consumers *consumers, const Consumer *consumer,
+                                    const Declarations *declarations) {
+        bool pattern = strpbrk(consumer->id, "*?[") != NULL;
+
+        if (pattern && !is_of_unseald(consumers, consumer, declarations))
+                return CONSUMER_FINE;
+        for (size_t i = 0; i < declarations->count; i++) {
+                const Consumer wanted = { .unit = consumer->unit, .id = declarations->items[i].name };
+
+                if (fnmatch(consumer->id, wanted.id, 0) == 0 && !beside(consumers, &wanted, CONSUMER_LOAD))
+                        return CONSUMER_NOT_IMPORTED;
+        }
+        return CONSUMER_FINE;
+}
+
+static ConsumerMistake judge_relative(const Consumers *consumers, const Consumer *consumer,
+                                      const Declarations *declarations) {
+        const char *name = consumer_secret(consumer);
+
+        if (!name || beside(consumers, consumer, CONSUMER_LOAD))
+                return CONSUMER_FINE;
+        return declarations_find(declarations, name) || declarations_find(declarations, consumer->id)
+                               ? CONSUMER_NOT_ABSOLUTE
+                               : CONSUMER_FINE;
+}
+
+static ConsumerMistake judge_load(const Consumers *consumers, const Consumer *consumer,
+                                  const Declarations *declarations) {
+        bool by_socket = consumer_asks_socket(consumer);
         const Declaration *declaration;
+        const char *name;
 
-        if (!consumer->path || strchr(consumer->path, '%') || strchr(consumer->id, '%'))
-                return CONSUMER_FINE; /* only the service manager can resolve a specifier */
-        by_socket = consumer_asks_socket(consumer);
-        if (!by_socket && strncmp(consumer->path, STORE, strlen(STORE)) != 0)
+        if (strpbrk(consumer->path, "%$") || (by_socket && strchr(consumer->id, '%')))
+                return CONSUMER_FINE;
+        if (!by_socket && !is_below(consumer->path, STORE))
                 return CONSUMER_NOWHERE;
-        name = by_socket ? consumer->id : consumer->path + strlen(STORE);
-        if (!by_socket && *name == '\0')
+        name = consumer_secret(consumer);
+        if (!name)
                 return CONSUMER_FINE; /* loads the whole directory */
-
         declaration = declarations_find(declarations, name);
         if (!declaration)
                 return CONSUMER_UNDECLARED;
@@ -228,23 +322,72 @@ ConsumerMistake consumer_mistake(const Consumers *consumers, const Consumer *con
                 return CONSUMER_REFUSED;
         if (!by_socket && !declaration->store)
                 return CONSUMER_NOT_STORED;
-        return has_fallback(consumers, consumer) ? CONSUMER_FALLBACK : CONSUMER_FINE;
+        return consumer->way == CONSUMER_LOAD && beside(consumers, consumer, CONSUMER_SET)
+                               ? CONSUMER_FALLBACK
+                               : CONSUMER_FINE;
 }
 
-const char *consumer_mistake_meaning(ConsumerMistake mistake) {
-        switch (mistake) {
-        case CONSUMER_FINE:
-                return "The secret is declared.";
-        case CONSUMER_UNDECLARED:
-                return "No secret of this name is declared, so the unit cannot start (243/CREDENTIALS). Declare it in secrets.d/.";
-        case CONSUMER_REFUSED:
-                return "Units= of the secret does not name this unit, so unseald refuses it. Add it to Units= of the secret.";
-        case CONSUMER_NOT_STORED:
-                return "The secret has Store=no and is not in the store. Load it from " SOCKET ".";
-        case CONSUMER_NOWHERE:
-                return "unseald puts nothing at this path. Load it from " SOCKET " or " STORE "NAME.";
-        case CONSUMER_FALLBACK:
-                return "SetCredential= of the same ID silently replaces the secret if it is missing. Remove one of them.";
+ConsumerMistake consumer_mistake(const Consumers *consumers, const Consumer *consumer,
+                                 const Declarations *declarations) {
+        switch (consumer->way) {
+        case CONSUMER_LOAD:
+        case CONSUMER_ENVIRONMENT:
+        case CONSUMER_DIRECT:
+                return judge_load(consumers, consumer, declarations);
+        case CONSUMER_RELATIVE:
+                return judge_relative(consumers, consumer, declarations);
+        case CONSUMER_ENCRYPTED:
+                return CONSUMER_NOT_ENCRYPTED;
+        case CONSUMER_IMPORT:
+                return judge_import(consumers, consumer, declarations);
+        case CONSUMER_SET:
+                return CONSUMER_FINE;
         }
-        return "unknown";
+        return CONSUMER_FINE;
+}
+
+static const struct {
+        const char *id, *meaning, *cure;
+} mistakes[] = {
+        [CONSUMER_FINE] = { "fine", "The secret is declared.", "" },
+        [CONSUMER_UNDECLARED] = { "credential-undeclared",
+                                  "No secret of this name is declared, so the unit cannot start (243/CREDENTIALS). Declare it in secrets.d/.",
+                                  "Declare the secret in secrets.d/, or correct its name. At the credential socket, the ID is the name of the secret." },
+        [CONSUMER_REFUSED] = { "credential-refused",
+                               "Units= of the secret does not name this unit, so unseald refuses it. Add it to Units= of the secret.",
+                               "Add the unit to Units= of the secret." },
+        [CONSUMER_NOT_STORED] = { "credential-not-stored",
+                                  "The secret has Store=no and is not in the store. Load it from " SOCKET
+                                  ".",
+                                  "Load the secret from " SOCKET ", or set Store=yes." },
+        [CONSUMER_NOWHERE] = { "credential-nowhere",
+                               "unseald puts nothing at this path. Load it from " SOCKET " or " STORE
+                               "/NAME.",
+                               "Load the secret from " SOCKET " or " STORE "/NAME." },
+        [CONSUMER_FALLBACK] = { "credential-fallback",
+                                "SetCredential= of the same ID silently replaces the secret if it is missing. Remove one of them.",
+                                "Remove SetCredential=." },
+        [CONSUMER_NOT_ABSOLUTE] = { "credential-relative",
+                                    "Its source is not an absolute path, so it is looked for among the credentials of the machine, and the unit starts without the secret. Load it from " SOCKET
+                                    " or " STORE "/NAME.",
+                                    "Give LoadCredential= the path " SOCKET " or " STORE "/NAME." },
+        [CONSUMER_NOT_ENCRYPTED] = { "credential-encrypted",
+                                     "The service manager would decrypt it, and unseald has already done so: the unit cannot start (243/CREDENTIALS). Use LoadCredential=.",
+                                     "Use LoadCredential= in place of LoadCredentialEncrypted=." },
+        [CONSUMER_NOT_IMPORTED] = { "credential-import",
+                                    "ImportCredential= finds only credentials of the machine, never those of unseald, and the unit starts without the secret. Use LoadCredential= with a path.",
+                                    "Use LoadCredential=NAME:" SOCKET " or LoadCredential=NAME:" STORE
+                                    "/NAME." },
+};
+
+const char *consumer_mistake_meaning(ConsumerMistake mistake) {
+        return mistakes[mistake].meaning;
+}
+
+const char *consumer_mistake_id(ConsumerMistake mistake) {
+        return mistakes[mistake].id;
+}
+
+const char *consumer_mistake_cure(ConsumerMistake mistake) {
+        return mistakes[mistake].cure;
 }

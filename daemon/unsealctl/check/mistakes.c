@@ -12,7 +12,9 @@
 
 #include "aws/kms-key.h"
 #include "aws/service.h"
+#include "unsealctl/check/finding.h"
 #include "unsealctl/check/mistakes.h"
+#include "unsealctl/check/unit-mistakes.h"
 #include "vault/manifest.h"
 
 typedef struct Check {
@@ -21,17 +23,40 @@ typedef struct Check {
         int r;
 } Check;
 
-_printf_(4, 5) static void tell(Check *check, bool mistake, const IniAssignment *line, const char *format,
-                                ...) {
+/* What to do about each finding, for --json. The text of a finding says it, too. */
+static const struct {
+        const char *id, *cure;
+} cures[] = {
+        { "certificates", "Put the certificates into the image, as a file in PEM." },
+        { "key-region", "Correct the ARN of the key." },
+        { "partition", "Set DualStack=no, or KmsEndpoint= in its place." },
+        { "source-shared", "Seal the secret for each name, and give each its own Source=." },
+        { "source-unreadable", "Put the sealed secret where Source= says, or correct Source=." },
+        { "source-unseen", "Move the file, for example to /usr/share." },
+        { "unit-missing", "Correct the name in Units=, or add the unit to the image." },
+        { "user-unknown", "Correct User=, or add the user to the image." },
+        { "group-unknown", "Correct Group=, or add the group to the image." },
+        { "too-many-secrets", "Join some of the secrets into one, such as a JSON file." },
+        { "passed-over", "Rename the file, or remove it." },
+};
+
+static const char *cure_of(const char *id) {
+        for (size_t i = 0; i < ELEMENTSOF(cures); i++)
+                if (strcmp(cures[i].id, id) == 0)
+                        return cures[i].cure;
+        return NULL;
+}
+
+_printf_(5, 6) static void tell(Check *check, Severity severity, const char *id, const IniAssignment *line,
+                                const char *format, ...) {
+        Place place = { .file = line->file, .line = line->line, .key = line->key };
         char text[512];
         va_list arguments;
-        Error error;
 
         va_start(arguments, format);
         (void) vsnprintf(text, sizeof(text), format, arguments);
         va_end(arguments);
-        (void) ini_error(line, &error, "%s", text);
-        if (remarks_add(check->remarks, mistake, error.text) < 0)
+        if (finding_add(check->remarks, severity, id, cure_of(id), &place, "%s", text) < 0)
                 check->r = -ENOMEM;
 }
 
@@ -56,8 +81,8 @@ static void check_trust(Check *check) {
         const IniAssignment *line = ini_find(check->facts->settings_ini, "Unseald", "TrustedCertificates");
 
         if (line && check->facts->trust.failure != FAILURE_NONE)
-                tell(check, true, line, "Expected a file with certificates, in PEM. %s",
-                     check->facts->trust.text);
+                tell(check, SEVERITY_MISTAKE, "certificates", line,
+                     "Expected a file with certificates, in PEM. %s", check->facts->trust.text);
 }
 
 /* All names of Regions have the form AREA-DIRECTION-NUMBER. */
@@ -93,15 +118,15 @@ static void check_key(Check *check, const IniAssignment *line, const char *key_i
         if (r == -ENOMEM)
                 check->r = r;
         else if (r < 0)
-                tell(check, true, line,
+                tell(check, SEVERITY_MISTAKE, "partition", line,
                      "No endpoint of the partition \"%s\" is known for DualStack=yes. Set DualStack=no, or KmsEndpoint= in its place.",
                      arn.partition);
         else if (!partition || strcmp(partition, arn.partition) != 0)
-                tell(check, true, line,
+                tell(check, SEVERITY_MISTAKE, "key-region", line,
                      "Expected a Region of the partition \"%s\", not \"%s\", which has no endpoint.",
                      arn.partition, arn.region);
         else if (!looks_like_region(arn.region))
-                tell(check, false, line,
+                tell(check, SEVERITY_WARNING, "key-region", line,
                      "No Region has a name like \"%s\". Expected one such as eu-north-1.", arn.region);
 }
 
@@ -120,7 +145,7 @@ static void check_shared_source(Check *check, size_t at, const IniAssignment *li
                     is_same(items[i].source.bucket, source->bucket) &&
                     is_same(items[i].source.version, source->version) &&
                     is_same(items[i].source_region, items[at].source_region)) {
-                        tell(check, true, line,
+                        tell(check, SEVERITY_MISTAKE, "source-shared", line,
                              "Expected another source than %s has: a sealed secret opens only under one name.",
                              items[i].file);
                         return;
@@ -138,10 +163,11 @@ static void check_source(Check *check, size_t at) {
                 return; /* the parser has reported it */
         check_shared_source(check, at, line);
         if (secret->source.failure != FAILURE_NONE)
-                tell(check, !declaration->optional, line, "%s", secret->source.text);
+                tell(check, declaration->optional ? SEVERITY_WARNING : SEVERITY_MISTAKE, "source-unreadable",
+                     line, "%s", secret->source.text);
         for (size_t i = 0; declaration->source.kind == SOURCE_FILE && i < ELEMENTSOF(unseen); i++)
                 if (strncmp(path, unseen[i], strlen(unseen[i])) == 0)
-                        tell(check, true, line,
+                        tell(check, SEVERITY_MISTAKE, "source-unseen", line,
                              "Expected a file in another directory: unseald.service does not see %s.",
                              unseen[i]);
 }
@@ -153,21 +179,14 @@ static bool may_be_generated(const char *unit) {
         return kind && (strcmp(kind, ".mount") == 0 || strcmp(kind, ".swap") == 0);
 }
 
-static void check_length(Check *check, const IniAssignment *line, const char *unit, const char *id) {
-        size_t length = strlen(unit) + strlen(id);
-
-        if (length > CHECK_UNIT_AND_ID_MAX)
-                tell(check, true, line,
-                     "Expected no more than %u bytes in the names of unit and credential together, not %zu: with longer names %s cannot ask the credential socket for %s.",
-                     CHECK_UNIT_AND_ID_MAX, length, unit, id);
-}
-
-static void check_units(Check *check, const Declaration *declaration, const SecretFacts *secret) {
+static void check_named_units(Check *check, const Declaration *declaration, const SecretFacts *secret) {
         for (char **unit = declaration->units; unit && *unit; unit++)
-                check_length(check, line_with(secret->ini, "Deliver", "Units", *unit), *unit,
-                             declaration->name);
+                if (check_length(*unit, declaration->name, line_with(secret->ini, "Deliver", "Units", *unit),
+                                 declaration->name, check->remarks) < 0)
+                        check->r = -ENOMEM;
         for (char **unit = secret->missing_units; unit && *unit; unit++)
-                tell(check, !may_be_generated(*unit), line_with(secret->ini, "Deliver", "Units", *unit),
+                tell(check, may_be_generated(*unit) ? SEVERITY_WARNING : SEVERITY_MISTAKE, "unit-missing",
+                     line_with(secret->ini, "Deliver", "Units", *unit),
                      "There is no unit \"%s\". Expected a unit with a unit file, or an instance of a template with one.",
                      *unit);
 }
@@ -179,57 +198,55 @@ static void check_secret(Check *check, size_t at) {
         check_source(check, at);
         for (char **key_id = declaration->key_ids; key_id && *key_id; key_id++)
                 check_key(check, line_with(secret->ini, "Secret", "KeyId", *key_id), *key_id);
-        check_units(check, declaration, secret);
+        check_named_units(check, declaration, secret);
         if (secret->user_missing)
-                tell(check, true, ini_find(secret->ini, "Deliver", "User"),
+                tell(check, SEVERITY_MISTAKE, "user-unknown", ini_find(secret->ini, "Deliver", "User"),
                      "Expected a user of /etc/passwd, not \"%s\".", declaration->user);
         if (secret->group_missing)
-                tell(check, true, ini_find(secret->ini, "Deliver", "Group"),
+                tell(check, SEVERITY_MISTAKE, "group-unknown", ini_find(secret->ini, "Deliver", "Group"),
                      "Expected a group of /etc/group, not \"%s\".", declaration->group);
         if (at == MANIFEST_ENTRIES_MAX)
-                tell(check, true, ini_find(secret->ini, "Secret", "Source"),
+                tell(check, SEVERITY_MISTAKE, "too-many-secrets", ini_find(secret->ini, "Secret", "Source"),
                      "Expected no more than %u secrets in all: unseald cannot keep more over a restart.",
                      MANIFEST_ENTRIES_MAX);
 }
 
-/* Returns whether the line overrides an earlier one of the same file. In a drop-in that is intended. */
-static bool is_overridden(const Consumers *consumers, const Consumer *consumer) {
-        for (size_t i = 0; i < consumers->count; i++) {
-                const Consumer *other = &consumers->items[i];
+/* A file in secrets.d/ that looks like a declaration and is none. */
+static void check_passed_over(Check *check, const char *path) {
+        const Place place = { .file = path };
+        const char *reason = passed_over_reason(strrchr(path, '/') + 1);
 
-                if (consumer->path && other->path && other->line < consumer->line &&
-                    strcmp(other->file, consumer->file) == 0 && strcmp(other->id, consumer->id) == 0 &&
-                    strcmp(other->path, consumer->path) != 0)
-                        return true;
-        }
-        return false;
+        if (reason && finding_add(check->remarks, SEVERITY_WARNING, "passed-over", cure_of("passed-over"),
+                                  &place, "unseald passes over this file: %s", reason) < 0)
+                check->r = -ENOMEM;
 }
 
-static void check_consumer(Check *check, const Consumer *consumer) {
-        const IniAssignment line = { .file = consumer->file,
-                                     .line = consumer->line,
-                                     .key = (char *) "LoadCredential" };
-        ConsumerMistake mistake =
-                        consumer_mistake(check->facts->consumers, consumer, check->facts->declarations);
+const char *passed_over_reason(const char *name) {
+        size_t length = strlen(name);
+        const char *end = strrchr(name, '.');
 
-        if (mistake != CONSUMER_FINE)
-                tell(check, true, &line, "Credential %s from %s: %s", consumer->id, consumer->path,
-                     consumer_mistake_meaning(mistake));
-        if (is_overridden(check->facts->consumers, consumer))
-                tell(check, true, &line,
-                     "Expected one line for credential %s: this line overrides an earlier one.",
-                     consumer->id);
-        if (consumer_asks_socket(consumer) && !strchr(consumer->id, '%'))
-                check_length(check, &line, consumer->unit, consumer->id);
+        if (strncmp(name, "README", strlen("README")) == 0 || strcmp(name, ".") == 0 ||
+            strcmp(name, "..") == 0 || strcmp(name, ".gitignore") == 0 || strcmp(name, ".gitkeep") == 0)
+                return NULL;
+        if (end && end > name && (strcmp(end, ".secret") == 0 || strcmp(end, ".d") == 0) && name[0] != '.')
+                return NULL;
+        if (name[0] == '.')
+                return "its name begins with a dot. Rename it to NAME.secret, or remove it.";
+        if (length > 0 && name[length - 1] == '~')
+                return "its name ends in \"~\", as an editor's copy does. Remove it.";
+        return "its name does not end in \".secret\". Rename it to NAME.secret, or remove it.";
 }
 
 int check_configuration(const CheckFacts *facts, Remarks *remarks) {
         Check check = { .facts = facts, .remarks = remarks };
+        size_t loaded;
 
         check_trust(&check);
         for (size_t i = 0; i < facts->declarations->count; i++)
                 check_secret(&check, i);
-        for (size_t i = 0; i < facts->consumers->count; i++)
-                check_consumer(&check, &facts->consumers->items[i]);
+        for (char **path = facts->passed_over; path && *path; path++)
+                check_passed_over(&check, *path);
+        if (check.r >= 0)
+                check.r = check_units(facts->tree, facts->declarations, remarks, &loaded);
         return check.r;
 }

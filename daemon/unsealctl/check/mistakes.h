@@ -9,11 +9,7 @@
 #include "config/ini.h"
 #include "config/remarks.h"
 #include "config/settings.h"
-#include "unsealctl/check/consumers.h"
-
-/* The longest names of unit and credential together. The service manager asks from the abstract socket address
- * "\0HEX/unit/UNIT/ID", with up to 16 digits in HEX, and an address has at most 107 bytes. */
-#define CHECK_UNIT_AND_ID_MAX 83U
+#include "unsealctl/check/unit-tree.h"
 
 /* The facts about one declaration. */
 typedef struct SecretFacts {
@@ -29,8 +25,13 @@ typedef struct CheckFacts {
         Error trust; /* why TrustedCertificates= cannot be loaded; FAILURE_NONE: it can */
         const Declarations *declarations;
         const SecretFacts *secrets; /* one for each declaration, in the same order */
-        const Consumers *consumers;
+        const UnitTree *tree;
+        char **passed_over; /* the files in secrets.d/ that are no declarations; NULL: none */
 } CheckFacts;
 
 /* Adds a remark for each mistake. Pure. -ENOMEM. */
 int check_configuration(const CheckFacts *facts, Remarks *remarks);
+
+/* Why unseald passes over a file of this name in secrets.d/, and what to do. NULL: it does not, or the file is a README or the like.
+ * Pure. */
+const char *passed_over_reason(const char *name) _pure_;

@@ -659,32 +659,32 @@ void check_core_dumps(Report *report, const char *core_pattern) {
                      (int) strcspn(core_pattern, " \n"), core_pattern);
 }
 
-void check_consumers(Report *report, const Consumers *consumers, const Declarations *declarations) {
+void check_consumers(Report *report, const Remarks *remarks, size_t loaded) {
         static const char check[] = "consumers";
-        size_t fine = 0, wrong = 0;
+        bool wrong = false;
 
-        for (size_t i = 0; i < consumers->count; i++) {
-                const Consumer *consumer = consumers->items + i;
-                ConsumerMistake mistake = consumer_mistake(consumers, consumer, declarations);
-                const char *meaning = consumer_mistake_meaning(mistake);
+        for (size_t i = 0; i < remarks->count; i++) {
+                const Remark *remark = remarks->items + i;
+                /* The unit works until the secret is missing. */
+                bool is_fallback = remark->id && strcmp(remark->id, "credential-fallback") == 0;
+                /* A person, or "systemd.unit=" of the kernel command line, may start the unit. */
+                bool is_advice = remark->advice ||
+                                 (remark->id && strcmp(remark->id, "unit-not-enabled") == 0);
 
-                if (mistake == CONSUMER_FINE)
-                        fine += consumer->path != NULL;
-                else if (mistake == CONSUMER_FALLBACK)
-                        warn(report, check, consumer->unit, NULL, "%s:%u: credential %s: %s", consumer->file,
-                             consumer->line, consumer->id, meaning);
+                if (is_advice)
+                        note(report, check, remark->unit, "%s", remark->text);
+                else if (!remark->mistake || is_fallback)
+                        warn(report, check, remark->unit, NULL, "%s", remark->text);
                 else
-                        fail(report, check, consumer->unit, FAILURE_CONFIGURATION, NULL,
-                             "%s:%u: credential %s from %s: %s", consumer->file, consumer->line,
-                             consumer->id, consumer->path, meaning);
-                wrong += mistake != CONSUMER_FINE;
+                        fail(report, check, remark->unit, FAILURE_CONFIGURATION, NULL, "%s", remark->text);
+                wrong |= !is_advice;
         }
-        if (wrong > 0)
+        if (wrong)
                 return;
-        if (fine == 0)
+        if (loaded == 0)
                 note(report, check, NULL, "No unit loads a credential from unseald.");
         else
-                ok(report, check, NULL, "Units load %zu credential(s), and all are declared.", fine);
+                ok(report, check, NULL, "Units load %zu credential(s), and all are declared.", loaded);
 }
 
 void check_socket(Report *report, const SocketFacts *facts) {

@@ -23,6 +23,8 @@
 #include "build-config.h"
 #include "config/ini.h"
 #include "source/source-file.h"
+#include "unsealctl/check/consumers.h"
+#include "unsealctl/check/unit-mistakes.h"
 #include "unsealctl/ctl.h"
 #include "unsealctl/doctor/doctor.h"
 #include "unsealctl/measurements.h"
@@ -592,17 +594,20 @@ static void examine_memory(Doctor *doctor) {
 }
 
 static void examine_units(Doctor *doctor) {
+        _cleanup_(unit_tree_clear) UnitTree tree = {};
         _cleanup_(consumers_clear) Consumers consumers = {};
+        _cleanup_(remarks_clear) Remarks remarks = {};
         SocketFacts listener;
+        size_t loaded;
 
-        if (consumers_read(consumers_directories, &consumers) < 0)
+        if (unit_tree_read(unit_directories, &tree) < 0 || consumers_of(&tree, &consumers) < 0 ||
+            check_units(&tree, &doctor->declarations, &remarks, &loaded) < 0)
                 exit(failure("Out of memory."));
         look_at_socket(UNSEALD_RUNTIME_DIR "/credentials.sock", &listener);
         for (size_t i = 0; i < consumers.count; i++)
-                if (consumers.items[i].path && strcmp(consumers.items[i].path, listener.path) == 0)
-                        listener.wanted = true;
+                listener.wanted |= consumer_asks_socket(&consumers.items[i]);
         check_socket(&doctor->report, &listener);
-        check_consumers(&doctor->report, &consumers, &doctor->declarations);
+        check_consumers(&doctor->report, &remarks, loaded);
 }
 
 static void ask_service_manager(Errand *errand) {

@@ -19,10 +19,10 @@
 #include "basic/error.h"
 #include "basic/slice.h"
 #include "config/declaration.h"
+#include "config/remarks.h"
 #include "config/settings.h"
 #include "tpm/expectation.h"
 #include "tpm/tpm.h"
-#include "unsealctl/check/consumers.h"
 
 typedef enum Verdict {
         VERDICT_OK,
@@ -197,7 +197,8 @@ void check_swap(Report *report, const char *swaps);
 void check_hibernation(Report *report, const char *power_state, const char *resume_device);
 void check_core_dumps(Report *report, const char *core_pattern);
 
-void check_consumers(Report *report, const Consumers *consumers, const Declarations *declarations);
+/* loaded: the number of LoadCredential= lines of unseald without a mistake. */
+void check_consumers(Report *report, const Remarks *remarks, size_t loaded);
 
 /* The credential socket. */
 typedef struct SocketFacts {

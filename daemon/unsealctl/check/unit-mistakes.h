@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Judges the units that take secrets from unseald: units that would start without their secret or not at all, and units of unseald that
+ * a boot does not start. A unit that has nothing to do with unseald gets no remark.
+ */
+
+#include "config/declaration.h"
+#include "config/remarks.h"
+#include "unsealctl/check/unit-tree.h"
+
+/* The longest names of unit and credential together. The service manager asks from the abstract socket address
+ * "\0HEX/unit/UNIT/ID", with up to 16 digits in HEX, and an address has at most 107 bytes. */
+#define CHECK_UNIT_AND_ID_MAX 83U
+
+/* Adds a remark for each finding. *ret_loaded is the number of LoadCredential= lines of unseald without a mistake. Pure. -ENOMEM. */
+int check_units(const UnitTree *tree, const Declarations *declarations, Remarks *remarks,
+                size_t *ret_loaded);
+
+/* Says that unit and credential have names that are too long together, at this place. Pure. -ENOMEM. */
+int check_length(const char *unit, const char *id, const IniAssignment *line, const char *secret,
+                 Remarks *remarks);

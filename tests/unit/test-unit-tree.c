@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "unsealctl/check/nearest.h"
+#include "unsealctl/check/unit-graph.h"
+#include "unsealctl/check/unit-tree.h"
+
+/* Two directories, the first with the higher priority: etc and lib. */
+static char top[] = "/tmp/test-unit-tree.XXXXXX", etc[64], lib[64];
+static UnitTree tree;
+
+static int make_directories(void **state) {
+        memcpy(strrchr(top, '.'), ".XXXXXX", 8);
+        if (!mkdtemp(top))
+                return -1;
+        (void) snprintf(etc, sizeof(etc), "%s/etc", top);
+        (void) snprintf(lib, sizeof(lib), "%s/lib", top);
+        return mkdir(etc, 0755) || mkdir(lib, 0755);
+}
+
+static int remove_directories(void **state) {
+        char command[64];
+
+        unit_tree_clear(&tree);
+        (void) snprintf(command, sizeof(command), "rm -r %s", top);
+        return system(command);
+}
+
+/* Writes DIRECTORY/NAME, and makes the directory of NAME. */
+static void put(const char *directory, const char *name, const char *text) {
+        char path[256], *slash;
+        FILE *file;
+
+        (void) snprintf(path, sizeof(path), "%s/%s", directory, name);
+        slash = strrchr(path, '/');
+        *slash = '\0';
+        (void) mkdir(path, 0755);
+        *slash = '/';
+        file = fopen(path, "w");
+        assert_non_null(file);
+        assert_true(fputs(text, file) >= 0);
+        assert_int_equal(fclose(file), 0);
+}
+
+static void put_link(const char *directory, const char *name, const char *target) {
+        char path[256];
+
+        put(directory, name, "");
+        (void) snprintf(path, sizeof(path), "%s/%s", directory, name);
+        assert_int_equal(unlink(path), 0);
+        assert_int_equal(symlink(target, path), 0);
+}
+
+static void read_tree(void) {
+        const char *const directories[] = { "/nonexistent", etc, lib, NULL };
+
+        assert_int_equal(unit_tree_read(directories, &tree), 0);
+}
+
+/* The unit has exactly these values of Environment=, in this order. */
+static void assert_values(const char *name, const char *wanted) {
+        const Unit *unit = unit_tree_resolve(&tree, name);
+        char seen[256] = "";
+
+        for (size_t i = 0; unit && i < unit->lines->count; i++) {
+                (void) strncat(seen, seen[0] ? " " : "", 2);
+                (void) strncat(seen, unit->lines->assignments[i].value, 64);
+        }
+        if (!unit || strcmp(seen, wanted) != 0)
+                fail_msg("%s: saw %s '%s', wanted '%s'", name, unit ? "values" : "no unit", seen, wanted);
+}
+
+static void test_units_are_read_with_their_drop_ins(void **state) {
+        put(lib, "a-b.service", "[Service]\nEnvironment=own\n");
+        put(lib, "a-b.service.d/20.conf", "[Service]\nEnvironment=lib20\n");
+        put(etc, "a-b.service.d/10.conf", "[Service]\nEnvironment=etc10\n");
+        put(lib, "a-b.service.d/10.conf", "[Service]\nEnvironment=hidden\n");
+        put(etc, "a-b.service.d/README", "[Service]\nEnvironment=none\n");
+        put(etc, "a-.service.d/15.conf", "[Service]\nEnvironment=prefix\n");
+        put(lib, "service.d/90.conf", "[Service]\nEnvironment=type\n");
+        put(lib, "alias.service.d/30.conf", "[Service]\nEnvironment=alias\n");
+        put_link(etc, "alias.service", "../lib/a-b.service");
+        read_tree();
+        assert_values("a-b.service", "own etc10 prefix lib20 alias type");
+        assert_values("alias.service", "own etc10 prefix lib20 alias type");
+        assert_null(unit_tree_resolve(&tree, "a-.service"));
+}
+
+static void test_a_file_hides_the_files_of_its_name(void **state) {
+        put(etc, "a.service", "[Service]\nEnvironment=etc\n");
+        put(lib, "a.service", "[Service]\nEnvironment=lib\n");
+        put_link(etc, "masked.service", "/dev/null");
+        put(lib, "masked.service", "[Service]\nEnvironment=lib\n");
+        put(etc, "empty.service", "");
+        put(lib, "empty.service", "[Service]\nEnvironment=lib\n");
+        put_link(etc, "dangling.service", "/nonexistent/dangling.service");
+        put(lib, "broken.service", "Environment=outside\n[Service]\n\001\nno assignment\nEnvironment=in\n");
+        read_tree();
+        assert_values("a.service", "etc");
+        assert_null(unit_tree_resolve(&tree, "masked.service"));
+        assert_true(unit_tree_find(&tree, "masked.service")->masked);
+        assert_null(unit_tree_resolve(&tree, "empty.service"));
+        assert_null(unit_tree_resolve(&tree, "dangling.service"));
+        assert_values("broken.service", "in");
+}
+
+static void test_instances_have_the_lines_of_their_template(void **state) {
+        put(lib, "w@.service", "[Service]\nEnvironment=template\n");
+        put(etc, "w@.service.d/10.conf", "[Service]\nEnvironment=all\n");
+        put(etc, "w@2.service.d/20.conf", "[Service]\nEnvironment=two\n");
+        put_link(etc, "v@.service", "w@.service");
+        put_link(etc, "boot.target.wants/w@3.service", "../../lib/w@.service");
+        put_link(etc, "boot.target.wants/w@4.service", "/dev/null");
+        read_tree();
+        assert_values("w@1.service", "template all");
+        assert_values("w@2.service", "template all two");
+        assert_values("v@2.service", "template all two");
+        assert_non_null(unit_tree_find(&tree, "w@3.service"));
+        assert_null(unit_tree_find(&tree, "w@4.service"));
+        assert_null(unit_tree_resolve(&tree, "x@1.service"));
+}
+
+static void test_quadlets_are_services(void **state) {
+        put(etc, "web.container", "[Container]\nImage=web\n[Service]\nEnvironment=own\n");
+        put(etc, "web.container.d/10.conf", "[Service]\nEnvironment=more\n");
+        read_tree();
+        assert_values("web.service", "web own more");
+}
+
+static void test_names_are_taken_apart(void **state) {
+        static const struct {
+                const char *name, *template;
+        } cases[] = {
+                { "a@1.service", "a@.service" }, { "a@x@y.service", "a@.service" },
+                { "a@.service", NULL },          { "a@1.2.service", "a@.service" },
+                { "a.service", NULL },           { "a@1", NULL },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                _cleanup_free_ char *template = NULL;
+
+                assert_int_equal(unit_name_template(cases[i].name, &template), 0);
+                if (cases[i].template)
+                        assert_string_equal(template, cases[i].template);
+                else
+                        assert_null(template);
+        }
+        assert_true(unit_name_is_template("a@.service"));
+        assert_false(unit_name_is_template("a@1.service"));
+        assert_false(unit_name_is_template("a@.b.service"));
+        assert_true(unit_name_has_type("a.target"));
+        assert_false(unit_name_has_type(".service"));
+        assert_false(unit_name_has_type("a.container"));
+}
+
+static void test_links_in_a_circle_end(void **state) {
+        _cleanup_free_ char *canonical = NULL;
+
+        put_link(etc, "a.service", "b.service");
+        put_link(etc, "b.service", "a.service");
+        read_tree();
+        assert_int_equal(unit_tree_canonical(&tree, "a.service", &canonical), 0);
+        assert_null(unit_tree_resolve(&tree, "a.service"));
+}
+
+static void test_distance_counts_typing_mistakes(void **state) {
+        static const struct {
+                const char *one, *other;
+                size_t distance;
+        } cases[] = {
+                { "", "", 0 },         { "a", "", 1 },      { "unsealed.target", "unseald.target", 1 },
+                { "ab", "ba", 1 },     { "abc", "acb", 1 }, { "kitten", "sitting", 3 },
+                { "same", "same", 0 }, { "", "abc", 3 },
+        };
+        char *long_name = calloc(1, 300);
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                assert_int_equal(name_distance(cases[i].one, cases[i].other), cases[i].distance);
+                assert_int_equal(name_distance(cases[i].other, cases[i].one), cases[i].distance);
+        }
+        memset(long_name, 'a', 256);
+        assert_true(name_distance(long_name, "a") == SIZE_MAX);
+        long_name[255] = '\0';
+        assert_int_equal(name_distance(long_name, "a"), 254);
+        free(long_name);
+}
+
+#define DIRECTORY_TEST(test) cmocka_unit_test_setup_teardown(test, make_directories, remove_directories)
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                DIRECTORY_TEST(test_units_are_read_with_their_drop_ins),
+                DIRECTORY_TEST(test_a_file_hides_the_files_of_its_name),
+                DIRECTORY_TEST(test_instances_have_the_lines_of_their_template),
+                DIRECTORY_TEST(test_quadlets_are_services),
+                DIRECTORY_TEST(test_links_in_a_circle_end),
+                cmocka_unit_test(test_names_are_taken_apart),
+                cmocka_unit_test(test_distance_counts_typing_mistakes),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
