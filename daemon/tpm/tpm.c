@@ -433,16 +433,10 @@ static TSS2_RC is_our_index(Tpm *tpm, ESYS_TR object, bool *ret) {
         return TSS2_RC_SUCCESS;
 }
 
-/* Handles of our keys or of our indices. */
-typedef struct Handles {
-        TPM2_HANDLE handle[16];
-        size_t n;
-} Handles;
-
 typedef TSS2_RC (*IsOurs)(Tpm *tpm, ESYS_TR object, bool *ret);
 
 /* Finds our objects among the handles from first to last. A hash sequence has no public area (TPM2_RC_SEQUENCE). */
-static int find_ours(Tpm *tpm, TPM2_HANDLE first, TPM2_HANDLE last, IsOurs is_ours, Handles *ret,
+static int find_ours(Tpm *tpm, TPM2_HANDLE first, TPM2_HANDLE last, IsOurs is_ours, TpmHandles *ret,
                      Error *error) {
         _cleanup_esys_ TPMS_CAPABILITY_DATA *list = NULL;
         const TPML_HANDLE *handles;
@@ -498,7 +492,7 @@ static int flush_loaded_sessions(Tpm *tpm, unsigned *leftovers, Error *error) {
 
 /* Removes sessions first: key and index are the marks that the sessions are unseald's. */
 static int remove_leftovers(Tpm *tpm, unsigned *leftovers, Error *error) {
-        Handles keys = {}, indices = {};
+        TpmHandles keys = {}, indices = {};
         TSS2_RC rc;
         int r;
 
@@ -845,7 +839,7 @@ int tpm_prepare(Tpm *tpm, unsigned *ret_leftovers, Error *error) {
 }
 
 int tpm_inspect(Tpm *tpm, TpmState *ret, Error *error) {
-        Handles keys = {}, indices = {}, foreign_keys = {}, foreign_indices = {};
+        TpmHandles keys = {}, indices = {};
         TpmState state = {};
         int r;
 
@@ -853,14 +847,12 @@ int tpm_inspect(Tpm *tpm, TpmState *ret, Error *error) {
             (r = find_ours(tpm, KEY_FIRST, KEY_LAST, is_our_key, &keys, error)) < 0 ||
             (r = find_ours(tpm, INDEX_FIRST, INDEX_FIRST + INDEX_COUNT - 1, is_our_index, &indices, error)) <
                             0 ||
-            (r = find_ours(tpm, FOREIGN_KEY_FIRST, FOREIGN_KEY_LAST, is_our_key, &foreign_keys, error)) <
-                            0 ||
-            (r = find_ours(tpm, FOREIGN_INDEX_FIRST, FOREIGN_INDEX_LAST, is_our_index, &foreign_indices,
-                           error)) < 0)
+            (r = find_ours(tpm, FOREIGN_KEY_FIRST, FOREIGN_KEY_LAST, is_our_key, &state.foreign_keys,
+                           error)) < 0 ||
+            (r = find_ours(tpm, FOREIGN_INDEX_FIRST, FOREIGN_INDEX_LAST, is_our_index,
+                           &state.foreign_indices, error)) < 0)
                 return r;
         state.leftovers = (unsigned) (keys.n + indices.n);
-        state.foreign_key = foreign_keys.handle[0];
-        state.foreign_index = foreign_indices.handle[0];
         *ret = state;
         return 0;
 }

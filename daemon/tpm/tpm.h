@@ -47,15 +47,21 @@ int tpm_prepare(Tpm *tpm, unsigned *ret_leftovers, Error *error);
  */
 int tpm_attest(Tpm *tpm, const NsmRequest *request, uint8_t **ret, size_t *ret_size, Error *error);
 
+/* Up to 16 objects (TPM2_HANDLE; a build without tpm2-tss includes this header, too). */
+typedef struct TpmHandles {
+        uint32_t handle[16];
+        size_t n;
+} TpmHandles;
+
 /* The objects in a TPM and its lock against dictionary attacks. */
 typedef struct TpmState {
         bool locked_out;           /* after too many wrong authorizations */
         uint32_t wrong, wrong_max; /* wrong authorizations so far, and the number that locks the TPM */
         uint32_t recovery_sec;     /* the TPM forgets one wrong authorization in this time */
-        unsigned leftovers;        /* objects of an unseald that was killed; tpm_prepare() removes them */
-        /* Objects as another client of the attestation command leaves them if it is killed. 0: none. */
-        uint32_t foreign_index,
-                        foreign_key; /* TPM2_HANDLE; a build without tpm2-tss includes this header, too */
+        unsigned leftovers; /* objects of a client that was killed, which tpm_prepare() removes. Other clients of the
+                                    * attestation command make the same key as unseald, so it may be theirs. */
+        /* Objects as another client of the attestation command leaves them if it is killed. unseald leaves them alone. */
+        TpmHandles foreign_indices, foreign_keys;
 } TpmState;
 
 /* Reads the state and changes nothing. */

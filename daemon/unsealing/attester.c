@@ -160,7 +160,7 @@ static void tpm_prepared(void *userdata) {
 
         if (job->leftovers > 0)
                 log_full(LOG_NOTICE, &(LogFields){ .message_id = MESSAGE_LEFTOVERS },
-                         "Removed %u object(s) from the TPM that a killed unseald had left there.",
+                         "Removed %u object(s) from the TPM that a killed client, unseald or another that attests, had left there.",
                          job->leftovers);
         job->leftovers = 0;
         end(attester, ATTESTER_TPM, job->r, &job->error);

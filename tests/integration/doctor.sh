@@ -118,9 +118,16 @@ right
 check 'a TPM that is locked' 20 '^failure tpm-lockout: The TPM is locked after 1 wrong' '^failure nitrotpm: '
 tpm2_dictionarylockout "${tpm[@]}" --clear-lockout
 tpm2_nvundefine "${tpm[@]}" 0x01500000
-tpm2_nvdefine "${tpm[@]}" -s 8192 -g sha512 -p somebody -a 'authread|authwrite' 0x01000000 >/dev/null
-check "another client's leftovers" 3 '^warning tpm-leftovers: .*0x01000000'
-tpm2_nvundefine "${tpm[@]}" 0x01000000
+for index in 0x01000000 0x01000001; do
+    tpm2_nvdefine "${tpm[@]}" -s 8192 -g sha512 -p somebody -a 'authread|authwrite' "$index" >/dev/null
+done
+for ek in 0x81000001 0x81000002; do
+    tpm2_createek "${tpm[@]}" -G rsa -c "$ek" >/dev/null
+done
+check "another client's leftovers" 3 '^warning tpm-leftovers: .* 2 NV index.*: 0x01000000, 0x01000001\.' \
+    '^warning tpm-leftovers: .* 2 persistent endorsement key.*: 0x81000001, 0x81000002\.'
+for index in 0x01000000 0x01000001; do tpm2_nvundefine "${tpm[@]}" "$index"; done
+for ek in 0x81000001 0x81000002; do tpm2_evictcontrol "${tpm[@]}" -C o -c "$ek" >/dev/null; done
 assert_equal 'what is in the TPM' "$(tpm_contents)" "$before"
 
 # IMDS, and the data from it.

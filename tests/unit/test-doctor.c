@@ -175,14 +175,17 @@ static void test_a_locked_tpm_and_leftovers_are_told(void **state) {
         facts.state = (TpmState){ .locked_out = true,
                                   .wrong = 31,
                                   .recovery_sec = 7200,
-                                  .foreign_index = 0x01000000,
-                                  .foreign_key = 0x81000001,
+                                  .foreign_indices = { .handle = { 0x01000000 }, .n = 1 },
+                                  .foreign_keys = { .handle = { 0x81000001, 0x81000002, 0x81000007 },
+                                                    .n = 3 },
                                   .leftovers = 2 };
         check_tpm(&report, &facts);
         assert_finding(1, VERDICT_FAILURE, "tpm-lockout", "after 31 wrong authorizations");
-        assert_finding(2, VERDICT_WARNING, "tpm-leftovers", "0x01000000");
-        assert_finding(3, VERDICT_WARNING, "tpm-leftovers", "0x81000001");
-        assert_finding(4, VERDICT_NOTE, "tpm-leftovers", "2 object(s). They are removed now");
+        assert_finding(2, VERDICT_WARNING, "tpm-leftovers", "1 NV index(es) of 8 KiB: 0x01000000.");
+        assert_finding(3, VERDICT_WARNING, "tpm-leftovers",
+                       "3 persistent endorsement key(s): 0x81000001, 0x81000002, 0x81000007.");
+        assert_finding(4, VERDICT_NOTE, "tpm-leftovers",
+                       "or another that attests, had left 2 object(s). They are removed now");
         report_clear(&report);
 
         facts.state = (TpmState){ .wrong = 3, .wrong_max = 32, .leftovers = 1 };

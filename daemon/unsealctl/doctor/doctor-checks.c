@@ -23,6 +23,9 @@
 #include "unsealctl/ctl.h"
 #include "unsealctl/doctor/doctor.h"
 
+/* "0x", eight digits, ", " for each handle */
+#define HANDLES_STRING_MAX (12 * ELEMENTSOF(((TpmHandles *) NULL)->handle) + 1)
+
 #define CLOCK_SKEW_MAX 300 /* seconds; KMS accepts signatures up to this age */
 #define CLOCK_SKEW_ODD 30
 #define CERTIFICATE_SOON (14 * 24 * 3600)
@@ -189,26 +192,37 @@ static void check_lockout(Report *report, const TpmState *state) {
                 ok(report, check, NULL, "The TPM is not locked, and there were no wrong authorizations.");
 }
 
+/* Joins the handles, as tpm2-tools takes each of them. */
+static const char *format_handles(const TpmHandles *handles, char buffer[static HANDLES_STRING_MAX]) {
+        char *end = buffer;
+
+        *buffer = '\0';
+        for (size_t i = 0; i < handles->n; i++)
+                end += sprintf(end, "%s0x%08" PRIx32, i > 0 ? ", " : "", handles->handle[i]);
+        return buffer;
+}
+
 static void check_leftovers(Report *report, const TpmFacts *facts) {
         static const char check[] = "tpm-leftovers";
         const TpmState *state = &facts->state;
+        char handles[HANDLES_STRING_MAX];
 
-        if (state->foreign_index != 0)
+        if (state->foreign_indices.n > 0)
                 warn(report, check, NULL,
-                     "Remove it with 'tpm2_nvundefine HANDLE', unless a client is attesting right now. NV memory is scarce.",
-                     "Another client, perhaps nitro-tpm-attest, was killed and has left an NV index of 8 KiB: 0x%08" PRIx32
-                     ".",
-                     state->foreign_index);
-        if (state->foreign_key != 0)
+                     "Remove each with 'tpm2_nvundefine HANDLE', unless a client is attesting right now. NV memory is scarce.",
+                     "Another client, perhaps nitro-tpm-attest, was killed and has left %zu NV index(es) of 8 KiB: %s.",
+                     state->foreign_indices.n, format_handles(&state->foreign_indices, handles));
+        if (state->foreign_keys.n > 0)
                 warn(report, check, NULL,
-                     "Remove it with 'tpm2_evictcontrol -C o -c HANDLE', unless a client is attesting right now.",
-                     "Another client, perhaps nitro-tpm-attest, was killed and has left a persistent endorsement key: 0x%08" PRIx32
-                     ".",
-                     state->foreign_key);
+                     "Remove each with 'tpm2_evictcontrol -C o -c HANDLE', unless a client is attesting right now.",
+                     "Another client, perhaps nitro-tpm-attest, was killed and has left %zu persistent endorsement key(s): %s.",
+                     state->foreign_keys.n, format_handles(&state->foreign_keys, handles));
         if (state->leftovers > 0)
-                note(report, check, NULL, "A killed unseald had left %u object(s). %s.", state->leftovers,
+                note(report, check, NULL,
+                     "A killed client, unseald or another that attests, had left %u object(s). %s.",
+                     state->leftovers,
                      facts->document_r < 0 ? "The next unseald removes them" : "They are removed now");
-        if (state->foreign_index == 0 && state->foreign_key == 0 && state->leftovers == 0)
+        if (state->foreign_indices.n == 0 && state->foreign_keys.n == 0 && state->leftovers == 0)
                 ok(report, check, NULL, "No killed client has left anything.");
 }
 
