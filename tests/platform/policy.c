@@ -334,6 +334,12 @@ static bool pattern_matches(const Pattern *pattern, Text text) {
         const char *p = pattern->text.data, *p_end = p + pattern->text.length, *p_many = NULL;
         const char *s = text.data, *s_end = s + text.length, *s_many = NULL;
 
+        /* Most patterns are plain text. */
+        if (!memchr(p, '*', pattern->text.length) && !memchr(p, '?', pattern->text.length) &&
+            !memchr(p, '$', pattern->text.length))
+                return pattern->text.length == text.length &&
+                       (pattern->ignore_case ? text_equal_ignore_case(text, pattern->text)
+                                             : text_equal(text, pattern->text));
         for (;;) {
                 Token token;
                 bool matches = false;
