@@ -782,8 +782,16 @@ static bool may_unseal_by_id(Lint *lint, const Caller *caller, Action last, Acti
         return false;
 }
 
+/* Returns whether both may be in one account. *ret_certainly: they are. Everyone, a unique ID and some patterns may be in any. */
+static bool may_share_account(const Caller *caller, const Caller *other, bool *ret_certainly) {
+        *ret_certainly = *caller->account && strcmp(caller->account, other->account) == 0;
+        if (caller->kind == CALLER_SERVICE || other->kind == CALLER_SERVICE)
+                return false;
+        return *ret_certainly || caller->kind == CALLER_UNIQUE_ID || !*other->account;
+}
+
 /* Returns whether the owner of a principal that unseals may control the caller, too: both are in one account, and no
- * administrator of the key is in it. The account of a unique ID is unknown, so it may be any. */
+ * administrator of the key is in it. */
 static bool is_near_unsealing(Lint *lint, const Caller *caller) {
         bool near = false;
 
@@ -791,13 +799,12 @@ static bool is_near_unsealing(Lint *lint, const Caller *caller) {
                 return false;
         for (size_t i = 0; i < lint->n_callers; i++) {
                 const Caller *other = &lint->callers[i];
-                bool known = caller->kind != CALLER_UNIQUE_ID && other->kind != CALLER_UNIQUE_ID;
-                bool neighbours =
-                                !known || (*caller->account && strcmp(caller->account, other->account) == 0);
+                bool certainly;
 
-                if (other == caller || !neighbours || is_declared(other, lint->options->recovery_principals))
+                if (other == caller || !may_share_account(caller, other, &certainly) ||
+                    is_declared(other, lint->options->recovery_principals))
                         continue;
-                if (known && surely_administers(lint, other))
+                if (certainly && surely_administers(lint, other))
                         return false;
                 near |= unseals(lint, other);
         }
