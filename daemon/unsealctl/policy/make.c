@@ -27,6 +27,7 @@ static const char *const administration[] = {
         "kms:DisableKeyRotation",
         "kms:EnableKey",
         "kms:EnableKeyRotation",
+        "kms:GetKeyLastUsage",
         "kms:GetKeyPolicy",
         "kms:GetKeyRotationStatus",
         "kms:ListGrants",
