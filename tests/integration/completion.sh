@@ -52,9 +52,10 @@ sources() {
     case $1 in check | cat-config) echo "$top/daemon/unsealctl/check/check-options.c" ;; esac
 }
 unsealctl --help | fits "--help"
-for verb in "${verbs[@]}"; do
-    unsealctl "$verb" --help | fits "$verb --help"
-    completed unsealctl "$verb" - >"$scratch/completed"
+for verb in "${verbs[@]}" 'policy audit'; do
+    read -ra words <<<"$verb"
+    unsealctl "${words[@]}" --help | fits "$verb --help"
+    completed unsealctl "${words[@]}" - >"$scratch/completed"
     options=0
     while read -r option argument; do
         # Only check has it of the two verbs that share their options.
@@ -62,7 +63,7 @@ for verb in "${verbs[@]}"; do
         [ "$argument" = no ] || option+='='
         grep -qxF -- "--$option" "$scratch/completed" || die "$verb: --$option is not completed: $(tr '\n' ' ' <"$scratch/completed")"
         options=$((options + 1))
-    done < <(sources "$verb" | xargs -d '\n' sed -nE 's/.*\{ "([A-Za-z0-9-]+)", (no|required)_argument.*/\1 \2/p' | sort -u)
+    done < <(sources "${verb/ /-}" | xargs -d '\n' sed -nE 's/.*\{ "([A-Za-z0-9-]+)", (no|required)_argument.*/\1 \2/p' | sort -u)
     [ "$options" -ge 1 ] || die "no options found in the source of $verb"
     assert_equal "long options of $verb that it does not have" "$(grep -c '^--' "$scratch/completed")" "$options"
     say "$verb: $options options"
@@ -78,6 +79,11 @@ completes 'document document.2' unsealctl measure --db document
 completes 'document document.2' unsealctl measure --disk = document
 completes 'a b directory document document.2' unsealctl policy --json ''
 completes 'lint' unsealctl policy l
+completes 'audit' unsealctl policy a
+completes '--principal= --profile= --proxy=' unsealctl policy audit --pr
+completes 'document document.2' unsealctl policy audit --measurements = doc
+completes '' unsealctl policy audit --key = ''
+completes '--principal=' unsealctl policy lint --pr
 completes 'document document.2' unsealctl policy --output = doc
 completes 'document document.2' unsealctl policy -o doc
 completes 'document document.2' unsealctl policy lint 'do'

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* unsealctl policy: writes key policies, and finds statements that give secrets away. It works on texts, and calls no
- * service. */
+/* unsealctl policy: writes key policies, and finds statements that give secrets away. This file works on texts, and calls no
+ * service. policy-audit.c asks KMS. */
 
 #include <errno.h>
 #include <getopt.h>
@@ -13,39 +13,11 @@
 #include "basic/json.h"
 #include "basic/text.h"
 #include "unsealctl/ctl.h"
-#include "unsealctl/measurements.h"
-#include "unsealctl/policy/lint.h"
-#include "unsealctl/policy/make.h"
+#include "unsealctl/policy/policy.h"
 #include "unsealctl/policy/statement.h"
 
 #define FILE_SIZE_MAX (256U * 1024U)
-#define EXIT_WARNINGS 3
-#define EXIT_ERRORS 4
-
-/* NULL-terminated. The strings are borrowed; those that the verb made are in owned. */
-typedef struct List {
-        const char **items;
-        size_t n;
-} List;
-
-typedef enum Format {
-        FORMAT_JSON,
-        FORMAT_TERRAFORM,
-        FORMAT_CLOUDFORMATION,
-} Format;
-
-typedef struct Options {
-        MeasurementFiles measurements;
-        List principals, accounts, administrators, sealers, recovery, organizations, endpoints, keys;
-        List owned;
-        KeyPolicyOptions policy;
-        Format format;
-        bool role_policy, json;
-        const char *file;   /* the policy to lint */
-        const char *output; /* where the policy is written; NULL or "-": standard output */
-} Options;
-
-static void options_done(Options *options) {
+void policy_arguments_done(PolicyArguments *options) {
         List *lists[] = { &options->principals, &options->accounts, &options->administrators,
                           &options->sealers,    &options->recovery, &options->organizations,
                           &options->endpoints,  &options->keys };
@@ -60,11 +32,12 @@ static void options_done(Options *options) {
 
 static void print_help(void) {
         printf("unsealctl policy [OPTIONS…]\n"
-               "unsealctl policy lint [OPTIONS…] POLICY\n\n"
-               "Write a key policy that only attested images can use, or check one.\n\n"
+               "unsealctl policy lint [OPTIONS…] POLICY\n"
+               "unsealctl policy audit --key=ARN [OPTIONS…]\n"
+               "\n"
+               "Write a policy that only attested images can use, or check a policy or a key.\n\n"
                "  -h --help                Show this help;  -o --output=FILE: write to a file\n"
-               "     --measurements=FILE   Image that may unseal (pcr_measurements.json). This\n"
-               "                           and all options with ARN or ID can be repeated.\n"
+               "     --measurements=FILE   Image that may unseal. Repeatable, as ARN and ID are\n"
                "     --principal=ARN       Role or user that unseals;  --account=ID: an account\n"
                "     --admin=ARN           Principal that may change the policy\n"
                "     --sealer=ARN          Principal that may encrypt\n"
@@ -78,8 +51,7 @@ static void print_help(void) {
                "     --role-policy         Write the role's identity policy;  --key=ARN: its key\n"
                "     --terraform, --cloudformation  Write the policy as such a resource\n"
                "     --json                Print findings as JSON (lint)\n\n"
-               "Exit status: 0 done, or notes only; 1 failure, 2 usage; lint:\n"
-               "3 warnings, 4 errors.\n");
+               "Exit status: 0 done, 1 failure, 2 usage; lint: 3 warnings, 4 errors.\n");
 }
 
 static int list_add(List *list, const char *value) {
@@ -94,7 +66,7 @@ static int list_add(List *list, const char *value) {
 }
 
 /* The partition ("aws", "aws-cn", …) of the first ARN among the options. */
-static int partition_length(const Options *options, const char **ret) {
+static int partition_length(const PolicyArguments *options, const char **ret) {
         const List *lists[] = { &options->administrators, &options->principals, &options->sealers,
                                 &options->recovery, &options->keys };
 
@@ -108,7 +80,7 @@ static int partition_length(const Options *options, const char **ret) {
 }
 
 /* Adds each account as its root. */
-static int add_accounts(Options *options) {
+static int add_accounts(PolicyArguments *options) {
         for (size_t i = 0; i < options->accounts.n; i++) {
                 const char *partition, *account = options->accounts.items[i];
                 int n = partition_length(options, &partition), r;
@@ -128,7 +100,7 @@ static int add_accounts(Options *options) {
 }
 
 /* Without --key= the policy is for all keys of the first administrator's account. */
-static int add_key(Options *options) {
+static int add_key(PolicyArguments *options) {
         const char *partition;
         Caller caller;
         char *arn;
@@ -154,7 +126,7 @@ static void print_here_document(const char *text, FILE *stream) {
         }
 }
 
-static void print_terraform(const Options *options, const char *text, FILE *stream) {
+static void print_terraform(const PolicyArguments *options, const char *text, FILE *stream) {
         bool key = !options->role_policy;
 
         fprintf(stream, "resource \"%s\" \"unseald\" {\n", key ? "aws_kms_key" : "aws_iam_policy");
@@ -167,7 +139,7 @@ static void print_terraform(const Options *options, const char *text, FILE *stre
         fputs("\nPOLICY\n}\n", stream);
 }
 
-static int print_cloudformation(const Options *options, struct json_object *policy, FILE *stream) {
+static int print_cloudformation(const PolicyArguments *options, struct json_object *policy, FILE *stream) {
         bool key = !options->role_policy;
         struct json_object *template;
         const char *text;
@@ -193,7 +165,7 @@ static int print_cloudformation(const Options *options, struct json_object *poli
         return EXIT_SUCCESS;
 }
 
-static int print_policy(const Options *options, struct json_object *policy, FILE *stream) {
+static int print_policy(const PolicyArguments *options, struct json_object *policy, FILE *stream) {
         const char *text;
 
         if (options->format == FORMAT_CLOUDFORMATION)
@@ -209,7 +181,7 @@ static int print_policy(const Options *options, struct json_object *policy, FILE
 }
 
 /* Replaces the file only when the whole policy is there. */
-static int write_policy(const Options *options, struct json_object *policy) {
+static int write_policy(const PolicyArguments *options, struct json_object *policy) {
         _cleanup_free_ char *text = NULL;
         size_t size = 0;
         bool incomplete;
@@ -231,27 +203,31 @@ static int write_policy(const Options *options, struct json_object *policy) {
         return r < 0 ? failure("Cannot write %s: %s.", options->output, strerror(-r)) : EXIT_SUCCESS;
 }
 
-static int make(Options *options) {
-        _cleanup_json_ struct json_object *policy = NULL;
-        Error error = {};
-        int r;
+static int failed(const Error *error) {
+        return error->failure == FAILURE_USAGE ? usage_error("%s", error->text) : failure("%s", error->text);
+}
 
-        r = add_accounts(options);
-        if (r == 0 && options->role_policy)
-                r = add_key(options);
+int policy_make(PolicyArguments *arguments, struct json_object **ret) {
+        Error error = {};
+
+        return key_policy_make(&arguments->policy, ret, &error) < 0 ? failed(&error) : 0;
+}
+
+static int make_role_policy(PolicyArguments *options, struct json_object **ret) {
+        Error error = {};
+        int r = add_key(options);
+
         if (r != 0)
                 return r;
-        options->policy.principals = options->principals.items;
-        options->policy.administrators = options->administrators.items;
-        options->policy.sealers = options->sealers.items;
-        options->policy.recovery_principals = options->recovery.items;
-        options->policy.organizations = options->organizations.items;
-        options->policy.vpc_endpoints = options->endpoints.items;
-        r = options->role_policy ? role_policy_make(&options->policy, options->keys.items, &policy, &error)
-                                 : key_policy_make(&options->policy, &policy, &error);
-        if (r < 0)
-                return error.failure == FAILURE_USAGE ? usage_error("%s", error.text)
-                                                      : failure("%s", error.text);
+        return role_policy_make(&options->policy, options->keys.items, ret, &error) < 0 ? failed(&error) : 0;
+}
+
+static int make(PolicyArguments *options) {
+        _cleanup_json_ struct json_object *policy = NULL;
+        int r = options->role_policy ? make_role_policy(options, &policy) : policy_make(options, &policy);
+
+        if (r != 0)
+                return r;
         if (!options->role_policy && options->administrators.n == 0)
                 fputs("unsealctl: Nobody can ever change this policy without --admin=, and KMS accepts it only with BypassPolicyLockoutSafetyCheck.\n",
                       stderr);
@@ -321,8 +297,8 @@ static void print_json(const LintReport *report) {
         puts(json_object_to_json_string_ext(object, KEY_POLICY_FORMAT) ?: "");
 }
 
-static int lint(const Options *options) {
-        const LintOptions lint_options = {
+LintOptions policy_lint_options(const PolicyArguments *options) {
+        return (LintOptions){
                 .images = options->policy.images,
                 .n_images = options->policy.n_images,
                 .expectation = options->policy.expectation,
@@ -330,6 +306,10 @@ static int lint(const Options *options) {
                 .recovery_principals = options->recovery.items,
                 .sealers = options->sealers.items,
         };
+}
+
+static int lint(const PolicyArguments *options) {
+        const LintOptions lint_options = policy_lint_options(options);
         _cleanup_(lint_report_freep) LintReport *report = NULL;
         _cleanup_free_ uint8_t *text = NULL;
         size_t size;
@@ -351,28 +331,6 @@ static int lint(const Options *options) {
                 return EXIT_ERRORS;
         return lint_count(report, LINT_WARNING) > 0 ? EXIT_WARNINGS : EXIT_SUCCESS;
 }
-
-enum {
-        OPTION_MEASUREMENTS = 256,
-        OPTION_PRINCIPAL,
-        OPTION_ACCOUNT,
-        OPTION_ADMIN,
-        OPTION_SEALER,
-        OPTION_RECOVERY_PRINCIPAL,
-        OPTION_ORG,
-        OPTION_VPCE,
-        OPTION_KEY,
-        OPTION_SECURE_BOOT,
-        OPTION_ALLOW_DRIVERS,
-        OPTION_NO_PCR13,
-        OPTION_LOCK_PCR,
-        OPTION_GENERATE_DATA_KEY,
-        OPTION_BIND_ACCOUNT,
-        OPTION_ROLE_POLICY,
-        OPTION_TERRAFORM,
-        OPTION_CLOUDFORMATION,
-        OPTION_JSON,
-};
 
 static const struct option policy_options[] = {
         { "help", no_argument, NULL, 'h' },
@@ -411,7 +369,7 @@ static const struct option lint_options[] = {
         {},
 };
 
-static List *list_of(Options *options, int option) {
+static List *list_of(PolicyArguments *options, int option) {
         switch (option) {
         case OPTION_PRINCIPAL:
                 return &options->principals;
@@ -434,7 +392,7 @@ static List *list_of(Options *options, int option) {
         }
 }
 
-static int set_lock_pcr(Options *options, const char *value) {
+static int set_lock_pcr(PolicyArguments *options, const char *value) {
         char *end;
         unsigned long n = strtoul(value, &end, 10);
 
@@ -446,7 +404,7 @@ static int set_lock_pcr(Options *options, const char *value) {
         return 0;
 }
 
-static int set_option(Options *options, int option, const char *value) {
+int policy_set_option(PolicyArguments *options, int option, const char *value) {
         List *list = list_of(options, option);
 
         if (list)
@@ -489,34 +447,53 @@ static int set_option(Options *options, int option, const char *value) {
         }
 }
 
+int policy_arguments_load(PolicyArguments *options) {
+        int r = measurement_files_load(&options->measurements);
+
+        if (r == 0)
+                r = add_accounts(options);
+        if (r != 0)
+                return r;
+        options->policy.images = options->measurements.sets;
+        options->policy.n_images = options->measurements.n;
+        options->policy.principals = options->principals.items;
+        options->policy.administrators = options->administrators.items;
+        options->policy.sealers = options->sealers.items;
+        options->policy.recovery_principals = options->recovery.items;
+        options->policy.organizations = options->organizations.items;
+        options->policy.vpc_endpoints = options->endpoints.items;
+        return 0;
+}
+
 int verb_policy(int argc, char *argv[]) {
-        _cleanup_(options_done) Options options = {};
-        bool is_lint = argc > 1 && strcmp(argv[1], "lint") == 0;
+        _cleanup_(policy_arguments_done) PolicyArguments options = {};
+        const char *word = argc > 1 ? argv[1] : "";
+        bool is_lint = strcmp(word, "lint") == 0;
         int c, r;
 
-        if (is_lint) {
+        if (is_lint || strcmp(word, "audit") == 0) {
                 argv[1] = argv[0];
                 argv++;
                 argc--;
         }
+        if (strcmp(word, "audit") == 0)
+                return policy_audit(argc, argv);
         while ((c = getopt_long(argc, argv, is_lint ? "h" : "ho:", is_lint ? lint_options : policy_options,
                                 NULL)) >= 0) {
                 if (c == 'h') {
                         print_help();
                         return EXIT_SUCCESS;
                 }
-                r = set_option(&options, c, optarg);
+                r = policy_set_option(&options, c, optarg);
                 if (r != 0)
                         return r;
         }
         if (argc - optind != (is_lint ? 1 : 0))
                 return usage_error(is_lint ? "policy lint needs one policy. - is standard input."
-                                           : "policy takes no argument except lint.");
-        r = measurement_files_load(&options.measurements);
+                                           : "policy takes no argument except lint and audit.");
+        r = policy_arguments_load(&options);
         if (r != 0)
                 return r;
-        options.policy.images = options.measurements.sets;
-        options.policy.n_images = options.measurements.n;
         options.file = argv[optind];
         return is_lint ? lint(&options) : make(&options);
 }
