@@ -50,6 +50,10 @@ if [ -f /usr/lib/appliance/config.sh ]; then
     rm /usr/lib/appliance/config.sh
 fi
 
+# A watchdog resets the machine, and memory keeps the secrets.
+find /usr/lib/modules -path '*/drivers/watchdog/*' -delete
+for kernel in /usr/lib/modules/*; do depmod "${kernel##*/}"; done
+
 # KIWI's dracut modules depend on the modules for networks and encrypted roots. Our initrd leaves those out, and dracut would then
 # leave out KIWI's modules too. So this removes the dependencies.
 for module in /usr/lib/dracut/modules.d/*kiwi*/module-setup.sh; do

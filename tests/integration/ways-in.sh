@@ -19,6 +19,9 @@ ln -s /usr/lib/systemd/system/appliance-firewall.service "$closed/etc/systemd/sy
 touch "$closed/usr/lib/systemd/systemd-resolved"
 printf '[Service]\nExecStart=/sbin/agetty -\nStandardInput=tty\n' >"$closed/usr/lib/systemd/system/getty@.service"
 ln -s /dev/null "$closed/etc/systemd/system/getty@.service"
+printf '[Unit]\nAfter=local-fs.target\n' >"$closed/usr/lib/systemd/system/unseald.service"
+printf '[Unit]\nSuccessAction=reboot-force\n' >"$closed/usr/lib/systemd/system/systemd-reboot.service"
+printf '[Unit]\nFailureAction=reboot-force\nFailureAction=none\n' >"$closed/usr/lib/systemd/system/job.service"
 
 # make_uki WORDS [FILE IN THE INITRD[=CONTENT]...]: the parts of a unified kernel image that the check reads
 make_uki() {
@@ -104,6 +107,28 @@ plant emergency /usr/sbin/sulogin 'program usr/sbin/sulogin'
 plant emergency CrashShell= 'echo CrashShell=yes >usr/lib/systemd/system.conf.d/zz.conf'
 plant sysrq kernel.sysrq=176 'echo kernel.sysrq=176 >usr/lib/sysctl.d/99-z.conf'
 plant sysrq kernel.sysrq=1 'mkdir -p etc/sysctl.d && echo "kernel/sysrq = 1" >etc/sysctl.d/99-appliance.conf'
+for setting in kernel.panic kernel.panic_on_oops kernel.panic_on_warn kernel.panic_on_io_nmi kernel.panic_on_unrecovered_nmi \
+    kernel.unknown_nmi_panic kernel.panic_on_rcu_stall kernel.softlockup_panic kernel.hardlockup_panic kernel.hung_task_panic \
+    vm.panic_on_oom; do
+    plant reset "$setting=5" "echo $setting=5 >usr/lib/sysctl.d/99-z.conf"
+    plant reset "$setting=None" "sed -i '/$setting = /d' usr/lib/sysctl.d/99-appliance.conf"
+done
+for setting in CrashReboot=yes RuntimeWatchdogSec=30 RebootWatchdogSec=10min KExecWatchdogSec=5min CtrlAltDelBurstAction=reboot-force; do
+    plant reset "${setting%%=*}=" "echo $setting >usr/lib/systemd/system.conf.d/zz.conf"
+    plant reset "${setting%%=*}=" "sed -i '/^${setting%%=*}=/d' usr/lib/systemd/system.conf.d/appliance.conf"
+done
+for action in FailureAction=reboot-immediate SuccessAction=poweroff-force StartLimitAction=reboot-force JobTimeoutAction=halt-immediate; do
+    plant reset "job.service:$action" "unit job.service '[Unit]' '$action'"
+done
+plant reset systemd-reboot.service:SuccessAction=reboot-immediate 'unit systemd-reboot.service "[Unit]" SuccessAction=reboot-immediate'
+plant reset job.timer:FailureAction=reboot-force 'unit job.timer "[Unit]" FailureAction=none && mkdir usr/lib/systemd/system/timer.d &&
+    printf "[Unit]\nFailureAction=reboot-force\n" >usr/lib/systemd/system/timer.d/x.conf'
+plant reset /usr/lib/modules/6.1/kernel/drivers/watchdog \
+    'mkdir -p usr/lib/modules/6.1/kernel/drivers/watchdog && touch usr/lib/modules/6.1/kernel/drivers/watchdog/softdog.ko'
+plant reset /usr/sbin/watchdog 'program usr/sbin/watchdog'
+for key in Requires After; do
+    plant reset "unseald.service:$key=" "unit unseald.service '[Unit]' && sed -i /^$key=/d usr/lib/systemd/system/unseald.service.d/appliance.conf"
+done
 plant sleep hibernate.target 'unit hibernate.target "[Unit]"'
 plant sleep hibinit-agent.service 'unit hibinit-agent.service "[Service]"'
 plant swap fstab:/dev/vdb 'echo "/dev/vdb none swap sw 0 0" >etc/fstab'
