@@ -60,6 +60,12 @@ for module in /usr/lib/dracut/modules.d/*kiwi*/module-setup.sh; do
     sed -i -E '/^depends\(\)/,/^}/s/\<(network|crypt)\>//g' "$module"
 done
 
+# verity-root.sh says why it takes the place of KIWI's program. A version of KIWI without that program stops the build here.
+for program in /usr/lib/dracut/modules.d/*kiwi-verity/kiwi-veritytab-setup.sh; do
+    [ -f "$program" ] || { echo "config.sh: KIWI's kiwi-veritytab-setup.sh is not there to be replaced" && exit 1; }
+    cp /usr/lib/appliance/verity-root.sh "$program"
+done
+
 # A mistake in unseald's configuration stops the build here.
 unsealctl check
 

@@ -27,14 +27,15 @@ printf '[Unit]\nFailureAction=reboot-force\nFailureAction=none\n' >"$closed/usr/
 make_uki() {
     local words=$1
     shift
-    /usr/bin/python3 - "$uki" "$words" "$@" <<'PYTHON'
+    /usr/bin/python3 - "$uki" "$words" "$top/kiwi/root/usr/lib/appliance/verity-root.sh" "$@" <<'PYTHON'
 import struct, sys
 def entry(name, data=b""):
     name = name.encode() + b"\0"
     head = b"070701" + b"".join(b"%08x" % field for field in (1, 0o100755, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name), 0)) + name
     return head + bytes(-len(head) % 4) + data + bytes(-len(data) % 4)
-files = ["usr/bin/true", "etc/veritytab=verityroot UUID=1 UUID=1 " + 64 * "a" + " hash-offset=4096", "etc/cmdline.d/0.conf=rd.driver.pre=nvme",
-    "usr/lib/dracut/modules.txt=bash\nsystemd-initrd\nkiwi-verity\n", *sys.argv[3:]]
+files = ["usr/bin/true", "etc/veritytab=verityroot UUID=1 UUID=1 " + 64 * "a" + " hash-offset=4096,hash-block-size=4096,", "etc/cmdline.d/0.conf=rd.driver.pre=nvme",
+    "usr/lib/dracut/modules.txt=bash\nsystemd-initrd\nkiwi-verity\n",
+    "var/lib/dracut/hooks/initqueue/settled/71-kiwi-veritytab-setup.sh=" + open(sys.argv[3]).read(), *sys.argv[4:]]
 initrd = b"".join(entry(name, content.encode() or b"x" * 5) for name, _, content in (file.partition("=") for file in files))
 initrd += entry("TRAILER!!!")
 parts = {b".cmdline": sys.argv[2].encode() + b"\0", b".initrd": initrd + bytes(64)}
@@ -210,7 +211,16 @@ plant initrd /usr/lib/systemd/systemd-sysext "make_uki '$good_words' usr/lib/sys
 plant initrd module:network "make_uki '$good_words' 'usr/lib/dracut/modules.txt=network'"
 plant initrd rd.break "make_uki '$good_words' 'etc/cmdline.d/x.conf=rd.break'"
 plant initrd /etc/veritytab "make_uki '$good_words' 'etc/veritytab=verityroot UUID=1 UUID=1'"
-plant initrd /etc/veritytab "make_uki '$good_words' 'etc/veritytab=verityroot UUID=1 UUID=1 $(printf 'a%.0s' {1..64}) ignore-corruption'"
+hash=$(printf 'a%.0s' {1..64})
+for options in '' ignore-corruption hash-offset=0 hash-offset=4100 hash-offset=4096,data-blocks=1 hash-offset=4096,hash-block-size=512; do
+    plant initrd /etc/veritytab "make_uki '$good_words' 'etc/veritytab=verityroot UUID=1 UUID=1 $hash $options'"
+done
+plant initrd /etc/veritytab "make_uki '$good_words' 'etc/veritytab=verityroot UUID=1 UUID=1 $hash hash-offset=4096
+other UUID=1 UUID=1 $hash hash-offset=4096'"
+plant initrd kiwi-veritytab-setup.sh "make_uki '$good_words' \
+    var/lib/dracut/hooks/initqueue/settled/71-kiwi-veritytab-setup.sh='veritysetup open'"
+plant initrd kiwi-veritytab-setup.sh "make_uki '$good_words' usr/lib/dracut/hooks/pre-mount/1-kiwi-veritytab-setup.sh=true"
+plant initrd /usr/lib/systemd/systemd-veritysetup "make_uki '$good_words' usr/lib/systemd/systemd-veritysetup"
 say "$ways ways planted, and found"
 
 # The check prints each allowed way and the reason. It fails on an allowed way without a reason, and on one that is no way in.
