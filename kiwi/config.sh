@@ -50,6 +50,13 @@ if [ -f /usr/lib/appliance/config.sh ]; then
     rm /usr/lib/appliance/config.sh
 fi
 
+# udev runs no program for devices that the appliance does not need. 10-appliance.rules says more of disks.
+mkdir -p /etc/udev/rules.d
+for rules in 56-dm-parts 60-cdrom_id 60-fido-id 60-kpartx 60-persistent-storage-tape 60-persistent-v4l 64-btrfs 68-del-part-nodes \
+    70-memory 71-seat 73-special-net-names 75-probe_mtd 85-hwclock; do
+    ln -sfn /dev/null "/etc/udev/rules.d/$rules.rules"
+done
+
 # A watchdog resets the machine, and memory keeps the secrets.
 find /usr/lib/modules -path '*/drivers/watchdog/*' -delete
 for kernel in /usr/lib/modules/*; do depmod "${kernel##*/}"; done

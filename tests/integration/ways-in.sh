@@ -23,6 +23,12 @@ printf '[Unit]\nAfter=local-fs.target\n' >"$closed/usr/lib/systemd/system/unseal
 printf '[Unit]\nSuccessAction=reboot-force\n' >"$closed/usr/lib/systemd/system/systemd-reboot.service"
 printf '[Unit]\nFailureAction=reboot-force\nFailureAction=none\n' >"$closed/usr/lib/systemd/system/job.service"
 
+mkdir -p "$closed/etc/udev/rules.d"
+printf '%s\n' '# RUN+="/bin/sh"' 'ENV{A}=="b", RUN{builtin}+="kmod load a"' 'RUN+="/sbin/dmsetup udevcomplete"' \
+    >"$closed/usr/lib/udev/rules.d/95-dm-notify.rules"
+echo 'PROGRAM="/bin/sh"' >"$closed/usr/lib/udev/rules.d/71-seat.rules"
+ln -s /dev/null "$closed/etc/udev/rules.d/71-seat.rules"
+
 # make_uki WORDS [FILE IN THE INITRD[=CONTENT]...]: the parts of a unified kernel image that the check reads
 make_uki() {
     local words=$1
@@ -57,7 +63,8 @@ run_check() {
 make_uki "$good_words"
 run_check --uki="$uki" "$closed"
 assert_equal "status of a tree in which all is closed: $(grep OPEN "$scratch/out" || cat "$scratch/out")" "$status" 0
-assert_no_line "a closed tree" "$scratch/out" '^(OPEN|unseen|allowed)'
+assert_no_line "a closed tree" "$scratch/out" '^(OPEN|unseen)'
+assert_equal "what is allowed in a closed tree" "$(sed -nE 's/^allowed ([^:]*:[^:]*):.*/\1/p' "$scratch/out")" 'hardware 95-dm-notify.rules:dmsetup'
 
 ways=0
 # plant WAY SUBJECT COMMAND...: runs the command in the tree and asserts that the check reports this way and subject
@@ -186,7 +193,16 @@ plant generator /usr/lib/systemd/system-generators/systemd-run-generator 'progra
 plant generator /etc/systemd/system-generators/menu 'program etc/systemd/system-generators/menu'
 plant update apt-daily.timer 'unit apt-daily.timer "[Timer]"'
 plant hardware udev_log=debug 'mkdir -p etc/udev && echo udev_log=debug >etc/udev/udev.conf'
-plant hardware /etc/udev/rules.d/9.rules 'mkdir -p etc/udev/rules.d && echo "RUN+=\"/bin/sh\"" >etc/udev/rules.d/9.rules'
+rule() { # FILE LINE...
+    mkdir -p "$(dirname "$1")" && printf '%s\n' "${@:2}" >"$1"
+}
+plant hardware 9.rules:sh 'rule etc/udev/rules.d/9.rules "RUN+=\"/bin/sh -c true\""'
+plant hardware 51-ec2.rules:ec2nvme-nsid 'rule usr/lib/udev/rules.d/51-ec2.rules "# RUN" "KERNEL==\"nvme*\", PROGRAM=\"/usr/sbin/ec2nvme-nsid %k\""'
+plant hardware 9.rules:id 'rule usr/lib/udev/rules.d/9.rules "KERNEL==\"sd*\", \\" "  IMPORT{program}=\"id --export\""'
+plant hardware 9.rules:sh 'rule usr/local/lib/udev/rules.d/9.rules "RUN{program}:=\"/bin/sh\""'
+plant hardware 55-dm.rules:sh 'rule usr/lib/udev/rules.d/55-dm.rules "ENV{A}==\"b\", RUN+=\"/bin/sh\""'
+plant hardware /usr/lib/udev/rules.d/10-appliance.rules 'rm usr/lib/udev/rules.d/10-appliance.rules'
+plant hardware /etc/udev/rules.d/10-appliance.rules 'mkdir -p etc/udev/rules.d && ln -s /dev/null etc/udev/rules.d/10-appliance.rules'
 plant extension systemd-sysext.service 'unit systemd-sysext.service "[Service]"'
 plant identity /etc/machine-id 'echo 0123456789abcdef0123456789abcdef >etc/machine-id'
 plant schedule /usr/sbin/crond 'program usr/sbin/crond'
