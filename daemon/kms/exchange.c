@@ -54,7 +54,7 @@ static int add_encryption_context(struct json_object *request, const char *const
         return add(request, "EncryptionContext", TAKE_PTR(context));
 }
 
-static int add_recipient(struct json_object *request, const KmsDecrypt *decrypt) {
+static int add_recipient(struct json_object *request, Slice document) {
         _cleanup_json_ struct json_object *recipient = json_object_new_object();
         int r;
 
@@ -62,7 +62,7 @@ static int add_recipient(struct json_object *request, const KmsDecrypt *decrypt)
                 return -ENOMEM;
         r = add_string(recipient, "KeyEncryptionAlgorithm", "RSAES_OAEP_SHA_256");
         if (r >= 0)
-                r = add_bytes(recipient, "AttestationDocument", decrypt->document);
+                r = add_bytes(recipient, "AttestationDocument", document);
         return r < 0 ? r : add(request, "Recipient", TAKE_PTR(recipient));
 }
 
@@ -83,7 +83,7 @@ static int make_request(const KmsDecrypt *decrypt, bool probe, char **ret) {
             (r = add_encryption_context(request, decrypt->encryption_context)) < 0 ||
             (r = add_string(request, "EncryptionAlgorithm", "SYMMETRIC_DEFAULT")) < 0 ||
             (r = probe ? add(request, "DryRun", json_object_new_boolean(true))
-                       : add_recipient(request, decrypt)) < 0)
+                       : add_recipient(request, decrypt->document)) < 0)
                 return r;
 
         return json_format(request, ret);
@@ -95,6 +95,39 @@ int kms_decrypt_request(const KmsDecrypt *decrypt, char **ret) {
 
 int kms_probe_request(const KmsDecrypt *decrypt, char **ret) {
         return make_request(decrypt, true, ret);
+}
+
+/* Adds what the operation needs beside the key and the encryption context. */
+static int add_operation(struct json_object *request, const KmsDryRun *question) {
+        _cleanup_json_ struct json_object *modifiers = NULL;
+
+        if (strcmp(question->operation, "GenerateDataKey") == 0)
+                return add_string(request, "KeySpec", "AES_256");
+        if (strcmp(question->operation, "Encrypt") == 0)
+                return question->document.size > 0 ? -EINVAL : add_string(request, "Plaintext", "AA==");
+        if (strcmp(question->operation, "Decrypt") != 0)
+                return -EINVAL;
+        modifiers = json_object_new_array();
+        if (!modifiers || json_object_array_add(modifiers, json_object_new_string("IGNORE_CIPHERTEXT")) < 0)
+                return -ENOMEM;
+        return add(request, "DryRunModifiers", TAKE_PTR(modifiers));
+}
+
+int kms_dry_run_request(const KmsDryRun *question, char **ret) {
+        _cleanup_json_ struct json_object *request = json_object_new_object();
+        int r;
+
+        if (!request)
+                return -ENOMEM;
+        if (question->document.size > KMS_DOCUMENT_MAX)
+                return -EINVAL;
+        if ((r = add_string(request, "KeyId", question->key_arn)) < 0 ||
+            (r = add_encryption_context(request, question->encryption_context)) < 0 ||
+            (r = add_operation(request, question)) < 0 ||
+            (r = question->document.size > 0 ? add_recipient(request, question->document) : 0) < 0 ||
+            (r = add(request, "DryRun", json_object_new_boolean(true))) < 0)
+                return r;
+        return json_format(request, ret);
 }
 
 int kms_probe_reply(int r, const char *body, size_t size, const Error *refusal, bool *ret_open,

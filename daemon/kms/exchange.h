@@ -45,6 +45,19 @@ int kms_probe_request(const KmsDecrypt *decrypt, char **ret);
 int kms_probe_reply(int r, const char *body, size_t size, const Error *refusal, bool *ret_open,
                     Error *error);
 
+/* A question to KMS about a key, without a ciphertext: would it do the operation? */
+typedef struct KmsDryRun {
+        const char *operation; /* "Decrypt", "GenerateDataKey" or "Encrypt" */
+        const char *key_arn;
+        const char *const *encryption_context; /* "key=value", NULL-terminated; NULL: none */
+        Slice document;                        /* empty: the request has none. Encrypt takes none */
+} KmsDryRun;
+
+/* Makes the body of a dry run. KMS decrypts nothing: Decrypt has DryRunModifiers with IGNORE_CIPHERTEXT (KMS API Reference,
+ * Decrypt). kms_probe_reply() judges the answer. The caller frees *ret. -EINVAL as in kms_decrypt_request(), or the operation
+ * is another one. */
+int kms_dry_run_request(const KmsDryRun *question, char **ret);
+
 /* Bytes in a plaintext (KMS API Reference, Encrypt). */
 #define KMS_PLAINTEXT_MAX 4096U
 

@@ -190,6 +190,42 @@ static void test_a_probe_is_a_dry_run_without_a_document(void **state) {
                                   "\"DryRun\":true}");
 }
 
+static void test_every_dry_run_says_so(void **state) {
+        static const char *const pairs[] = { "unseald:secret=db", NULL }, *const twice[] = { "a=b", "a=c",
+                                                                                             NULL };
+        static const uint8_t bytes[KMS_DOCUMENT_MAX + 1];
+        static const struct {
+                KmsDryRun question;
+                const char *body; /* NULL: refused */
+        } cases[] = {
+                { { "Decrypt", KEY, pairs, {} },
+                  "{\"KeyId\":\"" KEY
+                  "\",\"EncryptionContext\":{\"unseald:secret\":\"db\"},\"DryRunModifiers\":[\"IGNORE_CIPHERTEXT\"],\"DryRun\":true}" },
+                { { "Decrypt", KEY, NULL, { (const uint8_t *) "doc", 3 } },
+                  "{\"KeyId\":\"" KEY
+                  "\",\"EncryptionContext\":{},\"DryRunModifiers\":[\"IGNORE_CIPHERTEXT\"],\"Recipient\":{\"KeyEncryptionAlgorithm\":\"RSAES_OAEP_SHA_256\",\"AttestationDocument\":\"ZG9j\"},\"DryRun\":true}" },
+                { { "GenerateDataKey", KEY, NULL, {} },
+                  "{\"KeyId\":\"" KEY
+                  "\",\"EncryptionContext\":{},\"KeySpec\":\"AES_256\",\"DryRun\":true}" },
+                { { "Encrypt", KEY, NULL, {} },
+                  "{\"KeyId\":\"" KEY
+                  "\",\"EncryptionContext\":{},\"Plaintext\":\"AA==\",\"DryRun\":true}" },
+                { { "Encrypt", KEY, NULL, { (const uint8_t *) "doc", 3 } }, NULL },
+                { { "PutKeyPolicy", KEY, NULL, {} }, NULL },
+                { { "Decrypt", KEY, twice, {} }, NULL },
+                { { "Decrypt", KEY, NULL, { bytes, sizeof(bytes) } }, NULL },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                _cleanup_free_ char *text = NULL;
+
+                assert_int_equal(kms_dry_run_request(&cases[i].question, &text),
+                                 cases[i].body ? 0 : -EINVAL);
+                if (cases[i].body)
+                        assert_string_equal(text, cases[i].body);
+        }
+}
+
 static void test_probe_is_open_denied_or_unknown(void **state) {
         static const struct {
                 const char *code; /* NULL: status 200 with this body */
@@ -1061,6 +1097,7 @@ int main(void) {
                 cmocka_unit_test(test_incomplete_requests_are_refused),
                 cmocka_unit_test(test_the_largest_parts_fit_a_request),
                 cmocka_unit_test(test_a_probe_is_a_dry_run_without_a_document),
+                cmocka_unit_test(test_every_dry_run_says_so),
                 cmocka_unit_test(test_probe_is_open_denied_or_unknown),
                 cmocka_unit_test(test_probe_without_an_answer_is_unknown),
                 cmocka_unit_test(test_a_good_reply_has_the_envelope),

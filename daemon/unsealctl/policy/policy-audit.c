@@ -26,8 +26,7 @@
 
 typedef struct Audit {
         PolicyArguments arguments;
-        const char *profile;
-        KmsCallerOptions kms; /* without Region and credentials */
+        PolicyConnection connection;
         AwsCredentials credentials;
         AuditOptions options;
         AuditKeys keys; /* to audit; the first one is that of --key= */
@@ -143,18 +142,12 @@ static void read_more(const Asked *asked, const char *operation, Judge judge) {
                 judge(&asked->audit->report, asked->key, answer, size);
 }
 
-static int kms_failure(const Error *error) {
-        (void) failure("%s%s%s%s", error->text, *error->request_id ? " (Request " : "", error->request_id,
-                       *error->request_id ? ")" : "");
-        return (int) error->failure;
-}
-
 /* Returns 0, or the exit status where nothing is known about the key of --key=. */
 static int audit_key(Audit *audit, size_t number) {
         _cleanup_(kms_caller_freep) KmsCaller *caller = NULL;
         _cleanup_free_ char *policy = NULL;
         char key[AUDIT_ARN_MAX];
-        KmsCallerOptions kms = audit->kms;
+        KmsCallerOptions kms = audit->connection.kms;
         Asked asked = { audit, key, NULL };
         Error error = {}, denied = {};
         KmsKeyArn arn;
@@ -168,14 +161,14 @@ static int audit_key(Audit *audit, size_t number) {
                 kms.endpoint = NULL; /* --endpoint= is one of the first key's Region */
         if (kms_caller_new(&kms, &caller, &error) < 0) {
                 if (number == 0)
-                        return kms_failure(&error);
+                        return policy_kms_failure(&error);
                 audit_unanswered(&audit->report, key, AUDIT_UNPROVEN, "DescribeKey", &error);
                 return 0;
         }
         asked.caller = caller;
         described = describe(&asked, &error);
         if (read_policy(&asked, &policy, &denied) < 0 && described < 0 && number == 0)
-                return kms_failure(&error);
+                return policy_kms_failure(&error);
         read_list(&asked, "ListGrants", AUDIT_UNPROVEN, policy);
         read_list(&asked, "ListAliases", AUDIT_NOTE, NULL);
         read_more(&asked, "GetKeyRotationStatus", audit_rotation);
@@ -283,8 +276,6 @@ static void print_help(void) {
                "5 not proven; if KMS says nothing about the key, as unsealctl seal.\n");
 }
 
-enum { PROFILE = _OPTIONS, FIPS, DUAL_STACK, ENDPOINT, PROXY, TRUSTED };
-
 static const struct option long_options[] = {
         { "help", no_argument, NULL, 'h' },
         { "key", required_argument, NULL, OPTION_KEY },
@@ -303,39 +294,14 @@ static const struct option long_options[] = {
         { "generate-data-key", no_argument, NULL, OPTION_GENERATE_DATA_KEY },
         { "bind-account", no_argument, NULL, OPTION_BIND_ACCOUNT },
         { "json", no_argument, NULL, OPTION_JSON },
-        { "profile", required_argument, NULL, PROFILE },
-        { "fips", no_argument, NULL, FIPS },
-        { "dual-stack", no_argument, NULL, DUAL_STACK },
-        { "endpoint", required_argument, NULL, ENDPOINT },
-        { "proxy", required_argument, NULL, PROXY },
-        { "trusted-certificates", required_argument, NULL, TRUSTED },
+        { "profile", required_argument, NULL, OPTION_PROFILE },
+        { "fips", no_argument, NULL, OPTION_FIPS },
+        { "dual-stack", no_argument, NULL, OPTION_DUAL_STACK },
+        { "endpoint", required_argument, NULL, OPTION_ENDPOINT },
+        { "proxy", required_argument, NULL, OPTION_PROXY },
+        { "trusted-certificates", required_argument, NULL, OPTION_TRUSTED_CERTIFICATES },
         {},
 };
-
-static int set_option(Audit *audit, int option, const char *value) {
-        switch (option) {
-        case PROFILE:
-                audit->profile = value;
-                return 0;
-        case FIPS:
-                audit->kms.fips = true;
-                return 0;
-        case DUAL_STACK:
-                audit->kms.dual_stack = true;
-                return 0;
-        case ENDPOINT:
-                audit->kms.endpoint = value;
-                return 0;
-        case PROXY:
-                audit->kms.proxy = value;
-                return 0;
-        case TRUSTED:
-                audit->kms.trusted_certificates = value;
-                return 0;
-        default:
-                return policy_set_option(&audit->arguments, option, value);
-        }
-}
 
 /* Reads the files, and makes the policy that the key should have, if the options say enough. */
 static int prepare(Audit *audit) {
@@ -359,8 +325,8 @@ static int prepare(Audit *audit) {
         audit->options.lint = policy_lint_options(arguments);
         if (arguments->principals.n > 0 && arguments->policy.n_images > 0)
                 r = policy_make(arguments, &audit->options.wanted);
-        if (!audit->kms.trusted_certificates)
-                audit->kms.trusted_certificates = environment("AWS_CA_BUNDLE");
+        if (!audit->connection.kms.trusted_certificates)
+                audit->connection.kms.trusted_certificates = environment("AWS_CA_BUNDLE");
         audit->keys.n = 1;
         (void) strcpy(audit->keys.arns[0], arguments->keys.items[0]);
         return r;
@@ -377,7 +343,8 @@ int policy_audit(int argc, char *argv[]) {
                         print_help();
                         return EXIT_SUCCESS;
                 }
-                r = set_option(&audit, c, optarg);
+                if (!connection_set_option(&audit.connection, c, optarg))
+                        r = policy_set_option(&audit.arguments, c, optarg);
         }
         if (r == 0 && optind < argc)
                 r = usage_error("policy audit takes no argument.");
@@ -385,8 +352,8 @@ int policy_audit(int argc, char *argv[]) {
                 r = prepare(&audit);
         if (r != 0)
                 return r;
-        if (credentials_find(audit.profile, &audit.credentials, &region, &error) < 0)
-                return kms_failure(&error);
+        if (credentials_find(audit.connection.profile, &audit.credentials, &region, &error) < 0)
+                return policy_kms_failure(&error);
         /* Each key may name further ones. */
         for (size_t i = 0; i < audit.keys.n; i++) {
                 r = audit_key(&audit, i);

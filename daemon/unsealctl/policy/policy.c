@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* unsealctl policy: writes key policies, and finds statements that give secrets away. This file works on texts, and calls no
- * service. policy-audit.c asks KMS. */
+ * service. policy-audit.c and policy-test.c ask KMS. */
 
 #include <errno.h>
 #include <getopt.h>
@@ -34,7 +34,7 @@ static void print_help(void) {
         printf("unsealctl policy [OPTIONS…]\n"
                "unsealctl policy lint [OPTIONS…] POLICY\n"
                "unsealctl policy audit --key=ARN [OPTIONS…]\n"
-               "\n"
+               "unsealctl policy test --key=ARN [OPTIONS…]\n\n"
                "Write a policy that only attested images can use, or check a policy or a key.\n\n"
                "  -h --help                Show this help;  -o --output=FILE: write to a file\n"
                "     --measurements=FILE   Image that may unseal. Repeatable, as ARN and ID are\n"
@@ -447,6 +447,37 @@ int policy_set_option(PolicyArguments *options, int option, const char *value) {
         }
 }
 
+bool connection_set_option(PolicyConnection *connection, int option, const char *value) {
+        switch (option) {
+        case OPTION_PROFILE:
+                connection->profile = value;
+                return true;
+        case OPTION_FIPS:
+                connection->kms.fips = true;
+                return true;
+        case OPTION_DUAL_STACK:
+                connection->kms.dual_stack = true;
+                return true;
+        case OPTION_ENDPOINT:
+                connection->kms.endpoint = value;
+                return true;
+        case OPTION_PROXY:
+                connection->kms.proxy = value;
+                return true;
+        case OPTION_TRUSTED_CERTIFICATES:
+                connection->kms.trusted_certificates = value;
+                return true;
+        default:
+                return false;
+        }
+}
+
+int policy_kms_failure(const Error *error) {
+        (void) failure("%s%s%s%s", error->text, *error->request_id ? " (Request " : "", error->request_id,
+                       *error->request_id ? ")" : "");
+        return (int) error->failure;
+}
+
 int policy_arguments_load(PolicyArguments *options) {
         int r = measurement_files_load(&options->measurements);
 
@@ -471,13 +502,15 @@ int verb_policy(int argc, char *argv[]) {
         bool is_lint = strcmp(word, "lint") == 0;
         int c, r;
 
-        if (is_lint || strcmp(word, "audit") == 0) {
+        if (is_lint || strcmp(word, "audit") == 0 || strcmp(word, "test") == 0) {
                 argv[1] = argv[0];
                 argv++;
                 argc--;
         }
         if (strcmp(word, "audit") == 0)
                 return policy_audit(argc, argv);
+        if (strcmp(word, "test") == 0)
+                return policy_test(argc, argv);
         while ((c = getopt_long(argc, argv, is_lint ? "h" : "ho:", is_lint ? lint_options : policy_options,
                                 NULL)) >= 0) {
                 if (c == 'h') {
@@ -490,7 +523,7 @@ int verb_policy(int argc, char *argv[]) {
         }
         if (argc - optind != (is_lint ? 1 : 0))
                 return usage_error(is_lint ? "policy lint needs one policy. - is standard input."
-                                           : "policy takes no argument except lint and audit.");
+                                           : "policy takes no argument except lint, audit and test.");
         r = policy_arguments_load(&options);
         if (r != 0)
                 return r;

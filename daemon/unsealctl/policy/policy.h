@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* What unsealctl policy and its words (lint, audit) share. */
+/* What unsealctl policy and its words (lint, audit, test) share. */
 
 #include <json-c/json.h>
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "unsealctl/kms-call.h"
 #include "unsealctl/measurements.h"
 #include "unsealctl/policy/lint.h"
 #include "unsealctl/policy/make.h"
@@ -14,6 +15,8 @@
 #define EXIT_WARNINGS 3
 #define EXIT_ERRORS 4
 #define EXIT_UNPROVEN 5
+#define EXIT_DENIED 60 /* as FAILURE_DENIED */
+#define EXIT_OPEN 66   /* as FAILURE_POLICY */
 
 /* NULL-terminated. The strings are borrowed; those that the verb made are in owned. */
 typedef struct List {
@@ -61,8 +64,25 @@ enum {
         OPTION_TERRAFORM,
         OPTION_CLOUDFORMATION,
         OPTION_JSON,
+        OPTION_PROFILE,
+        OPTION_FIPS,
+        OPTION_DUAL_STACK,
+        OPTION_ENDPOINT,
+        OPTION_PROXY,
+        OPTION_TRUSTED_CERTIFICATES,
         _OPTIONS, /* a word's own options begin here */
 };
+
+/* How a word reaches KMS. kms lacks the Region and the credentials. */
+typedef struct PolicyConnection {
+        const char *profile;
+        KmsCallerOptions kms;
+} PolicyConnection;
+
+/* Returns whether the option is about the connection. */
+bool connection_set_option(PolicyConnection *connection, int option, const char *value);
+/* Prints an error of KMS, and returns the exit status. */
+int policy_kms_failure(const Error *error);
 
 /* These return 0, or the exit status after the message is printed. */
 int policy_set_option(PolicyArguments *arguments, int option, const char *value);
@@ -76,3 +96,4 @@ LintOptions policy_lint_options(const PolicyArguments *arguments);
 
 /* The words. argv[0] is the name of the program. Return the exit status. */
 int policy_audit(int argc, char *argv[]);
+int policy_test(int argc, char *argv[]);
