@@ -51,6 +51,10 @@ function __unsealctl_complete
     end
     string match -q -- '-*' $verb; and return
     set -l help (command $words[1] $verb --help 2>/dev/null); or return
+    # A word such as audit behind the verb may have options of its own.
+    if set -q words[3]; and string match -qr -- '^[a-z]+$' $words[3]; and string match -qr -- "^unsealctl $verb $words[3] " $help
+        set help (command $words[1] $verb $words[3] --help 2>/dev/null); or return
+    end
     if string match -qr -- '^--[^=]*=' $token
         set -l parts (string split -m 1 -- = $token)
         __unsealctl_value $parts[1] $parts[1]= "$parts[2]" $help

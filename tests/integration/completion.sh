@@ -79,7 +79,7 @@ completes 'document document.2' unsealctl measure --db document
 completes 'document document.2' unsealctl measure --disk = document
 completes 'a b directory document document.2' unsealctl policy --json ''
 completes 'lint' unsealctl policy l
-completes 'audit' unsealctl policy a
+completes 'audit' unsealctl policy au
 completes '--principal= --profile= --proxy=' unsealctl policy audit --pr
 completes 'document document.2' unsealctl policy audit --measurements = doc
 completes '' unsealctl policy audit --key = ''
@@ -112,12 +112,13 @@ say "zsh"
 mkdir "$scratch/zsh"
 printf 'fpath=(%q $fpath)\nautoload -Uz compinit && compinit -u -D\nPS1=\n' "$install_root/usr/share/zsh/site-functions" >"$scratch/zsh/.zshrc"
 printf '%s\n' $'unsealctl veri\t--max\t5min --ro\tdocument.\tdocument\t.2' $'unsealctl attest -o document.\t--no\t/x' \
-    $'unsealctl poli\tli\tdocument.\t' $'unsealctl seal --profile=de\tv --profile=re\t--print\t' exit |
+    $'unsealctl poli\tli\tdocument.\t' $'unsealctl policy audit --rec\tx' $'unsealctl seal --profile=de\tv --profile=re\t--print\t' exit |
     TERM=dumb ZDOTDIR=$scratch/zsh script -qec 'zsh -o no_global_rcs -i' /dev/null >"$scratch/typed" 2>&1
 assert_equal "what zsh completed" "$(tr -d '\r' <"$scratch/typed" | grep -ao 'called with .*')" \
     'called with <verify --max-age=5min --root=document.2 document.2>
 called with <attest -o document.2 --nonce=/x>
 called with <policy lint document.2>
+called with <policy audit --recovery-principal=x>
 called with <seal --profile=dev --profile=release --print-secret-file>'
 
 say "fish"
@@ -135,6 +136,7 @@ fish_completes 'document document.2' 'unsealctl verify do'
 fish_completes '--output=document --output=document.2' 'unsealctl seal --output=doc'
 fish_completes 'document document.2' 'unsealctl attest -o doc'
 fish_completes lint 'unsealctl policy l'
+fish_completes '--principal= --profile= --proxy=' 'unsealctl policy audit --pr'
 fish_completes '' 'unsealctl seal --key '
 fish_completes '' 'unsealctl status '
 fish_completes '--profile=release' 'unsealctl seal --profile=re'
