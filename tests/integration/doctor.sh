@@ -185,7 +185,11 @@ vendor_seal "$key" db-password "$scratch/sealed" <"$secret"
 check 'a key that is disabled' 61 '^failure key db-password: The key cannot be used'
 right
 declare_secret db-password "$key" "$scratch/none"
-check 'no ciphertext' 30 '^failure source db-password: .*No such file' '^skipped key db-password: There is no ciphertext'
+check 'no ciphertext' 30 '^failure source db-password: .*No such file' '^skipped key db-password: There is no ciphertext' \
+    '^ok key-policy db-password: '
+kms PutKeyPolicy "$(jq -nc --arg key "$key" --arg policy "$open_policy" '{KeyId: $key, PolicyName: "default", Policy: $policy}')" >/dev/null
+check 'no ciphertext, and a policy that gates nothing' 30 '^skipped key db-password: There is no ciphertext' '^failure key-policy db-password: .*without any document'
+vendor_put_policy "$key" "$(pcr 4)" "$(pcr 12)"
 right
 platform fault set kms DryRun drop
 options=(--timeout=4s)

@@ -288,6 +288,12 @@ static int dry_run_body(const DryRunRequest *request, char **ret) {
         if (!context)
                 return -ENOMEM;
 
+        if (request->ciphertext.size == 0)
+                return kms_dry_run_request(&(const KmsDryRun){ .operation = "Decrypt",
+                                                               .key_arn = request->declaration->key_ids[0],
+                                                               .encryption_context = context,
+                                                               .document = request->document },
+                                           ret);
         decrypt = request_decrypt(request->declaration, context, request->ciphertext);
         decrypt.document = request->document;
         if (!request->document.data)

@@ -535,6 +535,7 @@ static DryRun run_dry(const Doctor *doctor, const DryRunRequest *request) {
         return late;
 }
 
+/* ciphertext: NULL: there is none. Then KMS is only asked whether the key is open. */
 static void examine_key(Doctor *doctor, const Declaration *declaration, const uint8_t *ciphertext,
                         size_t size) {
         DryRunRequest request = {
@@ -554,7 +555,9 @@ static void examine_key(Doctor *doctor, const Declaration *declaration, const ui
                 with.why_not = without.why_not = "KMS cannot be reached.";
                 possible = false;
         }
-        if (possible && request.document.data)
+        if (!ciphertext)
+                with.why_not = "There is no ciphertext.";
+        else if (possible && request.document.data)
                 with = run_dry(doctor, &request);
         else if (possible)
                 with.why_not = "There is no attestation document for KMS.";
@@ -568,15 +571,10 @@ static void examine_key(Doctor *doctor, const Declaration *declaration, const ui
 static void examine_secrets(Doctor *doctor) {
         for (size_t i = 0; i < doctor->declarations.count; i++) {
                 const Declaration *declaration = doctor->declarations.items + i;
-                const DryRun none = { .why_not = "There is no ciphertext." };
-                size_t size;
+                size_t size = 0;
                 const uint8_t *ciphertext = examine_source(doctor, declaration, &size);
 
-                if (ciphertext)
-                        examine_key(doctor, declaration, ciphertext, size);
-                else
-                        check_key(&doctor->report, declaration->name, declaration->optional, doctor->locked,
-                                  &none, &none);
+                examine_key(doctor, declaration, ciphertext, size);
         }
 }
 

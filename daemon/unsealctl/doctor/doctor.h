@@ -262,7 +262,7 @@ void look_at_tls(const Settings *settings, const char *endpoint, TlsFacts *ret, 
 int fetch_ciphertext(const Settings *settings, const Declaration *declaration,
                      const AwsCredentials *credentials, uint8_t **ret, size_t *ret_size, Error *error);
 
-/* Asks KMS whether it would decrypt. document.data NULL: the request has no document. account: for BindAccount=. */
+/* Asks KMS whether it would decrypt; without a ciphertext, whether the key opens at all. document.data NULL: the request has no document. account: for BindAccount=. */
 typedef struct DryRunRequest {
         const Settings *settings;
         const Declaration *declaration;
