@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -104,7 +105,16 @@ void log_full(int priority, const LogFields *fields, const char *format, ...) {
                 assert_string_equal(fields->message_id, MESSAGE_DROPPED);
 }
 
-static bool digest_fails, write_fails;
+static bool digest_fails, write_fails, create_fails;
+
+/* The store asks for a number for the name of a new file. */
+ssize_t getrandom(void *data, size_t size, unsigned flags) {
+        if (create_fails) {
+                errno = EIO;
+                return -1;
+        }
+        return syscall(SYS_getrandom, data, size, flags);
+}
 
 ssize_t pwrite(int fd, const void *data, size_t size, off_t offset) {
         if (write_fails) {
@@ -151,7 +161,7 @@ static int set_up(void **state) {
 static int tear_down(void **state) {
         kept = kept_free(kept);
         store = store_free(store);
-        is_silent = loses_removal = digest_fails = write_fails = false;
+        is_silent = loses_removal = digest_fails = write_fails = create_fails = false;
         fails_at = 0;
         while (held_count > 0)
                 (void) fdstore_remove(held[0].name);
@@ -291,6 +301,22 @@ static void test_a_service_manager_that_fails_changes_nothing(void **state) {
                 assert_kept("db-password", "the password");
                 ASSERT_HELD("kept-1", "kept-1-api-token", "kept-1-db-password");
         }
+}
+
+static void test_a_manifest_that_cannot_be_written_changes_nothing(void **state) {
+        Error error = {};
+
+        keep_both();
+        assert_int_equal(put(claims, "a new token"), 0);
+        create_fails = true;
+        assert_int_equal(kept_commit(kept, store, &no_lock, &error), -EIO);
+        create_fails = false;
+        assert_int_equal(error.failure, FAILURE_STORE);
+        assert_kept("api-token", "the token");
+        kept_abandon(kept);
+        restore(claims, 2);
+        assert_kept("api-token", "the token");
+        ASSERT_HELD("kept-1", "kept-1-api-token", "kept-1-db-password");
 }
 
 static void try_to_replace_the_token(void) {
@@ -643,6 +669,7 @@ int main(void) {
                 TEST(test_a_secret_is_replaced_in_one_step),
                 TEST(test_an_abandoned_secret_changes_nothing),
                 TEST(test_a_service_manager_that_fails_changes_nothing),
+                TEST(test_a_manifest_that_cannot_be_written_changes_nothing),
                 TEST(test_an_unanswered_barrier_leaves_the_secrets_of_the_last_commit),
                 TEST(test_the_next_process_ignores_a_manifest_whose_barrier_was_unanswered),
                 TEST(test_no_generation_is_used_twice),

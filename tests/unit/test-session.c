@@ -692,6 +692,18 @@ static void a_document_that_kms_refuses_is_made_anew_once(void **state) {
         assert_ended_with(FAILURE_DOCUMENT);
 }
 
+/* "Never refused" is not "refused when the machine started". */
+static void a_document_that_kms_refuses_early_in_a_boot_is_made_anew(void **state) {
+        Error refused = trouble(FAILURE_DOCUMENT, REMEDY_DOCUMENT);
+
+        world.now_usec = 2 * USEC_PER_SEC;
+        lead_to(&decryption);
+        fail_with("decryption", &refused);
+        assert_int_equal(world.ended, 0);
+        pass(USEC_PER_SEC);
+        all_goes_well_from_here();
+}
+
 /* The second document was good, and hours later another one is not: that is a new beginning, not a second refusal. */
 static void a_document_that_kms_refuses_hours_later_is_made_anew(void **state) {
         Error refused = trouble(FAILURE_DOCUMENT, REMEDY_DOCUMENT);
@@ -2630,6 +2642,7 @@ int main(void) {
                 TEST(a_failure_after_the_end_is_not_tried_again),
                 TEST(no_step_is_done_after_the_end),
                 TEST(a_document_that_kms_refuses_is_made_anew_once),
+                TEST(a_document_that_kms_refuses_early_in_a_boot_is_made_anew),
                 TEST(a_document_that_kms_refuses_hours_later_is_made_anew),
                 TEST(two_refusals_of_one_document_are_one),
                 TEST(a_document_of_more_than_four_minutes_is_made_anew),

@@ -227,6 +227,7 @@ static void test_source_is_an_https_url_and_nothing_near_it(void **state) {
                 "https://-a/x",
                 "https://[::1]/x",
                 "https://a_b/x",
+                "https://_b/x",
         };
 
         assert_parsed("https://downloads.example.com/x", SOURCE_HTTPS, "https://downloads.example.com/x");
@@ -290,7 +291,7 @@ static void test_limits_within_a_source_are_exact(void **state) {
 
 static void test_refusal_says_what_was_expected_in_place_of_what(void **state) {
         static const struct {
-                const char *text, *expected;
+                const char *text, *expected, *other;
         } cases[] = {
                 { "file:x", "Expected an absolute path without" },
                 { "credential:", "Expected the name of a credential" },
@@ -303,7 +304,9 @@ static void test_refusal_says_what_was_expected_in_place_of_what(void **state) {
                 { "s3://a.mrap/k", "a Multi-Region Access Point" },
                 { "ssm:", "Expected the name or ARN of a parameter" },
                 { "ssm:arn:aws:ssm:eu-north-1:1:parameter/db", "Expected the name or ARN of a parameter" },
+                { "s3://--x-s3/k", "a directory bucket" },
                 { "secretsmanager:", "Expected the name or ARN of a secret" },
+                { "secretsmanager::b", "Expected the name or ARN of a secret", "without a JSON key" },
                 { "secretsmanager:a:b", "without a JSON key, a stage or a version" },
         };
 
@@ -315,6 +318,8 @@ static void test_refusal_says_what_was_expected_in_place_of_what(void **state) {
                 if (!strstr(error.text, cases[i].expected) || !strstr(error.text, cases[i].text))
                         fail_msg("<%s>: saw \"%s\", wanted \"%s\"", cases[i].text, error.text,
                                  cases[i].expected);
+                if (cases[i].other && strstr(error.text, cases[i].other))
+                        fail_msg("<%s>: saw \"%s\" with \"%s\"", cases[i].text, error.text, cases[i].other);
         }
 }
 

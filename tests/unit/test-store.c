@@ -109,8 +109,10 @@ ssize_t getrandom(void *data, size_t size, unsigned flags) {
         return fails() ? -1 : syscall(SYS_getrandom, data, size, flags);
 }
 
+static size_t write_most = SIZE_MAX; /* how many bytes write() takes at a time */
+
 ssize_t write(int fd, const void *data, size_t size) {
-        return fails() ? -1 : syscall(SYS_write, fd, data, size);
+        return fails() ? -1 : syscall(SYS_write, fd, data, size < write_most ? size : write_most);
 }
 
 static bool shrinks; /* a file is truncated before it is read */
@@ -581,6 +583,38 @@ static void test_a_file_without_a_name_cannot_be_published(void **state) {
         assert_false(store_can_publish(store, "name", -1, 1234, 5678, 0440));
 }
 
+static void rename_hidden(const char *name) {
+        DIR *directory = opendir(STORE);
+        const struct dirent *entry;
+        char from[300], to[300];
+
+        assert_non_null(directory);
+        do
+                assert_non_null(entry = readdir(directory));
+        while (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0);
+        (void) snprintf(from, sizeof(from), STORE "/%s", entry->d_name);
+        (void) snprintf(to, sizeof(to), STORE "/%s", name);
+        closedir(directory);
+        assert_int_equal(rename(from, to), 0);
+}
+
+/* .NAME.RANDOM: 64 characters of the longest name and 16 digits. */
+static void test_a_hidden_name_that_is_too_long_is_not_published(void **state) {
+        _cleanup_(store_freep) Store *store = open_store();
+        _cleanup_close_ int fd = prepare(store, "name", "secret");
+        char name[1 + 64 + 1 + 16 + 2] = ".name.";
+
+        memset(name + 6, 'x', sizeof(name) - 7);
+        rename_hidden(name);
+        assert_false(store_can_publish(store, "name", fd, 1234, 5678, 0440));
+        assert_int_equal(store_publish(store, "name", fd, NULL), -ENOENT);
+        name[sizeof(name) - 2] = '\0';
+        rename_hidden(name);
+        assert_true(store_can_publish(store, "name", fd, 1234, 5678, 0440));
+        assert_int_equal(store_publish(store, "name", fd, NULL), 0);
+        assert_content(STORE "/name", "secret");
+}
+
 static void test_a_file_with_another_owner_or_mode_cannot_be_published(void **state) {
         _cleanup_(store_freep) Store *store = open_store();
         _cleanup_close_ int fd = prepare(store, "name", "secret");
@@ -893,6 +927,34 @@ static void test_a_call_that_fails_leaves_no_half_written_file(void **state) {
         assert_true(errors >= 12 && n > errors);
 }
 
+/* What was written before a failure is wiped. */
+static void test_a_half_written_secret_is_wiped(void **state) {
+        _cleanup_(store_freep) Store *store = open_store();
+        _cleanup_secret_ Secret *secret = secret_of("secret", 6);
+        size_t most_of_prepare = 0, most_of_hold = 0;
+        bool failed = true;
+
+        write_most = 2;
+        for (unsigned n = 0; failed; n++) {
+                _cleanup_close_ int prepared = -1, held = -1;
+
+                wiped = 0;
+                begin_failing(n + 1);
+                (void) store_prepare(store, "name", secret, 1234, 5678, 0440, &prepared, NULL);
+                failed = end_failing();
+                most_of_prepare = wiped > most_of_prepare ? wiped : most_of_prepare;
+
+                wiped = 0;
+                begin_failing(n + 1);
+                (void) store_hold(store, secret, &held, NULL);
+                failed |= end_failing();
+                most_of_hold = wiped > most_of_hold ? wiped : most_of_hold;
+        }
+        write_most = SIZE_MAX;
+        assert_int_equal(most_of_prepare, 6); /* the last failure is that of fchown() */
+        assert_int_equal(most_of_hold, 4);
+}
+
 static void test_a_held_secret_is_whole_or_not_there(void **state) {
         _cleanup_(store_freep) Store *store = open_store();
         _cleanup_secret_ Secret *secret = secret_of("secret", 6);
@@ -1107,6 +1169,7 @@ int main(void) {
                 test_on_ramfs(test_a_prepared_secret_is_hidden_until_it_is_published),
                 test_on_ramfs(test_a_prepared_secret_takes_the_place_of_the_old_one),
                 test_on_ramfs(test_a_file_without_a_name_cannot_be_published),
+                test_on_ramfs(test_a_hidden_name_that_is_too_long_is_not_published),
                 test_on_ramfs(test_a_file_with_another_owner_or_mode_cannot_be_published),
                 test_on_ramfs(test_an_obstacle_to_publishing_is_reported),
                 test_on_ramfs(test_a_held_secret_has_no_name),
@@ -1123,6 +1186,7 @@ int main(void) {
                 test_on_ramfs(test_the_sizes_of_prepared_files_count_until_they_are_removed),
                 test_on_ramfs(test_a_store_opens_only_if_no_call_fails),
                 test_on_ramfs(test_a_call_that_fails_leaves_no_half_written_file),
+                test_on_ramfs(test_a_half_written_secret_is_wiped),
                 test_on_ramfs(test_a_held_secret_is_whole_or_not_there),
                 test_on_ramfs(test_a_file_that_shrinks_while_it_is_read_is_refused),
                 test_on_ramfs(test_the_store_is_listed_once_for_many_secrets),
