@@ -24,6 +24,7 @@
 #include <cmocka.h>
 
 #include "basic/log.h"
+#include "failing-memory.h"
 #include "vault/fdstore.h"
 #include "vault/kept.h"
 
@@ -242,6 +243,18 @@ static void test_the_first_process_has_nothing_to_drop(void **state) {
         restore(claims, 2);
         assert_string_equal(logged, "");
         assert_false(kept_is_committed(kept, &no_lock));
+}
+
+static void test_without_memory_nothing_is_kept(void **state) {
+        Kept *none = NULL;
+
+        if (!memory_can_fail())
+                skip();
+        memory_fail_after(0);
+        assert_int_equal(kept_new(&none), -ENOMEM);
+        assert_true(memory_has_failed());
+        assert_null(none);
+        assert_null(kept_free(NULL));
 }
 
 static void test_an_uncommitted_secret_is_dropped(void **state) {
@@ -665,6 +678,7 @@ int main(void) {
                 TEST(test_a_secret_is_kept_when_it_is_committed),
                 TEST(test_the_next_process_has_the_committed_secrets),
                 TEST(test_the_first_process_has_nothing_to_drop),
+                TEST(test_without_memory_nothing_is_kept),
                 TEST(test_an_uncommitted_secret_is_dropped),
                 TEST(test_a_secret_is_replaced_in_one_step),
                 TEST(test_an_abandoned_secret_changes_nothing),
