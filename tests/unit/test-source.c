@@ -721,6 +721,24 @@ static void test_credential_is_read_from_the_service_managers_directory(void **s
         assert_int_equal(chdir(*state), 0);
 }
 
+static void test_lack_of_memory_is_no_mistake_in_a_file(void **state) {
+        Source source = { .location = (char *) FILE_NAME, .label = (char *) FILE_NAME };
+        uint8_t *raw = NULL;
+        Error error = {};
+        size_t size;
+        int r;
+
+        if (!memory_can_fail())
+                skip();
+        assert_int_equal(write_file_atomic(FILE_NAME, "QQ==", 4, 0644), 0);
+        memory_fail_after(0);
+        r = source_read_file(&source, 100, &raw, &size, &error);
+        assert_true(memory_has_failed());
+        assert_int_equal(r, -ENOMEM);
+        assert_int_equal(error.failure, FAILURE_INTERNAL);
+        assert_null(raw);
+}
+
 static void test_error_names_a_file_that_cannot_be_read(void **state) {
         assert_int_equal(read_source(100, "cannot be read: No such file or directory."), -ENOENT);
         assert_int_equal(mkdir(FILE_NAME, 0755), 0);
@@ -756,6 +774,8 @@ int main(void) {
                                                 make_directory, remove_directory),
                 cmocka_unit_test_setup_teardown(test_file_is_read_raw_or_base64_up_to_the_maximum,
                                                 make_directory, remove_directory),
+                cmocka_unit_test_setup_teardown(test_lack_of_memory_is_no_mistake_in_a_file, make_directory,
+                                                remove_directory),
                 cmocka_unit_test_setup_teardown(test_error_names_a_file_that_cannot_be_read, make_directory,
                                                 remove_directory),
         };
