@@ -510,6 +510,20 @@ static void test_keys_that_do_not_unwrap_are_rejected(void **state) {
         EVP_PKEY_free(longer);
 }
 
+/* The size of the wrapped key fits, and only the kind of the key does not. */
+static void test_a_key_that_is_not_rsa_is_rejected(void **state) {
+        EVP_PKEY *elliptic = EVP_EC_gen("P-384"),
+                 *as_long = EVP_RSA_gen(8U * (unsigned) EVP_PKEY_get_size(elliptic));
+        Bytes envelope;
+
+        assert_int_equal(EVP_PKEY_get_size(as_long), EVP_PKEY_get_size(elliptic));
+        make_envelope(as_long, &(Shape){ .issuer = true }, "secret", 6, &envelope);
+        assert_opens(envelope.data, envelope.size, as_long, "secret", 6);
+        assert_fails(&envelope, elliptic, -EKEYREJECTED, "an elliptic curve key");
+        EVP_PKEY_free(elliptic);
+        EVP_PKEY_free(as_long);
+}
+
 /* CMS_decrypt() opened 8 of 1500 to garbage. Without a key identifier, the wrong key shows only when it unwraps. */
 static void test_a_wrong_key_never_opens_by_luck(void **state) {
         /* Under valgrind the number of tries only takes time: luck is the same there. */
@@ -783,6 +797,7 @@ int main(void) {
                 cmocka_unit_test(test_an_envelope_has_up_to_16_kib),
                 cmocka_unit_test(test_lengths_have_up_to_four_octets),
                 cmocka_unit_test(test_keys_that_do_not_unwrap_are_rejected),
+                cmocka_unit_test(test_a_key_that_is_not_rsa_is_rejected),
                 cmocka_unit_test(test_a_wrong_key_never_opens_by_luck),
                 cmocka_unit_test(test_a_changed_wrapped_key_never_opens),
                 cmocka_unit_test(test_a_key_identifier_explains_a_failure_and_decides_nothing),

@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "basic/clock.h"
+#include "failing-memory.h"
 #include "source/fetcher.h"
 
 #define HOUR INT64_C(3600)
@@ -165,6 +166,34 @@ static void test_the_date_of_any_other_answer_corrects_no_clock(void **state) {
         assert_about(start(), first);
 }
 
+static int start_in_little_memory(void) {
+        const Fetch fetch = {
+                .source = &source, .partition = "aws", .region = "eu-north-1", .maximum = 6144
+        };
+        int r;
+
+        transfers_count = 0;
+        r = source_fetch(fetcher, &fetch, on_fetched, &got);
+        assert_int_equal(transfers_count, r >= 0);
+        return r;
+}
+
+static void test_lack_of_memory_starts_no_request(void **state) {
+        Fetcher *none = NULL;
+
+        if (!memory_can_fail())
+                skip();
+        memory_fail_after(0);
+        assert_int_equal(fetcher_new(http, &none), -ENOMEM);
+        assert_true(memory_has_failed());
+        assert_null(none);
+        for (unsigned i = 0; i < 3; i++) {
+                memory_fail_after(i);
+                assert_int_equal(start_in_little_memory(), -ENOMEM);
+                assert_true(memory_has_failed());
+        }
+}
+
 static void test_requests_under_way_are_cancelled_with_the_fetcher(void **state) {
         (void) start();
         (void) start();
@@ -180,6 +209,7 @@ int main(void) {
                 test(test_a_request_is_signed_now),
                 test(test_a_clock_that_s3_calls_wrong_is_corrected_once),
                 test(test_the_date_of_any_other_answer_corrects_no_clock),
+                test(test_lack_of_memory_starts_no_request),
                 test(test_requests_under_way_are_cancelled_with_the_fetcher),
         };
 
