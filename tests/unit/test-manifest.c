@@ -108,6 +108,8 @@ static void test_another_version_is_refused(void **state) {
 static void test_an_impossible_header_is_refused(void **state) {
         header.generation = 0;
         assert_refused("generation 0");
+        header.generation = header.count = 0; /* no entry is of a later generation */
+        assert_refused("generation 0 without entries");
         header.lock_pcr = 24;
         assert_refused("PCR 24");
         header.locked = 2;
