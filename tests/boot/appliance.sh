@@ -18,11 +18,11 @@ application=$cache/application
 unsealctl=$build/daemon/unsealctl
 
 quick=(
-    healthy command-line root-read root-unread initrd credential load-options firmware-variable firmware-driver secure-boot
-    tpm-held
+    healthy command-line root-read root-layout initrd credential load-options firmware-variable firmware-driver secure-boot
+    tpm-held memory-after-panic memory-after-reboot
 )
 # The longest ones, and two whose subject integration/late-network.sh and integration/faults/kms.sh show without a boot.
-slow=(late-network throttling reboot power-cut)
+slow=(memory-after-power-button memory-after-reset late-network throttling reboot power-cut)
 chosen=("${quick[@]}") wanted=() list=
 while [ $# -gt 0 ]; do
     case $1 in
@@ -138,10 +138,14 @@ search_memory() {
     copies=$(wc -l <"$scratch/copies")
 }
 
-delivered() {
+reported() {
     machine_wait '^REPORT end' || die "$1: no report: $(tail -n 40 "$console")"
     assert_equal "$1: unseald" "$(report_of unseald)" 'active 0'
     assert_equal "$1: the service" "$(report_of proof)" active
+}
+
+delivered() {
+    reported "$1"
     prove
 }
 
@@ -183,6 +187,8 @@ scenario_healthy() {
         assert_equal "PCR$n" "$(measured "$n")" "$(jq -r ".Measurements.PCR$n" "$measurements")"
     done
     assert_equal "failed units" "$(report_of failed)" ''
+    assert_equal "kernel.panic" "$(report_of panic)" 0
+    assert_equal "what udev knows of the content of disks" "$(report_of disks)" ''
     # The PCR is locked: the same request, by root of the same machine, is denied.
     assert_equal "the status of a second request by root" "$(report_of again)" 67
     grep -a '^CHAIN\|^STATUS\|^Startup' "$console" | tr -d '\r'
@@ -249,22 +255,137 @@ scenario_root-read() {
     result root-read "does not boot, nothing asked: $(grep -aoiE 'kernel panic[^\r]*|.*verity.*corrupt[^\r]*' "$console" | head -n 1 | cut -c1-80)"
 }
 
-scenario_root-unread() {
-    local start offset
+# Shortens the root and lays its hash tree out anew, so that the root hash stays the same. integration/verity.sh shows that this
+# works where the parameters come from the superblock.
+scenario_root-layout() {
     machine_new "$image" && begin
+    say "root-layout: blocks kept, of: $("$top/tests/boot/shorten-root.py" "$machine/disk.raw" "$(root_start "$machine/disk.raw")")"
+    machine_start
+    ! machine_wait '^REPORT end' || die "root-layout: it boots: $(tail -n 40 "$console")"
+    assert_line "root-layout: the console" "$console" 'panic|verity|corrupt'
+    [ -z "$(requests)" ] || die "root-layout: KMS was asked"
+    result root-layout "does not boot, nothing asked: $(grep -aoiE 'kernel panic[^\r]*|.*verity.*corrupt[^\r]*' "$console" | head -n 1 | cut -c1-80)"
+}
+
+# Prints the number of copies of the secret in all of the machine's memory. Whoever boots next could read them.
+count_copies() {
+    machine_memory "$scratch/memory"
+    ! "$top/tests/boot/memory.py" "$scratch/memory" "$console" "$cache/secret" >"$scratch/copies" 2>"$scratch/copies.error" ||
+        die "memory.py accepts copies without an owner"
+    grep -q 'no copy\|copies have no owner' "$scratch/copies.error" || die "memory.py: $(cat "$scratch/copies.error")"
+    rm -f "$scratch/memory"
+    wc -l <"$scratch/copies"
+}
+
+# Waits until the machine has ended or been reset. With MACHINE_END=pause, QEMU then stops it and keeps its memory as it is.
+ended() { # WHAT
+    local end=$((SECONDS + ${MACHINE_TIMEOUT:-600}))
+    until [ "$(machine_monitor query-status | jq -r .status)" = shutdown ]; do
+        [ "$SECONDS" -lt "$end" ] || die "$1: the machine does not end: $(tail -n 20 "$console")"
+        sleep 1
+    done
+}
+
+# Changes a bit of a file that nothing reads before the secret is delivered.
+flip_unread() {
+    local start offset
     # The file does not compress, so its bytes stand on the disk as they are.
     start=$(root_start "$machine/disk.raw")
     offset=$(LC_ALL=C grep -aobF -- "$(head -c 24 "$application/root/usr/lib/boot-test/unread" | tr -d '\0\n')" \
         <(tail -c "+$((start + 1))" "$machine/disk.raw") | head -n 1 | cut -d: -f1) || true
     [ -n "$offset" ] || die "the file that nothing reads at boot is not found on the disk"
-    flip "$machine/disk.raw" $((start + offset + 30000)) && machine_start
-    machine_wait '^REPORT reading' || die "root-unread: no report: $(tail -n 40 "$console")"
-    assert_equal "root-unread: unseald" "$(report_of unseald)" 'active 0'
-    assert_equal "root-unread: the service" "$(report_of proof)" active
-    machine_wait 'Kernel panic' 120 || die "root-unread: the machine goes on: $(tail -n 20 "$console")"
+    flip "$machine/disk.raw" $((start + offset + 30000))
+}
+
+# A panic, which the owner of the disk causes by one changed bit, does not reset the machine. It stands still. The control sets
+# kernel.panic=5 as the command line has it: the image itself resets the machine, and its memory has the secret.
+scenario_memory-after-panic() {
+    machine_new "$image" && begin && flip_unread && machine_start
+    machine_wait '^REPORT reading' || die "memory-after-panic: no report: $(tail -n 40 "$console")"
+    assert_equal "memory-after-panic: unseald" "$(report_of unseald)" 'active 0'
+    assert_equal "memory-after-panic: the service" "$(report_of proof)" active
+    # The kernel prints this line, and not the one before a reset, when it has given up.
+    machine_wait 'end Kernel panic|Rebooting in' || die "memory-after-panic: the machine goes on: $(tail -n 20 "$console")"
+    assert_no_line "memory-after-panic: the console" "$console" 'Rebooting in'
     # The console's lines end with a carriage return.
-    [ -z "$(tr -d '\r' <"$console" | grep -ax 'REPORT read' || true)" ] || die "root-unread: another byte was read"
-    result root-unread "boots and delivers, since the block is not read; ends when it is: $(grep -aoiE 'kernel panic[^\r]*' "$console" | head -n 1 | cut -c1-80)"
+    [ -z "$(tr -d '\r' <"$console" | grep -ax 'REPORT read' || true)" ] || die "memory-after-panic: another byte was read"
+    assert_equal "memory-after-panic: the machine" "$(machine_monitor query-status | jq -r .status)" running
+    copies=$(count_copies)
+    result memory-after-panic "delivers, since the block is not read before; panics when it is, and stands still ($copies copies): $(grep -aoiE 'kernel panic[^\r]*' "$console" | head -n 1 | cut -c1-60)"
+
+    machine_new "$image" && begin && flip_unread && MACHINE_END=pause machine_start -smbios type=1,family=panic-resets
+    machine_wait 'Rebooting in 5 seconds' || die "memory-after-panic, control: no reset: $(tail -n 40 "$console")"
+    ended "memory-after-panic, control"
+    copies=$(count_copies)
+    [ "$copies" -gt 0 ] || die "memory-after-panic, control: no copy is in memory: $(cat "$scratch/copies.error")"
+    result memory-after-panic "control with kernel.panic=5: the image resets the machine, with $copies copies in memory"
+}
+
+# An orderly reboot leaves nothing. The control resets the machine at once, as an action like reboot-immediate of a unit does.
+scenario_memory-after-reboot() {
+    local how
+    for how in reboots resets-at-once; do
+        machine_new "$image" && begin && MACHINE_END=pause machine_start -smbios "type=1,family=$how"
+        reported "memory-after-reboot, $how"
+        ended "memory-after-reboot, $how"
+        copies=$(count_copies)
+        if [ $how = reboots ]; then
+            assert_equal "memory-after-reboot: copies ($(cat "$scratch/copies"))" "$copies" 0
+            result memory-after-reboot "no copy in memory after an orderly reboot, before the firmware runs"
+        else
+            [ "$copies" -gt 0 ] || die "memory-after-reboot, control: no copy is in memory: $(cat "$scratch/copies.error")"
+            result memory-after-reboot "control, a reset at once: $copies copies in memory"
+        fi
+    done
+}
+
+# The power button, by which EC2 stops and reboots a machine. The control is the same machine's memory before.
+scenario_memory-after-power-button() {
+    local before
+    machine_new "$image" && begin && machine_start
+    delivered memory-after-power-button
+    before=$(count_copies)
+    [ "$before" -gt 0 ] || die "memory-after-power-button: no copy is in memory before"
+    machine_power_off 300 || die "memory-after-power-button: it does not go down: $(tail -n 20 "$console")"
+    copies=$(count_copies)
+    assert_equal "memory-after-power-button: copies ($(cat "$scratch/copies"))" "$copies" 0
+    result memory-after-power-button "no copy in memory after the power button, $before before"
+}
+
+# The owner resets the machine from outside, and has the firmware start another program. The image has no part in this. The scenario
+# shows what the hypervisor and the firmware leave.
+scenario_memory-after-reset() {
+    local at_once request
+    machine_new "$image" && begin
+    truncate -s 66M "$machine/owner.raw"
+    printf 'label: gpt\nstart=2048, size=131072, type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B\n' | sfdisk -q "$machine/owner.raw"
+    mformat -i "$machine/owner.raw@@1M" -F -T 131072 ::
+    "$top/tests/boot/firmware.py" program "$scratch/owner.efi" application 'REPORT owner'
+    mcopy -i "$machine/owner.raw@@1M" "$scratch/owner.efi" ::owner.efi
+    "$top/tests/boot/firmware.py" variables "$scratch/variables.json" "Boot0001=$machine/disk.raw:\\EFI\\BOOT\\BOOTX64.EFI" \
+        "Boot0002=$machine/owner.raw:\\owner.efi" BootOrder=2,1 BootNext=1
+    firmware_variables --set-json "$scratch/variables.json" --output "$machine/variables.fd"
+    MACHINE_ORDER=firmware MACHINE_REBOOT=reset machine_start -drive if=none,id=owner,format=raw,file="$machine/owner.raw" \
+        -device virtio-blk-pci,drive=owner
+    delivered memory-after-reset
+    machine_monitor stop >/dev/null && machine_monitor system_reset >/dev/null
+    at_once=$(count_copies)
+    [ "$at_once" -gt 0 ] || die "memory-after-reset: no copy is in memory, although nothing has run: the search does not work"
+    machine_monitor cont >/dev/null
+    machine_wait '^REPORT owner' || die "memory-after-reset: the owner's program does not run: $(tail -n 20 "$console")"
+    copies=$(count_copies)
+    request=$(memory_overwrite_request)
+    result memory-after-reset "reset from outside: $at_once copies before the firmware runs, $copies when the owner's program does; MemoryOverwriteRequestControl=$request"
+}
+
+# Prints the value of the variable by which the kernel asks the firmware to clear memory at the next start (TCG PC Client Platform Reset
+# Attack Mitigation Specification): 01 is a request. The kernel sets it before it takes over from the firmware, if the firmware has it.
+# It is read from the firmware's store, since the running image has no access (efi=noruntime).
+memory_overwrite_request() {
+    firmware_variables --help >/dev/null
+    "${UNSEALD_CACHE:-$top/.cache}/virt-firmware/bin/virt-fw-vars" --loglevel error --input "$machine/variables.fd" \
+        --output-json "$scratch/store.json" >/dev/null
+    jq -r '[.variables[] | select(.name == "MemoryOverwriteRequestControl").data] | if . == [] then "absent" else .[0] end' "$scratch/store.json"
 }
 
 scenario_credential() {
@@ -330,25 +451,8 @@ scenario_firmware-driver() {
     local esp
     machine_new "$image" && begin
     esp=$(esp_of "$machine/disk.raw")
-    /usr/bin/python3 - "$scratch" "$(sfdisk --json "$machine/disk.raw")" <<'END'
-import json, struct, sys, uuid
-# mov dx, 0x3f8; mov al, CHARACTER; out dx, al; ...; xor eax, eax; ret
-code = b"\x66\xba\xf8\x03" + b"".join(b"\xb0%c\xee" % c for c in b"\r\nREPORT driver\r\n") + b"\x31\xc0\xc3"
-header = struct.pack("<HHIIIHH", 0x8664, 1, 0, 0, 0, 0xF0, 0x22) + struct.pack("<HBBIIIII", 0x20B, 14, 0, 512, 0, 0, 4096, 4096)
-header += struct.pack("<QIIHHHHHHI", 0, 4096, 512, 0, 0, 0, 0, 0, 0, 0) + struct.pack("<IIIHH", 8192, 512, 0, 11, 0)
-header += struct.pack("<QQQQII", 0, 0, 0, 0, 0, 16) + bytes(128)
-header += struct.pack("<8sIIIIIIHHI", b".text", 512, 4096, 512, 512, 0, 0, 0, 0, 0x60000020)
-image = (b"MZ".ljust(0x3C, b"\0") + struct.pack("<I", 0x40) + b"PE\0\0" + header).ljust(512, b"\0") + code.ljust(512, b"\0")
-open(sys.argv[1] + "/driver.efi", "wb").write(image)
-esp = json.loads(sys.argv[2])["partitiontable"]["partitions"][0]
-path = "\\EFI\\driver.efi".encode("utf-16-le") + bytes(2)
-devices = struct.pack("<BBHIQQ16sBB", 4, 1, 42, 1, esp["start"], esp["size"], uuid.UUID(esp["uuid"]).bytes_le, 2, 2)
-devices += struct.pack("<BBH", 4, 4, 4 + len(path)) + path + b"\x7f\xff\x04\x00"
-option = struct.pack("<IH", 1, len(devices)) + "driver\0".encode("utf-16-le") + devices
-variable = {"guid": "8be4df61-93ca-11d2-aa0d-00e098032b8c", "attr": 7}
-json.dump({"version": 2, "variables": [variable | {"name": "Driver0000", "data": option.hex()},
-    variable | {"name": "DriverOrder", "data": "0000"}]}, open(sys.argv[1] + "/variables.json", "w"))
-END
+    "$top/tests/boot/firmware.py" program "$scratch/driver.efi" driver 'REPORT driver'
+    "$top/tests/boot/firmware.py" variables "$scratch/variables.json" "Driver0000=$machine/disk.raw:\\EFI\\driver.efi" DriverOrder=0
     mcopy -i "$esp" "$scratch/driver.efi" ::EFI/driver.efi
     firmware_variables --set-json "$scratch/variables.json" --output "$machine/variables.fd"
     machine_start
@@ -426,7 +530,7 @@ scenario_tpm-held() {
 }
 
 # Resets the machine. Memory keeps its content over a reset, until the kernel clears all free memory (init_on_free=1). Then presses
-# the power button: after a shutdown all memory is free.
+# the power button.
 scenario_reboot() {
     machine_new "$image" && begin
     MACHINE_REBOOT=reset machine_start
@@ -438,15 +542,9 @@ scenario_reboot() {
     # No copy from before the reset is left.
     search_memory
     machine_power_off 300 || die "reboot: it does not go down at the power button: $(tail -n 20 "$console")"
-    machine_memory "$scratch/memory"
-    # The scenario healthy shows that this search finds copies.
-    ! "$top/tests/boot/memory.py" "$scratch/memory" "$console" "$cache/secret" >"$scratch/copies" 2>"$scratch/copies.error" ||
-        die "reboot: memory after the end: $(cat "$scratch/copies")"
-    assert_line "reboot: memory after the end" "$scratch/copies.error" 'no copy'
-    rm -f "$scratch/memory"
     begin && machine_kill && machine_start
     delivered "reboot, the third time"
-    result reboot "delivered three times by one machine: after a reset, and after an end by the power button, which left no copy in memory"
+    result reboot "delivered three times by one machine: after a reset, and after an end by the power button"
 }
 
 scenario_power-cut() {

@@ -29,10 +29,13 @@ machine_new() { # IMAGE [VARIABLES]
     cp "${2:-$firmware/OVMF_VARS_4M.fd}" "$machine/variables.fd"
 }
 
-# Starts the machine. The console of its Nth boot is kept in $consoles/console.N.
+# Starts the machine. The console of its Nth boot is kept in $consoles/console.N. MACHINE_REBOOT=reset lets it reset, otherwise a reset
+# ends it. MACHINE_END=pause keeps its memory at the end. MACHINE_ORDER=firmware takes the boot order of the firmware's variables.
 consoles=$build/test-logs/boot
 boots=0
 machine_start() { # QEMU'S OPTIONS...
+    local order=,bootindex=0
+    [ "${MACHINE_ORDER:-}" != firmware ] || order=
     boots=$((boots + 1))
     mkdir -p "$consoles"
     console=$consoles/console.$boots
@@ -46,11 +49,11 @@ machine_start() { # QEMU'S OPTIONS...
         -accel tcg,thread=multi -cpu max,-erms,vendor=GenuineIntel,family=15,model=6 -smp 2 -m 1024 -display none -nodefaults -no-user-config \
         -drive if=pflash,unit=0,format=raw,readonly=on,file="$firmware/OVMF_CODE_4M.secboot.fd" \
         -drive if=pflash,unit=1,format=raw,file="$machine/variables.fd" \
-        -drive if=none,id=disk,format=raw,file="$machine/disk.raw" -device virtio-blk-pci,drive=disk,bootindex=0 \
+        -drive if=none,id=disk,format=raw,file="$machine/disk.raw" -device "virtio-blk-pci,drive=disk$order" \
         -chardev socket,id=tpm,path="$PLATFORM_TPM_CONTROL" -tpmdev emulator,id=tpm0,chardev=tpm -device tpm-crb,tpmdev=tpm0 \
         -global virtio-net-pci.romfile= -nic tap,ifname="$PLATFORM_MACHINE_TAP",script=no,downscript=no,model=virtio-net-pci,mac=52:54:00:00:00:01 \
         -device virtio-rng-pci -chardev file,id=console,path="$console",append=on -serial chardev:console \
-        -qmp unix:"$machine/monitor",server=on,wait=off -action "reboot=${MACHINE_REBOOT:-shutdown}" "$@" \
+        -qmp unix:"$machine/monitor",server=on,wait=off -action "reboot=${MACHINE_REBOOT:-shutdown},shutdown=${MACHINE_END:-poweroff}" "$@" \
         >"$machine/qemu.$boots" 2>&1 &
     machine_pid=$!
     at_exit end_process "$machine_pid" KILL
