@@ -89,12 +89,12 @@ static int clean_environment(void) {
         return r;
 }
 
+static const char *message_of(const Error *error) {
+        return error->failure == FAILURE_CONFIGURATION ? MESSAGE_CONFIGURATION : MESSAGE_FAILED;
+}
+
 static void fail(const Error *error) {
-        log_full(LOG_ERR,
-                 &(LogFields){ .message_id = error->failure == FAILURE_CONFIGURATION ? MESSAGE_CONFIGURATION
-                                                                                     : MESSAGE_FAILED,
-                               .state = "failed",
-                               .error = error },
+        log_full(LOG_ERR, &(LogFields){ .message_id = message_of(error), .state = "failed", .error = error },
                  "%s", error->text);
 }
 
@@ -239,7 +239,7 @@ static void print_help(void) {
                "     --configuration=DIR         Read this in place of %s\n"
                "     --store=DIR                 Publish here, not in %s\n"
                "     --status=FILE               Write this, not %s/status.json\n"
-               "     --forget                    Remove all published secrets and the status\n\n"
+               "     --forget                    Remove all published secrets\n\n"
                "See unseald(8). To check or print the configuration: unsealctl check,\n"
                "unsealctl cat-config.\n",
                program_invocation_short_name, UNSEALD_VENDOR_CONFIG_DIR, UNSEALD_LOCAL_CONFIG_DIR,
@@ -472,9 +472,10 @@ static int withdraw(const Daemon *daemon) {
         _cleanup_(store_freep) Store *store = NULL;
         Error error = {};
 
-        int r = status_withdraw(daemon->status_path);
+        int r = status_set_stopped(daemon->status_path);
         if (r < 0)
-                log_warning("Cannot remove %s: %s.", daemon->status_path, strerror(-r));
+                log_warning("Cannot write %s: %s. It is removed, and \"unsealctl status\" asks the service manager instead.",
+                            daemon->status_path, strerror(-r));
         if (store_open(daemon->store_path, &store, &error) < 0 || store_retain(store, NULL, 0, &error) < 0) {
                 fail(&error);
                 return (int) error.failure;
@@ -511,8 +512,10 @@ int main(int argc, char *argv[]) {
         if (r < 0) {
                 fail(&error);
                 say_failed(&daemon, &error);
-                (void) status_write(daemon.status_path,
-                                    &(Status){ .state = "failed", .text = error.text, .error = &error });
+                (void) status_write(daemon.status_path, &(Status){ .state = "failed",
+                                                                   .text = error.text,
+                                                                   .error = &error,
+                                                                   .message_id = message_of(&error) });
                 return (int) error.failure;
         }
 

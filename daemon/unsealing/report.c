@@ -74,22 +74,31 @@ uint64_t report_progress(Report *report, const ReportProgress *progress, uint64_
         return USEC_INFINITY;
 }
 
-void report_status(const Report *report, const char *state, const char *text, const Error *error,
-                   const StatusSecret *secrets, size_t count) {
+void report_status(Report *report, const char *state, const char *text, const Error *error,
+                   const StatusWaiting *waiting, const StatusSecret *secrets, size_t count) {
         int r;
 
         if (!report->status_path)
                 return;
+        if (!report->state || strcmp(report->state, state) != 0)
+                report->since_usec = now_realtime_usec();
+        report->state = state;
+        report->written_usec = now_monotonic_usec();
         r = status_write(report->status_path, &(Status){ .state = report->reload ? "unsealed" : state,
+                                                         .since_usec = report->since_usec,
                                                          .text = text,
+                                                         .waiting = waiting ? *waiting : (StatusWaiting){},
                                                          .error = error,
+                                                         .message_id = report->message_id,
                                                          .explanation = report->explanation,
                                                          .secrets = secrets,
                                                          .secrets_count = count,
                                                          .steps = report->steps,
                                                          .steps_count = report->steps_count });
-        if (r < 0)
-                log_warning("Cannot write %s: %s", report->status_path, strerror(-r));
+        if (r < 0 && r != report->write_error)
+                log_warning("Cannot write %s: %s. The file is removed, since it would be out of date. \"unsealctl status\" asks the service manager instead.",
+                            report->status_path, strerror(-r));
+        report->write_error = r;
 }
 
 void report_explain_denial(Report *report, const char *role, const PcrSet *measured,
@@ -101,8 +110,9 @@ void report_explain_denial(Report *report, const char *role, const PcrSet *measu
                         expected ? "" : "\nSet ExpectedMeasurements= to see which of these values differ.");
 }
 
-void report_failure(const Report *report, const char *message_id, const char *secret, unsigned attempts,
+void report_failure(Report *report, const char *message_id, const char *secret, unsigned attempts,
                     const Error *error) {
+        report->message_id = message_id;
         log_full(LOG_ERR,
                  &(LogFields){ .message_id = message_id,
                                .secret = secret,

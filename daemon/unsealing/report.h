@@ -21,6 +21,10 @@ typedef struct Report {
         char waiting[sizeof(
                         ((Error *) NULL)->text)]; /* the last failure, while it is waited out; or empty */
         char explanation[EXPLANATION_MAX + 256];  /* of a denial; or empty */
+        const char *message_id;                   /* of the failure; NULL: none */
+        const char *state;                        /* that status.json says; NULL: not written yet */
+        uint64_t since_usec, written_usec;        /* since 1970: of that state; CLOCK_MONOTONIC */
+        int write_error;                          /* of the last attempt to write status.json; 0: none */
         unsigned phase;                           /* that STATUS= says; 0: nothing said yet */
         uint64_t progress_usec;                   /* CLOCK_MONOTONIC: when STATUS= was last sent */
 } Report;
@@ -46,9 +50,12 @@ typedef struct ReportProgress {
 #define REPORT_PROGRESS_USEC (100 * USEC_PER_MSEC)
 uint64_t report_progress(Report *report, const ReportProgress *progress, uint64_t now);
 
-/* Writes status.json. A failure to write it is only logged. */
-void report_status(const Report *report, const char *state, const char *text, const Error *error,
-                   const StatusSecret *secrets, size_t count);
+/* status.json is not written more often than this while the state stays the same. */
+#define REPORT_STATUS_USEC (500 * USEC_PER_MSEC)
+
+/* Writes status.json. A failure to write it is only logged, once for each cause. waiting: what all wait for; NULL: nothing. */
+void report_status(Report *report, const char *state, const char *text, const Error *error,
+                   const StatusWaiting *waiting, const StatusSecret *secrets, size_t count);
 
 /* KMS has denied access: composes the explanation from what this boot measured and what was expected. expected: NULL if
  * that is not known. */
@@ -56,5 +63,5 @@ void report_explain_denial(Report *report, const char *role, const PcrSet *measu
 
 /* Writes the session's last entry to the journal, with the explanation. secret: the name of the secret that failed; NULL if
  * something failed that all secrets need. */
-void report_failure(const Report *report, const char *message_id, const char *secret, unsigned attempts,
+void report_failure(Report *report, const char *message_id, const char *secret, unsigned attempts,
                     const Error *error);

@@ -36,6 +36,7 @@
 #include "unsealing/network.h"
 #include "unsealing/passage.h"
 #include "unsealing/session.h"
+#include "unsealing/waiting.h"
 
 /* After a failure, how long the session waits for a running TPM command. A session that ended before the command would leave a
  * key or a session in the TPM for the rest of the boot. */
@@ -62,6 +63,9 @@ struct Session {
         size_t endpoints_count;
         Passage *passages;
         size_t passages_count;
+
+        uint64_t begun_usec;  /* CLOCK_MONOTONIC */
+        uint64_t status_hash; /* of what status.json says is awaited */
 
         bool kept; /* all that will be published is kept, or all is taken; what remains is to lock and to publish */
         Step publication;  /* in a reload it may be tried again */
@@ -159,27 +163,89 @@ static const char *state_for_status(const Session *session, const Passage *passa
         return secret_state_to_string(replaced ? SECRET_PUBLISHED : passage->state);
 }
 
+/* What keeps the session from its end: the lock or the store once all is kept, else the obstacle of a secret. A required
+ * secret comes before an optional one, and an obstacle that has failed before one that is only not done yet. */
+static void session_waits_for(Session *session, StatusWaiting *ret) {
+        const Step *lock = attester_step(session->shared.attester, ATTESTER_LOCK);
+        int best = -1;
+
+        *ret = (StatusWaiting){};
+        if (session->kept) {
+                bool locking = lock->progress != STEP_DONE && session->options.settings->lock_pcr > 0;
+
+                waiting_for_step(locking ? lock : &session->publication,
+                                 locking ? session->options.settings->lock_pcr : 0, session->begun_usec,
+                                 ret);
+                return;
+        }
+        for (size_t i = 0; i < session->passages_count; i++) {
+                Passage *passage = session->passages + i;
+                StatusWaiting waiting;
+                int rank;
+
+                waiting_for_secret(passage, session->begun_usec, &waiting);
+                rank = !waiting.what[0] ? -1
+                                        : (passage->declaration->optional ? 0 : 2) +
+                                                          (waiting.error->failure != FAILURE_NONE);
+                if (rank > best) {
+                        best = rank;
+                        *ret = waiting;
+                }
+        }
+}
+
+static void fill_status(const Session *session, Passage *passage, bool is_over, StatusSecret *ret) {
+        const Declaration *declaration = passage->declaration;
+
+        *ret = (StatusSecret){
+                .name = declaration->name,
+                .state = state_for_status(session, passage),
+                .source = declaration->source.label,
+                .key_id = declaration->key_ids[0],
+                .units = declaration->units,
+                .optional = declaration->optional,
+                .policy = passage->policy,
+                .version = passage_version(passage),
+                .error = &passage_step(passage)->error,
+                .attempts = passage_step(passage)->attempts,
+                .duration_usec = passage->duration_usec,
+        };
+        if (!is_over)
+                waiting_for_secret(passage, session->begun_usec, &ret->waiting);
+}
+
 static void write_status(Session *session, const char *state, const char *text) {
         _cleanup_free_ StatusSecret *secrets = calloc(session->passages_count + 1, sizeof(*secrets));
+        bool is_over = strcmp(state, "unsealing") != 0;
+        StatusWaiting waiting = {};
 
         if (!secrets)
                 return;
-        for (size_t i = 0; i < session->passages_count; i++) {
-                Passage *passage = session->passages + i;
+        for (size_t i = 0; i < session->passages_count; i++)
+                fill_status(session, session->passages + i, is_over, secrets + i);
+        if (!is_over)
+                session_waits_for(session, &waiting);
+        report_status(&session->report, state, text, &session->error, &waiting, secrets,
+                      session->passages_count);
+}
 
-                secrets[i] = (StatusSecret){
-                        .name = passage->declaration->name,
-                        .state = state_for_status(session, passage),
-                        .source = passage->declaration->source.label,
-                        .key_id = passage->declaration->key_ids[0],
-                        .policy = passage->policy,
-                        .version = passage_version(passage),
-                        .error = &passage_step(passage)->error,
-                        .attempts = passage_step(passage)->attempts,
-                        .duration_usec = passage->duration_usec,
-                };
-        }
-        report_status(&session->report, state, text, &session->error, secrets, session->passages_count);
+static void write_progress(Session *session) {
+        write_status(session, "unsealing", session->options.replaced ? "Reloading." : "Unsealing.");
+}
+
+/* Writes status.json again if it says no longer what is awaited, but not too often. Returns when to call again; USEC_INFINITY:
+ * once something has changed. */
+static uint64_t refresh_status(Session *session, uint64_t now) {
+        uint64_t due = session->report.written_usec + REPORT_STATUS_USEC;
+        uint64_t hash = steps_hash(&session->shared.steps);
+
+        if (!session->report.status_path || hash == session->status_hash)
+                return USEC_INFINITY;
+        if (now < due)
+                return due;
+        session->status_hash = hash;
+        write_progress(session);
+        return USEC_INFINITY;
 }
 
 static void session_end(Session *session) {
@@ -475,7 +541,7 @@ static uint64_t notify_progress(Session *session, uint64_t now) {
 }
 
 static void session_advance(Session *session) {
-        uint64_t now = now_monotonic_usec();
+        uint64_t now = now_monotonic_usec(), notify_due, status_due;
         Error error = {};
         int r;
 
@@ -496,7 +562,9 @@ static void session_advance(Session *session) {
                 session_fail(session, NULL, &error);
         if (session->shared.ending)
                 return;
-        session_arm_retry(session, now, notify_progress(session, now));
+        notify_due = notify_progress(session, now);
+        status_due = refresh_status(session, now);
+        session_arm_retry(session, now, notify_due < status_due ? notify_due : status_due);
 }
 
 static int on_changed(sd_event_source *source, void *userdata) {
@@ -765,7 +833,8 @@ void session_start(Session *session) {
         if (kept < session->passages_count || kept == 0)
                 log_full(LOG_INFO, &(LogFields){ .message_id = MESSAGE_STARTED }, "Unsealing %zu secret(s).",
                          session->passages_count - kept);
-        write_status(session, "unsealing", session->options.replaced ? "Reloading." : "Unsealing.");
+        session->begun_usec = now_monotonic_usec();
+        write_progress(session);
         session_changed(session);
         give_up_locked_secrets(session);
 }

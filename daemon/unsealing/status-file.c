@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "basic/clock.h"
@@ -34,7 +35,40 @@ static void add_error(struct json_object *object, const Error *error) {
         add_string(object, "request_id", error->request_id);
 }
 
-static struct json_object *secret_to_json(const StatusSecret *secret) {
+/* Adds a time of CLOCK_MONOTONIC on both clocks. The clock of the wall may have been wrong then; it is read once, now. */
+static void add_time(struct json_object *object, const char *name, const char *name_monotonic, uint64_t usec,
+                     const StatusNow *now) {
+        int64_t ahead = (int64_t) (usec - now->monotonic);
+
+        add_usec(object, name, (uint64_t) ((int64_t) now->realtime + ahead));
+        add_usec(object, name_monotonic, usec);
+}
+
+static void add_waiting(struct json_object *parent, const StatusWaiting *waiting, const StatusNow *now) {
+        struct json_object *object = waiting->what[0] ? json_object_new_object() : NULL;
+
+        if (!object)
+                return;
+        add_string(object, "for", waiting->what);
+        add_string(object, "step", waiting->step);
+        add_string(object, "secret", waiting->secret);
+        add_time(object, "since_usec", "since_monotonic_usec", waiting->since_usec, now);
+        add_usec(object, "attempts", waiting->attempts);
+        if (waiting->next_usec > 0)
+                add_time(object, "next_usec", "next_monotonic_usec", waiting->next_usec, now);
+        add_error(object, waiting->error);
+        (void) json_object_object_add(parent, "waiting", object);
+}
+
+static void add_strings(struct json_object *object, const char *name, char *const *values) {
+        struct json_object *array = json_object_new_array();
+
+        for (size_t i = 0; array && values && values[i]; i++)
+                (void) json_object_array_add(array, json_object_new_string(values[i]));
+        (void) json_object_object_add(object, name, array);
+}
+
+static struct json_object *secret_to_json(const StatusSecret *secret, const StatusNow *now) {
         struct json_object *object = json_object_new_object();
 
         if (!object)
@@ -46,6 +80,9 @@ static struct json_object *secret_to_json(const StatusSecret *secret) {
         add_string(object, "policy", secret->policy);
         if (secret->version)
                 (void) json_object_object_add(object, "version", json_object_new_uint64(*secret->version));
+        add_strings(object, "units", secret->units);
+        (void) json_object_object_add(object, "optional", json_object_new_boolean(secret->optional));
+        add_waiting(object, &secret->waiting, now);
         add_error(object, secret->error);
         add_usec(object, "attempts", secret->attempts);
         add_usec(object, "duration_usec", secret->duration_usec);
@@ -63,7 +100,7 @@ static struct json_object *step_to_json(const StatusStep *step) {
         return object;
 }
 
-int status_to_json(const Status *status, uint64_t now_realtime, char **ret) {
+int status_to_json(const Status *status, const StatusNow *now, char **ret) {
         _cleanup_json_ struct json_object *root = json_object_new_object();
         struct json_object *secrets = json_object_new_array(), *steps = json_object_new_array();
         const char *text;
@@ -76,12 +113,20 @@ int status_to_json(const Status *status, uint64_t now_realtime, char **ret) {
         }
         add_usec(root, "version", 1);
         add_string(root, "state", status->state);
-        add_usec(root, "since_usec", now_realtime);
+        add_usec(root, "since_usec", status->since_usec > 0 ? status->since_usec : now->realtime);
+        add_usec(root, "written_usec", now->realtime);
+        add_usec(root, "written_monotonic_usec", now->monotonic);
         add_string(root, "status", status->text);
+        add_waiting(root, &status->waiting, now);
         add_error(root, status->error);
+        if (strcmp(status->state, "failed") == 0 && status->error)
+                (void) json_object_object_add(
+                                root, "final",
+                                json_object_new_boolean(failure_is_final(status->error->failure)));
+        add_string(root, "message_id", status->message_id);
         add_string(root, "explanation", status->explanation);
         for (size_t i = 0; i < status->secrets_count; i++)
-                (void) json_object_array_add(secrets, secret_to_json(status->secrets + i));
+                (void) json_object_array_add(secrets, secret_to_json(status->secrets + i, now));
         for (size_t i = 0; i < status->steps_count; i++)
                 (void) json_object_array_add(steps, step_to_json(status->steps + i));
         (void) json_object_object_add(root, "secrets", secrets);
@@ -96,14 +141,26 @@ int status_to_json(const Status *status, uint64_t now_realtime, char **ret) {
         return 0;
 }
 
+static bool is_file(const char *path) {
+        struct stat st;
+
+        return lstat(path, &st) >= 0 && S_ISREG(st.st_mode);
+}
+
 int status_write(const char *path, const Status *status) {
+        const StatusNow now = { .realtime = now_realtime_usec(), .monotonic = now_monotonic_usec() };
         _cleanup_free_ char *text = NULL;
         int r;
 
-        r = status_to_json(status, now_realtime_usec(), &text);
-        if (r < 0)
+        r = status_to_json(status, &now, &text);
+        if (r >= 0)
+                r = write_file_atomic(path, text, strlen(text), 0644);
+        if (r >= 0 || !is_file(path))
                 return r;
-        return write_file_atomic(path, text, strlen(text), 0644);
+        /* The old file is untrue now. Without it a file system that is full may have room for the new one. */
+        if (unlink(path) >= 0 && text && r == -ENOSPC)
+                r = write_file_atomic(path, text, strlen(text), 0644);
+        return r;
 }
 
 static bool tells_of_failure(const char *path) {
@@ -119,8 +176,11 @@ static bool tells_of_failure(const char *path) {
         return state && strcmp(state, "failed") == 0;
 }
 
-int status_withdraw(const char *path) {
-        if (tells_of_failure(path) || unlink(path) >= 0 || errno == ENOENT)
-                return 0;
-        return -errno;
+int status_set_stopped(const char *path) {
+        static const Status stopped = { .state = "stopped",
+                                        .text = "Stopped. The secrets are removed from the store." };
+
+        if (access(path, F_OK) < 0)
+                return errno == ENOENT ? 0 : -errno;
+        return tells_of_failure(path) ? 0 : status_write(path, &stopped);
 }

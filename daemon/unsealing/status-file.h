@@ -3,16 +3,32 @@
 
 /*
  * The status file, /run/unseald/status.json, which `unsealctl status` reads, also when the daemon has ended. Everybody may
- * read it. It has no plaintext, no key and no token.
+ * read it. It has no plaintext, no key and no token. unseald-status.json(5) documents its members, and tests/check-status
+ * compares files with that page.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "basic/error.h"
 
+/* What is awaited. */
+typedef struct StatusWaiting {
+        char what[192];      /* for people: "KMS in eu-north-1"; empty: nothing is awaited */
+        const char *step;    /* that is not done, as in the journal's UNSEALD_STATE= */
+        const char *secret;  /* whose step it is; NULL: all secrets need the step */
+        uint64_t since_usec; /* CLOCK_MONOTONIC: when the first attempt began */
+        uint64_t next_usec; /* CLOCK_MONOTONIC: when the next attempt begins; 0: as soon as the step can begin */
+        unsigned attempts;  /* that have begun; 0: the step waits for something else */
+        const Error *error; /* of the last attempt; FAILURE_NONE: none has failed */
+} StatusWaiting;
+
 typedef struct StatusSecret {
         const char *name, *state, *source, *key_id;
+        char *const *units; /* Units=, NULL-terminated; NULL: any unit */
+        bool optional;
+        StatusWaiting waiting;
         const char *policy;      /* the result of the probe: "gates", "open", "unknown"; NULL: not probed */
         const uint64_t *version; /* that the vendor has signed (SignedBy=); NULL: none, or not known */
         const Error *error;      /* of the last attempt; FAILURE_NONE: there is none */
@@ -27,9 +43,12 @@ typedef struct StatusStep {
 } StatusStep;
 
 typedef struct Status {
-        const char *state; /* "unsealing", "unsealed", "failed" */
+        const char *state;   /* "unsealing", "unsealed", "failed", "stopped" */
+        uint64_t since_usec; /* since 1970: when it entered the state; 0: now */
         const char *text;
+        StatusWaiting waiting;
         const Error *error;      /* why it failed; may be NULL */
+        const char *message_id;  /* of the journal's entry for the error; may be NULL */
         const char *explanation; /* lines of text that explain the error; may be NULL */
         const StatusSecret *secrets;
         size_t secrets_count;
@@ -37,11 +56,18 @@ typedef struct Status {
         size_t steps_count;
 } Status;
 
-/* Formats the status as JSON. now_realtime: microseconds since 1970. The caller frees *ret. -ENOMEM. */
-int status_to_json(const Status *status, uint64_t now_realtime, char **ret);
+/* The same moment on both clocks, in microseconds: since 1970, and CLOCK_MONOTONIC. */
+typedef struct StatusNow {
+        uint64_t realtime, monotonic;
+} StatusNow;
 
-/* Replaces the file with the status of now; its mode is 0644. */
+/* Formats the status as JSON. The caller frees *ret. -ENOMEM. */
+int status_to_json(const Status *status, const StatusNow *now, char **ret);
+
+/* Replaces the file with the status of now; its mode is 0644. If that fails, the file is removed: an old status would be
+ * untrue. */
 int status_write(const char *path, const Status *status);
 
-/* Removes the file, unless its state is "failed": people then still need it. Returns 0 also if there is no file. */
-int status_withdraw(const char *path);
+/* unseald has stopped, and its secrets are removed: the file says "stopped". A file with the state "failed" stays as it is,
+ * because people still need it. Does nothing if there is no file. */
+int status_set_stopped(const char *path);

@@ -36,6 +36,22 @@ uint64_t steps_due(const Steps *steps, uint64_t now) {
         return due;
 }
 
+static uint64_t mix(uint64_t hash, uint64_t value) {
+        return (hash ^ value) * UINT64_C(0x100000001b3); /* FNV-1a */
+}
+
+uint64_t steps_hash(const Steps *steps) {
+        uint64_t hash = UINT64_C(0xcbf29ce484222325);
+
+        for (const Step *step = steps->first; step; step = step->next) {
+                hash = mix(hash, (uint64_t) step->progress);
+                hash = mix(hash, step->attempts);
+                hash = mix(hash, step->not_before_usec);
+                hash = mix(hash, (uint64_t) step->error.failure);
+        }
+        return hash;
+}
+
 bool step_may_begin(const Step *step, uint64_t now) {
         return step->progress == STEP_IDLE && now >= step->not_before_usec;
 }
@@ -43,6 +59,8 @@ bool step_may_begin(const Step *step, uint64_t now) {
 void step_begin(Step *step, uint64_t now) {
         step->progress = STEP_RUNNING;
         step->begun_usec = now;
+        if (step->since_usec == 0)
+                step->since_usec = now;
         step->attempts++;
 }
 
@@ -53,6 +71,7 @@ void step_undo(Step *step) {
 
 void step_done(Step *step) {
         step->progress = STEP_DONE;
+        step->since_usec = 0;
         step->failures = 0;
         step->error = (Error){};
 }

@@ -35,7 +35,8 @@ typedef struct Step {
         unsigned attempts;
         unsigned failures; /* in a row on the same network; the backoff grows with it */
         uint64_t begun_usec, not_before_usec;
-        Error error; /* of the last attempt; FAILURE_NONE: there was none, or it succeeded */
+        uint64_t since_usec; /* when the first attempt since the last success began; 0: not yet */
+        Error error;         /* of the last attempt; FAILURE_NONE: there was none, or it succeeded */
 } Step;
 
 /* Steps in the order in which they are begun. The list borrows its steps. */
@@ -51,6 +52,9 @@ void steps_hasten(const Steps *steps);
 
 /* The earliest time at which a step may be tried again. USEC_INFINITY: no step waits for a time. */
 uint64_t steps_due(const Steps *steps, uint64_t now) _pure_;
+
+/* Returns a number that changes whenever a step begins, ends or fails. */
+uint64_t steps_hash(const Steps *steps) _pure_;
 
 bool step_may_begin(const Step *step, uint64_t now) _pure_;
 void step_begin(Step *step, uint64_t now);

@@ -207,8 +207,13 @@ static struct World {
 
         unsigned ended;
         int r;
-        Error error;            /* that the session ended with */
-        char status[32];        /* the last state that was written */
+        Error error;         /* that the session ended with */
+        char status[32];     /* the last state that was written */
+        unsigned statuses;   /* how often one was written */
+        uint64_t since_usec; /* of that state, since 1970 */
+        char message_id[64];
+        char waiting[256];  /* what all wait for: "KMS in eu-north-1 since 0 try 1 next 2 unavailable a" */
+        char waits[8][256]; /* what each of the first secrets waits for */
         char explanation[4096]; /* that was written with it */
         char states[SECRETS_MAX][16], policies[SECRETS_MAX][16];
         char versions[SECRETS_MAX][24]; /* of signed secrets, in decimal; or empty */
@@ -265,6 +270,11 @@ static const Declaration *declared_as(const char *name) {
 
 uint64_t now_monotonic_usec(void) {
         return world.now_usec;
+}
+
+/* The wall's clock is a million seconds ahead. */
+uint64_t now_realtime_usec(void) {
+        return world.now_usec + 1000000 * USEC_PER_SEC;
 }
 
 /* The session wants jitter. json-c wants a number other than -1 for its hashes. */
@@ -1279,12 +1289,32 @@ KeptLock kept_lock(const Kept *kept) {
         return kept->lock;
 }
 
+/* Times are in seconds since the beginning of the world. */
+static void describe_waiting(const StatusWaiting *waiting, char ret[static 256]) {
+        uint64_t next = waiting->next_usec > 0 ? (waiting->next_usec - 1000 * USEC_PER_SEC) / USEC_PER_SEC
+                                               : 0;
+
+        ret[0] = 0;
+        if (!waiting->what[0])
+                return;
+        assert_non_null(waiting->step);
+        assert_non_null(waiting->error);
+        (void) snprintf(ret, 256, "%s (%s) since %" PRIu64 " try %u next %" PRIu64 " %s %s", waiting->what,
+                        waiting->step, (waiting->since_usec - 1000 * USEC_PER_SEC) / USEC_PER_SEC,
+                        waiting->attempts, next, failure_to_string(waiting->error->failure),
+                        waiting->secret ?: "-");
+}
+
 int status_write(const char *path, const Status *status) {
         assert_non_null(path);
         assert_string_equal(path, "status");
         assert_null(world.options.take);
         assert_int_equal(status->secrets_count, world.declarations.count);
         (void) snprintf(world.status, sizeof(world.status), "%s", status->state);
+        world.statuses++;
+        world.since_usec = status->since_usec;
+        (void) snprintf(world.message_id, sizeof(world.message_id), "%s", status->message_id ?: "");
+        describe_waiting(&status->waiting, world.waiting);
         (void) snprintf(world.explanation, sizeof(world.explanation), "%s", status->explanation);
         for (size_t i = 0; i < status->secrets_count; i++) {
                 const StatusSecret *secret = status->secrets + i;
@@ -1294,6 +1324,10 @@ int status_write(const char *path, const Status *status) {
                 assert_string_equal(secret->source, world.labels[i]);
                 assert_non_null(secret->key_id);
                 assert_string_equal(secret->key_id, world.declarations_items[i].key_ids[0]);
+                assert_ptr_equal(secret->units, world.declarations_items[i].units);
+                assert_int_equal(secret->optional, world.declarations_items[i].optional);
+                if (i < ELEMENTSOF(world.waits))
+                        describe_waiting(&secret->waiting, world.waits[i]);
                 (void) snprintf(world.states[i], sizeof(world.states[i]), "%s", secret->state);
                 (void) snprintf(world.policies[i], sizeof(world.policies[i]), "%s", secret->policy ?: "");
                 world.durations[i] = secret->duration_usec;

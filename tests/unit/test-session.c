@@ -1508,6 +1508,106 @@ static void the_status_says_what_the_session_waits_for(void **state) {
         all_goes_well_from_here();
 }
 
+/* status.json. */
+
+static void the_status_file_says_what_is_awaited_since_when_and_when_it_is_tried_again(void **state) {
+        Error passing = trouble(FAILURE_UNAVAILABLE, REMEDY_RETRY);
+
+        passing.retry_after_usec = 5 * USEC_PER_SEC;
+        declare("a");
+        start();
+        pass(USEC_PER_SEC);
+        assert_string_equal(world.waiting,
+                            "the key pair of this boot (key pair) since 0 try 1 next 0 none -");
+        assert_string_equal(world.waits[0], world.waiting);
+        pass(USEC_PER_SEC);
+        go_on_but("decryption");
+        pass(USEC_PER_SEC);
+        fail_with("decryption", &passing);
+        pass(USEC_PER_SEC);
+        assert_string_equal(world.status, "unsealing");
+        assert_string_equal(world.waiting,
+                            "KMS in eu-north-1 (decryption) since 2 try 1 next 8 unavailable a");
+        assert_string_equal(world.waits[0], world.waiting);
+        pass(5 * USEC_PER_SEC);
+        assert_string_equal(world.waiting,
+                            "KMS in eu-north-1 (decryption) since 2 try 2 next 0 unavailable a");
+        all_goes_well_from_here();
+        assert_string_equal(world.status, "unsealed");
+        assert_string_equal(world.waiting, "");
+        assert_string_equal(world.waits[0], "");
+}
+
+static void the_status_file_names_the_failed_obstacle_of_a_required_secret_first(void **state) {
+        Error passing = trouble(FAILURE_UNAVAILABLE, REMEDY_RETRY);
+        Declaration *optional;
+
+        optional = declare("a");
+        optional->optional = true;
+        optional->source.kind = SOURCE_HTTPS;
+        declare("b")->source.kind = SOURCE_HTTPS;
+        start();
+        fail_with("fetch", &passing);
+        pass(USEC_PER_SEC);
+        assert_says(world.waits[0], "(fetching)");
+        assert_string_equal(world.waiting, world.waits[1]);
+        assert_says(world.waits[1], "the key pair");
+}
+
+static void the_status_file_says_that_the_lock_is_awaited(void **state) {
+        lead_to(&lock);
+        pass(USEC_PER_SEC);
+        assert_says(world.waiting, "the TPM, to lock PCR14 (lock) since 0 try 1 next 0 none -");
+        assert_string_equal(world.waits[0], "");
+}
+
+/* A boot that takes less than half a second writes the file twice: when it begins and when it ends. */
+static void the_status_file_is_written_twice_a_second_at_most(void **state) {
+        Error passing = trouble(FAILURE_NETWORK, REMEDY_RETRY);
+        unsigned before;
+
+        declare("a");
+        start();
+        go_on_but(NULL);
+        assert_ended_with(FAILURE_NONE);
+        assert_int_equal(world.statuses, 2);
+
+        (void) world_end(state);
+        (void) world_begin(state);
+        declare("a");
+        start();
+        before = world.statuses;
+        for (unsigned i = 0; i < 100; i++) {
+                if (count_under_way("connection") > 0)
+                        fail_with("connection", &passing);
+                pass(20 * USEC_PER_MSEC);
+        }
+        assert_in_range(world.statuses - before, 1, 4);
+        before = world.statuses;
+        go_on_but("credentials");
+        pass(USEC_PER_SEC);
+        before = world.statuses;
+        pass(3600 * USEC_PER_MSEC);
+        assert_int_equal(world.statuses, before);
+}
+
+static void the_status_file_keeps_the_time_of_its_state(void **state) {
+        Error denied = trouble(FAILURE_DENIED, REMEDY_NONE);
+        uint64_t begun = 1001000 * USEC_PER_SEC;
+
+        declare("a");
+        start();
+        assert_int_equal(world.since_usec, begun);
+        go_on_but("decryption");
+        pass(3 * USEC_PER_SEC);
+        assert_int_equal(world.since_usec, begun);
+        fail_with("decryption", &denied);
+        assert_string_equal(world.status, "failed");
+        assert_int_equal(world.since_usec, begun + 3 * USEC_PER_SEC);
+        assert_string_equal(world.message_id, MESSAGE_DENIED);
+        assert_string_equal(world.waiting, "");
+}
+
 /* The number of secrets is no phase of its own, so it may wait. */
 static void the_status_counts_secrets_ten_times_a_second(void **state) {
         declare("a");
@@ -2707,6 +2807,11 @@ int main(void) {
                 TEST(a_status_that_cannot_be_written_is_a_warning),
                 TEST(the_status_lists_the_steps_with_their_durations),
                 TEST(the_status_says_what_the_session_waits_for),
+                TEST(the_status_file_says_what_is_awaited_since_when_and_when_it_is_tried_again),
+                TEST(the_status_file_names_the_failed_obstacle_of_a_required_secret_first),
+                TEST(the_status_file_says_that_the_lock_is_awaited),
+                TEST(the_status_file_is_written_twice_a_second_at_most),
+                TEST(the_status_file_keeps_the_time_of_its_state),
                 TEST(the_status_counts_secrets_ten_times_a_second),
                 TEST(the_status_says_at_once_that_the_pcr_is_being_locked),
                 TEST(a_probe_has_attempts_of_its_own),

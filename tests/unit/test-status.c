@@ -9,7 +9,9 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "basic/io.h"
@@ -49,7 +51,7 @@ static void test_status_says_state_secrets_steps_and_errors(void **state) {
                                                    .secrets_count = 2,
                                                    .steps = steps,
                                                    .steps_count = 1 },
-                                        7, &text),
+                                        &(StatusNow){ 7, 3 }, &text),
                          0);
         assert_int_equal(json_parse(text, strlen(text), &root), 0);
         assert_string_equal(json_member_string(root, "state"), "failed");
@@ -74,11 +76,18 @@ static void test_status_says_state_secrets_steps_and_errors(void **state) {
 /* unsealctl status and other programs read every one of these. */
 static void test_every_member_has_its_value(void **state) {
         static const char wanted[] =
-                        "{\"version\":1,\"state\":\"failed\",\"since_usec\":7,\"status\":\"No.\","
+                        "{\"version\":1,\"state\":\"failed\",\"since_usec\":6,\"written_usec\":1007,"
+                        "\"written_monotonic_usec\":103,\"status\":\"No.\","
+                        "\"waiting\":{\"for\":\"the TPM\",\"step\":\"TPM\",\"since_usec\":1004,"
+                        "\"since_monotonic_usec\":100,\"attempts\":0},"
                         "\"failure\":\"access-denied\",\"error\":\"No.\",\"code\":\"AccessDeniedException\","
-                        "\"request_id\":\"r-1\",\"explanation\":\"PCR4\","
+                        "\"request_id\":\"r-1\",\"final\":true,\"message_id\":\"m\",\"explanation\":\"PCR4\","
                         "\"secrets\":[{\"name\":\"a\",\"state\":\"failed\",\"source\":\"/a\",\"key_id\":\"arn:a\","
-                        "\"policy\":\"gates\",\"failure\":\"access-denied\",\"error\":\"No.\","
+                        "\"policy\":\"gates\",\"units\":[\"a.service\",\"b.service\"],\"optional\":true,"
+                        "\"waiting\":{\"for\":\"KMS\",\"step\":\"decryption\",\"secret\":\"a\",\"since_usec\":1005,"
+                        "\"since_monotonic_usec\":101,\"attempts\":2,\"next_usec\":1010,"
+                        "\"next_monotonic_usec\":106,\"failure\":\"access-denied\",\"error\":\"No.\","
+                        "\"code\":\"AccessDeniedException\",\"request_id\":\"r-1\"},\"failure\":\"access-denied\",\"error\":\"No.\","
                         "\"code\":\"AccessDeniedException\",\"request_id\":\"r-1\",\"attempts\":2,"
                         "\"duration_usec\":5}],"
                         "\"steps\":[{\"name\":\"TPM\",\"start_usec\":10,\"duration_usec\":20}]}";
@@ -86,7 +95,17 @@ static void test_every_member_has_its_value(void **state) {
                         .text = "No.",
                         .code = "AccessDeniedException",
                         .request_id = "r-1" };
+        char *units[] = { (char[]){ "a.service" }, (char[]){ "b.service" }, NULL };
         StatusSecret secret = { .name = "a",
+                                .units = units,
+                                .optional = true,
+                                .waiting = { .what = "KMS",
+                                             .step = "decryption",
+                                             .secret = "a",
+                                             .since_usec = 101,
+                                             .next_usec = 106,
+                                             .attempts = 2,
+                                             .error = &error },
                                 .state = "failed",
                                 .source = "/a",
                                 .key_id = "arn:a",
@@ -99,14 +118,19 @@ static void test_every_member_has_its_value(void **state) {
         _cleanup_free_ char *text = NULL;
 
         assert_int_equal(status_to_json(&(Status){ .state = "failed",
+                                                   .since_usec = 6,
                                                    .text = "No.",
+                                                   .waiting = { .what = "the TPM",
+                                                                .step = "TPM",
+                                                                .since_usec = 100 },
+                                                   .message_id = "m",
                                                    .error = &error,
                                                    .explanation = "PCR4",
                                                    .secrets = &secret,
                                                    .secrets_count = 1,
                                                    .steps = &step,
                                                    .steps_count = 1 },
-                                        7, &text),
+                                        &(StatusNow){ .realtime = 1007, .monotonic = 103 }, &text),
                          0);
         assert_int_equal(json_parse(text, strlen(text), &root), 0);
         assert_string_equal(json_object_to_json_string_ext(root, JSON_C_TO_STRING_NOSLASHESCAPE), wanted);
@@ -116,7 +140,7 @@ static void test_an_empty_status_is_json(void **state) {
         _cleanup_free_ char *text = NULL;
         _cleanup_json_ struct json_object *root = NULL;
 
-        assert_int_equal(status_to_json(&(Status){ .state = "unsealing" }, 0, &text), 0);
+        assert_int_equal(status_to_json(&(Status){ .state = "unsealing" }, &(StatusNow){}, &text), 0);
         assert_int_equal(json_parse(text, strlen(text), &root), 0);
         assert_null(json_member(root, "failure"));
         assert_int_equal(json_object_array_length(json_member(root, "secrets")), 0);
@@ -143,30 +167,64 @@ static void test_the_status_file_can_be_read_by_everybody(void **state) {
         assert_true(status_write("/nonexistent/status.json", &(Status){ .state = "unsealed" }) < 0);
 }
 
+/* Returns the state that the file says; empty: it says none. */
+static const char *state_in(const char *path) {
+        static char state[32];
+        _cleanup_free_ uint8_t *text = NULL;
+        _cleanup_json_ struct json_object *root = NULL;
+        size_t size;
+
+        state[0] = 0;
+        if (read_file(path, 4096, &text, &size) >= 0 && json_parse((const char *) text, size, &root) >= 0)
+                (void) snprintf(state, sizeof(state), "%s", json_member_string(root, "state") ?: "");
+        return state;
+}
+
 static void test_the_status_of_a_failure_outlives_a_stop(void **state) {
         char directory[] = "/tmp/unseald-test-status-XXXXXX", path[64];
 
         assert_non_null(mkdtemp(directory));
         (void) snprintf(path, sizeof(path), "%s/status.json", directory);
-        assert_int_equal(status_withdraw(path), 0);
+        assert_int_equal(status_set_stopped(path), 0);
+        assert_int_equal(access(path, F_OK), -1);
 
         assert_int_equal(status_write(path, &(Status){ .state = "failed" }), 0);
-        assert_int_equal(status_withdraw(path), 0);
-        assert_int_equal(access(path, F_OK), 0);
+        assert_int_equal(status_set_stopped(path), 0);
+        assert_string_equal(state_in(path), "failed");
 
         assert_int_equal(status_write(path, &(Status){ .state = "unsealed" }), 0);
-        assert_int_equal(status_withdraw(path), 0);
-        assert_int_equal(access(path, F_OK), -1);
+        assert_int_equal(status_set_stopped(path), 0);
+        assert_string_equal(state_in(path), "stopped");
 
         assert_int_equal(write_file_atomic(path, "{", 1, 0644), 0);
-        assert_int_equal(status_withdraw(path), 0);
-        assert_int_equal(access(path, F_OK), -1);
+        assert_int_equal(status_set_stopped(path), 0);
+        assert_string_equal(state_in(path), "stopped");
 
         assert_int_equal(write_file_atomic(path, "{}", 2, 0644), 0);
-        assert_int_equal(status_withdraw(path), 0);
-        assert_int_equal(access(path, F_OK), -1);
+        assert_int_equal(status_set_stopped(path), 0);
+        assert_string_equal(state_in(path), "stopped");
+        assert_int_equal(unlink(path), 0);
         assert_int_equal(rmdir(directory), 0);
-        assert_int_equal(status_withdraw("/dev/null/status.json"), -ENOTDIR);
+        assert_int_equal(status_set_stopped("/dev/null/status.json"), -ENOTDIR);
+}
+
+/* An old status would be untrue. A file that is none of ours, such as a device, stays. */
+static void test_a_status_that_cannot_be_replaced_is_removed(void **state) {
+        char directory[] = "/tmp/unseald-test-status-XXXXXX", path[64];
+        struct rlimit old;
+
+        assert_non_null(mkdtemp(directory));
+        (void) snprintf(path, sizeof(path), "%s/status.json", directory);
+        assert_int_equal(status_write(path, &(Status){ .state = "unsealing" }), 0);
+        (void) signal(SIGXFSZ, SIG_IGN);
+        assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &(struct rlimit){ 1, old.rlim_max }), 0);
+        assert_int_equal(status_write(path, &(Status){ .state = "unsealed" }), -EFBIG);
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+        assert_int_equal(access(path, F_OK), -1);
+        assert_int_equal(status_write("/dev/full", &(Status){ .state = "unsealed" }), -ENOSPC);
+        assert_int_equal(access("/dev/full", F_OK), 0);
+        assert_int_equal(rmdir(directory), 0);
 }
 
 int main(void) {
@@ -175,6 +233,7 @@ int main(void) {
                 cmocka_unit_test(test_every_member_has_its_value),
                 cmocka_unit_test(test_an_empty_status_is_json),
                 cmocka_unit_test(test_the_status_of_a_failure_outlives_a_stop),
+                cmocka_unit_test(test_a_status_that_cannot_be_replaced_is_removed),
                 cmocka_unit_test(test_the_status_file_can_be_read_by_everybody),
         };
 
