@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "basic/error.h"
 #include "basic/text.h"
@@ -113,4 +114,11 @@ const char *failure_to_string(Failure failure) {
                 return "configuration";
         }
         return "unknown";
+}
+
+Failure failure_from_string(const char *name) {
+        for (Failure known = FAILURE_INTERNAL; known <= FAILURE_CONFIGURATION; known++)
+                if (strcmp(failure_to_string(known), name) == 0)
+                        return known;
+        return FAILURE_INTERNAL;
 }

@@ -82,3 +82,6 @@ bool failure_is_final(Failure failure) _pure_;
 /* The name of a failure in status.json and unseald(8), such as "access-denied". It never changes between versions. Never
  * NULL. */
 const char *failure_to_string(Failure failure) _pure_;
+
+/* The failure of that name; FAILURE_INTERNAL: there is none. */
+Failure failure_from_string(const char *name) _pure_;

@@ -60,10 +60,10 @@ for verb in "${verbs[@]}" 'policy audit' 'policy test'; do
     while read -r option argument; do
         # Only check has it of the two verbs that share their options.
         [ "$verb $option" != 'cat-config json' ] || continue
-        [ "$argument" = no ] || option+='='
+        [ "$argument" != required ] || option+='='
         grep -qxF -- "--$option" "$scratch/completed" || die "$verb: --$option is not completed: $(tr '\n' ' ' <"$scratch/completed")"
         options=$((options + 1))
-    done < <(sources "${verb/ /-}" | xargs -d '\n' sed -nE 's/.*\{ "([A-Za-z0-9-]+)", (no|required)_argument.*/\1 \2/p' | sort -u)
+    done < <(sources "${verb/ /-}" | xargs -d '\n' sed -nE 's/.*\{ "([A-Za-z0-9-]+)", (no|required|optional)_argument.*/\1 \2/p' | sort -u)
     [ "$options" -ge 1 ] || die "no options found in the source of $verb"
     assert_equal "long options of $verb that it does not have" "$(grep -c '^--' "$scratch/completed")" "$options"
     say "$verb: $options options"

@@ -112,6 +112,7 @@ unseald_finish() {
         if [ -z "$unseald_ready" ] && [[ $line == Ready:* ]]; then
             took=$(seconds_since "$started_at")
             unseald_ready=yes
+            keep_status "$status_file"
             on_ready
             kill -TERM "$unseald_pid" || true # on_ready may have ended it
         fi
@@ -123,6 +124,7 @@ unseald_finish() {
     fi
     unseald_status=0
     wait "$unseald_pid" || unseald_status=$?
+    keep_status "$status_file"
     took=${took:-$(seconds_since "$started_at")}
 }
 
@@ -181,6 +183,7 @@ manager() {
     printf '\n' >&"${manager[1]}"
     read -r -t 60 answer <&"${manager[0]}" || die "the manager does not answer to '$*': $(tail -n 20 "$log")"
     tail -n +"$((before + 1))" "$log" >"$said"
+    keep_status "$status_file"
 }
 manager_end() {
     eval "exec ${manager[1]}>&-"

@@ -64,6 +64,6 @@ said covered 11 '^failure store .*noswap.*over it' '^ok service'
 said owned 11 '^failure store .*belongs to user'
 said consumers 78 '^failure consumers undeclared.service: /run/systemd/system/undeclared.service:3: .*api-token.*No secret' \
     '^warning consumers billing.service: .*SetCredential=' '^ok service'
-said stopped 3 '^warning service .*Not running' '^note status: unseald has not run'
+said stopped 3 '^warning service .*Not running' '^note status: unseald was stopped'
 said failed 78 '^failure service .*status 78: configuration'
 assert_absent 'the plaintext' 'Hello World' "$out"

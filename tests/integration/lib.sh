@@ -41,6 +41,15 @@ run_exit_stack() {
 trap run_exit_stack EXIT
 trap 'exit 130' INT TERM
 
+# keep_status FILE: keeps a copy of a status file. At its end the script compares all copies with unseald-status.json(5).
+keep_status() {
+    [ -s "$1" ] || return 0
+    mkdir -p "$scratch/statuses"
+    cp "$1" "$scratch/statuses/$((++statuses)).json"
+}
+statuses=0
+check_statuses() { [ "$statuses" = 0 ] || "$top/tests/check-status" "$scratch"/statuses/*.json; }
+
 # end_process PID [SIGNAL]: ends a background job of this shell and waits for it. A PID that is no longer a job is left
 # alone, since another process may have it by now.
 end_process() {
@@ -57,6 +66,7 @@ end_process() {
 
 remove_scratch() { [ -n "${keep_platform:-}" ] || rm -rf "$scratch"; }
 at_exit remove_scratch
+at_exit check_statuses
 
 # assert_equal WHAT SEEN WANTED
 assert_equal() { [ "$2" = "$3" ] || die "$1: saw '$2', wanted '$3'"; }
@@ -201,6 +211,7 @@ machine_boot() {
     at_exit end_process "$machine_pid" KILL
     wait "$machine_pid" || die "the machine ended with status $?: $(tail -n 20 "$out/console" "$out/nspawn")"
     [ -e "$out/done" ] || die "the machine wrote no report: $(tail -n 40 "$out/console")"
+    keep_status "$out/status.json"
 }
 # machine_show OUT UNIT PROPERTY: prints a property of a unit, from the report
 machine_show() { sed -n "s/^$3=//p" "$1/show-$2"; }

@@ -709,11 +709,16 @@ static void check_status_text(const char *text) {
 
 static void test_the_last_errors_are_told_of_the_whole_and_of_each_secret(void **state) {
         check_status(&report, NULL);
-        assert_only(VERDICT_NOTE, "status", "not run");
+        assert_only(VERDICT_NOTE, "status", "no status file");
         check_status_text("{\"state\": \"unsealed\"}");
         assert_only(VERDICT_OK, "status", "unsealed");
         check_status_text("{\"state\": \"unsealed\", \"secrets\": 5}");
         assert_only(VERDICT_OK, "status", "unsealed");
+        check_status_text("{\"state\": \"stopped\"}");
+        assert_only(VERDICT_NOTE, "status", "was stopped");
+        check_status_text(
+                        "{\"state\": \"unsealing\", \"waiting\": {\"for\": \"KMS in x\", \"error\": \"busy\"}}");
+        assert_only(VERDICT_WARNING, "status", "unsealing; waits for KMS in x: busy");
         check_status_text("{}");
         assert_only(VERDICT_OK, "status", "unknown");
 

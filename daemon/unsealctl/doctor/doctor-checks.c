@@ -22,6 +22,7 @@
 #include "basic/text.h"
 #include "unsealctl/ctl.h"
 #include "unsealctl/doctor/doctor.h"
+#include "unsealctl/unit-properties.h"
 
 /* "0x", eight digits, ", " for each handle */
 #define HANDLES_STRING_MAX (12 * ELEMENTSOF(((TpmHandles *) NULL)->handle) + 1)
@@ -729,22 +730,6 @@ void check_socket(Report *report, const SocketFacts *facts) {
                 ok(report, check, facts->path, "It listens for the service manager only.");
 }
 
-/* Copies a property from the output of systemctl show. It is empty if it is missing. */
-static const char *property(const char *properties, const char *name, char *buffer, size_t size) {
-        size_t length = strlen(name);
-
-        buffer[0] = '\0';
-        for (const char *line = properties; line; line = strchr(line, '\n')) {
-                line += *line == '\n';
-                if (strncmp(line, name, length) != 0 || line[length] != '=')
-                        continue;
-                (void) snprintf(buffer, size, "%.*s", (int) strcspn(line + length + 1, "\n"),
-                                line + length + 1);
-                break;
-        }
-        return buffer;
-}
-
 /* Returns the failure with that exit status, or FAILURE_NONE. */
 static Failure failure_of_status(const char *text) {
         long status = strtol(text, NULL, 10);
@@ -763,11 +748,11 @@ void check_service(Report *report, const char *properties) {
                 skipped(report, check, unit, "The service manager cannot be asked.");
                 return;
         }
-        (void) property(properties, "LoadState", load, sizeof(load));
-        (void) property(properties, "ActiveState", active, sizeof(active));
-        (void) property(properties, "UnitFileState", file, sizeof(file));
-        (void) property(properties, "Result", result, sizeof(result));
-        (void) property(properties, "ExecMainStatus", status, sizeof(status));
+        (void) unit_property(properties, "LoadState", load, sizeof(load));
+        (void) unit_property(properties, "ActiveState", active, sizeof(active));
+        (void) unit_property(properties, "UnitFileState", file, sizeof(file));
+        (void) unit_property(properties, "Result", result, sizeof(result));
+        (void) unit_property(properties, "ExecMainStatus", status, sizeof(status));
 
         if (strcmp(load, "loaded") != 0)
                 fail(report, check, unit, FAILURE_CONFIGURATION,
@@ -792,22 +777,22 @@ void check_service(Report *report, const char *properties) {
                      "Not running (%s%s%s).", active, file[0] ? ", " : "", file);
 }
 
-static Failure failure_of_name(const char *name) {
-        for (Failure known = FAILURE_INTERNAL; name && known <= FAILURE_CONFIGURATION; known++)
-                if (strcmp(failure_to_string(known), name) == 0)
-                        return known;
-        return FAILURE_INTERNAL;
-}
-
 static void check_status_of(Report *report, struct json_object *object, const char *subject,
                             const char *failed) {
         static const char check[] = "status";
         const char *state = json_member_string(object, "state") ?: "unknown";
         const char *error = json_member_string(object, "error");
         const char *name = json_member_string(object, "failure");
-        const Error failure = { .failure = failure_of_name(name) };
+        struct json_object *waiting = json_member(object, "waiting");
+        const char *cause = json_member_string(waiting, "error");
+        const Error failure = { .failure = name ? failure_from_string(name) : FAILURE_INTERNAL };
 
-        if (strcmp(state, failed) == 0)
+        if (waiting)
+                warn(report, check, subject, NULL, "%s; waits for %s%s%s", state,
+                     json_member_string(waiting, "for") ?: "something", cause ? ": " : ".", cause ?: "");
+        else if (strcmp(state, "stopped") == 0)
+                note(report, check, subject, "unseald was stopped.");
+        else if (strcmp(state, failed) == 0)
                 fail(report, check, subject, failure.failure, NULL, "%s: %s", state,
                      error ?: "unseald did not say why.");
         else if (error)
@@ -822,7 +807,7 @@ void check_status(Report *report, struct json_object *status) {
         size_t count = json_object_is_type(secrets, json_type_array) ? json_object_array_length(secrets) : 0;
 
         if (!status) {
-                note(report, "status", NULL, "unseald has not run in this boot, or was stopped.");
+                note(report, "status", NULL, "There is no status file. \"unsealctl status\" says why.");
                 return;
         }
         check_status_of(report, status, NULL, "failed");

@@ -25,7 +25,6 @@
 #define TPM_PAUSE_USEC (100 * USEC_PER_MSEC)
 
 DEFINE_CLEANUP(DIR *, closedir);
-DEFINE_CLEANUP(FILE *, pclose);
 
 char *file_text(const char *path) {
         uint8_t *text;
@@ -205,25 +204,6 @@ void look_at_socket(const char *path, SocketFacts *ret) {
         }
         ret->mode = st.st_mode;
         ret->uid = st.st_uid;
-}
-
-char *unit_properties(const char *unit) {
-        _cleanup_(pclosep) FILE *pipe = NULL;
-        _cleanup_free_ char *command = NULL;
-        uint8_t *text;
-        size_t size;
-
-        if (access("/run/systemd/system", F_OK) < 0 ||
-            asprintf(&command, "exec systemctl show --no-pager '%s' 2>/dev/null", unit) < 0)
-                return NULL;
-        pipe = popen(command, "re");
-        if (!pipe || read_fd(fileno(pipe), TEXT_MAX, &text, &size) < 0)
-                return NULL;
-        if (size == 0) {
-                free(text);
-                return NULL;
-        }
-        return (char *) text;
 }
 
 bool is_contained(void) {

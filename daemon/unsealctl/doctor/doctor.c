@@ -28,6 +28,7 @@
 #include "unsealctl/ctl.h"
 #include "unsealctl/doctor/doctor.h"
 #include "unsealctl/measurements.h"
+#include "unsealctl/unit-properties.h"
 #include "unsealing/request.h"
 
 #define LIMIT_USEC (10 * USEC_PER_SEC)

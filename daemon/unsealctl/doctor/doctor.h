@@ -238,9 +238,6 @@ void visit_tpm(const char *tcti, TpmFacts *facts);
 /* Returns the text of a small file, which the caller frees. NULL: it cannot be read. */
 char *file_text(const char *path);
 
-/* Returns the output of systemctl show for the unit, which the caller frees. NULL: systemctl does not work. */
-char *unit_properties(const char *unit);
-
 /* Returns whether doctor runs in a container or in another network namespace than the machine. */
 bool is_contained(void);
 

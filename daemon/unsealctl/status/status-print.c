@@ -1,33 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Prints status.json, which unseald writes. It only reads that file, so it also works after unseald has ended. */
+/* Prints what status.json says, in words. */
 
-#include <errno.h>
-#include <getopt.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "basic/clock.h"
-#include "basic/io.h"
 #include "basic/json.h"
 #include "basic/text.h"
-#include "build-config.h"
 #include "unsealctl/ctl.h"
+#include "unsealctl/status/status.h"
 
-#define STATUS_SIZE_MAX (4U * 1024U * 1024U)
-#define STATUS_VERSION 1
-#define EXIT_NOT_UNSEALED 3
 #define CELL_MAX 1024
-
-static void print_help(void) {
-        printf("unsealctl status [OPTIONS…]\n\n"
-               "Show the state of each secret in this boot, and how long each step took.\n\n"
-               "  -h --help              Show this help\n"
-               "     --json              Print the file as it is\n"
-               "     --file=FILE         Read this, not " UNSEALD_RUNTIME_DIR "/status.json\n\n"
-               "Exit status: 0 unsealed, 3 not unsealed or not yet, 1 no status, 2 usage.\n");
-}
 
 /* Copies a member for the terminal, or "" where it is absent. Texts may quote a server, so control characters are replaced. */
 static const char *cell(struct json_object *object, const char *name, char buffer[CELL_MAX]) {
@@ -74,19 +58,48 @@ static void print_explanation(struct json_object *status) {
         }
 }
 
+/* Prints "Waiting for KMS in eu-north-1 since 42s (attempt 8), next try in 3s: REASON". now: CLOCK_MONOTONIC. */
+static void print_waiting(struct json_object *waiting, const char *indent, uint64_t now) {
+        char what[CELL_MAX], error[CELL_MAX], since[DURATION_STRING_MAX], next[DURATION_STRING_MAX];
+        uint64_t begun = number(waiting, "since_monotonic_usec"),
+                 due = number(waiting, "next_monotonic_usec"), attempts = number(waiting, "attempts");
+
+        if (!waiting)
+                return;
+        printf("%sWaiting for %s since %s", indent, cell(waiting, "for", what),
+               format_duration(now > begun ? now - begun : 0, since));
+        if (attempts > 0)
+                printf(" (attempt %llu)", (unsigned long long) attempts);
+        if (due > now)
+                printf(", next try in %s", format_duration(due - now, next));
+        else if (due > 0)
+                printf(", next try now");
+        if (*cell(waiting, "error", error))
+                printf(": %s", error);
+        putchar('\n');
+        if (json_member_string(waiting, "failure"))
+                print_names(waiting, indent);
+}
+
 static void print_failure(struct json_object *status) {
         if (!json_member_string(status, "failure"))
                 return;
         print_explanation(status);
         print_names(status, "  ");
-        puts("  What to do: journalctl -xu unseald.service");
+        if (!json_object_get_boolean(json_member(status, "final")) && json_member(status, "final"))
+                puts("  The service manager starts unseald again.");
+        puts("  What to do: unsealctl report, or journalctl -xu unseald.service");
 }
 
-/* Prints the error of a secret below its line, unless it is part of `said`, the error of the whole that stands above. */
+/* Prints what a secret waits for, or its error, below its line. said: what the whole waits for, or its error, which stands above
+ * and is not repeated. */
 static void print_error(struct json_object *secret, const char *said) {
+        struct json_object *waiting = json_member(secret, "waiting");
         char error[CELL_MAX];
 
-        if (!json_member_string(secret, "failure") || strstr(said, cell(secret, "error", error)))
+        if (waiting && strcmp(cell(waiting, "for", error), said) != 0)
+                print_waiting(waiting, "  ", now_monotonic_usec());
+        if (waiting || !json_member_string(secret, "failure") || strstr(said, cell(secret, "error", error)))
                 return;
         printf("  %s\n", error);
         print_names(secret, "  ");
@@ -141,76 +154,56 @@ static void print_steps(struct json_object *steps) {
         }
 }
 
-static void print_status(struct json_object *status) {
+static void print_consumers_of(const char *name, const Consumers *consumers) {
+        const char *last = "";
+
+        for (size_t i = 0; i < consumers->count; i++) {
+                const Consumer *consumer = consumers->items + i;
+                const char *secret = consumer_secret(consumer);
+
+                if (!secret || strcmp(secret, name) != 0 || strcmp(consumer->unit, last) == 0)
+                        continue;
+                printf("%s%s", *last ? ", " : "", consumer->unit);
+                last = consumer->unit;
+        }
+        puts(*last ? "" : "-");
+}
+
+void status_print_consumers(struct json_object *status, const Consumers *consumers) {
+        struct json_object *secrets = json_member(status, "secrets");
+        int width = name_width(secrets);
+
+        if (length_of(secrets) == 0)
+                return;
+        printf("\n%-*s  %-24s  %s\n", width, "SECRET", "UNITS=", "LOADED BY");
+        for (size_t i = 0; i < length_of(secrets); i++) {
+                struct json_object *secret = json_object_array_get_idx(secrets, i);
+                struct json_object *units = json_member(secret, "units");
+                char name[CELL_MAX], list[CELL_MAX] = "";
+
+                for (size_t k = 0; k < length_of(units); k++) {
+                        const char *unit = json_object_get_string(json_object_array_get_idx(units, k));
+                        size_t used = strlen(list);
+
+                        (void) snprintf(list + used, sizeof(list) - used, "%s%s", used > 0 ? " " : "", unit);
+                }
+                printf("%-*s  %-24s  ", width, cell(secret, "name", name),
+                       *text_clean(list) ? list : "(any unit)");
+                print_consumers_of(name, consumers);
+        }
+}
+
+void status_print(struct json_object *status) {
+        struct json_object *waiting = json_member(status, "waiting");
         char state[CELL_MAX], text[CELL_MAX], since[TIME_STRING_MAX];
 
         printf("%s since %s: %s\n", cell(status, "state", state),
                format_time((int64_t) (number(status, "since_usec") / USEC_PER_SEC), since),
                cell(status, "status", text));
+        print_waiting(waiting, "  ", now_monotonic_usec());
+        if (waiting)
+                (void) cell(waiting, "for", text);
         print_failure(status);
         print_secrets(json_member(status, "secrets"), text);
         print_steps(json_member(status, "steps"));
-}
-
-static int show(const char *path, bool json) {
-        _cleanup_free_ uint8_t *text = NULL;
-        _cleanup_json_ struct json_object *status = NULL;
-        const char *state;
-        size_t size;
-        int r;
-
-        r = read_file(path, STATUS_SIZE_MAX, &text, &size);
-        if (r == -ENOENT)
-                return failure("Cannot read %s: there is no such file, so unseald has not run in this boot. See \"systemctl status unseald.service\".",
-                               path);
-        if (r < 0)
-                return failure("Cannot read %s: %s.", path, strerror(-r));
-
-        r = json_parse((const char *) text, size, &status);
-        if (r < 0)
-                return failure("%s is not a status file of unseald: it is not JSON.", path);
-        state = json_member_string(status, "state");
-        if (!state || number(status, "version") != STATUS_VERSION)
-                return failure("%s has another format than this version of unsealctl reads. Use unsealctl of the same version as unseald.",
-                               path);
-
-        if (json)
-                (void) fwrite(text, 1, size, stdout);
-        else
-                print_status(status);
-        return strcmp(state, "unsealed") == 0 ? EXIT_SUCCESS : EXIT_NOT_UNSEALED;
-}
-
-int verb_status(int argc, char *argv[]) {
-        enum {
-                OPTION_JSON = 256,
-                OPTION_FILE,
-        };
-        static const struct option options[] = {
-                { "help", no_argument, NULL, 'h' },
-                { "json", no_argument, NULL, OPTION_JSON },
-                { "file", required_argument, NULL, OPTION_FILE },
-                {},
-        };
-        const char *path = UNSEALD_RUNTIME_DIR "/status.json";
-        bool json = false;
-        int c;
-
-        while ((c = getopt_long(argc, argv, "h", options, NULL)) >= 0)
-                switch (c) {
-                case 'h':
-                        print_help();
-                        return EXIT_SUCCESS;
-                case OPTION_JSON:
-                        json = true;
-                        break;
-                case OPTION_FILE:
-                        path = optarg;
-                        break;
-                default:
-                        return EXIT_USAGE;
-                }
-        if (optind < argc)
-                return usage_error("status takes options and no argument.");
-        return show(path, json);
 }

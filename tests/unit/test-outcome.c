@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "basic/json.h"
+#include "unsealctl/status/outcome.h"
+#include "unsealctl/unit-properties.h"
+
+#define RAN "ExecMainStartTimestampMonotonic=5\n"
+
+static Outcome outcome(const char *file, const char *unit, const char *secret) {
+        _cleanup_json_ struct json_object *status = NULL;
+
+        if (file)
+                assert_int_equal(json_parse(file, strlen(file), &status), 0);
+        return outcome_of(status, unit, secret);
+}
+
+/* Columns: what the file says, then the outcome for each state of the unit: not known, running, starting, stopped, failed. */
+static void test_file_and_unit_together_tell_the_outcome(void **state) {
+        static const char *const units[] = { NULL, "ActiveState=active\n" RAN,
+                                             "ActiveState=activating\n" RAN, "ActiveState=inactive\n" RAN,
+                                             "ActiveState=failed\n" RAN };
+        static const struct {
+                const char *file;
+                Outcome wanted[ELEMENTSOF(units)];
+        } rows[] = {
+                { NULL,
+                  { OUTCOME_NEVER_RUN, OUTCOME_PUBLISHED, OUTCOME_NOT_YET, OUTCOME_STOPPED,
+                    OUTCOME_FAILED } },
+                { "{\"state\": \"unsealed\"}",
+                  { OUTCOME_PUBLISHED, OUTCOME_PUBLISHED, OUTCOME_PUBLISHED, OUTCOME_STOPPED,
+                    OUTCOME_FAILED } },
+                { "{\"state\": \"unsealing\"}",
+                  { OUTCOME_NOT_YET, OUTCOME_NOT_YET, OUTCOME_NOT_YET, OUTCOME_STOPPED, OUTCOME_FAILED } },
+                { "{\"state\": \"stopped\"}",
+                  { OUTCOME_STOPPED, OUTCOME_STOPPED, OUTCOME_NOT_YET, OUTCOME_STOPPED, OUTCOME_STOPPED } },
+                { "{\"state\": \"failed\", \"failure\": \"access-denied\"}",
+                  { OUTCOME_FAILED, OUTCOME_FAILED, OUTCOME_FAILED, OUTCOME_FAILED, OUTCOME_FAILED } },
+                { "{\"state\": \"failed\", \"failure\": \"network\"}",
+                  { OUTCOME_NOT_YET, OUTCOME_NOT_YET, OUTCOME_NOT_YET, OUTCOME_FAILED, OUTCOME_FAILED } },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++)
+                for (size_t k = 0; k < ELEMENTSOF(units); k++)
+                        if (outcome(rows[i].file, units[k], NULL) != rows[i].wanted[k])
+                                fail_msg("%s with %s: %s, wanted %s", rows[i].file ?: "no file",
+                                         units[k] ?: "an unknown unit",
+                                         outcome_to_string(outcome(rows[i].file, units[k], NULL)),
+                                         outcome_to_string(rows[i].wanted[k]));
+        assert_int_equal(outcome(NULL, "ActiveState=inactive\nExecMainStartTimestampMonotonic=0\n", NULL),
+                         OUTCOME_NEVER_RUN);
+        assert_int_equal(outcome(NULL, "ActiveState=inactive\n", NULL), OUTCOME_NEVER_RUN);
+        assert_int_equal(outcome(NULL, "ActiveState=maintenance\n" RAN, NULL), OUTCOME_NEVER_RUN);
+}
+
+static void test_a_secret_has_an_outcome_of_its_own(void **state) {
+#define SECRETS                                                                                                 \
+        "\"secrets\": [{\"name\": \"a\", \"state\": \"published\"}, {\"name\": \"b\", \"state\": \"failed\"}, " \
+        "{\"name\": \"c\", \"state\": \"sealed\"}]}"
+        static const char unsealed[] = "{\"state\": \"unsealed\", " SECRETS,
+                          unsealing[] = "{\"state\": \"unsealing\", " SECRETS,
+                          network[] = "{\"state\": \"failed\", \"failure\": \"network\", " SECRETS,
+                          denied[] = "{\"state\": \"failed\", \"failure\": \"access-denied\", " SECRETS;
+
+        assert_int_equal(outcome(unsealed, NULL, "a"), OUTCOME_PUBLISHED);
+        assert_int_equal(outcome(unsealed, NULL, "b"), OUTCOME_FAILED);
+        assert_int_equal(outcome(unsealed, NULL, "missing"), OUTCOME_FAILED);
+        assert_int_equal(outcome(unsealed, "ActiveState=inactive\n" RAN, "a"), OUTCOME_STOPPED);
+        assert_int_equal(outcome(unsealing, NULL, "a"), OUTCOME_PUBLISHED);
+        assert_int_equal(outcome(unsealing, NULL, "b"), OUTCOME_FAILED);
+        assert_int_equal(outcome(unsealing, NULL, "c"), OUTCOME_NOT_YET);
+        assert_int_equal(outcome(network, NULL, "b"), OUTCOME_NOT_YET);
+        assert_int_equal(outcome(denied, NULL, "a"), OUTCOME_FAILED);
+}
+
+static void test_a_file_that_differs_from_the_unit_is_out_of_date(void **state) {
+        _cleanup_json_ struct json_object *status = NULL;
+        static const char text[] = "{\"state\": \"unsealing\"}";
+
+        assert_int_equal(json_parse(text, strlen(text), &status), 0);
+        assert_true(outcome_is_in_file(status, OUTCOME_NOT_YET));
+        assert_false(outcome_is_in_file(status, OUTCOME_FAILED));
+        assert_false(outcome_is_in_file(NULL, OUTCOME_STOPPED));
+}
+
+static void test_a_property_is_a_whole_line(void **state) {
+        static const char text[] = "XActiveState=a\nActiveStateY=b\nActiveState=c d\nActiveState=e";
+        char value[8];
+
+        assert_string_equal(unit_property(text, "ActiveState", value, sizeof(value)), "c d");
+        assert_string_equal(unit_property(text, "State", value, sizeof(value)), "");
+        assert_string_equal(unit_property("", "ActiveState", value, sizeof(value)), "");
+        assert_string_equal(unit_property("A=0123456789", "A", value, sizeof(value)), "0123456");
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_file_and_unit_together_tell_the_outcome),
+                cmocka_unit_test(test_a_secret_has_an_outcome_of_its_own),
+                cmocka_unit_test(test_a_file_that_differs_from_the_unit_is_out_of_date),
+                cmocka_unit_test(test_a_property_is_a_whole_line),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
