@@ -19,6 +19,7 @@ int verb_doctor(int argc, char *argv[]);
 int verb_measure(int argc, char *argv[]);
 int verb_policy(int argc, char *argv[]);
 int verb_reload(int argc, char *argv[]);
+int verb_report(int argc, char *argv[]);
 int verb_seal(int argc, char *argv[]);
 int verb_status(int argc, char *argv[]);
 int verb_unseal(int argc, char *argv[]);

@@ -26,6 +26,7 @@ static const Verb verbs[] = {
         { "measure", "IMAGE", "Predict the PCR values of an image", verb_measure },
         { "policy", "[lint POLICY]", "Write a key policy, or find its faults", verb_policy },
         { "reload", "", "Unseal all secrets again and replace them", verb_reload },
+        { "report", "", "Say on one page why unsealing failed or waits", verb_report },
         { "seal", "[FILE]", "Encrypt a secret for unseald", verb_seal },
         { "status", "", "Show the state of each secret in this boot", verb_status },
         { "unseal", "[FILE]", "Unseal one secret by hand", verb_unseal },

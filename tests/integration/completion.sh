@@ -49,6 +49,7 @@ fits() {
 sources() {
     find "$top/daemon/unsealctl" -name "$1.c"
     # These two share their options.
+    case $1 in report) echo "$top/daemon/unsealctl/console-report.c" ;; esac
     case $1 in check | cat-config) echo "$top/daemon/unsealctl/check/check-options.c" ;; esac
 }
 unsealctl --help | fits "--help"

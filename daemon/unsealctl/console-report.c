@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * unsealctl report says on one screen or two why unsealing failed, or for what it waits, and what to do. It is for the console of
+ * a machine to which nobody logs in, so it prints the explanations themselves and no command that leads to them. First comes what
+ * unseald wrote into status.json, then what doctor finds, within a limit of time. The report has at most REPORT_LINES lines.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "basic/clock.h"
+#include "basic/error.h"
+#include "basic/io.h"
+#include "basic/json.h"
+#include "basic/text.h"
+#include "build-config.h"
+#include "unsealctl/ctl.h"
+#include "unsealing/failure-report.h"
+
+#define REPORT_LINES 60U
+/* The value of a PCR with its indentation is a line. */
+#define REPORT_COLUMNS 110U
+#define DOCTOR_OUTPUT_MAX (1024U * 1024U)
+
+/* The explanation must leave room for what doctor finds, and one secret must not push out the other parts. */
+#define CATALOG_LINES 30U
+#define SECRETS_MAX 4U
+
+typedef struct Options {
+        const char *status_path, *vendor_config, *local_config, *store_path, *timeout;
+        bool json, quiet, with_doctor;
+} Options;
+
+/* How many lines are left. */
+static unsigned lines_left;
+
+static void print_line(const char *text, size_t length) {
+        if (lines_left == 0)
+                return;
+        if (--lines_left == 0)
+                puts("[…] The journal of unseald.service has the rest.");
+        else
+                printf("%.*s\n", (int) length, text);
+}
+
+/* Prints a paragraph, wrapped, with every line indented. Texts may quote a server, so control characters are replaced. */
+static void print_wrapped(const char *indent, const char *paragraph) {
+        _cleanup_free_ char *text = strdup(paragraph);
+        size_t room = REPORT_COLUMNS - strlen(indent);
+        char line[512];
+
+        for (char *p = text ? text_clean(text) : NULL; p && *p;) {
+                size_t length = strlen(p), end = length;
+
+                if (length > room) {
+                        for (end = room; end > 0 && p[end] != ' ';)
+                                end--;
+                        if (end == 0) /* a word that is longer than a line stays whole */
+                                end = strcspn(p, " ");
+                }
+                (void) snprintf(line, sizeof(line), "%s%.*s", indent, (int) end, p);
+                print_line(line, strlen(line));
+                p += end + strspn(p + end, " ");
+        }
+}
+
+/* Prints lines as they are, each wrapped. */
+static void print_text(const char *indent, const char *text, unsigned maximum) {
+        for (unsigned i = 0; *text && i < maximum; i++) {
+                size_t length = strcspn(text, "\n");
+                _cleanup_free_ char *line = strndup(text, length);
+
+                if (!line || *line == '\0')
+                        print_line("", 0);
+                else
+                        print_wrapped(indent, line);
+                text += length + (text[length] == '\n');
+        }
+}
+
+static const char *member(struct json_object *object, const char *name) {
+        return json_member_string(object, name) ?: "";
+}
+
+_printf_(2, 3) static void say(const char *indent, const char *format, ...) {
+        _cleanup_free_ char *text = NULL;
+        va_list arguments;
+
+        va_start(arguments, format);
+        if (vasprintf(&text, format, arguments) < 0)
+                text = NULL;
+        va_end(arguments);
+        print_wrapped(indent, text ?: "Out of memory.");
+}
+
+/* "access-denied (AccessDeniedException), KMS request 4711" */
+static void say_names(const char *indent, struct json_object *object) {
+        const char *code = member(object, "code"), *request = member(object, "request_id");
+
+        if (*member(object, "failure"))
+                say(indent, "%s%s%s%s%s%s", member(object, "failure"), *code ? " (" : "", code,
+                    *code ? ")" : "", *request ? ", request " : "", request);
+}
+
+static void say_waiting(struct json_object *waiting) {
+        char duration[DURATION_STRING_MAX];
+        int64_t since = json_object_get_int64(json_member(waiting, "since_monotonic_usec")),
+                now = (int64_t) now_monotonic_usec();
+
+        say("", "unseald waits for %s since %s, after %lld attempt(s).", member(waiting, "for"),
+            format_duration(now > since ? (uint64_t) (now - since) : 0, duration),
+            (long long) json_object_get_int64(json_member(waiting, "attempts")));
+        if (*member(waiting, "error"))
+                say("  ", "%s", member(waiting, "error"));
+        say_names("  ", waiting);
+}
+
+static void say_failure(struct json_object *report) {
+        say("", "unseald has FAILED%s.",
+            json_object_get_boolean(json_member(report, "final")) ? " for good" : ", and is started again");
+        say("  ", "%s", *member(report, "error") ? member(report, "error") : member(report, "status"));
+        say_names("  ", report);
+        print_text("  ", member(report, "explanation"), REPORT_LINES / 3);
+}
+
+static void say_secrets(struct json_object *report) {
+        struct json_object *secrets = json_member(report, "secrets");
+        size_t n = json_object_is_type(secrets, json_type_array) ? json_object_array_length(secrets) : 0;
+
+        for (size_t i = 0; i < n && i < SECRETS_MAX; i++) {
+                struct json_object *secret = json_object_array_get_idx(secrets, i);
+                const char *failed = member(secret, "failure");
+
+                say("", "Secret %s: %s%s%s.", member(secret, "name"), member(secret, "state"),
+                    *failed ? ", " : "", failed);
+        }
+        if (n > SECRETS_MAX)
+                say("", "%zu more secrets.", n - SECRETS_MAX);
+}
+
+static void say_catalog(struct json_object *report) {
+        struct json_object *catalog = json_member(report, "catalog");
+
+        if (!catalog)
+                return;
+        print_line("", 0);
+        say("", "%s:", member(catalog, "subject"));
+        print_text("  ", member(catalog, "text"), CATALOG_LINES);
+}
+
+/* Runs doctor in a process of its own, which its time-out ends. Returns its findings as JSON; NULL: there are none. */
+static struct json_object *ask_doctor(const Options *options) {
+        char timeout[64], vendor[512], local[512], store[512], status[512];
+        char *arguments[] = {
+                (char *) "unsealctl doctor", (char *) "--json", timeout, vendor, local, store, status, NULL
+        };
+        _cleanup_free_ uint8_t *text = NULL;
+        struct json_object *findings = NULL;
+        _cleanup_close_ int from = -1;
+        size_t size = 0;
+        int ends[2];
+        pid_t child;
+
+        (void) snprintf(timeout, sizeof(timeout), "--timeout=%s", options->timeout);
+        (void) snprintf(vendor, sizeof(vendor), "--vendor-configuration=%s", options->vendor_config);
+        (void) snprintf(local, sizeof(local), "--configuration=%s", options->local_config);
+        (void) snprintf(store, sizeof(store), "--store=%s", options->store_path);
+        (void) snprintf(status, sizeof(status), "--status=%s", options->status_path);
+        if (fflush(stdout) != 0 || pipe2(ends, O_CLOEXEC) < 0)
+                return NULL;
+        child = fork();
+        if (child == 0) {
+                if (dup2(ends[1], STDOUT_FILENO) < 0)
+                        _exit(EXIT_FAILURE);
+                optind = 0; /* getopt_long() starts over */
+                (void) verb_doctor(ELEMENTSOF(arguments) - 1, arguments);
+                (void) fflush(stdout);
+                _exit(EXIT_SUCCESS);
+        }
+        (void) close(ends[1]);
+        from = ends[0];
+        if (child < 0)
+                return NULL;
+        if (read_fd(from, DOCTOR_OUTPUT_MAX, &text, &size) >= 0)
+                (void) json_parse((const char *) text, size, &findings);
+        (void) waitpid(child, NULL, 0);
+        return findings;
+}
+
+/* What the report says already, or what nobody can do from outside. */
+static bool is_new(struct json_object *finding, bool explained) {
+        static const char *const known[] = { "status", "service", "socket", "consumer", "configuration" };
+        const char *verdict = member(finding, "verdict");
+
+        for (size_t i = 0; i < ELEMENTSOF(known); i++)
+                if (strcmp(member(finding, "check"), known[i]) == 0)
+                        return false;
+        if (explained &&
+            (strcmp(member(finding, "check"), "pcrs") == 0 || strcmp(member(finding, "check"), "key") == 0))
+                return false;
+        return strcmp(verdict, "failure") == 0 || strcmp(verdict, "warning") == 0;
+}
+
+/* explained: unseald has explained a denial already, with the PCRs. */
+static void say_findings(const Options *options, bool explained) {
+        _cleanup_json_ struct json_object *found = ask_doctor(options);
+        struct json_object *findings = json_member(found, "findings");
+        size_t n = json_object_is_type(findings, json_type_array) ? json_object_array_length(findings) : 0;
+        bool any = false;
+
+        for (size_t i = 0; i < n; i++)
+                any |= is_new(json_object_array_get_idx(findings, i), explained);
+        print_line("", 0);
+        say("", "%s",
+            any        ? "What \"unsealctl doctor\" finds on this machine now:"
+            : findings ? "\"unsealctl doctor\" finds no other mistake on this machine now."
+                       : "Nothing could be examined on this machine now.");
+        for (size_t i = 0; i < n; i++) {
+                struct json_object *finding = json_object_array_get_idx(findings, i);
+                const char *subject = member(finding, "subject"), *cure = member(finding, "cure");
+
+                if (is_new(finding, explained))
+                        say("  ", "%s %s%s%s: %s%s%s", member(finding, "verdict"), member(finding, "check"),
+                            *subject ? " " : "", subject, member(finding, "text"), *cure ? " " : "", cure);
+        }
+}
+
+/* Without a status file, what the service manager says to a unit that it starts for a failure (OnFailure=). */
+static int report_without_file(const Options *options, int r) {
+        const char *status = environment("MONITOR_EXIT_STATUS");
+        Failure failed = status ? (Failure) strtol(status, NULL, 10) : FAILURE_NONE;
+
+        if (options->quiet && !status)
+                return EXIT_SUCCESS;
+        if (options->json || !status)
+                return failure("Cannot read %s: %s.", options->status_path, strerror(-r));
+        say("", "unseald.service has FAILED with status %s (%s). There is no status file: is /run full?",
+            status, failure_to_string(failed));
+        return EXIT_SUCCESS;
+}
+
+static int report(const Options *options) {
+        _cleanup_free_ uint8_t *status = NULL;
+        _cleanup_free_ char *text = NULL;
+        _cleanup_json_ struct json_object *object = NULL;
+        const char *state;
+        size_t size;
+        int r;
+
+        lines_left = REPORT_LINES;
+        r = read_file(options->status_path, FAILURE_REPORT_STATUS_MAX, &status, &size);
+        if (r < 0)
+                return report_without_file(options, r);
+        r = failure_report_make((const char *) status, size, &text);
+        if (r >= 0)
+                r = json_parse(text, strlen(text), &object);
+        if (r < 0)
+                return failure("%s is not a status file of unseald.", options->status_path);
+        if (options->json) {
+                puts(text);
+                return EXIT_SUCCESS;
+        }
+        state = member(object, "state");
+        if (strcmp(state, "failed") == 0)
+                say_failure(object);
+        else if (json_member(object, "waiting"))
+                say_waiting(json_member(object, "waiting"));
+        else if (options->quiet)
+                return EXIT_SUCCESS;
+        else {
+                say("", "unseald: %s: %s", state, member(object, "status"));
+                return EXIT_SUCCESS;
+        }
+        say_secrets(object);
+        say_catalog(object);
+        if (options->with_doctor)
+                say_findings(options, json_member(object, "explanation"));
+        return EXIT_SUCCESS;
+}
+
+static void print_help(void) {
+        printf("unsealctl report [OPTIONS…]\n\n"
+               "Say in at most 60 lines why unsealing failed, or for what it waits, and what to\n"
+               "do. unseald-report.service prints this on the console.\n\n"
+               "  -h --help                      Show this help\n"
+               "     --json                      Print JSON, without what doctor finds\n"
+               "     --quiet                     Print nothing if nothing failed or is awaited\n"
+               "     --no-doctor                 Do not examine this machine\n"
+               "     --timeout=TIME              Examine it no longer than this (20s)\n"
+               "     --vendor-configuration=DIR  Read this, not %s\n"
+               "     --configuration=DIR         Read this, not %s\n"
+               "     --store=DIR                 Examine this, not %s\n"
+               "     --status=FILE               Read this, not %s/status.json\n",
+               UNSEALD_VENDOR_CONFIG_DIR, UNSEALD_LOCAL_CONFIG_DIR, UNSEALD_STORE_DIR, UNSEALD_RUNTIME_DIR);
+}
+
+int verb_report(int argc, char *argv[]) {
+        enum {
+                OPTION_JSON = 256,
+                OPTION_QUIET,
+                OPTION_NO_DOCTOR,
+                OPTION_TIMEOUT,
+                OPTION_VENDOR,
+                OPTION_LOCAL,
+                OPTION_STORE,
+                OPTION_STATUS
+        };
+        static const struct option options[] = {
+                { "help", no_argument, NULL, 'h' },
+                { "json", no_argument, NULL, OPTION_JSON },
+                { "quiet", no_argument, NULL, OPTION_QUIET },
+                { "no-doctor", no_argument, NULL, OPTION_NO_DOCTOR },
+                { "timeout", required_argument, NULL, OPTION_TIMEOUT },
+                { "vendor-configuration", required_argument, NULL, OPTION_VENDOR },
+                { "configuration", required_argument, NULL, OPTION_LOCAL },
+                { "store", required_argument, NULL, OPTION_STORE },
+                { "status", required_argument, NULL, OPTION_STATUS },
+                {},
+        };
+        Options chosen = { .status_path = UNSEALD_RUNTIME_DIR "/status.json",
+                           .vendor_config = UNSEALD_VENDOR_CONFIG_DIR,
+                           .local_config = UNSEALD_LOCAL_CONFIG_DIR,
+                           .store_path = UNSEALD_STORE_DIR,
+                           .timeout = "20s",
+                           .with_doctor = true };
+
+        for (int c; (c = getopt_long(argc, argv, "h", options, NULL)) >= 0;)
+                switch (c) {
+                case 'h':
+                        print_help();
+                        return EXIT_SUCCESS;
+                case OPTION_JSON:
+                        chosen.json = true;
+                        break;
+                case OPTION_QUIET:
+                        chosen.quiet = true;
+                        break;
+                case OPTION_NO_DOCTOR:
+                        chosen.with_doctor = false;
+                        break;
+                case OPTION_TIMEOUT:
+                        chosen.timeout = optarg;
+                        break;
+                case OPTION_VENDOR:
+                        chosen.vendor_config = optarg;
+                        break;
+                case OPTION_LOCAL:
+                        chosen.local_config = optarg;
+                        break;
+                case OPTION_STORE:
+                        chosen.store_path = optarg;
+                        break;
+                case OPTION_STATUS:
+                        chosen.status_path = optarg;
+                        break;
+                default:
+                        return EXIT_USAGE;
+                }
+        if (optind < argc)
+                return usage_error("report takes options and no argument.");
+        return report(&chosen);
+}

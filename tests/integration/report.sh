@@ -1,0 +1,127 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# "unsealctl report", which unseald-report.service prints on the console of a machine to which nobody logs in: six broken set-ups.
+# Each report has at most 60 lines of 110 columns, names cause and cure, and has no secret.
+. "$(dirname "$0")/direct.sh"
+direct_start
+unset MONITOR_EXIT_STATUS
+canary=canary-$(od -An -N8 -tx8 /dev/urandom | tr -d ' ')
+printf %s "$canary" >"$secret"
+seal() { vendor_seal "$key" db-password "$scratch/sealed" <"$secret"; }
+seal
+platform extend 4 'the image' >/dev/null
+measure() { jq -n --arg pcr4 "$(pcr 4)" '{Measurements: {HashAlgorithm: "SHA384", PCR4: $pcr4}}'; }
+measure >"$scratch/measurements"
+right() {
+    platform fault clear
+    configure DeadlineSec=5min "ExpectedMeasurements=$scratch/measurements" "$@"
+    declare_secret db-password "$key" "$scratch/sealed"
+    rm -f "$status_file"
+}
+allow() {
+    "$build/daemon/unsealctl" policy --admin="arn:aws:iam::$PLATFORM_VENDOR_ACCOUNT:user/admin" \
+        --principal="${1:-$PLATFORM_INSTANCE_ROLE_ARN}" --measurements="$scratch/measurements" >"$scratch/policy"
+    kms PutKeyPolicy "$(jq -nc --arg key "$key" --rawfile policy "$scratch/policy" '{KeyId: $key, PolicyName: "default", Policy: $policy}')" >/dev/null
+}
+
+# report LABEL REGEX...: makes the report and finds each regex in it, in its lines joined
+report() {
+    local label=$1 regex
+    shift
+    platform exec --as instance "${unseald_netns[@]}" -- "${wrapper[@]}" "$build/daemon/unsealctl" report --quiet --timeout=20s \
+        --vendor-configuration="$config" --configuration=/nonexistent --store="$store" --status="$status_file" "${options[@]}" >"$scratch/out" 2>&1 ||
+        die "$label: report: exit status $?: $(cat "$scratch/out")"
+    keep_status "$status_file"
+    say "== $label: $(wc -l <"$scratch/out") lines"
+    cat "$scratch/out"
+    [ -s "$scratch/out" ] && [ "$(wc -l <"$scratch/out")" -le 60 ] || die "$label: $(wc -l <"$scratch/out") lines"
+    [ "$(wc -L <"$scratch/out")" -le 110 ] || die "$label: a line has $(wc -L <"$scratch/out") columns"
+    tr -s '\n ' ' ' <"$scratch/out" >"$scratch/joined"
+    for regex; do assert_line "$label" "$scratch/joined" "$regex"; done
+    assert_absent "$label: the secret" "$secret" "$scratch/out" "$status_file"
+}
+options=()
+# waiting LABEL JQ-CONDITION REGEX...: reports while unseald waits
+waiting() {
+    local label=$1 condition=$2
+    shift 2
+    unseald_start
+    until jq -e "$condition" "$status_file" >/dev/null 2>&1; do
+        kill -0 "$unseald_pid" 2>/dev/null || die "$label: unseald ended: $(cat "$status_file")"
+        sleep 0.05
+    done
+    report "$label" "$@"
+    kill -TERM "$unseald_pid"
+    unseald_finish
+}
+# failed LABEL REGEX...: reports a failure for good
+failed() {
+    unseald_start
+    unseald_finish
+    assert_equal "$1: the state" "$(jq -r .state "$status_file")" failed
+    report "$@"
+}
+
+allow
+right
+unseald_start
+unseald_finish
+assert_equal "all is well ($(tail -n 3 "$log"))" "$unseald_ready" yes
+platform exec --as instance -- "$build/daemon/unsealctl" report --quiet --status="$status_file" >"$scratch/out" 2>&1
+assert_equal 'nothing is said where nothing failed' "$(cat "$scratch/out")" ''
+
+right
+platform machine-netns create
+unseald_netns=(--netns "$PLATFORM_MACHINE_NETNS")
+waiting 'no network' '.waiting.failure == "network" or .waiting.failure == "imds"' \
+    'unseald waits for .* since ' 'No network: is there an address, a route' 'failure imds: IMDS cannot be reached'
+unseald_netns=()
+
+right
+platform fault set tpm '*' busy
+waiting 'the TPM is held' '.waiting.failure == "tpm"' 'unseald waits for the TPM since .*busy' 'Does another program have it open' 'failure (tpm|nitrotpm)'
+
+right
+allow arn:aws:iam::222222222222:role/somebody-else
+failed 'a wrong role' 'unseald has FAILED for good' 'access-denied \(AccessDeniedException\), request [0-9a-f-]{36}' "$PLATFORM_INSTANCE_ROLE" \
+    'does not allow the role that asked' 'PCR4'
+
+right
+allow
+platform extend 4 'another image' >/dev/null
+failed 'another PCR4' 'access-denied' 'PCR4.*(DIFFERS|differs)' 'measured [0-9a-f]{96}' 'expected [0-9a-f]{96}' 'put its new values into the key'
+platform tpm-reset
+platform extend 4 'the image' >/dev/null
+
+right
+platform extend 2 'a driver' >/dev/null
+failed 'another PCR2' 'access-denied' 'PCR2.*[0-9a-f]{96}' 'firmware loaded drivers that are not its own'
+platform tpm-reset
+platform extend 4 'the image' >/dev/null
+
+right
+make_clock 86400
+wrapper=(env "LD_PRELOAD=$scratch/clock.so" "ASAN_OPTIONS=${ASAN_OPTIONS:-}:verify_asan_link_order=0")
+platform fault set kms connect tls-expired
+waiting 'a clock that is a day fast' '.waiting.failure == "clock"' 'clock' 'failure clock IMDS: This machine is 1d ahead'
+wrapper=()
+
+say "JSON"
+right
+platform fault set kms Decrypt error AccessDeniedException
+unseald_start
+unseald_finish
+platform fault clear
+"$build/daemon/unsealctl" report --json --status="$status_file" >"$scratch/out"
+jq -e '.state == "failed" and .failure == "access-denied" and .final and (.explanation | test("PCR4")) and
+    (.catalog.subject == "KMS denies access to the key") and (.catalog.text | test("CloudTrail")) and .secrets[0].name == "db-password"
+    and (.secrets[0] | has("source") or has("key_id") | not)' "$scratch/out" >/dev/null || die "JSON: $(cat "$scratch/out")"
+
+say "without a status file"
+rm "$status_file"
+options=(--no-doctor)
+MONITOR_EXIT_STATUS=60 "$build/daemon/unsealctl" report --quiet --status="$status_file" >"$scratch/out"
+assert_line 'what the service manager knows' "$scratch/out" 'unseald.service has FAILED with status 60 \(access-denied\)'
+status=0
+"$build/daemon/unsealctl" report --status="$status_file" 2>"$scratch/err" || status=$?
+assert_equal 'nothing is known' "$status" 1
