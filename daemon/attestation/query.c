@@ -129,7 +129,10 @@ static bool parse_nonce(Text text, AttestationQuery *query) {
 }
 
 static void parse_target(Text method, Text target, AttestationQuery *query) {
-        if (!skip(&target, ATTESTATION_PATH) || (target.size > 0 && target.data[0] != '?'))
+        query->wants_status = text_is(target, ATTESTATION_STATUS_PATH) && text_is(method, "GET");
+        if (query->wants_status)
+                query->status = 200;
+        else if (!skip(&target, ATTESTATION_PATH) || (target.size > 0 && target.data[0] != '?'))
                 refuse(query, 404, "not-found", "This service has no other path than " ATTESTATION_PATH ".");
         else if (!text_is(method, "GET"))
                 refuse(query, 405, "method-not-allowed", "This service answers GET only.");

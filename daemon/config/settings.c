@@ -229,6 +229,7 @@ static const struct {
           NULL },
         { "TpmDevice", set_tpm_device, offsetof(Settings, tpm_device), "device:/dev/tpm0" },
         { "PublicKey", set_path, offsetof(Settings, attestation_public_key), NULL, ATTESTATION_SECTION },
+        { "Status", set_boolean, offsetof(Settings, attestation_status), "no", ATTESTATION_SECTION },
         { "DocumentsPerMinute", set_documents_per_minute, offsetof(Settings, documents_per_minute), "60",
           ATTESTATION_SECTION },
 };

@@ -31,6 +31,7 @@ typedef struct Settings {
         /* [Attestation] */
         char *attestation_public_key;  /* path; NULL: none */
         unsigned documents_per_minute; /* by default 60 */
+        bool attestation_status;       /* /status answers */
 } Settings;
 
 /* Returns whether Proxy= accepts the text: "http://HOST:PORT". */

@@ -35,6 +35,7 @@
 #include "build-config.h"
 #include "config/settings.h"
 #include "tpm/nitrotpm.h"
+#include "unsealing/failure-report.h"
 
 #define CONNECTIONS_MAX 64U
 #define SOCKETS_MAX 16
@@ -316,6 +317,33 @@ static void attested(void *userdata) {
         server_check(server, r);
 }
 
+/* Answers /status with the report of the last unsealing (Status=). */
+static int connection_tell_status(Connection *connection) {
+        static const char path[] = UNSEALD_RUNTIME_DIR "/status.json";
+        _cleanup_free_ uint8_t *status = NULL;
+        _cleanup_free_ char *report = NULL;
+        size_t size;
+        int r;
+
+        r = read_file(path, FAILURE_REPORT_STATUS_MAX, &status, &size);
+        if (r >= 0)
+                r = failure_report_make((const char *) status, size, &report);
+        if (r == -ENOENT)
+                return connection_refuse(connection, 503, "unavailable",
+                                         "unseald has not run in this boot, or cannot write its status.",
+                                         TPM_RETRY_AFTER);
+        if (r < 0) {
+                log_warning("No status for %s: %s cannot be read: %s.", connection->peer, path,
+                            strerror(-r));
+                return connection_refuse(connection, 503, "unavailable", "The status cannot be read.",
+                                         TPM_RETRY_AFTER);
+        }
+        return connection_answer(connection, &(Answer){ .status = 200,
+                                                        .type = "application/json",
+                                                        .body = report,
+                                                        .size = strlen(report) });
+}
+
 static int connection_decide(Connection *connection) {
         const AttestationQuery *query = &connection->query;
         Server *server = connection->server;
@@ -326,12 +354,19 @@ static int connection_decide(Connection *connection) {
                 server->refused++;
                 return connection_refuse(connection, query->status, query->error, query->message, 0);
         }
+        if (query->wants_status && !server->settings.attestation_status) {
+                server->refused++;
+                return connection_refuse(connection, 404, "not-found",
+                                         "This service has no other path than " ATTESTATION_PATH ".", 0);
+        }
         if (!rate_limit_take(&server->limit, now_boottime_usec(), &wait)) {
                 server->limited++;
                 return connection_refuse(connection, 429, "too-many-requests",
                                          "The limit of attestation documents is reached.",
                                          (wait + USEC_PER_SEC - 1) / USEC_PER_SEC);
         }
+        if (query->wants_status)
+                return connection_tell_status(connection);
         r = connection_wait(connection, 0);
         return r < 0 ? r : worker_submit(server->worker, attest_job, attested, connection);
 }

@@ -15,7 +15,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static void check(const AttestationQuery *query) {
         if ((query->status == 200) != !query->error || !query->error != !query->message)
                 abort();
-        if (query->status == 200 &&
+        if (query->status == 200 && query->wants_status && query->nonce_size != 0)
+                abort();
+        if (query->status == 200 && !query->wants_status &&
             (query->nonce_size < ATTESTATION_NONCE_MIN || query->nonce_size > ATTESTATION_NONCE_MAX))
                 abort();
 }

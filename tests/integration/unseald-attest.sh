@@ -9,7 +9,7 @@ key=$(vendor_create_key)
 vendor_put_policy "$key" "$(pcr 4)" "$(pcr 12)"
 printf 'the db-password' | vendor_seal "$key" db-password "$scratch/db-password"
 
-layer_new '[Attestation]' 'PublicKey=/usr/lib/machine/chain.pem'
+layer_new '[Attestation]' 'Status=yes' 'PublicKey=/usr/lib/machine/chain.pem'
 layer_secret db-password "$key" "$scratch/db-password"
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout /dev/null -subj /CN=billing \
     -out "$layer/usr/lib/machine/chain.pem" 2>/dev/null
@@ -42,6 +42,7 @@ chmod 0660 /platform/tpm.sock /platform/tpm.sock.ctrl
 systemctl start unseald-attest.socket
 state listening
 client document
+/usr/bin/python3 -c 'import urllib.request as r; print(r.urlopen("http://127.0.0.1:8642/status").read().decode())' >/out/status-of-service
 state asked
 ps -o uid=,supgrp:64= -C unseald-attest >/out/process
 verify good --public-key=/usr/lib/machine/chain.pem
@@ -89,6 +90,9 @@ assert_equal "asked again" "$(cat "$out/state-again")" 'active active '
 assert_equal "clients that got the right answer" "$(cut -d: -f1 "$out/clients" | tr '\n' ' ')" \
     'document garbage gone slow document many garbage '
 assert_equal "failed units" "$(cat "$out/failed")" ''
+
+assert_equal "/status with Status=yes" "$(jq -r '.state, .secrets[0].name, (.secrets[0] | has("key_id"))' "$out/status-of-service")" \
+    $'unsealed\ndb-password\nfalse'
 
 assert_match "the process" "$(cat "$out/process")" '^ *6[1-5][0-9]{3} +unseald,'
 assert_line "verify" "$out/verify-good" '^exit status 0$'

@@ -56,6 +56,20 @@ static void test_the_nonce_is_taken_out_of_the_query(void **state) {
         assert_memory_equal(query.nonce, nonce, sizeof(nonce));
 }
 
+static void test_the_status_needs_no_nonce_and_takes_none(void **state) {
+        static const char request[] = "GET /status HTTP/1.1\r\n" HOST "\r\n";
+        AttestationQuery query = parse(request, sizeof(request) - 1);
+
+        assert_int_equal(query.status, 200);
+        assert_true(query.wants_status);
+        assert_int_equal(query.nonce_size, 0);
+        assert_status("GET /status?nonce=" NONCE " HTTP/1.1\r\n" HOST "\r\n", 404);
+        assert_status("GET /status/ HTTP/1.1\r\n" HOST "\r\n", 404);
+        assert_status("POST /status HTTP/1.1\r\n" HOST "\r\n", 404);
+        assert_false(parse(GET " HTTP/1.1\r\n" HOST "\r\n", strlen(GET " HTTP/1.1\r\n" HOST "\r\n"))
+                                     .wants_status);
+}
+
 static void test_nothing_is_decided_before_the_head_is_complete(void **state) {
         static const char request[] = GET " HTTP/1.1\r\n" HOST "\r\n";
 
@@ -182,6 +196,7 @@ static void test_a_head_of_more_than_8192_bytes_is_too_large(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_the_nonce_is_taken_out_of_the_query),
+                cmocka_unit_test(test_the_status_needs_no_nonce_and_takes_none),
                 cmocka_unit_test(test_nothing_is_decided_before_the_head_is_complete),
                 cmocka_unit_test(test_each_other_request_of_http_has_its_refusal),
                 cmocka_unit_test(test_other_bytes_are_malformed),

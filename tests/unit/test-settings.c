@@ -102,6 +102,7 @@ static void assert_defaults(Settings *settings) {
         assert_string_equal(settings->tpm_device, "device:/dev/tpm0");
         assert_null(settings->attestation_public_key);
         assert_int_equal(settings->documents_per_minute, 60);
+        assert_false(settings->attestation_status);
         settings_clear(settings);
         assert_null(settings->tpm_device);
 }
@@ -115,12 +116,12 @@ static void test_defaults_hold_without_a_file_and_after_a_reset(void **state) {
         put("vendor/unseald.conf",
             "[Unseald]\nKmsEndpoint=https://kms.example\nProxy=http://p:1\nTrustedCertificates=/a\n"
             "RsaKeyBits=4096\nDeadlineSec=5\nExpectedMeasurements=/m\nTpmDevice=swtpm:path=/s\n"
-            "[Attestation]\nPublicKey=/k\nDocumentsPerMinute=1\n");
+            "[Attestation]\nPublicKey=/k\nDocumentsPerMinute=1\nStatus=yes\n");
         put("local/unseald.conf.d/50-reset.conf",
             "[Unseald]\nKmsEndpoint=\nFips=yes\nFips=\nDualStack=yes\nDualStack=\nProxy="
             "\nTrustedCertificates=\n"
             "RsaKeyBits=\nDeadlineSec=\nExpectedMeasurements=\nTpmDevice=\nVerifyPolicy=\nLockPcr=\n"
-            "[Attestation]\nPublicKey=\nDocumentsPerMinute=\n");
+            "[Attestation]\nPublicKey=\nDocumentsPerMinute=\nStatus=\n");
         assert_int_equal(settings_read("vendor", "local", &settings, NULL), 0);
         assert_defaults(&settings);
 }
