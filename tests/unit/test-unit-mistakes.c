@@ -345,6 +345,46 @@ static void test_a_tree_without_a_boot_gets_no_finding_about_it(void **state) {
                 fail_msg("saw '%s'", remarks.items[0].text);
 }
 
+/* "WantedBy=unsealed.target" alone: the unit starts with the target, whatever starts that. */
+static void test_a_unit_that_the_target_starts_needs_no_wants(void **state) {
+        for (int also = 0; also < 2; also++) {
+                _cleanup_(unit_tree_clear) UnitTree tree = {};
+                _cleanup_(remarks_clear) Remarks remarks = {};
+
+                make_tree(&tree, "app.service", "[Unit]\nAfter=unsealed.target\n" EXEC LOAD);
+                take(&tree, "unsealed.target", "[Unit]\nWants=app.service other.service\n");
+                take(&tree, "other.service", "[Unit]\nAfter=unsealed.target\n" EXEC LOAD);
+                if (also)
+                        take(&tree, "default.target", "[Unit]\nWants=other.service\n");
+                unit_tree_sort(&tree);
+                judge(&tree, &remarks);
+                /* default.target starts app.service in both cases. */
+                for (size_t i = 0; i < remarks.count; i++)
+                        if (strcmp(remarks.items[i].unit, "other.service") == 0 && !also)
+                                fail_msg("saw '%s'", remarks.items[i].text);
+                assert_int_equal(count_of(&remarks, "wants-missing"), also ? 2 : 1);
+        }
+}
+
+static void test_a_quadlet_is_enabled_by_its_own_lines(void **state) {
+        static const char text[] = "[Service]\n" ASK "[Install]\nWantedBy=default.target\n";
+
+        for (int quadlet = 0; quadlet < 2; quadlet++) {
+                _cleanup_(unit_tree_clear) UnitTree tree = {};
+                _cleanup_(remarks_clear) Remarks remarks = {};
+
+                make_tree(&tree, "app.service", GOOD);
+                assert_int_equal(unit_tree_add(&tree, "web.service",
+                                               quadlet ? "/etc/containers/systemd/web.container"
+                                                       : "/lib/web.service",
+                                               text, strlen(text)),
+                                 0);
+                unit_tree_sort(&tree);
+                judge(&tree, &remarks);
+                assert_int_equal(count_of(&remarks, "unit-not-enabled"), quadlet ? 0 : 1);
+        }
+}
+
 static void test_a_system_without_unseald_is_named(void **state) {
         static const char *const gone[] = { "unseald.service", "unseald.socket" };
 
@@ -378,6 +418,8 @@ int main(void) {
                 cmocka_unit_test(test_the_order_is_found_through_other_units),
                 cmocka_unit_test(test_units_start_by_sockets_timers_and_templates),
                 cmocka_unit_test(test_a_tree_without_a_boot_gets_no_finding_about_it),
+                cmocka_unit_test(test_a_unit_that_the_target_starts_needs_no_wants),
+                cmocka_unit_test(test_a_quadlet_is_enabled_by_its_own_lines),
                 cmocka_unit_test(test_a_system_without_unseald_is_named),
                 cmocka_unit_test(test_masked_units_of_unseald_are_named),
         };

@@ -211,6 +211,20 @@ static int add_defaults(UnitGraph *graph, size_t node, const Unit *unit) {
         return r;
 }
 
+/* Quadlet's generator enables a service by the [Install] lines themselves. */
+static int add_install_lines(UnitGraph *graph, size_t node, const Unit *unit) {
+        int r = 0;
+
+        for (size_t i = 0; r >= 0 && i < unit->lines->count; i++) {
+                const IniAssignment *line = &unit->lines->assignments[i];
+
+                if (strcmp(line->section, "Install") == 0 &&
+                    (strcmp(line->key, "WantedBy") == 0 || strcmp(line->key, "RequiredBy") == 0))
+                        r = add_line(graph, node, line, EDGE_PULL, true);
+        }
+        return r;
+}
+
 static int add_unit(UnitGraph *graph, size_t node) {
         static const struct {
                 const char *section, *key;
@@ -240,6 +254,8 @@ static int add_unit(UnitGraph *graph, size_t node) {
                             strcmp(line->section, settings[j].section) == 0)
                                 r = add_line(graph, node, line, settings[j].kind, settings[j].reversed);
         }
+        if (r >= 0 && has_suffix(unit->path, ".container"))
+                r = add_install_lines(graph, node, unit);
         return r < 0 ? r : add_defaults(graph, node, unit);
 }
 

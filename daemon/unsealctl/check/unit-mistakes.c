@@ -255,6 +255,12 @@ static bool pulls_unseald(const Check *check, const char *unit) {
         return unit_graph_pulls(check->graph, unit, TARGET) || unit_graph_pulls(check->graph, unit, SERVICE);
 }
 
+/* Returns whether unsealed.target starts the unit, and no other target does. Such a unit needs no Wants=. */
+static bool is_started_by_target(const Check *check, const char *unit) {
+        return unit_graph_pulls(check->graph, TARGET, unit) &&
+               !unit_graph_is_enabled(check->graph, unit, TARGET);
+}
+
 /* The unit reads the store, whose files must be there when it starts. place: of the line that reads it. */
 static void check_order(Check *check, const Unit *unit, const Place *place) {
         static const char *const orders[] = { "After", "Wants", "Requires" };
@@ -271,7 +277,7 @@ static void check_order(Check *check, const Unit *unit, const Place *place) {
                              "There is no unit \"%s\", so the line has no effect, and the unit may start before its secret is there. Expected %s.",
                              missing, near);
                 }
-        if (line)
+        if (line || (is_after_unseald(check, unit->name, true) && is_started_by_target(check, unit->name)))
                 return;
         for (size_t i = 0; i < ELEMENTSOF(orders); i++)
                 if (!(after && pulls) && !find_word(unit, "Unit", orders[i], TARGET) &&
