@@ -67,9 +67,12 @@ function __unsealctl_complete
         string match -arg -- '(?:^| )(--?[A-Za-z][A-Za-z0-9-]*=?)' $help | sort -u
         return
     end
-    # Arguments come from the usage lines of the help: words such as lint, and files.
+    # Arguments come from the usage lines of the help: words such as lint, secrets and files.
     if test (count $words) -eq 2
         string match -rg -- "^unsealctl $verb ([a-z]+) " $help
+    end
+    if string match -qr -- "^unsealctl $verb .* NAME\$" $help
+        __unsealctl_secrets
     end
     if string match -qr -- "^unsealctl $verb .*\[?(FILE|IMAGE[.a-z]*|DOCUMENT|POLICY)\]?…?\$" $help
         __fish_complete_path $token

@@ -32,7 +32,7 @@
 #define CIPHERTEXT_FILE_MAX (16U * 1024U)
 
 typedef struct Options {
-        const char *secret, *key, *ciphertext, *name, *vendor, *local;
+        const char *declared, *secret, *key, *ciphertext, *name, *vendor, *local;
         char **context; /* owned */
         int fd;         /* takes the plaintext; -1: none */
         bool verbose;
@@ -140,6 +140,26 @@ static int declare(Unsealing *unsealing, Declaration *declaration) {
         return 0;
 }
 
+/* Takes the declaration that unseald uses, with its drop-ins. The other secrets are not unsealed. */
+static int find_by_name(Unsealing *unsealing, Declaration *ret) {
+        const Options *options = unsealing->options;
+        Declarations all = {};
+        Declaration *found;
+        Error error = {};
+
+        if (declarations_read(options->vendor, options->local, &all, &error) < 0)
+                return failed(&error);
+        found = (Declaration *) declarations_find(&all, options->declared);
+        if (found)
+                *ret = TAKE(*found, (Declaration){});
+        declarations_clear(&all);
+        if (found)
+                return 0;
+        (void) failure("No secret %s is declared in %s/secrets.d or %s/secrets.d. 'unsealctl cat-config' lists all. For a ciphertext without a declaration, give --key=.",
+                       options->declared, options->vendor, options->local);
+        return FAILURE_CONFIGURATION;
+}
+
 static int find_declaration(Unsealing *unsealing) {
         Declaration *declaration = calloc(1, sizeof(*declaration));
         Error error = {};
@@ -147,9 +167,14 @@ static int find_declaration(Unsealing *unsealing) {
         if (!declaration)
                 return failure("Out of memory.");
         unsealing->declarations = (Declarations){ .items = declaration, .count = 1 };
-        if (!unsealing->options->secret)
+        if (unsealing->options->key)
                 return declare(unsealing, declaration);
-        if (declaration_read_file(unsealing->options->secret, declaration, &error) < 0)
+        if (unsealing->options->declared) {
+                int r = find_by_name(unsealing, declaration);
+
+                if (r != 0)
+                        return r;
+        } else if (declaration_read_file(unsealing->options->secret, declaration, &error) < 0)
                 return failed(&error);
         /* The caller asked for this secret, so a missing one is an error. */
         declaration->optional = false;
@@ -237,12 +262,16 @@ static int parse_fd(const char *text, int *ret) {
 static int check(const Options *options, int arguments) {
         KmsKeyArn arn;
 
-        if (!options->secret == !options->key)
+        if (options->secret && options->key)
+                return usage_error("unseal takes either --secret= or --key=.");
+        if (!options->secret && !options->key && arguments != 1)
                 return usage_error(
-                                "unseal takes either --secret=, or --key= and a file with the ciphertext.");
-        if (options->secret && (arguments > 0 || options->context))
+                                "unseal takes the name of a declared secret, or --secret=, or --key= and a file with the ciphertext.");
+        if (options->secret && arguments > 0)
+                return usage_error("With --secret= the file names the ciphertext. Give no argument.");
+        if (!options->key && options->context)
                 return usage_error(
-                                "With --secret= the file names ciphertext, name and encryption context. Give no argument, --name= or --context=.");
+                                "The declaration has the name and the encryption context. Give --name= and --context= only with --key=.");
         if (options->key && arguments != 1)
                 return usage_error(
                                 "--key= takes one file with the ciphertext as argument, or - for standard input.");
@@ -252,19 +281,20 @@ static int check(const Options *options, int arguments) {
 }
 
 static void print_help(void) {
-        printf("unsealctl unseal [OPTIONS…] --secret=FILE.secret\n"
+        printf("unsealctl unseal [OPTIONS…] NAME\n"
+               "unsealctl unseal [OPTIONS…] --secret=FILE.secret\n"
                "unsealctl unseal [OPTIONS…] --key=ARN FILE\n\n"
                "Unseal one secret by hand, as unseald does.\n\n"
                "  -h --help                      Show this help\n"
-               "     --secret=FILE.secret        The declaration of the secret\n"
+               "     --secret=FILE.secret        A declaration, not that of NAME in secrets.d\n"
                "     --key=ARN                   The key of the ciphertext in FILE, or -\n"
                "     --name=NAME                 The name under which the secret was sealed\n"
                "     --context=KEY=VALUE         More encryption context (repeatable)\n"
                "     --reveal                    Write the secret to standard output\n"
                "     --fd=N                      Write the secret to this file descriptor\n"
                "  -v --verbose                   Show each step\n"
-               "     --vendor-configuration=DIR  Read unseald.conf here, not in %s\n"
-               "     --configuration=DIR         Read unseald.conf here, not in %s\n\n"
+               "     --vendor-configuration=DIR  Read this in place of %s\n"
+               "     --configuration=DIR         Read this in place of %s\n\n"
                "Exit status: 0 unsealed, 2 usage; any other is one of unseald(8).\n",
                UNSEALD_VENDOR_CONFIG_DIR, UNSEALD_LOCAL_CONFIG_DIR);
 }
@@ -324,7 +354,10 @@ static int parse_options(int argc, char *argv[], Options *options) {
                 }
         if (r == 0)
                 r = check(options, argc - optind);
-        options->ciphertext = argv[optind];
+        if (options->key)
+                options->ciphertext = argv[optind];
+        else
+                options->declared = argv[optind]; /* NULL with --secret= */
         return r != 0 ? r : -1;
 }
 

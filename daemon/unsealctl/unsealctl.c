@@ -29,7 +29,7 @@ static const Verb verbs[] = {
         { "report", "", "Say on one page why unsealing failed or waits", verb_report },
         { "seal", "[FILE]", "Encrypt a secret for unseald", verb_seal },
         { "status", "", "Show the state of each secret in this boot", verb_status },
-        { "unseal", "[FILE]", "Unseal one secret by hand", verb_unseal },
+        { "unseal", "NAME", "Unseal one secret by hand", verb_unseal },
         { "verify", "DOCUMENT", "Verify an attestation document", verb_verify },
 };
 

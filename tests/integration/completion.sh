@@ -98,7 +98,17 @@ completes '' unsealctl --version ''
 printf '[default]\n[release]\nregion=x\n' >"$HOME/.aws/credentials"
 printf '[profile dev]\n' >"$HOME/.aws/config"
 completes 'default dev release' unsealctl seal --profile = ''
-if [ ! -e /etc/unseald/secrets.d ] && [ ! -e /usr/lib/unseald/secrets.d ]; then completes '' unsealctl seal --name = ''; fi
+# shellcheck disable=SC2016
+declared=$(unshare --mount bash -c 'mount -t tmpfs tmpfs /etc && mkdir -p /etc/unseald/secrets.d && touch /etc/unseald/secrets.d/db-password.secret
+    compopt() { :; }
+    . "$1"
+    for COMP_LINE in "unsealctl seal --name = d" "unsealctl unseal db"; do
+        read -r -a COMP_WORDS <<<"$COMP_LINE"
+        COMP_CWORD=$((${#COMP_WORDS[@]} - 1)) COMPREPLY=()
+        _unsealctl
+        echo "${COMPREPLY[@]}"
+    done' bash "$top/conf/unsealctl.bash-completion")
+assert_equal "names of secrets" "$declared" $'db-password\ndb-password'
 
 say "in an interactive shell"
 rm "$bin/unsealctl"

@@ -39,6 +39,22 @@ assert_equal "what is said beside it" "$(cat "$scratch/err")" ''
 unseal 0 --secret="$declaration" --fd=7 --verbose
 assert_secret fd
 assert_line "the output with --verbose" "$scratch/err" '^attestation document: done'
+
+say "a declared secret by its name, with its drop-ins"
+declare_secret billing-token "$key" "$scratch/sealed" # sealed under another name
+unseal 0 db-password --reveal
+assert_secret out
+mkdir "$declaration.d"
+printf '[Secret]\nEncryptionContext=stage=other\n' >"$declaration.d/stage.conf"
+unseal 62 db-password --reveal
+assert_secret
+unseal 0 --secret="$declaration"
+rm -r "$declaration.d"
+unseal 78 none
+assert_line "what to do" "$scratch/err" "No secret none is declared in .*'unsealctl cat-config' lists all"
+unseal 2 db-password --context=stage=other
+unseal 2 db-password other
+rm "$config/secrets.d/billing-token.secret"
 assert_equal "the store" "$(ls -A "$store")" ''
 [ ! -e "$status_file" ] || die "a status was written"
 assert_equal "what is left in the TPM" "$(tpm_contents | grep -v ': $' || true)" ''
