@@ -281,7 +281,7 @@ platform fault set kms Decrypt error AccessDeniedException
 unseald_start
 unseald_finish
 platform fault clear
-check 'after a failed one' 60 '^ok key db-password' '^failure status: failed: ' '^failure status db-password: .*KMS denies'
+check 'after a failed one' 60 '^ok key db-password' '^failure status: failed: ' '^failure status db-password: failed: for the reason above'
 rm -f "$status_file"
 
 # Without privileges.

@@ -722,18 +722,22 @@ static void test_the_last_errors_are_told_of_the_whole_and_of_each_secret(void *
         check_status_text("{}");
         assert_only(VERDICT_OK, "status", "unknown");
 
-        check_status_text("{\"state\": \"failed\", \"failure\": \"access-denied\", \"error\": \"KMS "
-                          "denies\", \"secrets\": ["
-                          "{\"name\": \"a\", \"state\": \"failed\", \"failure\": \"nonsense\"},"
-                          "{\"name\": \"b\", \"state\": \"sealed\", \"failure\": \"network\", \"error\": "
-                          "\"no route\"},"
-                          "{\"name\": \"c\", \"state\": \"published\"}]}");
+        check_status_text(
+                        "{\"state\": \"failed\", \"failure\": \"access-denied\", \"error\": \"KMS "
+                        "denies\", \"secrets\": ["
+                        "{\"name\": \"a\", \"state\": \"failed\", \"failure\": \"nonsense\"},"
+                        "{\"name\": \"b\", \"state\": \"sealed\", \"failure\": \"network\", \"error\": "
+                        "\"no route\"},"
+                        "{\"name\": \"c\", \"state\": \"published\"},"
+                        "{\"name\": \"d\", \"state\": \"failed\", \"failure\": \"access-denied\", \"error\": "
+                        "\"KMS denies\"}]}");
         assert_int_equal(report_exit_status(&report), FAILURE_DENIED);
         assert_finding(0, VERDICT_FAILURE, "status", "KMS denies");
         assert_finding(1, VERDICT_FAILURE, "status", "did not say why");
         assert_int_equal(report.findings[1].failure, FAILURE_INTERNAL);
         assert_finding(2, VERDICT_WARNING, "status", "no route");
         assert_finding(3, VERDICT_OK, "status", "published");
+        assert_finding(4, VERDICT_FAILURE, "status", "failed: for the reason above.");
 }
 
 int main(void) {

@@ -777,8 +777,9 @@ void check_service(Report *report, const char *properties) {
                      "Not running (%s%s%s).", active, file[0] ? ", " : "", file);
 }
 
+/* said: the error of the whole, which stands above and is not repeated; NULL: none. */
 static void check_status_of(Report *report, struct json_object *object, const char *subject,
-                            const char *failed) {
+                            const char *failed, const char *said) {
         static const char check[] = "status";
         const char *state = json_member_string(object, "state") ?: "unknown";
         const char *error = json_member_string(object, "error");
@@ -794,7 +795,8 @@ static void check_status_of(Report *report, struct json_object *object, const ch
                 note(report, check, subject, "unseald was stopped.");
         else if (strcmp(state, failed) == 0)
                 fail(report, check, subject, failure.failure, NULL, "%s: %s", state,
-                     error ?: "unseald did not say why.");
+                     said && error && strstr(said, error) ? "for the reason above."
+                                                          : error ?: "unseald did not say why.");
         else if (error)
                 warn(report, check, subject, NULL, "%s; its last error (%s): %s", state, name ?: "unknown",
                      error);
@@ -810,10 +812,11 @@ void check_status(Report *report, struct json_object *status) {
                 note(report, "status", NULL, "There is no status file. \"unsealctl status\" says why.");
                 return;
         }
-        check_status_of(report, status, NULL, "failed");
+        check_status_of(report, status, NULL, "failed", NULL);
         for (size_t i = 0; i < count; i++) {
                 struct json_object *secret = json_object_array_get_idx(secrets, i);
 
-                check_status_of(report, secret, json_member_string(secret, "name"), "failed");
+                check_status_of(report, secret, json_member_string(secret, "name"), "failed",
+                                json_member_string(status, "error"));
         }
 }
