@@ -18,11 +18,17 @@ PAGE = 4096
 
 
 def segments(dump):
-    """Yields (offset in the file, physical address, size) of each loadable segment of the ELF64 core."""
-    assert dump[:6] == b"\x7fELF\x02\x01", "the dump is not an ELF64 core"
-    at, entry_size, count = struct.unpack_from("<Q", dump, 32)[0], *struct.unpack_from("<HH", dump, 54)
+    """Yields (offset in the file, physical address, size) of each loadable segment of the core."""
+    assert dump[:4] == b"\x7fELF" and dump[5] == 1, "the dump is not an ELF core"
+    if dump[4] == 2:
+        at, (entry_size, count) = struct.unpack_from("<Q", dump, 32)[0], struct.unpack_from("<HH", dump, 54)
+    else:  # ELF32: the processor has just been reset
+        at, (entry_size, count) = struct.unpack_from("<I", dump, 28)[0], struct.unpack_from("<HH", dump, 42)
     for i in range(count):
-        kind, _, offset, _, physical, size = struct.unpack_from("<IIQQQQ", dump, at + i * entry_size)
+        if dump[4] == 2:
+            kind, _, offset, _, physical, size = struct.unpack_from("<IIQQQQ", dump, at + i * entry_size)
+        else:
+            kind, offset, _, physical, size = struct.unpack_from("<IIIII", dump, at + i * entry_size)
         if kind == 1:
             yield offset, physical, size
 
