@@ -38,6 +38,7 @@ static const struct {
         { "GetKeyPolicy", platform_kms_get_key_policy, false, true },
         { "GetKeyRotationStatus", platform_kms_get_key_rotation_status, false, true },
         { "ListAliases", platform_kms_list_aliases, false, true },
+        { "GetPublicKey", platform_kms_get_public_key, false, true },
         { "ListGrants", platform_kms_list_grants, false, true },
         { "PutKeyPolicy", platform_kms_put_key_policy, false, false },
         { "ReEncrypt", platform_kms_re_encrypt, false, true },
@@ -45,6 +46,7 @@ static const struct {
         { "RetireGrant", platform_kms_retire_grant, false, false },
         { "RevokeGrant", platform_kms_revoke_grant, false, false },
         { "ScheduleKeyDeletion", platform_kms_schedule_key_deletion, false, false },
+        { "Sign", platform_kms_sign, false, true },
 };
 
 int platform_kms_new(const KmsOptions *options, Kms **ret) {
@@ -469,8 +471,8 @@ static struct json_object *user_identity(const KmsCall *call) {
 /* Returns the request for the log: without secret and long members, and with names that begin in lower
  * case, as in CloudTrail. */
 static struct json_object *request_parameters(const KmsCall *call) {
-        static const char *const left_out[] = { "CiphertextBlob", "Plaintext", "Recipient", "GrantTokens",
-                                                "GrantToken" };
+        static const char *const left_out[] = { "CiphertextBlob", "Plaintext",  "Recipient",
+                                                "GrantTokens",    "GrantToken", "Message" };
 
         if (!call->request || !json_object_is_type(call->request, json_type_object))
                 return NULL;

@@ -51,9 +51,11 @@ static int add_key(const KmsCall *call, const KmsQuestion *question, PolicyConte
 
         r = policy_context_add(context, "aws:ResourceAccount", key->account);
         if (r >= 0)
-                r = policy_context_add(context, "kms:KeySpec", "SYMMETRIC_DEFAULT");
+                r = policy_context_add(context, "kms:KeySpec",
+                                       key->signer ? key->signing_spec : "SYMMETRIC_DEFAULT");
         if (r >= 0)
-                r = policy_context_add(context, "kms:KeyUsage", "ENCRYPT_DECRYPT");
+                r = policy_context_add(context, "kms:KeyUsage",
+                                       key->signer ? "SIGN_VERIFY" : "ENCRYPT_DECRYPT");
         if (r >= 0)
                 r = policy_context_add(context, "kms:KeyOrigin", key->external ? "EXTERNAL" : "AWS_KMS");
         if (r >= 0)

@@ -60,6 +60,8 @@ static int check_use(KmsCall *call, const KmsQuestion *question) {
 
         if (r >= 0)
                 r = platform_kms_key_check_state(call, question->key);
+        if (r >= 0)
+                r = platform_kms_check_usage(call, question->key, false);
         return r;
 }
 

@@ -6,6 +6,7 @@
  * mutex.
  */
 
+#include <openssl/evp.h>
 #include <pthread.h>
 
 #include "kms.h"
@@ -52,6 +53,8 @@ typedef struct KmsKey {
         const char *last_operation;
         int64_t last_used;
         char last_event[UUID_SIZE], last_request[UUID_SIZE];
+        EVP_PKEY *signer;         /* NULL: a symmetric key for encryption */
+        const char *signing_spec; /* the KeySpec of the signer */
         char *description;
         KeyState state;
         int64_t created, deletion;
@@ -164,6 +167,13 @@ int platform_kms_refuse_foreign(KmsCall *call, const char *action, const char *a
 /* The lockout safety check of PutKeyPolicy and CreateKey. */
 int platform_kms_check_lockout(KmsCall *call, const Policy *policy, const char *key_arn, bool *ret);
 
+/* Keys that sign. A KeySpec is one of theirs; the algorithm of such a key; a new pair of keys. */
+bool platform_kms_is_signing_spec(const char *spec);
+const char *platform_kms_signing_algorithm(const KmsKey *key);
+int platform_kms_signer_new(KmsKey *key, const char *spec);
+/* Refuses a key whose KeyUsage is not that of the operation. */
+int platform_kms_check_usage(KmsCall *call, const KmsKey *key, bool signs);
+
 typedef int (*KmsOperation)(KmsCall *call);
 
 int platform_kms_encrypt(KmsCall *call);
@@ -171,6 +181,8 @@ int platform_kms_decrypt(KmsCall *call);
 int platform_kms_re_encrypt(KmsCall *call);
 int platform_kms_generate_data_key(KmsCall *call);
 int platform_kms_generate_random(KmsCall *call);
+int platform_kms_sign(KmsCall *call);
+int platform_kms_get_public_key(KmsCall *call);
 
 int platform_kms_create_key(KmsCall *call);
 int platform_kms_describe_key(KmsCall *call);

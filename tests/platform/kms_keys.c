@@ -40,6 +40,7 @@ static void key_free(KmsKey *key) {
         policy_free(key->policy);
         free(key->policy_text);
         free(key->description);
+        EVP_PKEY_free(key->signer);
         OPENSSL_cleanse(key->material, sizeof(key->material));
         free(key);
 }

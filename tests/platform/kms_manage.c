@@ -47,7 +47,7 @@ void platform_kms_reply_metadata(KmsCall *call, const char *member, const KmsKey
         json_object_object_add(metadata, "CreationDate", json_object_new_int64(key->created));
         json_object_object_add(metadata, "Enabled", json_object_new_boolean(key->state == KEY_ENABLED));
         add_string(metadata, "Description", key->description ? key->description : "");
-        add_string(metadata, "KeyUsage", "ENCRYPT_DECRYPT");
+        add_string(metadata, "KeyUsage", key->signer ? "SIGN_VERIFY" : "ENCRYPT_DECRYPT");
         add_string(metadata, "KeyState", states[key->state]);
         if (key->state == KEY_PENDING_DELETION)
                 json_object_object_add(metadata, "DeletionDate", json_object_new_int64(key->deletion));
@@ -56,10 +56,13 @@ void platform_kms_reply_metadata(KmsCall *call, const char *member, const KmsKey
                                        json_object_new_int64(key->deletion_days));
         add_string(metadata, "Origin", key->external ? "EXTERNAL" : "AWS_KMS");
         add_string(metadata, "KeyManager", "CUSTOMER");
-        add_string(metadata, "CustomerMasterKeySpec", "SYMMETRIC_DEFAULT");
-        add_string(metadata, "KeySpec", "SYMMETRIC_DEFAULT");
-        json_object_array_add(algorithms, json_object_new_string("SYMMETRIC_DEFAULT"));
-        json_object_object_add(metadata, "EncryptionAlgorithms", algorithms);
+        add_string(metadata, "CustomerMasterKeySpec", key->signer ? key->signing_spec : "SYMMETRIC_DEFAULT");
+        add_string(metadata, "KeySpec", key->signer ? key->signing_spec : "SYMMETRIC_DEFAULT");
+        json_object_array_add(algorithms,
+                              json_object_new_string(key->signer ? platform_kms_signing_algorithm(key)
+                                                                 : "SYMMETRIC_DEFAULT"));
+        json_object_object_add(metadata, key->signer ? "SigningAlgorithms" : "EncryptionAlgorithms",
+                               algorithms);
         json_object_object_add(metadata, "MultiRegion", json_object_new_boolean(key->multi_region));
         if (key->multi_region)
                 json_object_object_add(metadata, "MultiRegionConfiguration",
@@ -92,7 +95,36 @@ int platform_kms_read_policy(KmsCall *call, const char *text, const char *key_ar
         return 0;
 }
 
-/* The platform makes only symmetric encryption keys. It has no custom key stores. */
+/* *ret_spec: the KeySpec of a key that signs; NULL: the request is for another kind of key. */
+static int read_signing_spec(KmsCall *call, const char **ret_spec) {
+        const char *spec, *usage, *origin;
+        bool multi_region;
+        int r;
+
+        *ret_spec = NULL;
+        r = platform_kms_string(call, call->request, "KeySpec", false, 64, &spec);
+        if (r >= 0)
+                r = platform_kms_string(call, call->request, "KeyUsage", false, 64, &usage);
+        if (r >= 0)
+                r = platform_kms_string(call, call->request, "Origin", false, 64, &origin);
+        if (r >= 0)
+                r = platform_kms_boolean(call, "MultiRegion", &multi_region);
+        if (r < 0 || !spec || !platform_kms_is_signing_spec(spec))
+                return r;
+        if (!usage)
+                return platform_kms_refuse(call, "ValidationException",
+                                           "You must specify a KeyUsage value for an asymmetric CMK.");
+        if (strcmp(usage, "SIGN_VERIFY") != 0)
+                return platform_kms_refuse(call, "ValidationException",
+                                           "KeyUsage %s is not compatible with KeySpec %s", usage, spec);
+        if (multi_region || (origin && strcmp(origin, "AWS_KMS") != 0))
+                return platform_kms_refuse(call, "UnsupportedOperationException",
+                                           "The platform has no such keys with KeySpec %s.", spec);
+        *ret_spec = spec;
+        return 0;
+}
+
+/* All other keys of the platform are symmetric encryption keys. It has no custom key stores. */
 static int check_key_kind(KmsCall *call, bool *ret_multi_region, bool *ret_external) {
         static const struct {
                 const char *parameter;
@@ -134,9 +166,9 @@ int platform_kms_default_policy(const KmsCall *call, char **ret) {
 int platform_kms_create_key(KmsCall *call) {
         _cleanup_free_ char *policy_text = NULL, *description_copy = NULL;
         _cleanup_(policy_freep) Policy *policy = NULL;
-        const char *text, *description;
+        const char *text, *description, *signing_spec;
         char future_arn[KMS_ARN_SIZE];
-        bool multi_region, external;
+        bool multi_region = false, external = false;
         KmsKey *key;
         int r;
 
@@ -144,6 +176,8 @@ int platform_kms_create_key(KmsCall *call) {
         if (r >= 0)
                 r = platform_kms_string(call, call->request, "Description", false, 8192, &description);
         if (r >= 0)
+                r = read_signing_spec(call, &signing_spec);
+        if (r >= 0 && !signing_spec)
                 r = check_key_kind(call, &multi_region, &external);
         if (r >= 0 && strcmp(call->region, call->kms->region) != 0)
                 r = platform_kms_refuse(call, "UnsupportedOperationException",
@@ -169,6 +203,8 @@ int platform_kms_create_key(KmsCall *call) {
         if (r < 0)
                 return r;
         if (platform_kms_key_new(call, multi_region, NULL, call->kms->region, &key) < 0)
+                return platform_kms_refuse_internal(call);
+        if (signing_spec && platform_kms_signer_new(key, signing_spec) < 0)
                 return platform_kms_refuse_internal(call);
 
         key->external = external;
