@@ -259,8 +259,9 @@ int kms_encrypt_request(const KmsEncrypt *encrypt, char **ret) {
         return 0;
 }
 
-int kms_encrypt_reply(const KmsEncrypt *encrypt, const char *body, size_t size, uint8_t **ret,
-                      size_t *ret_size, Error *error) {
+/* Parses the answer of an operation that was to use exactly this key. */
+static int parse_reply_of_key(const char *key_arn, const char *body, size_t size, struct json_object **ret,
+                              Error *error) {
         _cleanup_json_ struct json_object *reply = NULL;
         const char *key_id;
         char quoted[160];
@@ -270,10 +271,65 @@ int kms_encrypt_reply(const KmsEncrypt *encrypt, const char *body, size_t size, 
         if (r < 0)
                 return r;
         key_id = json_member_string(reply, "KeyId");
-        if (!key_id || strcmp(key_id, encrypt->key_arn) != 0)
+        if (!key_id || strcmp(key_id, key_arn) != 0)
                 return error_set(error, -EBADMSG, FAILURE_ANSWER, "KMS used the key %s, not %s.",
-                                 aws_quotable(key_id ?: "(none)", quoted, sizeof(quoted)), encrypt->key_arn);
-        return take_bytes(reply, "CiphertextBlob", KMS_CIPHERTEXT_MAX, ret, ret_size, error);
+                                 aws_quotable(key_id ?: "(none)", quoted, sizeof(quoted)), key_arn);
+        *ret = TAKE_PTR(reply);
+        return 0;
+}
+
+int kms_encrypt_reply(const KmsEncrypt *encrypt, const char *body, size_t size, uint8_t **ret,
+                      size_t *ret_size, Error *error) {
+        _cleanup_json_ struct json_object *reply = NULL;
+        int r;
+
+        r = parse_reply_of_key(encrypt->key_arn, body, size, &reply, error);
+        return r < 0 ? r : take_bytes(reply, "CiphertextBlob", KMS_CIPHERTEXT_MAX, ret, ret_size, error);
+}
+
+int kms_signing_request(const char *key_arn, const char *algorithm, const uint8_t *message, size_t size,
+                        char **ret) {
+        _cleanup_json_ struct json_object *request = json_object_new_object();
+        _cleanup_free_ char *encoded = NULL;
+        int r;
+
+        if (size == 0 || size > KMS_MESSAGE_MAX)
+                return -EINVAL;
+        if (!request)
+                return -ENOMEM;
+        if ((r = base64_encode(message, size, &encoded)) < 0 ||
+            (r = add_string(request, "KeyId", key_arn)) < 0 ||
+            (r = add_string(request, "Message", encoded)) < 0 ||
+            (r = add_string(request, "MessageType", "RAW")) < 0 ||
+            (r = add_string(request, "SigningAlgorithm", algorithm)) < 0)
+                return r;
+        return json_format(request, ret);
+}
+
+int kms_signing_reply(const char *key_arn, const char *algorithm, const char *body, size_t size,
+                      uint8_t **ret, size_t *ret_size, Error *error) {
+        _cleanup_json_ struct json_object *reply = NULL;
+        const char *used;
+        char quoted[160];
+        int r;
+
+        r = parse_reply_of_key(key_arn, body, size, &reply, error);
+        if (r < 0)
+                return r;
+        used = json_member_string(reply, "SigningAlgorithm");
+        if (!used || strcmp(used, algorithm) != 0)
+                return error_set(error, -EBADMSG, FAILURE_ANSWER, "KMS used the algorithm %s, not %s.",
+                                 aws_quotable(used ?: "(none)", quoted, sizeof(quoted)), algorithm);
+        return take_bytes(reply, "Signature", KMS_SIGNATURE_MAX, ret, ret_size, error);
+}
+
+int kms_public_key_reply(const char *key_arn, const char *body, size_t size, uint8_t **ret, size_t *ret_size,
+                         Error *error) {
+        _cleanup_json_ struct json_object *reply = NULL;
+        int r;
+
+        r = parse_reply_of_key(key_arn, body, size, &reply, error);
+        return r < 0 ? r : take_bytes(reply, "PublicKey", KMS_PUBLIC_KEY_MAX, ret, ret_size, error);
 }
 
 int kms_describe_key_request(const char *key, char **ret) {

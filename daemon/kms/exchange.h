@@ -81,6 +81,24 @@ int kms_encrypt_reply(const KmsEncrypt *encrypt, const char *body, size_t size, 
 int kms_describe_key_request(const char *key, char **ret);
 int kms_describe_key_reply(const char *body, size_t size, char **ret_arn, Error *error);
 
+/* Bytes in a message of Sign (KMS API Reference, Sign), and in what its answers have here. */
+#define KMS_MESSAGE_MAX 4096U
+#define KMS_SIGNATURE_MAX 1024U
+#define KMS_PUBLIC_KEY_MAX 8192U
+
+/* Sign, with MessageType RAW: KMS hashes the message as the algorithm says. algorithm: KMS's name, such as "ECDSA_SHA_256". The answer
+ * has the signature: DER for ECDSA (RFC 3279), 64 bytes for Ed25519. -EINVAL: the message is empty or too long. FAILURE_ANSWER: the
+ * answer names another key or algorithm, or has no signature. The caller frees *ret. */
+int kms_signing_request(const char *key_arn, const char *algorithm, const uint8_t *message, size_t size,
+                        char **ret);
+int kms_signing_reply(const char *key_arn, const char *algorithm, const char *body, size_t size,
+                      uint8_t **ret, size_t *ret_size, Error *error);
+
+/* GetPublicKey takes the request of DescribeKey. The answer has the key as DER SubjectPublicKeyInfo. FAILURE_ANSWER as above. The
+ * caller frees *ret. */
+int kms_public_key_reply(const char *key_arn, const char *body, size_t size, uint8_t **ret, size_t *ret_size,
+                         Error *error);
+
 /* Makes the headers of a request to an operation, such as "Decrypt". See aws_sign(). */
 int kms_sign(const char *host, const char *region, const AwsCredentials *credentials, int64_t time,
              const char *operation, const char *body, char ***ret);

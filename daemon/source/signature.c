@@ -43,6 +43,16 @@ SignatureScheme signature_scheme(const EVP_PKEY *key) {
         return scheme;
 }
 
+const char *signature_digest(SignatureScheme scheme) {
+        static const char *const digests[] = {
+                [SIGNATURE_ED25519] = NULL,
+                [SIGNATURE_P256] = "SHA256",
+                [SIGNATURE_P384] = "SHA384",
+        };
+
+        return digests[scheme];
+}
+
 /* Without this, OpenSSL asks the terminal for the password of an encrypted PEM file. */
 static int no_password(char *buffer, int size, int writing, void *userdata) {
         return -1;
@@ -202,11 +212,6 @@ int signature_message(const char *name, uint64_t version, const uint8_t *ciphert
 
 int signature_verify(const Signature *signature, EVP_PKEY *key, const char *name, const uint8_t *ciphertext,
                      size_t ciphertext_size) {
-        static const char *const digests[] = {
-                [SIGNATURE_ED25519] = NULL,
-                [SIGNATURE_P256] = "SHA256",
-                [SIGNATURE_P384] = "SHA384",
-        };
         _cleanup_(EVP_MD_CTX_freep) EVP_MD_CTX *context = EVP_MD_CTX_new();
         SignatureScheme scheme = signature_scheme(key);
         uint8_t message[SIGNATURE_MESSAGE_MAX];
@@ -218,7 +223,8 @@ int signature_verify(const Signature *signature, EVP_PKEY *key, const char *name
         r = signature_message(name, signature->version, ciphertext, ciphertext_size, message, &size);
         if (r < 0)
                 return r;
-        if (!context || EVP_DigestVerifyInit_ex(context, NULL, digests[scheme], NULL, NULL, key, NULL) != 1)
+        if (!context ||
+            EVP_DigestVerifyInit_ex(context, NULL, signature_digest(scheme), NULL, NULL, key, NULL) != 1)
                 return openssl_failure(NULL);
         /* A negative result is a signature that is not even well-formed. */
         r = EVP_DigestVerify(context, signature->bytes, signature->size, message, size);

@@ -42,6 +42,9 @@ typedef enum SignatureScheme {
 /* _SIGNATURE_SCHEME_INVALID: unseald verifies no signatures of this kind of key. */
 SignatureScheme signature_scheme(const EVP_PKEY *key);
 
+/* OpenSSL's name of the digest that the scheme signs. NULL for Ed25519, which takes the message itself. */
+const char *signature_digest(SignatureScheme scheme) _pure_;
+
 /* Reads a public key: PEM (RFC 7468) with the label "PUBLIC KEY", once. *error (FAILURE_CONFIGURATION) says what was expected and
  * what is there; the caller adds file and line. -EINVAL, or -ENOMEM. The caller frees *ret with EVP_PKEY_free(). */
 int signature_key_parse(const uint8_t *pem, size_t size, EVP_PKEY **ret, Error *error);

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -25,6 +26,7 @@
 #include "unsealctl/credentials.h"
 #include "unsealctl/ctl.h"
 #include "unsealctl/kms-call.h"
+#include "unsealctl/sign.h"
 
 #define RESERVED_CONTEXT "unseald:"
 
@@ -34,7 +36,9 @@
 
 typedef struct Options {
         const char *key, *name, *account, *input, *output, *profile;
-        const char *pairs[PAIRS_MAX]; /* the values of --context= */
+        const char *sign_file, *sign_key, *secret_version; /* NULL: the secret is not signed */
+        uint64_t version;                                  /* secret_version as a number */
+        const char *pairs[PAIRS_MAX];                      /* the values of --context= */
         size_t pairs_count;
         KmsCallerOptions kms;
         bool raw, json, secret_file;
@@ -45,12 +49,14 @@ typedef struct Sealed {
         char **context;
         uint8_t *ciphertext;
         size_t size;
+        char *signature; /* NULL: the secret is not signed */
 } Sealed;
 
 static void sealed_done(Sealed *sealed) {
         free(sealed->key_arn);
         strings_free(sealed->context);
         free(sealed->ciphertext);
+        free(sealed->signature);
 }
 
 static void print_help(void) {
@@ -64,6 +70,9 @@ static void print_help(void) {
                "  -o --output=FILE           Write to this file, not to standard output\n"
                "     --raw                   Write bytes, not base64\n"
                "     --json                  Also print JSON\n"
+               "     --sign=KEY.pem          Sign it with this private key, into FILE.sig\n"
+               "     --sign-key=ARN          Sign it with this key in KMS\n"
+               "     --secret-version=N      The signed version, for MinVersion=\n"
                "     --print-secret-file     Print the matching NAME.secret;  needs --output=\n"
                "     --profile=NAME          Use the credentials of this AWS profile\n"
                "     --region=REGION         The key's Region, if --key= is not an ARN\n"
@@ -220,6 +229,10 @@ static void print_secret_file(const Options *options, const Sealed *sealed) {
         printf("# %s.secret\n[Secret]\n# A path in the image. Put the file that --output= wrote there, or change the path.\n"
                "Source=file:/usr/share/unseald/%s.sealed\nKeyId=%s\n",
                options->name, options->name, sealed->key_arn);
+        if (sealed->signature)
+                printf("# The path in the image of the public key that has signed the file.\n"
+                       "SignedBy=/usr/lib/unseald/vendor.pub\nMinVersion=%" PRIu64 "\n",
+                       options->version);
         if (options->account)
                 puts("BindAccount=yes");
         for (size_t i = 0; i < options->pairs_count; i++) {
@@ -253,6 +266,19 @@ static bool is_stdout(const char *output) {
         return !output || strcmp(output, "-") == 0;
 }
 
+/* The signature lies beside the ciphertext, where unseald looks for it by default. */
+static int write_signature(const Options *options, const Sealed *sealed) {
+        _cleanup_free_ char *path = NULL;
+        int r;
+
+        if (!sealed->signature)
+                return 0;
+        if (asprintf(&path, "%s.sig", options->output) < 0)
+                return failure("Out of memory.");
+        r = write_file_atomic(path, sealed->signature, strlen(sealed->signature), 0644);
+        return r < 0 ? failure("Cannot write %s: %s.", path, strerror(-r)) : 0;
+}
+
 static int write_sealed(const Options *options, const Sealed *sealed) {
         bool to_stdout = is_stdout(options->output);
         _cleanup_free_ char *base64 = NULL, *line = NULL;
@@ -271,6 +297,9 @@ static int write_sealed(const Options *options, const Sealed *sealed) {
                 r = write_file_atomic(options->output, data, size, 0644);
                 if (r < 0)
                         return failure("Cannot write %s: %s.", options->output, strerror(-r));
+                r = write_signature(options, sealed);
+                if (r != 0)
+                        return r;
         } else if (!options->json)
                 (void) fwrite(data, 1, size, stdout);
         if (options->json)
@@ -280,10 +309,24 @@ static int write_sealed(const Options *options, const Sealed *sealed) {
         return 0;
 }
 
+/* *ret stays NULL if the secret is not to be signed. */
+static int make_signer(const Options *options, const KmsCallerOptions *kms, Signer **ret) {
+        if (options->sign_file)
+                return signer_of_file(options->sign_file, ret);
+        return options->sign_key ? signer_of_kms(options->sign_key, kms, ret) : 0;
+}
+
+static int sign(const Options *options, Signer *signer, Sealed *sealed) {
+        return signer ? signer_sign(signer, options->name, options->version, sealed->ciphertext,
+                                    sealed->size, &sealed->signature)
+                      : 0;
+}
+
 static int seal(const Options *options) {
         _cleanup_secret_ Secret *plaintext = NULL;
         _cleanup_(aws_credentials_clear) AwsCredentials credentials = {};
         _cleanup_(kms_caller_freep) KmsCaller *caller = NULL;
+        _cleanup_(signer_freep) Signer *signer = NULL;
         _cleanup_(sealed_done) Sealed sealed = {};
         _cleanup_free_ char *configured = NULL;
         char region[sizeof(((KmsKeyArn *) NULL)->region)];
@@ -309,9 +352,11 @@ static int seal(const Options *options) {
                                error.text);
                 return (int) error.failure;
         }
-        if ((r = resolve_key(caller, options->key, &sealed.key_arn)) != 0 ||
+        /* The signer comes first: what cannot be signed is not sealed either. */
+        if ((r = make_signer(options, &kms, &signer)) != 0 ||
+            (r = resolve_key(caller, options->key, &sealed.key_arn)) != 0 ||
             (r = make_context(options, &sealed.context)) != 0 ||
-            (r = encrypt(caller, plaintext, &sealed)) != 0)
+            (r = encrypt(caller, plaintext, &sealed)) != 0 || (r = sign(options, signer, &sealed)) != 0)
                 return r;
         return write_sealed(options, &sealed);
 }
@@ -341,7 +386,38 @@ static int check_context(const Options *options) {
                                : 0;
 }
 
-static int check_options(const Options *options) {
+static int check_signing(Options *options) {
+        const char *text = options->secret_version;
+        KmsKeyArn arn;
+
+        if (options->sign_file && options->sign_key)
+                return usage_error(
+                                "--sign= and --sign-key= exclude each other. A secret has one signature.");
+        if (!options->sign_file && !options->sign_key)
+                return text ? usage_error("--secret-version= needs --sign= or --sign-key=: only a signature has a version.")
+                            : 0;
+        if (!text)
+                return usage_error(
+                                "A signature needs --secret-version=N. Raise N with each new value of the secret.");
+        errno = 0;
+        options->version = strtoull(text, NULL, 10);
+        if (*text == '\0' || strspn(text, "0123456789") != strlen(text) || errno != 0)
+                return usage_error(
+                                "--secret-version= takes a whole number from 0 to 18446744073709551615, not \"%s\".",
+                                text);
+        if (options->sign_key && kms_key_arn_parse(options->sign_key, &arn) < 0)
+                return usage_error(
+                                "--sign-key= takes the ARN of a key, not \"%s\". An alias can be moved to another key.",
+                                options->sign_key);
+        if (is_stdout(options->output))
+                return usage_error(
+                                "The signature is written beside the sealed secret, as FILE.sig. Give --output=FILE.");
+        return 0;
+}
+
+static int check_options(Options *options) {
+        int r;
+
         if (!options->key || !options->name)
                 return usage_error("seal needs --key= and --name=.");
         if (!declaration_name_is_valid(options->name))
@@ -357,7 +433,8 @@ static int check_options(const Options *options) {
                                 "--print-secret-file writes to standard output, as the ciphertext and --json do. Give --output=, and not --json.");
         if (options->kms.proxy && !settings_proxy_is_valid(options->kms.proxy))
                 return usage_error("--proxy= takes http://HOST:PORT, not \"%s\".", options->kms.proxy);
-        return check_context(options);
+        r = check_signing(options);
+        return r != 0 ? r : check_context(options);
 }
 
 enum {
@@ -365,6 +442,9 @@ enum {
         OPTION_NAME,
         OPTION_CONTEXT,
         OPTION_ACCOUNT,
+        OPTION_SIGN,
+        OPTION_SIGN_KEY,
+        OPTION_SECRET_VERSION,
         OPTION_RAW,
         OPTION_JSON,
         OPTION_SECRET_FILE,
@@ -384,6 +464,9 @@ static const struct option long_options[] = {
         { "context", required_argument, NULL, OPTION_CONTEXT },
         { "account", required_argument, NULL, OPTION_ACCOUNT },
         { "output", required_argument, NULL, 'o' },
+        { "sign", required_argument, NULL, OPTION_SIGN },
+        { "sign-key", required_argument, NULL, OPTION_SIGN_KEY },
+        { "secret-version", required_argument, NULL, OPTION_SECRET_VERSION },
         { "raw", no_argument, NULL, OPTION_RAW },
         { "json", no_argument, NULL, OPTION_JSON },
         { "print-secret-file", no_argument, NULL, OPTION_SECRET_FILE },
@@ -414,6 +497,12 @@ static const char **field_of(Options *options, int option) {
                 return &options->kms.region;
         case OPTION_ENDPOINT:
                 return &options->kms.endpoint;
+        case OPTION_SIGN:
+                return &options->sign_file;
+        case OPTION_SIGN_KEY:
+                return &options->sign_key;
+        case OPTION_SECRET_VERSION:
+                return &options->secret_version;
         case OPTION_PROXY:
                 return &options->kms.proxy;
         case OPTION_TRUSTED:

@@ -26,9 +26,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         const KmsDecrypt decrypt = { .key_ids = (const char *const[]){ pin, NULL } };
         const KmsErrorReply reply = { .status = 400, .body = (const char *) data, .size = size };
         const KmsEncrypt encrypt = { .key_arn = pin };
-        _cleanup_free_ uint8_t *envelope = NULL, *ciphertext = NULL;
+        _cleanup_free_ uint8_t *envelope = NULL, *ciphertext = NULL, *signature = NULL, *key = NULL;
         _cleanup_free_ char *arn = NULL;
-        size_t envelope_size, ciphertext_size;
+        size_t envelope_size, ciphertext_size, signature_size, key_size;
         KmsKeyArn parsed;
         Error error = {};
 
@@ -44,6 +44,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         if (kms_describe_key_reply((const char *) data, size, &arn, &error) < 0)
                 check_error(&error);
         else if (kms_key_arn_parse(arn, &parsed) < 0)
+                abort();
+        if (kms_signing_reply(pin, "ECDSA_SHA_256", (const char *) data, size, &signature, &signature_size,
+                              &error) < 0)
+                check_error(&error);
+        else if (signature_size == 0 || signature_size > KMS_SIGNATURE_MAX)
+                abort();
+        if (kms_public_key_reply(pin, (const char *) data, size, &key, &key_size, &error) < 0)
+                check_error(&error);
+        else if (key_size == 0 || key_size > KMS_PUBLIC_KEY_MAX)
                 abort();
         (void) kms_error_reply(&reply, &error);
         check_error(&error);

@@ -12,6 +12,7 @@ Reads commands from standard input and answers each with one line:
     start-kill-after SECONDS    starts it and kills it after this time, unless it has ended before
     kill, stop      sends SIGKILL or SIGTERM and waits for the end; answers "exited STATUS" ("killed SIGNAL")
     wait            waits for the program to end by itself
+    run WORD...     runs this command, such as a reload, and answers "exited STATUS" when it ends; the program must run
     list            answers the names of the kept descriptors, sorted, in one line
     drop REGEX      closes the kept descriptors with such a name
     spoil REGEX     overwrites the first byte of a kept file with such a name
@@ -113,6 +114,19 @@ def serve(until_ready, kill_at=None, kill_after=None):
             return "ready"
 
 
+def run(command):
+    """Runs a command beside the program, and takes the program's messages meanwhile."""
+    helper = os.spawnvp(os.P_NOWAIT, command[0], command)
+    notify.settimeout(0.01)
+    while True:
+        try:
+            receive()
+        except TimeoutError:
+            pid, status = os.waitpid(helper, os.WNOHANG)
+            if pid:
+                return ended(status)
+
+
 def main():
     global child
     for line in sys.stdin:
@@ -131,6 +145,8 @@ def main():
             answer = serve(False)
         elif verb == "wait":
             answer = serve(False)
+        elif verb == "run":
+            answer = run(words)
         elif verb == "list":
             answer = " ".join(sorted(name for name, _ in kept))
         elif verb == "drop":

@@ -449,6 +449,72 @@ static void test_ciphertext_of_another_key_is_refused(void **state) {
         }
 }
 
+static void test_message_is_signed_raw_by_one_key_and_algorithm(void **state) {
+        uint8_t message[KMS_MESSAGE_MAX + 1] = "abc";
+        _cleanup_free_ char *body = NULL, *longest = NULL;
+
+        assert_int_equal(kms_signing_request(KEY, "ECDSA_SHA_256", message, 3, &body), 0);
+        assert_string_equal(
+                        body,
+                        "{\"KeyId\":\"" KEY
+                        "\",\"Message\":\"YWJj\",\"MessageType\":\"RAW\",\"SigningAlgorithm\":\"ECDSA_SHA_256\"}");
+        assert_int_equal(kms_signing_request(KEY, "ECDSA_SHA_256", message, KMS_MESSAGE_MAX, &longest), 0);
+        assert_int_equal(kms_signing_request(KEY, "ECDSA_SHA_256", message, KMS_MESSAGE_MAX + 1, &body),
+                         -EINVAL);
+        assert_int_equal(kms_signing_request(KEY, "ECDSA_SHA_256", message, 0, &body), -EINVAL);
+}
+
+#define SIGNED(key, algorithm, signature) \
+        "{\"KeyId\":\"" key "\",\"SigningAlgorithm\":\"" algorithm "\",\"Signature\":" signature "}"
+
+static void test_signature_of_another_key_or_algorithm_is_refused(void **state) {
+        static const struct {
+                const char *reply;
+                int r;
+        } cases[] = {
+                { SIGNED(KEY, "ECDSA_SHA_256", "\"AQI=\""), 0 },
+                { SIGNED(KEY "0", "ECDSA_SHA_256", "\"AQI=\""), -EBADMSG },
+                { SIGNED(KEY, "ECDSA_SHA_384", "\"AQI=\""), -EBADMSG },
+                { SIGNED(KEY, "ECDSA_SHA_256", "\"\""), -EBADMSG },
+                { SIGNED(KEY, "ECDSA_SHA_256", "\"AQI\""), -EBADMSG },
+                { SIGNED(KEY, "ECDSA_SHA_256", "1"), -EBADMSG },
+                { "{\"KeyId\":\"" KEY "\",\"Signature\":\"AQI=\"}", -EBADMSG },
+                { "{}", -EBADMSG },
+                { "", -EBADMSG },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                _cleanup_free_ uint8_t *signature = NULL;
+                Error error = {};
+                size_t size = 0;
+                int r = kms_signing_reply(KEY, "ECDSA_SHA_256", cases[i].reply, strlen(cases[i].reply),
+                                          &signature, &size, &error);
+
+                if (r != cases[i].r || (r < 0 && error.failure != FAILURE_ANSWER))
+                        fail_msg("%s: saw %d, wanted %d", cases[i].reply, r, cases[i].r);
+                if (r == 0)
+                        assert_true(size == 2 && memcmp(signature, "\1\2", 2) == 0);
+        }
+}
+
+static void test_public_key_of_another_key_is_refused(void **state) {
+        static const char good[] = "{\"KeyId\":\"" KEY "\",\"PublicKey\":\"AQI=\"}", *const bad[] = {
+                "{\"KeyId\":\"" KEY "0\",\"PublicKey\":\"AQI=\"}", "{\"KeyId\":\"" KEY "\"}",
+                "{\"PublicKey\":\"AQI=\"}", "[]"
+        };
+        _cleanup_free_ uint8_t *key = NULL;
+        Error error = {};
+        size_t size;
+
+        assert_int_equal(kms_public_key_reply(KEY, good, strlen(good), &key, &size, &error), 0);
+        assert_true(size == 2 && memcmp(key, "\1\2", 2) == 0);
+        for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
+                assert_int_equal(kms_public_key_reply(KEY, bad[i], strlen(bad[i]), &key, &size, &error),
+                                 -EBADMSG);
+                assert_int_equal(error.failure, FAILURE_ANSWER);
+        }
+}
+
 static void test_describe_key_says_which_key_an_alias_stands_for(void **state) {
         static const char good[] = "{\"KeyMetadata\":{\"Arn\":\"" KEY "\",\"Enabled\":true}}",
                           *const bad[] = { "{\"KeyMetadata\":{\"Arn\":\"alias/a\"}}",
@@ -1106,6 +1172,9 @@ int main(void) {
                 cmocka_unit_test(test_a_request_to_encrypt_has_the_plaintext_once_and_nothing_else),
                 cmocka_unit_test(test_every_size_that_kms_encrypts_fits_the_request),
                 cmocka_unit_test(test_ciphertext_of_another_key_is_refused),
+                cmocka_unit_test(test_message_is_signed_raw_by_one_key_and_algorithm),
+                cmocka_unit_test(test_signature_of_another_key_or_algorithm_is_refused),
+                cmocka_unit_test(test_public_key_of_another_key_is_refused),
                 cmocka_unit_test(test_describe_key_says_which_key_an_alias_stands_for),
                 cmocka_unit_test(test_each_error_of_kms_has_its_failure_and_remedy),
                 cmocka_unit_test(test_errors_are_explained_to_a_person_in_other_words),

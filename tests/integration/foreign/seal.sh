@@ -38,6 +38,23 @@ unseald_finish
 cmp "$work/seen" "$work/random"
 echo "unseald unseals what the AWS CLI has encrypted"
 
+# The lines of unseald.secret(5) that have KMS sign, by the AWS CLI.
+sed -n '/^SIGNED SECRETS/,/^ROLLBACK/s/^    //p' "$top/man/unseald.secret.5.rst" >"$work/lines"
+signing_key=$(vendor "$aws" kms create-key --key-spec ECC_NIST_P256 --key-usage SIGN_VERIFY --query KeyMetadata.Arn --output text)
+cp "$work/by-aws" "$work/db-password.sealed"
+{
+    echo "aws() { '$platform' exec --as vendor -- '$aws' \"\$@\"; }"
+    sed -n '/^name=/,/>message$/p; /^aws kms sign/,/>signature$/p; /^printf.*\.sig$/p; /^aws kms get-public-key/,$p' "$work/lines"
+} >"$work/sign"
+(cd "$work" && key=$signing_key bash -euo pipefail sign)
+declare_secret db-password "$key" "$work/db-password.sealed" EncryptionContext=stage=prod "SignedBy=$work/vendor.pub" MinVersion=7
+rm "$work/seen"
+unseald_start
+unseald_finish
+[ -n "$unseald_ready" ] || fail "unseald ended with $unseald_status: $(tail -n 5 "$log")"
+cmp "$work/seen" "$work/random"
+echo "unseald takes what KMS has signed for the AWS CLI"
+
 mkdir "$work/profiles"
 export PLATFORM_TRAIL PLATFORM_CA_FILE
 "$aws_python" "$(dirname "$0")/profiles.py" "$unsealctl" "$platform" "$key" "$work/profiles"
