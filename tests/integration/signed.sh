@@ -256,6 +256,58 @@ refused 78 'db-password.secret:4: SignedBy=: The public key /nonexistent cannot 
 declared MinVersion=1
 refused 78 'db-password.secret:4: MinVersion=: The setting needs SignedBy=' 'MinVersion= alone'
 
+say "== check, doctor and status"
+declared "SignedBy=$ed/vendor.pub" MinVersion=8
+starts 'the new pair again' 'value 2' 8
+"$unsealctl" status --file="$scratch/status" >"$scratch/out"
+assert_line "status" "$scratch/out" '^  version 8, signed$'
+# checked STATUS REGEX WHAT [LINE...]: what unsealctl check says of an image with this declaration
+image=$scratch/image
+checked() {
+    local saw=0
+    mkdir -p "$image"/etc "$image"/usr/lib/unseald/secrets.d
+    printf '%s\n' '[Secret]' Source=file:/usr/sealed "KeyId=$key" "${@:4}" >"$image/usr/lib/unseald/secrets.d/db-password.secret"
+    "$unsealctl" check --root="$image" >"$scratch/out" 2>&1 || saw=$?
+    assert_equal "$3" "$saw" "$1"
+    [ -z "$2" ] || assert_line "$3" "$scratch/out" "$2"
+    say "  check, $3: status $1"
+}
+mkdir -p "$image/usr" "$image/var"
+cp "$scratch/v2" "$image/usr/sealed"
+cp "$scratch/v2.sig" "$image/usr/sealed.sig"
+cp "$ed/vendor.pub" "$image/usr/vendor.pub"
+cp "$ed/vendor.pub" "$image/var/vendor.pub"
+cp "$scratch/rsa/vendor.pub" "$image/usr/rsa.pub"
+checked 0 '' 'a signed secret' SignedBy=/usr/vendor.pub MinVersion=8
+checked 78 'db-password.secret:5: MinVersion=: .* has version 8, and this image takes no version below 9' 'a higher MinVersion=' SignedBy=/usr/vendor.pub MinVersion=9
+checked 78 'SignedBy=: Expected a file in the measured part of the image' 'a key below /var' SignedBy=/var/vendor.pub
+checked 78 'SignedBy=: The public key /usr/none cannot be read' 'no key' SignedBy=/usr/none
+checked 78 'SignedBy=: .*It is an RSA key' 'an RSA key' SignedBy=/usr/rsa.pub
+cp "$scratch/owner" "$image/usr/sealed"
+checked 78 'SignedBy=: .*has not signed this ciphertext' "the owner's ciphertext" SignedBy=/usr/vendor.pub
+checked 0 '' 'the control: without SignedBy='
+rm "$image/usr/sealed.sig"
+checked 78 'SignedBy=: .*sealed.sig: The signature cannot be read' 'no signature' SignedBy=/usr/vendor.pub
+
+# examined REGEX WHAT: a line of doctor
+examined() {
+    platform exec --as instance -- "$unsealctl" doctor --json --vendor-configuration="$config" --configuration=/nonexistent --store="$store" \
+        --status="$status_file" 2>"$scratch/err" | jq -r '.findings[] | "\(.verdict) \(.check) \(.subject): \(.text)"' >"$scratch/out" || true
+    assert_line "doctor, $2" "$scratch/out" "$1"
+    say "  doctor, $2: $(grep -m 1 -E "$1" "$scratch/out" | cut -c 1-100)"
+}
+examined '^warning signature db-password: Version 8 is signed, but the public key .* can be written' 'a key that can be written'
+mkdir "$scratch/measured"
+mount -t tmpfs tmpfs "$scratch/measured"
+at_exit umount --lazy "$scratch/measured"
+cp "$ed/vendor.pub" "$scratch/measured/"
+mount -o remount,ro "$scratch/measured"
+declared "SignedBy=$scratch/measured/vendor.pub" MinVersion=8
+examined '^ok signature db-password: Version 8, signed by the key' 'a key on a read-only file system'
+place "$scratch/v1"
+examined '^failure signature db-password: .*no version below 8' 'the old pair'
+place "$scratch/v2"
+
 say "== from elsewhere"
 platform file put db.sealed "$scratch/v2" >/dev/null
 platform file put db.sealed.sig "$scratch/v2.sig" >/dev/null

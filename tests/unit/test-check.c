@@ -136,6 +136,52 @@ static void test_a_source_that_the_service_cannot_see_is_a_mistake(void **state)
         assert_remark(&system, true, NULL);
 }
 
+/* The configuration of a signed secret, without a mistake of its own. */
+static void set_up_signed(System *system, const char *path) {
+        set_up(system);
+        ini_free(system->secret_ini);
+        system->secret_ini = parse(
+                        "db.secret",
+                        "[Secret]\nSource=file:/db\nKeyId=" KEY "\nSignedBy=/key\nMinVersion=3\n"
+                        "[Deliver]\nUnits=a.service b.service\nUnits=data.mount\nUser=app\nGroup=app\n");
+        system->secrets[0].ini = system->secret_ini;
+        system->items[0].signed_by = (char *) path;
+        system->items[0].signature = (Source){ .kind = SOURCE_FILE, .location = (char *) "/db.sig" };
+}
+
+static void test_a_public_key_that_is_not_measured_is_a_mistake(void **state) {
+        static const char *const wrong[] = { "/run/key", "/var/lib/key", "/tmp/key", "/home/a/key" },
+                                 *const right[] = { "/usr/lib/unseald/vendor.pub", "/etc/unseald/vendor.pub",
+                                                    "/variety/key", "/opt/run/key" };
+        System system;
+
+        for (size_t i = 0; i < ELEMENTSOF(wrong); i++) {
+                set_up_signed(&system, wrong[i]);
+                assert_remark(&system, true,
+                              "db.secret:4: SignedBy=: Expected a file in the measured part of the image");
+        }
+        for (size_t i = 0; i < ELEMENTSOF(right); i++) {
+                set_up_signed(&system, right[i]);
+                assert_remark(&system, true, NULL);
+        }
+}
+
+static void test_a_signature_that_would_be_refused_is_reported_at_its_line(void **state) {
+        System system;
+
+        set_up_signed(&system, "/usr/key");
+        (void) error_set(&system.secrets[0].signature, -ESTALE, FAILURE_SIGNATURE, "Too old.");
+        assert_remark(&system, true, "db.secret:5: MinVersion=: Too old.");
+        set_up_signed(&system, "/usr/key");
+        (void) error_set_remedy(&system.secrets[0].signature, -EKEYREJECTED, FAILURE_SIGNATURE, REMEDY_RETRY,
+                                "Not signed.");
+        assert_remark(&system, true, "db.secret:4: SignedBy=: Not signed.");
+        set_up_signed(&system, "/usr/key");
+        (void) error_set(&system.secrets[0].signature, -ENOENT, FAILURE_SOURCE, "Not there.");
+        system.items[0].optional = true;
+        assert_remark(&system, false, "db.secret:4: SignedBy=: Not there.");
+}
+
 static void test_two_secrets_do_not_have_one_source(void **state) {
         System system;
 
@@ -359,6 +405,8 @@ int main(void) {
                 cmocka_unit_test(test_certificates_that_cannot_be_loaded_are_a_mistake),
                 cmocka_unit_test(test_a_missing_source_of_an_optional_secret_is_a_warning),
                 cmocka_unit_test(test_a_source_that_the_service_cannot_see_is_a_mistake),
+                cmocka_unit_test(test_a_public_key_that_is_not_measured_is_a_mistake),
+                cmocka_unit_test(test_a_signature_that_would_be_refused_is_reported_at_its_line),
                 cmocka_unit_test(test_two_secrets_do_not_have_one_source),
                 cmocka_unit_test(test_keys_are_in_possible_regions),
                 cmocka_unit_test(test_missing_units_are_named_with_their_line),

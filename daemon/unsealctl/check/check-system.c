@@ -74,16 +74,46 @@ static bool is_there(const UnitTree *tree, const char *unit) {
         return unit_tree_resolve(tree, unit) != NULL;
 }
 
+/* Judges a signature that lies in the image, for ciphertext that does, too. */
+static int examine_signature(const Declaration *declaration, const uint8_t *ciphertext, size_t size,
+                             SecretFacts *secret, Error *error) {
+        _cleanup_free_ uint8_t *text = NULL;
+        SignatureRule rule;
+        uint64_t version;
+        size_t text_size;
+        int r;
+
+        if (!declaration->signing_key || !declaration->signature.location ||
+            declaration->signature.kind != SOURCE_FILE)
+                return 0;
+        rule = declaration_signature_rule(declaration);
+        r = source_read_file(&declaration->signature, SIGNATURE_FILE_MAX, &text, &text_size,
+                             &secret->signature);
+        if (r >= 0)
+                r = signature_judge(&rule, text, text_size, ciphertext, size, &version, &secret->signature);
+        return r == -ENOMEM ? error_oom(error) : 0;
+}
+
+static int examine_files(const Declaration *declaration, SecretFacts *secret, Error *error) {
+        _cleanup_free_ uint8_t *ciphertext = NULL;
+        size_t size;
+        int r;
+
+        if (!declaration->source.location || declaration->source.kind != SOURCE_FILE)
+                return 0;
+        r = source_read_file(&declaration->source, declaration->size_max, &ciphertext, &size,
+                             &secret->source);
+        if (r == -ENOMEM)
+                return error_oom(error);
+        return r < 0 ? 0 : examine_signature(declaration, ciphertext, size, secret, error);
+}
+
 static int examine_secret(const Declaration *declaration, const UnitTree *tree, SecretFacts *secret,
                           Error *error) {
-        if (declaration->source.location && declaration->source.kind == SOURCE_FILE) {
-                _cleanup_free_ uint8_t *ciphertext = NULL;
-                size_t size;
-                int r = source_read_file(&declaration->source, declaration->size_max, &ciphertext, &size,
-                                         &secret->source);
-                if (r == -ENOMEM)
-                        return error_oom(error);
-        }
+        int r = examine_files(declaration, secret, error);
+
+        if (r < 0)
+                return r;
         for (char **unit = declaration->units; unit && *unit; unit++)
                 if (!is_there(tree, *unit) && strings_take(&secret->missing_units, strdup(*unit)) < 0)
                         return error_oom(error);

@@ -33,6 +33,10 @@ static const struct {
         { "source-shared", "Seal the secret for each name, and give each its own Source=." },
         { "source-unreadable", "Put the sealed secret where Source= says, or correct Source=." },
         { "source-unseen", "Move the file, for example to /usr/share." },
+        { "key-unmeasured",
+          "Move the public key to the measured root file system, for example below /usr/lib/unseald." },
+        { "signature-refused",
+          "Put ciphertext and signature in place again, or correct SignedBy= and MinVersion=." },
         { "unit-missing", "Correct the name in Units=, or add the unit to the image." },
         { "user-unknown", "Correct User=, or add the user to the image." },
         { "group-unknown", "Correct Group=, or add the group to the image." },
@@ -172,6 +176,29 @@ static void check_source(Check *check, size_t at) {
                              unseen[i]);
 }
 
+/* The key decides which ciphertext counts, so it must be measured. What is written at run time is not. */
+static void check_signature(Check *check, size_t at) {
+        static const char *const unmeasured[] = { "/dev/",  "/home/", "/media/", "/mnt/", "/proc/",
+                                                  "/root/", "/run/",  "/sys/",   "/tmp/", "/var/" };
+        const Declaration *declaration = &check->facts->declarations->items[at];
+        const SecretFacts *secret = &check->facts->secrets[at];
+        const IniAssignment *line = ini_find(secret->ini, "Secret", "SignedBy");
+        bool is_too_old = secret->signature.failure == FAILURE_SIGNATURE &&
+                          secret->signature.remedy == REMEDY_NONE;
+
+        if (!declaration->signed_by)
+                return;
+        for (size_t i = 0; i < ELEMENTSOF(unmeasured); i++)
+                if (strncmp(declaration->signed_by, unmeasured[i], strlen(unmeasured[i])) == 0)
+                        tell(check, SEVERITY_MISTAKE, "key-unmeasured", line,
+                             "Expected a file in the measured part of the image, such as below /usr, not below %s: who replaces the key can sign.",
+                             unmeasured[i]);
+        if (secret->signature.failure != FAILURE_NONE)
+                tell(check, declaration->optional ? SEVERITY_WARNING : SEVERITY_MISTAKE, "signature-refused",
+                     ini_find(secret->ini, "Secret", is_too_old ? "MinVersion" : "SignedBy"), "%s",
+                     secret->signature.text);
+}
+
 /* Generators make mount and swap units. */
 static bool may_be_generated(const char *unit) {
         const char *kind = strrchr(unit, '.');
@@ -196,6 +223,7 @@ static void check_secret(Check *check, size_t at) {
         const SecretFacts *secret = &check->facts->secrets[at];
 
         check_source(check, at);
+        check_signature(check, at);
         for (char **key_id = declaration->key_ids; key_id && *key_id; key_id++)
                 check_key(check, line_with(secret->ini, "Secret", "KeyId", *key_id), *key_id);
         check_named_units(check, declaration, secret);

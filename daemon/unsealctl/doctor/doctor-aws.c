@@ -229,8 +229,8 @@ static void on_fetched(int r, const uint8_t *data, size_t size, const Error *err
         take_data(userdata, r, data, size, error);
 }
 
-int fetch_ciphertext(const Settings *settings, const Declaration *declaration,
-                     const AwsCredentials *credentials, uint8_t **ret, size_t *ret_size, Error *error) {
+int fetch_content(const Settings *settings, const Declaration *declaration, const Source *source,
+                  const AwsCredentials *credentials, uint8_t **ret, size_t *ret_size, Error *error) {
         _cleanup_(X509_STORE_freep) X509_STORE *trusted = NULL;
         _cleanup_question_ Question question = {};
         _cleanup_(fetcher_freep) Fetcher *fetcher = NULL;
@@ -244,7 +244,7 @@ int fetch_ciphertext(const Settings *settings, const Declaration *declaration,
         if (r < 0)
                 return r;
 
-        fetch = request_fetch(settings, declaration, &target, &declaration->source);
+        fetch = request_fetch(settings, declaration, &target, source);
         r = question_begin(&question, &(HttpOptions){ .trusted = trusted, .proxy = settings->proxy });
         if (r >= 0) {
                 r = fetcher_new(question.http, &fetcher);

@@ -11,10 +11,12 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <time.h>
 
 #include "basic/clock.h"
@@ -67,6 +69,7 @@ struct Errand {
         const Doctor *doctor;
         const char *name; /* the subject of the question */
         const Declaration *declaration;
+        const Source *source; /* one of the declaration's */
         DryRunRequest request;
         sem_t done;
 
@@ -454,22 +457,22 @@ static void examine_endpoints(Doctor *doctor) {
         }
 }
 
-static void ask_for_ciphertext(Errand *errand) {
+/* Reads the ciphertext or its signature. */
+static void ask_for_content(Errand *errand) {
         const Declaration *declaration = errand->declaration;
-        const Source *source = &declaration->source;
+        const Source *source = errand->source;
         const Doctor *doctor = errand->doctor;
+        size_t maximum = request_maximum(declaration, source);
         uint8_t *data = NULL;
 
         if (source->kind == SOURCE_FILE)
-                errand->r = source_read_file(source, declaration->size_max, &data, &errand->size,
-                                             &errand->error);
+                errand->r = source_read_file(source, maximum, &data, &errand->size, &errand->error);
         else if (source->kind == SOURCE_USER_DATA)
-                errand->r = source_take_user_data(source, doctor->user_data, doctor->user_data_size,
-                                                  declaration->size_max, &data, &errand->size,
-                                                  &errand->error);
+                errand->r = source_take_user_data(source, doctor->user_data, doctor->user_data_size, maximum,
+                                                  &data, &errand->size, &errand->error);
         else
-                errand->r = fetch_ciphertext(&doctor->settings, declaration, &doctor->credentials, &data,
-                                             &errand->size, &errand->error);
+                errand->r = fetch_content(&doctor->settings, declaration, source, &doctor->credentials,
+                                          &data, &errand->size, &errand->error);
         errand->text = (char *) data;
 }
 
@@ -483,40 +486,81 @@ static const char *source_obstacle(const Doctor *doctor, const Source *source) {
                                                              : NULL;
 }
 
-/* Returns the ciphertext, or NULL after adding a finding. */
-static uint8_t *examine_source(Doctor *doctor, const Declaration *declaration, size_t *ret_size) {
-        const char *obstacle = source_obstacle(doctor, &declaration->source),
-                   *label = declaration->source.label;
+/* Returns the content of the source, or NULL after adding a finding to this check. */
+static uint8_t *examine_source(Doctor *doctor, const Declaration *declaration, const Source *source,
+                               const char *check, size_t *ret_size) {
+        const char *obstacle = source_obstacle(doctor, source), *label = source->label;
         _cleanup_free_ Errand *errand = NULL;
         Report *report = &doctor->report;
 
         if (obstacle) {
-                report_add(report, "source", declaration->name, VERDICT_SKIPPED, NULL, "%s: %s", label,
+                report_add(report, check, declaration->name, VERDICT_SKIPPED, NULL, "%s: %s", label,
                            obstacle);
                 return NULL;
         }
-        if (declaration->source.kind == SOURCE_USER_DATA && !doctor->user_data) {
+        if (source->kind == SOURCE_USER_DATA && !doctor->user_data) {
                 Error error;
 
                 (void) error_set(&error, -ENOENT, FAILURE_SOURCE, "This instance has no user data.");
-                report_error(report, "source", declaration->name, &error, NULL);
+                report_error(report, check, declaration->name, &error, NULL);
                 return NULL;
         }
-        errand = send_errand(doctor, &(Errand){ .ask = ask_for_ciphertext, .declaration = declaration });
+        errand = send_errand(
+                        doctor,
+                        &(Errand){ .ask = ask_for_content, .declaration = declaration, .source = source });
         if (!errand)
-                report_late(doctor, "source", declaration->name, FAILURE_SOURCE);
+                report_late(doctor, check, declaration->name, FAILURE_SOURCE);
         else if (errand->r == -EACCES && geteuid() != 0)
-                report_add(report, "source", declaration->name, VERDICT_SKIPPED, NULL, NEEDS_ROOT ": %s.",
+                report_add(report, check, declaration->name, VERDICT_SKIPPED, NULL, NEEDS_ROOT ": %s.",
                            label);
         else if (errand->r < 0)
-                report_error(report, "source", declaration->name, &errand->error, NULL);
+                report_error(report, check, declaration->name, &errand->error, NULL);
         else {
-                report_add(report, "source", declaration->name, VERDICT_OK, NULL, "%zu bytes from %s.",
-                           errand->size, label);
                 *ret_size = errand->size;
                 return (uint8_t *) keep(doctor, errand->text);
         }
         return NULL;
+}
+
+static const uint8_t *examine_ciphertext(Doctor *doctor, const Declaration *declaration, size_t *ret_size) {
+        const uint8_t *ciphertext =
+                        examine_source(doctor, declaration, &declaration->source, "source", ret_size);
+
+        if (ciphertext)
+                report_add(&doctor->report, "source", declaration->name, VERDICT_OK, NULL,
+                           "%zu bytes from %s.", *ret_size, declaration->source.label);
+        return ciphertext;
+}
+
+/* Returns whether somebody could exchange the public key while the machine runs. */
+static bool is_writable(const char *path) {
+        struct statvfs st;
+
+        return statvfs(path, &st) >= 0 && !(st.f_flag & ST_RDONLY);
+}
+
+static void examine_signature(Doctor *doctor, const Declaration *declaration, const uint8_t *ciphertext,
+                              size_t size) {
+        const SignatureRule rule = declaration_signature_rule(declaration);
+        const Source *source = &declaration->signature;
+        size_t text_size;
+        const uint8_t *text = examine_source(doctor, declaration, source, "signature", &text_size);
+        uint64_t version;
+        Error error = {};
+
+        if (!text)
+                return;
+        if (signature_judge(&rule, text, text_size, ciphertext, size, &version, &error) < 0)
+                report_error(&doctor->report, "signature", declaration->name, &error, NULL);
+        else if (is_writable(declaration->signed_by))
+                report_add(&doctor->report, "signature", declaration->name, VERDICT_WARNING,
+                           "Put it on the measured root file system.",
+                           "Version %" PRIu64
+                           " is signed, but the public key %s lies on a file system that can be written. Who replaces it can sign.",
+                           version, declaration->signed_by);
+        else
+                report_add(&doctor->report, "signature", declaration->name, VERDICT_OK, NULL,
+                           "Version %" PRIu64 ", signed by the key %s.", version, declaration->signed_by);
 }
 
 static void ask_kms(Errand *errand) {
@@ -573,8 +617,10 @@ static void examine_secrets(Doctor *doctor) {
         for (size_t i = 0; i < doctor->declarations.count; i++) {
                 const Declaration *declaration = doctor->declarations.items + i;
                 size_t size = 0;
-                const uint8_t *ciphertext = examine_source(doctor, declaration, &size);
+                const uint8_t *ciphertext = examine_ciphertext(doctor, declaration, &size);
 
+                if (ciphertext && declaration->signed_by)
+                        examine_signature(doctor, declaration, ciphertext, size);
                 examine_key(doctor, declaration, ciphertext, size);
         }
 }

@@ -255,9 +255,9 @@ int imds_role(AwsCredentials *ret, char ret_role[static IMDS_ROLE_MAX + 1], Erro
 /* endpoint: "https://host[:port]". */
 void look_at_tls(const Settings *settings, const char *endpoint, TlsFacts *ret, ClockFacts *ret_clock);
 
-/* Reads the ciphertext from the network, where Source= names it. The caller frees it. */
-int fetch_ciphertext(const Settings *settings, const Declaration *declaration,
-                     const AwsCredentials *credentials, uint8_t **ret, size_t *ret_size, Error *error);
+/* Reads the ciphertext or its signature from the network. source: one of the two of the declaration. The caller frees it. */
+int fetch_content(const Settings *settings, const Declaration *declaration, const Source *source,
+                  const AwsCredentials *credentials, uint8_t **ret, size_t *ret_size, Error *error);
 
 /* Asks KMS whether it would decrypt; without a ciphertext, whether the key opens at all. document.data NULL: the request has no document. account: for BindAccount=. */
 typedef struct DryRunRequest {

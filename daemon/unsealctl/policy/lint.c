@@ -827,7 +827,7 @@ static void report_maker(Lint *lint, const Question *question, LintCode code) {
              may_unseal_by_id(lint, caller, ACTION_DECRYPT, question->action)) ||
             (!declared && is_near_unsealing(lint, caller)))
                 ADD_OF_CALLER(lint, code, LINT_ERROR, question,
-                              "A principal that unseals, or another one of its account, may call %s. It can choose what the instance takes for its secrets.",
+                              "A principal that unseals, or another one of its account, may call %s. It can choose what the instance takes for its secrets, unless SignedBy= demands the vendor's signature.",
                               action_names[question->action]);
         else if (!declared)
                 ADD_OF_CALLER(lint, LINT_SEALER, note ? LINT_NOTE : LINT_WARNING, question,

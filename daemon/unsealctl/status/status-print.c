@@ -2,6 +2,7 @@
 
 /* Prints what status.json says, in words. */
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -105,6 +106,14 @@ static void print_error(struct json_object *secret, const char *said) {
         print_names(secret, "  ");
 }
 
+/* Prints the version that the vendor has signed below the secret's line. */
+static void print_version(struct json_object *secret) {
+        struct json_object *version = json_member(secret, "version");
+
+        if (json_object_is_type(version, json_type_int))
+                printf("  version %" PRIu64 ", signed\n", json_object_get_uint64(version));
+}
+
 static int name_width(struct json_object *array) {
         int width = 6;
 
@@ -131,6 +140,7 @@ static void print_secrets(struct json_object *secrets, const char *said) {
                 printf("%-*s  %-10s  %-9s  %-5llu  %s\n", width, cell(secret, "name", name),
                        cell(secret, "state", state), format_duration(number(secret, "duration_usec"), took),
                        (unsigned long long) number(secret, "attempts"), cell(secret, "source", source));
+                print_version(secret);
                 print_error(secret, said);
         }
 }
