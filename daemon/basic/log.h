@@ -37,6 +37,7 @@
 #define MESSAGE_ATTESTED "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a20"
 #define MESSAGE_POLICY "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a30"
 #define MESSAGE_POLICY_UNKNOWN "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a31"
+#define MESSAGE_SIGNATURE "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a32"
 
 /* Fields of an entry beside its text. Zero or NULL: the entry lacks the field. */
 typedef struct LogFields {

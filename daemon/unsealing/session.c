@@ -268,6 +268,8 @@ static const char *failure_message(const Session *session) {
                 return MESSAGE_LOCKED_OUT;
         if (session->error.failure == FAILURE_POLICY)
                 return MESSAGE_POLICY;
+        if (session->error.failure == FAILURE_SIGNATURE)
+                return MESSAGE_SIGNATURE;
         return session->kept && session->options.settings->lock_pcr > 0 &&
                                                attester_step(session->shared.attester, ATTESTER_LOCK)
                                                                                ->progress != STEP_DONE

@@ -1243,6 +1243,7 @@ static void a_version_that_is_too_old_is_final(void **state) {
         assert_ended_with(FAILURE_SIGNATURE);
         assert_never_asked();
         assert_says(world.error.text, "version 2, and this image takes no version below 3 (MinVersion=)");
+        assert_says(world.logged, MESSAGE_SIGNATURE " secret=a state=failed");
 }
 
 static void a_signature_for_another_name_is_refused(void **state) {
