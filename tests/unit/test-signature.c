@@ -208,7 +208,7 @@ static void test_der_has_one_form_and_the_mirrored_signature_says_the_same(void 
         /* BER: the length of the sequence in two bytes, where DER takes one */
         assert_int_equal(longer.bytes[0], 0x30);
         assert_true(longer.bytes[1] < 0x80);
-        memmove(longer.bytes + 2, longer.bytes + 1, longer.size - 1);
+        memcpy(longer.bytes + 2, signature.bytes + 1, signature.size - 1);
         longer.bytes[1] = 0x81;
         longer.size++;
         assert_int_equal(verify(&longer, SIGNATURE_P256), -EKEYREJECTED);
