@@ -149,15 +149,17 @@ bool delivery_has_withdrawn(const Delivery *delivery, size_t secret) {
         return delivery->withdrawn[secret];
 }
 
-static int put(Delivery *delivery, size_t i, Secret *plaintext, Error *error) {
+static int put(Delivery *delivery, size_t i, Secret *plaintext, const uint64_t *version, Error *error) {
         const Declaration *declaration = delivery->options.declarations->items + i;
         const Owner *owner = delivery->owners + i;
+        KeptClaim claim = delivery->claims[i];
         int r, fd;
 
         r = declaration->store ? store_prepare(delivery->store, declaration->name, plaintext, owner->uid,
                                                owner->gid, declaration->mode, &fd, error)
                                : store_hold(delivery->store, plaintext, &fd, error);
-        return r < 0 ? r : kept_put(delivery->options.kept, delivery->claims + i, plaintext, fd, error);
+        claim.version = version;
+        return r < 0 ? r : kept_put(delivery->options.kept, &claim, plaintext, fd, error);
 }
 
 /* Writes the file of a kept secret again, if its declared owner or mode has changed or somebody has removed the file. */
@@ -165,6 +167,8 @@ static int put_again(Delivery *delivery, size_t i, Error *error) {
         const Declaration *declaration = delivery->options.declarations->items + i;
         const Owner *owner = delivery->owners + i;
         int fd = kept_find(delivery->options.kept, declaration->name), r;
+        const uint64_t *version = kept_version(delivery->options.kept, declaration->name);
+        uint64_t copy = version ? *version : 0;
         _cleanup_secret_ Secret *plaintext = NULL;
 
         if (!declaration->store || store_can_publish(delivery->store, declaration->name, fd, owner->uid,
@@ -174,7 +178,7 @@ static int put_again(Delivery *delivery, size_t i, Error *error) {
         if (r < 0)
                 return error_set(error, r, FAILURE_STORE, "The kept secret %s cannot be read: %s.",
                                  declaration->name, strerror(-r));
-        return put(delivery, i, plaintext, error);
+        return put(delivery, i, plaintext, version ? &copy : NULL, error);
 }
 
 /* The lock that is recorded with the secrets. A lock that was recorded before stays; a new one has the attested value of the
@@ -204,25 +208,27 @@ static void claim(Delivery *delivery) {
                                     kept_has(delivery->options.kept, delivery->claims + i);
 }
 
-static int put_all(Delivery *delivery, Secret *const *plaintexts, Error *error) {
+static int put_all(Delivery *delivery, Secret *const *plaintexts, const uint64_t *const *versions,
+                   Error *error) {
         int r = 0;
 
         for (size_t i = 0; i < delivery->options.declarations->count && r >= 0; i++)
                 if (plaintexts[i])
-                        r = put(delivery, i, plaintexts[i], error);
+                        r = put(delivery, i, plaintexts[i], versions[i], error);
                 else if (delivery->kept[i])
                         r = put_again(delivery, i, error);
         return r;
 }
 
-int delivery_keep(Delivery *delivery, Secret *const *plaintexts, const PcrSet *measured, Error *error) {
+int delivery_keep(Delivery *delivery, Secret *const *plaintexts, const uint64_t *const *versions,
+                  const PcrSet *measured, Error *error) {
         const DeliveryOptions *options = &delivery->options;
         KeptLock lock = lock_of(delivery, measured);
         int r;
 
         if (options->replaced)
                 claim(delivery);
-        r = put_all(delivery, plaintexts, error);
+        r = put_all(delivery, plaintexts, versions, error);
         if (r >= 0 && !kept_is_committed(options->kept, &lock))
                 r = kept_commit(options->kept, delivery->store, &lock, error);
         if (r < 0) {

@@ -43,10 +43,12 @@ void delivery_withdraw(Delivery *delivery, size_t secret);
 /* Returns whether the secret was kept before delivery_withdraw(). */
 bool delivery_has_withdrawn(const Delivery *delivery, size_t secret) _pure_;
 
-/* Keeps all secrets; from then on a crash loses nothing. plaintexts has one element for each declaration. NULL: the secret is
+/* Keeps all secrets; from then on a crash loses nothing. plaintexts and versions have one element for each declaration.
+ * versions: what the vendor has signed; NULL: nothing. A plaintext that is NULL: the secret is
  * not unsealed, and stays as it was kept before if its declaration means the same plaintext and it is not withdrawn. measured: the PCRs of this boot, for
  * the lock. A failure changes nothing. */
-int delivery_keep(Delivery *delivery, Secret *const *plaintexts, const PcrSet *measured, Error *error);
+int delivery_keep(Delivery *delivery, Secret *const *plaintexts, const uint64_t *const *versions,
+                  const PcrSet *measured, Error *error);
 
 /* Publishes all kept secrets. At boot a failure leaves nothing published. In a reload it publishes and removes all files that it
  * can, and a failure is the first of those that it cannot; the caller may call it again. */

@@ -194,6 +194,15 @@ static void session_waits_for(Session *session, StatusWaiting *ret) {
         }
 }
 
+/* The version of what is published, if something is, since before a restart or a reload. */
+static const uint64_t *version_for_status(const Session *session, const Passage *passage) {
+        const Kept *kept = session->options.kept;
+
+        return kept && kept_find(kept, passage->declaration->name) >= 0
+                               ? kept_version(kept, passage->declaration->name)
+                               : passage_version(passage);
+}
+
 static void fill_status(const Session *session, Passage *passage, bool is_over, StatusSecret *ret) {
         const Declaration *declaration = passage->declaration;
 
@@ -205,7 +214,7 @@ static void fill_status(const Session *session, Passage *passage, bool is_over, 
                 .units = declaration->units,
                 .optional = declaration->optional,
                 .policy = passage->policy,
-                .version = passage_version(passage),
+                .version = version_for_status(session, passage),
                 .error = &passage_step(passage)->error,
                 .attempts = passage_step(passage)->attempts,
                 .duration_usec = passage->duration_usec,
@@ -369,15 +378,19 @@ static void report_withdrawn(const Passage *passage) {
 
 static int keep(Session *session, Error *error) {
         _cleanup_free_ Secret **plaintexts = calloc(session->passages_count + 1, sizeof(Secret *));
+        _cleanup_free_ const uint64_t **versions = calloc(session->passages_count + 1, sizeof(*versions));
         int r;
 
-        if (!plaintexts)
+        if (!plaintexts || !versions)
                 return error_oom(error);
         for (size_t i = 0; i < session->passages_count; i++)
-                if (session->passages[i].state == SECRET_UNSEALED)
+                if (session->passages[i].state == SECRET_UNSEALED) {
                         plaintexts[i] = session->passages[i].plaintext;
+                        versions[i] = passage_version(session->passages + i);
+                }
         withdraw(session);
-        r = delivery_keep(session->delivery, plaintexts, attester_measured(session->shared.attester), error);
+        r = delivery_keep(session->delivery, plaintexts, versions,
+                          attester_measured(session->shared.attester), error);
         for (size_t i = 0; i < session->passages_count && r >= 0; i++) {
                 Passage *passage = session->passages + i;
 

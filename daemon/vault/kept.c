@@ -107,6 +107,12 @@ int kept_find(const Kept *kept, const char *name) {
         return item ? item->fd : -ENOENT;
 }
 
+const uint64_t *kept_version(const Kept *kept, const char *name) {
+        const Item *item = kept_item(kept, name, true);
+
+        return item && item->entry.is_signed ? &item->entry.version : NULL;
+}
+
 bool kept_has(const Kept *kept, const KeptClaim *claim) {
         const Item *item = kept_item(kept, claim->name, true);
 
@@ -296,7 +302,12 @@ int kept_restore(Kept *kept, const Store *store, const KeptClaim *claims, size_t
 }
 
 static int kept_add(Kept *kept, const KeptClaim *claim, Secret *secret, int fd) {
-        ManifestEntry entry = { .generation = kept->generation, .size = secret_size(secret) };
+        ManifestEntry entry = {
+                .generation = kept->generation,
+                .size = secret_size(secret),
+                .version = claim->version ? *claim->version : 0,
+                .is_signed = claim->version != NULL,
+        };
         char name[FD_NAME_SIZE];
         int r;
 

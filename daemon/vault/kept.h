@@ -28,6 +28,7 @@ typedef struct Kept Kept;
 typedef struct KeptClaim {
         const char *name;
         uint8_t stands_for[MANIFEST_DIGEST_SIZE];
+        const uint64_t *version; /* for kept_put(): what the vendor has signed; NULL: nothing */
 } KeptClaim;
 
 /* The lock that belongs to the kept secrets. */
@@ -53,6 +54,9 @@ int kept_restore(Kept *kept, const Store *store, const KeptClaim *claims, size_t
 /* The descriptor of a committed secret, borrowed until the next kept_commit(). Read it with pread(): other processes share the
  * file position. -ENOENT. */
 int kept_find(const Kept *kept, const char *name);
+
+/* The signed version of a committed secret, borrowed until the next change. NULL: there is no such secret, or it is not signed. */
+const uint64_t *kept_version(const Kept *kept, const char *name);
 
 /* Returns whether a secret of this name and this digest is committed. */
 bool kept_has(const Kept *kept, const KeptClaim *claim);

@@ -2,29 +2,42 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "vault/manifest.h"
 
-static const char magic[sizeof(((ManifestHeader *) NULL)->magic)] = "unseald kept 1";
+static const char magic[sizeof(((ManifestHeader *) NULL)->magic)] = "unseald kept 2",
+                                                   magic_of_0_1[sizeof(magic)] = "unseald kept 1";
 
 /* Padding between the members would be written with undefined content. */
 _Static_assert(sizeof(ManifestHeader) == 16 + 16 + 8 + 4 + 1 + 1 + 2 + 48, "the header has holes");
-_Static_assert(sizeof(ManifestEntry) == 72 + 8 + 8 + 2 * MANIFEST_DIGEST_SIZE, "an entry has holes");
+_Static_assert(sizeof(ManifestEntry) == 72 + 8 + 8 + 2 * MANIFEST_DIGEST_SIZE + 8 + 1 + 7,
+               "an entry has holes");
 
 static bool is_header(const ManifestHeader *header) {
         static const uint8_t zeros[sizeof(header->reserved)];
 
-        return memcmp(header->magic, magic, sizeof(magic)) == 0 && header->generation > 0 &&
-               header->count <= MANIFEST_ENTRIES_MAX && header->lock_pcr < 24 &&
+        return (memcmp(header->magic, magic, sizeof(magic)) == 0 ||
+                memcmp(header->magic, magic_of_0_1, sizeof(magic)) == 0) &&
+               header->generation > 0 && header->count <= MANIFEST_ENTRIES_MAX && header->lock_pcr < 24 &&
                header->locked <= (header->lock_pcr > 0) &&
                memcmp(header->reserved, zeros, sizeof(zeros)) == 0;
 }
 
+static size_t entry_size(const ManifestHeader *header) {
+        return memcmp(header->magic, magic, sizeof(magic)) == 0 ? sizeof(ManifestEntry)
+                                                                : offsetof(ManifestEntry, version);
+}
+
 static bool is_entry(const ManifestEntry *entry, const ManifestHeader *header) {
+        static const uint8_t zeros[sizeof(entry->reserved)];
         size_t length = strnlen(entry->name, sizeof(entry->name));
 
+        if (entry->is_signed > 1 || (!entry->is_signed && entry->version != 0) ||
+            memcmp(entry->reserved, zeros, sizeof(zeros)) != 0)
+                return false;
         if (length == 0 || length > 64 || entry->name[0] == '.' ||
             strspn(entry->name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.") !=
                             length)
@@ -61,13 +74,14 @@ int manifest_parse(const uint8_t *data, size_t size, ManifestHeader *ret_header,
         if (size < sizeof(header))
                 return -EBADMSG;
         memcpy(&header, data, sizeof(header));
-        if (!is_header(&header) || size - sizeof(header) != header.count * sizeof(*entries))
+        if (!is_header(&header) || size - sizeof(header) != header.count * entry_size(&header))
                 return -EBADMSG;
 
         entries = calloc(header.count + 1U, sizeof(*entries));
         if (!entries)
                 return -ENOMEM;
-        memcpy(entries, data + sizeof(header), header.count * sizeof(*entries));
+        for (size_t i = 0; i < header.count; i++)
+                memcpy(entries + i, data + sizeof(header) + i * entry_size(&header), entry_size(&header));
         for (size_t i = 0; i < header.count; i++)
                 if (!is_entry(entries + i, &header) ||
                     (i > 0 && strcmp(entries[i - 1].name, entries[i].name) >= 0))

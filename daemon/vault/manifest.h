@@ -36,12 +36,15 @@ typedef struct ManifestEntry {
         uint64_t size;       /* of the plaintext, in bytes; SECRET_SIZE_MAX */
         uint8_t checksum[MANIFEST_DIGEST_SIZE];   /* SHA-256 of the plaintext */
         uint8_t stands_for[MANIFEST_DIGEST_SIZE]; /* declaration_digest() */
+        uint64_t version;    /* that the vendor has signed (SignedBy=); 0 without a signature */
+        uint8_t is_signed;   /* 1: version counts */
+        uint8_t reserved[7]; /* zero */
 } ManifestEntry;
 
 /* Sets header->magic; the caller sets everything else. entries are sorted by name. */
 int manifest_format(const ManifestHeader *header, const ManifestEntry *entries, Secret **ret);
 
-/* The caller frees *ret_entries, which has ret_header->count entries. -EBADMSG: the data is not what this version of
- * manifest_format() writes. */
+/* The caller frees *ret_entries, which has ret_header->count entries. Entries of unseald 0.1 end before the version and are read, too,
+ * so that an update of the package keeps the secrets. -EBADMSG: the data is not what manifest_format() writes or wrote then. */
 int manifest_parse(const uint8_t *data, size_t size, ManifestHeader *ret_header,
                    ManifestEntry **ret_entries);

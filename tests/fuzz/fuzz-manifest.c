@@ -18,6 +18,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 return 0;
         if (manifest_format(&header, entries, &secret) < 0)
                 return 0;
+        if (memcmp(header.magic, "unseald kept 1", 15) == 0)
+                return 0; /* that of 0.1 is read, and not written any more */
         if (secret_size(secret) != size || memcmp(secret_bytes(secret), data, size) != 0)
                 abort();
         return 0;

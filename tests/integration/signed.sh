@@ -358,6 +358,7 @@ before=$(requests Decrypt)
 manager stop
 manager start
 assert_equal 'a restart with the same rule' "$answer $(cat "$store/db-password") $(requests Decrypt)" "ready value 1 $before"
+assert_equal 'the version after a restart' "$(jq '.secrets[0].version' "$status_file")" 7
 manager stop
 declared "SignedBy=$ed/vendor.pub" MinVersion=8
 manager start

@@ -118,6 +118,8 @@ struct Kept {
                 const char *name;
                 bool put, committed, unclaimed;
                 int fd, put_fd; /* of what is committed, and of what is put beside it */
+                bool is_signed;
+                uint64_t version; /* that was put last */
         } items[SECRETS_MAX];
         size_t count;
         unsigned commits;
@@ -1187,6 +1189,12 @@ int kept_find(const Kept *kept, const char *name) {
         return i < kept->count && kept->items[i].committed ? kept->items[i].fd : -ENOENT;
 }
 
+const uint64_t *kept_version(const Kept *kept, const char *name) {
+        size_t i = kept_index(kept, name);
+
+        return kept_find(kept, name) >= 0 && kept->items[i].is_signed ? &kept->items[i].version : NULL;
+}
+
 bool kept_has(const Kept *kept, const KeptClaim *claim) {
         assert_claim(claim);
         return kept_find(kept, claim->name) >= 0;
@@ -1203,6 +1211,8 @@ int kept_put(Kept *kept, const KeptClaim *claim, Secret *secret, int fd, Error *
         assert_memory_equal(secret_bytes(secret), claim->name, secret_size(secret));
         kept->items[i].name = claim->name;
         kept->items[i].put = true;
+        kept->items[i].is_signed = claim->version;
+        kept->items[i].version = claim->version ? *claim->version : 0;
         kept->items[i].put_fd = fd;
         kept->count += i == kept->count;
         return outcome("put", error);

@@ -101,8 +101,43 @@ static void test_any_other_length_is_refused(void **state) {
 static void test_another_version_is_refused(void **state) {
         _cleanup_secret_ Secret *secret = format();
 
-        secret_bytes(secret)[strlen("unseald kept ")] = '2';
+        secret_bytes(secret)[strlen("unseald kept ")] = '3';
         assert_int_equal(parse(secret, secret_size(secret)), -EBADMSG);
+}
+
+/* An update of the package keeps the secrets. */
+static void test_a_manifest_of_the_first_release_is_read(void **state) {
+        const size_t old_size = offsetof(ManifestEntry, version);
+        _cleanup_secret_ Secret *secret = format(), *old = NULL;
+        _cleanup_free_ ManifestEntry *list = NULL;
+        ManifestHeader parsed;
+
+        assert_int_equal(secret_new(sizeof(header) + 3 * old_size, &old), 0);
+        memcpy(secret_bytes(old), secret_bytes(secret), sizeof(header));
+        secret_bytes(old)[strlen("unseald kept ")] = '1';
+        for (size_t i = 0; i < 3; i++)
+                memcpy(secret_bytes(old) + sizeof(header) + i * old_size, entries + i, old_size);
+        assert_int_equal(manifest_parse(secret_bytes(old), secret_size(old), &parsed, &list), 0);
+        assert_int_equal(parsed.count, 3);
+        for (size_t i = 0; i < 3; i++) {
+                assert_memory_equal(list + i, entries + i, old_size);
+                assert_int_equal(list[i].version, 0);
+                assert_int_equal(list[i].is_signed, 0);
+        }
+        assert_int_equal(parse(old, secret_size(old) - 1), -EBADMSG);
+}
+
+static void test_a_signed_version_is_kept(void **state) {
+        _cleanup_secret_ Secret *secret = NULL;
+        _cleanup_free_ ManifestEntry *list = NULL;
+        ManifestHeader parsed;
+
+        entries[1].is_signed = 1;
+        entries[1].version = UINT64_MAX;
+        secret = format();
+        assert_int_equal(manifest_parse(secret_bytes(secret), secret_size(secret), &parsed, &list), 0);
+        assert_int_equal(list[1].is_signed, 1);
+        assert_int_equal(list[1].version, UINT64_MAX);
 }
 
 static void test_an_impossible_header_is_refused(void **state) {
@@ -141,6 +176,12 @@ static void test_an_impossible_entry_is_refused(void **state) {
         assert_refused("an entry newer than its manifest");
         entries[0].generation = 0;
         assert_refused("an entry of no generation");
+        entries[1].version = 1;
+        assert_refused("a version without a signature");
+        entries[1].is_signed = 2;
+        assert_refused("a secret that is neither signed nor not");
+        entries[1].reserved[6] = 1;
+        assert_refused("something in the reserved bytes of an entry");
         entries[1].size = SECRET_SIZE_MAX + 1;
         assert_refused("a secret that is too large");
 }
@@ -199,6 +240,8 @@ int main(void) {
                 cmocka_unit_test_setup(test_an_empty_manifest_is_valid, set_up),
                 cmocka_unit_test_setup(test_any_other_length_is_refused, set_up),
                 cmocka_unit_test_setup(test_another_version_is_refused, set_up),
+                cmocka_unit_test_setup(test_a_manifest_of_the_first_release_is_read, set_up),
+                cmocka_unit_test_setup(test_a_signed_version_is_kept, set_up),
                 cmocka_unit_test_setup(test_an_impossible_header_is_refused, set_up),
                 cmocka_unit_test_setup(test_an_impossible_entry_is_refused, set_up),
                 cmocka_unit_test_setup(test_the_longest_name_and_the_largest_secret_are_valid, set_up),

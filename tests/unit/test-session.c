@@ -1320,6 +1320,34 @@ static void an_optional_secret_with_a_wrong_signature_stays_sealed(void **state)
         assert_null(strstr(world.trace, "decryption:a"));
 }
 
+static void a_reload_that_fails_shows_the_version_that_is_published(void **state) {
+        Declaration *declaration = declare_signed(&from_https);
+
+        keep("a");
+        world.kept.items[0].is_signed = true;
+        world.kept.items[0].version = 3;
+        world.options.replaced = &world.declarations;
+        sign(declaration, 5, declaration->name);
+        start();
+        go_on_but("decryption");
+        assert_says(world.logged, "a: version 5, signed by the key");
+        fail_with("decryption", &(Error){ .failure = FAILURE_CIPHERTEXT, .text = "It does not open." });
+        go_on_but(NULL);
+        assert_int_equal(world.ended, 1);
+        assert_string_equal(world.versions[0], "3");
+}
+
+static void after_a_restart_the_version_is_known(void **state) {
+        declare_signed(&from_https);
+        keep("a");
+        world.kept.items[0].is_signed = true;
+        world.kept.items[0].version = 7;
+        start();
+        go_on_but(NULL);
+        assert_ended_with(FAILURE_NONE);
+        assert_string_equal(world.versions[0], "7");
+}
+
 /* The control of the tests above: without SignedBy= the same ciphertext is decrypted whatever lies beside it. */
 static void without_a_declared_key_no_signature_is_fetched(void **state) {
         declare("a")->source.kind = SOURCE_HTTPS;
@@ -2790,6 +2818,8 @@ int main(void) {
                 TEST(after_an_outage_at_the_signature_both_halves_are_fetched_anew),
                 TEST(a_signature_that_does_not_come_is_named_at_the_deadline),
                 TEST(an_optional_secret_with_a_wrong_signature_stays_sealed),
+                TEST(a_reload_that_fails_shows_the_version_that_is_published),
+                TEST(after_a_restart_the_version_is_known),
                 TEST(without_a_declared_key_no_signature_is_fetched),
                 TEST_OF(kms_and_sources_are_asked_at_the_endpoints_of_the_settings, &by_default),
                 TEST_OF(kms_and_sources_are_asked_at_the_endpoints_of_the_settings, &with_fips),
