@@ -602,6 +602,15 @@ static void test_consumers_of_what_is_not_declared_are_told(void **state) {
         check_consumers(&report, &remarks, 0);
         assert_finding(0, VERDICT_NOTE, "consumers", "/a.service:7: x");
         report_clear(&report);
+
+        /* unseald is not installed: a failure only if units wait for it. */
+        items[0].mistake = true;
+        items[0].id = "not-installed";
+        check_consumers(&report, &remarks, 0);
+        assert_finding(0, VERDICT_NOTE, "consumers", "/a.service:7: x");
+        report_clear(&report);
+        check_consumers(&report, &remarks, 1);
+        assert_failure(FAILURE_CONFIGURATION, "consumers", "/a.service:7: x");
 }
 
 static void test_the_credential_socket_must_listen_for_root(void **state) {

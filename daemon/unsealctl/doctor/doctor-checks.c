@@ -682,9 +682,11 @@ void check_consumers(Report *report, const Remarks *remarks, size_t loaded) {
                 const Remark *remark = remarks->items + i;
                 /* The unit works until the secret is missing. */
                 bool is_fallback = remark->id && strcmp(remark->id, "credential-fallback") == 0;
-                /* A person, or "systemd.unit=" of the kernel command line, may start the unit. */
+                /* A person, or "systemd.unit=" of the kernel command line, may start the unit. And doctor may run where only
+                 * the tool is: in a container, or from a directory. */
                 bool is_advice = remark->advice ||
-                                 (remark->id && strcmp(remark->id, "unit-not-enabled") == 0);
+                                 (remark->id && strcmp(remark->id, "unit-not-enabled") == 0) ||
+                                 (remark->id && strcmp(remark->id, "not-installed") == 0 && loaded == 0);
 
                 if (is_advice)
                         note(report, check, remark->unit, "%s", remark->text);

@@ -52,7 +52,7 @@ declare_secret db-password "$foreign" "$scratch/foreign"
 check "a key of another account, without a policy for this one" 'ends 60' 1 'denies access'
 declare_secret db-password "${key%/*}/00000000-0000-0000-0000-000000000000" "$scratch/sealed"
 check 'a key that there is not' 'ends 60' 1 'does not exist'
-declare_secret db-password "${key/$region/eu-west-1}" "$scratch/sealed"
+declare_secret db-password "${key/$region/ap-south-1}" "$scratch/sealed"
 configure "DeadlineSec=$deadline" "KmsEndpoint=$PLATFORM_KMS_ENDPOINT"
 check "a key of another Region" 'ends 41' many 'credentials|signature'
 right
