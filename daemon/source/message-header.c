@@ -51,7 +51,7 @@ static int malformed(const Reader *reader, const char *what) {
                          what);
 }
 
-static int take(Reader *reader, size_t size, MessageSlice *ret) {
+static int take(Reader *reader, size_t size, Slice *ret) {
         if (size > MESSAGE_HEADER_MAX - reader->at)
                 return error_set(
                                 reader->error, -E2BIG, FAILURE_CIPHERTEXT,
@@ -61,13 +61,13 @@ static int take(Reader *reader, size_t size, MessageSlice *ret) {
                 reader->needed = reader->at + size;
                 return -EAGAIN;
         }
-        *ret = (MessageSlice){ reader->data + reader->at, size };
+        *ret = (Slice){ reader->data + reader->at, size };
         reader->at += size;
         return 0;
 }
 
 static int take_number(Reader *reader, size_t size, uint32_t *ret) {
-        MessageSlice slice;
+        Slice slice;
         uint32_t number = 0;
         int r = take(reader, size, &slice);
 
@@ -80,18 +80,18 @@ static int take_number(Reader *reader, size_t size, uint32_t *ret) {
 }
 
 /* Two bytes of length, and so many bytes. */
-static int take_sized(Reader *reader, MessageSlice *ret) {
+static int take_sized(Reader *reader, Slice *ret) {
         uint32_t size;
         int r = take_number(reader, 2, &size);
 
         return r < 0 ? r : take(reader, size, ret);
 }
 
-bool message_slice_is(const MessageSlice *slice, const char *text) {
+bool message_slice_is(const Slice *slice, const char *text) {
         return slice->size == strlen(text) && memcmp(slice->data, text, slice->size) == 0;
 }
 
-static bool is_utf8(const MessageSlice *slice) {
+static bool is_utf8(const Slice *slice) {
         uint32_t character;
         size_t length;
 
@@ -103,7 +103,7 @@ static bool is_utf8(const MessageSlice *slice) {
         return true;
 }
 
-static int compare(const MessageSlice *a, const MessageSlice *b) {
+static int compare(const Slice *a, const Slice *b) {
         size_t common = a->size < b->size ? a->size : b->size;
         int r = common > 0 ? memcmp(a->data, b->data, common) : 0;
 
@@ -111,7 +111,7 @@ static int compare(const MessageSlice *a, const MessageSlice *b) {
 }
 
 /* The number of bytes of the context has been taken: a pair that is cut is malformed, not incomplete. */
-static int take_pair(Reader *pairs, MessageSlice *ret_key, MessageSlice *ret_value) {
+static int take_pair(Reader *pairs, Slice *ret_key, Slice *ret_value) {
         int r = take_sized(pairs, ret_key);
 
         if (r >= 0)
@@ -120,9 +120,9 @@ static int take_pair(Reader *pairs, MessageSlice *ret_key, MessageSlice *ret_val
 }
 
 /* Returns whether one of the first count pairs, which begin at start, has this key. */
-static bool has_key(const Reader *pairs, size_t start, unsigned count, const MessageSlice *key) {
+static bool has_key(const Reader *pairs, size_t start, unsigned count, const Slice *key) {
         Reader earlier = { pairs->data, pairs->size, start, 0, NULL };
-        MessageSlice other, value;
+        Slice other, value;
 
         while (count-- > 0 && take_pair(&earlier, &other, &value) >= 0)
                 if (compare(&other, key) == 0)
@@ -133,7 +133,7 @@ static bool has_key(const Reader *pairs, size_t start, unsigned count, const Mes
 /* A key that comes twice could mean something else to KMS than to the writer. Writers ought to sort the keys, but not all of
  * AWS's do, and KMS takes no notice of the order. */
 static int check_pairs(Reader *pairs, MessageHeader *header) {
-        MessageSlice last = {}, key, value;
+        Slice last = {}, key, value;
         size_t start = pairs->at;
         bool sorted = true;
 
@@ -180,8 +180,7 @@ static int take_context(Reader *reader, MessageHeader *header) {
         return check_pairs(&pairs, header);
 }
 
-bool message_context_next(const MessageHeader *header, size_t *at, MessageSlice *ret_key,
-                          MessageSlice *ret_value) {
+bool message_context_next(const MessageHeader *header, size_t *at, Slice *ret_key, Slice *ret_value) {
         Reader pairs = { header->context.data, header->context.size, *at, 0, NULL };
 
         if (*at >= header->context.size || take_pair(&pairs, ret_key, ret_value) < 0)
@@ -216,7 +215,7 @@ static int take_data_keys(Reader *reader, MessageHeader *header) {
 
 /* The public key of the signature is in the context if the suite signs, and only then. */
 static int check_public_key(const Reader *reader, const MessageHeader *header) {
-        MessageSlice key, value;
+        Slice key, value;
         bool found = false;
 
         for (size_t at = 0; message_context_next(header, &at, &key, &value);)
@@ -249,7 +248,7 @@ static int take_end_1(Reader *reader, MessageHeader *header) {
                 return r;
         if (reserved != 0 || iv_size != MESSAGE_IV_SIZE)
                 return malformed(reader, "the reserved bytes or the size of the IV are wrong");
-        header->body = (MessageSlice){ reader->data, reader->at };
+        header->body = (Slice){ reader->data, reader->at };
         r = take(reader, MESSAGE_IV_SIZE, &header->iv);
         return r < 0 ? r : take(reader, MESSAGE_TAG_SIZE, &header->tag);
 }
@@ -263,7 +262,7 @@ static int take_end_2(Reader *reader, MessageHeader *header) {
             (r = check_content(reader, header, type)) < 0 ||
             (r = take(reader, MESSAGE_COMMITMENT_SIZE, &header->commitment)) < 0)
                 return r;
-        header->body = (MessageSlice){ reader->data, reader->at };
+        header->body = (Slice){ reader->data, reader->at };
         return take(reader, MESSAGE_TAG_SIZE, &header->tag);
 }
 
@@ -322,7 +321,7 @@ int message_header_parse(const uint8_t *data, size_t size, const MessageHeaderOp
         return 0;
 }
 
-static char *pair_text(const MessageSlice *key, const MessageSlice *value) {
+static char *pair_text(const Slice *key, const Slice *value) {
         char *text = malloc(key->size + value->size + 2), *p = text;
 
         if (!text)
@@ -334,14 +333,14 @@ static char *pair_text(const MessageSlice *key, const MessageSlice *value) {
         return text;
 }
 
-static bool fits_text(const MessageSlice *key, const MessageSlice *value) {
+static bool fits_text(const Slice *key, const Slice *value) {
         return key->size > 0 && !memchr(key->data, '=', key->size) && !memchr(key->data, '\0', key->size) &&
                !(value->size > 0 && memchr(value->data, '\0', value->size));
 }
 
 int message_context_pairs(const MessageHeader *header, char ***ret) {
         char **pairs = calloc(header->context_count + 1, sizeof(*pairs));
-        MessageSlice key, value;
+        Slice key, value;
         size_t n = 0;
         int r = pairs ? 0 : -ENOMEM;
 

@@ -15,6 +15,7 @@
 
 #include "basic/cleanup.h"
 #include "basic/error.h"
+#include "basic/slice.h"
 
 /* Limits in bytes. The format allows more; writers need less. The context is what a request to KMS has to carry. */
 #define MESSAGE_HEADER_MAX (64U * 1024U)
@@ -35,12 +36,6 @@
 /* The provider of a data key that KMS made. Its info is the ARN of the KMS key. */
 #define MESSAGE_PROVIDER_KMS "aws-kms"
 
-/* Borrowed from the bytes that were parsed. */
-typedef struct MessageSlice {
-        const uint8_t *data;
-        size_t size;
-} MessageSlice;
-
 typedef struct MessageSuite {
         uint16_t id;
         uint8_t version;            /* of the header */
@@ -55,22 +50,22 @@ typedef struct MessageSuite {
 const MessageSuite *message_suite_find(uint16_t id) _pure_;
 
 typedef struct MessageDataKey {
-        MessageSlice provider, info, ciphertext;
+        Slice provider, info, ciphertext;
 } MessageDataKey;
 
 typedef struct MessageHeader {
         const MessageSuite *suite;
-        MessageSlice id;
-        MessageSlice context; /* the pairs, without their number; see message_context_next() */
+        Slice id;
+        Slice context; /* the pairs, without their number; see message_context_next() */
         unsigned context_count;
         MessageDataKey data_keys[MESSAGE_DATA_KEYS_MAX];
         unsigned data_keys_count;
-        bool framed;             /* false: the body is one block */
-        uint32_t frame_length;   /* bytes of plaintext in each frame but the last; 0: one block */
-        MessageSlice commitment; /* empty in suites that do not commit */
-        MessageSlice body;       /* the header without IV and tag: what the tag authenticates */
-        MessageSlice iv;         /* empty: twelve zero bytes */
-        MessageSlice tag;
+        bool framed;           /* false: the body is one block */
+        uint32_t frame_length; /* bytes of plaintext in each frame but the last; 0: one block */
+        Slice commitment;      /* empty in suites that do not commit */
+        Slice body;            /* the header without IV and tag: what the tag authenticates */
+        Slice iv;              /* empty: twelve zero bytes */
+        Slice tag;
         size_t size; /* of the whole header; the message's body follows */
 } MessageHeader;
 
@@ -93,11 +88,10 @@ int message_header_parse(const uint8_t *data, size_t size, const MessageHeaderOp
 
 /* Goes through the encryption context in the order of its keys: *at begins at 0. false: there is no other pair. The header has
  * been parsed, so keys and values are UTF-8, and no key comes twice. */
-bool message_context_next(const MessageHeader *header, size_t *at, MessageSlice *ret_key,
-                          MessageSlice *ret_value);
+bool message_context_next(const MessageHeader *header, size_t *at, Slice *ret_key, Slice *ret_value);
 
 /* Returns whether the slice has exactly these bytes. */
-bool message_slice_is(const MessageSlice *slice, const char *text) _pure_;
+bool message_slice_is(const Slice *slice, const char *text) _pure_;
 
 /* Makes "KEY=VALUE" of each pair, as kms/exchange.h takes them. KMS is given all pairs, MESSAGE_PUBLIC_KEY too. The caller frees
  * each string of *ret, which is NULL-terminated, and *ret. -EINVAL: such a text cannot hold a pair, because its key is empty or

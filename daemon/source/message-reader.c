@@ -25,6 +25,7 @@ typedef enum State {
 
 struct MessageReader {
         const Message *message;
+        MessageHeader header;
         MessageSink sink;
         State state;
         uint32_t number;             /* of the next frame */
@@ -52,7 +53,7 @@ MessageReader *message_reader_free(MessageReader *reader) {
 static int read_public_key(const MessageHeader *header, EVP_PKEY **ret) {
         _cleanup_(EVP_PKEY_CTX_freep) EVP_PKEY_CTX *context = EVP_PKEY_CTX_new_from_name(NULL, "EC", NULL);
         _cleanup_free_ uint8_t *point = NULL;
-        MessageSlice key, value = {};
+        Slice key, value = {};
         OSSL_PARAM parameters[3];
         size_t size;
         int r;
@@ -105,6 +106,7 @@ int message_reader_new(const Message *message, const MessageHeader *header, uint
                 return error_oom(error);
         *reader = (MessageReader){
                 .message = message,
+                .header = *header,
                 .sink = *sink,
                 .number = 1,
                 .offset = header->size,
@@ -131,7 +133,7 @@ static ssize_t take_frame(MessageReader *reader, const uint8_t *data, size_t siz
         MessageFrame frame;
         int r;
 
-        r = message_frame_find(reader->message, reader->number, data, size, reader->offset,
+        r = message_frame_find(&reader->header, reader->number, data, size, reader->offset,
                                reader->maximum - reader->plaintext, &frame, &reader->needed, error);
         if (r < 0)
                 return r;

@@ -28,9 +28,8 @@ static const char aad_frame[] = "AWSKMSEncryptionClient Frame",
 struct Message {
         const MessageSuite *suite;
         uint8_t id[MESSAGE_ID_MAX];
-        size_t id_size, header_size;
+        size_t id_size;
         bool framed;
-        uint32_t frame_length;
         EVP_CIPHER *cipher; /* shared by threads */
         Secret *key;
 };
@@ -45,7 +44,7 @@ Message *message_free(Message *message) {
 }
 
 /* HKDF (RFC 5869). Without a salt, it has as many zeros as the digest has bytes. */
-static int derive(const MessageSuite *suite, Secret *data_key, const MessageSlice *salt, const void *info,
+static int derive(const MessageSuite *suite, Secret *data_key, const Slice *salt, const void *info,
                   size_t info_size, uint8_t *ret, size_t size) {
         _cleanup_(EVP_KDF_freep) EVP_KDF *kdf = EVP_KDF_fetch(NULL, "HKDF", NULL);
         _cleanup_(EVP_KDF_CTX_freep) EVP_KDF_CTX *context = kdf ? EVP_KDF_CTX_new(kdf) : NULL;
@@ -65,13 +64,12 @@ static int derive(const MessageSuite *suite, Secret *data_key, const MessageSlic
 }
 
 /* Version 1: the ID of the message is in the info. Version 2: it is the salt, and a text is in the info. */
-static int derive_key(const Message *message, const MessageSlice *id, Secret *data_key, uint8_t *ret) {
+static int derive_key(const Message *message, const Slice *id, Secret *data_key, uint8_t *ret) {
         static const char label[] = "DERIVEKEY";
         const MessageSuite *suite = message->suite;
         bool commits = suite->commits;
         uint8_t info[2 + MESSAGE_ID_MAX] = { (uint8_t) (suite->id >> 8), (uint8_t) suite->id };
-        const MessageSlice none = {},
-                           rest = commits ? (MessageSlice){ (const uint8_t *) label, strlen(label) } : *id;
+        const Slice none = {}, rest = commits ? (Slice){ (const uint8_t *) label, strlen(label) } : *id;
 
         if (!suite->derivation) {
                 memcpy(ret, secret_bytes(data_key), suite->key_size);
@@ -81,14 +79,14 @@ static int derive_key(const Message *message, const MessageSlice *id, Secret *da
         return derive(suite, data_key, commits ? id : &none, info, 2 + rest.size, ret, suite->key_size);
 }
 
-static int derive_commitment(const MessageSuite *suite, const MessageSlice *id, Secret *data_key,
+static int derive_commitment(const MessageSuite *suite, const Slice *id, Secret *data_key,
                              uint8_t ret[static MESSAGE_COMMITMENT_SIZE]) {
         static const char label[] = "COMMITKEY";
 
         return derive(suite, data_key, id, label, strlen(label), ret, MESSAGE_COMMITMENT_SIZE);
 }
 
-static int make(const MessageSuite *suite, const MessageSlice *id, uint32_t frame_length, Secret *data_key,
+static int make(const MessageSuite *suite, const Slice *id, uint32_t frame_length, Secret *data_key,
                 Message **ret) {
         _cleanup_(message_freep) Message *message = calloc(1, sizeof(*message));
         int r;
@@ -99,7 +97,6 @@ static int make(const MessageSuite *suite, const MessageSlice *id, uint32_t fram
         message->id_size = id->size;
         memcpy(message->id, id->data, id->size);
         message->framed = frame_length > 0;
-        message->frame_length = frame_length;
         message->cipher = EVP_CIPHER_fetch(NULL, suite->cipher, NULL);
         if (!message->cipher)
                 return openssl_failure(NULL);
@@ -134,7 +131,7 @@ static Aad make_aad(const Message *message, const MessageFrame *frame) {
 }
 
 static EVP_CIPHER_CTX *cipher_new(const Message *message, const uint8_t *iv, bool encrypts,
-                                  const MessageSlice *aad) {
+                                  const Slice *aad) {
         _cleanup_(EVP_CIPHER_CTX_freep) EVP_CIPHER_CTX *context = EVP_CIPHER_CTX_new();
         int n;
 
@@ -147,8 +144,8 @@ static EVP_CIPHER_CTX *cipher_new(const Message *message, const uint8_t *iv, boo
 }
 
 /* Returns whether the tag is right. The plaintext is not to be used otherwise. */
-static int open_sealed(const Message *message, const uint8_t *iv, const MessageSlice *aad,
-                       const MessageSlice *content, const MessageSlice *tag, uint8_t *plaintext) {
+static int open_sealed(const Message *message, const uint8_t *iv, const Slice *aad, const Slice *content,
+                       const Slice *tag, uint8_t *plaintext) {
         _cleanup_(EVP_CIPHER_CTX_freep) EVP_CIPHER_CTX *context = cipher_new(message, iv, false, aad);
         uint8_t end[16];
         int n = 0;
@@ -164,8 +161,8 @@ static int open_sealed(const Message *message, const uint8_t *iv, const MessageS
         return openssl_failure(NULL) == -ENOMEM ? -ENOMEM : -EBADMSG;
 }
 
-static int seal(const Message *message, const uint8_t *iv, const MessageSlice *aad,
-                const MessageSlice *content, uint8_t *ciphertext, uint8_t tag[static MESSAGE_TAG_SIZE]) {
+static int seal(const Message *message, const uint8_t *iv, const Slice *aad, const Slice *content,
+                uint8_t *ciphertext, uint8_t tag[static MESSAGE_TAG_SIZE]) {
         _cleanup_(EVP_CIPHER_CTX_freep) EVP_CIPHER_CTX *context = cipher_new(message, iv, true, aad);
         uint8_t end[16];
         int n = 0;
@@ -198,7 +195,7 @@ static int check_commitment(const MessageHeader *header, Secret *data_key, Error
 }
 
 static int check_header_tag(const Message *message, const MessageHeader *header, Error *error) {
-        const MessageSlice nothing = {};
+        const Slice nothing = {};
         int r = open_sealed(message, header->iv.size > 0 ? header->iv.data : zero_iv, &header->body,
                             &nothing, &header->tag, NULL);
 
@@ -223,23 +220,22 @@ int message_open(const MessageHeader *header, Secret *data_key, Message **ret, E
             (r = make(header->suite, &header->id, header->frame_length, data_key, &message)) < 0 ||
             (r = check_header_tag(message, header, error)) < 0)
                 return r == -ENOMEM ? error_oom(error) : r;
-        message->header_size = header->size;
         if (error)
                 *error = (Error){};
         *ret = TAKE_PTR(message);
         return 0;
 }
 
-int message_new(const MessageSuite *suite, const MessageSlice *id, uint32_t frame_length, Secret *data_key,
+int message_new(const MessageSuite *suite, const Slice *id, uint32_t frame_length, Secret *data_key,
                 Message **ret, uint8_t ret_commitment[static MESSAGE_COMMITMENT_SIZE]) {
         int r = suite->commits ? derive_commitment(suite, id, data_key, ret_commitment) : 0;
 
         return r < 0 ? r : make(suite, id, frame_length, data_key, ret);
 }
 
-int message_header_seal(const Message *message, const uint8_t *iv, const MessageSlice *body,
+int message_header_seal(const Message *message, const uint8_t *iv, const Slice *body,
                         uint8_t ret_tag[static MESSAGE_TAG_SIZE]) {
-        const MessageSlice nothing = {};
+        const Slice nothing = {};
 
         return seal(message, iv ?: zero_iv, body, &nothing, NULL, ret_tag);
 }
@@ -283,8 +279,8 @@ static int find_content(const Search *search, size_t begin, uint64_t size, Messa
         r = wants(search, begin + (size_t) size + MESSAGE_TAG_SIZE);
         if (r < 0)
                 return r;
-        frame->content = (MessageSlice){ search->data + begin, (size_t) size };
-        frame->tag = (MessageSlice){ search->data + begin + size, MESSAGE_TAG_SIZE };
+        frame->content = (Slice){ search->data + begin, (size_t) size };
+        frame->tag = (Slice){ search->data + begin + size, MESSAGE_TAG_SIZE };
         frame->size = begin + (size_t) size + MESSAGE_TAG_SIZE;
         return 0;
 }
@@ -305,12 +301,12 @@ static int find_block(const Search *search, MessageFrame *frame) {
         if (search->number != 1)
                 return malformed(search, "a message of one block has only one");
         frame->final = true;
-        frame->iv = (MessageSlice){ search->data, MESSAGE_IV_SIZE };
+        frame->iv = (Slice){ search->data, MESSAGE_IV_SIZE };
         memcpy(&size, search->data + MESSAGE_IV_SIZE, sizeof(size));
         return find_content(search, BLOCK_BEGIN, be64toh(size), frame);
 }
 
-static int find_final(const Message *message, const Search *search, MessageFrame *frame) {
+static int find_final(const MessageHeader *header, const Search *search, MessageFrame *frame) {
         uint32_t size;
         int r = wants(search, FINAL_BEGIN);
 
@@ -319,47 +315,47 @@ static int find_final(const Message *message, const Search *search, MessageFrame
         if (number_at(search->data + NUMBER_SIZE) != search->number)
                 return malformed(search, "the final frame has another number");
         size = number_at(search->data + FINAL_BEGIN - 4);
-        if (size > message->frame_length)
+        if (size > header->frame_length)
                 return malformed(search, "the final frame is longer than the frame length");
         frame->final = true;
-        frame->iv = (MessageSlice){ search->data + 2 * NUMBER_SIZE, MESSAGE_IV_SIZE };
+        frame->iv = (Slice){ search->data + 2 * NUMBER_SIZE, MESSAGE_IV_SIZE };
         return find_content(search, FINAL_BEGIN, size, frame);
 }
 
-static int find_frame(const Message *message, const Search *search, MessageFrame *frame) {
+static int find_frame(const MessageHeader *header, const Search *search, MessageFrame *frame) {
         int r = wants(search, NUMBER_SIZE);
 
         if (r < 0)
                 return r;
         if (number_at(search->data) == END_MARK)
-                return find_final(message, search, frame);
+                return find_final(header, search, frame);
         if (number_at(search->data) != search->number)
                 return malformed(search,
                                  "it has another number: a frame is missing, repeated or out of place");
-        frame->iv = (MessageSlice){ search->data + NUMBER_SIZE, MESSAGE_IV_SIZE };
-        return find_content(search, NUMBER_SIZE + MESSAGE_IV_SIZE, message->frame_length, frame);
+        frame->iv = (Slice){ search->data + NUMBER_SIZE, MESSAGE_IV_SIZE };
+        return find_content(search, NUMBER_SIZE + MESSAGE_IV_SIZE, header->frame_length, frame);
 }
 
-int message_frame_find(const Message *message, uint32_t number, const uint8_t *data, size_t size,
+int message_frame_find(const MessageHeader *header, uint32_t number, const uint8_t *data, size_t size,
                        uint64_t offset, uint64_t maximum, MessageFrame *ret, size_t *ret_needed,
                        Error *error) {
         const Search search = { number, data, size, offset, maximum, ret_needed, error };
         MessageFrame frame = { .number = number };
-        int r = message->framed ? find_frame(message, &search, &frame) : find_block(&search, &frame);
+        int r = header->framed ? find_frame(header, &search, &frame) : find_block(&search, &frame);
 
         if (r >= 0)
                 *ret = frame;
         return r;
 }
 
-uint64_t message_frame_offset(const Message *message, uint32_t number) {
-        return message->header_size + (number - 1) * ((uint64_t) message->frame_length + FRAME_OVERHEAD);
+uint64_t message_frame_offset(const MessageHeader *header, uint32_t number) {
+        return header->size + (number - 1) * ((uint64_t) header->frame_length + FRAME_OVERHEAD);
 }
 
 int message_frame_open(const Message *message, const MessageFrame *frame, uint64_t offset,
                        uint8_t *plaintext, Error *error) {
         const Aad aad = make_aad(message, frame);
-        int r = open_sealed(message, frame->iv.data, &(MessageSlice){ aad.data, aad.size }, &frame->content,
+        int r = open_sealed(message, frame->iv.data, &(Slice){ aad.data, aad.size }, &frame->content,
                             &frame->tag, plaintext);
 
         if (r >= 0)
@@ -381,6 +377,6 @@ int message_frame_seal(const Message *message, const MessageFrame *frame, uint8_
                        uint8_t tag[static MESSAGE_TAG_SIZE]) {
         const Aad aad = make_aad(message, frame);
 
-        return seal(message, frame->iv.data, &(MessageSlice){ aad.data, aad.size }, &frame->content,
-                    ciphertext, tag);
+        return seal(message, frame->iv.data, &(Slice){ aad.data, aad.size }, &frame->content, ciphertext,
+                    tag);
 }

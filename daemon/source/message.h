@@ -33,7 +33,7 @@ DEFINE_CLEANUP(Message *, message_free);
 typedef struct MessageFrame {
         uint32_t number; /* counted from 1 */
         bool final;
-        MessageSlice iv, content, tag;
+        Slice iv, content, tag;
         size_t size; /* in the message; the plaintext has content.size bytes */
 } MessageFrame;
 
@@ -41,18 +41,18 @@ typedef struct MessageFrame {
 #define MESSAGE_FRAME_MAX (1U << 30)
 
 /*
- * Finds the frame of this number at the start of data, or the one block, which is frame 1 and final. offset is its place in the
+ * Needs no key. Finds the frame of this number at the start of data, or the one block, which is frame 1 and final. offset is its place in the
  * message, for error texts. maximum is the most bytes that its plaintext may have (SizeMax=), at most MESSAGE_FRAME_MAX.
  *
  * -EAGAIN: the frame is not complete; *ret_needed is how many bytes the next attempt needs at least, and *error is not set.
  * -EBADMSG: the frame has another number or a wrong length. -E2BIG: its plaintext is longer than maximum.
  */
-int message_frame_find(const Message *message, uint32_t number, const uint8_t *data, size_t size,
+int message_frame_find(const MessageHeader *header, uint32_t number, const uint8_t *data, size_t size,
                        uint64_t offset, uint64_t maximum, MessageFrame *ret, size_t *ret_needed,
                        Error *error);
 
 /* The place of a frame in the message, if it is framed and all frames before this one have the full length. */
-uint64_t message_frame_offset(const Message *message, uint32_t number) _pure_;
+uint64_t message_frame_offset(const MessageHeader *header, uint32_t number) _pure_;
 
 /* Decrypts the frame into content.size bytes at plaintext, and checks its tag. After a failure these bytes are wiped.
  * -EBADMSG: the frame was changed, or belongs to another message or to another place. offset: for the error text. Threads
@@ -67,9 +67,9 @@ int message_frame_seal(const Message *message, const MessageFrame *frame, uint8_
 
 /* For who writes messages. Derives the keys, and the commitment if the suite commits; otherwise ret_commitment is not written.
  * frame_length is 0 for one block. */
-int message_new(const MessageSuite *suite, const MessageSlice *id, uint32_t frame_length, Secret *data_key,
+int message_new(const MessageSuite *suite, const Slice *id, uint32_t frame_length, Secret *data_key,
                 Message **ret, uint8_t ret_commitment[static MESSAGE_COMMITMENT_SIZE]);
 
 /* For who writes messages. The tag of a header whose body is complete. iv: NULL in version 2. */
-int message_header_seal(const Message *message, const uint8_t *iv, const MessageSlice *body,
+int message_header_seal(const Message *message, const uint8_t *iv, const Slice *body,
                         uint8_t ret_tag[static MESSAGE_TAG_SIZE]);

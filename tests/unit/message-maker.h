@@ -62,7 +62,7 @@ static inline size_t made_public_key(const char *curve, char ret[static 80]) {
 }
 
 static inline void put_public_key(const MessageHeader *header) {
-        MessageSlice key, value;
+        Slice key, value;
         char text[80];
         size_t length = made_public_key(header->suite->curve, text);
 
@@ -101,8 +101,8 @@ static inline void put_frames(Made *made, const Message *message) {
         MessageFrame frame = {};
 
         for (uint32_t n = 1; !frame.final; n++) {
-                if (message_frame_find(message, n, made->data + at, made->size - at, at, MADE_MAX, &frame,
-                                       &needed, NULL) < 0)
+                if (message_frame_find(&made->header, n, made->data + at, made->size - at, at, MADE_MAX,
+                                       &frame, &needed, NULL) < 0)
                         return;
                 memcpy(made->plaintext + made->plaintext_size, frame.content.data, frame.content.size);
                 made->plaintext_size += frame.content.size;

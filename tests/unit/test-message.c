@@ -119,7 +119,7 @@ static int read_pieces(const uint8_t *data, size_t size, Secret *key, size_t pie
 }
 
 static void assert_context(const MessageHeader *header, struct json_object *wanted, const char *name) {
-        MessageSlice key, value;
+        Slice key, value;
         unsigned n = 0;
 
         for (size_t at = 0; message_context_next(header, &at, &key, &value); n++) {
@@ -553,15 +553,14 @@ static void test_pairs_outside_the_message_are_refused(void **state) {
         memcpy(body, made.data, size);
         memcpy(body + size, outside, sizeof(outside) - 1);
         assert_int_equal(message_new(made.header.suite, &made.header.id, 16, key, &message, commitment), 0);
-        assert_int_equal(message_header_seal(message, NULL,
-                                             &(MessageSlice){ body, size + sizeof(outside) - 1 },
+        assert_int_equal(message_header_seal(message, NULL, &(Slice){ body, size + sizeof(outside) - 1 },
                                              (uint8_t *) made.header.tag.data),
                          0);
         assert_int_equal(read_whole(made.data, made.size, key, &committed, &plaintext, &error),
                          -EKEYREJECTED);
         assert_non_null(strstr(error.text, "outside the message"));
         /* The control: the same without them. */
-        assert_int_equal(message_header_seal(message, NULL, &(MessageSlice){ body, size },
+        assert_int_equal(message_header_seal(message, NULL, &(Slice){ body, size },
                                              (uint8_t *) made.header.tag.data),
                          0);
         assert_int_equal(read_whole(made.data, made.size, key, &committed, &plaintext, &error), 0);
@@ -725,13 +724,13 @@ static void *open_frames(void *userdata) {
         Worker *worker = userdata;
 
         for (uint32_t i = MANY; i > 0 && worker->r >= 0; i--) {
-                uint64_t at = message_frame_offset(worker->message, i);
+                uint64_t at = message_frame_offset(&made.header, i);
                 MessageFrame frame;
                 size_t needed;
 
                 if (i % 2 != worker->first)
                         continue;
-                worker->r = message_frame_find(worker->message, i, made.data + at, made.size - at, at, 16,
+                worker->r = message_frame_find(&made.header, i, made.data + at, made.size - at, at, 16,
                                                &frame, &needed, NULL);
                 if (worker->r >= 0)
                         worker->r = message_frame_open(worker->message, &frame, at,
