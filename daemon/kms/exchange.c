@@ -332,6 +332,49 @@ int kms_public_key_reply(const char *key_arn, const char *body, size_t size, uin
         return r < 0 ? r : take_bytes(reply, "PublicKey", KMS_PUBLIC_KEY_MAX, ret, ret_size, error);
 }
 
+int kms_data_key_request(const KmsEncrypt *request, char **ret) {
+        _cleanup_json_ struct json_object *object = json_object_new_object();
+        int r;
+
+        if (!object)
+                return -ENOMEM;
+        if ((r = add_string(object, "KeyId", request->key_arn)) < 0 ||
+            (r = add_encryption_context(object, request->encryption_context)) < 0 ||
+            (r = add_string(object, "KeySpec", "AES_256")) < 0)
+                return r;
+        return json_format(object, ret);
+}
+
+int kms_data_key_reply(const KmsEncrypt *request, const char *body, size_t size, Secret **ret_plaintext,
+                       uint8_t **ret_ciphertext, size_t *ret_size, Error *error) {
+        _cleanup_json_ struct json_object *reply = NULL;
+        _cleanup_free_ uint8_t *ciphertext = NULL, *key = NULL;
+        size_t key_size, ciphertext_size;
+        Secret *plaintext = NULL;
+        int r;
+
+        if ((r = parse_reply_of_key(request->key_arn, body, size, &reply, error)) < 0 ||
+            (r = take_bytes(reply, "CiphertextBlob", KMS_CIPHERTEXT_MAX, &ciphertext, &ciphertext_size,
+                            error)) < 0 ||
+            (r = take_bytes(reply, "Plaintext", KMS_DATA_KEY_SIZE, &key, &key_size, error)) < 0)
+                return r;
+        if (key_size != KMS_DATA_KEY_SIZE)
+                r = error_set(error, -EBADMSG, FAILURE_ANSWER,
+                              "KMS's answer has a data key of %zu bytes, not of %u.", key_size,
+                              KMS_DATA_KEY_SIZE);
+        else if (secret_new(key_size, &plaintext) < 0)
+                r = error_oom(error);
+        else
+                memcpy(secret_bytes(plaintext), key, key_size);
+        explicit_bzero(key, key_size);
+        if (r < 0)
+                return r;
+        *ret_plaintext = plaintext;
+        *ret_ciphertext = TAKE_PTR(ciphertext);
+        *ret_size = ciphertext_size;
+        return 0;
+}
+
 int kms_describe_key_request(const char *key, char **ret) {
         _cleanup_json_ struct json_object *request = json_object_new_object();
         int r;

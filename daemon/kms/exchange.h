@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * What KMS is asked and what its answers mean. Sources: AWS KMS API Reference (Decrypt, Encrypt, DescribeKey, Common
- * Errors) and Developer Guide ("Cryptographic attestation support"). Everything here is a function of its arguments;
+ * What KMS is asked and what its answers mean. Sources: AWS KMS API Reference (Decrypt, Encrypt, GenerateDataKey,
+ * DescribeKey, Common Errors) and Developer Guide ("Cryptographic attestation support"). Everything here is a function of its arguments;
  * kms/client.h sends and receives.
  */
 
@@ -16,6 +16,7 @@
 #include "aws/sigv4.h"
 #include "basic/error.h"
 #include "basic/slice.h"
+#include "memory/secret.h"
 
 /* Bytes in an attestation document (KMS API Reference, RecipientInfo). */
 #define KMS_DOCUMENT_MAX (256U * 1024U)
@@ -75,6 +76,18 @@ int kms_encrypt_request(const KmsEncrypt *encrypt, char **ret);
  * The caller frees *ret. */
 int kms_encrypt_reply(const KmsEncrypt *encrypt, const char *body, size_t size, uint8_t **ret,
                       size_t *ret_size, Error *error);
+
+#define KMS_DATA_KEY_SIZE 32U
+
+/* GenerateDataKey. Makes a key of 256 bits under request->key_arn and the encryption context; request->plaintext is not used. The
+ * caller frees *ret. -EINVAL: the encryption context has a key twice. */
+int kms_data_key_request(const KmsEncrypt *request, char **ret);
+
+/* Takes the data key and its ciphertext out of an answer with status 200. body contains the data key: it is the caller's to wipe.
+ * FAILURE_ANSWER: the answer names another key, or has no data key of 256 bits. The caller frees *ret_plaintext and
+ * *ret_ciphertext. */
+int kms_data_key_reply(const KmsEncrypt *request, const char *body, size_t size, Secret **ret_plaintext,
+                       uint8_t **ret_ciphertext, size_t *ret_size, Error *error);
 
 /* DescribeKey. key is the ID of a key, the name of an alias, or the ARN of either. The answer has the key's ARN.
  * FAILURE_ANSWER: it has none. The caller frees *ret and *ret_arn. */

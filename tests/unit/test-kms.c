@@ -515,6 +515,54 @@ static void test_public_key_of_another_key_is_refused(void **state) {
         }
 }
 
+static void test_a_data_key_has_256_bits_and_is_of_the_key_that_was_asked(void **state) {
+        static const char *const pairs[] = { "unseald:secret=db", "a=b", NULL }, *const twice[] = { "a=b",
+                                                                                                    "a=c",
+                                                                                                    NULL };
+        const KmsEncrypt asked = { .key_arn = KEY, .encryption_context = pairs },
+                         wrong = { .key_arn = KEY, .encryption_context = twice };
+#define BITS_256 "\"Plaintext\":\"BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=\""
+#define SEALED "\"CiphertextBlob\":\"AQI=\""
+        static const char good[] = "{\"KeyId\":\"" KEY "\"," BITS_256 "," SEALED "}";
+        static const char *const bad[] = {
+                "{\"KeyId\":\"" KEY "0\"," BITS_256 "," SEALED "}",
+                "{" BITS_256 "," SEALED "}",
+                "{\"KeyId\":\"" KEY "\"," SEALED "}",
+                "{\"KeyId\":\"" KEY "\"," BITS_256 "}",
+                "{\"KeyId\":\"" KEY "\",\"Plaintext\":\"BwcHBwcHBwcHBwcHBwcHBw==\"," SEALED "}",
+                "{\"KeyId\":\"" KEY
+                "\",\"Plaintext\":\"BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH\"," SEALED "}",
+                "",
+        };
+        _cleanup_free_ char *request = NULL;
+        _cleanup_free_ uint8_t *ciphertext = NULL;
+        _cleanup_secret_ Secret *plaintext = NULL;
+        Error error = {};
+        size_t size;
+
+        assert_int_equal(kms_data_key_request(&asked, &request), 0);
+        assert_string_equal(
+                        request,
+                        "{\"KeyId\":\"" KEY
+                        "\",\"EncryptionContext\":{\"unseald:secret\":\"db\",\"a\":\"b\"},\"KeySpec\":\"AES_256\"}");
+        assert_int_equal(kms_data_key_request(&wrong, &request), -EINVAL);
+        for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
+                error = (Error){};
+                if (kms_data_key_reply(&asked, bad[i], strlen(bad[i]), &plaintext, &ciphertext, &size,
+                                       &error) != -EBADMSG ||
+                    error.failure != FAILURE_ANSWER)
+                        fail_msg("%s: saw \"%s\"", bad[i], error.text);
+                assert_null(plaintext);
+        }
+        assert_int_equal(kms_data_key_reply(&asked, good, strlen(good), &plaintext, &ciphertext, &size,
+                                            &error),
+                         0);
+        assert_int_equal(secret_size(plaintext), 32);
+        for (size_t i = 0; i < 32; i++)
+                assert_int_equal(secret_bytes(plaintext)[i], 7);
+        assert_true(size == 2 && memcmp(ciphertext, "\1\2", 2) == 0);
+}
+
 static void test_describe_key_says_which_key_an_alias_stands_for(void **state) {
         static const char good[] = "{\"KeyMetadata\":{\"Arn\":\"" KEY "\",\"Enabled\":true}}",
                           *const bad[] = { "{\"KeyMetadata\":{\"Arn\":\"alias/a\"}}",
@@ -1175,6 +1223,7 @@ int main(void) {
                 cmocka_unit_test(test_message_is_signed_raw_by_one_key_and_algorithm),
                 cmocka_unit_test(test_signature_of_another_key_or_algorithm_is_refused),
                 cmocka_unit_test(test_public_key_of_another_key_is_refused),
+                cmocka_unit_test(test_a_data_key_has_256_bits_and_is_of_the_key_that_was_asked),
                 cmocka_unit_test(test_describe_key_says_which_key_an_alias_stands_for),
                 cmocka_unit_test(test_each_error_of_kms_has_its_failure_and_remedy),
                 cmocka_unit_test(test_errors_are_explained_to_a_person_in_other_words),
