@@ -8,6 +8,7 @@
 
 #include "aws/kms-key.h"
 #include "aws/service.h"
+#include "basic/encoding.h"
 #include "basic/io.h"
 #include "basic/limits.h"
 #include "basic/log.h"
@@ -165,21 +166,34 @@ static int set_source_region(const IniAssignment *assignment, Declaration *decla
         return set_string(assignment, &declaration->source_region, error);
 }
 
+/* complete_size_max() reads the value, since its range depends on Format=. */
 static int set_size_max(const IniAssignment *assignment, Declaration *declaration, Error *error) {
-        const char *text = assignment->value;
-        unsigned long size = KMS_CIPHERTEXT_MAX;
+        return 0;
+}
 
-        if (text[0] != '\0') {
-                size_t length = strspn(text, DIGITS);
+static int set_format(const IniAssignment *assignment, Declaration *declaration, Error *error) {
+        bool message = strcmp(assignment->value, "message") == 0;
 
-                size = length == strlen(text) && length <= 9 ? strtoul(text, NULL, 10) : 0;
-                if (size == 0 || size > KMS_CIPHERTEXT_MAX)
-                        return ini_error(
-                                        assignment, error,
-                                        "Expected a number of bytes from 1 to %u, not \"%s\". KMS decrypts no more.",
-                                        KMS_CIPHERTEXT_MAX, text);
-        }
-        declaration->size_max = size;
+        if (!message && assignment->value[0] != '\0' && strcmp(assignment->value, "kms") != 0)
+                return ini_error(assignment, error, "Expected kms or message, not \"%s\".",
+                                 assignment->value);
+        declaration->format = message ? FORMAT_MESSAGE : FORMAT_KMS;
+        return 0;
+}
+
+static int set_allow_uncommitted(const IniAssignment *assignment, Declaration *declaration, Error *error) {
+        declaration->allow_uncommitted = false;
+        return assignment->value[0] != '\0' ? ini_boolean(assignment, &declaration->allow_uncommitted, error)
+                                            : 0;
+}
+
+static int set_pin(const IniAssignment *assignment, Declaration *declaration, Error *error) {
+        declaration->pinned = assignment->value[0] != '\0';
+        if (declaration->pinned &&
+            hex_decode(assignment->value, declaration->pin, sizeof(declaration->pin)) < 0)
+                return ini_error(assignment, error,
+                                 "Expected the 64 hexadecimal digits of a SHA-256, not \"%s\".",
+                                 assignment->value);
         return 0;
 }
 
@@ -424,7 +438,10 @@ static const struct {
         { "Secret", "Description", set_description },
         { "Secret", "Source", set_source },
         { "Secret", "SourceRegion", set_source_region },
+        { "Secret", "Format", set_format },
         { "Secret", "SizeMax", set_size_max },
+        { "Secret", "Sha256", set_pin },
+        { "Secret", "AllowUncommitted", set_allow_uncommitted },
         { "Secret", "SignedBy", set_signed_by },
         { "Secret", "Signature", set_signature },
         { "Secret", "MinVersion", set_version_min },
@@ -520,6 +537,38 @@ static int complete_signature(const IniFile *ini, Declaration *declaration, Rema
         return 0;
 }
 
+/* Returns 0 for a text that is no number of bytes from 1 to maximum. */
+static size_t parse_size(const char *text, size_t maximum) {
+        size_t length = strspn(text, DIGITS);
+        unsigned long size = length == strlen(text) && length <= 9 ? strtoul(text, NULL, 10) : 0;
+
+        return size <= maximum ? size : 0;
+}
+
+static int complete_size_max(const IniFile *ini, Declaration *declaration, Remarks *remarks, Error *error) {
+        const IniAssignment *last = ini_find(ini, "Secret", "SizeMax");
+        bool message = declaration->format == FORMAT_MESSAGE;
+        size_t maximum = message ? DECLARATION_MESSAGE_MAX : KMS_CIPHERTEXT_MAX;
+        size_t size = last && last->value[0] != '\0' ? parse_size(last->value, maximum) : maximum;
+
+        declaration->size_max = size > 0 ? size : maximum;
+        if (size > 0)
+                return 0;
+        return remarks_take(remarks,
+                            ini_error(last, error, "Expected a number of bytes from 1 to %zu, not \"%s\".%s",
+                                      maximum, last->value,
+                                      message ? "" : " KMS decrypts no more. Format=message takes more."),
+                            error);
+}
+
+static int complete_uncommitted(const IniFile *ini, const Declaration *declaration, Remarks *remarks,
+                                Error *error) {
+        if (!declaration->allow_uncommitted || declaration->format == FORMAT_MESSAGE)
+                return 0;
+        return ini_warning(ini_find(ini, "Secret", "AllowUncommitted"), remarks, error,
+                           "AllowUncommitted= has no effect without Format=message. Remove the line.");
+}
+
 /* Checks that need all lines. */
 static int complete(const IniFile *ini, Declaration *declaration, Remarks *remarks, Error *error) {
         _cleanup_free_ char *name = NULL;
@@ -529,6 +578,10 @@ static int complete(const IniFile *ini, Declaration *declaration, Remarks *remar
         r = require(ini, "Source", remarks, error);
         if (r >= 0)
                 r = require(ini, "KeyId", remarks, error);
+        if (r >= 0)
+                r = complete_size_max(ini, declaration, remarks, error);
+        if (r >= 0)
+                r = complete_uncommitted(ini, declaration, remarks, error);
         if (r >= 0)
                 r = complete_signature(ini, declaration, remarks, error);
         if (r >= 0 && (declaration->mode & S_IRGRP) && !declaration->group)
@@ -709,6 +762,17 @@ static bool add_signer(EVP_MD_CTX *context, const Declaration *declaration) {
         return done;
 }
 
+/* Nothing for the values that unseald 0.1 had, so that an update keeps the secrets. */
+static bool add_format(EVP_MD_CTX *context, const Declaration *declaration) {
+        if (declaration->format == FORMAT_MESSAGE &&
+            (!add_string(context, "message") ||
+             !add_string(context, declaration->allow_uncommitted ? "uncommitted" : NULL)))
+                return false;
+        return !declaration->pinned ||
+               (add_string(context, "pinned") &&
+                EVP_DigestUpdate(context, declaration->pin, sizeof(declaration->pin)) == 1);
+}
+
 int declaration_digest(const Declaration *declaration, uint8_t ret[static DECLARATION_DIGEST_SIZE]) {
         const Source *source = &declaration->source;
         const char kind[] = { (char) ('A' + source->kind), 0 };
@@ -721,7 +785,8 @@ int declaration_digest(const Declaration *declaration, uint8_t ret[static DECLAR
                     add_strings(context, declaration->key_ids) &&
                     add_strings(context, declaration->encryption_context) &&
                     add_string(context, declaration->bind_account ? "bound" : NULL) &&
-                    add_signer(context, declaration) && EVP_DigestFinal_ex(context, ret, NULL) == 1;
+                    add_signer(context, declaration) && add_format(context, declaration) &&
+                    EVP_DigestFinal_ex(context, ret, NULL) == 1;
 
         return done ? 0 : openssl_failure(NULL);
 }

@@ -15,14 +15,30 @@
 #include "source/signature.h"
 #include "source/source.h"
 
+/* How the secret was sealed (Format=). */
+typedef enum SecretFormat {
+        FORMAT_KMS,     /* KMS encrypted it: at most 4096 bytes */
+        FORMAT_MESSAGE, /* a message of the AWS Encryption SDK; KMS encrypted its data key */
+} SecretFormat;
+
+/* The most that SizeMax= takes for a message, and its default: bytes of plaintext. A unit's credentials have no more in all. */
+#define DECLARATION_MESSAGE_MAX (1024U * 1024U)
+
+#define DECLARATION_PIN_SIZE 32 /* SHA-256 */
+
 typedef struct Declaration {
         char *name; /* the file's without .secret: 1 to 64 of A-Z a-z 0-9 - _ . and not . or .. */
         char *file; /* its path, for messages */
         char *description;
         Source source;
-        char *source_region;       /* NULL: the region of the source, or of the key */
-        size_t size_max;           /* bytes of raw ciphertext; by default KMS_CIPHERTEXT_MAX */
-        char **key_ids;            /* ARNs, NULL-terminated, at least one */
+        char *source_region; /* NULL: the region of the source, or of the key */
+        SecretFormat format;
+        /* FORMAT_KMS: bytes of raw ciphertext, by default KMS_CIPHERTEXT_MAX. FORMAT_MESSAGE: bytes of plaintext. */
+        size_t size_max;
+        bool allow_uncommitted;            /* takes messages whose suite does not commit to its key */
+        bool pinned;                       /* Sha256= is set */
+        uint8_t pin[DECLARATION_PIN_SIZE]; /* of the raw ciphertext, or of the message's header */
+        char **key_ids;                    /* ARNs, NULL-terminated, at least one */
         char **encryption_context; /* "key=value", NULL-terminated; "unseald:secret=NAME" is always one */
         char *signed_by; /* path of the key that has signed the ciphertext; NULL: no signature is demanded */
         EVP_PKEY *signing_key; /* the public key in that file, read with the declaration; NULL without SignedBy= */

@@ -24,18 +24,22 @@
 #include "config/settings.h"
 #include "kms/client.h"
 #include "memory/secret.h"
+#include "source/message-header.h"
 #include "tpm/tpm.h"
 #include "unsealctl/ctl.h"
 #include "unsealing/session.h"
 
-/* Room for the longest ciphertext that KMS takes, in base64 with line ends. */
-#define CIPHERTEXT_FILE_MAX (16U * 1024U)
+/* Bytes of plaintext of a message that is unsealed by hand. */
+#define MESSAGE_MAX (64U * 1024U * 1024U)
+
+/* Room for the header of a message and short frames. A ciphertext of KMS is much shorter. */
+#define CIPHERTEXT_FILE_MAX (2 * MESSAGE_MAX + MESSAGE_HEADER_MAX)
 
 typedef struct Options {
         const char *declared, *secret, *key, *ciphertext, *name, *vendor, *local;
         char **context; /* owned */
         int fd;         /* takes the plaintext; -1: none */
-        bool verbose;
+        bool verbose, allow_uncommitted;
 } Options;
 
 typedef struct Unsealing {
@@ -107,6 +111,15 @@ static int keep_stdin(Unsealing *unsealing, char **ret_path) {
         return 0;
 }
 
+/* Finds out whether the file holds a message, by its first bytes. A file that cannot be read fails as a source. */
+static bool holds_message(const char *path) {
+        _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+        uint8_t begin[2];
+
+        return fd >= 0 && read_up_to(fd, begin, sizeof(begin)) == sizeof(begin) &&
+               message_is_likely(begin, sizeof(begin));
+}
+
 /* Makes of the options what a *.secret file would declare. The context is only what the options give: other tools encrypt without
  * unseald's own pair. */
 static int declare(Unsealing *unsealing, Declaration *declaration) {
@@ -134,6 +147,11 @@ static int declare(Unsealing *unsealing, Declaration *declaration) {
             strings_take(&declaration->key_ids, strdup(options->key)) < 0)
                 return failure("Out of memory.");
 
+        if (holds_message(declaration->source.location)) {
+                declaration->format = FORMAT_MESSAGE;
+                declaration->size_max = MESSAGE_MAX;
+                declaration->allow_uncommitted = options->allow_uncommitted;
+        }
         for (char **pair = options->context; pair && *pair; pair++)
                 if (strings_take(&declaration->encryption_context, strdup(*pair)) < 0)
                         return failure("Out of memory.");
@@ -290,6 +308,7 @@ static void print_help(void) {
                "     --key=ARN                   The key of the ciphertext in FILE, or -\n"
                "     --name=NAME                 The name under which the secret was sealed\n"
                "     --context=KEY=VALUE         More encryption context (repeatable)\n"
+               "     --allow-uncommitted         Take a message of a suite that does not commit\n"
                "     --reveal                    Write the secret to standard output\n"
                "     --fd=N                      Write the secret to this file descriptor\n"
                "  -v --verbose                   Show each step\n"
@@ -301,13 +320,14 @@ static void print_help(void) {
 
 /* Returns a negative value to go on, or the exit status. */
 static int parse_options(int argc, char *argv[], Options *options) {
-        enum { SECRET = 256, KEY, NAME, CONTEXT, REVEAL, FD, VENDOR, LOCAL };
+        enum { SECRET = 256, KEY, NAME, CONTEXT, REVEAL, FD, VENDOR, LOCAL, UNCOMMITTED };
         static const struct option long_options[] = {
                 { "help", no_argument, NULL, 'h' },
                 { "secret", required_argument, NULL, SECRET },
                 { "key", required_argument, NULL, KEY },
                 { "name", required_argument, NULL, NAME },
                 { "context", required_argument, NULL, CONTEXT },
+                { "allow-uncommitted", no_argument, NULL, UNCOMMITTED },
                 { "reveal", no_argument, NULL, REVEAL },
                 { "fd", required_argument, NULL, FD },
                 { "verbose", no_argument, NULL, 'v' },
@@ -333,6 +353,9 @@ static int parse_options(int argc, char *argv[], Options *options) {
                         break;
                 case CONTEXT:
                         r = add_context(options, optarg);
+                        break;
+                case UNCOMMITTED:
+                        options->allow_uncommitted = true;
                         break;
                 case REVEAL:
                         options->fd = STDOUT_FILENO;

@@ -17,6 +17,7 @@
 
 #include "basic/clock.h"
 #include "basic/log.h"
+#include "source/message-reader.h"
 #include "source/source-file.h"
 #include "source/source.h"
 #include "unsealing/passage.h"
@@ -68,6 +69,7 @@ void passage_init(Passage *ret, SessionShared *shared, const Declaration *declar
 
 void passage_clear(Passage *passage) {
         request_target_clear(&passage->target);
+        request_message_clear(&passage->message);
         passage->plaintext = secret_free(passage->plaintext);
         free(TAKE_PTR(passage->ciphertext));
         free(TAKE_PTR(passage->unverified));
@@ -353,6 +355,14 @@ static void passage_retry(Passage *passage, const Error *error) {
                 step->not_before_usec = 0;
 }
 
+/* Opens the frames with the data key, which it takes. */
+static int open_message(const Passage *passage, Secret *data_key, Secret **ret, Error *error) {
+        _cleanup_secret_ Secret *key = data_key;
+
+        return message_read(&passage->message.header, passage->ciphertext, passage->ciphertext_size, key,
+                            passage->declaration->size_max, ret, error);
+}
+
 static void on_opened(int r, Secret *plaintext, const Error *error, void *userdata) {
         Passage *passage = userdata;
         const Settings *settings = passage->shared->settings;
@@ -364,6 +374,8 @@ static void on_opened(int r, Secret *plaintext, const Error *error, void *userda
                 (void) secret_free(plaintext);
                 return;
         }
+        if (r >= 0 && passage->declaration->format == FORMAT_MESSAGE)
+                r = open_message(passage, plaintext, &plaintext, &failed);
         if (r < 0) {
                 memcpy(failed.request_id, passage->request_id, sizeof(passage->request_id));
                 passage_fail(passage, &failed);
@@ -414,11 +426,39 @@ static bool knows_account(Passage *passage) {
         return step_is_done(identity);
 }
 
-/* Fills in the part that both requests to KMS share. Borrows the strings of the context from the declaration and from account. */
+static void print_account(const Passage *passage, char ret[static REQUEST_ACCOUNT_SIZE]) {
+        (void) snprintf(ret, REQUEST_ACCOUNT_SIZE, REQUEST_ACCOUNT_KEY "%s",
+                        instance_account(passage->shared->instance));
+}
+
+/* Checks what the declaration demands of the ciphertext before KMS is asked. */
+static int check_sealed(Passage *passage, Error *error) {
+        const Declaration *declaration = passage->declaration;
+        const Slice ciphertext = { passage->ciphertext, passage->ciphertext_size };
+        char account[REQUEST_ACCOUNT_SIZE];
+
+        if (declaration->format == FORMAT_MESSAGE) {
+                print_account(passage, account);
+                return passage->message.context ? 0
+                                                : request_message(declaration, ciphertext, account,
+                                                                  &passage->message, error);
+        }
+        if (message_is_likely(ciphertext.data, ciphertext.size))
+                return error_set(
+                                error, -EBADMSG, FAILURE_CIPHERTEXT,
+                                "The sealed secret is a message of the AWS Encryption SDK, not a ciphertext of KMS. Set Format=message.");
+        return request_check_pin(declaration, ciphertext, error);
+}
+
+/* Fills in the part that both requests to KMS share. Borrows the strings of the context from the declaration, the message and account. */
 static int make_request(const Passage *passage, char account[static REQUEST_ACCOUNT_SIZE],
                         const char ***ret_context, KmsDecrypt *ret) {
-        (void) snprintf(account, REQUEST_ACCOUNT_SIZE, REQUEST_ACCOUNT_KEY "%s",
-                        instance_account(passage->shared->instance));
+        if (passage->declaration->format == FORMAT_MESSAGE) {
+                *ret = request_decrypt(passage->declaration, (const char *const *) passage->message.context,
+                                       passage->message.data_key);
+                return 0;
+        }
+        print_account(passage, account);
         *ret_context = request_context(passage->declaration, account);
         if (!*ret_context)
                 return -ENOMEM;
@@ -434,12 +474,17 @@ static int begin_decryption(void *owner, uint64_t now) {
         _cleanup_free_ const char **context = NULL;
         char account[REQUEST_ACCOUNT_SIZE];
         KmsDecrypt decrypt;
+        Error error;
 
         if (passage->state != SECRET_SEALED || endpoint_is_busy(passage->endpoint) || !document.data ||
             !has_credentials(shared) || !endpoint_is_usable(passage->endpoint, now) ||
             !knows_account(passage))
                 return 0;
 
+        if (check_sealed(passage, &error) < 0) {
+                passage_fail(passage, &error);
+                return 0;
+        }
         if (make_request(passage, account, &context, &decrypt) < 0)
                 return -ENOMEM;
         decrypt.document = document;

@@ -47,6 +47,7 @@ struct Passage {
         uint64_t version;    /* with SignedBy=, once the ciphertext is here */
         uint8_t *ciphertext; /* raw bytes; NULL: not fetched or not verified yet */
         size_t ciphertext_size;
+        RequestMessage message; /* with Format=message, once KMS is to be asked */
         Secret *plaintext;
         char request_id[64]; /* of the last answer of KMS; or empty */
         uint64_t begun_usec, duration_usec;

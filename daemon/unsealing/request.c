@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 #include <errno.h>
+#include <openssl/sha.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -47,7 +48,11 @@ void request_target_clear(RequestTarget *target) {
 }
 
 size_t request_maximum(const Declaration *declaration, const Source *source) {
-        return source->is_signature ? SIGNATURE_FILE_MAX : declaration->size_max;
+        if (source->is_signature)
+                return SIGNATURE_FILE_MAX;
+        /* The overhead of a frame is 32 bytes. Frames that are shorter than that exceed this limit first. */
+        return declaration->format == FORMAT_MESSAGE ? MESSAGE_HEADER_MAX + 2 * declaration->size_max
+                                                     : declaration->size_max;
 }
 
 Fetch request_fetch(const Settings *settings, const Declaration *declaration, const RequestTarget *target,
@@ -74,6 +79,101 @@ const char **request_context(const Declaration *declaration, const char *account
         if (declaration->bind_account)
                 context[n] = account_pair;
         return context;
+}
+
+void request_message_clear(RequestMessage *message) {
+        strings_free(message->context);
+        *message = (RequestMessage){};
+}
+
+static bool has_pair(const RequestMessage *message, const char *pair) {
+        for (char *const *own = message->context; *own; own++)
+                if (strcmp(*own, pair) == 0)
+                        return true;
+        return false;
+}
+
+static int check_context(const RequestMessage *message, const char *const *declared, Error *error) {
+        for (; *declared; declared++)
+                if (!has_pair(message, *declared))
+                        return error_set(
+                                        error, -EBADMSG, FAILURE_CIPHERTEXT,
+                                        "The message was not sealed for this secret: its encryption context lacks the pair %.300s, which the declaration demands. Seal the secret again with this pair, or correct the declaration.",
+                                        *declared);
+        return 0;
+}
+
+/* The data key of the first pinned KMS key that has one. */
+static int find_data_key(const Declaration *declaration, RequestMessage *message, Error *error) {
+        const MessageHeader *header = &message->header;
+
+        for (char *const *pin = declaration->key_ids; *pin; pin++)
+                for (unsigned i = 0; i < header->data_keys_count; i++) {
+                        const MessageDataKey *data_key = header->data_keys + i;
+
+                        if (message_slice_is(&data_key->provider, MESSAGE_PROVIDER_KMS) &&
+                            message_slice_is(&data_key->info, *pin)) {
+                                message->data_key = data_key->ciphertext;
+                                return 0;
+                        }
+                }
+        return error_set(
+                        error, -EBADMSG, FAILURE_CIPHERTEXT,
+                        "None of the %u data keys of the message was made by a KMS key in KeyId=. Show them with \"unsealctl cat-message\". Seal the secret again under the key %s, or correct KeyId=.",
+                        header->data_keys_count, declaration->key_ids[0]);
+}
+
+static int read_header(const Declaration *declaration, Slice message, RequestMessage *ret, Error *error) {
+        const MessageHeaderOptions options = { .allow_uncommitted = declaration->allow_uncommitted };
+        size_t needed;
+        int r = message_header_parse(message.data, message.size, &options, &ret->header, &needed, error);
+
+        if (r == -EAGAIN)
+                return error_set(
+                                error, -EBADMSG, FAILURE_CIPHERTEXT,
+                                "The header of the message is not complete: it has at least %zu bytes, and there are %zu. Copy the message again.",
+                                needed, message.size);
+        if (r < 0)
+                return r;
+        r = message_context_pairs(&ret->header, &ret->context);
+        if (r == -ENOMEM)
+                return error_oom(error);
+        return r < 0 ? error_set(error, -EBADMSG, FAILURE_CIPHERTEXT,
+                                 "The encryption context of the message has an empty key, \"=\" in a key, or a NUL. Seal the secret again without it.")
+                     : 0;
+}
+
+int request_check_pin(const Declaration *declaration, Slice ciphertext, Error *error) {
+        uint8_t digest[SHA256_DIGEST_LENGTH];
+
+        if (!declaration->pinned)
+                return 0;
+        SHA256(ciphertext.data, ciphertext.size, digest);
+        if (memcmp(digest, declaration->pin, sizeof(digest)) == 0)
+                return 0;
+        return error_set(
+                        error, -EBADMSG, FAILURE_CIPHERTEXT,
+                        "This is not the sealed secret that Sha256= pins: it was replaced, by another version or by somebody else. Restore it, or correct Sha256=.");
+}
+
+int request_message(const Declaration *declaration, Slice message, const char *account_pair,
+                    RequestMessage *ret, Error *error) {
+        _cleanup_free_ const char **declared = request_context(declaration, account_pair);
+        RequestMessage result = {};
+        int r = declared ? read_header(declaration, message, &result, error) : error_oom(error);
+
+        if (r >= 0)
+                r = request_check_pin(declaration, (Slice){ message.data, result.header.size }, error);
+        if (r >= 0)
+                r = check_context(&result, declared, error);
+        if (r >= 0)
+                r = find_data_key(declaration, &result, error);
+        if (r < 0) {
+                request_message_clear(&result);
+                return r;
+        }
+        *ret = result;
+        return 0;
 }
 
 KmsDecrypt request_decrypt(const Declaration *declaration, const char *const *context, Slice ciphertext) {

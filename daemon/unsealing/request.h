@@ -14,6 +14,7 @@
 #include "kms/client.h"
 #include "source/fetch.h"
 #include "source/fetcher.h"
+#include "source/message-header.h"
 
 typedef struct RequestTarget {
         char *endpoint; /* of KMS: "https://…" */
@@ -43,6 +44,25 @@ size_t request_maximum(const Declaration *declaration, const Source *source) _pu
 /* The encryption context: EncryptionContext= and, with BindAccount=, account_pair ("unseald:account=ACCOUNT"). Returns a
  * NULL-terminated array of borrowed strings that the caller frees; NULL: out of memory. */
 const char **request_context(const Declaration *declaration, const char *account_pair);
+
+/* What KMS is asked about a message: one of its data keys, with the message's own encryption context. */
+typedef struct RequestMessage {
+        MessageHeader header; /* points into the message */
+        Slice data_key;       /* its ciphertext, in the header */
+        char **context;       /* owned; NULL: nothing has been read */
+} RequestMessage;
+
+/*
+ * Reads a message's header, and checks what the declaration demands of it before KMS is asked: every pair of the encryption
+ * context is in it, account_pair too with BindAccount=, and a data key was made by a pinned KMS key. Nothing of it is authentic yet.
+ * FAILURE_CIPHERTEXT. The message must live as long as *ret. The caller clears *ret.
+ */
+int request_message(const Declaration *declaration, Slice message, const char *account_pair,
+                    RequestMessage *ret, Error *error);
+void request_message_clear(RequestMessage *message);
+
+/* Compares a ciphertext, or the header of a message, with Sha256=. FAILURE_CIPHERTEXT: it is another one. */
+int request_check_pin(const Declaration *declaration, Slice ciphertext, Error *error);
 
 /* A request without an attestation document. Everything is borrowed; of *context and *declaration KmsDecrypt keeps pointers. */
 KmsDecrypt request_decrypt(const Declaration *declaration, const char *const *context, Slice ciphertext);

@@ -370,6 +370,39 @@ static void test_region_and_size_of_a_source_are_checked(void **state) {
         refused("SizeMax=18446744073709551617", "SizeMax=: Expected a number of bytes from 1 to 6144");
 }
 
+static void test_a_message_has_a_range_and_pins_of_its_own(void **state) {
+#define PIN "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1F"
+        Declarations declarations = accepted("Format=message");
+
+        assert_int_equal(declarations.items[0].format, FORMAT_MESSAGE);
+        assert_int_equal(declarations.items[0].size_max, 1048576);
+        assert_false(declarations.items[0].allow_uncommitted);
+        assert_false(declarations.items[0].pinned);
+        declarations_clear(&declarations);
+
+        /* The order of the lines does not matter. */
+        declarations = accepted("SizeMax=6145\nSha256=" PIN "\nAllowUncommitted=yes\nFormat=message");
+        assert_int_equal(declarations.items[0].size_max, 6145);
+        assert_true(declarations.items[0].allow_uncommitted);
+        assert_true(declarations.items[0].pinned);
+        for (unsigned i = 0; i < 32; i++)
+                assert_int_equal(declarations.items[0].pin[i], i);
+        declarations_clear(&declarations);
+
+        declarations = accepted("Format=message\nFormat=\nSha256=" PIN
+                                "\nSha256=\nAllowUncommitted=yes\nAllowUncommitted=");
+        assert_int_equal(declarations.items[0].format, FORMAT_KMS);
+        assert_int_equal(declarations.items[0].size_max, 6144);
+        assert_false(declarations.items[0].pinned);
+        assert_false(declarations.items[0].allow_uncommitted);
+        declarations_clear(&declarations);
+
+        refused("Format=bundle", "Format=: Expected kms or message, not \"bundle\".");
+        refused("SizeMax=1048577\nFormat=message", "SizeMax=: Expected a number of bytes from 1 to 1048576");
+        refused("Sha256=00", "Sha256=: Expected the 64 hexadecimal digits of a SHA-256");
+        refused("AllowUncommitted=perhaps", "AllowUncommitted=: ");
+}
+
 /* The mistake is in the second line, which is line 5. */
 static void refused_delivery(const char *line, const char *expected) {
         _cleanup_free_ char *text = NULL, *wanted = NULL;
@@ -850,6 +883,7 @@ int main(void) {
                 DIRECTORY_TEST(test_source_is_checked_with_file_and_line),
                 DIRECTORY_TEST(test_region_and_size_of_a_source_are_checked),
                 DIRECTORY_TEST(test_booleans_are_checked),
+                DIRECTORY_TEST(test_a_message_has_a_range_and_pins_of_its_own),
                 cmocka_unit_test(test_units_admit_the_units_they_name_or_all),
                 cmocka_unit_test(test_a_pattern_admits_the_instances_of_one_template),
                 DIRECTORY_TEST(test_a_pattern_stands_for_the_instance_alone),

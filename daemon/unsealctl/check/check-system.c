@@ -15,6 +15,7 @@
 #include "source/source-file.h"
 #include "unsealctl/check/check-system.h"
 #include "unsealctl/check/mistakes.h"
+#include "unsealing/request.h"
 
 DEFINE_CLEANUP(FILE *, fclose);
 DEFINE_CLEANUP(DIR *, closedir);
@@ -101,8 +102,8 @@ static int examine_files(const Declaration *declaration, SecretFacts *secret, Er
 
         if (!declaration->source.location || declaration->source.kind != SOURCE_FILE)
                 return 0;
-        r = source_read_file(&declaration->source, declaration->size_max, &ciphertext, &size,
-                             &secret->source);
+        r = source_read_file(&declaration->source, request_maximum(declaration, &declaration->source),
+                             &ciphertext, &size, &secret->source);
         if (r == -ENOMEM)
                 return error_oom(error);
         return r < 0 ? 0 : examine_signature(declaration, ciphertext, size, secret, error);

@@ -277,7 +277,8 @@ static int make_dry(char **body) {
         return *body ? 0 : -ENOMEM;
 }
 
-static int dry_run_body(const DryRunRequest *request, char **ret) {
+static int dry_run_body(const DryRunRequest *request, char **ret, Error *error) {
+        _cleanup_(request_message_clear) RequestMessage message = {};
         _cleanup_free_ const char **context = NULL;
         char account[64];
         KmsDecrypt decrypt;
@@ -295,6 +296,13 @@ static int dry_run_body(const DryRunRequest *request, char **ret) {
                                                                .document = request->document },
                                            ret);
         decrypt = request_decrypt(request->declaration, context, request->ciphertext);
+        if (request->declaration->format == FORMAT_MESSAGE) {
+                r = request_message(request->declaration, request->ciphertext, account, &message, error);
+                if (r < 0)
+                        return r;
+                decrypt = request_decrypt(request->declaration, (const char *const *) message.context,
+                                          message.data_key);
+        }
         decrypt.document = request->document;
         if (!request->document.data)
                 return kms_probe_request(&decrypt, ret);
@@ -313,10 +321,11 @@ void dry_run(const DryRunRequest *request, DryRun *ret) {
         *ret = (DryRun){ .asked = true };
         if (request_target(request->settings, request->declaration, &target, &ret->error) < 0)
                 return;
-        r = dry_run_body(request, &body);
+        r = dry_run_body(request, &body, &ret->error);
         if (r < 0) {
-                (void) error_set(&ret->error, r, FAILURE_REQUEST, "The request to KMS cannot be made: %s.",
-                                 strerror(-r));
+                if (ret->error.failure == FAILURE_NONE)
+                        (void) error_set(&ret->error, r, FAILURE_REQUEST,
+                                         "The request to KMS cannot be made: %s.", strerror(-r));
                 return;
         }
         r = kms_caller_new(&(KmsCallerOptions){ .region = target.key.region,
