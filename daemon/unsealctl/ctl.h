@@ -14,6 +14,7 @@
 
 int verb_attest(int argc, char *argv[]);
 int verb_cat_config(int argc, char *argv[]);
+int verb_cat_message(int argc, char *argv[]);
 int verb_check(int argc, char *argv[]);
 int verb_doctor(int argc, char *argv[]);
 int verb_measure(int argc, char *argv[]);

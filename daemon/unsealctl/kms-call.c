@@ -17,6 +17,7 @@
 #include "basic/openssl-util.h"
 #include "basic/retry.h"
 #include "kms/client.h"
+#include "unsealctl/ctl.h"
 #include "unsealctl/kms-call.h"
 
 #define ATTEMPTS 3
@@ -159,4 +160,10 @@ int kms_call(KmsCaller *caller, const char *operation, const char *body, char **
         }
         *error = caller->error;
         return r;
+}
+
+int kms_call_failure(const Error *error) {
+        (void) failure("%s%s%s%s", error->text, *error->request_id ? " (Request " : "", error->request_id,
+                       *error->request_id ? ")" : "");
+        return (int) error->failure;
 }

@@ -42,3 +42,6 @@ DEFINE_CLEANUP(KmsCaller *, kms_caller_free);
  */
 int kms_call(KmsCaller *caller, const char *operation, const char *body, char **ret, size_t *ret_size,
              Error *error);
+
+/* Prints why a call failed, with the ID of the request. Returns the exit status. */
+int kms_call_failure(const Error *error);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Has KMS encrypt a plaintext, with the encryption context that unseald demands for a secret of this name. The plaintext comes from a
- * file or a pipe, never from an argument. It exists here only in locked memory and in the one request; nothing prints or writes it.
+ * Seals a plaintext with the encryption context that unseald demands for a secret of this name. KMS encrypts up to 4096 bytes; a longer
+ * plaintext becomes a message (seal-message.c). The plaintext comes from a file or a pipe, never from an argument. It exists here
+ * only in locked memory and in the one request; nothing prints or writes it.
  */
 
 #include <errno.h>
@@ -26,6 +27,7 @@
 #include "unsealctl/credentials.h"
 #include "unsealctl/ctl.h"
 #include "unsealctl/kms-call.h"
+#include "unsealctl/seal-message.h"
 #include "unsealctl/sign.h"
 
 #define RESERVED_CONTEXT "unseald:"
@@ -35,7 +37,7 @@
 #define PAIRS_SIZE_MAX 4096U
 
 typedef struct Options {
-        const char *key, *name, *account, *input, *output, *profile;
+        const char *key, *name, *account, *input, *output, *profile, *format;
         const char *sign_file, *sign_key, *secret_version; /* NULL: the secret is not signed */
         uint64_t version;                                  /* secret_version as a number */
         const char *pairs[PAIRS_MAX];                      /* the values of --context= */
@@ -68,7 +70,8 @@ static void print_help(void) {
                "     --context=KEY=VALUE     More encryption context (repeatable)\n"
                "     --account=ID            Bind it to this account, for BindAccount=yes\n"
                "  -o --output=FILE           Write to this file, not to standard output\n"
-               "     --raw                   Write bytes, not base64\n"
+               "     --format=kms|message    Default: kms up to 4096 bytes, else message\n"
+               "     --raw                   Write bytes, not base64;  a message is bytes\n"
                "     --json                  Also print JSON\n"
                "     --sign=KEY.pem          Sign it with this private key, into FILE.sig\n"
                "     --sign-key=ARN          Sign it with this key in KMS\n"
@@ -83,38 +86,59 @@ static void print_help(void) {
                "50 network, 51 TLS, 60 denied, 61 key; all are in unsealctl(1).\n");
 }
 
-static int kms_failure(const Error *error) {
-        (void) failure("%s%s%s%s", error->text, *error->request_id ? " (Request " : "", error->request_id,
-                       *error->request_id ? ")" : "");
-        return (int) error->failure;
+/* The plaintext, and where it goes on if it is longer than KMS encrypts. */
+typedef struct Input {
+        Secret *begin;
+        int fd, opened;
+        const char *name;
+} Input;
+
+static void input_done(Input *input) {
+        (void) secret_free(input->begin);
+        if (input->opened >= 0)
+                close(input->opened);
 }
 
-static int read_plaintext(const char *path, Secret **ret) {
-        bool is_stdin = !path || strcmp(path, "-") == 0;
-        _cleanup_close_ int opened = is_stdin ? -1 : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-        int fd = is_stdin ? STDIN_FILENO : opened;
-        _cleanup_secret_ Secret *secret = NULL;
-        ssize_t n;
+static bool is_message(const Options *options, const Input *input) {
+        if (options->format)
+                return strcmp(options->format, "message") == 0;
+        return secret_size(input->begin) > KMS_PLAINTEXT_MAX;
+}
 
-        if (fd < 0)
+static int open_input(const Options *options, Input *input) {
+        const char *path = options->input;
+        bool is_stdin = !path || strcmp(path, "-") == 0;
+
+        if (!is_stdin)
+                input->opened = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+        input->fd = is_stdin ? STDIN_FILENO : input->opened;
+        input->name = is_stdin ? "standard input" : path;
+        if (input->fd < 0)
                 return failure("Cannot read %s: %s.", path, strerror(errno));
-        if (isatty(fd))
+        if (isatty(input->fd))
                 return usage_error(
                                 "Standard input is a terminal, where others could see the secret. Give a file or a pipe.");
-        if (secret_new(KMS_PLAINTEXT_MAX + 1, &secret) < 0)
+        return 0;
+}
+
+static int read_plaintext(const Options *options, Input *input) {
+        ssize_t n;
+        int r = open_input(options, input);
+
+        if (r != 0)
+                return r;
+        if (secret_new(KMS_PLAINTEXT_MAX + 1, &input->begin) < 0)
                 return failure("%u bytes of memory cannot be locked, and the secret must not reach swap. Raise the limit: \"ulimit -l\".",
                                KMS_PLAINTEXT_MAX);
-        n = read_up_to(fd, secret_bytes(secret), KMS_PLAINTEXT_MAX + 1);
+        n = read_up_to(input->fd, secret_bytes(input->begin), KMS_PLAINTEXT_MAX + 1);
         if (n < 0)
-                return failure("Cannot read %s: %s.", is_stdin ? "standard input" : path,
-                               strerror((int) -n));
+                return failure("Cannot read %s: %s.", input->name, strerror((int) -n));
         if (n == 0)
-                return failure("The secret is empty, and KMS encrypts at least one byte.");
-        if (n > KMS_PLAINTEXT_MAX)
-                return failure("The secret is too long: KMS encrypts at most %u bytes. Encrypt it with a key of its own and seal that key. \"openssl rand -hex 32\" makes one.",
+                return failure("The secret is empty, and unseald delivers at least one byte.");
+        secret_truncate(input->begin, (size_t) n);
+        if (n > KMS_PLAINTEXT_MAX && !is_message(options, input))
+                return failure("The secret is too long: KMS encrypts at most %u bytes. Leave --format=kms out, and it becomes a message.",
                                KMS_PLAINTEXT_MAX);
-        secret_truncate(secret, (size_t) n);
-        *ret = TAKE_PTR(secret);
         return 0;
 }
 
@@ -189,7 +213,7 @@ static int resolve_key(KmsCaller *caller, const char *key, char **ret_arn) {
                 if (error.failure == FAILURE_DENIED)
                         (void) fputs("unsealctl: Cannot look up the key. Give its ARN in --key=, which needs no look-up.\n",
                                      stderr);
-                return kms_failure(&error);
+                return kms_call_failure(&error);
         }
         return 0;
 }
@@ -212,7 +236,7 @@ static int encrypt(KmsCaller *caller, Secret *plaintext, Sealed *sealed) {
                 return failure("Out of memory.");
         if (kms_call(caller, "Encrypt", body, &answer, &size, &error) < 0 ||
             kms_encrypt_reply(&request, answer, size, &sealed->ciphertext, &sealed->size, &error) < 0)
-                return kms_failure(&error);
+                return kms_call_failure(&error);
         return 0;
 }
 
@@ -225,10 +249,16 @@ static const char *quote_for(const char *word) {
         return strchr(word, '\'') ? NULL : "'";
 }
 
-static void print_secret_file(const Options *options, const Sealed *sealed) {
+/* message_size: bytes of plaintext; 0: the secret is no message. */
+static void print_secret_file(const Options *options, const Sealed *sealed, uint64_t message_size) {
         printf("# %s.secret\n[Secret]\n# A path in the image. Put the file that --output= wrote there, or change the path.\n"
                "Source=file:/usr/share/unseald/%s.sealed\nKeyId=%s\n",
                options->name, options->name, sealed->key_arn);
+        if (message_size > 0)
+                puts("Format=message");
+        if (message_size > DECLARATION_MESSAGE_MAX)
+                printf("# The secret has %llu bytes, and unseald delivers at most %u.\n",
+                       (unsigned long long) message_size, DECLARATION_MESSAGE_MAX);
         if (sealed->signature)
                 printf("# The path in the image of the public key that has signed the file.\n"
                        "SignedBy=/usr/lib/unseald/vendor.pub\nMinVersion=%" PRIu64 "\n",
@@ -255,7 +285,8 @@ static int print_json(const Sealed *sealed, const char *ciphertext) {
         }
         add_string(object, "KeyId", sealed->key_arn);
         add(object, "EncryptionContext", context);
-        add_string(object, "CiphertextBlob", ciphertext);
+        if (ciphertext)
+                add_string(object, "CiphertextBlob", ciphertext);
         puts(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
                                                                     JSON_C_TO_STRING_NOSLASHESCAPE)
                              ?: "");
@@ -305,7 +336,7 @@ static int write_sealed(const Options *options, const Sealed *sealed) {
         if (options->json)
                 return print_json(sealed, base64);
         if (options->secret_file)
-                print_secret_file(options, sealed);
+                print_secret_file(options, sealed, 0);
         return 0;
 }
 
@@ -322,8 +353,36 @@ static int sign(const Options *options, Signer *signer, Sealed *sealed) {
                       : 0;
 }
 
+/* The ciphertext of a message is in the file alone: it may be too long for JSON. */
+static int write_message(const Options *options, KmsCaller *caller, const Input *input, Sealed *sealed) {
+        const MessageSealing sealing = {
+                .key_arn = sealed->key_arn,
+                .context = sealed->context,
+                .fd = input->fd,
+                .begin = input->begin,
+                .input = input->name,
+                .output = is_stdout(options->output) ? NULL : options->output,
+        };
+        uint64_t size;
+        int r;
+
+        if (options->secret_version)
+                return usage_error(
+                                "The secret becomes a message, and only a ciphertext of KMS is signed. Leave --sign= out, or seal at most %u bytes.",
+                                KMS_PLAINTEXT_MAX);
+        if (!sealing.output && (options->json || isatty(STDOUT_FILENO)))
+                return usage_error(
+                                "A message is bytes, neither for a terminal nor for JSON. Give --output=.");
+        r = seal_message(caller, &sealing, &size);
+        if (r == 0 && options->json)
+                return print_json(sealed, NULL);
+        if (r == 0 && options->secret_file)
+                print_secret_file(options, sealed, size);
+        return r;
+}
+
 static int seal(const Options *options) {
-        _cleanup_secret_ Secret *plaintext = NULL;
+        _cleanup_(input_done) Input input = { .opened = -1 };
         _cleanup_(aws_credentials_clear) AwsCredentials credentials = {};
         _cleanup_(kms_caller_freep) KmsCaller *caller = NULL;
         _cleanup_(signer_freep) Signer *signer = NULL;
@@ -335,11 +394,11 @@ static int seal(const Options *options) {
         Error error = {};
         int r;
 
-        r = read_plaintext(options->input, &plaintext);
+        r = read_plaintext(options, &input);
         if (r != 0)
                 return r;
         if (credentials_find(options->profile, &credentials, &configured, &error) < 0)
-                return kms_failure(&error);
+                return kms_call_failure(&error);
         r = choose_region(options, configured, region, &kms.region);
         if (r != 0)
                 return r;
@@ -347,7 +406,7 @@ static int seal(const Options *options) {
         kms.trusted_certificates = kms.trusted_certificates ?: bundle;
         if (kms_caller_new(&kms, &caller, &error) < 0) {
                 if (!bundle || error.failure != FAILURE_CONFIGURATION)
-                        return kms_failure(&error);
+                        return kms_call_failure(&error);
                 (void) failure("AWS_CA_BUNDLE: %s Correct the variable, or give --trusted-certificates=.",
                                error.text);
                 return (int) error.failure;
@@ -355,8 +414,11 @@ static int seal(const Options *options) {
         /* The signer comes first: what cannot be signed is not sealed either. */
         if ((r = make_signer(options, &kms, &signer)) != 0 ||
             (r = resolve_key(caller, options->key, &sealed.key_arn)) != 0 ||
-            (r = make_context(options, &sealed.context)) != 0 ||
-            (r = encrypt(caller, plaintext, &sealed)) != 0 || (r = sign(options, signer, &sealed)) != 0)
+            (r = make_context(options, &sealed.context)) != 0)
+                return r;
+        if (is_message(options, &input))
+                return write_message(options, caller, &input, &sealed);
+        if ((r = encrypt(caller, input.begin, &sealed)) != 0 || (r = sign(options, signer, &sealed)) != 0)
                 return r;
         return write_sealed(options, &sealed);
 }
@@ -428,6 +490,9 @@ static int check_options(Options *options) {
             (strlen(options->account) != 12 || strspn(options->account, "0123456789") != 12))
                 return usage_error("--account= takes the 12 digits of an AWS account, not \"%s\".",
                                    options->account);
+        if (options->format && strcmp(options->format, "kms") != 0 &&
+            strcmp(options->format, "message") != 0)
+                return usage_error("--format= takes kms or message, not \"%s\".", options->format);
         if (options->secret_file && (is_stdout(options->output) || options->json))
                 return usage_error(
                                 "--print-secret-file writes to standard output, as the ciphertext and --json do. Give --output=, and not --json.");
@@ -442,6 +507,7 @@ enum {
         OPTION_NAME,
         OPTION_CONTEXT,
         OPTION_ACCOUNT,
+        OPTION_FORMAT,
         OPTION_SIGN,
         OPTION_SIGN_KEY,
         OPTION_SECRET_VERSION,
@@ -464,6 +530,7 @@ static const struct option long_options[] = {
         { "context", required_argument, NULL, OPTION_CONTEXT },
         { "account", required_argument, NULL, OPTION_ACCOUNT },
         { "output", required_argument, NULL, 'o' },
+        { "format", required_argument, NULL, OPTION_FORMAT },
         { "sign", required_argument, NULL, OPTION_SIGN },
         { "sign-key", required_argument, NULL, OPTION_SIGN_KEY },
         { "secret-version", required_argument, NULL, OPTION_SECRET_VERSION },
@@ -491,6 +558,8 @@ static const char **field_of(Options *options, int option) {
                 return &options->account;
         case 'o':
                 return &options->output;
+        case OPTION_FORMAT:
+                return &options->format;
         case OPTION_PROFILE:
                 return &options->profile;
         case OPTION_REGION:

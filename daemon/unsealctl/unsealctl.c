@@ -21,6 +21,7 @@ typedef struct Verb {
 static const Verb verbs[] = {
         { "attest", "", "Get an attestation document of this instance", verb_attest },
         { "cat-config", "", "Print the configuration that is in force", verb_cat_config },
+        { "cat-message", "FILE", "Show a message without its key", verb_cat_message },
         { "check", "", "List every mistake in the configuration", verb_check },
         { "doctor", "", "Find out why unseald does not work here", verb_doctor },
         { "measure", "IMAGE", "Predict the PCR values of an image", verb_measure },

@@ -126,8 +126,9 @@ say "== refused before anything is sent"
 before=$(requests)
 head -c 4097 /dev/zero >"$scratch/long"
 touch "$scratch/empty"
-ends 1 'at most 4096 bytes.*seal that key' "4097 bytes" seal "$scratch/long"
-ends 1 'at most 4096 bytes' "an endless input" seal /dev/zero
+ends 1 'at most 4096 bytes.*Leave --format=kms out' "4097 bytes" seal --format=kms "$scratch/long"
+ends 1 'at most 4096 bytes' "an endless input" seal --format=kms /dev/zero
+ends 2 'kms or message' "another format" seal --format=bundle "$secret"
 ends 1 'is empty' "nothing" seal "$scratch/empty"
 ends 1 'is empty' "an empty standard input" seal
 ends 1 'Cannot read .*/none: No such file' "no such file" seal "$scratch/none"

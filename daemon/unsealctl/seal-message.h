@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Seals a plaintext of any length as a message of the AWS Encryption SDK. KMS makes the data key; the plaintext is read and
+ * encrypted frame by frame, and never leaves this process.
+ */
+
+#include "memory/secret.h"
+#include "unsealctl/kms-call.h"
+
+typedef struct MessageSealing {
+        const char *key_arn;
+        char *const *context; /* "KEY=VALUE", NULL-terminated */
+        int fd;               /* where the plaintext goes on */
+        Secret *begin;        /* what has been read of it already; not more than a frame */
+        const char *input;    /* its name, for people */
+        const char *output;   /* NULL: standard output */
+} MessageSealing;
+
+/* Returns 0, or the exit status after the message is printed. Without success no file is left. *ret_size: bytes of plaintext. */
+int seal_message(KmsCaller *caller, const MessageSealing *sealing, uint64_t *ret_size);

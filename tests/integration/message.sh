@@ -1,0 +1,142 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Secrets above the 4096 bytes that KMS encrypts: unsealctl seal makes messages, unsealctl unseal and unseald open them, and a
+# message that is not for this secret is refused before KMS is asked.
+. "$(dirname "$0")/direct.sh"
+direct_start
+configure
+unsealctl=$build/daemon/unsealctl
+message=$scratch/db.message
+
+seal() { platform exec --as vendor -- "$unsealctl" seal --trusted-certificates="$PLATFORM_CA_FILE" --key="$key" "$@"; }
+unseal() { # STATUS ARGUMENT...: leaves the plaintext in $scratch/out
+    local want=$1 saw=0
+    shift
+    platform exec --as instance -- "$unsealctl" unseal --vendor-configuration="$config" --configuration=/nonexistent \
+        --reveal "$@" >"$scratch/out" 2>"$scratch/err" || saw=$?
+    [ "$saw" = "$want" ] || die "unseal $*: saw exit status $saw, wanted $want: $(cat "$scratch/err")"
+}
+opens() { # WHAT FILE ARGUMENT...
+    local what=$1 file=$2
+    shift 2
+    unseal 0 --key="$key" "$@" "$file"
+    cmp "$scratch/out" "$secret" || die "$what: another plaintext"
+    say "  $what: unsealed"
+}
+# delivers WHAT [LINE...]: unseald publishes the plaintext of $message
+delivers() {
+    local what=$1
+    shift
+    rm -f "$scratch/seen"
+    declare_secret db-password "$key" "$message" Format=message "$@"
+    on_ready() { cp "$store/db-password" "$scratch/seen"; }
+    unseald_start
+    unseald_finish
+    [ -n "$unseald_ready" ] || die "$what: unseald ended with $unseald_status: $(tail -n 5 "$log")"
+    cmp "$scratch/seen" "$secret" || die "$what: another plaintext"
+    say "  $what: delivered"
+}
+# refuses WHAT TEXT ASKED [LINE...]: unseald ends with status 62 and this text, and asks KMS so many times
+refuses() {
+    local what=$1 text=$2 asked=$3 before
+    shift 3
+    before=$(requests Decrypt)
+    declare_secret db-password "$key" "$message" "$@"
+    unseald_start
+    unseald_finish
+    [ -z "$unseald_ready" ] && [ "$unseald_status" = 62 ] || die "$what: ended with $unseald_status: $(tail -n 5 "$log")"
+    assert_line "$what" "$log" "$text"
+    assert_equal "$what: how often KMS was asked" $(($(requests Decrypt) - before)) "$asked"
+    assert_equal "$what: the store" "$(ls -A "$store")" ''
+    say "  $what: status 62"
+}
+
+say "sizes, sealed from a file and from a pipe"
+for size in 1 4096 4097 1048575 1048576 1048577 3145728 5000000; do
+    head -c "$size" /dev/urandom >"$secret"
+    seal --name=db-password --format=message -o "$message" "$secret"
+    opens "$size bytes" "$message" --name=db-password
+    seal --name=db-password --format=message <"$secret" >"$message"
+    opens "$size bytes from a pipe" - --name=db-password <"$message"
+done
+assert_equal "the frames of the last" "$("$unsealctl" cat-message --json "$message" | jq -c '[.frames, .frame_length, .plaintext_size, .whole]')" \
+    '[5,1048576,5000000,true]'
+
+say "the format follows from the size"
+head -c 4096 /dev/urandom >"$secret"
+seal --name=db-password --raw -o "$message" "$secret"
+"$unsealctl" cat-message "$message" >"$scratch/out" 2>"$scratch/err" && die "4096 bytes became a message"
+assert_line "what 4096 bytes become" "$scratch/err" 'not a message of the AWS Encryption SDK'
+head -c 20000 /dev/urandom >"$secret"
+seal --name=db-password --context=stage=prod --json -o "$message" "$secret" >"$scratch/out"
+assert_equal "JSON" "$(jq -c . "$scratch/out")" \
+    "$(jq -nc --arg key "$key" '{KeyId: $key, EncryptionContext: {"unseald:secret": "db-password", stage: "prod"}}')"
+"$unsealctl" cat-message "$message" >"$scratch/out"
+assert_line "the suite" "$scratch/out" '^Suite *0x0478, .*commits to its key$'
+assert_line "the context" "$scratch/out" '^Context *stage=prod$'
+assert_line "the key" "$scratch/out" "^Data key *aws-kms, $key, "
+assert_line "the plaintext" "$scratch/out" '^Plaintext *20000 bytes$'
+"$unsealctl" cat-message - <<<"" >/dev/null 2>&1 && die "an empty line is shown as a message"
+head -c 5000 "$message" >"$scratch/cut"
+"$unsealctl" cat-message "$scratch/cut" >"$scratch/out" 2>"$scratch/err" && die "a cut message is whole"
+assert_line "a cut message" "$scratch/err" 'at byte 5000, after 0 frames: it ends before its final frame'
+
+say "unseald delivers it"
+delivers "20000 bytes" EncryptionContext=stage=prod
+pin=$("$unsealctl" cat-message --json "$message" | jq -r .header_sha256)
+delivers "a pinned header" EncryptionContext=stage=prod "Sha256=$pin"
+seal --name=db-password --print-secret-file -o "$message" "$secret" | sed "s|^Source=.*|Source=file:$message|" >"$config/secrets.d/db-password.secret"
+assert_line "what is printed" "$config/secrets.d/db-password.secret" '^Format=message$'
+unseald_start
+unseald_finish
+[ -n "$unseald_ready" ] && cmp "$scratch/seen" "$secret" || die "the printed declaration: $(tail -n 5 "$log")"
+seal --name=db-password --account="$PLATFORM_CUSTOMER_ACCOUNT" -o "$message" "$secret"
+delivers "a message for this account" BindAccount=yes
+
+say "what is not for this secret is refused before KMS is asked"
+seal --name=db-password -o "$message" "$secret"
+refuses "a pair that the message lacks" 'lacks the pair stage=prod' 0 Format=message EncryptionContext=stage=prod
+refuses "not bound to an account" 'lacks the pair unseald:account=' 0 Format=message BindAccount=yes
+refuses "another header than the pinned one" 'that Sha256= pins' 0 Format=message "Sha256=$pin"
+refuses "a smaller SizeMax=" 'Raise SizeMax=' 1 Format=message SizeMax=19999
+delivers "SizeMax= of just its size" SizeMax=20000
+seal --name=another -o "$message" "$secret"
+refuses "the message of another secret" 'lacks the pair unseald:secret=db-password' 0 Format=message
+other=$(vendor_create_key)
+platform exec --as vendor -- "$unsealctl" seal --trusted-certificates="$PLATFORM_CA_FILE" --key="$other" --name=db-password -o "$message" "$secret"
+refuses "the data key of another KMS key" 'None of the 1 data keys' 0 Format=message
+seal --name=db-password --format=message -o "$message" - <<<"short"
+refuses "another format" 'Set Format=message' 0
+cp "$scratch/sealed" "$message"
+refuses "a ciphertext of KMS" 'not a message of the AWS Encryption SDK' 0 Format=message
+
+say "what was changed is refused, and nothing is published"
+seal --name=db-password -o "$message" "$secret"
+cp "$message" "$scratch/whole"
+flip() { # OFFSET: flips a bit of the message at this offset, from the end if it is negative
+    cp "$scratch/whole" "$message"
+    python3 -c 'import sys
+b = bytearray(open(sys.argv[1], "rb").read()); b[int(sys.argv[2])] ^= 1; open(sys.argv[1], "wb").write(b)' "$message" "$1"
+}
+flip 4
+refuses "a bit of the message ID" 'does not commit to the data key' 1 Format=message
+flip -1
+refuses "a bit of the last tag" 'Frame 1 of the message, at byte .* is not authentic' 1 Format=message
+flip -9000
+refuses "a bit of the content" 'Frame 1 of the message, at byte .* is not authentic' 1 Format=message
+head -c -1 "$scratch/whole" >"$message"
+refuses "a byte less" 'ends before its final frame' 1 Format=message
+cp "$scratch/whole" "$message" && printf x >>"$message"
+refuses "a byte more" 'bytes follow its end' 1 Format=message
+cp "$scratch/whole" "$message"
+delivers "the control: unchanged"
+
+say "who may not make data keys"
+kms PutKeyPolicy "$(jq -nc --arg key "$key" --arg admin "arn:aws:iam::$PLATFORM_VENDOR_ACCOUNT:root" '{KeyId: $key, PolicyName: "default",
+    Policy: ({Version: "2012-10-17", Statement: [{Effect: "Allow", Principal: {AWS: $admin}, Resource: "*",
+              NotAction: ["kms:GenerateDataKey", "kms:Decrypt"]}]} | tojson)}')"
+status=0
+seal --name=db-password -o "$scratch/none" "$secret" 2>"$scratch/err" || status=$?
+assert_equal "exit status without GenerateDataKey" "$status" 60
+assert_line "what is said" "$scratch/err" 'KMS denies access: .*kms:GenerateDataKey.*Request '
+[ ! -e "$scratch/none" ] || die "a refused message left a file"
