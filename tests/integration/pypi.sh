@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# Installs programs of PyPI, each in a virtual environment of its own in the cache. Source it with $top set.
+# Installs programs of PyPI and npm, each in a directory of its own in the cache. Source it with $top set.
 cache=${UNSEALD_CACHE:-$top/.cache}
 
 # Installs once. If PyPI cannot be reached, the test is skipped.
@@ -29,4 +29,26 @@ install_aws() {
     # shellcheck disable=SC2034 # read by scripts that source this file
     aws_python=$directory/bin/python3
     echo "with $("$aws" --version)"
+}
+
+# The same from npm. Without npm the test is skipped.
+install_from_npm() { # NAME PACKAGE...
+    local directory=$cache/$1 lock
+    if ! command -v npm >/dev/null; then
+        echo "skipped: npm is not installed"
+        exit 77
+    fi
+    mkdir -p "$cache"
+    exec {lock}>"$directory.lock"
+    flock "$lock"
+    if [[ ! -e $directory/complete ]]; then
+        rm -rf "$directory"
+        if ! { mkdir "$directory" && npm install --no-audit --no-fund --prefix "$directory" "${@:2}" &&
+            touch "$directory/complete"; } >"$directory.log" 2>&1; then
+            cat "$directory.log" >&2
+            echo "skipped: ${*:2} cannot be installed from npm"
+            exit 77
+        fi
+    fi
+    flock --unlock "$lock"
 }
