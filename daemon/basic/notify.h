@@ -11,6 +11,7 @@
  */
 
 #include <stdint.h>
+#include <systemd/sd-event.h>
 
 #include "basic/cleanup.h"
 
@@ -35,5 +36,19 @@ int notify_store_fd(const char *name, int fd);
 /* FDSTOREREMOVE=1: of all descriptors of this name. */
 int notify_remove_fd(const char *name);
 
-/* Returns when the manager has read all messages. -ETIMEDOUT. */
-int notify_barrier(uint64_t timeout_usec);
+/* The wait for the manager to process all messages before it. The manager closes a descriptor that is sent with the last message
+ * (BARRIER=1). The event loop goes on meanwhile. */
+typedef struct NotifyBarrier NotifyBarrier;
+
+/* Called once, from the event loop. It may free the barrier. 0: the manager has processed all messages. -ETIMEDOUT: it has not
+ * answered, so that is unknown. */
+typedef void (*NotifyBarrierEnded)(int r, void *userdata);
+
+/* Returns 0 if ended will be called; 1 if there is no service manager, so that there is nothing to wait for and *ret is NULL; or
+ * a negative errno if the message cannot be sent. */
+int notify_barrier_new(sd_event *event, uint64_t timeout_usec, NotifyBarrierEnded ended, void *userdata,
+                       NotifyBarrier **ret);
+
+/* Waits no longer: ended is not called any more. Returns NULL. */
+NotifyBarrier *notify_barrier_free(NotifyBarrier *barrier);
+DEFINE_CLEANUP(NotifyBarrier *, notify_barrier_free);

@@ -460,7 +460,7 @@ static int set_up(Daemon *daemon, Error *error) {
                 return error_set(error, r, FAILURE_INTERNAL, "Cannot set up the credential socket: %s.",
                                  strerror(-r));
 
-        r = kept_new(&daemon->kept);
+        r = kept_new(daemon->event, &daemon->kept);
         if (r < 0)
                 return error_oom(error);
         options.kept = daemon->kept;

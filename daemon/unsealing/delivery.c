@@ -23,6 +23,9 @@ struct Delivery {
         KeptClaim *claimed; /* those that are not withdrawn */
         Owner *owners;
         bool *kept, *withdrawn;
+        bool keeping; /* the service manager must answer */
+        DeliveryKept ended;
+        void *userdata;
 };
 
 static int find_owner(const Declaration *declaration, Owner *ret, Error *error) {
@@ -127,6 +130,8 @@ int delivery_new(const DeliveryOptions *options, Delivery **ret, Error *error) {
 Delivery *delivery_free(Delivery *delivery) {
         if (!delivery)
                 return NULL;
+        if (delivery->keeping)
+                delivery_abandon(delivery);
         (void) store_free(delivery->store);
         free(delivery->claims);
         free(delivery->owners);
@@ -220,25 +225,53 @@ static int put_all(Delivery *delivery, Secret *const *plaintexts, const uint64_t
         return r;
 }
 
+void delivery_abandon(Delivery *delivery) {
+        const DeliveryOptions *options = &delivery->options;
+
+        delivery->keeping = false;
+        kept_abandon(options->kept);
+        (void) tidy_store(delivery, options->replaced ?: options->declarations, NULL);
+}
+
+static void note_kept(Delivery *delivery) {
+        for (size_t i = 0; i < delivery->options.declarations->count; i++)
+                delivery->kept[i] = kept_find(delivery->options.kept, delivery->claims[i].name) >= 0;
+}
+
+static void on_committed(int r, const Error *error, void *userdata) {
+        Delivery *delivery = userdata;
+
+        delivery->keeping = false;
+        if (r < 0)
+                delivery_abandon(delivery);
+        else
+                note_kept(delivery);
+        delivery->ended(r, error, delivery->userdata);
+}
+
 int delivery_keep(Delivery *delivery, Secret *const *plaintexts, const uint64_t *const *versions,
-                  const PcrSet *measured, Error *error) {
+                  const PcrSet *measured, DeliveryKept kept, void *userdata, Error *error) {
         const DeliveryOptions *options = &delivery->options;
         KeptLock lock = lock_of(delivery, measured);
         int r;
 
+        delivery->ended = kept;
+        delivery->userdata = userdata;
         if (options->replaced)
                 claim(delivery);
         r = put_all(delivery, plaintexts, versions, error);
-        if (r >= 0 && !kept_is_committed(options->kept, &lock))
-                r = kept_commit(options->kept, delivery->store, &lock, error);
-        if (r < 0) {
-                kept_abandon(options->kept);
-                (void) tidy_store(delivery, options->replaced ?: options->declarations, NULL);
-                return r;
-        }
-        for (size_t i = 0; i < options->declarations->count; i++)
-                delivery->kept[i] = delivery->kept[i] || plaintexts[i];
-        return 0;
+        if (r >= 0)
+                r = kept_is_committed(options->kept, &lock)
+                                    ? 1
+                                    : kept_commit(options->kept, delivery->store, &lock, on_committed,
+                                                  delivery, error);
+        if (r < 0)
+                delivery_abandon(delivery);
+        else if (r > 0)
+                note_kept(delivery);
+        else
+                delivery->keeping = true;
+        return r;
 }
 
 static int publish_one(Delivery *delivery, size_t i, Error *error) {

@@ -43,12 +43,18 @@ void delivery_withdraw(Delivery *delivery, size_t secret);
 /* Returns whether the secret was kept before delivery_withdraw(). */
 bool delivery_has_withdrawn(const Delivery *delivery, size_t secret) _pure_;
 
+/* Called once, from the event loop, with the outcome of delivery_keep(). A failure has changed nothing. */
+typedef void (*DeliveryKept)(int r, const Error *error, void *userdata);
+
 /* Keeps all secrets; from then on a crash loses nothing. plaintexts and versions have one element for each declaration.
- * versions: what the vendor has signed; NULL: nothing. A plaintext that is NULL: the secret is
- * not unsealed, and stays as it was kept before if its declaration means the same plaintext and it is not withdrawn. measured: the PCRs of this boot, for
- * the lock. A failure changes nothing. */
+ * versions: what the vendor has signed; NULL: nothing. A plaintext that is NULL: the secret is not unsealed, and stays as it was
+ * kept before if its declaration means the same plaintext and it is not withdrawn. measured: the PCRs of this boot, for the lock. Returns 1 if all are kept, 0 if the service manager must answer first: then kept is called. The
+ * plaintexts are not needed any more. A failure changes nothing. */
 int delivery_keep(Delivery *delivery, Secret *const *plaintexts, const uint64_t *const *versions,
-                  const PcrSet *measured, Error *error);
+                  const PcrSet *measured, DeliveryKept kept, void *userdata, Error *error);
+
+/* Drops everything that delivery_keep() has prepared, while its outcome is awaited. kept is not called. */
+void delivery_abandon(Delivery *delivery);
 
 /* Publishes all kept secrets. At boot a failure leaves nothing published. In a reload it publishes and removes all files that it
  * can, and a failure is the first of those that it cannot; the caller may call it again. */

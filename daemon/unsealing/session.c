@@ -67,6 +67,7 @@ struct Session {
         uint64_t begun_usec;  /* CLOCK_MONOTONIC */
         uint64_t status_hash; /* of what status.json says is awaited */
 
+        Step keeping; /* running: the service manager must say that it has the secrets */
         bool kept; /* all that will be published is kept, or all is taken; what remains is to lock and to publish */
         Step publication;  /* in a reload it may be tried again */
         Error unpublished; /* why the store does not show the secrets of a reload */
@@ -309,6 +310,8 @@ static void session_fail(Session *session, Passage *passage, const Error *error)
         if (session->shared.ending)
                 return;
         session->shared.ending = true;
+        if (session->keeping.progress == STEP_RUNNING)
+                delivery_abandon(session->delivery);
         attester_stop(session->shared.attester);
         explain_lock(attester_measured(session->shared.attester), session->options.settings->lock_pcr,
                      &explained);
@@ -345,7 +348,7 @@ static bool session_is_complete(Session *session) {
         return true;
 }
 
-/* unsealctl unseal: the caller takes the secrets. */
+/* unsealctl unseal: the caller takes the secrets. Returns 1. */
 static int hand_over(Session *session, Error *error) {
         int r = 0;
 
@@ -356,7 +359,7 @@ static int hand_over(Session *session, Error *error) {
                         r = session->options.take(passage->declaration, passage->plaintext,
                                                   passage->request_id, error, session->userdata);
         }
-        return r;
+        return r < 0 ? r : 1;
 }
 
 /* VerifyPolicy=yes holds in a reload, too: an optional secret whose key is open does not stay published as it was before. */
@@ -376,6 +379,40 @@ static void report_withdrawn(const Passage *passage) {
                  passage->declaration->name);
 }
 
+static void enter_kept(Session *session) {
+        for (size_t i = 0; i < session->passages_count; i++) {
+                Passage *passage = session->passages + i;
+
+                if (passage->state == SECRET_UNSEALED)
+                        passage_enter(passage, SECRET_KEPT);
+                else if (delivery_has(session->delivery, i))
+                        passage_set_state(passage, SECRET_KEPT);
+                else if (delivery_has_withdrawn(session->delivery, i))
+                        report_withdrawn(passage);
+        }
+}
+
+/* All is kept, or taken. In a reload this is the point of no return. */
+static void session_has_kept(Session *session) {
+        if (session->delivery)
+                enter_kept(session);
+        session->kept = true;
+        if (session_has_replaced(session))
+                attester_stop(session->shared.attester);
+}
+
+static void on_kept(int r, const Error *error, void *userdata) {
+        Session *session = userdata;
+
+        session_changed(session);
+        session->keeping.progress = STEP_DONE;
+        if (r < 0)
+                session_fail(session, NULL, error);
+        else
+                session_has_kept(session);
+}
+
+/* Returns 1 if all is kept, 0 if the service manager must answer first. */
 static int keep(Session *session, Error *error) {
         _cleanup_free_ Secret **plaintexts = calloc(session->passages_count + 1, sizeof(Secret *));
         _cleanup_free_ const uint64_t **versions = calloc(session->passages_count + 1, sizeof(*versions));
@@ -390,18 +427,11 @@ static int keep(Session *session, Error *error) {
                 }
         withdraw(session);
         r = delivery_keep(session->delivery, plaintexts, versions,
-                          attester_measured(session->shared.attester), error);
-        for (size_t i = 0; i < session->passages_count && r >= 0; i++) {
-                Passage *passage = session->passages + i;
-
-                passage->plaintext = secret_free(passage->plaintext);
-                if (passage->state == SECRET_UNSEALED)
-                        passage_enter(passage, SECRET_KEPT);
-                else if (delivery_has(session->delivery, i))
-                        passage_set_state(passage, SECRET_KEPT);
-                else if (delivery_has_withdrawn(session->delivery, i))
-                        report_withdrawn(passage);
-        }
+                          attester_measured(session->shared.attester), on_kept, session, error);
+        for (size_t i = 0; i < session->passages_count && r >= 0; i++)
+                session->passages[i].plaintext = secret_free(session->passages[i].plaintext);
+        if (r == 0)
+                step_begin(&session->keeping, now_monotonic_usec());
         return r;
 }
 
@@ -418,9 +448,8 @@ static int session_complete(Session *session, Error *error) {
                         passage_leave_behind(passage);
         }
         r = session->options.take ? hand_over(session, error) : keep(session, error);
-        session->kept = r >= 0;
-        if (session_has_replaced(session))
-                attester_stop(session->shared.attester);
+        if (r > 0)
+                session_has_kept(session);
         return r;
 }
 
@@ -570,7 +599,8 @@ static void session_advance(Session *session) {
         }
         if (session->shared.ending)
                 return;
-        r = !session->kept && session_is_complete(session) ? session_complete(session, &error) : 0;
+        if (!session->kept && session->keeping.progress == STEP_IDLE && session_is_complete(session))
+                r = session_complete(session, &error);
         if (r >= 0 && session->kept)
                 r = session_conclude(session, now, &error);
         if (r < 0)
@@ -605,9 +635,15 @@ static Passage *missing(Session *session) {
 }
 
 static void overdue(Session *session, Passage *passage, Error *ret) {
-        const Step *step = passage ? passage_obstacle(passage)
-                                   : attester_step(session->shared.attester, ATTESTER_LOCK);
-        const char *whom = passage && step == &passage->fetch ? passage_source(passage)->label : NULL;
+        const Step *step = passage         ? passage_obstacle(passage)
+                           : session->kept ? attester_step(session->shared.attester, ATTESTER_LOCK)
+                                           : &session->keeping;
+        const char *whom = NULL;
+
+        if (passage && step == &passage->fetch)
+                whom = passage_source(passage)->label;
+        else if (step == &session->keeping)
+                whom = "the service manager (sd_notify_barrier(3)), so the secrets are not kept. Check whether systemd (PID 1) is overloaded or stopped";
 
         session_step_overdue(&session->shared, step, whom, ret);
 }
@@ -628,7 +664,7 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
                 return 0;
         }
         passage = missing(session);
-        if (passage || session->kept) {
+        if (passage || session->kept || session->keeping.progress == STEP_RUNNING) {
                 overdue(session, passage, &error);
                 session_fail(session, NULL, &error);
                 return 0;
@@ -727,6 +763,7 @@ static void set_up_steps(Session *session) {
                 steps_add(&shared->steps, &session->passages[i].probe);
         for (size_t i = 0; i < session->passages_count; i++)
                 steps_add(&shared->steps, &session->passages[i].decryption);
+        session->keeping = (Step){ .name = "service manager", .silence = FAILURE_INTERNAL };
         session->publication = (Step){ .name = "publication", .silence = FAILURE_STORE };
         steps_add(&shared->steps, &session->publication);
 }

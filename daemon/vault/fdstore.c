@@ -8,7 +8,6 @@
 
 #include "basic/cleanup.h"
 #include "basic/clock.h"
-#include "basic/notify.h"
 #include "vault/fdstore.h"
 
 #define BARRIER_USEC (30 * USEC_PER_SEC)
@@ -25,8 +24,8 @@ int fdstore_remove(const char *name) {
         return notify_remove_fd(name);
 }
 
-int fdstore_barrier(void) {
-        return notify_barrier(BARRIER_USEC);
+int fdstore_barrier(sd_event *event, NotifyBarrierEnded ended, void *userdata, NotifyBarrier **ret) {
+        return notify_barrier_new(event, BARRIER_USEC, ended, userdata, ret);
 }
 
 int fdstore_take(int **ret_fds, char ***ret_names, size_t *ret_count) {

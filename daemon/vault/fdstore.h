@@ -11,6 +11,9 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <systemd/sd-event.h>
+
+#include "basic/notify.h"
 
 #define FDSTORE_PREFIX "kept-"
 
@@ -24,9 +27,10 @@ int fdstore_put(const char *name, int fd);
 /* Removes the descriptors of this name. */
 int fdstore_remove(const char *name);
 
-/* Waits until the manager has processed everything that was sent. -ETIMEDOUT after 30 s: the manager may have processed it, or
- * will, or never. */
-int fdstore_barrier(void);
+/* Begins to wait until the manager has processed everything that was sent: for at most 30 s. The event loop goes on meanwhile.
+ * The outcome is done, or unknown (-ETIMEDOUT): the manager may have processed it, or will, or never. See
+ * notify_barrier_new(). */
+int fdstore_barrier(sd_event *event, NotifyBarrierEnded ended, void *userdata, NotifyBarrier **ret);
 
 /* Returns the descriptors that the manager has kept for unseald, with their names. The caller closes the descriptors and frees
  * the names and both arrays. Call it once: a second call would return the same numbers. */

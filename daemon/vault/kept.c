@@ -9,6 +9,7 @@
  * unseald, or a person has left.
  */
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -37,6 +38,15 @@ struct Kept {
         ManifestHeader manifest;
         uint64_t generation; /* of the next manifest */
         bool incomplete;     /* a secret that the manifest lists was dropped */
+
+        sd_event *event;
+        struct {
+                NotifyBarrier *barrier; /* NULL: no commit is under way */
+                ManifestHeader header;
+                int fd;
+                KeptCommitted ended;
+                void *userdata;
+        } commit;
 };
 
 #define FD_NAME_SIZE (sizeof(FDSTORE_PREFIX) + 20 + 1 + sizeof(((ManifestEntry *) NULL)->name))
@@ -61,20 +71,44 @@ static void item_close(Item *item) {
         (void) close(item->fd);
 }
 
-int kept_new(Kept **ret) {
+int kept_new(sd_event *event, Kept **ret) {
         Kept *kept = calloc(1, sizeof(*kept));
 
         if (!kept)
                 return -ENOMEM;
+        kept->event = event;
         kept->manifest_fd = -1;
         kept->generation = 1;
         *ret = kept;
         return 0;
 }
 
+/* Makes sure that no process believes the manifest of a failed commit. The service manager may have it: it may have taken the
+ * message and not answered yet, and it may not get the message that removes the manifest. Its descriptor is of the same file, so
+ * an empty file is not a manifest for anybody. The generation is used up, since descriptors of that name may still exist. */
+static void kept_disown(Kept *kept, const ManifestHeader *header, int fd) {
+        char name[FD_NAME_SIZE];
+
+        if (ftruncate(fd, 0) < 0)
+                log_warning("The manifest of the secrets that were not kept cannot be emptied: %s.",
+                            strerror(errno));
+        (void) fdstore_remove(fd_name(header->generation, NULL, name));
+        kept->generation = header->generation + 1;
+}
+
+/* A commit whose outcome is awaited has failed. */
+static void kept_give_up(Kept *kept) {
+        if (!kept->commit.barrier)
+                return;
+        kept->commit.barrier = notify_barrier_free(kept->commit.barrier);
+        kept_disown(kept, &kept->commit.header, kept->commit.fd);
+        (void) close(kept->commit.fd);
+}
+
 Kept *kept_free(Kept *kept) {
         if (!kept)
                 return NULL;
+        kept_give_up(kept);
         for (size_t i = 0; i < kept->count; i++)
                 (void) close(kept->items[i].fd);
         if (kept->manifest_fd >= 0)
@@ -325,6 +359,7 @@ int kept_put(Kept *kept, const KeptClaim *claim, Secret *secret, int fd, Error *
         uint64_t sum = secret_size(secret);
         int r;
 
+        assert(!kept->commit.barrier);
         for (size_t i = 0; i < kept->count; i++)
                 if (strcmp(kept->items[i].entry.name, claim->name) != 0)
                         sum += kept->items[i].entry.size;
@@ -344,6 +379,7 @@ int kept_put(Kept *kept, const KeptClaim *claim, Secret *secret, int fd, Error *
 void kept_abandon(Kept *kept) {
         size_t left = 0;
 
+        kept_give_up(kept);
         for (size_t i = 0; i < kept->count; i++)
                 if (kept->items[i].committed) {
                         kept->items[left] = kept->items[i];
@@ -425,53 +461,67 @@ static bool is_same_lock(const ManifestHeader *header, const KeptLock *lock) {
                (lock->pcr == 0 || memcmp(header->pcr_before, lock->before, sizeof(lock->before)) == 0);
 }
 
-/* Makes sure that no process believes the manifest of a failed commit. The service manager may have it: it may have taken the
- * message and not answered yet, and it may not get the message that removes the manifest. Its descriptor is of the same file, so
- * an empty file is not a manifest for anybody. The generation is used up, since descriptors of that name may still exist. */
-static void kept_disown(Kept *kept, const ManifestHeader *header, int fd) {
-        char name[FD_NAME_SIZE];
-
-        if (ftruncate(fd, 0) < 0)
-                log_warning("The manifest of the secrets that were not kept cannot be emptied: %s.",
-                            strerror(errno));
-        (void) fdstore_remove(fd_name(header->generation, NULL, name));
-        kept->generation = header->generation + 1;
+static int kept_not_committed(int r, Error *error) {
+        if (r == -ETIMEDOUT)
+                return error_set(
+                                error, r, FAILURE_INTERNAL,
+                                "The secrets cannot be kept over a restart: the service manager has not answered (sd_notify_barrier(3)), so it is unknown whether it has them. The next start ignores them. Check whether systemd (PID 1) is overloaded or stopped.");
+        return error_set(error, r, FAILURE_INTERNAL, "The secrets cannot be kept over a restart: %s.",
+                         strerror(-r));
 }
 
-/* Hands the manifest to the service manager. After 0 the manager has everything; after -ETIMEDOUT that is unknown. */
-static int kept_hand_over(const ManifestHeader *header, int fd) {
+static void on_barrier_ended(int r, void *userdata) {
+        Kept *kept = userdata;
+        KeptCommitted ended = kept->commit.ended;
+        Error error = {};
+
+        if (r < 0) {
+                kept_give_up(kept);
+                (void) kept_not_committed(r, &error);
+        } else {
+                kept->commit.barrier = notify_barrier_free(kept->commit.barrier);
+                kept_take_over(kept, &kept->commit.header, kept->commit.fd);
+        }
+        ended(r, &error, kept->commit.userdata);
+}
+
+/* Hands the manifest to the service manager. Returns 0 if the manager must answer, 1 if there is none. */
+static int kept_hand_over(Kept *kept, const ManifestHeader *header, int fd) {
         char name[FD_NAME_SIZE];
         int r = fdstore_put(fd_name(header->generation, NULL, name), fd);
 
-        return r < 0 ? r : fdstore_barrier();
+        return r < 0 ? r : fdstore_barrier(kept->event, on_barrier_ended, kept, &kept->commit.barrier);
 }
 
-int kept_commit(Kept *kept, Store *store, const KeptLock *lock, Error *error) {
+int kept_commit(Kept *kept, Store *store, const KeptLock *lock, KeptCommitted committed, void *userdata,
+                Error *error) {
         ManifestHeader header = { .generation = kept->generation, .lock_pcr = lock->pcr };
         _cleanup_secret_ Secret *manifest = NULL;
         _cleanup_close_ int fd = -1;
         int r;
 
+        assert(!kept->commit.barrier);
         memcpy(header.pcr_before, lock->before, sizeof(header.pcr_before));
         header.locked = kept_is_locked(kept) && is_same_lock(&kept->manifest, lock);
         r = kept_make_manifest(kept, &header, &manifest);
         if (r < 0)
-                return error_set(error, r, FAILURE_INTERNAL,
-                                 "The secrets cannot be kept over a restart: %s.", strerror(-r));
+                return kept_not_committed(r, error);
         r = store_hold(store, manifest, &fd, error);
         if (r < 0)
                 return r;
-        r = kept_hand_over(&header, fd);
-        if (r < 0)
+        r = kept_hand_over(kept, &header, fd);
+        if (r < 0) {
                 kept_disown(kept, &header, fd);
-        if (r == -ETIMEDOUT)
-                return error_set(
-                                error, r, FAILURE_INTERNAL,
-                                "The secrets cannot be kept over a restart: the service manager has not answered (sd_notify_barrier(3)), so it is unknown whether it has them. The next start ignores them. Check whether systemd (PID 1) is overloaded or stopped.");
-        if (r < 0)
-                return error_set(error, r, FAILURE_INTERNAL,
-                                 "The secrets cannot be kept over a restart: %s.", strerror(-r));
-        kept_take_over(kept, &header, TAKE_FD(fd));
+                return kept_not_committed(r, error);
+        }
+        if (r > 0) {
+                kept_take_over(kept, &header, TAKE_FD(fd));
+                return r;
+        }
+        kept->commit.header = header;
+        kept->commit.fd = TAKE_FD(fd);
+        kept->commit.ended = committed;
+        kept->commit.userdata = userdata;
         return 0;
 }
 

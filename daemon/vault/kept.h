@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <systemd/sd-event.h>
 
 #include "basic/cleanup.h"
 #include "basic/error.h"
@@ -38,7 +39,8 @@ typedef struct KeptLock {
         uint8_t before[sizeof(((ManifestHeader *) NULL)->pcr_before)];
 } KeptLock;
 
-int kept_new(Kept **ret);
+/* event is borrowed. */
+int kept_new(sd_event *event, Kept **ret);
 
 /* Closes this process's descriptors; the service manager keeps its own. Returns NULL. */
 Kept *kept_free(Kept *kept);
@@ -68,15 +70,21 @@ int kept_put(Kept *kept, const KeptClaim *claim, Secret *secret, int fd, Error *
 /* The next kept_commit() drops every committed secret that is neither claimed here nor put again. */
 void kept_claim(Kept *kept, const KeptClaim *claims, size_t count);
 
-/* Returns when the service manager has the descriptors of all secrets and of a manifest that lists them. The lock is recorded
- * as not done, unless the manifest before has the same lock as done.
- *
- * This is the one point of no return: 0 means that the next process gets these secrets. A failure means that it gets those of the
- * last commit, all of them, and that this manifest is invalid for everybody; the caller then calls kept_abandon(). -ETIMEDOUT: the
- * service manager has not answered, so it is unknown which descriptors it has. */
-int kept_commit(Kept *kept, Store *store, const KeptLock *lock, Error *error);
+/* Called once, from the event loop, with the outcome of kept_commit(). */
+typedef void (*KeptCommitted)(int r, const Error *error, void *userdata);
 
-/* Drops what was put and claimed since the last commit. */
+/* Hands the descriptors of all secrets, and of a manifest that lists them, to the service manager. The lock is recorded as not
+ * done, unless the manifest before has the same lock as done. Returns 0 if the service manager must answer first: committed is
+ * then called with the outcome. Returns 1 if there is no service manager: all is committed. Until then the secrets of the last
+ * commit are the kept ones, and nothing may be put or claimed.
+ *
+ * This is the one point of no return: success means that the next process gets these secrets. A failure, here or in the callback,
+ * means that it gets those of the last commit, all of them, and that this manifest is invalid for everybody; the caller then calls
+ * kept_abandon(). -ETIMEDOUT: the service manager has not answered, so it is unknown which descriptors it has. */
+int kept_commit(Kept *kept, Store *store, const KeptLock *lock, KeptCommitted committed, void *userdata,
+                Error *error);
+
+/* Drops what was put and claimed since the last commit. A commit whose outcome is awaited has failed: committed is not called. */
 void kept_abandon(Kept *kept);
 
 /* Returns whether the manifest has exactly the kept secrets, and this lock. */

@@ -9,7 +9,7 @@
  *
  * Each fake checks every value that it is given against what the test declared, and fails the test on a wrong one. It also
  * writes one word into world.trace. Activities: "key-pair", "TPM", "document", "open", "lock", "credentials", "identity",
- * "user-data", "connection", "fetch", "signature", "decryption", "probe".
+ * "user-data", "connection", "fetch", "signature", "decryption", "probe", "barrier".
  */
 
 #include <setjmp.h>
@@ -123,7 +123,7 @@ struct Kept {
         } items[SECRETS_MAX];
         size_t count;
         unsigned commits;
-        KeptLock lock;
+        KeptLock lock, next_lock;
         bool locked;
 };
 
@@ -140,6 +140,7 @@ typedef struct UnderWay {
         KmsDecrypted decrypted;
         KmsAnswered answered;
         SourceFetched fetched;
+        KeptCommitted committed;
         void *userdata;
 } UnderWay;
 
@@ -186,8 +187,9 @@ static struct World {
         unsigned documents_count;
         struct Store store;
         struct Kept kept;
-        int next_fd;         /* descriptors are numbers only; each file has a new one */
-        char plaintext[64];  /* of the file with the last descriptor */
+        int next_fd;              /* descriptors are numbers only; each file has a new one */
+        char plaintext[64];       /* of the file with the last descriptor */
+        bool manager_must_answer; /* else there is no service manager, and a commit is done at once */
         bool cannot_publish; /* the files of the kept secrets have another owner or mode than declared */
         bool document_of_other_key;
         unsigned leftovers, tpms, recipients;
@@ -515,6 +517,26 @@ static void answer_decryption(const UnderWay *call, int r, const Error *error) {
                         answered ? request_id : NULL, &refused, call->userdata);
 }
 
+static void commit_what_was_put(Kept *kept) {
+        for (size_t i = 0; i < kept->count; i++) {
+                if (kept->items[i].put)
+                        kept->items[i].fd = kept->items[i].put_fd;
+                kept->items[i].committed = kept->items[i].put ||
+                                           (kept->items[i].committed && !kept->items[i].unclaimed);
+                kept->items[i].put = kept->items[i].unclaimed = false;
+        }
+        kept->locked = kept->locked && memcmp(&kept->lock, &kept->next_lock, sizeof(kept->lock)) == 0;
+        kept->lock = kept->next_lock;
+        kept->commits++;
+        trace("kept");
+}
+
+static void answer_commit(const UnderWay *call, int r, const Error *error) {
+        if (r >= 0)
+                commit_what_was_put(&world.kept);
+        call->committed(r, error, call->userdata);
+}
+
 static void answer(const char *what, int r, const Error *error) {
         UnderWay call = take_under_way(what);
 
@@ -527,6 +549,8 @@ static void answer(const char *what, int r, const Error *error) {
                 answer_get(&call, r, error);
         else if (call.connected)
                 call.connected(r, error, call.userdata);
+        else if (call.committed)
+                answer_commit(&call, r, error);
         else if (call.decrypted)
                 answer_decryption(&call, r, error);
         else if (call.answered)
@@ -1203,6 +1227,7 @@ bool kept_has(const Kept *kept, const KeptClaim *claim) {
 int kept_put(Kept *kept, const KeptClaim *claim, Secret *secret, int fd, Error *error) {
         size_t i = kept_index(kept, claim->name);
 
+        assert_false(is_under_way("barrier"));
         assert_true(i < SECRETS_MAX);
         assert_claim(claim);
         assert_int_equal(fd, world.next_fd);
@@ -1246,28 +1271,27 @@ static void assert_lock(const Kept *kept, const KeptLock *lock) {
                 assert_memory_equal(lock->before, none, sizeof(none));
 }
 
-int kept_commit(Kept *kept, Store *store, const KeptLock *lock, Error *error) {
+int kept_commit(Kept *kept, Store *store, const KeptLock *lock, KeptCommitted committed, void *userdata,
+                Error *error) {
         int r = outcome("commit", error);
 
         assert_ptr_equal(store, &world.store);
         assert_lock(kept, lock);
+        assert_false(is_under_way("barrier"));
         if (r < 0)
                 return r;
-        for (size_t i = 0; i < kept->count; i++) {
-                if (kept->items[i].put)
-                        kept->items[i].fd = kept->items[i].put_fd;
-                kept->items[i].committed = kept->items[i].put ||
-                                           (kept->items[i].committed && !kept->items[i].unclaimed);
-                kept->items[i].put = kept->items[i].unclaimed = false;
+        kept->next_lock = *lock;
+        if (world.manager_must_answer) {
+                begin((UnderWay){ .what = "barrier", .committed = committed, .userdata = userdata });
+                return 0;
         }
-        kept->locked = kept->locked && memcmp(&kept->lock, lock, sizeof(*lock)) == 0;
-        kept->lock = *lock;
-        kept->commits++;
-        trace("kept");
-        return 0;
+        commit_what_was_put(kept);
+        return 1;
 }
 
 void kept_abandon(Kept *kept) {
+        if (is_under_way("barrier"))
+                (void) take_under_way("barrier");
         for (size_t i = 0; i < kept->count; i++)
                 kept->items[i].put = kept->items[i].unclaimed = false;
         trace("abandoned");

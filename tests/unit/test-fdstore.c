@@ -90,12 +90,22 @@ static void test_a_descriptor_is_removed_by_its_name(void **state) {
         assert_string_equal(text, "FDSTOREREMOVE=1\nFDNAME=kept-1-db-password");
 }
 
+static void fail_if_ended(int r, void *userdata) {
+        fail_msg("there is nothing to wait for");
+}
+
 static void test_without_a_service_manager_nothing_is_sent(void **state) {
+        NotifyBarrier *barrier;
+        sd_event *event;
+
         (void) unsetenv("NOTIFY_SOCKET");
         assert_false(fdstore_is_there());
         assert_int_equal(fdstore_put("kept-1", STDIN_FILENO), 0);
         assert_int_equal(fdstore_remove("kept-1"), 0);
-        assert_int_equal(fdstore_barrier(), 0);
+        assert_int_equal(sd_event_new(&event), 0);
+        assert_int_equal(fdstore_barrier(event, fail_if_ended, NULL, &barrier), 1);
+        assert_null(barrier);
+        (void) sd_event_unref(event);
 }
 
 /* In a child, whose descriptors 3, 4 and 5 are the manager's: a socket unit's, and two kept ones. */

@@ -17,8 +17,11 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/random.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
+#include <systemd/sd-event.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -74,9 +77,56 @@ int fdstore_remove(const char *name) {
         return 0;
 }
 
-int fdstore_barrier(void) {
+static sd_event *event;
+static int manager = -1; /* the socket that gets the barrier */
+
+int fdstore_barrier(sd_event *of, NotifyBarrierEnded ended, void *userdata, NotifyBarrier **ret) {
+        int r = call();
+
+        assert_ptr_equal(of, event);
         barriers++;
-        return is_silent ? -ETIMEDOUT : call();
+        return r < 0 ? r
+                     : notify_barrier_new(event, is_silent ? 0 : UINT64_C(3600000000), ended, userdata, ret);
+}
+
+static bool receive_barrier(void) {
+        char text[64], control[CMSG_SPACE(sizeof(int))];
+        struct iovec part = { .iov_base = text, .iov_len = sizeof(text) };
+        struct msghdr message = {
+                .msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)
+        };
+        ssize_t n = recvmsg(manager, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+        int fd = -1;
+
+        if (n < 0)
+                return false;
+        assert_int_equal(n, strlen("BARRIER=1"));
+        assert_memory_equal(text, "BARRIER=1", strlen("BARRIER=1"));
+        memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof(fd));
+        assert_int_equal(close(fd), 0);
+        return true;
+}
+
+/* The service manager closes what came with the barrier, and with those before it that it has not answered. */
+static void answer_barrier(void) {
+        assert_true(receive_barrier());
+        while (receive_barrier())
+                ;
+}
+
+static int listen_as_manager(void) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        socklen_t size = sizeof(address);
+        char name[sizeof(address.sun_path) + 1];
+
+        manager = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        /* Linux chooses an abstract name. */
+        if (manager < 0 || bind(manager, (struct sockaddr *) &address, sizeof(sa_family_t)) < 0 ||
+            getsockname(manager, (struct sockaddr *) &address, &size) < 0)
+                return -1;
+        (void) snprintf(name, sizeof(name), "@%.*s",
+                        (int) (size - offsetof(struct sockaddr_un, sun_path) - 1), address.sun_path + 1);
+        return setenv("NOTIFY_SOCKET", name, 1);
 }
 
 int fdstore_take(int **ret_fds, char ***ret_names, size_t *ret_count) {
@@ -156,12 +206,17 @@ static Kept *kept;
 static int set_up(void **state) {
         if (mount("ramfs", STORE, "ramfs", 0, "mode=0755") < 0 || store_open(STORE, &store, NULL) < 0)
                 return -1;
-        return kept_new(&kept);
+        if (listen_as_manager() < 0 || sd_event_new(&event) < 0)
+                return -1;
+        return kept_new(event, &kept);
 }
 
 static int tear_down(void **state) {
         kept = kept_free(kept);
         store = store_free(store);
+        event = sd_event_unref(event);
+        (void) close(manager);
+        (void) unsetenv("NOTIFY_SOCKET");
         is_silent = loses_removal = digest_fails = write_fails = create_fails = false;
         fails_at = 0;
         while (held_count > 0)
@@ -181,8 +236,45 @@ static int put(const KeptClaim *claim, const char *text) {
         return kept_put(kept, claim, secret, fd, NULL);
 }
 
+static struct {
+        bool ended;
+        int r;
+        Error error;
+} committed;
+
+static void on_committed(int r, const Error *error, void *userdata) {
+        assert_ptr_equal(userdata, &committed);
+        assert_false(committed.ended);
+        committed.ended = true;
+        committed.r = r;
+        committed.error = *error;
+}
+
+/* Begins a commit. The manager has everything, and its answer is awaited. */
+static int begin_commit(const KeptLock *with) {
+        int r;
+
+        memset(&committed, 0, sizeof(committed));
+        r = kept_commit(kept, store, with, on_committed, &committed, &committed.error);
+        assert_false(committed.ended);
+        assert_true(r <= 0);
+        return r;
+}
+
+static int commit_with(const KeptLock *with) {
+        int r = begin_commit(with);
+
+        if (r < 0)
+                return r;
+        if (!is_silent)
+                answer_barrier();
+        while (!committed.ended)
+                assert_true(sd_event_run(event, UINT64_MAX) >= 0);
+        return committed.r;
+}
+
 static int commit(void) {
-        return kept_commit(kept, store, &no_lock, NULL);
+        return commit_with(&no_lock);
 }
 
 static void keep_both(void) {
@@ -209,7 +301,7 @@ static void restore(const KeptClaim *wanted, size_t count) {
         loses_removal = is_silent = false;
         logged[0] = 0;
         kept = kept_free(kept);
-        assert_int_equal(kept_new(&kept), 0);
+        assert_int_equal(kept_new(event, &kept), 0);
         r = kept_restore(kept, store, wanted, count, &error);
         if (r != 0)
                 fail_msg("%d: %s", r, error.text);
@@ -251,7 +343,7 @@ static void test_without_memory_nothing_is_kept(void **state) {
         if (!memory_can_fail())
                 skip();
         memory_fail_after(0);
-        assert_int_equal(kept_new(&none), -ENOMEM);
+        assert_int_equal(kept_new(event, &none), -ENOMEM);
         assert_true(memory_has_failed());
         assert_null(none);
         assert_null(kept_free(NULL));
@@ -317,14 +409,12 @@ static void test_a_service_manager_that_fails_changes_nothing(void **state) {
 }
 
 static void test_a_manifest_that_cannot_be_written_changes_nothing(void **state) {
-        Error error = {};
-
         keep_both();
         assert_int_equal(put(claims, "a new token"), 0);
         create_fails = true;
-        assert_int_equal(kept_commit(kept, store, &no_lock, &error), -EIO);
+        assert_int_equal(begin_commit(&no_lock), -EIO);
         create_fails = false;
-        assert_int_equal(error.failure, FAILURE_STORE);
+        assert_int_equal(committed.error.failure, FAILURE_STORE);
         assert_kept("api-token", "the token");
         kept_abandon(kept);
         restore(claims, 2);
@@ -333,14 +423,12 @@ static void test_a_manifest_that_cannot_be_written_changes_nothing(void **state)
 }
 
 static void try_to_replace_the_token(void) {
-        Error error = {};
-
         assert_int_equal(put(claims, "a new token"), 0);
         is_silent = true;
-        assert_int_equal(kept_commit(kept, store, &no_lock, &error), -ETIMEDOUT);
+        assert_int_equal(commit(), -ETIMEDOUT);
         is_silent = false;
-        assert_int_equal(error.failure, FAILURE_INTERNAL);
-        assert_non_null(strstr(error.text, "has not answered"));
+        assert_int_equal(committed.error.failure, FAILURE_INTERNAL);
+        assert_non_null(strstr(committed.error.text, "has not answered"));
         assert_kept("api-token", "the token");
         kept_abandon(kept);
 }
@@ -353,6 +441,57 @@ static void test_an_unanswered_barrier_leaves_the_secrets_of_the_last_commit(voi
         restore(claims, 2);
         assert_kept("api-token", "the token");
         assert_kept("db-password", "the password");
+        assert_true(kept_is_committed(kept, &no_lock));
+}
+
+static void test_until_the_service_manager_answers_the_secrets_are_those_of_the_last_commit(void **state) {
+        keep_both();
+        assert_int_equal(put(claims, "a new token"), 0);
+        assert_int_equal(begin_commit(&no_lock), 0);
+        assert_true(sd_event_run(event, 0) >= 0);
+        assert_false(committed.ended);
+        assert_kept("api-token", "the token");
+        answer_barrier();
+        while (!committed.ended)
+                assert_true(sd_event_run(event, UINT64_MAX) >= 0);
+        assert_int_equal(committed.r, 0);
+        assert_kept("api-token", "a new token");
+        ASSERT_HELD("kept-2", "kept-2-api-token", "kept-1-db-password");
+}
+
+/* An answer that comes after the commit was abandoned changes nothing, for this process and for the next. */
+static void test_an_abandoned_commit_has_failed(void **state) {
+        keep_both();
+        loses_removal = true;
+        assert_int_equal(put(claims, "a new token"), 0);
+        assert_int_equal(begin_commit(&no_lock), 0);
+        kept_abandon(kept);
+        answer_barrier();
+        assert_true(sd_event_run(event, 0) >= 0);
+        assert_false(committed.ended);
+        assert_kept("api-token", "the token");
+        ASSERT_HELD("kept-1", "kept-1-api-token", "kept-1-db-password", "kept-2", "kept-2-api-token");
+        restore(claims, 2);
+        assert_kept("api-token", "the token");
+        ASSERT_HELD("kept-1", "kept-1-api-token", "kept-1-db-password");
+}
+
+static void test_a_process_that_ends_during_a_commit_leaves_no_manifest_of_it(void **state) {
+        keep_both();
+        loses_removal = true;
+        assert_int_equal(put(claims, "a new token"), 0);
+        assert_int_equal(begin_commit(&no_lock), 0);
+        restore(claims, 2);
+        assert_false(committed.ended);
+        assert_kept("api-token", "the token");
+        assert_kept("db-password", "the password");
+}
+
+static void test_without_a_service_manager_a_commit_is_done_at_once(void **state) {
+        (void) unsetenv("NOTIFY_SOCKET");
+        assert_int_equal(put(claims, "the token"), 0);
+        assert_int_equal(kept_commit(kept, store, &no_lock, on_committed, &committed, NULL), 1);
+        assert_kept("api-token", "the token");
         assert_true(kept_is_committed(kept, &no_lock));
 }
 
@@ -571,7 +710,7 @@ static void test_the_next_process_knows_that_the_lock_is_done(void **state) {
         Error error = {};
 
         assert_int_equal(put(claims + 1, "the password"), 0);
-        assert_int_equal(kept_commit(kept, store, &lock, NULL), 0);
+        assert_int_equal(commit_with(&lock), 0);
         assert_false(kept_is_locked(kept));
         restore(claims, 2);
         assert_false(kept_is_locked(kept));
@@ -594,9 +733,9 @@ static void test_the_next_process_knows_that_the_lock_is_done(void **state) {
         assert_true(kept_is_locked(kept));
         assert_true(kept_is_committed(kept, &lock));
         /* Another commit with the same lock stays locked. With another lock it is not locked. */
-        assert_int_equal(kept_commit(kept, store, &lock, NULL), 0);
+        assert_int_equal(commit_with(&lock), 0);
         assert_true(kept_is_locked(kept));
-        assert_int_equal(kept_commit(kept, store, &other, NULL), 0);
+        assert_int_equal(commit_with(&other), 0);
         assert_false(kept_is_locked(kept));
 }
 
@@ -685,6 +824,10 @@ int main(void) {
                 TEST(test_a_service_manager_that_fails_changes_nothing),
                 TEST(test_a_manifest_that_cannot_be_written_changes_nothing),
                 TEST(test_an_unanswered_barrier_leaves_the_secrets_of_the_last_commit),
+                TEST(test_until_the_service_manager_answers_the_secrets_are_those_of_the_last_commit),
+                TEST(test_an_abandoned_commit_has_failed),
+                TEST(test_a_process_that_ends_during_a_commit_leaves_no_manifest_of_it),
+                TEST(test_without_a_service_manager_a_commit_is_done_at_once),
                 TEST(test_the_next_process_ignores_a_manifest_whose_barrier_was_unanswered),
                 TEST(test_no_generation_is_used_twice),
                 TEST(test_a_newer_manifest_wins),

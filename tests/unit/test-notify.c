@@ -21,6 +21,7 @@
 
 /* The service manager's end. */
 static int manager = -1;
+static sd_event *event;
 
 static int listen_as_manager(void **state) {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -34,10 +35,11 @@ static int listen_as_manager(void **state) {
                 return -1;
         (void) snprintf(name, sizeof(name), "@%.*s",
                         (int) (size - offsetof(struct sockaddr_un, sun_path) - 1), address.sun_path + 1);
-        return setenv("NOTIFY_SOCKET", name, 1);
+        return setenv("NOTIFY_SOCKET", name, 1) < 0 ? -1 : sd_event_new(&event);
 }
 
 static int close_manager(void **state) {
+        event = sd_event_unref(event);
         close(manager);
         return unsetenv("NOTIFY_SOCKET");
 }
@@ -148,12 +150,104 @@ static void test_name_that_the_manager_would_refuse_is_not_sent(void **state) {
         assert_int_equal(notify_remove_fd(longest), 0);
 }
 
+static NotifyBarrier *barrier;
+static unsigned ended;
+static int outcome;
+
+static void on_ended(int r, void *userdata) {
+        assert_ptr_equal(userdata, &ended);
+        ended++;
+        outcome = r;
+}
+
+static void begin_barrier(uint64_t timeout_usec, int wanted) {
+        ended = 0;
+        assert_int_equal(notify_barrier_new(event, timeout_usec, on_ended, &ended, &barrier), wanted);
+}
+
+static void assert_awaited(void) {
+        assert_true(sd_event_run(event, 0) >= 0);
+        assert_int_equal(ended, 0);
+}
+
+static void assert_outcome(int wanted) {
+        while (ended == 0)
+                assert_true(sd_event_run(event, UINT64_MAX) >= 0);
+        assert_int_equal(ended, 1);
+        assert_int_equal(outcome, wanted);
+        barrier = notify_barrier_free(barrier);
+}
+
+static int receive_barrier(void) {
+        char message[64];
+        int fd = receive(message, sizeof(message));
+
+        assert_string_equal(message, "BARRIER=1");
+        assert_true(fd >= 0);
+        return fd;
+}
+
+#define NEVER UINT64_C(3600000000)
+
+static void test_barrier_is_passed_when_the_manager_closes_its_descriptor(void **state) {
+        int fd;
+
+        begin_barrier(NEVER, 0);
+        assert_awaited();
+        fd = receive_barrier();
+        assert_awaited();
+        close(fd);
+        assert_outcome(0);
+}
+
+static void test_barrier_is_not_passed_by_a_manager_that_writes(void **state) {
+        int fd;
+
+        begin_barrier(NEVER, 0);
+        fd = receive_barrier();
+        assert_int_equal(write(fd, "READY=1", 7), 7);
+        assert_awaited();
+        close(fd);
+        assert_outcome(0);
+}
+
+static void test_barrier_that_nobody_answers_is_unknown(void **state) {
+        begin_barrier(0, 0);
+        assert_outcome(-ETIMEDOUT);
+        close(receive_barrier());
+}
+
+/* The time-out and the answer came while the process was stopped. */
+static void test_barrier_that_was_answered_before_its_time_out_is_seen_is_passed(void **state) {
+        begin_barrier(0, 0);
+        close(receive_barrier());
+        assert_outcome(0);
+}
+
+static void test_barrier_that_is_freed_ends_nothing(void **state) {
+        begin_barrier(NEVER, 0);
+        barrier = notify_barrier_free(barrier);
+        close(receive_barrier());
+        assert_awaited();
+        begin_barrier(0, 0);
+        barrier = notify_barrier_free(barrier);
+        assert_awaited();
+}
+
+static void test_barrier_that_cannot_be_sent_fails(void **state) {
+        assert_int_equal(setenv("NOTIFY_SOCKET", "/nonexistent", 1), 0);
+        begin_barrier(NEVER, -ENOENT);
+        assert_null(barrier);
+        assert_awaited();
+}
+
 static void test_without_a_manager_nothing_happens(void **state) {
         assert_int_equal(unsetenv("NOTIFY_SOCKET"), 0);
         notify_status("Waiting.");
         notify_ready("Done.");
         assert_int_equal(notify_store_fd("kept-db", 0), 0);
-        assert_int_equal(notify_barrier(1000), 0);
+        begin_barrier(1000, 1);
+        assert_null(barrier);
         expect_nothing();
 }
 
@@ -165,6 +259,12 @@ int main(void) {
                 TEST(test_long_status_is_cut_between_characters),
                 TEST(test_descriptor_is_stored_and_removed_by_name),
                 TEST(test_name_that_the_manager_would_refuse_is_not_sent),
+                TEST(test_barrier_is_passed_when_the_manager_closes_its_descriptor),
+                TEST(test_barrier_is_not_passed_by_a_manager_that_writes),
+                TEST(test_barrier_that_nobody_answers_is_unknown),
+                TEST(test_barrier_that_was_answered_before_its_time_out_is_seen_is_passed),
+                TEST(test_barrier_that_is_freed_ends_nothing),
+                TEST(test_barrier_that_cannot_be_sent_fails),
                 TEST(test_without_a_manager_nothing_happens),
         };
 

@@ -964,6 +964,60 @@ static void a_failure_to_keep_at_the_deadline_ends_the_session(void **state) {
         assert_nothing_published();
 }
 
+/* The service manager has been sent all secrets, and has not answered yet. */
+static void lead_to_the_barrier(void) {
+        world.manager_must_answer = true;
+        declare("a");
+        start();
+        go_on_but("barrier");
+        assert_true(is_under_way("barrier"));
+        assert_int_equal(world.ended, 0);
+        assert_nothing_published();
+}
+
+static void what_is_kept_waits_for_a_late_answer_of_the_service_manager(void **state) {
+        world.settings.lock_pcr = 14;
+        lead_to_the_barrier();
+        pass(DEADLINE_USEC - USEC_PER_SEC);
+        assert_false(is_under_way("lock"));
+        assert_null(strstr(world.trace, "wiped"));
+        finish("barrier");
+        assert_says(world.trace, "barrier kept lock ");
+        assert_nothing_published();
+        finish("lock");
+        assert_ended_with(FAILURE_NONE);
+        assert_says(world.trace, "published:a");
+}
+
+static void an_unknown_outcome_ends_the_session(void **state) {
+        Error unknown = trouble(FAILURE_INTERNAL, REMEDY_NONE);
+
+        lead_to_the_barrier();
+        fail_with("barrier", &unknown);
+        assert_ended_with(FAILURE_INTERNAL);
+        assert_says(world.trace, "barrier abandoned retained:1 ");
+        assert_nothing_published();
+}
+
+static void at_the_deadline_the_service_manager_is_not_waited_for(void **state) {
+        world.settings.lock_pcr = 14;
+        lead_to_the_barrier();
+        pass(DEADLINE_USEC);
+        assert_ended_with(FAILURE_INTERNAL);
+        assert_says(world.error.text, "Not within DeadlineSec=2min: no answer yet from the service manager");
+        assert_says(world.trace, "barrier abandoned retained:1 ");
+        assert_null(strstr(world.trace, "lock"));
+        assert_nothing_published();
+}
+
+static void a_session_that_is_freed_at_the_barrier_abandons_what_it_sent(void **state) {
+        lead_to_the_barrier();
+        world.session = session_free(world.session);
+        assert_says(world.trace, "barrier ");
+        assert_says(world.trace, "abandoned retained:1 ");
+        assert_false(is_under_way("barrier"));
+}
+
 static void an_optional_secret_that_is_being_opened_at_the_deadline_is_not_published(void **state) {
         declare("a");
         declare("b")->optional = true;
@@ -2157,6 +2211,53 @@ static void a_committed_reload_does_not_mind_what_succeeds(void **state) {
         assert_null(strstr(world.logged, ": done in"));
 }
 
+/* Until the service manager has answered, units get the secrets as they were before the reload. */
+static void lead_a_reload_to_the_barrier(void) {
+        world.manager_must_answer = true;
+        declare_and_replace();
+        go_on_but("barrier");
+        assert_true(is_under_way("barrier"));
+}
+
+static void assert_as_before(void) {
+        assert_false(session_has_replaced(world.session));
+        assert_int_equal(kept_find(&world.kept, "a"), 0);
+        assert_int_equal(kept_find(&world.kept, "b"), 1);
+        assert_nothing_published();
+}
+
+static void a_reload_changes_all_secrets_when_the_service_manager_answers(void **state) {
+        lead_a_reload_to_the_barrier();
+        assert_as_before();
+        assert_int_equal(world.ended, 0);
+        finish("barrier");
+        assert_true(session_has_replaced(world.session));
+        assert_ended_with(FAILURE_NONE);
+        assert_int_equal(kept_find(&world.kept, "a"), 2);
+        assert_int_equal(kept_find(&world.kept, "b"), 3);
+        assert_says(world.trace, "kept published:a published:b ");
+}
+
+static void a_reload_whose_outcome_is_unknown_changes_nothing(void **state) {
+        Error unknown = trouble(FAILURE_INTERNAL, REMEDY_NONE);
+
+        lead_a_reload_to_the_barrier();
+        fail_with("barrier", &unknown);
+        assert_int_equal(world.ended, 1);
+        assert_int_equal(world.error.failure, FAILURE_INTERNAL);
+        assert_says(world.trace, "barrier abandoned retained:2 ");
+        assert_as_before();
+}
+
+static void at_the_deadline_an_unanswered_reload_changes_nothing(void **state) {
+        lead_a_reload_to_the_barrier();
+        pass(DEADLINE_USEC);
+        assert_int_equal(world.ended, 1);
+        assert_int_equal(world.error.failure, FAILURE_INTERNAL);
+        assert_says(world.error.text, "no answer yet from the service manager");
+        assert_as_before();
+}
+
 static void at_the_deadline_a_committed_reload_is_done(void **state) {
         world.settings.deadline_usec = 50 * USEC_PER_MSEC;
         world.trouble_stays = true;
@@ -2605,6 +2706,7 @@ static void declare_a_walk(void) {
         world.settings.verify_policy = (VerifyPolicy) draw(3);
         world.settings.lock_pcr = draw(3) == 0 ? 14 : 0;
         world.user_data = draw(2) == 0 ? "czAw" /* s00 */ : NULL;
+        world.manager_must_answer = draw(2) == 0;
         for (unsigned i = 0; i < count; i++)
                 declare_at_random(i, optional_of_four);
         if (draw(4) > 0)
@@ -2883,6 +2985,13 @@ int main(void) {
                 TEST_OF(a_reload_tries_again_to_publish, &retain),
                 TEST_OF(a_reload_that_cannot_publish_says_so_and_is_done, &publish),
                 TEST_OF(a_reload_that_cannot_publish_says_so_and_is_done, &retain),
+                TEST(what_is_kept_waits_for_a_late_answer_of_the_service_manager),
+                TEST(an_unknown_outcome_ends_the_session),
+                TEST(at_the_deadline_the_service_manager_is_not_waited_for),
+                TEST(a_session_that_is_freed_at_the_barrier_abandons_what_it_sent),
+                TEST(a_reload_changes_all_secrets_when_the_service_manager_answers),
+                TEST(a_reload_whose_outcome_is_unknown_changes_nothing),
+                TEST(at_the_deadline_an_unanswered_reload_changes_nothing),
                 TEST_OF(at_the_deadline_a_committed_reload_is_done, &publish),
                 TEST_OF(a_committed_reload_does_not_mind_what_fails, &tpm),
                 TEST_OF(a_committed_reload_does_not_mind_what_fails, &credentials),
