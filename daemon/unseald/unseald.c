@@ -454,8 +454,8 @@ static int set_up(Daemon *daemon, Error *error) {
                 return error_set(error, r, FAILURE_INTERNAL, "Cannot set up the event loop: %s.",
                                  strerror(-r));
         if (daemon->listener >= 0)
-                r = credential_socket_new(daemon->event, daemon->listener, find_credential, daemon,
-                                          &daemon->socket);
+                r = credential_socket_new(daemon->event, daemon->listener, CREDENTIAL_PATIENCE_USEC,
+                                          find_credential, daemon, &daemon->socket);
         if (r < 0)
                 return error_set(error, r, FAILURE_INTERNAL, "Cannot set up the credential socket: %s.",
                                  strerror(-r));

@@ -7,13 +7,15 @@
  * The credential is copied from its file through one buffer in locked memory, which is wiped. sendfile(2) would not do: it
  * lends the pages of the file to the reader, who then reads zeros if the file is wiped in the meantime (seen).
  *
- * A refusal does not fit into the socket's buffer, so it waits for its reader in a slot. A reader that is slow or stopped
- * delays no other until all slots are taken. The lookup alone decides which unit may have which credential.
+ * A refusal does not fit into the socket's buffer, so it waits for its reader in a slot. An answer that cannot be completed goes
+ * on as a refusal: zeros, until it is longer than any credential. If it ended there, the unit would get a truncated credential.
+ * The lookup alone decides which unit may have which credential.
  */
 
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -29,8 +31,8 @@
 #define SYSTEMD_CREDENTIAL_MAX (1024U * 1024U)
 #define REFUSAL_SIZE (SYSTEMD_CREDENTIAL_MAX + CREDENTIAL_PIECE_MAX)
 
-/* The most answers that wait for their readers. Each holds a socket buffer of about 200 KiB in kernel memory. */
-#define REPLIES_MAX 64U
+/* The socket buffer of a refusal, in kernel memory (SO_SNDBUF of socket(7)). The default would be 200 KiB for each. */
+#define REFUSAL_BUFFER (8 * 1024)
 
 /* The most answers before the other event sources get their turn. */
 #define BATCH 64U
@@ -52,15 +54,17 @@ typedef struct Reply {
         int file;    /* with the credential; -1: a refusal */
         size_t size; /* of the whole answer in bytes; SIZE_MAX: not known yet */
         size_t sent;
+        uint64_t late_usec; /* CLOCK_MONOTONIC: when a reader that goes on not reading is late */
 } Reply;
 
 struct CredentialSocket {
         sd_event *event;
         CredentialLookup lookup;
         void *userdata;
-        sd_event_source *readable, *resume;
+        uint64_t patience_usec;
+        sd_event_source *readable, *resume, *late;
         Secret *buffer;
-        Reply replies[REPLIES_MAX];
+        Reply replies[CREDENTIAL_REPLIES_MAX];
         unsigned replies_count;
         RateLimit log_limit;
         unsigned unlogged;
@@ -170,10 +174,46 @@ static int reply_go_on(Reply *reply, Secret *buffer) {
         return 1;
 }
 
-static void socket_listen(CredentialSocket *socket) {
-        int enabled = socket->replies_count < REPLIES_MAX ? SD_EVENT_ON : SD_EVENT_OFF;
+/* The rest of the answer is a refusal. The file of a waiting reply is its own; before that it is borrowed. */
+static void reply_turn_into_refusal(Reply *reply) {
+        if (reply->socket)
+                closep(&reply->file);
+        reply->file = -1;
+        reply->size = REFUSAL_SIZE;
+        (void) setsockopt(reply->fd, SOL_SOCKET, SO_SNDBUF, &(int){ REFUSAL_BUFFER }, sizeof(int));
+}
 
-        (void) sd_event_source_set_enabled(socket->readable, enabled);
+/* As reply_go_on(), but an answer whose file cannot be read to its end goes on as a refusal. */
+static int reply_advance(Reply *reply, Secret *buffer) {
+        int r = reply_go_on(reply, buffer);
+
+        if (r != -EIO)
+                return r;
+        log_warning("The file of a credential cannot be read to its end. The unit that asked for the credential is refused, and fails. Start the unit again; if it fails again, reload unseald.service.");
+        reply_turn_into_refusal(reply);
+        return reply_go_on(reply, buffer);
+}
+
+/* The reply whose reader reads nothing for the longest time; NULL: no reply waits. */
+static Reply *reply_latest(CredentialSocket *socket) {
+        Reply *latest = NULL;
+
+        for (Reply *reply = socket->replies; reply < socket->replies + CREDENTIAL_REPLIES_MAX; reply++)
+                if (reply->socket && (!latest || reply->late_usec < latest->late_usec))
+                        latest = reply;
+        return latest;
+}
+
+/* Accepts connections while there is a slot, or one that a late reader must give up. */
+static void socket_listen(CredentialSocket *socket) {
+        const Reply *latest = reply_latest(socket);
+        bool full = socket->replies_count >= CREDENTIAL_REPLIES_MAX;
+        bool wait = full && latest->late_usec > now_monotonic_usec();
+
+        (void) sd_event_source_set_enabled(socket->readable, wait ? SD_EVENT_OFF : SD_EVENT_ON);
+        if (wait)
+                (void) sd_event_source_set_time(socket->resume, latest->late_usec);
+        (void) sd_event_source_set_enabled(socket->resume, wait ? SD_EVENT_ONESHOT : SD_EVENT_OFF);
 }
 
 static void reply_end(Reply *reply) {
@@ -184,14 +224,73 @@ static void reply_end(Reply *reply) {
         reply->socket = NULL;
 }
 
+/* Cuts off the reader that is late the longest, for others. Returns whether there was one. */
+static bool cut_off_latest(CredentialSocket *socket) {
+        Reply *latest = reply_latest(socket);
+
+        if (!latest || latest->late_usec > now_monotonic_usec())
+                return false;
+        if (may_log(socket))
+                log_warning("A reader of the credential socket is cut off: too many readers that do not read are waiting. Look for processes of root, other than the service manager, that connect to the socket.");
+        reply_end(latest);
+        return true;
+}
+
+static void socket_arm_late(CredentialSocket *socket);
+
 static int on_writable(sd_event_source *source, int fd, uint32_t events, void *userdata) {
         Reply *reply = userdata;
         CredentialSocket *socket = reply->socket;
+        size_t sent = reply->sent;
 
-        if (reply_go_on(reply, socket->buffer) == -EAGAIN)
-                return 0;
-        reply_end(reply);
+        if (reply_advance(reply, socket->buffer) != -EAGAIN)
+                reply_end(reply);
+        else if (reply->sent > sent)
+                reply->late_usec = now_monotonic_usec() + socket->patience_usec;
+        socket_arm_late(socket);
         socket_listen(socket);
+        return 0;
+}
+
+static int reply_watch(Reply *reply) {
+        return reply->writable ? 0
+                               : sd_event_add_io(reply->socket->event, &reply->writable, reply->fd, EPOLLOUT,
+                                                 on_writable, reply);
+}
+
+/* Wakes up when the next credential that is being sent will be late, and for replies that are not watched for want of memory.
+ * Refusals only keep their time. */
+static void socket_arm_late(CredentialSocket *socket) {
+        uint64_t next = USEC_INFINITY, soon = now_monotonic_usec() + PAUSE_USEC;
+
+        for (Reply *reply = socket->replies; reply < socket->replies + CREDENTIAL_REPLIES_MAX; reply++) {
+                if (reply->socket && !reply->writable && soon < next)
+                        next = soon;
+                if (reply->socket && reply->file >= 0 && reply->late_usec < next)
+                        next = reply->late_usec;
+        }
+        if (next != USEC_INFINITY)
+                (void) sd_event_source_set_time(socket->late, next);
+        (void) sd_event_source_set_enabled(socket->late,
+                                           next != USEC_INFINITY ? SD_EVENT_ONESHOT : SD_EVENT_OFF);
+}
+
+/* A credential does not wait for a reader that is late: the rest of the answer is a refusal. */
+static int on_late(sd_event_source *source, uint64_t usec, void *userdata) {
+        CredentialSocket *socket = userdata;
+        uint64_t now = now_monotonic_usec();
+
+        for (Reply *reply = socket->replies; reply < socket->replies + CREDENTIAL_REPLIES_MAX; reply++) {
+                if (reply->socket)
+                        (void) reply_watch(reply);
+                if (reply->socket && reply->file >= 0 && reply->late_usec <= now) {
+                        log_warning("A unit has not read its credential for %" PRIu64
+                                    " s, and is refused now. Start the unit again.",
+                                    socket->patience_usec / USEC_PER_SEC);
+                        reply_turn_into_refusal(reply);
+                }
+        }
+        socket_arm_late(socket);
         return 0;
 }
 
@@ -201,22 +300,27 @@ static void reply_wait(CredentialSocket *socket, const Reply *begun) {
 
         while (reply->socket)
                 reply++;
-        assert(reply < socket->replies + REPLIES_MAX);
+        assert(reply < socket->replies + CREDENTIAL_REPLIES_MAX);
         *reply = *begun;
         reply->socket = socket;
+        reply->late_usec = now_monotonic_usec() + socket->patience_usec;
         socket->replies_count++;
         reply->file = begun->file >= 0 ? fcntl(begun->file, F_DUPFD_CLOEXEC, 3) : -1;
-        if ((begun->file >= 0 && reply->file < 0) ||
-            sd_event_add_io(socket->event, &reply->writable, reply->fd, EPOLLOUT, on_writable, reply) < 0) {
-                log_warning("An answer at the credential socket is truncated: out of memory or descriptors.");
-                reply_end(reply);
+        if (begun->file >= 0 && reply->file < 0) {
+                log_warning("A unit that asked for a credential is refused, and fails: no descriptor is left (%s). Start the unit again.",
+                            strerror(errno));
+                reply_turn_into_refusal(reply);
         }
+        if (reply_watch(reply) < 0)
+                log_warning("An answer at the credential socket is delayed: out of memory. Trying again every 100 ms.");
+        socket_arm_late(socket);
 }
 
 static void refuse(CredentialSocket *socket, int fd, const CredentialRequest *request, uid_t uid,
                    const char *reason) {
-        Reply reply = { .fd = fd, .file = -1, .size = REFUSAL_SIZE };
+        Reply reply = { .fd = fd };
 
+        reply_turn_into_refusal(&reply);
         if (reply_go_on(&reply, socket->buffer) == -EAGAIN)
                 reply_wait(socket, &reply);
         else
@@ -260,6 +364,8 @@ static void answer(CredentialSocket *socket, int fd, const struct sockaddr_un *a
                 r = reply_go_on(&reply, socket->buffer);
                 if (r == -EIO && reply.sent == 0)
                         reason = "its file cannot be read";
+                else if (r == -EIO)
+                        r = reply_advance(&reply, socket->buffer);
         }
         if (reason) {
                 refuse(socket, fd, &request, uid, reason);
@@ -286,10 +392,14 @@ static void pause_listening(CredentialSocket *socket, int r) {
         (void) sd_event_source_set_enabled(socket->resume, SD_EVENT_ONESHOT);
 }
 
+static bool has_slot(CredentialSocket *socket) {
+        return socket->replies_count < CREDENTIAL_REPLIES_MAX || cut_off_latest(socket);
+}
+
 static int on_readable(sd_event_source *source, int listener, uint32_t events, void *userdata) {
         CredentialSocket *socket = userdata;
 
-        for (unsigned i = 0; i < BATCH && socket->replies_count < REPLIES_MAX; i++) {
+        for (unsigned i = 0; i < BATCH && has_slot(socket); i++) {
                 struct sockaddr_un address;
                 socklen_t size = sizeof(address);
                 int fd = accept4(listener, &address, &size, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -298,7 +408,7 @@ static int on_readable(sd_event_source *source, int listener, uint32_t events, v
                         answer(socket, fd, &address, size);
                 else if (errno == EAGAIN)
                         break;
-                else if (errno != EINTR && errno != ECONNABORTED) {
+                else if (errno != EINTR && errno != ECONNABORTED && !cut_off_latest(socket)) {
                         pause_listening(socket, -errno);
                         return 0;
                 }
@@ -307,8 +417,8 @@ static int on_readable(sd_event_source *source, int listener, uint32_t events, v
         return 0;
 }
 
-int credential_socket_new(sd_event *event, int listener, CredentialLookup lookup, void *userdata,
-                          CredentialSocket **ret) {
+int credential_socket_new(sd_event *event, int listener, uint64_t patience_usec, CredentialLookup lookup,
+                          void *userdata, CredentialSocket **ret) {
         _cleanup_(credential_socket_freep) CredentialSocket *socket = NULL;
         int flags, r;
 
@@ -316,6 +426,7 @@ int credential_socket_new(sd_event *event, int listener, CredentialLookup lookup
         if (!socket)
                 return -ENOMEM;
         socket->event = sd_event_ref(event);
+        socket->patience_usec = patience_usec;
         socket->lookup = lookup;
         socket->userdata = userdata;
         socket->log_limit = (RateLimit){ .interval_usec = LOG_INTERVAL_USEC, .burst = LOG_BURST };
@@ -327,7 +438,9 @@ int credential_socket_new(sd_event *event, int listener, CredentialLookup lookup
             (r = sd_event_add_io(event, &socket->readable, listener, EPOLLIN, on_readable, socket)) < 0 ||
             (r = sd_event_source_set_enabled(socket->readable, SD_EVENT_OFF)) < 0 ||
             (r = sd_event_add_time(event, &socket->resume, CLOCK_MONOTONIC, 0, 0, on_resume, socket)) < 0 ||
-            (r = sd_event_source_set_enabled(socket->resume, SD_EVENT_OFF)) < 0)
+            (r = sd_event_source_set_enabled(socket->resume, SD_EVENT_OFF)) < 0 ||
+            (r = sd_event_add_time(event, &socket->late, CLOCK_MONOTONIC, 0, 0, on_late, socket)) < 0 ||
+            (r = sd_event_source_set_enabled(socket->late, SD_EVENT_OFF)) < 0)
                 return r;
 
         *ret = TAKE_PTR(socket);
@@ -338,27 +451,41 @@ int credential_socket_open(CredentialSocket *socket) {
         return sd_event_source_set_enabled(socket->readable, SD_EVENT_ON);
 }
 
-static void reply_finish(Reply *reply, uint64_t until) {
-        for (uint64_t now; (now = now_monotonic_usec()) < until;) {
-                struct pollfd wanted = { .fd = reply->fd, .events = POLLOUT };
+/* Ends the replies that are complete. Returns how many wait for their readers, in ret. */
+static nfds_t replies_advance(CredentialSocket *socket, struct pollfd ret[static CREDENTIAL_REPLIES_MAX]) {
+        nfds_t count = 0;
 
-                if (reply_go_on(reply, reply->socket->buffer) != -EAGAIN ||
-                    poll(&wanted, 1, (int) ((until - now) / USEC_PER_MSEC) + 1) < 0)
+        for (Reply *reply = socket->replies; reply < socket->replies + CREDENTIAL_REPLIES_MAX; reply++)
+                if (reply->socket && reply_advance(reply, socket->buffer) != -EAGAIN)
+                        reply_end(reply);
+                else if (reply->socket)
+                        ret[count++] = (struct pollfd){ .fd = reply->fd, .events = POLLOUT };
+        return count;
+}
+
+/* Completes the replies whose readers read, side by side, and ends all others. Blocks until then. */
+static void replies_finish(CredentialSocket *socket, uint64_t until) {
+        struct pollfd waiting[CREDENTIAL_REPLIES_MAX];
+
+        for (uint64_t now; socket->replies_count > 0 && (now = now_monotonic_usec()) < until;) {
+                nfds_t count = replies_advance(socket, waiting);
+
+                if (count > 0 && poll(waiting, count, (int) ((until - now) / USEC_PER_MSEC) + 1) < 0 &&
+                    errno != EINTR)
                         break;
         }
-        reply_end(reply);
+        for (Reply *reply = socket->replies; reply < socket->replies + CREDENTIAL_REPLIES_MAX; reply++)
+                if (reply->socket)
+                        reply_end(reply);
 }
 
 CredentialSocket *credential_socket_free(CredentialSocket *socket) {
-        uint64_t until = now_monotonic_usec() + LAST_WORDS_USEC;
-
         if (!socket)
                 return NULL;
-        for (Reply *reply = socket->replies; reply < socket->replies + REPLIES_MAX; reply++)
-                if (reply->socket)
-                        reply_finish(reply, until);
+        replies_finish(socket, now_monotonic_usec() + LAST_WORDS_USEC);
         (void) sd_event_source_disable_unref(socket->readable);
         (void) sd_event_source_disable_unref(socket->resume);
+        (void) sd_event_source_disable_unref(socket->late);
         (void) secret_free(socket->buffer);
         (void) sd_event_unref(socket->event);
         free(socket);

@@ -16,12 +16,22 @@
 #include <systemd/sd-event.h>
 
 #include "basic/cleanup.h"
+#include "basic/clock.h"
 
 typedef struct CredentialSocket CredentialSocket;
 
 /* A credential of up to this many bytes is sent in one piece. If unseald is killed between the pieces of a longer one, the
  * unit gets a truncated credential. */
 #define CREDENTIAL_PIECE_MAX (64U * 1024U)
+
+/*
+ * A reader that does not read delays no other. So many answers wait for their readers at a time; more callers wait unaccepted,
+ * in the order in which they came. A reader that has not read for the socket's patience is late: it is refused, and if all places
+ * are taken, the one that is late the longest is cut off. The service manager always reads at once; it would take a truncated
+ * answer for a credential.
+ */
+#define CREDENTIAL_REPLIES_MAX 512U
+#define CREDENTIAL_PATIENCE_USEC (10 * USEC_PER_SEC)
 
 /* The unit and the credential in the caller's address. */
 typedef struct CredentialRequest {
@@ -41,9 +51,10 @@ int credential_request_parse(const struct sockaddr_un *address, socklen_t size, 
  * gets an empty credential. */
 typedef int (*CredentialLookup)(const CredentialRequest *request, void *userdata, const char **ret_reason);
 
-/* The listener is borrowed, and the service manager holds it too. Connections wait unaccepted until credential_socket_open(). */
-int credential_socket_new(sd_event *event, int listener, CredentialLookup lookup, void *userdata,
-                          CredentialSocket **ret);
+/* The listener is borrowed, and the service manager holds it too. Connections wait unaccepted until credential_socket_open().
+ * patience_usec: how long a reader may read nothing before it is late. */
+int credential_socket_new(sd_event *event, int listener, uint64_t patience_usec, CredentialLookup lookup,
+                          void *userdata, CredentialSocket **ret);
 
 /* The outcome is known: answers all waiting connections, and new ones at once. */
 int credential_socket_open(CredentialSocket *socket);

@@ -26,7 +26,7 @@
 #include "vault/socket.h"
 
 /* This file replaces basic/log.c: it counts refusals and answers, and keeps the last entry. */
-static unsigned refusals_logged, answers_logged, truncations_logged, unlogged;
+static unsigned refusals_logged, answers_logged, failures_logged, unlogged;
 static char last_entry[512];
 
 void log_set_max_priority(int priority) {
@@ -40,8 +40,9 @@ void log_full(int priority, const LogFields *fields, const char *format, ...) {
         va_end(arguments);
         if (fields && strcmp(fields->message_id, MESSAGE_REFUSED) == 0)
                 refusals_logged++;
+        failures_logged +=
+                        strstr(last_entry, "no descriptor is left") || strstr(last_entry, "cannot be read");
         answers_logged += strncmp(last_entry, "Sending credential ", 19) == 0;
-        truncations_logged += strstr(last_entry, " is truncated") != NULL;
         if (strstr(last_entry, " more requests before this one."))
                 assert_int_equal(sscanf(last_entry, "The credential socket refused %u more", &unlogged), 1);
 }
@@ -79,23 +80,35 @@ int poll(struct pollfd *fds, nfds_t count, int timeout) {
         static uint8_t bytes[65536];
         ssize_t n;
 
-        assert_int_equal(count, 1);
-        assert_int_equal(fds->events, POLLOUT);
-        if (reader < 0) {
+        for (nfds_t i = 0; i < count; i++)
+                assert_int_equal(fds[i].events, POLLOUT);
+        n = reader < 0 ? 0 : recv(reader, bytes, sizeof(bytes), MSG_DONTWAIT);
+        if (n == 0) {
                 /* Nobody reads: the time passes. */
                 assert_true(timeout > 0);
                 reader_waits += timeout;
                 stopped_at += (uint64_t) timeout * USEC_PER_MSEC;
                 return 0;
         }
-        n = recv(reader, bytes, sizeof(bytes), MSG_DONTWAIT);
-        if (n <= 0)
+        if (n < 0)
                 fail_msg("the socket waits for a reader that has read everything, %zu bytes", reader_got);
         reader_got += (size_t) n;
         return 1;
 }
 
 #define MIB (1024U * 1024U)
+/* After so many reads of a credential's file, it cannot be read any more. */
+static int readable_pieces = -1;
+
+ssize_t pread(int fd, void *buffer, size_t size, off_t offset) {
+        if (readable_pieces == 0) {
+                errno = EIO;
+                return -1;
+        }
+        if (readable_pieces > 0)
+                readable_pieces--;
+        return syscall(SYS_pread64, fd, buffer, size, offset);
+}
 
 static socklen_t address_of(const char *name, size_t length, struct sockaddr_un *ret) {
         *ret = (struct sockaddr_un){ .sun_family = AF_UNIX };
@@ -247,12 +260,13 @@ static int make_file(const void *data, size_t size) {
 
 static uint8_t large[MIB];
 
-static int set_up(void **state) {
+static int set_up_with(void **state, uint64_t patience_usec) {
         static Fixture fixture;
         struct sockaddr_un address = { .sun_family = AF_UNIX };
 
         fixture = (Fixture){ .directory = "/tmp/unseald-test-socket.XXXXXX" };
-        refusals_logged = answers_logged = truncations_logged = 0;
+        refusals_logged = answers_logged = failures_logged = 0;
+        last_entry[0] = 0;
         for (size_t i = 0; i < sizeof(large); i++)
                 large[i] = (uint8_t) (i * 2654435761U >> 24);
         if (!mkdtemp(fixture.directory))
@@ -264,7 +278,8 @@ static int set_up(void **state) {
             bind(fixture.listener, (struct sockaddr *) &address, sizeof(address)) < 0 ||
             listen(fixture.listener, 256) < 0 || chmod(fixture.directory, 0755) < 0 ||
             chmod(fixture.path, 0777) < 0 || sd_event_new(&fixture.event) < 0 ||
-            credential_socket_new(fixture.event, fixture.listener, lookup, &fixture, &fixture.socket) < 0)
+            credential_socket_new(fixture.event, fixture.listener, patience_usec, lookup, &fixture,
+                                  &fixture.socket) < 0)
                 return -1;
         fixture.files[SMALL] = make_file(small, strlen(small));
         fixture.files[LARGE] = make_file(large, sizeof(large));
@@ -273,9 +288,26 @@ static int set_up(void **state) {
         return 0;
 }
 
+/* In a test nobody is late, */
+static int set_up(void **state) {
+        return set_up_with(state, 3600 * USEC_PER_SEC);
+}
+
+/* or everybody is who has waited since wait_until_late(). */
+#define SHORT_USEC 1000
+
+static int set_up_impatient(void **state) {
+        return set_up_with(state, SHORT_USEC);
+}
+
+static void wait_until_late(void) {
+        sleep_usec(2 * SHORT_USEC);
+}
+
 static int tear_down(void **state) {
         Fixture *fixture = *state;
 
+        readable_pieces = -1;
         (void) credential_socket_free(fixture->socket);
         closep(&fixture->listener);
         for (size_t i = 0; i < ELEMENTSOF(fixture->files); i++)
@@ -346,6 +378,15 @@ static void assert_is_refused(const Fixture *fixture, int fd) {
                 fail_msg("saw %zu bytes, which the service manager takes for a credential", n);
         for (size_t i = 0; i < n; i++)
                 assert_int_equal(received[i], 0);
+        (void) close(fd);
+}
+
+/* Some of the credential, and then zeros. */
+static void assert_fails_the_unit(const Fixture *fixture, int fd) {
+        size_t n = read_to_end(fixture, fd, received, sizeof(received));
+
+        if (n <= MIB)
+                fail_msg("saw %zu bytes, which the service manager takes for a credential", n);
         (void) close(fd);
 }
 
@@ -542,11 +583,10 @@ static void test_a_credential_of_many_pieces_arrives_whole(void **state) {
         assert_gets(fixture, fd, large, sizeof(large));
 }
 
-static void test_an_answer_is_cut_off_without_a_descriptor_for_its_rest(void **state) {
+static void test_without_a_descriptor_for_the_rest_of_an_answer_the_unit_fails(void **state) {
         Fixture *fixture = *state;
         struct rlimit enough, none;
         int fd = ask(fixture, "large"), next = dup(fd);
-        size_t n;
 
         if (needs_root() || getenv("UNSEALD_TEST_SLOW"))
                 skip();
@@ -559,12 +599,41 @@ static void test_an_answer_is_cut_off_without_a_descriptor_for_its_rest(void **s
         turn(fixture);
         assert_int_equal(setrlimit(RLIMIT_NOFILE, &enough), 0);
         assert_int_equal(fixture->looked_up, 1);
-        assert_int_equal(truncations_logged, 1);
-        n = read_to_end(fixture, fd, received, sizeof(received));
-        assert_true(n > 0 && n < sizeof(large));
-        assert_memory_equal(received, large, n);
-        (void) close(fd);
+        assert_int_equal(failures_logged, 1);
+        assert_fails_the_unit(fixture, fd);
         assert_gets(fixture, ask(fixture, "large"), large, sizeof(large));
+}
+
+/* The file fails before, in and after the first pieces, while the caller reads or waits. */
+static void test_a_file_that_fails_half_way_fails_the_unit(void **state) {
+        Fixture *fixture = *state;
+
+        if (needs_root())
+                skip();
+        assert_true(credential_socket_open(fixture->socket) >= 0);
+        for (int pieces = 0; pieces < 15; pieces++) {
+                int fd = ask(fixture, "large");
+
+                readable_pieces = pieces;
+                turn(fixture);
+                assert_fails_the_unit(fixture, fd);
+                assert_int_equal(readable_pieces, 0);
+                assert_int_equal(failures_logged, pieces + 1);
+        }
+        readable_pieces = -1;
+        assert_gets(fixture, ask(fixture, "large"), large, sizeof(large));
+}
+
+static void test_a_reader_that_is_late_for_its_credential_is_refused(void **state) {
+        Fixture *fixture = *state;
+        int fd = ask(fixture, "large");
+
+        if (needs_root())
+                skip();
+        assert_true(credential_socket_open(fixture->socket) >= 0);
+        while (!strstr(last_entry, "and is refused now"))
+                assert_true(sd_event_run(fixture->event, UINT64_MAX) > 0);
+        assert_fails_the_unit(fixture, fd);
 }
 
 static void test_a_credential_of_exactly_one_piece_arrives_whole(void **state) {
@@ -580,24 +649,40 @@ static void test_a_credential_of_exactly_one_piece_arrives_whole(void **state) {
         }
 }
 
-static void test_slow_readers_delay_no_other_until_all_slots_are_taken(void **state) {
+/* Callers that do not read. */
+static void ask_and_do_not_read(const Fixture *fixture, int *ret, size_t count) {
+        for (size_t i = 0; i < count; i++) {
+                assert_true((ret[i] = ask(fixture, "none")) >= 0);
+                if (i % 50 == 0)
+                        turn(fixture);
+        }
+        turn(fixture);
+}
+
+static void test_readers_that_do_not_read_delay_no_other(void **state) {
         Fixture *fixture = *state;
-        int slow[63], last, fd;
+        int slow[300];
+
+        if (needs_root())
+                skip();
+        assert_true(credential_socket_open(fixture->socket) >= 0);
+        ask_and_do_not_read(fixture, slow, ELEMENTSOF(slow));
+        assert_gets(fixture, ask(fixture, "small"), small, strlen(small));
+        assert_gets(fixture, ask(fixture, "large"), large, sizeof(large));
+        /* All of them are refused, whenever they read. */
+        for (size_t i = 0; i < ELEMENTSOF(slow); i++)
+                assert_is_refused(fixture, slow[i]);
+}
+
+static void test_when_all_slots_are_taken_further_callers_wait_unaccepted(void **state) {
+        Fixture *fixture = *state;
+        int slow[CREDENTIAL_REPLIES_MAX], fd;
         char byte;
 
         if (needs_root())
                 skip();
         assert_true(credential_socket_open(fixture->socket) >= 0);
-        for (size_t i = 0; i < ELEMENTSOF(slow); i++)
-                assert_true((slow[i] = ask(fixture, "none")) >= 0);
-        turn(fixture);
-        fd = ask(fixture, "small");
-        turn(fixture);
-        assert_gets(fixture, fd, small, strlen(small));
-
-        /* With all slots taken, further callers wait unaccepted. */
-        last = ask(fixture, "none");
-        turn(fixture);
+        ask_and_do_not_read(fixture, slow, ELEMENTSOF(slow));
         assert_int_equal(sd_event_run(fixture->event, 0), 0); /* and nothing spins */
         fd = ask(fixture, "small");
         turn(fixture);
@@ -607,10 +692,57 @@ static void test_slow_readers_delay_no_other_until_all_slots_are_taken(void **st
         assert_is_refused(fixture, slow[7]);
         turn(fixture);
         assert_gets(fixture, fd, small, strlen(small));
-        (void) close(last);
         for (size_t i = 0; i < ELEMENTSOF(slow); i++)
                 if (i != 7)
                         (void) close(slow[i]);
+}
+
+static void test_when_all_slots_are_taken_the_latest_reader_is_cut_off(void **state) {
+        Fixture *fixture = *state;
+        int slow[CREDENTIAL_REPLIES_MAX];
+
+        if (needs_root())
+                skip();
+        assert_true(credential_socket_open(fixture->socket) >= 0);
+        ask_and_do_not_read(fixture, slow, ELEMENTSOF(slow));
+        wait_until_late();
+        assert_gets(fixture, ask(fixture, "small"), small, strlen(small));
+        assert_true(read_to_end(fixture, slow[0], received, sizeof(received)) < MIB);
+        (void) close(slow[0]);
+        for (size_t i = 1; i < ELEMENTSOF(slow); i++)
+                assert_is_refused(fixture, slow[i]);
+}
+
+/* A caller that comes while all slots are taken waits for the first reader that is late. */
+static void test_a_waiting_caller_is_answered_once_a_reader_is_late(void **state) {
+        Fixture *fixture = *state;
+        int slow[CREDENTIAL_REPLIES_MAX];
+
+        if (needs_root())
+                skip();
+        assert_true(credential_socket_open(fixture->socket) >= 0);
+        ask_and_do_not_read(fixture, slow, ELEMENTSOF(slow));
+        for (unsigned i = 0; i < 5; i++)
+                assert_gets(fixture, ask(fixture, "small"), small, strlen(small));
+        for (size_t i = 0; i < ELEMENTSOF(slow); i++)
+                (void) close(slow[i]);
+}
+
+static void test_during_a_shortage_of_descriptors_a_late_reader_is_cut_off(void **state) {
+        Fixture *fixture = *state;
+        int slow, fd;
+
+        if (needs_root())
+                skip();
+        assert_true(credential_socket_open(fixture->socket) >= 0);
+        ask_and_do_not_read(fixture, &slow, 1);
+        wait_until_late();
+        fd = ask(fixture, "small");
+        accept_error = EMFILE;
+        turn(fixture);
+        assert_gets(fixture, fd, small, strlen(small));
+        assert_true(read_to_end(fixture, slow, received, sizeof(received)) < MIB);
+        (void) close(slow);
 }
 
 static void test_only_root_is_answered(void **state) {
@@ -650,20 +782,21 @@ static void end_with_stopped_clock(Fixture *fixture) {
 
 static void test_a_half_sent_refusal_is_completed_before_the_end(void **state) {
         Fixture *fixture = *state;
-        _cleanup_close_ int fd = ask(fixture, "none");
+        _cleanup_close_ int slow = ask(fixture, "none"), fd = ask(fixture, "none");
 
+        /* The first one does not read, and takes none of the other's time. */
         if (needs_root())
                 skip();
         assert_true(credential_socket_open(fixture->socket) >= 0);
         turn(fixture);
-        assert_int_equal(fixture->looked_up, 1);
+        assert_int_equal(fixture->looked_up, 2);
         reader = fd;
         reader_got = 0;
         end_with_stopped_clock(fixture);
         reader = -1;
         assert_true(reader_got > 0);
-        assert_int_equal(reader_got + read_to_end(fixture, fd, received, sizeof(received)),
-                         MIB + CREDENTIAL_PIECE_MAX);
+        assert_int_equal(reader_got, MIB + CREDENTIAL_PIECE_MAX);
+        assert_true(read_to_end(fixture, slow, received, sizeof(received)) < MIB);
 }
 
 static void test_the_end_waits_a_second_for_a_reader_that_does_not_read(void **state) {
@@ -721,6 +854,7 @@ static void test_only_a_socket_that_cannot_be_shut_is_logged(void **state) {
 
 int main(void) {
 #define test(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+#define impatient(f) cmocka_unit_test_setup_teardown(f, set_up_impatient, tear_down)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_only_a_socket_that_cannot_be_shut_is_logged),
                 cmocka_unit_test(test_the_service_managers_address_names_unit_and_credential),
@@ -739,14 +873,23 @@ int main(void) {
                 test(test_a_caller_in_a_loop_does_not_fill_the_journal),
                 test(test_a_file_that_cannot_be_read_is_a_refusal),
                 test(test_a_credential_of_many_pieces_arrives_whole),
-                test(test_an_answer_is_cut_off_without_a_descriptor_for_its_rest),
+                test(test_without_a_descriptor_for_the_rest_of_an_answer_the_unit_fails),
+                test(test_a_file_that_fails_half_way_fails_the_unit),
+                impatient(test_a_reader_that_is_late_for_its_credential_is_refused),
                 test(test_a_credential_of_exactly_one_piece_arrives_whole),
-                test(test_slow_readers_delay_no_other_until_all_slots_are_taken),
+                test(test_readers_that_do_not_read_delay_no_other),
+                test(test_when_all_slots_are_taken_further_callers_wait_unaccepted),
+                impatient(test_when_all_slots_are_taken_the_latest_reader_is_cut_off),
+                impatient(test_a_waiting_caller_is_answered_once_a_reader_is_late),
+                impatient(test_during_a_shortage_of_descriptors_a_late_reader_is_cut_off),
                 test(test_only_root_is_answered),
                 test(test_a_half_sent_refusal_is_completed_before_the_end),
                 test(test_the_end_waits_a_second_for_a_reader_that_does_not_read),
                 test(test_a_shut_socket_refuses_new_callers_and_waiting_ones_once_it_is_closed),
         };
 
+        /* Both ends of all connections are here. */
+        (void) setrlimit(RLIMIT_NOFILE,
+                         &(struct rlimit){ 4 * CREDENTIAL_REPLIES_MAX, 4 * CREDENTIAL_REPLIES_MAX });
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
