@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
@@ -18,12 +19,29 @@ struct Thread {
         ThreadMain run;
         void *userdata;
         uint8_t *stack; /* GUARD_SIZE above the start of its mapping */
+        atomic_bool detached;
+        Thread *next; /* in the list of detached threads */
 };
+
+/* Threads that run to their end by themselves. */
+static Thread *detached;
+static pthread_mutex_t detached_mutex = PTHREAD_MUTEX_INITIALIZER;
+
+/* Wipes the stack below this function. It calls nothing, so that it does not wipe what it returns to; the margin is for its own
+ * frame. */
+__attribute__((noinline, no_sanitize("address"))) static void wipe_below(uint8_t *stack) {
+        const uint8_t *end = (const uint8_t *) __builtin_frame_address(0) - 256;
+
+        for (volatile uint8_t *byte = stack; byte < end; byte++)
+                *byte = 0;
+}
 
 static void *thread_main(void *userdata) {
         Thread *thread = userdata;
 
         thread->run(thread->userdata);
+        if (atomic_load(&thread->detached))
+                wipe_below(thread->stack);
         return NULL;
 }
 
@@ -63,11 +81,27 @@ static void thread_free(Thread *thread) {
 }
 DEFINE_CLEANUP(Thread *, thread_free);
 
+/* Frees the detached threads that have ended. */
+static void reap(void) {
+        (void) pthread_mutex_lock(&detached_mutex);
+        for (Thread **place = &detached; *place;) {
+                Thread *thread = *place;
+
+                if (pthread_tryjoin_np(thread->id, NULL) == 0) {
+                        *place = thread->next;
+                        thread_free(thread);
+                } else
+                        place = &thread->next;
+        }
+        (void) pthread_mutex_unlock(&detached_mutex);
+}
+
 int thread_start(const char *name, ThreadMain run, void *userdata, Thread **ret) {
         _cleanup_(thread_freep) Thread *thread = calloc(1, sizeof(*thread));
         pthread_attr_t attributes;
         int r;
 
+        reap();
         if (!thread)
                 return -ENOMEM;
         thread->run = run;
@@ -96,4 +130,12 @@ Thread *thread_join(Thread *thread) {
         (void) pthread_join(thread->id, NULL);
         thread_free(thread);
         return NULL;
+}
+
+void thread_detach(Thread *thread) {
+        (void) pthread_mutex_lock(&detached_mutex);
+        thread->next = detached;
+        detached = thread;
+        atomic_store(&thread->detached, true);
+        (void) pthread_mutex_unlock(&detached_mutex);
 }

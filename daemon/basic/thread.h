@@ -23,3 +23,7 @@ int thread_start(const char *name, ThreadMain run, void *userdata, Thread **ret)
 /* Waits until the thread has ended and wipes its stack. Returns NULL. */
 Thread *thread_join(Thread *thread);
 DEFINE_CLEANUP(Thread *, thread_join);
+
+/* Lets the thread run to its end by itself, because nobody can wait for it. The thread then wipes its stack. The mapping of the
+ * stack stays until a later thread_start() finds that the thread has ended. */
+void thread_detach(Thread *thread);

@@ -24,7 +24,9 @@ struct Worker {
         pthread_mutex_t mutex;
         pthread_cond_t submitted;
         Queue waiting, finished; /* under mutex */
-        bool ending;             /* under mutex */
+        bool ending, running;    /* under mutex */
+        WorkerCleanUp clean_up; /* under mutex; not NULL: the worker is abandoned, and its thread frees it */
+        void *clean_up_userdata;
         int event_fd;
         sd_event_source *source;
 };
@@ -51,8 +53,21 @@ static void queue_clear(Queue *queue) {
                 free(job);
 }
 
+static void worker_destroy(Worker *worker) {
+        queue_clear(&worker->waiting);
+        queue_clear(&worker->finished);
+        (void) sd_event_source_disable_unref(worker->source);
+        if (worker->event_fd >= 0)
+                (void) close(worker->event_fd);
+        (void) pthread_cond_destroy(&worker->submitted);
+        (void) pthread_mutex_destroy(&worker->mutex);
+        free(worker);
+}
+DEFINE_CLEANUP(Worker *, worker_destroy);
+
 static void worker_main(void *userdata) {
         Worker *worker = userdata;
+        bool abandoned;
 
         (void) pthread_mutex_lock(&worker->mutex);
         for (;;) {
@@ -64,14 +79,21 @@ static void worker_main(void *userdata) {
                         break;
 
                 job = queue_pop(&worker->waiting);
+                worker->running = true;
                 (void) pthread_mutex_unlock(&worker->mutex);
                 job->run(job->userdata);
                 (void) pthread_mutex_lock(&worker->mutex);
+                worker->running = false;
 
                 queue_push(&worker->finished, job);
                 (void) eventfd_write(worker->event_fd, 1);
         }
+        abandoned = worker->clean_up;
         (void) pthread_mutex_unlock(&worker->mutex);
+        if (abandoned) {
+                worker->clean_up(worker->clean_up_userdata);
+                worker_destroy(worker);
+        }
 }
 
 static int on_finished(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
@@ -97,18 +119,6 @@ static int on_finished(sd_event_source *source, int fd, uint32_t revents, void *
         }
         return 0;
 }
-
-static void worker_destroy(Worker *worker) {
-        queue_clear(&worker->waiting);
-        queue_clear(&worker->finished);
-        (void) sd_event_source_disable_unref(worker->source);
-        if (worker->event_fd >= 0)
-                (void) close(worker->event_fd);
-        (void) pthread_cond_destroy(&worker->submitted);
-        (void) pthread_mutex_destroy(&worker->mutex);
-        free(worker);
-}
-DEFINE_CLEANUP(Worker *, worker_destroy);
 
 int worker_new(sd_event *event, const char *name, Worker **ret) {
         _cleanup_(worker_destroyp) Worker *worker = NULL;
@@ -162,4 +172,28 @@ Worker *worker_free(Worker *worker) {
 
         worker_destroy(worker);
         return NULL;
+}
+
+void worker_abandon(Worker *worker, WorkerCleanUp clean_up, void *userdata) {
+        bool running;
+
+        if (!worker) {
+                clean_up(userdata);
+                return;
+        }
+        (void) pthread_mutex_lock(&worker->mutex);
+        worker->ending = true;
+        running = worker->running;
+        if (running) {
+                /* From the unlock on, the worker belongs to its thread. */
+                worker->source = sd_event_source_disable_unref(worker->source);
+                worker->clean_up = clean_up;
+                worker->clean_up_userdata = userdata;
+                thread_detach(TAKE_PTR(worker->thread));
+        }
+        (void) pthread_mutex_unlock(&worker->mutex);
+        if (running)
+                return;
+        (void) worker_free(worker);
+        clean_up(userdata);
 }

@@ -30,3 +30,8 @@ int worker_submit(Worker *worker, WorkerJob job, WorkerDone done, void *userdata
  * more. Returns NULL. */
 Worker *worker_free(Worker *worker);
 DEFINE_CLEANUP(Worker *, worker_free);
+
+/* As worker_free(), but waits for nothing. The waiting jobs are dropped and no done is called any more. clean_up frees what the
+ * jobs use: at once if no job is running, else in the thread, when the running job has ended. */
+typedef void (*WorkerCleanUp)(void *userdata);
+void worker_abandon(Worker *worker, WorkerCleanUp clean_up, void *userdata);

@@ -87,7 +87,7 @@ static void ended(int r, const Error *error, void *userdata) {
         Unsealing *unsealing = userdata;
         int status = r < 0 ? (int) error->failure : EXIT_SUCCESS;
 
-        /* Ending in order would wait for a TPM that does not answer. The next process that uses the TPM cleans up. */
+        /* The TPM's thread is still running, so nothing may be freed any more. The next process that uses the TPM cleans up. */
         if (r < 0 && session_waits_for_tpm(unsealing->session))
                 _exit(status);
         (void) sd_event_exit(unsealing->event, status);

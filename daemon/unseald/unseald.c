@@ -125,10 +125,6 @@ static void on_reload_ended(int r, const Error *error, void *userdata) {
         Error unpublished;
 
         if (r < 0) {
-                /* Freeing the session would block the event loop until the TPM's thread ends, and units that ask for a
-                 * credential would wait with it. The session calls this function again when the thread has ended. */
-                if (session_waits_for_tpm(daemon->session))
-                        return;
                 daemon->session = session_free(daemon->session);
                 reload_failed(daemon, error);
                 return;
@@ -208,8 +204,8 @@ static void on_session_ended(int r, const Error *error, void *userdata) {
 
         if (r < 0) {
                 say_failed(daemon, error);
-                /* Ending in order would wait for the TPM's thread, and systemd would kill unseald before it reports its
-                 * exit status. The next start removes what stays in the TPM. */
+                /* The TPM's thread is still running, so nothing may be freed any more. The next start removes what stays in the
+                 * TPM. */
                 if (session_waits_for_tpm(daemon->session))
                         _exit((int) error->failure);
                 (void) sd_event_exit(daemon->event, (int) error->failure);

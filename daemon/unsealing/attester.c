@@ -22,9 +22,10 @@
  * for the request. */
 #define DOCUMENT_AGE_MAX_USEC (4 * 60 * USEC_PER_SEC)
 
-/* Belongs to the TPM's thread while one of its jobs runs. */
+/* Belongs to the TPM's thread while one of its jobs runs, and for good if the attester is freed meanwhile. */
 typedef struct TpmJob {
-        const char *device;
+        Attester *attester; /* for the event loop alone */
+        char *device;
         Tpm *tpm;
         unsigned leftovers;
         NsmRequest request;
@@ -65,7 +66,7 @@ struct Attester {
         int key_pair_r;
         Opening *openings;
 
-        TpmJob job;
+        TpmJob *job;
         uint8_t *document;
         size_t document_size;
         uint64_t document_made_usec;
@@ -95,7 +96,10 @@ int attester_new(sd_event *event, unsigned rsa_key_bits, const char *tpm_device,
         attester->rsa_key_bits = rsa_key_bits;
         attester->ended = ended;
         attester->userdata = userdata;
-        attester->job.device = tpm_device;
+        attester->job = calloc(1, sizeof(*attester->job));
+        if (!attester->job || !(attester->job->device = strdup(tpm_device)))
+                return -ENOMEM;
+        attester->job->attester = attester;
         for (size_t i = 0; i < _ATTESTER_STEPS; i++) {
                 attester->steps[i] = steps[i];
                 attester->steps[i].owner = attester;
@@ -114,7 +118,8 @@ Step *attester_step(Attester *attester, AttesterStep step) {
 /* A step runs only if its job was submitted: attester_is_busy() must not wait for a job that never ends. */
 static int begin(Attester *attester, AttesterStep step, WorkerJob job, WorkerDone done, uint64_t now) {
         Worker *worker = step == ATTESTER_KEY_PAIR ? attester->key_worker : attester->tpm_worker;
-        int r = worker_submit(worker, job, done, attester);
+        int r = worker_submit(worker, job, done,
+                              step == ATTESTER_KEY_PAIR ? (void *) attester : attester->job);
 
         if (r >= 0)
                 step_begin(attester->steps + step, now);
@@ -145,7 +150,7 @@ static int begin_key_pair(void *owner, uint64_t now) {
 }
 
 static void prepare_job(void *userdata) {
-        TpmJob *job = &((Attester *) userdata)->job;
+        TpmJob *job = userdata;
 
         job->r = tpm_open(job->device, &job->tpm, &job->error);
         if (job->r >= 0)
@@ -155,15 +160,14 @@ static void prepare_job(void *userdata) {
 }
 
 static void tpm_prepared(void *userdata) {
-        Attester *attester = userdata;
-        TpmJob *job = &attester->job;
+        TpmJob *job = userdata;
 
         if (job->leftovers > 0)
                 log_full(LOG_NOTICE, &(LogFields){ .message_id = MESSAGE_LEFTOVERS },
                          "Removed %u object(s) from the TPM that a killed client, unseald or another that attests, had left there.",
                          job->leftovers);
         job->leftovers = 0;
-        end(attester, ATTESTER_TPM, job->r, &job->error);
+        end(job->attester, ATTESTER_TPM, job->r, &job->error);
 }
 
 static int begin_tpm(void *owner, uint64_t now) {
@@ -171,7 +175,7 @@ static int begin_tpm(void *owner, uint64_t now) {
 }
 
 static void attest_job(void *userdata) {
-        TpmJob *job = &((Attester *) userdata)->job;
+        TpmJob *job = userdata;
 
         job->r = tpm_attest(job->tpm, &job->request, &job->document, &job->document_size, &job->error);
         job->tpm = tpm_close(job->tpm);
@@ -191,7 +195,7 @@ static PcrSet pcrs_of(const AttestationDocument *document) {
 /* Reads our own document back. It must carry our public key, and it says what this boot measured. */
 static int take_document(Attester *attester, Error *error) {
         _cleanup_attestation_ AttestationDocument *document = NULL;
-        TpmJob *job = &attester->job;
+        TpmJob *job = attester->job;
         Slice key;
         int r;
 
@@ -213,13 +217,14 @@ static int take_document(Attester *attester, Error *error) {
 }
 
 static void document_made(void *userdata) {
-        Attester *attester = userdata;
-        Error error = attester->job.error;
-        int r = attester->job.r;
+        TpmJob *job = userdata;
+        Attester *attester = job->attester;
+        Error error = job->error;
+        int r = job->r;
 
         if (r >= 0 && !attester->stopped)
                 r = take_document(attester, &error);
-        free(TAKE_PTR(attester->job.document));
+        free(TAKE_PTR(job->document));
         if (r < 0 && !attester->stopped)
                 step_reset(attester->steps + ATTESTER_TPM);
         end(attester, ATTESTER_DOCUMENT, r, &error);
@@ -227,7 +232,7 @@ static void document_made(void *userdata) {
 
 static int begin_document(void *owner, uint64_t now) {
         Attester *attester = owner;
-        TpmJob *job = &attester->job;
+        TpmJob *job = attester->job;
         Slice key;
 
         if (attester->steps[ATTESTER_TPM].progress != STEP_DONE ||
@@ -322,7 +327,7 @@ static int lock_pcr(TpmJob *job, Tpm *tpm) {
 }
 
 static void lock_job(void *userdata) {
-        TpmJob *job = &((Attester *) userdata)->job;
+        TpmJob *job = userdata;
         _cleanup_(tpm_closep) Tpm *tpm = NULL;
 
         job->tpm = tpm_close(job->tpm);
@@ -332,21 +337,21 @@ static void lock_job(void *userdata) {
 }
 
 static void pcr_locked(void *userdata) {
-        Attester *attester = userdata;
+        TpmJob *job = userdata;
 
-        end(attester, ATTESTER_LOCK, attester->job.r, &attester->job.error);
+        end(job->attester, ATTESTER_LOCK, job->r, &job->error);
 }
 
 int attester_lock(Attester *attester, unsigned pcr, const uint8_t before[static PCR_SIZE], uint64_t now) {
         if (!step_may_begin(attester->steps + ATTESTER_LOCK, now))
                 return 0;
-        attester->job.pcr = pcr;
-        memcpy(attester->job.pcr_before, before, PCR_SIZE);
+        attester->job->pcr = pcr;
+        memcpy(attester->job->pcr_before, before, PCR_SIZE);
         return begin(attester, ATTESTER_LOCK, lock_job, pcr_locked, now);
 }
 
 bool attester_was_locked_before(const Attester *attester) {
-        return attester->job.locked_before;
+        return attester->job->locked_before;
 }
 
 void attester_stop(Attester *attester) {
@@ -373,13 +378,23 @@ void attester_forget(Attester *attester) {
         attester->recipient = recipient_free(attester->recipient);
 }
 
+/* In the TPM's thread, if its job was running when the attester was freed. */
+static void tpm_job_free(void *userdata) {
+        TpmJob *job = userdata;
+
+        if (!job)
+                return;
+        (void) tpm_close(job->tpm);
+        free(job->document);
+        free(job->device);
+        free(job);
+}
+
 Attester *attester_free(Attester *attester) {
         if (!attester)
                 return NULL;
         attester_forget(attester);
-        attester->tpm_worker = worker_free(attester->tpm_worker);
-        attester->job.tpm = tpm_close(attester->job.tpm);
-        free(attester->job.document);
+        worker_abandon(TAKE_PTR(attester->tpm_worker), tpm_job_free, attester->job);
         free(attester->document);
         free(attester);
         return NULL;

@@ -70,11 +70,12 @@ bool attester_was_locked_before(const Attester *attester);
 /* From now on the end of a job changes nothing. */
 void attester_stop(Attester *attester);
 
-/* Returns whether a TPM command is running. attester_free() would wait for it. */
+/* Returns whether a TPM command is running. */
 bool attester_is_busy(const Attester *attester);
 
 /* Wipes the private key: nothing can be opened any more. Waits for the envelope that is being opened. */
 void attester_forget(Attester *attester);
 
+/* Does not wait for the TPM: a running command ends in its thread, which then closes the TPM. Returns NULL. */
 Attester *attester_free(Attester *attester);
 DEFINE_CLEANUP(Attester *, attester_free);

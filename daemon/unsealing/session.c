@@ -38,8 +38,8 @@
 #include "unsealing/session.h"
 #include "unsealing/waiting.h"
 
-/* After a failure, how long the session waits for a running TPM command. A session that ended before the command would leave a
- * key or a session in the TPM for the rest of the boot. */
+/* How long the session waits for a running TPM command in the end. A process that ended before the command would leave a key or a
+ * session in the TPM for the rest of the boot. */
 #define TPM_LAST_JOB_USEC (5 * USEC_PER_SEC)
 
 /* How often a reload tries to show committed secrets in the store, before it leaves that to the next reload or restart. */
@@ -54,7 +54,8 @@ struct Session {
         Network *network;
         X509_STORE *trusted;
         sd_event_source *deadline, *retry, *changed, *ended;
-        Delivery *delivery; /* NULL: the caller takes the secrets */
+        uint64_t deadline_usec; /* CLOCK_MONOTONIC */
+        Delivery *delivery;     /* NULL: the caller takes the secrets */
         Report report;
         ExpectedMeasurements expected;
 
@@ -258,13 +259,22 @@ static uint64_t refresh_status(Session *session, uint64_t now) {
         return USEC_INFINITY;
 }
 
+static void session_wake_at(const Session *session, uint64_t usec) {
+        (void) sd_event_source_set_time(session->deadline, usec);
+        (void) sd_event_source_set_enabled(session->deadline, SD_EVENT_ONESHOT);
+}
+
 static void session_end(Session *session) {
         session->shared.ending = session->told = true;
         attester_stop(session->shared.attester);
         (void) sd_event_source_set_enabled(session->retry, SD_EVENT_OFF);
         if (attester_is_busy(session->shared.attester)) {
-                (void) sd_event_source_set_time_relative(session->deadline, TPM_LAST_JOB_USEC);
-                (void) sd_event_source_set_enabled(session->deadline, SD_EVENT_ONESHOT);
+                uint64_t until = now_monotonic_usec() + TPM_LAST_JOB_USEC;
+
+                /* A TPM that hangs does not hold up READY=1 beyond DeadlineSec=. */
+                if (session->error.failure == FAILURE_NONE && session->deadline_usec < until)
+                        until = session->deadline_usec;
+                session_wake_at(session, until);
                 return;
         }
         (void) sd_event_source_set_enabled(session->deadline, SD_EVENT_OFF);
@@ -670,8 +680,8 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
                 return 0;
         }
         /* Only optional secrets are missing: keep, lock and publish the others. */
-        (void) sd_event_source_set_time_relative(source, TPM_LAST_JOB_USEC);
-        (void) sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+        session->deadline_usec = now_monotonic_usec() + TPM_LAST_JOB_USEC;
+        session_wake_at(session, session->deadline_usec);
         if (session_complete(session, &error) < 0)
                 session_fail(session, NULL, &error);
         return 0;
@@ -790,8 +800,9 @@ static int set_up_loop(Session *session) {
         };
         int r;
 
-        if ((r = sd_event_add_time_relative(session->event, &session->deadline, CLOCK_MONOTONIC,
-                                            settings->deadline_usec, 0, on_deadline, session)) < 0 ||
+        session->deadline_usec = now_monotonic_usec() + settings->deadline_usec;
+        if ((r = sd_event_add_time(session->event, &session->deadline, CLOCK_MONOTONIC,
+                                   session->deadline_usec, 0, on_deadline, session)) < 0 ||
             (r = sd_event_add_time(session->event, &session->retry, CLOCK_MONOTONIC, 0, USEC_PER_MSEC,
                                    on_retry, session)) < 0 ||
             (r = sd_event_source_set_enabled(session->retry, SD_EVENT_OFF)) < 0 ||

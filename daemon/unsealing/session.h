@@ -57,9 +57,10 @@ bool session_has_replaced(const Session *session);
 /* After r = 0 of a reload: why the store does not show the new secrets. FAILURE_NONE: it does. */
 const Error *session_unpublished(const Session *session);
 
-/* Returns whether a TPM command is running. session_free() would wait for it. */
+/* Returns whether a TPM command is running. A process that ends now leaves a key or a session in the TPM. */
 bool session_waits_for_tpm(const Session *session);
 
-/* Wipes all secrets that the session holds. Returns NULL. */
+/* Wipes all secrets that the session holds. Waits for no TPM command: it ends in its thread, which then closes the TPM. Returns
+ * NULL. */
 Session *session_free(Session *session);
 DEFINE_CLEANUP(Session *, session_free);

@@ -643,6 +643,13 @@ Worker *worker_free(Worker *worker) {
         return NULL;
 }
 
+/* The job under way is that of a TPM that never answers. */
+void worker_abandon(Worker *worker, WorkerCleanUp clean_up, void *userdata) {
+        if (worker)
+                forget_under_way(worker);
+        clean_up(userdata);
+}
+
 /* The key pair. */
 
 static struct Recipient played_recipient;

@@ -964,6 +964,41 @@ static void a_failure_to_keep_at_the_deadline_ends_the_session(void **state) {
         assert_nothing_published();
 }
 
+/* KMS refuses the document of an optional secret, and the TPM never answers the request for a new one. */
+static void lead_to_a_tpm_that_hangs(void) {
+        Error refused = trouble(FAILURE_DOCUMENT, REMEDY_DOCUMENT);
+
+        declare("a");
+        declare("b")->optional = true;
+        start();
+        go_on_but("decryption");
+        fail_with("decryption:b", &refused);
+        finish("decryption:a");
+        assert_true(is_under_way("TPM"));
+}
+
+static void a_tpm_that_hangs_does_not_hold_up_what_is_published(void **state) {
+        lead_to_a_tpm_that_hangs();
+        finish("open");
+        assert_says(world.trace, "kept published:a wiped ");
+        pass(5 * USEC_PER_SEC - 1);
+        assert_int_equal(world.ended, 0);
+        pass(1);
+        assert_ended_with(FAILURE_NONE);
+        assert_true(session_waits_for_tpm(world.session));
+        world.session = session_free(world.session);
+        assert_int_equal(world.tpms, 0);
+}
+
+static void a_tpm_that_hangs_is_not_waited_for_beyond_the_deadline(void **state) {
+        lead_to_a_tpm_that_hangs();
+        pass(DEADLINE_USEC - USEC_PER_SEC);
+        finish("open");
+        assert_int_equal(world.ended, 0);
+        pass(USEC_PER_SEC);
+        assert_ended_with(FAILURE_NONE);
+}
+
 /* The service manager has been sent all secrets, and has not answered yet. */
 static void lead_to_the_barrier(void) {
         world.manager_must_answer = true;
@@ -2985,6 +3020,8 @@ int main(void) {
                 TEST_OF(a_reload_tries_again_to_publish, &retain),
                 TEST_OF(a_reload_that_cannot_publish_says_so_and_is_done, &publish),
                 TEST_OF(a_reload_that_cannot_publish_says_so_and_is_done, &retain),
+                TEST(a_tpm_that_hangs_does_not_hold_up_what_is_published),
+                TEST(a_tpm_that_hangs_is_not_waited_for_beyond_the_deadline),
                 TEST(what_is_kept_waits_for_a_late_answer_of_the_service_manager),
                 TEST(an_unknown_outcome_ends_the_session),
                 TEST(at_the_deadline_the_service_manager_is_not_waited_for),

@@ -105,6 +105,92 @@ static void test_freeing_waits_for_the_running_job_and_drops_the_rest(void **sta
         sd_event_unref(event);
 }
 
+/* A job that nobody can wait for. It leaves something on its stack. */
+typedef struct Hanging {
+        sem_t begun, end, cleaned_up;
+        volatile uint8_t *stack;
+} Hanging;
+
+#define MARK 0xa5
+
+static void hang(void *userdata) {
+        Hanging *job = userdata;
+        volatile uint8_t buffer[20000];
+
+        for (size_t i = 0; i < sizeof(buffer); i++)
+                buffer[i] = MARK;
+        job->stack = buffer;
+        (void) sem_post(&job->begun);
+        while (sem_wait(&job->end) < 0)
+                ;
+}
+
+static void clean_up(void *userdata) {
+        Hanging *job = userdata;
+
+        (void) sem_post(&job->cleaned_up);
+}
+
+static void abandon_one_that_hangs(sd_event *event, Hanging *job) {
+        Worker *worker = NULL;
+
+        assert_int_equal(sem_init(&job->begun, 0, 0), 0);
+        assert_int_equal(sem_init(&job->end, 0, 0), 0);
+        assert_int_equal(sem_init(&job->cleaned_up, 0, 0), 0);
+        assert_int_equal(worker_new(event, "test", &worker), 0);
+        assert_int_equal(worker_submit(worker, hang, never, job), 0);
+        assert_int_equal(worker_submit(worker, never, never, NULL), 0);
+        assert_int_equal(sem_wait(&job->begun), 0);
+        worker_abandon(worker, clean_up, job);
+}
+
+static void test_a_worker_that_hangs_is_abandoned_and_cleans_up_by_itself(void **state) {
+        sd_event *event = NULL;
+        Hanging job = {};
+
+        assert_true(sd_event_new(&event) >= 0);
+        abandon_one_that_hangs(event, &job);
+        assert_int_equal(sem_trywait(&job.cleaned_up), -1);
+        assert_true(sd_event_run(event, 0) >= 0);
+        sd_event_unref(event);
+        (void) sem_post(&job.end);
+        assert_int_equal(sem_wait(&job.cleaned_up), 0);
+}
+
+static void test_the_stack_of_an_abandoned_worker_is_wiped(void **state) {
+        sd_event *event = NULL;
+        Hanging job = {};
+
+        if (getenv("UNSEALD_TEST_SLOW"))
+                skip(); /* valgrind: the memory is another thread's stack */
+        assert_true(sd_event_new(&event) >= 0);
+        abandon_one_that_hangs(event, &job);
+        assert_int_equal(job.stack[0], MARK);
+        (void) sem_post(&job.end);
+        assert_int_equal(sem_wait(&job.cleaned_up), 0);
+        /* From the lowest address to the highest. */
+        while (job.stack[19000] == MARK)
+                (void) usleep(1000);
+        for (size_t i = 0; i < 19000; i++)
+                assert_int_equal(job.stack[i], 0);
+        sd_event_unref(event);
+}
+
+static void test_an_idle_worker_is_abandoned_at_once(void **state) {
+        sd_event *event = NULL;
+        Worker *worker = NULL;
+        Hanging job = {};
+
+        assert_int_equal(sem_init(&job.cleaned_up, 0, 0), 0);
+        assert_true(sd_event_new(&event) >= 0);
+        assert_int_equal(worker_new(event, "test", &worker), 0);
+        worker_abandon(worker, clean_up, &job);
+        assert_int_equal(sem_trywait(&job.cleaned_up), 0);
+        worker_abandon(NULL, clean_up, &job);
+        assert_int_equal(sem_trywait(&job.cleaned_up), 0);
+        sd_event_unref(event);
+}
+
 /* Fills *userdata with the address of the thread's stack. */
 static void find_stack(void *userdata) {
         pthread_attr_t attributes;
@@ -154,6 +240,9 @@ int main(void) {
                 cmocka_unit_test(
                                 test_jobs_run_in_order_in_one_other_thread_and_the_last_may_free_the_worker),
                 cmocka_unit_test(test_freeing_waits_for_the_running_job_and_drops_the_rest),
+                cmocka_unit_test(test_a_worker_that_hangs_is_abandoned_and_cleans_up_by_itself),
+                cmocka_unit_test(test_the_stack_of_an_abandoned_worker_is_wiped),
+                cmocka_unit_test(test_an_idle_worker_is_abandoned_at_once),
                 cmocka_unit_test(test_memory_below_the_stack_cannot_be_accessed),
         };
 
