@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <openssl/err.h>
+#include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -19,7 +20,9 @@
 
 #include "basic/clock.h"
 #include "basic/http.h"
+#include "basic/io.h"
 #include "basic/list.h"
+#include "basic/openssl-util.h"
 #include "build-config.h"
 
 #define CONNECTIONS_DEFAULT 4U
@@ -67,28 +70,61 @@ struct HttpClient {
         Watch *watches;
 };
 
-int http_trust_new(const char *path, X509_STORE **ret, Error *error) {
-        X509_STORE *store = X509_STORE_new();
-        int ok;
+/* The system's file has some 200 KiB. */
+#define TRUST_FILE_MAX (16U * 1024U * 1024U)
 
-        if (!store)
-                return error_oom(error);
+/* Adds the certificates and CRLs of a PEM file, as X509_STORE_load_file() does. The file may be of a foreign tree, so it is read as a
+ * regular file or not at all. Returns a negative errno and why. */
+static int trust_file(X509_STORE *store, const char *path, const char **ret_why) {
+        _cleanup_free_ uint8_t *data = NULL;
+        _cleanup_(BIO_freep) BIO *bio = NULL;
+        STACK_OF(X509_INFO) *entries = NULL;
+        bool found = false, ok = true;
+        size_t size;
+        int r = read_file(path, TRUST_FILE_MAX, &data, &size);
+
+        if (r < 0) {
+                *ret_why = r == -ENXIO ? "it is not a regular file" : strerror(-r);
+                return r;
+        }
+        bio = BIO_new_mem_buf(data, (int) size);
+        entries = bio ? PEM_X509_INFO_read_bio(bio, NULL, NULL, NULL) : NULL;
+        if (!entries) {
+                r = openssl_failure(ret_why);
+                return r == -ENOMEM ? r : -EINVAL;
+        }
+        for (int i = 0; i < sk_X509_INFO_num(entries) && ok; i++) {
+                const X509_INFO *entry = sk_X509_INFO_value(entries, i);
+
+                ok = (!entry->x509 || X509_STORE_add_cert(store, entry->x509) == 1) &&
+                     (!entry->crl || X509_STORE_add_crl(store, entry->crl) == 1);
+                found = found || entry->x509 || entry->crl;
+        }
+        sk_X509_INFO_pop_free(entries, X509_INFO_free);
+        if (!ok)
+                return openssl_failure(ret_why);
+        *ret_why = "no certificate or crl found";
+        return found ? 0 : -EINVAL;
+}
+
+int http_trust_new(const char *path, X509_STORE **ret, Error *error) {
+        _cleanup_(X509_STORE_freep) X509_STORE *store = NULL;
+        const char *why;
+        int r = 0;
 
         ERR_clear_error();
-        ok = path ? X509_STORE_load_file(store, path) : X509_STORE_set_default_paths(store);
-        if (ok != 1) {
-                unsigned long code = ERR_peek_error();
-                const char *reason = ERR_SYSTEM_ERROR(code) ? strerror(ERR_GET_REASON(code))
-                                                            : ERR_reason_error_string(code);
-
-                X509_STORE_free(store);
-                return error_set(error, -EINVAL, FAILURE_CONFIGURATION,
+        store = X509_STORE_new();
+        if (!store)
+                return openssl_error(error, "make a list of trusted certificates");
+        if (path)
+                r = trust_file(store, path, &why);
+        else if (X509_STORE_set_default_paths(store) != 1)
+                r = openssl_failure(&why);
+        if (r < 0)
+                return error_set(error, r, FAILURE_CONFIGURATION,
                                  "Cannot load trusted certificates from %s: %s.",
-                                 path ?: "the system's default places",
-                                 reason ?: "the file has no certificate");
-        }
-
-        *ret = store;
+                                 path ?: "the system's default places", why);
+        *ret = TAKE_PTR(store);
         return 0;
 }
 

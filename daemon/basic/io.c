@@ -87,7 +87,12 @@ int read_file(const char *path, size_t maximum, uint8_t **ret, size_t *ret_size)
         _cleanup_close_ int fd = -1;
         struct stat st;
 
-        /* O_NONBLOCK: a FIFO without a writer must not block. On regular files the flag does nothing. */
+        /* A foreign tree may have anything under any name: to open some devices changes something, and a FIFO without a writer
+         * blocks. What the first look misses, because the path changes, O_NONBLOCK and the second look catch. */
+        if (stat(path, &st) < 0)
+                return -errno;
+        if (!S_ISREG(st.st_mode))
+                return S_ISDIR(st.st_mode) ? -EISDIR : -ENXIO;
         fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
         if (fd < 0)
                 return -errno;

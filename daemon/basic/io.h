@@ -7,8 +7,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Reads a file of at most maximum bytes. -EFBIG: the file is longer. -EISDIR. -ENXIO: it is not a regular file. A NUL follows
- * the last byte and is not counted in *ret_size. The caller frees *ret. */
+/* Reads a file of at most maximum bytes: the one way to read a path of a tree that may be hostile. Symbolic links are followed. It
+ * opens only regular files, so it neither blocks nor touches a device. -EFBIG: the file is longer. -EISDIR. -ENXIO: it is not a
+ * regular file. A NUL follows the last byte and is not counted in *ret_size. The caller frees *ret. */
 int read_file(const char *path, size_t maximum, uint8_t **ret, size_t *ret_size);
 
 /* The same from a descriptor, which stays open. Sockets and pipes are read until their end. */

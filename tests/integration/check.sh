@@ -45,6 +45,35 @@ good() {
     unit worker@.service LoadCredential=password:/run/unseald/credentials/good
 }
 
+say "a system with FIFOs and devices in place of files: nothing waits, and nothing is opened"
+good
+fifos=(/etc/passwd /etc/group /etc/unseald/unseald.conf.d/50.conf /etc/unseald/secrets.d/fifo.secret /usr/share/app/good
+    /usr/share/app/ca.pem /usr/lib/systemd/system/app.service /usr/lib/systemd/system/app.service.d/50.conf
+    /etc/systemd/system/fifo.service)
+for fifo in "${fifos[@]}"; do
+    rm -f "$root$fifo"
+    mkdir -p "$(dirname "$root$fifo")"
+    mkfifo "$root$fifo"
+done
+check_within_time() {
+    status=0
+    timeout --kill-after=5 120 "$build/daemon/unsealctl" check --root="$root" >"$scratch/said" 2>&1 || status=$?
+    [ "$status" != 124 ] && [ "$status" != 137 ] || die "unsealctl check waits for a file of the system: $1"
+}
+check_within_time 'all of them FIFOs'
+rm "$root/etc/unseald/unseald.conf.d/50.conf" "$root/etc/unseald/secrets.d/fifo.secret"
+check_within_time 'all but the configuration'
+assert_equal "exit status" "$status" 78
+assert_line "the user" "$scratch/said" 'User=: Expected a user of /etc/passwd, not "app"'
+assert_line "the group" "$scratch/said" 'Group=: Expected a group of /etc/group, not "app"'
+assert_line "the certificates" "$scratch/said" 'it is not a regular file'
+assert_line "the ciphertext" "$scratch/said" 'app/good: The sealed secret cannot be read'
+# The control: with files in their places there are no such mistakes.
+for fifo in "${fifos[@]}"; do rm -f "$root$fifo"; done
+good
+check_within_time 'no FIFO'
+assert_equal "exit status and output" "$status $(<"$scratch/said")" '0 '
+
 say "a system without mistakes: no output"
 good
 # Units that the service manager does not use: one hidden by a file in /etc, one masked, an alias. And a link in the system.

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "basic/http.h"
+#include "basic/io.h"
 #include "source/source-file.h"
 #include "unsealctl/check/check-system.h"
 #include "unsealctl/check/mistakes.h"
@@ -26,8 +27,22 @@ static void secret_facts_clear(SecretFacts **secrets, size_t count) {
         free(*secrets);
 }
 
+/* Some hundred thousand users. */
+#define DATABASE_MAX (16U * 1024U * 1024U)
+
+/* /etc/passwd or /etc/group of the checked tree, in which anything may have that name. NULL: it is not there, or not a regular
+ * file. The stream reads *data. */
+static FILE *open_database(const char *path, uint8_t **data) {
+        size_t size;
+
+        if (read_file(path, DATABASE_MAX, data, &size) < 0 || size == 0)
+                return NULL;
+        return fmemopen(*data, size, "r");
+}
+
 static bool user_is_there(const char *name) {
-        _cleanup_(fclosep) FILE *file = fopen("/etc/passwd", "re");
+        _cleanup_free_ uint8_t *data = NULL;
+        _cleanup_(fclosep) FILE *file = open_database("/etc/passwd", &data);
         const struct passwd *user;
 
         while (file && (user = fgetpwent(file)))
@@ -37,7 +52,8 @@ static bool user_is_there(const char *name) {
 }
 
 static bool group_is_there(const char *name) {
-        _cleanup_(fclosep) FILE *file = fopen("/etc/group", "re");
+        _cleanup_free_ uint8_t *data = NULL;
+        _cleanup_(fclosep) FILE *file = open_database("/etc/group", &data);
         const struct group *group;
 
         while (file && (group = fgetgrent(file)))
