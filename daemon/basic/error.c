@@ -16,6 +16,10 @@ _printf_(5, 0) static int error_setv(Error *error, int r, Failure failure, Remed
         if (!error)
                 return r;
 
+        if (error_is_of_resources(r) && failure_is_final(failure) && failure != FAILURE_MEMORY) {
+                failure = FAILURE_INTERNAL;
+                remedy = REMEDY_RETRY;
+        }
         *error = (Error){ .failure = failure, .remedy = remedy };
         (void) vsnprintf(error->text, sizeof(error->text), format, arguments);
         (void) text_clean(error->text);
@@ -42,6 +46,20 @@ int error_set_remedy(Error *error, int r, Failure failure, Remedy remedy, const 
 
 int error_oom(Error *error) {
         return error_set(error, -ENOMEM, FAILURE_INTERNAL, "Out of memory.");
+}
+
+bool error_is_of_resources(int r) {
+        switch (-r) {
+        case ENOMEM:
+        case EMFILE:
+        case ENFILE:
+        case ENOBUFS:
+        case EINTR:
+        case EAGAIN:
+                return true;
+        default:
+                return false;
+        }
 }
 
 bool failure_is_final(Failure failure) {

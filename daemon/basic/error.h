@@ -65,8 +65,14 @@ typedef struct Error {
         char request_id[64]; /* as in CloudTrail; or empty */
 } Error;
 
-/* Replaces *error, which may be NULL. The text is cleaned with text_clean() (basic/text.h), because it may quote a server, a
- * certificate or a file. r must be negative. Returns r. */
+/*
+ * Replaces *error, which may be NULL. The text is cleaned with text_clean() (basic/text.h), because it may quote a server, a
+ * certificate or a file. r must be negative. Returns r.
+ *
+ * A lack of resources (error_is_of_resources()) is no verdict on a file, a document or a configuration: whatever failure the
+ * caller names, if it is final it becomes FAILURE_INTERNAL with REMEDY_RETRY. FAILURE_MEMORY stays, since mlockall(2) says ENOMEM
+ * for a limit.
+ */
 int error_set(Error *error, int r, Failure failure, const char *format, ...) _printf_(4, 5);
 
 /* The same, with a remedy. */
@@ -75,6 +81,10 @@ int error_set_remedy(Error *error, int r, Failure failure, Remedy remedy, const 
 
 /* Says that memory ran out. Returns -ENOMEM. */
 int error_oom(Error *error);
+
+/* Returns whether this negative errno says that the machine had too little of something for the moment, or that a call was
+ * interrupted: the same call may succeed later. */
+bool error_is_of_resources(int r) _pure_;
 
 /* Returns whether a new attempt is useless. RestartPreventExitStatus= of unseald.service has the same list. */
 bool failure_is_final(Failure failure) _pure_;

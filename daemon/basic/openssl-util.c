@@ -19,6 +19,14 @@ int openssl_failure(const char **ret_reason) {
         return r;
 }
 
+int openssl_error(Error *error, const char *what) {
+        const char *reason;
+        int r = openssl_failure(&reason);
+
+        return r == -ENOMEM ? error_oom(error)
+                            : error_set(error, r, FAILURE_INTERNAL, "OpenSSL cannot %s: %s.", what, reason);
+}
+
 bool openssl_set_oaep_sha256(EVP_PKEY_CTX *context) {
         return EVP_PKEY_CTX_set_rsa_padding(context, RSA_PKCS1_OAEP_PADDING) > 0 &&
                EVP_PKEY_CTX_set_rsa_oaep_md(context, EVP_sha256()) > 0 &&

@@ -14,6 +14,7 @@
 #include <stdbool.h>
 
 #include "basic/cleanup.h"
+#include "basic/error.h"
 
 DEFINE_CLEANUP(BIGNUM *, BN_clear_free);
 DEFINE_CLEANUP(BIO *, BIO_free);
@@ -40,6 +41,10 @@ DEFINE_CLEANUP(X509_STORE_CTX *, X509_STORE_CTX_free);
  * or "unknown error". Empties the thread's error queue, so that the next failure is not explained by this one.
  */
 int openssl_failure(const char **ret_reason);
+
+/* To be called as openssl_failure(). Sets *error to "OpenSSL cannot WHAT: REASON." and FAILURE_INTERNAL, or says that memory ran
+ * out. Returns what openssl_failure() returns. */
+int openssl_error(Error *error, const char *what);
 
 /* RSAES-OAEP with SHA-256, MGF1-SHA-256 and no label (RFC 8017 section 7.1), for a context that EVP_PKEY_encrypt_init()
  * or EVP_PKEY_decrypt_init() has set up. false: OpenSSL failed. */

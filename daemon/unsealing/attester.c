@@ -13,6 +13,7 @@
 #include "attestation/document.h"
 #include "basic/clock.h"
 #include "basic/log.h"
+#include "basic/openssl-util.h"
 #include "basic/worker.h"
 #include "kms/recipient.h"
 #include "tpm/tpm.h"
@@ -322,8 +323,9 @@ static int lock_pcr(TpmJob *job, Tpm *tpm) {
                              pcr_is_locked(pcrs.value[job->pcr], NULL);
         if (job->locked_before)
                 return 0;
-        r = pcr_lock_digest(digest);
-        return r < 0 ? error_oom(&job->error) : tpm_extend_pcr(tpm, job->pcr, digest, &job->error);
+        if (pcr_lock_digest(digest) < 0)
+                return openssl_error(&job->error, "hash the event that locks the PCR");
+        return tpm_extend_pcr(tpm, job->pcr, digest, &job->error);
 }
 
 static void lock_job(void *userdata) {

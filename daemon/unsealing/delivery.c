@@ -28,24 +28,33 @@ struct Delivery {
         void *userdata;
 };
 
+/* The C library says "no such user" in more than one way, and sets errno where it could not look. */
+static int no_such(const Declaration *declaration, const char *what, const char *setting, const char *name,
+                   Error *error) {
+        if (error_is_of_resources(-errno))
+                return error_set(error, -errno, FAILURE_INTERNAL,
+                                 "%s: %s=%s: the %s cannot be looked up: %m.", declaration->file, setting,
+                                 name, what);
+        return error_set(error, -ESRCH, FAILURE_CONFIGURATION, "%s: %s=%s: there is no such %s.",
+                         declaration->file, setting, name, what);
+}
+
 static int find_owner(const Declaration *declaration, Owner *ret, Error *error) {
         const struct passwd *user;
         const struct group *group;
 
         if (declaration->user) {
+                errno = 0;
                 user = getpwnam(declaration->user);
                 if (!user)
-                        return error_set(error, -ESRCH, FAILURE_CONFIGURATION,
-                                         "%s: User=%s: there is no such user.", declaration->file,
-                                         declaration->user);
+                        return no_such(declaration, "user", "User", declaration->user, error);
                 ret->uid = user->pw_uid;
         }
         if (declaration->group) {
+                errno = 0;
                 group = getgrnam(declaration->group);
                 if (!group)
-                        return error_set(error, -ESRCH, FAILURE_CONFIGURATION,
-                                         "%s: Group=%s: there is no such group.", declaration->file,
-                                         declaration->group);
+                        return no_such(declaration, "group", "Group", declaration->group, error);
                 ret->gid = group->gr_gid;
         }
         return 0;

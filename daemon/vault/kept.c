@@ -178,6 +178,16 @@ static void inherited_clear(Inherited *inherited) {
         free(inherited->names);
 }
 
+/* Leaves everything to the service manager and to the next process. */
+static void inherited_release(Inherited *inherited) {
+        for (size_t i = 0; i < inherited->count; i++) {
+                if (inherited->fds[i] >= 0)
+                        (void) close(inherited->fds[i]);
+                free(inherited->names[i]);
+        }
+        inherited->count = 0;
+}
+
 static int *inherited_find(const Inherited *inherited, const char *name) {
         for (size_t i = 0; i < inherited->count; i++)
                 if (inherited->fds[i] >= 0 && strcmp(inherited->names[i], name) == 0)
@@ -229,7 +239,7 @@ static int kept_take_manifest(Kept *kept, const Store *store, Inherited *inherit
 
         for (size_t i = 0; i < inherited->count; i++) {
                 uint64_t generation = generation_of(inherited->names[i]);
-                ManifestEntry *entries;
+                ManifestEntry *entries = NULL;
                 char name[FD_NAME_SIZE];
                 ManifestHeader header;
                 int r;
@@ -240,7 +250,7 @@ static int kept_take_manifest(Kept *kept, const Store *store, Inherited *inherit
                     strcmp(fd_name(generation, NULL, name), inherited->names[i]) != 0)
                         continue;
                 r = read_manifest(store, inherited->fds[i], generation, &header, &entries);
-                if (r == -ENOMEM)
+                if (error_is_of_resources(r))
                         return r;
                 if (r < 0)
                         continue;
@@ -263,32 +273,71 @@ static const KeptClaim *find_claim(const KeptClaim *claims, size_t count, const 
         return NULL;
 }
 
-/* Why a file is not the one in the manifest; NULL: it is. */
-static const char *check_file(const Store *store, const ManifestEntry *entry, int fd) {
+/* Sets *ret_why to why a file is not the one in the manifest; NULL: it is. A failure of this machine is no verdict on the file. */
+static int check_file(const Store *store, const ManifestEntry *entry, int fd, const char **ret_why) {
         uint8_t checksum[MANIFEST_DIGEST_SIZE];
         _cleanup_secret_ Secret *secret = NULL;
+        int r;
 
-        if (!store_trusts(store, fd))
-                return "its file is not in memory that is never swapped";
-        if (store_read(fd, &secret) < 0)
-                return "its file cannot be read";
-        if (secret_size(secret) != entry->size)
-                return "its file has another size";
-        if (digest(secret, checksum) < 0 || memcmp(checksum, entry->checksum, sizeof(checksum)) != 0)
-                return "its file has other content";
-        return NULL;
+        *ret_why = NULL;
+        if (!store_trusts(store, fd)) {
+                *ret_why = "its file is not in memory that is never swapped";
+                return 0;
+        }
+        r = store_read(fd, &secret);
+        if (error_is_of_resources(r))
+                return r;
+        if (r < 0)
+                *ret_why = "its file cannot be read";
+        else if (secret_size(secret) != entry->size)
+                *ret_why = "its file has another size";
+        else {
+                r = digest(secret, checksum);
+                if (r < 0)
+                        return r;
+                if (memcmp(checksum, entry->checksum, sizeof(checksum)) != 0)
+                        *ret_why = "its file has other content";
+        }
+        return 0;
 }
 
-/* Why a secret in the manifest is dropped; NULL: it is accepted. */
-static const char *check_entry(const Store *store, const ManifestEntry *entry, const KeptClaim *claim,
-                               const int *fd) {
+/* Sets *ret_why to why a secret in the manifest is dropped; NULL: it is accepted. */
+static int check_entry(const Store *store, const ManifestEntry *entry, const KeptClaim *claim, const int *fd,
+                       const char **ret_why) {
         if (!claim)
-                return "it is no longer declared";
-        if (memcmp(claim->stands_for, entry->stands_for, sizeof(claim->stands_for)) != 0)
-                return "its declaration has changed";
-        if (!fd)
-                return "the service manager has not kept it";
-        return check_file(store, entry, *fd);
+                *ret_why = "it is no longer declared";
+        else if (memcmp(claim->stands_for, entry->stands_for, sizeof(claim->stands_for)) != 0)
+                *ret_why = "its declaration has changed";
+        else if (!fd)
+                *ret_why = "the service manager has not kept it";
+        else
+                return check_file(store, entry, *fd, ret_why);
+        return 0;
+}
+
+/* Accepts or drops a secret of the manifest. */
+static int restore_entry(Kept *kept, const Store *store, const ManifestEntry *entry, const KeptClaim *claim,
+                         Inherited *inherited) {
+        char name[FD_NAME_SIZE];
+        int *fd = inherited_find(inherited, fd_name(entry->generation, entry->name, name)), r;
+        const char *why;
+
+        r = check_entry(store, entry, claim, fd, &why);
+        if (r < 0)
+                return r;
+        if (why) {
+                kept->incomplete = true;
+                log_full(LOG_WARNING,
+                         &(LogFields){ .message_id = MESSAGE_DROPPED,
+                                       .secret = entry->name,
+                                       .state = "dropped" },
+                         "Dropped the kept secret %s: %s.", entry->name, why);
+                return 0;
+        }
+        r = kept_append(kept, entry, *fd, true);
+        if (r >= 0)
+                (void) TAKE_FD(*fd);
+        return r;
 }
 
 int kept_restore(Kept *kept, const Store *store, const KeptClaim *claims, size_t claims_count,
@@ -310,27 +359,23 @@ int kept_restore(Kept *kept, const Store *store, const KeptClaim *claims, size_t
                                  "Dropped all kept secrets: there is no valid manifest of them. They are unsealed again.");
                 return 0;
         }
-        if (r < 0)
-                return error_oom(error);
+        if (r < 0) {
+                inherited_release(&inherited);
+                return error_set(
+                                error, r, FAILURE_INTERNAL,
+                                "The manifest of the kept secrets cannot be read, and they stay kept: %s. The next start tries again.",
+                                strerror(-r));
+        }
 
-        for (size_t i = 0; i < kept->manifest.count; i++) {
-                const ManifestEntry *entry = entries + i;
-                char name[FD_NAME_SIZE];
-                int *fd = inherited_find(&inherited, fd_name(entry->generation, entry->name, name));
-                const char *why =
-                                check_entry(store, entry, find_claim(claims, claims_count, entry->name), fd);
-
-                if (why) {
-                        kept->incomplete = true;
-                        log_full(LOG_WARNING,
-                                 &(LogFields){ .message_id = MESSAGE_DROPPED,
-                                               .secret = entry->name,
-                                               .state = "dropped" },
-                                 "Dropped the kept secret %s: %s.", entry->name, why);
-                } else if (kept_append(kept, entry, *fd, true) < 0)
-                        return error_oom(error);
-                else
-                        (void) TAKE_FD(*fd);
+        for (size_t i = 0; i < kept->manifest.count && r >= 0; i++)
+                r = restore_entry(kept, store, entries + i,
+                                  find_claim(claims, claims_count, entries[i].name), &inherited);
+        if (r < 0) {
+                inherited_release(&inherited);
+                return error_set(
+                                error, r, FAILURE_INTERNAL,
+                                "The kept secrets cannot be checked, and stay kept: %s. The next start tries again.",
+                                strerror(-r));
         }
         return 0;
 }

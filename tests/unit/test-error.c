@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "basic/cleanup.h"
 #include "basic/error.h"
 #include "basic/io.h"
 
@@ -54,6 +55,37 @@ static void test_outside_text_is_cleaned_when_it_enters_an_error(void **state) {
         assert_int_equal(error.remedy, REMEDY_RETRY);
 }
 
+/* Every failure with every errno: a lack of resources is never final, and everything else is as the caller says. */
+static void test_a_lack_of_resources_is_never_final(void **state) {
+        static const int of_resources[] = { ENOMEM, EMFILE, ENFILE, ENOBUFS, EINTR, EAGAIN };
+        Error error;
+
+        for (int number = 1; number < 134; number++)
+                for (int i = 1; i < 256; i++) {
+                        bool is_of_resources = false;
+                        Failure failure = (Failure) i, wanted = failure;
+                        Remedy remedy = REMEDY_NONE;
+
+                        if (strcmp(failure_to_string(failure), "unknown") == 0)
+                                continue;
+                        for (size_t n = 0; n < ELEMENTSOF(of_resources); n++)
+                                is_of_resources |= of_resources[n] == number;
+                        assert_int_equal(error_is_of_resources(-number), is_of_resources);
+                        /* mlockall(2) says ENOMEM where a limit is too low. */
+                        if (is_of_resources && failure_is_final(failure) && failure != FAILURE_MEMORY) {
+                                wanted = FAILURE_INTERNAL;
+                                remedy = REMEDY_RETRY;
+                        }
+                        assert_int_equal(error_set(&error, -number, failure, "%s", "x"), -number);
+                        if (error.failure != wanted || error.remedy != remedy)
+                                fail_msg("%s with errno %d: saw %s", failure_to_string(failure), number,
+                                         failure_to_string(error.failure));
+                        (void) error_set_remedy(&error, -number, failure, REMEDY_CLOCK, "%s", "x");
+                        assert_int_equal(error.failure, wanted);
+                        assert_int_equal(error.remedy, remedy ?: REMEDY_CLOCK);
+                }
+}
+
 static void test_text_that_is_too_long_ends_with_a_whole_character(void **state) {
         char text[2 * sizeof((Error){}.text)];
         Error error;
@@ -68,6 +100,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_final_failures_are_those_that_the_unit_does_not_restart_after),
                 cmocka_unit_test(test_outside_text_is_cleaned_when_it_enters_an_error),
+                cmocka_unit_test(test_a_lack_of_resources_is_never_final),
                 cmocka_unit_test(test_text_that_is_too_long_ends_with_a_whole_character),
         };
 

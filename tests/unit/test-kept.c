@@ -568,11 +568,11 @@ static void test_a_secret_without_a_checksum_is_not_kept(void **state) {
         keep_both();
         digest_fails = true;
         assert_int_equal(put(claims, "a new token"), -EIO);
+        digest_fails = false;
         ASSERT_HELD("kept-1", "kept-1-api-token", "kept-1-db-password");
         restore(claims, 2);
-        assert_int_equal(kept_find(kept, "api-token"), -ENOENT);
-        assert_int_equal(kept_find(kept, "db-password"), -ENOENT);
-        ASSERT_HELD("kept-1");
+        assert_kept("api-token", "the token");
+        assert_kept("db-password", "the password");
 }
 
 static void test_a_manifest_under_the_name_of_another_generation_is_dropped(void **state) {
@@ -600,6 +600,25 @@ static void test_a_file_with_other_content_is_dropped(void **state) {
         assert_false(kept_is_committed(kept, &no_lock));
         assert_string_equal(logged, "Dropped the kept secret api-token: its file has other content.");
         ASSERT_HELD("kept-1", "kept-1-db-password");
+}
+
+/* Under a lock a secret that is dropped is lost for the boot. */
+static void test_a_failure_of_this_machine_drops_nothing(void **state) {
+        Error error = {};
+
+        keep_both();
+        kept = kept_free(kept);
+        assert_int_equal(kept_new(event, &kept), 0);
+        digest_fails = true;
+        logged[0] = 0;
+        assert_int_equal(kept_restore(kept, store, claims, 2, &error), -EIO);
+        digest_fails = false;
+        assert_int_equal(error.failure, FAILURE_INTERNAL);
+        assert_string_equal(logged, "");
+        ASSERT_HELD("kept-1", "kept-1-api-token", "kept-1-db-password");
+        restore(claims, 2);
+        assert_kept("api-token", "the token");
+        assert_kept("db-password", "the password");
 }
 
 static void test_a_file_with_another_size_is_dropped(void **state) {
@@ -834,6 +853,7 @@ int main(void) {
                 TEST(test_a_newer_manifest_wins_in_any_order),
                 TEST(test_a_secret_without_a_checksum_is_not_kept),
                 TEST(test_a_file_with_other_content_is_dropped),
+                TEST(test_a_failure_of_this_machine_drops_nothing),
                 TEST(test_a_file_with_another_size_is_dropped),
                 TEST(test_a_manifest_of_another_boot_is_dropped),
                 TEST(test_a_file_that_is_not_in_memory_is_dropped),

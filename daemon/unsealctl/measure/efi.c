@@ -235,10 +235,11 @@ int efi_image_hash(const EfiImage *image, const EVP_MD *md, uint8_t digest[EVP_M
         _cleanup_(EVP_MD_CTX_freep) EVP_MD_CTX *context = EVP_MD_CTX_new();
         _cleanup_free_ Section *sections = calloc(image->sections_count + 1U, sizeof(Section));
 
-        if (!context || !sections || EVP_DigestInit_ex(context, md, NULL) != 1 ||
-            !hash_headers(context, image) || !hash_sections(context, image, sections) ||
-            EVP_DigestFinal_ex(context, digest, NULL) != 1)
+        if (!sections)
                 return error_oom(error);
+        if (!context || EVP_DigestInit_ex(context, md, NULL) != 1 || !hash_headers(context, image) ||
+            !hash_sections(context, image, sections) || EVP_DigestFinal_ex(context, digest, NULL) != 1)
+                return openssl_error(error, "hash an EFI program");
         return 0;
 }
 

@@ -34,14 +34,16 @@ static const uint8_t guid_security[GUID_SIZE] = { 0xcb, 0xb2, 0x19, 0xd7, 0x3a, 
                                                   0xa3, 0xbc, 0xda, 0xd0, 0x0e, 0x67, 0x65, 0x6f };
 
 static int extend(Prediction *prediction, unsigned pcr, const uint8_t digest[PCR_SIZE], Error *error) {
-        return pcr_extend(prediction->pcrs.value[pcr], digest) < 0 ? error_oom(error) : 0;
+        return pcr_extend(prediction->pcrs.value[pcr], digest) < 0
+                               ? openssl_error(error, "extend a predicted PCR")
+                               : 0;
 }
 
 static int extend_event(Prediction *prediction, unsigned pcr, const void *event, size_t size, Error *error) {
         uint8_t digest[PCR_SIZE];
 
         if (EVP_Digest(event, size, digest, NULL, EVP_sha384(), NULL) != 1)
-                return error_oom(error);
+                return openssl_error(error, "hash an event");
         return extend(prediction, pcr, digest, error);
 }
 
@@ -71,7 +73,7 @@ static int extend_variable(Prediction *prediction, const uint8_t guid[GUID_SIZE]
             EVP_DigestUpdate(context, header, GUID_SIZE + 2 * 8 + 2 * length) != 1 ||
             EVP_DigestUpdate(context, data->data, data->size) != 1 ||
             EVP_DigestFinal_ex(context, digest, NULL) != 1)
-                return error_oom(error);
+                return openssl_error(error, "hash an event");
         return extend(prediction, PCR_SECURE_BOOT, digest, error);
 }
 
