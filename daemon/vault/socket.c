@@ -66,6 +66,7 @@ struct CredentialSocket {
         Secret *buffer;
         Reply replies[CREDENTIAL_REPLIES_MAX];
         unsigned replies_count;
+        struct pollfd waiting[CREDENTIAL_REPLIES_MAX]; /* at the end */
         RateLimit log_limit;
         unsigned unlogged;
 };
@@ -452,7 +453,7 @@ int credential_socket_open(CredentialSocket *socket) {
 }
 
 /* Ends the replies that are complete. Returns how many wait for their readers, in ret. */
-static nfds_t replies_advance(CredentialSocket *socket, struct pollfd ret[static CREDENTIAL_REPLIES_MAX]) {
+static nfds_t replies_advance(CredentialSocket *socket, struct pollfd *ret) {
         nfds_t count = 0;
 
         for (Reply *reply = socket->replies; reply < socket->replies + CREDENTIAL_REPLIES_MAX; reply++)
@@ -465,12 +466,11 @@ static nfds_t replies_advance(CredentialSocket *socket, struct pollfd ret[static
 
 /* Completes the replies whose readers read, side by side, and ends all others. Blocks until then. */
 static void replies_finish(CredentialSocket *socket, uint64_t until) {
-        struct pollfd waiting[CREDENTIAL_REPLIES_MAX];
-
         for (uint64_t now; socket->replies_count > 0 && (now = now_monotonic_usec()) < until;) {
-                nfds_t count = replies_advance(socket, waiting);
+                nfds_t count = replies_advance(socket, socket->waiting);
 
-                if (count > 0 && poll(waiting, count, (int) ((until - now) / USEC_PER_MSEC) + 1) < 0 &&
+                if (count > 0 &&
+                    poll(socket->waiting, count, (int) ((until - now) / USEC_PER_MSEC) + 1) < 0 &&
                     errno != EINTR)
                         break;
         }

@@ -96,6 +96,13 @@ int poll(struct pollfd *fds, nfds_t count, int timeout) {
         return 1;
 }
 
+/* What poll() is with _FORTIFY_SOURCE, where the size of the array is known. */
+int __poll_chk(struct pollfd *fds, nfds_t count, int timeout, size_t size);
+int __poll_chk(struct pollfd *fds, nfds_t count, int timeout, size_t size) {
+        assert_true(count * sizeof(*fds) <= size);
+        return (poll) (fds, count, timeout);
+}
+
 #define MIB (1024U * 1024U)
 /* After so many reads of a credential's file, it cannot be read any more. */
 static int readable_pieces = -1;
