@@ -157,9 +157,10 @@ static void on_network_changed(void *userdata) {
         steps_hasten(&session->shared.steps);
 }
 
-/* A secret that was published before a reload stays published if the reload fails. */
+/* A secret that was published before a reload stays published if the reload fails. After the point of no return it is published
+ * only once the store shows it. */
 static const char *state_for_status(const Session *session, const Passage *passage) {
-        bool replaced = session->options.replaced &&
+        bool replaced = session->options.replaced && !session->kept &&
                         kept_find(session->options.kept, passage->declaration->name) >= 0;
 
         return secret_state_to_string(replaced ? SECRET_PUBLISHED : passage->state);

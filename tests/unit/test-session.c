@@ -2198,6 +2198,8 @@ static void a_reload_that_cannot_publish_says_so_and_is_done(void **state) {
         assert_null(strstr(world.logged, "The reload is done"));
         pass(60 * USEC_PER_SEC);
         assert_ended_with(FAILURE_NONE);
+        assert_string_equal(world.states[0], "kept");
+        assert_string_equal(world.states[1], "kept");
         assert_int_equal(session_unpublished(world.session)->failure, FAILURE_STORE);
         assert_says(world.logged,
                     "<4>The reload is done, but the files in the store are not all the new ones");
