@@ -22,7 +22,10 @@
 #include <unistd.h>
 
 #include "basic/cleanup.h"
+#include "basic/io.h"
+#include "basic/limits.h"
 #include "vault/fdstore.h"
+#include "vault/socket.h"
 
 static int manager = -1;
 
@@ -150,12 +153,36 @@ static void test_kept_descriptors_are_taken_and_a_socket_units_is_not(void **sta
         assert_int_equal(WEXITSTATUS(status), 0);
 }
 
+static unsigned unit_setting(const char *name) {
+        const char *vectors = getenv("UNSEALD_TEST_VECTORS");
+        _cleanup_free_ uint8_t *text = NULL;
+        char path[4096];
+        const char *at;
+        size_t size;
+
+        assert_non_null(vectors);
+        (void) snprintf(path, sizeof(path), "%s/../../units/unseald.service.in", vectors);
+        assert_int_equal(read_file(path, 65536, &text, &size), 0);
+        at = strstr((const char *) text, name);
+        if (!at)
+                fail_msg("the unit has no %s", name);
+        return (unsigned) strtoul(at + strlen(name), NULL, 10);
+}
+
+/* A descriptor more than the manager keeps would be dropped without a word. */
+static void test_the_unit_has_the_limits_of_the_program(void **state) {
+        assert_int_equal(unit_setting("\nFileDescriptorStoreMax="), LIMIT_DESCRIPTORS);
+        /* All that are kept, those of the answers at the credential socket and their files, and some for everything else. */
+        assert_true(unit_setting("\nLimitNOFILE=") >= LIMIT_DESCRIPTORS + CREDENTIAL_REPLIES_MAX + 128);
+}
+
 int main(void) {
 #define test(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
         const struct CMUnitTest tests[] = {
                 test(test_a_descriptor_is_put_under_its_name_and_not_polled),
                 test(test_a_descriptor_is_removed_by_its_name),
                 test(test_without_a_service_manager_nothing_is_sent),
+                cmocka_unit_test(test_the_unit_has_the_limits_of_the_program),
                 test(test_kept_descriptors_are_taken_and_a_socket_units_is_not),
         };
 
