@@ -167,11 +167,11 @@ role_kms() {
         --cacert "$PLATFORM_CA_FILE" --data-binary "$2" "$PLATFORM_KMS_ENDPOINT/"
 }
 
-# Runs unseald under a program that plays the service manager. manager COMMAND (see manager.py): sets $answer, and $said to the
-# messages of unseald meanwhile.
+# Runs unseald under a program that plays the service manager. manager_start [--listen PATH]; manager COMMAND (see manager.py): sets
+# $answer, and $said to the messages of unseald meanwhile.
 manager_start() {
     : >"$log"
-    coproc manager { exec "$top/tests/platform/platform" exec --as instance -- "$top/tests/integration/manager.py" \
+    coproc manager { exec "$top/tests/platform/platform" exec --as instance -- "$top/tests/integration/manager.py" "$@" \
         "$build/daemon/unseald" --debug --vendor-configuration="$config" --configuration=/nonexistent --store="$store" \
         --status="$status_file" 2>"$log"; }
     said=$scratch/said

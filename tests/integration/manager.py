@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stands in for the service manager and keeps descriptors, far quicker than a machine.
 
-usage: manager.py PROGRAM [ARGUMENT...]
+usage: manager.py [--listen PATH] PROGRAM [ARGUMENT...]
+
+--listen PATH: the program gets a socket that listens there, as from a socket unit.
 
 Reads commands from standard input and answers each with one line:
 
@@ -11,6 +13,8 @@ Reads commands from standard input and answers each with one line:
     start-kill REGEX    starts it and kills it as soon as it has sent a message that matches
     start-kill-after SECONDS    starts it and kills it after this time, unless it has ended before
     kill, stop      sends SIGKILL or SIGTERM and waits for the end; answers "exited STATUS" ("killed SIGNAL")
+    serve REGEX     reads messages until one matches, and answers that message; barriers are not answered
+    release         answers the barriers that came
     wait            waits for the program to end by itself
     run WORD...     runs this command, such as a reload, and answers "exited STATUS" when it ends; the program must run
     list            answers the names of the kept descriptors, sorted, in one line
@@ -37,14 +41,23 @@ notify.bind(address)
 os.chmod(address, 0o777)
 os.chmod(directory, 0o755)
 kept = []  # (name, fd)
+barriers = []  # fds
 child = None
+passed = []  # (name, fd): given to the program, and not kept by it
+program = sys.argv[1:]
+if program[0] == "--listen":
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(program[1])
+    listener.listen(64)
+    passed = [("unseald.socket", listener.fileno())]
+    program = program[2:]
 
 
 def start(wrapper):
     pid = os.fork()
     if pid == 0:
-        names = [name for name, _ in kept]
-        spare = [os.dup(fd) for _, fd in kept]  # copies whose numbers are not in use below
+        names = [name for name, _ in passed + kept]
+        spare = [os.dup(fd) for _, fd in passed + kept]  # copies whose numbers are not in use below
         high = [os.open("/dev/null", os.O_RDONLY) for _ in range(2 * len(spare) + 3)]
         spare = [os.dup(fd) for fd in spare]
         del high
@@ -55,7 +68,7 @@ def start(wrapper):
         os.environ.update(NOTIFY_SOCKET=address)
         if names:
             os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(names)), LISTEN_FDNAMES=":".join(names))
-        command = wrapper + sys.argv[1:]
+        command = wrapper + program
         os.execvp(command[0], command)
     return pid
 
@@ -66,8 +79,8 @@ def forget(wanted):
         os.close(fd)
 
 
-def receive():
-    """Reads one message and closes the descriptors of a barrier."""
+def receive(hold=False):
+    """Reads one message and closes the descriptors of a barrier, unless it is to be held."""
     data, ancillary, _, _ = notify.recvmsg(65536, socket.CMSG_SPACE(64 * 4))
     fds = array.array("i")
     for level, kind, content in ancillary:
@@ -78,6 +91,8 @@ def receive():
     name = next((line[7:] for line in lines if line.startswith("FDNAME=")), "stored")
     if "FDSTORE=1" in lines:
         kept.extend((name, fd) for fd in fds)
+    elif "BARRIER=1" in lines and hold:
+        barriers.extend(fds)
     else:
         for fd in fds:
             os.close(fd)
@@ -147,6 +162,15 @@ def main():
             answer = serve(False)
         elif verb == "run":
             answer = run(words)
+        elif verb == "serve":
+            notify.settimeout(60)
+            while not re.search(words[0], text := receive(hold=True)):
+                pass
+            answer = text.replace("\n", " ")
+        elif verb == "release":
+            while barriers:
+                os.close(barriers.pop())
+            answer = "done"
         elif verb == "list":
             answer = " ".join(sorted(name for name, _ in kept))
         elif verb == "drop":
