@@ -658,6 +658,19 @@ static void check_makers(Trial *trial, size_t caller, bool clean) {
         }
 }
 
+/* Returns whether somebody who may decrypt is in the account, and somebody in another account administers the key. */
+static bool is_of_another_key(Trial *trial, const char *account) {
+        bool near = false, foreign = false;
+
+        for (size_t i = 0; i < N_CALLERS; i++)
+                if (strcmp(callers[i].account, account) != 0)
+                        foreign |= *callers[i].account && decide(trial, "kms:PutKeyPolicy", i, 0, NULL);
+                else
+                        near |= !has(trial->options.recovery_principals, callers[i].arn) &&
+                                may_decrypt(trial, i);
+        return near && foreign;
+}
+
 static void check_control(Trial *trial, size_t caller) {
         /* The last one only brings imported key material into use: somebody who does not unseal may do it. */
         static const char *const control[] = { "kms:PutKeyPolicy", "kms:CreateGrant", "kms:ReplicateKey",
@@ -671,6 +684,8 @@ static void check_control(Trial *trial, size_t caller) {
                         report_lie(trial, control[i], caller, 0, "by somebody whom no finding names");
                 if (may_decrypt(trial, caller))
                         report_lie(trial, control[i], caller, 0, "by one who may decrypt");
+                if (i + 1 < ELEMENTSOF(control) && is_of_another_key(trial, callers[caller].account))
+                        report_lie(trial, control[i], caller, 0, "by one of an account that may decrypt");
         }
 }
 
@@ -795,8 +810,8 @@ static bool is_first_image(const Document *document) {
         return document->pcr2 == P && document->pcr4 == A && document->pcr12 == Z;
 }
 
-/* Returns whether the platform lets a caller get a plaintext without the document of the first image, open the key, or make
-* ciphertext although it unseals. */
+/* Returns whether the platform lets a caller get a plaintext without the document of the first image, open the key
+ * although it or its account unseals, or make ciphertext although it unseals. */
 static bool is_open(Trial *trial) {
         static const char *const control[] = { "kms:PutKeyPolicy", "kms:CreateGrant", "kms:ReplicateKey",
                                                "kms:ImportKeyMaterial", "kms:RotateKeyOnDemand" };
@@ -810,8 +825,11 @@ static bool is_open(Trial *trial) {
                         if (!is_first_image(&documents[document]) &&
                             decide(trial, "kms:Decrypt", caller, document, NULL))
                                 return true;
-                for (size_t i = 0; i < ELEMENTSOF(control) && !trusted && may_decrypt(trial, caller); i++)
-                        if (decide(trial, control[i], caller, 0, NULL))
+                for (size_t i = 0; i < ELEMENTSOF(control) && !trusted; i++)
+                        if (decide(trial, control[i], caller, 0, NULL) &&
+                            (may_decrypt(trial, caller) ||
+                             (i + 1 < ELEMENTSOF(control) &&
+                              is_of_another_key(trial, callers[caller].account))))
                                 return true;
                 for (size_t i = 0; i < ELEMENTSOF(makers) && !trusted; i++) {
                         char action[64];

@@ -811,6 +811,25 @@ static bool is_near_unsealing(Lint *lint, const Caller *caller) {
         return near;
 }
 
+/* Returns whether the owner of a principal that unseals may control the caller, too, although the key may have an administrator in
+ * another account. A key whose only administrators are in the account of the caller belongs to this account. */
+static bool is_near_unsealing_of_another_key(Lint *lint, const Caller *caller) {
+        bool near = false, foreign = false;
+
+        for (size_t i = 0; i < lint->n_callers; i++) {
+                const Caller *other = &lint->callers[i];
+                bool certainly;
+
+                if (other == caller)
+                        continue;
+                if (may_share_account(caller, other, &certainly) &&
+                    !is_declared(other, lint->options->recovery_principals))
+                        near |= unseals(lint, other);
+                foreign |= !certainly && administers(lint, other);
+        }
+        return near && foreign;
+}
+
 /* A principal that makes ciphertext chooses what the instance takes for its secrets. code: for the error. */
 static void report_maker(Lint *lint, const Question *question, LintCode code) {
         const LintOptions *options = lint->options;
@@ -865,6 +884,15 @@ static void report_administrator(Lint *lint, const Question *question) {
                       action_names[question->action]);
 }
 
+static void report_controller(Lint *lint, const Question *question) {
+        if (is_near_unsealing_of_another_key(lint, question->caller))
+                ADD_OF_CALLER(lint, control_codes[question->action], LINT_ERROR, question,
+                              "The principal may call %s, and so open the key. It may be in the account of one that unseals, and the key has an administrator in another account. If this is intended, lint with --admin=.",
+                              action_names[question->action]);
+        else
+                report_administrator(lint, question);
+}
+
 static bool somebody_unseals(Lint *lint) {
         for (size_t i = 0; i < lint->n_callers; i++)
                 if (unseals(lint, &lint->callers[i]))
@@ -894,7 +922,7 @@ static void check_control(Lint *lint, const Question *question) {
                               action_names[question->action]);
         else if (!is_declared_in(question->allow, caller, administrators) &&
                  question->action != ACTION_ROTATE_KEY_ON_DEMAND)
-                report_administrator(lint, question);
+                report_controller(lint, question);
 }
 
 static void check_callers(Lint *lint) {

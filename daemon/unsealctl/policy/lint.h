@@ -7,7 +7,8 @@
  * A policy without an error keeps these promises, whichever account and identity policies a caller has:
  *
  *  - KMS decrypts only for a request with the attestation document of a pinned image, and re-encrypts for nobody.
- *  - No principal that unseals can change the policy, create a grant, replicate the key or import key material.
+ *  - No principal that unseals can change the policy, create a grant, replicate the key or import key material. The same
+ *    holds for the other principals of its account, if an administrator is in another account.
  *  - No principal that unseals can make a ciphertext. The same holds for the other principals of its account, unless an
  *    administrator is in that account.
  *
