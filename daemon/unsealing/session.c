@@ -68,6 +68,9 @@ struct Session {
         uint64_t begun_usec;  /* CLOCK_MONOTONIC */
         uint64_t status_hash; /* of what status.json says is awaited */
 
+        bool comparing; /* a refresh that has found no difference; only fetches and what they need may begin */
+
+        bool *removed; /* of a reload: for each secret of before, whether it goes; NULL: nothing is to be kept yet */
         Step keeping; /* running: the service manager must say that it has the secrets */
         bool kept; /* all that will be published is kept, or all is taken; what remains is to lock and to publish */
         Step publication;  /* in a reload it may be tried again */
@@ -390,6 +393,33 @@ static void report_withdrawn(const Passage *passage) {
                  passage->declaration->name);
 }
 
+/* Returns, for each secret before the reload, whether it is kept and is not declared any more. */
+static bool *find_removed(const Session *session) {
+        const Declarations *replaced = session->options.replaced;
+        bool *removed = calloc((replaced ? replaced->count : 0) + 1, sizeof(*removed));
+
+        for (size_t i = 0; removed && replaced && i < replaced->count; i++) {
+                const char *name = replaced->items[i].name;
+
+                removed[i] = kept_find(session->options.kept, name) >= 0 &&
+                             !declarations_find(session->options.declarations, name);
+        }
+        return removed;
+}
+
+static void report_removed(const Session *session) {
+        const Declarations *replaced = session->options.replaced;
+
+        for (size_t i = 0; replaced && i < replaced->count; i++)
+                if (session->removed[i])
+                        log_full(LOG_NOTICE,
+                                 &(LogFields){ .message_id = MESSAGE_REMOVED,
+                                               .secret = replaced->items[i].name,
+                                               .state = "removed" },
+                                 "%s: removed from the store and the credential socket, because it is not declared any more. Units that have the secret keep it until they end.",
+                                 replaced->items[i].name);
+}
+
 static void enter_kept(Session *session) {
         for (size_t i = 0; i < session->passages_count; i++) {
                 Passage *passage = session->passages + i;
@@ -401,6 +431,7 @@ static void enter_kept(Session *session) {
                 else if (delivery_has_withdrawn(session->delivery, i))
                         report_withdrawn(passage);
         }
+        report_removed(session);
 }
 
 /* All is kept, or taken. In a reload this is the point of no return. */
@@ -429,7 +460,8 @@ static int keep(Session *session, Error *error) {
         _cleanup_free_ const uint64_t **versions = calloc(session->passages_count + 1, sizeof(*versions));
         int r;
 
-        if (!plaintexts || !versions)
+        session->removed = find_removed(session);
+        if (!plaintexts || !versions || !session->removed)
                 return error_oom(error);
         for (size_t i = 0; i < session->passages_count; i++)
                 if (session->passages[i].state == SECRET_UNSEALED) {
@@ -933,6 +965,7 @@ Session *session_free(Session *session) {
                 passage_clear(session->passages + i);
         free(session->passages);
         (void) delivery_free(session->delivery);
+        free(session->removed);
 
         (void) sd_event_source_disable_unref(session->deadline);
         (void) sd_event_source_disable_unref(session->retry);

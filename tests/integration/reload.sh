@@ -63,6 +63,7 @@ assert_equal "the failed secret in status.json" "$(jq -r '.secrets[] | .name + "
 assert_said configuration "78 $one"
 assert_said more "0 $two;db-password other"
 assert_said less "0 $two;db-password refused 1"
+assert_said removed 1
 assert_said again "0 $two;db-password refused 1"
 assert_said there "0 $two"
 assert_said gone "0 $two;/run/unseald/credentials/other 440 the other"

@@ -2162,6 +2162,45 @@ static void a_reload_that_cannot_keep_changes_nothing(void **state) {
                 assert_string_equal(world.states[i], "published");
 }
 
+/* Before the reload the secrets a, gone and never were declared, and never was not unsealed. Now only a is. */
+static void begin_reload_without_two(Declarations *replaced) {
+        declare("a");
+        declare("gone");
+        declare("never");
+        keep("a");
+        keep("gone");
+        *replaced = world.declarations;
+        world.declarations.count = 1;
+        world.options.replaced = replaced;
+        start();
+        go_on_but("open");
+}
+
+static void a_reload_says_which_secret_it_removes(void **state) {
+        Declarations replaced;
+
+        begin_reload_without_two(&replaced);
+        finish("open");
+        assert_ended_with(FAILURE_NONE);
+        assert_says(world.logged,
+                    "<5>gone: removed from the store and the credential socket, because it is not declared any more.");
+        assert_says(world.logged, MESSAGE_REMOVED " secret=gone state=removed");
+        assert_null(strstr(world.logged, "never: removed"));
+        assert_null(strstr(world.logged, "a: removed"));
+}
+
+static void a_reload_that_cannot_commit_removes_no_secret(void **state) {
+        Declarations replaced;
+
+        begin_reload_without_two(&replaced);
+        world.trouble_at = "commit";
+        world.trouble = trouble(FAILURE_STORE, REMEDY_NONE);
+        finish("open");
+        assert_int_equal(world.error.failure, FAILURE_STORE);
+        assert_says(world.trace, "abandoned retained:3");
+        assert_null(strstr(world.logged, "removed from the store"));
+}
+
 static void reload_with(const Case *it) {
         declare_and_replace();
         finish("decryption");
@@ -3015,6 +3054,8 @@ int main(void) {
                 TEST(a_kept_secret_that_cannot_be_read_publishes_nothing),
                 TEST(a_reload_replaces_what_is_kept_and_published),
                 TEST(a_reload_that_fails_changes_nothing),
+                TEST(a_reload_says_which_secret_it_removes),
+                TEST(a_reload_that_cannot_commit_removes_no_secret),
                 TEST_OF(a_reload_that_cannot_keep_changes_nothing, &prepare_file),
                 TEST_OF(a_reload_that_cannot_keep_changes_nothing, &put),
                 TEST_OF(a_reload_that_cannot_keep_changes_nothing, &commit),
