@@ -16,6 +16,8 @@
 #include "source/source.h"
 
 #define DEADLINE_MAX_USEC (24 * 3600 * USEC_PER_SEC)
+#define REFRESH_MIN_USEC (60 * USEC_PER_SEC)
+#define REFRESH_MAX_USEC (30 * 24 * 3600 * USEC_PER_SEC)
 #define SECTION "Unseald"
 #define ATTESTATION_SECTION "Attestation"
 #define DOCUMENTS_PER_MINUTE_MAX 6000U
@@ -135,6 +137,20 @@ static int set_deadline(const IniAssignment *assignment, void *field, Error *err
         return 0;
 }
 
+/* An empty value is the default: never. */
+static int set_refresh(const IniAssignment *assignment, void *field, Error *error) {
+        uint64_t usec = 0;
+
+        if (assignment->value[0] != '\0' && (parse_duration(assignment->value, &usec) < 0 ||
+                                             usec < REFRESH_MIN_USEC || usec > REFRESH_MAX_USEC))
+                return ini_error(
+                                assignment, error,
+                                "Expected a time from 1min to 30d, such as \"15min\" or \"1h\", not \"%s\".",
+                                assignment->value);
+        *(uint64_t *) field = usec;
+        return 0;
+}
+
 static int set_documents_per_minute(const IniAssignment *assignment, void *field, Error *error) {
         const char *value = assignment->value;
         unsigned long number = strtoul(value, NULL, 10);
@@ -223,6 +239,7 @@ static const struct {
         { "TrustedCertificates", set_path, offsetof(Settings, trusted_certificates), NULL },
         { "RsaKeyBits", set_rsa_key_bits, offsetof(Settings, rsa_key_bits), "2048" },
         { "DeadlineSec", set_deadline, offsetof(Settings, deadline_usec), "2min" },
+        { "Refresh", set_refresh, offsetof(Settings, refresh_usec), "" },
         { "VerifyPolicy", set_verify_policy, offsetof(Settings, verify_policy), "no" },
         { "LockPcr", set_lock_pcr, offsetof(Settings, lock_pcr), "" },
         { "ExpectedMeasurements", set_expected_measurements, offsetof(Settings, expected_measurements),
@@ -286,6 +303,22 @@ void settings_clear(Settings *settings) {
         *settings = (Settings){};
 }
 
+static int judge_endpoint(const Settings *settings, const IniFile *ini, Error *error) {
+        if (!settings->kms_endpoint || (!settings->fips && !settings->dual_stack))
+                return 0;
+        return ini_error(
+                        ini_find(ini, SECTION, "KmsEndpoint"), error,
+                        "Expected nothing, since Fips= or DualStack= is set. These choose an endpoint of AWS. Remove KmsEndpoint= or both of them.");
+}
+
+static int judge_refresh(const Settings *settings, const IniFile *ini, Error *error) {
+        if (settings->refresh_usec == 0 || settings->lock_pcr == 0)
+                return 0;
+        return ini_error(
+                        ini_find(ini, SECTION, "Refresh"), error,
+                        "Expected nothing, since LockPcr= is set. Once the PCR is locked, KMS releases no secret to this machine until the next boot, so a refresh would always fail. Remove Refresh=, and rotate by a reboot or by a new instance; or remove LockPcr=.");
+}
+
 int settings_examine(const IniFile *ini, Settings *ret, Remarks *remarks, Error *error) {
         _cleanup_(settings_clear) Settings settings = {};
         int r = 0;
@@ -297,13 +330,11 @@ int settings_examine(const IniFile *ini, Settings *ret, Remarks *remarks, Error 
         if (r < 0)
                 return r;
 
-        if (settings.kms_endpoint && (settings.fips || settings.dual_stack)) {
-                r = ini_error(ini_find(ini, SECTION, "KmsEndpoint"), error,
-                              "Expected nothing, since Fips= or DualStack= is set. These choose an endpoint of AWS. Remove KmsEndpoint= or both of them.");
-                r = remarks_take(remarks, r, error);
-                if (r < 0)
-                        return r;
-        }
+        r = remarks_take(remarks, judge_endpoint(&settings, ini, error), error);
+        if (r >= 0)
+                r = remarks_take(remarks, judge_refresh(&settings, ini, error), error);
+        if (r < 0)
+                return r;
 
         *ret = TAKE(settings, (Settings){});
         return 0;

@@ -23,6 +23,7 @@ typedef struct Settings {
         char *trusted_certificates; /* path; NULL: the system's certificates */
         unsigned rsa_key_bits;      /* by default 2048 */
         uint64_t deadline_usec;     /* by default 2 minutes */
+        uint64_t refresh_usec;      /* 0: never; not together with lock_pcr */
         VerifyPolicy verify_policy;
         unsigned lock_pcr;           /* 8, 13, 14 or 15; 0: no lock */
         char *expected_measurements; /* "user-data:/pointer", "user-data:" or a path; NULL: none */

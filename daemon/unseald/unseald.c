@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "basic/clock.h"
+#include "basic/jitter.h"
 #include "basic/log.h"
 #include "basic/notify.h"
 #include "build-config.h"
@@ -21,6 +22,7 @@
 #include "config/settings.h"
 #include "memory/secret.h"
 #include "unsealing/control.h"
+#include "unsealing/refresh.h"
 #include "unsealing/session.h"
 #include "unsealing/status-file.h"
 #include "vault/fdstore.h"
@@ -46,6 +48,12 @@ typedef struct Daemon {
         Control *control;       /* NULL before READY=1 */
         Settings next_settings; /* of the reload in progress */
         Declarations next_declarations;
+
+        Ciphertexts ciphertexts;  /* that were unsealed last */
+        sd_event_source *refresh; /* NULL: no refresh is planned */
+        bool refreshing; /* the session is a refresh: it has the declarations in force, not the next ones */
+        bool reload_asked;    /* during a refresh that reloads already: a reload follows it */
+        bool refresh_failing; /* the last refresh could not fetch, and the journal says so */
 } Daemon;
 
 static void daemon_clear(Daemon *daemon) {
@@ -57,6 +65,8 @@ static void daemon_clear(Daemon *daemon) {
         settings_clear(&daemon->settings);
         declarations_clear(&daemon->next_declarations);
         settings_clear(&daemon->next_settings);
+        ciphertexts_clear(&daemon->ciphertexts);
+        (void) sd_event_source_disable_unref(daemon->refresh);
         (void) sd_event_unref(daemon->event);
 }
 
@@ -110,6 +120,8 @@ static void say_ready(const Daemon *daemon) {
         notify_ready("All required secrets are published.");
 }
 
+static void plan_refresh(Daemon *daemon);
+
 static void reload_failed(Daemon *daemon, const Error *error) {
         log_full(LOG_ERR,
                  &(LogFields){ .message_id = MESSAGE_NOT_RELOADED, .state = "unsealed", .error = error },
@@ -117,7 +129,19 @@ static void reload_failed(Daemon *daemon, const Error *error) {
         declarations_clear(&daemon->next_declarations);
         settings_clear(&daemon->next_settings);
         notify_ready("Reload failed, and everything is as it was before: %s", error->text);
-        control_answer(daemon->control, error);
+        if (!daemon->refreshing)
+                control_answer(daemon->control, error);
+}
+
+static void report_reloaded(const Daemon *daemon, const Error *unpublished) {
+        log_full(LOG_INFO, &(LogFields){ .message_id = MESSAGE_RELOADED, .state = "unsealed" },
+                 "Reloaded: %zu secret(s) declared, all required ones exchanged.",
+                 daemon->declarations.count);
+        if (unpublished->failure == FAILURE_NONE)
+                say_ready(daemon);
+        else
+                notify_ready("Reloaded, but the files in the store are not all the new ones: %s",
+                             unpublished->text);
 }
 
 static void on_reload_ended(int r, const Error *error, void *userdata) {
@@ -127,6 +151,7 @@ static void on_reload_ended(int r, const Error *error, void *userdata) {
         if (r < 0) {
                 daemon->session = session_free(daemon->session);
                 reload_failed(daemon, error);
+                plan_refresh(daemon);
                 return;
         }
 
@@ -137,15 +162,9 @@ static void on_reload_ended(int r, const Error *error, void *userdata) {
         daemon->declarations = TAKE(daemon->next_declarations, (Declarations){});
         daemon->settings = TAKE(daemon->next_settings, (Settings){});
         (void) malloc_trim(0);
-        log_full(LOG_INFO, &(LogFields){ .message_id = MESSAGE_RELOADED, .state = "unsealed" },
-                 "Reloaded: %zu secret(s) declared, all required ones exchanged.",
-                 daemon->declarations.count);
-        if (unpublished.failure == FAILURE_NONE)
-                say_ready(daemon);
-        else
-                notify_ready("Reloaded, but the files in the store are not all the new ones: %s",
-                             unpublished.text);
+        report_reloaded(daemon, &unpublished);
         control_answer(daemon->control, NULL);
+        plan_refresh(daemon);
 }
 
 /* Reads the configuration again and starts a session with it. A mistake in the configuration changes nothing. */
@@ -154,6 +173,7 @@ static int reload(Daemon *daemon, Error *error) {
                 .settings = &daemon->next_settings,
                 .declarations = &daemon->next_declarations,
                 .replaced = &daemon->declarations,
+                .ciphertexts = &daemon->ciphertexts,
                 .kept = daemon->kept,
                 .store_path = daemon->store_path,
                 .status_path = daemon->status_path,
@@ -178,15 +198,116 @@ static int reload(Daemon *daemon, Error *error) {
         return session_new(daemon->event, &options, on_reload_ended, daemon, &daemon->session, error);
 }
 
+/* A reload takes the place of a refresh that only fetches: it fetches everything itself. It waits for a refresh that unseals,
+ * since that may be past the point of no return. */
 static void on_reload_asked(void *userdata) {
         Daemon *daemon = userdata;
         Error error = {};
 
+        if (daemon->refreshing && !session_is_unchanged(daemon->session)) {
+                daemon->reload_asked = true;
+                return;
+        }
+        daemon->refreshing = daemon->reload_asked = false;
+        daemon->session = session_free(daemon->session);
         notify_reloading();
-        if (reload(daemon, &error) < 0)
+        if (reload(daemon, &error) < 0) {
                 reload_failed(daemon, &error);
-        else
+                plan_refresh(daemon);
+        } else
                 session_start(daemon->session);
+}
+
+/* Refresh=: from time to time a session fetches all ciphertexts, and reloads if one has changed. The configuration is the one in
+ * force. */
+
+static void on_refresh_changed(void *userdata) {
+        Daemon *daemon = userdata;
+
+        daemon->refresh_failing = false;
+        notify_reloading();
+        notify_extend_timeout(daemon->settings.deadline_usec + GRACE_USEC);
+}
+
+/* Nothing was reloaded: all ciphertexts are as before, or one could not be fetched. */
+static void report_unchanged(Daemon *daemon, int r, const Error *error) {
+        char interval[DURATION_STRING_MAX];
+
+        if (r < 0)
+                log_full(daemon->refresh_failing ? LOG_DEBUG : LOG_WARNING,
+                         &(LogFields){ .message_id = MESSAGE_NOT_REFRESHED,
+                                       .state = "unsealed",
+                                       .error = error },
+                         "Refresh=%s cannot find out whether a ciphertext has changed, and the published secrets stay: %s unseald tries again at each interval; this message comes once until a refresh succeeds.",
+                         format_duration(daemon->settings.refresh_usec, interval), error->text);
+        else
+                log_debug("Refresh: no ciphertext has changed.");
+        daemon->refresh_failing = r < 0;
+}
+
+static void on_refresh_ended(int r, const Error *error, void *userdata) {
+        Daemon *daemon = userdata;
+        bool unchanged = session_is_unchanged(daemon->session);
+        Error unpublished;
+
+        if (r < 0 && session_waits_for_tpm(daemon->session))
+                return;
+        unpublished = *session_unpublished(daemon->session);
+        daemon->session = session_free(daemon->session);
+        (void) malloc_trim(0);
+        if (unchanged)
+                report_unchanged(daemon, r, error);
+        else if (r < 0)
+                reload_failed(daemon, error);
+        else
+                report_reloaded(daemon, &unpublished);
+        daemon->refreshing = false;
+        if (daemon->reload_asked)
+                on_reload_asked(daemon);
+        else
+                plan_refresh(daemon);
+}
+
+static int on_refresh(sd_event_source *source, uint64_t usec, void *userdata) {
+        Daemon *daemon = userdata;
+        const SessionOptions options = {
+                .settings = &daemon->settings,
+                .declarations = &daemon->declarations,
+                .replaced = &daemon->declarations,
+                .ciphertexts = &daemon->ciphertexts,
+                .changed = on_refresh_changed,
+                .kept = daemon->kept,
+                .store_path = daemon->store_path,
+                .status_path = daemon->status_path,
+        };
+        Error error = {};
+
+        if (daemon->session) /* a reload, which plans the next refresh when it ends */
+                return 0;
+        if (session_new(daemon->event, &options, on_refresh_ended, daemon, &daemon->session, &error) < 0) {
+                report_unchanged(daemon, -EIO, &error);
+                plan_refresh(daemon);
+                return 0;
+        }
+        daemon->refreshing = true;
+        session_start(daemon->session);
+        return 0;
+}
+
+/* The settings may be new, so an earlier plan is dropped. */
+static void plan_refresh(Daemon *daemon) {
+        uint64_t interval = daemon->settings.refresh_usec, delay;
+        int r;
+
+        daemon->refresh = sd_event_source_disable_unref(daemon->refresh);
+        if (interval == 0)
+                return;
+        delay = refresh_delay_usec(interval, jitter_random());
+        r = sd_event_add_time_relative(daemon->event, &daemon->refresh, CLOCK_MONOTONIC, delay, USEC_PER_SEC,
+                                       on_refresh, daemon);
+        if (r < 0)
+                log_warning("Refresh= does not work: cannot set a timer: %s. Reload unseald.service to try again.",
+                            strerror(-r));
 }
 
 /* Listens for unsealctl reload. A failure leaves the published secrets alone, so it is only a warning. */
@@ -221,6 +342,7 @@ static void on_session_ended(int r, const Error *error, void *userdata) {
                  daemon->declarations.count);
         if (fdstore_is_there())
                 offer_reload(daemon);
+        plan_refresh(daemon);
         say_ready(daemon);
 }
 
@@ -385,8 +507,9 @@ static int choose_paths(Daemon *daemon) {
 
 /* The declarations of the secrets that are kept now. From the point of no return of a reload on, those are the new ones. */
 static const Declarations *current_declarations(const Daemon *daemon) {
-        return daemon->session && session_has_replaced(daemon->session) ? &daemon->next_declarations
-                                                                        : &daemon->declarations;
+        return daemon->session && !daemon->refreshing && session_has_replaced(daemon->session)
+                               ? &daemon->next_declarations
+                               : &daemon->declarations;
 }
 
 /* Decides whether the unit gets the credential. Returns a descriptor of daemon->kept, or -EACCES and the reason for the journal. */
@@ -421,6 +544,7 @@ static int set_up(Daemon *daemon, Error *error) {
         SessionOptions options = {
                 .settings = &daemon->settings,
                 .declarations = &daemon->declarations,
+                .ciphertexts = &daemon->ciphertexts,
                 .store_path = daemon->store_path,
                 .status_path = daemon->status_path,
         };

@@ -136,7 +136,7 @@ void passage_fail(Passage *passage, const Error *error) {
                 shared->failed(passage, error, shared->userdata);
                 return;
         }
-        log_full(LOG_WARNING,
+        log_full(shared->report->quiet ? LOG_DEBUG : LOG_WARNING,
                  &(LogFields){ .message_id = MESSAGE_OPTIONAL,
                                .secret = passage->declaration->name,
                                .state = "failed",
@@ -195,7 +195,7 @@ static void passage_verify(Passage *passage, const uint8_t *text, size_t size) {
                 passage_refuse_pair(passage, &error);
                 return;
         }
-        log_full(LOG_INFO,
+        log_full(passage->shared->report->quiet ? LOG_DEBUG : LOG_INFO,
                  &(LogFields){ .message_id = MESSAGE_STEP,
                                .secret = passage->declaration->name,
                                .state = "verified",

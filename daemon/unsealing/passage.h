@@ -48,6 +48,7 @@ struct Passage {
         uint8_t *ciphertext; /* raw bytes; NULL: not fetched or not verified yet */
         size_t ciphertext_size;
         RequestMessage message; /* with Format=message, once KMS is to be asked */
+        bool compared, differs; /* of a refresh: with what was unsealed last */
         Secret *plaintext;
         char request_id[64]; /* of the last answer of KMS; or empty */
         uint64_t begun_usec, duration_usec;

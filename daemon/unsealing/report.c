@@ -19,7 +19,7 @@ void report_step_done(Report *report, const Step *step) {
         report->waiting[0] = 0;
         if (report->steps_count < REPORT_STEPS_MAX)
                 report->steps[report->steps_count++] = done;
-        log_full(LOG_INFO,
+        log_full(report->quiet ? LOG_DEBUG : LOG_INFO,
                  &(LogFields){ .message_id = MESSAGE_STEP,
                                .state = step->name,
                                .duration_usec = done.duration_usec,
@@ -30,7 +30,7 @@ void report_step_done(Report *report, const Step *step) {
 void report_step_postponed(Report *report, const Step *step, const char *secret, uint64_t delay) {
         char duration[DURATION_STRING_MAX];
         /* People read the journal: after the first attempts only every power of two is loud. */
-        bool loud = (step->attempts & (step->attempts - 1)) == 0;
+        bool loud = (step->attempts & (step->attempts - 1)) == 0 && !report->quiet;
 
         (void) snprintf(report->waiting, sizeof(report->waiting), "%s", step->error.text);
         log_full(loud ? LOG_NOTICE : LOG_DEBUG,
@@ -57,6 +57,8 @@ static unsigned phase_of(const Report *report, const ReportProgress *progress) {
 uint64_t report_progress(Report *report, const ReportProgress *progress, uint64_t now) {
         unsigned phase = phase_of(report, progress);
 
+        if (report->quiet)
+                return USEC_INFINITY;
         if (phase == report->phase && now < report->progress_usec + REPORT_PROGRESS_USEC)
                 return report->progress_usec + REPORT_PROGRESS_USEC;
         report->phase = phase;
@@ -78,7 +80,7 @@ void report_status(Report *report, const char *state, const char *text, const Er
                    const StatusWaiting *waiting, const StatusSecret *secrets, size_t count) {
         int r;
 
-        if (!report->status_path)
+        if (!report->status_path || report->quiet)
                 return;
         if (!report->state || strcmp(report->state, state) != 0)
                 report->since_usec = now_realtime_usec();
@@ -113,7 +115,7 @@ void report_explain_denial(Report *report, const char *role, const PcrSet *measu
 void report_failure(Report *report, const char *message_id, const char *secret, unsigned attempts,
                     const Error *error) {
         report->message_id = message_id;
-        log_full(LOG_ERR,
+        log_full(report->quiet ? LOG_DEBUG : LOG_ERR,
                  &(LogFields){ .message_id = message_id,
                                .secret = secret,
                                .state = "failed",

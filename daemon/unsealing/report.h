@@ -16,6 +16,7 @@
 typedef struct Report {
         const char *status_path; /* NULL: write no status.json */
         bool reload; /* the secrets that are published already stay so: the state remains "unsealed" */
+        bool quiet;  /* a refresh that has found no difference: only debug entries, no status */
         StatusStep steps[REPORT_STEPS_MAX];
         size_t steps_count;
         char waiting[sizeof(

@@ -16,6 +16,9 @@
  * A reload has one point of no return: that the secrets are kept. A failure before it changes nothing. After it the reload
  * succeeds; a store that does not show the new secrets is tried again, and then a warning.
  *
+ * A refresh is a reload that waits after the fetches until a ciphertext differs from what was unsealed last. If none does, it ends
+ * there (refresh.c).
+ *
  * Everything that can fail and be tried again is a Step, and all steps are in one list. One function moves the session on:
  * session_advance() begins every step that can begin. Only the deferred event source "changed" calls it. Every callback arms
  * that source first and then records what changed, so no early return can leave the session asleep. Many changes in one turn of
@@ -35,6 +38,7 @@
 #include "unsealing/expected-measurements.h"
 #include "unsealing/network.h"
 #include "unsealing/passage.h"
+#include "unsealing/refresh.h"
 #include "unsealing/session.h"
 #include "unsealing/waiting.h"
 
@@ -306,7 +310,7 @@ static void finish_failure(const PcrSet *expected, void *userdata) {
         Session *session = userdata;
         Passage *failed = session->failed;
 
-        if (session->error.failure == FAILURE_DENIED)
+        if (session->error.failure == FAILURE_DENIED && !session->comparing)
                 report_explain_denial(&session->report, instance_role(session->shared.instance),
                                       attester_measured(session->shared.attester), expected);
         report_failure(&session->report, failure_message(session), failed ? failed->declaration->name : NULL,
@@ -340,7 +344,7 @@ static void session_fail(Session *session, Passage *passage, const Error *error)
                 .found = finish_failure,
                 .userdata = session,
         };
-        if (session->error.failure == FAILURE_DENIED)
+        if (session->error.failure == FAILURE_DENIED && !session->comparing)
                 expected_measurements_find(&session->expected, session->shared.instance);
         else
                 finish_failure(NULL, session);
@@ -556,6 +560,25 @@ static void forget(Session *session) {
         instance_forget(session->shared.instance);
 }
 
+/* Records what the next refresh compares with. A ciphertext that did not open counts, too: it would not open again. */
+static void record_ciphertexts(Session *session) {
+        Ciphertexts *ciphertexts = session->options.ciphertexts;
+        const Declarations *replaced = session->options.replaced;
+
+        for (size_t i = 0; ciphertexts && replaced && i < replaced->count; i++)
+                if (!declarations_find(session->options.declarations, replaced->items[i].name))
+                        ciphertexts_forget(ciphertexts, replaced->items[i].name);
+        for (size_t i = 0; ciphertexts && i < session->passages_count; i++) {
+                const Passage *passage = session->passages + i;
+
+                if (passage->ciphertext)
+                        ciphertexts_record(ciphertexts, passage->declaration->name, passage->ciphertext,
+                                           passage->ciphertext_size);
+                else if (passage->state == SECRET_FAILED)
+                        ciphertexts_forget(ciphertexts, passage->declaration->name);
+        }
+}
+
 /* The way from kept to ended. After a crash on this way the next process continues at the same place. */
 static int session_conclude(Session *session, uint64_t now, Error *error) {
         int r;
@@ -568,6 +591,7 @@ static int session_conclude(Session *session, uint64_t now, Error *error) {
                 if (r <= 0)
                         return r;
         }
+        record_ciphertexts(session);
         forget(session);
         write_status(session, "unsealed",
                      session->unpublished.failure == FAILURE_NONE
@@ -591,7 +615,8 @@ static int session_begin(Session *session, uint64_t now) {
         for (Step *step = shared->steps.first; step && r >= 0; step = step->next) {
                 if (shared->ending || shared->missing == 0)
                         break;
-                if (step->begin && step_may_begin(step, now))
+                if (step->begin && step_may_begin(step, now) &&
+                    (!session->comparing || step->brings_ciphertext))
                         r = step->begin(step->owner, now);
         }
         return r;
@@ -627,6 +652,62 @@ static uint64_t notify_progress(Session *session, uint64_t now) {
         return report_progress(&session->report, &progress, now);
 }
 
+static void log_begin(const Session *session, size_t secrets) {
+        log_full(LOG_INFO, &(LogFields){ .message_id = MESSAGE_STARTED }, "Unsealing %zu secret(s).",
+                 secrets);
+}
+
+/* The refresh has found a difference, so it becomes a reload, which has the whole of DeadlineSec=. */
+static void session_begin_reload(Session *session) {
+        session->comparing = session->report.quiet = false;
+        session->begun_usec = now_monotonic_usec();
+        (void) sd_event_source_set_time_relative(session->deadline,
+                                                 session->options.settings->deadline_usec);
+        session->options.changed(session->userdata);
+        log_begin(session, session->passages_count);
+        write_progress(session);
+        session_changed(session);
+}
+
+static void session_end_unchanged(Session *session, Passage *unfetched) {
+        if (unfetched) {
+                session_fail(session, unfetched, &unfetched->fetch.error);
+                return;
+        }
+        forget(session);
+        session_end(session);
+}
+
+/* A refresh: decides what the ciphertexts that are here mean. */
+static int session_compare(Session *session, Error *error) {
+        Passage *unfetched;
+        RefreshResult result;
+        int r = refresh_compare(session->options.ciphertexts, session->passages, session->passages_count,
+                                &result, &unfetched);
+
+        if (r < 0)
+                return error_set(error, r, FAILURE_INTERNAL, "The ciphertexts cannot be hashed: %s.",
+                                 strerror(-r));
+        if (session->comparing && result == REFRESH_CHANGED)
+                session_begin_reload(session);
+        else if (session->comparing && result == REFRESH_UNCHANGED)
+                session_end_unchanged(session, unfetched);
+        return 0;
+}
+
+/* Takes the session as far as what is here allows. */
+static int session_decide(Session *session, uint64_t now, Error *error) {
+        int r = 0;
+
+        if (session->options.changed)
+                r = session_compare(session, error);
+        if (r < 0 || session->comparing)
+                return r;
+        if (!session->kept && session->keeping.progress == STEP_IDLE && session_is_complete(session))
+                r = session_complete(session, error);
+        return r >= 0 && session->kept ? session_conclude(session, now, error) : r;
+}
+
 static void session_advance(Session *session) {
         uint64_t now = now_monotonic_usec(), notify_due, status_due;
         Error error = {};
@@ -642,10 +723,7 @@ static void session_advance(Session *session) {
         }
         if (session->shared.ending)
                 return;
-        if (!session->kept && session->keeping.progress == STEP_IDLE && session_is_complete(session))
-                r = session_complete(session, &error);
-        if (r >= 0 && session->kept)
-                r = session_conclude(session, now, &error);
+        r = session_decide(session, now, &error);
         if (r < 0)
                 session_fail(session, NULL, &error);
         if (session->shared.ending)
@@ -691,6 +769,19 @@ static void overdue(Session *session, Passage *passage, Error *ret) {
         session_step_overdue(&session->shared, step, whom, ret);
 }
 
+/* A refresh at its deadline: the ciphertext that has not come. */
+static void refresh_overdue(Session *session, Error *ret) {
+        const Step *credentials = instance_step(session->shared.instance, INSTANCE_CREDENTIALS);
+        Passage *passage = session->passages;
+
+        while (passage + 1 < session->passages + session->passages_count && passage->ciphertext)
+                passage++;
+        if (credentials->brings_ciphertext && step_failed(credentials))
+                session_step_overdue(&session->shared, credentials, NULL, ret);
+        else
+                session_step_overdue(&session->shared, &passage->fetch, passage_source(passage)->label, ret);
+}
+
 static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
         Session *session = userdata;
         Passage *passage;
@@ -704,6 +795,11 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
         if (session_has_replaced(session)) {
                 session->overdue = true;
                 session->publication.not_before_usec = 0;
+                return 0;
+        }
+        if (session->comparing) {
+                refresh_overdue(session, &error);
+                session_fail(session, NULL, &error);
                 return 0;
         }
         passage = missing(session);
@@ -779,7 +875,7 @@ static int set_up_passages(Session *session, Error *error) {
  * needs them. */
 static void set_up_steps(Session *session) {
         SessionShared *shared = &session->shared;
-        bool wants_account = false, wants_user_data = false;
+        bool wants_account = false, wants_user_data = false, fetches_with_credentials = false;
 
         for (size_t i = 0; i < session->passages_count; i++) {
                 const Passage *passage = session->passages + i;
@@ -790,7 +886,13 @@ static void set_up_steps(Session *session) {
                 wants_user_data |= passage->declaration->source.kind == SOURCE_USER_DATA ||
                                    (passage->declaration->signed_by &&
                                     passage->declaration->signature.kind == SOURCE_USER_DATA);
+                fetches_with_credentials |= source_is_signed(&passage->declaration->source) ||
+                                            (passage->declaration->signed_by &&
+                                             source_is_signed(&passage->declaration->signature));
+                session->passages[i].fetch.brings_ciphertext = true;
         }
+        instance_step(shared->instance, INSTANCE_USER_DATA)->brings_ciphertext = true;
+        instance_step(shared->instance, INSTANCE_CREDENTIALS)->brings_ciphertext = fetches_with_credentials;
         if (wants_user_data)
                 steps_add(&shared->steps, instance_step(shared->instance, INSTANCE_USER_DATA));
         for (size_t i = 0; i < session->passages_count; i++)
@@ -862,8 +964,10 @@ static Session *session_make(sd_event *event, const SessionOptions *options, Ses
         session->options = *options;
         session->callback = ended;
         session->userdata = userdata;
+        session->comparing = options->changed;
         session->report = (Report){ .status_path = options->take ? NULL : options->status_path,
-                                    .reload = options->replaced };
+                                    .reload = options->replaced,
+                                    .quiet = session->comparing };
         session->shared = (SessionShared){
                 .settings = options->settings,
                 .report = &session->report,
@@ -926,9 +1030,8 @@ void session_start(Session *session) {
                 log_full(LOG_INFO, &(LogFields){ .message_id = MESSAGE_RESTORED, .state = "kept" },
                          "%zu secret(s) were kept over the restart. Neither the TPM nor KMS is asked for them.",
                          kept);
-        if (kept < session->passages_count || kept == 0)
-                log_full(LOG_INFO, &(LogFields){ .message_id = MESSAGE_STARTED }, "Unsealing %zu secret(s).",
-                         session->passages_count - kept);
+        if (!session->comparing && (kept < session->passages_count || kept == 0))
+                log_begin(session, session->passages_count - kept);
         session->begun_usec = now_monotonic_usec();
         write_progress(session);
         session_changed(session);
@@ -937,6 +1040,10 @@ void session_start(Session *session) {
 
 bool session_has_replaced(const Session *session) {
         return session->kept && session->options.replaced;
+}
+
+bool session_is_unchanged(const Session *session) {
+        return session->comparing;
 }
 
 const Error *session_unpublished(const Session *session) {

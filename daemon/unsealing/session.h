@@ -14,6 +14,7 @@
 #include "config/declaration.h"
 #include "config/settings.h"
 #include "memory/secret.h"
+#include "unsealing/ciphertexts.h"
 #include "vault/kept.h"
 
 typedef struct Session Session;
@@ -21,6 +22,9 @@ typedef struct Session Session;
 /* Called for each secret once all are unsealed. A failure ends the session. The plaintext is valid during the call. */
 typedef int (*SessionTake)(const Declaration *declaration, Secret *plaintext, const char *request_id,
                            Error *error, void *userdata);
+
+/* A refresh has found a ciphertext that was not unsealed before, and goes on as a reload. */
+typedef void (*SessionChanged)(void *userdata);
 
 /* Everything is borrowed and must outlive the session. */
 typedef struct SessionOptions {
@@ -32,6 +36,14 @@ typedef struct SessionOptions {
         /* A reload: the secrets that are published now. All are unsealed again. They are replaced together at the end; if the
          * session fails, they stay. NULL: no reload. */
         const Declarations *replaced;
+
+        /* Which ciphertexts were unsealed last. A session that succeeds records its own. NULL: nobody wants to know. */
+        Ciphertexts *ciphertexts;
+
+        /* A refresh: a reload (replaced, ciphertexts) that fetches all ciphertexts first. If one differs from the recorded one, it
+         * calls this function once and goes on. Otherwise it ends without having asked the TPM or KMS. Until then it writes only
+         * debug entries and no status. NULL: no refresh. */
+        SessionChanged changed;
 
         /* unsealctl unseal: the secrets are given to this function, and nothing is kept, locked or published. Then store_path,
          * status_path and kept are NULL. */
@@ -53,6 +65,10 @@ void session_start(Session *session);
 /* Returns whether a reload is past its point of no return: the service manager has the new secrets and no longer the old ones.
  * From then on the new declarations decide who gets a secret, and the session ends with r = 0. */
 bool session_has_replaced(const Session *session);
+
+/* Returns whether the session is a refresh that has found no difference so far, or that ended without one. session_free() may
+ * then end it at any time: nothing has been asked of the TPM or KMS. */
+bool session_is_unchanged(const Session *session);
 
 /* After r = 0 of a reload: why the store does not show the new secrets. FAILURE_NONE: it does. */
 const Error *session_unpublished(const Session *session);

@@ -31,6 +31,8 @@ typedef struct Step {
         void *owner;
         struct Step *next; /* in the list of all steps */
 
+        bool brings_ciphertext; /* a fetch, or what a fetch needs: a refresh begins only these until a ciphertext differs */
+
         StepProgress progress;
         unsigned attempts;
         unsigned failures; /* in a row on the same network; the backoff grows with it */

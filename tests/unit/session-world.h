@@ -207,6 +207,8 @@ static struct World {
         char keys[SECRETS_MAX][2][96];
         char *key_ids[SECRETS_MAX][3];
         SessionOptions options;
+        Ciphertexts known; /* of a refresh: what was unsealed last */
+        unsigned changes;  /* how often a refresh said that it goes on as a reload */
         Session *session;
 
         unsigned ended;
@@ -1422,6 +1424,7 @@ static int world_begin(void **state) {
 
 static int world_end(void **state) {
         world.session = session_free(world.session);
+        ciphertexts_clear(&world.known);
         assert_int_equal(world.event.references, 0);
         assert_int_equal(world.tpms, 0);
         assert_int_equal(world.recipients, 0);

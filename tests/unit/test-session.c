@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 #include "session-world.h"
+#include "unsealing/refresh.h"
 #include "unsealing/session-shared.h"
 
 /* Every activity, with the failure and the name that are reported if it has no answer at the deadline. */
@@ -2201,6 +2202,255 @@ static void a_reload_that_cannot_commit_removes_no_secret(void **state) {
         assert_null(strstr(world.logged, "removed from the store"));
 }
 
+/* A refresh. The played ciphertext of a secret is its name. */
+
+static void on_changed_ciphertext(void *userdata) {
+        assert_ptr_equal(userdata, &world);
+        world.changes++;
+        trace("changed");
+}
+
+static void know(const char *name, const char *ciphertext) {
+        ciphertexts_record(&world.known, name, (const uint8_t *) ciphertext, strlen(ciphertext));
+}
+
+/* Declares and keeps the secrets a and b, which come by HTTPS, as an unsealing before has left them. */
+static void prepare_refresh(void) {
+        declare("a")->source.kind = SOURCE_HTTPS;
+        declare("b")->source.kind = SOURCE_HTTPS;
+        keep("a");
+        keep("b");
+        know("a", "a");
+        know("b", "b");
+        world.options.replaced = &world.declarations;
+        world.options.ciphertexts = &world.known;
+        world.options.changed = on_changed_ciphertext;
+}
+
+static void assert_nothing_was_asked_or_said(void) {
+        assert_int_equal(world.changes, 0);
+        assert_true(session_is_unchanged(world.session));
+        assert_string_equal(world.status, "");
+        assert_int_equal(world.statuses, 0);
+        assert_string_equal(world.notified, "");
+        for (unsigned priority = 0; priority < 7; priority++) {
+                char mark[] = { '<', (char) ('0' + priority), '>', 0 };
+
+                if (strstr(world.logged, mark))
+                        fail_msg("wanted debug entries only: %s", world.logged);
+        }
+        assert_null(strstr(world.trace, "TPM"));
+        assert_null(strstr(world.trace, "key-pair"));
+        assert_null(strstr(world.trace, "connection"));
+        assert_null(strstr(world.trace, "decryption"));
+}
+
+static void a_refresh_without_a_change_asks_neither_tpm_nor_kms(void **state) {
+        prepare_refresh();
+        start();
+        assert_string_equal(world.trace, "fetch:a fetch:b ");
+        finish("fetch");
+        assert_int_equal(world.ended, 0);
+        finish("fetch");
+        assert_string_equal(world.trace, "fetch:a fetch:b ended ");
+        assert_int_equal(world.r, 0);
+        assert_nothing_was_asked_or_said();
+}
+
+/* The control of the test above, which the session ends differently if one ciphertext is another. */
+static void a_refresh_with_a_change_reloads_all(void **state) {
+        prepare_refresh();
+        know("b", "b before the change");
+        start();
+        finish("fetch:a");
+        assert_string_equal(world.trace, "fetch:a fetch:b ");
+        world.trace[0] = 0;
+        finish("fetch:b");
+        expect("changed key-pair TPM credentials connection:eu-north-1 connection:eu-north-1 ");
+        assert_false(session_is_unchanged(world.session));
+        assert_says(world.logged, "<5>b: the ciphertext has changed; reloading.");
+        assert_says(world.logged, MESSAGE_CHANGED " secret=b");
+        assert_null(strstr(world.logged, "a: the ciphertext"));
+        go_on_but(NULL);
+        assert_says(world.trace, "kept published:a published:b retained:2 wiped ended");
+        assert_string_equal(world.status, "unsealed");
+        assert_int_equal(world.r, 0);
+        assert_int_equal(world.changes, 1);
+}
+
+static void a_reload_of_a_refresh_has_the_whole_deadline(void **state) {
+        prepare_refresh();
+        know("a", "before");
+        start();
+        pass(DEADLINE_USEC - 1);
+        finish("fetch:a");
+        pass(DEADLINE_USEC - 1);
+        assert_int_equal(world.ended, 0);
+        go_on_but(NULL);
+        assert_string_equal(world.status, "unsealed");
+}
+
+static void after_a_refresh_the_new_ciphertexts_are_known(void **state) {
+        CiphertextComparison comparison;
+
+        prepare_refresh();
+        know("a", "before");
+        start();
+        go_on_but(NULL);
+        assert_int_equal(ciphertexts_compare(&world.known, "a", (const uint8_t *) "a", 1, &comparison), 0);
+        assert_int_equal(comparison, CIPHERTEXT_SAME);
+        assert_int_equal(ciphertexts_compare(&world.known, "a", (const uint8_t *) "b", 1, &comparison), 0);
+        assert_int_equal(comparison, CIPHERTEXT_CHANGED);
+}
+
+/* The change would be lost otherwise: the next refresh would find nothing to do. */
+static void a_refresh_that_fails_to_unseal_knows_the_old_ciphertext(void **state) {
+        Error final = trouble(FAILURE_KEY, REMEDY_NONE);
+        CiphertextComparison comparison;
+
+        prepare_refresh();
+        know("a", "before");
+        start();
+        go_on_but("decryption");
+        fail_with("decryption:a", &final);
+        assert_int_equal(world.r, -EIO);
+        assert_int_equal(ciphertexts_compare(&world.known, "a", (const uint8_t *) "before", 6, &comparison),
+                         0);
+        assert_int_equal(comparison, CIPHERTEXT_SAME);
+}
+
+static void after_a_restart_the_first_refresh_reloads(void **state) {
+        prepare_refresh();
+        ciphertexts_forget(&world.known, "a");
+        start();
+        finish("fetch:a");
+        assert_says(world.logged, "a: the ciphertext is not one that this process has unsealed");
+        go_on_but(NULL);
+        assert_string_equal(world.status, "unsealed");
+        assert_true(ciphertexts_know(&world.known, "a"));
+}
+
+static void a_refresh_that_cannot_fetch_changes_and_says_nothing(void **state) {
+        Error final = trouble(FAILURE_SOURCE, REMEDY_NONE);
+
+        prepare_refresh();
+        start();
+        fail_with("fetch:a", &final);
+        assert_int_equal(world.ended, 1);
+        assert_int_equal(world.r, -EIO);
+        assert_string_equal(world.error.text, "a: It is out of order.");
+        assert_nothing_was_asked_or_said();
+}
+
+static void a_refresh_that_gets_no_answer_ends_at_the_deadline(void **state) {
+        prepare_refresh();
+        for (size_t i = 0; i < world.declarations.count;
+             i++) /* optional: they would be left behind at boot */
+                world.declarations_items[i].optional = true;
+        start();
+        finish("fetch:a");
+        pass(DEADLINE_USEC);
+        assert_int_equal(world.ended, 1);
+        assert_int_equal(world.r, -EIO);
+        assert_says(world.error.text, "no answer yet from source-of-b");
+        assert_nothing_was_asked_or_said();
+        assert_null(strstr(world.trace, "kept"));
+}
+
+static void a_refresh_tries_again_to_fetch(void **state) {
+        Error passing = trouble(FAILURE_NETWORK, REMEDY_RETRY);
+
+        prepare_refresh();
+        start();
+        fail_with("fetch:a", &passing);
+        pass(RETRY_CAP_USEC);
+        finish_all("fetch");
+        assert_int_equal(world.r, 0);
+        assert_int_equal(world.ended, 1);
+        assert_nothing_was_asked_or_said();
+}
+
+static void a_refresh_misses_an_optional_secret_only_if_it_was_there(void **state) {
+        Error final = trouble(FAILURE_SOURCE, REMEDY_NONE);
+        bool was_there = *state;
+
+        prepare_refresh();
+        world.declarations_items[1].optional = true;
+        if (!was_there)
+                ciphertexts_forget(&world.known, "b");
+        start();
+        finish("fetch:a");
+        fail_with("fetch:b", &final);
+        assert_int_equal(world.ended, 1);
+        assert_int_equal(world.r, was_there ? -EIO : 0);
+        assert_nothing_was_asked_or_said();
+}
+
+static void only_for_a_signed_request_a_refresh_needs_credentials(void **state) {
+        prepare_refresh();
+        world.declarations_items[0].source.kind = SOURCE_S3;
+        start();
+        assert_string_equal(world.trace, "fetch:b credentials ");
+        go_on_but(NULL);
+        assert_int_equal(world.r, 0);
+        assert_int_equal(world.ended, 1);
+        assert_nothing_was_asked_or_said();
+}
+
+/* "unsealctl reload" takes over: it frees the refresh, with fetches under way. */
+static void a_refresh_that_fetches_can_be_dropped(void **state) {
+        prepare_refresh();
+        know("a", "before");
+        start();
+        finish("fetch:b");
+        assert_nothing_was_asked_or_said();
+        world.session = session_free(world.session);
+        assert_int_equal(world.ended, 0);
+        world.under_way_count = 0;
+        world.trace[0] = 0;
+        world.options.changed = NULL;
+        start();
+        go_on_but(NULL);
+        assert_ended_with(FAILURE_NONE);
+        assert_int_equal(world.changes, 0);
+}
+
+static void a_refresh_compares_the_ciphertext_once_its_signature_is_right(void **state) {
+        prepare_refresh();
+        demand_signature(world.declarations_items, SOURCE_HTTPS);
+        sign(world.declarations_items, 4, "not a");
+        know("a", "before");
+        start();
+        finish("fetch:b");
+        finish("fetch:a");
+        finish("signature:a");
+        assert_nothing_was_asked_or_said();
+        sign(world.declarations_items, 5, "a");
+        pass(RETRY_CAP_USEC);
+        finish("fetch:a");
+        finish("signature:a");
+        assert_says(world.logged, "a: the ciphertext has changed; reloading.");
+        go_on_but(NULL);
+        assert_string_equal(world.status, "unsealed");
+        assert_string_equal(world.versions[0], "5");
+}
+
+static void the_jitter_of_a_refresh_is_ten_per_cent(void **state) {
+        const uint64_t hour = 3600 * USEC_PER_SEC;
+        uint64_t random = 0, delay, least = UINT64_MAX, most = 0;
+
+        assert_int_equal(refresh_delay_usec(hour, 0), hour - hour / 10);
+        assert_int_equal(refresh_delay_usec(hour, hour / 5), hour + hour / 10);
+        for (unsigned i = 0; i < 10000; i++) {
+                random = random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+                delay = refresh_delay_usec(hour, random);
+                assert_in_range(delay, hour - hour / 10, hour + hour / 10);
+                least = delay < least ? delay : least;
+                most = delay > most ? delay : most;
+        }
+        assert_true(most - least > hour / 6);
+}
+
 static void reload_with(const Case *it) {
         declare_and_replace();
         finish("decryption");
@@ -3056,6 +3306,21 @@ int main(void) {
                 TEST(a_reload_that_fails_changes_nothing),
                 TEST(a_reload_says_which_secret_it_removes),
                 TEST(a_reload_that_cannot_commit_removes_no_secret),
+                TEST(a_refresh_without_a_change_asks_neither_tpm_nor_kms),
+                TEST(a_refresh_with_a_change_reloads_all),
+                TEST(a_reload_of_a_refresh_has_the_whole_deadline),
+                TEST(after_a_refresh_the_new_ciphertexts_are_known),
+                TEST(a_refresh_that_fails_to_unseal_knows_the_old_ciphertext),
+                TEST(after_a_restart_the_first_refresh_reloads),
+                TEST(a_refresh_that_cannot_fetch_changes_and_says_nothing),
+                TEST(a_refresh_that_gets_no_answer_ends_at_the_deadline),
+                TEST(a_refresh_tries_again_to_fetch),
+                TEST(only_for_a_signed_request_a_refresh_needs_credentials),
+                TEST(a_refresh_that_fetches_can_be_dropped),
+                TEST(a_refresh_compares_the_ciphertext_once_its_signature_is_right),
+                TEST(the_jitter_of_a_refresh_is_ten_per_cent),
+                TEST_OF(a_refresh_misses_an_optional_secret_only_if_it_was_there, &lock),
+                TEST_OF(a_refresh_misses_an_optional_secret_only_if_it_was_there, NULL),
                 TEST_OF(a_reload_that_cannot_keep_changes_nothing, &prepare_file),
                 TEST_OF(a_reload_that_cannot_keep_changes_nothing, &put),
                 TEST_OF(a_reload_that_cannot_keep_changes_nothing, &commit),

@@ -98,6 +98,7 @@ static void assert_defaults(Settings *settings) {
         assert_int_equal(settings->rsa_key_bits, 2048);
         assert_int_equal(settings->deadline_usec, 2 * MINUTE);
         assert_int_equal(settings->lock_pcr, 0);
+        assert_int_equal(settings->refresh_usec, 0);
         assert_null(settings->expected_measurements);
         assert_string_equal(settings->tpm_device, "device:/dev/tpm0");
         assert_null(settings->attestation_public_key);
@@ -115,12 +116,12 @@ static void test_defaults_hold_without_a_file_and_after_a_reset(void **state) {
 
         put("vendor/unseald.conf",
             "[Unseald]\nKmsEndpoint=https://kms.example\nProxy=http://p:1\nTrustedCertificates=/a\n"
-            "RsaKeyBits=4096\nDeadlineSec=5\nExpectedMeasurements=/m\nTpmDevice=swtpm:path=/s\n"
+            "RsaKeyBits=4096\nDeadlineSec=5\nExpectedMeasurements=/m\nTpmDevice=swtpm:path=/s\nRefresh=1h\n"
             "[Attestation]\nPublicKey=/k\nDocumentsPerMinute=1\nStatus=yes\n");
         put("local/unseald.conf.d/50-reset.conf",
             "[Unseald]\nKmsEndpoint=\nFips=yes\nFips=\nDualStack=yes\nDualStack=\nProxy="
             "\nTrustedCertificates=\n"
-            "RsaKeyBits=\nDeadlineSec=\nExpectedMeasurements=\nTpmDevice=\nVerifyPolicy=\nLockPcr=\n"
+            "RsaKeyBits=\nDeadlineSec=\nExpectedMeasurements=\nTpmDevice=\nVerifyPolicy=\nLockPcr=\nRefresh=\n"
             "[Attestation]\nPublicKey=\nDocumentsPerMinute=\nStatus=\n");
         assert_int_equal(settings_read("vendor", "local", &settings, NULL), 0);
         assert_defaults(&settings);
@@ -325,6 +326,36 @@ static void test_deadline_is_a_time_span_as_in_systemd(void **state) {
         }
 }
 
+static void accept_refresh(const char *line, uint64_t expected) {
+        Settings settings = accepted(line);
+
+        assert_int_equal(settings.refresh_usec, expected);
+        settings_clear(&settings);
+}
+
+static void test_refresh_is_never_or_a_minute_to_thirty_days(void **state) {
+        static const char *const wrong[] = { "0",     "59s",      "59999ms", "30d 1s",
+                                             "-1min", "infinity", "no",      "daily" };
+
+        accept_refresh("Refresh=1min", MINUTE);
+        accept_refresh("Refresh=60", MINUTE);
+        accept_refresh("Refresh=15min", 15 * MINUTE);
+        accept_refresh("Refresh=30d", 30 * 24 * 60 * MINUTE);
+        accept_refresh("Refresh=15min\nRefresh=", 0);
+        for (size_t i = 0; i < ELEMENTSOF(wrong); i++) {
+                char line[32];
+
+                (void) snprintf(line, sizeof(line), "Refresh=%s", wrong[i]);
+                refused(line, "Refresh=: Expected a time from 1min to 30d");
+        }
+}
+
+static void test_under_a_lock_there_is_no_refresh(void **state) {
+        refused("Refresh=1h\nLockPcr=15", "Refresh=: Expected nothing, since LockPcr= is set.");
+        accept_refresh("LockPcr=15\nRefresh=1h\nRefresh=", 0);
+        accept_refresh("LockPcr=15\nLockPcr=\nRefresh=1h", 60 * MINUTE);
+}
+
 static void test_tpm_is_a_tcti_name_or_a_device(void **state) {
         ACCEPT_STRING("TpmDevice=device:/dev/tpm1", tpm_device, "device:/dev/tpm1");
         ACCEPT_STRING("TpmDevice=/dev/tpm0", tpm_device, "device:/dev/tpm0");
@@ -444,6 +475,8 @@ int main(void) {
                 DIRECTORY_TEST(test_rsa_keys_have_one_of_three_sizes),
                 DIRECTORY_TEST(test_verify_policy_is_yes_warn_or_no),
                 DIRECTORY_TEST(test_deadline_is_a_time_span_as_in_systemd),
+                DIRECTORY_TEST(test_refresh_is_never_or_a_minute_to_thirty_days),
+                DIRECTORY_TEST(test_under_a_lock_there_is_no_refresh),
                 DIRECTORY_TEST(test_tpm_is_a_tcti_name_or_a_device),
                 DIRECTORY_TEST(test_only_a_pcr_that_is_free_and_cannot_be_reset_is_locked),
                 DIRECTORY_TEST(test_the_attestation_service_has_a_section_of_its_own),
