@@ -22,7 +22,9 @@ function __unsealctl_value -a option prefix typed
     set -l kind
     set -l help $argv[4..]
     if string match -q -- '--*' $option
-        set kind (string match -rg -- "($option=[A-Za-z]+)" $help)[1]
+        # The help has --wait[=NAME] where the value is optional.
+        set kind (string match -rg -- "($option\[?=[A-Za-z]+)" $help)[1]
+        set kind (string replace '[' '' -- $kind)
     else
         set kind (string match -rg -- " $option (--[A-Za-z0-9-]+=[A-Za-z]+)" $help)[1]
     end
@@ -32,7 +34,7 @@ function __unsealctl_value -a option prefix typed
             for path in (__fish_complete_path $typed)
                 echo $prefix$path
             end
-        case '--name=*'
+        case '--name=*' '--wait=*'
             string replace -r -- '^' $prefix (__unsealctl_secrets)
         case '--profile=*'
             string replace -r -- '^' $prefix (__unsealctl_profiles)

@@ -98,17 +98,22 @@ completes '' unsealctl --version ''
 printf '[default]\n[release]\nregion=x\n' >"$HOME/.aws/credentials"
 printf '[profile dev]\n' >"$HOME/.aws/config"
 completes 'default dev release' unsealctl seal --profile = ''
+# declaring COMMAND...: runs it where one secret is declared
+declaring() {
+    # shellcheck disable=SC2016
+    unshare --mount bash -c 'mount -t tmpfs tmpfs /etc && mkdir -p /etc/unseald/secrets.d &&
+        touch /etc/unseald/secrets.d/db-password.secret && exec "$@"' bash "$@"
+}
 # shellcheck disable=SC2016
-declared=$(unshare --mount bash -c 'mount -t tmpfs tmpfs /etc && mkdir -p /etc/unseald/secrets.d && touch /etc/unseald/secrets.d/db-password.secret
-    compopt() { :; }
+declared=$(declaring bash -c 'compopt() { :; }
     . "$1"
-    for COMP_LINE in "unsealctl seal --name = d" "unsealctl unseal db"; do
+    for COMP_LINE in "unsealctl seal --name = d" "unsealctl unseal db" "unsealctl status --wait = d"; do
         read -r -a COMP_WORDS <<<"$COMP_LINE"
         COMP_CWORD=$((${#COMP_WORDS[@]} - 1)) COMPREPLY=()
         _unsealctl
         echo "${COMPREPLY[@]}"
     done' bash "$top/conf/unsealctl.bash-completion")
-assert_equal "names of secrets" "$declared" $'db-password\ndb-password'
+assert_equal "names of secrets" "$declared" $'db-password\ndb-password\ndb-password'
 
 say "in an interactive shell"
 rm "$bin/unsealctl"
@@ -132,6 +137,12 @@ called with <policy lint document.2>
 called with <policy audit --recovery-principal=x>
 called with <seal --profile=dev --profile=release --print-secret-file>'
 
+printf '%s\n' $'unsealctl status --wait=d\t' $'unsealctl seal --name=d\t' exit |
+    TERM=dumb ZDOTDIR=$scratch/zsh declaring script -qec 'zsh -o no_global_rcs -i' /dev/null >"$scratch/typed" 2>&1
+assert_equal "names of secrets in zsh" "$(tr -d '\r' <"$scratch/typed" | grep -ao 'called with .*')" \
+    'called with <status --wait=db-password>
+called with <seal --name=db-password>'
+
 say "fish"
 fish_completes() { # WANTED LINE
     assert_equal "what completes $2" "$(fish --no-config -c "source '$top/conf/unsealctl.fish'; complete -C '$2'" | cut -f 1 | tr '\n' ' ' |
@@ -151,6 +162,8 @@ fish_completes '--principal= --profile= --proxy=' 'unsealctl policy audit --pr'
 fish_completes '' 'unsealctl seal --key '
 fish_completes '' 'unsealctl status '
 fish_completes '--profile=release' 'unsealctl seal --profile=re'
+assert_equal "names of secrets in fish" "$(declaring fish --no-config -c "source '$top/conf/unsealctl.fish'
+    complete -C 'unsealctl status --wait=d'; complete -C 'unsealctl seal --name=d'" | cut -f 1)" $'--wait=db-password\n--name=db-password'
 
 for file in bash-completion/completions/unsealctl fish/vendor_completions.d/unsealctl.fish zsh/site-functions/_unsealctl; do
     [ -f "$install_root/usr/share/$file" ] || die "$file is not installed"
