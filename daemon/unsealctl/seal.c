@@ -104,6 +104,14 @@ static bool is_message(const Options *options, const Input *input) {
         return secret_size(input->begin) > KMS_PLAINTEXT_MAX;
 }
 
+/* Also finds "seal -o FILE <FILE" and links. */
+static bool is_same_file(int fd, const char *path) {
+        struct stat one, other;
+
+        return fstat(fd, &one) >= 0 && S_ISREG(one.st_mode) && stat(path, &other) >= 0 &&
+               one.st_dev == other.st_dev && one.st_ino == other.st_ino;
+}
+
 static int open_input(const Options *options, Input *input) {
         const char *path = options->input;
         bool is_stdin = !path || strcmp(path, "-") == 0;
@@ -117,7 +125,24 @@ static int open_input(const Options *options, Input *input) {
         if (isatty(input->fd))
                 return usage_error(
                                 "Standard input is a terminal, where others could see the secret. Give a file or a pipe.");
+        if (options->output && is_same_file(input->fd, options->output))
+                return usage_error(
+                                "--output=%s is the file of the secret. The ciphertext would replace the secret. Give another file.",
+                                options->output);
         return 0;
+}
+
+/* People seal twice: they give the file that seal wrote. Every ciphertext of KMS begins in the same way. */
+static void warn_sealed_twice(const Input *input) {
+        static const char base64[] = "AQICAH", bytes[] = "\1\2\2\0x";
+        const uint8_t *data = secret_bytes(input->begin);
+        size_t size = secret_size(input->begin);
+
+        if ((size > sizeof(base64) && memcmp(data, base64, sizeof(base64) - 1) == 0) ||
+            (size > sizeof(bytes) && memcmp(data, bytes, sizeof(bytes) - 1) == 0))
+                (void) fprintf(stderr,
+                               "unsealctl: %s begins as a ciphertext of KMS does. The unit would get that ciphertext, since unseald opens one seal. If this is a mistake, seal the original.\n",
+                               input->name);
 }
 
 static int read_plaintext(const Options *options, Input *input) {
@@ -135,6 +160,7 @@ static int read_plaintext(const Options *options, Input *input) {
         if (n == 0)
                 return failure("The secret is empty, and unseald delivers at least one byte.");
         secret_truncate(input->begin, (size_t) n);
+        warn_sealed_twice(input);
         if (n > KMS_PLAINTEXT_MAX && !is_message(options, input))
                 return failure("The secret is too long: KMS encrypts at most %u bytes. Leave --format=kms out, and it becomes a message.",
                                KMS_PLAINTEXT_MAX);

@@ -89,6 +89,13 @@ unseals "by who may lock little memory"
 ends 1 'memory cannot be locked' "a limit of no locked memory" platform exec --as vendor -- prlimit --memlock=0:0 \
     setpriv --bounding-set=-ipc_lock --inh-caps=-ipc_lock "$unsealctl" seal --name=db-password --key="$key" "$secret"
 
+say "== sealed twice"
+seal -o "$scratch/once" "$secret" 2>"$scratch/err"
+[ ! -s "$scratch/err" ] || die "a warning without a reason: $(cat "$scratch/err")"
+ends 0 'once begins as a ciphertext of KMS does.*seal the original' "base64" seal -o "$scratch/twice" "$scratch/once"
+base64 -d "$scratch/once" >"$scratch/bytes"
+ends 0 'bytes begins as a ciphertext of KMS does' "bytes" seal -o "$scratch/twice" "$scratch/bytes"
+
 say "== context"
 seal --context=stage=prod --context='team=accounts payable' -o "$sealed" "$secret"
 does_not_unseal "a context that unseald does not know of"
@@ -152,6 +159,16 @@ ends 2 'http://HOST:PORT' "a proxy of another kind" seal --proxy=socks5://127.0.
 ends 2 'both kinds of quotes' "quotes that cannot be written" seal --print-secret-file -o "$sealed" --context="a='\" " "$secret"
 ends 2 'Give --output=' "--print-secret-file alone" seal --print-secret-file "$secret"
 ends 2 'Give --output=' "--print-secret-file behind the ciphertext" seal --print-secret-file --output=- "$secret"
+cp "$secret" "$scratch/only"
+ln -s only "$scratch/link"
+ends 2 'is the file of the secret' "the secret's own file as output" seal -o "$scratch/only" "$scratch/only"
+ends 2 'is the file of the secret' "a link to it" seal -o "$scratch/link" "$scratch/only"
+saw=0
+# shellcheck disable=SC2094 # This is the mistake.
+seal -o "$scratch/only" <"$scratch/only" 2>"$scratch/err" || saw=$?
+assert_equal "status if standard input is the output" "$saw" 2
+cmp "$secret" "$scratch/only" || die "seal has replaced the secret"
+rm "$scratch/only"
 ends 2 'never the secret itself' "two files" seal "$secret" "$secret"
 assert_equal "requests that came of it" "$(requests)" "$before"
 
