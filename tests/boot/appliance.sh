@@ -65,14 +65,14 @@ make_application() {
     cat >>"$new/build" <<'END'
 cc -std=c17 -D_GNU_SOURCE -O2 -Wall -Wextra -o "$1/usr/lib/boot-test/where" "$(dirname "$0")/where.c"
 END
-    install -d "$secrets" "$new/root/usr/lib/unseald/unseald.conf.d" "$new/root/usr/share/sealed"
+    install -d "$secrets" "$new/root/usr/lib/unseald/unseald.conf.d" "$new/root/usr/share/unseald"
     [ -s "$cache/authority.pem" ] || cp "$PLATFORM_CA_FILE" "$cache/authority.pem"
     cp "$cache/authority.pem" "$new/root/usr/lib/unseald/authority.pem"
     [ -s "$cache/sealed" ] || vendor_seal "$key" proof-key "$cache/sealed" <"$cache/secret"
-    cp "$cache/sealed" "$new/root/usr/share/sealed/proof-key"
+    cp "$cache/sealed" "$new/root/usr/share/unseald/proof-key.sealed"
     printf '[Unseald]\nTrustedCertificates=/usr/lib/unseald/authority.pem\nLockPcr=8\n' \
         >"$new/root/usr/lib/unseald/unseald.conf.d/boot.conf"
-    printf '[Secret]\nSource=file:/usr/share/sealed/proof-key\nKeyId=%s\n' "$key" >"$secrets/proof-key.secret"
+    printf '[Secret]\nSource=file:/usr/share/unseald/proof-key.sealed\nKeyId=%s\n' "$key" >"$secrets/proof-key.secret"
     head -c 65536 /dev/zero | openssl enc -aes-128-ctr -K 00 -iv 00 2>/dev/null >"$new/root/usr/lib/boot-test/unread"
     # Another instance may be reading the old directory.
     diff -r "$new" "$application" >/dev/null 2>&1 || { rm -rf "$application" && mv "$new" "$application"; }

@@ -10,9 +10,9 @@ elsewhere=$scratch/another/place
 # The example with a placeholder for the sealed secret, which nobody opens here.
 make_application() { # DIRECTORY
     cp -r "$top/kiwi/example" "$1"
-    mkdir -p "$1/root/usr/share/sealed" "$1/root/usr/lib/unseald/secrets.d"
-    head -c 200 /dev/zero | base64 -w 0 >"$1/root/usr/share/sealed/proof-key"
-    printf '%s\n' '[Secret]' 'Source=file:/usr/share/sealed/proof-key' \
+    mkdir -p "$1/root/usr/share/unseald" "$1/root/usr/lib/unseald/secrets.d"
+    head -c 200 /dev/zero | base64 -w 0 >"$1/root/usr/share/unseald/proof-key.sealed"
+    printf '%s\n' '[Secret]' 'Source=file:/usr/share/unseald/proof-key.sealed' \
         'KeyId=arn:aws:kms:eu-north-1:111111111111:key/1234abcd-12ab-34cd-56ef-1234567890ab' '[Deliver]' 'Units=proof.service' \
         >"$1/root/usr/lib/unseald/secrets.d/proof-key.secret"
 }

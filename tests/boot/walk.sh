@@ -102,7 +102,7 @@ shown() { # WHAT
 # Checks that are not on the page
 
 decrypt_as() { # PRINCIPAL: decrypts the sealed secret without attestation
-    base64 -d "$tree/appliance/root/usr/share/sealed/proof-key" >"$scratch/ciphertext"
+    base64 -d "$tree/appliance/root/usr/share/unseald/proof-key.sealed" >"$scratch/ciphertext"
     platform exec --as "$1" -- aws kms decrypt --key-id "$key" --ciphertext-blob "fileb://$scratch/ciphertext" \
         --encryption-context '{"unseald:secret": "proof-key"}' --query Plaintext --output text 2>"$scratch/error" | base64 -d
 }

@@ -350,7 +350,8 @@ assert_line "the message" "$scratch/notice" 'Cannot execute /usr/bin/unsealctl: 
 say "the examples of the man pages are right"
 good
 rm -r "$root/etc/unseald" "$root/usr/lib/systemd"
-put /usr/share/billing/db-password.sealed AQID
+put /usr/share/unseald/db-password.sealed AQID
+mkdir -p "$root/usr/share/billing"
 cp "$scratch/ca.pem" "$root/usr/share/billing/amazon-root-ca.pem"
 for name in unseald.8 unseald.conf.5 unseald.secret.5; do page "$name"; done
 (cd "$root" && find etc/unseald etc/systemd -type f | sort) >"$scratch/files"
