@@ -195,9 +195,9 @@ static struct json_object *ask_doctor(const Options *options) {
         return findings;
 }
 
-/* What the report says already, or what nobody can do from outside. */
+/* False for what the report says already, and for what nobody can do from outside. */
 static bool is_new(struct json_object *finding, bool explained) {
-        static const char *const known[] = { "status", "service", "socket", "consumer", "configuration" };
+        static const char *const known[] = { "status", "service", "socket", "configuration" };
         const char *verdict = member(finding, "verdict");
 
         for (size_t i = 0; i < ELEMENTSOF(known); i++)

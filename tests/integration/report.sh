@@ -106,6 +106,16 @@ platform fault set kms connect tls-expired
 waiting 'a clock that is a day fast' '.waiting.failure == "clock"' 'clock' 'failure clock IMDS: This machine is 1d ahead'
 wrapper=()
 
+# Nobody logs in to see it elsewhere. It comes after the explanation.
+right
+allow arn:aws:iam::222222222222:role/somebody-else
+mkdir -p /run/systemd
+mount -t tmpfs tmpfs /run/systemd
+mkdir /run/systemd/system
+printf '%s\n' '[Service]' 'LoadCredential=x:/run/unseald/credentials/undeclared' 'ExecStart=true' >/run/systemd/system/report.service
+failed 'a unit with a mistake' 'access-denied .*KMS denies access to the key.*failure consumers report.service: .*undeclared'
+umount /run/systemd
+
 say "JSON"
 right
 platform fault set kms Decrypt error AccessDeniedException
