@@ -212,6 +212,11 @@ static int transfer_error(HttpTransfer *transfer, Error *error) {
                                       transfer->client->trust_setting, error);
         case CURLE_OUT_OF_MEMORY:
                 return error_oom(error);
+        case CURLE_COULDNT_RESOLVE_HOST:
+                return error_set_remedy(
+                                error, -ECOMM, FAILURE_NETWORK, REMEDY_RETRY,
+                                "%s: The name cannot be resolved. Check the name and the Region in it, and the DNS of this machine.",
+                                transfer->host);
         case CURLE_COULDNT_CONNECT:
                 return error_set_remedy(error, -ENETUNREACH, FAILURE_NETWORK, REMEDY_RETRY, "%s: %s.",
                                         transfer->host, detail);

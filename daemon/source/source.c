@@ -236,15 +236,19 @@ bool source_region(const Source *source, char *ret, size_t size) {
 /* Refuses a form that is certainly wrong: KMS's ciphertext begins with the byte 01 and has none of these forms. */
 static int refuse_form(InputForm form, const char *before, Error *error) {
         if (form == INPUT_EMPTY)
-                return error_set(error, -ENODATA, FAILURE_SOURCE, "The sealed secret is empty.");
+                return error_set(
+                                error, -ENODATA, FAILURE_SOURCE,
+                                "The sealed secret is empty. Put there what \"unsealctl seal\" has written.");
         if (form == INPUT_JSON)
                 return error_set(
                                 error, -EBADMSG, FAILURE_SOURCE,
                                 "The sealed secret is %sJSON, not ciphertext. If \"aws kms encrypt\" wrote it, add \"--query CiphertextBlob --output text\".",
                                 before);
         if (form == INPUT_TEXT)
-                return error_set(error, -EBADMSG, FAILURE_SOURCE,
-                                 "The sealed secret is %stext, but not base64.", before);
+                return error_set(
+                                error, -EBADMSG, FAILURE_SOURCE,
+                                "The sealed secret is %stext, but not base64. Put there what \"unsealctl seal\" has written.",
+                                before);
         return error_set(error, -EBADMSG, FAILURE_SOURCE,
                          "The sealed secret is %s%s, not the ciphertext itself and not its base64. %s",
                          before, input_form_name(form), input_form_cure(form));

@@ -222,7 +222,7 @@ done
 printf 'hunter2' >"$scratch/plain"
 platform secret put billing/plain "$scratch/plain" >/dev/null
 declare_source secretsmanager:billing/plain
-refused 30 'text, but not base64' "a plaintext by mistake"
+refused 30 'text, but not base64\. Put there what "unsealctl seal" has written' "a plaintext by mistake"
 assert_no_line "a plaintext by mistake" "$log" hunter2
 declare_source secretsmanager:billing/none
 refused 30 'ResourceNotFoundException.*secret does not exist' "a secret that is not there"
