@@ -163,6 +163,7 @@ assert_line "the key is proved" "$scratch/out" '^  public-key +proved'
 assert_line "PCR4 is as expected" "$scratch/out" '^= +4 '
 verify 17 --at=document --public-key="$document" "$document"
 verify 18 --at=document --measurements="$scratch/bad.json" "$document"
+assert_line "what to look at" "$scratch/out" '^Lines with "!" show the difference\.'
 assert_line "PCR12 is marked" "$scratch/out" '^! +12 .*command line'
 assert_line "the expected value" "$scratch/out" '^! +12  10+ +was expected'
 verify 18 --at=document --measurements="$scratch/bad.json" --json "$document"
