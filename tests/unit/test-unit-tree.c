@@ -174,6 +174,18 @@ static void test_links_in_a_circle_end(void **state) {
         assert_null(unit_tree_resolve(&tree, "a.service"));
 }
 
+static void test_directories_of_names_without_a_type_are_passed_over(void **state) {
+        put(etc, "app.service", "[Service]\nExecStart=/bin/true\n");
+        put(etc, "app.wants/db.service", "");
+        put(etc, "app.requires/db.service", "");
+        put(etc, "app.d/10.conf", "[Service]\nExecStart=/bin/false\n");
+        put(etc, "app.service.wants/db.service", "");
+        read_tree();
+        assert_null(unit_tree_find(&tree, "app"));
+        assert_non_null(unit_setting(unit_tree_find(&tree, "app.service"), "Unit", "Wants"));
+        assert_non_null(unit_tree_find(&tree, "db.service"));
+}
+
 static void test_distance_counts_typing_mistakes(void **state) {
         static const struct {
                 const char *one, *other;
@@ -205,6 +217,7 @@ int main(void) {
                 DIRECTORY_TEST(test_instances_have_the_lines_of_their_template),
                 DIRECTORY_TEST(test_quadlets_are_services),
                 DIRECTORY_TEST(test_links_in_a_circle_end),
+                DIRECTORY_TEST(test_directories_of_names_without_a_type_are_passed_over),
                 cmocka_unit_test(test_names_are_taken_apart),
                 cmocka_unit_test(test_distance_counts_typing_mistakes),
         };

@@ -310,7 +310,10 @@ static int list_directory(UnitTree *tree, const char *directory, char ***drop_in
                         if (ends_in(entry->d_name, link_directories[i].suffix)) {
                                 of = strndup(entry->d_name,
                                              strlen(entry->d_name) - strlen(link_directories[i].suffix));
-                                r = of ? take_links(tree, path, of, link_directories[i].key) : -ENOMEM;
+                                if (!of)
+                                        r = -ENOMEM;
+                                else if (unit_name_has_type(of)) /* systemd passes over others, too */
+                                        r = take_links(tree, path, of, link_directories[i].key);
                                 break;
                         }
                 if (r >= 0)
