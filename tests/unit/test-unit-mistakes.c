@@ -58,6 +58,12 @@ static const struct {
           SEVERITY_MISTAKE },
         { "the socket, before unseald", "app.service", "[Unit]\nBefore=unseald.service\n" EXEC ASK, EXEC ASK,
           "order-cycle", SEVERITY_MISTAKE },
+        { "a template that starts ever new instances", "w@.service",
+          "[Unit]\nWants=w@%i0.service w@%i1.service\n" EXEC, "[Unit]\nWants=w@%i0.service\n" EXEC,
+          "units-endless", SEVERITY_MISTAKE },
+        { "a template that doubles the name of its instance", "w@.service",
+          "[Unit]\nWants=w@%ix%i.service w@%iy%i.service w@%iz.service w@%i0.service\n" EXEC,
+          "[Unit]\nWants=w@%ix%i.service\n" EXEC, "units-endless", SEVERITY_MISTAKE },
         { "a mistyped target", "app.service",
           "[Unit]\nWants=unsealed.target\nAfter=unseald.target\n" EXEC LOAD, GOOD, "unit-unknown",
           SEVERITY_MISTAKE },
@@ -271,6 +277,31 @@ static void test_each_mistake_is_found_and_its_control_is_not(void **state) {
         assert_true(ELEMENTSOF(rows) >= 40);
 }
 
+/* Each of 300 units waits for all: more dependencies than UNIT_GRAPH_EDGES_MAX, between few units. */
+static void test_too_many_dependencies_are_a_mistake(void **state) {
+        static char text[300 * sizeof("x-000.service ") + 64];
+        size_t length = 0;
+
+        for (unsigned units = 200; units <= 300; units += 100) {
+                _cleanup_(unit_tree_clear) UnitTree tree = {};
+                _cleanup_(remarks_clear) Remarks seen = {};
+                char name[32];
+
+                length = (size_t) sprintf(text, "[Unit]\nAfter=");
+                for (unsigned i = 0; i < units; i++)
+                        length += (size_t) sprintf(text + length, "x-%u.service ", i);
+                (void) sprintf(text + length, "\n");
+                make_tree(&tree, "x-0.service", text);
+                for (unsigned i = 1; i < units; i++) {
+                        (void) snprintf(name, sizeof(name), "x-%u.service", i);
+                        take(&tree, name, text);
+                }
+                unit_tree_sort(&tree);
+                judge(&tree, &seen);
+                assert_int_equal(count_of(&seen, "units-endless"), units == 300);
+        }
+}
+
 /* An order through other units counts if each of them is started, too. */
 static void test_the_order_is_found_through_other_units(void **state) {
         static const struct {
@@ -415,6 +446,7 @@ static void test_masked_units_of_unseald_are_named(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_each_mistake_is_found_and_its_control_is_not),
+                cmocka_unit_test(test_too_many_dependencies_are_a_mistake),
                 cmocka_unit_test(test_the_order_is_found_through_other_units),
                 cmocka_unit_test(test_units_start_by_sockets_timers_and_templates),
                 cmocka_unit_test(test_a_tree_without_a_boot_gets_no_finding_about_it),

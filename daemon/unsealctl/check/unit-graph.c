@@ -58,6 +58,8 @@ static int take_node(UnitGraph *graph, const char *name, size_t *ret) {
         *ret = find_node(graph, canonical);
         if (*ret != NOWHERE)
                 return 0;
+        if (graph->names_count >= UNIT_GRAPH_NODES_MAX)
+                return -E2BIG;
         names = reallocarray(graph->names, graph->names_count + 1, sizeof(*names));
         if (!names)
                 return -ENOMEM;
@@ -75,6 +77,8 @@ static size_t node_of(const UnitGraph *graph, const char *name) {
 }
 
 static int add_edge(UnitGraph *graph, size_t from, size_t to, EdgeKind kind) {
+        if (graph->edges_count >= UNIT_GRAPH_EDGES_MAX)
+                return -E2BIG;
         if ((graph->edges_count & (graph->edges_count - 1)) == 0) {
                 size_t room = graph->edges_count > 0 ? graph->edges_count * 2 : 1;
                 Edge *edges = reallocarray(graph->edges, room, sizeof(*edges));
@@ -134,13 +138,13 @@ static int add_line(UnitGraph *graph, size_t node, const IniAssignment *line, Ed
                 size_t other;
 
                 r = expand(*word, graph->names[node], &name);
-                if (r < 0 || !name || !unit_name_has_type(name))
+                if (r < 0 || !name || !unit_name_has_type(name) || strlen(name) > UNIT_GRAPH_NAME_MAX)
                         continue;
                 r = take_node(graph, name, &other);
                 if (r >= 0)
                         r = add_edge(graph, reversed ? other : node, reversed ? node : other, kind);
         }
-        return r == -ENOMEM ? r : 0;
+        return r == -ENOMEM || r == -E2BIG ? r : 0;
 }
 
 static int add_named(UnitGraph *graph, size_t node, const char *name, EdgeKind kind, bool reversed) {
@@ -183,7 +187,7 @@ static int add_triggered(UnitGraph *graph, size_t node, const Unit *unit, const 
                                     ? -ENOMEM
                                     : 0;
         }
-        if (r < 0 || !service || !unit_name_has_type(service))
+        if (r < 0 || !service || !unit_name_has_type(service) || strlen(service) > UNIT_GRAPH_NAME_MAX)
                 return r;
         r = add_named(graph, node, service, EDGE_TRIGGER, false);
         return r < 0 ? r : add_named(graph, node, service, EDGE_AFTER, true);

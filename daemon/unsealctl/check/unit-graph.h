@@ -15,7 +15,14 @@
 
 typedef struct UnitGraph UnitGraph;
 
-/* The tree is sorted and outlives the graph. The caller calls unit_graph_free(). -ENOMEM. */
+/* A system has some hundred units. A template that starts ever new instances of itself has no end. */
+#define UNIT_GRAPH_NODES_MAX 8192U
+#define UNIT_GRAPH_EDGES_MAX 65536U
+#define UNIT_GRAPH_NAME_MAX 255U /* bytes; systemd takes no longer name of a unit */
+
+/* The tree is sorted and outlives the graph. The caller calls unit_graph_free(). A dependency on a longer name than
+ * UNIT_GRAPH_NAME_MAX is passed over, as systemd does. -E2BIG: the units have more dependencies than UNIT_GRAPH_NODES_MAX or
+ * UNIT_GRAPH_EDGES_MAX allow. -ENOMEM. */
 int unit_graph_new(const UnitTree *tree, UnitGraph **ret);
 UnitGraph *unit_graph_free(UnitGraph *graph);
 DEFINE_CLEANUP(UnitGraph *, unit_graph_free);

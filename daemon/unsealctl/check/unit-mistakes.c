@@ -496,13 +496,31 @@ static void check_own_units(Check *check) {
         }
 }
 
+/* A mistake, so that no system passes whose order has not been judged. */
+static int refuse_endless(Check *check) {
+        const Place place = { .file = "default.target", .unit = "default.target" };
+
+        check->r = 0;
+        tell(check, SEVERITY_MISTAKE, "units-endless",
+             "Look for a template that starts ever new instances of itself, such as Wants=a@%i0.service a@%i1.service in a@.service.",
+             &place,
+             "The units have more than %u names or %u dependencies, so the order of the units cannot be judged. Does a template start ever new instances of itself?",
+             UNIT_GRAPH_NODES_MAX, UNIT_GRAPH_EDGES_MAX);
+        consumers_clear(&check->consumers);
+        return check->r;
+}
+
 int check_units(const UnitTree *tree, const Declarations *declarations, Remarks *remarks,
                 size_t *ret_loaded) {
         Check check = { .tree = tree, .declarations = declarations, .remarks = remarks };
         size_t loaded = 0;
 
-        if (consumers_of(tree, &check.consumers) < 0 || unit_graph_new(tree, &check.graph) < 0)
-                check.r = -ENOMEM;
+        *ret_loaded = 0;
+        check.r = consumers_of(tree, &check.consumers);
+        if (check.r >= 0)
+                check.r = unit_graph_new(tree, &check.graph);
+        if (check.r == -E2BIG)
+                return refuse_endless(&check);
         for (size_t i = 0; check.r >= 0 && i < check.consumers.count; i++) {
                 const Consumer *consumer = &check.consumers.items[i];
 
