@@ -274,6 +274,17 @@ check
 assert_equal "exit status" "$status" 78
 assert_line "the source" "$scratch/said" 'good.secret:2: Source=: .*cannot be read: No such file'
 
+say "units without end, and a directory of a name without a type"
+good
+mkdir -p "$root/etc/systemd/system/app.wants"
+ln -s app.service "$root/etc/systemd/system/app.wants/app.service"
+check
+assert_equal "exit status and output" "$status $(<"$scratch/said")" '0 '
+put /usr/lib/systemd/system/endless@.service '[Unit]' 'Wants=endless@%i0.service endless@%i1.service'
+check
+assert_equal "exit status" "$status" 78
+assert_line "the units" "$scratch/said" '^Mistake: default.target: The units have more than 8192 names'
+
 say "the configuration may be elsewhere in the system"
 good
 mv "$root/etc/unseald" "$root/elsewhere"
