@@ -23,7 +23,8 @@ static void der_done(Der *der) {
 static bool has_pem(const uint8_t *data, size_t size, const char *name, Der *ret) {
         _cleanup_(BIO_freep) BIO *bio = BIO_new_mem_buf(data, (int) size);
 
-        return bio && PEM_bytes_read_bio(&ret->data, &ret->size, NULL, name, bio, NULL, NULL) == 1;
+        return bio &&
+               PEM_bytes_read_bio(&ret->data, &ret->size, NULL, name, bio, openssl_no_password, NULL) == 1;
 }
 
 /* NULL: it is no certificate, or bytes follow it. */

@@ -88,7 +88,7 @@ static int trust_file(X509_STORE *store, const char *path, const char **ret_why)
                 return r;
         }
         bio = BIO_new_mem_buf(data, (int) size);
-        entries = bio ? PEM_X509_INFO_read_bio(bio, NULL, NULL, NULL) : NULL;
+        entries = bio ? PEM_X509_INFO_read_bio(bio, NULL, openssl_no_password, NULL) : NULL;
         if (!entries) {
                 r = openssl_failure(ret_why);
                 return r == -ENOMEM ? r : -EINVAL;

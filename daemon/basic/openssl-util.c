@@ -27,6 +27,10 @@ int openssl_error(Error *error, const char *what) {
                             : error_set(error, r, FAILURE_INTERNAL, "OpenSSL cannot %s: %s.", what, reason);
 }
 
+int openssl_no_password(char *buffer, int size, int writing, void *userdata) {
+        return -1;
+}
+
 bool openssl_set_oaep_sha256(EVP_PKEY_CTX *context) {
         return EVP_PKEY_CTX_set_rsa_padding(context, RSA_PKCS1_OAEP_PADDING) > 0 &&
                EVP_PKEY_CTX_set_rsa_oaep_md(context, EVP_sha256()) > 0 &&

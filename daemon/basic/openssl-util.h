@@ -46,6 +46,10 @@ int openssl_failure(const char **ret_reason);
  * out. Returns what openssl_failure() returns. */
 int openssl_error(Error *error, const char *what);
 
+/* The pem_password_cb of every file that is not to be decrypted: it gives none. Without it, OpenSSL asks the terminal, or waits for
+ * standard input, as soon as any PEM file says that it is encrypted. Certificates and public keys can say so, too. */
+int openssl_no_password(char *buffer, int size, int writing, void *userdata);
+
 /* RSAES-OAEP with SHA-256, MGF1-SHA-256 and no label (RFC 8017 section 7.1), for a context that EVP_PKEY_encrypt_init()
  * or EVP_PKEY_decrypt_init() has set up. false: OpenSSL failed. */
 bool openssl_set_oaep_sha256(EVP_PKEY_CTX *context);

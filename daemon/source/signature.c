@@ -53,11 +53,6 @@ const char *signature_digest(SignatureScheme scheme) {
         return digests[scheme];
 }
 
-/* Without this, OpenSSL asks the terminal for the password of an encrypted PEM file. */
-static int no_password(char *buffer, int size, int writing, void *userdata) {
-        return -1;
-}
-
 static EVP_PKEY *read_key(const uint8_t *pem, size_t size) {
         _cleanup_(BIO_freep) BIO *bio = BIO_new_mem_buf(pem, (int) size);
         unsigned char *der = NULL;
@@ -65,8 +60,8 @@ static EVP_PKEY *read_key(const uint8_t *pem, size_t size) {
         EVP_PKEY *key = NULL;
         long der_size;
 
-        if (!bio ||
-            PEM_bytes_read_bio(&der, &der_size, NULL, PEM_STRING_PUBLIC, bio, no_password, NULL) != 1)
+        if (!bio || PEM_bytes_read_bio(&der, &der_size, NULL, PEM_STRING_PUBLIC, bio, openssl_no_password,
+                                       NULL) != 1)
                 return NULL;
         p = der;
         key = d2i_PUBKEY(NULL, &p, der_size);

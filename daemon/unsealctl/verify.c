@@ -130,10 +130,10 @@ static int parse_root(const uint8_t *pem, size_t size, const char *name, Wanted 
         _cleanup_(X509_freep) X509 *second = NULL;
         unsigned length;
 
-        wanted->policy.root = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+        wanted->policy.root = bio ? PEM_read_bio_X509(bio, NULL, openssl_no_password, NULL) : NULL;
         if (!wanted->policy.root)
                 return failure("%s does not contain a certificate in PEM.", name);
-        second = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+        second = PEM_read_bio_X509(bio, NULL, openssl_no_password, NULL);
         if (second)
                 return failure("%s has more than one certificate. Expected only the root.", name);
         if (X509_digest(wanted->policy.root, EVP_sha256(), wanted->root_fingerprint, &length) != 1)
