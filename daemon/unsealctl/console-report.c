@@ -191,6 +191,7 @@ static struct json_object *ask_doctor(const Options *options) {
                 return NULL;
         if (read_fd(from, DOCTOR_OUTPUT_MAX, &text, &size) >= 0)
                 (void) json_parse((const char *) text, size, &findings);
+        (void) close(TAKE(from, -1)); /* a child that has more to say must not wait for a reader */
         (void) waitpid(child, NULL, 0);
         return findings;
 }
