@@ -93,14 +93,31 @@ static bool has_pair(const RequestMessage *message, const char *pair) {
         return false;
 }
 
+/* A message may have pairs that the declaration does not demand: writers add their own. But a pair of unseald binds it to another
+ * secret, or to an account of which the declaration and therefore perhaps the key's policy know nothing. */
+static int check_own_pairs(const RequestMessage *message, const char *const *declared, Error *error) {
+        for (char *const *pair = message->context; *pair; pair++) {
+                bool demanded = strncmp(*pair, "unseald:", strlen("unseald:")) != 0;
+
+                for (size_t i = 0; declared[i] && !demanded; i++)
+                        demanded = strcmp(*pair, declared[i]) == 0;
+                if (!demanded)
+                        return error_set(
+                                        error, -EBADMSG, FAILURE_CIPHERTEXT,
+                                        "The message was sealed for a declaration with the pair %.300s in its encryption context, which this declaration does not have. Seal the secret again without this pair, or set BindAccount=yes if it is that of an account.",
+                                        *pair);
+        }
+        return 0;
+}
+
 static int check_context(const RequestMessage *message, const char *const *declared, Error *error) {
-        for (; *declared; declared++)
-                if (!has_pair(message, *declared))
+        for (size_t i = 0; declared[i]; i++)
+                if (!has_pair(message, declared[i]))
                         return error_set(
                                         error, -EBADMSG, FAILURE_CIPHERTEXT,
                                         "The message was not sealed for this secret: its encryption context lacks the pair %.300s, which the declaration demands. Seal the secret again with this pair, or correct the declaration.",
-                                        *declared);
-        return 0;
+                                        declared[i]);
+        return check_own_pairs(message, declared, error);
 }
 
 /* The data key of the first pinned KMS key that has one. */

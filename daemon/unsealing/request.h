@@ -54,8 +54,8 @@ typedef struct RequestMessage {
 
 /*
  * Reads a message's header, and checks what the declaration demands of it before KMS is asked: every pair of the encryption
- * context is in it, account_pair too with BindAccount=, and a data key was made by a pinned KMS key. Nothing of it is authentic yet.
- * FAILURE_CIPHERTEXT. The message must live as long as *ret. The caller clears *ret.
+ * context is in it, account_pair too with BindAccount=; no other pair has a key that begins with "unseald:"; and a data key was made
+ * by a pinned KMS key. Nothing of it is authentic yet. FAILURE_CIPHERTEXT. The message must live as long as *ret. The caller clears *ret.
  */
 int request_message(const Declaration *declaration, Slice message, const char *account_pair,
                     RequestMessage *ret, Error *error);

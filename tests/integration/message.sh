@@ -100,6 +100,11 @@ refuses "not bound to an account" 'lacks the pair unseald:account=' 0 Format=mes
 refuses "another header than the pinned one" 'that Sha256= pins' 0 Format=message "Sha256=$pin"
 refuses "a smaller SizeMax=" 'Raise SizeMax=' 1 Format=message SizeMax=19999
 delivers "SizeMax= of just its size" SizeMax=20000
+# The key's policy is not about accounts here, so KMS would open the message of any customer.
+for account in "$PLATFORM_CUSTOMER_ACCOUNT" 999999999999; do
+    seal --name=db-password --account="$account" -o "$message" "$secret"
+    refuses "sealed for the account $account, without BindAccount=" "with the pair unseald:account=$account" 0 Format=message
+done
 seal --name=another -o "$message" "$secret"
 refuses "the message of another secret" 'lacks the pair unseald:secret=db-password' 0 Format=message
 other=$(vendor_create_key)
