@@ -25,6 +25,7 @@
 #include "unsealing/refresh.h"
 #include "unsealing/session.h"
 #include "unsealing/status-file.h"
+#include "vault/callers.h"
 #include "vault/fdstore.h"
 #include "vault/kept.h"
 #include "vault/socket.h"
@@ -44,6 +45,7 @@ typedef struct Daemon {
         Session *session;
         int listener; /* the credential socket that systemd listens on; -1: none */
         CredentialSocket *socket;
+        Callers *callers; /* who waits for the outcome; NULL: it is known */
 
         Control *control;       /* NULL before READY=1 */
         Settings next_settings; /* of the reload in progress */
@@ -60,6 +62,7 @@ static void daemon_clear(Daemon *daemon) {
         (void) control_free(daemon->control);
         (void) credential_socket_free(daemon->socket);
         (void) session_free(daemon->session);
+        (void) callers_free(daemon->callers);
         (void) kept_free(daemon->kept);
         declarations_clear(&daemon->declarations);
         settings_clear(&daemon->settings);
@@ -334,6 +337,7 @@ static void on_session_ended(int r, const Error *error, void *userdata) {
         }
 
         daemon->session = session_free(daemon->session);
+        daemon->callers = callers_free(daemon->callers);
         if (daemon->socket)
                 (void) credential_socket_open(daemon->socket);
         (void) malloc_trim(0);
@@ -576,6 +580,8 @@ static int set_up(Daemon *daemon, Error *error) {
         if (daemon->listener >= 0)
                 r = credential_socket_new(daemon->event, daemon->listener, CREDENTIAL_PATIENCE_USEC,
                                           find_credential, daemon, &daemon->socket);
+        if (r >= 0 && daemon->listener >= 0)
+                r = callers_new(daemon->event, daemon->listener, &daemon->callers);
         if (r < 0)
                 return error_set(error, r, FAILURE_INTERNAL, "Cannot set up the credential socket: %s.",
                                  strerror(-r));
@@ -584,6 +590,7 @@ static int set_up(Daemon *daemon, Error *error) {
         if (r < 0)
                 return error_oom(error);
         options.kept = daemon->kept;
+        options.callers = daemon->callers;
         return session_new(daemon->event, &options, on_session_ended, daemon, &daemon->session, error);
 }
 

@@ -78,6 +78,7 @@ uint64_t report_progress(Report *report, const ReportProgress *progress, uint64_
 
 void report_status(Report *report, const char *state, const char *text, const Error *error,
                    const StatusWaiting *waiting, const StatusSecret *secrets, size_t count) {
+        Caller callers[CALLERS_MAX];
         int r;
 
         if (!report->status_path || report->quiet)
@@ -86,17 +87,22 @@ void report_status(Report *report, const char *state, const char *text, const Er
                 report->since_usec = now_realtime_usec();
         report->state = state;
         report->written_usec = now_monotonic_usec();
-        r = status_write(report->status_path, &(Status){ .state = report->reload ? "unsealed" : state,
-                                                         .since_usec = report->since_usec,
-                                                         .text = text,
-                                                         .waiting = waiting ? *waiting : (StatusWaiting){},
-                                                         .error = error,
-                                                         .message_id = report->message_id,
-                                                         .explanation = report->explanation,
-                                                         .secrets = secrets,
-                                                         .secrets_count = count,
-                                                         .steps = report->steps,
-                                                         .steps_count = report->steps_count });
+        r = status_write(report->status_path,
+                         &(Status){ .state = report->reload ? "unsealed" : state,
+                                    .since_usec = report->since_usec,
+                                    .text = text,
+                                    .waiting = waiting ? *waiting : (StatusWaiting){},
+                                    .callers = callers,
+                                    .callers_count = strcmp(state, "unsealing") == 0
+                                                                     ? callers_list(report->callers, callers)
+                                                                     : 0,
+                                    .error = error,
+                                    .message_id = report->message_id,
+                                    .explanation = report->explanation,
+                                    .secrets = secrets,
+                                    .secrets_count = count,
+                                    .steps = report->steps,
+                                    .steps_count = report->steps_count });
         if (r < 0 && r != report->write_error)
                 log_warning("Cannot write %s: %s. The file is removed, since it would be out of date. \"unsealctl status\" asks the service manager instead.",
                             report->status_path, strerror(-r));

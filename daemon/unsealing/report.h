@@ -10,6 +10,7 @@
 #include "unsealing/explain.h"
 #include "unsealing/status-file.h"
 #include "unsealing/step.h"
+#include "vault/callers.h"
 
 #define REPORT_STEPS_MAX 8
 
@@ -17,6 +18,7 @@ typedef struct Report {
         const char *status_path; /* NULL: write no status.json */
         bool reload; /* the secrets that are published already stay so: the state remains "unsealed" */
         bool quiet;  /* a refresh that has found no difference: only debug entries, no status */
+        const Callers *callers; /* who waits at the credential socket until the outcome is known; NULL: that is not known */
         StatusStep steps[REPORT_STEPS_MAX];
         size_t steps_count;
         char waiting[sizeof(

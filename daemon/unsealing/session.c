@@ -256,7 +256,7 @@ static void write_progress(Session *session) {
  * once something has changed. */
 static uint64_t refresh_status(Session *session, uint64_t now) {
         uint64_t due = session->report.written_usec + REPORT_STATUS_USEC;
-        uint64_t hash = steps_hash(&session->shared.steps);
+        uint64_t hash = steps_hash(&session->shared.steps) + callers_generation(session->options.callers);
 
         if (!session->report.status_path || hash == session->status_hash)
                 return USEC_INFINITY;
@@ -967,7 +967,8 @@ static Session *session_make(sd_event *event, const SessionOptions *options, Ses
         session->comparing = options->changed;
         session->report = (Report){ .status_path = options->take ? NULL : options->status_path,
                                     .reload = options->replaced,
-                                    .quiet = session->comparing };
+                                    .quiet = session->comparing,
+                                    .callers = options->callers };
         session->shared = (SessionShared){
                 .settings = options->settings,
                 .report = &session->report,
@@ -1033,6 +1034,8 @@ void session_start(Session *session) {
         if (!session->comparing && (kept < session->passages_count || kept == 0))
                 log_begin(session, session->passages_count - kept);
         session->begun_usec = now_monotonic_usec();
+        if (session->options.callers)
+                (void) callers_watch(session->options.callers, session_changed, session);
         write_progress(session);
         session_changed(session);
         give_up_locked_secrets(session);
@@ -1058,6 +1061,8 @@ Session *session_free(Session *session) {
         if (!session)
                 return NULL;
 
+        if (session->options.callers)
+                (void) callers_watch(session->options.callers, NULL, NULL);
         session->shared.attester = attester_free(session->shared.attester);
         (void) network_free(session->network);
         (void) instance_free(session->shared.instance);

@@ -15,6 +15,7 @@
 #include "config/settings.h"
 #include "memory/secret.h"
 #include "unsealing/ciphertexts.h"
+#include "vault/callers.h"
 #include "vault/kept.h"
 
 typedef struct Session Session;
@@ -32,6 +33,8 @@ typedef struct SessionOptions {
         const Declarations *declarations;
         const char *store_path, *status_path;
         Kept *kept; /* at boot it is new, and the session restores it; at the end it has the published secrets */
+
+        Callers *callers; /* who waits at the credential socket, for status.json; NULL: that is not known */
 
         /* A reload: the secrets that are published now. All are unsealed again. They are replaced together at the end; if the
          * session fails, they stay. NULL: no reload. */

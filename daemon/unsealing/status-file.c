@@ -60,6 +60,24 @@ static void add_waiting(struct json_object *parent, const StatusWaiting *waiting
         (void) json_object_object_add(parent, "waiting", object);
 }
 
+static void add_callers(struct json_object *root, const Caller *callers, size_t count,
+                        const StatusNow *now) {
+        struct json_object *array = count > 0 ? json_object_new_array() : NULL;
+
+        for (size_t i = 0; array && i < count; i++) {
+                struct json_object *object = json_object_new_object();
+
+                if (!object)
+                        continue;
+                add_string(object, "unit", callers[i].request.unit);
+                add_string(object, "credential", callers[i].request.credential);
+                add_time(object, "since_usec", "since_monotonic_usec", callers[i].since_usec, now);
+                (void) json_object_array_add(array, object);
+        }
+        if (array)
+                (void) json_object_object_add(root, "callers", array);
+}
+
 static void add_strings(struct json_object *object, const char *name, char *const *values) {
         struct json_object *array = json_object_new_array();
 
@@ -118,6 +136,7 @@ int status_to_json(const Status *status, const StatusNow *now, char **ret) {
         add_usec(root, "written_monotonic_usec", now->monotonic);
         add_string(root, "status", status->text);
         add_waiting(root, &status->waiting, now);
+        add_callers(root, status->callers, status->callers_count, now);
         add_error(root, status->error);
         if (strcmp(status->state, "failed") == 0 && status->error)
                 (void) json_object_object_add(

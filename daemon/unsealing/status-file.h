@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "basic/error.h"
+#include "vault/callers.h"
 
 /* What is awaited. */
 typedef struct StatusWaiting {
@@ -47,6 +48,8 @@ typedef struct Status {
         uint64_t since_usec; /* since 1970: when it entered the state; 0: now */
         const char *text;
         StatusWaiting waiting;
+        const Caller *callers; /* units that wait at the credential socket */
+        size_t callers_count;
         const Error *error;      /* why it failed; may be NULL */
         const char *message_id;  /* of the journal's entry for the error; may be NULL */
         const char *explanation; /* lines of text that explain the error; may be NULL */

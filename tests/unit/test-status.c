@@ -80,6 +80,8 @@ static void test_every_member_has_its_value(void **state) {
                         "\"written_monotonic_usec\":103,\"status\":\"No.\","
                         "\"waiting\":{\"for\":\"the TPM\",\"step\":\"TPM\",\"since_usec\":1004,"
                         "\"since_monotonic_usec\":100,\"attempts\":0},"
+                        "\"callers\":[{\"unit\":\"a.service\",\"credential\":\"a\",\"since_usec\":1006,"
+                        "\"since_monotonic_usec\":102}],"
                         "\"failure\":\"access-denied\",\"error\":\"No.\",\"code\":\"AccessDeniedException\","
                         "\"request_id\":\"r-1\",\"final\":true,\"message_id\":\"m\",\"explanation\":\"PCR4\","
                         "\"secrets\":[{\"name\":\"a\",\"state\":\"failed\",\"source\":\"/a\",\"key_id\":\"arn:a\","
@@ -114,6 +116,7 @@ static void test_every_member_has_its_value(void **state) {
                                 .attempts = 2,
                                 .duration_usec = 5 };
         StatusStep step = { .name = "TPM", .start_usec = 10, .duration_usec = 20 };
+        Caller caller = { .request = { "a.service", "a" }, .since_usec = 102 };
         _cleanup_json_ struct json_object *root = NULL;
         _cleanup_free_ char *text = NULL;
 
@@ -123,6 +126,8 @@ static void test_every_member_has_its_value(void **state) {
                                                    .waiting = { .what = "the TPM",
                                                                 .step = "TPM",
                                                                 .since_usec = 100 },
+                                                   .callers = &caller,
+                                                   .callers_count = 1,
                                                    .message_id = "m",
                                                    .error = &error,
                                                    .explanation = "PCR4",

@@ -82,6 +82,19 @@ static void print_waiting(struct json_object *waiting, const char *indent, uint6
                 print_names(waiting, indent);
 }
 
+/* Prints "billing.service waits for db-password since 42s" for each unit at the credential socket. now: CLOCK_MONOTONIC. */
+static void print_callers(struct json_object *callers, uint64_t now) {
+        for (size_t i = 0; i < length_of(callers); i++) {
+                struct json_object *caller = json_object_array_get_idx(callers, i);
+                char unit[CELL_MAX], credential[CELL_MAX], since[DURATION_STRING_MAX];
+                uint64_t begun = number(caller, "since_monotonic_usec");
+
+                printf("  %s waits for %s since %s\n", cell(caller, "unit", unit),
+                       cell(caller, "credential", credential),
+                       format_duration(now > begun ? now - begun : 0, since));
+        }
+}
+
 static void print_failure(struct json_object *status) {
         if (!json_member_string(status, "failure"))
                 return;
@@ -211,6 +224,7 @@ void status_print(struct json_object *status) {
                format_time((int64_t) (number(status, "since_usec") / USEC_PER_SEC), since),
                cell(status, "status", text));
         print_waiting(waiting, "  ", now_monotonic_usec());
+        print_callers(json_member(status, "callers"), now_monotonic_usec());
         if (waiting)
                 (void) cell(waiting, "for", text);
         print_failure(status);
