@@ -99,14 +99,16 @@ static int walk(View *view, Error *error) {
         return at < view->message.size ? cut(view, at, "bytes follow its end", error) : 0;
 }
 
-/* A copy that can be printed. The caller frees it. */
+/* A copy that can be printed. A NUL must not hide what follows it. The caller frees it. */
 static char *printable(const Slice *slice) {
-        char *text = strndup((const char *) slice->data, slice->size);
+        char *text = calloc(slice->size + 1, 1);
 
         if (!text) {
                 (void) failure("Out of memory.");
                 exit(EXIT_FAILURE);
         }
+        for (size_t i = 0; i < slice->size; i++)
+                text[i] = slice->data[i] == '\0' ? '?' : (char) slice->data[i];
         return text_clean(text);
 }
 

@@ -81,6 +81,18 @@ head -c 5000 "$message" >"$scratch/cut"
 "$unsealctl" cat-message "$scratch/cut" >"$scratch/out" 2>"$scratch/err" && die "a cut message is whole"
 assert_line "a cut message" "$scratch/err" 'at byte 5000, after 0 frames: it ends before its final frame'
 
+say "a NUL hides nothing of what cat-message shows"
+python3 - "$scratch/nul" <<'END'
+import struct, sys
+sized = lambda data: struct.pack(">H", len(data)) + data
+context = struct.pack(">H", 1) + sized(b"unseald:secret") + sized(b"db\0-of-another")
+open(sys.argv[1], "wb").write(b"\x02\x04\x78" + bytes(32) + sized(context) + struct.pack(">H", 1) + sized(b"aws-kms\0x") + sized(b"arn") +
+    sized(b"c") + b"\x02" + struct.pack(">I", 4096) + bytes(48) + b"\xff" * 4 + struct.pack(">I", 1) + bytes(12) + bytes(4) + bytes(16))
+END
+"$unsealctl" cat-message "$scratch/nul" >"$scratch/out"
+assert_line "the context" "$scratch/out" '^Context *unseald:secret=db[?]-of-another$'
+assert_line "the provider" "$scratch/out" '^Data key *aws-kms[?]x, arn, 1 bytes$'
+
 say "unseald delivers it"
 delivers "20000 bytes" EncryptionContext=stage=prod
 pin=$("$unsealctl" cat-message --json "$message" | jq -r .header_sha256)
