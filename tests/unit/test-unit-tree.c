@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -186,6 +187,30 @@ static void test_directories_of_names_without_a_type_are_passed_over(void **stat
         assert_non_null(unit_tree_find(&tree, "db.service"));
 }
 
+/* A drop-in of all services counts for each service. */
+static void test_text_without_end_is_refused(void **state) {
+        const char *const directories[] = { etc, NULL };
+        _cleanup_free_ char *text = calloc(1, 256 * 1024);
+        char name[32];
+
+        assert_non_null(text);
+        for (size_t i = 0; i < 250; i++)
+                memset(text + i * 1024, i == 0 ? '#' : '\n', 1024);
+        put(etc, "service.d/10.conf", text);
+        for (unsigned i = 0; i < 65; i++) {
+                (void) snprintf(name, sizeof(name), "x%u.service", i);
+                put(etc, name, "[Service]\n");
+        }
+        read_tree();
+        assert_true(tree.text > UNIT_TREE_TEXT_MAX - 251 * 1024 && tree.text <= UNIT_TREE_TEXT_MAX);
+        for (unsigned i = 65; i < 67; i++) {
+                (void) snprintf(name, sizeof(name), "x%u.service", i);
+                put(etc, name, "[Service]\n");
+        }
+        unit_tree_clear(&tree);
+        assert_int_equal(unit_tree_read(directories, &tree), -E2BIG);
+}
+
 static void test_distance_counts_typing_mistakes(void **state) {
         static const struct {
                 const char *one, *other;
@@ -217,6 +242,7 @@ int main(void) {
                 DIRECTORY_TEST(test_instances_have_the_lines_of_their_template),
                 DIRECTORY_TEST(test_quadlets_are_services),
                 DIRECTORY_TEST(test_links_in_a_circle_end),
+                DIRECTORY_TEST(test_text_without_end_is_refused),
                 DIRECTORY_TEST(test_directories_of_names_without_a_type_are_passed_over),
                 cmocka_unit_test(test_names_are_taken_apart),
                 cmocka_unit_test(test_distance_counts_typing_mistakes),

@@ -156,6 +156,14 @@ static int check_with_secrets(CheckFacts *facts, IniFile *const *files, Remarks 
         return r;
 }
 
+static int read_tree(UnitTree *tree, Error *error) {
+        int r = unit_tree_read(unit_directories, tree);
+
+        if (r == -E2BIG)
+                return error_set(error, r, FAILURE_CONFIGURATION, UNIT_TREE_TOO_LONG);
+        return r < 0 ? error_oom(error) : 0;
+}
+
 int check_system(const char *vendor_directory, const char *local_directory, Remarks *remarks, Error *error) {
         _cleanup_(declarations_clear) Declarations declarations = {};
         _cleanup_(unit_tree_clear) UnitTree tree = {};
@@ -173,8 +181,9 @@ int check_system(const char *vendor_directory, const char *local_directory, Rema
         if (r >= 0)
                 r = declarations_examine(vendor_directory, local_directory, &declarations, &files, remarks,
                                          error);
-        if (r >= 0 && (unit_tree_read(unit_directories, &tree) < 0 ||
-                       find_passed_over(vendor_directory, &passed_over) < 0 ||
+        if (r >= 0)
+                r = read_tree(&tree, error);
+        if (r >= 0 && (find_passed_over(vendor_directory, &passed_over) < 0 ||
                        find_passed_over(local_directory, &passed_over) < 0))
                 r = error_oom(error);
         if (r < 0)

@@ -322,13 +322,16 @@ static int list_directory(UnitTree *tree, const char *directory, char ***drop_in
         return r;
 }
 
-static int add_file(Unit *unit, const char *path) {
+static int add_file(UnitTree *tree, Unit *unit, const char *path) {
         _cleanup_free_ uint8_t *text = NULL;
         size_t size;
         int r = read_file(path, UNIT_FILE_MAX, &text, &size);
 
         if (r < 0)
                 return r == -ENOMEM ? r : 0;
+        if (size > UNIT_TREE_TEXT_MAX - tree->text)
+                return -E2BIG;
+        tree->text += size;
         return ini_parse_leniently(path, (const char *) text, size, unit->lines);
 }
 
@@ -397,7 +400,7 @@ static int drop_in_owners(const UnitTree *tree, const Unit *unit, char ***ret) {
         return 0;
 }
 
-static int read_unit(const UnitTree *tree, Unit *unit, char **drop_ins) {
+static int read_unit(UnitTree *tree, Unit *unit, char **drop_ins) {
         _cleanup_strings_ char **files = NULL, **owners = NULL;
         _cleanup_ini_ IniFile *links = unit->lines;
         _cleanup_free_ char *template = NULL;
@@ -409,7 +412,7 @@ static int read_unit(const UnitTree *tree, Unit *unit, char **drop_ins) {
         if (r >= 0 && template && !unit->path && !unit->masked)
                 original = unit_tree_find(tree, template);
         if (r >= 0 && original && original->path)
-                r = add_file(unit, original->path);
+                r = add_file(tree, unit, original->path);
         if (r >= 0 && original && !original->masked && !original->alias_of)
                 r = drop_in_owners(tree, unit, &owners);
         for (char **owner = owners; r >= 0 && owner && *owner; owner++)
@@ -417,7 +420,7 @@ static int read_unit(const UnitTree *tree, Unit *unit, char **drop_ins) {
         if (files)
                 qsort(files, strings_count(files), sizeof(char *), compare_file_names);
         for (char **file = files; r >= 0 && file && *file; file++)
-                r = add_file(unit, *file);
+                r = add_file(tree, unit, *file);
         if (r >= 0 && original && original != unit && original->path && !unit->path)
                 r = (unit->path = strdup(original->path)) ? 0 : -ENOMEM;
         return r < 0 ? r : ini_append(unit->lines, links);

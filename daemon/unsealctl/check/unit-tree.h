@@ -24,7 +24,14 @@ typedef struct Unit {
 typedef struct UnitTree {
         Unit *items; /* sorted by name after unit_tree_read() and unit_tree_sort() */
         size_t count;
+        size_t text; /* bytes of all lines; a drop-in of many units counts for each of them */
 } UnitTree;
+
+/* A system's units have less than 2 MiB. The drop-ins of a directory such as service.d/ are read once for each unit, so little text
+ * in a foreign tree could need all memory. */
+#define UNIT_TREE_TEXT_MAX (16U * 1024U * 1024U)
+#define UNIT_TREE_TOO_LONG \
+        "The unit files have more than 16 MiB, where a drop-in of many units counts for each of them. Look for long drop-ins in directories such as service.d."
 
 void unit_tree_clear(UnitTree *tree);
 
@@ -32,7 +39,8 @@ void unit_tree_clear(UnitTree *tree);
 extern const char *const unit_directories[];
 
 /* Reads the units of the directories, a NULL-terminated list with the highest priority first. Skips missing directories, files that
- * cannot be read, and lines that the service manager ignores. The caller clears *ret. -ENOMEM. */
+ * cannot be read, and lines that the service manager ignores. The caller clears *ret. -E2BIG: the units have more text than
+ * UNIT_TREE_TEXT_MAX. -ENOMEM. */
 int unit_tree_read(const char *const *directories, UnitTree *ret);
 
 /* Adds the lines of one file to a unit. path: the unit's own file, or NULL for a drop-in. Pure. -ENOMEM. */

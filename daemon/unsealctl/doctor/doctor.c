@@ -644,8 +644,11 @@ static void examine_units(Doctor *doctor) {
         _cleanup_(remarks_clear) Remarks remarks = {};
         SocketFacts listener;
         size_t loaded;
+        int r = unit_tree_read(unit_directories, &tree);
 
-        if (unit_tree_read(unit_directories, &tree) < 0 || consumers_of(&tree, &consumers) < 0 ||
+        if (r == -E2BIG)
+                exit(failure(UNIT_TREE_TOO_LONG));
+        if (r < 0 || consumers_of(&tree, &consumers) < 0 ||
             check_units(&tree, &doctor->declarations, &remarks, &loaded) < 0)
                 exit(failure("Out of memory."));
         look_at_socket(UNSEALD_RUNTIME_DIR "/credentials.sock", &listener);
