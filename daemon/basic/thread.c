@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "basic/thread.h"
@@ -137,5 +138,26 @@ void thread_detach(Thread *thread) {
         thread->next = detached;
         detached = thread;
         atomic_store(&thread->detached, true);
+        (void) pthread_mutex_unlock(&detached_mutex);
+}
+
+void threads_finish(uint64_t usec) {
+        struct timespec end = {};
+
+        (void) clock_gettime(CLOCK_MONOTONIC, &end);
+        end.tv_sec += (time_t) (usec / 1000000);
+        end.tv_nsec += (long) (usec % 1000000) * 1000;
+        if (end.tv_nsec >= 1000000000) {
+                end.tv_sec++;
+                end.tv_nsec -= 1000000000;
+        }
+
+        (void) pthread_mutex_lock(&detached_mutex);
+        while (detached && pthread_clockjoin_np(detached->id, NULL, CLOCK_MONOTONIC, &end) == 0) {
+                Thread *thread = detached;
+
+                detached = thread->next;
+                thread_free(thread);
+        }
         (void) pthread_mutex_unlock(&detached_mutex);
 }

@@ -6,6 +6,8 @@
  * keeps the stack of a thread that ended for the next thread, as it is; so every Thread has a mapping of its own.
  */
 
+#include <stdint.h>
+
 #include "basic/cleanup.h"
 
 typedef struct Thread Thread;
@@ -27,3 +29,7 @@ DEFINE_CLEANUP(Thread *, thread_join);
 /* Lets the thread run to its end by itself, because nobody can wait for it. The thread then wipes its stack. The mapping of the
  * stack stays until a later thread_start() finds that the thread has ended. */
 void thread_detach(Thread *thread);
+
+/* Before the process ends: waits up to so many microseconds for the detached threads. One that has not ended by then ends with
+ * the process, in the middle of what it does. */
+void threads_finish(uint64_t usec);

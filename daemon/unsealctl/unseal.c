@@ -16,8 +16,10 @@
 #include <sys/mman.h>
 #include <systemd/sd-event.h>
 
+#include "basic/clock.h"
 #include "basic/io.h"
 #include "basic/log.h"
+#include "basic/thread.h"
 #include "build-config.h"
 #include "config/declaration.h"
 #include "config/ini.h"
@@ -34,6 +36,8 @@
 
 /* Room for the header of a message and short frames. A ciphertext of KMS is much shorter. */
 #define CIPHERTEXT_FILE_MAX (2 * MESSAGE_MAX + MESSAGE_HEADER_MAX)
+
+#define LAST_THREADS_USEC (5 * USEC_PER_SEC)
 
 typedef struct Options {
         const char *declared, *secret, *key, *ciphertext, *name, *vendor, *local;
@@ -58,6 +62,8 @@ static void unsealing_done(Unsealing *unsealing) {
         settings_clear(&unsealing->settings);
         if (unsealing->stdin_fd >= 0)
                 close(unsealing->stdin_fd);
+        /* A TPM command that is cut off leaves a key or a session in the TPM. */
+        threads_finish(LAST_THREADS_USEC);
 }
 
 static int failed(const Error *error) {

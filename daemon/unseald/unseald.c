@@ -17,6 +17,7 @@
 #include "basic/jitter.h"
 #include "basic/log.h"
 #include "basic/notify.h"
+#include "basic/thread.h"
 #include "build-config.h"
 #include "config/declaration.h"
 #include "config/settings.h"
@@ -33,6 +34,9 @@
 
 /* systemd waits for DeadlineSec= and this time more, so that unseald can still log and report its failure. */
 #define GRACE_USEC (15 * USEC_PER_SEC)
+
+/* How long a process that ends waits for the TPM command that it has begun. TimeoutStopSec= is longer. */
+#define LAST_THREADS_USEC (5 * USEC_PER_SEC)
 
 typedef struct Daemon {
         const char *vendor_config, *local_config, *store_path, *status_path;
@@ -71,6 +75,8 @@ static void daemon_clear(Daemon *daemon) {
         ciphertexts_clear(&daemon->ciphertexts);
         (void) sd_event_source_disable_unref(daemon->refresh);
         (void) sd_event_unref(daemon->event);
+        /* A TPM command that is cut off leaves a key or a session in the TPM. */
+        threads_finish(LAST_THREADS_USEC);
 }
 
 /* Keeps the variables that the service manager sets and removes all others. A library must not take proxies, an OpenSSL

@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "basic/thread.h"
 #include "basic/worker.h"
 
 #define JOBS 100
@@ -176,6 +177,22 @@ static void test_the_stack_of_an_abandoned_worker_is_wiped(void **state) {
         sd_event_unref(event);
 }
 
+/* Before the process ends: a worker that hangs is left, and one that ends is waited for. */
+static void test_the_threads_of_abandoned_workers_are_waited_for_up_to_a_limit(void **state) {
+        sd_event *event = NULL;
+        Hanging job = {};
+
+        assert_true(sd_event_new(&event) >= 0);
+        abandon_one_that_hangs(event, &job);
+        threads_finish(1);
+        assert_int_equal(sem_trywait(&job.cleaned_up), -1);
+        (void) sem_post(&job.end);
+        threads_finish(UINT64_C(3600000000));
+        assert_int_equal(sem_trywait(&job.cleaned_up), 0);
+        threads_finish(UINT64_C(3600000000)); /* there is none any more */
+        sd_event_unref(event);
+}
+
 static void test_an_idle_worker_is_abandoned_at_once(void **state) {
         sd_event *event = NULL;
         Worker *worker = NULL;
@@ -242,6 +259,7 @@ int main(void) {
                 cmocka_unit_test(test_freeing_waits_for_the_running_job_and_drops_the_rest),
                 cmocka_unit_test(test_a_worker_that_hangs_is_abandoned_and_cleans_up_by_itself),
                 cmocka_unit_test(test_the_stack_of_an_abandoned_worker_is_wiped),
+                cmocka_unit_test(test_the_threads_of_abandoned_workers_are_waited_for_up_to_a_limit),
                 cmocka_unit_test(test_an_idle_worker_is_abandoned_at_once),
                 cmocka_unit_test(test_memory_below_the_stack_cannot_be_accessed),
         };
