@@ -280,17 +280,15 @@ static void test_each_mistake_is_found_and_its_control_is_not(void **state) {
 /* Each of 300 units waits for all: more dependencies than UNIT_GRAPH_EDGES_MAX, between few units. */
 static void test_too_many_dependencies_are_a_mistake(void **state) {
         static char text[300 * sizeof("x-000.service ") + 64];
-        size_t length = 0;
 
         for (unsigned units = 200; units <= 300; units += 100) {
                 _cleanup_(unit_tree_clear) UnitTree tree = {};
                 _cleanup_(remarks_clear) Remarks seen = {};
-                char name[32];
+                char name[32], *end = text + sprintf(text, "[Unit]\nAfter=");
 
-                length = (size_t) sprintf(text, "[Unit]\nAfter=");
                 for (unsigned i = 0; i < units; i++)
-                        length += (size_t) sprintf(text + length, "x-%u.service ", i);
-                (void) sprintf(text + length, "\n");
+                        end += sprintf(end, "x-%u.service ", i);
+                (void) strcpy(end, "\n");
                 make_tree(&tree, "x-0.service", text);
                 for (unsigned i = 1; i < units; i++) {
                         (void) snprintf(name, sizeof(name), "x-%u.service", i);
