@@ -253,7 +253,7 @@ typedef struct Raw {
 
 static uint8_t *put_number(uint8_t *p, uint64_t number, unsigned size) {
         for (unsigned i = size; i > 0; i--)
-                *p++ = i > sizeof(number) ? 0 : (uint8_t) (number >> (8 * (i - 1)));
+                *p++ = (uint8_t) (i > sizeof(number) ? 0 : number >> (8 * (i - 1)) & 0xff);
         return p;
 }
 
