@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* What is asked of KMS about a secret, and above all what a message must have before KMS is asked about it. */
+
+#include <errno.h>
+#include <openssl/sha.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "unsealing/request.h"
+
+#define KEY "arn:aws:kms:eu-north-1:111111111111:key/1111"
+#define REPLICA "arn:aws:kms:eu-west-1:111111111111:key/1111"
+#define FOREIGN "arn:aws:kms:eu-north-1:222222222222:key/2222"
+#define PAIR "unseald:secret=db"
+#define ACCOUNT REQUEST_ACCOUNT_KEY "333333333333"
+
+/* A header of suite 0478, as the AWS Encryption SDK writes it. Its tag is not read here. */
+typedef struct Message {
+        uint8_t data[2048];
+        size_t size;
+} Message;
+
+static void put(Message *message, const void *data, size_t size) {
+        memcpy(message->data + message->size, data, size);
+        message->size += size;
+}
+
+static void put_u16(Message *message, size_t number) {
+        put(message, (const uint8_t[]){ (uint8_t) (number >> 8), (uint8_t) (number & 0xff) }, 2);
+}
+
+static void put_text(Message *message, const char *text, size_t size) {
+        put_u16(message, size);
+        put(message, text, size);
+}
+
+/* pairs: "KEY=VALUE" in the order of the keys, NULL-terminated. keys: the ARN of the KMS key of each data key. */
+static Message make_message(const char *const *pairs, const char *const *keys, const char *provider) {
+        Message message = {}, context = {};
+        size_t n = 0;
+
+        for (; pairs[n]; n++) {
+                const char *value = strchr(pairs[n] + 1, '=') + 1;
+
+                put_text(&context, pairs[n], (size_t) (value - 1 - pairs[n]));
+                put_text(&context, value, strlen(value));
+        }
+        put(&message, "\x02\x04\x78", 3);
+        put(&message, "the identifier of this message..", 32);
+        put_u16(&message, 2 + context.size);
+        put_u16(&message, n);
+        put(&message, context.data, context.size);
+        for (n = 0; keys[n]; n++)
+                ;
+        put_u16(&message, n);
+        for (size_t i = 0; i < n; i++) {
+                put_text(&message, provider, strlen(provider));
+                put_text(&message, keys[i], strlen(keys[i]));
+                put_text(&message, keys[i] + strlen(keys[i]) - 4, 4); /* the data key's ciphertext */
+        }
+        put(&message, "\x02\x00\x00\x10\x00", 5);
+        put(&message, "a commitment of thirty-two bytes", 32);
+        put(&message, "a tag of 16 byte", 16);
+        return message;
+}
+
+static char *context[] = { (char[]){ PAIR }, NULL };
+static char *key_ids[] = { (char[]){ KEY }, (char[]){ REPLICA }, NULL };
+
+static char name[] = "db", file[] = "/etc/unseald/secrets.d/db.secret";
+
+static Declaration declaration_of_message(void) {
+        return (Declaration){
+                .name = name,
+                .file = file,
+                .encryption_context = context,
+                .key_ids = key_ids,
+                .format = FORMAT_MESSAGE,
+                .size_max = 1000,
+        };
+}
+
+static void assert_refused(const Declaration *declaration, const Message *message, const char *reason) {
+        RequestMessage result = {};
+        Error error = {};
+        int r = request_message(declaration, (Slice){ message->data, message->size }, ACCOUNT, &result,
+                                &error);
+
+        if (r >= 0 || error.failure != FAILURE_CIPHERTEXT || !strstr(error.text, reason))
+                fail_msg("%i, \"%s\"; wanted \"%s\"", r, error.text, reason);
+        assert_null(result.context);
+}
+
+static void assert_data_key(const Declaration *declaration, const Message *message, const char *wanted) {
+        RequestMessage result = {};
+        Error error = {};
+
+        if (request_message(declaration, (Slice){ message->data, message->size }, ACCOUNT, &result, &error) <
+            0)
+                fail_msg("%s", error.text);
+        assert_int_equal(result.data_key.size, strlen(wanted));
+        assert_memory_equal(result.data_key.data, wanted, strlen(wanted));
+        request_message_clear(&result);
+        assert_null(result.context);
+}
+
+#define PAIRS(...) ((const char *const[]){ __VA_ARGS__, NULL })
+
+static void test_a_message_that_was_sealed_for_the_secret(void **state) {
+        Declaration declaration = declaration_of_message();
+        Message message = make_message(PAIRS(PAIR), PAIRS(KEY), "aws-kms");
+
+        assert_data_key(&declaration, &message, "1111");
+        /* Writers add pairs of their own. */
+        message = make_message(PAIRS("purpose=billing", PAIR), PAIRS(KEY), "aws-kms");
+        assert_data_key(&declaration, &message, "1111");
+}
+
+static void test_the_data_key_of_the_first_pinned_key_is_taken(void **state) {
+        Declaration declaration = declaration_of_message();
+        char *other[] = { (char[]){ FOREIGN }, (char[]){ KEY }, NULL };
+        Message message = make_message(PAIRS(PAIR), PAIRS(FOREIGN, REPLICA, KEY), "aws-kms");
+
+        assert_data_key(&declaration, &message, "1111");
+        declaration.key_ids = other;
+        assert_data_key(&declaration, &message, "2222");
+        message = make_message(PAIRS(PAIR), PAIRS(REPLICA), "aws-kms");
+        assert_refused(&declaration, &message,
+                       "None of the 1 data keys of the message was made by a KMS key in KeyId=");
+        /* Another provider may write any ARN. */
+        message = make_message(PAIRS(PAIR), PAIRS(KEY), "aws-kmx");
+        assert_refused(&declaration, &message, "None of the 1 data keys");
+}
+
+static void test_a_pair_that_the_message_lacks_is_named(void **state) {
+        char *two[] = { (char[]){ PAIR }, (char[]){ "stage=test" }, NULL };
+        Declaration declaration = declaration_of_message();
+        Message message = make_message(PAIRS("unseald:secret=other"), PAIRS(KEY), "aws-kms");
+
+        assert_refused(&declaration, &message, "lacks the pair " PAIR ",");
+        message = make_message(PAIRS("stage=production", PAIR), PAIRS(KEY), "aws-kms");
+        assert_data_key(&declaration, &message, "1111");
+        declaration.encryption_context = two;
+        assert_refused(&declaration, &message, "lacks the pair stage=test,");
+}
+
+static void test_the_account_is_bound_from_both_sides(void **state) {
+        Declaration declaration = declaration_of_message();
+        Message bound = make_message(PAIRS(ACCOUNT, PAIR), PAIRS(KEY), "aws-kms"),
+                of_other = make_message(PAIRS(REQUEST_ACCOUNT_KEY "999999999999", PAIR), PAIRS(KEY),
+                                        "aws-kms"),
+                free_one = make_message(PAIRS(PAIR), PAIRS(KEY), "aws-kms");
+
+        assert_refused(&declaration, &bound, "with the pair " ACCOUNT " ");
+        assert_refused(&declaration, &of_other, "with the pair " REQUEST_ACCOUNT_KEY "999999999999 ");
+        declaration.bind_account = true;
+        assert_data_key(&declaration, &bound, "1111");
+        assert_refused(&declaration, &of_other, "lacks the pair " ACCOUNT ",");
+        assert_refused(&declaration, &free_one, "lacks the pair " ACCOUNT ",");
+}
+
+static void test_a_header_that_cannot_be_asked_about(void **state) {
+        Declaration declaration = declaration_of_message();
+        Message message = make_message(PAIRS(PAIR), PAIRS(KEY), "aws-kms");
+
+        message.size--;
+        assert_refused(&declaration, &message, "The header of the message is not complete: it has at least");
+        message = make_message(PAIRS(PAIR), PAIRS(KEY), "aws-kms");
+        message.data[2] = 0x79;
+        assert_refused(&declaration, &message, "0479");
+        /* The pair "=": its key is empty in KEY=VALUE. */
+        message = make_message(PAIRS("a=b"), PAIRS(KEY), "aws-kms");
+        message.data[41] = '=';
+        assert_refused(&declaration, &message, "has an empty key");
+}
+
+static void test_the_pin_is_that_of_the_header_or_of_the_ciphertext(void **state) {
+        Declaration declaration = declaration_of_message();
+        Message message = make_message(PAIRS(PAIR), PAIRS(KEY), "aws-kms");
+        Error error = {};
+
+        declaration.pinned = true;
+        SHA256(message.data, message.size, declaration.pin);
+        assert_int_equal(request_check_pin(&declaration, (Slice){ message.data, message.size }, &error), 0);
+        put(&message, "frames", 6); /* they are no part of it */
+        assert_data_key(&declaration, &message, "1111");
+        message.data[10] ^= 1;
+        assert_refused(&declaration, &message, "Sha256=");
+        assert_true(request_check_pin(&declaration, (Slice){ message.data, 3 }, &error) < 0);
+        assert_int_equal(error.failure, FAILURE_CIPHERTEXT);
+        declaration.pinned = false;
+        assert_int_equal(request_check_pin(&declaration, (Slice){ message.data, 3 }, &error), 0);
+}
+
+static void test_the_target_and_the_fetch(void **state) {
+        Declaration declaration = declaration_of_message();
+        Source signature = { .is_signature = true };
+        Settings settings = { .fips = true };
+        RequestTarget target = {};
+        Error error = {};
+        Fetch fetch;
+
+        assert_int_equal(request_target(&settings, &declaration, &target, &error), 0);
+        assert_string_equal(target.endpoint, "https://kms-fips.eu-north-1.amazonaws.com");
+        assert_string_equal(target.source_region, "eu-north-1");
+        fetch = request_fetch(&settings, &declaration, &target, &declaration.source);
+        assert_int_equal(fetch.maximum, MESSAGE_HEADER_MAX + 2000);
+        assert_true(fetch.fips);
+        assert_ptr_equal(fetch.region, target.source_region);
+        fetch = request_fetch(&settings, &declaration, &target, &signature);
+        assert_int_equal(fetch.maximum, SIGNATURE_FILE_MAX);
+        assert_ptr_equal(fetch.region, target.signature_region);
+        declaration.format = FORMAT_KMS;
+        assert_int_equal(request_maximum(&declaration, &declaration.source), 1000);
+        request_target_clear(&target);
+        assert_null(target.endpoint);
+
+        declaration.source_region = (char[]){ "eu-south-1" };
+        assert_int_equal(request_target(&settings, &declaration, &target, &error), 0);
+        assert_string_equal(target.source_region, "eu-south-1");
+        request_target_clear(&target);
+
+        declaration.key_ids =
+                        (char *[]){ (char[]){ "arn:aws-none:kms:eu-north-1:111111111111:key/1111" }, NULL };
+        assert_true(request_target(&settings, &declaration, &target, &error) < 0);
+        assert_int_equal(error.failure, FAILURE_CONFIGURATION);
+        assert_non_null(strstr(error.text, "no endpoint of KMS is known"));
+}
+
+static void test_what_kms_is_asked(void **state) {
+        Declaration declaration = declaration_of_message();
+        const char **pairs = request_context(&declaration, ACCOUNT);
+        KmsDecrypt decrypt = request_decrypt(&declaration, pairs, (Slice){ (const uint8_t *) "x", 1 });
+
+        assert_string_equal(pairs[0], PAIR);
+        assert_null(pairs[1]);
+        assert_ptr_equal(decrypt.encryption_context, pairs);
+        assert_ptr_equal(decrypt.key_ids, key_ids);
+        assert_int_equal(decrypt.ciphertext.size, 1);
+        free(pairs);
+        declaration.bind_account = true;
+        pairs = request_context(&declaration, ACCOUNT);
+        assert_string_equal(pairs[1], ACCOUNT);
+        assert_null(pairs[2]);
+        free(pairs);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_a_message_that_was_sealed_for_the_secret),
+                cmocka_unit_test(test_the_data_key_of_the_first_pinned_key_is_taken),
+                cmocka_unit_test(test_a_pair_that_the_message_lacks_is_named),
+                cmocka_unit_test(test_the_account_is_bound_from_both_sides),
+                cmocka_unit_test(test_a_header_that_cannot_be_asked_about),
+                cmocka_unit_test(test_the_pin_is_that_of_the_header_or_of_the_ciphertext),
+                cmocka_unit_test(test_the_target_and_the_fetch),
+                cmocka_unit_test(test_what_kms_is_asked),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
