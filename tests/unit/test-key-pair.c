@@ -98,11 +98,25 @@ Thread *thread_join(Thread *thread) {
 typedef int (*Generate)(BIGNUM *ret, int bits, int safe, const BIGNUM *add, const BIGNUM *rem, BN_GENCB *cb,
                         BN_CTX *context);
 
+/* One prime of 65537 does not suit the exponent, and is looked for again. The tests count the searches. */
+static bool suits_the_exponent(const BIGNUM *prime) {
+        return BN_mod_word(prime, 65537) != 1;
+}
+
 static void go_to_next_prime(BIGNUM *number, BN_CTX *context) {
         BN_set_bit(number, 0);
         do
                 assert_true(BN_add_word(number, 2));
-        while (BN_check_prime(number, context, NULL) != 1);
+        while (BN_check_prime(number, context, NULL) != 1 || !suits_the_exponent(number));
+}
+
+static int generate_suiting(Generate generate, BIGNUM *ret, int bits, BN_CTX *context) {
+        int r;
+
+        do
+                r = generate(ret, bits, 0, NULL, NULL, NULL, context);
+        while (r == 1 && !suits_the_exponent(ret));
+        return r;
 }
 
 static int generate_other(Generate generate, BIGNUM *ret, int bits, BN_CTX *context) {
@@ -119,7 +133,7 @@ static int generate_other(Generate generate, BIGNUM *ret, int bits, BN_CTX *cont
         case PRIMES_NEXT:
         case PRIMES_NEXT_AT_DISTANCE:
                 if (world.searches % 2 == 1) {
-                        assert_true(generate(ret, bits, 0, NULL, NULL, NULL, context));
+                        assert_true(generate_suiting(generate, ret, bits, context));
                         BN_free(first);
                         first = BN_dup(ret);
                         return 1;
@@ -136,18 +150,18 @@ static int generate_other(Generate generate, BIGNUM *ret, int bits, BN_CTX *cont
         case PRIMES_NOT_FOR_E:
         case PRIMES_NEVER_FOR_E:
                 if (world.searches > 1 && world.primes == PRIMES_NOT_FOR_E)
-                        return generate(ret, bits, 0, NULL, NULL, NULL, context);
+                        return generate_suiting(generate, ret, bits, context);
                 add = BN_new();
                 assert_true(BN_set_word(add, 2 * 65537));
                 assert_true(generate(ret, bits, 0, add, BN_value_one(), NULL, context));
                 BN_free(add);
                 return 1;
         case PRIMES_SHORT:
-                return generate(ret, bits - 1, 0, NULL, NULL, NULL, context);
+                return generate_suiting(generate, ret, bits - 1, context);
         case PRIMES_REAL:
                 break;
         }
-        return generate(ret, bits, 0, NULL, NULL, NULL, context);
+        return generate_suiting(generate, ret, bits, context);
 }
 
 /* The functions from here on are steps when key-pair.c calls them, not when OpenSSL or this file does: a step does its work,
