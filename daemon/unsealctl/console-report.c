@@ -23,6 +23,7 @@
 #include "basic/text.h"
 #include "build-config.h"
 #include "unsealctl/ctl.h"
+#include "unsealctl/doctor/doctor.h"
 #include "unsealing/failure-report.h"
 
 #define REPORT_LINES 60U
@@ -234,37 +235,75 @@ static void say_findings(const Options *options, bool explained) {
         }
 }
 
-/* Without a status file, what the service manager says to a unit that it starts for a failure (OnFailure=). */
-static int report_without_file(const Options *options, int r) {
-        const char *status = environment("MONITOR_EXIT_STATUS");
-        Failure failed = status ? (Failure) strtol(status, NULL, 10) : FAILURE_NONE;
-
-        if (options->quiet && !status)
-                return EXIT_SUCCESS;
-        if (options->json || !status)
-                return failure("Cannot read %s: %s.", options->status_path, strerror(-r));
-        say("", "unseald.service has FAILED with status %s (%s). There is no status file: is /run full?",
-            status, failure_to_string(failed));
-        return EXIT_SUCCESS;
+/*
+ * What the service manager says to a unit that it starts for a failure (OnFailure=, systemd.exec(5)): the exit status of unseald, or
+ * the name of the signal that ended it. NULL: something else started the report.
+ */
+static const char *unit_failure(void) {
+        return environment("MONITOR_EXIT_STATUS");
 }
 
-static int report(const Options *options) {
+/* about_file: why the status file does not say it. */
+static void say_unit_failure(const char *status, const char *about_file) {
+        const char *name = failure_to_string((Failure) strtol(status, NULL, 10));
+
+        if (strspn(status, "0123456789") != strlen(status))
+                say("", "unseald.service has FAILED: the signal %s ended it. %s", status, about_file);
+        else if (strcmp(name, "unknown") == 0)
+                say("", "unseald.service has FAILED with status %s. %s", status, about_file);
+        else
+                say("", "unseald.service has FAILED with status %s (%s). %s", status, name, about_file);
+}
+
+/* r: why the status file cannot be read. */
+static int report_without_file(const Options *options, int r) {
+        const char *status = options->json ? NULL : unit_failure();
+
+        if (options->quiet && !status && r == -ENOENT)
+                return EXIT_SUCCESS;
+        if (status) {
+                say_unit_failure(status, r == -ENOENT ? "There is no status file: is /run full?"
+                                                      : "The status file cannot be read.");
+                if (options->with_doctor)
+                        say_findings(options, false);
+        }
+        if (r == -EBADMSG)
+                return failure("%s is not a status file of unseald.", options->status_path);
+        if (status && r == -ENOENT)
+                return EXIT_SUCCESS;
+        if (r == -ENOENT)
+                return failure("unseald has not run in this boot, or cannot write its status: there is no %s. Run \"unsealctl status\" to see which.",
+                               options->status_path);
+        return failure("Cannot read %s: %s.", options->status_path, strerror(-r));
+}
+
+/* Returns 0 or a negative errno. -EBADMSG: the file is no status file. */
+static int read_report(const char *path, char **ret_text, struct json_object **ret) {
         _cleanup_free_ uint8_t *status = NULL;
         _cleanup_free_ char *text = NULL;
-        _cleanup_json_ struct json_object *object = NULL;
-        const char *state;
         size_t size;
         int r;
 
+        r = read_file(path, FAILURE_REPORT_STATUS_MAX, &status, &size);
+        if (r >= 0)
+                r = failure_report_make((const char *) status, size, &text);
+        if (r >= 0)
+                r = json_parse(text, strlen(text), ret);
+        if (r >= 0)
+                *ret_text = TAKE_PTR(text);
+        return r;
+}
+
+static int report(const Options *options) {
+        _cleanup_free_ char *text = NULL;
+        _cleanup_json_ struct json_object *object = NULL;
+        const char *state, *killed = unit_failure();
+        int r;
+
         lines_left = REPORT_LINES;
-        r = read_file(options->status_path, FAILURE_REPORT_STATUS_MAX, &status, &size);
+        r = read_report(options->status_path, &text, &object);
         if (r < 0)
                 return report_without_file(options, r);
-        r = failure_report_make((const char *) status, size, &text);
-        if (r >= 0)
-                r = json_parse(text, strlen(text), &object);
-        if (r < 0)
-                return failure("%s is not a status file of unseald.", options->status_path);
         if (options->json) {
                 puts(text);
                 return EXIT_SUCCESS;
@@ -272,7 +311,10 @@ static int report(const Options *options) {
         state = member(object, "state");
         if (strcmp(state, "failed") == 0)
                 say_failure(object);
-        else if (json_member(object, "waiting"))
+        else if (killed) {
+                say_unit_failure(killed, "The status file is older and does not say why.");
+                say("  ", "Before, it was %s: %s", state, member(object, "status"));
+        } else if (json_member(object, "waiting"))
                 say_waiting(json_member(object, "waiting"));
         else if (options->quiet)
                 return EXIT_SUCCESS;
@@ -281,7 +323,8 @@ static int report(const Options *options) {
                 return EXIT_SUCCESS;
         }
         say_secrets(object);
-        say_catalog(object);
+        if (!killed || strcmp(state, "failed") == 0)
+                say_catalog(object);
         if (options->with_doctor)
                 say_findings(options, json_member(object, "explanation"));
         return EXIT_SUCCESS;
@@ -332,6 +375,7 @@ int verb_report(int argc, char *argv[]) {
                            .store_path = UNSEALD_STORE_DIR,
                            .timeout = "20s",
                            .with_doctor = true };
+        uint64_t limit;
 
         for (int c; (c = getopt_long(argc, argv, "h", options, NULL)) >= 0;)
                 switch (c) {
@@ -348,6 +392,9 @@ int verb_report(int argc, char *argv[]) {
                         chosen.with_doctor = false;
                         break;
                 case OPTION_TIMEOUT:
+                        if (parse_duration(optarg, &limit) < 0 || limit == 0 ||
+                            limit > DOCTOR_TIMEOUT_MAX_USEC)
+                                return usage_error("--timeout= needs a time of up to an hour, such as 20s.");
                         chosen.timeout = optarg;
                         break;
                 case OPTION_VENDOR:

@@ -127,11 +127,33 @@ jq -e '.state == "failed" and .failure == "access-denied" and .final and (.expla
     (.catalog.subject == "KMS denies access to the key") and (.catalog.text | test("CloudTrail")) and .secrets[0].name == "db-password"
     and (.secrets[0] | has("source") or has("key_id") | not)' "$scratch/out" >/dev/null || die "JSON: $(cat "$scratch/out")"
 
-say "without a status file"
+say "without a status file that says why"
+# told LABEL STATUS REGEX OPTION...: finds what the report says, and its exit status, without doctor
+told() {
+    local label=$1 wanted=$2 regex=$3 status=0
+    shift 3
+    "$build/daemon/unsealctl" report --no-doctor --status="$status_file" "$@" >"$scratch/out" 2>&1 || status=$?
+    assert_equal "$label: exit status ($(cat "$scratch/out"))" "$status" "$wanted"
+    assert_line "$label" "$scratch/out" "$regex"
+}
+jq '.state = "unsealing" | .waiting = {for: "KMS"} | del(.failure)' "$status_file" >"$scratch/older"
 rm "$status_file"
-options=(--no-doctor)
-MONITOR_EXIT_STATUS=60 "$build/daemon/unsealctl" report --quiet --status="$status_file" >"$scratch/out"
-assert_line 'what the service manager knows' "$scratch/out" 'unseald.service has FAILED with status 60 \(access-denied\)'
-status=0
-"$build/daemon/unsealctl" report --status="$status_file" 2>"$scratch/err" || status=$?
-assert_equal 'nothing is known' "$status" 1
+MONITOR_EXIT_STATUS=60 told 'what the service manager knows' 0 'unseald.service has FAILED with status 60 \(access-denied\)\. There is no status file' --quiet
+MONITOR_EXIT_STATUS=203 told 'a status of the service manager' 0 'unseald.service has FAILED with status 203\. ' --quiet
+MONITOR_EXIT_STATUS=KILL told 'a signal' 0 'unseald.service has FAILED: the signal KILL ended it' --quiet
+told 'nothing is known' 1 'unseald has not run in this boot, or cannot write its status: there is no .*Run "unsealctl status"'
+echo '{' >"$status_file"
+told 'no status file' 1 "$status_file is not a status file of unseald" --quiet
+MONITOR_EXIT_STATUS=60 told 'a failure, and no status file' 1 'unseald.service has FAILED with status 60' --quiet
+assert_line 'what is wrong with the file' "$scratch/out" 'is not a status file of unseald'
+rm "$status_file"
+mkdir "$status_file"
+told 'a file that cannot be read' 1 "Cannot read $status_file: " --quiet
+rmdir "$status_file"
+
+say "a status file that is older than the failure"
+mv "$scratch/older" "$status_file"
+MONITOR_EXIT_STATUS=KILL told 'an older file' 0 'unseald.service has FAILED: the signal KILL ended it\. The status file is older' --quiet
+assert_no_line 'it does not wait any more' "$scratch/out" 'unseald waits for'
+told 'the control' 0 'unseald waits for KMS' --quiet
+told 'a time that is none' 2 '--timeout= needs a time' --timeout=soon

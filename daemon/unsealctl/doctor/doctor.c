@@ -763,7 +763,7 @@ static int parse_options(int argc, char *argv[], Doctor *doctor) {
                         break;
                 case OPTION_TIMEOUT:
                         if (parse_duration(optarg, &timeout) < 0 || timeout == 0 ||
-                            timeout > 3600 * USEC_PER_SEC)
+                            timeout > DOCTOR_TIMEOUT_MAX_USEC)
                                 return usage_error("--timeout= needs a time of up to an hour, such as 30s.");
                         break;
                 case OPTION_VENDOR:

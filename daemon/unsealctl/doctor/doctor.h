@@ -16,6 +16,7 @@
 #include "aws/imds.h"
 #include "aws/sigv4.h"
 #include "basic/cleanup.h"
+#include "basic/duration.h"
 #include "basic/error.h"
 #include "basic/slice.h"
 #include "config/declaration.h"
@@ -23,6 +24,9 @@
 #include "config/settings.h"
 #include "tpm/expectation.h"
 #include "tpm/tpm.h"
+
+/* The longest --timeout=. */
+#define DOCTOR_TIMEOUT_MAX_USEC (3600 * USEC_PER_SEC)
 
 typedef enum Verdict {
         VERDICT_OK,
