@@ -292,6 +292,16 @@ chmod -R a+rX "$config"
 check 'as nobody' 4 '^skipped source db-password: needs root'
 wrapper=()
 
+# What is found before and after is said also where the unit files are too long.
+right
+mkdir -p /run/systemd
+mount -t tmpfs tmpfs /run/systemd
+mkdir -p /run/systemd/system/service.d
+head -c 200000 /dev/zero | tr '\0' '#' >/run/systemd/system/service.d/long.conf
+for i in {1..90}; do printf '[Service]\n' >"/run/systemd/system/long-$i.service"; done
+check 'unit files that are too long' 4 '^ok key db-password: KMS would decrypt' '^skipped consumers: .*more than 16 MiB' '^skipped service '
+umount /run/systemd
+
 # JSON.
 right
 doctor --json

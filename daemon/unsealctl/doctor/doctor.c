@@ -645,17 +645,20 @@ static void examine_units(Doctor *doctor) {
         SocketFacts listener;
         size_t loaded;
         int r = unit_tree_read(unit_directories, &tree);
+        bool too_long = r == -E2BIG;
 
-        if (r == -E2BIG)
-                exit(failure(UNIT_TREE_TOO_LONG));
-        if (r < 0 || consumers_of(&tree, &consumers) < 0 ||
+        if ((r < 0 && !too_long) || consumers_of(&tree, &consumers) < 0 ||
             check_units(&tree, &doctor->declarations, &remarks, &loaded) < 0)
                 exit(failure("Out of memory."));
         look_at_socket(UNSEALD_RUNTIME_DIR "/credentials.sock", &listener);
         for (size_t i = 0; i < consumers.count; i++)
                 listener.wanted |= consumer_asks_socket(&consumers.items[i]);
         check_socket(&doctor->report, &listener);
-        check_consumers(&doctor->report, &remarks, loaded);
+        if (too_long)
+                report_add(&doctor->report, "consumers", NULL, VERDICT_SKIPPED, NULL, "%s",
+                           UNIT_TREE_TOO_LONG);
+        else
+                check_consumers(&doctor->report, &remarks, loaded);
 }
 
 static void ask_service_manager(Errand *errand) {
