@@ -372,6 +372,7 @@ static void test_region_and_size_of_a_source_are_checked(void **state) {
 
 static void test_a_message_has_a_range_and_pins_of_its_own(void **state) {
 #define PIN "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1F"
+#define OTHER_PIN "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e20"
         Declarations declarations = accepted("Format=message");
 
         assert_int_equal(declarations.items[0].format, FORMAT_MESSAGE);
@@ -593,6 +594,11 @@ static void test_digest_changes_with_every_key_that_decides_the_plaintext(void *
                 MINIMUM "EncryptionContext=a=b c=d\n",
                 MINIMUM "EncryptionContext=a=b\n",
                 MINIMUM "BindAccount=yes\n",
+                MINIMUM "Format=message\n",
+                MINIMUM "Format=message\nAllowUncommitted=yes\n",
+                MINIMUM "Sha256=" PIN "\n",
+                MINIMUM "Sha256=" OTHER_PIN "\n",
+                MINIMUM "Format=message\nSha256=" PIN "\n",
         };
         uint8_t digests[ELEMENTSOF(others) + 1][DECLARATION_DIGEST_SIZE];
 
