@@ -148,6 +148,35 @@ refuses "a byte more" 'bytes follow its end' 1 Format=message
 cp "$scratch/whole" "$message"
 delivers "the control: unchanged"
 
+say "an empty plaintext, which unsealctl seal does not write but other writers do"
+kms GenerateDataKey "$(jq -nc --arg key "$key" '{KeyId: $key, KeySpec: "AES_256", EncryptionContext: {"unseald:secret": "db-password"}}')" >"$scratch/data-key"
+make_message() { # PLAINTEXT
+    python3 - "$scratch/data-key" "$1" "$message" <<'END'
+import base64, json, struct, sys
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA512
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+answer, plaintext = json.load(open(sys.argv[1])), sys.argv[2].encode()
+sized = lambda data: struct.pack(">H", len(data)) + data
+derive = lambda info: HKDF(SHA512(), 32, b"i" * 32, info).derive(base64.b64decode(answer["Plaintext"]))
+context = struct.pack(">H", 1) + sized(b"unseald:secret") + sized(b"db-password")
+header = b"\x02\x04\x78" + b"i" * 32 + sized(context) + struct.pack(">H", 1) + sized(b"aws-kms") + sized(answer["KeyId"].encode()) \
+    + sized(base64.b64decode(answer["CiphertextBlob"])) + b"\x02" + struct.pack(">I", 4096) + derive(b"COMMITKEY")
+gcm, iv = AESGCM(derive(b"\x04\x78DERIVEKEY")), bytes(11) + b"\x01"
+aad = b"i" * 32 + b"AWSKMSEncryptionClient Final Frame" + struct.pack(">IQ", 1, len(plaintext))
+open(sys.argv[3], "wb").write(header + gcm.encrypt(bytes(12), b"", header) + b"\xff" * 4 + struct.pack(">I", 1) + iv +
+    struct.pack(">I", len(plaintext)) + gcm.encrypt(iv, plaintext, aad))
+END
+}
+make_message ''
+refuses "an empty plaintext" 'The plaintext of the message is empty' 1 Format=message
+unseal 62 db-password
+cp "$secret" "$scratch/longer"
+printf x >"$secret"
+make_message x
+delivers "the control: one byte"
+cp "$scratch/longer" "$secret"
+
 say "who may not make data keys"
 kms PutKeyPolicy "$(jq -nc --arg key "$key" --arg admin "arn:aws:iam::$PLATFORM_VENDOR_ACCOUNT:root" '{KeyId: $key, PolicyName: "default",
     Policy: ({Version: "2012-10-17", Statement: [{Effect: "Allow", Principal: {AWS: $admin}, Resource: "*",
