@@ -105,11 +105,45 @@ static bool is_message(const Options *options, const Input *input) {
 }
 
 /* Also finds "seal -o FILE <FILE" and links. */
-static bool is_same_file(int fd, const char *path) {
-        struct stat one, other;
+static bool is_same_file(const struct stat *file, const char *path) {
+        struct stat other;
 
-        return fstat(fd, &one) >= 0 && S_ISREG(one.st_mode) && stat(path, &other) >= 0 &&
-               one.st_dev == other.st_dev && one.st_ino == other.st_ino;
+        return S_ISREG(file->st_mode) && stat(path, &other) >= 0 && file->st_dev == other.st_dev &&
+               file->st_ino == other.st_ino;
+}
+
+/* Returns what a file at this path would replace of what seal reads; NULL: nothing. */
+static const char *find_replaced(const Options *options, int input, const char *path) {
+        struct stat st;
+
+        if (fstat(input, &st) >= 0 && is_same_file(&st, path))
+                return "secret";
+        if (options->sign_file && stat(options->sign_file, &st) >= 0 && is_same_file(&st, path))
+                return "private key";
+        return NULL;
+}
+
+static int check_output(const Options *options, int input) {
+        _cleanup_free_ char *signature = NULL;
+        const char *replaced;
+
+        if (!options->output)
+                return 0;
+        replaced = find_replaced(options, input, options->output);
+        if (replaced)
+                return usage_error(
+                                "--output=%s is the file of the %s. The ciphertext would replace the %s. Give another file.",
+                                options->output, replaced, replaced);
+        if (!options->secret_version)
+                return 0;
+        if (asprintf(&signature, "%s.sig", options->output) < 0)
+                return failure("Out of memory.");
+        replaced = find_replaced(options, input, signature);
+        if (replaced)
+                return usage_error(
+                                "--output=%s puts the signature into %s, which is the file of the %s. The signature would replace the %s. Give another file.",
+                                options->output, signature, replaced, replaced);
+        return 0;
 }
 
 static int open_input(const Options *options, Input *input) {
@@ -125,11 +159,7 @@ static int open_input(const Options *options, Input *input) {
         if (isatty(input->fd))
                 return usage_error(
                                 "Standard input is a terminal, where others could see the secret. Give a file or a pipe.");
-        if (options->output && is_same_file(input->fd, options->output))
-                return usage_error(
-                                "--output=%s is the file of the secret. The ciphertext would replace the secret. Give another file.",
-                                options->output);
-        return 0;
+        return check_output(options, input->fd);
 }
 
 /* People seal twice: they give the file that seal wrote. Every ciphertext of KMS begins in the same way. */

@@ -186,6 +186,23 @@ ends 1 'Expected KeySpec ECC_NIST_P256' 'a key on P-521' --sign-key="$large" --s
 saw=0
 seal --sign="$p256/vendor.key" --secret-version=1 "$secret" >"$scratch/out" 2>"$scratch/err" || saw=$?
 assert_equal "to standard output" "$saw $(cat "$scratch/out")" '2 '
+# stays REGEX WHAT FILE OPTION...: seal refuses to write over a file that it reads
+stays() {
+    local saw=0 before
+    before=$(cat "$3")
+    seal --sign="$scratch/own.key" --secret-version=1 "${@:4}" 2>"$scratch/err" || saw=$?
+    assert_equal "$2" "$saw" 2
+    assert_line "$2" "$scratch/err" "$1"
+    assert_equal "$2: the file" "$(cat "$3")" "$before"
+}
+cp "$p256/vendor.key" "$scratch/own.key"
+cp "$secret" "$scratch/own.sig"
+ln "$scratch/own.key" "$scratch/link.sig"
+stays 'is the file of the private key\. The ciphertext would replace' 'the private key as output' "$scratch/own.key" -o "$scratch/own.key" "$secret"
+stays 'own\.sig, which is the file of the secret\.' 'the secret where the signature goes' "$scratch/own.sig" -o "$scratch/own" "$scratch/own.sig"
+stays 'link\.sig, which is the file of the private key\.' 'the private key where the signature goes' "$scratch/own.key" -o "$scratch/link" "$secret"
+seal -o "$scratch/own" "$scratch/own.sig" # the control: no signature is written
+assert_equal "the control" "$(cat "$scratch/own.sig")" "$(cat "$secret")"
 # With a terminal, the passphrase is asked for there. Standard input may be the secret.
 printf 'secret\n' | script -qec "$top/tests/platform/platform exec --as vendor -- sh -c 'cat $secret | $unsealctl seal --trusted-certificates=$PLATFORM_CA_FILE --key=$key --name=db-password --sign=$scratch/encrypted.key --secret-version=3 -o $sealed'" /dev/null >"$scratch/typescript"
 assert_line "the prompt" "$scratch/typescript" 'Passphrase of .*encrypted.key:'
