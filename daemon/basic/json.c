@@ -363,19 +363,26 @@ const char *json_member_string(struct json_object *object, const char *name) {
         return json_object_is_type(member, json_type_string) ? json_object_get_string(member) : NULL;
 }
 
-int json_format(struct json_object *object, char **ret) {
+static int format(struct json_object *object, int flags, char **ret) {
         const char *text;
         char *copy;
 
         /* Without memory json-c leaves out a piece of the text and reports success (seen with 0.16). Only errno tells. */
         errno = 0;
-        text = json_object_to_json_string_ext(object,
-                                              JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+        text = json_object_to_json_string_ext(object, flags | JSON_C_TO_STRING_NOSLASHESCAPE);
         copy = text && errno != ENOMEM ? strdup(text) : NULL;
         if (!copy)
                 return -ENOMEM;
         *ret = copy;
         return 0;
+}
+
+int json_format(struct json_object *object, char **ret) {
+        return format(object, JSON_C_TO_STRING_PLAIN, ret);
+}
+
+int json_format_pretty(struct json_object *object, char **ret) {
+        return format(object, JSON_C_TO_STRING_PRETTY, ret);
 }
 
 bool json_pointer_is_valid(const char *text) {

@@ -35,6 +35,9 @@ struct json_object *json_member(struct json_object *object, const char *name);
  * lacks something. */
 int json_format(struct json_object *object, char **ret);
 
+/* The same for people: with white space and line breaks. */
+int json_format_pretty(struct json_object *object, char **ret);
+
 /* Returns whether text is a JSON pointer (RFC 6901): it is empty or begins with a slash, and every tilde is part of ~0 or ~1. */
 bool json_pointer_is_valid(const char *text) _pure_;
 

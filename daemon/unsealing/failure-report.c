@@ -17,6 +17,14 @@ const CatalogText *catalog_text(const char *message_id) {
         return NULL;
 }
 
+/* Takes the member, which is NULL if there was no memory for it. Returns whether it could be added. */
+static bool add(struct json_object *object, const char *name, struct json_object *member) {
+        if (member && json_object_object_add(object, name, member) >= 0)
+                return true;
+        json_object_put(member);
+        return false;
+}
+
 /* Copies the members that are there and are of a simple type. Returns whether all of them could be added. */
 static bool copy(struct json_object *from, const char *const *names, struct json_object *to) {
         for (size_t i = 0; names[i]; i++) {
@@ -24,7 +32,7 @@ static bool copy(struct json_object *from, const char *const *names, struct json
 
                 if (member && !json_object_is_type(member, json_type_object) &&
                     !json_object_is_type(member, json_type_array) &&
-                    json_object_object_add(to, names[i], json_object_get(member)) < 0)
+                    !add(to, names[i], json_object_get(member)))
                         return false;
         }
         return true;
@@ -52,10 +60,8 @@ static bool add_secrets(struct json_object *status, struct json_object *report) 
         struct json_object *secrets = json_member(status, "secrets"), *array = json_object_new_array();
         size_t n = json_object_is_type(secrets, json_type_array) ? json_object_array_length(secrets) : 0;
 
-        if (!array || json_object_object_add(report, "secrets", array) < 0) {
-                json_object_put(array);
+        if (!add(report, "secrets", array))
                 return false;
-        }
         for (size_t i = 0; i < n; i++)
                 if (!add_part(json_object_array_get_idx(secrets, i), names, array, NULL))
                         return false;
@@ -73,12 +79,10 @@ static bool add_catalog(struct json_object *status, struct json_object *report) 
 
         if (!text)
                 return true;
-        if (!object || json_object_object_add(report, "catalog", object) < 0) {
-                json_object_put(object);
+        if (!add(report, "catalog", object))
                 return false;
-        }
-        return json_object_object_add(object, "subject", json_object_new_string(text->subject)) >= 0 &&
-               json_object_object_add(object, "text", json_object_new_string(text->text)) >= 0;
+        return add(object, "subject", json_object_new_string(text->subject)) &&
+               add(object, "text", json_object_new_string(text->text));
 }
 
 int failure_report_make(const char *status_text, size_t size, char **ret) {
@@ -91,7 +95,6 @@ int failure_report_make(const char *status_text, size_t size, char **ret) {
                 "next_usec", "failure", "error",  "code",       "request_id",           NULL
         };
         _cleanup_json_ struct json_object *status = NULL, *report = json_object_new_object();
-        const char *text;
         int r;
 
         r = json_parse(status_text, size, &status);
@@ -104,8 +107,5 @@ int failure_report_make(const char *status_text, size_t size, char **ret) {
              !add_part(json_member(status, "waiting"), waiting, report, "waiting")) ||
             !add_secrets(status, report) || !add_catalog(status, report))
                 return -ENOMEM;
-        text = json_object_to_json_string_ext(report,
-                                              JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE);
-        *ret = text ? strdup(text) : NULL;
-        return *ret ? 0 : -ENOMEM;
+        return json_format_pretty(report, ret);
 }

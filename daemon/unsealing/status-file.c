@@ -14,7 +14,7 @@
 /* A few kilobytes for each of some hundred secrets. */
 #define STATUS_SIZE_MAX (4U * 1024U * 1024U)
 
-/* json-c fails only for want of memory. Then a member is missing, which is acceptable: only people read the file. */
+/* json-c fails only for want of memory. Then a member is missing, which is acceptable: every reader of the file expects that. */
 static void add_string(struct json_object *object, const char *name, const char *value) {
         _cleanup_free_ char *text = value && *value ? strdup(value) : NULL;
 
@@ -121,8 +121,6 @@ static struct json_object *step_to_json(const StatusStep *step) {
 int status_to_json(const Status *status, const StatusNow *now, char **ret) {
         _cleanup_json_ struct json_object *root = json_object_new_object();
         struct json_object *secrets = json_object_new_array(), *steps = json_object_new_array();
-        const char *text;
-        char *copy;
 
         if (!root || !secrets || !steps) {
                 json_object_put(secrets);
@@ -151,13 +149,7 @@ int status_to_json(const Status *status, const StatusNow *now, char **ret) {
         (void) json_object_object_add(root, "secrets", secrets);
         (void) json_object_object_add(root, "steps", steps);
 
-        text = json_object_to_json_string_ext(root,
-                                              JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE);
-        copy = text ? strdup(text) : NULL;
-        if (!copy)
-                return -ENOMEM;
-        *ret = copy;
-        return 0;
+        return json_format_pretty(root, ret);
 }
 
 static bool is_file(const char *path) {

@@ -14,6 +14,8 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include "failing-memory.h"
+
 #include "basic/io.h"
 #include "basic/json.h"
 #include "unsealing/status-file.h"
@@ -232,6 +234,34 @@ static void test_a_status_that_cannot_be_replaced_is_removed(void **state) {
         assert_int_equal(rmdir(directory), 0);
 }
 
+/* A member may be missing. Every reader would refuse a text that is cut. */
+static void test_without_memory_the_status_is_json_or_there_is_none(void **state) {
+        char unit[] = "a.service", *const units[] = { unit, NULL };
+        const Error error = { .failure = FAILURE_DENIED, .text = "No.", .code = "AccessDeniedException" };
+        const StatusSecret secret = { .name = "a", .state = "failed", .units = units, .error = &error };
+        bool failed = true;
+
+        if (!memory_can_fail())
+                skip();
+        for (unsigned i = 0; failed; i++) {
+                _cleanup_json_ struct json_object *root = NULL;
+                _cleanup_free_ char *text = NULL;
+                int r;
+
+                memory_fail_after(i);
+                r = status_to_json(&(Status){ .state = "failed",
+                                              .text = "A line\nand one more.",
+                                              .error = &error,
+                                              .secrets = &secret,
+                                              .secrets_count = 1 },
+                                   &(StatusNow){ 7, 3 }, &text);
+                failed = memory_has_failed();
+                assert_true(r == 0 || (failed && r == -ENOMEM));
+                if (r == 0 && json_parse(text, strlen(text), &root) < 0)
+                        fail_msg("allocation %u failed, and the status is no JSON: %s", i, text);
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_status_says_state_secrets_steps_and_errors),
@@ -239,6 +269,7 @@ int main(void) {
                 cmocka_unit_test(test_an_empty_status_is_json),
                 cmocka_unit_test(test_the_status_of_a_failure_outlives_a_stop),
                 cmocka_unit_test(test_a_status_that_cannot_be_replaced_is_removed),
+                cmocka_unit_test(test_without_memory_the_status_is_json_or_there_is_none),
                 cmocka_unit_test(test_the_status_file_can_be_read_by_everybody),
         };
 
