@@ -661,8 +661,8 @@ static void log_begin(const Session *session, size_t secrets) {
 static void session_begin_reload(Session *session) {
         session->comparing = session->report.quiet = false;
         session->begun_usec = now_monotonic_usec();
-        (void) sd_event_source_set_time_relative(session->deadline,
-                                                 session->options.settings->deadline_usec);
+        session->deadline_usec = session->begun_usec + session->options.settings->deadline_usec;
+        session_wake_at(session, session->deadline_usec);
         session->options.changed(session->userdata);
         log_begin(session, session->passages_count);
         write_progress(session);

@@ -2290,6 +2290,27 @@ static void a_reload_of_a_refresh_has_the_whole_deadline(void **state) {
         assert_string_equal(world.status, "unsealed");
 }
 
+static void a_reload_of_a_refresh_waits_for_the_tpm_as_long_as_any_other(void **state) {
+        Error refused = trouble(FAILURE_DOCUMENT, REMEDY_DOCUMENT);
+
+        prepare_refresh();
+        world.declarations_items[1].optional = true;
+        know("a", "before");
+        start();
+        pass(DEADLINE_USEC - USEC_PER_SEC);
+        go_on_but("decryption");
+        pass(USEC_PER_SEC);
+        finish("decryption:a");
+        fail_with("decryption:b", &refused);
+        finish("open");
+        assert_string_equal(world.status, "unsealed");
+        assert_true(session_waits_for_tpm(world.session));
+        pass(5 * USEC_PER_SEC - 1);
+        assert_int_equal(world.ended, 0);
+        pass(1);
+        assert_ended_with(FAILURE_NONE);
+}
+
 static void after_a_refresh_the_new_ciphertexts_are_known(void **state) {
         CiphertextComparison comparison;
 
@@ -3309,6 +3330,7 @@ int main(void) {
                 TEST(a_refresh_without_a_change_asks_neither_tpm_nor_kms),
                 TEST(a_refresh_with_a_change_reloads_all),
                 TEST(a_reload_of_a_refresh_has_the_whole_deadline),
+                TEST(a_reload_of_a_refresh_waits_for_the_tpm_as_long_as_any_other),
                 TEST(after_a_refresh_the_new_ciphertexts_are_known),
                 TEST(a_refresh_that_fails_to_unseal_knows_the_old_ciphertext),
                 TEST(after_a_restart_the_first_refresh_reloads),
