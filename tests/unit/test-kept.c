@@ -20,7 +20,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <systemd/sd-event.h>
 #include <unistd.h>
 
@@ -28,6 +27,7 @@
 
 #include "basic/log.h"
 #include "failing-memory.h"
+#include "notify-listener.h"
 #include "vault/fdstore.h"
 #include "vault/kept.h"
 
@@ -114,21 +114,6 @@ static void answer_barrier(void) {
                 ;
 }
 
-static int listen_as_manager(void) {
-        struct sockaddr_un address = { .sun_family = AF_UNIX };
-        socklen_t size = sizeof(address);
-        char name[sizeof(address.sun_path) + 1];
-
-        manager = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-        /* Linux chooses an abstract name. */
-        if (manager < 0 || bind(manager, (struct sockaddr *) &address, sizeof(sa_family_t)) < 0 ||
-            getsockname(manager, (struct sockaddr *) &address, &size) < 0)
-                return -1;
-        (void) snprintf(name, sizeof(name), "@%.*s",
-                        (int) (size - offsetof(struct sockaddr_un, sun_path) - 1), address.sun_path + 1);
-        return setenv("NOTIFY_SOCKET", name, 1);
-}
-
 int fdstore_take(int **ret_fds, char ***ret_names, size_t *ret_count) {
         *ret_fds = calloc(held_count + 1, sizeof(**ret_fds));
         *ret_names = calloc(held_count + 1, sizeof(**ret_names));
@@ -206,7 +191,8 @@ static Kept *kept;
 static int set_up(void **state) {
         if (mount("ramfs", STORE, "ramfs", 0, "mode=0755") < 0 || store_open(STORE, &store, NULL) < 0)
                 return -1;
-        if (listen_as_manager() < 0 || sd_event_new(&event) < 0)
+        manager = notify_listen();
+        if (manager < 0 || sd_event_new(&event) < 0)
                 return -1;
         return kept_new(event, &kept);
 }

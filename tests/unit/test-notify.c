@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include <cmocka.h>
 
@@ -18,24 +17,15 @@
 
 #include "basic/cleanup.h"
 #include "basic/notify.h"
+#include "notify-listener.h"
 
 /* The service manager's end. */
 static int manager = -1;
 static sd_event *event;
 
 static int listen_as_manager(void **state) {
-        struct sockaddr_un address = { .sun_family = AF_UNIX };
-        socklen_t size = sizeof(address);
-        char name[sizeof(address.sun_path) + 1];
-
-        manager = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-        /* Linux chooses an abstract name. */
-        if (manager < 0 || bind(manager, (struct sockaddr *) &address, sizeof(sa_family_t)) < 0 ||
-            getsockname(manager, (struct sockaddr *) &address, &size) < 0)
-                return -1;
-        (void) snprintf(name, sizeof(name), "@%.*s",
-                        (int) (size - offsetof(struct sockaddr_un, sun_path) - 1), address.sun_path + 1);
-        return setenv("NOTIFY_SOCKET", name, 1) < 0 ? -1 : sd_event_new(&event);
+        manager = notify_listen();
+        return manager < 0 ? -1 : sd_event_new(&event);
 }
 
 static int close_manager(void **state) {
