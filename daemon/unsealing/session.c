@@ -173,13 +173,18 @@ static const char *state_for_status(const Session *session, const Passage *passa
         return secret_state_to_string(replaced ? SECRET_PUBLISHED : passage->state);
 }
 
-/* What keeps the session from its end: the lock or the store once all is kept, else the obstacle of a secret. A required
- * secret comes before an optional one, and an obstacle that has failed before one that is only not done yet. */
+/* What keeps the session from its end. Once all is handed over, that is the service manager; once all is kept, the lock or the
+ * store; else the obstacle of a secret. A required secret comes before an optional one, and an obstacle that has failed before one
+ * that is only not done yet. */
 static void session_waits_for(Session *session, StatusWaiting *ret) {
         const Step *lock = attester_step(session->shared.attester, ATTESTER_LOCK);
         int best = -1;
 
         *ret = (StatusWaiting){};
+        if (session->keeping.progress == STEP_RUNNING) {
+                waiting_for_manager(&session->keeping, session->begun_usec, ret);
+                return;
+        }
         if (session->kept) {
                 bool locking = lock->progress != STEP_DONE && session->options.settings->lock_pcr > 0;
 
@@ -256,7 +261,8 @@ static void write_progress(Session *session) {
  * once something has changed. */
 static uint64_t refresh_status(Session *session, uint64_t now) {
         uint64_t due = session->report.written_usec + REPORT_STATUS_USEC;
-        uint64_t hash = steps_hash(&session->shared.steps) + callers_generation(session->options.callers);
+        uint64_t hash = steps_hash(&session->shared.steps) + callers_generation(session->options.callers) +
+                        session->keeping.progress;
 
         if (!session->report.status_path || hash == session->status_hash)
                 return USEC_INFINITY;

@@ -52,6 +52,12 @@ void waiting_for_secret(Passage *passage, uint64_t begun_usec, StatusWaiting *re
                 ret->secret = passage->declaration->name;
 }
 
+void waiting_for_manager(const Step *step, uint64_t begun_usec, StatusWaiting *ret) {
+        *ret = (StatusWaiting){};
+        (void) snprintf(ret->what, sizeof(ret->what), "the service manager, to keep the secrets");
+        fill(step, begun_usec, ret);
+}
+
 void waiting_for_step(const Step *step, unsigned pcr, uint64_t begun_usec, StatusWaiting *ret) {
         *ret = (StatusWaiting){};
         if (pcr > 0)

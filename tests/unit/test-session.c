@@ -1680,6 +1680,16 @@ static void the_status_file_says_that_the_lock_is_awaited(void **state) {
         assert_string_equal(world.waits[0], "");
 }
 
+static void the_status_file_says_that_the_service_manager_is_awaited(void **state) {
+        lead_to_the_barrier();
+        pass(USEC_PER_SEC);
+        assert_says(world.waiting,
+                    "the service manager, to keep the secrets (service manager) since 0 try 1 next 0 none -");
+        finish("barrier");
+        assert_ended_with(FAILURE_NONE);
+        assert_string_equal(world.waiting, "");
+}
+
 /* A boot that takes less than half a second writes the file twice: when it begins and when it ends. */
 static void the_status_file_is_written_twice_a_second_at_most(void **state) {
         Error passing = trouble(FAILURE_NETWORK, REMEDY_RETRY);
@@ -3290,6 +3300,7 @@ int main(void) {
                 TEST(the_status_file_says_what_is_awaited_since_when_and_when_it_is_tried_again),
                 TEST(the_status_file_names_the_failed_obstacle_of_a_required_secret_first),
                 TEST(the_status_file_says_that_the_lock_is_awaited),
+                TEST(the_status_file_says_that_the_service_manager_is_awaited),
                 TEST(the_status_file_is_written_twice_a_second_at_most),
                 TEST(the_status_file_keeps_the_time_of_its_state),
                 TEST(the_status_counts_secrets_ten_times_a_second),
