@@ -259,8 +259,6 @@ static void on_refresh_ended(int r, const Error *error, void *userdata) {
         bool unchanged = session_is_unchanged(daemon->session);
         Error unpublished;
 
-        if (r < 0 && session_waits_for_tpm(daemon->session))
-                return;
         unpublished = *session_unpublished(daemon->session);
         daemon->session = session_free(daemon->session);
         (void) malloc_trim(0);
