@@ -127,6 +127,16 @@ refuses "another format" 'Set Format=message' 0
 cp "$scratch/sealed" "$message"
 refuses "a ciphertext of KMS" 'not a message of the AWS Encryption SDK' 0 Format=message
 
+say "Sha256= of a ciphertext of KMS"
+cp "$secret" "$scratch/longer"
+printf 'Hello World' >"$secret"
+pin=$(base64 -d "$message" | sha256sum | cut -c 1-64)
+delivers "the pinned ciphertext" Format=kms "Sha256=$pin"
+vendor_seal "$key" db-password "$message" <"$secret"
+refuses "another ciphertext of the same secret" 'that Sha256= pins' 0 "Sha256=$pin"
+delivers "the control: no pin" Format=kms
+cp "$scratch/longer" "$secret"
+
 say "what was changed is refused, and nothing is published"
 seal --name=db-password -o "$message" "$secret"
 cp "$message" "$scratch/whole"
@@ -171,7 +181,6 @@ END
 make_message ''
 refuses "an empty plaintext" 'The plaintext of the message is empty' 1 Format=message
 unseal 62 db-password
-cp "$secret" "$scratch/longer"
 printf x >"$secret"
 make_message x
 delivers "the control: one byte"

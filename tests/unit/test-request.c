@@ -71,6 +71,18 @@ static Message make_message(const char *const *pairs, const char *const *keys, c
         return message;
 }
 
+/* The same header in version 1, with suite 0178, which does not commit to its data key. */
+static Message make_uncommitted(const Message *committed) {
+        const size_t begin = 3 + 32, end = 5 + 32 + 16;
+        Message message = {};
+
+        put(&message, "\x01\x80\x01\x78sixteen bytes id", 20);
+        put(&message, committed->data + begin, committed->size - begin - end);
+        put(&message, "\x02\0\0\0\0\x0c\0\0\x10\0", 10);
+        put(&message, "twelve bytesa tag of 16 byte", 28);
+        return message;
+}
+
 static char *context[] = { (char[]){ PAIR }, NULL };
 static char *key_ids[] = { (char[]){ KEY }, (char[]){ REPLICA }, NULL };
 
@@ -181,6 +193,16 @@ static void test_a_header_that_cannot_be_asked_about(void **state) {
         assert_refused(&declaration, &message, "has an empty key");
 }
 
+static void test_a_message_that_does_not_commit_needs_a_setting(void **state) {
+        Declaration declaration = declaration_of_message();
+        Message committed = make_message(PAIRS(PAIR), PAIRS(KEY), "aws-kms"),
+                message = make_uncommitted(&committed);
+
+        assert_refused(&declaration, &message, "set AllowUncommitted=yes");
+        declaration.allow_uncommitted = true;
+        assert_data_key(&declaration, &message, "1111");
+}
+
 static void test_the_pin_is_that_of_the_header_or_of_the_ciphertext(void **state) {
         Declaration declaration = declaration_of_message();
         Message message = make_message(PAIRS(PAIR), PAIRS(KEY), "aws-kms");
@@ -259,6 +281,7 @@ int main(void) {
                 cmocka_unit_test(test_a_pair_that_the_message_lacks_is_named),
                 cmocka_unit_test(test_the_account_is_bound_from_both_sides),
                 cmocka_unit_test(test_a_header_that_cannot_be_asked_about),
+                cmocka_unit_test(test_a_message_that_does_not_commit_needs_a_setting),
                 cmocka_unit_test(test_the_pin_is_that_of_the_header_or_of_the_ciphertext),
                 cmocka_unit_test(test_the_target_and_the_fetch),
                 cmocka_unit_test(test_what_kms_is_asked),
