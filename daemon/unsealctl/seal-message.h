@@ -18,5 +18,6 @@ typedef struct MessageSealing {
         const char *output;   /* NULL: standard output */
 } MessageSealing;
 
-/* Returns 0, or the exit status after the message is printed. Without success no file is left. *ret_size: bytes of plaintext. */
+/* Returns 0, or the exit status after the message is printed. Without success no file is left, but a signal that ends the process
+ * leaves ".unseald-XXXXXX" beside the output, with ciphertext. *ret_size: bytes of plaintext. */
 int seal_message(KmsCaller *caller, const MessageSealing *sealing, uint64_t *ret_size);
