@@ -99,7 +99,7 @@ int kms_probe_request(const KmsDecrypt *decrypt, char **ret) {
 
 /* Adds what the operation needs beside the key and the encryption context. */
 static int add_operation(struct json_object *request, const KmsDryRun *question) {
-        _cleanup_json_ struct json_object *modifiers = NULL;
+        _cleanup_json_ struct json_object *modifiers = NULL, *modifier = NULL;
 
         if (strcmp(question->operation, "GenerateDataKey") == 0)
                 return add_string(request, "KeySpec", "AES_256");
@@ -108,8 +108,10 @@ static int add_operation(struct json_object *request, const KmsDryRun *question)
         if (strcmp(question->operation, "Decrypt") != 0)
                 return -EINVAL;
         modifiers = json_object_new_array();
-        if (!modifiers || json_object_array_add(modifiers, json_object_new_string("IGNORE_CIPHERTEXT")) < 0)
+        modifier = json_object_new_string("IGNORE_CIPHERTEXT");
+        if (!modifiers || !modifier || json_object_array_add(modifiers, modifier) < 0)
                 return -ENOMEM;
+        TAKE_PTR(modifier);
         return add(request, "DryRunModifiers", TAKE_PTR(modifiers));
 }
 

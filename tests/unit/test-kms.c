@@ -1145,6 +1145,28 @@ static int make_encrypt_request(void) {
         return kms_encrypt_request(&encrypt, &text);
 }
 
+static int make_dry_run_request(void) {
+        const KmsDryRun question = { .operation = "Decrypt",
+                                     .key_arn = KEY,
+                                     .encryption_context = encrypt_context };
+        _cleanup_free_ char *text = NULL;
+
+        return kms_dry_run_request(&question, &text);
+}
+
+static int make_data_key_request(void) {
+        const KmsEncrypt request = { .key_arn = KEY, .encryption_context = encrypt_context };
+        _cleanup_free_ char *text = NULL;
+
+        return kms_data_key_request(&request, &text);
+}
+
+static int make_signing_request(void) {
+        _cleanup_free_ char *text = NULL;
+
+        return kms_signing_request(KEY, "ECDSA_SHA_256", (const uint8_t *) "x", 1, &text);
+}
+
 static int make_describe_key_request(void) {
         _cleanup_free_ char *text = NULL;
 
@@ -1168,9 +1190,10 @@ static int make_endpoint(void) {
 }
 
 static void test_a_lack_of_memory_is_reported_by_everything_that_allocates(void **state) {
-        static int (*const makers[])(void) = { make_decrypt_request, make_probe_request,
-                                               make_encrypt_request, make_describe_key_request,
-                                               make_client,          make_endpoint };
+        static int (*const makers[])(
+                        void) = { make_decrypt_request,      make_probe_request,    make_encrypt_request,
+                                  make_dry_run_request,      make_data_key_request, make_signing_request,
+                                  make_describe_key_request, make_client,           make_endpoint };
 
         for (size_t i = 0; i < ELEMENTSOF(makers); i++)
                 assert_allocations_are_checked(makers[i]);
