@@ -794,6 +794,27 @@ static void test_values_are_compared_with_the_images(void **state) {
         ASSERT_CODES(delegated, &two, LINT_MIXED_IMAGES);
 }
 
+static void test_message_about_locked_out_image_is_true_of_an_open_key(void **state) {
+        const PcrSet image = image_of(0xA4, 0xA4, 0), other = image_of(0xB4, 0xA4, 0);
+        const LintOptions options = { &image, 1, .administrators = administrators },
+                          locked_out = { &other, 1, .administrators = administrators };
+        static const char *const open[] = { POLICY(ALLOW(ROOT, "'kms:*'", "")),
+                                            POLICY(ADMINISTER "," ALLOW("*", "'kms:Decrypt'", "")),
+                                            POLICY(ADMINISTER "," ALLOW(APP, "'kms:Decrypt'", "")) };
+
+        for (size_t i = 0; i <= ELEMENTSOF(open); i++) {
+                bool closed = i == ELEMENTSOF(open);
+                _cleanup_(lint_report_freep) LintReport *report =
+                                lint(closed ? GOOD : open[i], closed ? &locked_out : &options);
+                const LintFinding *finding = find(report, LINT_IMAGE_LOCKED_OUT, LINT_WARNING);
+
+                assert_non_null(finding);
+                assert_int_equal(strncmp(finding->meaning, "Nobody ", 7) == 0, closed);
+                assert_int_equal(strncmp(finding->meaning, "Only those who need no document ", 32) == 0,
+                                 !closed);
+        }
+}
+
 static void test_denies_that_leave_the_images_alone_do_not_mix_them(void **state) {
         const PcrSet images[] = { image_of(0xA4, 0xA4, 0), image_of(0xB4, 0xA4, 0xC1) };
         const LintOptions options = { images, 2, .administrators = administrators };
@@ -969,6 +990,7 @@ int main(void) {
                 cmocka_unit_test(test_condition_keys_of_kms_are_known),
                 cmocka_unit_test(test_a_policy_is_found_in_what_tools_print),
                 cmocka_unit_test(test_values_are_compared_with_the_images),
+                cmocka_unit_test(test_message_about_locked_out_image_is_true_of_an_open_key),
                 cmocka_unit_test(test_denies_that_leave_the_images_alone_do_not_mix_them),
                 cmocka_unit_test(test_a_policy_that_is_too_much_is_not_safe),
                 cmocka_unit_test(test_text_that_is_no_policy_is_malformed),

@@ -999,14 +999,28 @@ static void check_administrators(Lint *lint) {
         add(lint, LINT_NO_ADMINISTRATOR, LINT_NOTE, NULL, NULL, "Nobody can ever change this policy.");
 }
 
+/* Returns whether a finding says that somebody decrypts without a document, or with any. */
+static bool is_open(const LintReport *report) {
+        for (size_t i = 0; i < report->n_findings; i++)
+                if (report->findings[i].code == LINT_ANYONE ||
+                    report->findings[i].code == LINT_ROOT_DELEGATION ||
+                    report->findings[i].code == LINT_UNGATED_DECRYPT)
+                        return true;
+        return false;
+}
+
 static void check_images(Lint *lint) {
+        bool open = is_open(lint->report);
+
         for (size_t i = 0; i < lint->options->n_images; i++)
                 if (!(lint->served & UINT64_C(1) << i)) {
                         char number[32];
 
                         (void) snprintf(number, sizeof(number), "image %zu", i + 1);
                         add(lint, LINT_IMAGE_LOCKED_OUT, LINT_WARNING, NULL, number,
-                            "Nobody can decrypt with the document of given image %zu.", i + 1);
+                            open ? "Only those who need no document can decrypt with the document of given image %zu."
+                                 : "Nobody can decrypt with the document of given image %zu.",
+                            i + 1);
                 }
 }
 
