@@ -5,14 +5,33 @@
 . "$(dirname "$0")/direct.sh"
 platform_start
 
-# ask OPERATION JSON [REGION [vendor|customer]]: leaves the answer in $scratch/answer. $said is the error's code, or "ok".
+# ask OPERATION JSON [REGION [vendor|customer|role]]: leaves the answer in $scratch/answer. $said is the error's code, or "ok".
 ask() {
     local where=${3:-$region} id=$PLATFORM_VENDOR_ACCESS_KEY_ID secret_key=$PLATFORM_VENDOR_SECRET_ACCESS_KEY
-    [ "${4:-vendor}" = vendor ] || id=$PLATFORM_CUSTOMER_ACCESS_KEY_ID secret_key=$PLATFORM_CUSTOMER_SECRET_ACCESS_KEY
-    platform exec -- curl -sS --aws-sigv4 "aws:amz:$where:kms" --user "$id:$secret_key" -H 'Content-Type: application/x-amz-json-1.1' \
+    local token=() role
+    case ${4:-vendor} in
+    customer) id=$PLATFORM_CUSTOMER_ACCESS_KEY_ID secret_key=$PLATFORM_CUSTOMER_SECRET_ACCESS_KEY ;;
+    role)
+        role=$(imds "security-credentials/$PLATFORM_INSTANCE_ROLE")
+        id=$(jq -r .AccessKeyId <<<"$role") secret_key=$(jq -r .SecretAccessKey <<<"$role")
+        token=(-H "X-Amz-Security-Token: $(jq -r .Token <<<"$role")")
+        ;;
+    esac
+    platform exec -- curl -sS --aws-sigv4 "aws:amz:$where:kms" --user "$id:$secret_key" "${token[@]}" -H 'Content-Type: application/x-amz-json-1.1' \
         -H "X-Amz-Target: TrentService.$1" --cacert "$PLATFORM_CA_FILE" --data-binary "$2" "https://kms.$where.amazonaws.com/" >"$scratch/answer"
     said=$(jq -r 'if .__type then .__type | split("#")[-1] else "ok" end' <"$scratch/answer")
     said=${said:-ok}
+}
+# imds WORD: what IMDS says under iam/
+imds() {
+    local token
+    token=$(platform exec --as instance -- curl -sS -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token)
+    platform exec --as instance -- curl -sS -H "X-aws-ec2-metadata-token: $token" "http://169.254.169.254/latest/meta-data/iam/$1"
+}
+# may ACTION...: the identity policy of the instance's role
+may() {
+    jq -n '{Version: "2012-10-17", Statement: [{Effect: "Allow", Action: $ARGS.positional, Resource: "*"}]}' --args "$@" >"$scratch/identity"
+    platform role policy "$PLATFORM_CUSTOMER_ACCOUNT" "$PLATFORM_INSTANCE_ROLE" "$scratch/identity"
 }
 # wants CODE OPERATION JSON [REGION [WHO]]
 wants() {
@@ -47,6 +66,9 @@ done
 assert_equal "all pages" "$seen$marker" g1g2g3g4g5
 wants InvalidMarkerException ListGrants "$(of 'Marker: "made-up"')"
 wants ValidationException ListGrants "$(of 'Limit: 0')"
+wants ok ListGrants "$(of 'Limit: 100')"
+wants ValidationException ListGrants "$(of 'Limit: 101')"
+wants ValidationException ListAliases "$(of 'Limit: 101')"
 wants ok ListGrants "$(of "GrantId: \"$id\"")"
 is '[.Grants[].Name]' '["g2"]'
 wants ok ListGrants "$(of 'GranteePrincipal: "arn:aws:iam::222222222222:role/r3"')"
@@ -111,12 +133,17 @@ wants AccessDeniedException Decrypt "$(of 'DryRun: true, DryRunModifiers: ["IGNO
 say "== states and origins"
 wants ok DescribeKey "$(of)"
 is '.KeyMetadata | [.KeyState, .Origin, .KeyManager, .MultiRegion, has("MultiRegionConfiguration"), has("DeletionDate")]' '["Enabled","AWS_KMS","CUSTOMER",false,false,false]'
+wants ok EnableKeyRotation "$(of)"
 wants ok ScheduleKeyDeletion "$(of 'PendingWindowInDays: 7')"
+wants ok GetKeyRotationStatus "$(of)"
+is '[.KeyRotationEnabled, has("NextRotationDate")]' '[false,false]'
 wants ok DescribeKey "$(of)"
 is '.KeyMetadata | [.KeyState, .Enabled, .DeletionDate > now]' '["PendingDeletion",false,true]'
 wants KMSInvalidStateException Decrypt "$(of "CiphertextBlob: \"$blob\"")"
 wants KMSInvalidStateException EnableKeyRotation "$(of)"
 wants ok CancelKeyDeletion "$(of)"
+wants ok GetKeyRotationStatus "$(of)"
+is .KeyRotationEnabled true
 wants DisabledException Decrypt "$(of "CiphertextBlob: \"$blob\"")"
 wants ok CreateKey '{"Origin": "EXTERNAL"}'
 is '.KeyMetadata | [.KeyState, .Origin]' '["PendingImport","EXTERNAL"]'
@@ -124,6 +151,31 @@ key=$(jq -r .KeyMetadata.Arn <"$scratch/answer")
 wants KMSInvalidStateException Encrypt "$(of 'Plaintext: "QQ=="')"
 wants KMSInvalidStateException EnableKey "$(of)"
 wants UnsupportedOperationException CreateKey '{"Origin": "AWS_CLOUDHSM"}'
+
+say "== keys that sign"
+wants ok CreateKey '{"KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY"}'
+key=$(jq -r .KeyMetadata.Arn <"$scratch/answer")
+sign='Message: "QQ==", SigningAlgorithm: "ECDSA_SHA_256"'
+wants DryRunOperationException Sign "$(of "$sign, DryRun: true")"
+wants ok GetKeyLastUsage "$(of)"
+is 'has("KeyLastUsage")' false
+wants ok Sign "$(of "$sign")"
+wants ok GetKeyLastUsage "$(of)"
+is .KeyLastUsage.Operation Sign
+wants InvalidKeyUsageException Encrypt "$(of 'Plaintext: "QQ=="')"
+wants InvalidKeyUsageException GenerateDataKey "$(of 'KeySpec: "AES_256"')"
+wants InvalidKeyUsageException Sign "$(of 'Message: "QQ==", SigningAlgorithm: "ECDSA_SHA_384"')"
+wants InvalidKeyUsageException Sign "$(jq -nc --arg key "$other" "{KeyId: \$key, $sign}")"
+wants UnsupportedOperationException GetPublicKey "$(jq -nc --arg key "$other" '{KeyId: $key}')"
+wants AccessDeniedException Sign "$(of "$sign")" "$region" customer
+wants AccessDeniedException GetPublicKey "$(of)" "$region" customer
+wants UnsupportedOperationException EnableKeyRotation "$(of)"
+wants ok GetKeyRotationStatus "$(of)"
+is .KeyRotationEnabled false
+wants ValidationException CreateGrant "$(of 'GranteePrincipal: "arn:aws:iam::222222222222:role/r1", Operations: ["DescribeKey", "Decrypt"]')"
+wants ok CreateGrant "$(of 'GranteePrincipal: "arn:aws:iam::222222222222:role/r1", Operations: ["DescribeKey"]')"
+wants ok DisableKey "$(of)"
+wants DisabledException Sign "$(of "$sign")"
 
 say "== replicas"
 away=$PLATFORM_OTHER_REGION
@@ -156,3 +208,12 @@ wants ok ScheduleKeyDeletion "$(of)"
 is '[.KeyState, has("DeletionDate")]' '["PendingReplicaDeletion",false]'
 wants ok DescribeKey "$(of)"
 is '.KeyMetadata | [.KeyState, .PendingDeletionWindowInDays]' '["PendingReplicaDeletion",30]'
+
+say "== a replica needs kms:CreateKey in its Region, too"
+wants ok CreateKey '{"MultiRegion": true}' "$region" customer
+key=$(jq -r .KeyMetadata.Arn <"$scratch/answer")
+may kms:ReplicateKey
+wants AccessDeniedException ReplicateKey "$(of "ReplicaRegion: \"$away\", BypassPolicyLockoutSafetyCheck: true")" "$region" role
+assert_line "the action that is missing" "$scratch/answer" 'not authorized to perform: kms:CreateKey'
+may kms:ReplicateKey kms:CreateKey
+wants ok ReplicateKey "$(of "ReplicaRegion: \"$away\", BypassPolicyLockoutSafetyCheck: true")" "$region" role

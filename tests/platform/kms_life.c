@@ -85,13 +85,13 @@ int platform_kms_list_aliases(KmsCall *call) {
         return r;
 }
 
-/* Automatic rotation is for key material that KMS has made. A replica has that of its primary key. */
+/* Automatic rotation is for symmetric key material that KMS has made. A replica has that of its primary key. */
 static int rotatable_key(KmsCall *call, const char *action, KmsKey **ret) {
         int r = key_without_alias(call, action, ret);
 
         if (r >= 0)
                 r = platform_kms_key_check_state(call, *ret);
-        if (r >= 0 && ((*ret)->external || (*ret)->primary))
+        if (r >= 0 && ((*ret)->external || (*ret)->primary || (*ret)->signer))
                 r = platform_kms_refuse(call, "UnsupportedOperationException",
                                         "The operation is not supported for %s.", (*ret)->arn);
         return r;
@@ -121,6 +121,7 @@ int platform_kms_disable_key_rotation(KmsCall *call) {
 int platform_kms_get_key_rotation_status(KmsCall *call) {
         const KmsKey *source;
         KmsKey *key;
+        bool enabled;
 
         int r = key_without_alias(call, "kms:GetKeyRotationStatus", &key);
         if (r >= 0 && key->state == KEY_PENDING_IMPORT)
@@ -128,10 +129,11 @@ int platform_kms_get_key_rotation_status(KmsCall *call) {
         if (r < 0)
                 return r;
         source = key->primary ? key->primary : key;
+        /* The setting is kept while the key waits for its deletion, but the status is false. */
+        enabled = source->rotation_days > 0 && key->state != KEY_PENDING_DELETION;
         kms_reply_string(call, "KeyId", key->arn);
-        json_object_object_add(call->reply, "KeyRotationEnabled",
-                               json_object_new_boolean(source->rotation_days > 0));
-        if (source->rotation_days > 0) {
+        json_object_object_add(call->reply, "KeyRotationEnabled", json_object_new_boolean(enabled));
+        if (enabled) {
                 json_object_object_add(call->reply, "RotationPeriodInDays",
                                        json_object_new_int64(source->rotation_days));
                 add_time(call->reply, "NextRotationDate", source->created + source->rotation_days * DAY);
@@ -182,6 +184,17 @@ static int check_replica(KmsCall *call, const KmsKey *key, const char *region) {
                                : 0;
 }
 
+/* The caller also needs kms:CreateKey in the Region of the replica (ReplicateKey, required permissions). */
+static int check_may_create(KmsCall *call, const char *region) {
+        const char *asked = call->region;
+        int r;
+
+        call->region = region;
+        r = platform_kms_authorize(call, &(const KmsQuestion){ .action = "kms:CreateKey", .key_name = "*" });
+        call->region = asked;
+        return r;
+}
+
 int platform_kms_replicate_key(KmsCall *call) {
         _cleanup_(policy_freep) Policy *policy = NULL;
         _cleanup_free_ char *policy_text = NULL;
@@ -201,6 +214,8 @@ int platform_kms_replicate_key(KmsCall *call) {
                 r = check_own(call, "kms:ReplicateKey", key);
         if (r >= 0)
                 r = check_replica(call, key, region);
+        if (r >= 0)
+                r = check_may_create(call, region);
         if (r < 0)
                 return r;
         if (text)

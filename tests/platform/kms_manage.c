@@ -427,6 +427,23 @@ static int read_grant_operations(KmsCall *call, KmsGrant *grant) {
         return 0;
 }
 
+/* Every operation must be one of the key's usage. The others of the list are for symmetric keys. */
+static int check_grant_operations(KmsCall *call, const KmsKey *key, const KmsGrant *grant) {
+        static const char *const of_every_key[] = { "CreateGrant", "DescribeKey", "RetireGrant" };
+
+        for (size_t i = 0; key->signer && grant->operations[i]; i++) {
+                bool known = false;
+
+                for (size_t k = 0; k < ELEMENTSOF(of_every_key); k++)
+                        known |= strcmp(grant->operations[i], of_every_key[k]) == 0;
+                if (!known)
+                        return platform_kms_refuse(call, "ValidationException",
+                                                   "The operation %s is not supported for %s.",
+                                                   grant->operations[i], key->arn);
+        }
+        return 0;
+}
+
 static int read_grant_constraint(KmsCall *call, const KmsGrant *grant, const char *name, PolicyPair **ret,
                                  size_t *ret_n) {
         struct json_object *object = json_member(json_member(grant->description, "Constraints"), name);
@@ -516,6 +533,8 @@ int platform_kms_create_grant(KmsCall *call) {
         if (r >= 0)
                 r = platform_kms_key_check_state(call, key);
         if (r >= 0)
+                r = check_grant_operations(call, key, grant);
+        if (r >= 0)
                 r = platform_kms_check_dry_run(call);
         if (r < 0)
                 return r;
@@ -554,7 +573,7 @@ int platform_kms_page(KmsCall *call, size_t n, size_t *ret_begin, size_t *ret_en
         char *end = NULL;
         unsigned long begin;
 
-        int r = platform_kms_integer(call, "Limit", 1, 1000, 50, &limit);
+        int r = platform_kms_integer(call, "Limit", 1, 100, 50, &limit);
         if (r >= 0)
                 r = platform_kms_string(call, call->request, "Marker", false, 1024, &marker);
         if (r < 0)

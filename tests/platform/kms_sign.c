@@ -147,6 +147,7 @@ int platform_kms_sign(KmsCall *call) {
         if ((strcmp(type, "DIGEST") == 0 ? sign_digest : sign_message)(key, message, size, signature,
                                                                        &signature_size) < 0)
                 return platform_kms_refuse_internal(call);
+        platform_kms_key_used(call, key);
         r = platform_kms_reply_bytes(call, "Signature", signature, signature_size);
         kms_reply_string(call, "KeyId", key->arn);
         kms_reply_string(call, "SigningAlgorithm", algorithm);
