@@ -333,8 +333,9 @@ static int connection_tell_status(Connection *connection) {
                                          "unseald has not run in this boot, or cannot write its status.",
                                          TPM_RETRY_AFTER);
         if (r < 0) {
-                log_warning("No status for %s: %s cannot be read: %s.", connection->peer, path,
-                            strerror(-r));
+                log_warning("No status for %s: %s %s%s.", connection->peer, path,
+                            r == -EBADMSG ? "is not a status file of unseald" : "cannot be read: ",
+                            r == -EBADMSG ? "" : strerror(-r));
                 return connection_refuse(connection, 503, "unavailable", "The status cannot be read.",
                                          TPM_RETRY_AFTER);
         }

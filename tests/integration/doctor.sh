@@ -282,6 +282,9 @@ unseald_start
 unseald_finish
 platform fault clear
 check 'after a failed one' 60 '^ok key db-password' '^failure status: failed: ' '^failure status db-password: failed: for the reason above'
+echo '{' >"$status_file"
+doctor
+assert_line 'a malformed status file' "$said" "^skipped status $status_file: It is not a status file of unseald\."
 rm -f "$status_file"
 
 # Without privileges.

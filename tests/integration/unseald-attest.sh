@@ -70,6 +70,22 @@ sleep 10
 state idle
 client garbage
 state again
+# tell_status NAME: the answer to /status
+tell_status() {
+    /usr/bin/python3 -c 'import http.client as h; c = h.HTTPConnection("127.0.0.1", 8642); c.request("GET", "/status"); a = c.getresponse()
+print(a.status, a.getheader("Retry-After"), a.read().decode())' >"/out/status-$1"
+}
+mv /run/unseald/status.json /run/unseald/away
+tell_status missing
+echo '{' >/run/unseald/status.json
+tell_status malformed
+mv /run/unseald/away /run/unseald/status.json
+# Status= has its default.
+systemctl stop unseald-attest.service
+sed '/^Status=/d' /usr/lib/unseald/unseald.conf >/run/without-status
+mount --bind /run/without-status /usr/lib/unseald/unseald.conf
+tell_status off
+umount /usr/lib/unseald/unseald.conf
 systemctl stop unseald-attest.socket unseald-attest.service
 journalctl --sync
 # By its identifier: journald knows no unit for the last entry of a process that has ended by the time it is read.
@@ -94,6 +110,10 @@ assert_equal "failed units" "$(cat "$out/failed")" ''
 
 assert_equal "/status with Status=yes" "$(jq -r '.state, .secrets[0].name, (.secrets[0] | has("key_id"))' "$out/status-of-service")" \
     $'unsealed\ndb-password\nfalse'
+assert_match "/status without a status file" "$(cat "$out/status-missing")" '^503 [0-9]+ .*unseald has not run in this boot'
+assert_match "/status with a malformed file" "$(cat "$out/status-malformed")" '^503 [0-9]+ .*The status cannot be read'
+assert_line "a malformed file in the journal" "$out/journal-attest" 'No status for 127\.0\.0\.1: .*status\.json is not a status file of unseald\.'
+assert_match "/status without Status=" "$(cat "$out/status-off")" '^404 None .*no other path'
 
 assert_match "the process" "$(cat "$out/process")" '^ *6[1-5][0-9]{3} +unseald,'
 assert_line "verify" "$out/verify-good" '^exit status 0$'

@@ -678,7 +678,10 @@ static void examine_service(Doctor *doctor) {
         r = read_file(doctor->status_path, STATUS_SIZE_MAX, &text, &size);
         if (r >= 0)
                 r = json_parse((const char *) text, size, &status);
-        if (r < 0 && r != -ENOENT)
+        if (r == -EBADMSG)
+                report_add(&doctor->report, "status", doctor->status_path, VERDICT_SKIPPED, NULL,
+                           "It is not a status file of unseald.");
+        else if (r < 0 && r != -ENOENT)
                 report_add(&doctor->report, "status", doctor->status_path, VERDICT_SKIPPED, NULL,
                            "It cannot be read: %s.", strerror(-r));
         else
