@@ -154,12 +154,6 @@ static int add_named(UnitGraph *graph, size_t node, const char *name, EdgeKind k
         return r < 0 ? r : add_edge(graph, reversed ? other : node, reversed ? node : other, kind);
 }
 
-static bool has_suffix(const char *name, const char *suffix) {
-        size_t length = strlen(name), wanted = strlen(suffix);
-
-        return length > wanted && strcmp(name + length - wanted, suffix) == 0;
-}
-
 static bool has_default_dependencies(const Unit *unit) {
         const IniAssignment *line = unit_setting(unit, "Unit", "DefaultDependencies");
         bool value = true;
@@ -197,20 +191,20 @@ static int add_defaults(UnitGraph *graph, size_t node, const Unit *unit) {
         const char *name = graph->names[node];
         int r = 0;
 
-        if (has_suffix(name, ".socket"))
+        if (unit_name_ends_in(name, ".socket"))
                 r = add_triggered(graph, node, unit, "Socket", "Service");
-        else if (has_suffix(name, ".timer"))
+        else if (unit_name_ends_in(name, ".timer"))
                 r = add_triggered(graph, node, unit, "Timer", "Unit");
-        else if (has_suffix(name, ".path"))
+        else if (unit_name_ends_in(name, ".path"))
                 r = add_triggered(graph, node, unit, "Path", "Unit");
         if (r < 0 || !has_default_dependencies(unit))
                 return r;
-        if (has_suffix(name, ".service") || has_suffix(name, ".socket") || has_suffix(name, ".timer") ||
-            has_suffix(name, ".path"))
+        if (unit_name_ends_in(name, ".service") || unit_name_ends_in(name, ".socket") ||
+            unit_name_ends_in(name, ".timer") || unit_name_ends_in(name, ".path"))
                 r = add_named(graph, node, "sysinit.target", EDGE_PULL | EDGE_AFTER, false);
-        if (r >= 0 && has_suffix(name, ".service"))
+        if (r >= 0 && unit_name_ends_in(name, ".service"))
                 r = add_named(graph, node, "basic.target", EDGE_AFTER, false);
-        if (r >= 0 && has_suffix(name, ".socket"))
+        if (r >= 0 && unit_name_ends_in(name, ".socket"))
                 r = add_named(graph, node, "sockets.target", EDGE_AFTER, true);
         return r;
 }
@@ -258,7 +252,7 @@ static int add_unit(UnitGraph *graph, size_t node) {
                             strcmp(line->section, settings[j].section) == 0)
                                 r = add_line(graph, node, line, settings[j].kind, settings[j].reversed);
         }
-        if (r >= 0 && has_suffix(unit->path, ".container"))
+        if (r >= 0 && unit_name_ends_in(unit->path, ".container"))
                 r = add_install_lines(graph, node, unit);
         return r < 0 ? r : add_defaults(graph, node, unit);
 }
@@ -278,7 +272,7 @@ static int add_orders_of_targets(UnitGraph *graph) {
                 const Edge edge = graph->edges[i];
                 bool before = false;
 
-                if (edge.kind != EDGE_PULL || !has_suffix(graph->names[edge.from], ".target") ||
+                if (edge.kind != EDGE_PULL || !unit_name_ends_in(graph->names[edge.from], ".target") ||
                     !node_has_default_dependencies(graph, edge.from) ||
                     !node_has_default_dependencies(graph, edge.to))
                         continue;
@@ -371,7 +365,7 @@ bool unit_graph_is_enabled(const UnitGraph *graph, const char *unit, const char 
                 const Edge *edge = &graph->edges[i];
 
                 if (edge->to == node && (edge->kind & EDGE_PULL) && started[edge->from] &&
-                    edge->from != excepted && has_suffix(graph->names[edge->from], ".target"))
+                    edge->from != excepted && unit_name_ends_in(graph->names[edge->from], ".target"))
                         return true;
         }
         return false;

@@ -71,12 +71,6 @@ static bool is_true(const Unit *unit, const char *section, const char *key) {
         return line && ini_boolean(line, &value, NULL) >= 0 && value;
 }
 
-static bool has_suffix(const char *name, const char *suffix) {
-        size_t length = strlen(name), wanted = strlen(suffix);
-
-        return length > wanted && strcmp(name + length - wanted, suffix) == 0;
-}
-
 /* Returns whether the line overrides an earlier one of the same file. In a drop-in that is intended. */
 static bool is_overridden(const Consumers *consumers, const Consumer *consumer) {
         for (size_t i = 0; i < consumers->count; i++) {
@@ -389,8 +383,8 @@ static void check_type(Check *check, const Unit *unit) {
         const IniAssignment *type = unit_setting(unit, "Service", "Type"),
                             *start = unit_setting(unit, "Service", "ExecStart");
 
-        if (!start || has_suffix(unit->path, ".container") || unit_setting(unit, "Service", "BusName") ||
-            (type && strcmp(type->value, "simple") != 0))
+        if (!start || unit_name_ends_in(unit->path, ".container") ||
+            unit_setting(unit, "Service", "BusName") || (type && strcmp(type->value, "simple") != 0))
                 return;
         const Place place = place_of_line(unit, type ?: start);
 

@@ -57,10 +57,10 @@ void unit_tree_clear(UnitTree *tree) {
         *tree = (UnitTree){};
 }
 
-static bool ends_in(const char *text, const char *suffix) {
-        size_t length = strlen(text), wanted = strlen(suffix);
+bool unit_name_ends_in(const char *name, const char *end) {
+        size_t length = strlen(name), wanted = strlen(end);
 
-        return length > wanted && strcmp(text + length - wanted, suffix) == 0;
+        return length > wanted && strcmp(name + length - wanted, end) == 0;
 }
 
 bool unit_name_has_type(const char *name) {
@@ -69,7 +69,7 @@ bool unit_name_has_type(const char *name) {
                                              ".slice",     ".scope",  ".device" };
 
         for (size_t i = 0; i < ELEMENTSOF(types); i++)
-                if (ends_in(name, types[i]))
+                if (unit_name_ends_in(name, types[i]))
                         return true;
         return false;
 }
@@ -83,7 +83,7 @@ const char *unit_exec_section(const char *name) {
                          { ".swap", "Swap" } };
 
         for (size_t i = 0; i < ELEMENTSOF(sections); i++)
-                if (ends_in(name, sections[i].type))
+                if (unit_name_ends_in(name, sections[i].type))
                         return sections[i].section;
         return NULL;
 }
@@ -202,7 +202,7 @@ const IniAssignment *unit_setting(const Unit *unit, const char *section, const c
 /* The service that Quadlet's generator makes of NAME.container. */
 static int unit_of_file(const char *file, char **ret) {
         *ret = NULL;
-        if (ends_in(file, ".container"))
+        if (unit_name_ends_in(file, ".container"))
                 return asprintf(ret, "%.*s.service", (int) (strlen(file) - strlen(".container")), file) < 0
                                        ? -ENOMEM
                                        : 0;
@@ -297,7 +297,7 @@ static int list_directory(UnitTree *tree, const char *directory, char ***drop_in
 
                 if (asprintf(&path, "%s/%s", directory, entry->d_name) < 0)
                         return -ENOMEM;
-                if (ends_in(entry->d_name, ".d")) {
+                if (unit_name_ends_in(entry->d_name, ".d")) {
                         r = strings_take(drop_ins, TAKE_PTR(path));
                         of = strndup(entry->d_name, strlen(entry->d_name) - strlen(".d"));
                         /* Its file may be a generator's. "a-.service.d" is for all units that begin with "a-". */
@@ -307,7 +307,7 @@ static int list_directory(UnitTree *tree, const char *directory, char ***drop_in
                         continue;
                 }
                 for (size_t i = 0; r >= 0 && i < ELEMENTSOF(link_directories); i++)
-                        if (ends_in(entry->d_name, link_directories[i].suffix)) {
+                        if (unit_name_ends_in(entry->d_name, link_directories[i].suffix)) {
                                 of = strndup(entry->d_name,
                                              strlen(entry->d_name) - strlen(link_directories[i].suffix));
                                 if (!of)
@@ -342,12 +342,13 @@ static int list_drop_ins(char **drop_ins, const char *owner, char ***files) {
         if (asprintf(&wanted, "/%s.d", owner) < 0)
                 return -ENOMEM;
         for (char **directory = drop_ins; directory && *directory; directory++) {
-                _cleanup_(closedirp) DIR *stream = ends_in(*directory, wanted) ? opendir(*directory) : NULL;
+                _cleanup_(closedirp) DIR *stream =
+                                unit_name_ends_in(*directory, wanted) ? opendir(*directory) : NULL;
                 const struct dirent *entry;
 
                 while (stream && (entry = readdir(stream))) {
                         _cleanup_free_ char *path = NULL;
-                        bool hidden = !ends_in(entry->d_name, ".conf");
+                        bool hidden = !unit_name_ends_in(entry->d_name, ".conf");
 
                         for (char **other = *files; !hidden && other && *other; other++)
                                 hidden = strcmp(strrchr(*other, '/') + 1, entry->d_name) == 0;
@@ -374,7 +375,7 @@ static int drop_in_owners(const UnitTree *tree, const Unit *unit, char ***ret) {
         if (strings_take(&owners, strdup(unit->name)) < 0 || unit_name_template(unit->name, &template) < 0 ||
             (template && strings_take(&owners, template) < 0))
                 return -ENOMEM;
-        if (unit->path && ends_in(unit->path, ".container")) {
+        if (unit->path && unit_name_ends_in(unit->path, ".container")) {
                 char *container = NULL;
 
                 if (asprintf(&container, "%.*s.container", (int) (type - unit->name), unit->name) < 0 ||

@@ -57,6 +57,9 @@ const Unit *unit_tree_resolve(const UnitTree *tree, const char *name) _pure_;
 /* Writes the unit that a name stands for after aliases: "autovt@tty1.service" is "getty@tty1.service". Pure. -ENOMEM. */
 int unit_tree_canonical(const UnitTree *tree, const char *name, char **ret);
 
+/* Returns whether something precedes this end in the name, or in the path of a unit's file. Pure. */
+bool unit_name_ends_in(const char *name, const char *end) _pure_;
+
 /* Returns whether the name ends in a type of unit. Pure. */
 bool unit_name_has_type(const char *name) _pure_;
 
