@@ -191,7 +191,7 @@ static void check_signature(Check *check, size_t at) {
         for (size_t i = 0; i < ELEMENTSOF(unmeasured); i++)
                 if (strncmp(declaration->signed_by, unmeasured[i], strlen(unmeasured[i])) == 0)
                         tell(check, SEVERITY_MISTAKE, "key-unmeasured", line,
-                             "Expected a file in the measured part of the image, such as below /usr, not below %s: who replaces the key can sign.",
+                             "Expected a file in the measured part of the image, such as below /usr, not below %s: anyone who replaces the key can sign.",
                              unmeasured[i]);
         if (secret->signature.failure != FAILURE_NONE)
                 tell(check, declaration->optional ? SEVERITY_WARNING : SEVERITY_MISTAKE, "signature-refused",

@@ -556,7 +556,7 @@ static void examine_signature(Doctor *doctor, const Declaration *declaration, co
                 report_add(&doctor->report, "signature", declaration->name, VERDICT_WARNING,
                            "Put it on the measured root file system.",
                            "Version %" PRIu64
-                           " is signed, but the public key %s lies on a file system that can be written. Who replaces it can sign.",
+                           " is signed, but the public key %s lies on a file system that can be written: anyone who replaces it can sign.",
                            version, declaration->signed_by);
         else
                 report_add(&doctor->report, "signature", declaration->name, VERDICT_OK, NULL,
