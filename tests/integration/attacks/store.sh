@@ -20,10 +20,10 @@ release_disk_and_swap() {
 }
 at_exit release_disk_and_swap
 
-# on_disk FILE: prints how often the secret is on this disk, after Linux has written everything to it
+# on_disk FILE VALUE: prints how often the content of the file VALUE is on this disk, after Linux has written everything to it
 on_disk() {
     sync -f "$1"
-    dd if="$1" iflag=direct bs=1M status=none | grep -cobaF -- "$(<"$secret")" || true
+    dd if="$1" iflag=direct bs=1M status=none | grep -cobaF -- "$(<"$2")" || true
 }
 
 # A disk in the place of the store.
@@ -53,7 +53,7 @@ if mount -o loop "$scratch/image" "$scratch/disk"; then
     on_ready() { cp "$store/db-password" "$scratch/unsealed"; }
     cp "$secret" "$scratch/disk/control"
     sync "$scratch/disk/control"
-    expect 'a secret that is put on this disk is found there' "$([ "$(on_disk "$scratch/image")" -gt 0 ] && echo yes)" yes
+    expect 'a secret that is put on this disk is found there' "$([ "$(on_disk "$scratch/image" "$secret")" -gt 0 ] && echo yes)" yes
     umount "$scratch/disk"
 else
     say "SKIP: no loop device, so no disk is mounted over the store (it takes root outside of a container, and CONFIG_BLK_DEV_LOOP)"
@@ -83,20 +83,30 @@ chmod 0777 "$store"
 attack 7 'a store that anybody may write to' 'ends 11' 'mode'
 chmod 0711 "$store"
 
-# Real swap. A tmpfs can be swapped; ramfs, a tmpfs with noswap, and locked memory cannot.
+# Real swap. A tmpfs can be swapped; ramfs, a tmpfs with noswap, and locked memory cannot. The kernel writes pages to the swap area
+# with the highest priority, which must be the one that is searched: also beside the machine's own, and another run of this test waits.
 swap=$scratch/swap
+exec 8</proc/swaps
+flock --timeout 600 8 || die 'another run of this test has held /proc/swaps for ten minutes'
 dd if=/dev/zero of="$swap" bs=1M count=32 status=none
 chmod 0600 "$swap"
 mkswap "$swap" >/dev/null 2>&1
 pageout() { /usr/bin/python3 "$top/tests/integration/attacks/pageout.py" "$@"; }
-# swapped LABEL WANTED FILE: a row that tries to swap out a file
+# swapped LABEL WANTED FILE CONTROL: a row that tries to swap out a file. CONTROL is a file on a plain tmpfs. The kernel may pass over a
+# page and writes in the background, so the attack goes on until the content of CONTROL is in swap. Only then does "no" mean anything.
 swapped() {
-    local begun=$EPOCHREALTIME saw=no
-    pageout file "$3"
-    [ "$(on_disk "$swap")" = 0 ] || saw=yes
+    local begun=$EPOCHREALTIME saw=no attempts=0
+    until pageout file "$3" "$4" && [ "$(on_disk "$swap" "$4")" -gt 0 ]; do
+        [ $((++attempts)) -lt 300 ] || die "$1: the kernel swaps out no page of a plain tmpfs to $swap. Swap areas: $(</proc/swaps)"
+        sleep 0.1
+    done
+    [ "$(on_disk "$swap" "$secret")" = 0 ] || saw=yes
     row 7 "$1" "in swap: $saw" "in swap: $2" - . "$(seconds_since "$begun")"
 }
-if swapon "$swap"; then
+if swapon --priority=32767 "$swap"; then
+    mkdir "$scratch/plain"
+    mount -t tmpfs tmpfs "$scratch/plain"
+
     # pageable PID: prints how many of its mappings can be swapped. For locked memory the kernel returns EINVAL.
     pageable() {
         local mappings
@@ -117,7 +127,10 @@ if swapon "$swap"; then
     store=$memory
     on_ready() {
         cp "$store/db-password" "$scratch/unsealed"
-        swapped "with swap on: the secret in the store on $(findmnt -n -o FSTYPE "$store" | tail -n 1)" no "$store/db-password"
+        # A new value each time, since what was in swap stays there.
+        od -An -vtx1 -N32 /dev/urandom | tr -d ' \n' >"$scratch/plain/control"
+        swapped "with swap on: the secret in the store on $(findmnt -n -o FSTYPE "$store" | tail -n 1)" no "$store/db-password" \
+            "$scratch/plain/control"
         expect "mappings of unseald's memory that may be swapped" "$(pageable "$unseald_pid")" 0
         expect "what of unseald's memory is in swap" "$(awk '/^VmSwap/ { print $2 }' "/proc/$unseald_pid/status")" 0
     }
@@ -129,10 +142,8 @@ if swapon "$swap"; then
         say 'SKIP: no tmpfs with noswap here; it takes Linux 6.4'
     fi
     # This row is the last one, because the secret stays in swap.
-    mkdir "$scratch/plain"
-    mount -t tmpfs tmpfs "$scratch/plain"
     cp "$secret" "$scratch/plain/secret"
-    swapped '(a plain tmpfs, which unseald refuses)' yes "$scratch/plain/secret"
+    swapped '(a plain tmpfs, which unseald refuses)' yes "$scratch/plain/secret" "$scratch/plain/secret"
     umount "$scratch/plain"
 else
     say "SKIP: swap cannot be switched on here (it takes root outside of a container); test-store's pure functions decide the same"
