@@ -11,6 +11,9 @@
 #include <malloc.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
+
+#include "build-config.h"
 
 /* Volatile: the compiler takes it that malloc() changes no variable of the program. */
 static volatile struct {
@@ -60,12 +63,17 @@ static bool memory_has_failed(void) {
 }
 
 static bool memory_can_fail(void) {
+        const char *preloaded = getenv("LD_PRELOAD");
+        bool replaced = UNSEALD_SANITIZED || (preloaded && strstr(preloaded, "vgpreload"));
         void *volatile p;
 
         memory_fail_after(0);
         p = malloc(1);
         free(p);
-        return memory_has_failed();
+        /* Nobody would notice it if these tests were skipped everywhere. */
+        if (!memory_has_failed() && !replaced)
+                fail_msg("The program does not call the malloc() of this file.");
+        return memory.failed;
 }
 
 /* Calls f again and again: the first allocation fails, then the second, until f makes no more. f returns -ENOMEM whenever one
