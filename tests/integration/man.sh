@@ -11,13 +11,20 @@ for page in "$build"/man/*.[1-9]; do
     pages=$((pages + 1))
 done
 assert_equal "pages" "$pages" "$(find "$top/man" -name '*.rst' | wc -l)"
-# Every test that the threat model names exists.
+# Every test and every scenario that the threat model names exists.
 named=0
 while read -r test; do
     [ -x "$top/tests/integration/$test" ] || die "unseald-threat-model(7) names $test, which is no test"
     named=$((named + 1))
 done < <(grep -oE '[a-z/-]+\.sh' "$top/man/unseald-threat-model.7.rst" | sort -u)
 [ "$named" -gt 0 ] || die "unseald-threat-model(7) names no test"
+scenarios=$("$top/tests/boot/appliance.sh" --list --all)
+named=0
+while read -r scenario; do
+    grep -qx -- "$scenario" <<<"$scenarios" || die "unseald-threat-model(7) names $scenario, which is no scenario of the boot tests"
+    named=$((named + 1))
+done < <(grep -oE '\*memory-[a-z-]+\*' "$top/man/unseald-threat-model.7.rst" | tr -d '*' | sort -u)
+[ "$named" -gt 0 ] || die "unseald-threat-model(7) names no scenario"
 say "$pages pages"
 
 # The keys in the code, in the manual page and in the example file are the same.
