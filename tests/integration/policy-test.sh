@@ -33,6 +33,7 @@ answers() { jq -rc '[.questions[].answer]' "$scratch/out"; }
 say "== a good policy"
 put
 try 0 instance "${own[@]}"
+assert_line "the summary" "$scratch/out" '^As it should be, for these credentials\.$'
 assert_line "own document" "$scratch/out" "^Decrypt  *this machine's document  *allow  *allowed$"
 assert_line "no document" "$scratch/out" '^Decrypt  *no document  *deny  *denied$'
 try 0 instance "${own[@]}" --json
@@ -51,6 +52,7 @@ try 60 instance "${own[@]}" --json
 assert_equal "answers to another machine" "$(answers)" '["denied","denied","notAsked","notAsked","notAsked"]'
 try 60 instance "${own[@]}"
 assert_line "it is told" "$scratch/out" '^KMS denies this machine\.'
+assert_line "why the rest was left out" "$scratch/out" '^Encrypt .* not asked, KMS did not allow the first request$'
 platform tpm-reset
 platform extend 4 "the image"
 try 0 instance "${own[@]}" --other-document="$scratch/other" --json
@@ -79,6 +81,9 @@ say "== the vendor, who has no NitroTPM"
 put
 try 0 vendor --name=db-password --json
 [ -e /dev/tpm0 ] || assert_equal "answers" "$(answers)" '["notAsked","denied","notAsked","notAsked","notAsked"]'
+try 0 vendor --name=db-password
+[ -e /dev/tpm0 ] || assert_line "the summary says what was not asked" "$scratch/out" '^KMS denies what it should deny, .* was not asked\.$'
+[ -e /dev/tpm0 ] || assert_no_line "the summary promises nothing more" "$scratch/out" '^As it should be'
 put '.Statement += [{Effect: "Allow", Principal: {AWS: "'"$admin"'"}, Action: "kms:Decrypt", Resource: "*"}] | .Statement |= map(select(.Effect == "Allow"))'
 try 66 vendor
 put '(.Statement[] | select(.Sid == "Unseal") | .Condition) += {StringEquals: {"kms:EncryptionContext:unseald:secret": "db-password"}}'

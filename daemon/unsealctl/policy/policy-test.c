@@ -132,8 +132,9 @@ static void ask_all(Test *test) {
                 [NONE] = { "Decrypt", "no document", "none" },
                 [OTHER] = { "Decrypt", "the other document", "other", .why_not = "no --other-document=" },
                 [DATA_KEY] = { "GenerateDataKey", "no document", "none",
-                               .why_not = "the caller does not unseal" },
-                [ENCRYPT] = { "Encrypt", "no document", "none", .why_not = "the caller does not unseal" },
+                               .why_not = "KMS did not allow the first request" },
+                [ENCRYPT] = { "Encrypt", "no document", "none",
+                              .why_not = "KMS did not allow the first request" },
         };
         const char *why_not = test->questions[OWN].why_not;
 
@@ -173,8 +174,8 @@ static int exit_status(const Test *test) {
         return denied ? EXIT_DENIED : unknown ? EXIT_UNPROVEN : EXIT_SUCCESS;
 }
 
-static void print_summary(int status) {
-        switch (status) {
+static void print_summary(const Test *test) {
+        switch (exit_status(test)) {
         case EXIT_OPEN:
                 puts("The key is open: KMS allows what it should deny. \"unsealctl policy audit\" shows why.");
                 break;
@@ -185,7 +186,8 @@ static void print_summary(int status) {
                 puts("Not proven: KMS did not say what it would do.");
                 break;
         default:
-                puts("As it should be, for these credentials.");
+                puts(test->own ? "As it should be, for these credentials."
+                               : "KMS denies what it should deny, for these credentials. Whether the key opens for a machine was not asked.");
         }
 }
 
@@ -203,7 +205,7 @@ static void print_text(const Test *test) {
                         printf(": %s", question->error.text);
                 putchar('\n');
         }
-        print_summary(exit_status(test));
+        print_summary(test);
 }
 
 static void print_json(const Test *test) {
