@@ -17,6 +17,7 @@
 #include <systemd/sd-event.h>
 
 #include "basic/clock.h"
+#include "basic/encoding.h"
 #include "basic/io.h"
 #include "basic/log.h"
 #include "basic/thread.h"
@@ -117,13 +118,18 @@ static int keep_stdin(Unsealing *unsealing, char **ret_path) {
         return 0;
 }
 
-/* Finds out whether the file holds a message, by its first bytes. A file that cannot be read fails as a source. */
+/* Finds out whether the file holds a message, raw or in base64, by its first bytes. A file that cannot be read fails as a source. */
 static bool holds_message(const char *path) {
         _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-        uint8_t begin[2];
+        _cleanup_free_ uint8_t *decoded = NULL;
+        char begin[4];
+        size_t size;
 
-        return fd >= 0 && read_up_to(fd, begin, sizeof(begin)) == sizeof(begin) &&
-               message_is_likely(begin, sizeof(begin));
+        if (fd < 0 || read_up_to(fd, begin, sizeof(begin)) != sizeof(begin))
+                return false;
+        return message_is_likely((const uint8_t *) begin, sizeof(begin)) ||
+               (base64_decode(begin, sizeof(begin), &decoded, &size) >= 0 &&
+                message_is_likely(decoded, size));
 }
 
 /* Makes of the options what a *.secret file would declare. The context is only what the options give: other tools encrypt without

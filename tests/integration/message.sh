@@ -58,6 +58,8 @@ for size in 1 4096 4097 1048575 1048576 1048577 3145728 5000000; do
     opens "$size bytes" "$message" --name=db-password
     seal --name=db-password --format=message <"$secret" >"$message"
     opens "$size bytes from a pipe" - --name=db-password <"$message"
+    base64 "$message" >"$scratch/base64"
+    opens "$size bytes in base64" "$scratch/base64" --name=db-password
 done
 assert_equal "the frames of the last" "$("$unsealctl" cat-message --json "$message" | jq -c '[.frames, .frame_length, .plaintext_size, .whole]')" \
     '[5,1048576,5000000,true]'
