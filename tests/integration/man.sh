@@ -28,9 +28,9 @@ done < <(grep -oE '\*memory-[a-z-]+\*' "$top/man/unseald-threat-model.7.rst" | t
 say "$pages pages"
 
 # The keys in the code, in the manual page and in the example file are the same.
-keys_of() { sed -nE 's/^ +\{ ("[A-Za-z]+", )?"([A-Z][A-Za-z]*)", set_.*/\2/p' "$top/daemon/config/$1.c" | sort; }
-documented() { sed -nE 's/^(\*[A-Z][A-Za-z]*=\*(, )?)+$/&/p' "$top/man/$1.5.rst" | grep -oE '[A-Z][A-Za-z]*' | sort; }
-examples() { sed -nE 's/^#?([A-Z][A-Za-z]*)=.*/\1/p' "$top/conf/$1" | sort; }
+keys_of() { sed -nE 's/^ +\{ ("[A-Za-z]+", )?"([A-Z][A-Za-z0-9]*)", set_.*/\2/p' "$top/daemon/config/$1.c" | sort; }
+documented() { sed -nE 's/^(\*[A-Z][A-Za-z0-9]*=\*(, )?)+$/&/p' "$top/man/$1.5.rst" | grep -oE '[A-Z][A-Za-z0-9]*' | sort; }
+examples() { sed -nE 's/^#?([A-Z][A-Za-z0-9]*)=.*/\1/p' "$top/conf/$1" | sort; }
 for page in 'settings unseald.conf unseald.conf' 'declaration unseald.secret db-password.secret'; do
     read -r code manual example <<<"$page"
     keys=$(keys_of "$code" | xargs)
