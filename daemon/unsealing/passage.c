@@ -355,20 +355,12 @@ static void passage_retry(Passage *passage, const Error *error) {
                 step->not_before_usec = 0;
 }
 
-/* Opens the frames with the data key, which it takes. KMS encrypts no empty plaintext, but writers of messages do. */
+/* Opens the frames with the data key, which it takes. */
 static int open_message(const Passage *passage, Secret *data_key, Secret **ret, Error *error) {
-        _cleanup_secret_ Secret *key = data_key, *plaintext = NULL;
-        int r = message_read(&passage->message.header, passage->ciphertext, passage->ciphertext_size, key,
-                             passage->declaration->size_max, &plaintext, error);
+        _cleanup_secret_ Secret *key = data_key;
 
-        if (r < 0)
-                return r;
-        if (secret_size(plaintext) == 0)
-                return error_set(
-                                error, -ENODATA, FAILURE_CIPHERTEXT,
-                                "The plaintext of the message is empty, and unseald delivers at least one byte. Seal the secret again.");
-        *ret = TAKE_PTR(plaintext);
-        return 0;
+        return message_read(&passage->message.header, passage->ciphertext, passage->ciphertext_size, key,
+                            passage->declaration->size_max, ret, error);
 }
 
 static void on_opened(int r, Secret *plaintext, const Error *error, void *userdata) {

@@ -144,7 +144,7 @@ static void log_refusal(CredentialSocket *socket, const CredentialRequest *reque
 }
 
 /* Sends as much as the reader takes. Returns 1 if everything is sent or the reader has gone, -EAGAIN if the reader must read
- * first, -EIO if the file is empty or cannot be read. */
+ * first, -EIO if the file cannot be read. */
 static int reply_go_on(Reply *reply, Secret *buffer) {
         while (reply->sent < reply->size) {
                 size_t left = reply->size - reply->sent;
@@ -155,7 +155,7 @@ static int reply_go_on(Reply *reply, Secret *buffer) {
                 if (reply->file >= 0) {
                         n = pread(reply->file, secret_bytes(buffer), CREDENTIAL_PIECE_MAX,
                                   (off_t) reply->sent);
-                        if (n < 0 || (n == 0 && reply->sent == 0))
+                        if (n < 0)
                                 return -EIO;
                         bytes = secret_bytes(buffer);
                         piece = (size_t) n;

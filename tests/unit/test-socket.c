@@ -237,16 +237,18 @@ static void test_cryptsetup_has_an_error_of_its_own(void **state) {
 typedef struct Fixture {
         char directory[64], path[96];
         sd_event *event;
-        int listener, files[3];
+        int listener, files[4];
         CredentialSocket *socket;
         unsigned looked_up;
 } Fixture;
 
-enum { SMALL, LARGE, BROKEN };
+enum { SMALL, LARGE, BROKEN, EMPTY };
 static const char small[] = "the password";
 
 static int lookup(const CredentialRequest *request, void *userdata, const char **ret_reason) {
-        static const char *const names[] = { [SMALL] = "small", [LARGE] = "large", [BROKEN] = "broken" };
+        static const char *const names[] = {
+                [SMALL] = "small", [LARGE] = "large", [BROKEN] = "broken", [EMPTY] = "empty"
+        };
         Fixture *fixture = userdata;
 
         fixture->looked_up++;
@@ -290,7 +292,8 @@ static int set_up_with(void **state, uint64_t patience_usec) {
                 return -1;
         fixture.files[SMALL] = make_file(small, strlen(small));
         fixture.files[LARGE] = make_file(large, sizeof(large));
-        fixture.files[BROKEN] = make_file("", 0);
+        fixture.files[BROKEN] = open("/dev/null", O_WRONLY | O_CLOEXEC); /* cannot be read */
+        fixture.files[EMPTY] = make_file("", 0);
         *state = &fixture;
         return 0;
 }
@@ -516,6 +519,19 @@ static void test_a_refusal_is_longer_than_a_credential_may_be(void **state) {
         assert_is_refused(fixture, unknown);
         assert_is_refused(fixture, wrong);
         assert_is_refused(fixture, broken);
+}
+
+/* A message of the AWS Encryption SDK may have an empty plaintext. */
+static void test_an_empty_credential_is_no_refusal(void **state) {
+        Fixture *fixture = *state;
+        int empty;
+
+        if (needs_root())
+                skip();
+        empty = ask(fixture, "empty");
+        assert_true(credential_socket_open(fixture->socket) >= 0);
+        assert_gets(fixture, empty, "", 0);
+        assert_int_equal(refusals_logged, 0);
 }
 
 static void test_the_journal_has_refusals_as_refusals_and_answers_as_answers(void **state) {
@@ -876,6 +892,7 @@ int main(void) {
                 test(test_a_failure_to_accept_is_logged_and_tried_again_after_a_pause),
                 test(test_a_queue_is_answered_whole),
                 test(test_a_refusal_is_longer_than_a_credential_may_be),
+                test(test_an_empty_credential_is_no_refusal),
                 test(test_the_journal_has_refusals_as_refusals_and_answers_as_answers),
                 test(test_a_caller_in_a_loop_does_not_fill_the_journal),
                 test(test_a_file_that_cannot_be_read_is_a_refusal),
