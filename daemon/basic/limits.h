@@ -12,6 +12,10 @@
 /* Declared secrets. A reload holds each of them twice, with two manifests, in the service manager. */
 #define LIMIT_SECRETS 500U
 
+/* Declared members of all bundles together (Format=bundle). They have no descriptors of their own; the manifest of the kept secrets
+ * has a line for each. */
+#define LIMIT_MEMBERS 4096U
+
 /* Bytes of all names of kept descriptors in LISTEN_FDNAMES. Linux takes no longer string of the environment: MAX_ARG_STRLEN, 32
  * pages (execve(2)). */
 #define LIMIT_LISTEN_FDNAMES (128U * 1024U)

@@ -26,6 +26,7 @@
 
 typedef struct Item {
         ManifestEntry entry;
+        ManifestMember *members; /* entry.members of them; NULL: it is no bundle */
         int fd;
         bool committed;
         bool unclaimed; /* committed, but the next manifest leaves it out */
@@ -69,6 +70,7 @@ static void item_close(Item *item) {
 
         (void) fdstore_remove(fd_name(item->entry.generation, item->entry.name, name));
         (void) close(item->fd);
+        free(item->members);
 }
 
 int kept_new(sd_event *event, Kept **ret) {
@@ -109,8 +111,10 @@ Kept *kept_free(Kept *kept) {
         if (!kept)
                 return NULL;
         kept_give_up(kept);
-        for (size_t i = 0; i < kept->count; i++)
+        for (size_t i = 0; i < kept->count; i++) {
                 (void) close(kept->items[i].fd);
+                free(kept->items[i].members);
+        }
         if (kept->manifest_fd >= 0)
                 (void) close(kept->manifest_fd);
         free(kept->items);
@@ -125,13 +129,22 @@ static Item *kept_item(const Kept *kept, const char *name, bool committed) {
         return NULL;
 }
 
-static int kept_append(Kept *kept, const ManifestEntry *entry, int fd, bool committed) {
+/* members: entry->members of them, which are copied. */
+static int kept_append(Kept *kept, const ManifestEntry *entry, const ManifestMember *members, int fd,
+                       bool committed) {
         Item *items = reallocarray(kept->items, kept->count + 1, sizeof(*items));
+        ManifestMember *copy = NULL;
 
         if (!items)
                 return -ENOMEM;
         kept->items = items;
-        items[kept->count++] = (Item){ .entry = *entry, .fd = fd, .committed = committed };
+        if (entry->members > 0) {
+                copy = calloc(entry->members, sizeof(*copy));
+                if (!copy)
+                        return -ENOMEM;
+                memcpy(copy, members, entry->members * sizeof(*copy));
+        }
+        items[kept->count++] = (Item){ .entry = *entry, .members = copy, .fd = fd, .committed = committed };
         return 0;
 }
 
@@ -145,6 +158,21 @@ const uint64_t *kept_version(const Kept *kept, const char *name) {
         const Item *item = kept_item(kept, name, true);
 
         return item && item->entry.is_signed ? &item->entry.version : NULL;
+}
+
+const ManifestMember *kept_members(const Kept *kept, const char *name, size_t *ret_count) {
+        const Item *item = kept_item(kept, name, true);
+
+        *ret_count = item ? item->entry.members : 0;
+        return item ? item->members : NULL;
+}
+
+static int compare_members(const void *name, const void *member) {
+        return strcmp(name, ((const ManifestMember *) member)->name);
+}
+
+const ManifestMember *kept_member(const ManifestMember *members, size_t count, const char *name) {
+        return count > 0 ? bsearch(name, members, count, sizeof(*members), compare_members) : NULL;
 }
 
 bool kept_has(const Kept *kept, const KeptClaim *claim) {
@@ -208,7 +236,8 @@ static uint64_t generation_of(const char *name) {
 
 /* Reads a manifest of this boot and this generation. The files that it lists are not checked yet. */
 static int read_manifest(const Store *store, int fd, uint64_t generation, ManifestHeader *ret_header,
-                         ManifestEntry **ret_entries) {
+                         ManifestEntry **ret_entries, ManifestMember **ret_members) {
+        _cleanup_free_ ManifestMember *members = NULL;
         _cleanup_free_ ManifestEntry *entries = NULL;
         _cleanup_secret_ Secret *secret = NULL;
         ManifestHeader header;
@@ -219,7 +248,7 @@ static int read_manifest(const Store *store, int fd, uint64_t generation, Manife
                 return -EBADMSG;
         r = store_read(fd, &secret);
         if (r >= 0)
-                r = manifest_parse(secret_bytes(secret), secret_size(secret), &header, &entries);
+                r = manifest_parse(secret_bytes(secret), secret_size(secret), &header, &entries, &members);
         if (r >= 0)
                 r = sd_id128_get_boot(&boot);
         if (r < 0)
@@ -228,17 +257,20 @@ static int read_manifest(const Store *store, int fd, uint64_t generation, Manife
                 return -EBADMSG;
         *ret_header = header;
         *ret_entries = TAKE_PTR(entries);
+        *ret_members = TAKE_PTR(members);
         return 0;
 }
 
 /* Takes the newest valid manifest. -ENOENT: there is none. */
 static int kept_take_manifest(Kept *kept, const Store *store, Inherited *inherited,
-                              ManifestEntry **ret_entries) {
+                              ManifestEntry **ret_entries, ManifestMember **ret_members) {
+        _cleanup_free_ ManifestMember *newest_members = NULL;
         _cleanup_free_ ManifestEntry *newest = NULL;
         size_t found = 0;
 
         for (size_t i = 0; i < inherited->count; i++) {
                 uint64_t generation = generation_of(inherited->names[i]);
+                ManifestMember *members = NULL;
                 ManifestEntry *entries = NULL;
                 char name[FD_NAME_SIZE];
                 ManifestHeader header;
@@ -249,13 +281,15 @@ static int kept_take_manifest(Kept *kept, const Store *store, Inherited *inherit
                 if ((newest && generation <= kept->manifest.generation) ||
                     strcmp(fd_name(generation, NULL, name), inherited->names[i]) != 0)
                         continue;
-                r = read_manifest(store, inherited->fds[i], generation, &header, &entries);
+                r = read_manifest(store, inherited->fds[i], generation, &header, &entries, &members);
                 if (error_is_of_resources(r))
                         return r;
                 if (r < 0)
                         continue;
                 free(newest);
+                free(newest_members);
                 newest = entries;
+                newest_members = members;
                 kept->manifest = header;
                 found = i;
         }
@@ -263,6 +297,7 @@ static int kept_take_manifest(Kept *kept, const Store *store, Inherited *inherit
                 return -ENOENT;
         kept->manifest_fd = TAKE_FD(inherited->fds[found]);
         *ret_entries = TAKE_PTR(newest);
+        *ret_members = TAKE_PTR(newest_members);
         return 0;
 }
 
@@ -316,8 +351,8 @@ static int check_entry(const Store *store, const ManifestEntry *entry, const Kep
 }
 
 /* Accepts or drops a secret of the manifest. */
-static int restore_entry(Kept *kept, const Store *store, const ManifestEntry *entry, const KeptClaim *claim,
-                         Inherited *inherited) {
+static int restore_entry(Kept *kept, const Store *store, const ManifestEntry *entry,
+                         const ManifestMember *members, const KeptClaim *claim, Inherited *inherited) {
         char name[FD_NAME_SIZE];
         int *fd = inherited_find(inherited, fd_name(entry->generation, entry->name, name)), r;
         const char *why;
@@ -334,7 +369,7 @@ static int restore_entry(Kept *kept, const Store *store, const ManifestEntry *en
                          "Dropped the kept secret %s: %s.", entry->name, why);
                 return 0;
         }
-        r = kept_append(kept, entry, *fd, true);
+        r = kept_append(kept, entry, members, *fd, true);
         if (r >= 0)
                 (void) TAKE_FD(*fd);
         return r;
@@ -343,7 +378,9 @@ static int restore_entry(Kept *kept, const Store *store, const ManifestEntry *en
 int kept_restore(Kept *kept, const Store *store, const KeptClaim *claims, size_t claims_count,
                  Error *error) {
         _cleanup_(inherited_clear) Inherited inherited = {};
+        _cleanup_free_ ManifestMember *members = NULL;
         _cleanup_free_ ManifestEntry *entries = NULL;
+        const ManifestMember *next;
         int r;
 
         r = fdstore_take(&inherited.fds, &inherited.names, &inherited.count);
@@ -351,7 +388,7 @@ int kept_restore(Kept *kept, const Store *store, const KeptClaim *claims, size_t
                 return error_set(error, r, FAILURE_INTERNAL,
                                  "The descriptors that the service manager has kept cannot be taken: %s.",
                                  strerror(-r));
-        r = kept_take_manifest(kept, store, &inherited, &entries);
+        r = kept_take_manifest(kept, store, &inherited, &entries, &members);
         if (r == -ENOENT) {
                 if (inherited.count > 0)
                         log_full(LOG_NOTICE,
@@ -367,9 +404,12 @@ int kept_restore(Kept *kept, const Store *store, const KeptClaim *claims, size_t
                                 strerror(-r));
         }
 
-        for (size_t i = 0; i < kept->manifest.count && r >= 0; i++)
-                r = restore_entry(kept, store, entries + i,
+        next = members;
+        for (size_t i = 0; i < kept->manifest.count && r >= 0; i++) {
+                r = restore_entry(kept, store, entries + i, next,
                                   find_claim(claims, claims_count, entries[i].name), &inherited);
+                next += entries[i].members;
+        }
         if (r < 0) {
                 inherited_release(&inherited);
                 return error_set(
@@ -386,6 +426,7 @@ static int kept_add(Kept *kept, const KeptClaim *claim, Secret *secret, int fd) 
                 .size = secret_size(secret),
                 .version = claim->version ? *claim->version : 0,
                 .is_signed = claim->version != NULL,
+                .members = (uint32_t) claim->members_count,
         };
         char name[FD_NAME_SIZE];
         int r;
@@ -396,7 +437,7 @@ static int kept_add(Kept *kept, const KeptClaim *claim, Secret *secret, int fd) 
         if (r < 0)
                 return r;
         r = fdstore_put(fd_name(entry.generation, entry.name, name), fd);
-        return r < 0 ? r : kept_append(kept, &entry, fd, false);
+        return r < 0 ? r : kept_append(kept, &entry, claim->members, fd, false);
 }
 
 int kept_put(Kept *kept, const KeptClaim *claim, Secret *secret, int fd, Error *error) {
@@ -438,8 +479,8 @@ void kept_abandon(Kept *kept) {
         kept->count = left;
 }
 
-static int compare_names(const void *a, const void *b) {
-        return strcmp(((const ManifestEntry *) a)->name, ((const ManifestEntry *) b)->name);
+static int compare_items(const void *a, const void *b) {
+        return strcmp((*(const Item *const *) a)->entry.name, (*(const Item *const *) b)->entry.name);
 }
 
 /* Returns whether the next manifest lists it: it is not replaced, and it is still claimed. */
@@ -455,24 +496,52 @@ void kept_claim(Kept *kept, const KeptClaim *claims, size_t count) {
         }
 }
 
+/* The secrets of the next manifest, sorted by name. The caller frees *ret. */
+static int kept_list_next(const Kept *kept, const Item ***ret, size_t *ret_count, size_t *ret_members) {
+        const Item **items = calloc(kept->count + 1, sizeof(const Item *));
+        size_t count = 0, members = 0;
+
+        if (!items)
+                return -ENOMEM;
+        for (size_t i = 0; i < kept->count; i++)
+                if (is_of_next(kept, kept->items + i)) {
+                        items[count++] = kept->items + i;
+                        members += kept->items[i].entry.members;
+                }
+        qsort(items, count, sizeof(const Item *), compare_items);
+        *ret = items;
+        *ret_count = count;
+        *ret_members = members;
+        return 0;
+}
+
 static int kept_make_manifest(const Kept *kept, ManifestHeader *header, Secret **ret) {
-        _cleanup_free_ ManifestEntry *entries = calloc(kept->count + 1, sizeof(*entries));
+        _cleanup_free_ ManifestMember *members = NULL;
+        _cleanup_free_ ManifestEntry *entries = NULL;
+        _cleanup_free_ const Item **items = NULL;
+        size_t count, members_count, next = 0;
         sd_id128_t boot;
         int r;
 
-        if (!entries)
-                return -ENOMEM;
-        r = sd_id128_get_boot(&boot);
+        r = kept_list_next(kept, &items, &count, &members_count);
+        if (r >= 0)
+                r = sd_id128_get_boot(&boot);
         if (r < 0)
                 return r;
-        memcpy(header->boot_id, &boot, sizeof(boot));
-        for (size_t i = 0; i < kept->count; i++)
-                if (is_of_next(kept, kept->items + i))
-                        entries[header->count++] = kept->items[i].entry;
-        if (header->count > KEPT_MAX)
+        if (count > KEPT_MAX || members_count > MANIFEST_MEMBERS_MAX)
                 return -E2BIG;
-        qsort(entries, header->count, sizeof(*entries), compare_names);
-        return manifest_format(header, entries, ret);
+        entries = calloc(count + 1, sizeof(*entries));
+        members = calloc(members_count + 1, sizeof(*members));
+        if (!entries || !members)
+                return -ENOMEM;
+        memcpy(header->boot_id, &boot, sizeof(boot));
+        header->count = (uint32_t) count;
+        for (size_t i = 0; i < count; i++) {
+                entries[i] = items[i]->entry;
+                for (size_t k = 0; k < entries[i].members; k++)
+                        members[next++] = items[i]->members[k];
+        }
+        return manifest_format(header, entries, members, ret);
 }
 
 /* Closes the previous manifest and the secrets that are replaced or no longer claimed. */

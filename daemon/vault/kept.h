@@ -30,6 +30,9 @@ typedef struct KeptClaim {
         const char *name;
         uint8_t stands_for[MANIFEST_DIGEST_SIZE];
         const uint64_t *version; /* for kept_put(): what the vendor has signed; NULL: nothing */
+        const ManifestMember *
+                        members; /* for kept_put(): of a bundle, sorted by name; NULL: the secret is no bundle */
+        size_t members_count;
 } KeptClaim;
 
 /* The lock that belongs to the kept secrets. */
@@ -59,6 +62,12 @@ int kept_find(const Kept *kept, const char *name);
 
 /* The signed version of a committed secret, borrowed until the next change. NULL: there is no such secret, or it is not signed. */
 const uint64_t *kept_version(const Kept *kept, const char *name);
+
+/* The places of the members of a committed bundle, sorted by name, borrowed until the next change. NULL: there is no such bundle. */
+const ManifestMember *kept_members(const Kept *kept, const char *name, size_t *ret_count);
+
+/* Finds a member by its name. NULL: there is none. Pure. */
+const ManifestMember *kept_member(const ManifestMember *members, size_t count, const char *name) _pure_;
 
 /* Returns whether a secret of this name and this digest is committed. */
 bool kept_has(const Kept *kept, const KeptClaim *claim);

@@ -6,7 +6,8 @@
  * a digest of the declaration, and it says whether the PCR is locked. It has no plaintext. A checksum still reveals something
  * about the plaintext, so the manifest is a Secret and lies in memory that is never swapped. Pure.
  *
- * The format is a header and then the entries, sorted by name. Integers have the machine's byte order: only the next process
+ * The format is a header, then the entries, sorted by name, and then the members of the entries that are bundles, in the order of
+ * the entries. Integers have the machine's byte order: only the next process
  * on the same machine in the same boot reads the manifest.
  */
 
@@ -17,6 +18,7 @@
 #include "memory/secret.h"
 
 #define MANIFEST_ENTRIES_MAX LIMIT_SECRETS
+#define MANIFEST_MEMBERS_MAX LIMIT_MEMBERS
 #define MANIFEST_DIGEST_SIZE 32U /* SHA-256 */
 
 typedef struct ManifestHeader {
@@ -38,13 +40,26 @@ typedef struct ManifestEntry {
         uint8_t stands_for[MANIFEST_DIGEST_SIZE]; /* declaration_digest() */
         uint64_t version;    /* that the vendor has signed (SignedBy=); 0 without a signature */
         uint8_t is_signed;   /* 1: version counts */
-        uint8_t reserved[7]; /* zero */
+        uint8_t reserved[3]; /* zero */
+        uint32_t members; /* of a bundle (Format=bundle): the number of its members here; 0: it is no bundle */
 } ManifestEntry;
 
-/* Sets header->magic; the caller sets everything else. entries are sorted by name. */
-int manifest_format(const ManifestHeader *header, const ManifestEntry *entries, Secret **ret);
+/* A member of a bundle: its place in the plaintext that is kept. */
+typedef struct ManifestMember {
+        char name[64];         /* as in [Member NAME]; padded with zeros */
+        uint64_t offset, size; /* in bytes; within the size of the entry */
+} ManifestMember;
 
-/* The caller frees *ret_entries, which has ret_header->count entries. Entries of unseald 0.1 end before the version and are read, too,
- * so that an update of the package keeps the secrets. -EBADMSG: the data is not what manifest_format() writes or wrote then. */
-int manifest_parse(const uint8_t *data, size_t size, ManifestHeader *ret_header,
-                   ManifestEntry **ret_entries);
+/* The number of members of all entries together. */
+size_t manifest_members(const ManifestEntry *entries, size_t count) _pure_;
+
+/* Sets header->magic; the caller sets everything else. entries are sorted by name. members: those of all entries, one after
+ * another, those of one entry sorted by name; may be NULL if there are none. */
+int manifest_format(const ManifestHeader *header, const ManifestEntry *entries,
+                    const ManifestMember *members, Secret **ret);
+
+/* The caller frees *ret_entries, which has ret_header->count entries, and *ret_members, which has manifest_members() of them. Manifests
+ * of earlier versions are read, too, so that an update of the package keeps the secrets: the entries of unseald 0.1 end before the
+ * version, and those of version 2 have no members. -EBADMSG: the data is not what manifest_format() writes or wrote then. */
+int manifest_parse(const uint8_t *data, size_t size, ManifestHeader *ret_header, ManifestEntry **ret_entries,
+                   ManifestMember **ret_members);

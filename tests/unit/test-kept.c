@@ -317,6 +317,51 @@ static void test_the_next_process_has_the_committed_secrets(void **state) {
         ASSERT_HELD("kept-1", "kept-1-api-token", "kept-1-db-password");
 }
 
+static void assert_member(const char *bundle, const char *name, uint64_t offset, uint64_t size) {
+        size_t count;
+        const ManifestMember *members = kept_members(kept, bundle, &count),
+                             *member = kept_member(members, count, name);
+
+        if (!member)
+                fail_msg("%s has no member %s", bundle, name);
+        assert_int_equal(member->offset, offset);
+        assert_int_equal(member->size, size);
+}
+
+/* A bundle is one descriptor, whatever number of members it has. */
+static void test_the_next_process_has_the_members_of_a_bundle(void **state) {
+        static const ManifestMember two[] = { { .name = "a", .offset = 0, .size = 4 },
+                                              { .name = "b", .offset = 4, .size = 5 } },
+                                    one[] = { { .name = "b", .offset = 1, .size = 2 } };
+        KeptClaim bundle = claims[1];
+        size_t count;
+
+        bundle.members = two;
+        bundle.members_count = ELEMENTSOF(two);
+        assert_int_equal(put(claims + 0, "the token"), 0);
+        assert_int_equal(put(&bundle, "thistheB."), 0);
+        assert_null(kept_members(kept, "db-password", &count));
+        assert_int_equal(count, 0);
+        assert_int_equal(commit(), 0);
+        restore(claims, 2);
+        assert_member("db-password", "a", 0, 4);
+        assert_member("db-password", "b", 4, 5);
+        assert_null(kept_member(kept_members(kept, "db-password", &count), 2, "c"));
+        assert_null(kept_members(kept, "api-token", &count));
+        ASSERT_HELD("kept-1", "kept-1-api-token", "kept-1-db-password");
+
+        bundle.members = one;
+        bundle.members_count = ELEMENTSOF(one);
+        assert_int_equal(put(&bundle, "xyz"), 0);
+        assert_member("db-password", "a", 0, 4);
+        assert_int_equal(commit(), 0);
+        assert_member("db-password", "b", 1, 2);
+        (void) kept_members(kept, "db-password", &count);
+        assert_int_equal(count, 1);
+        restore(claims, 2);
+        assert_member("db-password", "b", 1, 2);
+}
+
 static void test_the_first_process_has_nothing_to_drop(void **state) {
         restore(claims, 2);
         assert_string_equal(logged, "");
@@ -821,6 +866,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 TEST(test_a_secret_is_kept_when_it_is_committed),
                 TEST(test_the_next_process_has_the_committed_secrets),
+                TEST(test_the_next_process_has_the_members_of_a_bundle),
                 TEST(test_the_first_process_has_nothing_to_drop),
                 TEST(test_without_memory_nothing_is_kept),
                 TEST(test_an_uncommitted_secret_is_dropped),

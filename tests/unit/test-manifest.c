@@ -15,6 +15,7 @@
 
 static ManifestHeader header;
 static ManifestEntry entries[3];
+static ManifestMember members[4];
 
 static int set_up(void **state) {
         static const char *const names[] = { "api-token", "db-password", "db_password.2" };
@@ -34,20 +35,23 @@ static int set_up(void **state) {
 static Secret *format(void) {
         Secret *secret = NULL;
 
-        assert_int_equal(manifest_format(&header, entries, &secret), 0);
+        assert_int_equal(manifest_format(&header, entries, members, &secret), 0);
         return secret;
 }
 
 static int parse(Secret *secret, size_t size) {
         ManifestHeader parsed = { .generation = 4711 };
+        ManifestMember *places = NULL;
         ManifestEntry *list = NULL;
 
-        int r = manifest_parse(secret_bytes(secret), size, &parsed, &list);
+        int r = manifest_parse(secret_bytes(secret), size, &parsed, &list, &places);
         if (r < 0) { /* a failure writes nothing */
                 assert_null(list);
+                assert_null(places);
                 assert_int_equal(parsed.generation, 4711);
         }
         free(list);
+        free(places);
         return r;
 }
 
@@ -62,10 +66,12 @@ static void assert_refused(const char *what) {
 
 static void test_a_manifest_is_parsed_as_it_was_formatted(void **state) {
         _cleanup_secret_ Secret *secret = format();
+        _cleanup_free_ ManifestMember *places = NULL;
         _cleanup_free_ ManifestEntry *list = NULL;
         ManifestHeader parsed;
 
-        assert_int_equal(manifest_parse(secret_bytes(secret), secret_size(secret), &parsed, &list), 0);
+        assert_int_equal(manifest_parse(secret_bytes(secret), secret_size(secret), &parsed, &list, &places),
+                         0);
         assert_int_equal(parsed.generation, 7);
         assert_int_equal(parsed.count, 3);
         assert_int_equal(parsed.lock_pcr, 15);
@@ -79,7 +85,7 @@ static void test_an_empty_manifest_is_valid(void **state) {
         _cleanup_secret_ Secret *secret = NULL;
 
         header.count = 0;
-        assert_int_equal(manifest_format(&header, NULL, &secret), 0);
+        assert_int_equal(manifest_format(&header, NULL, NULL, &secret), 0);
         assert_int_equal(secret_size(secret), sizeof(header));
         assert_int_equal(parse(secret, sizeof(header)), 0);
 }
@@ -101,7 +107,7 @@ static void test_any_other_length_is_refused(void **state) {
 static void test_another_version_is_refused(void **state) {
         _cleanup_secret_ Secret *secret = format();
 
-        secret_bytes(secret)[strlen("unseald kept ")] = '3';
+        secret_bytes(secret)[strlen("unseald kept ")] = '4';
         assert_int_equal(parse(secret, secret_size(secret)), -EBADMSG);
 }
 
@@ -109,6 +115,7 @@ static void test_another_version_is_refused(void **state) {
 static void test_a_manifest_of_the_first_release_is_read(void **state) {
         const size_t old_size = offsetof(ManifestEntry, version);
         _cleanup_secret_ Secret *secret = format(), *old = NULL;
+        _cleanup_free_ ManifestMember *places = NULL;
         _cleanup_free_ ManifestEntry *list = NULL;
         ManifestHeader parsed;
 
@@ -117,7 +124,7 @@ static void test_a_manifest_of_the_first_release_is_read(void **state) {
         secret_bytes(old)[strlen("unseald kept ")] = '1';
         for (size_t i = 0; i < 3; i++)
                 memcpy(secret_bytes(old) + sizeof(header) + i * old_size, entries + i, old_size);
-        assert_int_equal(manifest_parse(secret_bytes(old), secret_size(old), &parsed, &list), 0);
+        assert_int_equal(manifest_parse(secret_bytes(old), secret_size(old), &parsed, &list, &places), 0);
         assert_int_equal(parsed.count, 3);
         for (size_t i = 0; i < 3; i++) {
                 assert_memory_equal(list + i, entries + i, old_size);
@@ -129,15 +136,103 @@ static void test_a_manifest_of_the_first_release_is_read(void **state) {
 
 static void test_a_signed_version_is_kept(void **state) {
         _cleanup_secret_ Secret *secret = NULL;
+        _cleanup_free_ ManifestMember *places = NULL;
         _cleanup_free_ ManifestEntry *list = NULL;
         ManifestHeader parsed;
 
         entries[1].is_signed = 1;
         entries[1].version = UINT64_MAX;
         secret = format();
-        assert_int_equal(manifest_parse(secret_bytes(secret), secret_size(secret), &parsed, &list), 0);
+        assert_int_equal(manifest_parse(secret_bytes(secret), secret_size(secret), &parsed, &list, &places),
+                         0);
         assert_int_equal(list[1].is_signed, 1);
         assert_int_equal(list[1].version, UINT64_MAX);
+}
+
+/* The first and the third secret are bundles. */
+static void add_members(void) {
+        static const char *const names[] = { "a", "b", "cert.pem", "key.pem" };
+
+        for (size_t i = 0; i < ELEMENTSOF(members); i++) {
+                members[i] = (ManifestMember){ .offset = i * 10, .size = 10 };
+                (void) snprintf(members[i].name, sizeof(members[i].name), "%s", names[i]);
+        }
+        entries[0].size = 20;
+        entries[0].members = 2;
+        entries[2].size = 40;
+        entries[2].members = 2;
+}
+
+static void test_the_places_of_the_members_of_bundles_are_kept(void **state) {
+        _cleanup_secret_ Secret *secret = NULL;
+        _cleanup_free_ ManifestMember *places = NULL;
+        _cleanup_free_ ManifestEntry *list = NULL;
+        ManifestHeader parsed;
+
+        add_members();
+        secret = format();
+        assert_int_equal(manifest_parse(secret_bytes(secret), secret_size(secret), &parsed, &list, &places),
+                         0);
+        assert_memory_equal(list, entries, sizeof(entries));
+        assert_memory_equal(places, members, sizeof(members));
+        for (size_t size = 0; size < secret_size(secret); size++)
+                if (parse(secret, size) != -EBADMSG)
+                        fail_msg("%zu of %zu bytes were accepted", size, secret_size(secret));
+}
+
+/* Version 2 had the same entries, and nothing behind them. */
+static void test_a_manifest_without_members_is_read_after_an_update(void **state) {
+        _cleanup_secret_ Secret *secret = format(), *bundle = NULL;
+
+        secret_bytes(secret)[strlen("unseald kept ")] = '2';
+        assert_int_equal(parse(secret, secret_size(secret)), 0);
+        add_members();
+        bundle = format();
+        secret_bytes(bundle)[strlen("unseald kept ")] = '2';
+        assert_int_equal(parse(bundle, secret_size(bundle)), -EBADMSG);
+}
+
+static void test_an_impossible_member_is_refused(void **state) {
+        static const struct {
+                const char *what, *name;
+                uint64_t offset, size;
+        } wrong[] = {
+                { "a member beyond the end", "b", 11, 10 },
+                { "a member that is larger than the bundle", "b", 0, 21 },
+                { "a member whose end overflows", "b", UINT64_MAX, 2 },
+                { "a name that is there twice", "a", 10, 10 },
+                { "a member without name", "", 10, 10 },
+                { "a member with a path", "b/c", 10, 10 },
+                { "a hidden member", ".b", 10, 10 },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(wrong); i++) {
+                add_members();
+                members[1] = (ManifestMember){ .offset = wrong[i].offset, .size = wrong[i].size };
+                (void) snprintf(members[1].name, sizeof(members[1].name), "%s", wrong[i].name);
+                assert_refused(wrong[i].what);
+        }
+        add_members();
+        members[0].name[sizeof(members[0].name) - 1] = 'x';
+        assert_refused("something behind a name");
+        add_members();
+        memset(members[3].name, 'x', sizeof(members[3].name) - 1);
+        assert_refused("a name that is too long for a credential");
+}
+
+static void test_the_number_of_members_is_limited(void **state) {
+        _cleanup_free_ ManifestMember *many = calloc(MANIFEST_MEMBERS_MAX + 1, sizeof(*many));
+        _cleanup_secret_ Secret *full = NULL, *over = NULL;
+
+        assert_non_null(many);
+        for (unsigned i = 0; i <= MANIFEST_MEMBERS_MAX; i++)
+                (void) snprintf(many[i].name, sizeof(many[i].name), "member-%05u", i);
+        entries[0].members = MANIFEST_MEMBERS_MAX;
+        assert_int_equal(manifest_format(&header, entries, many, &full), 0);
+        assert_int_equal(parse(full, secret_size(full)), 0);
+        entries[0].members++;
+        assert_int_equal(manifest_format(&header, entries, many, &over), 0);
+        assert_int_equal(parse(over, secret_size(over)), -EBADMSG);
 }
 
 static void test_an_impossible_header_is_refused(void **state) {
@@ -180,7 +275,7 @@ static void test_an_impossible_entry_is_refused(void **state) {
         assert_refused("a version without a signature");
         entries[1].is_signed = 2;
         assert_refused("a secret that is neither signed nor not");
-        entries[1].reserved[6] = 1;
+        entries[1].reserved[2] = 1;
         assert_refused("something in the reserved bytes of an entry");
         entries[1].size = SECRET_SIZE_MAX + 1;
         assert_refused("a secret that is too large");
@@ -200,7 +295,7 @@ static void test_the_longest_name_and_the_largest_secret_are_valid(void **state)
 
 static int format_and_parse(void) {
         _cleanup_secret_ Secret *secret = NULL;
-        int r = manifest_format(&header, entries, &secret);
+        int r = manifest_format(&header, entries, members, &secret);
 
         return r < 0 ? r : parse(secret, secret_size(secret));
 }
@@ -227,10 +322,10 @@ static void test_the_number_of_entries_is_limited(void **state) {
                 (void) snprintf(many[i].name, sizeof(many[i].name), "secret-%04u", i);
         }
         header.count = MANIFEST_ENTRIES_MAX;
-        assert_int_equal(manifest_format(&header, many, &full), 0);
+        assert_int_equal(manifest_format(&header, many, NULL, &full), 0);
         assert_int_equal(parse(full, secret_size(full)), 0);
         header.count++;
-        assert_int_equal(manifest_format(&header, many, &over), 0);
+        assert_int_equal(manifest_format(&header, many, NULL, &over), 0);
         assert_int_equal(parse(over, secret_size(over)), -EBADMSG);
 }
 
@@ -242,6 +337,10 @@ int main(void) {
                 cmocka_unit_test_setup(test_another_version_is_refused, set_up),
                 cmocka_unit_test_setup(test_a_manifest_of_the_first_release_is_read, set_up),
                 cmocka_unit_test_setup(test_a_signed_version_is_kept, set_up),
+                cmocka_unit_test_setup(test_the_places_of_the_members_of_bundles_are_kept, set_up),
+                cmocka_unit_test_setup(test_a_manifest_without_members_is_read_after_an_update, set_up),
+                cmocka_unit_test_setup(test_an_impossible_member_is_refused, set_up),
+                cmocka_unit_test_setup(test_the_number_of_members_is_limited, set_up),
                 cmocka_unit_test_setup(test_an_impossible_header_is_refused, set_up),
                 cmocka_unit_test_setup(test_an_impossible_entry_is_refused, set_up),
                 cmocka_unit_test_setup(test_the_longest_name_and_the_largest_secret_are_valid, set_up),
