@@ -6,6 +6,8 @@
  * configuration is read: a configuration that cannot work must not first ask KMS for every secret, fail, and start again.
  */
 
+#include <stdint.h>
+
 /* Descriptors that the service manager keeps for unseald: FileDescriptorStoreMax= of unseald.service (systemd.service(5)). */
 #define LIMIT_DESCRIPTORS 1024U
 
@@ -20,8 +22,12 @@
  * pages (execve(2)). */
 #define LIMIT_LISTEN_FDNAMES (128U * 1024U)
 
-/* Bytes of all plaintexts together. ramfs has no limit of its own. */
-#define LIMIT_STORE_BYTES (16U * 1024U * 1024U)
+/* Bytes of all plaintexts together: the default of StoreSizeMax=, and the most that it takes. ramfs has no limit of its own. */
+#define LIMIT_STORE_BYTES (UINT64_C(16) * 1024 * 1024)
+#define LIMIT_STORE_BYTES_MAX (UINT64_C(16) * 1024 * 1024 * 1024 * 1024)
+
+/* Bytes of the plaintext of one message: the default of SizeMax=. The most is LIMIT_STORE_BYTES_MAX. */
+#define LIMIT_MESSAGE_BYTES (UINT64_C(64) * 1024 * 1024)
 
 /* Bytes of one plaintext that KMS decrypts (AWS KMS API Reference, "Encrypt", Plaintext). */
 #define LIMIT_PLAINTEXT_BYTES 4096U

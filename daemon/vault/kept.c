@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <systemd/sd-id128.h>
 
 #include "basic/io.h"
@@ -37,6 +38,7 @@ struct Kept {
         size_t count;
         int manifest_fd; /* -1: nothing is committed */
         ManifestHeader manifest;
+        uint64_t size_max;
         uint64_t generation; /* of the next manifest */
         bool incomplete;     /* a secret that the manifest lists was dropped */
 
@@ -56,7 +58,7 @@ struct Kept {
 #define FDS_MAX (2 * (KEPT_MAX + 1)) /* during a reload, with the manifests */
 _Static_assert(FDS_MAX <= LIMIT_DESCRIPTORS, "a reload does not fit into FileDescriptorStoreMax=");
 _Static_assert(FDS_MAX *FD_NAME_SIZE <= LIMIT_LISTEN_FDNAMES, "the names do not fit into LISTEN_FDNAMES");
-_Static_assert(LIMIT_SECRETS *LIMIT_PLAINTEXT_BYTES <= STORE_SIZE_MAX,
+_Static_assert(LIMIT_SECRETS *LIMIT_PLAINTEXT_BYTES <= LIMIT_STORE_BYTES,
                "the secrets do not fit into the store");
 
 static const char *fd_name(uint64_t generation, const char *name, char buffer[static FD_NAME_SIZE]) {
@@ -81,6 +83,7 @@ int kept_new(sd_event *event, Kept **ret) {
         kept->event = event;
         kept->manifest_fd = -1;
         kept->generation = 1;
+        kept->size_max = LIMIT_STORE_BYTES;
         *ret = kept;
         return 0;
 }
@@ -120,6 +123,10 @@ Kept *kept_free(Kept *kept) {
         free(kept->items);
         free(kept);
         return NULL;
+}
+
+void kept_set_size_max(Kept *kept, uint64_t size_max) {
+        kept->size_max = size_max;
 }
 
 static Item *kept_item(const Kept *kept, const char *name, bool committed) {
@@ -308,18 +315,11 @@ static const KeptClaim *find_claim(const KeptClaim *claims, size_t count, const 
         return NULL;
 }
 
-/* Sets *ret_why to why a file is not the one in the manifest; NULL: it is. A failure of this machine is no verdict on the file. */
-static int check_file(const Store *store, const ManifestEntry *entry, int fd, const char **ret_why) {
+static int check_content(const ManifestEntry *entry, int fd, const char **ret_why) {
         uint8_t checksum[MANIFEST_DIGEST_SIZE];
         _cleanup_secret_ Secret *secret = NULL;
-        int r;
+        int r = store_read(fd, &secret);
 
-        *ret_why = NULL;
-        if (!store_trusts(store, fd)) {
-                *ret_why = "its file is not in memory that is never swapped";
-                return 0;
-        }
-        r = store_read(fd, &secret);
         if (error_is_of_resources(r))
                 return r;
         if (r < 0)
@@ -333,6 +333,20 @@ static int check_file(const Store *store, const ManifestEntry *entry, int fd, co
                 if (memcmp(checksum, entry->checksum, sizeof(checksum)) != 0)
                         *ret_why = "its file has other content";
         }
+        return 0;
+}
+
+/* Sets *ret_why to why a file is not the one in the manifest; NULL: it is. A failure of this machine is no verdict on the file. */
+static int check_file(const Store *store, const ManifestEntry *entry, int fd, const char **ret_why) {
+        struct stat st;
+
+        *ret_why = NULL;
+        if (!store_trusts(store, fd))
+                *ret_why = "its file is not in memory that is never swapped";
+        else if (entry->size <= SECRET_SIZE_MAX)
+                return check_content(entry, fd, ret_why);
+        else if (fstat(fd, &st) < 0 || (uint64_t) st.st_size != entry->size)
+                *ret_why = "its file has another size";
         return 0;
 }
 
@@ -420,10 +434,11 @@ int kept_restore(Kept *kept, const Store *store, const KeptClaim *claims, size_t
         return 0;
 }
 
-static int kept_add(Kept *kept, const KeptClaim *claim, Secret *secret, int fd) {
+/* secret is NULL if its file is too large to be read. */
+static int kept_add(Kept *kept, const KeptClaim *claim, Secret *secret, uint64_t size, int fd) {
         ManifestEntry entry = {
                 .generation = kept->generation,
-                .size = secret_size(secret),
+                .size = size,
                 .version = claim->version ? *claim->version : 0,
                 .is_signed = claim->version != NULL,
                 .members = (uint32_t) claim->members_count,
@@ -433,33 +448,53 @@ static int kept_add(Kept *kept, const KeptClaim *claim, Secret *secret, int fd) 
 
         (void) snprintf(entry.name, sizeof(entry.name), "%s", claim->name);
         memcpy(entry.stands_for, claim->stands_for, sizeof(entry.stands_for));
-        r = digest(secret, entry.checksum);
+        r = secret ? digest(secret, entry.checksum) : 0;
         if (r < 0)
                 return r;
         r = fdstore_put(fd_name(entry.generation, entry.name, name), fd);
         return r < 0 ? r : kept_append(kept, &entry, claim->members, fd, false);
 }
 
-int kept_put(Kept *kept, const KeptClaim *claim, Secret *secret, int fd, Error *error) {
+static int kept_put_sized(Kept *kept, const KeptClaim *claim, Secret *secret, uint64_t size, int fd,
+                          Error *error) {
         _cleanup_close_ int taken = fd;
-        uint64_t sum = secret_size(secret);
+        uint64_t sum = size;
         int r;
 
         assert(!kept->commit.barrier);
         for (size_t i = 0; i < kept->count; i++)
                 if (strcmp(kept->items[i].entry.name, claim->name) != 0)
                         sum += kept->items[i].entry.size;
-        if (sum > STORE_SIZE_MAX || kept->count >= 2 * KEPT_MAX)
+        if (sum > kept->size_max || kept->count >= 2 * KEPT_MAX)
                 return error_set(
                                 error, -ENOSPC, FAILURE_STORE,
-                                "%s cannot be kept over a restart: the limits are %u secrets and %u bytes in all.",
-                                claim->name, KEPT_MAX, STORE_SIZE_MAX);
-        r = kept_add(kept, claim, secret, taken);
+                                "%s cannot be kept over a restart: the limits are %u secrets and %llu bytes in all. Raise StoreSizeMax= in unseald.conf.",
+                                claim->name, KEPT_MAX, (unsigned long long) kept->size_max);
+        r = kept_add(kept, claim, secret, size, taken);
         if (r < 0)
                 return error_set(error, r, FAILURE_INTERNAL, "%s cannot be kept over a restart: %s.",
                                  claim->name, strerror(-r));
         (void) TAKE_FD(taken);
         return 0;
+}
+
+int kept_put(Kept *kept, const KeptClaim *claim, Secret *secret, int fd, Error *error) {
+        return kept_put_sized(kept, claim, secret, secret_size(secret), fd, error);
+}
+
+int kept_put_file(Kept *kept, const KeptClaim *claim, int fd, Error *error) {
+        _cleanup_secret_ Secret *secret = NULL;
+        struct stat st;
+        int r = fstat(fd, &st) < 0 ? -errno : 0;
+
+        if (r >= 0 && st.st_size <= (off_t) SECRET_SIZE_MAX)
+                r = store_read(fd, &secret);
+        if (r < 0) {
+                (void) close(fd);
+                return error_set(error, r, FAILURE_STORE, "The file of %s cannot be read: %s.", claim->name,
+                                 strerror(-r));
+        }
+        return kept_put_sized(kept, claim, secret, (uint64_t) st.st_size, fd, error);
 }
 
 void kept_abandon(Kept *kept) {

@@ -51,7 +51,7 @@ DEFINE_CLEANUP(Kept *, kept_free);
 
 /*
  * Takes back what the service manager has kept. Call it once, at the start. A secret is accepted if a manifest of this boot
- * lists it with the same size and checksum, its file is in memory (store_trusts()), and its digest is the one claimed now.
+ * lists it with the same size and checksum (a file of more than SECRET_SIZE_MAX bytes has no checksum and is not read), its file is in memory (store_trusts()), and its digest is the one claimed now.
  * Every other descriptor is dropped, here and by the service manager, and the journal says which and why.
  */
 int kept_restore(Kept *kept, const Store *store, const KeptClaim *claims, size_t claims_count, Error *error);
@@ -73,8 +73,15 @@ const ManifestMember *kept_member(const ManifestMember *members, size_t count, c
 bool kept_has(const Kept *kept, const KeptClaim *claim);
 
 /* Keeps a secret from the next kept_commit() on, in place of a committed one of the same name. fd comes from store_prepare() or
- * store_hold(); it is taken, on failure too. FAILURE_STORE: more than KEPT_MAX secrets or STORE_SIZE_MAX bytes. */
+ * store_hold(); it is taken, on failure too. FAILURE_STORE: more than KEPT_MAX secrets or StoreSizeMax= bytes. */
 int kept_put(Kept *kept, const KeptClaim *claim, Secret *secret, int fd, Error *error);
+
+/* The same for a file whose plaintext is not in this process's memory. A file of up to SECRET_SIZE_MAX bytes is read for its
+ * checksum. */
+int kept_put_file(Kept *kept, const KeptClaim *claim, int fd, Error *error);
+
+/* The most bytes that may be kept together (StoreSizeMax=). The default is LIMIT_STORE_BYTES. */
+void kept_set_size_max(Kept *kept, uint64_t size_max);
 
 /* The next kept_commit() drops every committed secret that is neither claimed here nor put again. */
 void kept_claim(Kept *kept, const KeptClaim *claims, size_t count);

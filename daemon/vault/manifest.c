@@ -54,6 +54,13 @@ static bool is_name(const char *name, size_t field, size_t maximum) {
         return true;
 }
 
+static bool has_size(const ManifestEntry *entry) {
+        static const uint8_t zeros[sizeof(entry->checksum)];
+
+        return entry->size <= SECRET_SIZE_MAX ||
+               (entry->size <= MANIFEST_SIZE_MAX && memcmp(entry->checksum, zeros, sizeof(zeros)) == 0);
+}
+
 static bool is_entry(const ManifestEntry *entry, const ManifestHeader *header) {
         static const uint8_t zeros[sizeof(entry->reserved)];
 
@@ -62,7 +69,7 @@ static bool is_entry(const ManifestEntry *entry, const ManifestHeader *header) {
             (entry->members > 0 && !has_magic(header, magic)))
                 return false;
         return is_name(entry->name, sizeof(entry->name), 64) && entry->generation > 0 &&
-               entry->generation <= header->generation && entry->size <= SECRET_SIZE_MAX;
+               entry->generation <= header->generation && has_size(entry);
 }
 
 static bool are_members(const ManifestMember *members, const ManifestEntry *entry) {

@@ -3,7 +3,8 @@
 
 /*
  * The manifest of the secrets that are kept over a restart. It has, for each secret, the size and the checksum of the file and
- * a digest of the declaration, and it says whether the PCR is locked. It has no plaintext. A checksum still reveals something
+ * a digest of the declaration, and it says whether the PCR is locked. A file of more than SECRET_SIZE_MAX bytes has no checksum:
+ * a restart must not read gigabytes. It has no plaintext. A checksum still reveals something
  * about the plaintext, so the manifest is a Secret and lies in memory that is never swapped. Pure.
  *
  * The format is a header, then the entries, sorted by name, and then the members of the entries that are bundles, in the order of
@@ -20,6 +21,7 @@
 #define MANIFEST_ENTRIES_MAX LIMIT_SECRETS
 #define MANIFEST_MEMBERS_MAX LIMIT_MEMBERS
 #define MANIFEST_DIGEST_SIZE 32U /* SHA-256 */
+#define MANIFEST_SIZE_MAX LIMIT_STORE_BYTES_MAX
 
 typedef struct ManifestHeader {
         char magic[16];
@@ -35,8 +37,8 @@ typedef struct ManifestHeader {
 typedef struct ManifestEntry {
         char name[72];       /* a credential name, 1 to 64 of A-Z a-z 0-9 - _ . ; padded with zeros */
         uint64_t generation; /* of the first manifest with this secret; it is part of the descriptor's name */
-        uint64_t size;       /* of the plaintext, in bytes; SECRET_SIZE_MAX */
-        uint8_t checksum[MANIFEST_DIGEST_SIZE];   /* SHA-256 of the plaintext */
+        uint64_t size;       /* of the plaintext, in bytes; MANIFEST_SIZE_MAX */
+        uint8_t checksum[MANIFEST_DIGEST_SIZE]; /* SHA-256 of the plaintext; zeros beyond SECRET_SIZE_MAX */
         uint8_t stands_for[MANIFEST_DIGEST_SIZE]; /* declaration_digest() */
         uint64_t version;    /* that the vendor has signed (SignedBy=); 0 without a signature */
         uint8_t is_signed;   /* 1: version counts */

@@ -27,12 +27,23 @@
 struct Store {
         int fd;
         char *path;
+        uint64_t size_max;
         bool is_summed; /* sum is true until a file is published or removed */
-        uint64_t sum;   /* of the sizes of all files */
+        uint64_t sum;   /* of the sizes of all files, and of what the drafts may become */
+        StoreDraft *drafts;
 };
 
 #define NAME_LENGTH_MAX 64U
 #define TEMPORARY_SIZE (1 + NAME_LENGTH_MAX + 1 + 16 + 1) /* .NAME.RANDOM and NUL */
+
+struct StoreDraft {
+        Store *store; /* NULL: abandoned */
+        StoreDraft *next;
+        int fd;
+        uint64_t size; /* at most */
+        char name[NAME_LENGTH_MAX + 1], temporary[TEMPORARY_SIZE];
+};
+
 #define MOUNTINFO_MAX (16U * 1024U * 1024U)
 
 DEFINE_CLEANUP(DIR *, closedir);
@@ -202,7 +213,7 @@ int store_open(const char *path, Store **ret, Error *error) {
                 return error_oom(error);
         }
 
-        *store = (Store){ .fd = TAKE_FD(fd), .path = copy };
+        *store = (Store){ .fd = TAKE_FD(fd), .path = copy, .size_max = LIMIT_STORE_BYTES };
         *ret = store;
         return 0;
 }
@@ -215,6 +226,10 @@ Store *store_free(Store *store) {
         free(store->path);
         free(store);
         return NULL;
+}
+
+void store_set_size_max(Store *store, uint64_t size_max) {
+        store->size_max = size_max;
 }
 
 static int check_name(const Store *store, const char *name, Error *error) {
@@ -257,6 +272,13 @@ static const char *list_next(DIR *directory, int *ret_r) {
         }
 }
 
+static bool is_draft(const Store *store, const char *name) {
+        for (const StoreDraft *draft = store->drafts; draft; draft = draft->next)
+                if (strcmp(draft->temporary, name) == 0)
+                        return true;
+        return false;
+}
+
 static int sum_sizes(const Store *store, uint64_t *ret) {
         _cleanup_(closedirp) DIR *directory = NULL;
         uint64_t sum = 0;
@@ -270,9 +292,11 @@ static int sum_sizes(const Store *store, uint64_t *ret) {
         while ((name = list_next(directory, &r))) {
                 if (fstatat(store->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
                         return -errno;
-                if (S_ISREG(st.st_mode))
+                if (S_ISREG(st.st_mode) && !is_draft(store, name))
                         sum += (uint64_t) st.st_size;
         }
+        for (const StoreDraft *draft = store->drafts; draft; draft = draft->next)
+                sum += draft->size;
         if (r >= 0)
                 *ret = sum;
         return r;
@@ -346,12 +370,9 @@ static int create_temporary(const Store *store, const char *name,
 /* The order is group, mode, owner. If the mode came first, unseald's own group could read a secret for another group. If the
  * owner came first, unseald would need CAP_FOWNER to set the mode. An owner that stays the same is not set: then unseald needs
  * neither the capability nor the system call. */
-static int fill(int fd, Secret *secret, uid_t uid, gid_t gid, mode_t mode) {
+static int give(int fd, uid_t uid, gid_t gid, mode_t mode) {
         struct stat st;
 
-        int r = write_all(fd, secret_bytes(secret), secret_size(secret));
-        if (r < 0)
-                return r;
         if (fstat(fd, &st) < 0 || (st.st_gid != gid && fchown(fd, (uid_t) -1, gid) < 0) ||
             fchmod(fd, mode) < 0 || (st.st_uid != uid && fchown(fd, uid, (gid_t) -1) < 0))
                 return -errno;
@@ -368,7 +389,9 @@ static int write_hidden(const Store *store, const char *name, Secret *secret, ui
         if (fd < 0)
                 return fd;
 
-        int r = fill(fd, secret, uid, gid, mode);
+        int r = write_all(fd, secret_bytes(secret), secret_size(secret));
+        if (r >= 0)
+                r = give(fd, uid, gid, mode);
         if (r < 0) {
                 (void) unlinkat(store->fd, temporary, 0);
                 wipe_unread(fd);
@@ -383,32 +406,166 @@ static int explain_write(int r, const Store *store, const char *name, Error *err
                          r == -EPERM ? " User= or Group= other than unseald's own requires CAP_CHOWN." : "");
 }
 
-int store_prepare(Store *store, const char *name, Secret *secret, uid_t uid, gid_t gid, mode_t mode,
-                  int *ret_fd, Error *error) {
+/* Returns whether so many bytes more fit into the store under this name. */
+static int check_room(Store *store, const char *name, uint64_t size, Error *error) {
         uint64_t others;
 
         int r = check_name(store, name, error);
         if (r < 0)
                 return r;
-        if (mode & ~(mode_t) 0777)
-                return error_set(error, -EINVAL, FAILURE_STORE,
-                                 "Mode %04o of %s has bits other than permissions.", (unsigned) mode, name);
-
         r = sum_others(store, name, &others);
         if (r < 0)
                 return error_set(error, r, FAILURE_STORE, "The store %s cannot be listed: %s.", store->path,
                                  strerror(-r));
-        if (others + secret_size(secret) > STORE_SIZE_MAX)
+        if (size > store->size_max || others > store->size_max - size)
                 return error_set(
                                 error, -ENOSPC, FAILURE_STORE,
-                                "%s does not fit into the store %s: all secrets together may have %u bytes.",
-                                name, store->path, STORE_SIZE_MAX);
+                                "%s does not fit into the store %s: all secrets together may have %llu bytes. Raise StoreSizeMax= in unseald.conf.",
+                                name, store->path, (unsigned long long) store->size_max);
+        return 0;
+}
 
+int store_prepare(Store *store, const char *name, Secret *secret, uid_t uid, gid_t gid, mode_t mode,
+                  int *ret_fd, Error *error) {
+        if (mode & ~(mode_t) 0777)
+                return error_set(error, -EINVAL, FAILURE_STORE,
+                                 "Mode %04o of %s has bits other than permissions.", (unsigned) mode, name);
+
+        int r = check_room(store, name, secret_size(secret), error);
+        if (r < 0)
+                return r;
         r = write_hidden(store, name, secret, uid, gid, mode);
         if (r < 0)
                 return explain_write(r, store, name, error);
         store->sum += secret_size(secret);
         *ret_fd = r;
+        return 0;
+}
+
+int store_memory_available(const char *meminfo, uint64_t *ret) {
+        static const char field[] = "MemAvailable:";
+        const char *line = strncmp(meminfo, field, strlen(field)) == 0 ? meminfo
+                                                                       : strstr(meminfo, "\nMemAvailable:");
+        uint64_t kilobytes;
+
+        if (!line || sscanf(line, " MemAvailable: %" SCNu64 " kB", &kilobytes) != 1 ||
+            kilobytes > UINT64_MAX / 1024)
+                return -EBADMSG;
+        *ret = kilobytes * 1024;
+        return 0;
+}
+
+/* What a draft that is under way may still take. */
+static uint64_t draft_missing(const StoreDraft *draft) {
+        struct stat st;
+
+        return fstat(draft->fd, &st) >= 0 && (uint64_t) st.st_size < draft->size
+                               ? draft->size - (uint64_t) st.st_size
+                               : 0;
+}
+
+/* A kernel that does not say what is available is not asked to give it. */
+static int check_available(const Store *store, const char *name, uint64_t size, Error *error) {
+        _cleanup_free_ uint8_t *meminfo = NULL;
+        uint64_t available;
+        size_t length;
+
+        int r = read_file("/proc/meminfo", MOUNTINFO_MAX, &meminfo, &length);
+        if (r >= 0)
+                r = store_memory_available((const char *) meminfo, &available);
+        if (r < 0)
+                return error_set(error, r, FAILURE_STORE,
+                                 "Cannot find out how much memory is available for %s: /proc/meminfo: %s.",
+                                 name, strerror(-r));
+        for (const StoreDraft *draft = store->drafts; draft; draft = draft->next)
+                size += draft_missing(draft);
+        if (available >= STORE_MEMORY_LEFT && available - STORE_MEMORY_LEFT >= size)
+                return 0;
+        return error_set(
+                        error, -ENOSPC, FAILURE_STORE,
+                        "%s cannot be written to the store %s: %llu bytes of memory are missing. It needs %llu and %llu for the rest of the machine, and %llu are available. Use an instance with more memory, or seal less.",
+                        name, store->path, (unsigned long long) (size + STORE_MEMORY_LEFT - available),
+                        (unsigned long long) size, (unsigned long long) STORE_MEMORY_LEFT,
+                        (unsigned long long) available);
+}
+
+int store_draft_begin(Store *store, const char *name, uint64_t size, StoreDraft **ret, Error *error) {
+        StoreDraft *draft;
+
+        int r = check_room(store, name, size, error);
+        if (r >= 0)
+                r = check_available(store, name, size, error);
+        if (r < 0)
+                return r;
+        draft = malloc(sizeof(*draft));
+        if (!draft)
+                return error_oom(error);
+        *draft = (StoreDraft){ .store = store, .next = store->drafts, .size = size };
+        memcpy(draft->name, name, strlen(name) + 1);
+        draft->fd = create_temporary(store, name, draft->temporary);
+        if (draft->fd < 0) {
+                r = draft->fd;
+                free(draft);
+                return explain_write(r, store, name, error);
+        }
+        store->drafts = draft;
+        store->sum += size;
+        *ret = draft;
+        return 0;
+}
+
+int store_draft_write(StoreDraft *draft, const uint8_t *data, size_t size, uint64_t offset) {
+        while (size > 0) {
+                ssize_t n = pwrite(draft->fd, data, size, (off_t) offset);
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n <= 0)
+                        return n < 0 ? -errno : -EIO;
+                data += n;
+                size -= (size_t) n;
+                offset += (size_t) n;
+        }
+        return 0;
+}
+
+static void forget_draft(StoreDraft *draft) {
+        StoreDraft **place = &draft->store->drafts;
+
+        while (*place != draft)
+                place = &(*place)->next;
+        *place = draft->next;
+        draft->store->is_summed = false;
+        draft->store = NULL;
+}
+
+void store_draft_abandon(StoreDraft *draft) {
+        if (!draft->store)
+                return;
+        (void) unlinkat(draft->store->fd, draft->temporary, 0);
+        forget_draft(draft);
+}
+
+StoreDraft *store_draft_free(StoreDraft *draft) {
+        if (!draft)
+                return NULL;
+        store_draft_abandon(draft);
+        if (draft->fd >= 0) {
+                wipe_unread(draft->fd);
+                (void) close(draft->fd);
+        }
+        free(draft);
+        return NULL;
+}
+
+int store_draft_finish(StoreDraft *draft, uid_t uid, gid_t gid, mode_t mode, int *ret_fd, Error *error) {
+        _cleanup_(store_draft_freep) StoreDraft *taken = draft;
+
+        int r = give(draft->fd, uid, gid, mode);
+        if (r < 0)
+                return explain_write(r, draft->store, draft->name, error);
+        forget_draft(draft);
+        *ret_fd = TAKE_FD(draft->fd);
         return 0;
 }
 

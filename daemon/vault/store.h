@@ -24,8 +24,6 @@
 
 typedef struct Store Store;
 
-#define STORE_SIZE_MAX LIMIT_STORE_BYTES
-
 /* Checks only that the directory is on a memory file system. FAILURE_STORE. */
 int store_check_memory(const char *path, Error *error);
 
@@ -34,6 +32,9 @@ int store_check_memory(const char *path, Error *error);
 int store_open(const char *path, Store **ret, Error *error);
 Store *store_free(Store *store);
 DEFINE_CLEANUP(Store *, store_free);
+
+/* The most bytes that all files may have together (StoreSizeMax=). The default is LIMIT_STORE_BYTES. */
+void store_set_size_max(Store *store, uint64_t size_max);
 
 /*
  * The first of two steps: makes a file that is whole but hidden. FAILURE_STORE.
@@ -46,6 +47,37 @@ DEFINE_CLEANUP(Store *, store_free);
 int store_prepare(Store *store, const char *name, Secret *secret, uid_t uid, gid_t gid, mode_t mode,
                   int *ret_fd, Error *error);
 
+/*
+ * The first step for a file that is written piece by piece. Until it is finished it is hidden and has mode 0. store_draft_begin(),
+ * store_draft_finish() and store_draft_abandon() belong to the thread of the store.
+ */
+typedef struct StoreDraft StoreDraft;
+
+/* size: the most bytes that the file will have; from now on they count towards StoreSizeMax=. ramfs gives memory until the machine
+ * has none, so it looks at what is available first. -ENOSPC, FAILURE_STORE: the store is full, or the machine
+ * has too little memory; the text says how much is missing. The store must outlive the draft, or store_draft_abandon(). */
+int store_draft_begin(Store *store, const char *name, uint64_t size, StoreDraft **ret, Error *error);
+
+/* Any thread, but one at a time. A negative errno: not all bytes are written. */
+int store_draft_write(StoreDraft *draft, const uint8_t *data, size_t size, uint64_t offset);
+
+/* The file is whole, and gets its owner and mode; the rest is as with store_prepare(). Frees the draft, on failure too, and then nothing
+ * of the file is left. */
+int store_draft_finish(StoreDraft *draft, uid_t uid, gid_t gid, mode_t mode, int *ret_fd, Error *error);
+
+/* The file loses its name, and does not count any more. Afterwards only store_draft_free() may be called, by any thread. */
+void store_draft_abandon(StoreDraft *draft);
+
+/* Overwrites the file and frees its memory. Returns NULL. */
+StoreDraft *store_draft_free(StoreDraft *draft);
+DEFINE_CLEANUP(StoreDraft *, store_draft_free);
+
+/* What stays available to the rest of the machine when a draft has its whole size. */
+#define STORE_MEMORY_LEFT (UINT64_C(32) * 1024 * 1024)
+
+/* Pure. MemAvailable of /proc/meminfo (proc(5)), in bytes. -EBADMSG: there is no such line. */
+int store_memory_available(const char *meminfo, uint64_t *ret);
+
 /* The second step: gives the file its name and replaces another file of that name. This step may run much later and in another
  * process. If the file has the name already, nothing changes. FAILURE_STORE. */
 int store_publish(Store *store, const char *name, int fd, Error *error);
@@ -53,7 +85,7 @@ int store_publish(Store *store, const char *name, int fd, Error *error);
 /* Returns whether the file is in this store, hidden or under this name, with this owner and mode. uid and gid may not be -1. */
 bool store_can_publish(const Store *store, const char *name, int fd, uid_t uid, gid_t gid, mode_t mode);
 
-/* Makes a file without a name, for a secret that has no file in the store. It does not count towards STORE_SIZE_MAX. The
+/* Makes a file without a name, for a secret that has no file in the store. It does not count towards StoreSizeMax=. The
  * caller closes *ret_fd. FAILURE_STORE. */
 int store_hold(Store *store, Secret *secret, int *ret_fd, Error *error);
 

@@ -661,6 +661,48 @@ static void test_a_file_with_another_size_is_dropped(void **state) {
         assert_string_equal(logged, "Dropped the kept secret api-token: its file has another size.");
 }
 
+/* Keeps a file of so many zeros that no process has read. */
+static void keep_file(uint64_t size) {
+        _cleanup_secret_ Secret *nothing = NULL;
+        int fd;
+
+        assert_int_equal(secret_new(0, &nothing), 0);
+        assert_int_equal(store_hold(store, nothing, &fd, NULL), 0);
+        assert_int_equal(ftruncate(fd, (off_t) size), 0);
+        assert_int_equal(kept_put_file(kept, claims, fd, NULL), 0);
+        assert_int_equal(commit(), 0);
+}
+
+/* A restart that read it would need its size again in memory, and could not: store_read() takes no more than SECRET_SIZE_MAX. */
+static void test_a_large_file_counts_by_its_size(void **state) {
+        keep_file(SECRET_SIZE_MAX + 1);
+        digest_fails = true;
+        restore(claims, 2);
+        assert_true(kept_find(kept, "api-token") >= 0);
+        assert_string_equal(logged, "");
+
+        assert_int_equal(ftruncate(kept_find(kept, "api-token"), SECRET_SIZE_MAX + 2), 0);
+        restore(claims, 2);
+        assert_int_equal(kept_find(kept, "api-token"), -ENOENT);
+        assert_string_equal(logged, "Dropped the kept secret api-token: its file has another size.");
+}
+
+static void test_a_file_that_is_not_large_has_a_checksum(void **state) {
+        keep_file(SECRET_SIZE_MAX);
+        restore(claims, 2);
+        assert_true(kept_find(kept, "api-token") >= 0);
+        assert_int_equal(pwrite(kept_find(kept, "api-token"), "x", 1, 0), 1);
+        restore(claims, 2);
+        assert_int_equal(kept_find(kept, "api-token"), -ENOENT);
+        assert_string_equal(logged, "Dropped the kept secret api-token: its file has other content.");
+}
+
+static void test_the_limit_can_be_raised(void **state) {
+        kept_set_size_max(kept, LIMIT_STORE_BYTES + 1);
+        keep_file(LIMIT_STORE_BYTES + 1);
+        assert_int_equal(put(claims + 1, "x"), -ENOSPC);
+}
+
 static void test_a_manifest_of_another_boot_is_dropped(void **state) {
         keep_both();
         spoil("kept-1", offsetof(ManifestHeader, boot_id));
@@ -815,7 +857,7 @@ static void test_too_much_is_refused(void **state) {
         }
         assert_int_equal(r, -ENOSPC);
         assert_int_equal(error.failure, FAILURE_STORE);
-        assert_int_equal(n - 1, STORE_SIZE_MAX / SECRET_SIZE_MAX);
+        assert_int_equal(n - 1, LIMIT_STORE_BYTES / SECRET_SIZE_MAX);
         /* The limit is full, and not one byte more fits. */
         assert_int_equal(hold("last", 1), -ENOSPC);
         assert_int_equal(hold("last", 0), 0);
@@ -887,6 +929,9 @@ int main(void) {
                 TEST(test_a_file_with_other_content_is_dropped),
                 TEST(test_a_failure_of_this_machine_drops_nothing),
                 TEST(test_a_file_with_another_size_is_dropped),
+                TEST(test_a_large_file_counts_by_its_size),
+                TEST(test_a_file_that_is_not_large_has_a_checksum),
+                TEST(test_the_limit_can_be_raised),
                 TEST(test_a_manifest_of_another_boot_is_dropped),
                 TEST(test_a_file_that_is_not_in_memory_is_dropped),
                 TEST(test_the_store_may_be_mounted_anew),

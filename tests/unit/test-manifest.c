@@ -277,8 +277,12 @@ static void test_an_impossible_entry_is_refused(void **state) {
         assert_refused("a secret that is neither signed nor not");
         entries[1].reserved[2] = 1;
         assert_refused("something in the reserved bytes of an entry");
-        entries[1].size = SECRET_SIZE_MAX + 1;
+        entries[1].size = MANIFEST_SIZE_MAX + 1;
+        memset(entries[1].checksum, 0, sizeof(entries[1].checksum));
         assert_refused("a secret that is too large");
+        entries[1].size = SECRET_SIZE_MAX + 1;
+        entries[1].checksum[31] = 1;
+        assert_refused("a checksum of a secret that no restart reads");
 }
 
 static void test_the_longest_name_and_the_largest_secret_are_valid(void **state) {
@@ -288,6 +292,8 @@ static void test_the_longest_name_and_the_largest_secret_are_valid(void **state)
         entries[0].size = SECRET_SIZE_MAX;
         entries[0].generation = 1;
         entries[1].generation = 7;
+        entries[1].size = MANIFEST_SIZE_MAX;
+        memset(entries[1].checksum, 0, sizeof(entries[1].checksum));
         header.lock_pcr = 23;
         secret = format();
         assert_int_equal(parse(secret, secret_size(secret)), 0);

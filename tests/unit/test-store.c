@@ -152,6 +152,8 @@ ssize_t pwrite(int fd, const void *data, size_t size, off_t offset) {
         }
         if (size > wipe_most)
                 size = wipe_most;
+        if (size > 0 && *(const uint8_t *) data != 0) /* a draft is written */
+                return syscall(SYS_pwrite64, fd, data, size, offset);
         for (size_t i = 0; i < size; i++)
                 assert_int_equal(((const uint8_t *) data)[i], 0);
         wiped += size;
@@ -820,7 +822,7 @@ static void test_the_sum_of_sizes_is_bounded(void **state) {
         assert_int_equal(secret_new(SECRET_SIZE_MAX, &large), 0);
         assert_int_equal(secret_new(1, &byte), 0);
         assert_int_equal(secret_new(0, &nothing), 0);
-        for (char name[2] = "a"; name[0] < 'a' + (int) (STORE_SIZE_MAX / SECRET_SIZE_MAX); name[0]++)
+        for (char name[2] = "a"; name[0] < 'a' + (int) (LIMIT_STORE_BYTES / SECRET_SIZE_MAX); name[0]++)
                 assert_int_equal(store_put(store, name, large, 0, 0, 0400, NULL), 0);
 
         assert_int_equal(store_put(store, "more", byte, 0, 0, 0400, &error), -ENOSPC);
@@ -841,7 +843,7 @@ static void test_the_sizes_of_prepared_files_count_until_they_are_removed(void *
 
         assert_int_equal(secret_new(SECRET_SIZE_MAX, &large), 0);
         assert_int_equal(secret_new(1, &byte), 0);
-        for (char name[2] = "a"; name[0] < 'a' + (int) (STORE_SIZE_MAX / SECRET_SIZE_MAX); name[0]++) {
+        for (char name[2] = "a"; name[0] < 'a' + (int) (LIMIT_STORE_BYTES / SECRET_SIZE_MAX); name[0]++) {
                 assert_int_equal(store_prepare(store, name, large, 0, 0, 0400, &fd, NULL), 0);
                 assert_int_equal(close(fd), 0);
         }
@@ -849,6 +851,149 @@ static void test_the_sizes_of_prepared_files_count_until_they_are_removed(void *
         assert_int_equal(store_retain(store, NULL, 0, NULL), 0);
         assert_int_equal(store_prepare(store, "more", byte, 0, 0, 0400, &fd, NULL), 0);
         assert_int_equal(close(fd), 0);
+}
+
+static StoreDraft *begin_draft(Store *store, const char *name, uint64_t size) {
+        StoreDraft *draft = NULL;
+        Error error = {};
+
+        if (store_draft_begin(store, name, size, &draft, &error) < 0)
+                fail_msg("%s", error.text);
+        return draft;
+}
+
+/* The only entry of the store. */
+static void only_entry(char ret[static 256], struct stat *ret_st) {
+        DIR *directory = opendir(STORE);
+
+        assert_entries(1);
+        for (struct dirent *entry; (entry = readdir(directory));)
+                if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) {
+                        (void) snprintf(ret, 256, "%s", entry->d_name);
+                        assert_int_equal(fstatat(dirfd(directory), ret, ret_st, 0), 0);
+                }
+        closedir(directory);
+}
+
+static void test_a_draft_is_hidden_from_everybody_until_it_is_finished(void **state) {
+        _cleanup_(store_freep) Store *store = open_store();
+        StoreDraft *draft = begin_draft(store, "model", 11);
+        _cleanup_close_ int fd = -1;
+        char name[256];
+        struct stat st;
+
+        wipe_most = 4;
+        assert_int_equal(store_draft_write(draft, (const uint8_t *) "world", 5, 6), 0);
+        assert_int_equal(store_draft_write(draft, (const uint8_t *) "hello ", 6, 0), 0);
+        wipe_most = SIZE_MAX;
+        only_entry(name, &st);
+        assert_int_equal(strncmp(name, ".model.", strlen(".model.")), 0);
+        assert_int_equal(st.st_mode & 07777, 0);
+
+        assert_int_equal(store_draft_finish(draft, 1234, 5678, 0440, &fd, NULL), 0);
+        only_entry(name, &st);
+        assert_int_equal(name[0], '.');
+        assert_int_equal(st.st_mode & 07777, 0440);
+        assert_int_equal(st.st_uid, 1234);
+        assert_int_equal(st.st_gid, 5678);
+        assert_int_equal(store_publish(store, "model", fd, NULL), 0);
+        assert_content(STORE "/model", "hello world");
+        assert_int_equal(wiped, 0);
+}
+
+static void test_an_abandoned_draft_is_wiped_and_does_not_count(void **state) {
+        _cleanup_(store_freep) Store *store = open_store();
+        StoreDraft *draft = begin_draft(store, "model", LIMIT_STORE_BYTES);
+
+        assert_int_equal(store_draft_write(draft, (const uint8_t *) "half of it", 10, 0), 0);
+        store_draft_abandon(draft);
+        assert_entries(0);
+        assert_int_equal(wiped, 0);
+        /* A later attempt need not wait until the first one is wiped. */
+        assert_null(store_draft_free(begin_draft(store, "model", LIMIT_STORE_BYTES)));
+        assert_int_equal(wiped, 0);
+        assert_null(store_draft_free(draft));
+        assert_int_equal(wiped, 10);
+}
+
+static void test_a_draft_counts_with_what_it_may_become(void **state) {
+        _cleanup_(store_freep) Store *store = open_store();
+        _cleanup_secret_ Secret *byte = secret_of("x", 1);
+        StoreDraft *draft = begin_draft(store, "model", LIMIT_STORE_BYTES - 1), *none;
+        Error error = {};
+
+        assert_int_equal(store_draft_write(draft, (const uint8_t *) "begin", 5, 0), 0);
+        assert_int_equal(store_draft_begin(store, "other", 2, &none, &error), -ENOSPC);
+        assert_non_null(strstr(error.text, "Raise StoreSizeMax="));
+        assert_int_equal(store_put(store, "byte", byte, 0, 0, 0400, NULL), 0);
+        assert_int_equal(store_put(store, "more", byte, 0, 0, 0400, NULL), -ENOSPC);
+        assert_null(store_draft_free(draft));
+        assert_int_equal(store_put(store, "more", byte, 0, 0, 0400, NULL), 0);
+        assert_entries(2);
+}
+
+static void test_the_limit_of_the_store_can_be_set(void **state) {
+        _cleanup_(store_freep) Store *store = open_store();
+        StoreDraft *none;
+
+        store_set_size_max(store, LIMIT_STORE_BYTES + 10);
+        assert_null(store_draft_free(begin_draft(store, "model", LIMIT_STORE_BYTES + 10)));
+        assert_int_equal(store_draft_begin(store, "model", LIMIT_STORE_BYTES + 11, &none, NULL), -ENOSPC);
+        assert_int_equal(store_draft_begin(store, "model", UINT64_MAX, &none, NULL), -ENOSPC);
+}
+
+static void test_a_draft_that_the_machine_has_no_memory_for_is_refused(void **state) {
+        _cleanup_(store_freep) Store *store = open_store();
+        StoreDraft *none;
+        Error error = {};
+
+        store_set_size_max(store, UINT64_MAX);
+        assert_int_equal(store_draft_begin(store, "model", UINT64_C(1) << 60, &none, &error), -ENOSPC);
+        assert_int_equal(error.failure, FAILURE_STORE);
+        assert_non_null(strstr(
+                        error.text,
+                        "bytes of memory are missing. It needs 1152921504606846976 and 33554432 for"));
+        assert_entries(0);
+}
+
+static void test_a_draft_whose_calls_fail_is_wiped(void **state) {
+        bool failed = true;
+
+        for (unsigned n = 0; failed; n++) {
+                _cleanup_(store_freep) Store *store = open_store();
+                StoreDraft *draft = begin_draft(store, "model", 6);
+                Error error = {};
+                int fd, r;
+
+                assert_int_equal(store_draft_write(draft, (const uint8_t *) "secret", 6, 0), 0);
+                begin_failing(n + 1);
+                r = store_draft_finish(draft, 0, 5678, 0400, &fd, &error);
+                failed = end_failing();
+                if (r >= 0) {
+                        assert_false(failed);
+                        assert_int_equal(close(fd), 0);
+                        assert_entries(1);
+                        return;
+                }
+                assert_int_equal(r, -EIO);
+                assert_entries(0);
+        }
+}
+
+static void test_what_is_available_is_read(void **state) {
+        uint64_t bytes = 0;
+
+        assert_int_equal(store_memory_available("MemTotal: 4 kB\nMemAvailable:    1234 kB\nSwap: 9 kB\n",
+                                                &bytes),
+                         0);
+        assert_int_equal(bytes, 1234 * 1024);
+        assert_int_equal(store_memory_available("MemAvailable: 0 kB\n", &bytes), 0);
+        assert_int_equal(bytes, 0);
+        assert_int_equal(store_memory_available("", &bytes), -EBADMSG);
+        assert_int_equal(store_memory_available("NotMemAvailable: 1 kB\n", &bytes), -EBADMSG);
+        assert_int_equal(store_memory_available("MemAvailable: many kB\n", &bytes), -EBADMSG);
+        assert_int_equal(store_memory_available("MemAvailable: 18446744073709551615 kB\n", &bytes),
+                         -EBADMSG);
 }
 
 static bool has_file(const char *name) {
@@ -1153,6 +1298,7 @@ int main(void) {
                 cmocka_unit_test(test_only_ramfs_and_noswap_are_memory),
                 cmocka_unit_test(test_the_options_are_those_of_the_mount_with_this_id),
                 cmocka_unit_test(test_broken_mountinfo_is_refused),
+                cmocka_unit_test(test_what_is_available_is_read),
         };
         const struct CMUnitTest mounting[] = {
                 test_on_ramfs(test_ramfs_is_accepted),
@@ -1184,6 +1330,12 @@ int main(void) {
                 cmocka_unit_test(test_a_full_tmpfs_keeps_the_old_secret),
                 test_on_ramfs(test_the_sum_of_sizes_is_bounded),
                 test_on_ramfs(test_the_sizes_of_prepared_files_count_until_they_are_removed),
+                test_on_ramfs(test_a_draft_is_hidden_from_everybody_until_it_is_finished),
+                test_on_ramfs(test_an_abandoned_draft_is_wiped_and_does_not_count),
+                test_on_ramfs(test_a_draft_counts_with_what_it_may_become),
+                test_on_ramfs(test_the_limit_of_the_store_can_be_set),
+                test_on_ramfs(test_a_draft_that_the_machine_has_no_memory_for_is_refused),
+                test_on_ramfs(test_a_draft_whose_calls_fail_is_wiped),
                 test_on_ramfs(test_a_store_opens_only_if_no_call_fails),
                 test_on_ramfs(test_a_call_that_fails_leaves_no_half_written_file),
                 test_on_ramfs(test_a_half_written_secret_is_wiped),
