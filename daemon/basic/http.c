@@ -32,6 +32,7 @@
 /* The defaults of curl and OpenSSL suit large downloads: each transfer has 16 KiB, and 64 KiB more once it sends a body, and each
  * TLS connection has 16 KiB to send. */
 #define RECEIVE_BUFFER 4096L
+#define STREAM_BUFFER 32768L
 #define SEND_BUFFER 16384L
 #define SEND_RECORD 4096
 
@@ -52,6 +53,9 @@ struct HttpTransfer {
         HttpCallback callback;
         void *userdata;
         HttpReply reply;
+        const HttpStream *stream;
+        bool head_is_read, streams, paused;
+        int stream_error; /* a negative errno of the stream, which ends the transfer */
         char detail[CURL_ERROR_SIZE];
         CURLcode result;
         bool finished;
@@ -182,10 +186,36 @@ static size_t on_header(char *data, size_t size, size_t count, void *userdata) {
         return http_reply_add_header(&transfer->reply, data, length) < 0 ? 0 : length;
 }
 
-static size_t on_body(char *data, size_t size, size_t count, void *userdata) {
-        size_t length = size * count;
+/* Asks the stream, once, whether it takes the body. curl has seen all headers when the first byte of the body comes. */
+static int stream_head(HttpTransfer *transfer) {
+        long status = 0;
+        int r;
 
-        return http_reply_add_body(userdata, data, length) < 0 ? 0 : length;
+        transfer->head_is_read = true;
+        (void) curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
+        transfer->reply.status = (unsigned) status;
+        r = transfer->stream->head(&transfer->reply, transfer->userdata);
+        if (r < 0)
+                transfer->stream_error = r;
+        transfer->streams = r > 0;
+        return r;
+}
+
+static size_t on_body(char *data, size_t size, size_t count, void *userdata) {
+        HttpTransfer *transfer = userdata;
+        size_t length = size * count;
+        int r;
+
+        if (transfer->stream && !transfer->head_is_read && stream_head(transfer) < 0)
+                return 0;
+        if (!transfer->streams)
+                return http_reply_add_body(&transfer->reply, data, length) < 0 ? 0 : length;
+
+        r = transfer->stream->data((const uint8_t *) data, length, transfer->userdata);
+        if (r < 0)
+                transfer->stream_error = r;
+        transfer->paused = r == 0;
+        return r > 0 ? length : r == 0 ? CURL_WRITEFUNC_PAUSE : 0;
 }
 
 static CURLcode on_ssl_context(CURL *easy, void *context, void *userdata) {
@@ -201,6 +231,8 @@ static int transfer_error(HttpTransfer *transfer, Error *error) {
         const char *detail = transfer->detail[0] ? transfer->detail : curl_easy_strerror(transfer->result);
         long verify_result = X509_V_OK;
 
+        if (transfer->stream_error < 0)
+                return transfer->stream_error;
         if (transfer->reply.too_big)
                 return error_set(error, -EFBIG, FAILURE_ANSWER, "%s sent more than %zu bytes.",
                                  transfer->host, transfer->reply.body_max);
@@ -256,6 +288,19 @@ static int on_deliver(sd_event_source *source, void *userdata) {
         return 0;
 }
 
+static void transfer_finished(HttpTransfer *transfer, CURLcode result) {
+        long status = 0;
+
+        (void) curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
+        transfer->result = result;
+        transfer->reply.status = (unsigned) status;
+        /* A body without bytes has called nobody. */
+        if (result == CURLE_OK && transfer->stream && !transfer->head_is_read && stream_head(transfer) < 0)
+                transfer->result = CURLE_WRITE_ERROR;
+        transfer->finished = true;
+        (void) sd_event_source_set_enabled(transfer->client->deliver, SD_EVENT_ON);
+}
+
 static void client_advance(HttpClient *client, curl_socket_t fd, int events) {
         int running, left;
 
@@ -263,16 +308,12 @@ static void client_advance(HttpClient *client, curl_socket_t fd, int events) {
 
         for (CURLMsg *message; (message = curl_multi_info_read(client->multi, &left));) {
                 HttpTransfer *transfer = NULL;
-                long status = 0;
 
                 if (message->msg != CURLMSG_DONE)
                         continue;
                 (void) curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **) &transfer);
-                (void) curl_easy_getinfo(message->easy_handle, CURLINFO_RESPONSE_CODE, &status);
-                transfer->result = message->data.result;
-                transfer->reply.status = (unsigned) status;
-                transfer->finished = true;
-                (void) sd_event_source_set_enabled(client->deliver, SD_EVENT_ON);
+                if (!transfer->finished)
+                        transfer_finished(transfer, message->data.result);
         }
 }
 
@@ -484,10 +525,11 @@ static CURLcode transfer_set_options(HttpTransfer *transfer, const HttpRequest *
                 SET(CURLOPT_POSTFIELDS, transfer->body);
         }
         SET(CURLOPT_HTTPHEADER, transfer->headers);
-        SET(CURLOPT_TIMEOUT_MS, usec_to_msec(request->timeout_usec ?: TIMEOUT_DEFAULT_USEC));
+        SET(CURLOPT_TIMEOUT_MS,
+            usec_to_msec(request->timeout_usec ?: (request->stream ? 0 : TIMEOUT_DEFAULT_USEC)));
         SET(CURLOPT_CONNECTTIMEOUT_MS, usec_to_msec(client->connect_timeout_usec));
         SET(CURLOPT_NOSIGNAL, 1L);
-        SET(CURLOPT_BUFFERSIZE, RECEIVE_BUFFER);
+        SET(CURLOPT_BUFFERSIZE, request->stream ? STREAM_BUFFER : RECEIVE_BUFFER);
         SET(CURLOPT_UPLOAD_BUFFERSIZE, SEND_BUFFER);
         SET(CURLOPT_QUICK_EXIT, 1L); /* curl must not wait for a resolver that hangs */
         SET(CURLOPT_FOLLOWLOCATION, 0L);
@@ -500,7 +542,7 @@ static CURLcode transfer_set_options(HttpTransfer *transfer, const HttpRequest *
         SET(CURLOPT_HEADERDATA, transfer);
         SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
         SET(CURLOPT_WRITEFUNCTION, on_body);
-        SET(CURLOPT_WRITEDATA, &transfer->reply);
+        SET(CURLOPT_WRITEDATA, transfer);
         if (client->trusted) {
                 SET(CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
                 SET(CURLOPT_SSL_VERIFYPEER, 1L);
@@ -527,6 +569,7 @@ int http_start(HttpClient *client, const HttpRequest *request, HttpCallback call
                 return -ENOMEM;
         transfer->callback = callback;
         transfer->userdata = userdata;
+        transfer->stream = request->stream;
         transfer->reply.body_max = request->reply_max ?: REPLY_MAX_DEFAULT;
         transfer->easy = curl_easy_init();
         transfer->host = url_host(request->url);
@@ -551,6 +594,26 @@ int http_start(HttpClient *client, const HttpRequest *request, HttpCallback call
                 *ret = transfer;
         TAKE_PTR(transfer);
         return 0;
+}
+
+void http_resume(HttpTransfer *transfer) {
+        CURLcode code;
+
+        if (!transfer->paused || transfer->finished)
+                return;
+        transfer->paused = false;
+        code = curl_easy_pause(transfer->easy, CURLPAUSE_CONT);
+        /* The stream's data() has ended the transfer: curl does not report it. */
+        if (code != CURLE_OK)
+                transfer_finished(transfer, code);
+}
+
+bool http_is_paused(const HttpTransfer *transfer) {
+        return transfer->paused;
+}
+
+sd_event *http_event(const HttpClient *client) {
+        return client->event;
 }
 
 void http_cancel(HttpTransfer *transfer) {
