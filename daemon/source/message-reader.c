@@ -300,6 +300,38 @@ int message_reader_end(MessageReader *reader, uint64_t *ret_size, Error *error) 
         return 0;
 }
 
+size_t message_footer_max(const MessageHeader *header) {
+        return header->suite->curve ? SIGNATURE_BEGIN + SIGNATURE_MAX : 0;
+}
+
+static int skip(MessageReader *reader, uint32_t frames, const uint8_t *data, Error *error) {
+        uint64_t plaintext = (uint64_t) frames * reader->header.frame_length,
+                 size = message_frame_offset(&reader->header, frames + 1) - reader->header.size;
+
+        if (reader->state != STATE_FRAMES || reader->held_size > 0 || frames > UINT32_MAX - reader->number)
+                return malformed(reader, "more frames follow", error);
+        if (plaintext > reader->maximum - reader->plaintext)
+                return error_set(
+                                error, -E2BIG, FAILURE_CIPHERTEXT,
+                                "The plaintext of the message has more than %llu bytes. Raise SizeMax=, or seal less.",
+                                (unsigned long long) reader->maximum);
+        if (reader->signature && EVP_DigestVerifyUpdate(reader->signature, data, size) <= 0)
+                return error_set(error, -EIO, FAILURE_INTERNAL,
+                                 "OpenSSL cannot check the signature of the message.");
+        reader->number += frames;
+        reader->offset += size;
+        reader->plaintext += plaintext;
+        return 0;
+}
+
+int message_reader_skip(MessageReader *reader, uint32_t frames, const uint8_t *data, Error *error) {
+        int r = reader->r;
+
+        if (reader->state != STATE_FAILED)
+                r = skip(reader, frames, data, &reader->error);
+        return r < 0 ? fail(reader, r, error) : 0;
+}
+
 static uint8_t *room_in_secret(uint64_t offset, size_t size, void *userdata) {
         Secret *plaintext = userdata;
 

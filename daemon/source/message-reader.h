@@ -28,6 +28,9 @@ typedef struct MessageSink {
 
 typedef struct MessageReader MessageReader;
 
+/* The most bytes that follow the final frame: the signature with its length. 0: the suite does not sign. */
+size_t message_footer_max(const MessageHeader *header) _pure_;
+
 /* message and what header points to must live as long as the reader. The header is the one that opened the message. size_max:
  * bytes of plaintext (SizeMax=). -EBADMSG: the public key in the header is not a key of the suite. */
 int message_reader_new(const Message *message, const MessageHeader *header, uint64_t size_max,
@@ -37,6 +40,13 @@ DEFINE_CLEANUP(MessageReader *, message_reader_free);
 
 /* Takes the next bytes. After a failure the reader takes no more, and each call returns the same error. */
 int message_reader_feed(MessageReader *reader, const uint8_t *data, size_t size, Error *error);
+
+/*
+ * For a caller that opens frames itself, in any order and in several threads (message_frame_open()). The next bytes of the message
+ * are so many frames of full length, all of which the caller has opened or will open: the reader only counts them, and hashes them
+ * where the suite signs. It must be between two frames. data may be NULL if the suite does not sign. -E2BIG: SizeMax=.
+ */
+int message_reader_skip(MessageReader *reader, uint32_t frames, const uint8_t *data, Error *error);
 
 /* There are no more bytes. -EBADMSG: the message ends before its final frame or its signature. *ret_size: bytes of plaintext. */
 int message_reader_end(MessageReader *reader, uint64_t *ret_size, Error *error);

@@ -30,7 +30,7 @@ typedef struct PiecesSink {
          * overwrite the bytes. Pieces never writes to a buffer that was not given back. */
         void (*piece)(uint64_t offset, uint8_t *data, size_t size, void *userdata);
         /* Called once. 0: every piece has been handed over. A negative errno: the object cannot be had, *error says why, and no other
-         * piece comes. May call pieces_free(). */
+         * piece comes. Both callbacks may call pieces_free(). */
         void (*ended)(int r, const Error *error, void *userdata);
         void *userdata;
 } PiecesSink;

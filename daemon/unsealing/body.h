@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The body of a message that is too large for memory twice: pieces of ciphertext in, one hidden file of the store out. Several
+ * threads decrypt frames side by side, in any order. One of them at a time writes. Where the suite signs, one more thread hashes the
+ * pieces in order.
+ *
+ *     body_plan(…)          what the body will take
+ *     store_draft_begin(…)  is there room for it?
+ *     body_new(…)
+ *     pieces_new_…(…, &plan.pieces, body_sink(…), …), body_take_pieces(…)
+ *     ended(0, draft, …)    the final frame and the signature were right: store_draft_finish()
+ *
+ * Until then the file has no name and mode 0. Nothing of a message that fails is ever visible: its file is overwritten before
+ * ended() is called. The plaintext is nowhere else but in one locked buffer for each thread, and these are wiped.
+ */
+
+#include <systemd/sd-event.h>
+
+#include "basic/cleanup.h"
+#include "basic/error.h"
+#include "source/message.h"
+#include "source/pieces.h"
+#include "vault/store.h"
+
+/* All buffers of one body together, in bytes: what a large message costs beside its plaintext. Stacks and bookkeeping take the rest of
+ * 24 MiB. */
+#define BODY_BUFFERS_MAX (22U * 1024U * 1024U)
+
+/* The longest frames that are decrypted piece by piece, in bytes of plaintext. Longer ones, and one block, must fit into
+ * memory as a whole (SECRET_SIZE_MAX). */
+#define BODY_FRAME_MAX (4U * 1024U * 1024U)
+
+typedef struct BodyPlan {
+        PiecesPlan pieces;
+        uint64_t plaintext_max; /* bytes; a signature's length is known only at the end */
+        uint32_t frames;        /* those that have the full length for certain and are not the final one */
+        uint64_t tail;          /* the byte of the message at which the others begin */
+        unsigned threads;
+} BodyPlan;
+
+/* Returns whether a message of this size, header included, is read piece by piece. Smaller ones are read as a whole. */
+bool body_is_large(uint64_t size) _pure_;
+
+/* Pure. size: of the whole message, in bytes. size_max: SizeMax=. processors: at most so many threads decrypt. -EBADMSG: the message has
+ * one block, frames that are too long, or too many. -E2BIG: more than size_max. FAILURE_CIPHERTEXT. */
+int body_plan(const MessageHeader *header, uint64_t size, uint64_t size_max, unsigned processors,
+              BodyPlan *ret, Error *error);
+
+typedef struct Body Body;
+
+/* Called once, from the event loop. 0: draft is the whole plaintext of so many bytes, and belongs to the callee. Otherwise draft is NULL,
+ * and the file is overwritten. May call body_free(). */
+typedef void (*BodyEnded)(int r, StoreDraft *draft, uint64_t size, const Error *error, void *userdata);
+
+/* header is copied. message and draft are taken, on failure too. */
+int body_new(sd_event *event, const BodyPlan *plan, const MessageHeader *header, uint64_t size_max,
+             Message *message, StoreDraft *draft, BodyEnded ended, void *userdata, Body **ret, Error *error);
+
+/* For pieces_new_…(). */
+PiecesSink body_sink(Body *body);
+
+/* The body frees them when it ends. */
+void body_take_pieces(Body *body, Pieces *pieces);
+
+/* Bytes of plaintext that are written so far. */
+uint64_t body_written(const Body *body) _pure_;
+
+/* Waits for the frames that are being decrypted at this moment, at most one piece for each thread, and not for the source. A thread
+ * of its own overwrites the file. ended is not called. Returns NULL. */
+Body *body_free(Body *body);
+DEFINE_CLEANUP(Body *, body_free);
