@@ -36,3 +36,11 @@ bool openssl_set_oaep_sha256(EVP_PKEY_CTX *context) {
                EVP_PKEY_CTX_set_rsa_oaep_md(context, EVP_sha256()) > 0 &&
                EVP_PKEY_CTX_set_rsa_mgf1_md(context, EVP_sha256()) > 0;
 }
+
+BIGNUM *openssl_local(BN_CTX *context) {
+        BIGNUM *number = BN_CTX_get(context);
+
+        if (number)
+                BN_set_flags(number, BN_FLG_CONSTTIME);
+        return number;
+}

@@ -19,6 +19,7 @@
 DEFINE_CLEANUP(BIGNUM *, BN_clear_free);
 DEFINE_CLEANUP(BIO *, BIO_free);
 DEFINE_CLEANUP(BN_CTX *, BN_CTX_free);
+DEFINE_CLEANUP(BN_MONT_CTX *, BN_MONT_CTX_free);
 DEFINE_CLEANUP(ECDSA_SIG *, ECDSA_SIG_free);
 DEFINE_CLEANUP(EVP_CIPHER_CTX *, EVP_CIPHER_CTX_free);
 DEFINE_CLEANUP(EVP_KDF *, EVP_KDF_free);
@@ -53,3 +54,7 @@ int openssl_no_password(char *buffer, int size, int writing, void *userdata);
 /* RSAES-OAEP with SHA-256, MGF1-SHA-256 and no label (RFC 8017 section 7.1), for a context that EVP_PKEY_encrypt_init()
  * or EVP_PKEY_decrypt_init() has set up. false: OpenSSL failed. */
 bool openssl_set_oaep_sha256(EVP_PKEY_CTX *context);
+
+/* A number that lives until the BN_CTX_end() of the current BN_CTX_start(). OpenSSL's arithmetic takes the same time for all values
+ * of it. NULL: OpenSSL failed. */
+BIGNUM *openssl_local(BN_CTX *context);

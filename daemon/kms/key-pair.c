@@ -2,13 +2,11 @@
 
 /*
  * OpenSSL 3.0 makes a key pair by FIPS 186-4 B.3.6: one thread finds auxiliary primes, then primes built on them. FIPS
- * 186-5 A.1.3 allows random probable primes instead. They are found sooner, and two threads can look for one each.
+ * 186-5 A.1.3 allows random probable primes instead. They are found sooner, and by several threads at the same time.
  * The letters are those of the standard: nlen is the length of the modulus n = pq in bits.
  *
- * The search differs from A.1.3 in two details, as do all primes that OpenSSL makes. BN_generate_prime_ex2() sets the
- * two highest bits of a candidate, so that p >= 3/4 * 2^(nlen/2); A.1.3 demands p >= sqrt(2) * 2^(nlen/2 - 1), which is
- * less. And it takes a random odd number, goes on to the next odd number that no small prime divides, and applies
- * Miller-Rabin to that one only.
+ * The search differs from A.1.3 in one detail, as do all primes that OpenSSL makes. The two highest bits of a candidate are
+ * set, so that p >= 3/4 * 2^(nlen/2); A.1.3 demands p >= sqrt(2) * 2^(nlen/2 - 1), which is less.
  *
  * OpenSSL clears the numbers when they are freed (BN_secure_new(), BN_clear_free(), BN_CTX_secure_new()). recipient.c
  * says what wipes the copies that OpenSSL leaves behind.
@@ -19,6 +17,7 @@
 #include <openssl/core_names.h>
 #include <openssl/provider.h>
 #include <openssl/rsa.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
@@ -26,6 +25,7 @@
 #include "basic/openssl-util.h"
 #include "basic/thread.h"
 #include "kms/key-pair.h"
+#include "kms/primality.h"
 
 /* FIPS 186-5 A.1.1 demands an odd e with 2^16 < e < 2^256. */
 #define PUBLIC_EXPONENT 65537
@@ -33,8 +33,11 @@
 /* FIPS 186-5 A.1.3 demands |p - q| > 2^(nlen/2 - 100), so that Fermat's method does not factor n. */
 #define DISTANCE_BITS 100
 
-/* A prime does not suit e with probability 1/65537; every other reason is far rarer. After as many attempts the random
- * numbers must be broken. */
+/* A.1.3 gives up after 5 * nlen candidates for p. One in 355 odd numbers of 1024 bits is prime, so a thread that gives up has broken
+ * random numbers. */
+#define CANDIDATES_MAX(bits) (5 * 2 * (bits))
+
+/* Two primes are unusable with a probability below 2^-90. After as many attempts the random numbers must be broken. */
 #define ATTEMPTS_MAX 8
 
 #define NO_LUCK "the random numbers give no usable primes"
@@ -68,15 +71,6 @@ static bool numbers_init(Numbers *numbers) {
                BN_set_word(numbers->e, PUBLIC_EXPONENT);
 }
 
-/* A local of the current BN_CTX_start(). OpenSSL's arithmetic takes the same time for all values of such a number. */
-static BIGNUM *temporary(BN_CTX *context) {
-        BIGNUM *number = BN_CTX_get(context);
-
-        if (number)
-                BN_set_flags(number, BN_FLG_CONSTTIME);
-        return number;
-}
-
 /* BN_gcd() may exchange the flags of its result with those of a number of its own. */
 static bool greatest_divisor(BIGNUM *ret, const BIGNUM *a, const BIGNUM *b, BN_CTX *context) {
         bool done = BN_gcd(ret, a, b, context);
@@ -85,64 +79,71 @@ static bool greatest_divisor(BIGNUM *ret, const BIGNUM *a, const BIGNUM *b, BN_C
         return done;
 }
 
-/* The work of one thread. No other thread touches it until this one has ended. */
+/* Threads look for primes until together they have two. The value of a prime does not depend on the thread that finds it, nor on
+ * the time. */
 typedef struct Search {
         int bits;
-        const BIGNUM *e;
-        BIGNUM *prime;
-        int r;
-        const char *reason;
+        uint16_t small[SMALL_PRIMES];
+        BIGNUM *primes[2]; /* one thread writes each; nobody reads them until all threads have ended */
+        atomic_uint found; /* at least 2: the search is over */
 } Search;
 
-/* FIPS 186-5 A.1.3 demands gcd(e, p - 1) = 1: otherwise e has no inverse d. */
-static bool check_exponent(const Search *search, BN_CTX *context, bool *ret_suits) {
-        BIGNUM *less_one, *gcd;
-        bool done;
+/* The work of one thread. */
+typedef struct Searcher {
+        Search *search;
+        int r;
+        const char *reason;
+} Searcher;
 
-        BN_CTX_start(context);
-        less_one = temporary(context);
-        gcd = temporary(context);
-        done = gcd && BN_sub(less_one, search->prime, BN_value_one()) &&
-               greatest_divisor(gcd, less_one, search->e, context);
-        *ret_suits = done && BN_is_one(gcd);
-        BN_CTX_end(context);
-        return done;
+/* A.1.3 steps 4.2 to 4.5. As e is prime, gcd(e, p - 1) = 1 unless e divides p - 1: then e has no inverse d. */
+static bool try_candidate(const Search *search, BIGNUM *candidate, BN_CTX *context, bool *ret_suits) {
+        *ret_suits = false;
+        if (!BN_priv_rand_ex(candidate, search->bits, BN_RAND_TOP_TWO, BN_RAND_BOTTOM_ODD, 0, context))
+                return false;
+        return has_small_factor(candidate, search->small) || BN_mod_word(candidate, PUBLIC_EXPONENT) == 1 ||
+               miller_rabin(candidate, context, ret_suits);
 }
 
-/*
- * BN_generate_prime_ex2() applies 64 rounds of Miller-Rabin with random bases (128 above 2048 bits). FIPS 186-5 table
- * B.1 demands 5 rounds for primes of 1024 bits (error probability 2^-112), 4 for 1536 bits (2^-128) and 4 for 2048 bits
- * (2^-144).
- */
-static void find_prime(void *userdata) {
-        Search *search = userdata;
+/* The other thread may have found the second prime in the meantime. */
+static bool keep(Search *search, const BIGNUM *prime) {
+        unsigned place = atomic_fetch_add(&search->found, 1);
+
+        return place >= ELEMENTSOF(search->primes) || BN_copy(search->primes[place], prime);
+}
+
+static void search_main(void *userdata) {
+        Searcher *searcher = userdata;
+        Search *search = searcher->search;
         _cleanup_(BN_CTX_freep) BN_CTX *context = BN_CTX_secure_new();
-        bool suits = false;
+        _cleanup_(BN_clear_freep) BIGNUM *candidate = NULL;
+        bool done = context && new_number(&candidate), suits;
 
-        for (unsigned i = 0; i < ATTEMPTS_MAX && !suits; i++)
-                if (!context ||
-                    !BN_generate_prime_ex2(search->prime, search->bits, 0, NULL, NULL, NULL, context) ||
-                    !check_exponent(search, context, &suits)) {
-                        search->r = openssl_failure(&search->reason);
-                        return;
-                }
-        search->r = suits ? 0 : -EIO;
-        search->reason = NO_LUCK;
+        for (int i = 0; done && i < CANDIDATES_MAX(search->bits) && atomic_load(&search->found) < 2; i++) {
+                done = try_candidate(search, candidate, context, &suits);
+                if (done && suits)
+                        done = keep(search, candidate);
+        }
+        if (done)
+                return;
+        searcher->r = openssl_failure(&searcher->reason);
+        atomic_store(&search->found, 2);
 }
 
-/* If there is no second thread, one search follows the other. That is slower, but no failure. */
+/* If there is no second thread, this one finds both. That is slower, but no failure. */
 static int find_primes(Numbers *numbers, int bits, const char **ret_reason) {
-        Search p = { .bits = bits, .e = numbers->e, .prime = numbers->p },
-               q = { .bits = bits, .e = numbers->e, .prime = numbers->q };
+        Search search = { .bits = bits, .primes = { numbers->p, numbers->q } };
+        Searcher here = { .search = &search, .reason = NO_LUCK }, there = here;
         Thread *thread = NULL;
 
-        if (thread_start("key-pair-q", find_prime, &q, &thread) < 0)
-                find_prime(&q);
-        find_prime(&p);
+        small_primes_find(search.small);
+        (void) thread_start("key-pair-2", search_main, &there, &thread);
+        search_main(&here);
         thread_join(thread);
 
-        *ret_reason = p.r < 0 ? p.reason : q.reason;
-        return p.r < 0 ? p.r : q.r;
+        *ret_reason = here.r < 0 ? here.reason : there.reason;
+        if (here.r < 0 || there.r < 0)
+                return here.r < 0 ? here.r : there.r;
+        return atomic_load(&search.found) < 2 ? -EIO : 0;
 }
 
 /* Its two highest bits are set, and no higher one. */
@@ -156,7 +157,7 @@ static bool check_distance(const Numbers *numbers, int bits, BN_CTX *context, bo
         bool done;
 
         BN_CTX_start(context);
-        distance = temporary(context);
+        distance = openssl_local(context);
         done = distance && BN_sub(distance, numbers->p, numbers->q);
         *ret_suits = done && has_length(numbers->p, bits) && has_length(numbers->q, bits) &&
                      BN_num_bits(distance) > bits - DISTANCE_BITS + 1;
@@ -171,11 +172,11 @@ static bool derive(Numbers *numbers, BN_CTX *context) {
         bool done;
 
         BN_CTX_start(context);
-        p_less_one = temporary(context);
-        q_less_one = temporary(context);
-        product = temporary(context);
-        gcd = temporary(context);
-        lcm = temporary(context);
+        p_less_one = openssl_local(context);
+        q_less_one = openssl_local(context);
+        product = openssl_local(context);
+        gcd = openssl_local(context);
+        lcm = openssl_local(context);
         done = lcm && BN_mul(numbers->n, numbers->p, numbers->q, context) &&
                BN_sub(p_less_one, numbers->p, BN_value_one()) &&
                BN_sub(q_less_one, numbers->q, BN_value_one()) &&

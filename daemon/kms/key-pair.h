@@ -3,7 +3,7 @@
 
 /*
  * Makes an RSA key pair: public exponent 65537, two random probable primes (FIPS 186-5 appendix A.1.3), which two
- * threads look for at the same time. In FIPS mode, OpenSSL's own generator makes it.
+ * threads look for until they have two. In FIPS mode, OpenSSL's own generator makes it.
  */
 
 #include <openssl/evp.h>
@@ -15,7 +15,7 @@
 #define KEY_PAIR_BITS_MAX 4096U
 
 /*
- * bits: the length of the modulus, an even number from KEY_PAIR_BITS_MIN to KEY_PAIR_BITS_MAX. 2048 bits take 0.03 to
- * 0.3 seconds on two processors. Blocks. -ENOMEM or -EIO, with FAILURE_INTERNAL. The caller frees *ret.
+ * bits: the length of the modulus, an even number from KEY_PAIR_BITS_MIN to KEY_PAIR_BITS_MAX. 2048 bits take 0.01 to
+ * 0.1 seconds on two processors. Blocks. -ENOMEM or -EIO, with FAILURE_INTERNAL. The caller frees *ret.
  */
 int key_pair_new(unsigned bits, EVP_PKEY **ret, Error *error);

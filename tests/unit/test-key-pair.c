@@ -33,19 +33,21 @@ typedef enum Threads {
 
 typedef enum Primes {
         PRIMES_REAL,
+        PRIMES_AT_ONCE,          /* each candidate is prime, here and below */
         PRIMES_CONSTANT_TOP,     /* six bits at the top are the same in all */
         PRIMES_NEXT,             /* every second prime is the next one after the first */
         PRIMES_NEXT_AT_DISTANCE, /* the same, but 2^world.distance higher */
         PRIMES_NOT_FOR_E,        /* the first does not suit the exponent 65537 */
         PRIMES_NEVER_FOR_E,
-        PRIMES_SHORT, /* one bit shorter than demanded */
+        PRIMES_SHORT,     /* one bit shorter than demanded */
+        PRIMES_COMPOSITE, /* the first has no small factor, but two large ones */
 } Primes;
 
 static struct {
         Threads threads;
         Primes primes;
-        unsigned searches, failing_search; /* the search of this number fails; 0: none */
-        unsigned steps, failing_step;      /* the call of OpenSSL of this number fails; 0: none */
+        unsigned candidates, failing_candidate; /* no random number comes for this one; 0: none */
+        unsigned steps, failing_step;           /* the call of OpenSSL of this number fails; 0: none */
         int reason, distance;
         bool armed;                  /* key_pair_new() runs */
         int frames;                  /* BN_CTX_start() without BN_CTX_end() */
@@ -76,7 +78,7 @@ static void *thread_main(void *userdata) {
 }
 
 int thread_start(const char *name, ThreadMain run, void *userdata, Thread **ret) {
-        assert_string_equal(name, "key-pair-q");
+        assert_string_equal(name, "key-pair-2");
         if (world.threads == THREADS_NONE)
                 return -EAGAIN;
         *ret = calloc(1, sizeof(**ret));
@@ -95,10 +97,7 @@ Thread *thread_join(Thread *thread) {
         return NULL;
 }
 
-typedef int (*Generate)(BIGNUM *ret, int bits, int safe, const BIGNUM *add, const BIGNUM *rem, BN_GENCB *cb,
-                        BN_CTX *context);
-
-/* One prime of 65537 does not suit the exponent, and is looked for again. The tests count the searches. */
+/* One prime of 65537 does not suit the exponent, and is not used. The tests count the candidates. */
 static bool suits_the_exponent(const BIGNUM *prime) {
         return BN_mod_word(prime, 65537) != 1;
 }
@@ -110,58 +109,65 @@ static void go_to_next_prime(BIGNUM *number, BN_CTX *context) {
         while (BN_check_prime(number, context, NULL) != 1 || !suits_the_exponent(number));
 }
 
-static int generate_suiting(Generate generate, BIGNUM *ret, int bits, BN_CTX *context) {
-        int r;
-
+static void generate_suiting(BIGNUM *ret, int bits) {
         do
-                r = generate(ret, bits, 0, NULL, NULL, NULL, context);
-        while (r == 1 && !suits_the_exponent(ret));
-        return r;
+                assert_true(BN_generate_prime_ex(ret, bits, 0, NULL, NULL, NULL));
+        while (!suits_the_exponent(ret));
 }
 
-static int generate_other(Generate generate, BIGNUM *ret, int bits, BN_CTX *context) {
-        BIGNUM *add;
+/* Its two factors are so large that only Miller-Rabin finds out. */
+static void generate_composite(BIGNUM *ret, int bits, BN_CTX *context) {
+        BIGNUM *p = BN_new(), *q = BN_new();
 
-        switch (world.primes) {
-        case PRIMES_CONSTANT_TOP:
+        do {
+                generate_suiting(p, bits / 2);
+                generate_suiting(q, bits / 2);
+                assert_true(BN_mul(ret, p, q, context));
+        } while (!BN_is_bit_set(ret, bits - 1) || !BN_is_bit_set(ret, bits - 2) || !suits_the_exponent(ret));
+        BN_free(p);
+        BN_free(q);
+}
+
+static void generate_not_for_e(BIGNUM *ret, int bits) {
+        BIGNUM *add = BN_new();
+
+        if (!first) {
+                first = BN_new();
+                assert_true(BN_set_word(add, 2 * 65537));
+                assert_true(BN_generate_prime_ex(first, bits, 0, add, BN_value_one(), NULL));
+        }
+        assert_true(BN_copy(ret, first));
+        BN_free(add);
+}
+
+static void generate_other(BIGNUM *ret, int bits, BN_CTX *context) {
+        BIGNUM *distance = BN_new();
+
+        if (world.primes == PRIMES_CONSTANT_TOP) {
                 assert_true(BN_rand(ret, bits, BN_RAND_TOP_TWO, BN_RAND_BOTTOM_ODD));
                 for (int i = 3; i <= 6; i++)
                         assert_true(BN_set_bit(ret, bits - i));
                 BN_clear_bit(ret, 64);
                 go_to_next_prime(ret, context);
-                return 1;
-        case PRIMES_NEXT:
-        case PRIMES_NEXT_AT_DISTANCE:
-                if (world.searches % 2 == 1) {
-                        assert_true(generate_suiting(generate, ret, bits, context));
+        } else if ((world.primes == PRIMES_NEXT || world.primes == PRIMES_NEXT_AT_DISTANCE) &&
+                   world.candidates % 2 == 0) {
+                assert_true(BN_copy(ret, first));
+                if (world.primes == PRIMES_NEXT_AT_DISTANCE)
+                        assert_true(BN_set_bit(distance, world.distance) && BN_add(ret, ret, distance));
+                go_to_next_prime(ret, context);
+        } else if (world.primes == PRIMES_NEVER_FOR_E ||
+                   (world.primes == PRIMES_NOT_FOR_E && world.candidates == 1))
+                generate_not_for_e(ret, bits);
+        else if (world.primes == PRIMES_COMPOSITE && world.candidates == 1)
+                generate_composite(ret, bits, context);
+        else {
+                generate_suiting(ret, world.primes == PRIMES_SHORT ? bits - 1 : bits);
+                if (world.primes == PRIMES_NEXT || world.primes == PRIMES_NEXT_AT_DISTANCE) {
                         BN_free(first);
                         first = BN_dup(ret);
-                        return 1;
                 }
-                assert_true(BN_copy(ret, first));
-                if (world.primes == PRIMES_NEXT_AT_DISTANCE) {
-                        BIGNUM *distance = BN_new();
-
-                        assert_true(BN_set_bit(distance, world.distance) && BN_add(ret, ret, distance));
-                        BN_free(distance);
-                }
-                go_to_next_prime(ret, context);
-                return 1;
-        case PRIMES_NOT_FOR_E:
-        case PRIMES_NEVER_FOR_E:
-                if (world.searches > 1 && world.primes == PRIMES_NOT_FOR_E)
-                        return generate_suiting(generate, ret, bits, context);
-                add = BN_new();
-                assert_true(BN_set_word(add, 2 * 65537));
-                assert_true(generate(ret, bits, 0, add, BN_value_one(), NULL, context));
-                BN_free(add);
-                return 1;
-        case PRIMES_SHORT:
-                return generate_suiting(generate, ret, bits - 1, context);
-        case PRIMES_REAL:
-                break;
         }
-        return generate_suiting(generate, ret, bits, context);
+        BN_free(distance);
 }
 
 /* The functions from here on are steps when key-pair.c calls them, not when OpenSSL or this file does: a step does its work,
@@ -215,22 +221,65 @@ static void assert_constant_time(const BIGNUM *number) {
         }
 }
 
-int BN_generate_prime_ex2(BIGNUM *ret, int bits, int safe, const BIGNUM *add, const BIGNUM *rem,
-                          BN_GENCB *cb, BN_CTX *context) {
-        Generate generate = (Generate) dlsym(RTLD_NEXT, "BN_generate_prime_ex2");
-        unsigned search = __atomic_add_fetch(&world.searches, 1, __ATOMIC_SEQ_CST);
-        int r;
-
-        assert_true(BN_get_flags(ret, BN_FLG_SECURE) && BN_get_flags(ret, BN_FLG_CONSTTIME) && safe == 0 &&
-                    !add && !rem && context);
-        if (search == world.failing_search) {
+/* Gives the candidates. */
+int BN_priv_rand_ex(BIGNUM *ret, int bits, int top, int bottom, unsigned strength, BN_CTX *context) {
+        if (!is_step())
+                return REAL(BN_priv_rand_ex)(ret, bits, top, bottom, strength, context);
+        assert_constant_time(ret);
+        assert_true(top == BN_RAND_TOP_TWO && bottom == BN_RAND_BOTTOM_ODD && strength == 0 && context);
+        if (__atomic_add_fetch(&world.candidates, 1, __ATOMIC_SEQ_CST) == world.failing_candidate) {
                 ERR_raise(ERR_LIB_BN, world.reason);
                 return 0;
         }
         inside++;
-        r = generate_other(generate, ret, bits, context);
+        if (world.primes == PRIMES_REAL)
+                assert_true(REAL(BN_priv_rand_ex)(ret, bits, top, bottom, strength, context));
+        else
+                generate_other(ret, bits, context);
         inside--;
-        return r;
+        return 1;
+}
+
+/* Gives the bases of Miller-Rabin. */
+int BN_priv_rand_range_ex(BIGNUM *ret, const BIGNUM *range, unsigned strength, BN_CTX *context) {
+        assert_constant_time(ret);
+        assert_constant_time(range);
+        return RESULT(REAL(BN_priv_rand_range_ex)(ret, range, strength, context));
+}
+
+int BN_mod_exp_mont_consttime(BIGNUM *ret, const BIGNUM *base, const BIGNUM *exponent, const BIGNUM *modulus,
+                              BN_CTX *context, BN_MONT_CTX *montgomery) {
+        assert_constant_time(ret);
+        assert_constant_time(base);
+        assert_constant_time(exponent);
+        assert_constant_time(modulus);
+        return RESULT(REAL(BN_mod_exp_mont_consttime)(ret, base, exponent, modulus, context, montgomery));
+}
+
+int BN_mod_sqr(BIGNUM *ret, const BIGNUM *number, const BIGNUM *modulus, BN_CTX *context) {
+        assert_constant_time(ret);
+        assert_constant_time(number);
+        assert_constant_time(modulus);
+        return RESULT(REAL(BN_mod_sqr)(ret, number, modulus, context));
+}
+
+BN_MONT_CTX *BN_MONT_CTX_new(void) {
+        return OBJECT(REAL(BN_MONT_CTX_new)(), BN_MONT_CTX_free);
+}
+
+int BN_MONT_CTX_set(BN_MONT_CTX *montgomery, const BIGNUM *modulus, BN_CTX *context) {
+        assert_constant_time(modulus);
+        return RESULT(REAL(BN_MONT_CTX_set)(montgomery, modulus, context));
+}
+
+int BN_rshift(BIGNUM *ret, const BIGNUM *number, int bits) {
+        assert_constant_time(number);
+        return RESULT(REAL(BN_rshift)(ret, number, bits));
+}
+
+BIGNUM *BN_copy(BIGNUM *ret, const BIGNUM *number) {
+        assert_constant_time(ret);
+        return OBJECT(REAL(BN_copy)(ret, number), (void) );
 }
 
 BIGNUM *BN_secure_new(void) {
@@ -452,9 +501,10 @@ static void test_one_thread_is_enough(void **state) {
 
         reset();
         world.threads = THREADS_NONE;
+        world.primes = PRIMES_AT_ONCE;
         key = new_key(2048);
         assert_good(key, 2048);
-        assert_int_equal(world.searches, 2);
+        assert_int_equal(world.candidates, 2);
 }
 
 static void test_a_fips_provider_makes_the_key_pair_itself(void **state) {
@@ -465,7 +515,7 @@ static void test_a_fips_provider_makes_the_key_pair_itself(void **state) {
         key = new_key(2048);
         assert_int_equal(EVP_PKEY_get_bits(key), 2048);
         assert_int_equal(world.by_openssl, 1);
-        assert_int_equal(world.searches, 0);
+        assert_int_equal(world.candidates, 0);
 }
 
 static void test_a_prime_that_does_not_suit_the_exponent_is_not_used(void **state) {
@@ -475,11 +525,35 @@ static void test_a_prime_that_does_not_suit_the_exponent_is_not_used(void **stat
         world.threads = THREADS_AT_ONCE;
         world.primes = PRIMES_NOT_FOR_E;
         key = new_key(1024);
-        assert_int_equal(world.searches, 3);
+        assert_int_equal(world.candidates, 3);
         assert_good(key, 1024);
 }
 
-static void assert_fails(int wanted, const char *reason, unsigned searches) {
+/* The same if the other thread has found both primes already. */
+static void test_a_thread_stops_when_the_primes_are_found(void **state) {
+        _cleanup_(EVP_PKEY_freep) EVP_PKEY *key = NULL;
+
+        reset();
+        world.threads = THREADS_AT_ONCE;
+        world.primes = PRIMES_AT_ONCE;
+        key = new_key(2048);
+        assert_good(key, 2048);
+        assert_int_equal(world.candidates, 2);
+}
+
+static void test_a_number_that_is_not_prime_is_not_used(void **state) {
+        _cleanup_(EVP_PKEY_freep) EVP_PKEY *key = NULL;
+
+        reset();
+        world.threads = THREADS_AT_ONCE;
+        world.primes = PRIMES_COMPOSITE;
+        key = new_key(1024);
+        assert_int_equal(world.candidates, 3);
+        assert_good(key, 1024);
+}
+
+/* candidates: so many were tried; 0: that depends on which thread is quicker */
+static void assert_fails(int wanted, const char *reason, unsigned candidates) {
         EVP_PKEY *key = NULL;
         Error error = {};
         int r = make(1024, &key, &error);
@@ -489,20 +563,21 @@ static void assert_fails(int wanted, const char *reason, unsigned searches) {
         assert_null(key);
         assert_int_equal(error.failure, FAILURE_INTERNAL);
         assert_false(failure_is_final(error.failure));
-        assert_int_equal(world.searches, searches);
+        if (candidates > 0)
+                assert_int_equal(world.candidates, candidates);
 }
 
 static void test_unusable_primes_are_refused(void **state) {
         static const struct {
                 Primes primes;
-                unsigned searches; /* eight attempts, of two searches or of one for each prime */
-        } cases[] = { { PRIMES_NEXT, 16 }, { PRIMES_SHORT, 16 }, { PRIMES_NEVER_FOR_E, 16 } };
+                unsigned candidates; /* eight attempts with two primes each, or 5 * 1024 for each thread */
+        } cases[] = { { PRIMES_NEXT, 16 }, { PRIMES_SHORT, 16 }, { PRIMES_NEVER_FOR_E, 10240 } };
 
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
                 reset();
                 world.threads = THREADS_AT_ONCE;
                 world.primes = cases[i].primes;
-                assert_fails(-EIO, "the random numbers give no usable primes", cases[i].searches);
+                assert_fails(-EIO, "the random numbers give no usable primes", cases[i].candidates);
         }
 }
 
@@ -520,17 +595,17 @@ static void test_primes_at_the_least_distance_are_used_and_no_closer_ones(void *
         world.primes = PRIMES_NEXT_AT_DISTANCE;
         world.distance = 413;
         key = new_key(1024);
-        assert_int_equal(world.searches, 2);
+        assert_int_equal(world.candidates, 2);
         assert_good(key, 1024);
 }
 
 static void test_a_key_pair_that_does_not_decrypt_is_refused(void **state) {
         reset();
         world.other_text = true;
-        assert_fails(-EIO, "unknown error", 2);
+        assert_fails(-EIO, "unknown error", 0);
         reset();
         world.other_size = true;
-        assert_fails(-EIO, "unknown error", 2);
+        assert_fails(-EIO, "unknown error", 0);
 }
 
 static void test_a_failure_of_any_step_is_named(void **state) {
@@ -544,6 +619,7 @@ static void test_a_failure_of_any_step_is_named(void **state) {
 
                 reset();
                 world.threads = THREADS_AT_ONCE;
+                world.primes = PRIMES_AT_ONCE;
                 world.failing_step = n + 1;
                 world.reason = BN_R_TOO_MANY_ITERATIONS;
                 r = make(1024, &key, &error);
@@ -557,23 +633,28 @@ static void test_a_failure_of_any_step_is_named(void **state) {
         assert_true(n > 50);
 }
 
-static void test_a_failure_of_either_search_is_named(void **state) {
-        static const Threads threads[] = { THREADS_REAL, THREADS_AT_ONCE, THREADS_NONE };
+/* With real threads, the other one may have found both primes before. */
+static void test_a_failure_of_either_thread_is_named(void **state) {
+        static const Threads threads[] = { THREADS_AT_ONCE, THREADS_NONE, THREADS_REAL };
 
         for (size_t i = 0; i < ELEMENTSOF(threads); i++)
                 for (unsigned failing = 1; failing <= 2; failing++) {
+                        unsigned candidates = threads[i] == THREADS_REAL ? 0 : failing;
+
                         reset();
                         world.threads = threads[i];
-                        world.failing_search = failing;
+                        world.primes = PRIMES_AT_ONCE;
+                        world.failing_candidate = failing;
                         world.reason = BN_R_TOO_MANY_ITERATIONS;
                         assert_fails(-EIO,
                                      "OpenSSL cannot make an RSA key pair of 1024 bits: too many iterations.",
-                                     2);
+                                     candidates);
                         reset();
                         world.threads = threads[i];
-                        world.failing_search = failing;
+                        world.primes = PRIMES_AT_ONCE;
+                        world.failing_candidate = failing;
                         world.reason = ERR_R_MALLOC_FAILURE;
-                        assert_fails(-ENOMEM, "Out of memory.", 2);
+                        assert_fails(-ENOMEM, "Out of memory.", candidates);
                 }
 }
 
@@ -690,13 +771,15 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_a_key_pair_passes_the_checks_of_openssl),
                 cmocka_unit_test(test_one_thread_is_enough),
+                cmocka_unit_test(test_a_thread_stops_when_the_primes_are_found),
+                cmocka_unit_test(test_a_number_that_is_not_prime_is_not_used),
                 cmocka_unit_test(test_a_fips_provider_makes_the_key_pair_itself),
                 cmocka_unit_test(test_a_prime_that_does_not_suit_the_exponent_is_not_used),
                 cmocka_unit_test(test_unusable_primes_are_refused),
                 cmocka_unit_test(test_primes_at_the_least_distance_are_used_and_no_closer_ones),
                 cmocka_unit_test(test_a_key_pair_that_does_not_decrypt_is_refused),
                 cmocka_unit_test(test_a_failure_of_any_step_is_named),
-                cmocka_unit_test(test_a_failure_of_either_search_is_named),
+                cmocka_unit_test(test_a_failure_of_either_thread_is_named),
                 cmocka_unit_test(test_primes_and_their_distance_are_distributed_as_random_numbers),
                 cmocka_unit_test(test_the_statistic_sees_constant_high_bits),
                 cmocka_unit_test(test_the_statistic_sees_a_second_prime_that_follows_the_first),
