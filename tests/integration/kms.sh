@@ -129,6 +129,27 @@ wants ValidationException Decrypt "$(of 'DryRun: false, DryRunModifiers: ["IGNOR
 wants ValidationException Decrypt "$(of 'DryRun: true, DryRunModifiers: ["IGNORE_ME"]')"
 wants ValidationException Decrypt '{"DryRun": true, "DryRunModifiers": ["IGNORE_CIPHERTEXT"]}'
 wants AccessDeniedException Decrypt "$(of 'DryRun: true, DryRunModifiers: ["IGNORE_CIPHERTEXT"]')" "$region" customer
+# ReEncrypt needs both keys; each half is denied by itself.
+two() { jq -nc --arg from "$key" --arg to "$other" "{SourceKeyId: \$from, DestinationKeyId: \$to, $1}"; }
+wants DryRunOperationException ReEncrypt "$(two 'DryRun: true, DryRunModifiers: ["IGNORE_CIPHERTEXT"]')"
+wants ValidationException ReEncrypt "$(two 'DryRun: true')"
+wants AccessDeniedException ReEncrypt "$(two 'DryRun: true, DryRunModifiers: ["IGNORE_CIPHERTEXT"]')" "$region" customer
+wants DryRunOperationException RetireGrant "$(of 'GrantId: "'"$(kms ListGrants "$(of)" | jq -r '.Grants[0].GrantId')"'", DryRun: true')"
+
+say "== pairs of data keys"
+wants DryRunOperationException GenerateDataKeyPair "$(of 'KeyPairSpec: "ECC_NIST_P256", DryRun: true')"
+wants DryRunOperationException GenerateDataKeyPairWithoutPlaintext "$(of 'KeyPairSpec: "RSA_2048", DryRun: true')"
+wants ValidationException GenerateDataKeyPair "$(of 'KeyPairSpec: "AES_256"')"
+wants ValidationException GenerateDataKeyPair "$(of)"
+wants AccessDeniedException GenerateDataKeyPair "$(of 'KeyPairSpec: "ECC_NIST_P256"')" "$region" customer
+wants ok GenerateDataKeyPair "$(of 'KeyPairSpec: "ECC_NIST_P384", EncryptionContext: {a: "b"}')"
+is '[.KeyId, .KeyPairSpec]' "[\"$key\",\"ECC_NIST_P384\"]"
+private=$(jq -r .PrivateKeyPlaintext <"$scratch/answer")
+assert_equal "the public key" "$(base64 -d <<<"$private" | openssl pkey -inform DER -pubout -outform DER | base64 -w0)" "$(jq -r .PublicKey <"$scratch/answer")"
+wants ok Decrypt "$(jq -c '{CiphertextBlob: .PrivateKeyCiphertextBlob, EncryptionContext: {a: "b"}}' <"$scratch/answer")"
+is .Plaintext "$private"
+wants ok GenerateDataKeyPairWithoutPlaintext "$(of 'KeyPairSpec: "ECC_NIST_P256"')"
+is '[has("PrivateKeyPlaintext"), has("PrivateKeyCiphertextBlob"), has("PublicKey")]' '[false,true,true]'
 
 say "== states and origins"
 wants ok DescribeKey "$(of)"

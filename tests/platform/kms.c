@@ -32,6 +32,8 @@ static const struct {
         { "EnableKeyRotation", platform_kms_enable_key_rotation, false, false },
         { "Encrypt", platform_kms_encrypt, false, true },
         { "GenerateDataKey", platform_kms_generate_data_key, true, true },
+        { "GenerateDataKeyPair", platform_kms_generate_data_key_pair, true, true },
+        { "GenerateDataKeyPairWithoutPlaintext", platform_kms_generate_data_key_pair, false, true },
         { "GenerateDataKeyWithoutPlaintext", platform_kms_generate_data_key, false, true },
         { "GenerateRandom", platform_kms_generate_random, true, true },
         { "GetKeyLastUsage", platform_kms_get_key_last_usage, false, true },
@@ -383,6 +385,9 @@ static unsigned status_of(const char *code) {
         for (size_t i = 0; i < ELEMENTSOF(internal); i++)
                 if (strcmp(code, internal[i]) == 0)
                         return 500;
+        /* KMS API Reference: the one refusal with a status of its own. */
+        if (strcmp(code, "DryRunOperationException") == 0)
+                return 412;
         return strcmp(code, "ServiceUnavailableException") == 0 ? 503 : 400;
 }
 

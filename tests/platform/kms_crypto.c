@@ -98,14 +98,14 @@ static CmsDefect read_defect(const char *text) {
 }
 
 /* Replies with the plaintext, or, for a recipient, with the envelope and without the plaintext. */
-static int reply_plaintext(KmsCall *call, const Plaintext *plaintext) {
+static int reply_plaintext(KmsCall *call, const char *name, const Plaintext *plaintext) {
         Faults *faults = call->kms->faults;
         CmsDefect defect = CMS_SOUND;
         FaultValue fault = {};
         int r;
 
         if (!call->attested)
-                return platform_kms_reply_bytes(call, "Plaintext", plaintext->data, plaintext->size);
+                return platform_kms_reply_bytes(call, name, plaintext->data, plaintext->size);
 
         if (faults_take(faults, SERVICE_KMS, call->operation, FAULT_TAMPERED_CMS, &fault))
                 defect = read_defect(fault.text);
@@ -114,18 +114,19 @@ static int reply_plaintext(KmsCall *call, const Plaintext *plaintext) {
         else
                 r = reply_cms(call, call->facts.public_key, call->facts.public_key_size, plaintext, defect);
         if (r >= 0 && faults_take(faults, SERVICE_KMS, call->operation, FAULT_PLAINTEXT, NULL))
-                r = platform_kms_reply_bytes(call, "Plaintext", plaintext->data, plaintext->size);
+                r = platform_kms_reply_bytes(call, name, plaintext->data, plaintext->size);
         return r;
 }
 
-static int seal(KmsCall *call, const KmsKey *key, struct json_object *context, const Plaintext *plaintext) {
+static int seal(KmsCall *call, const char *name, const KmsKey *key, struct json_object *context,
+                const Plaintext *plaintext) {
         _cleanup_free_ uint8_t *blob = NULL;
         size_t size;
 
         if (platform_kms_blob_seal(key->id_bytes, key->material, context, plaintext->data, plaintext->size,
                                    &blob, &size) < 0)
                 return platform_kms_refuse_internal(call);
-        return platform_kms_reply_bytes(call, "CiphertextBlob", blob, size);
+        return platform_kms_reply_bytes(call, name, blob, size);
 }
 
 int platform_kms_encrypt(KmsCall *call) {
@@ -152,7 +153,7 @@ int platform_kms_encrypt(KmsCall *call) {
         if (r >= 0)
                 r = platform_kms_check_dry_run(call);
         if (r >= 0)
-                r = seal(call, key, context, &plaintext);
+                r = seal(call, "CiphertextBlob", key, context, &plaintext);
         if (r < 0)
                 return r;
 
@@ -264,7 +265,7 @@ int platform_kms_decrypt(KmsCall *call) {
         if (r >= 0)
                 r = platform_kms_check_dry_run(call);
         if (r >= 0)
-                r = reply_plaintext(call, &plaintext);
+                r = reply_plaintext(call, "Plaintext", &plaintext);
         if (r < 0)
                 return r;
 
@@ -309,7 +310,7 @@ int platform_kms_re_encrypt(KmsCall *call) {
         if (r >= 0)
                 r = platform_kms_check_dry_run(call);
         if (r >= 0)
-                r = seal(call, destination, context, &plaintext);
+                r = seal(call, "CiphertextBlob", destination, context, &plaintext);
         if (r < 0)
                 return r;
 
@@ -377,14 +378,101 @@ int platform_kms_generate_data_key(KmsCall *call) {
         if (r >= 0)
                 r = make_random(call, size, &plaintext);
         if (r >= 0)
-                r = seal(call, key, context, &plaintext);
+                r = seal(call, "CiphertextBlob", key, context, &plaintext);
         if (r >= 0 && with_plaintext)
-                r = reply_plaintext(call, &plaintext);
+                r = reply_plaintext(call, "Plaintext", &plaintext);
         if (r < 0)
                 return r;
 
         platform_kms_key_used(call, key);
         kms_reply_string(call, "KeyId", key->arn);
+        return 0;
+}
+
+/* Makes a pair of keys. *ret_private: PKCS #8. *ret_public: SubjectPublicKeyInfo, freed by the caller. Both in DER (KMS API
+ * Reference, GenerateDataKeyPair). */
+static int make_pair(KmsCall *call, const char *spec, Plaintext *ret_private, unsigned char **ret_public,
+                     int *ret_public_size) {
+        static const struct {
+                const char *spec, *curve; /* NULL: RSA with 2048 bits */
+        } specs[] = {
+                { "RSA_2048", NULL },
+                { "ECC_NIST_P256", "P-256" },
+                { "ECC_NIST_P384", "P-384" },
+                { "ECC_NIST_P521", "P-521" },
+        };
+        PKCS8_PRIV_KEY_INFO *info;
+        unsigned char *der = NULL;
+        EVP_PKEY *pair;
+        size_t i = 0;
+        int size;
+
+        while (i < ELEMENTSOF(specs) && strcmp(specs[i].spec, spec) != 0)
+                i++;
+        if (i == ELEMENTSOF(specs))
+                return platform_kms_constraint(call, spec, "KeyPairSpec",
+                                               "Member must be one of the platform's key pair specs");
+        pair = specs[i].curve ? EVP_EC_gen(specs[i].curve) : EVP_RSA_gen(2048);
+        info = pair ? EVP_PKEY2PKCS8(pair) : NULL;
+        size = info ? i2d_PKCS8_PRIV_KEY_INFO(info, &der) : -1;
+        *ret_public_size = pair ? i2d_PUBKEY(pair, ret_public) : -1;
+        PKCS8_PRIV_KEY_INFO_free(info);
+        EVP_PKEY_free(pair);
+        if (size > 0)
+                *ret_private = (Plaintext){ der, (size_t) size };
+        return size > 0 && *ret_public_size > 0 ? 0 : platform_kms_refuse_internal(call);
+}
+
+static int reply_pair(KmsCall *call, const KmsKey *key, struct json_object *context, const char *spec,
+                      bool with_plaintext) {
+        _cleanup_(plaintext_clear) Plaintext private_key = {};
+        unsigned char *public_key = NULL;
+        int size = 0, r = make_pair(call, spec, &private_key, &public_key, &size);
+
+        if (r >= 0)
+                r = seal(call, "PrivateKeyCiphertextBlob", key, context, &private_key);
+        if (r >= 0 && with_plaintext)
+                r = reply_plaintext(call, "PrivateKeyPlaintext", &private_key);
+        if (r >= 0)
+                r = platform_kms_reply_bytes(call, "PublicKey", public_key, (size_t) size);
+        OPENSSL_free(public_key);
+        return r;
+}
+
+int platform_kms_generate_data_key_pair(KmsCall *call) {
+        bool with_plaintext = strcmp(call->operation, "GenerateDataKeyPair") == 0;
+        const char *action = with_plaintext ? "kms:GenerateDataKeyPair"
+                                            : "kms:GenerateDataKeyPairWithoutPlaintext",
+                   *name, *spec;
+        struct json_object *context;
+        KmsKey *key;
+        int r;
+
+        r = platform_kms_string(call, call->request, "KeyId", true, 2048, &name);
+        if (r >= 0)
+                r = platform_kms_string(call, call->request, "KeyPairSpec", true, 64, &spec);
+        if (r >= 0)
+                r = platform_kms_context(call, "EncryptionContext", &context);
+        if (r >= 0)
+                r = check_grant_tokens(call);
+        if (r >= 0)
+                r = platform_kms_key_resolve(call, action, name, &key);
+        if (r < 0)
+                return r;
+        const PolicyPair more[] = { { "kms:EncryptionAlgorithm", "SYMMETRIC_DEFAULT" },
+                                    { "kms:DataKeyPairSpec", spec },
+                                    {} };
+        r = check_use(call, &(const KmsQuestion){ action, key, name, context, more });
+        if (r >= 0)
+                r = platform_kms_check_dry_run(call);
+        if (r >= 0)
+                r = reply_pair(call, key, context, spec, with_plaintext);
+        if (r < 0)
+                return r;
+
+        platform_kms_key_used(call, key);
+        kms_reply_string(call, "KeyId", key->arn);
+        kms_reply_string(call, "KeyPairSpec", spec);
         return 0;
 }
 
@@ -400,5 +488,5 @@ int platform_kms_generate_random(KmsCall *call) {
                                                                        .key_name = "*" });
         if (r >= 0)
                 r = make_random(call, size, &plaintext);
-        return r < 0 ? r : reply_plaintext(call, &plaintext);
+        return r < 0 ? r : reply_plaintext(call, "Plaintext", &plaintext);
 }

@@ -180,6 +180,7 @@ int platform_kms_encrypt(KmsCall *call);
 int platform_kms_decrypt(KmsCall *call);
 int platform_kms_re_encrypt(KmsCall *call);
 int platform_kms_generate_data_key(KmsCall *call);
+int platform_kms_generate_data_key_pair(KmsCall *call);
 int platform_kms_generate_random(KmsCall *call);
 int platform_kms_sign(KmsCall *call);
 int platform_kms_get_public_key(KmsCall *call);

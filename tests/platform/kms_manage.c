@@ -400,9 +400,17 @@ int platform_kms_cancel_key_deletion(KmsCall *call) {
 }
 
 static const char *const grant_operations[] = {
-        "CreateGrant",   "Decrypt",         "DescribeKey",
-        "Encrypt",       "GenerateDataKey", "GenerateDataKeyWithoutPlaintext",
-        "ReEncryptFrom", "ReEncryptTo",     "RetireGrant",
+        "CreateGrant",
+        "Decrypt",
+        "DescribeKey",
+        "Encrypt",
+        "GenerateDataKey",
+        "GenerateDataKeyPair",
+        "GenerateDataKeyPairWithoutPlaintext",
+        "GenerateDataKeyWithoutPlaintext",
+        "ReEncryptFrom",
+        "ReEncryptTo",
+        "RetireGrant",
 };
 
 static int read_grant_operations(KmsCall *call, KmsGrant *grant) {
