@@ -33,7 +33,7 @@ static int add_bytes(struct json_object *object, const char *name, Slice bytes) 
         return r < 0 ? r : add_string(object, name, text);
 }
 
-static int add_encryption_context(struct json_object *request, const char *const *pairs) {
+static int add_encryption_context(struct json_object *request, const char *name, const char *const *pairs) {
         _cleanup_json_ struct json_object *context = json_object_new_object();
 
         if (!context)
@@ -51,7 +51,7 @@ static int add_encryption_context(struct json_object *request, const char *const
                 if (r < 0)
                         return r;
         }
-        return add(request, "EncryptionContext", TAKE_PTR(context));
+        return add(request, name, TAKE_PTR(context));
 }
 
 static int add_recipient(struct json_object *request, Slice document) {
@@ -80,7 +80,7 @@ static int make_request(const KmsDecrypt *decrypt, bool probe, char **ret) {
                 return -ENOMEM;
         if ((r = add_bytes(request, "CiphertextBlob", decrypt->ciphertext)) < 0 ||
             (r = add_string(request, "KeyId", decrypt->key_ids[0])) < 0 ||
-            (r = add_encryption_context(request, decrypt->encryption_context)) < 0 ||
+            (r = add_encryption_context(request, "EncryptionContext", decrypt->encryption_context)) < 0 ||
             (r = add_string(request, "EncryptionAlgorithm", "SYMMETRIC_DEFAULT")) < 0 ||
             (r = probe ? add(request, "DryRun", json_object_new_boolean(true))
                        : add_recipient(request, decrypt->document)) < 0)
@@ -97,22 +97,78 @@ int kms_probe_request(const KmsDecrypt *decrypt, char **ret) {
         return make_request(decrypt, true, ret);
 }
 
-/* Adds what the operation needs beside the key and the encryption context. */
-static int add_operation(struct json_object *request, const KmsDryRun *question) {
-        _cleanup_json_ struct json_object *modifiers = NULL, *modifier = NULL;
+/* A list of one string. */
+static int add_list(struct json_object *request, const char *name, const char *value) {
+        _cleanup_json_ struct json_object *list = json_object_new_array(),
+                                          *item = json_object_new_string(value);
 
-        if (strcmp(question->operation, "GenerateDataKey") == 0)
-                return add_string(request, "KeySpec", "AES_256");
-        if (strcmp(question->operation, "Encrypt") == 0)
-                return question->document.size > 0 ? -EINVAL : add_string(request, "Plaintext", "AA==");
-        if (strcmp(question->operation, "Decrypt") != 0)
-                return -EINVAL;
-        modifiers = json_object_new_array();
-        modifier = json_object_new_string("IGNORE_CIPHERTEXT");
-        if (!modifiers || !modifier || json_object_array_add(modifiers, modifier) < 0)
+        if (!list || !item || json_object_array_add(list, item) < 0)
                 return -ENOMEM;
-        TAKE_PTR(modifier);
-        return add(request, "DryRunModifiers", TAKE_PTR(modifiers));
+        TAKE_PTR(item);
+        return add(request, name, TAKE_PTR(list));
+}
+
+static int add_re_encryption(struct json_object *request, const KmsDryRun *question) {
+        int r;
+
+        if (!question->destination_arn)
+                return -EINVAL;
+        if ((r = add_string(request, "SourceKeyId", question->key_arn)) < 0 ||
+            (r = add_string(request, "DestinationKeyId", question->destination_arn)) < 0 ||
+            (r = add_encryption_context(request, "SourceEncryptionContext", question->encryption_context)) <
+                            0 ||
+            (r = add_encryption_context(request, "DestinationEncryptionContext",
+                                        question->encryption_context)) < 0)
+                return r;
+        return add_list(request, "DryRunModifiers", "IGNORE_CIPHERTEXT");
+}
+
+static int add_grant(struct json_object *request, const KmsDryRun *question) {
+        int r;
+
+        if (!question->grantee)
+                return -EINVAL;
+        if ((r = add_string(request, "KeyId", question->key_arn)) < 0 ||
+            (r = add_string(request, "GranteePrincipal", question->grantee)) < 0)
+                return r;
+        return add_list(request, "Operations", "Decrypt");
+}
+
+static const struct {
+        const char *operation, *parameter,
+                        *value; /* what the operation needs beside key and context; NULL: nothing */
+        bool recipient;         /* takes a document */
+        int (*add)(struct json_object *request,
+                   const KmsDryRun *question); /* NULL: key, context and the parameter */
+} dry_runs[] = {
+        { .operation = "Decrypt", .recipient = true },
+        { .operation = "Encrypt", .parameter = "Plaintext", .value = "AA==" },
+        { .operation = "GenerateDataKey", .parameter = "KeySpec", .value = "AES_256", .recipient = true },
+        { .operation = "GenerateDataKeyWithoutPlaintext", .parameter = "KeySpec", .value = "AES_256" },
+        { .operation = "GenerateDataKeyPair", .parameter = "KeyPairSpec", .value = "ECC_NIST_P256" },
+        { .operation = "GenerateDataKeyPairWithoutPlaintext",
+          .parameter = "KeyPairSpec",
+          .value = "ECC_NIST_P256" },
+        { .operation = "ReEncrypt", .add = add_re_encryption },
+        { .operation = "CreateGrant", .add = add_grant },
+};
+
+/* Adds what the operation needs. */
+static int add_operation(struct json_object *request, const KmsDryRun *question) {
+        size_t i = 0;
+        int r;
+
+        while (i < ELEMENTSOF(dry_runs) && strcmp(dry_runs[i].operation, question->operation) != 0)
+                i++;
+        if (i == ELEMENTSOF(dry_runs) || (question->document.size > 0 && !dry_runs[i].recipient))
+                return -EINVAL;
+        if (dry_runs[i].add)
+                return dry_runs[i].add(request, question);
+        if ((r = add_string(request, "KeyId", question->key_arn)) < 0 ||
+            (r = add_encryption_context(request, "EncryptionContext", question->encryption_context)) < 0)
+                return r;
+        return dry_runs[i].parameter ? add_string(request, dry_runs[i].parameter, dry_runs[i].value)
+                                     : add_list(request, "DryRunModifiers", "IGNORE_CIPHERTEXT");
 }
 
 int kms_dry_run_request(const KmsDryRun *question, char **ret) {
@@ -123,9 +179,7 @@ int kms_dry_run_request(const KmsDryRun *question, char **ret) {
                 return -ENOMEM;
         if (question->document.size > KMS_DOCUMENT_MAX)
                 return -EINVAL;
-        if ((r = add_string(request, "KeyId", question->key_arn)) < 0 ||
-            (r = add_encryption_context(request, question->encryption_context)) < 0 ||
-            (r = add_operation(request, question)) < 0 ||
+        if ((r = add_operation(request, question)) < 0 ||
             (r = question->document.size > 0 ? add_recipient(request, question->document) : 0) < 0 ||
             (r = add(request, "DryRun", json_object_new_boolean(true))) < 0)
                 return r;
@@ -227,7 +281,7 @@ static int encrypt_request_without_plaintext(const KmsEncrypt *encrypt, struct j
         int r;
 
         if ((r = add_string(request, "KeyId", encrypt->key_arn)) < 0 ||
-            (r = add_encryption_context(request, encrypt->encryption_context)) < 0)
+            (r = add_encryption_context(request, "EncryptionContext", encrypt->encryption_context)) < 0)
                 return r;
         return add_string(request, "EncryptionAlgorithm", "SYMMETRIC_DEFAULT");
 }
@@ -341,7 +395,7 @@ int kms_data_key_request(const KmsEncrypt *request, char **ret) {
         if (!object)
                 return -ENOMEM;
         if ((r = add_string(object, "KeyId", request->key_arn)) < 0 ||
-            (r = add_encryption_context(object, request->encryption_context)) < 0 ||
+            (r = add_encryption_context(object, "EncryptionContext", request->encryption_context)) < 0 ||
             (r = add_string(object, "KeySpec", "AES_256")) < 0)
                 return r;
         return json_format(object, ret);

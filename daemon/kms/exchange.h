@@ -48,15 +48,20 @@ int kms_probe_reply(int r, const char *body, size_t size, const Error *refusal, 
 
 /* A question to KMS about a key, without a ciphertext: would it do the operation? */
 typedef struct KmsDryRun {
-        const char *operation; /* "Decrypt", "GenerateDataKey" or "Encrypt" */
-        const char *key_arn;
-        const char *const *encryption_context; /* "key=value", NULL-terminated; NULL: none */
-        Slice document;                        /* empty: the request has none. Encrypt takes none */
+        /* "Decrypt", "Encrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "GenerateDataKeyPair",
+         * "GenerateDataKeyPairWithoutPlaintext", "ReEncrypt" or "CreateGrant" */
+        const char *operation;
+        const char *key_arn;         /* ReEncrypt: of the key that decrypts */
+        const char *destination_arn; /* ReEncrypt: of the key that encrypts */
+        const char *grantee; /* CreateGrant: the ARN of the principal that would be allowed to decrypt */
+        const char *const *
+                        encryption_context; /* "key=value", NULL-terminated; NULL: none. CreateGrant has none */
+        Slice document; /* empty: the request has none. Decrypt and GenerateDataKey take one */
 } KmsDryRun;
 
-/* Makes the body of a dry run. KMS decrypts nothing: Decrypt has DryRunModifiers with IGNORE_CIPHERTEXT (KMS API Reference,
- * Decrypt). kms_probe_reply() judges the answer. The caller frees *ret. -EINVAL as in kms_decrypt_request(), or the operation
- * is another one. */
+/* Makes the body of a dry run. KMS decrypts nothing: Decrypt and ReEncrypt have DryRunModifiers with IGNORE_CIPHERTEXT (KMS API
+ * Reference, Decrypt and ReEncrypt). kms_probe_reply() judges the answer. The caller frees *ret. -EINVAL as in
+ * kms_decrypt_request(), a part that the operation needs is missing, or the operation is another one. */
 int kms_dry_run_request(const KmsDryRun *question, char **ret);
 
 /* Bytes in a plaintext (KMS API Reference, Encrypt). */

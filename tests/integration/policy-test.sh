@@ -27,8 +27,10 @@ try() {
     [ "$saw" = "$want" ] || die "policy test $*: saw exit status $saw, wanted $want: $(cat "$scratch/out")"
 }
 own=(--device="$PLATFORM_TCTI" --name=db-password)
-# answers: those of the last --json
-answers() { jq -rc '[.questions[].answer]' "$scratch/out"; }
+# answers, further: those of the last --json. The first five, and those that follow: data keys of three kinds, re-encryption to the same
+# key, to and from another one, a grant, and what only the policy's text shows.
+answers() { jq -rc '[.questions[:5][].answer]' "$scratch/out"; }
+further() { jq -rc '[.questions[5:][].answer]' "$scratch/out"; }
 
 say "== a good policy"
 put
@@ -38,6 +40,8 @@ assert_line "own document" "$scratch/out" "^Decrypt  *this machine's document  *
 assert_line "no document" "$scratch/out" '^Decrypt  *no document  *deny  *denied$'
 try 0 instance "${own[@]}" --json
 assert_equal "answers" "$(answers)" '["allowed","denied","notAsked","denied","denied"]'
+assert_equal "further ways" "$(further)" '["denied","denied","denied","denied","notAsked","notAsked","denied","notAsked","notAsked","notAsked"]'
+assert_equal "what has no dry run" "$(jq -rc '[.questions[-3:][].operation]' "$scratch/out")" '["PutKeyPolicy","ReplicateKey","ImportKeyMaterial"]'
 assert_equal "decrypted" "$(platform log | jq -s 'map(select(.eventName == "Decrypt" and .requestParameters.dryRun != true)) | length')" 0
 
 say "== another machine: its document is denied, and is the proof that PCRs count"
@@ -77,6 +81,84 @@ put '.Statement |= map(select(.Sid != "DenySealing")) | .Statement += [{Effect: 
 try 66 instance "${own[@]}" --json
 assert_equal "ciphertext" "$(answers)" '["allowed","denied","notAsked","denied","allowed"]'
 
+say "== grants, re-encryption and data keys: each opens the key or makes ciphertext, and has a line of its own"
+# allow ACTION...: the policy of unsealctl policy, but the role may call the actions, and no Deny is left
+allow() {
+    local actions
+    actions=$(jq -nc '$ARGS.positional' --args "$@")
+    put '.Statement |= map(select(.Effect == "Allow")) + [{Effect: "Allow", Principal: {AWS: "'"$role"'"}, Action: '"$actions"', Resource: "*"}]'
+}
+# wrong STATUS: the operations that are wrong in the last --json
+wrong() { jq -rc '[.questions[] | select(.wanted == "denied" and .answer == "allowed") | .operation]' "$scratch/out"; }
+for action in CreateGrant GenerateDataKeyWithoutPlaintext GenerateDataKeyPair GenerateDataKeyPairWithoutPlaintext; do
+    allow "kms:$action"
+    try 66 instance "${own[@]}" --json
+    assert_equal "$action is allowed" "$(wrong)" "[\"$action\"]"
+done
+allow kms:CreateGrant
+try 66 instance "${own[@]}"
+assert_line "a grant in the table" "$scratch/out" '^CreateGrant  *Decrypt for an account  *deny  *WRONG: allowed$'
+assert_line "and what it gives away" "$scratch/out" '^CreateGrant with Decrypt for an account: The caller makes a grant, with which anyone decrypts without a document\.$'
+assert_equal "no grant was made" "$(kms ListGrants "$(jq -nc --arg key "$key" '{KeyId: $key}')" | jq '.Grants | length')" 0
+# The dry run tells the truth: the role makes the grant, and decrypts with it.
+platform exec --as instance -- curl -sS -H "X-aws-ec2-metadata-token: $(platform exec --as instance -- curl -sS -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token)" \
+    "http://169.254.169.254/latest/meta-data/iam/security-credentials/$PLATFORM_INSTANCE_ROLE" >"$scratch/credentials"
+as_role() { # OPERATION JSON
+    platform exec -- curl -sS --aws-sigv4 "aws:amz:$region:kms" --user "$(jq -r '"\(.AccessKeyId):\(.SecretAccessKey)"' "$scratch/credentials")" \
+        -H "X-Amz-Security-Token: $(jq -r .Token "$scratch/credentials")" -H 'Content-Type: application/x-amz-json-1.1' \
+        -H "X-Amz-Target: TrentService.$1" --cacert "$PLATFORM_CA_FILE" --data-binary "$2" -w '%{stderr}%{http_code}' "$PLATFORM_KMS_ENDPOINT/" 2>"$scratch/http"
+}
+printf 'Hello World' >"$secret"
+vendor_seal "$key" db-password "$scratch/sealed" <"$secret"
+request=$(jq -nc --rawfile blob "$scratch/sealed" '{CiphertextBlob: ($blob | rtrimstr("\n")), EncryptionContext: {"unseald:secret": "db-password"}}')
+assert_match "the role without a grant" "$(as_role Decrypt "$request" | jq -r .__type)" 'AccessDeniedException$'
+grant=$(jq -nc --arg key "$key" --arg role "$role" '{KeyId: $key, GranteePrincipal: $role, Operations: ["Decrypt"]}')
+assert_equal "a dry run of a grant" "$(as_role CreateGrant "$(jq -c '.DryRun = true' <<<"$grant")" | jq -r .__type)" DryRunOperationException
+assert_equal "its HTTP status" "$(cat "$scratch/http")" 412
+as_role CreateGrant "$grant" >/dev/null
+assert_equal "the role with a grant" "$(as_role Decrypt "$request" | jq -r .Plaintext | base64 -d)" "Hello World"
+kms RevokeGrant "$(jq -nc --arg key "$key" --arg id "$(kms ListGrants "$(jq -nc --arg key "$key" '{KeyId: $key}')" | jq -r '.Grants[0].GrantId')" '{KeyId: $key, GrantId: $id}')" >/dev/null
+
+allow kms:ReEncryptFrom
+try 66 instance --json --device="$PLATFORM_TCTI" --other-key="$(
+    jq -nc --arg role "$role" --arg admin "$admin" '{Version: "2012-10-17", Statement: [{Effect: "Allow", Principal: {AWS: [$role, $admin]}, Action: "kms:*", Resource: "*"}]}' >"$scratch/theirs"
+    kms CreateKey "$(jq -nc --rawfile policy "$scratch/theirs" '{Policy: $policy}')" | jq -r .KeyMetadata.Arn | tee "$scratch/other-key"
+)"
+assert_equal "only another key shows it" "$(wrong)" '["ReEncryptFrom"]'
+other_key=$(cat "$scratch/other-key")
+try 0 instance "${own[@]}" --json
+assert_equal "without one KMS denies the other half" "$(wrong)" '[]'
+assert_equal "and it is said what was not asked" "$(jq -rc '[.questions[] | select(.operation == "ReEncryptFrom") | .answer]' "$scratch/out")" '["notAsked"]'
+try 66 instance "${own[@]}" --other-key="$other_key"
+assert_line "what it gives away" "$scratch/out" '^ReEncryptFrom with the other key: The caller re-encrypts a secret to a key of its own'
+# It tells the truth, too.
+as_role ReEncrypt "$(jq -c --arg to "$other_key" '{CiphertextBlob, SourceEncryptionContext: .EncryptionContext, DestinationKeyId: $to}' <<<"$request")" |
+    jq -c '{CiphertextBlob}' >"$scratch/moved"
+assert_equal "a secret that was re-encrypted" "$(as_role Decrypt "$(cat "$scratch/moved")" | jq -r .Plaintext | base64 -d)" "Hello World"
+allow kms:ReEncryptTo
+try 66 instance "${own[@]}" --other-key="$other_key" --json
+assert_equal "to the key" "$(wrong)" '["ReEncryptTo"]'
+allow 'kms:ReEncrypt*'
+try 66 instance "${own[@]}" --json
+assert_equal "both halves need no other key" "$(wrong)" '["ReEncrypt"]'
+put
+try 0 instance "${own[@]}" --other-key="$other_key" --json
+assert_equal "the policy of unsealctl policy denies both halves" "$(jq -rc '[.questions[] | select(.operation | startswith("ReEncrypt")) | .answer]' "$scratch/out")" '["denied","denied","denied"]'
+kms PutKeyPolicy "$(jq -c --arg key "$other_key" --arg admin "$admin" '.Statement[0].Principal.AWS = $admin | {KeyId: $key, PolicyName: "default", Policy: tojson}' "$scratch/theirs")" >/dev/null
+try 5 instance "${own[@]}" --other-key="$other_key"
+assert_line "another key that shows nothing" "$scratch/out" '^ReEncryptFrom .* not known: The key of --other-key= denies ReEncrypt, too'
+put '(.Statement[] | select(.Sid == "Administer") | .Principal.AWS) = ["'"$admin"'", "'"$role"'"] | del(.Statement[] | select(.Sid == "DenyAdministration"))'
+try 66 instance "${own[@]}" --json
+assert_equal "who unseals may put a policy, or make a replica" "$(wrong)" '["PutKeyPolicy","ReplicateKey"]'
+try 66 instance "${own[@]}"
+assert_line "how it is known" "$scratch/out" "^PutKeyPolicy  *the policy's text  *deny  *WRONG: allowed$"
+# The administrator seals, too, so lint has to know it.
+put '(.Statement[] | select(.Sid == "Administer") | .Action) -= ["kms:GetKeyPolicy"] | .Statement += [{Effect: "Allow", Principal: {AWS: ["'"$admin"'", "'"$role"'"]}, Action: "kms:GetKeyPolicy", Resource: "*"}]'
+try 66 instance "${own[@]}" --json
+assert_equal "an administrator that makes data keys" "$(wrong)" '["PutKeyPolicy","ReplicateKey"]'
+try 0 instance "${own[@]}" --admin="$admin" --json
+assert_equal "one that is named" "$(jq -rc '[.questions[-3:][].answer]' "$scratch/out")" '["denied","denied","denied"]'
+
 say "== the vendor, who has no NitroTPM"
 put
 try 0 vendor --name=db-password --json
@@ -103,7 +185,8 @@ kms EnableKey "$(jq -nc --arg key "$key" '{KeyId: $key}')" >/dev/null
 try 20 instance --device="swtpm:path=$scratch/none"
 
 say "== usage"
-for options in "" "--key=alias/billing" "--key=$key extra" "--key=$key --context=x" "--key=$key --name=a --name=b" "--key=$key --conquer"; do
+for options in "" "--key=alias/billing" "--key=$key extra" "--key=$key --context=x" "--key=$key --name=a --name=b" "--key=$key --conquer" \
+    "--key=$key --other-key=alias/mine" "--key=$key --other-key=$key" "--key=$key --other-key=${key/$region/$PLATFORM_OTHER_REGION}"; do
     status=0
     # shellcheck disable=SC2086
     "$unsealctl" policy test $options >"$scratch/out" 2>&1 || status=$?

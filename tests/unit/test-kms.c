@@ -198,22 +198,53 @@ static void test_every_dry_run_says_so(void **state) {
                 KmsDryRun question;
                 const char *body; /* NULL: refused */
         } cases[] = {
-                { { "Decrypt", KEY, pairs, {} },
+                { { .operation = "Decrypt", .key_arn = KEY, .encryption_context = pairs },
                   "{\"KeyId\":\"" KEY
                   "\",\"EncryptionContext\":{\"unseald:secret\":\"db\"},\"DryRunModifiers\":[\"IGNORE_CIPHERTEXT\"],\"DryRun\":true}" },
-                { { "Decrypt", KEY, NULL, { (const uint8_t *) "doc", 3 } },
+                { { .operation = "Decrypt", .key_arn = KEY, .document = { (const uint8_t *) "doc", 3 } },
                   "{\"KeyId\":\"" KEY
                   "\",\"EncryptionContext\":{},\"DryRunModifiers\":[\"IGNORE_CIPHERTEXT\"],\"Recipient\":{\"KeyEncryptionAlgorithm\":\"RSAES_OAEP_SHA_256\",\"AttestationDocument\":\"ZG9j\"},\"DryRun\":true}" },
-                { { "GenerateDataKey", KEY, NULL, {} },
+                { { .operation = "GenerateDataKey", .key_arn = KEY },
                   "{\"KeyId\":\"" KEY
                   "\",\"EncryptionContext\":{},\"KeySpec\":\"AES_256\",\"DryRun\":true}" },
-                { { "Encrypt", KEY, NULL, {} },
+                { { .operation = "Encrypt", .key_arn = KEY },
                   "{\"KeyId\":\"" KEY
                   "\",\"EncryptionContext\":{},\"Plaintext\":\"AA==\",\"DryRun\":true}" },
-                { { "Encrypt", KEY, NULL, { (const uint8_t *) "doc", 3 } }, NULL },
-                { { "PutKeyPolicy", KEY, NULL, {} }, NULL },
-                { { "Decrypt", KEY, twice, {} }, NULL },
-                { { "Decrypt", KEY, NULL, { bytes, sizeof(bytes) } }, NULL },
+                { { .operation = "Encrypt", .key_arn = KEY, .document = { (const uint8_t *) "doc", 3 } },
+                  NULL },
+                { { .operation = "PutKeyPolicy", .key_arn = KEY }, NULL },
+                { { .operation = "Decrypt", .key_arn = KEY, .encryption_context = twice }, NULL },
+                { { .operation = "Decrypt", .key_arn = KEY, .document = { bytes, sizeof(bytes) } }, NULL },
+                { { .operation = "GenerateDataKeyWithoutPlaintext", .key_arn = KEY },
+                  "{\"KeyId\":\"" KEY
+                  "\",\"EncryptionContext\":{},\"KeySpec\":\"AES_256\",\"DryRun\":true}" },
+                { { .operation = "GenerateDataKeyPair", .key_arn = KEY, .encryption_context = pairs },
+                  "{\"KeyId\":\"" KEY
+                  "\",\"EncryptionContext\":{\"unseald:secret\":\"db\"},\"KeyPairSpec\":\"ECC_NIST_P256\",\"DryRun\":true}" },
+                { { .operation = "GenerateDataKeyPairWithoutPlaintext", .key_arn = KEY },
+                  "{\"KeyId\":\"" KEY
+                  "\",\"EncryptionContext\":{},\"KeyPairSpec\":\"ECC_NIST_P256\",\"DryRun\":true}" },
+                { { .operation = "ReEncrypt",
+                    .key_arn = KEY,
+                    .destination_arn = "there",
+                    .encryption_context = pairs },
+                  "{\"SourceKeyId\":\"" KEY
+                  "\",\"DestinationKeyId\":\"there\",\"SourceEncryptionContext\":{\"unseald:secret\":\"db\"},\"DestinationEncryptionContext\":{\"unseald:secret\":\"db\"},\"DryRunModifiers\":[\"IGNORE_CIPHERTEXT\"],\"DryRun\":true}" },
+                { { .operation = "ReEncrypt", .key_arn = KEY }, NULL },
+                { { .operation = "ReEncrypt",
+                    .key_arn = KEY,
+                    .destination_arn = "there",
+                    .encryption_context = twice },
+                  NULL },
+                { { .operation = "ReEncrypt",
+                    .key_arn = KEY,
+                    .destination_arn = "there",
+                    .document = { (const uint8_t *) "doc", 3 } },
+                  NULL },
+                { { .operation = "CreateGrant", .key_arn = KEY, .grantee = "somebody" },
+                  "{\"KeyId\":\"" KEY
+                  "\",\"GranteePrincipal\":\"somebody\",\"Operations\":[\"Decrypt\"],\"DryRun\":true}" },
+                { { .operation = "CreateGrant", .key_arn = KEY }, NULL },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {

@@ -2,7 +2,8 @@
 
 /*
  * unsealctl policy test: asks KMS by dry runs, with the credentials of whoever calls, whether the key opens for this machine's
- * document, and that it opens for nothing else. KMS decrypts nothing, and no ciphertext is needed.
+ * document, and that it opens for nothing else. KMS decrypts nothing, and no ciphertext is needed. PutKeyPolicy and its like have no
+ * dry run: lint judges them, if the caller may read the policy.
  */
 
 #include <errno.h>
@@ -24,20 +25,22 @@
 #include "unsealctl/credentials.h"
 #include "unsealctl/ctl.h"
 #include "unsealctl/kms-call.h"
+#include "unsealctl/policy/lint.h"
 #include "unsealctl/policy/policy.h"
 
 #define TPM_TIMEOUT_USEC (30 * USEC_PER_SEC)
 #define DEVICE "/dev/tpm0"
 
 typedef struct Options {
-        const char *key, *device, *other;
-        char **context; /* owned */
+        const char *key, *device, *other, *other_key;
+        char **context, **administrators; /* owned */
         bool json;
         PolicyConnection connection;
 } Options;
 
 static void options_done(Options *options) {
         strings_free(options->context);
+        strings_free(options->administrators);
 }
 
 typedef enum Answer {
@@ -50,13 +53,68 @@ typedef enum Answer {
 typedef struct Question {
         const char *operation, *document; /* for people */
         const char *tag;                  /* of the document, in JSON */
+        const char *harm;                 /* what a caller gets that KMS should deny */
         bool wanted;                      /* KMS should allow it */
         Answer answer;
         const char *why_not; /* NOT_ASKED */
         Error error;         /* UNKNOWN */
 } Question;
 
-enum { OWN, NONE, OTHER, DATA_KEY, ENCRYPT, _QUESTIONS };
+/* New questions come last: scripts may count them. */
+enum {
+        OWN,
+        NONE,
+        OTHER,
+        DATA_KEY,
+        ENCRYPT,
+        DATA_KEY_WITHOUT_PLAINTEXT,
+        DATA_KEY_PAIR,
+        DATA_KEY_PAIR_WITHOUT_PLAINTEXT,
+        RE_ENCRYPT,
+        RE_ENCRYPT_FROM,
+        RE_ENCRYPT_TO,
+        CREATE_GRANT,
+        PUT_KEY_POLICY,
+        REPLICATE_KEY,
+        IMPORT_KEY_MATERIAL,
+        _QUESTIONS,
+};
+
+#define NOT_FIRST "KMS did not allow the first request"
+#define NO_OTHER_KEY "no --other-key="
+#define READS "The caller reads the secrets without a document."
+#define CHOOSES "The caller makes ciphertext, and so chooses the secrets of the machines."
+#define RE_ENCRYPTS \
+        "The caller re-encrypts a secret to a key of its own, and reads it there without a document."
+
+static const Question questions[_QUESTIONS] = {
+        [OWN] = { "Decrypt", "this machine's document", "own", .wanted = true },
+        [NONE] = { "Decrypt", "no document", "none", READS },
+        [OTHER] = { "Decrypt", "the other document", "other", "Another machine reads the secrets.",
+                    .why_not = "no --other-document=" },
+        [DATA_KEY] = { "GenerateDataKey", "no document", "none", CHOOSES, .why_not = NOT_FIRST },
+        [ENCRYPT] = { "Encrypt", "no document", "none", CHOOSES, .why_not = NOT_FIRST },
+        [DATA_KEY_WITHOUT_PLAINTEXT] = { "GenerateDataKeyWithoutPlaintext", "no document", "none", CHOOSES,
+                                         .why_not = NOT_FIRST },
+        [DATA_KEY_PAIR] = { "GenerateDataKeyPair", "no document", "none", CHOOSES, .why_not = NOT_FIRST },
+        [DATA_KEY_PAIR_WITHOUT_PLAINTEXT] = { "GenerateDataKeyPairWithoutPlaintext", "no document", "none",
+                                              CHOOSES, .why_not = NOT_FIRST },
+        [RE_ENCRYPT] = { "ReEncrypt", "the same key", "none", RE_ENCRYPTS },
+        [RE_ENCRYPT_FROM] = { "ReEncryptFrom", "the other key", "none", RE_ENCRYPTS,
+                              .why_not = NO_OTHER_KEY },
+        [RE_ENCRYPT_TO] = { "ReEncryptTo", "the other key", "none", CHOOSES, .why_not = NO_OTHER_KEY },
+        [CREATE_GRANT] = { "CreateGrant", "Decrypt for an account", "none",
+                           "The caller makes a grant, with which anyone decrypts without a document." },
+        [PUT_KEY_POLICY] = { "PutKeyPolicy", "the policy's text", "none",
+                             "A principal that unseals puts another policy, and then reads the secrets.",
+                             .why_not = NOT_FIRST },
+        [REPLICATE_KEY] = { "ReplicateKey", "the policy's text", "none",
+                            "A principal that unseals makes a replica with a policy of its own.",
+                            .why_not = NOT_FIRST },
+        [IMPORT_KEY_MATERIAL] = { "ImportKeyMaterial", "the policy's text", "none",
+                                  "A principal that unseals brings key material of its own into use.",
+                                  .why_not = NOT_FIRST },
+};
 
 typedef struct Test {
         const Options *options;
@@ -72,19 +130,13 @@ static void test_done(Test *test) {
         free(test->other);
 }
 
-static void ask(Test *test, Question *question, const uint8_t *document, size_t size) {
-        const KmsDryRun dry_run = {
-                .operation = question->operation,
-                .key_arn = test->options->key,
-                .encryption_context = (const char *const *) test->options->context,
-                .document = { document, size },
-        };
+static void ask_kms(Test *test, const KmsDryRun *dry_run, Question *question) {
         _cleanup_erase_ char *answer = NULL;
         _cleanup_free_ char *body = NULL;
         Error refusal = {};
         size_t answer_size = 0;
         bool open;
-        int r = kms_dry_run_request(&dry_run, &body);
+        int r = kms_dry_run_request(dry_run, &body);
 
         question->answer = ANSWER_UNKNOWN;
         if (r < 0) {
@@ -92,9 +144,139 @@ static void ask(Test *test, Question *question, const uint8_t *document, size_t 
                                  strerror(-r));
                 return;
         }
-        r = kms_call(test->caller, question->operation, body, &answer, &answer_size, &refusal);
+        r = kms_call(test->caller, dry_run->operation, body, &answer, &answer_size, &refusal);
         if (kms_probe_reply(r, answer, answer_size, &refusal, &open, &question->error) >= 0)
                 question->answer = open ? ANSWER_ALLOWED : ANSWER_DENIED;
+}
+
+static void ask(Test *test, size_t number, const uint8_t *document, size_t size) {
+        const KmsDryRun dry_run = {
+                .operation = questions[number].operation,
+                .key_arn = test->options->key,
+                .encryption_context = (const char *const *) test->options->context,
+                .document = { document, size },
+        };
+
+        ask_kms(test, &dry_run, &test->questions[number]);
+}
+
+static void ask_re_encryption(Test *test, const char *from, const char *to, Question *question) {
+        const KmsDryRun dry_run = {
+                .operation = "ReEncrypt",
+                .key_arn = from,
+                .destination_arn = to,
+                .encryption_context = (const char *const *) test->options->context,
+        };
+
+        ask_kms(test, &dry_run, question);
+}
+
+/* KMS denies ReEncrypt if either key denies its half. So a denial shows something of --key= only if the other key allows both. */
+static void ask_with_other_key(Test *test) {
+        const char *key = test->options->key, *other = test->options->other_key;
+        Question *from = &test->questions[RE_ENCRYPT_FROM], *to = &test->questions[RE_ENCRYPT_TO],
+                 control = { .operation = "ReEncrypt" };
+
+        ask_re_encryption(test, other, other, &control);
+        if (control.answer == ANSWER_DENIED)
+                (void) error_set(
+                                &control.error, -EACCES, FAILURE_DENIED,
+                                "The key of --other-key= denies ReEncrypt, too, so a denial shows nothing. Give a key that these credentials may re-encrypt from and to.");
+        if (control.answer != ANSWER_ALLOWED) {
+                control.answer = ANSWER_UNKNOWN;
+                from->answer = to->answer = ANSWER_UNKNOWN;
+                from->error = to->error = control.error;
+                return;
+        }
+        ask_re_encryption(test, key, other, from);
+        if (test->questions[OWN].answer == ANSWER_ALLOWED)
+                ask_re_encryption(test, other, key, to);
+        else
+                to->why_not = NOT_FIRST;
+}
+
+/* The grant would be for the account of the key, which exists for sure. */
+static int ask_grant(Test *test) {
+        _cleanup_free_ char *grantee = NULL;
+        KmsKeyArn arn;
+
+        (void) kms_key_arn_parse(test->options->key, &arn);
+        if (asprintf(&grantee, "arn:%s:iam::%s:root", arn.partition, arn.account) < 0)
+                return failure("Out of memory.");
+        ask_kms(test,
+                &(const KmsDryRun){ .operation = "CreateGrant",
+                                    .key_arn = test->options->key,
+                                    .grantee = grantee },
+                &test->questions[CREATE_GRANT]);
+        return 0;
+}
+
+/* Reads the policy, which the caller frees. NULL: KMS does not show it. */
+static int read_policy(Test *test, char **ret) {
+        _cleanup_json_ struct json_object *request = made(json_object_new_object()), *answer = NULL;
+        _cleanup_erase_ char *body = NULL;
+        const char *policy;
+        Error error = {};
+        size_t size;
+
+        *ret = NULL;
+        add_string(request, "KeyId", test->options->key);
+        add_string(request, "PolicyName", "default");
+        if (kms_call(test->caller, "GetKeyPolicy",
+                     json_object_to_json_string_ext(request,
+                                                    JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE),
+                     &body, &size, &error) < 0 ||
+            json_parse(body, size, &answer) < 0)
+                return 0;
+        policy = json_member_string(answer, "Policy");
+        if (policy && !(*ret = strdup(policy)))
+                return failure("Out of memory.");
+        return 0;
+}
+
+static bool has_error(const LintReport *report, LintCode code) {
+        for (size_t i = 0; i < report->n_findings; i++)
+                if (report->findings[i].code == code && report->findings[i].severity == LINT_ERROR)
+                        return true;
+        return false;
+}
+
+/* PutKeyPolicy and its like have no dry run (KMS Developer Guide, "Testing your permissions"). */
+static int judge_policy(Test *test) {
+        static const struct {
+                size_t question;
+                LintCode code;
+        } rows[] = {
+                { PUT_KEY_POLICY, LINT_PUT_KEY_POLICY },
+                { REPLICATE_KEY, LINT_REPLICATE_KEY },
+                { IMPORT_KEY_MATERIAL, LINT_IMPORT_KEY_MATERIAL },
+        };
+        const LintOptions options = { .administrators =
+                                                      (const char *const *) test->options->administrators };
+        _cleanup_(lint_report_freep) LintReport *report = NULL;
+        _cleanup_free_ char *policy = NULL;
+        int r = read_policy(test, &policy);
+
+        if (r != 0)
+                return r;
+        if (policy && lint_policy(policy, strlen(policy), &options, &report) < 0)
+                return failure("Out of memory.");
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                Question *question = &test->questions[rows[i].question];
+
+                if (!policy)
+                        question->why_not =
+                                        "KMS has no dry run of it, and does not show the policy. \"unsealctl policy audit\" looks for it";
+                else if (has_error(report, LINT_MALFORMED) || has_error(report, LINT_TOO_CLEVER) ||
+                         has_error(report, LINT_TOO_LARGE)) {
+                        question->answer = ANSWER_UNKNOWN;
+                        (void) error_set(
+                                        &question->error, -EBADMSG, FAILURE_ANSWER,
+                                        "The policy cannot be judged. \"unsealctl policy audit\" says why.");
+                } else
+                        question->answer = has_error(report, rows[i].code) ? ANSWER_ALLOWED : ANSWER_DENIED;
+        }
+        return 0;
 }
 
 /* The document is for a key pair that is thrown away: a dry run encrypts nothing to it. */
@@ -126,28 +308,24 @@ static int get_documents(Test *test) {
         return r;
 }
 
-static void ask_all(Test *test) {
-        static const Question questions[_QUESTIONS] = {
-                [OWN] = { "Decrypt", "this machine's document", "own", .wanted = true },
-                [NONE] = { "Decrypt", "no document", "none" },
-                [OTHER] = { "Decrypt", "the other document", "other", .why_not = "no --other-document=" },
-                [DATA_KEY] = { "GenerateDataKey", "no document", "none",
-                               .why_not = "KMS did not allow the first request" },
-                [ENCRYPT] = { "Encrypt", "no document", "none",
-                              .why_not = "KMS did not allow the first request" },
-        };
-        const char *why_not = test->questions[OWN].why_not;
+static int ask_all(Test *test) {
+        /* A sealer may do this. Whoever unseals may not: it would choose the secrets. */
+        static const size_t makers[] = { DATA_KEY, ENCRYPT, DATA_KEY_WITHOUT_PLAINTEXT, DATA_KEY_PAIR,
+                                         DATA_KEY_PAIR_WITHOUT_PLAINTEXT };
+        int r;
 
-        memcpy(test->questions, questions, sizeof(questions));
-        test->questions[OWN].why_not = why_not;
         if (test->own)
-                ask(test, &test->questions[OWN], test->own, test->own_size);
-        ask(test, &test->questions[NONE], NULL, 0);
+                ask(test, OWN, test->own, test->own_size);
+        ask(test, NONE, NULL, 0);
         if (test->other)
-                ask(test, &test->questions[OTHER], test->other, test->other_size);
-        /* A sealer may encrypt. Whoever unseals may not: it would choose the secrets. */
-        for (size_t i = DATA_KEY; i <= ENCRYPT && test->questions[OWN].answer == ANSWER_ALLOWED; i++)
-                ask(test, &test->questions[i], NULL, 0);
+                ask(test, OTHER, test->other, test->other_size);
+        for (size_t i = 0; i < ELEMENTSOF(makers) && test->questions[OWN].answer == ANSWER_ALLOWED; i++)
+                ask(test, makers[i], NULL, 0);
+        ask_re_encryption(test, test->options->key, test->options->key, &test->questions[RE_ENCRYPT]);
+        if (test->options->other_key)
+                ask_with_other_key(test);
+        r = ask_grant(test);
+        return r != 0 || test->questions[OWN].answer != ANSWER_ALLOWED ? r : judge_policy(test);
 }
 
 static const char *answer_to_string(Answer answer) {
@@ -174,10 +352,19 @@ static int exit_status(const Test *test) {
         return denied ? EXIT_DENIED : unknown ? EXIT_UNPROVEN : EXIT_SUCCESS;
 }
 
+/* Says what each wrong permission gives away. */
+static void print_harm(const Test *test) {
+        for (size_t i = 0; i < _QUESTIONS; i++)
+                if (is_wrong(&test->questions[i]) && !test->questions[i].wanted)
+                        printf("%s with %s: %s\n", questions[i].operation, questions[i].document,
+                               questions[i].harm);
+}
+
 static void print_summary(const Test *test) {
         switch (exit_status(test)) {
         case EXIT_OPEN:
                 puts("The key is open: KMS allows what it should deny. \"unsealctl policy audit\" shows why.");
+                print_harm(test);
                 break;
         case EXIT_DENIED:
                 puts("KMS denies this machine. \"unsealctl doctor\" compares its PCRs with those of the image.");
@@ -192,11 +379,11 @@ static void print_summary(const Test *test) {
 }
 
 static void print_text(const Test *test) {
-        printf("%-16s %-24s %-8s %s\n", "OPERATION", "WITH", "SHOULD", "KMS");
+        printf("%-36s %-24s %-8s %s\n", "OPERATION", "WITH", "SHOULD", "KMS");
         for (size_t i = 0; i < _QUESTIONS; i++) {
                 const Question *question = &test->questions[i];
 
-                printf("%-16s %-24s %-8s %s%s", question->operation, question->document,
+                printf("%-36s %-24s %-8s %s%s", question->operation, question->document,
                        question->wanted ? "allow" : "deny", is_wrong(question) ? "WRONG: " : "",
                        answer_to_string(question->answer));
                 if (question->answer == ANSWER_NOT_ASKED)
@@ -236,13 +423,20 @@ static int run(const Options *options) {
         _cleanup_free_ char *region = NULL;
         KmsCallerOptions kms = options->connection.kms;
         Error error = {};
-        KmsKeyArn arn;
+        KmsKeyArn arn, other;
         int r;
 
         if (kms_key_arn_parse(options->key, &arn) < 0)
                 return usage_error(
                                 "--key=%s is no ARN of a KMS key. Expected one such as arn:aws:kms:eu-north-1:111122223333:key/...",
                                 options->key);
+        if (options->other_key && kms_key_arn_parse(options->other_key, &other) < 0)
+                return usage_error("--other-key=%s is no ARN of a KMS key.", options->other_key);
+        if (options->other_key &&
+            (strcmp(arn.region, other.region) != 0 || strcmp(options->key, options->other_key) == 0))
+                return usage_error(
+                                "--other-key= must be another key in the Region of --key=: KMS re-encrypts within a Region.");
+        memcpy(test.questions, questions, sizeof(questions));
         r = get_documents(&test);
         if (r != 0)
                 return r;
@@ -253,7 +447,9 @@ static int run(const Options *options) {
         kms.trusted_certificates = kms.trusted_certificates ?: environment("AWS_CA_BUNDLE");
         if (kms_caller_new(&kms, &test.caller, &error) < 0)
                 return policy_kms_failure(&error);
-        ask_all(&test);
+        r = ask_all(&test);
+        if (r != 0)
+                return r;
         if (options->json)
                 print_json(&test);
         else
@@ -271,6 +467,8 @@ static void print_help(void) {
                "     --context=KEY=VALUE   More encryption context (repeatable)\n"
                "     --device=TCTI         The TPM (device:/dev/tpm0, if it is there)\n"
                "     --other-document=FILE  Fresh document of a machine that must be denied\n"
+               "     --other-key=ARN       Key of yours to re-encrypt to, in the same Region\n"
+               "     --admin=ARN           Principal that may change the policy (repeatable)\n"
                "     --json                Print JSON\n"
                "     --profile=NAME        Use the credentials of this AWS profile\n"
                "     --fips --dual-stack   Use that kind of endpoint;  --endpoint=URL this one\n"
@@ -280,7 +478,7 @@ static void print_help(void) {
                "60 KMS denies this machine, 66 KMS allows what it should deny.\n");
 }
 
-enum { DEVICE_OPTION = _OPTIONS, NAME, CONTEXT, OTHER_DOCUMENT };
+enum { DEVICE_OPTION = _OPTIONS, NAME, CONTEXT, OTHER_DOCUMENT, OTHER_KEY };
 
 static const struct option long_options[] = {
         { "help", no_argument, NULL, 'h' },
@@ -289,6 +487,8 @@ static const struct option long_options[] = {
         { "context", required_argument, NULL, CONTEXT },
         { "device", required_argument, NULL, DEVICE_OPTION },
         { "other-document", required_argument, NULL, OTHER_DOCUMENT },
+        { "other-key", required_argument, NULL, OTHER_KEY },
+        { "admin", required_argument, NULL, OPTION_ADMIN },
         { "json", no_argument, NULL, OPTION_JSON },
         { "profile", required_argument, NULL, OPTION_PROFILE },
         { "fips", no_argument, NULL, OPTION_FIPS },
@@ -331,6 +531,12 @@ static int set_option(Options *options, int option, const char *value) {
         case OTHER_DOCUMENT:
                 options->other = value;
                 return 0;
+        case OTHER_KEY:
+                options->other_key = value;
+                return 0;
+        case OPTION_ADMIN:
+                return strings_take(&options->administrators, strdup(value)) < 0 ? failure("Out of memory.")
+                                                                                 : 0;
         case OPTION_JSON:
                 options->json = true;
                 return 0;
