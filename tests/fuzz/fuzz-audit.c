@@ -43,6 +43,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                             *aliases = NULL;
         const AuditOptions options = {};
         AuditKeys keys = { .n = 1 };
+        AuditGrants together = {};
 
         if (!text)
                 return 0;
@@ -50,7 +51,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         (void) strcpy(keys.arns[0], KEY);
         audit_metadata(&report, KEY, text, size, &keys);
         audit_policy(&report, KEY, text, size, &options, &policy);
-        audit_grants(&report, KEY, text, size, POLICY, &options.lint, &grants);
+        audit_grants(&report, KEY, text, size, POLICY, &options.lint, &together, &grants);
+        audit_grants_together(&report, KEY, POLICY, &options.lint, &together);
+        audit_grants_done(&together);
         audit_aliases(&report, KEY, text, size, &aliases);
         audit_rotation(&report, KEY, text, size);
         audit_last_usage(&report, KEY, text, size);

@@ -108,6 +108,12 @@ grant "${many[@]}" "GranteePrincipal: \"$stranger\", Operations: [\"Decrypt\"], 
 audit 3 "${judged[@]}"
 assert_line "the last one" "$scratch/audit" '^warning: grant: [0-9a-f]* last to '
 assert_equal "all of them" "$(grep -c ': grant: ' "$scratch/audit")" 45
+# A grant on another page gives the same principal what the first one does not. Each one by itself is a warning.
+grant "GranteePrincipal: \"$stranger\", Operations: [\"Encrypt\"], Name: \"more\"" >/dev/null
+audit 4 "${judged[@]}"
+assert_line "two grants together" "$scratch/audit" "^error: grant: $stranger: Each grant keeps the promises, but the grants together do not: "
+assert_line "the one that makes ciphertext" "$scratch/audit" "^warning: grant: [0-9a-f]* more to $stranger: .*can choose the secrets\. If this is intended, audit with --sealer="
+assert_no_line "neither by itself" "$scratch/audit" '^error: grant: [0-9a-f]* '
 for id in $(kms ListGrants "$(jq -nc --arg key "$key" '{KeyId: $key, Limit: 100}')" | jq -r '.Grants[].GrantId'); do revoke "$id"; done
 audit 0 "${judged[@]}"
 

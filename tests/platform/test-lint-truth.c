@@ -5,7 +5,8 @@
  * no principal that unseals makes a ciphertext, whoever the caller is and although all identity policies allow everything.
  *
  * The policies are random. Some come from a grammar; most are made by `unsealctl policy` and then mutated. UNSEALD_TEST_SEED chooses
- * other policies, UNSEALD_TEST_POLICIES more of them. There is also a table of policies whose verdicts were written down before lint
+ * other policies, UNSEALD_TEST_POLICIES more of them. Random grants on the key are judged as `unsealctl policy audit` does
+ * (UNSEALD_TEST_GRANTS). There is also a table of policies whose verdicts were written down before lint
  * judged them (tests/vectors/policies).
  */
 
@@ -21,6 +22,7 @@
 #include "basic/json.h"
 #include "build-config.h"
 #include "policy.h"
+#include "unsealctl/policy/audit.h"
 #include "unsealctl/policy/lint.h"
 #include "unsealctl/policy/make.h"
 
@@ -37,6 +39,9 @@
 #define SERVICE "ec2.amazonaws.com"
 #define POLICIES 100000U
 #define POLICIES_SLOWLY 2000U
+#define GRANTS_QUICKLY 2000U
+#define GRANTS_SLOWLY 300U
+#define GRANTS_MAX 3U
 #define SEED UINT64_C(20260813)
 
 /* One of each kind: sessions of roles, users, roots, a federated user, and a service. */
@@ -499,6 +504,9 @@ typedef struct Trial {
         LintOptions options;
         LintReport *report;
         Policy *policy;
+        const PolicyGrant *grants; /* on the key */
+        size_t n_grants;
+        const AuditReport *audit; /* names grantees; NULL: there are no grants */
         int8_t decrypts[N_CALLERS]; /* 1: the caller may decrypt with some document, -1: with none, 0: not tried yet */
 } Trial;
 
@@ -507,10 +515,14 @@ static bool decide(const Trial *trial, const char *action, size_t caller, size_t
         const Policy *const identity[] = { everything };
         const char *const operations[] = { grant, NULL };
         const PolicyPrincipal *who = &callers[caller];
-        const PolicyGrant one = { .grantee_principal = who->service ?: who->arn, .operations = operations };
-        const PolicySet set = { trial->policy, identity, who->service ? 0 : 1, grant ? &one : NULL,
-                                grant ? 1 : 0 };
+        PolicyGrant grants[GRANTS_MAX + 1];
+        PolicySet set = { trial->policy, identity, who->service ? 0 : 1, grants, trial->n_grants };
 
+        for (size_t i = 0; i < trial->n_grants; i++)
+                grants[i] = trial->grants[i];
+        if (grant)
+                grants[set.n_grants++] = (PolicyGrant){ .grantee_principal = who->service ?: who->arn,
+                                                        .operations = operations };
         for (size_t way = 0; way < N_WAYS; way++) {
                 const PolicyRequest request = { action, KEY, who, contexts[caller][document][way] };
 
@@ -552,6 +564,10 @@ static bool is_right(const Trial *trial, const Document *document, bool strict) 
 /* Firmware loaded third-party drivers before the image. Such a document may be allowed only where lint has
  * warned of it, or where the policy takes its PCR7 for Secure Boot. */
 static bool has_untold_drivers(const Trial *trial, const Document *document) {
+        for (size_t i = 0; trial->audit && i < trial->audit->n_findings; i++)
+                if (strcmp(trial->audit->findings[i].check, "grant") == 0 &&
+                    strstr(trial->audit->findings[i].text, "PCR2 is not pinned"))
+                        return false;
         return document->pcr4 >= 0 && document->pcr2 == V && (document->pcr7 == V || document->pcr7 == Z) &&
                !find(trial, LINT_PCR2_MISSING, NULL);
 }
@@ -560,6 +576,10 @@ static void report_lie(const Trial *trial, const char *action, size_t caller, si
                        const char *why) {
         const Document *d = &documents[document];
 
+        for (size_t i = 0; trial->audit && i < trial->audit->n_findings; i++)
+                printf("  %s %s %s: %s\n", audit_severity_to_string(trial->audit->findings[i].severity),
+                       trial->audit->findings[i].check, trial->audit->findings[i].subject ?: "",
+                       trial->audit->findings[i].text);
         for (size_t i = 0; i < trial->report->n_findings; i++)
                 printf("  %s %s %zu %s: %s\n", lint_severity_to_string(trial->report->findings[i].severity),
                        lint_code_to_string(trial->report->findings[i].code),
@@ -576,12 +596,42 @@ static bool has(const char *const *list, const char *text) {
         return list && list[0] && strcmp(list[0], text) == 0;
 }
 
+static bool is_grantee(const PolicyGrant *grant, size_t caller) {
+        const PolicyPrincipal *who = &callers[caller];
+        const char *to = grant->grantee_principal;
+        char root[64];
+
+        (void) snprintf(root, sizeof(root), "arn:aws:iam::%s:root", who->account);
+        return strcmp(to, who->service ?: who->arn) == 0 || strcmp(to, root) == 0 ||
+               strcmp(to, who->account) == 0 || (who->session_arn && strcmp(to, who->session_arn) == 0) ||
+               (who->unique_id && strcmp(to, who->unique_id) == 0);
+}
+
+/* Returns whether a finding about a grant names the caller: not as one that is harmless, but that somebody must look at. */
+static bool is_named_grantee(const Trial *trial, size_t caller) {
+        for (size_t i = 0; i < trial->n_grants; i++)
+                for (size_t j = 0; j < trial->audit->n_findings; j++) {
+                        const AuditFinding *finding = &trial->audit->findings[j];
+                        const char *to = trial->grants[i].grantee_principal;
+                        char end[300];
+
+                        (void) snprintf(end, sizeof(end), " to %s", to);
+                        if (strcmp(finding->check, "grant") == 0 && finding->severity >= AUDIT_WARNING &&
+                            finding->subject && strstr(finding->subject, end) &&
+                            is_grantee(&trial->grants[i], caller))
+                                return true;
+                }
+        return false;
+}
+
 /* Returns whether a finding with that code names the caller, its account or everyone. A pattern with a wildcard may mean the
 * caller. */
 static bool is_named(const Trial *trial, LintCode code, size_t caller) {
         char root[64];
 
         (void) snprintf(root, sizeof(root), "arn:aws:iam::%s:root", callers[caller].account);
+        if (is_named_grantee(trial, caller))
+                return true;
         if (find(trial, code, callers[caller].arn) || find(trial, code, root) ||
             find(trial, code, callers[caller].account) ||
             (callers[caller].unique_id && find(trial, code, callers[caller].unique_id)) ||
@@ -629,6 +679,9 @@ static void check_making(Trial *trial, size_t caller, const char *operation) {
 
         (void) snprintf(action, sizeof(action), "kms:%s", operation);
         if (!decide(trial, action, caller, 0, NULL))
+                return;
+        /* The options name it. It chooses the secrets, so it may as well have the image read them. */
+        if (has(trial->options.sealers, callers[caller].arn))
                 return;
         if (may_decrypt(trial, caller))
                 report_lie(trial, action, caller, 0, "by one who may decrypt");
@@ -699,7 +752,8 @@ static void check_caller(const Trial *trial, size_t caller, size_t document, boo
         if (!right && decide(trial, "kms:Decrypt", caller, document, NULL))
                 report_lie(trial, "kms:Decrypt", caller, document, "by the policy");
         if (!strictly_right && !is_named(trial, LINT_SEALER, caller) &&
-            !has(trial->options.administrators, callers[caller].arn)) {
+            !has(trial->options.administrators, callers[caller].arn) &&
+            !has(trial->options.sealers, callers[caller].arn)) {
                 if (decide(trial, "kms:GenerateDataKey", caller, document, NULL))
                         report_lie(trial, "kms:GenerateDataKey", caller, document, "by the policy");
                 if (decide(trial, "kms:GenerateDataKeyPair", caller, document, NULL))
@@ -755,6 +809,169 @@ static void try_policy(const char *text, Tally *tally) {
         policy_free(trial.policy);
 }
 
+/* A grant, and the memory of what it borrows. */
+typedef struct RandomGrant {
+        const char *operations[8];
+        PolicyPair pair;
+        PolicyGrant grant;
+} RandomGrant;
+
+static void random_grant(RandomGrant *ret) {
+        static const char *const operations[] = { "Decrypt",
+                                                  "Decrypt",
+                                                  "Encrypt",
+                                                  "Encrypt",
+                                                  "ReEncryptFrom",
+                                                  "ReEncryptTo",
+                                                  "GenerateDataKey",
+                                                  "CreateGrant",
+                                                  "GenerateDataKeyWithoutPlaintext",
+                                                  "DescribeKey",
+                                                  "RetireGrant",
+                                                  "GenerateDataKeyPair",
+                                                  "GetPublicKey",
+                                                  "GenerateDataKeyPairWithoutPlaintext" };
+        const char *grantee;
+        size_t n = 1 + (chance(40) ? below(4) : 0);
+
+        do
+                grantee = chance(4) ? SERVICE : PICK(principals);
+        while (strcmp(grantee, "*") == 0);
+        *ret = (RandomGrant){};
+        for (size_t i = 0; i < n; i++)
+                ret->operations[i] = PICK(operations);
+        ret->grant = (PolicyGrant){ .grantee_principal = grantee, .operations = ret->operations };
+        if (chance(20))
+                ret->grant.retiring_principal = PICK(principals);
+        ret->pair = (PolicyPair){ "unseald:account", chance(80) ? "222222222222" : "111111111111" };
+        if (chance(15)) {
+                ret->grant.subset = &ret->pair;
+                ret->grant.n_subset = 1;
+        } else if (chance(15)) {
+                ret->grant.equals = &ret->pair;
+                ret->grant.n_equals = 1;
+        }
+}
+
+/* The grant as ListGrants shows it. */
+static struct json_object *listed(const RandomGrant *grant, size_t number) {
+        struct json_object *entry = json_object_new_object(), *operations = json_object_new_array();
+        char id[24];
+
+        (void) snprintf(id, sizeof(id), "%zu", number);
+        json_object_object_add(entry, "GrantId", string(id));
+        json_object_object_add(entry, "GranteePrincipal", string(grant->grant.grantee_principal));
+        if (grant->grant.retiring_principal)
+                json_object_object_add(entry, "RetiringPrincipal", string(grant->grant.retiring_principal));
+        for (const char *const *o = grant->operations; *o; o++)
+                json_object_array_add(operations, string(*o));
+        json_object_object_add(entry, "Operations", operations);
+        if (grant->grant.subset || grant->grant.equals) {
+                struct json_object *constraints = json_object_new_object(), *pair = json_object_new_object();
+
+                json_object_object_add(pair, grant->pair.key, string(grant->pair.value));
+                json_object_object_add(constraints,
+                                       grant->grant.subset ? "EncryptionContextSubset"
+                                                           : "EncryptionContextEquals",
+                                       pair);
+                json_object_object_add(entry, "Constraints", constraints);
+        }
+        return entry;
+}
+
+static struct json_object *random_list(RandomGrant grants[static GRANTS_MAX], size_t *ret_n) {
+        struct json_object *answer = json_object_new_object(), *list = json_object_new_array();
+
+        *ret_n = 1 + below(GRANTS_MAX);
+        for (size_t i = 0; i < *ret_n; i++) {
+                random_grant(&grants[i]);
+                json_object_array_add(list, listed(&grants[i], i + 1));
+        }
+        json_object_object_add(answer, "Grants", list);
+        json_object_object_add(answer, "Truncated", json_object_new_boolean(false));
+        return answer;
+}
+
+/* Judges the grants as policy audit does. */
+static void audit_list(const Trial *trial, struct json_object *answer, AuditReport *ret) {
+        const char *body = json_object_to_json_string_ext(answer, JSON_C_TO_STRING_PLAIN);
+        AuditGrants together = {};
+        char *marker;
+
+        audit_grants(ret, KEY, body, strlen(body), trial->text, &trial->options, &together, &marker);
+        assert_null(marker);
+        audit_grants_together(ret, KEY, trial->text, &trial->options, &together);
+        audit_grants_done(&together);
+        assert_false(ret->out_of_memory);
+}
+
+typedef struct GrantTally {
+        size_t tried, refused, dirty, errors, unproven, warnings, notes, effective;
+} GrantTally;
+
+static void check_grants(Trial *trial, GrantTally *tally) {
+        const Trial bare = { .text = trial->text, .policy = trial->policy };
+        bool effective = false;
+
+        for (size_t caller = 0; caller < N_CALLERS; caller++) {
+                check_control(trial, caller);
+                check_makers(trial, caller, false);
+                for (size_t i = 0; i < 9; i++) {
+                        size_t document = i == 0 ? 0 : below(N_DOCUMENTS);
+
+                        check_caller(trial, caller, document, false);
+                        effective |= decide(trial, "kms:Decrypt", caller, document, NULL) &&
+                                     !decide(&bare, "kms:Decrypt", caller, document, NULL);
+                }
+        }
+        tally->effective += effective;
+}
+
+static void try_grants(const char *text, GrantTally *tally) {
+        static const char *const admins[] = { ADMIN, NULL }, *const rescue[] = { RESCUE, NULL },
+                                 *const sealers[] = { "arn:aws:iam::111111111111:user/ci", NULL };
+        RandomGrant grants[GRANTS_MAX];
+        PolicyGrant copies[GRANTS_MAX];
+        AuditReport audit = {};
+        Trial trial = { .text = text,
+                        .options = { images,
+                                     below(3),
+                                     { .secure_boot = chance(25) },
+                                     chance(70) ? admins : NULL,
+                                     chance(50) ? rescue : NULL,
+                                     chance(50) ? sealers : NULL },
+                        .grants = copies,
+                        .audit = &audit };
+        struct json_object *answer;
+
+        if (policy_parse(POLICY_KIND_KEY, text, strlen(text), &trial.policy, NULL) < 0) {
+                tally->refused++;
+                return;
+        }
+        assert_int_equal(lint_policy(text, strlen(text), &trial.options, &trial.report), 0);
+        answer = random_list(grants, &trial.n_grants);
+        for (size_t i = 0; i < trial.n_grants; i++)
+                copies[i] = grants[i].grant;
+        if (lint_count(trial.report, LINT_ERROR) > 0)
+                tally->dirty++;
+        else {
+                tally->tried++;
+                audit_list(&trial, answer, &audit);
+                if (audit_count(&audit, AUDIT_ERROR) > 0)
+                        tally->errors++;
+                else if (audit_count(&audit, AUDIT_UNPROVEN) > 0)
+                        tally->unproven++;
+                else {
+                        *(audit_count(&audit, AUDIT_WARNING) > 0 ? &tally->warnings : &tally->notes) += 1;
+                        check_grants(&trial, tally);
+                }
+        }
+        audit_report_done(&audit);
+        json_object_put(answer);
+        lint_report_free(trial.report);
+        policy_free(trial.policy);
+}
+
 static uint64_t from_environment(const char *name, uint64_t otherwise) {
         const char *text = getenv(name);
 
@@ -783,6 +1000,33 @@ static void test_lint_finds_an_error_wherever_the_platform_lets_a_wrong_document
         /* Otherwise the test has shown little. */
         assert_true(tally.unlocks > n / 50);
         assert_true(tally.clean > n / 200);
+}
+
+/* The policy is without an error; the grants are what could open the key. */
+static void test_audit_finds_an_error_wherever_a_grant_opens_the_key(void **state) {
+        bool slowly = UNSEALD_SANITIZED || getenv("UNSEALD_TEST_SLOW");
+        uint64_t seed = from_environment("UNSEALD_TEST_SEED", SEED);
+        size_t n = from_environment("UNSEALD_TEST_GRANTS", slowly ? GRANTS_SLOWLY : GRANTS_QUICKLY);
+        GrantTally tally = {};
+
+        random_state = seed ^ 1;
+        while (tally.tried < n) {
+                struct json_object *policy = chance(25) ? random_policy() : made_policy();
+
+                for (size_t i = chance(60) ? below(3) : 0; i > 0; i--)
+                        mutate(policy);
+                try_grants(json_object_to_json_string_ext(policy, JSON_C_TO_STRING_NOSLASHESCAPE), &tally);
+                json_object_put(policy);
+        }
+        printf("%zu lists of grants: %zu with errors, %zu not proven, %zu with warnings, %zu with notes alone; "
+               "%zu of the last two let some document through that the policy does not. Besides %zu policies "
+               "with errors, and %zu that KMS refuses\n",
+               tally.tried, tally.errors, tally.unproven, tally.warnings, tally.notes, tally.effective,
+               tally.dirty, tally.refused);
+        /* Otherwise the test has shown little. */
+        assert_true(tally.warnings + tally.notes > n / 10);
+        assert_true(tally.errors > n / 10);
+        assert_true(tally.effective > 0);
 }
 
 /* Expands @A, @B, @C, @P and @Z, which stand for values of PCRs in the table. */
@@ -1016,6 +1260,7 @@ int main(void) {
         static const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_lint_and_the_platform_agree_with_verdicts_that_were_written_down),
                 cmocka_unit_test(test_a_bound_secret_is_for_its_account_alone),
+                cmocka_unit_test(test_audit_finds_an_error_wherever_a_grant_opens_the_key),
                 cmocka_unit_test(
                                 test_lint_finds_an_error_wherever_the_platform_lets_a_wrong_document_through),
         };

@@ -19,6 +19,7 @@
 #define REPLICA "arn:aws:kms:eu-west-1:111111111111:key/mrk-1234abcd12ab34cd56ef1234567890ab"
 #define ADMIN "arn:aws:iam::111111111111:role/admin"
 #define APP "arn:aws:iam::222222222222:role/app"
+#define SEALER "arn:aws:iam::444444444444:role/sealer"
 #define STRANGER "arn:aws:iam::333333333333:role/x"
 
 #define METADATA(more)                \
@@ -52,8 +53,9 @@
 #define GOOD POLICY(ALLOWS DENIES)
 #define BARE POLICY(ALLOWS)
 
-static const char *const admins[] = { ADMIN, NULL };
+static const char *const admins[] = { ADMIN, NULL }, *const sealers[] = { SEALER, NULL };
 static const LintOptions lint_options = { .administrators = admins,
+                                          .sealers = sealers,
                                           .expectation = { .any_drivers = true, .any_extensions = true } };
 
 /* Copies the text with double quotes. */
@@ -82,6 +84,7 @@ static void judge(AuditReport *report, Answer answer, const char *body, AuditKey
         _cleanup_free_ char *text = quoted(body), *marker = NULL, *policy = NULL;
         const AuditOptions options = { .lint = lint_options };
         size_t size = strlen(text);
+        AuditGrants together = {};
 
         switch (answer) {
         case DESCRIBE:
@@ -91,7 +94,9 @@ static void judge(AuditReport *report, Answer answer, const char *body, AuditKey
         case GRANTS_BARE:
         case GRANTS_BLIND:
                 policy = answer == GRANTS_BLIND ? NULL : quoted(answer == GRANTS ? GOOD : BARE);
-                audit_grants(report, KEY, text, size, policy, &lint_options, &marker);
+                audit_grants(report, KEY, text, size, policy, &lint_options, &together, &marker);
+                audit_grants_together(report, KEY, policy, &lint_options, &together);
+                audit_grants_done(&together);
                 break;
         case ALIASES:
                 audit_aliases(report, KEY, text, size, &marker);
@@ -191,7 +196,18 @@ static const Row rows[] = {
           "choose what the instance takes" },
         { GRANTS, LIST(GRANT_TO("arn:aws:iam::222222222222:role/other", "'Encrypt'", "")), AUDIT_ERROR,
           "grant", "choose what" },
-        { GRANTS, LIST(GRANT_TO(STRANGER, "'Encrypt'", "")), AUDIT_NOTE, "grant", "makes ciphertext alone" },
+        { GRANTS, LIST(GRANT_TO(STRANGER, "'Encrypt'", "")), AUDIT_WARNING, "grant", "choose the secrets" },
+        { GRANTS, LIST(GRANT_TO(SEALER, "'Encrypt','DescribeKey'", "")), AUDIT_NOTE, "grant",
+          "that the options name" },
+        { GRANTS, LIST(GRANT_TO(SEALER, "'Encrypt','Decrypt'", "")), AUDIT_WARNING, "grant",
+          "hold it back" },
+        /* Deny statements hold back each one. Together the stranger may unseal with the right document, and choose the secret. */
+        { GRANTS, LIST(GRANT_TO(STRANGER, "'Decrypt'", "") "," GRANT_TO(STRANGER, "'Encrypt'", "")),
+          AUDIT_ERROR, "grant", "the grants together do not" },
+        { GRANTS, LIST(GRANT_TO(STRANGER, "'Encrypt'", "") "," GRANT_TO(STRANGER, "'Decrypt'", "")),
+          AUDIT_ERROR, "grant", "the grants together do not" },
+        { GRANTS, LIST(GRANT_TO(STRANGER, "'Encrypt'", "") "," GRANT_TO(STRANGER, "'Encrypt'", "")),
+          AUDIT_WARNING, "grant", "choose the secrets" },
         { GRANTS, LIST(GRANT_TO(APP, "'CreateGrant'", "")), AUDIT_WARNING, "grant", "hold it back" },
         { GRANTS_BARE, LIST(GRANT_TO(APP, "'CreateGrant'", "")), AUDIT_ERROR, "grant", "kms:CreateGrant" },
         { GRANTS, LIST(GRANT_TO(STRANGER, "'GenerateDataKey'", "")), AUDIT_WARNING, "grant",
@@ -312,8 +328,10 @@ static void test_marker_leads_to_the_next_page(void **state) {
         _cleanup_(audit_report_done) AuditReport report = {};
         _cleanup_free_ char *body = quoted("{'Grants':[],'Truncated':true,'NextMarker':'page 2'}"),
                             *marker = NULL;
+        AuditGrants together = {};
 
-        audit_grants(&report, KEY, body, strlen(body), NULL, &lint_options, &marker);
+        audit_grants(&report, KEY, body, strlen(body), NULL, &lint_options, &together, &marker);
+        audit_grants_done(&together);
         assert_string_equal(marker, "page 2");
 }
 

@@ -2,7 +2,7 @@
 
 /*
  * A grant is judged with lint: the policy gets one more statement that allows the grantee the grant's operations, and the errors
- * that lint finds only then are the grant's.
+ * that lint finds only then are the grant's. In the end the policy gets the statements of all grants.
  */
 
 #include <errno.h>
@@ -358,6 +358,7 @@ typedef struct Grant {
         struct json_object *operations; /* borrowed */
         char name[300];                 /* what a finding calls it */
         bool harmless; /* no operation gives a plaintext or a ciphertext, or a right to others */
+        bool sealing;  /* the operations that are not harmless make ciphertext */
         bool constrained;
 } Grant;
 
@@ -371,17 +372,22 @@ static bool is_harmless(const char *operation) {
         return false;
 }
 
+static bool makes_ciphertext(const char *operation) {
+        return strcmp(operation, "Encrypt") == 0 || strcmp(operation, "ReEncryptTo") == 0 ||
+               strncmp(operation, "GenerateDataKey", strlen("GenerateDataKey")) == 0;
+}
+
 /* Returns whether the entry of the list is a grant that can be judged. */
 static bool read_grant(const char *key, struct json_object *entry, Grant *ret) {
         const char *grantee = json_member_string(entry, "GranteePrincipal"),
                    *service = json_member_string(entry, "GranteeServicePrincipal"),
-                   *id = json_member_string(entry, "GrantId"), *name = json_member_string(entry, "Name");
+                   *id = json_member_string(entry, "GrantId"), *label = json_member_string(entry, "Name");
 
-        *ret = (Grant){ .key = key, .grantee = grantee ?: service, .harmless = true };
+        *ret = (Grant){ .key = key, .grantee = grantee ?: service, .harmless = true, .sealing = true };
         ret->operations = json_member(entry, "Operations");
         ret->constrained = json_member(entry, "Constraints");
         (void) snprintf(ret->name, sizeof(ret->name), "%.80s%s%.80s to %.120s", id ?: "without an ID",
-                        name && *name ? " " : "", name ?: "", ret->grantee ?: "an unknown grantee");
+                        label && *label ? " " : "", label ?: "", ret->grantee ?: "an unknown grantee");
         /* ListGrants gives the grantee of a service's grant as GranteePrincipal, too. A name without a dot is a unique ID. */
         ret->service = !grantee || (!strchr(grantee, ':') && strchr(grantee, '.'));
         if (!ret->grantee || !json_object_is_type(ret->operations, json_type_array) ||
@@ -389,10 +395,12 @@ static bool read_grant(const char *key, struct json_object *entry, Grant *ret) {
                 return false;
         for (size_t i = 0; i < json_object_array_length(ret->operations); i++) {
                 struct json_object *operation = json_object_array_get_idx(ret->operations, i);
+                const char *name = json_object_get_string(operation);
 
                 if (!json_object_is_type(operation, json_type_string))
                         return false;
-                ret->harmless &= is_harmless(json_object_get_string(operation));
+                ret->harmless &= is_harmless(name);
+                ret->sealing &= is_harmless(name) || makes_ciphertext(name);
         }
         return true;
 }
@@ -417,8 +425,8 @@ static struct json_object *statement_of(const Grant *grant) {
         return statement;
 }
 
-/* Makes the policy with the grant as its last statement. The caller frees *ret. */
-static int policy_with(const char *policy, const Grant *grant, char **ret, size_t *ret_statement) {
+/* Makes the policy with further statements at its end. The caller frees *ret. *ret_statement is the number of the last one. */
+static int policy_with(const char *policy, struct json_object *more, char **ret, size_t *ret_statement) {
         _cleanup_json_ struct json_object *object = NULL;
         struct json_object *statements, *list;
         int r = json_parse(policy, strlen(policy), &object);
@@ -431,7 +439,8 @@ static int policy_with(const char *policy, const Grant *grant, char **ret, size_
         list = json_object_new_array();
         for (size_t i = 0; i < list_length(statements); i++)
                 json_object_array_add(list, json_object_get(list_item(statements, i)));
-        json_object_array_add(list, statement_of(grant));
+        for (size_t i = 0; i < list_length(more); i++)
+                json_object_array_add(list, json_object_get(list_item(more, i)));
         *ret_statement = json_object_array_length(list);
         json_object_object_add(object, "Statement", list);
         return json_format(object, ret);
@@ -449,22 +458,57 @@ static bool has_finding(const LintReport *report, const LintFinding *finding) {
         return false;
 }
 
-/* Returns the first error that the grant adds, or NULL. *ret_declared: a note says that the grantee is declared. */
-static const LintFinding *find_new(const LintReport *before, const LintReport *after, size_t statement,
-                                   bool *ret_declared) {
-        const LintFinding *error = NULL;
+/* Returns the first finding of the severity that the grant adds, or NULL. That a statement never matches is as it should be. */
+static const LintFinding *find_new(const LintReport *before, const LintReport *after,
+                                   LintSeverity severity) {
+        for (size_t i = 0; i < after->n_findings; i++)
+                if (after->findings[i].severity == severity &&
+                    after->findings[i].code != LINT_NEVER_MATCHES &&
+                    !has_finding(before, &after->findings[i]))
+                        return &after->findings[i];
+        return NULL;
+}
 
-        *ret_declared = false;
-        for (size_t i = 0; i < after->n_findings; i++) {
-                const LintFinding *finding = &after->findings[i];
+static bool has_code(const LintReport *report, size_t statement, LintCode code) {
+        for (size_t i = 0; i < report->n_findings; i++)
+                if (report->findings[i].statement == statement && report->findings[i].code == code)
+                        return true;
+        return false;
+}
 
-                if (finding->severity == LINT_ERROR && !error && !has_finding(before, finding))
-                        error = finding;
-                if (finding->statement == statement && finding->severity == LINT_NOTE)
-                        *ret_declared |= finding->code == LINT_RECOVERY_PRINCIPAL ||
-                                         finding->code == LINT_SEALER;
+void audit_grants_done(AuditGrants *grants) {
+        json_object_put(grants->statements);
+        *grants = (AuditGrants){};
+}
+
+static bool has_string(struct json_object *list, const char *text) {
+        for (size_t i = 0; i < json_object_array_length(list); i++)
+                if (strcmp(json_object_get_string(json_object_array_get_idx(list, i)), text) == 0)
+                        return true;
+        return false;
+}
+
+/* Grants to one grantee share a statement, so that many grants of a service are few statements. */
+static void remember(AuditGrants *grants, struct json_object *statement) {
+        struct json_object *actions = json_member(statement, "Action");
+
+        grants->statements = grants->statements ?: json_object_new_array();
+        grants->n++;
+        for (size_t i = 0; i < json_object_array_length(grants->statements); i++) {
+                struct json_object *known = json_object_array_get_idx(grants->statements, i),
+                                   *known_actions = json_member(known, "Action");
+
+                if (!json_object_equal(json_member(known, "Principal"), json_member(statement, "Principal")))
+                        continue;
+                for (size_t j = 0; j < json_object_array_length(actions); j++) {
+                        struct json_object *action = json_object_array_get_idx(actions, j);
+
+                        if (!has_string(known_actions, json_object_get_string(action)))
+                                json_object_array_add(known_actions, json_object_get(action));
+                }
+                return;
         }
-        return error;
+        json_object_array_add(grants->statements, json_object_get(statement));
 }
 
 static bool is_among(const char *text, const char *const *list) {
@@ -474,8 +518,28 @@ static bool is_among(const char *text, const char *const *list) {
         return false;
 }
 
-static void report_grant(AuditReport *report, const Grant *grant, const LintFinding *error, bool declared) {
+static bool cannot_be_judged(const LintFinding *error) {
+        return error->code == LINT_MALFORMED || error->code == LINT_TOO_LARGE ||
+               error->code == LINT_TOO_CLEVER;
+}
+
+/* Returns whether the options name the grantee for what the grant allows. */
+static bool is_declared(const Grant *grant, const LintOptions *options) {
+        return is_among(grant->grantee, options->administrators) ||
+               (grant->sealing && is_among(grant->grantee, options->sealers));
+}
+
+/* What lint says of the policy with the grant. */
+typedef struct Verdict {
+        const LintFinding *error, *warning; /* NULL: none is new */
+        bool recovers;                      /* the grantee is a recovery principal */
+        bool seals;                         /* the grantee makes ciphertext, and is not named as a sealer */
+} Verdict;
+
+static void report_grant(AuditReport *report, const Grant *grant, const Verdict *verdict,
+                         const LintOptions *options) {
         _cleanup_free_ char *operations = NULL;
+        const LintFinding *error = verdict->error;
         const char *constraint =
                         grant->constrained
                                         ? " Its constraints do not count: the caller chooses the encryption context."
@@ -490,8 +554,7 @@ static void report_grant(AuditReport *report, const Grant *grant, const LintFind
                 report->out_of_memory = true;
                 return;
         }
-        if (error && (error->code == LINT_MALFORMED || error->code == LINT_TOO_LARGE ||
-                      error->code == LINT_TOO_CLEVER))
+        if (error && cannot_be_judged(error))
                 ADD(report, UNPROVEN, CHECK_GRANT, grant->key, grant->name,
                     "Revoke the grant (RevokeGrant).", "The grant allows %s, and cannot be judged: %s%s",
                     operations, error->meaning, constraint);
@@ -502,24 +565,30 @@ static void report_grant(AuditReport *report, const Grant *grant, const LintFind
         else if (grant->harmless)
                 ADD(report, NOTE, CHECK_GRANT, grant->key, grant->name, "",
                     "The grant allows %s, which gives nothing away.", operations);
-        else if (declared)
+        else if (verdict->recovers || is_declared(grant, options))
                 ADD(report, NOTE, CHECK_GRANT, grant->key, grant->name, "",
-                    "The grant allows %s to a principal that the options name, or that makes ciphertext alone.",
+                    "The grant allows %s to a principal that the options name.", operations);
+        else if (verdict->seals)
+                ADD(report, WARNING, CHECK_GRANT, grant->key, grant->name,
+                    "If this is intended, audit with --sealer=. Otherwise revoke the grant (RevokeGrant).",
+                    "The grant allows %s. The grantee makes ciphertext, and so can choose the secrets.",
                     operations);
         else
                 ADD(report, WARNING, CHECK_GRANT, grant->key, grant->name,
                     "Find out who made the grant, and revoke it (RevokeGrant).",
-                    "The grant allows %s. Only the policy's Deny statements hold it back.", operations);
+                    "The grant allows %s. Only the policy's Deny statements hold it back.%s%s", operations,
+                    verdict->warning ? " What they leave open: " : "",
+                    verdict->warning ? verdict->warning->meaning : "");
 }
 
 static void judge_grant(AuditReport *report, const Grant *grant, const char *policy,
-                        const LintOptions *options, const LintReport *before) {
+                        const LintOptions *options, const LintReport *before, AuditGrants *grants) {
+        _cleanup_json_ struct json_object *own = statement_of(grant);
         _cleanup_(lint_report_freep) LintReport *after = NULL;
         _cleanup_free_ char *text = NULL;
-        const LintFinding *error;
+        Verdict verdict = {};
         size_t statement;
-        bool declared;
-        int r = policy_with(policy, grant, &text, &statement);
+        int r = policy_with(policy, own, &text, &statement);
 
         if (r == -EBADMSG) {
                 ADD(report, UNPROVEN, CHECK_GRANT, grant->key, grant->name,
@@ -531,8 +600,41 @@ static void judge_grant(AuditReport *report, const Grant *grant, const char *pol
                 report->out_of_memory = true;
                 return;
         }
-        error = find_new(before, after, statement, &declared);
-        report_grant(report, grant, error, declared || is_among(grant->grantee, options->administrators));
+        verdict.error = find_new(before, after, LINT_ERROR);
+        verdict.warning = find_new(before, after, LINT_WARNING);
+        verdict.recovers = has_code(after, statement, LINT_RECOVERY_PRINCIPAL);
+        verdict.seals = has_code(after, statement, LINT_SEALER);
+        report_grant(report, grant, &verdict, options);
+        grants->error |= verdict.error != NULL;
+        if (!grant->harmless && !verdict.error)
+                remember(grants, own);
+}
+
+void audit_grants_together(AuditReport *report, const char *key, const char *policy,
+                           const LintOptions *options, const AuditGrants *grants) {
+        _cleanup_(lint_report_freep) LintReport *before = NULL, *after = NULL;
+        _cleanup_free_ char *text = NULL;
+        const LintFinding *error;
+        size_t statement;
+
+        if (!policy || grants->n < 2)
+                return;
+        if (policy_with(policy, grants->statements, &text, &statement) < 0 ||
+            lint_policy(policy, strlen(policy), options, &before) < 0 ||
+            lint_policy(text, strlen(text), options, &after) < 0) {
+                report->out_of_memory = true;
+                return;
+        }
+        error = find_new(before, after, LINT_ERROR);
+        if (error && cannot_be_judged(error))
+                ADD(report, UNPROVEN, CHECK_GRANT, key, NULL,
+                    "Revoke the grants that nobody needs (RevokeGrant).",
+                    "The key has %zu grants that count, which cannot be judged together: %s", grants->n,
+                    error->meaning);
+        else if (error)
+                ADD(report, ERROR, CHECK_GRANT, key, error->subject,
+                    "Revoke the grants that nobody needs (RevokeGrant).",
+                    "Each grant keeps the promises, but the grants together do not: %s", error->meaning);
 }
 
 /* Copies the marker of the next page. A page that has no marker although it is not the last one hides the rest. */
@@ -557,7 +659,7 @@ static void read_marker(AuditReport *report, const char *key, AuditSeverity seve
 }
 
 void audit_grants(AuditReport *report, const char *key, const char *body, size_t size, const char *policy,
-                  const LintOptions *options, char **ret_marker) {
+                  const LintOptions *options, AuditGrants *grants, char **ret_marker) {
         _cleanup_json_ struct json_object *answer =
                         read_answer(report, key, AUDIT_UNPROVEN, "ListGrants", body, size);
         struct json_object *list = json_member(answer, "Grants");
@@ -584,7 +686,7 @@ void audit_grants(AuditReport *report, const char *key, const char *body, size_t
                             policy ? "its grantee or its operations are not known"
                                    : "the policy is not known");
                 else
-                        judge_grant(report, &grant, policy, options, before);
+                        judge_grant(report, &grant, policy, options, before, grants);
         }
         read_marker(report, key, AUDIT_UNPROVEN, "ListGrants", answer, ret_marker);
 }

@@ -83,10 +83,24 @@ void audit_metadata(AuditReport *report, const char *key, const char *body, size
 void audit_policy(AuditReport *report, const char *key, const char *body, size_t size,
                   const AuditOptions *options, char **ret);
 
-/* One page of ListGrants. policy: from audit_policy(); NULL: no grant can be judged. *ret_marker is the marker of the next page,
- * which the caller frees; NULL: this is the last one. */
+/* What the grants of all pages allow, for audit_grants_together(). */
+typedef struct AuditGrants {
+        struct json_object *statements; /* one for each grantee; NULL: there are no grants yet */
+        size_t n;                       /* grants in them */
+        bool error;                     /* one of the grants breaks a promise by itself */
+} AuditGrants;
+
+void audit_grants_done(AuditGrants *grants);
+
+/* One page of ListGrants. policy: from audit_policy(); NULL: no grant can be judged. Adds the grants that can be judged to *grants.
+ * *ret_marker is the marker of the next page, which the caller frees; NULL: this is the last one. */
 void audit_grants(AuditReport *report, const char *key, const char *body, size_t size, const char *policy,
-                  const LintOptions *options, char **ret_marker);
+                  const LintOptions *options, AuditGrants *grants, char **ret_marker);
+
+/* After the last page: two grants may break a promise that each one keeps. With one of them a principal unseals, with the other one
+ * it makes ciphertext. */
+void audit_grants_together(AuditReport *report, const char *key, const char *policy,
+                           const LintOptions *options, const AuditGrants *grants);
 
 /* One page of ListAliases. */
 void audit_aliases(AuditReport *report, const char *key, const char *body, size_t size, char **ret_marker);

@@ -100,6 +100,7 @@ static int read_policy(const Asked *asked, char **ret_policy, Error *error) {
 /* policy: NULL for aliases. */
 static void read_list(const Asked *asked, const char *operation, AuditSeverity severity,
                       const char *policy) {
+        _cleanup_(audit_grants_done) AuditGrants together = {};
         _cleanup_free_ char *marker = strdup("");
         Audit *audit = asked->audit;
         bool grants = strcmp(operation, "ListGrants") == 0;
@@ -116,7 +117,7 @@ static void read_list(const Asked *asked, const char *operation, AuditSeverity s
                 }
                 if (grants)
                         audit_grants(&audit->report, asked->key, answer, size, policy, &audit->options.lint,
-                                     &next);
+                                     &together, &next);
                 else
                         audit_aliases(&audit->report, asked->key, answer, size, &next);
                 free(marker);
@@ -127,6 +128,8 @@ static void read_list(const Asked *asked, const char *operation, AuditSeverity s
                                  PAGES_MAX);
                 audit_unanswered(&audit->report, asked->key, severity, operation, &error);
         }
+        if (grants)
+                audit_grants_together(&audit->report, asked->key, policy, &audit->options.lint, &together);
 }
 
 typedef void (*Judge)(AuditReport *report, const char *key, const char *body, size_t size);
