@@ -6,6 +6,7 @@
  */
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <systemd/sd-event.h>
 
@@ -18,6 +19,7 @@
 #include "basic/retry.h"
 #include "kms/client.h"
 #include "unsealctl/ctl.h"
+#include "unsealctl/denied.h"
 #include "unsealctl/kms-call.h"
 
 #define ATTEMPTS 3
@@ -166,4 +168,20 @@ int kms_call_failure(const Error *error) {
         (void) failure("%s%s%s%s", error->text, *error->request_id ? " (Request " : "", error->request_id,
                        *error->request_id ? ")" : "");
         return (int) error->failure;
+}
+
+void kms_call_say_sealer(const Error *error) {
+        Denied denied;
+
+        if (!denied_parse(error->text, &denied)) {
+                (void) fputs("unsealctl: The key's policy must name the caller as a sealer. Write the policy with \"unsealctl policy --sealer=ARN\". KMS names the caller after \"User:\"; of an assumed role, give the role's own ARN.\n",
+                             stderr);
+                return;
+        }
+        (void) fprintf(stderr,
+                       "unsealctl: The key's policy must name the caller as a sealer. Write the policy with \"unsealctl policy --sealer=%s\" and its other options.\n",
+                       denied.principal);
+        if (denied.is_session)
+                (void) fputs("unsealctl: KMS does not name the path of a role. If the role has one, as those of IAM Identity Center do, take the ARN that \"aws iam get-role\" prints.\n",
+                             stderr);
 }

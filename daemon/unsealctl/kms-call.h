@@ -45,3 +45,6 @@ int kms_call(KmsCaller *caller, const char *operation, const char *body, char **
 
 /* Prints why a call failed, with the ID of the request. Returns the exit status. */
 int kms_call_failure(const Error *error);
+
+/* Prints what to do where KMS lets the caller make no ciphertext: the option of "unsealctl policy" that names the caller. */
+void kms_call_say_sealer(const Error *error);

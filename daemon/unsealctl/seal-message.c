@@ -200,7 +200,12 @@ static int make_data_key(KmsCaller *caller, const MessageSealing *sealing, Secre
         r = kms_call(caller, "GenerateDataKey", body, &answer, &size, &error);
         if (r >= 0)
                 r = kms_data_key_reply(&request, answer, size, ret, ret_ciphertext, ret_size, &error);
-        return r < 0 ? kms_call_failure(&error) : 0;
+        if (r >= 0)
+                return 0;
+        r = kms_call_failure(&error);
+        if (error.failure == FAILURE_DENIED)
+                kms_call_say_sealer(&error);
+        return r;
 }
 
 /* Nothing is written before KMS has made the data key. */

@@ -293,8 +293,7 @@ static int encrypt(KmsCaller *caller, Secret *plaintext, Sealed *sealed) {
             kms_encrypt_reply(&request, answer, size, &sealed->ciphertext, &sealed->size, &error) < 0) {
                 r = kms_call_failure(&error);
                 if (error.failure == FAILURE_DENIED)
-                        (void) fputs("unsealctl: The key's policy must name the caller as a sealer. Write the policy with \"unsealctl policy --sealer=ARN\". KMS names the caller after \"User:\"; of an assumed role, give the role's own ARN.\n",
-                                     stderr);
+                        kms_call_say_sealer(&error);
                 return r;
         }
         return 0;

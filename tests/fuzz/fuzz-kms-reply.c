@@ -6,9 +6,11 @@
  */
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "kms/client.h"
 #include "kms/cms.h"
+#include "unsealctl/denied.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -18,6 +20,18 @@ static void check_error(const Error *error) {
         for (const char *p = error->text; *p; p++)
                 if (*p < ' ' || *p > '~')
                         abort();
+}
+
+/* A person copies the principal into a shell. */
+static void check_denied(const char *text) {
+        Denied denied;
+
+        if (!denied_parse(text, &denied))
+                return;
+        if (strncmp(denied.principal, "arn:aws", strlen("arn:aws")) != 0 ||
+            strpbrk(denied.principal, " \t\n'\"`$\\;&|<>(){}[]*?!#~%^") ||
+            strpbrk(denied.action, " \t\n'\"`$\\;&|<>(){}[]*?!#~%^"))
+                abort();
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -56,5 +70,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 abort();
         (void) kms_error_reply(&reply, &error);
         check_error(&error);
+        check_denied(error.text);
         return 0;
 }

@@ -140,6 +140,10 @@ platform fault clear
 platform fault set kms '*' error AccessDeniedException "not for you"
 audit 60 "${judged[@]}"
 platform fault clear
+platform fault set kms '*' error AccessDeniedException "User: arn:aws:sts::111122223333:assumed-role/ci/run-7 is not authorized to perform: kms:DescribeKey"
+audit 60 "${judged[@]}"
+assert_line "who may audit" "$scratch/said" 'unsealctl policy --admin=arn:aws:iam::111122223333:role/ci"'
+platform fault clear
 
 say "== the live policy"
 put_policy "$key" '.Statement += [{Sid: "Debug", Effect: "Allow", Principal: {AWS: "'"$role"'"}, Action: "kms:PutKeyPolicy", Resource: "*"}] | del(.Statement[] | select(.Sid == "DenyAdministration"))' <"$scratch/policy.json"

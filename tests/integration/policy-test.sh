@@ -56,6 +56,7 @@ try 60 instance "${own[@]}" --json
 assert_equal "answers to another machine" "$(answers)" '["denied","denied","notAsked","notAsked","notAsked"]'
 try 60 instance "${own[@]}"
 assert_line "it is told" "$scratch/out" '^KMS denies this machine\.'
+assert_line "who asked" "$scratch/out" "^KMS was asked by $role\. .*unsealctl policy --principal=$role\""
 assert_line "why the rest was left out" "$scratch/out" '^Encrypt .* not asked, KMS did not allow the first request$'
 platform tpm-reset
 platform extend 4 "the image"

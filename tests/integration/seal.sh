@@ -175,7 +175,12 @@ assert_equal "requests that came of it" "$(requests)" "$before"
 say "== refused by KMS"
 cp "$sealed" "$scratch/sealed-before"
 ends 60 'AccessDenied|denies access.*with these credentials' "a principal that may not encrypt" as customer -- --key="$key" -o "$sealed" "$secret"
-ends 60 'must name the caller as a sealer. .*unsealctl policy --sealer=ARN' "a principal that is no sealer" as customer -- --key="$key" "$secret"
+ends 60 "must name the caller as a sealer. .*unsealctl policy --sealer=arn:aws:iam::$PLATFORM_CUSTOMER_ACCOUNT:user/[a-z]*\"" "a principal that is no sealer" as customer -- --key="$key" "$secret"
+head -c 5000 /dev/urandom >"$scratch/long"
+ends 60 "unsealctl policy --sealer=arn:aws:iam::$PLATFORM_CUSTOMER_ACCOUNT:user/[a-z]*\"" "no sealer of a message" as customer -- --key="$key" "$scratch/long"
+platform fault set kms Encrypt error AccessDeniedException 'User: arn:aws:iam::1:user/x$(reboot) is not authorized'
+ends 60 'unsealctl policy --sealer=ARN' "a principal that KMS does not name" as customer -- --key="$key" "$secret"
+platform fault clear
 ends 60 'Give its ARN in --key=' "a principal that may not look it up" as customer -- --key="arn:aws:kms:$region:$PLATFORM_VENDOR_ACCOUNT:alias/billing" "$secret"
 ends 61 'does not know the key' "no such alias" as vendor -- --key=alias/none "$secret"
 ends 61 'does not know the key' "no such key" as vendor -- --key="${key%????}0000" -o "$sealed" "$secret"
@@ -250,6 +255,7 @@ platform role none
 ends 41 'nor from IMDS: The instance has no role' "no role" as instance -- --key="$key" "$secret"
 platform role "$PLATFORM_INSTANCE_ROLE"
 ends 60 "assumed-role/$PLATFORM_INSTANCE_ROLE" "the instance's role, which may only decrypt" as instance -- --key="$key" "$secret"
+assert_line "a session is named as its role" "$scratch/err" "unsealctl policy --sealer=$PLATFORM_INSTANCE_ROLE_ARN\""
 ini nonsense >"$scratch/home/.aws/config"
 ends 78 '/.aws/config:1: ' "a file with a wrong line" no_environment -- --key="$key" "$secret"
 

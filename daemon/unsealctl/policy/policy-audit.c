@@ -16,6 +16,7 @@
 #include "memory/secret.h"
 #include "unsealctl/credentials.h"
 #include "unsealctl/ctl.h"
+#include "unsealctl/denied.h"
 #include "unsealctl/kms-call.h"
 #include "unsealctl/policy/audit.h"
 #include "unsealctl/policy/policy.h"
@@ -145,6 +146,15 @@ static void read_more(const Asked *asked, const char *operation, Judge judge) {
                 judge(&asked->audit->report, asked->key, answer, size);
 }
 
+static void say_administrator(const Error *error) {
+        Denied denied;
+
+        if (error->failure == FAILURE_DENIED && denied_parse(error->text, &denied))
+                (void) fprintf(stderr,
+                               "unsealctl: Only who may read the key can audit it. Use the credentials of an administrator of the key, or write its policy with \"unsealctl policy --admin=%s\" and its other options.\n",
+                               denied.principal);
+}
+
 /* Returns 0, or the exit status where nothing is known about the key of --key=. */
 static int audit_key(Audit *audit, size_t number) {
         _cleanup_(kms_caller_freep) KmsCaller *caller = NULL;
@@ -170,8 +180,12 @@ static int audit_key(Audit *audit, size_t number) {
         }
         asked.caller = caller;
         described = describe(&asked, &error);
-        if (read_policy(&asked, &policy, &denied) < 0 && described < 0 && number == 0)
-                return policy_kms_failure(&error);
+        if (read_policy(&asked, &policy, &denied) < 0 && described < 0 && number == 0) {
+                int r = policy_kms_failure(&error);
+
+                say_administrator(&error);
+                return r;
+        }
         read_list(&asked, "ListGrants", AUDIT_UNPROVEN, policy);
         read_list(&asked, "ListAliases", AUDIT_NOTE, NULL);
         read_more(&asked, "GetKeyRotationStatus", audit_rotation);

@@ -24,6 +24,7 @@
 #include "tpm/nitrotpm.h"
 #include "unsealctl/credentials.h"
 #include "unsealctl/ctl.h"
+#include "unsealctl/denied.h"
 #include "unsealctl/kms-call.h"
 #include "unsealctl/policy/lint.h"
 #include "unsealctl/policy/policy.h"
@@ -58,6 +59,7 @@ typedef struct Question {
         Answer answer;
         const char *why_not; /* NOT_ASKED */
         Error error;         /* UNKNOWN */
+        Denied denied;       /* DENIED: whom KMS refused; empty: it did not say */
 } Question;
 
 /* New questions come last: scripts may count them. */
@@ -147,6 +149,8 @@ static void ask_kms(Test *test, const KmsDryRun *dry_run, Question *question) {
         r = kms_call(test->caller, dry_run->operation, body, &answer, &answer_size, &refusal);
         if (kms_probe_reply(r, answer, answer_size, &refusal, &open, &question->error) >= 0)
                 question->answer = open ? ANSWER_ALLOWED : ANSWER_DENIED;
+        if (question->answer == ANSWER_DENIED)
+                (void) denied_parse(refusal.text, &question->denied);
 }
 
 static void ask(Test *test, size_t number, const uint8_t *document, size_t size) {
@@ -361,6 +365,8 @@ static void print_harm(const Test *test) {
 }
 
 static void print_summary(const Test *test) {
+        const char *principal = test->questions[OWN].denied.principal;
+
         switch (exit_status(test)) {
         case EXIT_OPEN:
                 puts("The key is open: KMS allows what it should deny. \"unsealctl policy audit\" shows why.");
@@ -368,6 +374,9 @@ static void print_summary(const Test *test) {
                 break;
         case EXIT_DENIED:
                 puts("KMS denies this machine. \"unsealctl doctor\" compares its PCRs with those of the image.");
+                if (*principal)
+                        printf("KMS was asked by %s. The key's policy must name it: \"unsealctl policy --principal=%s\", or --account= for all of its account.\n",
+                               principal, principal);
                 break;
         case EXIT_UNPROVEN:
                 puts("Not proven: KMS did not say what it would do.");
