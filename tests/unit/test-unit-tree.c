@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#include "unsealctl/check/nearest.h"
+#include "config/nearest.h"
 #include "unsealctl/check/unit-graph.h"
 #include "unsealctl/check/unit-tree.h"
 

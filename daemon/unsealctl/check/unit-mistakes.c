@@ -7,9 +7,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "config/nearest.h"
 #include "unsealctl/check/consumers.h"
 #include "unsealctl/check/finding.h"
-#include "unsealctl/check/nearest.h"
 #include "unsealctl/check/unit-graph.h"
 #include "unsealctl/check/unit-mistakes.h"
 

@@ -3,7 +3,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "unsealctl/check/nearest.h"
+#include "config/nearest.h"
 
 #define NAME_MAX_SIZE 256
 
