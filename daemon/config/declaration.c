@@ -463,21 +463,16 @@ IniKeyKind declaration_key_kind(const char *section, const char *key) {
         return INI_KEY_UNKNOWN;
 }
 
+static IniName name_at(size_t i) {
+        return i < ELEMENTSOF(keys) ? (IniName){ keys[i].section, keys[i].key } : (IniName){};
+}
+
 static int apply(const IniAssignment *assignment, Declaration *declaration, Remarks *remarks, Error *error) {
-        bool known = false;
-
-        for (size_t i = 0; i < ELEMENTSOF(keys); i++) {
-                if (strcmp(assignment->section, keys[i].section) != 0)
-                        continue;
-                known = true;
-                if (strcmp(assignment->key, keys[i].key) == 0)
+        for (size_t i = 0; i < ELEMENTSOF(keys); i++)
+                if (strcmp(assignment->section, keys[i].section) == 0 &&
+                    strcmp(assignment->key, keys[i].key) == 0)
                         return remarks_take(remarks, keys[i].set(assignment, declaration, error), error);
-        }
-
-        return ini_warning(
-                        assignment, remarks, error,
-                        "Unknown %s [%s]; unseald ignores the line. Check the spelling in unseald.secret(5).",
-                        known ? "key in section" : "section", assignment->section);
+        return ini_unknown(assignment, name_at, "unseald.secret(5)", remarks, error);
 }
 
 /* The key must be there. If its value is wrong, apply() has said so. */

@@ -18,6 +18,7 @@
 #include "basic/log.h"
 #include "basic/text.h"
 #include "config/ini.h"
+#include "config/nearest.h"
 
 #define WHITESPACE " \t\r\n"
 #define COMMENTS "#;"
@@ -445,6 +446,45 @@ const IniAssignment *ini_find(const IniFile *ini, const char *section, const cha
                     strcmp(ini->assignments[i - 1].key, key) == 0)
                         return &ini->assignments[i - 1];
         return NULL;
+}
+
+/* Says what is probably meant. Empty: nothing known is near. */
+static void guess_setting(const IniAssignment *assignment, IniNameAt name_at, char *ret, size_t size) {
+        const char *section = NULL, *key = NULL, *home = NULL;
+        size_t nearest_section = SIZE_MAX, nearest_key = SIZE_MAX;
+        bool known = false;
+        IniName name;
+
+        for (size_t i = 0; (name = name_at(i)).key; i++) {
+                known = known || strcmp(assignment->section, name.section) == 0;
+                if (name_is_nearer(assignment->section, name.section, &nearest_section))
+                        section = name.section;
+                if (name_is_nearer(assignment->key, name.key, &nearest_key)) {
+                        key = name.key;
+                        home = name.section;
+                }
+        }
+        ret[0] = '\0';
+        if (!known && section)
+                (void) snprintf(ret, size, " Did you mean [%s]?", section);
+        else if (key && strcmp(home, assignment->section) != 0)
+                (void) snprintf(ret, size, " Did you mean %s= in section [%s]?", key, home);
+        else if (key)
+                (void) snprintf(ret, size, " Did you mean %s=?", key);
+}
+
+int ini_unknown(const IniAssignment *assignment, IniNameAt name_at, const char *page, Remarks *remarks,
+                Error *error) {
+        bool known = false;
+        char guess[128];
+        IniName name;
+
+        for (size_t i = 0; (name = name_at(i)).key; i++)
+                known = known || strcmp(assignment->section, name.section) == 0;
+        guess_setting(assignment, name_at, guess, sizeof(guess));
+        return ini_warning(assignment, remarks, error,
+                           "Unknown %s [%s]; unseald ignores the line.%s Check the spelling in %s.",
+                           known ? "key in section" : "section", assignment->section, guess, page);
 }
 
 int ini_boolean(const IniAssignment *assignment, bool *ret, Error *error) {

@@ -94,6 +94,19 @@ int ini_error(const IniAssignment *assignment, Error *error, const char *format,
 int ini_warning(const IniAssignment *assignment, Remarks *remarks, Error *error, const char *format, ...)
                 _printf_(4, 5);
 
+/* A setting that a reader knows. */
+typedef struct IniName {
+        const char *section, *key;
+} IniName;
+
+/* Returns the i-th known setting; behind the last one, {}. */
+typedef IniName (*IniNameAt)(size_t i);
+
+/* Warns of a setting that the reader does not know, and names the one that is probably meant. page: where all of them are. Returns 0 or
+ * -ENOMEM. */
+int ini_unknown(const IniAssignment *assignment, IniNameAt name_at, const char *page, Remarks *remarks,
+                Error *error);
+
 /* Accepts yes, true, on, y, t, 1, no, false, off, n, f, 0 in any case. */
 int ini_boolean(const IniAssignment *assignment, bool *ret, Error *error);
 

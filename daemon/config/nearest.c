@@ -35,3 +35,26 @@ size_t name_distance(const char *one, const char *other) {
         }
         return last[width];
 }
+
+static void fold(const char *text, char ret[static NAME_MAX_SIZE]) {
+        size_t i;
+
+        for (i = 0; text[i] && i < NAME_MAX_SIZE - 1; i++)
+                ret[i] = (char) (text[i] >= 'A' && text[i] <= 'Z' ? text[i] - 'A' + 'a' : text[i]);
+        ret[i] = '\0';
+}
+
+bool name_is_nearer(const char *typed, const char *known, size_t *best) {
+        char one[NAME_MAX_SIZE], other[NAME_MAX_SIZE];
+        size_t length = strlen(known), limit = length >= 10 ? 3 : 2, distance;
+
+        if (strlen(typed) >= NAME_MAX_SIZE || length >= NAME_MAX_SIZE)
+                return false;
+        fold(typed, one);
+        fold(known, other);
+        distance = name_distance(one, other);
+        if (distance > limit || 2 * distance >= length || distance >= *best)
+                return false;
+        *best = distance;
+        return true;
+}

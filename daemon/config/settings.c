@@ -274,23 +274,17 @@ IniKeyKind settings_key_kind(const char *section, const char *key) {
         return INI_KEY_UNKNOWN;
 }
 
-static int apply(Settings *settings, const IniAssignment *assignment, Remarks *remarks, Error *error) {
-        if (strcmp(assignment->section, SECTION) != 0 &&
-            strcmp(assignment->section, ATTESTATION_SECTION) != 0)
-                return ini_warning(
-                                assignment, remarks, error,
-                                "Unknown section [%s]; unseald ignores the line. Check the spelling in unseald.conf(5).",
-                                assignment->section);
+static IniName name_at(size_t i) {
+        return i < ELEMENTSOF(keys) ? (IniName){ keys[i].section ?: SECTION, keys[i].key } : (IniName){};
+}
 
+static int apply(Settings *settings, const IniAssignment *assignment, Remarks *remarks, Error *error) {
         for (size_t i = 0; i < ELEMENTSOF(keys); i++)
                 if (strcmp(assignment->key, keys[i].key) == 0 &&
                     strcmp(assignment->section, keys[i].section ?: SECTION) == 0)
                         return remarks_take(remarks, set_key(settings, i, assignment, error), error);
 
-        return ini_warning(
-                        assignment, remarks, error,
-                        "Unknown key in section [%s]; unseald ignores the line. Check the spelling in unseald.conf(5).",
-                        assignment->section);
+        return ini_unknown(assignment, name_at, "unseald.conf(5)", remarks, error);
 }
 
 void settings_clear(Settings *settings) {

@@ -214,7 +214,7 @@ good
 printf 'LockPCR=8\n' >>"$root/etc/unseald/unseald.conf"
 check
 assert_equal "exit status and output" "$status $(<"$scratch/said")" \
-    '0 Warning: /etc/unseald/unseald.conf:3: LockPCR=: Unknown key in section [Unseald]; unseald ignores the line. Check the spelling in unseald.conf(5).'
+    '0 Warning: /etc/unseald/unseald.conf:3: LockPCR=: Unknown key in section [Unseald]; unseald ignores the line. Did you mean LockPcr=? Check the spelling in unseald.conf(5).'
 
 # install_unseald: puts the units of unseald and a boot into the system
 install_unseald() {
@@ -338,7 +338,7 @@ printf 'LockPCR=8\n' >>"$root/etc/unseald/unseald.conf"
 mv "$root/etc/unseald" "$root/elsewhere"
 old --check --root="$root" --configuration=/elsewhere
 assert_equal "exit status and output" "$status $(<"$scratch/said")" \
-    '0 Warning: /elsewhere/unseald.conf:3: LockPCR=: Unknown key in section [Unseald]; unseald ignores the line. Check the spelling in unseald.conf(5).'
+    '0 Warning: /elsewhere/unseald.conf:3: LockPCR=: Unknown key in section [Unseald]; unseald ignores the line. Did you mean LockPcr=? Check the spelling in unseald.conf(5).'
 assert_line "the notice" "$scratch/notice" '^unseald: .*"unsealctl check"'
 rm "$root/usr/share/app/good"
 old --root="$root" --check --configuration=/elsewhere

@@ -817,8 +817,10 @@ static void test_doubtful_lines_cause_a_warning(void **state) {
         assert_string_equal(declarations.items[0].source.location, "/usr/share/db.sealed");
         declarations_clear(&declarations);
         if (!strstr(seen, "db.secret:4: Colour=: Unknown key in section [Secret]") ||
-            !strstr(seen, "db.secret:7: Source=: Unknown key in section [Deliver]") ||
-            !strstr(seen, "db.secret:9: Mode=: Unknown section [Other]") ||
+            !strstr(seen,
+                    "db.secret:7: Source=: Unknown key in section [Deliver]; unseald ignores the line. Did you mean Source= in section [Secret]?") ||
+            !strstr(seen,
+                    "db.secret:9: Mode=: Unknown section [Other]; unseald ignores the line. Did you mean Mode= in section [Deliver]?") ||
             !strstr(seen, "Mode=: A group may read the secret, but Group= is missing."))
                 fail_msg("saw: %s", seen);
 }

@@ -445,7 +445,8 @@ static void test_unknown_keys_and_sections_are_ignored_with_a_warning(void **sta
         assert_int_equal(settings.rsa_key_bits, 4096);
         settings_clear(&settings);
         if (!strstr(seen, "local/unseald.conf:2: Colour=: Unknown key in section [Unseald]") ||
-            !strstr(seen, "local/unseald.conf:3: rsakeybits=: Unknown key") ||
+            !strstr(seen,
+                    "local/unseald.conf:3: rsakeybits=: Unknown key in section [Unseald]; unseald ignores the line. Did you mean RsaKeyBits=?") ||
             !strstr(seen, "local/unseald.conf:5: RsaKeyBits=: Unknown section [Other]"))
                 fail_msg("saw: %s", seen);
 }

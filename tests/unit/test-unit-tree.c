@@ -233,6 +233,39 @@ static void test_distance_counts_typing_mistakes(void **state) {
         free(long_name);
 }
 
+static void test_mistyped_name_is_near_and_another_name_is_not(void **state) {
+        static const struct {
+                const char *typed, *known;
+                bool near;
+        } cases[] = {
+                { "LockPCR", "LockPcr", true },
+                { "KMSEndpoint", "KmsEndpoint", true },
+                { "unsealed", "unseald", true },
+                { "TrustedCerts", "TrustedCertificates", false },
+                { "Unit", "Units", true },
+                { "Mode", "Store", false },
+                { "db", "dbx", true },
+                { "dbx", "db", false },
+                { "systemd", "unseald", false },
+                { "", "Mode", false },
+                { "db-pasword", "db-password", true },
+                { "tls-cert", "tls-key", false },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                size_t best = SIZE_MAX;
+
+                if (name_is_nearer(cases[i].typed, cases[i].known, &best) != cases[i].near)
+                        fail_msg("%s, %s: wanted %s", cases[i].typed, cases[i].known,
+                                 cases[i].near ? "near" : "far");
+        }
+        size_t best = SIZE_MAX;
+        assert_true(name_is_nearer("password", "passwords", &best));
+        assert_false(name_is_nearer("password", "passwords", &best));
+        assert_true(name_is_nearer("password", "PASSWORD", &best));
+        assert_int_equal(best, 0);
+}
+
 #define DIRECTORY_TEST(test) cmocka_unit_test_setup_teardown(test, make_directories, remove_directories)
 
 int main(void) {
@@ -246,6 +279,7 @@ int main(void) {
                 DIRECTORY_TEST(test_directories_of_names_without_a_type_are_passed_over),
                 cmocka_unit_test(test_names_are_taken_apart),
                 cmocka_unit_test(test_distance_counts_typing_mistakes),
+                cmocka_unit_test(test_mistyped_name_is_near_and_another_name_is_not),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
