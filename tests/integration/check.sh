@@ -209,6 +209,39 @@ status=0
 "$build/daemon/unsealctl" cat-config --json >"$scratch/said" 2>&1 || status=$?
 assert_equal "exit status of cat-config --json" "$status" 2
 
+say "files beside the right places, numbers of nobody, and secrets that nobody takes"
+good
+put /etc/unseald/api.secret '[Secret]'
+put /etc/unseald/unseal.conf '[Unseald]'
+put /etc/unseald/unseald.conf.d/10-lock '[Unseald]'
+put /etc/unseald/secrets.d/goood.secret.d/10.conf '[Secret]'
+put /etc/unseald/secrets.d/good.secret.d/10.conf.bak '[Secret]'
+unit numeric.service LoadCredential=good:/run/unseald/credentials/good User=998
+unit nobody.service LoadCredential=good:/run/unseald/credentials/good User=4711
+unit root.service LoadCredential=good:/run/unseald/credentials/good User=0
+unit other.service User=4711
+unit typo.service LoadCredential=goood
+unit path.service LoadCredential=good:/run/unsealed/credentials.sock
+check
+expected=0
+cat "$scratch/said"
+said $w "/etc/unseald/api.secret: unseald passes" 'secrets.d/'
+said $w "/etc/unseald/unseal.conf: unseald passes" 'only unseald.conf'
+said $w "/etc/unseald/unseald.conf.d/10-lock: unseald passes" 'NAME.conf'
+said $w "$d/goood.secret.d: unseald passes" 'no file declares a secret goood. The nearest declared name is good'
+said $w "$d/good.secret.d/10.conf.bak: unseald passes" 'NAME.conf'
+said $w $s/nobody.service:3: 'No user of /etc/passwd has the number 4711\. .*217/USER'
+said $w $s/typo.service:2: 'nearest declared secret is good\. .*LoadCredential=good:/run/unseald/credentials.sock'
+said $m $s/path.service:2: 'puts nothing at this path'
+assert_equal "lines in all" "$(grep -c '' "$scratch/said")" "$expected"
+
+say "nothing is declared"
+rm -rf "$root"
+mkdir -p "$root/etc"
+check
+assert_equal "exit status" "$status" 0
+assert_line "what is said" "$scratch/said" '^Warning: /etc/unseald/secrets.d: No secret is declared, .*unseald.secret\(5\)'
+
 say "warnings alone are no failure"
 good
 printf 'LockPCR=8\n' >>"$root/etc/unseald/unseald.conf"
@@ -257,6 +290,19 @@ ln -s /dev/null "$root/etc/systemd/system/unseald.service"
 check
 assert_equal "exit status with a masked service" "$status" 78
 assert_line "the service" "$scratch/said" '^Mistake: unseald.service: The unit is masked'
+
+say "a secret that no unit takes"
+good
+secret spare
+secret lonely '[Deliver]' Store=no
+check
+assert_equal "findings where there is no boot" "$status $(<"$scratch/said")" '0 '
+install_unseald unseald.service unseald.socket app.service worker@.service
+check
+assert_equal "exit status" "$status" 0
+assert_line "in the store" "$scratch/said" '^Advice: /etc/unseald/secrets.d/spare.secret: No unit takes the secret, unless'
+assert_line "at the socket alone" "$scratch/said" '^Warning: /etc/unseald/secrets.d/lonely.secret: No unit takes the secret, and Store=no'
+assert_equal "lines" "$(grep -c '' "$scratch/said")" 2
 
 say "a pattern in Units= needs its template"
 good

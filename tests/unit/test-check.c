@@ -306,11 +306,19 @@ static void test_files_that_look_like_declarations_are_passed_over(void **state)
         System system;
 
         for (size_t i = 0; i < ELEMENTSOF(passed); i++)
-                if (!passed_over_reason(passed[i]))
+                if (!passed_over_reason("/etc/unseald/secrets.d", passed[i]))
                         fail_msg("'%s' is not reported", passed[i]);
         for (size_t i = 0; i < ELEMENTSOF(silent); i++)
-                if (passed_over_reason(silent[i]))
+                if (passed_over_reason("/etc/unseald/secrets.d", silent[i]))
                         fail_msg("'%s' is reported", silent[i]);
+        assert_non_null(passed_over_reason("", "db.secret"));
+        assert_non_null(passed_over_reason("", "unseal.conf"));
+        assert_non_null(passed_over_reason("/etc/unseald/unseald.conf.d", "10-lock"));
+        assert_non_null(passed_over_reason("/etc/unseald/secrets.d/db.secret.d", ".10.conf"));
+        assert_null(passed_over_reason("", "unseald.conf"));
+        assert_null(passed_over_reason("", "unseald"));
+        assert_null(passed_over_reason("/etc/unseald/unseald.conf.d", "10-lock.conf"));
+        assert_null(passed_over_reason("/etc/unseald/secrets.d/db.secret.d", "README"));
         set_up(&system);
         system.facts.passed_over = paths;
         assert_remark(&system, false,

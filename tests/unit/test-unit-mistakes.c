@@ -103,6 +103,11 @@ static const struct {
         { "a relative path", "app.service", WAITS EXEC "LoadCredential=password:db\n",
           WAITS EXEC "LoadCredential=password:/run/unseald/credentials/db\n", "credential-relative",
           SEVERITY_MISTAKE },
+        { "no path, mistyped", "app.service", WAITS EXEC LOAD "LoadCredential=tokenn\n",
+          WAITS EXEC LOAD "LoadCredential=other\n", "credential-relative", SEVERITY_WARNING },
+        { "no path, mistyped, and loaded", "app.service", WAITS EXEC LOAD "LoadCredential=tokne\n",
+          WAITS EXEC "LoadCredential=tokne\nLoadCredential=tokne:/run/unseald/credentials/db\n",
+          "credential-relative", SEVERITY_WARNING },
         { "encrypted, without a path", "app.service", WAITS EXEC "LoadCredentialEncrypted=db\n",
           WAITS EXEC "LoadCredentialEncrypted=other\n", "credential-relative", SEVERITY_MISTAKE },
         { "encrypted", "app.service",
@@ -131,6 +136,9 @@ static const struct {
           NULL, "credential-refused", SEVERITY_MISTAKE },
         { "a secret that is not in the store", "app.service",
           WAITS EXEC "LoadCredential=token:/run/unseald/credentials/token\n", GOOD, "credential-not-stored",
+          SEVERITY_MISTAKE },
+        { "a mistyped path", "app.service", WAITS EXEC "LoadCredential=db:/run/unsealed/credentials.sock\n",
+          WAITS EXEC "LoadCredential=db:/run/other/credentials.sock\n", "credential-nowhere",
           SEVERITY_MISTAKE },
         { "a path of nothing", "app.service", WAITS EXEC "LoadCredential=db:/run/unseald/db\n",
           WAITS EXEC "LoadCredential=all:/run/unseald/credentials\n", "credential-nowhere",
@@ -238,6 +246,18 @@ static size_t count_of(const Remarks *remarks, const char *id) {
         return n;
 }
 
+/* The rows are about units; most of them leave a secret to nobody. */
+static void without(Remarks *remarks, const char *id) {
+        size_t kept = 0;
+
+        for (size_t i = 0; i < remarks->count; i++)
+                if (strcmp(remark_id(&remarks->items[i]), id) == 0)
+                        free(remarks->items[i].text);
+                else
+                        remarks->items[kept++] = remarks->items[i];
+        remarks->count = kept;
+}
+
 static const char *text_of(const Remarks *remarks, size_t at) {
         return at < remarks->count ? remarks->items[at].text : "nothing";
 }
@@ -251,6 +271,7 @@ static void test_each_mistake_is_found_and_its_control_is_not(void **state) {
 
                 make_tree(&wrong, rows[i].unit, rows[i].wrong);
                 judge(&wrong, &seen);
+                without(&seen, "secret-unused");
                 if (count_of(&seen, rows[i].id) != 1)
                         fail_msg("%s: wanted one %s, saw %zu findings: '%s', '%s'", rows[i].what, rows[i].id,
                                  seen.count, text_of(&seen, 0), text_of(&seen, 1));
@@ -271,10 +292,41 @@ static void test_each_mistake_is_found_and_its_control_is_not(void **state) {
 
                 make_tree(&right, rows[i].unit, rows[i].right);
                 judge(&right, &control);
+                without(&control, "secret-unused");
                 if (control.count > 0)
                         fail_msg("%s: the control has '%s'", rows[i].what, control.items[0].text);
         }
         assert_true(ELEMENTSOF(rows) >= 40);
+}
+
+static void test_a_secret_that_no_unit_takes_is_found_in_a_whole_system(void **state) {
+        static const struct {
+                const char *text;
+                unsigned unused;
+        } cases[] = {
+                { GOOD, 2 },                                                       /* takes db */
+                { WAITS EXEC "LoadCredential=all:/run/unseald/credentials\n", 0 }, /* may take all */
+                { WAITS EXEC "LoadCredential=%i:/run/unseald/credentials.sock\n", 0 },
+                { WAITS EXEC LOAD "LoadCredential=token\n", 1 }, /* by mistake, which is told */
+                { WAITS EXEC LOAD "Environment=FILE=/var/run/unseald/credentials/owned\n", 1 },
+                { WAITS EXEC LOAD "Environment=FILE=/run/unseald/credentials/owned\n", 1 },
+                { WAITS EXEC LOAD "LoadCredential=x:/var/run/unseald/credentials/owned\n", 1 },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                _cleanup_(unit_tree_clear) UnitTree tree = {}, part = {};
+                _cleanup_(remarks_clear) Remarks seen = {}, of_part = {};
+
+                make_tree(&tree, "app.service", cases[i].text);
+                judge(&tree, &seen);
+                if (count_of(&seen, "secret-unused") != cases[i].unused)
+                        fail_msg("%s: saw %zu, wanted %u", cases[i].text, count_of(&seen, "secret-unused"),
+                                 cases[i].unused);
+                take(&part, "app.service", cases[i].text);
+                unit_tree_sort(&part);
+                judge(&part, &of_part);
+                assert_int_equal(count_of(&of_part, "secret-unused"), 0);
+        }
 }
 
 /* Each of 300 units waits for all: more dependencies than UNIT_GRAPH_EDGES_MAX, between few units. */
@@ -444,6 +496,7 @@ static void test_masked_units_of_unseald_are_named(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_each_mistake_is_found_and_its_control_is_not),
+                cmocka_unit_test(test_a_secret_that_no_unit_takes_is_found_in_a_whole_system),
                 cmocka_unit_test(test_too_many_dependencies_are_a_mistake),
                 cmocka_unit_test(test_the_order_is_found_through_other_units),
                 cmocka_unit_test(test_units_start_by_sockets_timers_and_templates),

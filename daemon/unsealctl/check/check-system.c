@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "basic/http.h"
 #include "basic/io.h"
@@ -51,6 +52,37 @@ static bool user_is_there(const char *name) {
         return false;
 }
 
+static bool id_is_there(const char *number) {
+        _cleanup_free_ uint8_t *data = NULL;
+        _cleanup_(fclosep) FILE *file = open_database("/etc/passwd", &data);
+        const struct passwd *user;
+        char id[16];
+
+        while (file && (user = fgetpwent(file))) {
+                (void) snprintf(id, sizeof(id), "%u", (unsigned) user->pw_uid);
+                if (strcmp(id, number) == 0)
+                        return true;
+        }
+        return false;
+}
+
+/* Notes the units whose User= is a number that /etc/passwd does not have. 0 is root everywhere. */
+static int find_unknown_ids(const UnitTree *tree, char ***units) {
+        for (size_t i = 0; i < tree->count; i++) {
+                const Unit *unit = &tree->items[i];
+                const char *section = unit_exec_section(unit->name);
+                const IniAssignment *line = section ? unit_setting(unit, section, "User") : NULL;
+                const char *number = line ? line->value : "0";
+
+                if (unit->masked || unit->alias_of || strspn(number, "0123456789") != strlen(number) ||
+                    strspn(number, "0") == strlen(number) || id_is_there(number))
+                        continue;
+                if (strings_take(units, strdup(unit->name)) < 0)
+                        return -ENOMEM;
+        }
+        return 0;
+}
+
 static bool group_is_there(const char *name) {
         _cleanup_free_ uint8_t *data = NULL;
         _cleanup_(fclosep) FILE *file = open_database("/etc/group", &data);
@@ -62,24 +94,63 @@ static bool group_is_there(const char *name) {
         return false;
 }
 
-/* Notes the files of secrets.d/ that are no declarations, and the drop-ins of secrets that are not declared there. */
-static int find_passed_over(const char *directory, char ***paths) {
-        _cleanup_free_ char *secrets = NULL;
+typedef struct Search {
+        const char *directory; /* "/etc/unseald" */
+        const char *others[2]; /* both directories of the configuration */
+        char ***paths;         /* what was found */
+} Search;
+
+/* Returns whether the drop-ins in NAME.d have a NAME in one of the directories. */
+static bool has_main_file(const Search *search, const char *place, const char *dropins) {
+        for (size_t i = 0; i < ELEMENTSOF(search->others); i++) {
+                _cleanup_free_ char *path = NULL;
+                struct stat st;
+
+                if (asprintf(&path, "%s%s/%.*s", search->others[i], place,
+                             (int) (strlen(dropins) - strlen(".d")), dropins) < 0 ||
+                    lstat(path, &st) >= 0)
+                        return true;
+        }
+        return false;
+}
+
+/* place: "", "/secrets.d" or "/secrets.d/NAME.secret.d", inside the directory. */
+static int find_in(const Search *search, const char *place) {
+        _cleanup_free_ char *where = NULL;
         _cleanup_(closedirp) DIR *stream = NULL;
         const struct dirent *entry;
+        int r = 0;
 
-        if (asprintf(&secrets, "%s/secrets.d", directory) < 0)
+        if (asprintf(&where, "%s%s", search->directory, place) < 0)
                 return -ENOMEM;
-        stream = opendir(secrets);
-        while (stream && (entry = readdir(stream))) {
+        stream = opendir(where);
+        while (r >= 0 && stream && (entry = readdir(stream))) {
+                const char *name = entry->d_name;
+                _cleanup_free_ char *below = NULL;
                 char *path = NULL;
+                bool of_secret = strcmp(place, "/secrets.d") == 0 && unit_name_ends_in(name, ".secret.d"),
+                     is_lost = of_secret && !has_main_file(search, place, name);
 
-                if (!passed_over_reason(entry->d_name))
-                        continue;
-                if (asprintf(&path, "%s/%s", secrets, entry->d_name) < 0 || strings_take(paths, path) < 0)
-                        return -ENOMEM;
+                if (is_lost || passed_over_reason(*place ? where : "", name))
+                        r = strings_take(search->paths,
+                                         asprintf(&path, "%s/%s", where, name) < 0 ? NULL : path);
+                else if (of_secret || (!*place && strcmp(name, "unseald.conf.d") == 0) ||
+                         (!*place && strcmp(name, "secrets.d") == 0)) {
+                        if (asprintf(&below, "%s/%s", place, name) < 0)
+                                return -ENOMEM;
+                        r = find_in(search, below);
+                }
         }
-        return 0;
+        return r;
+}
+
+/* Notes the files that look like configuration and are none, and the drop-ins of secrets that are not declared. */
+static int find_passed_over(const char *vendor, const char *local, char ***paths) {
+        Search search = { vendor, { vendor, local }, paths };
+        int r = find_in(&search, "");
+
+        search.directory = local;
+        return r < 0 ? r : find_in(&search, "");
 }
 
 static int compare_paths(const void *a, const void *b) {
@@ -167,7 +238,8 @@ static int read_tree(UnitTree *tree, Error *error) {
 int check_system(const char *vendor_directory, const char *local_directory, Remarks *remarks, Error *error) {
         _cleanup_(declarations_clear) Declarations declarations = {};
         _cleanup_(unit_tree_clear) UnitTree tree = {};
-        _cleanup_strings_ char **passed_over = NULL;
+        _cleanup_strings_ char **passed_over = NULL, **unknown_ids = NULL;
+        _cleanup_free_ char *secrets = NULL;
         _cleanup_(settings_clear) Settings settings = {};
         _cleanup_(ini_files_freep) IniFile **files = NULL;
         _cleanup_ini_ IniFile *ini = NULL;
@@ -183,8 +255,9 @@ int check_system(const char *vendor_directory, const char *local_directory, Rema
                                          error);
         if (r >= 0)
                 r = read_tree(&tree, error);
-        if (r >= 0 && (find_passed_over(vendor_directory, &passed_over) < 0 ||
-                       find_passed_over(local_directory, &passed_over) < 0))
+        if (r >= 0 && (find_passed_over(vendor_directory, local_directory, &passed_over) < 0 ||
+                       find_unknown_ids(&tree, &unknown_ids) < 0 ||
+                       asprintf(&secrets, "%s/secrets.d", local_directory) < 0))
                 r = error_oom(error);
         if (r < 0)
                 return r;
@@ -195,6 +268,8 @@ int check_system(const char *vendor_directory, const char *local_directory, Rema
         if (passed_over)
                 qsort(passed_over, strings_count(passed_over), sizeof(char *), compare_paths);
         facts.passed_over = passed_over;
+        facts.unknown_ids = unknown_ids;
+        facts.secrets_directory = secrets;
         facts.settings_ini = ini;
         return check_with_secrets(&facts, files, remarks, error);
 }

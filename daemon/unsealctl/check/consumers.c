@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config/nearest.h"
 #include "unsealctl/check/consumers.h"
 
 #define ROOT "/run/unseald"
@@ -46,6 +47,10 @@ static char *simplify(const char *path, size_t length) {
                 path += 2;
                 length -= 2;
         }
+        if (length > strlen("/var/run/") && strncmp(path, "/var/run/", strlen("/var/run/")) == 0) {
+                path += strlen("/var"); /* a link since systemd is there */
+                length -= strlen("/var");
+        }
         for (size_t i = 0; i < length; i++)
                 if (path[i] != '/' || end == simple || end[-1] != '/')
                         *end++ = path[i];
@@ -81,6 +86,22 @@ static int add(Consumers *consumers, const char *unit, const IniAssignment *line
         return 0;
 }
 
+/* "/run/unsealed/credentials.sock": a mistyped directory of unseald. */
+static bool is_near_root(const char *path) {
+        const char *name = path + strlen("/run/");
+        char directory[32];
+        size_t length, best = SIZE_MAX;
+
+        if (!is_below(path, "/run") || strlen(path) <= strlen("/run/"))
+                return false;
+        length = strcspn(name, "/");
+        if (length >= sizeof(directory) ||
+            strncmp(name + length, "/credentials", strlen("/credentials")) != 0)
+                return false;
+        (void) snprintf(directory, sizeof(directory), "%.*s", (int) length, name);
+        return name_is_nearer(directory, "unseald", &best);
+}
+
 /* LoadCredential=ID:PATH. Paths of others are not kept. */
 static int take_load(Consumers *consumers, const char *unit, const IniAssignment *line) {
         bool encrypted = strcmp(line->key, "LoadCredentialEncrypted") == 0;
@@ -91,7 +112,8 @@ static int take_load(Consumers *consumers, const char *unit, const IniAssignment
 
         if (!path)
                 return -ENOMEM;
-        if (path[0] == '%' || (path[0] == '/' && (!is_below(path, ROOT) || strcmp(path, ROOT) == 0)))
+        if (path[0] == '%' ||
+            (path[0] == '/' && !is_near_root(path) && (!is_below(path, ROOT) || strcmp(path, ROOT) == 0)))
                 return 0;
         if (path[0] != '/')
                 way = CONSUMER_RELATIVE;

@@ -12,6 +12,8 @@
 
 #include "aws/kms-key.h"
 #include "aws/service.h"
+#include "config/nearest.h"
+#include "unsealctl/check/consumers.h"
 #include "unsealctl/check/finding.h"
 #include "unsealctl/check/mistakes.h"
 #include "unsealctl/check/unit-mistakes.h"
@@ -42,6 +44,8 @@ static const struct {
         { "group-unknown", "Correct Group=, or add the group to the image." },
         { "too-many-secrets", "Join some of the secrets into one, such as a JSON file." },
         { "passed-over", "Rename the file, or remove it." },
+        { "user-number", "Add a user of this number to the image." },
+        { "nothing-declared", "Declare a secret in secrets.d/NAME.secret." },
 };
 
 static const char *cure_of(const char *id) {
@@ -239,23 +243,116 @@ static void check_secret(Check *check, size_t at) {
                      MANIFEST_ENTRIES_MAX);
 }
 
-/* A file in secrets.d/ that looks like a declaration and is none. */
+/* Such a unit fails with 217/USER, whatever it loads. A unit that has nothing to do with unseald gets no remark. */
+static void check_unknown_ids(Check *check) {
+        _cleanup_(consumers_clear) Consumers consumers = {};
+
+        if (check->facts->unknown_ids && consumers_of(check->facts->tree, &consumers) < 0)
+                check->r = -ENOMEM;
+        for (char **name = check->facts->unknown_ids; name && *name; name++) {
+                const Unit *unit = unit_tree_find(check->facts->tree, *name);
+                const IniAssignment *line = unit_setting(unit, unit_exec_section(*name), "User");
+                const Place place = { line->file, line->line, line->key, *name, NULL };
+                bool consumes = false;
+
+                for (size_t i = 0; i < consumers.count; i++)
+                        consumes = consumes || (strcmp(consumers.items[i].unit, *name) == 0 &&
+                                                (consumer_asks_socket(&consumers.items[i]) ||
+                                                 consumer_reads_store(&consumers.items[i])));
+                if (consumes &&
+                    finding_add(check->remarks, SEVERITY_WARNING, "user-number", cure_of("user-number"),
+                                &place,
+                                "No user of /etc/passwd has the number %s. Unless systemd-sysusers adds one before the unit starts, the unit fails (217/USER). Add a user of this number to the image.",
+                                line->value) < 0)
+                        check->r = -ENOMEM;
+        }
+}
+
+/* A configuration without a secret is right, and hardly what somebody wanted who checks it. */
+static void check_nothing_declared(Check *check) {
+        const Place place = { .file = check->facts->secrets_directory };
+
+        if (check->facts->secrets_directory && check->facts->declarations->count == 0 &&
+            remarks_mistakes(check->remarks) == 0 &&
+            finding_add(check->remarks, SEVERITY_WARNING, "nothing-declared", cure_of("nothing-declared"),
+                        &place,
+                        "No secret is declared, so unseald unseals nothing. Declare one in NAME.secret in this directory; unseald.secret(5) has an example.") <
+                            0)
+                check->r = -ENOMEM;
+}
+
+static void check_lost_dropins(Check *check, const Place *place, const char *name) {
+        const Declarations *declarations = check->facts->declarations;
+        const char *near = NULL;
+        char secret[256];
+        size_t best = SIZE_MAX;
+
+        (void) snprintf(secret, sizeof(secret), "%.*s", (int) (strlen(name) - strlen(".secret.d")), name);
+        for (size_t i = 0; i < declarations->count; i++)
+                if (name_is_nearer(secret, declarations->items[i].name, &best))
+                        near = declarations->items[i].name;
+        if (finding_add(check->remarks, SEVERITY_WARNING, "passed-over", cure_of("passed-over"), place,
+                        "unseald passes over this directory: no file declares a secret %s.%s%s%s", secret,
+                        near ? " The nearest declared name is " : "", near ?: "", near ? "." : "") < 0)
+                check->r = -ENOMEM;
+}
+
+/* A file that looks like configuration and is none. */
 static void check_passed_over(Check *check, const char *path) {
+        const char *name = strrchr(path, '/') + 1;
+        _cleanup_free_ char *where = strndup(path, (size_t) (name - 1 - path));
         const Place place = { .file = path };
-        const char *reason = passed_over_reason(strrchr(path, '/') + 1);
+        const char *reason;
+
+        if (!where) {
+                check->r = -ENOMEM;
+                return;
+        }
+        reason = passed_over_reason(where, name);
+        if (unit_name_ends_in(name, ".secret.d")) {
+                check_lost_dropins(check, &place, name);
+                return;
+        }
 
         if (reason && finding_add(check->remarks, SEVERITY_WARNING, "passed-over", cure_of("passed-over"),
                                   &place, "unseald passes over this file: %s", reason) < 0)
                 check->r = -ENOMEM;
 }
 
-const char *passed_over_reason(const char *name) {
+/* A name behind which nobody expects configuration. */
+static bool is_of_no_reader(const char *name) {
+        return strncmp(name, "README", strlen("README")) == 0 || strcmp(name, ".") == 0 ||
+               strcmp(name, "..") == 0 || strcmp(name, ".gitignore") == 0 || strcmp(name, ".gitkeep") == 0;
+}
+
+/* In /etc/unseald itself: other programs may keep files there, but none of these names. */
+static const char *reason_on_top(const char *name) {
+        if (strcmp(name, "unseald.conf") == 0)
+                return NULL;
+        if (unit_name_ends_in(name, ".secret"))
+                return "declarations of secrets are in secrets.d/. Move it there.";
+        if (unit_name_ends_in(name, ".conf"))
+                return "only unseald.conf and the drop-ins in unseald.conf.d/ are settings. Rename it, or move it there.";
+        return NULL;
+}
+
+static const char *reason_among_dropins(const char *name) {
+        return unit_name_ends_in(name, ".conf") && name[0] != '.'
+                               ? NULL
+                               : "the name of a drop-in ends in \".conf\" and begins with no dot. Rename it to NAME.conf, or remove it.";
+}
+
+const char *passed_over_reason(const char *directory, const char *name) {
         size_t length = strlen(name);
         const char *end = strrchr(name, '.');
 
-        if (strncmp(name, "README", strlen("README")) == 0 || strcmp(name, ".") == 0 ||
-            strcmp(name, "..") == 0 || strcmp(name, ".gitignore") == 0 || strcmp(name, ".gitkeep") == 0)
+        if (is_of_no_reader(name))
                 return NULL;
+        if (!*directory)
+                return reason_on_top(name);
+        if (!unit_name_ends_in(directory, "/secrets.d"))
+                return unit_name_ends_in(directory, ".d") ? reason_among_dropins(name) : reason_on_top(name);
+
         if (end && end > name && (strcmp(end, ".secret") == 0 || strcmp(end, ".d") == 0) && name[0] != '.')
                 return NULL;
         if (name[0] == '.')
@@ -276,5 +373,8 @@ int check_configuration(const CheckFacts *facts, Remarks *remarks) {
                 check_passed_over(&check, *path);
         if (check.r >= 0)
                 check.r = check_units(facts->tree, facts->declarations, remarks, &loaded);
+        if (check.r >= 0)
+                check_unknown_ids(&check);
+        check_nothing_declared(&check);
         return check.r;
 }

@@ -27,12 +27,14 @@ typedef struct CheckFacts {
         const Declarations *declarations;
         const SecretFacts *secrets; /* one for each declaration, in the same order */
         const UnitTree *tree;
-        char **passed_over; /* the files in secrets.d/ that are no declarations; NULL: none */
+        char **passed_over; /* files that unseald passes over, and directories of drop-ins without a secret; NULL: none */
+        char **unknown_ids; /* the units whose User= is a number that /etc/passwd does not have; NULL: none */
+        const char *secrets_directory; /* of the local declarations */
 } CheckFacts;
 
 /* Adds a remark for each mistake. Pure. -ENOMEM. */
 int check_configuration(const CheckFacts *facts, Remarks *remarks);
 
-/* Why unseald passes over a file of this name in secrets.d/, and what to do. NULL: it does not, or the file is a README or the like.
- * Pure. */
-const char *passed_over_reason(const char *name) _pure_;
+/* Why unseald passes over a file of this name, and what to do. directory: ".../secrets.d", the path of a directory of drop-ins, or
+ * that of unseald.conf, which may be empty. NULL: it does not, or the file is a README or the like. Pure. */
+const char *passed_over_reason(const char *directory, const char *name) _pure_;

@@ -102,12 +102,41 @@ int check_length(const char *unit, const char *id, const IniAssignment *line, co
                         CHECK_UNIT_AND_ID_MAX, length, unit, id);
 }
 
-/* Names the declared secret that a mistyped name stands for. Returns NULL if none is near. */
+/* Names the declared secret that a name which must be one stands for. Returns NULL if none is near. */
 static const char *near_secret(const Check *check, const char *name) {
+        const char *near = NULL;
+        size_t best = 3;
+
         for (size_t i = 0; name && i < check->declarations->count; i++)
-                if (name_distance(check->declarations->items[i].name, name) <= 2)
-                        return check->declarations->items[i].name;
-        return NULL;
+                if (name_distance(check->declarations->items[i].name, name) < best) {
+                        near = check->declarations->items[i].name;
+                        best = name_distance(near, name);
+                }
+        return near;
+}
+
+/* A credential without an absolute path may be one of the machine, so its name must be very near to that of a secret. */
+static void check_relative(Check *check, const Consumer *consumer) {
+        const Place place = place_of_consumer(consumer);
+        const char *name = consumer_secret(consumer), *near = NULL;
+        size_t best = SIZE_MAX;
+
+        if (consumer->way != CONSUMER_RELATIVE || !name ||
+            consumer_mistake(&check->consumers, consumer, check->declarations) != CONSUMER_FINE)
+                return;
+        for (size_t i = 0; i < check->consumers.count; i++)
+                if (check->consumers.items[i].way == CONSUMER_LOAD &&
+                    strcmp(check->consumers.items[i].unit, consumer->unit) == 0 &&
+                    strcmp(check->consumers.items[i].id, consumer->id) == 0)
+                        return;
+        for (size_t i = 0; i < check->declarations->count; i++)
+                if (name_is_nearer(name, check->declarations->items[i].name, &best))
+                        near = check->declarations->items[i].name;
+        if (near)
+                tell(check, SEVERITY_WARNING, "credential-relative",
+                     consumer_mistake_cure(CONSUMER_NOT_ABSOLUTE), &place,
+                     "Credential %s: Its source is not an absolute path, so unseald is not asked. The nearest declared secret is %s. If it is meant, write LoadCredential=%s:/run/unseald/credentials.sock.",
+                     consumer->id, near, near);
 }
 
 static void check_mistake(Check *check, const Consumer *consumer) {
@@ -177,6 +206,7 @@ static void check_consumer(Check *check, const Consumer *consumer) {
         const IniAssignment line = { .file = consumer->file, .line = consumer->line, .key = consumer->key };
 
         check_mistake(check, consumer);
+        check_relative(check, consumer);
         if (is_overridden(&check->consumers, consumer))
                 tell(check, SEVERITY_MISTAKE, "credential-twice", "Remove one of the lines.", &place,
                      "Expected one line for credential %s: this line overrides an earlier one.",
@@ -490,6 +520,36 @@ static void check_own_units(Check *check) {
         }
 }
 
+/* Returns whether the consumer takes the secret, or may take it: also by mistake, which has a finding of its own. */
+static bool may_take(const Consumer *consumer, const char *secret) {
+        const char *name = consumer_secret(consumer);
+        bool by_path = consumer->way == CONSUMER_LOAD || consumer->way == CONSUMER_ENVIRONMENT ||
+                       consumer->way == CONSUMER_DIRECT;
+
+        return name ? strcmp(name, secret) == 0 || strcmp(consumer->id, secret) == 0 : by_path;
+}
+
+/* Only a whole system has all units. */
+static void check_unused(Check *check) {
+        for (size_t i = 0; unit_graph_has_boot(check->graph) && i < check->declarations->count; i++) {
+                const Declaration *declaration = &check->declarations->items[i];
+                const Place place = { .file = declaration->file, .secret = declaration->name };
+                bool taken = false;
+
+                for (size_t j = 0; j < check->consumers.count; j++)
+                        taken = taken || may_take(&check->consumers.items[j], declaration->name);
+                if (!taken)
+                        tell(check, declaration->store ? SEVERITY_ADVICE : SEVERITY_WARNING, "secret-unused",
+                             "Add LoadCredential=NAME:/run/unseald/credentials.sock to the unit that needs the secret, or remove the declaration.",
+                             &place,
+                             "No unit takes the secret%s. Add LoadCredential=%s:/run/unseald/credentials.sock to the unit that needs it, or remove the declaration.",
+                             declaration->store
+                                             ? ", unless a program reads the store's file by a path of its own configuration"
+                                             : ", and Store=no leaves no other way to it",
+                             declaration->name);
+        }
+}
+
 /* A mistake, so that no system passes whose order has not been judged. */
 static int refuse_endless(Check *check) {
         const Place place = { .file = "default.target", .unit = "default.target" };
@@ -532,6 +592,8 @@ int check_units(const UnitTree *tree, const Declarations *declarations, Remarks 
         }
         if (check.r >= 0 && (loaded > 0 || declarations->count > 0))
                 check_own_units(&check);
+        if (check.r >= 0)
+                check_unused(&check);
         *ret_loaded = loaded;
         consumers_clear(&check.consumers);
         unit_graph_free(check.graph);
