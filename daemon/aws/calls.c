@@ -13,6 +13,8 @@ void aws_calls_cancel(AwsCalls *calls) {
 
                 LIST_REMOVE(calls->first, call);
                 http_cancel(call->transfer);
+                if (call->clear)
+                        call->clear(call);
                 free(call);
         }
 }

@@ -25,8 +25,9 @@ typedef struct AwsCalls {
 struct AwsCall {
         AwsCalls *calls;
         HttpTransfer *transfer;
-        int64_t signed_at;    /* seconds since 1970 by the service's clock, as far as it is known */
-        int64_t clock_offset; /* of calls when this one was signed */
+        int64_t signed_at;            /* seconds since 1970 by the service's clock, as far as it is known */
+        int64_t clock_offset;         /* of calls when this one was signed */
+        void (*clear)(AwsCall *call); /* frees what the request owns; NULL: it owns nothing */
         AwsCall *previous, *next;
 };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -36,8 +37,8 @@ static char *percent_encode(const char *text) {
 }
 
 /* S3's wildcard certificate does not cover a host with more dots, so a bucket with dots in its name goes into the path. */
-static int s3_request(const Fetch *fetch, const AwsCredentials *credentials, int64_t time,
-                      FetchRequest *request) {
+static int s3_request(const Fetch *fetch, const char *version_id, const AwsCredentials *credentials,
+                      int64_t time, FetchRequest *request) {
         const Source *source = fetch->source;
         const char *domain = aws_domain(fetch->partition, false);
         bool in_path = strchr(source->bucket, '.');
@@ -47,8 +48,8 @@ static int s3_request(const Fetch *fetch, const AwsCredentials *credentials, int
 
         if (!domain)
                 return -EOPNOTSUPP;
-        if (source->version) {
-                version = percent_encode(source->version);
+        if (version_id) {
+                version = percent_encode(version_id);
                 if (!version || asprintf(&query, "versionId=%s", version) < 0)
                         return -ENOMEM;
         }
@@ -129,6 +130,63 @@ static int https_request(const Fetch *fetch, FetchRequest *request) {
         return request->url ? 0 : -ENOMEM;
 }
 
+/* Adds a header to those of a request. S3 does not demand that it is signed. */
+static int add_header(FetchRequest *request, char *header) {
+        size_t n = 0;
+        char **longer;
+
+        while (request->headers && request->headers[n])
+                n++;
+        longer = header ? reallocarray(request->headers, n + 2, sizeof(*longer)) : NULL;
+        if (!longer) {
+                free(header);
+                return -ENOMEM;
+        }
+        longer[n] = header;
+        longer[n + 1] = NULL;
+        request->headers = longer;
+        return 0;
+}
+
+static char *range_header(const FetchRange *range) {
+        char *header;
+
+        return asprintf(&header, "Range: bytes=%" PRIu64 "-%" PRIu64, range->first, range->last) < 0
+                               ? NULL
+                               : header;
+}
+
+static char *match_header(const FetchRange *range) {
+        char *header;
+
+        return asprintf(&header, "If-Match: %s", range->version->etag) < 0 ? NULL : header;
+}
+
+int fetch_range_request(const Fetch *fetch, const FetchRange *range, const AwsCredentials *credentials,
+                        int64_t time, FetchRequest *ret) {
+        _cleanup_(fetch_request_clear) FetchRequest request = {};
+        const ObjectVersion *version = range->version;
+        const char *version_id = fetch->source->version;
+        int r;
+
+        if (!version_id && version && version->ranges && !range->without_version_id)
+                version_id = version->version;
+        if (fetch->source->kind == SOURCE_HTTPS)
+                r = https_request(fetch, &request);
+        else if (fetch->source->kind == SOURCE_S3 && credentials)
+                r = s3_request(fetch, version_id, credentials, time, &request);
+        else
+                r = -EINVAL;
+        if (r >= 0 && (!version || version->ranges))
+                r = add_header(&request, range_header(range));
+        if (r >= 0 && version && version->etag)
+                r = add_header(&request, match_header(range));
+        if (r < 0)
+                return r;
+        *ret = TAKE(request, (FetchRequest){});
+        return 0;
+}
+
 int fetch_request(const Fetch *fetch, const AwsCredentials *credentials, int64_t time, FetchRequest *ret) {
         _cleanup_(fetch_request_clear) FetchRequest request = {};
         int r;
@@ -138,7 +196,8 @@ int fetch_request(const Fetch *fetch, const AwsCredentials *credentials, int64_t
                 r = https_request(fetch, &request);
                 break;
         case SOURCE_S3:
-                r = credentials ? s3_request(fetch, credentials, time, &request) : -EINVAL;
+                r = credentials ? s3_request(fetch, fetch->source->version, credentials, time, &request)
+                                : -EINVAL;
                 break;
         case SOURCE_SSM:
         case SOURCE_SECRETS_MANAGER:
@@ -344,6 +403,59 @@ static int https_error(const Fetch *fetch, const FetchReply *reply, Error *error
                                         : "");
 }
 
+static void set_request_id(const FetchReply *reply, Error *error) {
+        if (error)
+                (void) aws_quotable(reply->request_id ?: "", error->request_id, sizeof(error->request_id));
+}
+
+int fetch_refused(const Fetch *fetch, const FetchReply *reply, Error *error) {
+        int r = source_is_signed(fetch->source) ? aws_error(fetch, reply, error)
+                                                : https_error(fetch, reply, error);
+
+        if (error)
+                error->retry_after_usec = reply->retry_after_usec;
+        set_request_id(reply, error);
+        return r;
+}
+
+/* What a status says of an object whose first bytes have come already. */
+static const char *changed_object(unsigned status) {
+        switch (status) {
+        case 404:
+        case 410:
+                return "deleted";
+        case 412:
+                return "replaced";
+        case 416:
+                return "replaced by a shorter one";
+        default:
+                return NULL;
+        }
+}
+
+int fetch_range_refused(const Fetch *fetch, const FetchRange *range, const FetchReply *reply, Error *error) {
+        const char *changed = range->version ? changed_object(reply->status) : NULL;
+        Error ignored;
+        int r;
+
+        error = error ?: &ignored;
+        if (changed)
+                r = error_set_remedy(
+                                error, -ESTALE, FAILURE_UNAVAILABLE, REMEDY_RETRY,
+                                "%.200s: Somebody has %s the object since its first bytes came (HTTP status %u). unseald fetches it from the beginning.",
+                                fetch->source->label, changed, reply->status);
+        else {
+                r = fetch_refused(fetch, reply, error);
+                if (reply->status == 416 && !range->version)
+                        r = error_set(error, -ENODATA, FAILURE_SOURCE, "%.200s: The %s is empty.",
+                                      fetch->source->label, source_content(fetch->source));
+                else if (reply->status == 403 && strcmp(error->code, "AccessDenied") == 0)
+                        r = -EACCES;
+        }
+        set_request_id(reply, error);
+        return r;
+}
+
 int fetch_reply(const Fetch *fetch, const FetchReply *reply, uint8_t **ret, size_t *ret_size, Error *error) {
         int r;
 
@@ -352,13 +464,9 @@ int fetch_reply(const Fetch *fetch, const FetchReply *reply, uint8_t **ret, size
                                     ? json_reply(fetch, reply, ret, ret_size, error)
                                     : source_take(fetch->source, reply->body, reply->size, fetch->maximum,
                                                   ret, ret_size, error);
-        } else {
-                r = source_is_signed(fetch->source) ? aws_error(fetch, reply, error)
-                                                    : https_error(fetch, reply, error);
-                if (error)
-                        error->retry_after_usec = reply->retry_after_usec;
-        }
-        if (r < 0 && error)
-                (void) aws_quotable(reply->request_id ?: "", error->request_id, sizeof(error->request_id));
+        } else
+                r = fetch_refused(fetch, reply, error);
+        if (r < 0)
+                set_request_id(reply, error);
         return r;
 }

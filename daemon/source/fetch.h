@@ -10,6 +10,7 @@
 #include "aws/service.h"
 #include "basic/error.h"
 #include "basic/http.h"
+#include "source/object.h"
 #include "source/source.h"
 
 /* A source, and the options of its endpoint. All members are borrowed. */
@@ -35,6 +36,18 @@ void fetch_request_clear(FetchRequest *request);
  * 1970. -EOPNOTSUPP: the partition is not known. The caller clears *ret. */
 int fetch_request(const Fetch *fetch, const AwsCredentials *credentials, int64_t time, FetchRequest *ret);
 
+/* The bytes first to last of an object. All members are borrowed. */
+typedef struct FetchRange {
+        uint64_t first, last;
+        const ObjectVersion *version; /* of the first reply; NULL: this is the first request */
+        bool without_version_id; /* the role may not read versions, so that only If-Match keeps the ranges of one object */
+} FetchRange;
+
+/* The same as fetch_request() for a part of an object of S3 or of an HTTPS server. With a version without ranges the request is for
+ * the whole object. */
+int fetch_range_request(const Fetch *fetch, const FetchRange *range, const AwsCredentials *credentials,
+                        int64_t time, FetchRequest *ret);
+
 typedef struct FetchReply {
         unsigned status;
         const char *body;
@@ -50,6 +63,13 @@ typedef struct FetchReply {
  * errno. A failure that may pass is FAILURE_UNAVAILABLE, FAILURE_ROLE or FAILURE_CLOCK, after which unseald starts again. A
  * failure that stays is FAILURE_SOURCE. */
 int fetch_reply(const Fetch *fetch, const FetchReply *reply, uint8_t **ret, size_t *ret_size, Error *error);
+
+/* Explains an answer whose status is neither 200 nor 206. Returns a negative errno. */
+int fetch_refused(const Fetch *fetch, const FetchReply *reply, Error *error);
+
+/* The same for the answer to fetch_range_request(). -ESTALE: it is not the object of the first reply any more, or the object is
+ * gone; every part must be fetched again. -EACCES: S3 refuses to send a version by its ID. -ENODATA: the object is empty. */
+int fetch_range_refused(const Fetch *fetch, const FetchRange *range, const FetchReply *reply, Error *error);
 
 /* Copies the text of the first element of this name out of an error of S3, which is flat XML. Entities stay as they are. False:
  * there is no such element, or its text does not fit. */
