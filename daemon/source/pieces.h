@@ -10,6 +10,7 @@
  * when the thread has reported.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <systemd/sd-event.h>
@@ -23,6 +24,9 @@ typedef struct PiecesPlan {
         uint64_t begin, end; /* bytes of the object; begin < end */
         size_t piece_size;   /* bytes; a whole number of frames */
         unsigned ahead_max; /* so many pieces are being fetched or belong to the callee at any time; at least 1 */
+        /* The callee gives the first pieces back first, because it hashes them. Then no piece comes that is ahead_max pieces or more
+         * behind the first one that was not given back: the pieces that are out never keep that one from coming. */
+        bool in_order;
 } PiecesPlan;
 
 typedef struct PiecesSink {
