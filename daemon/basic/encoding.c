@@ -86,19 +86,15 @@ static int base64_value(char c) {
         return -1;
 }
 
-/* EVP_DecodeBlock() would skip white space and accept stray bits and "=". */
-int base64_decode(const char *text, size_t length, uint8_t **ret, size_t *ret_size) {
-        _cleanup_free_ uint8_t *bytes = NULL;
+/* EVP_DecodeBlock() would skip white space and accept stray bits and "=". Three bytes are written after the four characters that they
+ * come from were read, so bytes may be text. */
+int base64_decode_to(const char *text, size_t length, uint8_t *bytes, size_t *ret_size) {
         size_t padding = 0, size = 0;
 
         if (length % 4 != 0)
                 return -EINVAL;
         while (padding < 2 && padding < length && text[length - padding - 1] == '=')
                 padding++;
-
-        bytes = malloc(length / 4 * 3 + 1);
-        if (!bytes)
-                return -ENOMEM;
 
         uint32_t bits = 0;
         for (size_t i = 0; i < length; i++) {
@@ -119,9 +115,20 @@ int base64_decode(const char *text, size_t length, uint8_t **ret, size_t *ret_si
                 if (bytes[--size] != 0)
                         return -EINVAL;
 
-        *ret = TAKE_PTR(bytes);
         *ret_size = size;
         return 0;
+}
+
+int base64_decode(const char *text, size_t length, uint8_t **ret, size_t *ret_size) {
+        _cleanup_free_ uint8_t *bytes = malloc(length / 4 * 3 + 1);
+        int r;
+
+        if (!bytes)
+                return -ENOMEM;
+        r = base64_decode_to(text, length, bytes, ret_size);
+        if (r >= 0)
+                *ret = TAKE_PTR(bytes);
+        return r;
 }
 
 int base64_decode_lines(const char *text, size_t length, uint8_t **ret, size_t *ret_size) {

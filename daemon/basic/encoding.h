@@ -21,6 +21,9 @@ int base64_encode(const void *data, size_t size, char **ret);
  * -ENOMEM. */
 int base64_decode(const char *text, size_t length, uint8_t **ret, size_t *ret_size);
 
-/* The same, but spaces, tabs and line ends between the characters are skipped, because a person or a tool may have wrapped
+/* The same into a buffer of length / 4 * 3 bytes, which may begin where the text begins. After a failure its content is undefined. */
+int base64_decode_to(const char *text, size_t length, uint8_t *bytes, size_t *ret_size);
+
+/* As base64_decode(), but spaces, tabs and line ends between the characters are skipped, because a person or a tool may have wrapped
  * the text. */
 int base64_decode_lines(const char *text, size_t length, uint8_t **ret, size_t *ret_size);
