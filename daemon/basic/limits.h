@@ -18,6 +18,10 @@
  * has a line for each. */
 #define LIMIT_MEMBERS 4096U
 
+/* Bytes of the names of a unit and of a credential together, if the unit asks the credential socket: they stand in one address of
+ * 107 bytes (unix(7)), after "\\0", 16 hexadecimal digits, "/unit/" and a slash. */
+#define LIMIT_UNIT_AND_CREDENTIAL 83U
+
 /* Bytes of all names of kept descriptors in LISTEN_FDNAMES. Linux takes no longer string of the environment: MAX_ARG_STRLEN, 32
  * pages (execve(2)). */
 #define LIMIT_LISTEN_FDNAMES (128U * 1024U)

@@ -14,10 +14,11 @@
 #include "basic/log.h"
 #include "basic/openssl-util.h"
 #include "config/declaration.h"
+#include "config/declared-members.h"
 #include "config/ini.h"
 
 #define SUFFIX ".secret"
-#define NAME_MAX_LENGTH 64
+#define NAME_MAX_LENGTH ((int) CREDENTIAL_NAME_MAX)
 #define LETTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 #define DIGITS "0123456789"
 #define RESERVED_CONTEXT "unseald:"
@@ -29,6 +30,9 @@
 #define KEY_IDS_MAX 32U
 
 static void declaration_clear(Declaration *declaration) {
+        for (size_t i = 0; i < declaration->members_count; i++)
+                declaration_clear(declaration->members + i);
+        free(declaration->members);
         free(declaration->name);
         free(declaration->file);
         free(declaration->description);
@@ -171,14 +175,26 @@ static int set_size_max(const IniAssignment *assignment, Declaration *declaratio
         return 0;
 }
 
-static int set_format(const IniAssignment *assignment, Declaration *declaration, Error *error) {
-        bool message = strcmp(assignment->value, "message") == 0;
+bool declaration_is_message(const Declaration *declaration) {
+        return declaration->format != FORMAT_KMS;
+}
 
-        if (!message && assignment->value[0] != '\0' && strcmp(assignment->value, "kms") != 0)
-                return ini_error(assignment, error, "Expected kms or message, not \"%s\".",
-                                 assignment->value);
-        declaration->format = message ? FORMAT_MESSAGE : FORMAT_KMS;
-        return 0;
+static int set_format(const IniAssignment *assignment, Declaration *declaration, Error *error) {
+        static const struct {
+                const char *text;
+                SecretFormat format;
+        } formats[] = { { "", FORMAT_KMS },
+                        { "kms", FORMAT_KMS },
+                        { "message", FORMAT_MESSAGE },
+                        { "bundle", FORMAT_BUNDLE } };
+
+        for (size_t i = 0; i < ELEMENTSOF(formats); i++)
+                if (strcmp(assignment->value, formats[i].text) == 0) {
+                        declaration->format = formats[i].format;
+                        return 0;
+                }
+        return ini_error(assignment, error, "Expected kms, message or bundle, not \"%s\".",
+                         assignment->value);
 }
 
 static int set_allow_uncommitted(const IniAssignment *assignment, Declaration *declaration, Error *error) {
@@ -454,9 +470,18 @@ static const struct {
         { "Deliver", "User", set_user },
         { "Deliver", "Group", set_group },
         { "Deliver", "Mode", set_mode },
+        { MEMBER_SECTION, "Description", set_description },
+        { MEMBER_SECTION, "Optional", set_optional },
+        { MEMBER_SECTION, "Units", set_units, true },
+        { MEMBER_SECTION, "Store", set_store },
+        { MEMBER_SECTION, "User", set_user },
+        { MEMBER_SECTION, "Group", set_group },
+        { MEMBER_SECTION, "Mode", set_mode },
 };
 
 IniKeyKind declaration_key_kind(const char *section, const char *key) {
+        if (declared_member_of(section))
+                section = MEMBER_SECTION;
         for (size_t i = 0; i < ELEMENTSOF(keys); i++)
                 if (strcmp(section, keys[i].section) == 0 && strcmp(key, keys[i].key) == 0)
                         return keys[i].list ? INI_KEY_LIST : INI_KEY_VALUE;
@@ -468,11 +493,21 @@ static IniName name_at(size_t i) {
 }
 
 static int apply(const IniAssignment *assignment, Declaration *declaration, Remarks *remarks, Error *error) {
+        const char *name = declared_member_of(assignment->section),
+                   *section = name ? MEMBER_SECTION : assignment->section;
+        IniAssignment of_section;
+
+        if (name) {
+                declaration = declared_member_find(declaration, name);
+                if (!declaration)
+                        return 0; /* its name is a mistake that is reported */
+        }
         for (size_t i = 0; i < ELEMENTSOF(keys); i++)
-                if (strcmp(assignment->section, keys[i].section) == 0 &&
-                    strcmp(assignment->key, keys[i].key) == 0)
+                if (strcmp(section, keys[i].section) == 0 && strcmp(assignment->key, keys[i].key) == 0)
                         return remarks_take(remarks, keys[i].set(assignment, declaration, error), error);
-        return ini_unknown(assignment, name_at, "unseald.secret(5)", remarks, error);
+        of_section = *assignment;
+        of_section.section = (char *) section;
+        return ini_unknown(&of_section, name_at, "unseald.secret(5)", remarks, error);
 }
 
 /* The key must be there. If its value is wrong, apply() has said so. */
@@ -542,8 +577,10 @@ static size_t parse_size(const char *text, size_t maximum) {
 
 static int complete_size_max(const IniFile *ini, Declaration *declaration, Remarks *remarks, Error *error) {
         const IniAssignment *last = ini_find(ini, "Secret", "SizeMax");
-        bool message = declaration->format == FORMAT_MESSAGE;
-        size_t maximum = message ? DECLARATION_MESSAGE_MAX : KMS_CIPHERTEXT_MAX;
+        bool message = declaration_is_message(declaration);
+        size_t maximum = !message                                ? KMS_CIPHERTEXT_MAX
+                         : declaration->format == FORMAT_MESSAGE ? DECLARATION_MESSAGE_MAX
+                                                                 : DECLARATION_BUNDLE_MAX;
         size_t size = last && last->value[0] != '\0' ? parse_size(last->value, maximum) : maximum;
 
         declaration->size_max = size > 0 ? size : maximum;
@@ -558,16 +595,39 @@ static int complete_size_max(const IniFile *ini, Declaration *declaration, Remar
 
 static int complete_uncommitted(const IniFile *ini, const Declaration *declaration, Remarks *remarks,
                                 Error *error) {
-        if (!declaration->allow_uncommitted || declaration->format == FORMAT_MESSAGE)
+        if (!declaration->allow_uncommitted || declaration_is_message(declaration))
                 return 0;
         return ini_warning(ini_find(ini, "Secret", "AllowUncommitted"), remarks, error,
                            "AllowUncommitted= has no effect without Format=message. Remove the line.");
 }
 
+static int check_group(const IniAssignment *mode, const Declaration *declaration, Remarks *remarks,
+                       Error *error) {
+        if (!mode || !(declaration->mode & S_IRGRP) || declaration->group)
+                return 0;
+        return ini_warning(
+                        mode, remarks, error,
+                        "A group may read the secret, but Group= is missing. The group is root. Set Group=, or Mode=0400.");
+}
+
+static int check_groups(const IniFile *ini, const Declaration *declaration, Remarks *remarks, Error *error) {
+        int r = check_group(ini_find(ini, "Deliver", "Mode"), declaration, remarks, error);
+
+        for (size_t i = 0; r >= 0 && i < declaration->members_count; i++) {
+                char section[DECLARED_SECTION_SIZE];
+                const Declaration *member = declaration->members + i;
+
+                if (!(member->mode & S_IRGRP) || member->group)
+                        continue;
+                declared_member_section(member, section);
+                r = check_group(ini_find(ini, section, "Mode"), member, remarks, error);
+        }
+        return r;
+}
+
 /* Checks that need all lines. */
 static int complete(const IniFile *ini, Declaration *declaration, Remarks *remarks, Error *error) {
         _cleanup_free_ char *name = NULL;
-        const IniAssignment *mode = ini_find(ini, "Deliver", "Mode");
         int r;
 
         r = require(ini, "Source", remarks, error);
@@ -579,9 +639,10 @@ static int complete(const IniFile *ini, Declaration *declaration, Remarks *remar
                 r = complete_uncommitted(ini, declaration, remarks, error);
         if (r >= 0)
                 r = complete_signature(ini, declaration, remarks, error);
-        if (r >= 0 && (declaration->mode & S_IRGRP) && !declaration->group)
-                r = ini_warning(mode, remarks, error,
-                                "A group may read the secret, but Group= is missing. The group is root. Set Group=, or Mode=0400.");
+        if (r >= 0)
+                r = check_groups(ini, declaration, remarks, error);
+        if (r >= 0)
+                r = declared_members_complete(ini, declaration, remarks, error);
         if (r < 0)
                 return r;
 
@@ -612,6 +673,9 @@ static int declaration_make(const IniFile *ini, const char *file_name, Declarati
         if (!declaration.name || !declaration.file)
                 return error_oom(error);
 
+        r = declared_members_begin(ini, &declaration, remarks, error);
+        if (r < 0)
+                return r;
         for (size_t i = 0; i < ini->count; i++) {
                 r = apply(&ini->assignments[i], &declaration, remarks, error);
                 if (r < 0)
@@ -704,6 +768,9 @@ int declarations_examine(const char *vendor_directory, const char *local_directo
                         return r;
                 declarations.count += (size_t) r;
         }
+        r = declared_names_check(&declarations, files, remarks, error);
+        if (r < 0)
+                return r;
 
         *ret = TAKE(declarations, (Declarations){});
         *ret_files = TAKE_PTR(files);
@@ -722,7 +789,7 @@ int declarations_read(const char *vendor_directory, const char *local_directory,
         if (declarations.count > LIMIT_SECRETS)
                 return error_set(
                                 error, -E2BIG, FAILURE_CONFIGURATION,
-                                "%zu secrets are declared in secrets.d/, and unseald takes no more than %u. Join some of them into one, such as a JSON file.",
+                                "%zu secrets are declared in secrets.d/, and unseald takes no more than %u. Join some of them into a bundle (Format=bundle).",
                                 declarations.count, LIMIT_SECRETS);
         *ret = TAKE(declarations, (Declarations){});
         return 0;
@@ -759,13 +826,29 @@ static bool add_signer(EVP_MD_CTX *context, const Declaration *declaration) {
 
 /* Nothing for the values that unseald 0.1 had, so that an update keeps the secrets. */
 static bool add_format(EVP_MD_CTX *context, const Declaration *declaration) {
-        if (declaration->format == FORMAT_MESSAGE &&
-            (!add_string(context, "message") ||
+        if (declaration_is_message(declaration) &&
+            (!add_string(context, declaration->format == FORMAT_BUNDLE ? "bundle" : "message") ||
              !add_string(context, declaration->allow_uncommitted ? "uncommitted" : NULL)))
                 return false;
         return !declaration->pinned ||
                (add_string(context, "pinned") &&
                 EVP_DigestUpdate(context, declaration->pin, sizeof(declaration->pin)) == 1);
+}
+
+/* The rights of a member count, too: the manifest has only what was declared and there when the bundle was unsealed. */
+static bool add_members(EVP_MD_CTX *context, const Declaration *declaration) {
+        for (size_t i = 0; i < declaration->members_count; i++) {
+                const Declaration *member = declaration->members + i;
+                const uint32_t mode = htobe32(member->mode);
+
+                if (!add_string(context, member->member) || !add_strings(context, member->units) ||
+                    !add_string(context, member->store ? "stored" : NULL) ||
+                    !add_string(context, member->user) || !add_string(context, member->group) ||
+                    !add_string(context, member->optional ? "optional" : NULL) ||
+                    EVP_DigestUpdate(context, &mode, sizeof(mode)) != 1)
+                        return false;
+        }
+        return true;
 }
 
 int declaration_digest(const Declaration *declaration, uint8_t ret[static DECLARATION_DIGEST_SIZE]) {
@@ -781,7 +864,7 @@ int declaration_digest(const Declaration *declaration, uint8_t ret[static DECLAR
                     add_strings(context, declaration->encryption_context) &&
                     add_string(context, declaration->bind_account ? "bound" : NULL) &&
                     add_signer(context, declaration) && add_format(context, declaration) &&
-                    EVP_DigestFinal_ex(context, ret, NULL) == 1;
+                    add_members(context, declaration) && EVP_DigestFinal_ex(context, ret, NULL) == 1;
 
         return done ? 0 : openssl_failure(NULL);
 }
@@ -800,6 +883,55 @@ const Declaration *declarations_find(const Declarations *declarations, const cha
         for (size_t i = 0; i < declarations->count; i++)
                 if (strcmp(declarations->items[i].name, name) == 0)
                         return declarations->items + i;
+        return NULL;
+}
+
+/* Returns the part of the name behind "BUNDLE."; NULL: the credential is not of this bundle. */
+static const char *member_part(const Declaration *bundle, const char *credential) {
+        size_t length = strlen(bundle->name);
+
+        return bundle->members_count > 0 && strncmp(credential, bundle->name, length) == 0 &&
+                                               credential[length] == '.'
+                               ? credential + length + 1
+                               : NULL;
+}
+
+const Declaration *declarations_find_credential(const Declarations *declarations, const char *credential) {
+        for (size_t i = 0; i < declarations->count; i++) {
+                Declaration *declaration = declarations->items + i;
+                const char *part = member_part(declaration, credential);
+                const Declaration *member = part ? declared_member_find(declaration, part) : NULL;
+
+                if (member)
+                        return member;
+                if (declaration->format != FORMAT_BUNDLE && strcmp(declaration->name, credential) == 0)
+                        return declaration;
+        }
+        return NULL;
+}
+
+const Declaration *declarations_bundle_of(const Declarations *declarations, const Declaration *member) {
+        for (size_t i = 0; i < declarations->count; i++) {
+                const Declaration *bundle = declarations->items + i;
+
+                if (member >= bundle->members && member < bundle->members + bundle->members_count)
+                        return bundle;
+        }
+        return NULL;
+}
+
+const Declaration *declarations_next_credential(const Declarations *declarations, CredentialIterator *at) {
+        for (; at->secret < declarations->count; at->secret++) {
+                const Declaration *declaration = declarations->items + at->secret;
+
+                if (at->member < declaration->members_count)
+                        return declaration->members + at->member++;
+                at->member = 0;
+                if (declaration->format != FORMAT_BUNDLE) {
+                        at->secret++;
+                        return declaration;
+                }
+        }
         return NULL;
 }
 

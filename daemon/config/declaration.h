@@ -19,10 +19,15 @@
 typedef enum SecretFormat {
         FORMAT_KMS,     /* KMS encrypted it: at most 4096 bytes */
         FORMAT_MESSAGE, /* a message of the AWS Encryption SDK; KMS encrypted its data key */
+        FORMAT_BUNDLE, /* a message whose plaintext is a JSON object with one secret a member (source/bundle.h) */
 } SecretFormat;
 
 /* The most that SizeMax= takes for a message, and its default: bytes of plaintext. A unit's credentials have no more in all. */
 #define DECLARATION_MESSAGE_MAX (1024U * 1024U)
+#define DECLARATION_BUNDLE_MAX (1024U * 1024U) /* the same of a bundle */
+
+/* The longest name of a credential, which is that of a secret or BUNDLE.MEMBER. */
+#define CREDENTIAL_NAME_MAX 64U
 
 #define DECLARATION_PIN_SIZE 32 /* SHA-256 */
 
@@ -33,7 +38,7 @@ typedef struct Declaration {
         Source source;
         char *source_region; /* NULL: the region of the source, or of the key */
         SecretFormat format;
-        /* FORMAT_KMS: bytes of raw ciphertext, by default KMS_CIPHERTEXT_MAX. FORMAT_MESSAGE: bytes of plaintext. */
+        /* FORMAT_KMS: bytes of raw ciphertext, by default KMS_CIPHERTEXT_MAX. Else: bytes of plaintext. */
         size_t size_max;
         bool allow_uncommitted;            /* takes messages whose suite does not commit to its key */
         bool pinned;                       /* Sha256= is set */
@@ -50,6 +55,11 @@ typedef struct Declaration {
         bool store;
         char *user, *group; /* NULL: root */
         mode_t mode;        /* by default 0400 */
+        /* FORMAT_BUNDLE: what is delivered, sorted by name, in place of the secret itself. Of a member only these fields count: name,
+         * which is that of the credential, BUNDLE.MEMBER; file; description; optional; and units to mode. */
+        struct Declaration *members;
+        size_t members_count;
+        const char *member; /* of a member: its name in the bundle, which is a part of name; NULL: a secret of its own */
 } Declaration;
 
 typedef struct Declarations {
@@ -59,9 +69,12 @@ typedef struct Declarations {
 
 bool declaration_name_is_valid(const char *name) _pure_;
 
+/* Returns whether the sealed secret is a message of the AWS Encryption SDK: of Format=message or Format=bundle. Pure. */
+bool declaration_is_message(const Declaration *declaration) _pure_;
+
 /* Reads all *.secret in secrets.d/ of both directories, each with its drop-ins (NAME.secret.d/ *.conf). A local file hides
  * the vendor's file of the same name. FAILURE_CONFIGURATION with file, line, key and the expected value; also for more
- * than LIMIT_SECRETS secrets. */
+ * than LIMIT_SECRETS secrets or LIMIT_MEMBERS members, and for two credentials of one name. */
 int declarations_read(const char *vendor_directory, const char *local_directory, Declarations *ret,
                       Error *error);
 
@@ -75,6 +88,20 @@ int declarations_examine(const char *vendor_directory, const char *local_directo
 
 /* NULL: there is no such declaration. */
 const Declaration *declarations_find(const Declarations *declarations, const char *name) _pure_;
+
+/* Finds what is delivered under the name of a credential: a secret that is no bundle, or a member of a bundle. Pure. */
+const Declaration *declarations_find_credential(const Declarations *declarations,
+                                                const char *credential) _pure_;
+
+/* The bundle that the credential is a member of. NULL: it is none. Pure. */
+const Declaration *declarations_bundle_of(const Declarations *declarations,
+                                          const Declaration *member) _pure_;
+
+/* Goes through all that is delivered: *at begins as {}. NULL: there is no more. Pure but for *at. */
+typedef struct CredentialIterator {
+        size_t secret, member;
+} CredentialIterator;
+const Declaration *declarations_next_credential(const Declarations *declarations, CredentialIterator *at);
 
 /* Returns whether this unit may have the secret: Units= names it, has the pattern of all instances of its template, or names no unit.
  * A template itself (worker@.service) matches no pattern: it never runs. Pure. */
@@ -94,6 +121,6 @@ IniKeyKind declaration_key_kind(const char *section, const char *key) _pure_;
 #define DECLARATION_DIGEST_SIZE 32
 
 /* SHA-256 over all keys that decide about the plaintext, and over the public key in the file of SignedBy=. Keys of delivery do not
- * change it. Without SignedBy= it is the digest of unseald 0.1, so that an update keeps the secrets. -ENOMEM, or -EIO if OpenSSL
+ * change it, except for those of the members of a bundle. Without SignedBy= it is the digest of unseald 0.1, so that an update keeps the secrets. -ENOMEM, or -EIO if OpenSSL
  * failed. */
 int declaration_digest(const Declaration *declaration, uint8_t ret[static DECLARATION_DIGEST_SIZE]);

@@ -68,7 +68,12 @@ IniFile *ini_free(IniFile *ini) {
                 free(ini->assignments[i].value);
                 free(ini->assignments[i].file);
         }
+        for (size_t i = 0; i < ini->sections_count; i++) {
+                free(ini->sections[i].name);
+                free(ini->sections[i].file);
+        }
         free(ini->assignments);
+        free(ini->sections);
         free(ini->file);
         free(ini);
         return NULL;
@@ -90,6 +95,17 @@ int ini_error(const IniAssignment *assignment, Error *error, const char *format,
         va_end(arguments);
         return error_set(error, -EINVAL, FAILURE_CONFIGURATION, "%s:%u: %s=: %s", assignment->file,
                          assignment->line, assignment->key, text);
+}
+
+int ini_section_error(const IniSection *section, Error *error, const char *format, ...) {
+        char text[512];
+        va_list arguments;
+
+        va_start(arguments, format);
+        (void) vsnprintf(text, sizeof(text), format, arguments);
+        va_end(arguments);
+        return error_set(error, -EINVAL, FAILURE_CONFIGURATION, "%s:%u: [%s]: %s", section->file,
+                         section->line, section->name, text);
 }
 
 int ini_warning(const IniAssignment *assignment, Remarks *remarks, Error *error, const char *format, ...) {
@@ -175,6 +191,18 @@ static int parser_add(Parser *parser, const char *key, const char *value, Error 
         return 0;
 }
 
+static int parser_add_section(Parser *parser, const char *name, Error *error) {
+        IniFile *ini = parser->ini;
+        IniSection *grown = reallocarray(ini->sections, ini->sections_count + 1, sizeof(*grown)), *section;
+
+        if (!grown)
+                return error_oom(error);
+        ini->sections = grown;
+        section = grown + ini->sections_count++;
+        *section = (IniSection){ .name = strdup(name), .file = strdup(parser->file), .line = parser->start };
+        return section->name && section->file ? 0 : error_oom(error);
+}
+
 static int parser_section(Parser *parser, char *text, Error *error) {
         size_t length = strlen(text);
 
@@ -184,7 +212,7 @@ static int parser_section(Parser *parser, char *text, Error *error) {
 
         free(parser->section);
         parser->section = strdup(text + 1);
-        return parser->section ? 0 : error_oom(error);
+        return parser->section ? parser_add_section(parser, parser->section, error) : error_oom(error);
 }
 
 /* Takes a complete line, with its continuations. */
@@ -374,7 +402,7 @@ static int add_file(const char *path, IniFile *ini, char **ret_path, Remarks *re
                 r = read_file(path, INI_FILE_MAX, &data, &size);
         if (r < 0)
                 return error_set(error, r, FAILURE_CONFIGURATION, "%s: cannot be read: %s.", path,
-                                 r == -EFBIG ? "it is longer than 64 KiB" : strerror(-r));
+                                 r == -EFBIG ? "it is longer than 256 KiB" : strerror(-r));
 
         r = parse(path, (const char *) data, size, ini, remarks, error);
         if (r < 0)

@@ -18,7 +18,8 @@
 #include "basic/error.h"
 #include "config/remarks.h"
 
-#define INI_FILE_MAX (64U * 1024U)
+/* The sections of a bundle with a thousand members are longer than any other file. */
+#define INI_FILE_MAX (256U * 1024U)
 
 typedef struct IniAssignment {
         char *section, *key, *value; /* value: without white space around it; may be empty */
@@ -26,9 +27,17 @@ typedef struct IniAssignment {
         unsigned line; /* the first, if the line is continued */
 } IniAssignment;
 
+/* A section's first line, with or without assignments below it. */
+typedef struct IniSection {
+        char *name, *file;
+        unsigned line;
+} IniSection;
+
 typedef struct IniFile {
         IniAssignment *assignments; /* in the order in which they apply */
         size_t count;
+        IniSection *sections; /* in the same order; one of several files, or of several places, is there more than once */
+        size_t sections_count;
         char *file; /* the path of NAME itself; NULL if it does not exist, is empty or a link to /dev/null */
 } IniFile;
 
@@ -80,7 +89,7 @@ int ini_parse(const char *file, const char *data, size_t size, IniFile *ini, Err
 /* As ini_parse(), for a unit file: lines that cannot be read are ignored, as the service manager ignores them. Pure. -ENOMEM. */
 int ini_parse_leniently(const char *file, const char *data, size_t size, IniFile *ini);
 
-/* Moves the assignments of *from to the end of *ini. Pure. -ENOMEM. */
+/* Moves the assignments of *from to the end of *ini, and not its sections. Pure. -ENOMEM. */
 int ini_append(IniFile *ini, IniFile *from);
 
 /* Lists the names in subdirectory of both directories that end in suffix: each once, sorted, without hidden files. */
@@ -90,7 +99,10 @@ int ini_list(const char *vendor_directory, const char *local_directory, const ch
 /* Sets the error "FILE:LINE: KEY=: …" with FAILURE_CONFIGURATION. Returns -EINVAL. */
 int ini_error(const IniAssignment *assignment, Error *error, const char *format, ...) _printf_(3, 4);
 
-/* The same text as a warning, which goes to remarks, or to the journal if remarks is NULL. Returns 0 or -ENOMEM. */
+/* The same for a section, with "[NAME]" in place of the key. */
+int ini_section_error(const IniSection *section, Error *error, const char *format, ...) _printf_(3, 4);
+
+/* The text of ini_error() as a warning, which goes to remarks, or to the journal if remarks is NULL. Returns 0 or -ENOMEM. */
 int ini_warning(const IniAssignment *assignment, Remarks *remarks, Error *error, const char *format, ...)
                 _printf_(4, 5);
 

@@ -374,7 +374,7 @@ static void on_opened(int r, Secret *plaintext, const Error *error, void *userda
                 (void) secret_free(plaintext);
                 return;
         }
-        if (r >= 0 && passage->declaration->format == FORMAT_MESSAGE)
+        if (r >= 0 && declaration_is_message(passage->declaration))
                 r = open_message(passage, plaintext, &plaintext, &failed);
         if (r < 0) {
                 memcpy(failed.request_id, passage->request_id, sizeof(passage->request_id));
@@ -437,7 +437,7 @@ static int check_sealed(Passage *passage, Error *error) {
         const Slice ciphertext = { passage->ciphertext, passage->ciphertext_size };
         char account[REQUEST_ACCOUNT_SIZE];
 
-        if (declaration->format == FORMAT_MESSAGE) {
+        if (declaration_is_message(declaration)) {
                 print_account(passage, account);
                 return passage->message.context ? 0
                                                 : request_message(declaration, ciphertext, account,
@@ -453,7 +453,7 @@ static int check_sealed(Passage *passage, Error *error) {
 /* Fills in the part that both requests to KMS share. Borrows the strings of the context from the declaration, the message and account. */
 static int make_request(const Passage *passage, char account[static REQUEST_ACCOUNT_SIZE],
                         const char ***ret_context, KmsDecrypt *ret) {
-        if (passage->declaration->format == FORMAT_MESSAGE) {
+        if (declaration_is_message(passage->declaration)) {
                 *ret = request_decrypt(passage->declaration, (const char *const *) passage->message.context,
                                        passage->message.data_key);
                 return 0;

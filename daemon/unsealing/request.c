@@ -51,8 +51,8 @@ size_t request_maximum(const Declaration *declaration, const Source *source) {
         if (source->is_signature)
                 return SIGNATURE_FILE_MAX;
         /* The overhead of a frame is 32 bytes. Frames that are shorter than that exceed this limit first. */
-        return declaration->format == FORMAT_MESSAGE ? MESSAGE_HEADER_MAX + 2 * declaration->size_max
-                                                     : declaration->size_max;
+        return declaration_is_message(declaration) ? MESSAGE_HEADER_MAX + 2 * declaration->size_max
+                                                   : declaration->size_max;
 }
 
 Fetch request_fetch(const Settings *settings, const Declaration *declaration, const RequestTarget *target,

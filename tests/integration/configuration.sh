@@ -84,8 +84,8 @@ fails 'unseald.conf:1: '
 rm "$config/unseald.conf"
 mkdir "$config/unseald.conf"
 fails 'unseald.conf: cannot be read: .*directory'
-head -c 70000 /dev/zero | tr '\0' '#' >"$config/unseald.conf"
-fails 'unseald.conf: cannot be read: .*64 KiB'
+head -c 270000 /dev/zero | tr '\0' '#' >"$config/unseald.conf"
+fails 'unseald.conf: cannot be read: .*256 KiB'
 mkdir "$config/unseald.conf.d"
 printf '[Unseald]\n\nRsaKeyBits=2\n' >"$config/unseald.conf.d/10-key.conf"
 fails 'unseald.conf.d/10-key.conf:3: RsaKeyBits=: '

@@ -398,10 +398,166 @@ static void test_a_message_has_a_range_and_pins_of_its_own(void **state) {
         assert_false(declarations.items[0].allow_uncommitted);
         declarations_clear(&declarations);
 
-        refused("Format=bundle", "Format=: Expected kms or message, not \"bundle\".");
+        refused("Format=bundles", "Format=: Expected kms, message or bundle, not \"bundles\".");
         refused("SizeMax=1048577\nFormat=message", "SizeMax=: Expected a number of bytes from 1 to 1048576");
         refused("Sha256=00", "Sha256=: Expected the 64 hexadecimal digits of a SHA-256");
         refused("AllowUncommitted=perhaps", "AllowUncommitted=: ");
+}
+
+/* Line 4 is the first of these lines, after Format=bundle in line 3. */
+static void bundle_refused(const char *lines, const char *expected) {
+        _cleanup_free_ char *text = NULL, *wanted = NULL;
+
+        assert_true(asprintf(&text, "[Secret]\nSource=file:/db.sealed\nKeyId=" KEY "\nFormat=bundle\n%s\n",
+                             lines) > 0);
+        assert_true(asprintf(&wanted, "local/secrets.d/db.secret%s", expected) > 0);
+        refused_text(text, wanted);
+}
+
+static void test_the_members_of_a_bundle_are_declared_with_their_rights(void **state) {
+        Declarations declarations = accepted(
+                        "Format=bundle\n[Member tls.key]\nUnits=web.service\nUser=web\nGroup=web\nMode=0440\n"
+                        "[Member db-password]\n[Member license]\nOptional=yes\nStore=no\n"
+                        "Description=The license\n[Member tls.key]\nUnits=mail.service");
+        const Declaration *bundle = declarations.items, *member = bundle->members;
+
+        assert_int_equal(bundle->format, FORMAT_BUNDLE);
+        assert_true(declaration_is_message(bundle));
+        assert_int_equal(bundle->size_max, 1048576);
+        assert_null(bundle->member);
+        assert_int_equal(bundle->members_count, 3);
+        assert_string_equal(member[0].name, "db.db-password");
+        assert_string_equal(member[0].member, "db-password");
+        assert_null(member[0].units);
+        assert_true(member[0].store);
+        assert_int_equal(member[0].mode, 0400);
+        assert_null(member[0].user);
+        assert_false(member[0].optional);
+        assert_string_equal(member[1].name, "db.license");
+        assert_true(member[1].optional);
+        assert_false(member[1].store);
+        assert_string_equal(member[1].description, "The license");
+        assert_string_equal(member[2].name, "db.tls.key");
+        assert_list(member[2].units, "|web.service|mail.service");
+        assert_string_equal(member[2].user, "web");
+        assert_string_equal(member[2].group, "web");
+        assert_int_equal(member[2].mode, 0440);
+
+        assert_ptr_equal(declarations_find_credential(&declarations, "db.tls.key"), member + 2);
+        assert_null(declarations_find_credential(&declarations, "db"));
+        assert_null(declarations_find_credential(&declarations, "db.tls"));
+        assert_null(declarations_find_credential(&declarations, "db.tls.key2"));
+        assert_null(declarations_find_credential(&declarations, "dbxtls.key"));
+        assert_ptr_equal(declarations_bundle_of(&declarations, member + 2), bundle);
+        assert_null(declarations_bundle_of(&declarations, bundle));
+        assert_true(declaration_admits(member + 2, "mail.service"));
+        assert_false(declaration_admits(member + 2, "db.service"));
+        declarations_clear(&declarations);
+}
+
+static void test_credentials_are_secrets_and_members(void **state) {
+        static const char *const wanted[] = { "a", "db.one", "db.two", "z" };
+        CredentialIterator at = {};
+        Declarations declarations;
+
+        put("local/secrets.d/a.secret", MINIMUM);
+        put("local/secrets.d/db.secret", MINIMUM "Format=bundle\n[Member two]\n[Member one]\n");
+        put("local/secrets.d/z.secret", MINIMUM);
+        declarations = read_all();
+        for (size_t i = 0; i < ELEMENTSOF(wanted); i++)
+                assert_string_equal(declarations_next_credential(&declarations, &at)->name, wanted[i]);
+        assert_null(declarations_next_credential(&declarations, &at));
+        assert_ptr_equal(declarations_find_credential(&declarations, "z"), declarations.items + 2);
+        declarations_clear(&declarations);
+}
+
+static void test_a_bundle_that_delivers_otherwise_than_it_seems_is_refused(void **state) {
+        bundle_refused("", ": Format=bundle delivers only members that are declared, and none is.");
+        bundle_refused("[Member a]\n[Deliver]\nUnits=web.service",
+                       ":7: Units=: A bundle is delivered by its members");
+        bundle_refused("[Member a]\nUnits=web", ":6: Units=: Expected units such as");
+        bundle_refused("[Member a]\nMode=0444", ":6: Mode=: Expected 0400 or 0440");
+        bundle_refused("[Member]", ":5: [Member]: Expected [Member NAME] with letters");
+        bundle_refused("[Member  a]", ":5: [Member  a]: Expected [Member NAME] with letters");
+        bundle_refused("[Member .a]", ":5: [Member .a]: Expected [Member NAME] with letters");
+        bundle_refused("[Member a/b]", ":5: [Member a/b]: Expected [Member NAME] with letters");
+        refused("[Member a]\nUnits=web.service", "[Member a]: Only a bundle has members");
+}
+
+static void test_the_names_of_members_fit_and_are_free(void **state) {
+#define LONG "a234567890123456789012345678901234567890123456789012345678901"
+        Declarations declarations = accepted("Format=bundle\n[Member " LONG "]");
+
+        assert_int_equal(strlen(declarations.items->members->name), 64);
+        declarations_clear(&declarations);
+        bundle_refused("[Member " LONG "b]", ":5: [Member " LONG "b]: Units get the member as \"db." LONG
+                                             "b\", which has 65 characters");
+        /* 64 and 19 bytes are the most for one address. */
+        declarations = accepted("Format=bundle\n[Member " LONG
+                                "]\nUnits=u2345678901.service w2345678901@*.service");
+        declarations_clear(&declarations);
+        bundle_refused("[Member " LONG "]\nUnits=u23456789012.service",
+                       ":6: Units=: Expected no more than 83 bytes in the names of unit and credential together, not 84");
+
+        put("local/secrets.d/db.secret", MINIMUM "Format=bundle\n[Member x]\n[Member a.b]\n");
+        put("local/secrets.d/db.a.secret", MINIMUM "Format=bundle\n[Member c]\n");
+        declarations = read_all();
+        declarations_clear(&declarations);
+        put("local/secrets.d/db.a.secret", MINIMUM "Format=bundle\n[Member b]\n");
+        refused_text(MINIMUM "Format=bundle\n[Member x]\n[Member a.b]\n", "local/secrets.d/db");
+        assert_int_equal(unlink("local/secrets.d/db.a.secret"), 0);
+        put("local/secrets.d/db.x.secret", MINIMUM);
+        refused_text(MINIMUM "Format=bundle\n[Member y]\n[Member x]\n",
+                     "local/secrets.d/db.secret:6: [Member x]: The name of the credential, db.x, is taken: local/secrets.d/db.x.secret declares it, too.");
+}
+
+static void test_the_number_of_all_members_is_limited(void **state) {
+        _cleanup_free_ char *text = malloc(4096 * 20 + 1024);
+        Declarations declarations;
+        int n;
+
+        assert_non_null(text);
+        n = sprintf(text, MINIMUM "Format=bundle\n");
+        for (unsigned i = 0; i < 4096; i++)
+                n += sprintf(text + n, "[Member m%04u]\n", i);
+        put("local/secrets.d/db.secret", text);
+        declarations = read_all();
+        assert_int_equal(declarations.items->members_count, 4096);
+        declarations_clear(&declarations);
+        put("local/secrets.d/other.secret", MINIMUM "Format=bundle\n[Member x]\n");
+        refused_text(text, "4097 members of bundles are declared in secrets.d/");
+}
+
+static void assert_another_digest(const uint8_t digest[static DECLARATION_DIGEST_SIZE], const char *lines) {
+        Declarations declarations = accepted(lines);
+        uint8_t other[DECLARATION_DIGEST_SIZE];
+
+        assert_int_equal(declaration_digest(declarations.items, other), 0);
+        if (memcmp(digest, other, sizeof(other)) == 0)
+                fail_msg("<%s> has the same digest", lines);
+        declarations_clear(&declarations);
+}
+
+static void test_digest_changes_with_the_members_and_their_rights(void **state) {
+        Declarations declarations = accepted("Format=bundle\n[Member a]\n[Member b]"),
+                     same = accepted("Format=bundle\n[Member b]\nMode=400\nDescription=x\n[Member a]");
+        uint8_t digest[DECLARATION_DIGEST_SIZE], other[DECLARATION_DIGEST_SIZE];
+
+        assert_int_equal(declaration_digest(declarations.items, digest), 0);
+        assert_int_equal(declaration_digest(same.items, other), 0);
+        assert_memory_equal(digest, other, sizeof(digest));
+        declarations_clear(&declarations);
+        declarations_clear(&same);
+        assert_another_digest(digest, "Format=message");
+        assert_another_digest(digest, "Format=bundle\n[Member a]");
+        assert_another_digest(digest, "Format=bundle\n[Member a]\n[Member b]\n[Member c]");
+        assert_another_digest(digest, "Format=bundle\n[Member a]\nUnits=b.service\n[Member b]");
+        assert_another_digest(digest, "Format=bundle\n[Member a]\nStore=no\n[Member b]");
+        assert_another_digest(digest, "Format=bundle\n[Member a]\nUser=web\n[Member b]");
+        assert_another_digest(digest, "Format=bundle\n[Member a]\nGroup=web\n[Member b]");
+        assert_another_digest(digest, "Format=bundle\n[Member a]\nMode=0440\n[Member b]");
+        assert_another_digest(digest, "Format=bundle\n[Member a]\nOptional=yes\n[Member b]");
+        assert_another_digest(digest, "Format=bundle\nAllowUncommitted=yes\n[Member a]\n[Member b]");
 }
 
 /* The mistake is in the second line, which is line 5. */
@@ -892,6 +1048,12 @@ int main(void) {
                 DIRECTORY_TEST(test_region_and_size_of_a_source_are_checked),
                 DIRECTORY_TEST(test_booleans_are_checked),
                 DIRECTORY_TEST(test_a_message_has_a_range_and_pins_of_its_own),
+                DIRECTORY_TEST(test_the_members_of_a_bundle_are_declared_with_their_rights),
+                DIRECTORY_TEST(test_credentials_are_secrets_and_members),
+                DIRECTORY_TEST(test_a_bundle_that_delivers_otherwise_than_it_seems_is_refused),
+                DIRECTORY_TEST(test_the_names_of_members_fit_and_are_free),
+                DIRECTORY_TEST(test_the_number_of_all_members_is_limited),
+                DIRECTORY_TEST(test_digest_changes_with_the_members_and_their_rights),
                 cmocka_unit_test(test_units_admit_the_units_they_name_or_all),
                 cmocka_unit_test(test_a_pattern_admits_the_instances_of_one_template),
                 DIRECTORY_TEST(test_a_pattern_stands_for_the_instance_alone),

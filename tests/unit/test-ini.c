@@ -315,7 +315,7 @@ static void test_file_that_cannot_be_read_is_an_error(void **state) {
         memset(large, '\n', INI_FILE_MAX + 1);
         large[INI_FILE_MAX + 1] = '\0';
         put("local/x.conf", large);
-        assert_read_refused(-EFBIG, "local/x.conf: cannot be read: it is longer than 64 KiB.");
+        assert_read_refused(-EFBIG, "local/x.conf: cannot be read: it is longer than 256 KiB.");
         large[INI_FILE_MAX] = '\0';
         put("local/x.conf", large);
         assert_read("local/x.conf", "");

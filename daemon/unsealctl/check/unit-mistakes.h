@@ -6,13 +6,12 @@
  * a boot does not start. A unit that has nothing to do with unseald gets no remark.
  */
 
+#include "basic/limits.h"
 #include "config/declaration.h"
 #include "config/remarks.h"
 #include "unsealctl/check/unit-tree.h"
 
-/* The longest names of unit and credential together. The service manager asks from the abstract socket address
- * "\0HEX/unit/UNIT/ID", with up to 16 digits in HEX, and an address has at most 107 bytes. */
-#define CHECK_UNIT_AND_ID_MAX 83U
+#define CHECK_UNIT_AND_ID_MAX LIMIT_UNIT_AND_CREDENTIAL
 
 /* Adds a remark for each finding. *ret_loaded is the number of LoadCredential= lines of unseald without a mistake. Pure. -ENOMEM. */
 int check_units(const UnitTree *tree, const Declarations *declarations, Remarks *remarks,

@@ -296,7 +296,7 @@ static int dry_run_body(const DryRunRequest *request, char **ret, Error *error) 
                                                                .document = request->document },
                                            ret);
         decrypt = request_decrypt(request->declaration, context, request->ciphertext);
-        if (request->declaration->format == FORMAT_MESSAGE) {
+        if (declaration_is_message(request->declaration)) {
                 r = request_message(request->declaration, request->ciphertext, account, &message, error);
                 if (r < 0)
                         return r;
