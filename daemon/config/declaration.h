@@ -52,7 +52,7 @@ typedef struct Declaration {
         bool bind_account;    /* adds "unseald:account=ACCOUNT" at run time */
         bool optional;
         char **units; /* NULL-terminated: the units that may ask the credential socket, or "TEMPLATE@*.KIND". Empty: all */
-        bool store;
+        bool store;         /* false of a bundle: only its members are in the store */
         char *user, *group; /* NULL: root */
         mode_t mode;        /* by default 0400 */
         /* FORMAT_BUNDLE: what is delivered, sorted by name, in place of the secret itself. Of a member only these fields count: name,

@@ -156,8 +156,7 @@ static int check_units(const IniFile *ini, const Declaration *member, Remarks *r
         return r;
 }
 
-int declared_members_complete(const IniFile *ini, const Declaration *declaration, Remarks *remarks,
-                              Error *error) {
+int declared_members_complete(const IniFile *ini, Declaration *declaration, Remarks *remarks, Error *error) {
         int r = 0;
 
         if (declaration->format != FORMAT_BUNDLE && declaration->members_count > 0)
@@ -169,6 +168,7 @@ int declared_members_complete(const IniFile *ini, const Declaration *declaration
                                 error);
         if (declaration->format != FORMAT_BUNDLE)
                 return 0;
+        declaration->store = false;
         r = check_deliver(ini, remarks, error);
         for (size_t i = 0; r >= 0 && i < declaration->members_count; i++)
                 r = check_units(ini, declaration->members + i, remarks, error);

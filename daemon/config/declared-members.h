@@ -24,9 +24,8 @@ void declared_member_section(const Declaration *member, char ret[static DECLARED
 int declared_members_begin(const IniFile *ini, Declaration *declaration, Remarks *remarks, Error *error);
 
 /* Checks what needs all lines: that a bundle has members and no [Deliver], that only a bundle has members, and that the units of
- * Units= can ask for them. */
-int declared_members_complete(const IniFile *ini, const Declaration *declaration, Remarks *remarks,
-                              Error *error);
+ * Units= can ask for them. A bundle itself is not in the store. */
+int declared_members_complete(const IniFile *ini, Declaration *declaration, Remarks *remarks, Error *error);
 
 /* Checks that no two credentials have one name, and that there are no more than LIMIT_MEMBERS members. files: the lines of each
  * declaration, in the same order. */

@@ -41,7 +41,7 @@
 #define LAST_THREADS_USEC (5 * USEC_PER_SEC)
 
 typedef struct Options {
-        const char *declared, *secret, *key, *ciphertext, *name, *vendor, *local;
+        const char *declared, *secret, *key, *ciphertext, *name, *member, *vendor, *local;
         char **context; /* owned */
         int fd;         /* takes the plaintext; -1: none */
         bool verbose, allow_uncommitted;
@@ -72,18 +72,44 @@ static int failed(const Error *error) {
         return (int) error->failure;
 }
 
-static int take(const Declaration *declaration, Secret *plaintext, const char *request_id, Error *error,
-                void *userdata) {
-        Unsealing *unsealing = userdata;
-        int r;
+/* Lists the members by name and size. */
+static void print_members(const SessionSecret *secret) {
+        for (size_t i = 0; i < secret->members_count; i++)
+                printf("  %s, %llu bytes\n", secret->members[i].name,
+                       (unsigned long long) secret->members[i].size);
+}
 
+/* Finds the bytes that are wanted: the secret, or one member of it. */
+static int find_wanted(const Options *options, const SessionSecret *secret, Slice *ret, Error *error) {
+        const ManifestMember *member;
+
+        *ret = (Slice){ secret_bytes(secret->plaintext), secret_size(secret->plaintext) };
+        if (!options->member)
+                return 0;
+        member = kept_member(secret->members, secret->members_count, options->member);
+        if (!member)
+                return error_set(error, -ENOENT, FAILURE_CIPHERTEXT, "The bundle lacks the member %s.",
+                                 options->member);
+        *ret = (Slice){ ret->data + member->offset, member->size };
+        return 0;
+}
+
+static int take(const SessionSecret *secret, Error *error, void *userdata) {
+        const Unsealing *unsealing = userdata;
+        Slice wanted;
+        int r = find_wanted(unsealing->options, secret, &wanted, error);
+
+        if (r < 0)
+                return r;
         if (unsealing->options->fd < 0) {
-                printf("%s: KMS decrypts it, %zu bytes; request %s.\n"
-                       "To get the secret, give --reveal or --fd=.\n",
-                       declaration->name, secret_size(plaintext), request_id);
+                printf("%s: KMS decrypts it, %zu bytes; request %s.\n", secret->declaration->name,
+                       wanted.size, secret->request_id);
+                if (!unsealing->options->member)
+                        print_members(secret);
+                printf("To get the secret, give --reveal or --fd=.\n");
                 return 0;
         }
-        r = write_all(unsealing->options->fd, secret_bytes(plaintext), secret_size(plaintext));
+        r = write_all(unsealing->options->fd, wanted.data, wanted.size);
         if (r < 0)
                 return error_set(error, r, FAILURE_INTERNAL, "Cannot write the plaintext: %s.",
                                  strerror(-r));
@@ -190,6 +216,25 @@ static int find_by_name(Unsealing *unsealing, Declaration *ret) {
         return FAILURE_CONFIGURATION;
 }
 
+/* --reveal of a whole bundle would write the members without anything between them. */
+static int check_member(const Options *options, const Declaration *declaration) {
+        bool is_bundle = declaration->format == FORMAT_BUNDLE;
+
+        if (options->member && !is_bundle)
+                return usage_error("--member= is for a bundle, and %s has no Format=bundle.",
+                                   declaration->name);
+        if (is_bundle && !options->member && options->fd >= 0)
+                return usage_error(
+                                "%s is a bundle. Give --member=NAME, too; without --reveal and --fd= the names are printed.",
+                                declaration->name);
+        for (size_t i = 0; options->member && i < declaration->members_count; i++)
+                if (strcmp(declaration->members[i].member, options->member) == 0)
+                        return 0;
+        return options->member ? usage_error("--member=%s: the declaration of %s has no [Member %s].",
+                                             options->member, declaration->name, options->member)
+                               : 0;
+}
+
 static int find_declaration(Unsealing *unsealing) {
         Declaration *declaration = calloc(1, sizeof(*declaration));
         Error error = {};
@@ -208,7 +253,7 @@ static int find_declaration(Unsealing *unsealing) {
                 return failed(&error);
         /* The caller asked for this secret, so a missing one is an error. */
         declaration->optional = false;
-        return 0;
+        return check_member(unsealing->options, declaration);
 }
 
 static int set_up(Unsealing *unsealing) {
@@ -299,6 +344,9 @@ static int check(const Options *options, int arguments) {
                                 "unseal takes the name of a declared secret, or --secret=, or --key= and a file with the ciphertext.");
         if (options->secret && arguments > 0)
                 return usage_error("With --secret= the file names the ciphertext. Give no argument.");
+        if (options->key && options->member)
+                return usage_error(
+                                "Only a declaration says what the members of a bundle are. Give --member= with NAME or --secret=.");
         if (!options->key && options->context)
                 return usage_error(
                                 "The declaration has the name and the encryption context. Give --name= and --context= only with --key=.");
@@ -321,6 +369,7 @@ static void print_help(void) {
                "     --name=NAME                 The name under which the secret was sealed\n"
                "     --context=KEY=VALUE         More encryption context (repeatable)\n"
                "     --allow-uncommitted         Take a message of a suite that does not commit\n"
+               "     --member=NAME               Only this member of a bundle\n"
                "     --reveal                    Write the secret to standard output\n"
                "     --fd=N                      Write the secret to this file descriptor\n"
                "  -v --verbose                   Show each step\n"
@@ -332,13 +381,14 @@ static void print_help(void) {
 
 /* Returns a negative value to go on, or the exit status. */
 static int parse_options(int argc, char *argv[], Options *options) {
-        enum { SECRET = 256, KEY, NAME, CONTEXT, REVEAL, FD, VENDOR, LOCAL, UNCOMMITTED };
+        enum { SECRET = 256, KEY, NAME, MEMBER, CONTEXT, REVEAL, FD, VENDOR, LOCAL, UNCOMMITTED };
         static const struct option long_options[] = {
                 { "help", no_argument, NULL, 'h' },
                 { "secret", required_argument, NULL, SECRET },
                 { "key", required_argument, NULL, KEY },
                 { "name", required_argument, NULL, NAME },
                 { "context", required_argument, NULL, CONTEXT },
+                { "member", required_argument, NULL, MEMBER },
                 { "allow-uncommitted", no_argument, NULL, UNCOMMITTED },
                 { "reveal", no_argument, NULL, REVEAL },
                 { "fd", required_argument, NULL, FD },
@@ -362,6 +412,9 @@ static int parse_options(int argc, char *argv[], Options *options) {
                         break;
                 case NAME:
                         r = add_name(options, optarg);
+                        break;
+                case MEMBER:
+                        options->member = optarg;
                         break;
                 case CONTEXT:
                         r = add_context(options, optarg);

@@ -520,21 +520,45 @@ static const Declarations *current_declarations(const Daemon *daemon) {
                                : &daemon->declarations;
 }
 
-/* Decides whether the unit gets the credential. Returns a descriptor of daemon->kept, or -EACCES and the reason for the journal. */
-static int find_credential(const CredentialRequest *request, void *userdata, const char **ret_reason) {
+/* Finds the place of a member in the kept bundle. Returns false if the bundle has no such member. */
+static bool find_member(const Daemon *daemon, const Declaration *bundle, const Declaration *member,
+                        CredentialPlace *place) {
+        size_t count;
+        const ManifestMember *members = kept_members(daemon->kept, bundle->name, &count),
+                             *found = kept_member(members, count, member->member);
+
+        if (!found)
+                return false;
+        place->offset = found->offset;
+        place->size = found->size;
+        return true;
+}
+
+/* Decides whether the unit gets the credential: a descriptor of daemon->kept, or -EACCES and the reason for the journal. */
+static int find_credential(const CredentialRequest *request, void *userdata, CredentialPlace *ret,
+                           const char **ret_reason) {
         const Daemon *daemon = userdata;
-        const Declaration *declaration =
-                        declarations_find(current_declarations(daemon), request->credential);
-        int fd;
+        const Declarations *declarations = current_declarations(daemon);
+        const Declaration *declaration = declarations_find_credential(declarations, request->credential),
+                          *bundle = declaration && declaration->member
+                                                    ? declarations_bundle_of(declarations, declaration)
+                                                    : NULL;
+        CredentialPlace place = { .size = UINT64_MAX };
 
         if (!declaration)
-                *ret_reason = "no secret of that name is declared";
+                *ret_reason = declarations_find(declarations, request->credential)
+                                              ? "it is a bundle, and units get its members: the credential is BUNDLE.MEMBER"
+                                              : "no secret of that name is declared";
         else if (!declaration_admits(declaration, request->unit))
                 *ret_reason = "the unit is not in Units= of the secret";
-        else if ((fd = kept_find(daemon->kept, request->credential)) < 0)
+        else if ((place.fd = kept_find(daemon->kept, bundle ? bundle->name : declaration->name)) < 0)
                 *ret_reason = "the secret could not be unsealed in this boot, or a reload has withdrawn it (VerifyPolicy=yes)";
-        else
-                return fd;
+        else if (bundle && !find_member(daemon, bundle, declaration, &place))
+                *ret_reason = "the bundle lacks this member, which is optional";
+        else {
+                *ret = place;
+                return 0;
+        }
         return -EACCES;
 }
 

@@ -1,63 +1,35 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 #include <errno.h>
-#include <grp.h>
-#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "unsealing/delivery.h"
+#include "unsealing/member-files.h"
+#include "unsealing/owner.h"
 #include "vault/store.h"
 
 _Static_assert(sizeof(((KeptLock *) NULL)->before) == PCR_SIZE, "KeptLock has another size than a PCR");
 
-typedef struct Owner {
-        uid_t uid;
-        gid_t gid;
-} Owner;
-
 struct Delivery {
         DeliveryOptions options;
         Store *store;
-        KeptClaim *claims;  /* these five have one element for each declaration */
+        KeptClaim *claims;  /* these six have one element for each declaration */
         KeptClaim *claimed; /* those that are not withdrawn */
         Owner *owners;
+        MemberFiles **files; /* of a bundle; NULL: the secret is none */
         bool *kept, *withdrawn;
         bool keeping; /* the service manager must answer */
         DeliveryKept ended;
         void *userdata;
 };
 
-/* The C library says "no such user" in more than one way, and sets errno where it could not look. */
-static int no_such(const Declaration *declaration, const char *what, const char *setting, const char *name,
-                   Error *error) {
-        if (error_is_of_resources(-errno))
-                return error_set(error, -errno, FAILURE_INTERNAL,
-                                 "%s: %s=%s: the %s cannot be looked up: %m.", declaration->file, setting,
-                                 name, what);
-        return error_set(error, -ESRCH, FAILURE_CONFIGURATION, "%s: %s=%s: there is no such %s.",
-                         declaration->file, setting, name, what);
-}
+static int set_up_owner(Delivery *delivery, size_t i, Error *error) {
+        const Declaration *declaration = delivery->options.declarations->items + i;
 
-static int find_owner(const Declaration *declaration, Owner *ret, Error *error) {
-        const struct passwd *user;
-        const struct group *group;
-
-        if (declaration->user) {
-                errno = 0;
-                user = getpwnam(declaration->user);
-                if (!user)
-                        return no_such(declaration, "user", "User", declaration->user, error);
-                ret->uid = user->pw_uid;
-        }
-        if (declaration->group) {
-                errno = 0;
-                group = getgrnam(declaration->group);
-                if (!group)
-                        return no_such(declaration, "group", "Group", declaration->group, error);
-                ret->gid = group->gr_gid;
-        }
-        return 0;
+        return declaration->format == FORMAT_BUNDLE
+                               ? member_files_new(declaration, delivery->store, delivery->files + i, error)
+                               : owner_find(declaration, delivery->owners + i, error);
 }
 
 static int set_up_secrets(Delivery *delivery, Error *error) {
@@ -66,16 +38,17 @@ static int set_up_secrets(Delivery *delivery, Error *error) {
 
         delivery->claims = calloc(declarations->count + 1, sizeof(*delivery->claims));
         delivery->owners = calloc(declarations->count + 1, sizeof(*delivery->owners));
+        delivery->files = calloc(declarations->count + 1, sizeof(*delivery->files));
         delivery->claimed = calloc(declarations->count + 1, sizeof(*delivery->claimed));
         delivery->kept = calloc(declarations->count + 1, sizeof(*delivery->kept));
         delivery->withdrawn = calloc(declarations->count + 1, sizeof(*delivery->withdrawn));
-        if (!delivery->claims || !delivery->owners || !delivery->claimed || !delivery->kept ||
-            !delivery->withdrawn)
+        if (!delivery->claims || !delivery->owners || !delivery->files || !delivery->claimed ||
+            !delivery->kept || !delivery->withdrawn)
                 return error_oom(error);
         for (size_t i = 0; i < declarations->count; i++) {
                 const Declaration *declaration = declarations->items + i;
 
-                r = find_owner(declaration, delivery->owners + i, error);
+                r = set_up_owner(delivery, i, error);
                 if (r < 0)
                         return r;
                 delivery->claims[i].name = declaration->name;
@@ -90,19 +63,70 @@ static int set_up_secrets(Delivery *delivery, Error *error) {
         return 0;
 }
 
+/* Reads a kept bundle. places borrows from *ret and from the kept secrets. */
+static int read_bundle(const Delivery *delivery, size_t i, Secret **ret, MemberPlaces *places,
+                       Error *error) {
+        const char *name = delivery->claims[i].name;
+        int r = store_read(kept_find(delivery->options.kept, name), ret);
+
+        if (r < 0)
+                return error_set(error, r, FAILURE_STORE, "The kept secret %s cannot be read: %s.", name,
+                                 strerror(-r));
+        places->bundle = *ret;
+        places->members = kept_members(delivery->options.kept, name, &places->count);
+        return 0;
+}
+
+/* Lists the files of the members of a bundle that may stay. Of the declarations before a reload only the names are known. */
+static size_t list_members(const Delivery *delivery, const Declarations *declarations, size_t i,
+                           StoreFile *ret) {
+        const Declaration *declaration = declarations->items + i;
+        const ManifestMember *members;
+        size_t count;
+
+        if (declarations == delivery->options.declarations)
+                return delivery->files[i] ? member_files_list(delivery->files[i], ret) : 0;
+        members = kept_members(delivery->options.kept, declaration->name, &count);
+        return member_files_list_kept(declaration, members, count, ret);
+}
+
 /* Removes every file that is not of a kept secret. Kept files stay, hidden or published. */
 static int tidy_store(Delivery *delivery, const Declarations *declarations, Error *error) {
-        _cleanup_free_ StoreFile *files = calloc(declarations->count + 1, sizeof(*files));
+        _cleanup_free_ StoreFile *files = NULL;
+        size_t count = declarations->count;
 
+        for (size_t i = 0; i < declarations->count; i++)
+                count += declarations->items[i].members_count;
+        files = calloc(count + 1, sizeof(*files));
         if (!files)
                 return error_oom(error);
+        count = 0;
         for (size_t i = 0; i < declarations->count; i++) {
                 const Declaration *declaration = declarations->items + i;
 
-                files[i] = (StoreFile){ .name = declaration->store ? declaration->name : NULL,
-                                        .fd = kept_find(delivery->options.kept, declaration->name) };
+                files[count++] = (StoreFile){ .name = declaration->store ? declaration->name : NULL,
+                                              .fd = kept_find(delivery->options.kept, declaration->name) };
+                count += list_members(delivery, declarations, i, files + count);
         }
-        return store_retain(delivery->store, files, declarations->count, error);
+        return store_retain(delivery->store, files, count, error);
+}
+
+/* Looks which files of the members of kept bundles are in the store since before the restart. */
+static int look_at_members(Delivery *delivery, Error *error) {
+        const Declarations *declarations = delivery->options.declarations;
+        int r = 0;
+
+        for (size_t i = 0; i < declarations->count && r >= 0; i++) {
+                _cleanup_secret_ Secret *bundle = NULL;
+                MemberPlaces places;
+
+                if (!delivery->files[i] || kept_find(delivery->options.kept, delivery->claims[i].name) < 0)
+                        continue;
+                r = read_bundle(delivery, i, &bundle, &places, error);
+                if (r >= 0)
+                        member_files_look(delivery->files[i], &places);
+        }
+        return r;
 }
 
 static int restore(Delivery *delivery, Error *error) {
@@ -111,6 +135,8 @@ static int restore(Delivery *delivery, Error *error) {
 
         r = kept_restore(delivery->options.kept, delivery->store, delivery->claims, declarations->count,
                          error);
+        if (r >= 0)
+                r = look_at_members(delivery, error);
         if (r >= 0)
                 r = tidy_store(delivery, declarations, error);
         for (size_t i = 0; i < declarations->count && r >= 0; i++)
@@ -141,6 +167,9 @@ Delivery *delivery_free(Delivery *delivery) {
                 return NULL;
         if (delivery->keeping)
                 delivery_abandon(delivery);
+        for (size_t i = 0; delivery->files && i < delivery->options.declarations->count; i++)
+                (void) member_files_free(delivery->files[i]);
+        free(delivery->files);
         (void) store_free(delivery->store);
         free(delivery->claims);
         free(delivery->owners);
@@ -174,6 +203,34 @@ static int put(Delivery *delivery, size_t i, Secret *plaintext, const uint64_t *
                                : store_hold(delivery->store, plaintext, &fd, error);
         claim.version = version;
         return r < 0 ? r : kept_put(delivery->options.kept, &claim, plaintext, fd, error);
+}
+
+static int put_bundle(Delivery *delivery, size_t i, Secret *plaintext, const DeliveryMembers *members,
+                      const uint64_t *version, Error *error) {
+        const MemberPlaces places = { .bundle = plaintext,
+                                      .members = members->members,
+                                      .count = members->count };
+        KeptClaim claim = delivery->claims[i];
+        int r, fd;
+
+        r = member_files_stage(delivery->files[i], &places, error);
+        if (r >= 0)
+                r = store_hold(delivery->store, plaintext, &fd, error);
+        if (r < 0)
+                return r;
+        claim.version = version;
+        claim.members = members->members;
+        claim.members_count = members->count;
+        return kept_put(delivery->options.kept, &claim, plaintext, fd, error);
+}
+
+/* Stages the files of the members of a kept bundle that the store does not show. */
+static int put_members_again(Delivery *delivery, size_t i, Error *error) {
+        _cleanup_secret_ Secret *bundle = NULL;
+        MemberPlaces places;
+        int r = read_bundle(delivery, i, &bundle, &places, error);
+
+        return r < 0 ? r : member_files_stage(delivery->files[i], &places, error);
 }
 
 /* Writes the file of a kept secret again, if its declared owner or mode has changed or somebody has removed the file. */
@@ -222,15 +279,18 @@ static void claim(Delivery *delivery) {
                                     kept_has(delivery->options.kept, delivery->claims + i);
 }
 
-static int put_all(Delivery *delivery, Secret *const *plaintexts, const uint64_t *const *versions,
-                   Error *error) {
+static int put_all(Delivery *delivery, Secret *const *plaintexts, const DeliveryMembers *members,
+                   const uint64_t *const *versions, Error *error) {
         int r = 0;
 
         for (size_t i = 0; i < delivery->options.declarations->count && r >= 0; i++)
                 if (plaintexts[i])
-                        r = put(delivery, i, plaintexts[i], versions[i], error);
+                        r = delivery->files[i] ? put_bundle(delivery, i, plaintexts[i], members + i,
+                                                            versions[i], error)
+                                               : put(delivery, i, plaintexts[i], versions[i], error);
                 else if (delivery->kept[i])
-                        r = put_again(delivery, i, error);
+                        r = delivery->files[i] ? put_members_again(delivery, i, error)
+                                               : put_again(delivery, i, error);
         return r;
 }
 
@@ -238,6 +298,9 @@ void delivery_abandon(Delivery *delivery) {
         const DeliveryOptions *options = &delivery->options;
 
         delivery->keeping = false;
+        for (size_t i = 0; i < options->declarations->count; i++)
+                if (delivery->files[i])
+                        member_files_drop(delivery->files[i]);
         kept_abandon(options->kept);
         (void) tidy_store(delivery, options->replaced ?: options->declarations, NULL);
 }
@@ -258,8 +321,9 @@ static void on_committed(int r, const Error *error, void *userdata) {
         delivery->ended(r, error, delivery->userdata);
 }
 
-int delivery_keep(Delivery *delivery, Secret *const *plaintexts, const uint64_t *const *versions,
-                  const PcrSet *measured, DeliveryKept kept, void *userdata, Error *error) {
+int delivery_keep(Delivery *delivery, Secret *const *plaintexts, const DeliveryMembers *members,
+                  const uint64_t *const *versions, const PcrSet *measured, DeliveryKept kept, void *userdata,
+                  Error *error) {
         const DeliveryOptions *options = &delivery->options;
         KeptLock lock = lock_of(delivery, measured);
         int r;
@@ -268,7 +332,7 @@ int delivery_keep(Delivery *delivery, Secret *const *plaintexts, const uint64_t 
         delivery->userdata = userdata;
         if (options->replaced)
                 claim(delivery);
-        r = put_all(delivery, plaintexts, versions, error);
+        r = put_all(delivery, plaintexts, members, versions, error);
         if (r >= 0)
                 r = kept_is_committed(options->kept, &lock)
                                     ? 1
@@ -286,7 +350,11 @@ int delivery_keep(Delivery *delivery, Secret *const *plaintexts, const uint64_t 
 static int publish_one(Delivery *delivery, size_t i, Error *error) {
         const Declaration *declaration = delivery->options.declarations->items + i;
 
-        if (!delivery->kept[i] || !declaration->store)
+        if (!delivery->kept[i])
+                return 0;
+        if (delivery->files[i])
+                return member_files_publish(delivery->files[i], error);
+        if (!declaration->store)
                 return 0;
         return store_publish(delivery->store, declaration->name,
                              kept_find(delivery->options.kept, declaration->name), error);

@@ -46,12 +46,19 @@ bool delivery_has_withdrawn(const Delivery *delivery, size_t secret) _pure_;
 /* Called once, from the event loop, with the outcome of delivery_keep(). A failure has changed nothing. */
 typedef void (*DeliveryKept)(int r, const Error *error, void *userdata);
 
-/* Keeps all secrets; from then on a crash loses nothing. plaintexts and versions have one element for each declaration.
+/* The places of the members in the plaintext of a bundle, sorted by name. members is NULL if the secret is no bundle. */
+typedef struct DeliveryMembers {
+        const ManifestMember *members;
+        size_t count;
+} DeliveryMembers;
+
+/* Keeps all secrets; from then on a crash loses nothing. plaintexts, members and versions have one element for each declaration.
  * versions: what the vendor has signed; NULL: nothing. A plaintext that is NULL: the secret is not unsealed, and stays as it was
  * kept before if its declaration means the same plaintext and it is not withdrawn. measured: the PCRs of this boot, for the lock. Returns 1 if all are kept, 0 if the service manager must answer first: then kept is called. The
  * plaintexts are not needed any more. A failure changes nothing. */
-int delivery_keep(Delivery *delivery, Secret *const *plaintexts, const uint64_t *const *versions,
-                  const PcrSet *measured, DeliveryKept kept, void *userdata, Error *error);
+int delivery_keep(Delivery *delivery, Secret *const *plaintexts, const DeliveryMembers *members,
+                  const uint64_t *const *versions, const PcrSet *measured, DeliveryKept kept, void *userdata,
+                  Error *error);
 
 /* Drops everything that delivery_keep() has prepared, while its outcome is awaited. kept is not called. */
 void delivery_abandon(Delivery *delivery);

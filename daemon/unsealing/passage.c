@@ -71,6 +71,7 @@ void passage_clear(Passage *passage) {
         request_target_clear(&passage->target);
         request_message_clear(&passage->message);
         passage->plaintext = secret_free(passage->plaintext);
+        free(TAKE_PTR(passage->members));
         free(TAKE_PTR(passage->ciphertext));
         free(TAKE_PTR(passage->unverified));
 }
@@ -355,12 +356,20 @@ static void passage_retry(Passage *passage, const Error *error) {
                 step->not_before_usec = 0;
 }
 
-/* Opens the frames with the data key, which it takes. */
-static int open_message(const Passage *passage, Secret *data_key, Secret **ret, Error *error) {
-        _cleanup_secret_ Secret *key = data_key;
+/* Opens the frames with the data key, which it takes, and of a bundle the members. */
+static int open_message(Passage *passage, Secret *data_key, Secret **ret, Error *error) {
+        _cleanup_secret_ Secret *key = data_key, *plaintext = NULL;
+        const Declaration *declaration = passage->declaration;
+        int r;
 
-        return message_read(&passage->message.header, passage->ciphertext, passage->ciphertext_size, key,
-                            passage->declaration->size_max, ret, error);
+        r = message_read(&passage->message.header, passage->ciphertext, passage->ciphertext_size, key,
+                         declaration->size_max, &plaintext, error);
+        if (r >= 0 && declaration->format == FORMAT_BUNDLE)
+                r = members_unpack(declaration, plaintext, &passage->members, &passage->members_count,
+                                   error);
+        if (r >= 0)
+                *ret = TAKE_PTR(plaintext);
+        return r;
 }
 
 static void on_opened(int r, Secret *plaintext, const Error *error, void *userdata) {

@@ -12,6 +12,7 @@
  */
 
 #include "unsealing/endpoint.h"
+#include "unsealing/members.h"
 #include "unsealing/request.h"
 #include "unsealing/session-shared.h"
 #include "unsealing/step.h"
@@ -47,9 +48,11 @@ struct Passage {
         uint64_t version;    /* with SignedBy=, once the ciphertext is here */
         uint8_t *ciphertext; /* raw bytes; NULL: not fetched or not verified yet */
         size_t ciphertext_size;
-        RequestMessage message; /* with Format=message, once KMS is to be asked */
-        bool compared, differs; /* of a refresh: with what was unsealed last */
-        Secret *plaintext;
+        RequestMessage message;  /* with Format=message, once KMS is to be asked */
+        bool compared, differs;  /* of a refresh: with what was unsealed last */
+        Secret *plaintext;       /* of a bundle: the values of the declared members, one after another */
+        ManifestMember *members; /* of a bundle: their places, sorted by name; NULL: the secret is none */
+        size_t members_count;
         char request_id[64]; /* of the last answer of KMS; or empty */
         uint64_t begun_usec, duration_usec;
 };

@@ -380,8 +380,12 @@ static int hand_over(Session *session, Error *error) {
                 const Passage *passage = session->passages + i;
 
                 if (passage->state == SECRET_UNSEALED)
-                        r = session->options.take(passage->declaration, passage->plaintext,
-                                                  passage->request_id, error, session->userdata);
+                        r = session->options.take(&(SessionSecret){ .declaration = passage->declaration,
+                                                                    .plaintext = passage->plaintext,
+                                                                    .members = passage->members,
+                                                                    .members_count = passage->members_count,
+                                                                    .request_id = passage->request_id },
+                                                  error, session->userdata);
         }
         return r < 0 ? r : 1;
 }
@@ -468,18 +472,21 @@ static void on_kept(int r, const Error *error, void *userdata) {
 static int keep(Session *session, Error *error) {
         _cleanup_free_ Secret **plaintexts = calloc(session->passages_count + 1, sizeof(Secret *));
         _cleanup_free_ const uint64_t **versions = calloc(session->passages_count + 1, sizeof(*versions));
+        _cleanup_free_ DeliveryMembers *members = calloc(session->passages_count + 1, sizeof(*members));
         int r;
 
         session->removed = find_removed(session);
-        if (!plaintexts || !versions || !session->removed)
+        if (!plaintexts || !versions || !members || !session->removed)
                 return error_oom(error);
         for (size_t i = 0; i < session->passages_count; i++)
                 if (session->passages[i].state == SECRET_UNSEALED) {
                         plaintexts[i] = session->passages[i].plaintext;
                         versions[i] = passage_version(session->passages + i);
+                        members[i] = (DeliveryMembers){ session->passages[i].members,
+                                                        session->passages[i].members_count };
                 }
         withdraw(session);
-        r = delivery_keep(session->delivery, plaintexts, versions,
+        r = delivery_keep(session->delivery, plaintexts, members, versions,
                           attester_measured(session->shared.attester), on_kept, session, error);
         for (size_t i = 0; i < session->passages_count && r >= 0; i++)
                 session->passages[i].plaintext = secret_free(session->passages[i].plaintext);

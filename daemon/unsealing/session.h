@@ -20,9 +20,17 @@
 
 typedef struct Session Session;
 
-/* Called for each secret once all are unsealed. A failure ends the session. The plaintext is valid during the call. */
-typedef int (*SessionTake)(const Declaration *declaration, Secret *plaintext, const char *request_id,
-                           Error *error, void *userdata);
+/* An unsealed secret. members: of a bundle, the places of the declared members in the plaintext, sorted by name; NULL: it is none. */
+typedef struct SessionSecret {
+        const Declaration *declaration;
+        Secret *plaintext;
+        const ManifestMember *members;
+        size_t members_count;
+        const char *request_id;
+} SessionSecret;
+
+/* Called for each secret once all are unsealed. A failure ends the session. The secret is valid during the call. */
+typedef int (*SessionTake)(const SessionSecret *secret, Error *error, void *userdata);
 
 /* A refresh has found a ciphertext that was not unsealed before, and goes on as a reload. */
 typedef void (*SessionChanged)(void *userdata);

@@ -51,8 +51,9 @@ typedef struct Reply {
         CredentialSocket *socket; /* NULL: the slot is free */
         sd_event_source *writable;
         int fd;
-        int file;    /* with the credential; -1: a refusal */
-        size_t size; /* of the whole answer in bytes; SIZE_MAX: not known yet */
+        int file;        /* with the credential; -1: a refusal */
+        uint64_t offset; /* where the credential begins in the file */
+        uint64_t size;   /* of the whole answer in bytes; UINT64_MAX: to the end of the file */
         size_t sent;
         uint64_t late_usec; /* CLOCK_MONOTONIC: when a reader that goes on not reading is late */
 } Reply;
@@ -147,20 +148,21 @@ static void log_refusal(CredentialSocket *socket, const CredentialRequest *reque
  * first, -EIO if the file cannot be read. */
 static int reply_go_on(Reply *reply, Secret *buffer) {
         while (reply->sent < reply->size) {
-                size_t left = reply->size - reply->sent;
-                size_t piece = left < CREDENTIAL_PIECE_MAX ? left : CREDENTIAL_PIECE_MAX;
+                uint64_t left = reply->size - reply->sent;
+                size_t piece = left < CREDENTIAL_PIECE_MAX ? (size_t) left : CREDENTIAL_PIECE_MAX;
                 const uint8_t *bytes = zeros;
                 ssize_t n;
 
                 if (reply->file >= 0) {
-                        n = pread(reply->file, secret_bytes(buffer), CREDENTIAL_PIECE_MAX,
-                                  (off_t) reply->sent);
-                        if (n < 0)
+                        n = pread(reply->file, secret_bytes(buffer), piece,
+                                  (off_t) (reply->offset + reply->sent));
+                        /* A member of a bundle that ends too early would be a truncated credential. */
+                        if (n < 0 || (reply->size != UINT64_MAX && (size_t) n < piece))
                                 return -EIO;
                         bytes = secret_bytes(buffer);
+                        if ((size_t) n < piece)
+                                reply->size = reply->sent + (size_t) n;
                         piece = (size_t) n;
-                        if (piece < CREDENTIAL_PIECE_MAX)
-                                reply->size = reply->sent + piece;
                 }
                 n = send(reply->fd, bytes, piece, MSG_NOSIGNAL | MSG_DONTWAIT);
                 if (reply->file >= 0)
@@ -329,9 +331,9 @@ static void refuse(CredentialSocket *socket, int fd, const CredentialRequest *re
         log_refusal(socket, request, uid, reason);
 }
 
-/* Takes the file of the credential, or sets *ret_reason to why there is none for this caller. */
+/* Finds the place of the credential, or sets *ret_reason to why there is none for this caller. */
 static int look_up(CredentialSocket *socket, int fd, const struct sockaddr_un *address,
-                   socklen_t address_size, CredentialRequest *request, uid_t *ret_uid,
+                   socklen_t address_size, CredentialRequest *request, CredentialPlace *ret, uid_t *ret_uid,
                    const char **ret_reason) {
         struct ucred peer;
         int r;
@@ -347,7 +349,7 @@ static int look_up(CredentialSocket *socket, int fd, const struct sockaddr_un *a
         else if (peer.uid != 0)
                 *ret_reason = "only the service manager, which is root, gets credentials";
         else
-                return socket->lookup(request, socket->userdata, ret_reason);
+                return socket->lookup(request, socket->userdata, ret, ret_reason);
         return -EACCES;
 }
 
@@ -355,13 +357,17 @@ static int look_up(CredentialSocket *socket, int fd, const struct sockaddr_un *a
 static void answer(CredentialSocket *socket, int fd, const struct sockaddr_un *address,
                    socklen_t address_size) {
         CredentialRequest request = {};
-        Reply reply = { .fd = fd, .size = SIZE_MAX };
+        CredentialPlace place = { .fd = -1, .size = UINT64_MAX };
+        Reply reply = { .fd = fd };
         const char *reason = NULL;
         uid_t uid;
         int r = 0;
 
-        reply.file = look_up(socket, fd, address, address_size, &request, &uid, &reason);
+        (void) look_up(socket, fd, address, address_size, &request, &place, &uid, &reason);
         if (!reason) {
+                reply.file = place.fd;
+                reply.offset = place.offset;
+                reply.size = place.size;
                 r = reply_go_on(&reply, socket->buffer);
                 if (r == -EIO && reply.sent == 0)
                         reason = "its file cannot be read";

@@ -46,10 +46,17 @@ typedef struct CredentialRequest {
  */
 int credential_request_parse(const struct sockaddr_un *address, socklen_t size, CredentialRequest *ret);
 
-/* Returns the descriptor of a regular file with the credential; the descriptor stays the callee's. Otherwise returns a negative
- * errno, and the reason for people in *ret_reason. Must not make system calls: if unseald is killed during the call, the unit
- * gets an empty credential. */
-typedef int (*CredentialLookup)(const CredentialRequest *request, void *userdata, const char **ret_reason);
+/* Where the credential is: a part of a regular file. The descriptor stays the callee's. */
+typedef struct CredentialPlace {
+        int fd;
+        uint64_t offset; /* in bytes */
+        uint64_t size;   /* in bytes; UINT64_MAX: to the end of the file */
+} CredentialPlace;
+
+/* Returns 0 and fills *ret. Otherwise returns a negative errno, and the reason for people in *ret_reason. Must not make system calls:
+ * if unseald is killed during the call, the unit gets an empty credential. */
+typedef int (*CredentialLookup)(const CredentialRequest *request, void *userdata, CredentialPlace *ret,
+                                const char **ret_reason);
 
 /* The listener is borrowed, and the service manager holds it too. Connections wait unaccepted until credential_socket_open().
  * patience_usec: how long a reader may read nothing before it is late. */

@@ -379,17 +379,16 @@ static int give(int fd, uid_t uid, gid_t gid, mode_t mode) {
         return 0;
 }
 
-/* Returns the descriptor of a complete hidden file. */
-static int write_hidden(const Store *store, const char *name, Secret *secret, uid_t uid, gid_t gid,
-                        mode_t mode) {
-        char temporary[TEMPORARY_SIZE];
+/* Returns the descriptor of a complete hidden file, and its name. */
+static int write_hidden(const Store *store, const char *name, const uint8_t *bytes, size_t size, uid_t uid,
+                        gid_t gid, mode_t mode, char temporary[static TEMPORARY_SIZE]) {
         _cleanup_close_ int fd = -1;
 
         fd = create_temporary(store, name, temporary);
         if (fd < 0)
                 return fd;
 
-        int r = write_all(fd, secret_bytes(secret), secret_size(secret));
+        int r = write_all(fd, bytes, size);
         if (r >= 0)
                 r = give(fd, uid, gid, mode);
         if (r < 0) {
@@ -425,21 +424,74 @@ static int check_room(Store *store, const char *name, uint64_t size, Error *erro
         return 0;
 }
 
-int store_prepare(Store *store, const char *name, Secret *secret, uid_t uid, gid_t gid, mode_t mode,
-                  int *ret_fd, Error *error) {
+/* Returns the descriptor, as write_hidden(). */
+static int prepare(Store *store, const char *name, const uint8_t *bytes, size_t size, uid_t uid, gid_t gid,
+                   mode_t mode, char temporary[static TEMPORARY_SIZE], Error *error) {
         if (mode & ~(mode_t) 0777)
                 return error_set(error, -EINVAL, FAILURE_STORE,
                                  "Mode %04o of %s has bits other than permissions.", (unsigned) mode, name);
 
-        int r = check_room(store, name, secret_size(secret), error);
+        int r = check_room(store, name, size, error);
         if (r < 0)
                 return r;
-        r = write_hidden(store, name, secret, uid, gid, mode);
+        r = write_hidden(store, name, bytes, size, uid, gid, mode, temporary);
         if (r < 0)
                 return explain_write(r, store, name, error);
-        store->sum += secret_size(secret);
+        store->sum += size;
+        return r;
+}
+
+int store_prepare(Store *store, const char *name, Secret *secret, uid_t uid, gid_t gid, mode_t mode,
+                  int *ret_fd, Error *error) {
+        char temporary[TEMPORARY_SIZE];
+        int r = prepare(store, name, secret_bytes(secret), secret_size(secret), uid, gid, mode, temporary,
+                        error);
+
+        if (r < 0)
+                return r;
         *ret_fd = r;
         return 0;
+}
+
+int store_stage(Store *store, const char *name, const uint8_t *bytes, size_t size, uid_t uid, gid_t gid,
+                mode_t mode, char **ret_hidden, Error *error) {
+        char temporary[TEMPORARY_SIZE];
+        _cleanup_close_ int fd = prepare(store, name, bytes, size, uid, gid, mode, temporary, error);
+        char *hidden;
+
+        if (fd < 0)
+                return fd;
+        hidden = strdup(temporary);
+        if (!hidden) {
+                (void) unlinkat(store->fd, temporary, 0);
+                wipe_unread(fd);
+                return error_oom(error);
+        }
+        *ret_hidden = hidden;
+        return 0;
+}
+
+int store_reveal(Store *store, const char *name, const char *hidden, Error *error) {
+        int r = check_name(store, name, error);
+
+        if (r < 0)
+                return r;
+        store->is_summed = false;
+        return renameat(store->fd, hidden, store->fd, name) < 0 ? explain_write(-errno, store, name, error)
+                                                                : 0;
+}
+
+bool store_shows(const Store *store, const char *name, const uint8_t *bytes, size_t size, uid_t uid,
+                 gid_t gid, mode_t mode) {
+        _cleanup_close_ int fd =
+                        openat(store->fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+        _cleanup_secret_ Secret *content = NULL;
+        struct stat st;
+
+        return fd >= 0 && fstat(fd, &st) >= 0 && S_ISREG(st.st_mode) && st.st_uid == uid &&
+               st.st_gid == gid && (st.st_mode & 07777) == mode && st.st_size == (off_t) size &&
+               store_read(fd, &content) >= 0 && secret_size(content) == size &&
+               memcmp(secret_bytes(content), bytes, size) == 0;
 }
 
 int store_memory_available(const char *meminfo, uint64_t *ret) {
@@ -691,8 +743,13 @@ static bool is_retained(const Store *store, const char *name, const StoreFile *f
         if (fstatat(store->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
                 return false;
         for (size_t i = 0; i < count; i++)
-                if ((name[0] == '.' || (files[i].name && strcmp(name, files[i].name) == 0)) &&
-                    fstat(files[i].fd, &file) >= 0 && is_same_file(&st, &file))
+                if (files[i].by_name) {
+                        const char *wanted = name[0] == '.' ? files[i].hidden : files[i].name;
+
+                        if (wanted && strcmp(name, wanted) == 0)
+                                return S_ISREG(st.st_mode);
+                } else if ((name[0] == '.' || (files[i].name && strcmp(name, files[i].name) == 0)) &&
+                           fstat(files[i].fd, &file) >= 0 && is_same_file(&st, &file))
                         return true;
         return false;
 }

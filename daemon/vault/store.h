@@ -95,9 +95,27 @@ bool store_trusts(const Store *store, int fd);
 /* Reads the whole file and leaves the file position alone. -EFBIG: the file is larger than SECRET_SIZE_MAX. */
 int store_read(int fd, Secret **ret);
 
+/*
+ * The files of the members of a bundle. Nobody keeps their descriptors: the bundle is kept as a whole, so a file that is lost is
+ * written again. bytes and size: the content.
+ */
+
+/* The first step, as with store_prepare(). *ret_hidden: the file's hidden name; the caller frees it. FAILURE_STORE. */
+int store_stage(Store *store, const char *name, const uint8_t *bytes, size_t size, uid_t uid, gid_t gid,
+                mode_t mode, char **ret_hidden, Error *error);
+
+/* The second step: gives the file its name and replaces another file of that name. FAILURE_STORE. */
+int store_reveal(Store *store, const char *name, const char *hidden, Error *error);
+
+/* Returns whether the published file of this name has this content, owner and mode, and is a regular file. */
+bool store_shows(const Store *store, const char *name, const uint8_t *bytes, size_t size, uid_t uid,
+                 gid_t gid, mode_t mode);
+
 typedef struct StoreFile {
-        const char *name; /* NULL: the file stays only while it is hidden */
-        int fd;           /* of the file; negative: there is no file */
+        const char *name;   /* NULL: the file stays only while it is hidden */
+        int fd;             /* of the file; negative: there is no file, or the file of a member */
+        bool by_name;       /* of a member: what has the name stays */
+        const char *hidden; /* of a member: what has this name stays, too; NULL: nothing */
 } StoreFile;
 
 /* Removes every file but these, whatever its name: half-written files of a killed process too, and files that somebody else

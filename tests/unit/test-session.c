@@ -2695,16 +2695,17 @@ static void with_yes_a_reload_leaves_an_optional_secret_of_an_unknown_policy(voi
 
 /* unsealctl unseal. */
 
-static int take(const Declaration *declaration, Secret *plaintext, const char *request_id, Error *error,
-                void *userdata) {
+static int take(const SessionSecret *secret, Error *error, void *userdata) {
+        const char *name = secret->declaration->name;
         char wanted[64];
 
-        trace("taken:%s", declaration->name);
+        trace("taken:%s", name);
         assert_ptr_equal(userdata, &world);
-        assert_int_equal(secret_size(plaintext), strlen(declaration->name));
-        assert_memory_equal(secret_bytes(plaintext), declaration->name, secret_size(plaintext));
-        (void) snprintf(wanted, sizeof(wanted), "decrypt-%s", declaration->name);
-        assert_string_equal(request_id, wanted);
+        assert_int_equal(secret_size(secret->plaintext), strlen(name));
+        assert_memory_equal(secret_bytes(secret->plaintext), name, secret_size(secret->plaintext));
+        assert_null(secret->members);
+        (void) snprintf(wanted, sizeof(wanted), "decrypt-%s", name);
+        assert_string_equal(secret->request_id, wanted);
         return outcome("take", error);
 }
 

@@ -245,16 +245,36 @@ typedef struct Fixture {
 enum { SMALL, LARGE, BROKEN, EMPTY };
 static const char small[] = "the password";
 
-static int lookup(const CredentialRequest *request, void *userdata, const char **ret_reason) {
+static int lookup(const CredentialRequest *request, void *userdata, CredentialPlace *ret,
+                  const char **ret_reason) {
         static const char *const names[] = {
                 [SMALL] = "small", [LARGE] = "large", [BROKEN] = "broken", [EMPTY] = "empty"
+        };
+        /* Places in the files above. The last two end beyond their file. */
+        static const struct {
+                const char *name;
+                CredentialPlace place;
+        } members[] = {
+                { "small.word", { .fd = SMALL, .offset = 4, .size = 4 } },
+                { "small.none", { .fd = SMALL, .offset = 4, .size = 0 } },
+                { "large.part", { .fd = LARGE, .offset = 12345, .size = 500000 } },
+                { "small.beyond", { .fd = SMALL, .offset = 4, .size = 100 } },
+                { "large.beyond", { .fd = LARGE, .offset = 12345, .size = MIB } },
         };
         Fixture *fixture = userdata;
 
         fixture->looked_up++;
         for (size_t i = 0; i < ELEMENTSOF(names); i++)
-                if (strcmp(request->credential, names[i]) == 0)
-                        return fixture->files[i];
+                if (strcmp(request->credential, names[i]) == 0) {
+                        *ret = (CredentialPlace){ .fd = fixture->files[i], .size = UINT64_MAX };
+                        return 0;
+                }
+        for (size_t i = 0; i < ELEMENTSOF(members); i++)
+                if (strcmp(request->credential, members[i].name) == 0) {
+                        *ret = members[i].place;
+                        ret->fd = fixture->files[members[i].place.fd];
+                        return 0;
+                }
         *ret_reason = "there is none";
         return -ENOENT;
 }
@@ -627,6 +647,25 @@ static void test_without_a_descriptor_for_the_rest_of_an_answer_the_unit_fails(v
         assert_gets(fixture, ask(fixture, "large"), large, sizeof(large));
 }
 
+static void test_a_member_is_a_part_of_its_file(void **state) {
+        Fixture *fixture = *state;
+
+        assert_true(credential_socket_open(fixture->socket) >= 0);
+        assert_gets(fixture, ask(fixture, "small.word"), "pass", 4);
+        assert_gets(fixture, ask(fixture, "small.none"), "", 0);
+        assert_gets(fixture, ask(fixture, "large.part"), large + 12345, 500000);
+        assert_gets(fixture, ask(fixture, "small"), small, strlen(small));
+}
+
+/* Its begin alone would be another secret. */
+static void test_a_member_that_ends_beyond_its_file_fails_the_unit(void **state) {
+        Fixture *fixture = *state;
+
+        assert_true(credential_socket_open(fixture->socket) >= 0);
+        assert_is_refused(fixture, ask(fixture, "small.beyond"));
+        assert_fails_the_unit(fixture, ask(fixture, "large.beyond"));
+}
+
 /* The file fails before, in and after the first pieces, while the caller reads or waits. */
 static void test_a_file_that_fails_half_way_fails_the_unit(void **state) {
         Fixture *fixture = *state;
@@ -898,6 +937,8 @@ int main(void) {
                 test(test_a_file_that_cannot_be_read_is_a_refusal),
                 test(test_a_credential_of_many_pieces_arrives_whole),
                 test(test_without_a_descriptor_for_the_rest_of_an_answer_the_unit_fails),
+                test(test_a_member_is_a_part_of_its_file),
+                test(test_a_member_that_ends_beyond_its_file_fails_the_unit),
                 test(test_a_file_that_fails_half_way_fails_the_unit),
                 impatient(test_a_reader_that_is_late_for_its_credential_is_refused),
                 test(test_a_credential_of_exactly_one_piece_arrives_whole),

@@ -1291,6 +1291,84 @@ static void test_without_privileges_files_are_unsealds_own(void **state) {
         assert_entries(1);
 }
 
+static char *stage(Store *store, const char *name, const char *text, mode_t mode) {
+        char *hidden = NULL;
+        Error error = {};
+
+        if (store_stage(store, name, (const uint8_t *) text, strlen(text), 1234, 5678, mode, &hidden,
+                        &error) < 0)
+                fail_msg("%s", error.text);
+        return hidden;
+}
+
+static bool shows(const Store *store, const char *text, uid_t uid, gid_t gid, mode_t mode) {
+        return store_shows(store, "tls.key", (const uint8_t *) text, strlen(text), uid, gid, mode);
+}
+
+static void test_a_member_is_staged_and_revealed(void **state) {
+        _cleanup_(store_freep) Store *store = open_store();
+        _cleanup_free_ char *hidden = stage(store, "tls.key", "the key", 0440), *second = NULL;
+        Error error = {};
+
+        assert_false(shows(store, "the key", 1234, 5678, 0440));
+        assert_int_equal(access(STORE "/tls.key", F_OK), -1);
+        assert_int_equal(store_reveal(store, "tls.key", hidden, &error), 0);
+        assert_content(STORE "/tls.key", "the key");
+        assert_entries(1);
+        assert_true(shows(store, "the key", 1234, 5678, 0440));
+        assert_false(shows(store, "the keY", 1234, 5678, 0440));
+        assert_false(shows(store, "the key ", 1234, 5678, 0440));
+        assert_false(shows(store, "the ke", 1234, 5678, 0440));
+        assert_false(shows(store, "the key", 0, 5678, 0440));
+        assert_false(shows(store, "the key", 1234, 0, 0440));
+        assert_false(shows(store, "the key", 1234, 5678, 0400));
+
+        /* Another file takes its place. What is not there any more cannot be revealed. */
+        second = stage(store, "tls.key", "another", 0400);
+        assert_int_equal(store_reveal(store, "tls.key", second, &error), 0);
+        assert_content(STORE "/tls.key", "another");
+        assert_int_equal(store_reveal(store, "tls.key", hidden, &error), -ENOENT);
+        assert_int_equal(error.failure, FAILURE_STORE);
+        assert_entries(1);
+}
+
+/* A link is no member, whatever it leads to. */
+static void test_a_link_shows_no_member(void **state) {
+        _cleanup_(store_freep) Store *store = open_store();
+        const StoreFile file = { .name = "tls.key", .fd = -1, .by_name = true };
+        Error error = {};
+
+        create_file("elsewhere", "the key", 0400);
+        assert_int_equal(symlink("../elsewhere", STORE "/tls.key"), 0);
+        assert_true(access(STORE "/tls.key", F_OK) >= 0);
+        assert_false(shows(store, "the key", 0, 0, 0400));
+        assert_int_equal(store_retain(store, &file, 1, &error), 0);
+        assert_entries(0);
+        assert_content("elsewhere", "the key");
+        assert_int_equal(unlink("elsewhere"), 0);
+}
+
+static void test_members_are_retained_by_their_names(void **state) {
+        _cleanup_(store_freep) Store *store = open_store();
+        _cleanup_free_ char *one = stage(store, "tls.one", "1", 0400),
+                            *two = stage(store, "tls.two", "2", 0400),
+                            *three = stage(store, "tls.three", "3", 0400);
+        const StoreFile files[] = { { .name = "tls.one", .fd = -1, .by_name = true },
+                                    { .hidden = two, .fd = -1, .by_name = true },
+                                    { .name = "tls.gone", .fd = -1, .by_name = true } };
+        Error error = {};
+
+        assert_int_equal(store_reveal(store, "tls.one", one, &error), 0);
+        put(store, "other", "of another");
+        assert_entries(4);
+        assert_int_equal(store_retain(store, files, ELEMENTSOF(files), &error), 0);
+        assert_entries(2);
+        assert_content(STORE "/tls.one", "1");
+        assert_int_equal(store_reveal(store, "tls.two", two, &error), 0);
+        assert_content(STORE "/tls.two", "2");
+        assert_int_equal(store_reveal(store, "tls.three", three, &error), -ENOENT);
+}
+
 #define test_on_ramfs(f) cmocka_unit_test_setup_teardown(f, set_up_ramfs, tear_down)
 
 int main(void) {
@@ -1304,6 +1382,9 @@ int main(void) {
                 test_on_ramfs(test_ramfs_is_accepted),
                 cmocka_unit_test(test_tmpfs_is_accepted_only_with_noswap),
                 cmocka_unit_test(test_a_disk_is_refused),
+                test_on_ramfs(test_a_member_is_staged_and_revealed),
+                test_on_ramfs(test_a_link_shows_no_member),
+                test_on_ramfs(test_members_are_retained_by_their_names),
                 test_on_ramfs(test_a_path_that_is_not_a_directory_is_refused),
                 test_on_ramfs(test_a_directory_that_others_can_write_is_refused),
                 test_on_ramfs(test_a_secret_becomes_a_file_with_owner_and_mode),
