@@ -198,7 +198,7 @@ manager_start --listen /run/unseald/credentials.sock
 for what in "a start" "a restart"; do
     manager start
     assert_equal "$what" "$answer" ready
-    assert_equal "$what: the files" "$(ls "$store" | wc -l)" 1000
+    assert_equal "$what: the files" "$(find "$store" -type f | wc -l)" 1000
     assert_equal "$what: one file" "$(stat -c '%a %U' "$store/app.m0517") $(cat "$store/app.m0517")" '400 games value of 517'
     assert_answer "$what" m0999.service app.m0999 'value of 999'
     assert_answer "$what" m0999.service app.m0998 refused
