@@ -1109,7 +1109,7 @@ static void test_lint_and_the_platform_agree_with_verdicts_that_were_written_dow
         struct json_object *table = read_table();
         size_t failed = 0, n = json_object_array_length(table);
 
-        assert_true(n >= 80);
+        assert_true(n >= 140);
         for (size_t i = 0; i < n; i++) {
                 struct json_object *row = json_object_array_get_idx(table, i);
                 _cleanup_free_ char *text =

@@ -215,8 +215,11 @@ static void print_text(const Audit *audit) {
                 { AUDIT_NOTE, "note", "notes" },
         };
 
-        for (size_t i = 0; i < audit->report.n_findings; i++)
-                print_finding(audit, &audit->report.findings[i]);
+        /* People read the first line: it must not be a note if the key is open. */
+        for (size_t i = 0; i < ELEMENTSOF(words); i++)
+                for (size_t j = 0; j < audit->report.n_findings; j++)
+                        if (audit->report.findings[j].severity == words[i].severity)
+                                print_finding(audit, &audit->report.findings[j]);
         for (size_t i = 0; i < ELEMENTSOF(words); i++) {
                 size_t n = audit_count(&audit->report, words[i].severity);
 

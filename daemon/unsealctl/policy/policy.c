@@ -265,8 +265,11 @@ static void print_text(const LintReport *report) {
         size_t errors = lint_count(report, LINT_ERROR), warnings = lint_count(report, LINT_WARNING),
                notes = lint_count(report, LINT_NOTE);
 
-        for (size_t i = 0; i < report->n_findings; i++)
-                print_finding(&report->findings[i]);
+        /* People read the first line: it must not be a note if the key is open. */
+        for (int severity = LINT_ERROR; severity >= LINT_NOTE; severity--)
+                for (size_t i = 0; i < report->n_findings; i++)
+                        if (report->findings[i].severity == (LintSeverity) severity)
+                                print_finding(&report->findings[i]);
         printf("%zu error%s, %zu warning%s, %zu note%s\n", errors, errors == 1 ? "" : "s", warnings,
                warnings == 1 ? "" : "s", notes, notes == 1 ? "" : "s");
 }

@@ -326,6 +326,23 @@ static const Operator *parse_operator(const char *name, bool *ret_all, bool *ret
         return NULL;
 }
 
+/* Returns whether only upper and lower case distinguish the name from that of an operator. */
+static bool is_operator_in_other_case(const char *name) {
+        static const char all[] = "ForAllValues:", any[] = "ForAnyValue:", if_exists[] = "IfExists";
+
+        name += strncasecmp(name, all, strlen(all)) == 0   ? strlen(all)
+                : strncasecmp(name, any, strlen(any)) == 0 ? strlen(any)
+                                                           : 0;
+        for (size_t i = 0; i < ELEMENTSOF(operators); i++) {
+                size_t n = strlen(operators[i].name);
+
+                if (strncasecmp(name, operators[i].name, n) == 0 &&
+                    (!name[n] || strcasecmp(name + n, if_exists) == 0))
+                        return true;
+        }
+        return false;
+}
+
 static int pcr_of_key(const char *key) {
         static const char *const numbers[PCR_COUNT] = { "0",  "1",  "2",  "3",  "4",  "5",  "6",  "7",
                                                         "8",  "9",  "10", "11", "12", "13", "14", "15",
@@ -468,7 +485,11 @@ static int parse_condition(const Parser *parser, const char *name, const char *k
 
         *ret = (Condition){ CONDITION_OTHER, name, key, .pcr = pcr_of_key(key), .values = values };
         if (!operator)
-                return malformed(parser, "There is no condition operator %.60s.", name);
+                return is_operator_in_other_case(name)
+                                       ? malformed(parser,
+                                                   "The condition operator %.60s has other upper and lower case than AWS's (such as StringEquals).",
+                                                   name)
+                                       : malformed(parser, "There is no condition operator %.60s.", name);
         if (!strchr(key, ':') || key[0] == ':')
                 return malformed(parser, "There is no condition key %.60s.", key);
         for (size_t i = 0; i < list_length(values); i++)
