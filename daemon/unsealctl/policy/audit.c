@@ -565,7 +565,7 @@ static void report_grant(AuditReport *report, const Grant *grant, const Verdict 
         else if (grant->harmless)
                 ADD(report, NOTE, CHECK_GRANT, grant->key, grant->name, "",
                     "The grant allows %s, which gives nothing away.", operations);
-        else if (verdict->recovers || is_declared(grant, options))
+        else if (!verdict->warning && (verdict->recovers || is_declared(grant, options)))
                 ADD(report, NOTE, CHECK_GRANT, grant->key, grant->name, "",
                     "The grant allows %s to a principal that the options name.", operations);
         else if (verdict->seals)
