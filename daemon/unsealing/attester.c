@@ -397,6 +397,8 @@ Attester *attester_free(Attester *attester) {
                 return NULL;
         attester_forget(attester);
         worker_abandon(TAKE_PTR(attester->tpm_worker), tpm_job_free, attester->job);
+        for (AttesterStep i = 0; i < _ATTESTER_STEPS; i++)
+                step_forget_error(attester->steps + i);
         free(attester->document);
         free(attester);
         return NULL;

@@ -99,6 +99,7 @@ int endpoint_new(SessionShared *shared, const RequestTarget *target, Endpoint *r
 
 void endpoint_clear(Endpoint *endpoint) {
         endpoint->client = kms_client_free(endpoint->client);
+        step_forget_error(&endpoint->connection);
 }
 
 bool endpoint_matches(const Endpoint *endpoint, const RequestTarget *target) {

@@ -67,6 +67,8 @@ Instance *instance_free(Instance *instance) {
         (void) imds_free(instance->imds);
         (void) http_client_free(instance->http);
         instance_forget(instance);
+        for (InstanceStep i = 0; i < _INSTANCE_STEPS; i++)
+                step_forget_error(instance->steps + i);
         free(instance->user_data);
         free(instance);
         return NULL;

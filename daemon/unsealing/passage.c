@@ -68,6 +68,9 @@ void passage_init(Passage *ret, SessionShared *shared, const Declaration *declar
 }
 
 void passage_clear(Passage *passage) {
+        step_forget_error(&passage->fetch);
+        step_forget_error(&passage->decryption);
+        step_forget_error(&passage->probe);
         request_target_clear(&passage->target);
         request_message_clear(&passage->message);
         passage->plaintext = secret_free(passage->plaintext);
@@ -149,7 +152,7 @@ void passage_fail(Passage *passage, const Error *error) {
 
 static void passage_step_done(Passage *passage, Step *step) {
         step->progress = STEP_DONE;
-        step->error = (Error){};
+        step_forget_error(step);
         passage->shared->report->waiting[0] = 0;
 }
 
@@ -272,7 +275,7 @@ static void read_local(Passage *passage, uint64_t now) {
         const Declaration *declaration = passage->declaration;
         const Source *source = passage_source(passage);
         size_t maximum = request_maximum(declaration, source);
-        Error error = instance_step(instance, INSTANCE_USER_DATA)->error;
+        Error error = *step_error(instance_step(instance, INSTANCE_USER_DATA));
         size_t size, text_size;
         const char *text = instance_user_data(instance, &text_size);
         uint8_t *data;
@@ -293,7 +296,7 @@ void passage_share_failure(Passage *passage) {
         if (passage->state < SECRET_UNSEALED && passage->endpoint &&
             passage->endpoint->connection.progress == STEP_DONE &&
             step_failed(&passage->endpoint->connection))
-                passage_fail(passage, &passage->endpoint->connection.error);
+                passage_fail(passage, step_error(&passage->endpoint->connection));
 }
 
 static int begin_fetch(void *owner, uint64_t now) {
@@ -431,7 +434,7 @@ static bool knows_account(Passage *passage) {
         if (!passage->declaration->bind_account)
                 return true;
         if (identity->progress == STEP_DONE && step_failed(identity))
-                passage_fail(passage, &identity->error);
+                passage_fail(passage, step_error(identity));
         return step_is_done(identity);
 }
 
@@ -548,7 +551,7 @@ static void passage_is_open(Passage *passage, const char *request_id) {
 
 /* The probe's result will not be known. With VerifyPolicy=warn the secret is published all the same. */
 void passage_is_unknown(Passage *passage) {
-        const Error *error = &passage->probe.error;
+        const Error *error = step_error(&passage->probe);
         Error unasked;
 
         if (error->failure == FAILURE_NONE) {
@@ -585,7 +588,7 @@ static void on_probed(int r, const char *body, size_t size, const char *request_
         else {
                 unknown = failed;
                 (void) snprintf(unknown.text, sizeof(unknown.text), PROBE_UNKNOWN "%.640s", failed.text);
-                passage->probe.error = unknown;
+                step_set_error(&passage->probe, &unknown);
                 if (passage_may_stay_unknown(passage) &&
                     (failed.remedy == REMEDY_NONE || passage->probe.attempts >= PROBES_MAX ||
                      now_monotonic_usec() - passage->probe.begun_usec >= PROBE_PATIENCE_USEC))
@@ -654,9 +657,9 @@ void passage_leave_behind(Passage *passage) {
         Error error;
 
         if (step_failed(own))
-                error = own->error;
+                error = *step_error(own);
         else if (step_failed(way))
-                error = way->error;
+                error = *step_error(way);
         else {
                 obstacle = passage_obstacle(passage);
                 session_step_overdue(passage->shared, obstacle,

@@ -28,19 +28,20 @@ void report_step_done(Report *report, const Step *step) {
 }
 
 void report_step_postponed(Report *report, const Step *step, const char *secret, uint64_t delay) {
+        const Error *error = step_error(step);
         char duration[DURATION_STRING_MAX];
         /* People read the journal: after the first attempts only every power of two is loud. */
         bool loud = (step->attempts & (step->attempts - 1)) == 0 && !report->quiet;
 
-        (void) snprintf(report->waiting, sizeof(report->waiting), "%s", step->error.text);
+        (void) snprintf(report->waiting, sizeof(report->waiting), "%s", error->text);
         log_full(loud ? LOG_NOTICE : LOG_DEBUG,
                  &(LogFields){ .message_id = MESSAGE_WAITING,
                                .secret = secret,
                                .state = step->name,
                                .attempt = step->attempts,
-                               .error = &step->error },
+                               .error = error },
                  "%s%s%s: attempt %u failed, next in %s: %s", step->name, secret ? " of " : "", secret ?: "",
-                 step->attempts, format_duration(delay, duration), step->error.text);
+                 step->attempts, format_duration(delay, duration), error->text);
 }
 
 static const char *made_or(const Step *step, const char *made, const char *otherwise) {

@@ -40,8 +40,8 @@ void session_step_overdue(const SessionShared *shared, const Step *step, const c
                                  whom ?: step->name);
                 return;
         }
-        *ret = step->error;
+        *ret = *step_error(step);
         (void) snprintf(ret->text, sizeof(ret->text),
                         "Not within DeadlineSec=%s, after %u attempt(s) at %s: %.512s", duration,
-                        step->attempts, step->name, step->error.text);
+                        step->attempts, step->name, step_error(step)->text);
 }

@@ -111,7 +111,7 @@ static void needed_step_ended(Session *session, Step *step, int r, const Error *
                 session_step_postpone(&session->shared, step, NULL, error);
         else {
                 step->progress = STEP_IDLE;
-                step->error = *error;
+                step_set_error(step, error);
                 session_fail(session, NULL, error);
         }
 }
@@ -230,7 +230,7 @@ static void fill_status(const Session *session, Passage *passage, bool is_over, 
                 .optional = declaration->optional,
                 .policy = passage->policy,
                 .version = version_for_status(session, passage),
-                .error = &passage_step(passage)->error,
+                .error = step_error(passage_step(passage)),
                 .attempts = passage_step(passage)->attempts,
                 .duration_usec = passage->duration_usec,
         };
@@ -402,7 +402,7 @@ static void report_withdrawn(const Passage *passage) {
                  &(LogFields){ .message_id = MESSAGE_POLICY,
                                .secret = passage->declaration->name,
                                .state = "failed",
-                               .error = &passage->probe.error },
+                               .error = step_error(&passage->probe) },
                  "%s: withdrawn from the store and the credential socket, because its key is not gated (VerifyPolicy=yes). Units that have the secret keep it until they end. Correct the key's policy, then reload unseald.service.",
                  passage->declaration->name);
 }
@@ -684,7 +684,7 @@ static void session_begin_reload(Session *session) {
 
 static void session_end_unchanged(Session *session, Passage *unfetched) {
         if (unfetched) {
-                session_fail(session, unfetched, &unfetched->fetch.error);
+                session_fail(session, unfetched, step_error(&unfetched->fetch));
                 return;
         }
         forget(session);
@@ -1089,6 +1089,8 @@ Session *session_free(Session *session) {
         for (size_t i = 0; i < session->passages_count; i++)
                 passage_clear(session->passages + i);
         free(session->passages);
+        step_forget_error(&session->keeping);
+        step_forget_error(&session->publication);
         (void) delivery_free(session->delivery);
         free(session->removed);
 

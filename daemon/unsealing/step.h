@@ -6,6 +6,8 @@
  * connection, the decryption of one secret. The session has one list of all its steps and treats them alike: it begins
  * those that can begin, sleeps until the next one is due, and hastens them when the network changes.
  *
+ * The owner of a step ends it with step_forget_error(), which frees.
+ *
  * Pure: the caller passes in the time and the random numbers. Times are in microseconds of CLOCK_MONOTONIC.
  */
 
@@ -38,7 +40,8 @@ typedef struct Step {
         unsigned failures; /* in a row on the same network; the backoff grows with it */
         uint64_t begun_usec, not_before_usec;
         uint64_t since_usec; /* when the first attempt since the last success began; 0: not yet */
-        Error error;         /* of the last attempt; FAILURE_NONE: there was none, or it succeeded */
+        Failure failure;     /* of the last attempt; FAILURE_NONE: there was none, or it succeeded */
+        Error *error;        /* for step_error(); owned */
 } Step;
 
 /* Steps in the order in which they are begun. The list borrows its steps. */
@@ -75,6 +78,15 @@ void step_give_up(Step *step, const Error *error);
  * has changed since, otherwise retry_delay_usec(). */
 uint64_t step_postpone(Step *step, const Error *error, uint64_t network_changed_usec, uint64_t now,
                        uint64_t random);
+
+/* Keeps the error of the last attempt. An Error takes nearly 1 KiB and most steps never fail, so each is allocated when it comes. */
+void step_set_error(Step *step, const Error *error);
+void step_forget_error(Step *step);
+
+/* The error of the last attempt. If there was none, its failure is FAILURE_NONE. If there was no memory to keep it, the error says so,
+ * as FAILURE_INTERNAL: a next process finds out what had failed. Never NULL. Valid until the step's next error, success or
+ * step_forget_error(). */
+const Error *step_error(const Step *step) _pure_;
 
 bool step_is_done(const Step *step) _pure_; /* and succeeded */
 bool step_failed(const Step *step) _pure_;  /* in its last attempt */

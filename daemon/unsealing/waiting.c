@@ -9,7 +9,7 @@ static void fill(const Step *step, uint64_t begun_usec, StatusWaiting *ret) {
         ret->since_usec = step->since_usec > 0 ? step->since_usec : begun_usec;
         ret->next_usec = step->progress == STEP_IDLE && step->attempts > 0 ? step->not_before_usec : 0;
         ret->attempts = step->attempts;
-        ret->error = &step->error;
+        ret->error = step_error(step);
 }
 
 /* Says what a step of all secrets waits for. Returns NULL for a step of one secret. */
