@@ -836,7 +836,7 @@ int http_client_new(sd_event *event, const HttpOptions *options, HttpClient **re
                 assert_ptr_equal(options->trusted, world.trusted);
                 assert_non_null(options->proxy);
                 assert_string_equal(options->proxy, PROXY);
-                assert_int_equal(options->connections_max, 20);
+                assert_int_equal(options->connections_max, 25);
                 assert_int_equal(options->connect_timeout_usec, 0);
                 *ret = &world.aws_http;
                 return outcome("http", NULL);

@@ -162,23 +162,23 @@ static void declare_forty(SourceKind kind) {
         }
         world.settings.verify_policy = VERIFY_POLICY_YES;
         start();
-        assert_int_equal(count_under_way("connection"), 20);
+        assert_int_equal(count_under_way("connection"), 25);
 }
 
 static unsigned count_asked(void) {
         return count_under_way("connection") + count_under_way("decryption") + count_under_way("probe");
 }
 
-static void forty_secrets_are_asked_for_by_twenty_at_a_time(void **state) {
+static void forty_secrets_are_asked_for_by_twenty_five_at_a_time(void **state) {
         declare_forty(SOURCE_FILE);
         go_on_but("connection");
         finish("connection");
         assert_int_equal(count_under_way("decryption"), 1);
         finish_all("connection");
-        assert_int_equal(count_under_way("decryption"), 20);
+        assert_int_equal(count_under_way("decryption"), 25);
         while (world.under_way_count > 0) {
                 finish(world.under_way[0].what);
-                assert_true(count_asked() <= 20);
+                assert_true(count_asked() <= 25);
                 world.trace[0] = 0;
         }
         assert_ended_with(FAILURE_NONE);
@@ -279,12 +279,12 @@ static void a_certificate_that_is_not_trusted_ends_the_session_also_at_a_request
         assert_nothing_published();
 }
 
-static void forty_secrets_are_fetched_by_twenty_at_a_time(void **state) {
+static void forty_secrets_are_fetched_by_twenty_five_at_a_time(void **state) {
         declare_forty(SOURCE_HTTPS);
-        assert_int_equal(count_under_way("fetch"), 20);
+        assert_int_equal(count_under_way("fetch"), 25);
         while (count_under_way("fetch") > 0) {
                 finish("fetch");
-                assert_true(count_under_way("fetch") <= 20);
+                assert_true(count_under_way("fetch") <= 25);
         }
         go_on_but(NULL);
         assert_ended_with(FAILURE_NONE);
@@ -1113,34 +1113,34 @@ static void the_secrets_of_an_endpoint_that_fails_fail_with_it(void **state) {
         assert_string_equal(world.states[1], "failed");
 }
 
-/* Twenty secrets take all places of the fetches. Their endpoint fails while the fetches are under way, and then nobody waits for
- * the answers but the twenty-first secret, which needs a place. */
+/* Twenty-five secrets take all places of the fetches. Their endpoint fails while the fetches are under way, and then nobody waits for
+ * the answers but the twenty-sixth secret, which needs a place. */
 static void a_required_secret_is_fetched_after_those_of_a_failed_endpoint(void **state) {
         Error untrusted = trouble(FAILURE_TLS, REMEDY_NONE);
         char name[16];
 
-        for (unsigned i = 0; i < 21; i++) {
+        for (unsigned i = 0; i < 26; i++) {
                 Declaration *declaration;
 
                 (void) snprintf(name, sizeof(name), "s%02u", i);
                 declaration = declare(name);
                 declaration->source.kind = SOURCE_HTTPS;
-                if (i == 20)
+                if (i == 25)
                         continue;
                 declaration->optional = true;
                 lies_in(declaration, "eu-west-1");
         }
         start();
-        assert_int_equal(count_under_way("fetch"), 20);
+        assert_int_equal(count_under_way("fetch"), 25);
         while (is_under_way("connection:eu-west-1"))
                 fail_with("connection:eu-west-1", &untrusted);
-        assert_int_equal(count_under_way("fetch"), 20);
+        assert_int_equal(count_under_way("fetch"), 25);
         finish("fetch:s00");
-        assert_true(is_under_way("fetch:s20"));
+        assert_true(is_under_way("fetch:s25"));
         go_on_but(NULL);
         assert_ended_with(FAILURE_NONE);
         assert_string_equal(world.states[0], "failed");
-        assert_string_equal(world.states[20], "published");
+        assert_string_equal(world.states[25], "published");
 }
 
 static void a_failure_of_imds_for_optional_secrets_only_ends_nothing(void **state) {
@@ -3193,8 +3193,8 @@ int main(void) {
                 TEST(nothing_is_published_before_the_last_required_secret_is_here),
                 TEST(a_secret_that_is_not_for_the_store_is_only_kept),
                 TEST(each_region_has_a_connection_that_only_its_secrets_wait_for),
-                TEST(forty_secrets_are_asked_for_by_twenty_at_a_time),
-                TEST(forty_secrets_are_fetched_by_twenty_at_a_time),
+                TEST(forty_secrets_are_asked_for_by_twenty_five_at_a_time),
+                TEST(forty_secrets_are_fetched_by_twenty_five_at_a_time),
                 TEST(with_a_document_the_first_requests_open_the_connections),
                 TEST(requests_that_cannot_connect_wait_together_and_count_as_no_attempt),
                 TEST(one_request_that_connects_is_enough),
