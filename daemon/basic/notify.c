@@ -17,28 +17,30 @@
 
 #define NAME_MAX_LENGTH 255U
 
-_printf_(2, 0) static void send_status(const char *before, const char *format, va_list arguments) {
+_printf_(2, 0) static int send_status(const char *before, const char *format, va_list arguments) {
         char status[NOTIFY_STATUS_MAX], message[NOTIFY_STATUS_MAX + 32];
 
         (void) vsnprintf(status, sizeof(status), format, arguments);
         (void) snprintf(message, sizeof(message), "%sSTATUS=%s", before, text_clean(status));
-        (void) sd_notify(false, message);
+        return sd_notify(false, message);
 }
 
 void notify_status(const char *format, ...) {
         va_list arguments;
 
         va_start(arguments, format);
-        send_status("", format, arguments);
+        (void) send_status("", format, arguments);
         va_end(arguments);
 }
 
-void notify_ready(const char *format, ...) {
+int notify_ready(const char *format, ...) {
         va_list arguments;
+        int r;
 
         va_start(arguments, format);
-        send_status("READY=1\n", format, arguments);
+        r = send_status("READY=1\n", format, arguments);
         va_end(arguments);
+        return r < 0 ? r : 0;
 }
 
 void notify_reloading(void) {

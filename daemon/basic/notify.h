@@ -7,7 +7,7 @@
  * NOTIFY_STATUS_MAX - 1 bytes.
  *
  * A message that cannot be sent is lost without an error: nothing in unseald depends on it, and unseald may run without a
- * service manager. Only the descriptor store needs to know.
+ * service manager. Only the descriptor store and READY=1 need to know.
  */
 
 #include <stdint.h>
@@ -20,8 +20,9 @@
 /* STATUS= */
 void notify_status(const char *format, ...) _printf_(1, 2);
 
-/* READY=1, together with STATUS=. After notify_reloading() it ends the reload. */
-void notify_ready(const char *format, ...) _printf_(1, 2);
+/* READY=1, together with STATUS=. After notify_reloading() it ends the reload. A negative errno: the message cannot be sent, and a
+ * reload goes on for the service manager. Without a service manager this succeeds. */
+int notify_ready(const char *format, ...) _printf_(1, 2);
 
 void notify_reloading(void);
 void notify_stopping(void);

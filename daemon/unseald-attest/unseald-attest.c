@@ -597,7 +597,7 @@ static int serve(Server *server, const char *vendor, const char *local) {
         if (set_up(server, vendor, local, &error) < 0)
                 return failed(&error);
 
-        notify_ready("Waiting for requests.");
+        (void) notify_ready("Waiting for requests.");
         r = sd_event_loop(server->event);
         notify_stopping();
         log_info("The attestation service ends. It gave %" PRIu64 " documents and failed to make %" PRIu64

@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <malloc.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <systemd/sd-daemon.h>
@@ -38,6 +39,10 @@
 /* How long a process that ends waits for the TPM command that it has begun. TimeoutStopSec= is longer. */
 #define LAST_THREADS_USEC (5 * USEC_PER_SEC)
 
+/* After READY=1 could not be sent. */
+#define READY_AGAIN_USEC USEC_PER_SEC
+#define ALL_PUBLISHED "All required secrets are published."
+
 typedef struct Daemon {
         const char *vendor_config, *local_config, *store_path, *status_path;
         Settings settings;
@@ -60,6 +65,9 @@ typedef struct Daemon {
         bool refreshing; /* the session is a refresh: it has the declarations in force, not the next ones */
         bool reload_asked;    /* during a refresh that reloads already: a reload follows it */
         bool refresh_failing; /* the last refresh could not fetch, and the journal says so */
+
+        char ready[NOTIFY_STATUS_MAX]; /* the status that goes with READY=1 */
+        sd_event_source *ready_again;  /* NULL: the service manager has READY=1, or waits for nothing */
 } Daemon;
 
 static void daemon_clear(Daemon *daemon) {
@@ -74,6 +82,7 @@ static void daemon_clear(Daemon *daemon) {
         settings_clear(&daemon->next_settings);
         ciphertexts_clear(&daemon->ciphertexts);
         (void) sd_event_source_disable_unref(daemon->refresh);
+        (void) sd_event_source_disable_unref(daemon->ready_again);
         (void) sd_event_unref(daemon->event);
         /* A TPM command that is cut off leaves a key or a session in the TPM. */
         threads_finish(LAST_THREADS_USEC);
@@ -125,8 +134,42 @@ static void say_failed(const Daemon *daemon, const Error *error) {
                 credential_socket_shut(daemon->listener);
 }
 
-static void say_ready(const Daemon *daemon) {
-        notify_ready("All required secrets are published.");
+static int on_ready_again(sd_event_source *source, uint64_t usec, void *userdata);
+
+static int send_ready(Daemon *daemon) {
+        int r = notify_ready("%s", daemon->ready), q;
+
+        daemon->ready_again = sd_event_source_disable_unref(daemon->ready_again);
+        if (r >= 0)
+                return 0;
+        q = sd_event_add_time_relative(daemon->event, &daemon->ready_again, CLOCK_MONOTONIC,
+                                       READY_AGAIN_USEC, 0, on_ready_again, daemon);
+        return q < 0 ? q : r;
+}
+
+static int on_ready_again(sd_event_source *source, uint64_t usec, void *userdata) {
+        (void) send_ready(userdata);
+        return 0;
+}
+
+/* A message can be lost where there is no memory or no descriptor. Without READY=1 the service manager would take a reload for one
+ * that never ends, so the message is sent until it arrives. */
+_printf_(2, 3) static void say_ready(Daemon *daemon, const char *format, ...) {
+        va_list arguments;
+        int r;
+
+        va_start(arguments, format);
+        (void) vsnprintf(daemon->ready, sizeof(daemon->ready), format, arguments);
+        va_end(arguments);
+        r = send_ready(daemon);
+        if (r < 0)
+                log_warning("The service manager cannot be told that unseald is ready: %s. unseald tries again each second.",
+                            strerror(-r));
+}
+
+static void say_reloading(Daemon *daemon) {
+        daemon->ready_again = sd_event_source_disable_unref(daemon->ready_again);
+        notify_reloading();
 }
 
 static void plan_refresh(Daemon *daemon);
@@ -137,20 +180,20 @@ static void reload_failed(Daemon *daemon, const Error *error) {
                  "The reload failed, and everything is as it was before: %s", error->text);
         declarations_clear(&daemon->next_declarations);
         settings_clear(&daemon->next_settings);
-        notify_ready("Reload failed, and everything is as it was before: %s", error->text);
+        say_ready(daemon, "Reload failed, and everything is as it was before: %s", error->text);
         if (!daemon->refreshing)
                 control_answer(daemon->control, error);
 }
 
-static void report_reloaded(const Daemon *daemon, const Error *unpublished) {
+static void report_reloaded(Daemon *daemon, const Error *unpublished) {
         log_full(LOG_INFO, &(LogFields){ .message_id = MESSAGE_RELOADED, .state = "unsealed" },
                  "Reloaded: %zu secret(s) declared, all required ones exchanged.",
                  daemon->declarations.count);
         if (unpublished->failure == FAILURE_NONE)
-                say_ready(daemon);
+                say_ready(daemon, ALL_PUBLISHED);
         else
-                notify_ready("Reloaded, but the files in the store are not all the new ones: %s",
-                             unpublished->text);
+                say_ready(daemon, "Reloaded, but the files in the store are not all the new ones: %s",
+                          unpublished->text);
 }
 
 static void on_reload_ended(int r, const Error *error, void *userdata) {
@@ -219,7 +262,7 @@ static void on_reload_asked(void *userdata) {
         }
         daemon->refreshing = daemon->reload_asked = false;
         daemon->session = session_free(daemon->session);
-        notify_reloading();
+        say_reloading(daemon);
         if (reload(daemon, &error) < 0) {
                 reload_failed(daemon, &error);
                 plan_refresh(daemon);
@@ -234,7 +277,7 @@ static void on_refresh_changed(void *userdata) {
         Daemon *daemon = userdata;
 
         daemon->refresh_failing = false;
-        notify_reloading();
+        say_reloading(daemon);
         notify_extend_timeout(daemon->settings.deadline_usec + GRACE_USEC);
 }
 
@@ -351,7 +394,7 @@ static void on_session_ended(int r, const Error *error, void *userdata) {
         if (fdstore_is_there())
                 offer_reload(daemon);
         plan_refresh(daemon);
-        say_ready(daemon);
+        say_ready(daemon, ALL_PUBLISHED);
 }
 
 static void print_help(void) {

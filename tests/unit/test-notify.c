@@ -76,7 +76,7 @@ static void expect_nothing(void) {
 static void test_messages_are_those_of_sd_notify(void **state) {
         notify_status("Waiting: %s", "KMS throttles requests.");
         expect("STATUS=Waiting: KMS throttles requests.");
-        notify_ready("All %u secrets.", 3);
+        assert_int_equal(notify_ready("All %u secrets.", 3), 0);
         expect("READY=1\nSTATUS=All 3 secrets.");
         notify_reloading();
         expect("RELOADING=1");
@@ -90,7 +90,7 @@ static void test_messages_are_those_of_sd_notify(void **state) {
 static void test_status_cannot_forge_another_message(void **state) {
         notify_status("Failed: the certificate is of %s.", "x\nREADY=1\nSTATUS=all well");
         expect("STATUS=Failed: the certificate is of x?READY=1?STATUS=all well.");
-        notify_ready("The reload failed: %s", "x\nSTOPPING=1");
+        assert_int_equal(notify_ready("The reload failed: %s", "x\nSTOPPING=1"), 0);
         expect("READY=1\nSTATUS=The reload failed: x?STOPPING=1");
 }
 
@@ -231,10 +231,15 @@ static void test_barrier_that_cannot_be_sent_fails(void **state) {
         assert_awaited();
 }
 
+static void test_ready_that_cannot_be_sent_fails(void **state) {
+        assert_int_equal(setenv("NOTIFY_SOCKET", "/nonexistent", 1), 0);
+        assert_int_equal(notify_ready("Done."), -ENOENT);
+}
+
 static void test_without_a_manager_nothing_happens(void **state) {
         assert_int_equal(unsetenv("NOTIFY_SOCKET"), 0);
         notify_status("Waiting.");
-        notify_ready("Done.");
+        assert_int_equal(notify_ready("Done."), 0);
         assert_int_equal(notify_store_fd("kept-db", 0), 0);
         begin_barrier(1000, 1);
         assert_null(barrier);
@@ -255,6 +260,7 @@ int main(void) {
                 TEST(test_barrier_that_was_answered_before_its_time_out_is_seen_is_passed),
                 TEST(test_barrier_that_is_freed_ends_nothing),
                 TEST(test_barrier_that_cannot_be_sent_fails),
+                TEST(test_ready_that_cannot_be_sent_fails),
                 TEST(test_without_a_manager_nothing_happens),
         };
 
