@@ -164,13 +164,14 @@ static void on_network_changed(void *userdata) {
         steps_hasten(&session->shared.steps);
 }
 
-/* A secret that was published before a reload stays published if the reload fails. After the point of no return it is published
- * only once the store shows it. */
-static const char *state_for_status(const Session *session, const Passage *passage) {
-        bool replaced = session->options.replaced && !session->kept &&
-                        kept_find(session->options.kept, passage->declaration->name) >= 0;
+/* Before the point of no return of a reload: the declaration before the reload of a secret that is published. Until then it decides
+ * who gets the secret, and it stays if the reload fails. NULL: there is none. */
+static const Declaration *in_force(const Session *session, const char *name) {
+        const Declarations *replaced = session->options.replaced;
 
-        return secret_state_to_string(replaced ? SECRET_PUBLISHED : passage->state);
+        if (!replaced || session->kept || kept_find(session->options.kept, name) < 0)
+                return NULL;
+        return declarations_find(replaced, name);
 }
 
 /* What keeps the session from its end. Once all is handed over, that is the service manager; once all is kept, the lock or the
@@ -219,14 +220,15 @@ static const uint64_t *version_for_status(const Session *session, const Passage 
 }
 
 static void fill_status(const Session *session, Passage *passage, bool is_over, StatusSecret *ret) {
-        const Declaration *declaration = passage->declaration;
+        const Declaration *declaration = passage->declaration,
+                          *before = in_force(session, declaration->name);
 
         *ret = (StatusSecret){
                 .name = declaration->name,
-                .state = state_for_status(session, passage),
+                .state = secret_state_to_string(before ? SECRET_PUBLISHED : passage->state),
                 .source = declaration->source.label,
                 .key_id = declaration->key_ids[0],
-                .units = declaration->units,
+                .units = (before ?: declaration)->units,
                 .optional = declaration->optional,
                 .policy = passage->policy,
                 .version = version_for_status(session, passage),
@@ -238,19 +240,45 @@ static void fill_status(const Session *session, Passage *passage, bool is_over, 
                 waiting_for_secret(passage, session->begun_usec, &ret->waiting);
 }
 
+/* The secrets that a reload will remove: units still get them. Returns how many. */
+static size_t fill_undeclared(const Session *session, StatusSecret *ret) {
+        const Declarations *replaced = session->options.replaced;
+        size_t n = 0;
+
+        for (size_t i = 0; replaced && i < replaced->count; i++) {
+                const Declaration *declaration = replaced->items + i;
+
+                if (declarations_find(session->options.declarations, declaration->name) ||
+                    !in_force(session, declaration->name))
+                        continue;
+                ret[n++] = (StatusSecret){
+                        .name = declaration->name,
+                        .state = secret_state_to_string(SECRET_PUBLISHED),
+                        .source = declaration->source.label,
+                        .key_id = declaration->key_ids[0],
+                        .units = declaration->units,
+                        .optional = declaration->optional,
+                        .version = kept_version(session->options.kept, declaration->name),
+                };
+        }
+        return n;
+}
+
 static void write_status(Session *session, const char *state, const char *text) {
-        _cleanup_free_ StatusSecret *secrets = calloc(session->passages_count + 1, sizeof(*secrets));
+        size_t replaced_count = session->options.replaced ? session->options.replaced->count : 0,
+               count = session->passages_count;
+        _cleanup_free_ StatusSecret *secrets = calloc(count + replaced_count + 1, sizeof(*secrets));
         bool is_over = strcmp(state, "unsealing") != 0;
         StatusWaiting waiting = {};
 
         if (!secrets)
                 return;
-        for (size_t i = 0; i < session->passages_count; i++)
+        for (size_t i = 0; i < count; i++)
                 fill_status(session, session->passages + i, is_over, secrets + i);
+        count += fill_undeclared(session, secrets + count);
         if (!is_over)
                 session_waits_for(session, &waiting);
-        report_status(&session->report, state, text, &session->error, &waiting, secrets,
-                      session->passages_count);
+        report_status(&session->report, state, text, &session->error, &waiting, secrets, count);
 }
 
 static void write_progress(Session *session) {

@@ -2198,6 +2198,7 @@ static void a_reload_says_which_secret_it_removes(void **state) {
         assert_says(world.logged, MESSAGE_REMOVED " secret=gone state=removed");
         assert_null(strstr(world.logged, "never: removed"));
         assert_null(strstr(world.logged, "a: removed"));
+        assert_int_equal(world.listed, 1);
 }
 
 static void a_reload_that_cannot_commit_removes_no_secret(void **state) {
@@ -2210,6 +2211,42 @@ static void a_reload_that_cannot_commit_removes_no_secret(void **state) {
         assert_int_equal(world.error.failure, FAILURE_STORE);
         assert_says(world.trace, "abandoned retained:3");
         assert_null(strstr(world.logged, "removed from the store"));
+        assert_int_equal(world.listed, 2);
+        assert_string_equal(world.states[0], "published");
+        assert_string_equal(world.states[1], "published");
+}
+
+/* Until the point of no return, Units= from before the reload decides who gets a secret, and status.json says so. */
+static void expect_units_in_force(bool commits) {
+        static char before_unit[] = "before.service", after_unit[] = "after.service";
+        char *before[] = { before_unit, NULL }, *after[] = { after_unit, NULL };
+        Declaration replaced_item;
+        Declarations replaced = { .items = &replaced_item, .count = 1 };
+
+        replaced_item = *declare("a");
+        replaced_item.units = before;
+        world.declarations_items[0].units = after;
+        keep("a");
+        world.units_differ = true;
+        world.options.replaced = &replaced;
+        start();
+        go_on_but("open");
+        if (!commits) {
+                world.trouble_at = "commit";
+                world.trouble = trouble(FAILURE_STORE, REMEDY_NONE);
+        }
+        finish("open");
+        assert_int_equal(world.error.failure, commits ? FAILURE_NONE : FAILURE_STORE);
+        assert_int_equal(world.listed, 1);
+        assert_ptr_equal(world.units[0], commits ? after : before);
+}
+
+static void the_status_has_the_units_from_before_a_failed_reload(void **state) {
+        expect_units_in_force(false);
+}
+
+static void the_status_has_the_units_of_the_reload(void **state) {
+        expect_units_in_force(true);
 }
 
 /* A refresh. The played ciphertext of a secret is its name. */
@@ -3339,6 +3376,8 @@ int main(void) {
                 TEST(a_reload_that_fails_changes_nothing),
                 TEST(a_reload_says_which_secret_it_removes),
                 TEST(a_reload_that_cannot_commit_removes_no_secret),
+                TEST(the_status_has_the_units_from_before_a_failed_reload),
+                TEST(the_status_has_the_units_of_the_reload),
                 TEST(a_refresh_without_a_change_asks_neither_tpm_nor_kms),
                 TEST(a_refresh_with_a_change_reloads_all),
                 TEST(a_reload_of_a_refresh_has_the_whole_deadline),
