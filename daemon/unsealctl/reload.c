@@ -28,7 +28,7 @@ static int reload(void) {
         if (r == -ENOENT || r == -ECONNREFUSED)
                 return failure("Cannot reload: unseald is not running, or has not unsealed the secrets yet. See \"systemctl status unseald.service\".");
         if (r == -ECONNRESET)
-                return failure("unseald ended before the reload was done. See \"journalctl -xu unseald.service\".");
+                return failure("unseald ended, or could not answer, so the outcome of the reload is unknown: either all secrets are exchanged or none is. See \"unsealctl status\" and \"journalctl -xu unseald.service\".");
         if (r < 0)
                 return failure("Cannot ask unseald at %s: %s.", path, strerror(-r));
         if (r > 0)
