@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 #include <errno.h>
+#include <openssl/evp.h>
 #include <openssl/rand.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -44,14 +45,15 @@ void carried_item_clear(CarriedItem *item) {
         free(item->container);
         free(item->name);
         free(item->type);
-        free(item->data);
         *item = (CarriedItem){};
 }
 
 Carriers *carriers_free(Carriers *carriers) {
         if (carriers) {
-                for (size_t i = 0; i < carriers->n_items; i++)
+                for (size_t i = 0; i < carriers->n_items; i++) {
+                        free(carriers->items[i].data);
                         carried_item_clear(&carriers->items[i]);
+                }
                 free(carriers->items);
                 pthread_mutex_destroy(&carriers->mutex);
                 free(carriers);
@@ -60,31 +62,45 @@ Carriers *carriers_free(Carriers *carriers) {
 }
 
 static int copy_item(const CarriedItem *item, CarriedItem *ret) {
-        CarriedItem copy = { .service = item->service, .size = item->size };
+        CarriedItem copy = {
+                .service = item->service, .modified = item->modified, .data = item->data, .size = item->size
+        };
 
         memcpy(copy.version, item->version, sizeof(copy.version));
+        memcpy(copy.etag, item->etag, sizeof(copy.etag));
         copy.container = strdup(item->container);
         copy.name = strdup(item->name);
         copy.type = strdup(item->type);
-        copy.data = malloc(item->size + 1);
-        if (!copy.container || !copy.name || !copy.type || !copy.data) {
+        if (!copy.container || !copy.name || !copy.type) {
                 carried_item_clear(&copy);
                 return -ENOMEM;
         }
-        if (item->size > 0)
-                memcpy(copy.data, item->data, item->size);
-        copy.data[item->size] = '\0';
         *ret = copy;
         return 0;
+}
+
+static int make_etag(CarriedItem *item) {
+        _cleanup_free_ char *hex = NULL;
+        unsigned char digest[16];
+
+        if (EVP_Digest(item->data, item->size, digest, NULL, EVP_md5(), NULL) <= 0)
+                return -EIO;
+        int r = hex_encode(digest, sizeof(digest), &hex);
+        if (r >= 0)
+                snprintf(item->etag, sizeof(item->etag), "\"%s\"", hex);
+        return r;
 }
 
 int carriers_put(Carriers *carriers, const CarriedItem *item,
                  char ret_version[static CARRIERS_VERSION_SIZE]) {
         _cleanup_free_ char *hex = NULL;
+        _cleanup_free_ uint8_t *data = malloc(item->size + 1);
         CarriedItem copy, *grown;
         uint8_t random[16];
         int r;
 
+        if (!data)
+                return -ENOMEM;
         if (RAND_bytes(random, sizeof(random)) <= 0)
                 return -EIO;
         r = hex_encode(random, sizeof(random), &hex);
@@ -93,6 +109,16 @@ int carriers_put(Carriers *carriers, const CarriedItem *item,
         if (r < 0)
                 return r;
         memcpy(copy.version, hex, sizeof(copy.version));
+        if (item->size > 0)
+                memcpy(data, item->data, item->size);
+        data[item->size] = '\0';
+        copy.modified = (int64_t) time(NULL);
+        copy.data = data;
+        r = make_etag(&copy);
+        if (r < 0) {
+                carried_item_clear(&copy);
+                return r;
+        }
 
         pthread_mutex_lock(&carriers->mutex);
         grown = realloc(carriers->items, (carriers->n_items + 1) * sizeof(*grown));
@@ -105,6 +131,7 @@ int carriers_put(Carriers *carriers, const CarriedItem *item,
                 carried_item_clear(&copy);
                 return -ENOMEM;
         }
+        TAKE_PTR(data);
         memcpy(ret_version, hex, CARRIERS_VERSION_SIZE);
         return 0;
 }
@@ -126,6 +153,31 @@ static bool is_named(const CarriedItem *item, const CarrierCall *call, const cha
                 return strcmp(item->name + (item->name[0] == '/'), rest) == 0;
         return strncmp(item->name, rest, length) == 0 &&
                (rest[length] == '\0' || (rest[length] == '-' && strlen(rest + length) == 7));
+}
+
+bool carrier_misbehaves(CarrierCall *call, FaultKind kind, FaultValue *ret) {
+        if (!faults_take(call->carriers->faults, call->service, call->operation, kind, ret))
+                return false;
+        call->fault = kind;
+        return true;
+}
+
+void carrier_replace(CarrierCall *call, const char *arn_prefix) {
+        char version[CARRIERS_VERSION_SIZE];
+        _cleanup_free_ char *asked = TAKE_PTR(call->version);
+        CarriedItem item;
+
+        if (carrier_misbehaves(call, FAULT_REPLACED, NULL) && carrier_find(call, arn_prefix, &item, NULL)) {
+                _cleanup_free_ uint8_t *other = malloc(item.size + 1);
+
+                for (size_t i = 0; other && i < item.size; i++)
+                        other[i] = (uint8_t) ~item.data[i];
+                item.data = other;
+                if (other)
+                        (void) carriers_put(call->carriers, &item, version);
+                carried_item_clear(&item);
+        }
+        call->version = TAKE_PTR(asked);
 }
 
 bool carrier_find(const CarrierCall *call, const char *arn_prefix, CarriedItem *ret, unsigned *ret_number) {
@@ -333,6 +385,8 @@ static void write_event(const CarrierCall *call, const FaultKind *fault) {
         add_string(parameters, call->service == SERVICE_S3 ? "key" : "name", call->name);
         if (call->version)
                 add_string(parameters, "version", call->version);
+        if (platform_sigv4_header(&call->exchange->request, "Range"))
+                add_string(parameters, "range", platform_sigv4_header(&call->exchange->request, "Range"));
 
         add_string(event, "eventTime", time_text);
         add_string(event, "eventSource", source);
@@ -349,14 +403,18 @@ static void write_event(const CarrierCall *call, const FaultKind *fault) {
         trail_write(call->carriers->trail, event);
 }
 
-static void add_headers(CarrierCall *call) {
-        time_t now = (time_t) call->now;
+void carrier_add_date(CarrierCall *call, const char *name, int64_t when) {
+        time_t now = (time_t) when;
         char date[64];
         struct tm tm;
 
         gmtime_r(&now, &tm);
         strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", &tm);
-        exchange_add_header(call->exchange, "Date", "%s", date);
+        exchange_add_header(call->exchange, name, "%s", date);
+}
+
+static void add_headers(CarrierCall *call) {
+        carrier_add_date(call, "Date", call->now);
         if (call->service == SERVICE_S3) {
                 exchange_add_header(call->exchange, "x-amz-request-id", "%s", call->request_id);
                 exchange_add_header(call->exchange, "x-amz-bucket-region", "%s", call->region);
@@ -416,7 +474,7 @@ static const char *operation_of(const CarrierCall *call) {
 
         switch (call->service) {
         case SERVICE_S3:
-                return "GetObject";
+                return strcmp(call->exchange->request.method, "HEAD") == 0 ? "HeadObject" : "GetObject";
         case SERVICE_FILES:
                 return "GET";
         default:
@@ -439,6 +497,10 @@ static void handle_call(CarrierCall *call, const char *bucket) {
                 spoilt = misbehave_after(call->exchange, faults, call->service, call->operation, &fault);
         }
         add_headers(call);
+        if (!spoilt && call->fault != _FAULT_KIND_MAX) {
+                fault = call->fault;
+                spoilt = true;
+        }
         write_event(call, spoilt ? &fault : NULL);
 }
 
@@ -462,6 +524,7 @@ void carriers_handle(Exchange *exchange, void *userdata) {
         }
         call->carriers = carriers;
         call->exchange = exchange;
+        call->fault = _FAULT_KIND_MAX;
         call->service = (Service) service;
         call->region = carriers->region;
         call->account = carriers->account;

@@ -40,7 +40,9 @@ typedef struct CarriedItem {
         char *name;
         char *type; /* parameter: "String", …; secret: "string" or "binary"; file: "file" or "redirect" */
         char version[CARRIERS_VERSION_SIZE];
-        uint8_t *data;
+        int64_t modified; /* seconds since 1970 */
+        char etag[48];    /* with its quotation marks, as S3 makes it: of the MD5 */
+        uint8_t *data;    /* a found item borrows them: what was put stays until the end */
         size_t size;
 } CarriedItem;
 

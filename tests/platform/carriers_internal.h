@@ -21,6 +21,8 @@ typedef struct CarrierCall {
         unsigned status; /* the error's HTTP status, code and message */
         const char *code;
         char message[1024];
+        FaultKind fault;      /* what an operation did wrong by itself; _FAULT_KIND_MAX: nothing */
+        uint64_t object_size; /* with InvalidRange */
         char fault_code[sizeof(((FaultValue *) NULL)->text)];
 } CarrierCall;
 
@@ -48,6 +50,18 @@ int carrier_get_object(CarrierCall *call);
 int carrier_get_parameter(CarrierCall *call);
 int carrier_get_secret(CarrierCall *call);
 int carrier_get_file(CarrierCall *call);
+
+/* Answers with an object, or the part of it that Range asks for, as far as If-Match permits. has_versions: it is S3's. */
+int carrier_send_object(CarrierCall *call, const CarriedItem *item, bool has_versions);
+
+/* Returns whether this fault is set for the operation, and remembers it for the log. */
+bool carrier_misbehaves(CarrierCall *call, FaultKind kind, FaultValue *ret);
+
+/* Adds a header with this time, in seconds since 1970. */
+void carrier_add_date(CarrierCall *call, const char *name, int64_t when);
+
+/* The fault "replaced": puts a new version with other bytes. */
+void carrier_replace(CarrierCall *call, const char *arn_prefix);
 
 /* Replies with the recorded error, in the form of the service. */
 void carrier_reply_error(CarrierCall *call);

@@ -7,6 +7,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@
 
 #include "basic/encoding.h"
 #include "basic/json.h"
+#include "byte_range.h"
 #include "carriers_internal.h"
 
 /* Decodes percent-encoding. A percent sign that begins no valid code stays as it is. */
@@ -126,12 +128,108 @@ static int missing_object(CarrierCall *call, bool may_list) {
                              : carrier_refuse(call, 404, "NoSuchKey", "The specified key does not exist.");
 }
 
+/* What a reply says of an object. */
+typedef struct Said {
+        char etag[64]; /* empty: nothing */
+        const char *version;
+        uint64_t first, size, total;
+        const char *type, *encoding;
+} Said;
+
+static void say_less(CarrierCall *call, Said *said) {
+        FaultValue value;
+
+        if (!carrier_misbehaves(call, FAULT_IDENTITY, &value))
+                return;
+        said->version = strcmp(value.text, "suspended") == 0 && said->version ? "null" : NULL;
+        if (strcmp(value.text, "weak") == 0) {
+                memmove(said->etag + 2, said->etag, sizeof(said->etag) - 2);
+                memcpy(said->etag, "W/", 2);
+        } else if (strcmp(value.text, "none") == 0)
+                said->etag[0] = '\0';
+}
+
+static void spoil_range(CarrierCall *call, Said *said, bool *ret_whole, bool *ret_unnamed,
+                        int64_t *ret_longer) {
+        FaultValue value;
+
+        if (!carrier_misbehaves(call, FAULT_RANGE, &value))
+                return;
+        *ret_whole = strcmp(value.text, "whole") == 0;
+        *ret_unnamed = strcmp(value.text, "unnamed") == 0;
+        if (strcmp(value.text, "other") == 0) {
+                said->size -= said->size > 1;
+                said->first += said->first + said->size < said->total;
+        } else if (strcmp(value.text, "total") == 0)
+                said->total++;
+        else if (strcmp(value.text, "short") == 0)
+                *ret_longer = -1;
+        else if (strcmp(value.text, "long") == 0)
+                *ret_longer = said->first + said->size < said->total;
+        else if (strcmp(value.text, "multipart") == 0)
+                said->type = "multipart/byteranges; boundary=3d6b6a416f9b5";
+        else if (strcmp(value.text, "encoded") == 0)
+                said->encoding = "gzip";
+}
+
+static void add_object_headers(CarrierCall *call, const Said *said, int64_t modified) {
+        exchange_add_header(call->exchange, "Content-Type", "%s", said->type);
+        exchange_add_header(call->exchange, "Accept-Ranges", "bytes");
+        carrier_add_date(call, "Last-Modified", modified);
+        if (said->etag[0])
+                exchange_add_header(call->exchange, "ETag", "%s", said->etag);
+        if (said->version)
+                exchange_add_header(call->exchange, "x-amz-version-id", "%s", said->version);
+        if (said->encoding)
+                exchange_add_header(call->exchange, "Content-Encoding", "%s", said->encoding);
+}
+
+int carrier_send_object(CarrierCall *call, const CarriedItem *item, bool has_versions) {
+        const SigV4Request *request = &call->exchange->request;
+        Said said = { .version = has_versions ? item->version : NULL,
+                      .size = item->size,
+                      .total = item->size,
+                      .type = "binary/octet-stream" };
+        bool whole = false, unnamed = false;
+        uint64_t last = 0;
+        int64_t longer = 0;
+
+        snprintf(said.etag, sizeof(said.etag), "%s", item->etag);
+        say_less(call, &said);
+        if (!byte_range_matches(platform_sigv4_header(request, "If-Match"), said.etag))
+                return carrier_refuse(call, 412, "PreconditionFailed",
+                                      "At least one of the pre-conditions you specified did not hold");
+        switch (byte_range_read(platform_sigv4_header(request, "Range"), item->size, &said.first, &last)) {
+        case BYTE_RANGE_NOT_SATISFIABLE:
+                call->object_size = item->size;
+                return carrier_refuse(call, 416, "InvalidRange", "The requested range is not satisfiable");
+        case BYTE_RANGE_PART:
+                said.size = last - said.first + 1;
+                spoil_range(call, &said, &whole, &unnamed, &longer);
+                break;
+        default:
+                whole = true;
+        }
+        if (whole)
+                exchange_reply_borrowed(call->exchange, 200, item->data, item->size);
+        else
+                exchange_reply_borrowed(call->exchange, 206, item->data + said.first,
+                                        said.size + (uint64_t) longer);
+        add_object_headers(call, &said, item->modified);
+        if (!whole && !unnamed)
+                exchange_add_header(call->exchange, "Content-Range",
+                                    "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, said.first,
+                                    said.first + said.size - 1, said.total);
+        return 0;
+}
+
 int carrier_get_object(CarrierCall *call) {
         _cleanup_free_ char *bucket = NULL, *object = NULL;
         CarriedItem item;
         int r;
 
-        if (strcmp(call->exchange->request.method, "GET") != 0)
+        if (strcmp(call->exchange->request.method, "GET") != 0 &&
+            strcmp(call->exchange->request.method, "HEAD") != 0)
                 return carrier_refuse(call, 405, "MethodNotAllowed",
                                       "The specified method is not allowed against this resource.");
         r = check_content_hash(call);
@@ -145,15 +243,13 @@ int carrier_get_object(CarrierCall *call) {
                                       "User: %s is not authorized to perform: s3:GetObject%s on resource: "
                                       "\"%s\" because no identity-based policy allows it",
                                       call->caller.arn, call->version ? "Version" : "", object);
+        carrier_replace(call, "");
         if (!carrier_find(call, "", &item, NULL))
                 return missing_object(call, carrier_allows(call, "s3:ListBucket", bucket));
 
-        exchange_reply(call->exchange, 200, (char *) TAKE_PTR(item.data), item.size);
-        exchange_add_header(call->exchange, "Content-Type", "binary/octet-stream");
-        exchange_add_header(call->exchange, "ETag", "\"%s\"", item.version);
-        exchange_add_header(call->exchange, "x-amz-version-id", "%s", item.version);
+        r = carrier_send_object(call, &item, true);
         carried_item_clear(&item);
-        return 0;
+        return r;
 }
 
 static int deny(CarrierCall *call, const char *action, const char *resource) {
@@ -250,18 +346,20 @@ int carrier_get_secret(CarrierCall *call) {
 
 int carrier_get_file(CarrierCall *call) {
         CarriedItem item;
+        int r = 0;
 
         if (strcmp(call->exchange->request.method, "GET") != 0)
                 return carrier_refuse(call, 405, "MethodNotAllowed", "%s", "");
+        carrier_replace(call, "");
         if (!carrier_find(call, "", &item, NULL))
                 return carrier_refuse(call, 404, "NotFound", "There is no such file.");
         if (strcmp(item.type, "redirect") == 0) {
                 exchange_reply(call->exchange, 302, NULL, 0);
                 exchange_add_header(call->exchange, "Location", "%s", (const char *) item.data);
         } else
-                exchange_reply(call->exchange, 200, (char *) TAKE_PTR(item.data), item.size);
+                r = carrier_send_object(call, &item, false);
         carried_item_clear(&item);
-        return 0;
+        return r;
 }
 
 static void put_escaped(FILE *out, const char *text) {
@@ -297,6 +395,8 @@ static void reply_xml(CarrierCall *call) {
         fprintf(out, "</Message>");
         if (strcmp(call->code, "AuthorizationHeaderMalformed") == 0)
                 fprintf(out, "<Region>%s</Region>", call->region);
+        if (strcmp(call->code, "InvalidRange") == 0)
+                fprintf(out, "<ActualObjectSize>%" PRIu64 "</ActualObjectSize>", call->object_size);
         fprintf(out, "<RequestId>%s</RequestId><HostId>platform</HostId></Error>", call->request_id);
         if (fclose(out) != 0)
                 return;

@@ -19,6 +19,7 @@
 #include "control.h"
 
 #define WORDS_MAX 16
+#define FILE_MAX ((size_t) 8 << 30)
 #define MESSAGE_MAX (4U * 1024U * 1024U)
 
 struct Control {
@@ -50,8 +51,10 @@ static int fail(Talk *talk, const char *format, ...) {
 
 static int word_content(Talk *talk, size_t index, uint8_t **ret, size_t *ret_size) {
         struct json_object *word = json_object_array_get_idx(talk->request, index);
-        const char *base64 = json_member_string(word, "base64");
+        const char *base64 = json_member_string(word, "base64"), *path = json_member_string(word, "path");
 
+        if (path && read_file(path, FILE_MAX, ret, ret_size) >= 0)
+                return 0;
         if (!base64 || base64_decode(base64, strlen(base64), ret, ret_size) < 0)
                 return fail(talk, "the request lacks the content of a file");
         return 0;
@@ -408,6 +411,12 @@ static int make_word(const char *word, struct json_object **ret) {
                 return 0;
         }
         int r = read_file(word + 1, MESSAGE_MAX / 2, &data, &size);
+        if (r == -EFBIG) {
+                /* The server reads a long file itself. */
+                *ret = json_object_new_object();
+                json_object_object_add(*ret, "path", json_object_new_string(word + 1));
+                return 0;
+        }
         if (r >= 0)
                 r = base64_encode(data, size, &text);
         if (r < 0) {

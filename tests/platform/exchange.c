@@ -38,14 +38,27 @@ typedef struct ExchangeState {
         char *target;
         uint8_t *body;
         bool begun;
-        size_t sent; /* bytes sent of a body that is cut short */
+        size_t sent; /* bytes sent of a body that is cut short or slow */
+        HttpServer *server;
 } ExchangeState;
 
+static void drop_body(Exchange *exchange) {
+        if (!exchange->body_borrowed)
+                free(exchange->body);
+        exchange->body = NULL;
+        exchange->body_borrowed = false;
+}
+
 void exchange_reply(Exchange *exchange, unsigned status, char *body, size_t size) {
-        free(exchange->body);
+        drop_body(exchange);
         exchange->body = body;
         exchange->body_size = body ? size : 0;
         exchange->status = status;
+}
+
+void exchange_reply_borrowed(Exchange *exchange, unsigned status, const void *body, size_t size) {
+        exchange_reply(exchange, status, (char *) body, size);
+        exchange->body_borrowed = true;
 }
 
 void exchange_reply_text(Exchange *exchange, unsigned status, const char *text) {
@@ -92,14 +105,32 @@ static void reset_connection(HttpServer *server, int fd) {
         pthread_mutex_unlock(&server->mutex);
 }
 
-static ssize_t read_half(void *userdata, uint64_t position, char *buffer, size_t maximum) {
-        ExchangeState *state = userdata;
-        size_t half = state->exchange.body_size / 2, left = half - state->sent,
-               size = left < maximum ? left : maximum;
+/* Where a body ends that is not sent whole. */
+static size_t body_end(const Exchange *exchange) {
+        if (exchange->ending == ENDING_TRUNCATED)
+                return exchange->body_size / 2;
+        if (exchange->ending == ENDING_CUT && exchange->cut_after < exchange->body_size)
+                return (size_t) exchange->cut_after;
+        return exchange->body_size;
+}
 
-        if (left == 0)
+static ssize_t read_part(void *userdata, uint64_t position, char *buffer, size_t maximum) {
+        ExchangeState *state = userdata;
+        Exchange *exchange = &state->exchange;
+        size_t left = body_end(exchange) - state->sent, size = left < maximum ? left : maximum;
+
+        if (left == 0) {
+                if (exchange->ending == ENDING_CUT)
+                        reset_connection(state->server, connection_fd(exchange->connection));
                 return MHD_CONTENT_READER_END_WITH_ERROR;
-        memcpy(buffer, state->exchange.body + state->sent, size);
+        }
+        if (exchange->bytes_per_second > 0) {
+                size_t tenth = (size_t) (exchange->bytes_per_second + 9) / 10;
+
+                size = size < tenth ? size : tenth;
+                exchange_wait(exchange, 100);
+        }
+        memcpy(buffer, exchange->body + state->sent, size);
         state->sent += size;
         return (ssize_t) size;
 }
@@ -109,8 +140,8 @@ static enum MHD_Result queue_reply(ExchangeState *state) {
         struct MHD_Response *response;
 
         /* The state frees the body, because it outlives the response. */
-        if (exchange->ending == ENDING_TRUNCATED)
-                response = MHD_create_response_from_callback(exchange->body_size, 16 * 1024, read_half,
+        if (exchange->ending != ENDING_WHOLE || exchange->bytes_per_second > 0)
+                response = MHD_create_response_from_callback(exchange->body_size, 16 * 1024, read_part,
                                                              state, NULL);
         else
                 response = MHD_create_response_from_buffer(exchange->body_size, exchange->body,
@@ -186,6 +217,7 @@ static enum MHD_Result on_request(void *userdata, struct MHD_Connection *connect
                 return result;
         }
 
+        state->server = server;
         state->exchange.connection = connection;
         state->exchange.request.method = method;
         state->exchange.request.target = state->target;
@@ -228,7 +260,7 @@ static void on_completed(void *userdata, struct MHD_Connection *connection, void
                 return;
         free(state->target);
         free(state->body);
-        free(state->exchange.body);
+        drop_body(&state->exchange);
         free(state);
         *connection_state = NULL;
 }

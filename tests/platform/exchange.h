@@ -21,6 +21,7 @@ typedef enum Ending {
         ENDING_WHOLE,
         ENDING_TRUNCATED, /* half of the body, then the end of the connection */
         ENDING_RESET,
+        ENDING_CUT,    /* a part of the body, then a reset */
         ENDING_SILENT, /* no reply until the client closes the connection */
 } Ending;
 
@@ -32,14 +33,17 @@ typedef struct Exchange {
 
         /* The reply. The handler fills it in. */
         unsigned status;
-        char *body; /* the exchange frees it */
+        char *body; /* the exchange frees it, unless it is borrowed */
         size_t body_size;
+        bool body_borrowed;
         Ending ending;
-        bool close; /* send Connection: close */
+        uint64_t cut_after;        /* ENDING_CUT: so many bytes of the body */
+        uint64_t bytes_per_second; /* 0: as fast as the client reads */
+        bool close;                /* send Connection: close */
         struct {
                 const char *name;
                 char value[128];
-        } headers[8];
+        } headers[16];
         size_t n_headers;
 
         struct MHD_Connection *connection;
@@ -60,6 +64,8 @@ void http_server_forget(HttpServer *server, int real_fd);
 
 /* Takes the body; the exchange frees it. NULL is an empty body. */
 void exchange_reply(Exchange *exchange, unsigned status, char *body, size_t size);
+/* The same for bytes that outlive the exchange. */
+void exchange_reply_borrowed(Exchange *exchange, unsigned status, const void *body, size_t size);
 void exchange_reply_text(Exchange *exchange, unsigned status, const char *text);
 void exchange_add_header(Exchange *exchange, const char *name, const char *format, ...)
                 __attribute__((format(printf, 3, 4)));

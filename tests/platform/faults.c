@@ -12,6 +12,7 @@
 #define SIGNED_SERVICES (SERVICE_KMS | SERVICE_S3 | SERVICE_SSM | SERVICE_SECRETS_MANAGER)
 #define TLS_SERVICES (SERVICE_KMS | SERVICE_CARRIERS)
 #define HTTP_SERVICES (TLS_SERVICES | SERVICE_IMDS)
+#define OBJECT_SERVICES (SERVICE_S3 | SERVICE_FILES)
 #define ALL_SERVICES (HTTP_SERVICES | SERVICE_TPM)
 #define FAULTS_MAX 256
 
@@ -46,6 +47,16 @@ static const struct {
         [FAULT_EMPTY] = { "empty", HTTP_SERVICES, ARGUMENT_NONE, "", "answers 200 with no body" },
         [FAULT_OVERSIZED] = { "oversized", HTTP_SERVICES, ARGUMENT_NONE, "",
                               "answers 200 with 8 MiB of body" },
+        [FAULT_CUT] = { "cut", OBJECT_SERVICES, ARGUMENT_NUMBER, "5",
+                        "resets the connection after so many bytes of the body" },
+        [FAULT_SLOW] = { "slow", OBJECT_SERVICES, ARGUMENT_NUMBER, "10000",
+                         "sends so many bytes of the body in a second" },
+        [FAULT_IDENTITY] = { "identity", OBJECT_SERVICES, ARGUMENT_TEXT, "none",
+                             "says less of the object: unversioned, suspended (the version is null), weak (the ETag is), or none of both" },
+        [FAULT_RANGE] = { "range", OBJECT_SERVICES, ARGUMENT_TEXT, "whole",
+                          "answers a request for a range with the whole object, with other bytes, another total, one byte less (short) or more (long), unnamed (without Content-Range), as multipart, or encoded" },
+        [FAULT_REPLACED] = { "replaced", OBJECT_SERVICES, ARGUMENT_NONE, "",
+                             "puts another object of the same size in its place, then answers as usual" },
         [FAULT_WRONG_KEYID] = { "wrong-keyid", SERVICE_KMS, ARGUMENT_NONE, "",
                                 "names another key in the answer" },
         [FAULT_TAMPERED_CMS] = { "tampered-cms", SERVICE_KMS, ARGUMENT_OPTIONAL, "content",

@@ -78,9 +78,19 @@ bool misbehave_before(Exchange *exchange, Faults *faults, Service service, const
 
 bool misbehave_after(Exchange *exchange, Faults *faults, Service service, const char *operation,
                      FaultKind *ret_kind) {
-        if (!faults_take(faults, service, operation, FAULT_TRUNCATED, NULL))
+        FaultValue value;
+
+        if (faults_take(faults, service, operation, FAULT_TRUNCATED, NULL)) {
+                exchange->ending = ENDING_TRUNCATED;
+                *ret_kind = FAULT_TRUNCATED;
+        } else if (faults_take(faults, service, operation, FAULT_CUT, &value)) {
+                exchange->ending = ENDING_CUT;
+                exchange->cut_after = value.number > 0 ? (uint64_t) value.number : 0;
+                *ret_kind = FAULT_CUT;
+        } else if (faults_take(faults, service, operation, FAULT_SLOW, &value)) {
+                exchange->bytes_per_second = value.number > 0 ? (uint64_t) value.number : 1;
+                *ret_kind = FAULT_SLOW;
+        } else
                 return false;
-        exchange->ending = ENDING_TRUNCATED;
-        *ret_kind = FAULT_TRUNCATED;
         return true;
 }

@@ -111,6 +111,16 @@ check() { # SERVICE FAULT
     *-drop) expect_exit 28 "$1" --max-time 1 ;;
     *-reset) expect_exit 56 "$1" ;;
     *-http) [[ $(ask "$1") == 503\ * ]] || fail "no 503" ;;
+    *-cut) expect_exit 56 "$1" ;;
+    *-slow) ask "$1" >/dev/null && good "$1" >/dev/null || fail "the reply is wrong, not slow" ;;
+    *-identity) [[ $(ask "$1") == 200\ * ]] && ! grep -qiE '^(etag|x-amz-version-id):' "$work/header" || fail "the object has an identity" ;;
+    *-range) [[ $(ask "$1" --range 0-9) == "200 $(stat -c %s "$work/decrypt.json")" ]] || fail "that is no whole object" ;;
+    s3-replaced | files-replaced)
+        ask "$1" >/dev/null
+        ! good "$1" 2>/dev/null || fail "the object is the same"
+        "$platform" object put sealed-secrets db "$work/decrypt.json" >/dev/null
+        "$platform" file put db "$work/decrypt.json" >/dev/null
+        ;;
     *-truncated) expect_exit 18 "$1" ;;
     *-garbage) expect_size 200 "$1" 1500 && ! jq . "$work/body" >/dev/null 2>&1 || fail "that is JSON" ;;
     *-empty) expect_size 200 "$1" 0 ;;
