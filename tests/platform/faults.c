@@ -95,6 +95,7 @@ typedef struct Fault {
         FaultKind kind;
         FaultValue value;
         int64_t times; /* how often it is still to take effect; -1: until it is cleared */
+        int64_t after; /* so many times it is still passed over first */
         uint64_t taken;
 } Fault;
 
@@ -143,6 +144,10 @@ bool faults_take(Faults *faults, unsigned wanted, const char *operation, FaultKi
                 if (fault->kind != kind || !(fault->services & wanted) || fault->times == 0 ||
                     (strcmp(fault->operation, "*") != 0 && strcasecmp(fault->operation, operation) != 0))
                         continue;
+                if (fault->after > 0) {
+                        fault->after--;
+                        continue;
+                }
                 fault->times -= fault->times > 0;
                 fault->taken++;
                 if (ret)
@@ -218,16 +223,18 @@ static int read_argument(Fault *fault, const char *const *words, size_t n, char 
 static int read_fault(Fault *fault, const char *const *words, size_t n, char reason[static 256]) {
         *fault = (Fault){ .times = -1 };
 
-        if (n >= 2 && strcmp(words[n - 2], "--times") == 0) {
-                if (read_number(words[n - 1], &fault->times) < 0 || fault->times < 1) {
-                        snprintf(reason, 256, "--times needs a number above 0");
+        while (n >= 2 && (strcmp(words[n - 2], "--times") == 0 || strcmp(words[n - 2], "--after") == 0)) {
+                int64_t *number = words[n - 2][2] == 't' ? &fault->times : &fault->after;
+
+                if (read_number(words[n - 1], number) < 0 || *number < 1) {
+                        snprintf(reason, 256, "%s needs a number above 0", words[n - 2]);
                         return -EINVAL;
                 }
                 n -= 2;
         }
         if (n < 3) {
                 snprintf(reason, 256,
-                         "usage: fault set SERVICE OPERATION FAULT [ARGUMENT [MESSAGE]] [--times N]");
+                         "usage: fault set SERVICE OPERATION FAULT [ARGUMENT [MESSAGE]] [--after N] [--times N]");
                 return -EINVAL;
         }
         if (read_service(words[0], &fault->services) < 0) {

@@ -74,8 +74,8 @@ bool faults_take(Faults *faults, unsigned services, const char *operation, Fault
 /*
  * The verbs of `platform fault`.
  *
- * words: SERVICE OPERATION FAULT [ARGUMENT [MESSAGE]] [--times N]; "*" stands for all services or all
- * operations. Setting the same fault again replaces it. Returns -EINVAL and a reason for people.
+ * words: SERVICE OPERATION FAULT [ARGUMENT [MESSAGE]] [--after N] [--times N]; "*" stands for all services or all
+ * operations. With --after, the first N times go well. Setting the same fault again replaces it. Returns -EINVAL and a reason for people.
  */
 int faults_set(Faults *faults, const char *const *words, size_t n, char reason[static 256]);
 

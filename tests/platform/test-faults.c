@@ -46,6 +46,25 @@ static void test_fault_counts_its_times_and_ends(void **state) {
         assert_false(faults_take(faults, SERVICE_KMS, "Decrypt", FAULT_HTTP, NULL));
 }
 
+static void test_fault_begins_after_so_many_times(void **state) {
+        Faults *faults = *state;
+        char reason[256] = "";
+
+        assert_int_equal(SET(faults, "s3", "GetObject", "slow", "5", "--after", "2"), 0);
+        assert_false(faults_take(faults, SERVICE_S3, "GetObject", FAULT_SLOW, NULL));
+        assert_false(faults_take(faults, SERVICE_FILES, "GetObject", FAULT_SLOW, NULL));
+        assert_false(faults_take(faults, SERVICE_S3, "GetObject", FAULT_SLOW, NULL));
+        assert_true(faults_take(faults, SERVICE_S3, "GetObject", FAULT_SLOW, NULL));
+        assert_true(faults_take(faults, SERVICE_S3, "GetObject", FAULT_SLOW, NULL));
+        assert_int_equal(set(faults, reason,
+                             (const char *const[8]){ "kms", "*", "drop", "--times", "1", "--after", "1" }),
+                         0);
+        assert_false(faults_take(faults, SERVICE_KMS, "Decrypt", FAULT_DROP, NULL));
+        assert_true(faults_take(faults, SERVICE_KMS, "Decrypt", FAULT_DROP, NULL));
+        assert_false(faults_take(faults, SERVICE_KMS, "Decrypt", FAULT_DROP, NULL));
+        assert_int_equal(SET(faults, "kms", "*", "drop", "--after", "0"), -EINVAL);
+}
+
 static void test_fault_without_times_stays_until_cleared(void **state) {
         Faults *faults = *state;
         char reason[256] = "";
@@ -151,6 +170,7 @@ static void test_table_has_an_end(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_fault_counts_its_times_and_ends, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_fault_begins_after_so_many_times, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_fault_without_times_stays_until_cleared, set_up,
                                                 tear_down),
                 cmocka_unit_test_setup_teardown(test_clear_takes_what_fits, set_up, tear_down),
