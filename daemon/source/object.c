@@ -17,6 +17,13 @@ void object_version_clear(ObjectVersion *version) {
         *version = (ObjectVersion){};
 }
 
+int object_version_copy(const ObjectVersion *version, ObjectVersion *ret) {
+        *ret = (ObjectVersion){ .size = version->size, .ranges = version->ranges };
+        ret->version = version->version ? strdup(version->version) : NULL;
+        ret->etag = version->etag ? strdup(version->etag) : NULL;
+        return (version->version && !ret->version) || (version->etag && !ret->etag) ? -ENOMEM : 0;
+}
+
 /* Reads decimal digits, at most 18, and moves *text behind them. */
 static bool read_number(const char **text, uint64_t *ret) {
         size_t digits = strspn(*text, "0123456789");

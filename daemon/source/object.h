@@ -33,6 +33,9 @@ typedef struct ObjectVersion {
 
 void object_version_clear(ObjectVersion *version);
 
+/* -ENOMEM. The caller clears *ret, on failure too. */
+int object_version_copy(const ObjectVersion *version, ObjectVersion *ret);
+
 /*
  * Reads the first reply (status 200 or 206) to a request for the bytes 0 to asked - 1. *ret_body is the size of this reply's
  * body, or OBJECT_SIZE_UNKNOWN. label names the source in *error. The caller clears *ret.

@@ -63,6 +63,7 @@ struct Remote {
         const PiecesSink *sink; /* a copy of the caller's: */
         PiecesSink own_sink;
         PiecesTrouble trouble;
+        void *trouble_userdata;
         sd_event_source *advance, *timer;
         uint64_t unassigned;  /* the first byte that no line has been told to fetch */
         uint64_t handed_over; /* bytes */
@@ -182,7 +183,7 @@ static void line_broke(Line *line, int r, const Error *error) {
                                 retry_delay_usec(line->attempts, error->retry_after_usec, jitter_random());
         line->attempts++;
         if (remote->trouble)
-                remote->trouble(error, remote->sink->userdata);
+                remote->trouble(error, remote->trouble_userdata);
         kick(remote);
 }
 
@@ -425,13 +426,6 @@ static void remote_free(Pieces *pieces) {
 
 static const PiecesKind remote_kind = { remote_give_back, remote_free };
 
-static int copy_version(const ObjectVersion *version, ObjectVersion *ret) {
-        *ret = (ObjectVersion){ .size = version->size, .ranges = version->ranges };
-        ret->version = version->version ? strdup(version->version) : NULL;
-        ret->etag = version->etag ? strdup(version->etag) : NULL;
-        return (version->version && !ret->version) || (version->etag && !ret->etag) ? -ENOMEM : 0;
-}
-
 static unsigned count_lines(const ObjectVersion *version, const PiecesPlan *plan) {
         uint64_t pieces = (plan->end - plan->begin + plan->piece_size - 1) / plan->piece_size,
                  count = version->ranges ? PIECES_CONNECTIONS_MAX : 1;
@@ -445,7 +439,7 @@ static int remote_set_up(Remote *remote, const ObjectVersion *version, const Pie
         uint64_t now = now_monotonic_usec();
         int r;
 
-        r = copy_version(version, &remote->version);
+        r = object_version_copy(version, &remote->version);
         if (r < 0)
                 return r;
         r = sd_event_add_time(event, &remote->timer, CLOCK_MONOTONIC, 0, 1, on_timer, remote);
@@ -465,8 +459,8 @@ static int remote_set_up(Remote *remote, const ObjectVersion *version, const Pie
 }
 
 int pieces_new_remote(Fetcher *fetcher, const Fetch *fetch, const ObjectVersion *version,
-                      const PiecesPlan *plan, const PiecesSink *sink, PiecesTrouble trouble, Pieces **ret,
-                      Error *error) {
+                      const PiecesPlan *plan, const PiecesSink *sink, PiecesTrouble trouble,
+                      void *trouble_userdata, Pieces **ret, Error *error) {
         _cleanup_(pieces_freep) Pieces *pieces = NULL;
         Remote *remote;
         int r;
@@ -484,6 +478,7 @@ int pieces_new_remote(Fetcher *fetcher, const Fetch *fetch, const ObjectVersion 
         remote->own_sink = *sink;
         remote->sink = &remote->own_sink;
         remote->trouble = trouble;
+        remote->trouble_userdata = trouble_userdata;
         r = remote_set_up(remote, version, plan);
         if (r < 0)
                 return r == -ENOMEM ? error_oom(error)

@@ -25,11 +25,11 @@ typedef void (*PiecesTrouble)(const Error *error, void *userdata);
 
 /*
  * plan->end is at most version->size, which must be known. version is copied; the fetcher and what fetch points to must
- * outlive the pieces. trouble may be NULL; its userdata is the sink's.
+ * outlive the pieces. trouble may be NULL.
  *
  * By ended(): -ESTALE if the object was replaced or deleted meanwhile, so that the caller must begin anew (FAILURE_UNAVAILABLE,
  * REMEDY_RETRY); otherwise a failure that stays. What may pass is tried again until pieces_free().
  */
 int pieces_new_remote(Fetcher *fetcher, const Fetch *fetch, const ObjectVersion *version,
-                      const PiecesPlan *plan, const PiecesSink *sink, PiecesTrouble trouble, Pieces **ret,
-                      Error *error);
+                      const PiecesPlan *plan, const PiecesSink *sink, PiecesTrouble trouble,
+                      void *trouble_userdata, Pieces **ret, Error *error);

@@ -348,7 +348,8 @@ static void start(const ObjectVersion *version) {
         const PiecesSink sink = { on_piece, on_ended, &got };
         const Fetch what = fetch();
 
-        assert_int_equal(pieces_new_remote(fetcher, &what, version, &plan, &sink, on_trouble, &pieces, NULL),
+        assert_int_equal(pieces_new_remote(fetcher, &what, version, &plan, &sink, on_trouble, &got, &pieces,
+                                           NULL),
                          0);
         assert_int_equal(transfers_count, 0);
         settle();
@@ -730,8 +731,8 @@ static void test_lack_of_memory_ends_the_fetch(void **state) {
                 skip();
         for (unsigned i = 0; i < 3; i++) {
                 memory_fail_after(i);
-                assert_int_equal(pieces_new_remote(fetcher, &what, &versioned, &plan, &sink, NULL, &pieces,
-                                                   NULL),
+                assert_int_equal(pieces_new_remote(fetcher, &what, &versioned, &plan, &sink, NULL, NULL,
+                                                   &pieces, NULL),
                                  -ENOMEM);
                 assert_true(memory_has_failed());
                 assert_null(pieces);

@@ -83,8 +83,8 @@ static void on_first(int r, const uint8_t *data, size_t size, const ObjectVersio
         }
         job.plan.begin = size;
         job.plan.end = version->size;
-        r = pieces_new_remote(job.fetcher, &job.fetch, version, &job.plan, &sink, on_trouble, &job.pieces,
-                              &failed);
+        r = pieces_new_remote(job.fetcher, &job.fetch, version, &job.plan, &sink, on_trouble, NULL,
+                              &job.pieces, &failed);
         if (r < 0)
                 end(r, &failed);
 }
