@@ -199,6 +199,8 @@ static int say_delay(Talk *talk) {
         int r = word_number(talk, 60000, &msec);
         if (r >= 0)
                 relay_set_delay(talk->targets->relay, msec);
+        if (r >= 0)
+                relay_set_delay(talk->targets->carriers_relay, msec);
         return r;
 }
 

@@ -19,7 +19,7 @@ typedef struct ControlTargets {
         Faults *faults;
         Imds *imds;
         Kms *kms;
-        Relay *relay;
+        Relay *relay, *carriers_relay;
 } ControlTargets;
 
 typedef struct Control Control;

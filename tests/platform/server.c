@@ -43,6 +43,7 @@ typedef struct Options {
         const char *kms_address;
         const char *relay_address;
         const char *carriers_address;
+        const char *far_carriers_address;
         unsigned delay_msec;
         unsigned rate;
         bool daemon;
@@ -63,7 +64,7 @@ typedef struct Platform {
         HttpServer *carriers_server;
         TlsFront *front;
         TlsFront *carriers_front;
-        Relay *relay;
+        Relay *relay, *carriers_relay;
         Control *control;
         TpmFaults tpm_faults;
 } Platform;
@@ -72,6 +73,7 @@ typedef struct Platform {
 static void platform_clear(Platform *platform) {
         platform_control_free(platform->control);
         relay_free(platform->relay);
+        relay_free(platform->carriers_relay);
         tls_front_free(platform->carriers_front);
         tls_front_free(platform->front);
         http_server_free(platform->carriers_server);
@@ -243,7 +245,7 @@ static int start_carriers(Platform *platform, const Options *options, struct jso
                 .faults = platform->faults,
                 .trail = platform->trail,
         };
-        struct sockaddr_in address;
+        struct sockaddr_in address, far_address;
 
         int r = carriers_new(&carriers_options, &platform->carriers);
         if (r >= 0)
@@ -255,7 +257,13 @@ static int start_carriers(Platform *platform, const Options *options, struct jso
                 return fail(fd, options->carriers_address);
         r = tls_front_new(fd, &platform->pki, platform->faults, SERVICE_CARRIERS, platform->carriers_server,
                           &platform->carriers_front);
-        return r < 0 ? fail(r, "TLS") : 0;
+        if (r < 0)
+                return fail(r, "TLS");
+        fd = listen_on(options->far_carriers_address, 443, &far_address);
+        if (fd < 0)
+                return fail(fd, options->far_carriers_address);
+        r = relay_new(fd, &address, options->delay_msec, &platform->carriers_relay);
+        return r < 0 ? fail(r, "relay") : 0;
 }
 
 static int start_attestor(Platform *platform, const Options *options) {
@@ -279,6 +287,7 @@ static int start_control(Platform *platform, const Options *options) {
                 .imds = platform->imds,
                 .kms = platform->kms,
                 .relay = platform->relay,
+                .carriers_relay = platform->carriers_relay,
         };
 
         int r = platform_control_new(path, &targets, &platform->control);
@@ -354,27 +363,21 @@ static int usage(void) {
         fprintf(stderr,
                 "usage: unseald-platform --state DIR [--daemon] [--region REGION] [--other-region REGION]\n"
                 "                        [--instance-id ID] [--imds ADDRESS]\n"
-                "                        [--kms ADDRESS] [--relay ADDRESS] [--carriers ADDRESS] [--delay "
-                "MSEC] [--rate N]\n"
+                "                        [--kms ADDRESS] [--relay ADDRESS] [--carriers ADDRESS]\n"
+                "                        [--far-carriers ADDRESS] [--delay MSEC] [--rate N]\n"
                 "       unseald-platform control SOCKET WORD...\n");
         return 2;
 }
 
 static bool read_options(int argc, char **argv, Options *options) {
         static const struct option names[] = {
-                { "daemon", no_argument, NULL, 'D' },
-                { "carriers", required_argument, NULL, 'c' },
-                { "delay", required_argument, NULL, 'd' },
-                { "imds", required_argument, NULL, 'i' },
-                { "instance-id", required_argument, NULL, 'I' },
-                { "kms", required_argument, NULL, 'k' },
-                { "rate", required_argument, NULL, 'r' },
-                { "region", required_argument, NULL, 'R' },
-                { "other-region", required_argument, NULL, 'o' },
-                { "relay", required_argument, NULL, 'l' },
-                { "seed", required_argument, NULL, 'S' },
-                { "state", required_argument, NULL, 's' },
-                {},
+                { "daemon", no_argument, NULL, 'D' },       { "carriers", required_argument, NULL, 'c' },
+                { "delay", required_argument, NULL, 'd' },  { "far-carriers", required_argument, NULL, 'f' },
+                { "imds", required_argument, NULL, 'i' },   { "instance-id", required_argument, NULL, 'I' },
+                { "kms", required_argument, NULL, 'k' },    { "rate", required_argument, NULL, 'r' },
+                { "region", required_argument, NULL, 'R' }, { "other-region", required_argument, NULL, 'o' },
+                { "relay", required_argument, NULL, 'l' },  { "seed", required_argument, NULL, 'S' },
+                { "state", required_argument, NULL, 's' },  {},
         };
         int option;
 
@@ -404,6 +407,9 @@ static bool read_options(int argc, char **argv, Options *options) {
                 case 'r':
                         options->rate = (unsigned) strtoul(optarg, NULL, 10);
                         break;
+                case 'f':
+                        options->far_carriers_address = optarg;
+                        break;
                 case 'o':
                         options->other_region = optarg;
                         break;
@@ -431,6 +437,7 @@ int main(int argc, char **argv) {
                 .kms_address = "198.51.100.10",
                 .relay_address = "198.51.100.20",
                 .carriers_address = "198.51.100.30",
+                .far_carriers_address = "198.51.100.40",
                 .delay_msec = 10,
         };
         Platform platform = {};
