@@ -5,6 +5,6 @@
 
 UNSEALD_TEST_BUILD=$build "$top/tests/bench/run" --rounds 1 --no-aws-cli >"$scratch/out" 2>"$scratch/err" ||
     die "the benchmark ended with $?: $(tail -n 5 "$scratch/err")"
-for part in 'One secret, from the start' 'One secret, from a usable network' '1, 10 and 100 secrets' 'Memory, MiB' 'unsealctl and scripts'; do
+for part in 'One secret, from the start' 'One secret, from a usable network' '1, 10 and 100 secrets' 'Memory, MiB' 'unsealctl and scripts' 'An object in parts'; do
     grep -A3 "^$part" "$scratch/out" | grep -Eq '[0-9]+\.[0-9]' || die "no figure of '$part': $(cat "$scratch/out")"
 done
