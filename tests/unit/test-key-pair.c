@@ -743,6 +743,8 @@ static void test_primes_and_their_distance_are_distributed_as_random_numbers(voi
 static void test_the_statistic_sees_constant_high_bits(void **state) {
         Distribution found;
 
+        if (getenv("UNSEALD_TEST_SLOW"))
+                skip();
         reset();
         world.threads = THREADS_AT_ONCE;
         world.primes = PRIMES_CONSTANT_TOP;
@@ -753,6 +755,8 @@ static void test_the_statistic_sees_constant_high_bits(void **state) {
 static void test_the_statistic_sees_a_second_prime_that_follows_the_first(void **state) {
         Distribution found;
 
+        if (getenv("UNSEALD_TEST_SLOW"))
+                skip();
         reset();
         world.threads = THREADS_AT_ONCE;
         world.primes = PRIMES_NEXT_AT_DISTANCE;
