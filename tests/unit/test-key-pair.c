@@ -13,6 +13,7 @@
 #include <openssl/provider.h>
 #include <openssl/rsa.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -27,6 +28,7 @@
 
 typedef enum Threads {
         THREADS_REAL,
+        THREADS_LATE,    /* this thread has a candidate when the other one finds both primes and ends */
         THREADS_AT_ONCE, /* thread_start() returns after the thread has ended */
         THREADS_NONE,
 } Threads;
@@ -48,6 +50,8 @@ static struct {
         Primes primes;
         unsigned candidates, failing_candidate; /* no random number comes for this one; 0: none */
         unsigned steps, failing_step;           /* the call of OpenSSL of this number fails; 0: none */
+        pthread_t main;
+        bool waiting, ended; /* THREADS_LATE: this thread, and the other one */
         int reason, distance;
         bool armed;                  /* key_pair_new() runs */
         int frames;                  /* BN_CTX_start() without BN_CTX_end() */
@@ -74,6 +78,7 @@ static void *thread_main(void *userdata) {
         Thread *thread = userdata;
 
         thread->run(thread->userdata);
+        __atomic_store_n(&world.ended, true, __ATOMIC_SEQ_CST);
         return NULL;
 }
 
@@ -83,7 +88,7 @@ int thread_start(const char *name, ThreadMain run, void *userdata, Thread **ret)
                 return -EAGAIN;
         *ret = calloc(1, sizeof(**ret));
         **ret = (Thread){ .run = run, .userdata = userdata };
-        if (world.threads == THREADS_REAL)
+        if (world.threads == THREADS_REAL || world.threads == THREADS_LATE)
                 assert_int_equal(pthread_create(&(*ret)->id, NULL, thread_main, *ret), 0);
         else
                 run(userdata);
@@ -91,7 +96,7 @@ int thread_start(const char *name, ThreadMain run, void *userdata, Thread **ret)
 }
 
 Thread *thread_join(Thread *thread) {
-        if (thread && world.threads == THREADS_REAL)
+        if (thread && world.threads != THREADS_AT_ONCE)
                 assert_int_equal(pthread_join(thread->id, NULL), 0);
         free(thread);
         return NULL;
@@ -221,6 +226,20 @@ static void assert_constant_time(const BIGNUM *number) {
         }
 }
 
+static void wait_for(bool *what) {
+        while (!__atomic_load_n(what, __ATOMIC_SEQ_CST))
+                (void) sched_yield();
+}
+
+static void let_the_other_thread_find_both(void) {
+        if (!pthread_equal(pthread_self(), world.main))
+                wait_for(&world.waiting);
+        else {
+                __atomic_store_n(&world.waiting, true, __ATOMIC_SEQ_CST);
+                wait_for(&world.ended);
+        }
+}
+
 /* Gives the candidates. */
 int BN_priv_rand_ex(BIGNUM *ret, int bits, int top, int bottom, unsigned strength, BN_CTX *context) {
         if (!is_step())
@@ -231,6 +250,8 @@ int BN_priv_rand_ex(BIGNUM *ret, int bits, int top, int bottom, unsigned strengt
                 ERR_raise(ERR_LIB_BN, world.reason);
                 return 0;
         }
+        if (world.threads == THREADS_LATE)
+                let_the_other_thread_find_both();
         inside++;
         if (world.primes == PRIMES_REAL)
                 assert_true(REAL(BN_priv_rand_ex)(ret, bits, top, bottom, strength, context));
@@ -541,6 +562,18 @@ static void test_a_thread_stops_when_the_primes_are_found(void **state) {
         assert_int_equal(world.candidates, 2);
 }
 
+static void test_a_third_prime_is_not_kept(void **state) {
+        _cleanup_(EVP_PKEY_freep) EVP_PKEY *key = NULL;
+
+        reset();
+        world.threads = THREADS_LATE;
+        world.main = pthread_self();
+        world.primes = PRIMES_AT_ONCE;
+        key = new_key(1024);
+        assert_int_equal(world.candidates, 3);
+        assert_good(key, 1024);
+}
+
 static void test_a_number_that_is_not_prime_is_not_used(void **state) {
         _cleanup_(EVP_PKEY_freep) EVP_PKEY *key = NULL;
 
@@ -776,6 +809,7 @@ int main(void) {
                 cmocka_unit_test(test_a_key_pair_passes_the_checks_of_openssl),
                 cmocka_unit_test(test_one_thread_is_enough),
                 cmocka_unit_test(test_a_thread_stops_when_the_primes_are_found),
+                cmocka_unit_test(test_a_third_prime_is_not_kept),
                 cmocka_unit_test(test_a_number_that_is_not_prime_is_not_used),
                 cmocka_unit_test(test_a_fips_provider_makes_the_key_pair_itself),
                 cmocka_unit_test(test_a_prime_that_does_not_suit_the_exponent_is_not_used),
