@@ -48,7 +48,7 @@ static const IniSection *find_section(const IniFile *ini, const char *name) {
 }
 
 /* A part of a credential's name. One that begins with a dot would look like a hidden file's, and two dots in a row like a mistake. */
-static bool is_name(const char *name) {
+bool declared_member_name_is_valid(const char *name) {
         return declaration_name_is_valid(name) && name[0] != '.';
 }
 
@@ -56,7 +56,7 @@ static int check_name(const IniSection *section, const Declaration *declaration,
                       Error *error) {
         size_t length = strlen(declaration->name) + 1 + strlen(name);
 
-        if (!is_name(name))
+        if (!declared_member_name_is_valid(name))
                 return ini_section_error(
                                 section, error,
                                 "Expected [Member NAME] with letters, digits, \"-\", \"_\" and \".\" in the name, and no dot at its begin.");

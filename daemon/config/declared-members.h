@@ -13,6 +13,9 @@
 /* The name of the member whose section this is, which may be no valid one. NULL: it is another section. Borrowed. Pure. */
 const char *declared_member_of(const char *section) _pure_;
 
+/* Returns whether a section may have the name. Pure. */
+bool declared_member_name_is_valid(const char *name) _pure_;
+
 /* NULL: there is none of this name. Pure. */
 Declaration *declared_member_find(const Declaration *bundle, const char *name) _pure_;
 

@@ -27,6 +27,7 @@
 #include "unsealctl/credentials.h"
 #include "unsealctl/ctl.h"
 #include "unsealctl/kms-call.h"
+#include "unsealctl/seal-bundle.h"
 #include "unsealctl/seal-message.h"
 #include "unsealctl/sign.h"
 
@@ -38,6 +39,7 @@
 
 typedef struct Options {
         const char *key, *name, *account, *input, *output, *profile, *format;
+        const char *bundle; /* the file with the JSON of a bundle; NULL: the secret is none */
         const char *sign_file, *sign_key, *secret_version; /* NULL: the secret is not signed */
         uint64_t version;                                  /* secret_version as a number */
         const char *pairs[PAIRS_MAX];                      /* the values of --context= */
@@ -71,6 +73,7 @@ static void print_help(void) {
                "     --account=ID            Bind it to this account, for BindAccount=yes\n"
                "  -o --output=FILE           Write to this file, not to standard output\n"
                "     --format=kms|message    Default: kms up to 4096 bytes, else message\n"
+               "     --bundle=FILE           Seal a JSON object with one secret a member\n"
                "     --raw                   Write bytes, not base64;  a message is bytes\n"
                "     --json                  Also print JSON\n"
                "     --sign=KEY.pem          Sign it, into FILE.sig;  --sign-key=ARN by KMS\n"
@@ -88,17 +91,21 @@ static void print_help(void) {
 /* The plaintext, and where it goes on if it is longer than KMS encrypts. */
 typedef struct Input {
         Secret *begin;
+        char **members; /* of a bundle: their names, sorted; NULL: the secret is none */
         int fd, opened;
         const char *name;
 } Input;
 
 static void input_done(Input *input) {
         (void) secret_free(input->begin);
+        strings_free(input->members);
         if (input->opened >= 0)
                 close(input->opened);
 }
 
 static bool is_message(const Options *options, const Input *input) {
+        if (options->bundle)
+                return true;
         if (options->format)
                 return strcmp(options->format, "message") == 0;
         return secret_size(input->begin) > KMS_PLAINTEXT_MAX;
@@ -181,6 +188,9 @@ static int read_plaintext(const Options *options, Input *input) {
 
         if (r != 0)
                 return r;
+        if (options->bundle)
+                return seal_read_bundle(input->fd, options->name, input->name, &input->begin,
+                                        &input->members);
         if (secret_new(KMS_PLAINTEXT_MAX + 1, &input->begin) < 0)
                 return failure("%u bytes of memory cannot be locked, and the secret must not reach swap. Raise the limit: \"ulimit -l\".",
                                KMS_PLAINTEXT_MAX);
@@ -308,13 +318,14 @@ static const char *quote_for(const char *word) {
         return strchr(word, '\'') ? NULL : "'";
 }
 
-/* message_size: bytes of plaintext; 0: the secret is no message. */
-static void print_secret_file(const Options *options, const Sealed *sealed, uint64_t message_size) {
+/* message_size: bytes of plaintext; 0: the secret is no message. members: the names of those of a bundle; NULL: it is none. */
+static void print_secret_file(const Options *options, const Sealed *sealed, uint64_t message_size,
+                              char *const *members) {
         printf("# %s.secret\n[Secret]\n# A path in the image. Put the file that --output= wrote there, or change the path.\n"
                "Source=file:/usr/share/unseald/%s.sealed\nKeyId=%s\n",
                options->name, options->name, sealed->key_arn);
         if (message_size > 0)
-                puts("Format=message");
+                puts(members ? "Format=bundle" : "Format=message");
         if (message_size > DECLARATION_MESSAGE_MAX)
                 printf("# The secret has %llu bytes, and unseald delivers at most %u.\n",
                        (unsigned long long) message_size, DECLARATION_MESSAGE_MAX);
@@ -329,6 +340,9 @@ static void print_secret_file(const Options *options, const Sealed *sealed, uint
 
                 printf("EncryptionContext=%s%s%s\n", quote, pair, quote);
         }
+        for (; members && *members; members++)
+                printf("\n# Name the units that may have it. Without Units=, any unit gets it.\n[Member %s]\nUnits=\n",
+                       *members);
 }
 
 static int print_json(const Sealed *sealed, const char *ciphertext) {
@@ -395,7 +409,7 @@ static int write_sealed(const Options *options, const Sealed *sealed) {
         if (options->json)
                 return print_json(sealed, base64);
         if (options->secret_file)
-                print_secret_file(options, sealed, 0);
+                print_secret_file(options, sealed, 0, NULL);
         return 0;
 }
 
@@ -436,7 +450,7 @@ static int write_message(const Options *options, KmsCaller *caller, const Input 
         if (r == 0 && options->json)
                 return print_json(sealed, NULL);
         if (r == 0 && options->secret_file)
-                print_secret_file(options, sealed, size);
+                print_secret_file(options, sealed, size, input->members);
         return r;
 }
 
@@ -552,6 +566,8 @@ static int check_options(Options *options) {
         if (options->format && strcmp(options->format, "kms") != 0 &&
             strcmp(options->format, "message") != 0)
                 return usage_error("--format= takes kms or message, not \"%s\".", options->format);
+        if (options->bundle && options->format && strcmp(options->format, "kms") == 0)
+                return usage_error("A bundle is a message. Leave --format=kms out.");
         if (options->secret_file && (is_stdout(options->output) || options->json))
                 return usage_error(
                                 "--print-secret-file writes to standard output, as the ciphertext and --json do. Give --output=, and not --json.");
@@ -567,6 +583,7 @@ enum {
         OPTION_CONTEXT,
         OPTION_ACCOUNT,
         OPTION_FORMAT,
+        OPTION_BUNDLE,
         OPTION_SIGN,
         OPTION_SIGN_KEY,
         OPTION_SECRET_VERSION,
@@ -590,6 +607,7 @@ static const struct option long_options[] = {
         { "account", required_argument, NULL, OPTION_ACCOUNT },
         { "output", required_argument, NULL, 'o' },
         { "format", required_argument, NULL, OPTION_FORMAT },
+        { "bundle", required_argument, NULL, OPTION_BUNDLE },
         { "sign", required_argument, NULL, OPTION_SIGN },
         { "sign-key", required_argument, NULL, OPTION_SIGN_KEY },
         { "secret-version", required_argument, NULL, OPTION_SECRET_VERSION },
@@ -619,6 +637,8 @@ static const char **field_of(Options *options, int option) {
                 return &options->output;
         case OPTION_FORMAT:
                 return &options->format;
+        case OPTION_BUNDLE:
+                return &options->bundle;
         case OPTION_PROFILE:
                 return &options->profile;
         case OPTION_REGION:
@@ -678,7 +698,9 @@ int verb_seal(int argc, char *argv[]) {
                         return EXIT_USAGE;
         if (argc - optind > 1)
                 return usage_error("seal takes at most one file as argument, never the secret itself.");
-        options.input = argv[optind];
+        if (options.bundle && argc > optind)
+                return usage_error("--bundle= names the file with the secrets. Give no other file.");
+        options.input = options.bundle ?: argv[optind];
         r = check_options(&options);
         if (r != 0)
                 return r;

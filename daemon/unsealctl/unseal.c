@@ -86,7 +86,7 @@ static int find_wanted(const Options *options, const SessionSecret *secret, Slic
         *ret = (Slice){ secret_bytes(secret->plaintext), secret_size(secret->plaintext) };
         if (!options->member)
                 return 0;
-        member = kept_member(secret->members, secret->members_count, options->member);
+        member = manifest_find_member(secret->members, secret->members_count, options->member);
         if (!member)
                 return error_set(error, -ENOENT, FAILURE_CIPHERTEXT, "The bundle lacks the member %s.",
                                  options->member);

@@ -568,7 +568,7 @@ static bool find_member(const Daemon *daemon, const Declaration *bundle, const D
                         CredentialPlace *place) {
         size_t count;
         const ManifestMember *members = kept_members(daemon->kept, bundle->name, &count),
-                             *found = kept_member(members, count, member->member);
+                             *found = manifest_find_member(members, count, member->member);
 
         if (!found)
                 return false;

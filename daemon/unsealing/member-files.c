@@ -68,7 +68,7 @@ MemberFiles *member_files_free(MemberFiles *files) {
 static bool has_file(const MemberFiles *files, size_t i, const MemberPlaces *places,
                      const uint8_t **ret_bytes, size_t *ret_size) {
         const Declaration *member = files->bundle->members + i;
-        const ManifestMember *place = kept_member(places->members, places->count, member->member);
+        const ManifestMember *place = manifest_find_member(places->members, places->count, member->member);
 
         if (!place || !member->store)
                 return false;
@@ -151,7 +151,7 @@ size_t member_files_list_kept(const Declaration *bundle, const ManifestMember *m
         for (size_t i = 0; i < bundle->members_count; i++) {
                 const Declaration *member = bundle->members + i;
 
-                if (member->store && kept_member(members, count, member->member))
+                if (member->store && manifest_find_member(members, count, member->member))
                         ret[listed++] = (StoreFile){ .name = member->name, .fd = -1, .by_name = true };
         }
         return listed;

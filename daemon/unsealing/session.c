@@ -219,6 +219,15 @@ static const uint64_t *version_for_status(const Session *session, const Passage 
                                : passage_version(passage);
 }
 
+static void fill_status_of_members(const Session *session, const Passage *passage, StatusMembers *ret) {
+        const Declaration *declaration = passage->declaration;
+
+        ret->members = declaration->members;
+        ret->count = declaration->members_count;
+        if (ret->count > 0 && session->options.kept)
+                ret->places = kept_members(session->options.kept, declaration->name, &ret->places_count);
+}
+
 static void fill_status(const Session *session, Passage *passage, bool is_over, StatusSecret *ret) {
         const Declaration *declaration = passage->declaration,
                           *before = in_force(session, declaration->name);
@@ -236,6 +245,7 @@ static void fill_status(const Session *session, Passage *passage, bool is_over, 
                 .attempts = passage_step(passage)->attempts,
                 .duration_usec = passage->duration_usec,
         };
+        fill_status_of_members(session, passage, &ret->members);
         if (!is_over)
                 waiting_for_secret(passage, session->begun_usec, &ret->waiting);
 }

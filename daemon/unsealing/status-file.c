@@ -86,6 +86,29 @@ static void add_strings(struct json_object *object, const char *name, char *cons
         (void) json_object_object_add(object, name, array);
 }
 
+static void add_members(struct json_object *parent, const StatusMembers *members) {
+        struct json_object *array = members->count > 0 ? json_object_new_array() : NULL;
+
+        for (size_t i = 0; array && i < members->count; i++) {
+                const Declaration *member = members->members + i;
+                struct json_object *object = json_object_new_object();
+
+                if (!object)
+                        continue;
+                add_string(object, "name", member->name);
+                add_strings(object, "units", member->units);
+                (void) json_object_object_add(object, "optional", json_object_new_boolean(member->optional));
+                if (members->places)
+                        (void) json_object_object_add(object, "missing",
+                                                      json_object_new_boolean(!manifest_find_member(
+                                                                      members->places, members->places_count,
+                                                                      member->member)));
+                (void) json_object_array_add(array, object);
+        }
+        if (array)
+                (void) json_object_object_add(parent, "members", array);
+}
+
 static struct json_object *secret_to_json(const StatusSecret *secret, const StatusNow *now) {
         struct json_object *object = json_object_new_object();
 
@@ -100,6 +123,7 @@ static struct json_object *secret_to_json(const StatusSecret *secret, const Stat
                 (void) json_object_object_add(object, "version", json_object_new_uint64(*secret->version));
         add_strings(object, "units", secret->units);
         (void) json_object_object_add(object, "optional", json_object_new_boolean(secret->optional));
+        add_members(object, &secret->members);
         add_waiting(object, &secret->waiting, now);
         add_error(object, secret->error);
         add_usec(object, "attempts", secret->attempts);

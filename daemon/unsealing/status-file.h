@@ -12,7 +12,9 @@
 #include <stdint.h>
 
 #include "basic/error.h"
+#include "config/declaration.h"
 #include "vault/callers.h"
+#include "vault/manifest.h"
 
 /* What is awaited. */
 typedef struct StatusWaiting {
@@ -25,10 +27,19 @@ typedef struct StatusWaiting {
         const Error *error; /* of the last attempt; FAILURE_NONE: none has failed */
 } StatusWaiting;
 
+/* Of a bundle. places: the members that are kept, sorted by name; NULL: not kept yet, or not kept at all. */
+typedef struct StatusMembers {
+        const Declaration *members;
+        size_t count;
+        const ManifestMember *places;
+        size_t places_count;
+} StatusMembers;
+
 typedef struct StatusSecret {
         const char *name, *state, *source, *key_id;
         char *const *units; /* Units=, NULL-terminated; NULL: any unit */
         bool optional;
+        StatusMembers members; /* of a bundle */
         StatusWaiting waiting;
         const char *policy;      /* the result of the probe: "gates", "open", "unknown"; NULL: not probed */
         const uint64_t *version; /* that the vendor has signed (SignedBy=); NULL: none, or not known */

@@ -174,14 +174,6 @@ const ManifestMember *kept_members(const Kept *kept, const char *name, size_t *r
         return item ? item->members : NULL;
 }
 
-static int compare_members(const void *name, const void *member) {
-        return strcmp(name, ((const ManifestMember *) member)->name);
-}
-
-const ManifestMember *kept_member(const ManifestMember *members, size_t count, const char *name) {
-        return count > 0 ? bsearch(name, members, count, sizeof(*members), compare_members) : NULL;
-}
-
 bool kept_has(const Kept *kept, const KeptClaim *claim) {
         const Item *item = kept_item(kept, claim->name, true);
 

@@ -66,9 +66,6 @@ const uint64_t *kept_version(const Kept *kept, const char *name);
 /* The places of the members of a committed bundle, sorted by name, borrowed until the next change. NULL: there is no such bundle. */
 const ManifestMember *kept_members(const Kept *kept, const char *name, size_t *ret_count);
 
-/* Finds a member by its name. NULL: there is none. Pure. */
-const ManifestMember *kept_member(const ManifestMember *members, size_t count, const char *name) _pure_;
-
 /* Returns whether a secret of this name and this digest is committed. */
 bool kept_has(const Kept *kept, const KeptClaim *claim);
 

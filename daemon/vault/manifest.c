@@ -89,6 +89,14 @@ size_t manifest_members(const ManifestEntry *entries, size_t count) {
         return sum;
 }
 
+static int compare_members(const void *name, const void *member) {
+        return strcmp(name, ((const ManifestMember *) member)->name);
+}
+
+const ManifestMember *manifest_find_member(const ManifestMember *members, size_t count, const char *name) {
+        return count > 0 ? bsearch(name, members, count, sizeof(*members), compare_members) : NULL;
+}
+
 int manifest_format(const ManifestHeader *header, const ManifestEntry *entries,
                     const ManifestMember *members, Secret **ret) {
         size_t size = header->count * sizeof(*entries),

@@ -55,6 +55,10 @@ typedef struct ManifestMember {
 /* The number of members of all entries together. */
 size_t manifest_members(const ManifestEntry *entries, size_t count) _pure_;
 
+/* Finds a member of one entry by its name. NULL: there is none. */
+const ManifestMember *manifest_find_member(const ManifestMember *members, size_t count,
+                                           const char *name) _pure_;
+
 /* Sets header->magic; the caller sets everything else. entries are sorted by name. members: those of all entries, one after
  * another, those of one entry sorted by name; may be NULL if there are none. */
 int manifest_format(const ManifestHeader *header, const ManifestEntry *entries,

@@ -77,6 +77,51 @@ assert_line "the refusals" "$log" 'Refused credential app to billing.service, .*
 assert_line "the refusals" "$log" 'Refused credential app.license to billing.service, .*: the bundle lacks this member, which is optional'
 assert_line "the refusals" "$log" 'Refused credential app.tls.key to billing.service, .*: the unit is not in Units='
 
+say "status, check and cat-config know the members"
+assert_equal "members in status.json" "$(jq -c '[.secrets[0].members[] | [.name, .units, .missing]]' "$status_file")" \
+    '[["app.db-password",["billing.service"],false],["app.license",[],true],["app.tls.key",["web.service"],false],["app.token",[],false]]'
+"$unsealctl" status --file="$status_file" >"$scratch/out"
+assert_line "status" "$scratch/out" '^  4 members$'
+assert_line "status" "$scratch/out" '^  lacks app.license$'
+"$unsealctl" cat-config --vendor-configuration="$config" --configuration=/nonexistent >"$scratch/out"
+assert_line "cat-config" "$scratch/out" '^\[Member tls.key\]$'
+mkdir -p "$scratch/again/secrets.d"
+sed -n '/^# secrets.d/,$p' "$scratch/out" >"$scratch/again/secrets.d/app.secret"
+declare_bundle '[Member empty]'
+"$unsealctl" cat-config --vendor-configuration="$config" --configuration=/nonexistent >"$scratch/out"
+assert_line "cat-config" "$scratch/out" '^\[Member empty\]$'
+declare_bundle "${rights[@]}"
+"$unsealctl" cat-config --vendor-configuration="$scratch/again" --configuration=/nonexistent | sed '1,/^# secrets.d/d; /^#/d' >"$scratch/out-again"
+"$unsealctl" cat-config --vendor-configuration="$config" --configuration=/nonexistent | sed '1,/^# secrets.d/d; /^#/d' >"$scratch/out"
+[ -s "$scratch/out" ] && diff "$scratch/out" "$scratch/out-again" || die "what cat-config prints means something else"
+root=$scratch/root
+mkdir -p "$root"/usr/{lib/unseald/secrets.d,lib/systemd/system,share} "$root/etc"
+cp "$config/secrets.d/app.secret" "$root/usr/lib/unseald/secrets.d/"
+sed -i "s|^Source=.*|Source=file:/usr/share/app.sealed|; s|^User=games|User=nobody-has-this|" "$root/usr/lib/unseald/secrets.d/app.secret"
+cp "$sealed" "$root/usr/share/app.sealed"
+echo 'root:x:0:0::/root:/bin/sh' >"$root/etc/passwd"
+echo 'games:x:60:' >"$root/etc/group"
+# unit NAME CREDENTIAL...
+unit() {
+    local name=$1
+    shift
+    { printf '%s\n' '[Service]' 'ExecStart=/bin/true' && printf 'LoadCredential=%s:/run/unseald/credentials.sock\n' "$@"; } \
+        >"$root/usr/lib/systemd/system/$name.service"
+}
+unit billing app.db-password
+unit web app.tls.key app.db-password app app.tls.kye
+"$unsealctl" check --root="$root" >"$scratch/out" && die "check finds no mistake"
+assert_line "check" "$scratch/out" 'app.secret:[0-9]+: User=: Expected a user of /etc/passwd, not "nobody-has-this"'
+assert_line "check" "$scratch/out" 'web.service:4: .*app.db-password.*: Units= of the secret does not name this unit'
+assert_line "check" "$scratch/out" 'web.service:5: .*Credential app .*: It is a bundle'
+assert_line "check" "$scratch/out" 'web.service:6: .*No secret of this name is declared.* The nearest declared name is app.tls.key'
+assert_no_line "check" "$scratch/out" '^Mistake: .*(billing.service:|web.service:3:)'
+unit billing app.db-password
+unit web app.tls.key
+printf '%s\n' '[Member db-password]' Units=none.service >>"$root/usr/lib/unseald/secrets.d/app.secret"
+"$unsealctl" check --root="$root" >"$scratch/out" && die "check finds no mistake"
+assert_line "check" "$scratch/out" 'app.secret:[0-9]+: Units=: There is no unit "none.service"'
+
 say "restarted, killed"
 first=$(contents)
 for how in stop kill kill stop; do
@@ -154,6 +199,68 @@ manager stop
 manager start
 assert_delivered "after the last restart"
 manager_end
+
+say "sealed and unsealed by hand, as the page says"
+seal_bundle() { # NAME ARGUMENT...
+    platform exec --as vendor -- "$unsealctl" seal --trusted-certificates="$PLATFORM_CA_FILE" --key="$key" --name="$1" "${@:2}"
+}
+block() { awk -v first="$1" '$0 == "    " first { on = 1 } on && !/^    / { exit } on { print substr($0, 5) }' "$top/man/unseald.secret.5.rst"; }
+block '{' >"$scratch/page.json"
+assert_equal "the JSON of the page" "$(jq -r 'keys | join(" ")' "$scratch/page.json")" 'db-password tls.key'
+seal_bundle app --bundle="$scratch/page.json" --print-secret-file -o "$sealed" >"$scratch/printed"
+assert_equal "the sections" "$(grep -x -e '\[Member .*' -e 'Format=.*' "$scratch/printed" | paste -sd' ')" \
+    'Format=bundle [Member db-password] [Member tls.key]'
+for from in page printed; do
+    [ "$from" = printed ] || block '# app.secret' >"$scratch/page"
+    sed "s|^Source=.*|Source=file:$sealed|; s|^KeyId=.*|KeyId=$key|; s|^User=web|User=games|" "$scratch/$from" >"$config/secrets.d/app.secret"
+    on_ready() { sha256sum "$store"/* | sed "s|$store/||" >"$scratch/seen"; }
+    unseald_start
+    unseald_finish
+    [ -n "$unseald_ready" ] || die "$from: unseald ended with $unseald_status: $(tail -n 5 "$log")"
+    assert_equal "$from: what is delivered" "$(cat "$scratch/seen")" \
+        "$(printf '%s  app.db-password\n%s  app.tls.key' "$(hash_of 'correct horse')" "$(base64 -d <<<MHcCAQEEIAABAgMEBQYH | sha256sum | cut -d' ' -f1)")"
+done
+on_ready() { :; }
+unseal() { # STATUS ARGUMENT...: leaves the output in $scratch/out
+    local want=$1 saw=0
+    shift
+    platform exec --as instance -- "$unsealctl" unseal --vendor-configuration="$config" --configuration=/nonexistent "$@" \
+        >"$scratch/out" 2>"$scratch/err" || saw=$?
+    [ "$saw" = "$want" ] || die "unseal $*: saw exit status $saw, wanted $want: $(cat "$scratch/err")"
+}
+unseal 0 app
+assert_line "the members" "$scratch/out" '^  db-password, 13 bytes$'
+assert_line "the members" "$scratch/out" '^  tls.key, 15 bytes$'
+assert_no_line "the members" "$scratch/out" 'correct'
+unseal 0 app --member=db-password --reveal
+assert_equal "one member" "$(cat "$scratch/out")" 'correct horse'
+unseal 2 app --reveal
+assert_line "a whole bundle" "$scratch/err" 'app is a bundle. Give --member=NAME'
+unseal 2 app --member=db-passwrod --reveal
+assert_line "another member" "$scratch/err" 'the declaration of app has no \[Member db-passwrod\]'
+# not_sealed TEXT JSON [ARGUMENT...]: seal refuses it, before KMS is asked
+not_sealed() {
+    local text=$1 before saw=0
+    before=$(requests GenerateDataKey)
+    printf '%s' "$2" >"$scratch/wrong.json"
+    seal_bundle "${3:-app}" --bundle="$scratch/wrong.json" -o "$scratch/never" >"$scratch/out" 2>&1 || saw=$?
+    assert_equal "$2: the exit status" "$saw" 1
+    assert_line "$2" "$scratch/out" "$text"
+    assert_no_line "$2" "$scratch/out" hunter2
+    [ ! -e "$scratch/never" ] || die "$2 was sealed"
+    assert_equal "$2: requests" "$(requests GenerateDataKey)" "$before"
+}
+not_sealed 'Member "port" of the bundle is a number' '{"password": "hunter2", "port": 5432}'
+not_sealed 'Member "a" of the bundle is there twice' '{"a": "hunter2", "\u0061": "hunter2"}'
+not_sealed 'malformed at byte 0' 'hunter2'
+not_sealed 'The bundle has no members' '{}'
+not_sealed 'Member "a b" of the bundle cannot be declared' '{"a b": "hunter2"}'
+not_sealed 'Member "m{41}" of the bundle cannot be declared: .* has 65 characters' "{\"$(printf 'm%.0s' {1..41})\": \"hunter2\"}" a-name-of-23-characters
+python3 -c 'print("{\"a\": \"" + 1048576 * "x" + "\"}")' >"$scratch/long.json"
+seal_bundle app --bundle="$scratch/long.json" -o "$scratch/never" 2>"$scratch/out" && die "a bundle of more than 1 MiB was sealed"
+assert_line "a long bundle" "$scratch/out" 'a bundle has at most 1048576 bytes'
+seal_bundle app --bundle=- -o "$scratch/piped" <"$scratch/page.json"
+assert_equal "a bundle from a pipe" "$("$unsealctl" cat-message --json "$scratch/piped" | jq -r .plaintext_size)" "$(stat -c %s "$scratch/page.json")"
 
 say "what is no bundle is refused, by the name of the member and never by a value"
 # refuses TEXT JSON [LINE...]: unseald ends with status 62 and this text

@@ -1212,10 +1212,6 @@ const ManifestMember *kept_members(const Kept *kept, const char *name, size_t *r
         return NULL;
 }
 
-const ManifestMember *kept_member(const ManifestMember *members, size_t count, const char *name) {
-        return NULL;
-}
-
 static size_t kept_index(const Kept *kept, const char *name) {
         size_t i = 0;
 

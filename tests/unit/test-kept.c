@@ -320,7 +320,7 @@ static void test_the_next_process_has_the_committed_secrets(void **state) {
 static void assert_member(const char *bundle, const char *name, uint64_t offset, uint64_t size) {
         size_t count;
         const ManifestMember *members = kept_members(kept, bundle, &count),
-                             *member = kept_member(members, count, name);
+                             *member = manifest_find_member(members, count, name);
 
         if (!member)
                 fail_msg("%s has no member %s", bundle, name);
@@ -346,7 +346,7 @@ static void test_the_next_process_has_the_members_of_a_bundle(void **state) {
         restore(claims, 2);
         assert_member("db-password", "a", 0, 4);
         assert_member("db-password", "b", 4, 5);
-        assert_null(kept_member(kept_members(kept, "db-password", &count), 2, "c"));
+        assert_null(manifest_find_member(kept_members(kept, "db-password", &count), 2, "c"));
         assert_null(kept_members(kept, "api-token", &count));
         ASSERT_HELD("kept-1", "kept-1-api-token", "kept-1-db-password");
 

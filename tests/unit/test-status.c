@@ -20,6 +20,36 @@
 #include "basic/json.h"
 #include "unsealing/status-file.h"
 
+static void test_the_members_of_a_bundle_are_listed(void **state) {
+        static char key[] = "tls.key", chain[] = "tls.chain", unit[] = "web.service",
+                    *units[] = { unit, NULL };
+        Declaration members[] = { { .name = chain, .member = chain + 4, .optional = true },
+                                  { .name = key, .member = key + 4, .units = units } };
+        const ManifestMember places[] = { { .name = "key", .size = 5 } };
+        StatusSecret secret = { .name = "tls", .state = "kept", .members = { members, 2, places, 1 } };
+        const Status status = { .state = "unsealed", .secrets = &secret, .secrets_count = 1 };
+
+        for (unsigned kept = 0; kept < 2; kept++) {
+                _cleanup_free_ char *text = NULL;
+
+                secret.members.places = kept ? places : NULL;
+                assert_int_equal(status_to_json(&status, &(StatusNow){ 7, 3 }, &text), 0);
+                assert_non_null(strstr(text, "\"members\":["));
+                assert_non_null(strstr(text, "\"name\":\"tls.chain\""));
+                assert_non_null(strstr(text, "\"name\":\"tls.key\""));
+                assert_non_null(strstr(text, "\"web.service\""));
+                assert_int_equal(strstr(text, "\"missing\":true") != NULL, kept);
+                assert_int_equal(strstr(text, "\"missing\":false") != NULL, kept);
+        }
+        secret.members = (StatusMembers){};
+        {
+                _cleanup_free_ char *text = NULL;
+
+                assert_int_equal(status_to_json(&status, &(StatusNow){ 7, 3 }, &text), 0);
+                assert_null(strstr(text, "members"));
+        }
+}
+
 static void test_status_says_state_secrets_steps_and_errors(void **state) {
         Error error = { .failure = FAILURE_DENIED,
                         .text = "No.",
@@ -265,6 +295,7 @@ static void test_without_memory_the_status_is_json_or_there_is_none(void **state
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_status_says_state_secrets_steps_and_errors),
+                cmocka_unit_test(test_the_members_of_a_bundle_are_listed),
                 cmocka_unit_test(test_every_member_has_its_value),
                 cmocka_unit_test(test_an_empty_status_is_json),
                 cmocka_unit_test(test_the_status_of_a_failure_outlives_a_stop),

@@ -22,10 +22,13 @@
 DEFINE_CLEANUP(FILE *, fclose);
 DEFINE_CLEANUP(DIR *, closedir);
 
-static void secret_facts_clear(SecretFacts **secrets, size_t count) {
-        for (size_t i = 0; *secrets && i < count; i++)
-                strings_free((*secrets)[i].missing_units);
-        free(*secrets);
+static void secret_facts_clear(SecretFacts *secrets, const Declaration *declarations, size_t count) {
+        for (size_t i = 0; secrets && i < count; i++) {
+                strings_free(secrets[i].missing_units);
+                secret_facts_clear(secrets[i].members, declarations[i].members,
+                                   declarations[i].members_count);
+        }
+        free(secrets);
 }
 
 /* Some hundred thousand users. */
@@ -196,18 +199,32 @@ static int examine_files(const Declaration *declaration, SecretFacts *secret, Er
         return r < 0 ? 0 : examine_signature(declaration, ciphertext, size, secret, error);
 }
 
-static int examine_secret(const Declaration *declaration, const UnitTree *tree, SecretFacts *secret,
-                          Error *error) {
-        int r = examine_files(declaration, secret, error);
-
-        if (r < 0)
-                return r;
+static int examine_delivery(const Declaration *declaration, const UnitTree *tree, SecretFacts *secret,
+                            Error *error) {
         for (char **unit = declaration->units; unit && *unit; unit++)
                 if (!is_there(tree, *unit) && strings_take(&secret->missing_units, strdup(*unit)) < 0)
                         return error_oom(error);
         secret->user_missing = declaration->user && !user_is_there(declaration->user);
         secret->group_missing = declaration->group && !group_is_there(declaration->group);
         return 0;
+}
+
+static int examine_secret(const Declaration *declaration, const UnitTree *tree, SecretFacts *secret,
+                          Error *error) {
+        int r = examine_files(declaration, secret, error);
+
+        if (r >= 0)
+                r = examine_delivery(declaration, tree, secret, error);
+        if (r < 0 || declaration->members_count == 0)
+                return r;
+        secret->members = calloc(declaration->members_count, sizeof(*secret->members));
+        if (!secret->members)
+                return error_oom(error);
+        for (size_t i = 0; r >= 0 && i < declaration->members_count; i++) {
+                secret->members[i].ini = secret->ini;
+                r = examine_delivery(declaration->members + i, tree, secret->members + i, error);
+        }
+        return r;
 }
 
 /* facts: complete except for secrets, which this function adds. */
@@ -223,7 +240,7 @@ static int check_with_secrets(CheckFacts *facts, IniFile *const *files, Remarks 
         facts->secrets = secrets;
         if (r >= 0 && check_configuration(facts, remarks) < 0)
                 r = error_oom(error);
-        secret_facts_clear(&secrets, declarations->count);
+        secret_facts_clear(secrets, declarations->items, declarations->count);
         return r;
 }
 

@@ -285,13 +285,15 @@ static const Consumer *beside(const Consumers *consumers, const Consumer *consum
 /* A unit that has to do with unseald elsewhere, too. */
 static bool is_of_unseald(const Consumers *consumers, const Consumer *consumer,
                           const Declarations *declarations) {
+        const Declaration *credential;
+
         for (size_t i = 0; i < consumers->count; i++)
                 if ((consumers->items[i].way == CONSUMER_LOAD ||
                      consumer_reads_store(&consumers->items[i])) &&
                     strcmp(consumers->items[i].unit, consumer->unit) == 0)
                         return true;
-        for (size_t i = 0; i < declarations->count; i++)
-                for (char **unit = declarations->items[i].units; unit && *unit; unit++)
+        for (CredentialIterator at = {}; (credential = declarations_next_credential(declarations, &at));)
+                for (char **unit = credential->units; unit && *unit; unit++)
                         if (strcmp(*unit, consumer->unit) == 0)
                                 return true;
         return false;
@@ -301,11 +303,12 @@ static bool is_of_unseald(const Consumers *consumers, const Consumer *consumer,
 static ConsumerMistake judge_import(const Consumers *consumers, const Consumer *consumer,
                                     const Declarations *declarations) {
         bool pattern = strpbrk(consumer->id, "*?[") != NULL;
+        const Declaration *credential;
 
         if (pattern && !is_of_unseald(consumers, consumer, declarations))
                 return CONSUMER_FINE;
-        for (size_t i = 0; i < declarations->count; i++) {
-                const Consumer wanted = { .unit = consumer->unit, .id = declarations->items[i].name };
+        for (CredentialIterator at = {}; (credential = declarations_next_credential(declarations, &at));) {
+                const Consumer wanted = { .unit = consumer->unit, .id = credential->name };
 
                 if (fnmatch(consumer->id, wanted.id, 0) == 0 && !beside(consumers, &wanted, CONSUMER_LOAD))
                         return CONSUMER_NOT_IMPORTED;
@@ -319,7 +322,8 @@ static ConsumerMistake judge_relative(const Consumers *consumers, const Consumer
 
         if (!name || beside(consumers, consumer, CONSUMER_LOAD))
                 return CONSUMER_FINE;
-        return declarations_find(declarations, name) || declarations_find(declarations, consumer->id)
+        return declarations_find_credential(declarations, name) ||
+                                               declarations_find_credential(declarations, consumer->id)
                                ? CONSUMER_NOT_ABSOLUTE
                                : CONSUMER_FINE;
 }
@@ -337,9 +341,9 @@ static ConsumerMistake judge_load(const Consumers *consumers, const Consumer *co
         name = consumer_secret(consumer);
         if (!name)
                 return CONSUMER_FINE; /* loads the whole directory */
-        declaration = declarations_find(declarations, name);
+        declaration = declarations_find_credential(declarations, name);
         if (!declaration)
-                return CONSUMER_UNDECLARED;
+                return declarations_find(declarations, name) ? CONSUMER_WHOLE_BUNDLE : CONSUMER_UNDECLARED;
         if (by_socket && !is_named(declaration, consumer->unit))
                 return CONSUMER_REFUSED;
         if (!by_socket && !declaration->store)
@@ -375,6 +379,9 @@ static const struct {
         [CONSUMER_UNDECLARED] = { "credential-undeclared",
                                   "No secret of this name is declared, so the unit cannot start (243/CREDENTIALS). Declare it in secrets.d/.",
                                   "Declare the secret in secrets.d/, or correct its name. At the credential socket, the ID is the name of the secret." },
+        [CONSUMER_WHOLE_BUNDLE] = { "credential-bundle",
+                                    "It is a bundle (Format=bundle), and units get its members, so the unit cannot start (243/CREDENTIALS). Load NAME.MEMBER.",
+                                    "Load the credential NAME.MEMBER, as declared in [Member MEMBER]." },
         [CONSUMER_REFUSED] = { "credential-refused",
                                "Units= of the secret does not name this unit, so unseald refuses it. Add it to Units= of the secret.",
                                "Add the unit to Units= of the secret." },

@@ -59,6 +59,7 @@ const char *consumer_secret(const Consumer *consumer) _pure_;
 typedef enum ConsumerMistake {
         CONSUMER_FINE,
         CONSUMER_UNDECLARED,    /* no secret of this name is declared */
+        CONSUMER_WHOLE_BUNDLE,  /* a bundle in place of one of its members */
         CONSUMER_REFUSED,       /* Units= of the secret does not name the unit */
         CONSUMER_NOT_STORED,    /* Store=no, and the unit reads from the store */
         CONSUMER_NOWHERE,       /* a path below /run/unseald that unseald never creates */

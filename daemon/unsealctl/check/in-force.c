@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "config/declared-members.h"
 #include "config/settings.h"
 #include "unsealctl/check/in-force.h"
 
@@ -43,6 +44,28 @@ static void print_section(FILE *out, const IniFile *ini, const char *section, In
                 fputc('\n', out);
 }
 
+static bool has_lines(const IniFile *ini, const char *section, IniKeyKindOf kind_of) {
+        for (size_t i = 0; i < ini->count; i++)
+                if (is_of(ini->assignments + i, section, NULL) &&
+                    is_in_force(ini, i, kind_of(section, ini->assignments[i].key)))
+                        return true;
+        return false;
+}
+
+/* A section [Member NAME] counts without a line in it, too. */
+static void print_empty_members(FILE *out, const IniFile *ini, IniKeyKindOf kind_of) {
+        for (size_t i = 0; i < ini->sections_count; i++) {
+                const IniSection *section = ini->sections + i;
+                size_t first = 0;
+
+                while (strcmp(ini->sections[first].name, section->name) != 0)
+                        first++;
+                if (first == i && declared_member_of(section->name) &&
+                    !has_lines(ini, section->name, kind_of))
+                        fprintf(out, "# %s:%u\n[%s]\n\n", section->file, section->line, section->name);
+        }
+}
+
 void configuration_print_file(FILE *out, const IniFile *ini, IniKeyKindOf kind_of) {
         for (size_t i = 0; i < ini->count; i++) {
                 const char *section = ini->assignments[i].section;
@@ -53,6 +76,7 @@ void configuration_print_file(FILE *out, const IniFile *ini, IniKeyKindOf kind_o
                 if (first == i)
                         print_section(out, ini, section, kind_of);
         }
+        print_empty_members(out, ini, kind_of);
 }
 
 static int print_file(FILE *out, const char *vendor_directory, const char *local_directory, const char *name,

@@ -12,6 +12,7 @@
 
 #include "aws/kms-key.h"
 #include "aws/service.h"
+#include "config/declared-members.h"
 #include "config/nearest.h"
 #include "unsealctl/check/consumers.h"
 #include "unsealctl/check/finding.h"
@@ -42,7 +43,7 @@ static const struct {
         { "unit-missing", "Correct the name in Units=, or add the unit to the image." },
         { "user-unknown", "Correct User=, or add the user to the image." },
         { "group-unknown", "Correct Group=, or add the group to the image." },
-        { "too-many-secrets", "Join some of the secrets into one, such as a JSON file." },
+        { "too-many-secrets", "Join some of the secrets into a bundle (Format=bundle)." },
         { "passed-over", "Rename the file, or remove it." },
         { "user-number", "Add a user of this number to the image." },
         { "nothing-declared", "Declare a secret in secrets.d/NAME.secret." },
@@ -210,16 +211,29 @@ static bool may_be_generated(const char *unit) {
         return kind && (strcmp(kind, ".mount") == 0 || strcmp(kind, ".swap") == 0);
 }
 
-static void check_named_units(Check *check, const Declaration *declaration, const SecretFacts *secret) {
-        for (char **unit = declaration->units; unit && *unit; unit++)
-                if (check_length(*unit, declaration->name, line_with(secret->ini, "Deliver", "Units", *unit),
+/* section: that of the secret or of the member. The length of a member's names is checked by the reader of the configuration. */
+static void check_named_units(Check *check, const Declaration *declaration, const SecretFacts *secret,
+                              const char *section) {
+        for (char **unit = declaration->units; unit && *unit && !declaration->member; unit++)
+                if (check_length(*unit, declaration->name, line_with(secret->ini, section, "Units", *unit),
                                  declaration->name, check->remarks) < 0)
                         check->r = -ENOMEM;
         for (char **unit = secret->missing_units; unit && *unit; unit++)
                 tell(check, may_be_generated(*unit) ? SEVERITY_WARNING : SEVERITY_MISTAKE, "unit-missing",
-                     line_with(secret->ini, "Deliver", "Units", *unit),
+                     line_with(secret->ini, section, "Units", *unit),
                      "There is no unit \"%s\". Expected a unit with a unit file, or an instance of a template with one.",
                      *unit);
+}
+
+static void check_delivery(Check *check, const Declaration *declaration, const SecretFacts *secret,
+                           const char *section) {
+        check_named_units(check, declaration, secret, section);
+        if (secret->user_missing)
+                tell(check, SEVERITY_MISTAKE, "user-unknown", ini_find(secret->ini, section, "User"),
+                     "Expected a user of /etc/passwd, not \"%s\".", declaration->user);
+        if (secret->group_missing)
+                tell(check, SEVERITY_MISTAKE, "group-unknown", ini_find(secret->ini, section, "Group"),
+                     "Expected a group of /etc/group, not \"%s\".", declaration->group);
 }
 
 static void check_secret(Check *check, size_t at) {
@@ -230,13 +244,13 @@ static void check_secret(Check *check, size_t at) {
         check_signature(check, at);
         for (char **key_id = declaration->key_ids; key_id && *key_id; key_id++)
                 check_key(check, line_with(secret->ini, "Secret", "KeyId", *key_id), *key_id);
-        check_named_units(check, declaration, secret);
-        if (secret->user_missing)
-                tell(check, SEVERITY_MISTAKE, "user-unknown", ini_find(secret->ini, "Deliver", "User"),
-                     "Expected a user of /etc/passwd, not \"%s\".", declaration->user);
-        if (secret->group_missing)
-                tell(check, SEVERITY_MISTAKE, "group-unknown", ini_find(secret->ini, "Deliver", "Group"),
-                     "Expected a group of /etc/group, not \"%s\".", declaration->group);
+        check_delivery(check, declaration, secret, "Deliver");
+        for (size_t i = 0; i < declaration->members_count; i++) {
+                char section[DECLARED_SECTION_SIZE];
+
+                declared_member_section(declaration->members + i, section);
+                check_delivery(check, declaration->members + i, secret->members + i, section);
+        }
         if (at == MANIFEST_ENTRIES_MAX)
                 tell(check, SEVERITY_MISTAKE, "too-many-secrets", ini_find(secret->ini, "Secret", "Source"),
                      "Expected no more than %u secrets in all: unseald cannot keep more over a restart.",

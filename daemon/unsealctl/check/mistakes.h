@@ -18,6 +18,8 @@ typedef struct SecretFacts {
         Error signature; /* why its signature is refused; FAILURE_NONE also where one of the two is no file */
         char **missing_units; /* units of Units= without a unit file; NULL: none */
         bool user_missing, group_missing;
+        struct SecretFacts *
+                        members; /* of a bundle: one for each declared member, in the same order; NULL: it is none */
 } SecretFacts;
 
 typedef struct CheckFacts {

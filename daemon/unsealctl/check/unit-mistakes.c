@@ -104,12 +104,14 @@ int check_length(const char *unit, const char *id, const IniAssignment *line, co
 
 /* Names the declared secret that a name which must be one stands for. Returns NULL if none is near. */
 static const char *near_secret(const Check *check, const char *name) {
+        const Declaration *credential;
         const char *near = NULL;
         size_t best = 3;
 
-        for (size_t i = 0; name && i < check->declarations->count; i++)
-                if (name_distance(check->declarations->items[i].name, name) < best) {
-                        near = check->declarations->items[i].name;
+        for (CredentialIterator at = {};
+             name && (credential = declarations_next_credential(check->declarations, &at));)
+                if (name_distance(credential->name, name) < best) {
+                        near = credential->name;
                         best = name_distance(near, name);
                 }
         return near;
@@ -119,6 +121,7 @@ static const char *near_secret(const Check *check, const char *name) {
 static void check_relative(Check *check, const Consumer *consumer) {
         const Place place = place_of_consumer(consumer);
         const char *name = consumer_secret(consumer), *near = NULL;
+        const Declaration *credential;
         size_t best = SIZE_MAX;
 
         if (consumer->way != CONSUMER_RELATIVE || !name ||
@@ -129,9 +132,10 @@ static void check_relative(Check *check, const Consumer *consumer) {
                     strcmp(check->consumers.items[i].unit, consumer->unit) == 0 &&
                     strcmp(check->consumers.items[i].id, consumer->id) == 0)
                         return;
-        for (size_t i = 0; i < check->declarations->count; i++)
-                if (name_is_nearer(name, check->declarations->items[i].name, &best))
-                        near = check->declarations->items[i].name;
+        for (CredentialIterator at = {};
+             (credential = declarations_next_credential(check->declarations, &at));)
+                if (name_is_nearer(name, credential->name, &best))
+                        near = credential->name;
         if (near)
                 tell(check, SEVERITY_WARNING, "credential-relative",
                      consumer_mistake_cure(CONSUMER_NOT_ABSOLUTE), &place,
@@ -181,7 +185,8 @@ static bool may_read(const Unit *unit, const char *section, const Declaration *d
 /* A program that opens the store's file itself needs a static user that owns the file. */
 static void check_direct(Check *check, const Unit *unit, const Consumer *consumer) {
         const char *name = consumer_secret(consumer);
-        const Declaration *declaration = name ? declarations_find(check->declarations, name) : NULL;
+        const Declaration *declaration =
+                        name ? declarations_find_credential(check->declarations, name) : NULL;
         const Place place = place_of_consumer(consumer);
 
         if (consumer->way != CONSUMER_DIRECT || consumer->as_root || !declaration)
@@ -531,8 +536,11 @@ static bool may_take(const Consumer *consumer, const char *secret) {
 
 /* Only a whole system has all units. */
 static void check_unused(Check *check) {
-        for (size_t i = 0; unit_graph_has_boot(check->graph) && i < check->declarations->count; i++) {
-                const Declaration *declaration = &check->declarations->items[i];
+        const Declaration *declaration;
+
+        for (CredentialIterator at = {};
+             unit_graph_has_boot(check->graph) &&
+             (declaration = declarations_next_credential(check->declarations, &at));) {
                 const Place place = { .file = declaration->file, .secret = declaration->name };
                 bool taken = false;
 

@@ -127,15 +127,45 @@ static void print_version(struct json_object *secret) {
                 printf("  version %" PRIu64 ", signed\n", json_object_get_uint64(version));
 }
 
+static int name_width_of_members(struct json_object *members) {
+        int width = 0;
+
+        for (size_t i = 0; i < length_of(members); i++) {
+                char name[CELL_MAX];
+                int length = (int) strlen(cell(json_object_array_get_idx(members, i), "name", name));
+
+                width = length > width ? length : width;
+        }
+        return width;
+}
+
+/* Prints how many members a bundle has, and which optional ones it lacks, below the secret's line. */
+static void print_members(struct json_object *secret) {
+        struct json_object *members = json_member(secret, "members");
+        char name[CELL_MAX];
+
+        if (length_of(members) == 0)
+                return;
+        printf("  %zu member%s\n", length_of(members), length_of(members) == 1 ? "" : "s");
+        for (size_t i = 0; i < length_of(members); i++) {
+                struct json_object *member = json_object_array_get_idx(members, i);
+
+                if (json_object_get_boolean(json_member(member, "missing")))
+                        printf("  lacks %s\n", cell(member, "name", name));
+        }
+}
+
 static int name_width(struct json_object *array) {
         int width = 6;
 
         for (size_t i = 0; i < length_of(array); i++) {
+                struct json_object *row = json_object_array_get_idx(array, i);
                 char name[CELL_MAX];
-                int length = (int) strlen(cell(json_object_array_get_idx(array, i), "name", name));
+                int length = (int) strlen(cell(row, "name", name)),
+                    of_members = name_width_of_members(json_member(row, "members"));
 
-                if (length > width)
-                        width = length;
+                width = length > width ? length : width;
+                width = of_members > width ? of_members : width;
         }
         return width;
 }
@@ -154,6 +184,7 @@ static void print_secrets(struct json_object *secrets, const char *said) {
                        cell(secret, "state", state), format_duration(number(secret, "duration_usec"), took),
                        (unsigned long long) number(secret, "attempts"), cell(secret, "source", source));
                 print_version(secret);
+                print_members(secret);
                 print_error(secret, said);
         }
 }
@@ -192,6 +223,21 @@ static void print_consumers_of(const char *name, const Consumers *consumers) {
         puts(*last ? "" : "-");
 }
 
+static void print_consumers_row(struct json_object *row, int width, const Consumers *consumers) {
+        struct json_object *units = json_member(row, "units");
+        char name[CELL_MAX], list[CELL_MAX] = "";
+
+        for (size_t k = 0; k < length_of(units); k++) {
+                const char *unit = json_object_get_string(json_object_array_get_idx(units, k));
+                size_t used = strlen(list);
+
+                (void) snprintf(list + used, sizeof(list) - used, "%s%s", used > 0 ? " " : "", unit);
+        }
+        printf("%-*s  %-24s  ", width, cell(row, "name", name), *text_clean(list) ? list : "(any unit)");
+        print_consumers_of(name, consumers);
+}
+
+/* Of a bundle the members are listed: units get them, and not the bundle. */
 void status_print_consumers(struct json_object *status, const Consumers *consumers) {
         struct json_object *secrets = json_member(status, "secrets");
         int width = name_width(secrets);
@@ -200,19 +246,13 @@ void status_print_consumers(struct json_object *status, const Consumers *consume
                 return;
         printf("\n%-*s  %-24s  %s\n", width, "SECRET", "UNITS=", "LOADED BY");
         for (size_t i = 0; i < length_of(secrets); i++) {
-                struct json_object *secret = json_object_array_get_idx(secrets, i);
-                struct json_object *units = json_member(secret, "units");
-                char name[CELL_MAX], list[CELL_MAX] = "";
+                struct json_object *secret = json_object_array_get_idx(secrets, i),
+                                   *members = json_member(secret, "members");
 
-                for (size_t k = 0; k < length_of(units); k++) {
-                        const char *unit = json_object_get_string(json_object_array_get_idx(units, k));
-                        size_t used = strlen(list);
-
-                        (void) snprintf(list + used, sizeof(list) - used, "%s%s", used > 0 ? " " : "", unit);
-                }
-                printf("%-*s  %-24s  ", width, cell(secret, "name", name),
-                       *text_clean(list) ? list : "(any unit)");
-                print_consumers_of(name, consumers);
+                if (length_of(members) == 0)
+                        print_consumers_row(secret, width, consumers);
+                for (size_t k = 0; k < length_of(members); k++)
+                        print_consumers_row(json_object_array_get_idx(members, k), width, consumers);
         }
 }
 
