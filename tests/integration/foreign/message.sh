@@ -139,3 +139,22 @@ for size in 1 4097 1048576 3000000; do
     done
 done
 say "4 messages of unsealctl seal open in $sdks"
+
+say "a bundle that the page's Python writes"
+page=$top/man/unseald.secret.5.rst
+# block TEXT: the example of the page that begins with this line
+block() { awk -v first="$1" '$0 == "    " first { on = 1 } on && /^[^ ]/ { exit } on { print substr($0, 5) }' "$page"; }
+block '{' >"$work/app.json"
+{ echo 'import os; arn = os.environ["KEY"]' && block 'import aws_encryption_sdk'; } >"$work/seal-bundle.py"
+(cd "$work" && vendor env KEY="$key" "$sdk_python" seal-bundle.py)
+mkdir -p "$config/secrets.d"
+block '# app.secret' | sed "s|^Source=.*|Source=file:$work/app.sealed|; s|^KeyId=.*|KeyId=$key|" >"$config/secrets.d/app.secret"
+for member in db-password tls.key; do
+    instance "$unsealctl" unseal --vendor-configuration="$config" --configuration=/nonexistent --member="$member" --reveal app >"$work/got" ||
+        fail "the bundle of the SDK for Python is not opened"
+    jq -rj --arg name "$member" '.[$name] | if type == "object" then .base64 else . end' "$work/app.json" >"$work/wanted"
+    [ "$member" = db-password ] || base64 -d <"$work/wanted" >"$work/wanted.bytes"
+    [ "$member" = db-password ] || mv "$work/wanted.bytes" "$work/wanted"
+    cmp "$work/got" "$work/wanted" || fail "$member: another value"
+done
+say "2 members of it open"
