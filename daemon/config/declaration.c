@@ -8,6 +8,7 @@
 
 #include "aws/kms-key.h"
 #include "aws/service.h"
+#include "basic/byte-size.h"
 #include "basic/encoding.h"
 #include "basic/io.h"
 #include "basic/limits.h"
@@ -567,30 +568,74 @@ static int complete_signature(const IniFile *ini, Declaration *declaration, Rema
         return 0;
 }
 
-/* Returns 0 for a text that is no number of bytes from 1 to maximum. */
-static size_t parse_size(const char *text, size_t maximum) {
-        size_t length = strspn(text, DIGITS);
-        unsigned long size = length == strlen(text) && length <= 9 ? strtoul(text, NULL, 10) : 0;
-
-        return size <= maximum ? size : 0;
+/* What SizeMax= takes, and what it is without a line. */
+static void size_range(const Declaration *declaration, size_t *ret_initial, size_t *ret_maximum) {
+        switch (declaration->format) {
+        case FORMAT_KMS:
+                *ret_initial = *ret_maximum = KMS_CIPHERTEXT_MAX;
+                break;
+        case FORMAT_MESSAGE:
+                *ret_initial = LIMIT_MESSAGE_BYTES;
+                *ret_maximum = LIMIT_STORE_BYTES_MAX;
+                break;
+        case FORMAT_BUNDLE:
+                *ret_initial = *ret_maximum = DECLARATION_BUNDLE_MAX;
+                break;
+        }
 }
 
 static int complete_size_max(const IniFile *ini, Declaration *declaration, Remarks *remarks, Error *error) {
         const IniAssignment *last = ini_find(ini, "Secret", "SizeMax");
-        bool message = declaration_is_message(declaration);
-        size_t maximum = !message                                ? KMS_CIPHERTEXT_MAX
-                         : declaration->format == FORMAT_MESSAGE ? DECLARATION_MESSAGE_MAX
-                                                                 : DECLARATION_BUNDLE_MAX;
-        size_t size = last && last->value[0] != '\0' ? parse_size(last->value, maximum) : maximum;
+        size_t initial, maximum;
+        uint64_t size;
 
-        declaration->size_max = size > 0 ? size : maximum;
-        if (size > 0)
+        size_range(declaration, &initial, &maximum);
+        declaration->size_max = initial;
+        declaration->size_max_is_set = last && last->value[0] != '\0';
+        if (!declaration->size_max_is_set)
                 return 0;
-        return remarks_take(remarks,
-                            ini_error(last, error, "Expected a number of bytes from 1 to %zu, not \"%s\".%s",
-                                      maximum, last->value,
-                                      message ? "" : " KMS decrypts no more. Format=message takes more."),
-                            error);
+        if (parse_bytes(last->value, &size) >= 0 && size >= 1 && size <= maximum) {
+                declaration->size_max = (size_t) size;
+                return 0;
+        }
+        return remarks_take(
+                        remarks,
+                        ini_error(last, error,
+                                  "Expected a number of bytes from 1 to %zu, such as 4096 or 2M, not \"%s\".%s",
+                                  maximum, last->value,
+                                  declaration->format == FORMAT_KMS
+                                                  ? " KMS decrypts no more. Format=message takes more."
+                                                  : ""),
+                        error);
+}
+
+int declarations_judge_sizes(const Declarations *declarations, uint64_t store_size_max,
+                             IniFile *const *files, Remarks *remarks, Error *error) {
+        static const char text[] =
+                        "SizeMax= is more than all secrets together may have, which are %llu bytes (StoreSizeMax= of unseald.conf). Raise StoreSizeMax=, or lower SizeMax=.";
+
+        for (size_t i = 0; i < declarations->count; i++) {
+                const Declaration *declaration = declarations->items + i;
+                const IniAssignment *line = files ? ini_find(files[i], "Secret", "SizeMax") : NULL;
+                int r = 0;
+
+                if (!declaration->size_max_is_set || declaration->size_max <= store_size_max)
+                        continue;
+                if (line)
+                        r = remarks_take(remarks,
+                                         ini_error(line, error, text, (unsigned long long) store_size_max),
+                                         error);
+                else {
+                        char message[256];
+
+                        (void) snprintf(message, sizeof(message), text, (unsigned long long) store_size_max);
+                        r = error_set(error, -EINVAL, FAILURE_CONFIGURATION, "%s: %s", declaration->file,
+                                      message);
+                }
+                if (r < 0)
+                        return r;
+        }
+        return 0;
 }
 
 static int complete_uncommitted(const IniFile *ini, const Declaration *declaration, Remarks *remarks,

@@ -22,9 +22,8 @@ typedef enum SecretFormat {
         FORMAT_BUNDLE, /* a message whose plaintext is a JSON object with one secret a member (source/bundle.h) */
 } SecretFormat;
 
-/* The most that SizeMax= takes for a message, and its default: bytes of plaintext. A unit's credentials have no more in all. */
-#define DECLARATION_MESSAGE_MAX (1024U * 1024U)
-#define DECLARATION_BUNDLE_MAX (1024U * 1024U) /* the same of a bundle */
+/* The most that SizeMax= takes for a bundle, and its default: bytes of plaintext. A unit's credentials have no more in all. */
+#define DECLARATION_BUNDLE_MAX (1024U * 1024U)
 
 /* The longest name of a credential, which is that of a secret or BUNDLE.MEMBER. */
 #define CREDENTIAL_NAME_MAX 64U
@@ -38,8 +37,10 @@ typedef struct Declaration {
         Source source;
         char *source_region; /* NULL: the region of the source, or of the key */
         SecretFormat format;
-        /* FORMAT_KMS: bytes of raw ciphertext, by default KMS_CIPHERTEXT_MAX. Else: bytes of plaintext. */
+        /* FORMAT_KMS: bytes of raw ciphertext, by default KMS_CIPHERTEXT_MAX. Else: bytes of plaintext, of a message by default
+         * LIMIT_MESSAGE_BYTES. */
         size_t size_max;
+        bool size_max_is_set;              /* SizeMax= is not the default */
         bool allow_uncommitted;            /* takes messages whose suite does not commit to its key */
         bool pinned;                       /* Sha256= is set */
         uint8_t pin[DECLARATION_PIN_SIZE]; /* of the raw ciphertext, or of the message's header */
@@ -106,6 +107,11 @@ const Declaration *declarations_next_credential(const Declarations *declarations
 /* Returns whether this unit may have the secret: Units= names it, has the pattern of all instances of its template, or names no unit.
  * A template itself (worker@.service) matches no pattern: it never runs. Pure. */
 bool declaration_admits(const Declaration *declaration, const char *unit) _pure_;
+
+/* Checks that each SizeMax= of a message is at most StoreSizeMax=: a larger message could never be delivered. files: as from
+ * declarations_examine(), for the line of a mistake, or NULL. FAILURE_CONFIGURATION. */
+int declarations_judge_sizes(const Declarations *declarations, uint64_t store_size_max,
+                             IniFile *const *files, Remarks *remarks, Error *error);
 
 void declarations_clear(Declarations *declarations);
 

@@ -8,8 +8,10 @@
 #include <string.h>
 #include <strings.h>
 
+#include "basic/byte-size.h"
 #include "basic/clock.h"
 #include "basic/json.h"
+#include "basic/limits.h"
 #include "basic/log.h"
 #include "config/ini.h"
 #include "config/settings.h"
@@ -21,6 +23,9 @@
 #define SECTION "Unseald"
 #define ATTESTATION_SECTION "Attestation"
 #define DOCUMENTS_PER_MINUTE_MAX 6000U
+#define STORE_SIZE_MIN (UINT64_C(2) * 1024 * 1024)
+_Static_assert(STORE_SIZE_MIN >= LIMIT_SECRETS * LIMIT_PLAINTEXT_BYTES,
+               "the secrets do not fit into the store");
 
 /* field: the member of Settings. The assignment's value is never empty. */
 typedef int (*Setter)(const IniAssignment *assignment, void *field, Error *error);
@@ -162,6 +167,19 @@ static int set_documents_per_minute(const IniAssignment *assignment, void *field
         return 0;
 }
 
+/* Secrets that KMS itself decrypts must always fit, as many as may be declared. */
+static int set_store_size_max(const IniAssignment *assignment, void *field, Error *error) {
+        uint64_t size;
+
+        if (parse_bytes(assignment->value, &size) < 0 || size < STORE_SIZE_MIN ||
+            size > LIMIT_STORE_BYTES_MAX)
+                return ini_error(assignment, error,
+                                 "Expected a number of bytes from 2M to 16T, such as 256M, not \"%s\".",
+                                 assignment->value);
+        *(uint64_t *) field = size;
+        return 0;
+}
+
 static int set_verify_policy(const IniAssignment *assignment, void *field, Error *error) {
         VerifyPolicy *verify = field;
         bool yes = false;
@@ -245,6 +263,7 @@ static const struct {
         { "ExpectedMeasurements", set_expected_measurements, offsetof(Settings, expected_measurements),
           NULL },
         { "TpmDevice", set_tpm_device, offsetof(Settings, tpm_device), "device:/dev/tpm0" },
+        { "StoreSizeMax", set_store_size_max, offsetof(Settings, store_size_max), "16M" },
         { "PublicKey", set_path, offsetof(Settings, attestation_public_key), NULL, ATTESTATION_SECTION },
         { "Status", set_boolean, offsetof(Settings, attestation_status), "no", ATTESTATION_SECTION },
         { "DocumentsPerMinute", set_documents_per_minute, offsetof(Settings, documents_per_minute), "60",

@@ -28,6 +28,7 @@ typedef struct Settings {
         unsigned lock_pcr;           /* 8, 13, 14 or 15; 0: no lock */
         char *expected_measurements; /* "user-data:/pointer", "user-data:" or a path; NULL: none */
         char *tpm_device;            /* by default "device:/dev/tpm0" */
+        uint64_t store_size_max;     /* bytes; by default LIMIT_STORE_BYTES */
 
         /* [Attestation] */
         char *attestation_public_key;  /* path; NULL: none */

@@ -19,6 +19,7 @@
 #include "basic/encoding.h"
 #include "basic/io.h"
 #include "basic/json.h"
+#include "basic/limits.h"
 #include "config/declaration.h"
 #include "config/ini.h"
 #include "config/settings.h"
@@ -325,9 +326,11 @@ static void print_secret_file(const Options *options, const Sealed *sealed, uint
                options->name, options->name, sealed->key_arn);
         if (message_size > 0)
                 puts(members ? "Format=bundle" : "Format=message");
-        if (message_size > DECLARATION_MESSAGE_MAX)
-                printf("# The secret has %llu bytes, and unseald delivers at most %u.\n",
-                       (unsigned long long) message_size, DECLARATION_MESSAGE_MAX);
+        if (message_size > LIMIT_MESSAGE_BYTES)
+                printf("SizeMax=%llu\n", (unsigned long long) message_size);
+        if (message_size > LIMIT_STORE_BYTES)
+                printf("# The secret has %llu bytes. StoreSizeMax= of unseald.conf must leave room for it.\n",
+                       (unsigned long long) message_size);
         if (sealed->signature)
                 printf("# The path in the image of the public key that has signed the file.\n"
                        "SignedBy=/usr/lib/unseald/vendor.pub\nMinVersion=%" PRIu64 "\n",

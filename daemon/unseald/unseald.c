@@ -244,6 +244,9 @@ static int reload(Daemon *daemon, Error *error) {
                                  "A reload cannot change LockPcr=. Restart unseald.service.");
         r = declarations_read(daemon->vendor_config, daemon->local_config, &daemon->next_declarations,
                               error);
+        if (r >= 0)
+                r = declarations_judge_sizes(&daemon->next_declarations,
+                                             daemon->next_settings.store_size_max, NULL, NULL, error);
         if (r < 0)
                 return r;
         notify_extend_timeout(daemon->next_settings.deadline_usec + GRACE_USEC);
@@ -632,6 +635,9 @@ static int set_up(Daemon *daemon, Error *error) {
         if (r < 0)
                 return r;
         r = declarations_read(daemon->vendor_config, daemon->local_config, &daemon->declarations, error);
+        if (r >= 0)
+                r = declarations_judge_sizes(&daemon->declarations, daemon->settings.store_size_max, NULL,
+                                             NULL, error);
         if (r < 0)
                 return r;
 

@@ -365,7 +365,7 @@ static void test_region_and_size_of_a_source_are_checked(void **state) {
         refused("SourceRegion=evil.example/", "SourceRegion=: Expected a Region such as eu-north-1");
         refused("SizeMax=0", "SizeMax=: Expected a number of bytes from 1 to 6144");
         refused("SizeMax=6145", "SizeMax=: Expected a number of bytes from 1 to 6144");
-        refused("SizeMax=4K", "SizeMax=: Expected a number of bytes from 1 to 6144");
+        refused("SizeMax=7K", "SizeMax=: Expected a number of bytes from 1 to 6144");
         refused("SizeMax=-1", "SizeMax=: Expected a number of bytes from 1 to 6144");
         refused("SizeMax=18446744073709551617", "SizeMax=: Expected a number of bytes from 1 to 6144");
 }
@@ -376,7 +376,8 @@ static void test_a_message_has_a_range_and_pins_of_its_own(void **state) {
         Declarations declarations = accepted("Format=message");
 
         assert_int_equal(declarations.items[0].format, FORMAT_MESSAGE);
-        assert_int_equal(declarations.items[0].size_max, 1048576);
+        assert_int_equal(declarations.items[0].size_max, 64 * 1048576);
+        assert_false(declarations.items[0].size_max_is_set);
         assert_false(declarations.items[0].allow_uncommitted);
         assert_false(declarations.items[0].pinned);
         declarations_clear(&declarations);
@@ -399,7 +400,17 @@ static void test_a_message_has_a_range_and_pins_of_its_own(void **state) {
         declarations_clear(&declarations);
 
         refused("Format=bundles", "Format=: Expected kms, message or bundle, not \"bundles\".");
-        refused("SizeMax=1048577\nFormat=message", "SizeMax=: Expected a number of bytes from 1 to 1048576");
+        declarations = accepted("SizeMax=4K");
+        assert_int_equal(declarations.items[0].size_max, 4096);
+        declarations_clear(&declarations);
+        declarations = accepted("SizeMax=16T\nFormat=message");
+        assert_int_equal(declarations.items[0].size_max, UINT64_C(17592186044416));
+        declarations_clear(&declarations);
+        refused("SizeMax=17T\nFormat=message",
+                "SizeMax=: Expected a number of bytes from 1 to 17592186044416");
+        refused("SizeMax=1MB\nFormat=message",
+                "SizeMax=: Expected a number of bytes from 1 to 17592186044416");
+        refused("SizeMax=1048577\nFormat=bundle", "SizeMax=: Expected a number of bytes from 1 to 1048576");
         refused("Sha256=00", "Sha256=: Expected the 64 hexadecimal digits of a SHA-256");
         refused("AllowUncommitted=perhaps", "AllowUncommitted=: ");
 }
@@ -558,6 +569,25 @@ static void test_digest_changes_with_the_members_and_their_rights(void **state) 
         assert_another_digest(digest, "Format=bundle\n[Member a]\nMode=0440\n[Member b]");
         assert_another_digest(digest, "Format=bundle\n[Member a]\nOptional=yes\n[Member b]");
         assert_another_digest(digest, "Format=bundle\nAllowUncommitted=yes\n[Member a]\n[Member b]");
+}
+
+static void test_a_message_must_fit_into_the_store(void **state) {
+        Declarations declarations = accepted("Format=message\nSizeMax=20M");
+        Error error = {};
+
+        assert_int_equal(declarations_judge_sizes(&declarations, 20 << 20, NULL, NULL, &error), 0);
+        assert_int_equal(declarations_judge_sizes(&declarations, (20 << 20) - 1, NULL, NULL, &error),
+                         -EINVAL);
+        assert_int_equal(error.failure, FAILURE_CONFIGURATION);
+        if (!strstr(error.text,
+                    ".secret: SizeMax= is more than all secrets together may have, which are 20971519 bytes"))
+                fail_msg("%s", error.text);
+        declarations_clear(&declarations);
+
+        /* The default is no promise: what is there decides. */
+        declarations = accepted("Format=message");
+        assert_int_equal(declarations_judge_sizes(&declarations, 2 << 20, NULL, NULL, &error), 0);
+        declarations_clear(&declarations);
 }
 
 /* The mistake is in the second line, which is line 5. */
@@ -1054,6 +1084,7 @@ int main(void) {
                 DIRECTORY_TEST(test_the_names_of_members_fit_and_are_free),
                 DIRECTORY_TEST(test_the_number_of_all_members_is_limited),
                 DIRECTORY_TEST(test_digest_changes_with_the_members_and_their_rights),
+                DIRECTORY_TEST(test_a_message_must_fit_into_the_store),
                 cmocka_unit_test(test_units_admit_the_units_they_name_or_all),
                 cmocka_unit_test(test_a_pattern_admits_the_instances_of_one_template),
                 DIRECTORY_TEST(test_a_pattern_stands_for_the_instance_alone),

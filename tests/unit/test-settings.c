@@ -104,6 +104,7 @@ static void assert_defaults(Settings *settings) {
         assert_null(settings->attestation_public_key);
         assert_int_equal(settings->documents_per_minute, 60);
         assert_false(settings->attestation_status);
+        assert_int_equal(settings->store_size_max, 16 * 1024 * 1024);
         settings_clear(settings);
         assert_null(settings->tpm_device);
 }
@@ -116,15 +117,44 @@ static void test_defaults_hold_without_a_file_and_after_a_reset(void **state) {
 
         put("vendor/unseald.conf",
             "[Unseald]\nKmsEndpoint=https://kms.example\nProxy=http://p:1\nTrustedCertificates=/a\n"
-            "RsaKeyBits=4096\nDeadlineSec=5\nExpectedMeasurements=/m\nTpmDevice=swtpm:path=/s\nRefresh=1h\n"
+            "RsaKeyBits=4096\nDeadlineSec=5\nExpectedMeasurements=/m\nTpmDevice=swtpm:path=/s\nRefresh=1h\nStoreSizeMax=1G\n"
             "[Attestation]\nPublicKey=/k\nDocumentsPerMinute=1\nStatus=yes\n");
         put("local/unseald.conf.d/50-reset.conf",
             "[Unseald]\nKmsEndpoint=\nFips=yes\nFips=\nDualStack=yes\nDualStack=\nProxy="
             "\nTrustedCertificates=\n"
-            "RsaKeyBits=\nDeadlineSec=\nExpectedMeasurements=\nTpmDevice=\nVerifyPolicy=\nLockPcr=\nRefresh=\n"
+            "RsaKeyBits=\nDeadlineSec=\nExpectedMeasurements=\nTpmDevice=\nVerifyPolicy=\nLockPcr=\nRefresh=\nStoreSizeMax=\n"
             "[Attestation]\nPublicKey=\nDocumentsPerMinute=\nStatus=\n");
         assert_int_equal(settings_read("vendor", "local", &settings, NULL), 0);
         assert_defaults(&settings);
+}
+
+static void test_the_store_has_a_size(void **state) {
+        static const struct {
+                const char *text;
+                uint64_t bytes;
+        } good[] = { { "2M", 2097152 },
+                     { "2097152", 2097152 },
+                     { "300M", 314572800 },
+                     { "16T", UINT64_C(17592186044416) } };
+        static const char *const bad[] = {
+                "0",       "1M", "2097151", "17T",  "17592186044417",       "-1",
+                "2MB",     "M",  "2 M",     "1.5G", "99999999999999999999", "16777217T",
+                "infinity"
+        };
+        Settings settings;
+        char line[64];
+
+        for (size_t i = 0; i < ELEMENTSOF(good); i++) {
+                (void) snprintf(line, sizeof(line), "[Unseald]\nStoreSizeMax=%s\n", good[i].text);
+                put("vendor/unseald.conf", line);
+                assert_int_equal(settings_read("vendor", "local", &settings, NULL), 0);
+                assert_int_equal(settings.store_size_max, good[i].bytes);
+                settings_clear(&settings);
+        }
+        for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
+                (void) snprintf(line, sizeof(line), "StoreSizeMax=%s", bad[i]);
+                refused(line, "StoreSizeMax=: Expected a number of bytes from 2M to 16T, such as 256M, not");
+        }
 }
 
 static void test_later_files_win(void **state) {
@@ -466,6 +496,7 @@ static void test_file_that_cannot_be_read_is_an_error(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 DIRECTORY_TEST(test_defaults_hold_without_a_file_and_after_a_reset),
+                DIRECTORY_TEST(test_the_store_has_a_size),
                 DIRECTORY_TEST(test_later_files_win),
                 DIRECTORY_TEST(test_endpoint_is_an_https_origin),
                 DIRECTORY_TEST(test_endpoint_excludes_a_choice_among_those_of_aws),

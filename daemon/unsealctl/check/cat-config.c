@@ -33,6 +33,7 @@ int verb_cat_config(int argc, char *argv[]) {
                 return status;
         if (settings_read(options.vendor, options.local, &settings, &error) < 0 ||
             declarations_read(options.vendor, options.local, &declarations, &error) < 0 ||
+            declarations_judge_sizes(&declarations, settings.store_size_max, NULL, NULL, &error) < 0 ||
             configuration_print(stdout, options.vendor, options.local, &declarations, &error) < 0) {
                 (void) failure("%s", error.text);
                 return (int) error.failure;

@@ -271,6 +271,8 @@ int check_system(const char *vendor_directory, const char *local_directory, Rema
                 r = declarations_examine(vendor_directory, local_directory, &declarations, &files, remarks,
                                          error);
         if (r >= 0)
+                r = declarations_judge_sizes(&declarations, settings.store_size_max, files, remarks, error);
+        if (r >= 0)
                 r = read_tree(&tree, error);
         if (r >= 0 && (find_passed_over(vendor_directory, local_directory, &passed_over) < 0 ||
                        find_unknown_ids(&tree, &unknown_ids) < 0 ||
