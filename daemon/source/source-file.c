@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "basic/io.h"
+#include "source/message-header.h"
 #include "source/source-file.h"
 
-int source_read_file(const Source *source, size_t maximum, uint8_t **ret, size_t *ret_size, Error *error) {
-        _cleanup_free_ uint8_t *data = NULL;
-        _cleanup_free_ char *path = NULL;
+static int make_path(const Source *source, char **ret, Error *error) {
         const char *directory = "";
-        size_t size;
-        int r;
 
         if (source->kind == SOURCE_CREDENTIAL) {
                 directory = getenv("CREDENTIALS_DIRECTORY");
@@ -22,16 +21,77 @@ int source_read_file(const Source *source, size_t maximum, uint8_t **ret, size_t
                                         "%s: The service manager passed no credentials. Add a LoadCredential= line for it to unseald.service.",
                                         source->label);
         }
-        if (asprintf(&path, "%s%s%s", directory, *directory ? "/" : "", source->location) < 0)
-                return error_oom(error);
+        return asprintf(ret, "%s%s%s", directory, *directory ? "/" : "", source->location) < 0
+                               ? error_oom(error)
+                               : 0;
+}
 
-        r = read_file(path, source_carrier_max(maximum), &data, &size);
+static int explain_read(int r, const Source *source, Error *error) {
         if (r == -ENOMEM)
                 return error_oom(error);
+        return error_set(error, r, FAILURE_SOURCE, "%s: The %s cannot be read: %s.", source->label,
+                         source_content(source), strerror(-r));
+}
+
+int source_read_file(const Source *source, size_t maximum, uint8_t **ret, size_t *ret_size, Error *error) {
+        _cleanup_free_ uint8_t *data = NULL;
+        _cleanup_free_ char *path = NULL;
+        size_t size;
+        int r;
+
+        r = make_path(source, &path, error);
+        if (r < 0)
+                return r;
+        r = read_file(path, source_carrier_max(maximum), &data, &size);
         if (r == -EFBIG)
                 return source_too_long(source, maximum, error);
         if (r < 0)
-                return error_set(error, r, FAILURE_SOURCE, "%s: The %s cannot be read: %s.", source->label,
-                                 source_content(source), strerror(-r));
+                return explain_read(r, source, error);
         return source_take(source, data, size, maximum, ret, ret_size, error);
+}
+
+/* Reads the beginning of a regular file. Like read_file(), it blocks on no other kind of file. */
+static int read_beginning(const char *path, uint8_t **ret, size_t *ret_size, struct stat *ret_st,
+                          int *ret_fd) {
+        _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+        _cleanup_free_ uint8_t *data = NULL;
+        ssize_t n;
+
+        if (fd < 0 || fstat(fd, ret_st) < 0)
+                return -errno;
+        data = S_ISREG(ret_st->st_mode) ? malloc(MESSAGE_HEADER_MAX) : NULL;
+        if (!data)
+                return S_ISREG(ret_st->st_mode) ? -ENOMEM : -ENXIO;
+        n = read_up_to(fd, data, MESSAGE_HEADER_MAX);
+        if (n < 0)
+                return (int) n;
+        *ret = TAKE_PTR(data);
+        *ret_size = (size_t) n;
+        *ret_fd = TAKE_FD(fd);
+        return 0;
+}
+
+int source_open_large(const Source *source, uint64_t whole_max, uint8_t **ret, size_t *ret_size,
+                      uint64_t *ret_message_size, int *ret_fd, Error *error) {
+        _cleanup_free_ char *path = NULL;
+        _cleanup_free_ uint8_t *data = NULL;
+        _cleanup_close_ int fd = -1;
+        struct stat st;
+        size_t size = 0;
+        int r = make_path(source, &path, error);
+
+        if (r < 0)
+                return r;
+        if (stat(path, &st) < 0 || !S_ISREG(st.st_mode) || (uint64_t) st.st_size <= whole_max)
+                return 0;
+        r = read_beginning(path, &data, &size, &st, &fd);
+        if (r < 0)
+                return explain_read(r, source, error);
+        if (!message_is_likely(data, size) || (uint64_t) st.st_size <= whole_max)
+                return 0;
+        *ret = TAKE_PTR(data);
+        *ret_size = size;
+        *ret_message_size = (uint64_t) st.st_size;
+        *ret_fd = TAKE_FD(fd);
+        return 1;
 }

@@ -23,7 +23,7 @@
 #include "unsealing/body.h"
 
 #define FRAME_OVERHEAD 32U /* of a frame that is not the final one: number, IV, tag */
-#define FINAL_OVERHEAD 36U /* and the end mark, without the content's length that takes its place */
+#define FINAL_OVERHEAD 40U /* of the final one: end mark and content length as well */
 #define PIECE_BYTES (1024U * 1024U)
 #define THREADS_MAX 8U
 #define JOBS_MAX 2U /* of one worker: the next one begins without a turn of the event loop */
@@ -76,10 +76,6 @@ struct Body {
         BodyEnded ended;
         void *userdata;
 };
-
-bool body_is_large(uint64_t size) {
-        return size > SECRET_SIZE_MAX;
-}
 
 static uint64_t slot(const MessageHeader *header) {
         return (uint64_t) header->frame_length + FRAME_OVERHEAD;
@@ -456,8 +452,7 @@ static void wipe_main(void *userdata) {
         (void) store_draft_free(userdata);
 }
 
-/* To overwrite gigabytes takes a second. */
-static void wipe_detached(StoreDraft *draft) {
+void body_discard(StoreDraft *draft) {
         Thread *thread;
 
         store_draft_abandon(draft);
@@ -472,7 +467,7 @@ Body *body_free(Body *body) {
                 return NULL;
         body_stop(body);
         if (body->draft)
-                wipe_detached(body->draft);
+                body_discard(body->draft);
         if (body->wipe)
                 worker_abandon(body->wiper, wipe_clean_up, body->wipe);
         message_reader_free(body->reader);

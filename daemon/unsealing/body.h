@@ -40,8 +40,9 @@ typedef struct BodyPlan {
         unsigned threads;
 } BodyPlan;
 
-/* Returns whether a message of this size, header included, is read piece by piece. Smaller ones are read as a whole. */
-bool body_is_large(uint64_t size) _pure_;
+/* Messages of more bytes, header included, are decrypted piece by piece. Others are read as a whole: also those of one block, and those
+ * with frames longer than BODY_FRAME_MAX, whose plaintext has at most SECRET_SIZE_MAX bytes. */
+#define BODY_WHOLE_MAX (MESSAGE_HEADER_MAX + SECRET_SIZE_MAX)
 
 /* Pure. size: of the whole message, in bytes. size_max: SizeMax=. processors: at most so many threads decrypt. -EBADMSG: the message has
  * one block, frames that are too long, or too many. -E2BIG: more than size_max. FAILURE_CIPHERTEXT. */
@@ -66,6 +67,9 @@ void body_take_pieces(Body *body, Pieces *pieces);
 
 /* Bytes of plaintext that are written so far. */
 uint64_t body_written(const Body *body) _pure_;
+
+/* Overwrites and removes a draft in a thread of its own: gigabytes take seconds. */
+void body_discard(StoreDraft *draft);
 
 /* Waits for the frames that are being decrypted at this moment, at most one piece for each thread, and not for the source. A thread
  * of its own overwrites the file. ended is not called. Returns NULL. */

@@ -3,7 +3,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
+#include "unsealing/body.h"
 #include "unsealing/delivery.h"
 #include "unsealing/member-files.h"
 #include "unsealing/owner.h"
@@ -14,10 +16,11 @@ _Static_assert(sizeof(((KeptLock *) NULL)->before) == PCR_SIZE, "KeptLock has an
 struct Delivery {
         DeliveryOptions options;
         Store *store;
-        KeptClaim *claims;  /* these six have one element for each declaration */
+        KeptClaim *claims;  /* these seven have one element for each declaration */
         KeptClaim *claimed; /* those that are not withdrawn */
         Owner *owners;
         MemberFiles **files; /* of a bundle; NULL: the secret is none */
+        StoreDraft **drafts; /* those of the next delivery_keep(); NULL: none */
         bool *kept, *withdrawn;
         bool keeping; /* the service manager must answer */
         DeliveryKept ended;
@@ -42,8 +45,9 @@ static int set_up_secrets(Delivery *delivery, Error *error) {
         delivery->claimed = calloc(declarations->count + 1, sizeof(*delivery->claimed));
         delivery->kept = calloc(declarations->count + 1, sizeof(*delivery->kept));
         delivery->withdrawn = calloc(declarations->count + 1, sizeof(*delivery->withdrawn));
-        if (!delivery->claims || !delivery->owners || !delivery->files || !delivery->claimed ||
-            !delivery->kept || !delivery->withdrawn)
+        delivery->drafts = calloc(declarations->count + 1, sizeof(StoreDraft *));
+        if (!delivery->drafts || !delivery->claims || !delivery->owners || !delivery->files ||
+            !delivery->claimed || !delivery->kept || !delivery->withdrawn)
                 return error_oom(error);
         for (size_t i = 0; i < declarations->count; i++) {
                 const Declaration *declaration = declarations->items + i;
@@ -152,6 +156,10 @@ int delivery_new(const DeliveryOptions *options, Delivery **ret, Error *error) {
                 return error_oom(error);
         delivery->options = *options;
         r = store_open(options->store_path, &delivery->store, error);
+        if (r >= 0) {
+                store_set_size_max(delivery->store, options->store_size_max);
+                kept_set_size_max(options->kept, options->store_size_max);
+        }
         if (r >= 0)
                 r = set_up_secrets(delivery, error);
         if (r >= 0 && !options->replaced)
@@ -162,11 +170,19 @@ int delivery_new(const DeliveryOptions *options, Delivery **ret, Error *error) {
         return 0;
 }
 
+static void discard_drafts(Delivery *delivery) {
+        for (size_t i = 0; delivery->drafts && i < delivery->options.declarations->count; i++)
+                if (delivery->drafts[i])
+                        body_discard(TAKE_PTR(delivery->drafts[i]));
+}
+
 Delivery *delivery_free(Delivery *delivery) {
         if (!delivery)
                 return NULL;
         if (delivery->keeping)
                 delivery_abandon(delivery);
+        discard_drafts(delivery);
+        free(delivery->drafts);
         for (size_t i = 0; delivery->files && i < delivery->options.declarations->count; i++)
                 (void) member_files_free(delivery->files[i]);
         free(delivery->files);
@@ -190,6 +206,29 @@ void delivery_withdraw(Delivery *delivery, size_t secret) {
 
 bool delivery_has_withdrawn(const Delivery *delivery, size_t secret) {
         return delivery->withdrawn[secret];
+}
+
+int delivery_begin_draft(Delivery *delivery, const char *name, uint64_t size, StoreDraft **ret,
+                         Error *error) {
+        return store_draft_begin(delivery->store, name, size, ret, error);
+}
+
+void delivery_take_draft(Delivery *delivery, size_t secret, StoreDraft *draft) {
+        delivery->drafts[secret] = draft;
+}
+
+static int put_draft(Delivery *delivery, size_t i, const uint64_t *version, Error *error) {
+        const Declaration *declaration = delivery->options.declarations->items + i;
+        const Owner *owner = delivery->owners + i;
+        StoreDraft *draft = TAKE_PTR(delivery->drafts[i]);
+        KeptClaim claim = delivery->claims[i];
+        int r, fd;
+
+        r = declaration->store ? store_draft_finish(draft, owner->uid, owner->gid, declaration->mode, &fd,
+                                                    error)
+                               : store_draft_hold(draft, &fd, error);
+        claim.version = version;
+        return r < 0 ? r : kept_put_file(delivery->options.kept, &claim, fd, error);
 }
 
 static int put(Delivery *delivery, size_t i, Secret *plaintext, const uint64_t *version, Error *error) {
@@ -233,6 +272,35 @@ static int put_members_again(Delivery *delivery, size_t i, Error *error) {
         return r < 0 ? r : member_files_stage(delivery->files[i], &places, error);
 }
 
+/* The same for a file that is too large for a Secret. It blocks the event loop; that somebody removes the file of a large secret, or
+ * that its owner changes while unseald is restarted, is rare. */
+static int copy_again(Delivery *delivery, size_t i, int fd, uint64_t size, const uint64_t *version,
+                      Error *error) {
+        _cleanup_secret_ Secret *buffer = NULL;
+        const char *name = delivery->options.declarations->items[i].name;
+        StoreDraft *draft;
+        int r = delivery_begin_draft(delivery, name, size, &draft, error);
+
+        if (r < 0)
+                return r;
+        delivery_take_draft(delivery, i, draft);
+        r = secret_new(SECRET_SIZE_MAX, &buffer);
+        for (uint64_t at = 0; at < size && r >= 0;) {
+                ssize_t n = pread(fd, secret_bytes(buffer), SECRET_SIZE_MAX, (off_t) at);
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                r = n < 0    ? -errno
+                    : n == 0 ? -EIO
+                             : store_draft_write(draft, secret_bytes(buffer), (size_t) n, at);
+                at += n > 0 ? (uint64_t) n : 0;
+        }
+        if (r < 0)
+                return error_set(error, r, FAILURE_STORE, "The kept secret %s cannot be written again: %s.",
+                                 name, strerror(-r));
+        return put_draft(delivery, i, version, error);
+}
+
 /* Writes the file of a kept secret again, if its declared owner or mode has changed or somebody has removed the file. */
 static int put_again(Delivery *delivery, size_t i, Error *error) {
         const Declaration *declaration = delivery->options.declarations->items + i;
@@ -241,10 +309,13 @@ static int put_again(Delivery *delivery, size_t i, Error *error) {
         const uint64_t *version = kept_version(delivery->options.kept, declaration->name);
         uint64_t copy = version ? *version : 0;
         _cleanup_secret_ Secret *plaintext = NULL;
+        struct stat st;
 
         if (!declaration->store || store_can_publish(delivery->store, declaration->name, fd, owner->uid,
                                                      owner->gid, declaration->mode))
                 return 0;
+        if (fstat(fd, &st) >= 0 && (uint64_t) st.st_size > SECRET_SIZE_MAX)
+                return copy_again(delivery, i, fd, (uint64_t) st.st_size, version ? &copy : NULL, error);
         r = store_read(fd, &plaintext);
         if (r < 0)
                 return error_set(error, r, FAILURE_STORE, "The kept secret %s cannot be read: %s.",
@@ -284,7 +355,9 @@ static int put_all(Delivery *delivery, Secret *const *plaintexts, const Delivery
         int r = 0;
 
         for (size_t i = 0; i < delivery->options.declarations->count && r >= 0; i++)
-                if (plaintexts[i])
+                if (delivery->drafts[i])
+                        r = put_draft(delivery, i, versions[i], error);
+                else if (plaintexts[i])
                         r = delivery->files[i] ? put_bundle(delivery, i, plaintexts[i], members + i,
                                                             versions[i], error)
                                                : put(delivery, i, plaintexts[i], versions[i], error);
@@ -298,6 +371,7 @@ void delivery_abandon(Delivery *delivery) {
         const DeliveryOptions *options = &delivery->options;
 
         delivery->keeping = false;
+        discard_drafts(delivery);
         for (size_t i = 0; i < options->declarations->count; i++)
                 if (delivery->files[i])
                         member_files_drop(delivery->files[i]);

@@ -26,6 +26,7 @@ typedef struct DeliveryOptions {
         const Declarations
                         *replaced; /* a reload: the published secrets; NULL: boot, restore what was kept */
         unsigned lock_pcr;         /* LockPcr= */
+        uint64_t store_size_max;   /* StoreSizeMax= */
 } DeliveryOptions;
 
 /* Opens the store, looks up the owners, and restores what was kept before a restart. FAILURE_STORE, FAILURE_CONFIGURATION or
@@ -42,6 +43,14 @@ void delivery_withdraw(Delivery *delivery, size_t secret);
 
 /* Returns whether the secret was kept before delivery_withdraw(). */
 bool delivery_has_withdrawn(const Delivery *delivery, size_t secret) _pure_;
+
+/* Begins the file of a secret that is decrypted piece by piece, of at most so many bytes. FAILURE_STORE. The draft must not outlive the
+ * delivery, unless it is abandoned. */
+int delivery_begin_draft(Delivery *delivery, const char *name, uint64_t size, StoreDraft **ret,
+                         Error *error);
+
+/* The next delivery_keep() keeps this file as the secret, whose plaintext is then NULL. The draft is taken. */
+void delivery_take_draft(Delivery *delivery, size_t secret, StoreDraft *draft);
 
 /* Called once, from the event loop, with the outcome of delivery_keep(). A failure has changed nothing. */
 typedef void (*DeliveryKept)(int r, const Error *error, void *userdata);

@@ -14,6 +14,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/sysinfo.h>
 
 #include "basic/clock.h"
 #include "basic/log.h"
@@ -60,6 +61,7 @@ void passage_init(Passage *ret, SessionShared *shared, const Declaration *declar
         *ret = (Passage){
                 .shared = shared,
                 .declaration = declaration,
+                .file_fd = -1,
                 .fetch = make_step(ret, "fetching", begin_fetch),
                 .decryption = make_step(ret, "decryption", begin_decryption),
                 .probe = make_step(ret, "policy probe", begin_probe),
@@ -67,7 +69,16 @@ void passage_init(Passage *ret, SessionShared *shared, const Declaration *declar
         shared->missing++;
 }
 
+static void passage_close_file(Passage *passage) {
+        if (passage->file_fd >= 0)
+                (void) close(TAKE_FD(passage->file_fd));
+}
+
 void passage_clear(Passage *passage) {
+        passage->body = body_free(passage->body);
+        if (passage->draft)
+                body_discard(TAKE_PTR(passage->draft));
+        passage_close_file(passage);
         step_forget_error(&passage->fetch);
         step_forget_error(&passage->decryption);
         step_forget_error(&passage->probe);
@@ -136,6 +147,9 @@ void passage_fail(Passage *passage, const Error *error) {
 
         step_give_up(step, error);
         passage_set_state(passage, SECRET_FAILED);
+        passage->body = body_free(passage->body);
+        if (passage->draft)
+                body_discard(TAKE_PTR(passage->draft));
         if (!passage->declaration->optional) {
                 shared->failed(passage, error, shared->userdata);
                 return;
@@ -183,6 +197,7 @@ static void passage_refuse_pair(Passage *passage, Error *error) {
         const Declaration *declaration = passage->declaration;
 
         free(TAKE_PTR(passage->unverified));
+        passage_close_file(passage);
         if (error->remedy == REMEDY_RETRY &&
             (++passage->mismatches >= PAIRS_MAX ||
              (!may_change(&declaration->source) && !may_change(&declaration->signature))))
@@ -190,12 +205,32 @@ static void passage_refuse_pair(Passage *passage, Error *error) {
         passage_retry(passage, error);
 }
 
+/* What the vendor has signed of a message is its header: without its data key nobody makes other frames for it. */
+static int find_signed(const Passage *passage, Slice *ret, Error *error) {
+        const MessageHeaderOptions options = { .allow_uncommitted =
+                                                               passage->declaration->allow_uncommitted };
+        MessageHeader header;
+        size_t needed;
+        int r;
+
+        *ret = (Slice){ passage->unverified, passage->unverified_size };
+        if (!declaration_is_message(passage->declaration))
+                return 0;
+        r = message_header_parse(ret->data, ret->size, &options, &header, &needed, error);
+        if (r == -EAGAIN)
+                return error_set(error, -EBADMSG, FAILURE_CIPHERTEXT,
+                                 "The header of the message is not complete. Copy the message again.");
+        ret->size = r >= 0 ? header.size : 0;
+        return r;
+}
+
 static void passage_verify(Passage *passage, const uint8_t *text, size_t size) {
         const SignatureRule rule = declaration_signature_rule(passage->declaration);
         Error error = {};
+        Slice subject;
 
-        if (signature_judge(&rule, text, size, passage->unverified, passage->unverified_size,
-                            &passage->version, &error) < 0) {
+        if (find_signed(passage, &subject, &error) < 0 ||
+            signature_judge(&rule, text, size, subject.data, subject.size, &passage->version, &error) < 0) {
                 passage_refuse_pair(passage, &error);
                 return;
         }
@@ -226,6 +261,7 @@ static void passage_fetched(Passage *passage, uint8_t *data, size_t size) {
 /* Without its signature the ciphertext is of no use. A next attempt fetches both, so that it gets a pair. */
 static void passage_not_fetched(Passage *passage, const Error *error) {
         free(TAKE_PTR(passage->unverified));
+        passage_close_file(passage);
         passage_retry(passage, error);
 }
 
@@ -255,10 +291,23 @@ static bool has_credentials(const SessionShared *shared) {
         return instance_step(shared->instance, INSTANCE_CREDENTIALS)->progress == STEP_DONE;
 }
 
+/* What a source may bring as a whole. Only unsealctl, which has no store, takes large messages this way. */
+static size_t whole_maximum(const Passage *passage, const Source *source) {
+        size_t maximum = request_maximum(passage->declaration, source);
+
+        return passage->shared->delivery && passage->declaration->format == FORMAT_MESSAGE &&
+                                               !source->is_signature &&
+                                               maximum > MESSAGE_HEADER_MAX + 2 * SECRET_SIZE_MAX
+                               ? MESSAGE_HEADER_MAX + 2 * SECRET_SIZE_MAX
+                               : maximum;
+}
+
 static int begin_remote_fetch(Passage *passage, uint64_t now) {
         SessionShared *shared = passage->shared;
-        const Fetch fetch = request_fetch(shared->settings, passage->declaration, &passage->target,
-                                          passage_source(passage));
+        Fetch fetch = request_fetch(shared->settings, passage->declaration, &passage->target,
+                                    passage_source(passage));
+
+        fetch.maximum = whole_maximum(passage, fetch.source);
 
         if (shared->fetching >= SESSION_CONNECTIONS_MAX ||
             (source_is_signed(fetch.source) && !has_credentials(shared)))
@@ -269,12 +318,23 @@ static int begin_remote_fetch(Passage *passage, uint64_t now) {
         return source_fetch(shared->fetcher, &fetch, on_fetched, passage);
 }
 
+/* The one place that decides whether a message is read as a whole. */
+static int read_file_source(Passage *passage, const Source *source, size_t maximum, uint8_t **ret,
+                            size_t *ret_size, Error *error) {
+        int r = 0;
+
+        if (passage->shared->delivery && passage->declaration->format == FORMAT_MESSAGE &&
+            !source->is_signature)
+                r = source_open_large(source, BODY_WHOLE_MAX, ret, ret_size, &passage->file_size,
+                                      &passage->file_fd, error);
+        return r == 0 ? source_read_file(source, maximum, ret, ret_size, error) : r;
+}
+
 /* Reads the ciphertext or its signature from a file, or from the user data that is here already. */
 static void read_local(Passage *passage, uint64_t now) {
         Instance *instance = passage->shared->instance;
-        const Declaration *declaration = passage->declaration;
         const Source *source = passage_source(passage);
-        size_t maximum = request_maximum(declaration, source);
+        size_t maximum = whole_maximum(passage, source);
         Error error = *step_error(instance_step(instance, INSTANCE_USER_DATA));
         size_t size, text_size;
         const char *text = instance_user_data(instance, &text_size);
@@ -283,7 +343,7 @@ static void read_local(Passage *passage, uint64_t now) {
 
         step_begin(&passage->fetch, now);
         if (source->kind != SOURCE_USER_DATA)
-                r = source_read_file(source, maximum, &data, &size, &error);
+                r = read_file_source(passage, source, maximum, &data, &size, &error);
         else if (text)
                 r = source_take_user_data(source, text, text_size, maximum, &data, &size, &error);
         if (r < 0)
@@ -359,6 +419,13 @@ static void passage_retry(Passage *passage, const Error *error) {
                 step->not_before_usec = 0;
 }
 
+/* The plaintext is here. */
+static void passage_opened(Passage *passage) {
+        passage_step_done(passage, &passage->decryption);
+        passage_enter(passage, passage->shared->settings->verify_policy == VERIFY_POLICY_NO ? SECRET_UNSEALED
+                                                                                            : SECRET_OPENED);
+}
+
 /* Opens the frames with the data key, which it takes, and of a bundle the members. */
 static int open_message(Passage *passage, Secret *data_key, Secret **ret, Error *error) {
         _cleanup_secret_ Secret *key = data_key, *plaintext = NULL;
@@ -375,9 +442,57 @@ static int open_message(Passage *passage, Secret *data_key, Secret **ret, Error 
         return r;
 }
 
+static void on_body_ended(int r, StoreDraft *draft, uint64_t size, const Error *error, void *userdata) {
+        Passage *passage = userdata;
+        Error failed = *error;
+
+        passage->shared->changed(passage->shared->userdata);
+        passage->body = body_free(passage->body);
+        if (passage->shared->ending) {
+                if (draft)
+                        body_discard(draft);
+        } else if (r < 0) {
+                memcpy(failed.request_id, passage->request_id, sizeof(passage->request_id));
+                passage_fail(passage, &failed);
+        } else {
+                passage->draft = draft;
+                passage_opened(passage);
+        }
+}
+
+/* Begins to decrypt the body piece by piece. */
+static int begin_body(Passage *passage, Secret *data_key, Error *error) {
+        const Declaration *declaration = passage->declaration;
+        const MessageHeader *header = &passage->message.header;
+        _cleanup_(message_freep) Message *message = NULL;
+        StoreDraft *draft;
+        Pieces *pieces;
+        PiecesSink sink;
+        BodyPlan plan;
+        int r;
+
+        if ((r = message_open(header, data_key, &message, error)) < 0 ||
+            (r = body_plan(header, passage->file_size, declaration->size_max, (unsigned) get_nprocs(), &plan,
+                           error)) < 0 ||
+            (r = delivery_begin_draft(passage->shared->delivery, declaration->name, plan.plaintext_max,
+                                      &draft, error)) < 0 ||
+            (r = body_new(passage->shared->event, &plan, header, declaration->size_max, TAKE_PTR(message),
+                          draft, on_body_ended, passage, &passage->body, error)) < 0)
+                return r;
+        /* A disk is read well before it is too far ahead. */
+        if (plan.pieces.ahead_max > 2 * plan.threads + 2)
+                plan.pieces.ahead_max = 2 * plan.threads + 2;
+        sink = body_sink(passage->body);
+        r = pieces_new_file(passage->shared->event, passage->file_fd, &plan.pieces, &sink, &pieces, error);
+        if (r < 0)
+                passage->body = body_free(passage->body);
+        else
+                body_take_pieces(passage->body, pieces);
+        return r;
+}
+
 static void on_opened(int r, Secret *plaintext, const Error *error, void *userdata) {
         Passage *passage = userdata;
-        const Settings *settings = passage->shared->settings;
         Error failed = *error;
 
         passage->shared->changed(passage->shared->userdata);
@@ -386,6 +501,12 @@ static void on_opened(int r, Secret *plaintext, const Error *error, void *userda
                 (void) secret_free(plaintext);
                 return;
         }
+        if (r >= 0 && passage->file_fd >= 0) {
+                r = begin_body(passage, plaintext, &failed);
+                plaintext = secret_free(plaintext);
+                if (r >= 0)
+                        return;
+        }
         if (r >= 0 && declaration_is_message(passage->declaration))
                 r = open_message(passage, plaintext, &plaintext, &failed);
         if (r < 0) {
@@ -393,9 +514,7 @@ static void on_opened(int r, Secret *plaintext, const Error *error, void *userda
                 passage_fail(passage, &failed);
         } else {
                 passage->plaintext = plaintext;
-                passage_step_done(passage, &passage->decryption);
-                passage_enter(passage,
-                              settings->verify_policy == VERIFY_POLICY_NO ? SECRET_UNSEALED : SECRET_OPENED);
+                passage_opened(passage);
         }
 }
 

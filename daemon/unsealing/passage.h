@@ -11,6 +11,7 @@
  * both are fetched again, a few times.
  */
 
+#include "unsealing/body.h"
 #include "unsealing/endpoint.h"
 #include "unsealing/members.h"
 #include "unsealing/request.h"
@@ -48,8 +49,12 @@ struct Passage {
         uint64_t version;    /* with SignedBy=, once the ciphertext is here */
         uint8_t *ciphertext; /* raw bytes; NULL: not fetched or not verified yet */
         size_t ciphertext_size;
-        RequestMessage message;  /* with Format=message, once KMS is to be asked */
-        bool compared, differs;  /* of a refresh: with what was unsealed last */
+        RequestMessage message; /* with Format=message, once KMS is to be asked */
+        bool compared, differs; /* of a refresh: with what was unsealed last */
+        int file_fd; /* of a message that is not read as a whole; ciphertext is its beginning. -1: there is none */
+        uint64_t file_size;      /* bytes of all of it */
+        Body *body;              /* while it is decrypted */
+        StoreDraft *draft;       /* its plaintext, hidden in the store; or NULL */
         Secret *plaintext;       /* of a bundle: the values of the declared members, one after another */
         ManifestMember *members; /* of a bundle: their places, sorted by name; NULL: the secret is none */
         size_t members_count;

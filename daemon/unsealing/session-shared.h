@@ -13,6 +13,7 @@
 #include "config/settings.h"
 #include "source/fetcher.h"
 #include "unsealing/attester.h"
+#include "unsealing/delivery.h"
 #include "unsealing/instance.h"
 #include "unsealing/report.h"
 #include "unsealing/step.h"
@@ -29,6 +30,8 @@ typedef struct SessionShared {
         Fetcher *fetcher;
         Attester *attester;
         Instance *instance;
+        Delivery *delivery; /* NULL: unsealctl takes the secrets */
+        sd_event *event;
         Report *report;
         Steps steps;
         uint64_t network_changed_usec; /* CLOCK_MONOTONIC; 0: not yet */

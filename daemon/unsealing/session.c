@@ -522,6 +522,9 @@ static int keep(Session *session, Error *error) {
                         versions[i] = passage_version(session->passages + i);
                         members[i] = (DeliveryMembers){ session->passages[i].members,
                                                         session->passages[i].members_count };
+                        if (session->passages[i].draft)
+                                delivery_take_draft(session->delivery, i,
+                                                    TAKE_PTR(session->passages[i].draft));
                 }
         withdraw(session);
         r = delivery_keep(session->delivery, plaintexts, members, versions,
@@ -973,7 +976,8 @@ static int set_up_delivery(Session *session, Error *error) {
                                                 .kept = options->kept,
                                                 .declarations = options->declarations,
                                                 .replaced = options->replaced,
-                                                .lock_pcr = options->settings->lock_pcr },
+                                                .lock_pcr = options->settings->lock_pcr,
+                                                .store_size_max = options->settings->store_size_max },
                             &session->delivery, error);
 }
 
@@ -1023,6 +1027,7 @@ static Session *session_make(sd_event *event, const SessionOptions *options, Ses
         session->shared = (SessionShared){
                 .settings = options->settings,
                 .report = &session->report,
+                .event = event,
                 .changed = session_changed,
                 .failed = on_failed,
                 .userdata = session,
@@ -1040,6 +1045,7 @@ int session_new(sd_event *event, const SessionOptions *options, SessionEnded end
         r = set_up_delivery(session, error);
         if (r < 0)
                 return r;
+        session->shared.delivery = session->delivery;
         r = http_trust_new(options->settings->trusted_certificates, &session->trusted, error);
         if (r < 0)
                 return r;

@@ -426,7 +426,7 @@ int kept_restore(Kept *kept, const Store *store, const KeptClaim *claims, size_t
         return 0;
 }
 
-/* secret is NULL if its file is too large to be read. */
+/* secret may be NULL if it is larger than SECRET_SIZE_MAX. */
 static int kept_add(Kept *kept, const KeptClaim *claim, Secret *secret, uint64_t size, int fd) {
         ManifestEntry entry = {
                 .generation = kept->generation,
@@ -440,7 +440,7 @@ static int kept_add(Kept *kept, const KeptClaim *claim, Secret *secret, uint64_t
 
         (void) snprintf(entry.name, sizeof(entry.name), "%s", claim->name);
         memcpy(entry.stands_for, claim->stands_for, sizeof(entry.stands_for));
-        r = secret ? digest(secret, entry.checksum) : 0;
+        r = secret && size <= SECRET_SIZE_MAX ? digest(secret, entry.checksum) : 0;
         if (r < 0)
                 return r;
         r = fdstore_put(fd_name(entry.generation, entry.name, name), fd);

@@ -621,6 +621,16 @@ int store_draft_finish(StoreDraft *draft, uid_t uid, gid_t gid, mode_t mode, int
         return 0;
 }
 
+int store_draft_hold(StoreDraft *draft, int *ret_fd, Error *error) {
+        _cleanup_(store_draft_freep) StoreDraft *taken = draft;
+
+        if (unlinkat(draft->store->fd, draft->temporary, 0) < 0)
+                return explain_write(-errno, draft->store, draft->name, error);
+        forget_draft(draft);
+        *ret_fd = TAKE_FD(draft->fd);
+        return 0;
+}
+
 int store_hold(Store *store, Secret *secret, int *ret_fd, Error *error) {
         char temporary[TEMPORARY_SIZE];
         _cleanup_close_ int fd = -1;

@@ -65,6 +65,9 @@ int store_draft_write(StoreDraft *draft, const uint8_t *data, size_t size, uint6
  * of the file is left. */
 int store_draft_finish(StoreDraft *draft, uid_t uid, gid_t gid, mode_t mode, int *ret_fd, Error *error);
 
+/* The same for a secret that has no file in the store: as store_hold(). */
+int store_draft_hold(StoreDraft *draft, int *ret_fd, Error *error);
+
 /* The file loses its name, and does not count any more. Afterwards only store_draft_free() may be called, by any thread. */
 void store_draft_abandon(StoreDraft *draft);
 

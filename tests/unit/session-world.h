@@ -1144,6 +1144,51 @@ int store_publish(Store *store, const char *name, int fd, Error *error) {
         return r;
 }
 
+/* The sizes of the settings reach both, before anything is put. */
+void store_set_size_max(Store *store, uint64_t size_max) {
+        assert_ptr_equal(store, &world.store);
+        assert_int_equal(size_max, world.settings.store_size_max);
+}
+
+void kept_set_size_max(Kept *kept, uint64_t size_max) {
+        assert_ptr_equal(kept, &world.kept);
+        assert_int_equal(size_max, world.settings.store_size_max);
+}
+
+/* No message of these tests is large: tests/unit/test-body.c has those, and tests/integration/message-large.sh the way to them. */
+int source_open_large(const Source *source, uint64_t whole_max, uint8_t **ret, size_t *ret_size,
+                      uint64_t *ret_message_size, int *ret_fd, Error *error) {
+        return 0;
+}
+
+int store_draft_begin(Store *store, const char *name, uint64_t size, StoreDraft **ret, Error *error) {
+        fail_msg("a draft was begun");
+        return -EIO;
+}
+
+int store_draft_write(StoreDraft *draft, const uint8_t *data, size_t size, uint64_t offset) {
+        return -EIO;
+}
+
+int store_draft_finish(StoreDraft *draft, uid_t uid, gid_t gid, mode_t mode, int *ret_fd, Error *error) {
+        return -EIO;
+}
+
+int store_draft_hold(StoreDraft *draft, int *ret_fd, Error *error) {
+        return -EIO;
+}
+
+void store_draft_abandon(StoreDraft *draft) {
+}
+
+StoreDraft *store_draft_free(StoreDraft *draft) {
+        return NULL;
+}
+
+int kept_put_file(Kept *kept, const KeptClaim *claim, int fd, Error *error) {
+        return -EIO;
+}
+
 bool store_can_publish(const Store *store, const char *name, int fd, uid_t uid, gid_t gid, mode_t mode) {
         assert_ptr_equal(store, &world.store);
         assert_owner(declared_as(name), uid, gid, mode);

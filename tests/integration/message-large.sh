@@ -1,0 +1,153 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Messages that are too large to be read as a whole: unseald decrypts them piece by piece into the store. Whole ones are delivered and
+# kept over a restart; of any other nothing is left.
+. "$(dirname "$0")/direct.sh"
+direct_start
+configure StoreSizeMax=512M
+unsealctl=$build/daemon/unsealctl
+message=$scratch/db.message
+
+seal() { platform exec --as vendor -- "$unsealctl" seal --trusted-certificates="$PLATFORM_CA_FILE" --key="$key" --name=db-password "$@"; }
+# delivers WHAT [LINE...]: unseald publishes the plaintext of $message
+delivers() {
+    local what=$1
+    shift
+    rm -f "$scratch/seen"
+    declare_secret db-password "$key" "$message" Format=message "$@"
+    on_ready() { cmp "$store/db-password" "$secret" && find "$store" -mindepth 1 -printf '%P %m %U\n' >"$scratch/seen"; }
+    unseald_start
+    unseald_finish
+    [ -n "$unseald_ready" ] || die "$what: unseald ended with $unseald_status: $(tail -n 5 "$log")"
+    assert_equal "$what: all files, with mode and owner" "$(cat "$scratch/seen")" "db-password 400 0"
+    say "  $what: delivered"
+}
+# refuses STATUS WHAT TEXT [LINE...]: unseald ends with this status and this text, and the store is empty
+refuses() {
+    local status=$1 what=$2 text=$3
+    shift 3
+    declare_secret db-password "$key" "$message" Format=message "$@"
+    on_ready() { :; }
+    unseald_start
+    unseald_finish
+    [ -z "$unseald_ready" ] && [ "$unseald_status" = "$status" ] || die "$what: ended with $unseald_status: $(tail -n 5 "$log")"
+    assert_line "$what" "$log" "$text"
+    assert_equal "$what: the store" "$(ls -A "$store")" ''
+    say "  $what: status $status"
+}
+
+say "64 MiB and 300 MiB"
+head -c 314572807 /dev/urandom >"$secret"
+seal -o "$message" "$secret"
+delivers "300 MiB and 7 bytes" SizeMax=301M
+head -c 67108864 /dev/urandom >"$secret"
+seal -o "$message" "$secret"
+delivers "64 MiB, the default of SizeMax="
+
+say "what does not fit is refused before a byte of it is decrypted"
+configure StoreSizeMax=63M
+refuses 11 "a smaller StoreSizeMax=" 'does not fit into the store .*: all secrets together may have 66060288 bytes[.] Raise StoreSizeMax='
+refuses 78 "a SizeMax= that never fits" 'SizeMax= is more than all secrets together may have' SizeMax=64M
+configure StoreSizeMax=512M
+refuses 62 "a smaller SizeMax=" 'Raise SizeMax=' SizeMax=67108863
+# 90 MiB less the 32 that stay are not 64.
+printf 'MemTotal: 999999 kB\nMemAvailable: %s kB\n' $((90 * 1024)) >"$scratch/meminfo"
+mount --bind "$scratch/meminfo" /proc/meminfo
+refuses 11 "too little memory" 'bytes of memory are missing[.] It needs 671[0-9]* and 33554432 for the rest of the machine, and 94371840 are available'
+printf 'MemAvailable: %s kB\n' $((97 * 1024)) >"$scratch/meminfo"
+delivers "enough memory"
+umount /proc/meminfo
+
+say "of a message that is not whole and authentic nothing is left"
+# frame N: the byte at which frame N begins
+size=$(stat -c %s "$message")
+frames=$("$unsealctl" cat-message --json "$message" | jq .frames)
+header_size=$((size - (frames - 1) * (1048576 + 32) - 40 - (67108864 - (frames - 1) * 1048576)))
+frame() { echo $((header_size + ($1 - 1) * (1048576 + 32))); }
+cp "$message" "$scratch/whole"
+# change OFFSET COUNT FROM: writes these bytes of the whole message at another place
+change() { dd if="$scratch/whole" of="$message" bs=64K iflag=skip_bytes,count_bytes oflag=seek_bytes conv=notrunc status=none seek="$1" count="$2" skip="$3"; }
+restore() { cp "$scratch/whole" "$message"; }
+
+change "$(frame 7)" $((1048576 + 32)) "$(frame 40)"
+refuses 62 "a repeated frame" 'Frame 7 of the message, at byte [0-9]*, is malformed: it has another number'
+change "$(frame 40)" $((1048576 + 32)) "$(frame 7)"
+refuses 62 "two frames that have changed places" 'Frame (7|40) of the message, at byte [0-9]*, is malformed: it has another number'
+change "$(frame 7)" 4 "$(frame 7)"
+change "$(frame 40)" 4 "$(frame 40)"
+refuses 62 "two frames with each other's number" 'Frame (7|40) of the message, at byte [0-9]*, is not authentic'
+restore
+change "$(frame 20)" $((size - $(frame 21))) "$(frame 21)"
+truncate -s $((size - 1048576 - 32)) "$message"
+refuses 62 "a frame that is missing" 'of the message, at byte [0-9]*, is malformed: it has another number'
+restore
+truncate -s $((size - 1)) "$message"
+refuses 62 "the last byte is missing" 'It was cut or changed'
+truncate -s "$(frame "$frames")" "$message"
+refuses 62 "the final frame is missing" 'It was cut or changed'
+restore
+printf x >>"$message"
+refuses 62 "a byte more" 'bytes follow its end'
+restore
+seal -o "$scratch/other" "$secret"
+dd if="$scratch/other" of="$message" bs=64K iflag=skip_bytes,count_bytes oflag=seek_bytes conv=notrunc status=none \
+    seek="$(frame 30)" count=$((1048576 + 32)) skip="$(frame 30)"
+refuses 62 "a frame of another message" 'Frame 30 of the message, at byte [0-9]*, is not authentic'
+restore
+delivers "the whole one, as a control"
+
+say "kept over a restart, without being read again"
+manager_start
+manager start
+assert_equal 'the first start' "$answer" ready
+manager list
+assert_equal 'what is kept' "$answer" 'kept-1 kept-1-db-password'
+asked=$(requests Decrypt)
+inode=$(stat -c %i "$store/db-password")
+for how in stop kill; do
+    manager "$how"
+    manager start
+    assert_equal "a start after $how" "$answer" ready
+    assert_equal "after $how: how often KMS was asked" $(($(requests Decrypt) - asked)) 0
+    assert_equal "after $how: the very same file" "$(stat -c %i "$store/db-password")" "$inode"
+    cmp "$store/db-password" "$secret"
+done
+# A byte less, and it does not count.
+manager stop
+truncate -s -1 "$store/db-password"
+manager start
+assert_line 'a file of another size' "$said" 'Dropped the kept secret db-password: its file has another size'
+assert_equal 'a file of another size: how often KMS was asked' $(($(requests Decrypt) - asked)) 1
+cmp "$store/db-password" "$secret"
+
+say "its file was removed by somebody: it is written again from what is kept"
+manager stop
+rm "$store/db-password"
+asked=$(requests Decrypt)
+manager start
+assert_equal 'a start without the file' "$answer" ready
+assert_equal 'a start without the file: how often KMS was asked' $(($(requests Decrypt) - asked)) 0
+cmp "$store/db-password" "$secret"
+manager stop
+manager drop .
+
+say "killed or stopped in the middle: nothing is left, and the next start has it whole"
+rm -f "$store"/* "$scratch/whole" "$scratch/other"
+head -c 300000000 /dev/urandom >"$secret"
+seal -o "$message" "$secret"
+declare_secret db-password "$key" "$message" Format=message SizeMax=300M
+for signal in TERM KILL; do
+    unseald_start
+    until [ -n "$(ls -A "$store")" ] || ! kill -0 "$unseald_pid"; do :; done
+    kill "-$signal" "$unseald_pid" || true
+    ls -lA "$store" >"$scratch/during"
+    unseald_finish
+    [ -n "$unseald_ready" ] || assert_no_line "$signal: no file that anybody may read" "$scratch/during" ' db-password$'
+    say "  $signal: ended with $unseald_status${unseald_ready:+, when it was ready already}"
+    if [ "$signal" = TERM ]; then
+        [ -n "$unseald_ready" ] || assert_equal "TERM: the store" "$(ls -A "$store")" ''
+    else
+        assert_equal "KILL: what is left is hidden from everybody" "$(find "$store" -type f -name '.db-password.*' -perm /777)" ''
+    fi
+    delivers "the next start" SizeMax=300M
+done
