@@ -13,16 +13,19 @@
  */
 
 #include <arpa/inet.h>
+#include <assert.h>
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <netinet/in.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-event.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "attestation/public-key.h"
 #include "attestation/query.h"
@@ -31,6 +34,7 @@
 #include "basic/log.h"
 #include "basic/notify.h"
 #include "basic/rate-limit.h"
+#include "basic/thread.h"
 #include "basic/worker.h"
 #include "build-config.h"
 #include "config/settings.h"
@@ -48,6 +52,9 @@
 /* How long a request waits for a TPM that another program uses. unseald waits longer, so it gets the TPM first. */
 #define TPM_TIMEOUT_USEC (5 * USEC_PER_SEC)
 #define TPM_RETRY_AFTER 5U
+
+/* How long the process waits at its end for a TPM command that it has begun. TimeoutStopSec= is longer. */
+#define LAST_COMMAND_USEC (5 * USEC_PER_SEC)
 
 /* After the answer this much more is read from a client that still sends. Closing with unread data would make TCP reset the
  * connection, and the client could lose the answer. */
@@ -83,6 +90,7 @@ struct Server {
         sd_event_source *listeners[SOCKETS_MAX], *idle;
         int listeners_count;
         Worker *worker;
+        atomic_bool worker_ended;
         RateLimit limit;
         Connection *connections[CONNECTIONS_MAX]; /* in no order; NULL: a free slot */
         unsigned connections_count;
@@ -100,9 +108,21 @@ static void connection_free(Connection *connection) {
 }
 DEFINE_CLEANUP(Connection *, connection_free);
 
+static void on_worker_ended(void *userdata) {
+        Server *server = userdata;
+
+        atomic_store(&server->worker_ended, true);
+}
+
+/* Ends the TPM's thread. False: the TPM does not answer a command, so the thread still uses the server, and nothing may be freed. */
+static bool server_end_worker(Server *server) {
+        worker_abandon(TAKE_PTR(server->worker), on_worker_ended, server);
+        threads_finish(LAST_COMMAND_USEC);
+        return atomic_load(&server->worker_ended);
+}
+
 static void server_done(Server *server) {
-        /* The thread works on a connection, so it ends first. */
-        (void) worker_free(server->worker);
+        assert(!server->worker);
         for (size_t i = 0; i < CONNECTIONS_MAX; i++)
                 if (server->connections[i])
                         connection_free(server->connections[i]);
@@ -594,8 +614,10 @@ static int serve(Server *server, const char *vendor, const char *local) {
         Error error = {};
         int r;
 
-        if (set_up(server, vendor, local, &error) < 0)
+        if (set_up(server, vendor, local, &error) < 0) {
+                (void) server_end_worker(server);
                 return failed(&error);
+        }
 
         (void) notify_ready("Waiting for requests.");
         r = sd_event_loop(server->event);
@@ -605,7 +627,12 @@ static int serve(Server *server, const char *vendor, const char *local) {
                  server->documents, server->failed, server->limited, server->refused);
         if (r < 0) {
                 (void) error_set(&error, r, FAILURE_INTERNAL, "The event loop failed: %s.", strerror(-r));
-                return failed(&error);
+                r = failed(&error);
+        }
+        if (!server_end_worker(server)) {
+                log_warning("The TPM has not answered a command within %u seconds, so the attestation service ends without the answer. The TPM may keep a session until its next user removes it.",
+                            (unsigned) (LAST_COMMAND_USEC / USEC_PER_SEC));
+                _exit(r);
         }
         return r;
 }
