@@ -129,8 +129,10 @@ static bool parse_nonce(Text text, AttestationQuery *query) {
 }
 
 static void parse_target(Text method, Text target, AttestationQuery *query) {
-        query->wants_status = text_is(target, ATTESTATION_STATUS_PATH) && text_is(method, "GET");
-        if (query->wants_status)
+        query->wants_status = text_is(target, ATTESTATION_STATUS_PATH);
+        if (query->wants_status && !text_is(method, "GET") && !query->head_only)
+                refuse(query, 405, "method-not-allowed", "The status answers GET and HEAD only.");
+        else if (query->wants_status)
                 query->status = 200;
         else if (!skip(&target, ATTESTATION_PATH) || (target.size > 0 && target.data[0] != '?'))
                 refuse(query, 404, "not-found", "This service has no other path than " ATTESTATION_PATH ".");

@@ -27,7 +27,7 @@ typedef struct AttestationQuery {
         const char *error;   /* the error's name, for programs; NULL for 200 */
         const char *message; /* a sentence, for people; NULL for 200 */
         bool head_only;      /* HEAD: the answer has no body */
-        bool wants_status; /* 200: for the status, without a nonce. The caller decides whether it gives one (Status=). */
+        bool wants_status; /* 200, 405: the path is that of the status. The caller decides whether it gives one (Status=). */
         uint8_t nonce[ATTESTATION_NONCE_MAX];
         size_t nonce_size;
 } AttestationQuery;

@@ -227,6 +227,31 @@ static CURLcode on_ssl_context(CURL *easy, void *context, void *userdata) {
         return CURLE_OK;
 }
 
+/* The metadata service: no route, security group or DNS is between, and its caller explains what is wrong. */
+static bool is_link_local(const char *host) {
+        return strncmp(host, "169.254.", strlen("169.254.")) == 0 ||
+               strncasecmp(host, "[fd00:ec2:", strlen("[fd00:ec2:")) == 0;
+}
+
+/* How far a transfer came before it failed says where to look. Begins with a space, or is empty. */
+static const char *failure_cure(const HttpTransfer *transfer) {
+        bool timed_out = transfer->result == CURLE_OPERATION_TIMEDOUT, connected;
+        curl_off_t resolved = 0, connected_usec = 0;
+
+        (void) curl_easy_getinfo(transfer->easy, CURLINFO_NAMELOOKUP_TIME_T, &resolved);
+        (void) curl_easy_getinfo(transfer->easy, CURLINFO_CONNECT_TIME_T, &connected_usec);
+        connected = timed_out ? connected_usec > 0 : transfer->result != CURLE_COULDNT_CONNECT;
+        if (is_link_local(transfer->host))
+                return "";
+        if (timed_out && resolved == 0)
+                return " DNS does not answer. Check the name server in /etc/resolv.conf, and that security groups and network ACLs let port 53 out.";
+        if (transfer->client->proxy)
+                return connected ? " Check that the proxy lets this host and port through."
+                                 : " Check Proxy= or --proxy=, and that the proxy listens there.";
+        return connected ? " The connection stood, and its other end was too slow or ended it. Check that the host and port are right, and that no firewall on the way inspects TLS."
+                         : " Check the route, security groups, network ACLs and VPC endpoint on the way to it. Where only a proxy leads out, set Proxy= or --proxy=.";
+}
+
 static int transfer_error(HttpTransfer *transfer, Error *error) {
         const char *detail = transfer->detail[0] ? transfer->detail : curl_easy_strerror(transfer->result);
         long verify_result = X509_V_OK;
@@ -250,14 +275,14 @@ static int transfer_error(HttpTransfer *transfer, Error *error) {
                                 "%s: The name cannot be resolved. Check the name and the Region in it, and the DNS of this machine.",
                                 transfer->host);
         case CURLE_COULDNT_CONNECT:
-                return error_set_remedy(error, -ENETUNREACH, FAILURE_NETWORK, REMEDY_RETRY, "%s: %s.",
-                                        transfer->host, detail);
+                return error_set_remedy(error, -ENETUNREACH, FAILURE_NETWORK, REMEDY_RETRY, "%s: %s.%s",
+                                        transfer->host, detail, failure_cure(transfer));
         case CURLE_OPERATION_TIMEDOUT:
-                return error_set_remedy(error, -ETIMEDOUT, FAILURE_NETWORK, REMEDY_RETRY, "%s: %s.",
-                                        transfer->host, detail);
+                return error_set_remedy(error, -ETIMEDOUT, FAILURE_NETWORK, REMEDY_RETRY, "%s: %s.%s",
+                                        transfer->host, detail, failure_cure(transfer));
         default:
-                return error_set_remedy(error, -ECOMM, FAILURE_NETWORK, REMEDY_RETRY, "%s: %s.",
-                                        transfer->host, detail);
+                return error_set_remedy(error, -ECOMM, FAILURE_NETWORK, REMEDY_RETRY, "%s: %s.%s",
+                                        transfer->host, detail, failure_cure(transfer));
         }
 }
 

@@ -33,5 +33,8 @@
 /* Bytes of the plaintext of one message: the default of SizeMax=. The most is LIMIT_STORE_BYTES_MAX. */
 #define LIMIT_MESSAGE_BYTES (UINT64_C(64) * 1024 * 1024)
 
+/* Bytes of status.json up to which it is read: a few kilobytes for each of some hundred secrets. */
+#define LIMIT_STATUS_BYTES (4U * 1024U * 1024U)
+
 /* Bytes of one plaintext that KMS decrypts (AWS KMS API Reference, "Encrypt", Plaintext). */
 #define LIMIT_PLAINTEXT_BYTES 4096U

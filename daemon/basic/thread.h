@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "basic/cleanup.h"
+#include "basic/clock.h"
 
 typedef struct Thread Thread;
 
@@ -33,3 +34,6 @@ void thread_detach(Thread *thread);
 /* Before the process ends: waits up to so many microseconds for the detached threads. One that has not ended by then ends with
  * the process, in the middle of what it does. */
 void threads_finish(uint64_t usec);
+
+/* How long a process that ends waits for the TPM command that it has begun. TimeoutStopSec= of unseald.service is longer. */
+#define THREADS_FINISH_USEC (5 * USEC_PER_SEC)

@@ -241,7 +241,7 @@ static int explain(TSS2_RC rc, const char *step, Error *error) {
         "There is no TPM at %s (yet). Check that the instance type has NitroTPM and that the AMI was registered with '--tpm-support v2.0'."
 #define NO_TCTI                                                                                     \
         "'%s' is not the name of a TPM, or its library libtss2-tcti-* is missing: %s (0x%08" PRIx32 \
-        "). Check TpmDevice= in unseald.conf."
+        ").%s Check TpmDevice= in unseald.conf, or --device=."
 
 /* tpm2-tss says only that opening failed. Opening the device once more shows why. */
 static int explain_device(const char *path, Error *error) {
@@ -272,7 +272,10 @@ static int explain_connection(const char *tcti_name, TSS2_RC rc, Error *error) {
         if (is_out_of_memory(rc))
                 return error_oom(error);
         if (rc != TSS2_TCTI_RC_IO_ERROR)
-                return error_set(error, -EINVAL, FAILURE_TPM, NO_TCTI, tcti_name, Tss2_RC_Decode(rc), rc);
+                return error_set(error, -EINVAL, FAILURE_TPM, NO_TCTI, tcti_name, Tss2_RC_Decode(rc), rc,
+                                 strncmp(tcti_name, "/dev/", strlen("/dev/")) == 0
+                                                 ? " A device has the word \"device:\" before its path."
+                                                 : "");
         if (strncmp(tcti_name, device, strlen(device)) == 0)
                 return explain_device(tcti_name + strlen(device), error);
         return error_set_remedy(error, -EIO, FAILURE_TPM, REMEDY_RETRY,

@@ -20,6 +20,7 @@
 #include "basic/error.h"
 #include "basic/io.h"
 #include "basic/json.h"
+#include "basic/limits.h"
 #include "basic/text.h"
 #include "build-config.h"
 #include "unsealctl/ctl.h"
@@ -122,6 +123,22 @@ static void say_waiting(struct json_object *waiting) {
         if (*member(waiting, "error"))
                 say("  ", "%s", member(waiting, "error"));
         say_names("  ", waiting);
+}
+
+/* The units at the credential socket, as the journal names them. */
+static void say_callers(struct json_object *report) {
+        struct json_object *callers = json_member(report, "callers");
+        size_t n = json_object_is_type(callers, json_type_array) ? json_object_array_length(callers) : 0;
+        int64_t now = (int64_t) now_monotonic_usec();
+
+        for (size_t i = 0; i < n; i++) {
+                struct json_object *caller = json_object_array_get_idx(callers, i);
+                int64_t since = json_object_get_int64(json_member(caller, "since_monotonic_usec"));
+                char duration[DURATION_STRING_MAX];
+
+                say("  ", "%s waits for %s since %s", member(caller, "unit"), member(caller, "credential"),
+                    format_duration(now > since ? (uint64_t) (now - since) : 0, duration));
+        }
 }
 
 static void say_failure(struct json_object *report) {
@@ -284,7 +301,7 @@ static int read_report(const char *path, char **ret_text, struct json_object **r
         size_t size;
         int r;
 
-        r = read_file(path, FAILURE_REPORT_STATUS_MAX, &status, &size);
+        r = read_file(path, LIMIT_STATUS_BYTES, &status, &size);
         if (r >= 0)
                 r = failure_report_make((const char *) status, size, &text);
         if (r >= 0)
@@ -316,12 +333,14 @@ static int report(const Options *options) {
                 say("  ", "Before, it was %s: %s", state, member(object, "status"));
         } else if (json_member(object, "waiting"))
                 say_waiting(json_member(object, "waiting"));
-        else if (options->quiet)
+        else if (options->quiet && !json_member(object, "callers"))
                 return EXIT_SUCCESS;
         else {
                 say("", "unseald: %s: %s", state, member(object, "status"));
+                say_callers(object);
                 return EXIT_SUCCESS;
         }
+        say_callers(object);
         say_secrets(object);
         if (!killed || strcmp(state, "failed") == 0)
                 say_catalog(object);

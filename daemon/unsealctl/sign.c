@@ -79,7 +79,8 @@ int signer_of_file(const char *path, Signer **ret) {
 
         r = read_file(path, KEY_FILE_MAX, &pem, &size);
         if (r < 0)
-                return failure("The key %s cannot be read: %s.", path, strerror(-r));
+                return failure("The key %s cannot be read: %s.", path,
+                               r == -ENXIO ? "it is not a regular file" : strerror(-r));
         bio = BIO_new_mem_buf(pem, (int) size);
         if (!signer || !bio)
                 return failure("Out of memory.");

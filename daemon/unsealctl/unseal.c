@@ -38,8 +38,6 @@
 /* Room for the header of a message and short frames. A ciphertext of KMS is much shorter. */
 #define CIPHERTEXT_FILE_MAX (2 * MESSAGE_MAX + MESSAGE_HEADER_MAX)
 
-#define LAST_THREADS_USEC (5 * USEC_PER_SEC)
-
 typedef struct Options {
         const char *declared, *secret, *key, *ciphertext, *name, *member, *vendor, *local;
         char **context; /* owned */
@@ -64,7 +62,7 @@ static void unsealing_done(Unsealing *unsealing) {
         if (unsealing->stdin_fd >= 0)
                 close(unsealing->stdin_fd);
         /* A TPM command that is cut off leaves a key or a session in the TPM. */
-        threads_finish(LAST_THREADS_USEC);
+        threads_finish(THREADS_FINISH_USEC);
 }
 
 static int failed(const Error *error) {

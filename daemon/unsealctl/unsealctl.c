@@ -89,6 +89,9 @@ int read_argument(const char *path, size_t maximum, uint8_t **ret, size_t *ret_s
                 r = -errno;
         else
                 r = read_fd(is_stdin ? STDIN_FILENO : opened, maximum, ret, ret_size);
+        if (r == -EFBIG)
+                return failure("Cannot read %s: it has more than %zu bytes, the most for what is expected here.",
+                               path, maximum);
         return r < 0 ? failure("Cannot read %s: %s.", path, strerror(-r)) : 0;
 }
 

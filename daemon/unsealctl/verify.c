@@ -206,6 +206,16 @@ static int load_public_key(const char *path, Slice *ret) {
                 return failure("Out of memory.");
         if (r < 0 && is_pem(bytes, size))
                 return failure("%s is PEM, but contains neither a public key nor a certificate.", path);
+        if (size == 0)
+                return failure("%s is empty. Expected a public key or a certificate, in PEM or DER.", path);
+        if (r < 0) {
+                InputForm form = document_form(bytes, size);
+                const char *cure = input_form_cure(form);
+
+                (void) fprintf(stderr,
+                               "unsealctl: %s is neither a public key nor a certificate: it is %s. Its bytes are compared with the document as they are. %s%sExpected a file in PEM or DER.\n",
+                               path, input_form_name(form), cure, *cure ? " " : "");
+        }
         *ret = r < 0 ? (Slice){ TAKE_PTR(bytes), size } : (Slice){ TAKE_PTR(key), key_size };
         return 0;
 }

@@ -31,6 +31,7 @@
 #include "attestation/query.h"
 #include "basic/clock.h"
 #include "basic/io.h"
+#include "basic/limits.h"
 #include "basic/log.h"
 #include "basic/notify.h"
 #include "basic/rate-limit.h"
@@ -188,6 +189,7 @@ typedef struct Answer {
         const void *body;
         size_t size;
         uint64_t retry_after_sec; /* 0: no Retry-After header */
+        bool of_status;           /* about /status, which takes HEAD, too */
 } Answer;
 
 static const char *reason_phrase(unsigned status) {
@@ -226,7 +228,10 @@ static size_t print_answer_head(const Answer *answer, char buffer[static HEAD_MA
                         "HTTP/1.1 %u %s\r\n%s%s%sContent-Type: %s\r\nContent-Length: %zu\r\n"
                         "Cache-Control: no-store\r\nConnection: close\r\n\r\n",
                         answer->status, reason_phrase(answer->status), date, retry_after,
-                        answer->status == 405 ? "Allow: GET\r\n" : "", answer->type, answer->size);
+                        answer->status != 405 ? ""
+                        : answer->of_status   ? "Allow: GET, HEAD\r\n"
+                                              : "Allow: GET\r\n",
+                        answer->type, answer->size);
         return strlen(buffer);
 }
 
@@ -255,6 +260,7 @@ static int connection_refuse(Connection *connection, unsigned status, const char
                                                              .body = body,
                                                              .size = strlen(body),
                                                              .retry_after_sec = retry_after_sec,
+                                                             .of_status = connection->query.wants_status,
                                              });
 }
 
@@ -345,7 +351,7 @@ static int connection_tell_status(Connection *connection) {
         size_t size;
         int r;
 
-        r = read_file(path, FAILURE_REPORT_STATUS_MAX, &status, &size);
+        r = read_file(path, LIMIT_STATUS_BYTES, &status, &size);
         if (r >= 0)
                 r = failure_report_make((const char *) status, size, &report);
         if (r == -ENOENT)
@@ -371,14 +377,14 @@ static int connection_decide(Connection *connection) {
         uint64_t wait;
         int r;
 
-        if (query->status != 200) {
-                server->refused++;
-                return connection_refuse(connection, query->status, query->error, query->message, 0);
-        }
         if (query->wants_status && !server->settings.attestation_status) {
                 server->refused++;
                 return connection_refuse(connection, 404, "not-found",
                                          "This service has no other path than " ATTESTATION_PATH ".", 0);
+        }
+        if (query->status != 200) {
+                server->refused++;
+                return connection_refuse(connection, query->status, query->error, query->message, 0);
         }
         if (!rate_limit_take(&server->limit, now_boottime_usec(), &wait)) {
                 server->limited++;

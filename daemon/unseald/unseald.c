@@ -36,9 +36,6 @@
 /* systemd waits for DeadlineSec= and this time more, so that unseald can still log and report its failure. */
 #define GRACE_USEC (15 * USEC_PER_SEC)
 
-/* How long a process that ends waits for the TPM command that it has begun. TimeoutStopSec= is longer. */
-#define LAST_THREADS_USEC (5 * USEC_PER_SEC)
-
 /* After READY=1 could not be sent. */
 #define READY_AGAIN_USEC USEC_PER_SEC
 #define ALL_PUBLISHED "All required secrets are published."
@@ -85,7 +82,7 @@ static void daemon_clear(Daemon *daemon) {
         (void) sd_event_source_disable_unref(daemon->ready_again);
         (void) sd_event_unref(daemon->event);
         /* A TPM command that is cut off leaves a key or a session in the TPM. */
-        threads_finish(LAST_THREADS_USEC);
+        threads_finish(THREADS_FINISH_USEC);
 }
 
 /* Keeps the variables that the service manager sets and removes all others. A library must not take proxies, an OpenSSL

@@ -53,19 +53,35 @@ static struct json_object *add_part(struct json_object *from, const char *const 
         return part;
 }
 
+/* Copies a list of objects, each with these members. */
+static bool add_list(struct json_object *status, const char *list, const char *const *names,
+                     struct json_object *report) {
+        struct json_object *items = json_member(status, list), *array = json_object_new_array();
+        size_t n = json_object_is_type(items, json_type_array) ? json_object_array_length(items) : 0;
+
+        if (!add(report, list, array))
+                return false;
+        for (size_t i = 0; i < n; i++)
+                if (!add_part(json_object_array_get_idx(items, i), names, array, NULL))
+                        return false;
+        return true;
+}
+
 static bool add_secrets(struct json_object *status, struct json_object *report) {
         static const char *const names[] = {
                 "name", "state", "failure", "error", "code", "request_id", NULL
         };
-        struct json_object *secrets = json_member(status, "secrets"), *array = json_object_new_array();
-        size_t n = json_object_is_type(secrets, json_type_array) ? json_object_array_length(secrets) : 0;
 
-        if (!add(report, "secrets", array))
-                return false;
-        for (size_t i = 0; i < n; i++)
-                if (!add_part(json_object_array_get_idx(secrets, i), names, array, NULL))
-                        return false;
-        return true;
+        return add_list(status, "secrets", names, report);
+}
+
+/* The units that wait at the credential socket; as in the status file, the list is missing where none does. */
+static bool add_callers(struct json_object *status, struct json_object *report) {
+        static const char *const names[] = { "unit", "credential", "since_usec", "since_monotonic_usec",
+                                             NULL };
+
+        return !json_object_is_type(json_member(status, "callers"), json_type_array) ||
+               add_list(status, "callers", names, report);
 }
 
 /* The explanation of the failure. While unseald waits, that of the waiting. */
@@ -105,7 +121,7 @@ int failure_report_make(const char *status_text, size_t size, char **ret) {
         if (!report || !copy(status, whole, report) ||
             (json_object_is_type(json_member(status, "waiting"), json_type_object) &&
              !add_part(json_member(status, "waiting"), waiting, report, "waiting")) ||
-            !add_secrets(status, report) || !add_catalog(status, report))
+            !add_callers(status, report) || !add_secrets(status, report) || !add_catalog(status, report))
                 return -ENOMEM;
         return json_format_pretty(report, ret);
 }

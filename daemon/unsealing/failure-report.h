@@ -21,6 +21,3 @@ const CatalogText *catalog_text(const char *message_id);
  * text is no status file. -ENOMEM.
  */
 int failure_report_make(const char *status, size_t size, char **ret);
-
-/* The size of status.json up to which it is read: a few kilobytes for each of some hundred secrets. */
-#define FAILURE_REPORT_STATUS_MAX (4U * 1024U * 1024U)

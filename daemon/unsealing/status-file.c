@@ -8,11 +8,11 @@
 #include "basic/clock.h"
 #include "basic/io.h"
 #include "basic/json.h"
+#include "basic/limits.h"
 #include "basic/text.h"
 #include "unsealing/status-file.h"
 
 /* A few kilobytes for each of some hundred secrets. */
-#define STATUS_SIZE_MAX (4U * 1024U * 1024U)
 
 /* json-c fails only for want of memory. Then a member is missing, which is acceptable: every reader of the file expects that. */
 static void add_string(struct json_object *object, const char *name, const char *value) {
@@ -204,7 +204,7 @@ static bool tells_of_failure(const char *path) {
         const char *state;
         size_t size;
 
-        if (read_file(path, STATUS_SIZE_MAX, &text, &size) < 0 ||
+        if (read_file(path, LIMIT_STATUS_BYTES, &text, &size) < 0 ||
             json_parse((const char *) text, size, &root) < 0)
                 return false;
         state = json_member_string(root, "state");

@@ -52,6 +52,8 @@ cat >"$layer/usr/lib/machine/watcher" <<'END'
 #!/bin/sh
 until journalctl -q -o json MESSAGE_ID=a0a5e1c3b4f14d3c8f7f0d0e6b1c5a18 | grep -q billing.service; do sleep 0.2; done
 unsealctl status >/out/status-text
+unsealctl report >/out/report-text
+unsealctl report --json >/out/report.json
 cp /run/unseald/status.json /out/waiting.json
 systemctl is-active forger.service >/out/forger
 touch /out/seen
@@ -79,6 +81,8 @@ assert_equal "fields" "$(jq -r 'select(.MESSAGE_ID == "a0a5e1c3b4f14d3c8f7f0d0e6
     "billing.service db-password"
 cat "$out/status-text"
 assert_line "unsealctl status" "$out/status-text" '^  billing\.service waits for db-password since [0-9.a-z ]+$'
+assert_line "unsealctl report" "$out/report-text" '^  billing\.service waits for db-password since [0-9.a-z ]+$'
+assert_equal "callers of unsealctl report --json" "$(jq -r '.callers[] | "\(.unit) \(.credential)"' "$out/report.json")" "billing.service db-password"
 assert_equal "callers of status.json" "$(jq -r '.callers[] | "\(.unit) \(.credential)"' "$out/waiting.json")" "billing.service db-password"
 assert_no_line "the forged unit in the status" "$out/status-text" forged
 assert_no_line "the forged unit's wait in the journal" "$out/journal-plain" 'forged.service has waited'

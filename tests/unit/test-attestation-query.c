@@ -65,7 +65,9 @@ static void test_the_status_needs_no_nonce_and_takes_none(void **state) {
         assert_int_equal(query.nonce_size, 0);
         assert_status("GET /status?nonce=" NONCE " HTTP/1.1\r\n" HOST "\r\n", 404);
         assert_status("GET /status/ HTTP/1.1\r\n" HOST "\r\n", 404);
-        assert_status("POST /status HTTP/1.1\r\n" HOST "\r\n", 404);
+        assert_status("POST /status HTTP/1.1\r\n" HOST "\r\n", 405);
+        assert_status("HEAD /status HTTP/1.1\r\n" HOST "\r\n", 200);
+        assert_status("POST /statuses HTTP/1.1\r\n" HOST "\r\n", 404);
         assert_false(parse(GET " HTTP/1.1\r\n" HOST "\r\n", strlen(GET " HTTP/1.1\r\n" HOST "\r\n"))
                                      .wants_status);
 }

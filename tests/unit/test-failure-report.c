@@ -49,12 +49,17 @@ static void test_a_report_has_the_failure_and_its_explanation(void **state) {
 
 static void test_a_report_of_a_wait_has_what_is_awaited(void **state) {
         _cleanup_json_ struct json_object *report = make(
-                        "{\"state\": \"unsealing\", \"waiting\": {\"for\": \"KMS\", \"attempts\": 3, \"x\": 1}}");
+                        "{\"state\": \"unsealing\", \"waiting\": {\"for\": \"KMS\", \"attempts\": 3, \"x\": 1}, "
+                        "\"callers\": [{\"unit\": \"a.service\", \"credential\": \"db\", \"since_usec\": 1, \"x\": 1}]}");
         struct json_object *waiting = json_member(report, "waiting");
 
         assert_string_equal(json_member_string(waiting, "for"), "KMS");
         assert_int_equal(json_object_get_int(json_member(waiting, "attempts")), 3);
         assert_null(json_member(waiting, "x"));
+        struct json_object *caller = json_object_array_get_idx(json_member(report, "callers"), 0);
+        assert_string_equal(json_member_string(caller, "unit"), "a.service");
+        assert_string_equal(json_member_string(caller, "credential"), "db");
+        assert_null(json_member(caller, "x"));
         assert_string_equal(json_member_string(json_member(report, "catalog"), "subject"),
                             "Unsealing waits and will be tried again");
 }
@@ -63,6 +68,7 @@ static void test_a_report_without_failure_has_no_explanation(void **state) {
         _cleanup_json_ struct json_object *report = make("{\"state\": \"unsealed\", \"secrets\": 5}");
 
         assert_null(json_member(report, "catalog"));
+        assert_null(json_member(report, "callers"));
         assert_int_equal(json_object_array_length(json_member(report, "secrets")), 0);
 }
 

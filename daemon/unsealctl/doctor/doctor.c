@@ -21,6 +21,7 @@
 
 #include "basic/clock.h"
 #include "basic/io.h"
+#include "basic/limits.h"
 #include "basic/log.h"
 #include "build-config.h"
 #include "config/ini.h"
@@ -37,7 +38,6 @@
 #define WITHIN_LIMIT " within 10 seconds"
 #define TOTAL_USEC (90 * USEC_PER_SEC)
 #define NO_TIME "There was no time left for this check (--timeout=)."
-#define STATUS_SIZE_MAX (4U * 1024U * 1024U)
 
 typedef struct Doctor {
         const char *vendor_config, *local_config, *store_path, *status_path;
@@ -304,7 +304,8 @@ static int read_expected(const Doctor *doctor, const char *where, PcrSet *ret, E
         if (strncmp(where, scheme, strlen(scheme)) != 0) {
                 r = read_file(where, PCR_MEASUREMENTS_SIZE_MAX, &data, &size);
                 if (r < 0)
-                        return error_set(error, r, FAILURE_CONFIGURATION, "%s.", strerror(-r));
+                        return error_set(error, r, FAILURE_CONFIGURATION, "%s.",
+                                         r == -ENXIO ? "It is not a regular file" : strerror(-r));
                 return pcr_measurements_parse((const char *) data, size, ret, error);
         }
         if (!doctor->user_data)
@@ -675,7 +676,7 @@ static void examine_service(Doctor *doctor) {
         int r;
 
         check_service(&doctor->report, properties);
-        r = read_file(doctor->status_path, STATUS_SIZE_MAX, &text, &size);
+        r = read_file(doctor->status_path, LIMIT_STATUS_BYTES, &text, &size);
         if (r >= 0)
                 r = json_parse((const char *) text, size, &status);
         if (r == -EBADMSG)

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "basic/encoding.h"
@@ -20,6 +21,7 @@
 #include "basic/openssl-util.h"
 #include "unsealctl/ctl.h"
 #include "unsealctl/measure/disk.h"
+#include "unsealctl/measure/image-form.h"
 #include "unsealctl/measure/prediction.h"
 
 #define EXIT_IMAGE 10
@@ -100,12 +102,6 @@ static int exit_status(int r, int otherwise) {
         }
 }
 
-static int load(const char *path, size_t maximum, uint8_t **ret, size_t *ret_size) {
-        int r = read_file(path, maximum, ret, ret_size);
-
-        return r < 0 ? failure("Cannot read %s: %s.", path, strerror(-r)) : 0;
-}
-
 /* Parses each variable by itself first, so that an error names the right file. */
 static int load_variable(Measurement *measurement, Variable variable, Slice *ret) {
         _cleanup_signatures_ SignatureDatabase database = {};
@@ -116,7 +112,7 @@ static int load_variable(Measurement *measurement, Variable variable, Slice *ret
 
         if (!path)
                 return 0;
-        r = load(path, VARIABLE_SIZE_MAX, &measurement->variables[variable], &size);
+        r = read_argument(path, VARIABLE_SIZE_MAX, &measurement->variables[variable], &size);
         if (r != 0)
                 return r;
         r = signature_database_parse(measurement->variables[variable], size, &database, &error);
@@ -148,14 +144,17 @@ static int begin(Measurement *measurement) {
         return 0;
 }
 
-static int add_image(Measurement *measurement, const char *name, const uint8_t *data, size_t size) {
+/* form: a sentence about the file, for a file that is malformed. */
+static int add_image(Measurement *measurement, const char *name, const uint8_t *data, size_t size,
+                     const char *form) {
         Measured *measured = &measurement->images[measurement->images_count];
         Error error = {};
         int r;
 
         r = prediction_add_image(&measurement->prediction, data, size, &measured->image, &error);
         if (r < 0) {
-                (void) failure("%s: %s", name, error.text);
+                (void) failure("%s: %s%s%s", name, error.text, r == -EBADMSG ? " " : "",
+                               r == -EBADMSG ? form : "");
                 return exit_status(r, EXIT_IMAGE);
         }
         measured->name = strdup(name);
@@ -170,8 +169,8 @@ static int add_file(Measurement *measurement, const char *path) {
         size_t size;
         int r;
 
-        r = load(path, BOOT_FILE_SIZE_MAX, &data, &size);
-        return r != 0 ? r : add_image(measurement, path, data, size);
+        r = read_argument(path, BOOT_FILE_SIZE_MAX, &data, &size);
+        return r != 0 ? r : add_image(measurement, path, data, size, image_form_of_efi(data, size));
 }
 
 static int read_at(void *userdata, uint64_t offset, void *buffer, size_t size) {
@@ -190,6 +189,13 @@ static int read_at(void *userdata, uint64_t offset, void *buffer, size_t size) {
         return 0;
 }
 
+static const char *form_of_disk(int fd) {
+        uint8_t beginning[IMAGE_FORM_BYTES];
+        ssize_t n = pread(fd, beginning, sizeof(beginning), 0);
+
+        return image_form_of_disk(beginning, n > 0 ? (size_t) n : 0);
+}
+
 static int add_disk(Measurement *measurement, const char *path) {
         _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
         off_t size = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
@@ -198,19 +204,25 @@ static int add_disk(Measurement *measurement, const char *path) {
         _cleanup_free_ char *name = NULL;
         BootFile file;
         Error error = {};
+        struct stat st;
         int r;
 
         if (size < 0)
-                return failure("Cannot read %s: %s.", path, strerror(errno));
+                return failure("Cannot read %s: %s.%s", path, strerror(errno),
+                               fd >= 0 ? " Expected a file or a block device, since a disk is read in pieces."
+                                       : "");
+        if (fstat(fd, &st) >= 0 && S_ISDIR(st.st_mode))
+                return failure("Cannot read %s: %s.", path, strerror(EISDIR));
         r = disk_read_boot_file(&disk, &file, &error);
         if (r < 0) {
-                (void) failure("%s: %s", path, error.text);
+                (void) failure("%s: %s%s%s", path, error.text, r == -EBADMSG ? " " : "",
+                               r == -EBADMSG ? form_of_disk(fd) : "");
                 return error.failure == FAILURE_INTERNAL ? EXIT_FAILURE : exit_status(r, EXIT_DISK);
         }
         data = file.data;
         if (asprintf(&name, "%s: partition %u: %s", path, file.partition, file.path) < 0)
                 return failure("Out of memory.");
-        return add_image(measurement, name, data, file.size);
+        return add_image(measurement, name, data, file.size, image_form_of_efi(data, file.size));
 }
 
 /* The subject in the format of RFC 2253, with control characters escaped. */

@@ -17,13 +17,13 @@
 #include "basic/error.h"
 #include "basic/io.h"
 #include "basic/json.h"
+#include "basic/limits.h"
 #include "build-config.h"
 #include "unsealctl/ctl.h"
 #include "unsealctl/status/outcome.h"
 #include "unsealctl/status/status.h"
 #include "unsealctl/unit-properties.h"
 
-#define STATUS_SIZE_MAX (4U * 1024U * 1024U)
 #define STATUS_VERSION 1
 #define UNIT "unseald.service"
 
@@ -68,7 +68,7 @@ static void print_help(void) {
 
 /* Returns 0 also if there is no file, or the exit status after the message is printed. */
 static int read_status(const char *path, View *view) {
-        int r = read_file(path, STATUS_SIZE_MAX, &view->text, &view->size);
+        int r = read_file(path, LIMIT_STATUS_BYTES, &view->text, &view->size);
 
         if (r == -ENOENT)
                 return 0;
