@@ -22,6 +22,7 @@ static const struct {
         [INPUT_BASE64] = { "base64", "Decode it with \"base64 -d\"." },
         [INPUT_HEX] = { "hexadecimal digits", "Decode it with \"xxd -r -p\"." },
         [INPUT_JSON] = { "JSON", "" },
+        [INPUT_JSON_STRING] = { "a JSON string", "Take off the quotation marks with \"jq -r .\"." },
         [INPUT_PEM] = { "PEM", "Decode what stands between the BEGIN and END lines with \"base64 -d\"." },
         [INPUT_MIME] = { "a MIME message", "Give the bytes of the part alone, without headers." },
         [INPUT_BYTE_ORDER_MARK] = { "UTF-8 text behind a byte order mark",
@@ -97,6 +98,8 @@ static InputForm text_form(const char *text, size_t length) {
                 return INPUT_EMPTY;
         if ((*text == '{' || *text == '[') && is_json(text, length))
                 return INPUT_JSON;
+        if (*text == '"' && is_json(text, length))
+                return INPUT_JSON_STRING;
         if (begins_with_word(text, length, "-----BEGIN "))
                 return INPUT_PEM;
         if (begins_with_word(text, length, "MIME-Version:") ||
@@ -128,6 +131,8 @@ InputForm input_form(const void *data, size_t size) {
 InputForm input_form_of_failed_text(const void *data, size_t size) {
         InputForm form = input_form(data, size);
 
+        if (form == INPUT_EMPTY)
+                return form;
         if (!*forms[form].cure || (form == INPUT_BASE64 && size < INPUT_FORM_BASE64_MIN))
                 return INPUT_TEXT;
         return form;
@@ -139,4 +144,25 @@ const char *input_form_name(InputForm form) {
 
 const char *input_form_cure(InputForm form) {
         return forms[form].cure;
+}
+
+const char *input_form_hint(const void *data, size_t size) {
+        static const char *const hints[_INPUT_FORMS] = {
+                [INPUT_EMPTY] = " It is empty.",
+                [INPUT_BASE64] = " It is base64. Decode it with \"base64 -d\".",
+                [INPUT_HEX] = " It is hexadecimal digits. Decode it with \"xxd -r -p\".",
+                [INPUT_JSON_STRING] = " It is a JSON string. Take off the quotation marks with \"jq -r .\".",
+                [INPUT_JSON] = " It is JSON.",
+                [INPUT_PEM] = " It is PEM. Decode what stands between the BEGIN and END lines with \"base64 -d\".",
+                [INPUT_MIME] = " It is a MIME message. Give the bytes of the part alone, without headers.",
+                [INPUT_BYTE_ORDER_MARK] =
+                                " It is text behind a byte order mark. Write it as UTF-8 without a mark (PowerShell 7: -Encoding utf8NoBOM).",
+                [INPUT_UTF16] = " It is text in UTF-16. Convert it with \"iconv -f UTF-16 -t UTF-8\".",
+                [INPUT_COMPRESSED] = " It is compressed data. Decompress it first.",
+        };
+
+        InputForm form = input_form(data, size);
+
+        /* Many a word is base64. */
+        return form == INPUT_BASE64 && size < INPUT_FORM_HEX_MIN ? "" : hints[form] ?: "";
 }

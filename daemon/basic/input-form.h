@@ -21,7 +21,8 @@ typedef enum InputForm {
         INPUT_TEXT,   /* ASCII, none of the others */
         INPUT_BASE64, /* white space between the characters is allowed */
         INPUT_HEX,
-        INPUT_JSON, /* an object or an array */
+        INPUT_JSON,        /* an object or an array */
+        INPUT_JSON_STRING, /* text in quotation marks, as "jq ." prints a string */
         INPUT_PEM,
         INPUT_MIME,
         INPUT_BYTE_ORDER_MARK, /* UTF-8 behind a mark */
@@ -33,8 +34,12 @@ typedef enum InputForm {
 InputForm input_form(const void *data, size_t size);
 
 /* For an input that had to be text, such as JSON, and could not be parsed. Returns the form if it is one to get rid of first, and
- * otherwise INPUT_TEXT: then the text itself is wrong. Does not call a text of fewer than INPUT_FORM_BASE64_MIN bytes base64. */
+ * otherwise INPUT_TEXT: then the text itself is wrong. INPUT_EMPTY stays. Does not call a text of fewer than INPUT_FORM_BASE64_MIN bytes base64. */
 InputForm input_form_of_failed_text(const void *data, size_t size);
+
+/* For an error text that goes on: " It is text in UTF-16. Convert it …". Empty where the form explains nothing, as for binary data,
+ * plain text and base64 of fewer than INPUT_FORM_HEX_MIN characters. Static. */
+const char *input_form_hint(const void *data, size_t size);
 
 /* Continues "It is …": "text in UTF-16". */
 const char *input_form_name(InputForm form);

@@ -134,7 +134,7 @@ static int set_signed_by(const IniAssignment *assignment, Declaration *declarati
                         return error_oom(error);
                 if (r < 0)
                         return ini_error(assignment, error, "The public key %s cannot be read: %s.", path,
-                                         strerror(-r));
+                                         r == -ENXIO ? "it is not a regular file" : strerror(-r));
                 r = signature_key_parse(pem, size, &key, &reason);
                 if (r == -ENOMEM)
                         return error_oom(error);
@@ -871,6 +871,9 @@ static bool add_signer(EVP_MD_CTX *context, const Declaration *declaration) {
 
 /* Nothing for the values that unseald 0.1 had, so that an update keeps the secrets. */
 static bool add_format(EVP_MD_CTX *context, const Declaration *declaration) {
+        if (declaration->source.member &&
+            (!add_string(context, "member") || !add_string(context, declaration->source.member)))
+                return false;
         if (declaration_is_message(declaration) &&
             (!add_string(context, declaration->format == FORMAT_BUNDLE ? "bundle" : "message") ||
              !add_string(context, declaration->allow_uncommitted ? "uncommitted" : NULL)))

@@ -136,7 +136,7 @@ const char *aws_secret_mistake(const char *text) {
         length = strspn(name, ALPHANUMERIC "/_+=.@-");
         if (length > 0 && name[length] == ':')
                 return SECRET_EXPECTED
-                                ", without a JSON key, a stage or a version behind it: that form is one of ECS task definitions, and GetSecretValue does not know it";
+                                ", without a JSON key, a stage or a version behind it: that form is one of ECS task definitions, and GetSecretValue does not know it. A member of a JSON secret is secretsmanager:ID#KEY";
         return length > 0 && !name[length] && (name != text || length <= SECRET_NAME_MAX) ? NULL
                                                                                           : SECRET_EXPECTED;
 }

@@ -231,9 +231,44 @@ static int ssm_value(const Fetch *fetch, struct json_object *reply, const char *
         return 0;
 }
 
+/* The one string of a secret that is a JSON object, as the AWS console makes them. Its other members are not told: they may be
+ * passwords. */
+static int secret_member(const Fetch *fetch, const char *text, struct json_object **ret_object,
+                         const char **ret, Error *error) {
+        const char *label = fetch->source->label, *name = fetch->source->member;
+        struct json_object *member;
+        int r = text ? json_parse(text, strlen(text), ret_object) : -EBADMSG;
+
+        if (r == -ENOMEM)
+                return error_oom(error);
+        if (!text)
+                return error_set(
+                                error, -EBADMSG, FAILURE_SOURCE,
+                                "%.200s: The secret is binary and has no members. Leave \"#%s\" out of Source=.",
+                                label, name);
+        if (r < 0 || !json_object_is_type(*ret_object, json_type_object))
+                return error_set(
+                                error, -EBADMSG, FAILURE_SOURCE,
+                                "%.200s: The secret is no JSON object, so it has no members. Leave \"#%s\" out of Source=, or store {\"%s\": \"CIPHERTEXT\"}.",
+                                label, name, name);
+        member = json_member(*ret_object, name);
+        if (!member)
+                return error_set(
+                                error, -ENOENT, FAILURE_SOURCE,
+                                "%.200s: The secret has no member \"%s\". Capital and small letters count. Correct Source=, or add the member.",
+                                label, name);
+        if (!json_object_is_type(member, json_type_string))
+                return error_set(
+                                error, -EBADMSG, FAILURE_SOURCE,
+                                "%.200s: The member \"%s\" of the secret is no string. Only a string on the first level can be a sealed secret, in base64.",
+                                label, name);
+        *ret = json_object_get_string(member);
+        return 0;
+}
+
 static int json_reply(const Fetch *fetch, const FetchReply *reply, uint8_t **ret, size_t *ret_size,
                       Error *error) {
-        _cleanup_json_ struct json_object *object = NULL;
+        _cleanup_json_ struct json_object *object = NULL, *secret = NULL;
         _cleanup_free_ uint8_t *binary = NULL;
         const char *value = NULL, *encoded;
         size_t size = 0;
@@ -260,6 +295,9 @@ static int json_reply(const Fetch *fetch, const FetchReply *reply, uint8_t **ret
                                         error, -EBADMSG, FAILURE_SOURCE,
                                         "%s: The answer has neither SecretString nor SecretBinary, or it is malformed.",
                                         fetch->source->label);
+                r = fetch->source->member ? secret_member(fetch, value, &secret, &value, error) : 0;
+                if (r < 0)
+                        return r;
         }
         if (value)
                 return source_take(fetch->source, value, strlen(value), fetch->maximum, ret, ret_size,

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "basic/input-form.h"
 #include "basic/text.h"
 #include "source/message-header.h"
 
@@ -276,7 +277,8 @@ static int take_suite(Reader *reader, const MessageHeaderOptions *options, Messa
         if ((version != VERSION_1 && version != VERSION_2) || type != TYPE_1)
                 return error_set(
                                 reader->error, -EBADMSG, FAILURE_CIPHERTEXT,
-                                "This is not a message of the AWS Encryption SDK: its first bytes are not 02, or 01 80. Expected what \"unsealctl seal\" or the SDK wrote, as raw bytes.");
+                                "This is not a message of the AWS Encryption SDK: its first bytes are not 02, or 01 80. Expected what \"unsealctl seal\" or the SDK wrote, as raw bytes.%s",
+                                input_form_hint(reader->data, reader->size));
         r = take_number(reader, 2, &id);
         if (r < 0)
                 return r;

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "basic/encoding.h"
+#include "basic/input-form.h"
 #include "basic/json.h"
 #include "basic/openssl-util.h"
 #include "source/signature.h"
@@ -89,10 +90,11 @@ static const char *what_is(const uint8_t *pem, size_t size) {
         return memmem(pem, size, BEGIN, strlen(BEGIN)) ? "PEM without a readable public key" : "no PEM";
 }
 
-static int refuse_key(Error *error, const char *what) {
+/* hint: input_form_hint(), or "". */
+static int refuse_key(Error *error, const char *what, const char *hint) {
         return error_set(error, -EINVAL, FAILURE_CONFIGURATION,
-                         "Expected one public key in PEM, Ed25519 or ECDSA on P-256 or P-384. It is %s.",
-                         what);
+                         "Expected one public key in PEM, Ed25519 or ECDSA on P-256 or P-384. It is %s.%s",
+                         what, hint);
 }
 
 int signature_key_parse(const uint8_t *pem, size_t size, EVP_PKEY **ret, Error *error) {
@@ -101,26 +103,32 @@ int signature_key_parse(const uint8_t *pem, size_t size, EVP_PKEY **ret, Error *
                       *behind = first ? first + strlen(BEGIN) : NULL;
 
         if (size > SIGNATURE_KEY_MAX)
-                return refuse_key(error, "longer than 4096 bytes");
+                return refuse_key(error, "longer than 4096 bytes", "");
         if (behind && memmem(behind, size - (size_t) (behind - pem), BEGIN, strlen(BEGIN)))
-                return refuse_key(error, "more than one object");
+                return refuse_key(error, "more than one object", "");
         key = read_key(pem, size);
         ERR_clear_error();
         if (!key)
-                return refuse_key(error, what_is(pem, size));
+                return refuse_key(error, what_is(pem, size), first ? "" : input_form_hint(pem, size));
         if (signature_scheme(key) == _SIGNATURE_SCHEME_INVALID)
                 return refuse_key(error,
                                   EVP_PKEY_is_a(key, "RSA") ? "an RSA key"
                                   : EVP_PKEY_is_a(key, "EC")
                                                   ? "a key on another curve, or one with explicit parameters"
-                                                  : "a key of another kind");
+                                                  : "a key of another kind",
+                                  "");
         *ret = TAKE_PTR(key);
         return 0;
 }
 
-static int refuse_text(Error *error, const char *why) {
+static int refuse_text(Error *error, const char *why, const char *hint) {
         return error_set_remedy(error, -EBADMSG, FAILURE_SIGNATURE, REMEDY_RETRY,
-                                "Expected {\"version\": N, \"signature\": BASE64}. %s", why);
+                                "Expected {\"version\": N, \"signature\": BASE64}. %s%s", why, hint);
+}
+
+/* JSON is the right form, so it explains nothing. */
+static const char *hint_of(const uint8_t *text, size_t size) {
+        return input_form(text, size) == INPUT_JSON ? "" : input_form_hint(text, size);
 }
 
 /*
@@ -151,21 +159,22 @@ int signature_parse(const uint8_t *text, size_t size, Signature *ret, Error *err
         int r;
 
         if (size > SIGNATURE_FILE_MAX)
-                return refuse_text(error, "The text is longer than 4096 bytes.");
+                return refuse_text(error, "The text is longer than 4096 bytes.", "");
         r = json_parse((const char *) text, size, &object);
         if (r == -ENOMEM)
                 return error_oom(error);
         if (r < 0)
-                return refuse_text(error, "The text is not JSON, or a member occurs twice.");
+                return refuse_text(error, "The text is not JSON, or a member occurs twice.",
+                                   hint_of(text, size));
         version = json_member(object, "version");
         encoded = json_member_string(object, "signature");
         if (!version || !encoded || json_object_object_length(object) != 2)
-                return refuse_text(error, "A member is missing, or there are others.");
+                return refuse_text(error, "A member is missing, or there are others.", hint_of(text, size));
         signature.version = json_object_get_uint64(version);
         if (!json_object_is_type(version, json_type_int) ||
             !has_number((const char *) text, size, signature.version))
                 return refuse_text(error,
-                                   "The version is not a whole number from 0 to 18446744073709551615.");
+                                   "The version is not a whole number from 0 to 18446744073709551615.", "");
 
         r = base64_decode(encoded, strlen(encoded), &bytes, &signature.size);
         if (r == -ENOMEM)
@@ -173,7 +182,8 @@ int signature_parse(const uint8_t *text, size_t size, Signature *ret, Error *err
         if (r < 0 || signature.size == 0 || signature.size > sizeof(signature.bytes))
                 return refuse_text(
                                 error,
-                                "The signature is not base64 of at most 144 bytes, without white space and with padding.");
+                                "The signature is not base64 of at most 144 bytes, without white space and with padding.",
+                                "");
         memcpy(signature.bytes, bytes, signature.size);
         *ret = signature;
         return 0;

@@ -30,7 +30,7 @@ static int explain_read(int r, const Source *source, Error *error) {
         if (r == -ENOMEM)
                 return error_oom(error);
         return error_set(error, r, FAILURE_SOURCE, "%s: The %s cannot be read: %s.", source->label,
-                         source_content(source), strerror(-r));
+                         source_content(source), r == -ENXIO ? "it is not a regular file" : strerror(-r));
 }
 
 int source_read_file(const Source *source, size_t maximum, uint8_t **ret, size_t *ret_size, Error *error) {

@@ -19,6 +19,7 @@
 #define URL_MAX 2048U
 #define HOST_MAX 253U
 #define KEY_MAX 1024U
+#define MEMBER_MAX 256
 #define VERSION_MAX 1024U
 #define CREDENTIAL_MAX 255U
 
@@ -26,6 +27,7 @@ void source_clear(Source *source) {
         free(source->location);
         free(source->bucket);
         free(source->version);
+        free(source->member);
         free(source->label);
         *source = (Source){};
 }
@@ -54,6 +56,16 @@ static bool is_printable(const char *text, size_t maximum) {
                 if (text[i] <= ' ' || text[i] > '~')
                         return false;
         return i > 0 && i <= maximum;
+}
+
+/* The name of a member of a JSON object. It stands in messages, so it is ASCII. */
+static bool is_member(const char *text) {
+        size_t length = strlen(text);
+
+        for (size_t i = 0; i < length; i++)
+                if (text[i] < ' ' || text[i] > '~')
+                        return false;
+        return length > 0 && length <= MEMBER_MAX && text[0] != ' ' && text[length - 1] != ' ';
 }
 
 /* Upper and lower case are the same in the name of a host. */
@@ -113,6 +125,23 @@ static int parse_s3(const char *text, Source *source, const char **ret_mistake) 
         return !source->bucket || !source->location || (version && !source->version) ? -ENOMEM : 0;
 }
 
+/* ID or ID#KEY. No name of a secret has a "#" (AWS Secrets Manager API Reference, "CreateSecret"). */
+static int parse_secret(const char *text, Source *source, const char **ret_mistake) {
+        const char *member = strchr(text, '#');
+        _cleanup_free_ char *id = strndup(text, member ? (size_t) (member - text) : strlen(text));
+
+        if (!id)
+                return -ENOMEM;
+        *ret_mistake = aws_secret_mistake(id);
+        if (!*ret_mistake && member && !is_member(member + 1))
+                *ret_mistake = "the name of a member of the secret's JSON object behind \"#\": 1 to 256 characters of printable ASCII";
+        if (*ret_mistake)
+                return -EINVAL;
+        source->member = member ? strdup(member + 1) : NULL;
+        source->location = TAKE_PTR(id);
+        return member && !source->member ? -ENOMEM : 0;
+}
+
 static bool location_is_valid(SourceKind kind, const char *text) {
         switch (kind) {
         case SOURCE_FILE:
@@ -164,8 +193,10 @@ int source_parse(const char *text, Source *ret, Error *error) {
         behind = text + strlen(kinds[kind].scheme);
         if (kind == SOURCE_S3)
                 r = parse_s3(behind, &source, &mistake);
-        else if (kind == SOURCE_SSM || kind == SOURCE_SECRETS_MANAGER) {
-                mistake = kind == SOURCE_SSM ? aws_parameter_mistake(behind) : aws_secret_mistake(behind);
+        else if (kind == SOURCE_SECRETS_MANAGER)
+                r = parse_secret(behind, &source, &mistake);
+        else if (kind == SOURCE_SSM) {
+                mistake = aws_parameter_mistake(behind);
                 r = mistake ? -EINVAL : 0;
         } else if (!location_is_valid(source.kind, kind == SOURCE_HTTPS ? text : behind))
                 r = -EINVAL;

@@ -50,6 +50,10 @@ static int parse_measurement(const char *name, struct json_object *value, PcrSet
 static int refuse_text(const char *text, size_t length, Error *error) {
         InputForm form = input_form_of_failed_text(text, length);
 
+        if (form == INPUT_EMPTY)
+                return error_set(
+                                error, -EBADMSG, FAILURE_CONFIGURATION,
+                                "The expected measurements are empty. 'unsealctl measure' prints the format.");
         if (form == INPUT_TEXT)
                 return error_set(
                                 error, -EBADMSG, FAILURE_CONFIGURATION,
@@ -71,7 +75,9 @@ int pcr_measurements_parse(const char *text, size_t length, PcrSet *ret, Error *
         if (!measurements || !json_object_is_type(measurements, json_type_object))
                 return error_set(
                                 error, -EBADMSG, FAILURE_CONFIGURATION,
-                                "The expected measurements have no object \"Measurements\". 'unsealctl measure' prints the format.");
+                                "The expected measurements have no object \"Measurements\". 'unsealctl measure' prints the format.%s",
+                                json_object_is_type(object, json_type_string) ? input_form_hint(text, length)
+                                                                              : "");
 
         json_object_object_foreach(measurements, name, value) {
                 int r;

@@ -38,9 +38,13 @@ static void view_done(View *view) {
 }
 
 static bool map_file(const char *path, View *view) {
-        _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+        _cleanup_close_ int fd = -1;
         struct stat st;
 
+        /* To open a pipe and close it again would take its writer away. */
+        if (stat(path, &st) < 0 || !S_ISREG(st.st_mode))
+                return false;
+        fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
         if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size == 0)
                 return false;
         void *mapped = mmap(NULL, (size_t) st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "aws/kms-key.h"
+#include "basic/input-form.h"
 #include "basic/io.h"
 #include "basic/openssl-util.h"
 #include "kms/exchange.h"
@@ -65,8 +66,9 @@ static int refuse_key(const Passphrase *passphrase, const uint8_t *pem, size_t s
         if (memmem(pem, size, public, strlen(public)))
                 return failure("The key %s is a public key. --sign= takes the private key of the pair.",
                                passphrase->path);
-        return failure("The key %s cannot be read: expected a private key in PEM. \"openssl genpkey -algorithm ed25519\" makes one.",
-                       passphrase->path);
+        return failure("The key %s cannot be read: expected a private key in PEM. \"openssl genpkey -algorithm ed25519\" makes one.%s",
+                       passphrase->path,
+                       input_form(pem, size) == INPUT_PEM ? "" : input_form_hint(pem, size));
 }
 
 int signer_of_file(const char *path, Signer **ret) {

@@ -132,7 +132,8 @@ static int parse_root(const uint8_t *pem, size_t size, const char *name, Wanted 
 
         wanted->policy.root = bio ? PEM_read_bio_X509(bio, NULL, openssl_no_password, NULL) : NULL;
         if (!wanted->policy.root)
-                return failure("%s does not contain a certificate in PEM.", name);
+                return failure("%s does not contain a certificate in PEM.%s", name,
+                               is_pem(pem, size) ? "" : input_form_hint(pem, size));
         second = PEM_read_bio_X509(bio, NULL, openssl_no_password, NULL);
         if (second)
                 return failure("%s has more than one certificate. Expected only the root.", name);
@@ -158,8 +159,22 @@ static int load_root(const char *path, Wanted *wanted) {
         return r != 0 ? r : parse_root(pem, size, path, wanted);
 }
 
+/* A nonce is any bytes, so a file is taken as it is. People put text into it, and the document then has "another nonce". */
+static void note_form_of_nonce(const char *path, const uint8_t *bytes, size_t size) {
+        const char *hint = input_form_hint(bytes, size);
+
+        if (*hint)
+                (void) fprintf(stderr,
+                               "unsealctl: The bytes of %s are the nonce, as they are.%s To give the nonce as text, use --nonce=hex:DIGITS or --nonce=base64:TEXT.\n",
+                               path, hint);
+        else if (size > 0 && bytes[size - 1] == '\n')
+                (void) fprintf(stderr, "unsealctl: The nonce in %s ends with a line feed, which counts.\n",
+                               path);
+}
+
 static int load_nonce(const char *argument, Slice *ret) {
         _cleanup_free_ uint8_t *bytes = NULL;
+        bool from_file = false;
         size_t size;
         int r;
 
@@ -173,6 +188,7 @@ static int load_nonce(const char *argument, Slice *ret) {
                                 "--nonce=%s is not valid. hex: takes an even number of hexadecimal digits, and base64: takes base64 with its padding.",
                                 argument);
         if (r < 0) {
+                from_file = true;
                 r = read_argument(argument, FILE_SIZE_MAX, &bytes, &size);
                 if (r != 0) {
                         const char *prefix = nonce_missing_prefix(argument);
@@ -187,6 +203,8 @@ static int load_nonce(const char *argument, Slice *ret) {
         if (size == 0)
                 return usage_error(
                                 "--nonce= is empty. An empty nonce does not prove that the document is new.");
+        if (from_file)
+                note_form_of_nonce(argument, bytes, size);
         *ret = (Slice){ TAKE_PTR(bytes), size };
         return 0;
 }
@@ -209,7 +227,7 @@ static int load_public_key(const char *path, Slice *ret) {
         if (size == 0)
                 return failure("%s is empty. Expected a public key or a certificate, in PEM or DER.", path);
         if (r < 0) {
-                InputForm form = document_form(bytes, size);
+                InputForm form = input_form(bytes, size);
                 const char *cure = input_form_cure(form);
 
                 (void) fprintf(stderr,

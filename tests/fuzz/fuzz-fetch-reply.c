@@ -62,6 +62,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         r = fetch_reply(&fetch, &reply, &raw, &raw_size, &error);
         check(r, raw, raw_size, &error);
 
+        if (source.kind == SOURCE_SECRETS_MANAGER) {
+                static char member[] = "k";
+                _cleanup_free_ uint8_t *part = NULL;
+
+                source.member = member;
+                error = (Error){};
+                r = fetch_reply(&fetch, &reply, &part, &raw_size, &error);
+                check(r, part, raw_size, &error);
+        }
+
         source.kind = SOURCE_USER_DATA;
         r = source_take_user_data(&source, body, size - 1, MAXIMUM, &user_data, &raw_size, &error);
         check(r, user_data, raw_size, &error);

@@ -89,6 +89,18 @@ say "wrong files: the message names each file and the offset"
 measure 1 "$scratch/none"
 measure 10 "$vectors/db.esl"
 assert_line "image" "$scratch/err" 'db.esl: At offset 0:'
+assert_line "what it is" "$scratch/err" 'Expected an EFI image, such as'
+measure 12 --disk="$uki"
+assert_line "an image as a disk" "$scratch/err" 'Give it without --disk='
+gzip -c "$uki" >"$scratch/uki.gz"
+measure 10 "$scratch/uki.gz"
+assert_line "a compressed image" "$scratch/err" 'At offset 0: .* It is compressed'
+mkfifo "$scratch/pipe"
+cat "$uki" >"$scratch/pipe" &
+measure 0 "$scratch/pipe"
+wait $!
+measure 1 --disk="$scratch/pipe" 3<>"$scratch/pipe"
+assert_line "a pipe as a disk" "$scratch/err" 'a disk is read in pieces'
 head -c 5000 "$uki" >"$scratch/short.efi"
 measure 10 "$uki" "$scratch/short.efi"
 assert_line "section" "$scratch/err" 'short.efi: At offset 0x1e8: section 4'

@@ -224,6 +224,17 @@ platform secret put billing/plain "$scratch/plain" >/dev/null
 declare_source secretsmanager:billing/plain
 refused 30 'text, but not base64\. Put there what "unsealctl seal" has written' "a plaintext by mistake"
 assert_no_line "a plaintext by mistake" "$log" hunter2
+jq -n --rawfile db "$scratch/sealed" '{db: $db, port: 5432, plain: "hunter2", deep: {db: $db}}' >"$scratch/members"
+platform secret put billing/members "$scratch/members" >/dev/null
+declare_source 'secretsmanager:billing/members#db'
+comes "a member of a JSON secret"
+for mistake in 'none:has no member' 'port:is no string' 'deep:is no string' 'plain:text, but not base64'; do
+    declare_source "secretsmanager:billing/members#${mistake%%:*}"
+    refused 30 "secretsmanager:billing/members#.*${mistake#*:}" "the member ${mistake%%:*}"
+    assert_no_line "another member" "$log" 'hunter2|5432'
+done
+declare_source 'secretsmanager:billing/raw#db'
+refused 30 'The secret is binary' "a member of a binary secret"
 declare_source secretsmanager:billing/none
 refused 30 'ResourceNotFoundException.*secret does not exist' "a secret that is not there"
 

@@ -75,6 +75,13 @@ tell_status() {
     /usr/bin/python3 -c 'import http.client as h; c = h.HTTPConnection("127.0.0.1", 8642); c.request("GET", "/status"); a = c.getresponse()
 print(a.status, a.getheader("Retry-After"), a.read().decode())' >"/out/status-$1"
 }
+# ask_status METHOD: status, Allow, Content-Length and length of the answer to that method
+ask_status() {
+    /usr/bin/python3 -c 'import http.client as h, sys; c = h.HTTPConnection("127.0.0.1", 8642); c.request(sys.argv[1], "/status"); a = c.getresponse()
+print(a.status, a.getheader("Allow"), int(a.getheader("Content-Length")) > 0, len(a.read()))' "$1" >"/out/status-$2"
+}
+ask_status HEAD head
+ask_status POST post
 mv /run/unseald/status.json /run/unseald/away
 tell_status missing
 echo '{' >/run/unseald/status.json
@@ -85,6 +92,7 @@ systemctl stop unseald-attest.service
 sed '/^Status=/d' /usr/lib/unseald/unseald.conf >/run/without-status
 mount --bind /run/without-status /usr/lib/unseald/unseald.conf
 tell_status off
+ask_status POST post-off
 umount /usr/lib/unseald/unseald.conf
 systemctl stop unseald-attest.socket unseald-attest.service
 journalctl --sync
@@ -113,6 +121,9 @@ assert_equal "/status with Status=yes" "$(jq -r '.state, .secrets[0].name, (.sec
 assert_match "/status without a status file" "$(cat "$out/status-missing")" '^503 [0-9]+ .*unseald has not run in this boot'
 assert_match "/status with a malformed file" "$(cat "$out/status-malformed")" '^503 [0-9]+ .*The status cannot be read'
 assert_line "a malformed file in the journal" "$out/journal-attest" 'No status for 127\.0\.0\.1: .*status\.json is not a status file of unseald\.'
+assert_equal "HEAD /status" "$(cat "$out/status-head")" '200 None True 0'
+assert_match "POST /status" "$(cat "$out/status-post")" '^405 GET, HEAD True [1-9]'
+assert_match "POST /status without Status=" "$(cat "$out/status-post-off")" '^404 None True [1-9]'
 assert_match "/status without Status=" "$(cat "$out/status-off")" '^404 None .*no other path'
 
 assert_match "the process" "$(cat "$out/process")" '^ *6[1-5][0-9]{3} +unseald,'

@@ -282,6 +282,34 @@ static void test_secret_is_a_string_or_binary(void **state) {
         assert_bad(id, "{\"SecretString\":\"hunter2\"}", -EBADMSG, "not base64");
 }
 
+static void test_member_of_a_secret_is_a_string_of_its_json_object(void **state) {
+        static const char id[] = "secretsmanager:a#db";
+
+        assert_good(id, "{\"SecretString\":\"{\\\"db\\\":\\\"" BASE64 "\\\",\\\"x\\\":1}\"}");
+        assert_good("secretsmanager:a#d b", "{\"SecretString\":\"{\\\"d b\\\":\\\"" BASE64 "\\\"}\"}");
+        assert_bad(id, "{\"SecretString\":\"{\\\"DB\\\":\\\"hunter2\\\"}\"}", -ENOENT, "no member \"db\"");
+        assert_bad(id, "{\"SecretString\":\"{\\\"db\\\":{\\\"db\\\":\\\"hunter2\\\"}}\"}", -EBADMSG,
+                   "is no string");
+        assert_bad(id, "{\"SecretString\":\"{\\\"db\\\":5}\"}", -EBADMSG, "is no string");
+        assert_bad(id, "{\"SecretString\":\"{\\\"db\\\":null}\"}", -ENOENT, "no member");
+        assert_bad(id, "{\"SecretString\":\"[\\\"db\\\"]\"}", -EBADMSG, "no JSON object");
+        assert_bad(id, "{\"SecretString\":\"" BASE64 "\"}", -EBADMSG, "no JSON object");
+        assert_bad(id, "{\"SecretString\":\"{\"}", -EBADMSG, "no JSON object");
+        assert_bad(id, "{\"SecretString\":\"{\\\"db\\\":\\\"\\\\u0000\\\"}\"}", -EBADMSG, "no JSON object");
+        assert_bad(id, "{\"SecretString\":\"{\\\"db\\\":\\\"hunter2\\\"}\"}", -EBADMSG, "not base64");
+        assert_bad(id, "{\"SecretBinary\":\"" BASE64 "\"}", -EBADMSG, "is binary");
+        /* Without the member, the whole object is no ciphertext. */
+        assert_bad("secretsmanager:a", "{\"SecretString\":\"{\\\"db\\\":\\\"" BASE64 "\\\"}\"}", -EBADMSG,
+                   "JSON");
+
+        /* Deeper than any reader of unseald goes. */
+        char deep[512] = "{\"SecretString\":\"{\\\"db\\\":", *end = deep + strlen(deep);
+
+        end = memset(end, '[', 200);
+        (void) strcpy(end + 200, "\"}");
+        assert_bad(id, deep, -EBADMSG, "no JSON object");
+}
+
 static void test_answer_that_is_not_json_may_pass(void **state) {
         Error error;
 
@@ -599,6 +627,7 @@ int main(void) {
                 cmocka_unit_test(test_bodies_are_ciphertext_raw_or_base64),
                 cmocka_unit_test(test_parameter_is_a_string),
                 cmocka_unit_test(test_secret_is_a_string_or_binary),
+                cmocka_unit_test(test_member_of_a_secret_is_a_string_of_its_json_object),
                 cmocka_unit_test(test_answer_that_is_not_json_may_pass),
                 cmocka_unit_test(test_errors_mean_what_aws_says_they_do),
                 cmocka_unit_test(test_reply_is_judged_for_a_caller_who_wants_no_reasons),

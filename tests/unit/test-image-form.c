@@ -62,7 +62,7 @@ static void test_text_and_nothing_are_named(void **state) {
         static const char json[] = "{\"Measurements\": {}}", text[] = "hello\n";
 
         expect(image_form_of_efi((const uint8_t *) json, strlen(json)), "is JSON", 0);
-        expect(image_form_of_disk((const uint8_t *) text, strlen(text)), "is text", 1);
+        expect(image_form_of_disk((const uint8_t *) text, strlen(text)), "is plain text", 1);
         expect(image_form_of_efi(NULL, 0), "is empty", 2);
         expect(image_form_of_disk(NULL, 0), "is empty", 3);
 }

@@ -2,6 +2,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -35,6 +36,8 @@ static const struct {
         { BYTES("0102020078000000000000000000000d0"), INPUT_TEXT },
         { BYTES("{\"CiphertextBlob\": \"AQIC\"}"), INPUT_JSON },
         { BYTES("\n [1]"), INPUT_JSON },
+        { BYTES("\"AQICAHiaQUI=\"\n"), INPUT_JSON_STRING },
+        { BYTES("\"AQICAHiaQUI="), INPUT_TEXT },
         { BYTES("[Secret]\nSource=file:/etc/shadow\n"), INPUT_TEXT },
         { BYTES("{\"CiphertextBlob\": \"AQIC"), INPUT_TEXT },
         { BYTES("-----BEGIN CMS-----\nAQIC\n-----END CMS-----\n"), INPUT_PEM },
@@ -94,7 +97,18 @@ static void test_form_around_a_text_is_named_and_a_wrong_text_is_not(void **stat
         assert_int_equal(input_form_of_failed_text(BYTES("\xff\xfe{\0}\0")), INPUT_UTF16);
         assert_int_equal(input_form_of_failed_text(BYTES("{\"PCR4\": ")), INPUT_TEXT);
         assert_int_equal(input_form_of_failed_text(BYTES("\x01\x02\x80")), INPUT_TEXT);
-        assert_int_equal(input_form_of_failed_text("", 0), INPUT_TEXT);
+        assert_int_equal(input_form_of_failed_text("", 0), INPUT_EMPTY);
+}
+
+static void test_hint_names_what_explains_something(void **state) {
+        for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+                const char *hint = input_form_hint(table[i].bytes, table[i].size);
+                bool wanted = table[i].form != INPUT_BINARY && table[i].form != INPUT_TEXT &&
+                              (table[i].form != INPUT_BASE64 || table[i].size >= INPUT_FORM_HEX_MIN);
+
+                if ((*hint != '\0') != wanted || (wanted && strncmp(hint, " It is ", 7) != 0))
+                        fail_msg("row %zu: saw '%s'", i, hint);
+        }
 }
 
 int main(void) {
@@ -102,6 +116,7 @@ int main(void) {
                 cmocka_unit_test(test_each_form_is_told_from_the_others),
                 cmocka_unit_test(test_every_form_has_a_name_and_a_cure_that_may_be_empty),
                 cmocka_unit_test(test_form_around_a_text_is_named_and_a_wrong_text_is_not),
+                cmocka_unit_test(test_hint_names_what_explains_something),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -419,6 +419,12 @@ static void test_source_is_a_parameter_or_a_secret(void **state) {
                 "ssm:arn:aws:secretsmanager:eu-north-1:111111111111:secret:db-AbCdEf",
                 "secretsmanager:",
                 "secretsmanager:\xc3\xa4",
+                "secretsmanager:#db",
+                "secretsmanager:a#",
+                "secretsmanager:a# b",
+                "secretsmanager:a#\x7f",
+                "secretsmanager:a:b#c",
+                "ssm:a#b",
                 "secretsmanager:db:password::",
                 "secretsmanager:arn:aws:secretsmanager:eu-north-1:111111111111:secret:db-AbCdEf:password::",
                 "secretsmanager:arn:aws:secretsmanager:eu-north-1:111111111111:secret:db-AbCdEf::AWSCURRENT:",
@@ -427,6 +433,13 @@ static void test_source_is_a_parameter_or_a_secret(void **state) {
                 "secretsmanager:arn:aws:secretsmanager:eu-north-1:secret:db",
         };
         char name[600] = "secretsmanager:";
+        Source source;
+
+        assert_int_equal(source_parse("secretsmanager:billing/db#the key#2", &source, NULL), 0);
+        assert_string_equal(source.location, "billing/db");
+        assert_string_equal(source.member, "the key#2");
+        assert_string_equal(source.label, "secretsmanager:billing/db#the key#2");
+        source_clear(&source);
 
         for (size_t i = 0; i < ELEMENTSOF(good); i++)
                 assert_parsed(good[i], good[i][1] == 's' ? SOURCE_SSM : SOURCE_SECRETS_MANAGER,

@@ -152,6 +152,7 @@ static void check_shared_source(Check *check, size_t at, const IniAssignment *li
                 if (items[i].source.location && items[i].source.kind == source->kind &&
                     is_same(items[i].source.location, source->location) &&
                     is_same(items[i].source.bucket, source->bucket) &&
+                    is_same(items[i].source.member, source->member) &&
                     is_same(items[i].source.version, source->version) &&
                     is_same(items[i].source_region, items[at].source_region)) {
                         tell(check, SEVERITY_MISTAKE, "source-shared", line,

@@ -50,27 +50,12 @@ static const char *find_other(const uint8_t *data, size_t size) {
 
         if (advice)
                 return advice;
-        switch (input_form(data, size)) {
-        case INPUT_EMPTY:
-                return "The file is empty.";
-        case INPUT_COMPRESSED:
-                return "It is compressed. Decompress it first.";
-        case INPUT_BASE64:
-                return "It is base64. Decode it with \"base64 -d\".";
-        case INPUT_JSON:
+        if (input_form(data, size) == INPUT_JSON)
                 return "It is JSON, perhaps pcr_measurements.json itself. Give the image that was measured.";
-        case INPUT_TEXT:
-        case INPUT_HEX:
-        case INPUT_PEM:
-        case INPUT_MIME:
-        case INPUT_BYTE_ORDER_MARK:
-        case INPUT_UTF16:
-                return "It is text.";
-        case INPUT_BINARY:
-        case _INPUT_FORMS:
-                break;
-        }
-        return NULL;
+        if (input_form(data, size) == INPUT_TEXT)
+                return "It is plain text.";
+        advice = input_form_hint(data, size);
+        return *advice ? advice + 1 : NULL;
 }
 
 const char *image_form_of_efi(const uint8_t *data, size_t size) {

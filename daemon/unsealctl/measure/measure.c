@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "basic/encoding.h"
+#include "basic/input-form.h"
 #include "basic/io.h"
 #include "basic/json.h"
 #include "basic/openssl-util.h"
@@ -117,7 +118,8 @@ static int load_variable(Measurement *measurement, Variable variable, Slice *ret
                 return r;
         r = signature_database_parse(measurement->variables[variable], size, &database, &error);
         if (r < 0) {
-                (void) failure("%s: %s", path, error.text);
+                (void) failure("%s: %s%s", path, error.text,
+                               input_form_hint(measurement->variables[variable], size));
                 return exit_status(r, EXIT_VARIABLE);
         }
         *ret = (Slice){ measurement->variables[variable], size };

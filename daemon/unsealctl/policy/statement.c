@@ -655,6 +655,8 @@ int key_policy_parse(const char *text, size_t size, KeyPolicy **ret,
         if (r == -EBADMSG) {
                 InputForm form = input_form_of_failed_text(text, size);
 
+                if (form == INPUT_EMPTY)
+                        return malformed(&parser, "This is empty. Expected a key policy in JSON.");
                 if (form == INPUT_TEXT)
                         return malformed(&parser,
                                          "This is not JSON, or an object has two members of one name.");
