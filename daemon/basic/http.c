@@ -243,6 +243,8 @@ static const char *failure_cure(const HttpTransfer *transfer) {
         connected = timed_out ? connected_usec > 0 : transfer->result != CURLE_COULDNT_CONNECT;
         if (is_link_local(transfer->host))
                 return "";
+        if (!transfer->client->trusted)
+                return " Check the address and the port, that the service runs there, and the security group of its machine.";
         if (timed_out && resolved == 0)
                 return " DNS does not answer. Check the name server in /etc/resolv.conf, and that security groups and network ACLs let port 53 out.";
         if (transfer->client->proxy)
