@@ -75,7 +75,7 @@ static void print_help(void) {
                "  -o --output=FILE           Write to this file, not to standard output\n"
                "     --format=kms|message    Default: kms up to 4096 bytes, else message\n"
                "     --bundle=FILE           Seal a JSON object with one secret a member\n"
-               "     --raw --json            Write bytes, not base64 (a message is bytes);  print JSON\n"
+               "     --raw --json            Write bytes, not base64;  also print JSON\n"
                "     --sign=KEY.pem          Sign it, into FILE.sig;  --sign-key=ARN by KMS\n"
                "     --secret-version=N      The signed version, for MinVersion=\n"
                "     --print-secret-file     Print the matching NAME.secret;  needs --output=\n"
