@@ -173,6 +173,58 @@ wants KMSInvalidStateException Encrypt "$(of 'Plaintext: "QQ=="')"
 wants KMSInvalidStateException EnableKey "$(of)"
 wants UnsupportedOperationException CreateKey '{"Origin": "AWS_CLOUDHSM"}'
 
+say "== imported key material"
+parameters='WrappingAlgorithm: "RSAES_OAEP_SHA_256", WrappingKeySpec: "RSA_2048"'
+before_import=$key key=$other
+wants UnsupportedOperationException GetParametersForImport "$(of "$parameters")"
+wants UnsupportedOperationException DeleteImportedKeyMaterial "$(of)"
+wants ok CreateKey '{"Origin": "EXTERNAL"}'
+key=$(jq -r .KeyMetadata.Arn <"$scratch/answer")
+wants KMSInvalidStateException Encrypt "$(of 'Plaintext: "QQ=="')"
+wants ValidationException GetParametersForImport "$(of 'WrappingAlgorithm: "NONE", WrappingKeySpec: "RSA_2048"')"
+wants AccessDeniedException GetParametersForImport "$(of "$parameters")" "$region" customer
+# wrap FILE: asks for the parameters, and prints the members of ImportKeyMaterial for the material in the file
+wrap() {
+    ask GetParametersForImport "$(of "$parameters")"
+    jq -r .PublicKey <"$scratch/answer" | base64 -d >"$scratch/wrapping.der"
+    openssl pkeyutl -encrypt -pubin -keyform DER -inkey "$scratch/wrapping.der" -in "$1" -out "$scratch/wrapped" \
+        -pkeyopt rsa_padding_mode:oaep -pkeyopt rsa_oaep_md:sha256
+    jq -r '"ImportToken: \"\(.ImportToken)\""' <"$scratch/answer"
+    echo ", EncryptedKeyMaterial: \"$(base64 -w0 "$scratch/wrapped")\""
+}
+head -c 32 /dev/urandom >"$scratch/material"
+head -c 32 /dev/urandom >"$scratch/other-material"
+head -c 16 /dev/urandom >"$scratch/short-material"
+forever='ExpirationModel: "KEY_MATERIAL_DOES_NOT_EXPIRE"'
+wants InvalidImportTokenException ImportKeyMaterial "$(of "ImportToken: \"QQ==\", EncryptedKeyMaterial: \"QQ==\", $forever")"
+wants InvalidCiphertextException ImportKeyMaterial "$(of "$(wrap "$scratch/short-material"), $forever")"
+wrapped=$(wrap "$scratch/material")
+wants ValidationException ImportKeyMaterial "$(of "$wrapped")"
+wants ValidationException ImportKeyMaterial "$(of "$wrapped, $forever, ValidTo: $(($(date +%s) + 60))")"
+wants AccessDeniedException ImportKeyMaterial "$(of "$wrapped, $forever")" "$region" customer
+wants ok ImportKeyMaterial "$(of "$wrapped, $forever")"
+platform fault clear
+wants ok DescribeKey "$(of)"
+is '.KeyMetadata | [.KeyState, .Origin, .ExpirationModel]' '["Enabled","EXTERNAL","KEY_MATERIAL_DOES_NOT_EXPIRE"]'
+wants ok Encrypt "$(of 'Plaintext: "QQ=="')"
+imported=$(jq -r .CiphertextBlob <"$scratch/answer")
+wants UnsupportedOperationException EnableKeyRotation "$(of)"
+wants AccessDeniedException DeleteImportedKeyMaterial "$(of)" "$region" customer
+wants ok DeleteImportedKeyMaterial "$(of)"
+wants ok DeleteImportedKeyMaterial "$(of)"
+wants KMSInvalidStateException Decrypt "{\"CiphertextBlob\": \"$imported\"}"
+wants IncorrectKeyMaterialException ImportKeyMaterial "$(of "$(wrap "$scratch/other-material"), $forever")"
+# The same material opens what was sealed before, until it expires. KMS's clock is moved, so nobody waits.
+wants ok ImportKeyMaterial "$(of "$(wrap "$scratch/material"), ValidTo: $(($(date +%s) + 200))")"
+wants ok Decrypt "{\"CiphertextBlob\": \"$imported\"}"
+is .Plaintext QQ==
+platform fault set kms Decrypt clock 250
+wants KMSInvalidStateException Decrypt "{\"CiphertextBlob\": \"$imported\"}"
+platform fault clear
+wants ok DescribeKey "$(of)"
+is .KeyMetadata.KeyState PendingImport
+key=$before_import
+
 say "== keys that sign"
 wants ok CreateKey '{"KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY"}'
 key=$(jq -r .KeyMetadata.Arn <"$scratch/answer")

@@ -25,6 +25,7 @@ static const struct {
         { "CreateGrant", platform_kms_create_grant, false, false },
         { "CreateKey", platform_kms_create_key, false, false },
         { "Decrypt", platform_kms_decrypt, true, true },
+        { "DeleteImportedKeyMaterial", platform_kms_delete_imported_key_material, false, false },
         { "DescribeKey", platform_kms_describe_key, false, true },
         { "DisableKey", platform_kms_disable_key, false, false },
         { "DisableKeyRotation", platform_kms_disable_key_rotation, false, false },
@@ -39,6 +40,8 @@ static const struct {
         { "GetKeyLastUsage", platform_kms_get_key_last_usage, false, true },
         { "GetKeyPolicy", platform_kms_get_key_policy, false, true },
         { "GetKeyRotationStatus", platform_kms_get_key_rotation_status, false, true },
+        { "GetParametersForImport", platform_kms_get_parameters_for_import, false, true },
+        { "ImportKeyMaterial", platform_kms_import_key_material, false, false },
         { "ListAliases", platform_kms_list_aliases, false, true },
         { "GetPublicKey", platform_kms_get_public_key, false, true },
         { "ListGrants", platform_kms_list_grants, false, true },
@@ -476,8 +479,9 @@ static struct json_object *user_identity(const KmsCall *call) {
 /* Returns the request for the log: without secret and long members, and with names that begin in lower
  * case, as in CloudTrail. */
 static struct json_object *request_parameters(const KmsCall *call) {
-        static const char *const left_out[] = { "CiphertextBlob", "Plaintext",  "Recipient",
-                                                "GrantTokens",    "GrantToken", "Message" };
+        static const char *const left_out[] = { "CiphertextBlob",       "Plaintext",  "Recipient",
+                                                "GrantTokens",          "GrantToken", "Message",
+                                                "EncryptedKeyMaterial", "ImportToken" };
 
         if (!call->request || !json_object_is_type(call->request, json_type_object))
                 return NULL;

@@ -166,6 +166,8 @@ int platform_kms_authorize(KmsCall *call, const KmsQuestion *question) {
         size_t n_grants = key ? key->n_grants : 0;
         _cleanup_free_ PolicyGrant *grants = calloc(n_grants + 1, sizeof(*grants));
 
+        if (key)
+                platform_kms_key_expire(call, question->key);
         if (!grants || make_context(call, question, &context) < 0)
                 return platform_kms_refuse_internal(call);
         for (size_t i = 0; i < n_grants; i++)

@@ -22,7 +22,7 @@ typedef enum KeyState {
         KEY_ENABLED,
         KEY_DISABLED,
         KEY_PENDING_DELETION,
-        KEY_PENDING_IMPORT,           /* of origin EXTERNAL; the platform imports nothing, so it stays so */
+        KEY_PENDING_IMPORT,           /* of origin EXTERNAL, without material */
         KEY_PENDING_REPLICA_DELETION, /* a primary key whose replicas must go first */
 } KeyState;
 
@@ -53,6 +53,15 @@ typedef struct KmsKey {
         const char *last_operation;
         int64_t last_used;
         char last_event[UUID_SIZE], last_request[UUID_SIZE];
+        struct {
+                EVP_PKEY *wrapping; /* for the import token; NULL: there is none */
+                const char *digest; /* of its padding */
+                uint8_t token[64];
+                int64_t token_valid_to;
+                int64_t valid_to; /* of the material; 0: it does not expire */
+                bool known;       /* material was imported once; fingerprint is its */
+                uint8_t fingerprint[KMS_KEY_SIZE];
+        } import;
         EVP_PKEY *signer;         /* NULL: a symmetric key for encryption */
         const char *signing_spec; /* the KeySpec of the signer */
         char *description;
@@ -167,6 +176,10 @@ int platform_kms_refuse_foreign(KmsCall *call, const char *action, const char *a
 /* The lockout safety check of PutKeyPolicy and CreateKey. */
 int platform_kms_check_lockout(KmsCall *call, const Policy *policy, const char *key_arn, bool *ret);
 
+/* Imported key material: ends material that has expired, and frees what import holds. */
+void platform_kms_key_expire(const KmsCall *call, KmsKey *key);
+void platform_kms_import_clear(KmsKey *key);
+
 /* Keys that sign. A KeySpec is one of theirs; the algorithm of such a key; a new pair of keys. */
 bool platform_kms_is_signing_spec(const char *spec);
 const char *platform_kms_signing_algorithm(const KmsKey *key);
@@ -180,6 +193,9 @@ int platform_kms_encrypt(KmsCall *call);
 int platform_kms_decrypt(KmsCall *call);
 int platform_kms_re_encrypt(KmsCall *call);
 int platform_kms_generate_data_key(KmsCall *call);
+int platform_kms_get_parameters_for_import(KmsCall *call);
+int platform_kms_import_key_material(KmsCall *call);
+int platform_kms_delete_imported_key_material(KmsCall *call);
 int platform_kms_generate_data_key_pair(KmsCall *call);
 int platform_kms_generate_random(KmsCall *call);
 int platform_kms_sign(KmsCall *call);

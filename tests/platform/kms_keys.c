@@ -41,6 +41,7 @@ static void key_free(KmsKey *key) {
         free(key->policy_text);
         free(key->description);
         EVP_PKEY_free(key->signer);
+        platform_kms_import_clear(key);
         OPENSSL_cleanse(key->material, sizeof(key->material));
         free(key);
 }

@@ -55,6 +55,14 @@ void platform_kms_reply_metadata(KmsCall *call, const char *member, const KmsKey
                 json_object_object_add(metadata, "PendingDeletionWindowInDays",
                                        json_object_new_int64(key->deletion_days));
         add_string(metadata, "Origin", key->external ? "EXTERNAL" : "AWS_KMS");
+        if (key->external && key->state != KEY_PENDING_IMPORT) {
+                add_string(metadata, "ExpirationModel",
+                           key->import.valid_to > 0 ? "KEY_MATERIAL_EXPIRES"
+                                                    : "KEY_MATERIAL_DOES_NOT_EXPIRE");
+                if (key->import.valid_to > 0)
+                        json_object_object_add(metadata, "ValidTo",
+                                               json_object_new_int64(key->import.valid_to));
+        }
         add_string(metadata, "KeyManager", "CUSTOMER");
         add_string(metadata, "CustomerMasterKeySpec", key->signer ? key->signing_spec : "SYMMETRIC_DEFAULT");
         add_string(metadata, "KeySpec", key->signer ? key->signing_spec : "SYMMETRIC_DEFAULT");
