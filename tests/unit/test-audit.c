@@ -136,11 +136,8 @@ static const Row rows[] = {
           AUDIT_WARNING, "state", "after its last replica" },
         { DESCRIBE, METADATA("'KeyState':'Unavailable','Origin':'AWS_KMS','MultiRegion':false"),
           AUDIT_WARNING, "state", "Unavailable" },
-        { DESCRIBE, METADATA("'KeyState':'Enabled','Origin':'EXTERNAL','MultiRegion':false"), AUDIT_WARNING,
-          "origin", "import it again" },
-        { DESCRIBE,
-          METADATA("'KeyState':'Enabled','Origin':'EXTERNAL','ExpirationModel':'KEY_MATERIAL_EXPIRES','ValidTo':1800000000,'MultiRegion':false"),
-          AUDIT_WARNING, "origin", "expires at 2027-01-15" },
+        { DESCRIBE, METADATA("'KeyState':'Enabled','Origin':'EXTERNAL','MultiRegion':false"), AUDIT_UNPROVEN,
+          "origin", "Whoever has a copy opens every ciphertext" },
         { DESCRIBE, METADATA("'KeyState':'Enabled','Origin':'EXTERNAL_KEY_STORE','MultiRegion':false"),
           AUDIT_UNPROVEN, "origin", "outside of AWS" },
         { DESCRIBE, METADATA("'KeyState':'Enabled','Origin':'AWS_CLOUDHSM','MultiRegion':false"),
@@ -312,6 +309,18 @@ static void test_replicas_are_audited_once(void **state) {
         assert_int_equal(report.n_findings, 1);
 }
 
+static void test_material_that_expires_is_told_beside_its_origin(void **state) {
+        _cleanup_(audit_report_done) AuditReport report = {};
+        AuditKeys keys = { .n = 1, .arns = { KEY } };
+
+        judge(&report, DESCRIBE,
+              METADATA("'KeyState':'Enabled','Origin':'EXTERNAL','ExpirationModel':'KEY_MATERIAL_EXPIRES','ValidTo':1800000000,'MultiRegion':false"),
+              &keys);
+        assert_int_equal(audit_count(&report, AUDIT_UNPROVEN), 1);
+        assert_int_equal(audit_count(&report, AUDIT_WARNING), 1);
+        assert_non_null(strstr(report.findings[1].text, "expires at 2027-01-15"));
+}
+
 static void test_text_of_a_grant_cannot_reach_the_terminal(void **state) {
         _cleanup_(audit_report_done) AuditReport report = {};
 
@@ -425,6 +434,7 @@ int main(void) {
         static const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_each_finding_has_an_answer_that_causes_it_and_one_that_does_not),
                 cmocka_unit_test(test_replicas_are_audited_once),
+                cmocka_unit_test(test_material_that_expires_is_told_beside_its_origin),
                 cmocka_unit_test(test_text_of_a_grant_cannot_reach_the_terminal),
                 cmocka_unit_test(test_marker_leads_to_the_next_page),
                 cmocka_unit_test(test_lint_judges_the_live_policy),

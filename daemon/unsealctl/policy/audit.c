@@ -192,9 +192,9 @@ static void check_origin(AuditReport *report, const char *key, struct json_objec
         if (is(origin, "AWS_KMS"))
                 return;
         if (is(origin, "EXTERNAL")) {
-                ADD(report, WARNING, CHECK_ORIGIN, key, origin,
-                    "Use a key whose material KMS makes, or make sure that no copy is left.",
-                    "The key material was made outside of KMS. No policy binds those who have a copy, and they can import it again after KMS has deleted it.");
+                /* AWS does not publish the form of its ciphertexts, but nothing keeps it secret: a copy opens them. */
+                ADD(report, UNPROVEN, CHECK_ORIGIN, key, origin, "Use a key whose material KMS makes.",
+                    "The key material was made outside of KMS. Whoever has a copy opens every ciphertext without KMS: no policy and no attestation document holds them back. KMS does not show who has a copy.");
                 if (is(json_member_string(metadata, "ExpirationModel"), "KEY_MATERIAL_EXPIRES"))
                         ADD(report, WARNING, CHECK_ORIGIN, key, origin,
                             "Import the material without an expiry.",
@@ -458,14 +458,32 @@ static bool has_finding(const LintReport *report, const LintFinding *finding) {
         return false;
 }
 
-/* Returns the first finding of the severity that the grant adds, or NULL. That a statement never matches is as it should be. */
-static const LintFinding *find_new(const LintReport *before, const LintReport *after,
-                                   LintSeverity severity) {
+static bool is_new(const LintReport *before, const LintFinding *finding, LintSeverity severity) {
+        return finding->severity == severity && !has_finding(before, finding);
+}
+
+/* Returns the first error that the grant adds, or NULL. */
+static const LintFinding *find_new(const LintReport *before, const LintReport *after) {
         for (size_t i = 0; i < after->n_findings; i++)
-                if (after->findings[i].severity == severity &&
-                    after->findings[i].code != LINT_NEVER_MATCHES &&
-                    !has_finding(before, &after->findings[i]))
+                if (is_new(before, &after->findings[i], LINT_ERROR))
                         return &after->findings[i];
+        return NULL;
+}
+
+/* Returns the meanings of the warnings that the grant adds, which the caller frees. Empty: there is none. That the grant's statement
+ * never matches is as it should be. */
+static char *warnings_of(const LintReport *before, const LintReport *after) {
+        char *text = NULL;
+        size_t size;
+        FILE *stream = open_memstream(&text, &size);
+
+        for (size_t i = 0; stream && i < after->n_findings; i++)
+                if (after->findings[i].code != LINT_NEVER_MATCHES &&
+                    is_new(before, &after->findings[i], LINT_WARNING))
+                        fprintf(stream, " %s", after->findings[i].meaning);
+        if (stream && fclose(stream) == 0)
+                return text;
+        free(text);
         return NULL;
 }
 
@@ -531,9 +549,10 @@ static bool is_declared(const Grant *grant, const LintOptions *options) {
 
 /* What lint says of the policy with the grant. */
 typedef struct Verdict {
-        const LintFinding *error, *warning; /* NULL: none is new */
-        bool recovers;                      /* the grantee is a recovery principal */
-        bool seals;                         /* the grantee makes ciphertext, and is not named as a sealer */
+        const LintFinding *error; /* NULL: none is new */
+        const char *warnings;     /* empty: none is new */
+        bool recovers;            /* the grantee is a recovery principal */
+        bool seals;               /* the grantee makes ciphertext, and is not named as a sealer */
 } Verdict;
 
 static void report_grant(AuditReport *report, const Grant *grant, const Verdict *verdict,
@@ -565,7 +584,7 @@ static void report_grant(AuditReport *report, const Grant *grant, const Verdict 
         else if (grant->harmless)
                 ADD(report, NOTE, CHECK_GRANT, grant->key, grant->name, "",
                     "The grant allows %s, which gives nothing away.", operations);
-        else if (!verdict->warning && (verdict->recovers || is_declared(grant, options)))
+        else if (!*verdict->warnings && (verdict->recovers || is_declared(grant, options)))
                 ADD(report, NOTE, CHECK_GRANT, grant->key, grant->name, "",
                     "The grant allows %s to a principal that the options name.", operations);
         else if (verdict->seals)
@@ -577,15 +596,14 @@ static void report_grant(AuditReport *report, const Grant *grant, const Verdict 
                 ADD(report, WARNING, CHECK_GRANT, grant->key, grant->name,
                     "Find out who made the grant, and revoke it (RevokeGrant).",
                     "The grant allows %s. Only the policy's Deny statements hold it back.%s%s", operations,
-                    verdict->warning ? " What they leave open: " : "",
-                    verdict->warning ? verdict->warning->meaning : "");
+                    *verdict->warnings ? " What they leave open:" : "", verdict->warnings);
 }
 
 static void judge_grant(AuditReport *report, const Grant *grant, const char *policy,
                         const LintOptions *options, const LintReport *before, AuditGrants *grants) {
         _cleanup_json_ struct json_object *own = statement_of(grant);
         _cleanup_(lint_report_freep) LintReport *after = NULL;
-        _cleanup_free_ char *text = NULL;
+        _cleanup_free_ char *text = NULL, *warnings = NULL;
         Verdict verdict = {};
         size_t statement;
         int r = policy_with(policy, own, &text, &statement);
@@ -600,8 +618,13 @@ static void judge_grant(AuditReport *report, const Grant *grant, const char *pol
                 report->out_of_memory = true;
                 return;
         }
-        verdict.error = find_new(before, after, LINT_ERROR);
-        verdict.warning = find_new(before, after, LINT_WARNING);
+        warnings = warnings_of(before, after);
+        if (!warnings) {
+                report->out_of_memory = true;
+                return;
+        }
+        verdict.error = find_new(before, after);
+        verdict.warnings = warnings;
         verdict.recovers = has_code(after, statement, LINT_RECOVERY_PRINCIPAL);
         verdict.seals = has_code(after, statement, LINT_SEALER);
         report_grant(report, grant, &verdict, options);
@@ -625,7 +648,7 @@ void audit_grants_together(AuditReport *report, const char *key, const char *pol
                 report->out_of_memory = true;
                 return;
         }
-        error = find_new(before, after, LINT_ERROR);
+        error = find_new(before, after);
         if (error && cannot_be_judged(error))
                 ADD(report, UNPROVEN, CHECK_GRANT, key, NULL,
                     "Revoke the grants that nobody needs (RevokeGrant).",
