@@ -307,7 +307,8 @@ static void test_options_that_contradict_each_other_are_refused(void **state) {
                         *const no_endpoint[] = { "vpce-x*", NULL };
         const PcrSet image = image_of(0xA4, 0xA7, 0);
         const KeyPolicyOptions good = options_of(&image, 1);
-        KeyPolicyOptions cases[14];
+        static const char *const namesake[] = { "arn:aws:iam::222222222222:role/path/App", NULL };
+        KeyPolicyOptions cases[16];
         struct json_object *policy = NULL;
         Error error;
 
@@ -327,6 +328,8 @@ static void test_options_that_contradict_each_other_are_refused(void **state) {
         cases[11].organizations = variable;
         cases[12].vpc_endpoints = no_endpoint;
         cases[13].n_images = 0;
+        cases[14].administrators = namesake;
+        cases[15].recovery_principals = namesake;
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
                 error = (Error){};
                 if (key_policy_make(&cases[i], &policy, &error) != -EINVAL ||
@@ -351,6 +354,22 @@ static void test_a_sealer_that_unseals_is_refused(void **state) {
                 { APP, CUSTOMER, false },
                 { CUSTOMER, APP, false },
                 { CUSTOMER, CUSTOMER, false },
+                /* An account has one role of a name, whatever its path and case. */
+                { APP, "arn:aws:iam::222222222222:role/path/app", false },
+                { "arn:aws:iam::222222222222:role/path/app", APP, false },
+                { APP, "arn:aws:iam::222222222222:role/APP", false },
+                { APP, "arn:aws:iam::222222222222:role//app", false },
+                { APP, "arn:aws:iam::222222222222:user/app", true },
+                { APP, "arn:aws:iam::333333333333:role/app", true },
+                { APP, "arn:aws:iam::222222222222:role/app/other", true },
+                /* These are not spelled as the principals of the options. */
+                { APP, "arn:aws:sts::222222222222:assumed-role/app/i-1", false },
+                { APP, "arn:aws:sts::222222222222:assumed-role/app/*", false },
+                { APP, "arn:aws:iam::222222222222:role/*", false },
+                { APP, "222222222222", false },
+                { APP, "*", false },
+                { APP, "AROAAPPAPPAPPAPPAPPAP", false },
+                { APP, " " APP, false },
         };
         const PcrSet image = image_of(0xA4, 0xA7, 0);
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "basic/json.h"
 #include "unsealctl/policy/make.h"
@@ -344,20 +345,34 @@ static void add_statements(Maker *maker) {
         add_separation(maker);
 }
 
+/* Returns whether two roles, or two users, have the same name in one account. An account has only one of them, whatever its path and its
+ * upper and lower case (IAM User Guide, "IAM identifiers"). So one of the ARNs is wrong, or both mean the same principal. */
+static bool is_namesake(const Caller *x, const Caller *y) {
+        static const char *const kinds[] = { ":role/", ":user/" };
+
+        if (x->kind != CALLER_IDENTITY || y->kind != CALLER_IDENTITY || strcmp(x->account, y->account) != 0)
+                return false;
+        for (size_t i = 0; i < ELEMENTSOF(kinds); i++)
+                if (strstr(x->text, kinds[i]) && strstr(y->text, kinds[i]))
+                        return strcasecmp(strrchr(x->text, '/'), strrchr(y->text, '/')) == 0;
+        return false;
+}
+
 /* Returns whether one of two principals includes the other. */
 static bool includes(const char *a, const char *b) {
         Caller x, y;
 
         return caller_parse(a, &x) && caller_parse(b, &y) &&
-               (caller_is_among(&x, &y, 1, true) || caller_is_among(&y, &x, 1, true));
+               (caller_is_among(&x, &y, 1, true) || caller_is_among(&y, &x, 1, true) || is_namesake(&x, &y));
 }
 
 /* Returns whether two principals are the same one. */
 static bool overlap(const char *a, const char *b) {
         Caller x, y;
 
-        return caller_parse(a, &x) && caller_parse(b, &y) && caller_is_among(&x, &y, 1, true) &&
-               caller_is_among(&y, &x, 1, true);
+        return caller_parse(a, &x) && caller_parse(b, &y) &&
+               ((caller_is_among(&x, &y, 1, true) && caller_is_among(&y, &x, 1, true)) ||
+                is_namesake(&x, &y));
 }
 
 static int check_principals(const char *const *list, bool accounts, Error *error) {
