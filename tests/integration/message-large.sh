@@ -44,6 +44,40 @@ head -c 67108864 /dev/urandom >"$secret"
 seal -o "$message" "$secret"
 delivers "64 MiB, the default of SizeMax="
 
+say "no plaintext is in the memory of unseald once it is ready"
+# 64 MiB of one text of 32 bytes, so that every page of the plaintext has it.
+token=$(od -An -vtx1 -N16 /dev/urandom | tr -d ' \n')
+python3 -c 'import sys; sys.stdout.write(sys.argv[1] * 2097152)' "$token" >"$secret"
+seal -o "$message" "$secret"
+# occurrences PID TEXT: prints how often the text is in the writable memory of the process
+occurrences() {
+    python3 - "$1" "$2" <<'END'
+import sys
+found = 0
+with open(f"/proc/{sys.argv[1]}/maps") as maps, open(f"/proc/{sys.argv[1]}/mem", "rb", buffering=0) as memory:
+    for line in maps:
+        place, access = line.split()[:2]
+        begin, end = (int(part, 16) for part in place.split("-"))
+        if access.startswith("rw"):
+            memory.seek(begin)
+            try:
+                found += memory.read(end - begin).count(sys.argv[2].encode())
+            except OSError:
+                pass
+print(found)
+END
+}
+declare_secret db-password "$key" "$message" Format=message
+on_ready() {
+    occurrences "$unseald_pid" "$token" >"$scratch/plaintext"
+    occurrences "$unseald_pid" "file:$message" >"$scratch/control"
+}
+unseald_start
+unseald_finish
+[ -n "$unseald_ready" ] || die "unseald ended with $unseald_status: $(tail -n 5 "$log")"
+assert_equal 'the plaintext in memory' "$(cat "$scratch/plaintext")" 0
+[ "$(cat "$scratch/control")" -gt 0 ] || die 'the search does not find the name of the source, which is in memory'
+
 say "what does not fit is refused before a byte of it is decrypted"
 configure StoreSizeMax=63M
 refuses 11 "a smaller StoreSizeMax=" 'does not fit into the store .*: all secrets together may have 66060288 bytes[.] Raise StoreSizeMax='
