@@ -14,13 +14,13 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/sysinfo.h>
 
 #include "basic/clock.h"
 #include "basic/log.h"
 #include "source/message-reader.h"
 #include "source/source-file.h"
 #include "source/source.h"
+#include "unsealing/passage-body.h"
 #include "unsealing/passage.h"
 
 /* With VerifyPolicy=warn the result of the probe is only for people, so it gets no more attempts than this, and none after an
@@ -40,7 +40,6 @@
 static int begin_fetch(void *owner, uint64_t now);
 static int begin_decryption(void *owner, uint64_t now);
 static int begin_probe(void *owner, uint64_t now);
-static void passage_retry(Passage *passage, const Error *error);
 
 static const char *const secret_state_names[] = {
         [SECRET_DECLARED] = "declared",     [SECRET_FETCHING] = "fetching", [SECRET_SEALED] = "sealed",
@@ -61,7 +60,7 @@ void passage_init(Passage *ret, SessionShared *shared, const Declaration *declar
         *ret = (Passage){
                 .shared = shared,
                 .declaration = declaration,
-                .file_fd = -1,
+                .rest.fd = -1,
                 .fetch = make_step(ret, "fetching", begin_fetch),
                 .decryption = make_step(ret, "decryption", begin_decryption),
                 .probe = make_step(ret, "policy probe", begin_probe),
@@ -69,16 +68,11 @@ void passage_init(Passage *ret, SessionShared *shared, const Declaration *declar
         shared->missing++;
 }
 
-static void passage_close_file(Passage *passage) {
-        if (passage->file_fd >= 0)
-                (void) close(TAKE_FD(passage->file_fd));
-}
-
 void passage_clear(Passage *passage) {
         passage->body = body_free(passage->body);
         if (passage->draft)
                 body_discard(TAKE_PTR(passage->draft));
-        passage_close_file(passage);
+        rest_clear(&passage->rest);
         step_forget_error(&passage->fetch);
         step_forget_error(&passage->decryption);
         step_forget_error(&passage->probe);
@@ -197,7 +191,7 @@ static void passage_refuse_pair(Passage *passage, Error *error) {
         const Declaration *declaration = passage->declaration;
 
         free(TAKE_PTR(passage->unverified));
-        passage_close_file(passage);
+        rest_clear(&passage->rest);
         if (error->remedy == REMEDY_RETRY &&
             (++passage->mismatches >= PAIRS_MAX ||
              (!may_change(&declaration->source) && !may_change(&declaration->signature))))
@@ -261,7 +255,7 @@ static void passage_fetched(Passage *passage, uint8_t *data, size_t size) {
 /* Without its signature the ciphertext is of no use. A next attempt fetches both, so that it gets a pair. */
 static void passage_not_fetched(Passage *passage, const Error *error) {
         free(TAKE_PTR(passage->unverified));
-        passage_close_file(passage);
+        rest_clear(&passage->rest);
         passage_retry(passage, error);
 }
 
@@ -291,15 +285,42 @@ static bool has_credentials(const SessionShared *shared) {
         return instance_step(shared->instance, INSTANCE_CREDENTIALS)->progress == STEP_DONE;
 }
 
+/* Returns whether a message of this source may be decrypted piece by piece. Only unsealctl has no store. */
+static bool may_be_large(const Passage *passage, const Source *source) {
+        return passage->shared->delivery && passage->declaration->format == FORMAT_MESSAGE &&
+               !source->is_signature;
+}
+
 /* What a source may bring as a whole. Only unsealctl, which has no store, takes large messages this way. */
 static size_t whole_maximum(const Passage *passage, const Source *source) {
         size_t maximum = request_maximum(passage->declaration, source);
 
-        return passage->shared->delivery && passage->declaration->format == FORMAT_MESSAGE &&
-                                               !source->is_signature &&
-                                               maximum > MESSAGE_HEADER_MAX + 2 * SECRET_SIZE_MAX
+        return may_be_large(passage, source) && maximum > MESSAGE_HEADER_MAX + 2 * SECRET_SIZE_MAX
                                ? MESSAGE_HEADER_MAX + 2 * SECRET_SIZE_MAX
                                : maximum;
+}
+
+static void on_first_bytes(int r, const uint8_t *data, size_t size, const ObjectVersion *version,
+                           const Error *error, void *userdata) {
+        Passage *passage = userdata;
+        SessionShared *shared = passage->shared;
+        uint8_t *taken = NULL;
+        size_t taken_size = 0;
+        Error failed = *error;
+
+        shared->changed(shared->userdata);
+        shared->fetching--;
+        /* The secret may have failed in the meantime, with its endpoint. */
+        if (shared->ending || passage->state != SECRET_FETCHING)
+                return;
+        if (r >= 0)
+                r = rest_take_object(&passage->rest, passage_source(passage), data, size, version,
+                                     whole_maximum(passage, passage_source(passage)), &taken, &taken_size,
+                                     &failed);
+        if (r < 0)
+                passage_not_fetched(passage, &failed);
+        else
+                passage_fetched(passage, taken, taken_size);
 }
 
 static int begin_remote_fetch(Passage *passage, uint64_t now) {
@@ -315,6 +336,10 @@ static int begin_remote_fetch(Passage *passage, uint64_t now) {
         step_begin(&passage->fetch, now);
         passage_enter(passage, SECRET_FETCHING);
         shared->fetching++;
+        if (may_be_large(passage, fetch.source) &&
+            (fetch.source->kind == SOURCE_S3 || fetch.source->kind == SOURCE_HTTPS))
+                return source_fetch_first(shared->fetcher, &fetch, source_carrier_max(BODY_WHOLE_MAX),
+                                          on_first_bytes, passage);
         return source_fetch(shared->fetcher, &fetch, on_fetched, passage);
 }
 
@@ -323,10 +348,9 @@ static int read_file_source(Passage *passage, const Source *source, size_t maxim
                             size_t *ret_size, Error *error) {
         int r = 0;
 
-        if (passage->shared->delivery && passage->declaration->format == FORMAT_MESSAGE &&
-            !source->is_signature)
-                r = source_open_large(source, BODY_WHOLE_MAX, ret, ret_size, &passage->file_size,
-                                      &passage->file_fd, error);
+        if (may_be_large(passage, source))
+                r = source_open_large(source, BODY_WHOLE_MAX, ret, ret_size, &passage->rest.size,
+                                      &passage->rest.fd, error);
         return r == 0 ? source_read_file(source, maximum, ret, ret_size, error) : r;
 }
 
@@ -376,8 +400,7 @@ static int begin_fetch(void *owner, uint64_t now) {
         return 0;
 }
 
-/* Renews what KMS or the source did not accept, and schedules the next attempt. */
-static void passage_retry(Passage *passage, const Error *error) {
+void passage_retry(Passage *passage, const Error *error) {
         SessionShared *shared = passage->shared;
         Step *step = passage_step(passage);
         Step *credentials = instance_step(shared->instance, INSTANCE_CREDENTIALS);
@@ -419,8 +442,7 @@ static void passage_retry(Passage *passage, const Error *error) {
                 step->not_before_usec = 0;
 }
 
-/* The plaintext is here. */
-static void passage_opened(Passage *passage) {
+void passage_opened(Passage *passage) {
         passage_step_done(passage, &passage->decryption);
         passage_enter(passage, passage->shared->settings->verify_policy == VERIFY_POLICY_NO ? SECRET_UNSEALED
                                                                                             : SECRET_OPENED);
@@ -442,55 +464,6 @@ static int open_message(Passage *passage, Secret *data_key, Secret **ret, Error 
         return r;
 }
 
-static void on_body_ended(int r, StoreDraft *draft, uint64_t size, const Error *error, void *userdata) {
-        Passage *passage = userdata;
-        Error failed = *error;
-
-        passage->shared->changed(passage->shared->userdata);
-        passage->body = body_free(passage->body);
-        if (passage->shared->ending) {
-                if (draft)
-                        body_discard(draft);
-        } else if (r < 0) {
-                memcpy(failed.request_id, passage->request_id, sizeof(passage->request_id));
-                passage_fail(passage, &failed);
-        } else {
-                passage->draft = draft;
-                passage_opened(passage);
-        }
-}
-
-/* Begins to decrypt the body piece by piece. */
-static int begin_body(Passage *passage, Secret *data_key, Error *error) {
-        const Declaration *declaration = passage->declaration;
-        const MessageHeader *header = &passage->message.header;
-        _cleanup_(message_freep) Message *message = NULL;
-        StoreDraft *draft;
-        Pieces *pieces;
-        PiecesSink sink;
-        BodyPlan plan;
-        int r;
-
-        if ((r = message_open(header, data_key, &message, error)) < 0 ||
-            (r = body_plan(header, passage->file_size, declaration->size_max, (unsigned) get_nprocs(), &plan,
-                           error)) < 0 ||
-            (r = delivery_begin_draft(passage->shared->delivery, declaration->name, plan.plaintext_max,
-                                      &draft, error)) < 0 ||
-            (r = body_new(passage->shared->event, &plan, header, declaration->size_max, TAKE_PTR(message),
-                          draft, on_body_ended, passage, &passage->body, error)) < 0)
-                return r;
-        /* A disk is read well before it is too far ahead. */
-        if (plan.pieces.ahead_max > 2 * plan.threads + 2)
-                plan.pieces.ahead_max = 2 * plan.threads + 2;
-        sink = body_sink(passage->body);
-        r = pieces_new_file(passage->shared->event, passage->file_fd, &plan.pieces, &sink, &pieces, error);
-        if (r < 0)
-                passage->body = body_free(passage->body);
-        else
-                body_take_pieces(passage->body, pieces);
-        return r;
-}
-
 static void on_opened(int r, Secret *plaintext, const Error *error, void *userdata) {
         Passage *passage = userdata;
         Error failed = *error;
@@ -501,8 +474,8 @@ static void on_opened(int r, Secret *plaintext, const Error *error, void *userda
                 (void) secret_free(plaintext);
                 return;
         }
-        if (r >= 0 && passage->file_fd >= 0) {
-                r = begin_body(passage, plaintext, &failed);
+        if (r >= 0 && rest_exists(&passage->rest)) {
+                r = passage_begin_body(passage, plaintext, &failed);
                 plaintext = secret_free(plaintext);
                 if (r >= 0)
                         return;

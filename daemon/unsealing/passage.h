@@ -11,10 +11,10 @@
  * both are fetched again, a few times.
  */
 
-#include "unsealing/body.h"
 #include "unsealing/endpoint.h"
 #include "unsealing/members.h"
 #include "unsealing/request.h"
+#include "unsealing/rest.h"
 #include "unsealing/session-shared.h"
 #include "unsealing/step.h"
 
@@ -49,10 +49,9 @@ struct Passage {
         uint64_t version;    /* with SignedBy=, once the ciphertext is here */
         uint8_t *ciphertext; /* raw bytes; NULL: not fetched or not verified yet */
         size_t ciphertext_size;
-        RequestMessage message; /* with Format=message, once KMS is to be asked */
-        bool compared, differs; /* of a refresh: with what was unsealed last */
-        int file_fd; /* of a message that is not read as a whole; ciphertext is its beginning. -1: there is none */
-        uint64_t file_size;      /* bytes of all of it */
+        RequestMessage message;  /* with Format=message, once KMS is to be asked */
+        bool compared, differs;  /* of a refresh: with what was unsealed last */
+        Rest rest;               /* of a message that is not read as a whole; ciphertext is its beginning */
         Body *body;              /* while it is decrypted */
         StoreDraft *draft;       /* its plaintext, hidden in the store; or NULL */
         Secret *plaintext;       /* of a bundle: the values of the declared members, one after another */
@@ -85,6 +84,12 @@ const Step *passage_obstacle(Passage *passage);
 /* passage_enter() also writes the new state to the journal. */
 void passage_enter(Passage *passage, SecretState state);
 void passage_set_state(Passage *passage, SecretState state);
+
+/* Renews what KMS or the source did not accept, and schedules the next attempt of the step that the secret is at. */
+void passage_retry(Passage *passage, const Error *error);
+
+/* The plaintext is here. */
+void passage_opened(Passage *passage);
 
 /* The secret has failed for good. If it is required, this ends the session. */
 void passage_fail(Passage *passage, const Error *error);

@@ -43,6 +43,7 @@
 #include "kms/recipient.h"
 #include "source/fetch.h"
 #include "source/fetcher.h"
+#include "source/pieces-remote.h"
 #include "source/source-file.h"
 #include "tpm/tpm.h"
 #include "unsealing/network.h"
@@ -1065,6 +1066,21 @@ int source_fetch(Fetcher *fetcher, const Fetch *fetch, SourceFetched callback, v
         (void) snprintf(call.name, sizeof(call.name), "%s", declaration->name);
         begin(call);
         return 0;
+}
+
+/* No secret of these tests is a message: tests/integration/message-ranges.sh has those that come in pieces. */
+
+int source_fetch_first(Fetcher *fetcher, const Fetch *fetch, size_t asked, ObjectFetched callback,
+                       void *userdata) {
+        fail();
+        return -EINVAL;
+}
+
+int pieces_new_remote(Fetcher *fetcher, const Fetch *fetch, const ObjectVersion *version,
+                      const PiecesPlan *plan, const PiecesSink *sink, PiecesTrouble trouble,
+                      void *trouble_userdata, Pieces **ret, Error *error) {
+        fail();
+        return -EINVAL;
 }
 
 int source_read_file(const Source *source, size_t maximum, uint8_t **ret, size_t *ret_size, Error *error) {

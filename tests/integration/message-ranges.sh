@@ -1,0 +1,118 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Large messages from S3 and from an HTTPS server: unseald fetches them by ranges over several connections where something keeps the
+# ranges of one object, and by one stream elsewhere. Connections that break off go on where they were; wrong answers are never taken;
+# of a message that does not come whole nothing is left. object-ranges.sh has the fetch alone.
+. "$(dirname "$0")/direct.sh"
+direct_start
+unsealctl=$build/daemon/unsealctl
+message=$scratch/db.message
+s3=s3://models/message https=https://downloads.example.com/message
+
+put() { # FILE
+    platform object put models message "$1" >/dev/null
+    platform file put message "$1" >/dev/null
+}
+# delivers WHAT SOURCE: unseald publishes the plaintext of the message
+delivers() {
+    rm -f "$scratch/seen"
+    configure StoreSizeMax=80M DeadlineSec=5min
+    declare_source "$2" Format=message
+    on_ready() { cmp "$store/db-password" "$secret" && stat -c %a "$store/db-password" >"$scratch/seen"; }
+    unseald_start
+    unseald_finish
+    [ -n "$unseald_ready" ] || die "$1: unseald ended with $unseald_status: $(tail -n 5 "$log")"
+    assert_equal "$1: the mode" "$(cat "$scratch/seen")" 400
+    say "  $1: delivered after $took s"
+}
+# refuses STATUS WHAT TEXT SOURCE
+refuses() {
+    configure StoreSizeMax=80M DeadlineSec=5min
+    declare_source "$4" Format=message
+    on_ready() { :; }
+    unseald_start
+    unseald_finish
+    [ -z "$unseald_ready" ] && [ "$unseald_status" = "$1" ] || die "$2: ended with $unseald_status: $(tail -n 5 "$log")"
+    assert_line "$2" "$log" "$3"
+    assert_equal "$2: the store" "$(ls -A "$store")" ''
+    say "  $2: status $1"
+}
+ranges() { platform log | jq -s 'map(select(.requestParameters.range and .errorCode == null)) | length'; }
+# by ranges|stream WHAT SOURCE: it is delivered in this way
+by() {
+    local before
+    before=$(ranges)
+    delivers "$2" "$3"
+    if [ "$1" = ranges ]; then
+        [ $(($(ranges) - before)) -ge 8 ] || die "$2: $(($(ranges) - before)) ranges"
+    else
+        [ $(($(ranges) - before)) -le 1 ] || die "$2: $(($(ranges) - before)) ranges"
+    fi
+}
+
+say "what keeps 64 MiB of one object"
+head -c 67108864 /dev/urandom >"$secret"
+platform exec --as vendor -- "$unsealctl" seal --trusted-certificates="$PLATFORM_CA_FILE" --key="$key" --name=db-password -o "$message" "$secret"
+put "$message"
+by ranges "S3 with versions" "$s3"
+platform fault set s3 GetObject identity unversioned
+by ranges "S3 with an ETag" "$s3"
+platform fault clear
+by ranges "HTTPS with a strong ETag" "$https"
+platform fault set files GET identity weak
+by stream "HTTPS with a weak ETag" "$https"
+platform fault clear
+platform fault set files GET range whole
+by stream "HTTPS without ranges" "$https"
+platform fault clear
+
+say "what goes wrong in the middle"
+# again WHAT WORDS FAULT...: the first request goes well, the next three meet the fault
+again() {
+    local what=$1 words=$2
+    shift 2
+    platform fault set s3 GetObject "$@" --after 1 --times 3
+    delivers "$what" "$s3"
+    assert_line "$what" "$log" "A part of the message is asked for again: .*$words"
+    platform fault clear
+}
+again "connections reset" 'reset by peer|unexpected eof|bytes remaining' cut 1500000
+again "the whole object in place of a range" 'whole object in place of a range' range whole
+again "other bytes" 'sent the bytes .* in place of' range other
+again "one byte less" 'contradicts' range short
+again "no Content-Range" 'without a Content-Range' range unnamed
+again "several ranges" 'several ranges' range multipart
+again "503 SlowDown" 'throttles requests' throttle
+again "expired credentials" 'does not accept the credentials' expired-credentials
+
+say "an object that is replaced in the middle"
+platform fault set s3 GetObject replaced --after 2 --times 1
+delivers "with versions the old one still comes" "$s3"
+platform fault clear
+put "$message"
+platform fault set files GET http 412 --after 1 --times 1
+delivers "with an ETag the fetch begins anew" "$https"
+assert_line "begun anew" "$log" 'Somebody has replaced the object since its first bytes came'
+platform fault clear
+platform fault set files GET replaced --after 1 --times 1
+refuses 30 "by something else" 'does not begin like a message' "$https"
+platform fault clear
+
+say "messages that are wrong"
+cp "$message" "$scratch/changed"
+printf X | dd of="$scratch/changed" bs=1 seek=60000000 conv=notrunc status=none
+put "$scratch/changed"
+refuses 62 "one byte is another" 'db-password: ' "$s3"
+head -c 60000000 "$message" >"$scratch/changed"
+put "$scratch/changed"
+refuses 62 "the end is missing" 'db-password: ' "$s3"
+base64 "$message" >"$scratch/changed"
+put "$scratch/changed"
+refuses 30 "in base64" 'does not begin like a message.*not in base64' "$https"
+
+say "a role that may read the object, but not its versions"
+put "$message"
+jq -n '{Version: "2012-10-17", Statement: [{Effect: "Allow", Action: "s3:GetObject", Resource: "arn:aws:s3:::models/message"},
+    {Effect: "Allow", Action: "kms:Decrypt", Resource: "*"}]}' >"$scratch/policy.json"
+platform role policy "$PLATFORM_CUSTOMER_ACCOUNT" "$PLATFORM_INSTANCE_ROLE" "$scratch/policy.json"
+by ranges "its ETag keeps the ranges of one object" "$s3"
