@@ -7,10 +7,14 @@
 #include <string.h>
 
 #include "aws/calls.h"
+#include "basic/duration.h"
 #include "source/fetcher.h"
 
 /* Bytes. The body of an error may be longer than the ciphertext. */
 #define REPLY_MIN (64U * 1024U)
+
+/* For the first bytes of an object, about 1.5 MiB. */
+#define FIRST_TIMEOUT_USEC (30 * USEC_PER_SEC)
 
 struct Fetcher {
         AwsCalls calls;
@@ -152,7 +156,7 @@ static bool has_object(const HttpReply *reply) {
 
 /* Signs and sends a request for a part. On success the list of calls owns call. */
 static int start_part(Fetcher *fetcher, AwsCall *call, const Fetch *fetch, const FetchRange *range,
-                      const HttpStream *stream, HttpCallback callback) {
+                      const HttpStream *stream, uint64_t timeout_usec, HttpCallback callback) {
         _cleanup_(fetch_request_clear) FetchRequest wire = {};
         int r = fetch_range_request(fetch, range, fetcher->credentials, call->signed_at, &wire);
 
@@ -163,6 +167,7 @@ static int start_part(Fetcher *fetcher, AwsCall *call, const Fetch *fetch, const
                                               .url = wire.url,
                                               .headers = (const char *const *) wire.headers,
                                               .reply_max = REPLY_MIN,
+                                              .timeout_usec = timeout_usec,
                                               .stream = stream },
                               callback);
 }
@@ -283,7 +288,7 @@ int source_fetch_first(Fetcher *fetcher, const Fetch *fetch, size_t asked, Objec
                 .asked = asked,
         };
         first->call.clear = first_clear;
-        r = start_part(fetcher, &first->call, fetch, &range, &stream, on_first);
+        r = start_part(fetcher, &first->call, fetch, &range, &stream, FIRST_TIMEOUT_USEC, on_first);
         if (r >= 0)
                 TAKE_PTR(first);
         return r;
@@ -377,7 +382,7 @@ int source_fetch_range(Fetcher *fetcher, const Fetch *fetch, const FetchRange *r
                 .skip = range->version->ranges ? 0 : range->first,
                 .due = range->last - range->first + 1,
         };
-        r = start_part(fetcher, &new->call, fetch, range, &stream, on_range);
+        r = start_part(fetcher, &new->call, fetch, range, &stream, 0, on_range);
         if (r >= 0)
                 *ret = TAKE_PTR(new);
         return r;
