@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "aws/service.h"
 #include "source/object.h"
 
 #define ETAG_MAX 256U
@@ -84,13 +85,14 @@ static int again(Error *error, const char *label, const char *what) {
 /* "aws-chunked" describes how the object was uploaded: S3 keeps it with the object and sends the bytes as they are. */
 static int check_form(const char *label, const ObjectHead *head, Error *error) {
         const char *encoding = head->content_encoding;
+        char quoted[41];
 
         if (encoding && *encoding && strcasecmp(encoding, "identity") != 0 &&
             strcasecmp(encoding, "aws-chunked") != 0)
                 return error_set(
                                 error, -EBADMSG, FAILURE_SOURCE,
-                                "%.200s: The server sends the object with Content-Encoding \"%.40s\", which unseald does not decode. Store and serve the message as it is.",
-                                label, encoding);
+                                "%.200s: The server sends the object with Content-Encoding \"%s\", which unseald does not decode. Store and serve the message as it is.",
+                                label, aws_quotable(encoding, quoted, sizeof(quoted)));
         if (head->content_type && strncasecmp(head->content_type, "multipart/byteranges", 20) == 0)
                 return again(error, label,
                              "The server answered a request for one range with several ranges.");
