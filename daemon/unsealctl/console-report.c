@@ -48,7 +48,7 @@ static void print_line(const char *text, size_t length) {
         if (lines_left == 0)
                 return;
         if (--lines_left == 0)
-                puts("[…] The journal of unseald.service has the rest.");
+                puts("[…] The report has more than 60 lines. The rest is left out.");
         else
                 printf("%.*s\n", (int) length, text);
 }
@@ -92,6 +92,30 @@ static const char *member(struct json_object *object, const char *name) {
         return json_member_string(object, name) ?: "";
 }
 
+/* Removes the sentences that name a command for this machine: nobody can log in to run it. */
+static char *remove_commands(char *text) {
+        static const char *const commands[] = { "systemctl ",       "journalctl ",      "timedatectl",
+                                                "unsealctl status", "unsealctl doctor", "unsealctl reload" };
+        char *to = text;
+
+        for (char *from = text; from && *from;) {
+                const char *end = strstr(from, ". ");
+                size_t length = end ? (size_t) (end - from) + 2 : strlen(from);
+                bool named = false;
+
+                for (size_t i = 0; i < ELEMENTSOF(commands); i++)
+                        named |= memmem(from, length, commands[i], strlen(commands[i])) != NULL;
+                if (!named) {
+                        memmove(to, from, length);
+                        to += length;
+                }
+                from += length;
+        }
+        if (to)
+                *to = '\0';
+        return text;
+}
+
 _printf_(2, 3) static void say(const char *indent, const char *format, ...) {
         _cleanup_free_ char *text = NULL;
         va_list arguments;
@@ -103,13 +127,13 @@ _printf_(2, 3) static void say(const char *indent, const char *format, ...) {
         print_wrapped(indent, text ?: "Out of memory.");
 }
 
-/* "access-denied (AccessDeniedException), KMS request 4711" */
+/* "Kind of failure: access-denied (AccessDeniedException), request 4711" */
 static void say_names(const char *indent, struct json_object *object) {
         const char *code = member(object, "code"), *request = member(object, "request_id");
 
         if (*member(object, "failure"))
-                say(indent, "%s%s%s%s%s%s", member(object, "failure"), *code ? " (" : "", code,
-                    *code ? ")" : "", *request ? ", request " : "", request);
+                say(indent, "Kind of failure: %s%s%s%s%s%s", member(object, "failure"), *code ? " (" : "",
+                    code, *code ? ")" : "", *request ? ", request " : "", request);
 }
 
 static void say_waiting(struct json_object *waiting) {
@@ -228,8 +252,22 @@ static bool is_new(struct json_object *finding, bool explained) {
         return strcmp(verdict, "failure") == 0 || strcmp(verdict, "warning") == 0;
 }
 
+/* said: what the report says already. Neither that nor the subject is said twice. */
+static void say_finding(struct json_object *finding, const char *said) {
+        const char *subject = member(finding, "subject"), *found = member(finding, "text"),
+                   *cure = member(finding, "cure");
+        _cleanup_free_ char *text = NULL;
+        bool known = *found && strstr(said, found),
+             named = *subject == '\0' || (!known && strncmp(found, subject, strlen(subject)) == 0);
+
+        if (asprintf(&text, "%s%s%s", known ? "As above." : found, *cure ? " " : "", cure) < 0)
+                text = NULL;
+        say("  ", "%s %s%s%s: %s", member(finding, "verdict"), member(finding, "check"), named ? "" : " ",
+            named ? "" : subject, text ? remove_commands(text) : "");
+}
+
 /* explained: unseald has explained a denial already, with the PCRs. */
-static void say_findings(const Options *options, bool explained) {
+static void say_findings(const Options *options, bool explained, const char *said) {
         _cleanup_json_ struct json_object *found = ask_doctor(options);
         struct json_object *findings = json_member(found, "findings");
         size_t n = json_object_is_type(findings, json_type_array) ? json_object_array_length(findings) : 0;
@@ -239,17 +277,12 @@ static void say_findings(const Options *options, bool explained) {
                 any |= is_new(json_object_array_get_idx(findings, i), explained);
         print_line("", 0);
         say("", "%s",
-            any        ? "What \"unsealctl doctor\" finds on this machine now:"
-            : findings ? "\"unsealctl doctor\" finds no other mistake on this machine now."
+            any        ? "An examination of this machine finds now:"
+            : findings ? "An examination of this machine finds no other mistake now."
                        : "Nothing could be examined on this machine now.");
-        for (size_t i = 0; i < n; i++) {
-                struct json_object *finding = json_object_array_get_idx(findings, i);
-                const char *subject = member(finding, "subject"), *cure = member(finding, "cure");
-
-                if (is_new(finding, explained))
-                        say("  ", "%s %s%s%s: %s%s%s", member(finding, "verdict"), member(finding, "check"),
-                            *subject ? " " : "", subject, member(finding, "text"), *cure ? " " : "", cure);
-        }
+        for (size_t i = 0; i < n; i++)
+                if (is_new(json_object_array_get_idx(findings, i), explained))
+                        say_finding(json_object_array_get_idx(findings, i), said);
 }
 
 /*
@@ -282,7 +315,7 @@ static int report_without_file(const Options *options, int r) {
                 say_unit_failure(status, r == -ENOENT ? "There is no status file: is /run full?"
                                                       : "The status file cannot be read.");
                 if (options->with_doctor)
-                        say_findings(options, false);
+                        say_findings(options, false, "");
         }
         if (r == -EBADMSG)
                 return failure("%s is not a status file of unseald.", options->status_path);
@@ -345,7 +378,9 @@ static int report(const Options *options) {
         if (!killed || strcmp(state, "failed") == 0)
                 say_catalog(object);
         if (options->with_doctor)
-                say_findings(options, json_member(object, "explanation"));
+                say_findings(options, json_member(object, "explanation"),
+                             member(strcmp(state, "failed") == 0 ? object : json_member(object, "waiting"),
+                                    "error"));
         return EXIT_SUCCESS;
 }
 

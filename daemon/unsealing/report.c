@@ -113,10 +113,15 @@ void report_status(Report *report, const char *state, const char *text, const Er
 void report_explain_denial(Report *report, const char *role, const PcrSet *measured,
                            const PcrSet *expected) {
         char measurements[EXPLANATION_MAX];
+        const char *advice = "";
 
+        (void) explain_measurements(measured, expected, measurements);
+        if (!expected)
+                advice = "\nSet ExpectedMeasurements= to see which of these values differ.";
+        else if (!strstr(measurements, " DIFFERS"))
+                advice = "\nNo PCR differs. Compare the expected values, the role and the encryption context with the key's policy.";
         (void) snprintf(report->explanation, sizeof(report->explanation), "This boot, role %s:\n%s%s", role,
-                        explain_measurements(measured, expected, measurements),
-                        expected ? "" : "\nSet ExpectedMeasurements= to see which of these values differ.");
+                        measurements, advice);
 }
 
 void report_failure(Report *report, const char *message_id, const char *secret, unsigned attempts,

@@ -464,7 +464,7 @@ void check_role(Report *report, const char *role, int64_t expiration, int64_t no
 void check_clock(Report *report, const char *whose, const ClockFacts *facts) {
         static const char check[] = "clock";
         static const char cure[] =
-                        "Set the clock with 'timedatectl', or use chrony with the Amazon Time Sync Service (169.254.169.123).";
+                        "Use chrony with the Amazon Time Sync Service (169.254.169.123). To set the clock once, use 'timedatectl'.";
         uint64_t off = facts->skew < 0 ? UINT64_C(0) - (uint64_t) facts->skew : (uint64_t) facts->skew;
         const char *direction = facts->skew < 0 ? "ahead of" : "behind";
         char by[DURATION_STRING_MAX];
