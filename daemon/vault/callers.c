@@ -162,7 +162,7 @@ static void tell(Caller *caller, uint64_t now) {
                                .unit = caller->request.unit,
                                .state = "waiting",
                                .duration_usec = now - caller->since_usec },
-                 "%s has waited for credential %s for %s, because unseald is not ready. Its start goes on once unseald is ready. To see what unseald waits for, run \"unsealctl status\".",
+                 "%s has waited for credential %s for %s, because unseald is not ready. Its start goes on once unseald is ready.",
                  caller->request.unit, caller->request.credential,
                  format_duration(now - caller->since_usec, duration));
 }

@@ -97,5 +97,29 @@ for what in 'unseald has FAILED for good' "measured $(pcr 4)" "expected $other" 
 done
 [ "$(wc -l <"$out/report")" -le 60 ] || die "the report has $(wc -l <"$out/report") lines"
 # Whatever the sandbox of the unit takes away, doctor examines the machine.
-assert_line "doctor in its sandbox" "$out/report" 'unsealctl doctor'
+assert_line "doctor in its sandbox" "$out/report" '^An examination of this machine finds'
+
+say "a wait: unseald is starting all the time, and the report comes nevertheless"
+MACHINE_LIMIT=1 layer_new
+layer_secret db-password "$key" "$scratch/sealed"
+sed -i -e 's|^LoadCredential=.*|LoadCredential=db-password:/run/unseald/credentials.sock|' -e /unsealed.target/d "$layer/usr/lib/systemd/system/billing.service"
+mkdir "$layer"/usr/lib/systemd/system/{unseald-report.timer.d,sockets.target.wants}
+ln -s ../unseald.socket "$layer/usr/lib/systemd/system/sockets.target.wants/"
+printf '%s\n' '[Timer]' OnActiveSec= OnActiveSec=2s >"$layer/usr/lib/systemd/system/unseald-report.timer.d/soon.conf"
+cat >"$layer/usr/lib/machine/extra" <<'END'
+#!/bin/sh
+end=$(($(date +%s) + 100))
+until [ "$(systemctl show -P ExecMainExitTimestampMonotonic unseald-report.service)" != 0 ] || [ "$(date +%s)" -gt "$end" ]; do sleep 0.1; done
+systemctl show -P ActiveState unseald.service >/out/unseald-state
+# Once unseald has seen the unit that waits, a report names it.
+until jq -e .callers /run/unseald/status.json >/dev/null 2>&1 || [ "$(date +%s)" -gt "$end" ]; do sleep 0.1; done
+systemctl start unseald-report.service
+END
+chmod +x "$layer/usr/lib/machine/extra"
+platform machine-netns create
+out=$scratch/waits
+MACHINE_NETNS=$PLATFORM_MACHINE_NETNS machine_boot "$out"
+assert_line "the wait, on the console" "$out/console" 'unseald waits for .* since '
+assert_line "the unit that waits, on the console" "$out/console" 'billing\.service waits for db-password since'
+assert_equal "unseald" "$(cat "$out/unseald-state")" activating
 assert_absent "the secret" "$scratch/secret" "$scratch"/*/console "$scratch"/*/journal "$scratch"/*/status.json
