@@ -60,8 +60,10 @@ typedef struct Daemon {
         Ciphertexts ciphertexts;  /* that were unsealed last */
         sd_event_source *refresh; /* NULL: no refresh is planned */
         bool refreshing; /* the session is a refresh: it has the declarations in force, not the next ones */
-        bool reload_asked;    /* during a refresh that reloads already: a reload follows it */
-        bool refresh_failing; /* the last refresh could not fetch, and the journal says so */
+        bool reload_asked;       /* during a refresh that reloads already: a reload follows it */
+        bool refresh_failing;    /* the last refresh could not fetch, and the journal says so */
+        StatusRefresh refreshed; /* the outcome of the last refresh, for status.json */
+        Error refresh_error;
 
         char ready[NOTIFY_STATUS_MAX]; /* the status that goes with READY=1 */
         sd_event_source *ready_again;  /* NULL: the service manager has READY=1, or waits for nothing */
@@ -270,6 +272,14 @@ static void on_reload_asked(void *userdata) {
                 session_start(daemon->session);
 }
 
+/* Records how a refresh ended. plan_refresh() writes it into the status file. */
+static void refresh_ended(Daemon *daemon, const char *how, const Error *error) {
+        daemon->refresh_error = error ? *error : (Error){};
+        daemon->refreshed = (StatusRefresh){ .last = how,
+                                             .last_usec = now_monotonic_usec(),
+                                             .error = &daemon->refresh_error };
+}
+
 /* Refresh=: from time to time a session fetches all ciphertexts, and reloads if one has changed. The configuration is the one in
  * force. */
 
@@ -295,6 +305,7 @@ static void report_unchanged(Daemon *daemon, int r, const Error *error) {
         else
                 log_debug("Refresh: no ciphertext has changed.");
         daemon->refresh_failing = r < 0;
+        refresh_ended(daemon, r < 0 ? "failed" : "unchanged", r < 0 ? error : NULL);
 }
 
 static void on_refresh_ended(int r, const Error *error, void *userdata) {
@@ -307,10 +318,13 @@ static void on_refresh_ended(int r, const Error *error, void *userdata) {
         (void) malloc_trim(0);
         if (unchanged)
                 report_unchanged(daemon, r, error);
-        else if (r < 0)
+        else if (r < 0) {
                 reload_failed(daemon, error);
-        else
+                refresh_ended(daemon, "failed", error);
+        } else {
                 report_reloaded(daemon, &unpublished);
+                refresh_ended(daemon, "reloaded", NULL);
+        }
         daemon->refreshing = false;
         if (daemon->reload_asked)
                 on_reload_asked(daemon);
@@ -355,9 +369,16 @@ static void plan_refresh(Daemon *daemon) {
         delay = refresh_delay_usec(interval, jitter_random());
         r = sd_event_add_time_relative(daemon->event, &daemon->refresh, CLOCK_MONOTONIC, delay, USEC_PER_SEC,
                                        on_refresh, daemon);
-        if (r < 0)
+        if (r < 0) {
                 log_warning("Refresh= does not work: cannot set a timer: %s. Reload unseald.service to try again.",
                             strerror(-r));
+                return;
+        }
+        daemon->refreshed.interval_usec = interval;
+        daemon->refreshed.next_usec = now_monotonic_usec() + delay;
+        r = status_set_refresh(daemon->status_path, &daemon->refreshed);
+        if (r < 0)
+                log_debug("Cannot write the refresh into %s: %s.", daemon->status_path, strerror(-r));
 }
 
 /* Listens for unsealctl reload. A failure leaves the published secrets alone, so it is only a warning. */

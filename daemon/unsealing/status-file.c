@@ -198,6 +198,56 @@ int status_write(const char *path, const Status *status) {
         return r;
 }
 
+static struct json_object *refresh_to_json(const StatusRefresh *refresh, const StatusNow *now) {
+        struct json_object *object = json_object_new_object();
+
+        if (!object)
+                return NULL;
+        add_usec(object, "interval_usec", refresh->interval_usec);
+        add_time(object, "next_usec", "next_monotonic_usec", refresh->next_usec, now);
+        add_string(object, "last", refresh->last);
+        if (refresh->last)
+                add_time(object, "last_usec", "last_monotonic_usec", refresh->last_usec, now);
+        add_error(object, refresh->error);
+        return object;
+}
+
+int status_add_refresh(const char *status, size_t size, const StatusRefresh *refresh, const StatusNow *now,
+                       char **ret) {
+        _cleanup_json_ struct json_object *root = NULL;
+        struct json_object *object;
+        int r;
+
+        r = json_parse(status, size, &root);
+        if (r < 0)
+                return r;
+        if (!json_member_string(root, "state"))
+                return -EBADMSG;
+        object = refresh_to_json(refresh, now);
+        if (!object || json_object_object_add(root, "refresh", object) < 0) {
+                json_object_put(object);
+                return -ENOMEM;
+        }
+        add_usec(root, "written_usec", now->realtime);
+        add_usec(root, "written_monotonic_usec", now->monotonic);
+        return json_format_pretty(root, ret);
+}
+
+int status_set_refresh(const char *path, const StatusRefresh *refresh) {
+        const StatusNow now = { .realtime = now_realtime_usec(), .monotonic = now_monotonic_usec() };
+        _cleanup_free_ uint8_t *old = NULL;
+        _cleanup_free_ char *text = NULL;
+        size_t size;
+        int r;
+
+        r = read_file(path, LIMIT_STATUS_BYTES, &old, &size);
+        if (r >= 0)
+                r = status_add_refresh((const char *) old, size, refresh, &now, &text);
+        if (r >= 0)
+                r = write_file_atomic(path, text, strlen(text), 0644);
+        return r;
+}
+
 static bool tells_of_failure(const char *path) {
         _cleanup_free_ uint8_t *text = NULL;
         _cleanup_json_ struct json_object *root = NULL;

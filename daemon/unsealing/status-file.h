@@ -82,6 +82,22 @@ int status_to_json(const Status *status, const StatusNow *now, char **ret);
  * untrue. */
 int status_write(const char *path, const Status *status);
 
+/* What Refresh= has done and will do. */
+typedef struct StatusRefresh {
+        uint64_t interval_usec; /* Refresh= */
+        uint64_t next_usec;     /* CLOCK_MONOTONIC: when the next refresh begins */
+        uint64_t last_usec;     /* CLOCK_MONOTONIC: when the last one has ended; 0: there was none */
+        const char *last;       /* "unchanged", "reloaded" or "failed"; NULL: there was none */
+        const Error *error;     /* why it failed; FAILURE_NONE: it has not */
+} StatusRefresh;
+
+/* Pure. Puts the refresh into the text of a status file. The caller frees *ret. -EBADMSG: the text is no status file. -ENOMEM. */
+int status_add_refresh(const char *status, size_t size, const StatusRefresh *refresh, const StatusNow *now,
+                       char **ret);
+
+/* Puts the refresh into the file. If that fails, the file stays as it is: all else that it says is still true. */
+int status_set_refresh(const char *path, const StatusRefresh *refresh);
+
 /* unseald has stopped, and its secrets are removed: the file says "stopped". A file with the state "failed" stays as it is,
  * because people still need it. Does nothing if there is no file. */
 int status_set_stopped(const char *path);

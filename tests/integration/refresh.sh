@@ -60,7 +60,10 @@ cat "$out/said"
 assert_said() { assert_equal "$1" "$(sed -n "s/^$1: //p" "$out/said" | paste -sd';')" "$2"; }
 assert_said boot 'password 1 1'
 assert_said unchanged 'password 1 1'
-assert_said 'the status file' same
+assert_said 'no refresh yet' '60000000 null'
+assert_said 'the status file' 'same, unchanged null true'
+assert_said 'unsealctl status' 1
+assert_said 'status of a failure' 'failed db-password: s3://sealed-secrets/'
 assert_said changed 'password 2 right 1 2'
 assert_said consumer 'password 1 password 2'
 assert_said gone 'password 2 2 active'

@@ -749,6 +749,31 @@ static void test_the_last_errors_are_told_of_the_whole_and_of_each_secret(void *
         assert_finding(4, VERDICT_FAILURE, "status", "failed: for the reason above.");
 }
 
+static void test_the_last_refresh_is_told(void **state) {
+        static const struct {
+                const char *refresh;
+                Verdict verdict;
+                const char *text;
+        } cases[] = {
+                { "{}", VERDICT_NOTE, "None has ended yet." },
+                { "{\"last\": \"unchanged\"}", VERDICT_OK, "found no change" },
+                { "{\"last\": \"reloaded\"}", VERDICT_OK, "exchanged the secrets" },
+                { "{\"last\": \"failed\", \"error\": \"no route\"}", VERDICT_WARNING, "failed: no route" },
+                { "{\"last\": \"failed\"}", VERDICT_WARNING, "did not say why" },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                char text[128];
+
+                (void) snprintf(text, sizeof(text), "{\"state\": \"unsealed\", \"refresh\": %s}",
+                                cases[i].refresh);
+                check_status_text(text);
+                assert_finding(0, VERDICT_OK, "status", "unsealed");
+                assert_finding(1, cases[i].verdict, "refresh", cases[i].text);
+                report_clear(&report);
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_teardown(test_the_first_failure_decides_the_exit_status, forget),
@@ -787,6 +812,7 @@ int main(void) {
                 cmocka_unit_test_teardown(test_the_service_s_state_is_judged, forget),
                 cmocka_unit_test_teardown(test_the_last_errors_are_told_of_the_whole_and_of_each_secret,
                                           forget),
+                cmocka_unit_test_teardown(test_the_last_refresh_is_told, forget),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -245,6 +245,48 @@ static void test_the_status_of_a_failure_outlives_a_stop(void **state) {
         assert_int_equal(status_set_stopped("/dev/null/status.json"), -ENOTDIR);
 }
 
+/* All else that the file says stays, a version of 64 bits above all. */
+static void test_a_refresh_is_put_into_the_status(void **state) {
+        static const char before[] =
+                        "{\"state\": \"unsealed\", \"refresh\": {\"last\": \"failed\", \"error\": \"No.\"}, "
+                        "\"secrets\": [{\"version\": 18446744073709551615}]}";
+        const StatusNow now = { .realtime = 1000, .monotonic = 100 };
+        const Error error = { .failure = FAILURE_SOURCE, .text = "No \033 object." };
+        StatusRefresh refresh = { .interval_usec = 60, .next_usec = 160 };
+        _cleanup_free_ char *first = NULL, *second = NULL;
+        _cleanup_json_ struct json_object *root = NULL, *again = NULL;
+        struct json_object *member;
+        char *none = NULL;
+
+        assert_int_equal(status_add_refresh(before, strlen(before), &refresh, &now, &first), 0);
+        assert_int_equal(json_parse(first, strlen(first), &root), 0);
+        member = json_member(root, "refresh");
+        assert_int_equal(json_object_get_int64(json_member(member, "interval_usec")), 60);
+        assert_int_equal(json_object_get_int64(json_member(member, "next_usec")), 1060);
+        assert_int_equal(json_object_get_int64(json_member(member, "next_monotonic_usec")), 160);
+        assert_null(json_member(member, "last"));
+        assert_null(json_member(member, "last_usec"));
+        assert_null(json_member(member, "error"));
+        assert_int_equal(json_object_get_int64(json_member(root, "written_usec")), 1000);
+        assert_non_null(strstr(first, "18446744073709551615"));
+
+        refresh = (StatusRefresh){
+                .interval_usec = 60, .next_usec = 160, .last_usec = 90, .last = "failed", .error = &error
+        };
+        assert_int_equal(status_add_refresh(first, strlen(first), &refresh, &now, &second), 0);
+        assert_int_equal(json_parse(second, strlen(second), &again), 0);
+        member = json_member(again, "refresh");
+        assert_string_equal(json_member_string(member, "last"), "failed");
+        assert_int_equal(json_object_get_int64(json_member(member, "last_usec")), 990);
+        assert_string_equal(json_member_string(member, "failure"), "source");
+        assert_null(strchr(json_member_string(member, "error"), '\033'));
+
+        assert_int_equal(status_add_refresh("{", 1, &refresh, &now, &none), -EBADMSG);
+        assert_int_equal(status_add_refresh("{}", 2, &refresh, &now, &none), -EBADMSG);
+        assert_null(none);
+        assert_int_equal(status_set_refresh("/nonexistent/status.json", &refresh), -ENOENT);
+}
+
 /* An old status would be untrue. A file that is none of ours, such as a device, stays. */
 static void test_a_status_that_cannot_be_replaced_is_removed(void **state) {
         char directory[] = "/tmp/unseald-test-status-XXXXXX", path[64];
@@ -299,6 +341,7 @@ int main(void) {
                 cmocka_unit_test(test_every_member_has_its_value),
                 cmocka_unit_test(test_an_empty_status_is_json),
                 cmocka_unit_test(test_the_status_of_a_failure_outlives_a_stop),
+                cmocka_unit_test(test_a_refresh_is_put_into_the_status),
                 cmocka_unit_test(test_a_status_that_cannot_be_replaced_is_removed),
                 cmocka_unit_test(test_without_memory_the_status_is_json_or_there_is_none),
                 cmocka_unit_test(test_the_status_file_can_be_read_by_everybody),

@@ -806,6 +806,24 @@ static void check_status_of(Report *report, struct json_object *object, const ch
                 ok(report, check, subject, "%s.", state);
 }
 
+static void check_refresh(Report *report, struct json_object *refresh) {
+        static const char check[] = "refresh";
+        const char *last = json_member_string(refresh, "last"),
+                   *error = json_member_string(refresh, "error");
+
+        if (!refresh)
+                return;
+        if (!last)
+                note(report, check, NULL, "None has ended yet.");
+        else if (strcmp(last, "failed") == 0)
+                warn(report, check, NULL,
+                     "unseald tries again at each interval, and the published secrets stay.",
+                     "The last one failed: %s", error ?: "unseald did not say why.");
+        else
+                ok(report, check, NULL, "The last one %s.",
+                   strcmp(last, "reloaded") == 0 ? "exchanged the secrets" : "found no change");
+}
+
 void check_status(Report *report, struct json_object *status) {
         struct json_object *secrets = status ? json_member(status, "secrets") : NULL;
         size_t count = json_object_is_type(secrets, json_type_array) ? json_object_array_length(secrets) : 0;
@@ -821,4 +839,5 @@ void check_status(Report *report, struct json_object *status) {
                 check_status_of(report, secret, json_member_string(secret, "name"), "failed",
                                 json_member_string(status, "error"));
         }
+        check_refresh(report, json_member(status, "refresh"));
 }

@@ -155,6 +155,28 @@ static void print_members(struct json_object *secret) {
         }
 }
 
+/* Prints "Refresh every 15min: the last, 3min ago, found no change; the next is in 12min." now: CLOCK_MONOTONIC. */
+static void print_refresh(struct json_object *refresh, uint64_t now) {
+        char every[DURATION_STRING_MAX], ago[DURATION_STRING_MAX], next[DURATION_STRING_MAX], last[CELL_MAX],
+                        error[CELL_MAX];
+        uint64_t due = number(refresh, "next_monotonic_usec"),
+                 ended = number(refresh, "last_monotonic_usec");
+
+        if (!refresh)
+                return;
+        printf("  Refresh every %s: ", format_duration(number(refresh, "interval_usec"), every));
+        if (*cell(refresh, "last", last))
+                printf("the last, %s ago, %s; ", format_duration(now > ended ? now - ended : 0, ago),
+                       strcmp(last, "unchanged") == 0  ? "found no change"
+                       : strcmp(last, "reloaded") == 0 ? "exchanged the secrets"
+                                                       : "failed");
+        printf("the next is in %s.\n", format_duration(due > now ? due - now : 0, next));
+        if (*cell(refresh, "error", error)) {
+                printf("  %s\n", error);
+                print_names(refresh, "  ");
+        }
+}
+
 static int name_width(struct json_object *array) {
         int width = 6;
 
@@ -268,6 +290,7 @@ void status_print(struct json_object *status) {
         if (waiting)
                 (void) cell(waiting, "for", text);
         print_failure(status);
+        print_refresh(json_member(status, "refresh"), now_monotonic_usec());
         print_secrets(json_member(status, "secrets"), text);
         print_steps(json_member(status, "steps"));
 }
