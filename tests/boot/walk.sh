@@ -24,7 +24,7 @@ at_exit remove_image
 
 # Each block of commands becomes a file STEP-BLOCK. Blocks before the first step belong to step 0.
 blocks=$scratch/blocks
-walked=(0-1 1-1 2-1 2-2 3-1 4-1 5-1 6-1 7-1 8-1 8-2)
+walked=(0-1 1-1 2-1 2-2 2-3 3-1 4-1 5-1 6-1 7-1 8-1 8-2 9-1 9-2)
 extract_blocks() {
     mkdir "$blocks"
     awk -v directory="$blocks" '
@@ -102,7 +102,7 @@ shown() { # WHAT
 # Checks that are not on the page
 
 decrypt_as() { # PRINCIPAL: decrypts the sealed secret without attestation
-    base64 -d "$tree/appliance/root/usr/share/unseald/proof-key.sealed" >"$scratch/ciphertext"
+    base64 -d "$tree/proof-key.sealed" >"$scratch/ciphertext"
     platform exec --as "$1" -- aws kms decrypt --key-id "$key" --ciphertext-blob "fileb://$scratch/ciphertext" \
         --encryption-context '{"unseald:secret": "proof-key"}' --query Plaintext --output text 2>"$scratch/error" | base64 -d
 }
@@ -159,7 +159,20 @@ step 2
 # AWS's certificates need no option, the platform's do.
 replace 'unsealctl seal ' "unsealctl seal --trusted-certificates=$PLATFORM_CA_FILE "
 run_block 2-1 as_vendor
+# The platform's S3 has no operations but GetObject.
+puts() {
+    local name
+    for name in proof-key.sealed proof-key.sealed.sig; do
+        replace "aws s3api put-object --bucket \"\$bucket\" --key $name --body " "$tree/tests/platform/platform object put \"\$bucket\" $name "
+    done
+}
+replace 'aws s3api create-bucket ' 'echo aws s3api create-bucket '
+replace 'aws s3api put-bucket-policy ' 'echo aws s3api put-bucket-policy '
+puts
 run_block 2-2 as_vendor
+sed -n '/--policy /,$ { s/.*--policy //; p }' "$scratch/said" | jq -ne 'input | .Statement[0].Action == "s3:GetObject"' >/dev/null ||
+    die "the bucket's policy is no JSON"
+run_block 2-3 as_vendor
 added=$tree/appliance/root/usr/lib/unseald
 say "  added for the local platform, whose authority is not the world's: its certificate, and TrustedCertificates="
 cp "$PLATFORM_CA_FILE" "$added/platform.pem"
@@ -169,7 +182,8 @@ assert_match "the secret" "$secret" '^[0-9a-f]{64}$'
 assert_equal "the secret's mode" "$(stat -c %a "$tree/proof-key")" 600
 assert_absent "the secret, in the application" "$secret" "$tree/appliance"
 assert_equal "what the vendor's administrator decrypts before step 5" "$(decrypt_as vendor)" "$secret"
-shown "sealed; opens for the vendor's administrator, until step 5"
+bucket=$(variable bucket)
+shown "sealed, signed and in S3; opens for the vendor's administrator, until step 5"
 
 step 3
 replace '--profile al2023' '--profile debian'
@@ -192,7 +206,8 @@ for port in 8080 8642; do assert_line "port $port" "$out/ways-in.txt" "^allowed 
 # The walk leaves files only where the page says so.
 git -C "$tree" ls-files -z --others --exclude-standard --directory | sort -z | comm -z -13 "$scratch/files-before" - |
     tr '\0' '\n' >"$scratch/files-new"
-assert_equal "what is new in the tree" "$(xargs <"$scratch/files-new")" "appliance/ out/ proof-key"
+assert_equal "what is new in the tree" "$(xargs <"$scratch/files-new")" \
+    "appliance/ out/ proof-key proof-key.sealed proof-key.sealed.sig vendor.key"
 shown "no way in is open, nothing found in the policy"
 
 step 5
@@ -224,6 +239,7 @@ grep -qF '`Reached target unsealed.target`' "$page" || die "the page does not sa
 mv "$variables" "$scratch/variables.vendor"
 replace 'ImageId=ami-…' "ImageId=$ami"
 replace 'KeyArn=…' "KeyArn=$key"
+replace 'SecretsBucket=…' "SecretsBucket=$bucket"
 replace 'SubnetId=…' "SubnetId=$subnet"
 replace 'VpcId=…' "VpcId=$vpc"
 run_block 7-1 at_moto
@@ -238,8 +254,7 @@ machine_wait 'Reached target .*unsealed\.target' || die "the instance does not g
 shown "a stack of moto's; the instance boots, and is unsealed after $((SECONDS - started)) s"
 
 step 8
-rm -f "$variables"
-mv "$scratch/variables.vendor" "$variables"
+cp "$scratch/variables.vendor" "$variables"
 limit=120
 replace ADDRESS "$(machine_address)"
 run_block 8-1 as_customer
@@ -267,6 +282,27 @@ as_customer unsealctl verify --root="$PLATFORM_NITRO_ROOT" --url="http://$(machi
 assert_equal "exit status of verify by another image's measurements" "$status" 18
 assert_absent "the secret" "$secret" "$consoles" "$machine" "$PLATFORM_TRAIL" "$directory"
 shown "the application has the secret, and the customer verified the image"
+
+step 9
+directory=$tree
+rm -f "$variables"
+mv "$scratch/variables.vendor" "$variables"
+replace 'unsealctl seal ' "unsealctl seal --trusted-certificates=$PLATFORM_CA_FILE "
+puts
+run_block 9-1 as_vendor
+old=$secret secret=$(head -n 1 "$tree/proof-key")
+[ "$secret" != "$old" ] || die "step 9 makes no new secret"
+run_block 9-2 at_moto
+machine_kill
+machine_start
+machine_wait 'Reached target .*unsealed\.target' || die "the instance does not get there again: $(tail -n 60 "$console")"
+replace ADDRESS "$(machine_address)"
+run_block 8-1 as_customer
+mapfile -t proofs < <(grep -x '[0-9a-f]\{64\}' "$scratch/said")
+assert_equal "the proof by the new secret" "${proofs[0]}" "${proofs[1]}"
+[ "${proofs[0]}" != "$(printf abc | openssl dgst -sha256 -hmac "$old" | sed 's/.* //')" ] || die "the application has the old secret"
+assert_absent "the new secret" "$secret" "$consoles" "$machine" "$PLATFORM_TRAIL"
+shown "after a reboot the application has the new secret"
 
 assert_equal "the blocks that were run" "$(cd "$scratch/ran" && echo *)" "${walked[*]}"
 printf '%s\n' '' "${table[@]}" "$(printf '%-22s %4d s' all "$SECONDS")" |
