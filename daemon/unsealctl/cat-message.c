@@ -172,6 +172,7 @@ static void print_json(const View *view) {
         add(object, "commits", made(json_object_new_boolean(header->suite->commits)));
         add(object, "signed", made(json_object_new_boolean(header->suite->curve != NULL)));
         add_hex(object, "message_id", header->id.data, header->id.size);
+        add(object, "header_size", number(header->size));
         add_hex(object, "header_sha256", SHA256(view->message.data, header->size, digest), sizeof(digest));
         for (size_t at = 0; message_context_next(header, &at, &key, &value);) {
                 _cleanup_free_ char *name = printable(&key), *text = printable(&value);

@@ -208,7 +208,7 @@ static int make_data_key(KmsCaller *caller, const MessageSealing *sealing, Secre
         return r;
 }
 
-/* Nothing is written before KMS has made the data key. */
+/* Nothing is written before KMS has made the data key and, perhaps, the signature. */
 int seal_message(KmsCaller *caller, const MessageSealing *sealing, uint64_t *ret_size) {
         _cleanup_(output_done) Output output = { .fd = -1 };
         _cleanup_(message_freep) Message *message = NULL;
@@ -230,6 +230,9 @@ int seal_message(KmsCaller *caller, const MessageSealing *sealing, uint64_t *ret
         r = message_write_header(&draft, data_key, &message, &header, &header_size);
         if (r < 0)
                 return failure("Cannot make the header of the message: %s.", strerror(-r));
+        r = sealing->on_header ? sealing->on_header(header, header_size, sealing->userdata) : 0;
+        if (r != 0)
+                return r;
         if ((r = output_open(sealing->output, &output)) < 0 ||
             (r = write_all(output.fd, header, header_size)) < 0)
                 return write_failure(sealing, r);

@@ -16,6 +16,11 @@ typedef struct MessageSealing {
         Secret *begin;        /* what has been read of it already; not more than a frame */
         const char *input;    /* its name, for people */
         const char *output;   /* NULL: standard output */
+
+        /* Called with the header before anything is written, for a signature. It returns 0, or the exit status after its message is
+         * printed. NULL: nothing is to be done. */
+        int (*on_header)(const uint8_t *header, size_t size, void *userdata);
+        void *userdata;
 } MessageSealing;
 
 /* Returns 0, or the exit status after the message is printed. Without success no file is left, but a signal that ends the process

@@ -422,14 +422,26 @@ static int make_signer(const Options *options, const KmsCallerOptions *kms, Sign
         return options->sign_key ? signer_of_kms(options->sign_key, kms, ret) : 0;
 }
 
-static int sign(const Options *options, Signer *signer, Sealed *sealed) {
-        return signer ? signer_sign(signer, options->name, options->version, sealed->ciphertext,
-                                    sealed->size, &sealed->signature)
-                      : 0;
+/* What signs, and what takes the signature. */
+typedef struct Signing {
+        const Options *options;
+        Signer *signer; /* NULL: the secret is not to be signed */
+        Sealed *sealed;
+} Signing;
+
+/* data: the ciphertext, or the header of a message. Without the message's data key nobody makes other frames for a header. */
+static int sign(const uint8_t *data, size_t size, void *userdata) {
+        const Signing *signing = userdata;
+
+        return signing->signer ? signer_sign(signing->signer, signing->options->name,
+                                             signing->options->version, data, size,
+                                             &signing->sealed->signature)
+                               : 0;
 }
 
 /* The ciphertext of a message is in the file alone: it may be too long for JSON. */
-static int write_message(const Options *options, KmsCaller *caller, const Input *input, Sealed *sealed) {
+static int write_message(const Options *options, KmsCaller *caller, const Input *input, Signing *signing) {
+        Sealed *sealed = signing->sealed;
         const MessageSealing sealing = {
                 .key_arn = sealed->key_arn,
                 .context = sealed->context,
@@ -437,23 +449,22 @@ static int write_message(const Options *options, KmsCaller *caller, const Input 
                 .begin = input->begin,
                 .input = input->name,
                 .output = is_stdout(options->output) ? NULL : options->output,
+                .on_header = sign,
+                .userdata = signing,
         };
         uint64_t size;
         int r;
 
-        if (options->secret_version)
-                return usage_error(
-                                "The secret becomes a message, and only a ciphertext of KMS is signed. Leave --sign= out, or seal at most %u bytes.",
-                                KMS_PLAINTEXT_MAX);
         if (!sealing.output && (options->json || isatty(STDOUT_FILENO)))
                 return usage_error(
                                 "A message is bytes, neither for a terminal nor for JSON. Give --output=.");
-        r = seal_message(caller, &sealing, &size);
-        if (r == 0 && options->json)
+        if ((r = seal_message(caller, &sealing, &size)) != 0 || (r = write_signature(options, sealed)) != 0)
+                return r;
+        if (options->json)
                 return print_json(sealed, NULL);
-        if (r == 0 && options->secret_file)
+        if (options->secret_file)
                 print_secret_file(options, sealed, size, input->members);
-        return r;
+        return 0;
 }
 
 static int seal(const Options *options) {
@@ -462,6 +473,7 @@ static int seal(const Options *options) {
         _cleanup_(kms_caller_freep) KmsCaller *caller = NULL;
         _cleanup_(signer_freep) Signer *signer = NULL;
         _cleanup_(sealed_done) Sealed sealed = {};
+        Signing signing = { .options = options, .sealed = &sealed };
         _cleanup_free_ char *configured = NULL;
         char region[sizeof(((KmsKeyArn *) NULL)->region)];
         KmsCallerOptions kms = options->kms;
@@ -491,9 +503,11 @@ static int seal(const Options *options) {
             (r = resolve_key(caller, options->key, &sealed.key_arn)) != 0 ||
             (r = make_context(options, &sealed.context)) != 0)
                 return r;
+        signing.signer = signer;
         if (is_message(options, &input))
-                return write_message(options, caller, &input, &sealed);
-        if ((r = encrypt(caller, input.begin, &sealed)) != 0 || (r = sign(options, signer, &sealed)) != 0)
+                return write_message(options, caller, &input, &signing);
+        if ((r = encrypt(caller, input.begin, &sealed)) != 0 ||
+            (r = sign(sealed.ciphertext, sealed.size, &signing)) != 0)
                 return r;
         return write_sealed(options, &sealed);
 }

@@ -199,32 +199,12 @@ static void passage_refuse_pair(Passage *passage, Error *error) {
         passage_retry(passage, error);
 }
 
-/* What the vendor has signed of a message is its header: without its data key nobody makes other frames for it. */
-static int find_signed(const Passage *passage, Slice *ret, Error *error) {
-        const MessageHeaderOptions options = { .allow_uncommitted =
-                                                               passage->declaration->allow_uncommitted };
-        MessageHeader header;
-        size_t needed;
-        int r;
-
-        *ret = (Slice){ passage->unverified, passage->unverified_size };
-        if (!declaration_is_message(passage->declaration))
-                return 0;
-        r = message_header_parse(ret->data, ret->size, &options, &header, &needed, error);
-        if (r == -EAGAIN)
-                return error_set(error, -EBADMSG, FAILURE_CIPHERTEXT,
-                                 "The header of the message is not complete. Copy the message again.");
-        ret->size = r >= 0 ? header.size : 0;
-        return r;
-}
-
 static void passage_verify(Passage *passage, const uint8_t *text, size_t size) {
-        const SignatureRule rule = declaration_signature_rule(passage->declaration);
+        const Slice sealed = { passage->unverified, passage->unverified_size }, signature = { text, size };
         Error error = {};
-        Slice subject;
 
-        if (find_signed(passage, &subject, &error) < 0 ||
-            signature_judge(&rule, text, size, subject.data, subject.size, &passage->version, &error) < 0) {
+        if (request_check_signature(passage->declaration, sealed, signature, &passage->version, &error) <
+            0) {
                 passage_refuse_pair(passage, &error);
                 return;
         }

@@ -140,16 +140,20 @@ static int find_data_key(const Declaration *declaration, RequestMessage *message
                         header->data_keys_count, declaration->key_ids[0]);
 }
 
-static int read_header(const Declaration *declaration, Slice message, RequestMessage *ret, Error *error) {
+static int parse_header(const Declaration *declaration, Slice message, MessageHeader *ret, Error *error) {
         const MessageHeaderOptions options = { .allow_uncommitted = declaration->allow_uncommitted };
         size_t needed;
-        int r = message_header_parse(message.data, message.size, &options, &ret->header, &needed, error);
+        int r = message_header_parse(message.data, message.size, &options, ret, &needed, error);
 
-        if (r == -EAGAIN)
-                return error_set(
-                                error, -EBADMSG, FAILURE_CIPHERTEXT,
-                                "The header of the message is not complete: it has at least %zu bytes, and there are %zu. Copy the message again.",
-                                needed, message.size);
+        return r != -EAGAIN ? r
+                            : error_set(error, -EBADMSG, FAILURE_CIPHERTEXT,
+                                        "The header of the message is not complete: it has at least %zu bytes, and there are %zu. Copy the message again.",
+                                        needed, message.size);
+}
+
+static int read_header(const Declaration *declaration, Slice message, RequestMessage *ret, Error *error) {
+        int r = parse_header(declaration, message, &ret->header, error);
+
         if (r < 0)
                 return r;
         r = message_context_pairs(&ret->header, &ret->context);
@@ -171,6 +175,22 @@ int request_check_pin(const Declaration *declaration, Slice ciphertext, Error *e
         return error_set(
                         error, -EBADMSG, FAILURE_CIPHERTEXT,
                         "This is not the sealed secret that Sha256= pins: it was replaced, by another version or by somebody else. Restore it, or correct Sha256=.");
+}
+
+int request_check_signature(const Declaration *declaration, Slice sealed, Slice signature,
+                            uint64_t *ret_version, Error *error) {
+        const SignatureRule rule = declaration_signature_rule(declaration);
+        MessageHeader header;
+        int r;
+
+        if (declaration_is_message(declaration)) {
+                r = parse_header(declaration, sealed, &header, error);
+                if (r < 0)
+                        return r;
+                sealed.size = header.size;
+        }
+        return signature_judge(&rule, signature.data, signature.size, sealed.data, sealed.size, ret_version,
+                               error);
 }
 
 int request_message(const Declaration *declaration, Slice message, const char *account_pair,

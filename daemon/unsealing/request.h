@@ -64,5 +64,13 @@ void request_message_clear(RequestMessage *message);
 /* Compares a ciphertext, or the header of a message, with Sha256=. FAILURE_CIPHERTEXT: it is another one. */
 int request_check_pin(const Declaration *declaration, Slice ciphertext, Error *error);
 
+/*
+ * Judges the text of a signature for a secret with SignedBy=: signature_judge() says what it returns. sealed is the ciphertext, or
+ * a message from its begin. The signature of a message is over its header alone: without its data key nobody makes other frames for it.
+ * FAILURE_CIPHERTEXT: sealed is no message, or it ends within its header.
+ */
+int request_check_signature(const Declaration *declaration, Slice sealed, Slice signature,
+                            uint64_t *ret_version, Error *error);
+
 /* A request without an attestation document. Everything is borrowed; of *context and *declaration KmsDecrypt keeps pointers. */
 KmsDecrypt request_decrypt(const Declaration *declaration, const char *const *context, Slice ciphertext);

@@ -3,6 +3,7 @@
 /* What is asked of KMS about a secret, and above all what a message must have before KMS is asked about it. */
 
 #include <errno.h>
+#include <openssl/evp.h>
 #include <openssl/sha.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "basic/encoding.h"
 #include "unsealing/request.h"
 
 #define KEY "arn:aws:kms:eu-north-1:111111111111:key/1111"
@@ -221,6 +223,91 @@ static void test_the_pin_is_that_of_the_header_or_of_the_ciphertext(void **state
         assert_int_equal(request_check_pin(&declaration, (Slice){ message.data, 3 }, &error), 0);
 }
 
+/* Signs with OpenSSL alone, by the text of unseald.secret(5), and writes what Signature= has. */
+static size_t sign(EVP_PKEY *key, uint8_t version, const uint8_t *data, size_t size, char ret[static 512]) {
+        EVP_MD_CTX *digest = EVP_MD_CTX_new();
+        uint8_t message[21 + 3 + 8 + 48] = "unseald signature v1", bytes[64];
+        size_t n = sizeof(bytes);
+        char *encoded;
+
+        memcpy(message + 21, name, 3);
+        message[31] = version;
+        assert_int_equal(EVP_Digest(data, size, message + 32, NULL, EVP_sha384(), NULL), 1);
+        assert_int_equal(EVP_DigestSignInit(digest, NULL, NULL, NULL, key), 1);
+        assert_int_equal(EVP_DigestSign(digest, bytes, &n, message, sizeof(message)), 1);
+        EVP_MD_CTX_free(digest);
+        assert_int_equal(base64_encode(bytes, n, &encoded), 0);
+        n = (size_t) snprintf(ret, 512, "{\"version\": %u, \"signature\": \"%s\"}", version, encoded);
+        free(encoded);
+        return n;
+}
+
+/* Returns what request_check_signature() does, and checks the failure that it names. */
+static int check_signature(const Declaration *declaration, const Message *message, const char *text,
+                           size_t size, Failure failure) {
+        const Slice sealed = { message->data, message->size }, signature = { (const uint8_t *) text, size };
+        uint64_t version = 77;
+        Error error = {};
+        int r = request_check_signature(declaration, sealed, signature, &version, &error);
+
+        if (error.failure != failure)
+                fail_msg("failure %d, wanted %d: %s", error.failure, failure, error.text);
+        assert_int_equal(version, r < 0 ? 77 : 5);
+        return r;
+}
+
+static void test_the_signature_of_a_message_is_over_its_header(void **state) {
+        Declaration declaration = declaration_of_message();
+        Message header = make_message(PAIRS(PAIR), PAIRS(KEY), "aws-kms"), message = header, other;
+        EVP_PKEY *key = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
+        char text[512], of_all[512];
+        size_t size = sign(key, 5, header.data, header.size, text), size_of_all;
+
+        declaration.signing_key = key;
+        declaration.signed_by = file;
+        declaration.signature.label = file;
+        declaration.version_min = 5;
+        put(&message, "frames", 6);
+        size_of_all = sign(key, 5, message.data, message.size, of_all);
+        assert_int_equal(check_signature(&declaration, &message, text, size, FAILURE_NONE), 0);
+        assert_int_equal(check_signature(&declaration, &message, of_all, size_of_all, FAILURE_SIGNATURE),
+                         -EKEYREJECTED);
+        for (size_t i = 0; i < message.size; i++) {
+                Error error = {};
+                uint64_t version;
+                int r;
+
+                other = message;
+                other.data[i] ^= 1;
+                r = request_check_signature(&declaration, (Slice){ other.data, other.size },
+                                            (Slice){ (const uint8_t *) text, size }, &version, &error);
+                if ((r >= 0) != (i >= header.size))
+                        fail_msg("byte %zu of %zu: %d, %s", i, message.size, r, error.text);
+        }
+        other = header;
+        other.size--;
+        assert_int_equal(check_signature(&declaration, &other, text, size, FAILURE_CIPHERTEXT), -EBADMSG);
+
+        declaration.version_min = 6;
+        assert_int_equal(check_signature(&declaration, &message, text, size, FAILURE_SIGNATURE), -ESTALE);
+        declaration.version_min = 5;
+        declaration.format = FORMAT_BUNDLE;
+        assert_int_equal(check_signature(&declaration, &message, text, size, FAILURE_NONE), 0);
+        declaration.format = FORMAT_KMS; /* all bytes are signed */
+        assert_int_equal(check_signature(&declaration, &message, text, size, FAILURE_SIGNATURE),
+                         -EKEYREJECTED);
+        assert_int_equal(check_signature(&declaration, &message, of_all, size_of_all, FAILURE_NONE), 0);
+
+        /* A message of a suite that the declaration does not take is refused before its signature is. */
+        declaration.format = FORMAT_MESSAGE;
+        other = make_uncommitted(&header);
+        size = sign(key, 5, other.data, other.size, text);
+        assert_int_equal(check_signature(&declaration, &other, text, size, FAILURE_CIPHERTEXT), -EPERM);
+        declaration.allow_uncommitted = true;
+        assert_int_equal(check_signature(&declaration, &other, text, size, FAILURE_NONE), 0);
+        EVP_PKEY_free(key);
+}
+
 static void test_the_target_and_the_fetch(void **state) {
         Declaration declaration = declaration_of_message();
         Source signature = { .is_signature = true };
@@ -283,6 +370,7 @@ int main(void) {
                 cmocka_unit_test(test_a_header_that_cannot_be_asked_about),
                 cmocka_unit_test(test_a_message_that_does_not_commit_needs_a_setting),
                 cmocka_unit_test(test_the_pin_is_that_of_the_header_or_of_the_ciphertext),
+                cmocka_unit_test(test_the_signature_of_a_message_is_over_its_header),
                 cmocka_unit_test(test_the_target_and_the_fetch),
                 cmocka_unit_test(test_what_kms_is_asked),
         };

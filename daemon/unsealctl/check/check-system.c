@@ -169,7 +169,6 @@ static bool is_there(const UnitTree *tree, const char *unit) {
 static int examine_signature(const Declaration *declaration, const uint8_t *ciphertext, size_t size,
                              SecretFacts *secret, Error *error) {
         _cleanup_free_ uint8_t *text = NULL;
-        SignatureRule rule;
         uint64_t version;
         size_t text_size;
         int r;
@@ -177,11 +176,11 @@ static int examine_signature(const Declaration *declaration, const uint8_t *ciph
         if (!declaration->signing_key || !declaration->signature.location ||
             declaration->signature.kind != SOURCE_FILE)
                 return 0;
-        rule = declaration_signature_rule(declaration);
         r = source_read_file(&declaration->signature, SIGNATURE_FILE_MAX, &text, &text_size,
                              &secret->signature);
         if (r >= 0)
-                r = signature_judge(&rule, text, text_size, ciphertext, size, &version, &secret->signature);
+                r = request_check_signature(declaration, (Slice){ ciphertext, size },
+                                            (Slice){ text, text_size }, &version, &secret->signature);
         return r == -ENOMEM ? error_oom(error) : 0;
 }
 

@@ -542,7 +542,6 @@ static bool is_writable(const char *path) {
 
 static void examine_signature(Doctor *doctor, const Declaration *declaration, const uint8_t *ciphertext,
                               size_t size) {
-        const SignatureRule rule = declaration_signature_rule(declaration);
         const Source *source = &declaration->signature;
         size_t text_size;
         const uint8_t *text = examine_source(doctor, declaration, source, "signature", &text_size);
@@ -551,7 +550,8 @@ static void examine_signature(Doctor *doctor, const Declaration *declaration, co
 
         if (!text)
                 return;
-        if (signature_judge(&rule, text, text_size, ciphertext, size, &version, &error) < 0)
+        if (request_check_signature(declaration, (Slice){ ciphertext, size }, (Slice){ text, text_size },
+                                    &version, &error) < 0)
                 report_error(&doctor->report, "signature", declaration->name, &error, NULL);
         else if (is_writable(declaration->signed_by))
                 report_add(&doctor->report, "signature", declaration->name, VERDICT_WARNING,
