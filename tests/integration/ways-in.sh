@@ -91,7 +91,9 @@ plant ssh /usr/sbin/sshd 'program usr/sbin/sshd'
 plant ssh ssh.socket 'unit ssh.socket "[Socket]" ListenStream=22'
 plant agents /usr/bin/amazon-ssm-agent 'program usr/bin/amazon-ssm-agent'
 plant agents /usr/bin/eic_run_authorized_keys 'program usr/bin/eic_run_authorized_keys'
+plant agents /usr/libexec/amazon-ecs-init 'program usr/libexec/amazon-ecs-init'
 plant cloud-init /usr/bin/cloud-init 'program usr/bin/cloud-init'
+plant cloud-init /usr/bin/ignition 'program usr/bin/ignition'
 plant cloud-init cloud-final.service 'unit cloud-final.service "[Service]"'
 plant cloud-init /etc/cloud 'mkdir etc/cloud'
 plant user-data /usr/bin/start 'echo "curl http://169.254.169.254/latest/user-data | sh" >usr/bin/start'
@@ -107,6 +109,14 @@ plant terminal menu@.service 'unit menu@.service "[Service]" && mkdir usr/lib/sy
     printf "[Service]\nStandardInput=file:/dev/ttyS0\n" >usr/lib/systemd/system/service.d/x.conf'
 plant terminal menu.service 'unit menu.service "[Service]" "ExecStart=/bin/sh -c \"sh </dev/ttyS0\""'
 plant terminal systemd-ask-password-console.path 'unit systemd-ask-password-console.path "[Path]"'
+plant terminal menu.socket 'unit menu.socket "[Socket]" ListenSpecial=/dev/ttyS0 && unit menu.service "[Service]" StandardInput=socket'
+plant terminal a-b-menu.service 'unit a-b-menu.service "[Service]" && mkdir usr/lib/systemd/system/a-.service.d &&
+    printf "[Service]\nStandardInput=tty\n" >usr/lib/systemd/system/a-.service.d/x.conf'
+plant terminal a-menu@.service 'unit a-menu@.service "[Service]" && mkdir usr/lib/systemd/system/a-@.service.d &&
+    printf "[Service]\nStandardInput=tty\n" >usr/lib/systemd/system/a-@.service.d/x.conf'
+for directory in control attached; do
+    plant terminal menu.service "mkdir etc/systemd/system.$directory && printf '[Service]\nStandardInput=tty\n' >etc/systemd/system.$directory/menu.service"
+done
 plant terminal /usr/bin/login 'program usr/bin/login'
 plant emergency emergency.service 'unit emergency.service "[Service]"'
 plant emergency rescue.target 'unit rescue.target "[Unit]"'
@@ -134,6 +144,9 @@ plant reset job.timer:FailureAction=reboot-force 'unit job.timer "[Unit]" Failur
 plant reset /usr/lib/modules/6.1/kernel/drivers/watchdog \
     'mkdir -p usr/lib/modules/6.1/kernel/drivers/watchdog && touch usr/lib/modules/6.1/kernel/drivers/watchdog/softdog.ko'
 plant reset /usr/sbin/watchdog 'program usr/sbin/watchdog'
+plant setting /proc/sys/kernel/sysrq 'mkdir usr/lib/tmpfiles.d && echo "w /proc/sys/kernel/sysrq - - - - 1" >usr/lib/tmpfiles.d/x.conf'
+plant setting /sys/module/kgdboc/parameters/kgdboc \
+    'mkdir -p etc/tmpfiles.d && echo "  w+! /sys/module/kgdboc/parameters/kgdboc - - - - ttyS0" >etc/tmpfiles.d/x.conf'
 for key in Requires After; do
     plant reset "unseald.service:$key=" "unit unseald.service '[Unit]' && sed -i /^$key=/d usr/lib/systemd/system/unseald.service.d/appliance.conf"
 done
@@ -149,6 +162,8 @@ plant disk data.mount 'unit data.mount "[Mount]" "What = /dev/vdb" Where=/data'
 plant disk data.mount 'unit data.mount "[Mount]" What=share Where=/data Type=virtiofs'
 plant disk /usr/libexec/udisksd 'program usr/libexec/udisksd'
 plant disk systemd-repart.service 'unit systemd-repart.service "[Service]"'
+plant disk crypttab:data 'printf "# data\n\n data /dev/vdb /etc/key\n" >etc/crypttab'
+plant disk integritytab:data 'echo "data /dev/vdb - integrity-algorithm=crc32c" >etc/integritytab'
 plant account password:root 'echo "root:\$y\$j9T\$a\$b:1:0:99999:7:::" >etc/shadow'
 plant account password:root 'echo "root::1:0:99999:7:::" >etc/shadow'
 plant account password:eve 'echo "eve::1000:1000::/:/usr/sbin/nologin" >>etc/passwd'
@@ -183,12 +198,19 @@ plant listener web.socket 'unit web.socket "[Socket]" ListenStream=/run/web && m
 plant listener back.socket 'unit back.socket "[Socket]" ListenStream=vsock::22'
 plant listener resolved:LLMNR= 'rm usr/lib/systemd/resolved.conf.d/appliance.conf'
 plant listener /usr/bin/nc 'program usr/bin/nc'
+plant listener /usr/sbin/dhclient 'program usr/sbin/dhclient'
 plant firewall 'add rule inet appliance input tcp dport 22 accept' \
     'echo "add rule inet appliance input tcp dport 22 accept" >usr/lib/appliance/firewall.d/x.nft'
 plant firewall /usr/lib/appliance/firewall.nft 'sed -i "s/policy drop/policy accept/" usr/lib/appliance/firewall.nft'
 plant firewall appliance-firewall.service 'rm -r etc/systemd/system/systemd-networkd.service.requires'
 plant firewall /usr/lib/appliance/firewall.nft 'sed -i "s/iif lo accept/accept/" usr/lib/appliance/firewall.nft'
 plant firewall nftables.service 'unit nftables.service "[Service]"'
+plant firewall appliance-firewall.service:ExecStart= 'mkdir etc/systemd/system/appliance-firewall.service.d &&
+    printf "[Service]\nExecStart=\nExecStart=/bin/true\n" >etc/systemd/system/appliance-firewall.service.d/x.conf'
+plant firewall appliance-firewall.service:ExecStart= 'mkdir usr/lib/systemd/system/appliance-.service.d &&
+    printf "[Service]\nExecStartPost=/usr/sbin/nft flush ruleset\n" >usr/lib/systemd/system/appliance-.service.d/x.conf'
+plant firewall appliance-firewall.service:ExecStart= 'mkdir etc/systemd/system/appliance-firewall.service.d &&
+    printf "[Unit]\nConditionPathExists=/nowhere\n" >etc/systemd/system/appliance-firewall.service.d/x.conf'
 plant generator /usr/lib/systemd/system-generators/systemd-run-generator 'program usr/lib/systemd/system-generators/systemd-run-generator'
 plant generator /etc/systemd/system-generators/menu 'program etc/systemd/system-generators/menu'
 plant update apt-daily.timer 'unit apt-daily.timer "[Timer]"'
@@ -201,6 +223,11 @@ plant hardware 51-ec2.rules:ec2nvme-nsid 'rule usr/lib/udev/rules.d/51-ec2.rules
 plant hardware 9.rules:id 'rule usr/lib/udev/rules.d/9.rules "KERNEL==\"sd*\", \\" "  IMPORT{program}=\"id --export\""'
 plant hardware 9.rules:sh 'rule usr/local/lib/udev/rules.d/9.rules "RUN{program}:=\"/bin/sh\""'
 plant hardware 55-dm.rules:sh 'rule usr/lib/udev/rules.d/55-dm.rules "ENV{A}==\"b\", RUN+=\"/bin/sh\""'
+plant hardware 55-dm.rules:sh 'rule usr/lib/udev/rules.d/55-dm.rules "PROGRAM==\"/sbin/dmsetup\", RUN+=\"/bin/sh\""'
+plant hardware 55-dm.rules:sh 'rule usr/lib/udev/rules.d/55-dm.rules "ENV{A}==\"#\", RUN+=\"/bin/sh\""'
+plant hardware 'policy-routes.rules:policy-routes@$name.service' \
+    'rule usr/lib/udev/rules.d/policy-routes.rules "SUBSYSTEM==\"net\", TAG+=\"systemd\", ENV{SYSTEMD_WANTS}+=\"policy-routes@\$name.service\""'
+plant hardware 9.rules:kernel/sysrq=1 'rule usr/lib/udev/rules.d/9.rules "SYSCTL{kernel/sysrq}=\"1\""'
 plant hardware /usr/lib/udev/rules.d/10-appliance.rules 'rm usr/lib/udev/rules.d/10-appliance.rules'
 plant hardware /etc/udev/rules.d/10-appliance.rules 'mkdir -p etc/udev/rules.d && ln -s /dev/null etc/udev/rules.d/10-appliance.rules'
 plant extension systemd-sysext.service 'unit systemd-sysext.service "[Service]"'
