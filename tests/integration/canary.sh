@@ -12,6 +12,9 @@ mkdir "$scratch/secrets" "$scratch/out"
 od -An -vtx1 -N32 /dev/urandom | tr -d ' \n' >"$scratch/secrets/db-password"
 head -c 32 /dev/urandom >"$scratch/secrets/binary"
 head -c 32 /dev/urandom >"$scratch/secrets/asked"
+# The members of a bundle
+od -An -vtx1 -N32 /dev/urandom | tr -d ' \n' >"$scratch/secrets/app.token"
+head -c 32 /dev/urandom >"$scratch/secrets/app.key"
 imds() {
     platform exec --as instance -- curl -sS --fail "$@"
 }
@@ -27,11 +30,15 @@ for name in db-password binary asked; do
     vendor_seal "$key" "$name" "$scratch/$name" <"$scratch/secrets/$name"
     layer_secret "$name" "$key" "$scratch/$name"
 done
-# Only the credential socket delivers this one, to a unit that keeps it.
+jq -nc --rawfile token "$scratch/secrets/app.token" --arg key "$(base64 -w0 "$scratch/secrets/app.key")" \
+    '{token: $token, key: {base64: $key}}' >"$scratch/app.json"
+platform exec --as vendor -- "$build/daemon/unsealctl" seal --key="$key" --name=app --bundle="$scratch/app.json" --output="$scratch/app"
+layer_secret app "$key" "$scratch/app" Format=bundle '[Member key]' '[Member token]' Store=no
+# Only the credential socket delivers this one and the token of the bundle, to a unit that keeps them.
 printf '%s\n' '[Deliver]' Store=no >>"$layer/usr/lib/unseald/secrets.d/asked.secret"
 mkdir "$layer/usr/lib/systemd/system/sockets.target.wants"
 ln -s ../unseald.socket "$layer/usr/lib/systemd/system/sockets.target.wants/"
-printf '%s\n' '[Service]' LoadCredential=asked:/run/unseald/credentials.sock 'ExecStart=/bin/sleep infinity' \
+printf '%s\n' '[Service]' LoadCredential={asked,app.token}:/run/unseald/credentials.sock 'ExecStart=/bin/sleep infinity' \
     >"$layer/usr/lib/systemd/system/asks.service"
 cat >"$layer/usr/lib/machine/extra" <<'END'
 #!/bin/sh
