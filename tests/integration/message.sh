@@ -187,6 +187,29 @@ for plaintext in '' x; do
 done
 cp "$scratch/longer" "$secret"
 
+say "whoever knows an earlier secret of 32 bytes makes messages of the same name: its ciphertext is one of a data key"
+openssl rand -hex 16 | tr -d '\n' >"$scratch/known"
+vendor_seal "$key" db-password "$scratch/known-sealed" <"$scratch/known"
+jq -n --rawfile plaintext "$scratch/known" --rawfile sealed "$scratch/known-sealed" --arg key "$key" \
+    '{KeyId: $key, Plaintext: ($plaintext | @base64), CiphertextBlob: ($sealed | rtrimstr("\n"))}' >"$scratch/data-key"
+printf "of the owner's choice" >"$secret"
+make_message "of the owner's choice"
+delivers "(the attack, without a rule)"
+cp "$message" "$scratch/made"
+refuses "a pair that no ciphertext of KMS has" 'lacks the pair format=message' 0 Format=message EncryptionContext=format=message
+openssl genpkey -algorithm ed25519 -out "$scratch/vendor.key" 2>/dev/null
+openssl pkey -in "$scratch/vendor.key" -pubout -out "$scratch/vendor.pub"
+seal --name=db-password --sign="$scratch/vendor.key" --secret-version=1 -o "$message" "$scratch/longer"
+cp "$scratch/made" "$message"
+before=$(requests Decrypt)
+declare_secret db-password "$key" "$message" Format=message "SignedBy=$scratch/vendor.pub"
+unseald_start
+unseald_finish
+[ -z "$unseald_ready" ] && [ "$unseald_status" = 68 ] || die "SignedBy=: ended with $unseald_status: $(tail -n 5 "$log")"
+assert_equal "SignedBy=: how often KMS was asked" "$(requests Decrypt)" "$before"
+say "  SignedBy=: status 68"
+cp "$scratch/longer" "$secret"
+
 say "who may not make data keys"
 kms PutKeyPolicy "$(jq -nc --arg key "$key" --arg admin "arn:aws:iam::$PLATFORM_VENDOR_ACCOUNT:root" '{KeyId: $key, PolicyName: "default",
     Policy: ({Version: "2012-10-17", Statement: [{Effect: "Allow", Principal: {AWS: $admin}, Resource: "*",
