@@ -13,6 +13,9 @@
 /* While the pieces of a message come, credentials that are older than this are renewed if they are refused. */
 #define CREDENTIALS_APART_USEC (10 * USEC_PER_SEC)
 
+/* If parts fail, and nothing was written for so long, the attempt has failed as much as that at a small secret, which has as long. */
+#define STUCK_USEC (15 * USEC_PER_SEC)
+
 /* The object was replaced while its pieces came. Fetches another beginning, with another data key. */
 static void passage_begin_anew(Passage *passage, const Error *error) {
         step_undo(&passage->decryption);
@@ -43,6 +46,17 @@ static void on_body_ended(int r, StoreDraft *draft, uint64_t size, const Error *
         }
 }
 
+/* Remembers the first trouble since the last byte of plaintext. One trouble alone may be over long since. */
+static void note_trouble(Passage *passage) {
+        uint64_t written = body_written(passage->body), now = now_monotonic_usec();
+
+        if (passage->trouble_usec == 0 || written != passage->trouble_written) {
+                passage->trouble_usec = now;
+                passage->trouble_written = written;
+        }
+        passage->is_stuck = now - passage->trouble_usec >= STUCK_USEC;
+}
+
 /* A part of the message did not come, and is asked for again. */
 static void on_trouble(const Error *error, void *userdata) {
         Passage *passage = userdata;
@@ -52,6 +66,7 @@ static void on_trouble(const Error *error, void *userdata) {
         if (error->remedy == REMEDY_CREDENTIALS &&
             step_made_before(credentials, now_monotonic_usec() - CREDENTIALS_APART_USEC))
                 step_reset(credentials);
+        note_trouble(passage);
         step_set_error(&passage->decryption, error); /* what is said at the deadline */
         log_full(passage->shared->report->quiet ? LOG_DEBUG : LOG_NOTICE,
                  &(LogFields){ .message_id = MESSAGE_STEP,
@@ -73,6 +88,8 @@ int passage_begin_body(Passage *passage, Secret *data_key, Error *error) {
         BodyPlan plan;
         int r;
 
+        passage->trouble_usec = 0;
+        passage->is_stuck = false;
         if ((r = message_open(header, data_key, &message, error)) < 0 ||
             (r = body_plan(header, passage->rest.size, declaration->size_max, (unsigned) get_nprocs(), &plan,
                            error)) < 0 ||

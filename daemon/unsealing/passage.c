@@ -700,8 +700,11 @@ bool passage_is_held_back(const Passage *passage) {
 bool passage_may_be_left(Passage *passage) {
         const Step *own = passage_step(passage), *way = passage_way(passage);
 
-        return passage->declaration->optional &&
-               (passage->state == SECRET_DECLARED || passage->state == SECRET_SEALED ||
+        if (!passage->declaration->optional)
+                return false;
+        if (passage->body && passage->is_stuck)
+                return true;
+        return (passage->state == SECRET_DECLARED || passage->state == SECRET_SEALED ||
                 passage->state == SECRET_OPENED) &&
                way->progress != STEP_RUNNING && (step_failed(own) || step_failed(way));
 }

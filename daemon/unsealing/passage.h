@@ -49,13 +49,16 @@ struct Passage {
         uint64_t version;    /* with SignedBy=, once the ciphertext is here */
         uint8_t *ciphertext; /* raw bytes; NULL: not fetched or not verified yet */
         size_t ciphertext_size;
-        RequestMessage message;  /* with Format=message, once KMS is to be asked */
-        bool compared, differs;  /* of a refresh: with what was unsealed last */
-        Rest rest;               /* of a message that is not read as a whole; ciphertext is its beginning */
-        Body *body;              /* while it is decrypted */
-        StoreDraft *draft;       /* its plaintext, hidden in the store; or NULL */
-        Secret *plaintext;       /* of a bundle: the values of the declared members, one after another */
-        ManifestMember *members; /* of a bundle: their places, sorted by name; NULL: the secret is none */
+        RequestMessage message; /* with Format=message, once KMS is to be asked */
+        bool compared, differs; /* of a refresh: with what was unsealed last */
+        Rest rest;              /* of a message that is not read as a whole; ciphertext is its beginning */
+        Body *body;             /* while it is decrypted */
+        uint64_t trouble_usec;  /* when a part failed first since the last byte of plaintext; 0: none has */
+        uint64_t trouble_written; /* bytes of plaintext that were written then */
+        bool is_stuck;            /* parts failed, at first and again, and no byte was written between */
+        StoreDraft *draft;        /* its plaintext, hidden in the store; or NULL */
+        Secret *plaintext;        /* of a bundle: the values of the declared members, one after another */
+        ManifestMember *members;  /* of a bundle: their places, sorted by name; NULL: the secret is none */
         size_t members_count;
         char request_id[64]; /* of the last answer of KMS; or empty */
         uint64_t begun_usec, duration_usec;

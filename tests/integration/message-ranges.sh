@@ -98,6 +98,29 @@ platform fault set files GET replaced --after 1 --times 1
 refuses 30 "by something else" 'does not begin like a message' "$https"
 platform fault clear
 
+say "an optional message whose connections all break off"
+# optional WHAT FILES: unseald is ready before the deadline, with these files in the store
+optional() {
+    configure StoreSizeMax=80M DeadlineSec=5min
+    declare_source "$s3" Format=message Optional=yes
+    declare_secret small "$key" "$scratch/small"
+    on_ready() { ls "$store" >"$scratch/seen"; }
+    unseald_start
+    unseald_finish
+    [ -n "$unseald_ready" ] || die "$1: unseald ended with $unseald_status: $(tail -n 5 "$log")"
+    [ "${took%.*}" -lt 300 ] || die "$1: unseald waited for DeadlineSec=: $(tail -n 5 "$log")"
+    assert_equal "$1: the store" "$(cat "$scratch/seen")" "$2"
+    say "  $1: ready after $took s"
+}
+vendor_seal "$key" small "$scratch/small" <<<small
+platform fault set s3 GetObject cut 1500000 --after 1 --times 3
+optional "three break off" $'db-password\nsmall'
+platform fault clear
+platform fault set s3 GetObject reset --after 1
+optional "all break off" small
+assert_line "all break off" "$log" 'The optional secret db-password stays sealed: '
+platform fault clear
+
 say "messages that are wrong"
 cp "$message" "$scratch/changed"
 printf X | dd of="$scratch/changed" bs=1 seek=60000000 conv=notrunc status=none
