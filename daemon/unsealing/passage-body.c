@@ -16,6 +16,9 @@
 /* If parts fail, and nothing was written for so long, the attempt has failed as much as that at a small secret, which has as long. */
 #define STUCK_USEC (15 * USEC_PER_SEC)
 
+/* A server that breaks off each connection would fill the journal: of sixteen connections came some 25 notices a second. */
+#define TELL_USEC (5 * USEC_PER_SEC)
+
 /* The object was replaced while its pieces came. Fetches another beginning, with another data key. */
 static void passage_begin_anew(Passage *passage, const Error *error) {
         step_undo(&passage->decryption);
@@ -57,6 +60,17 @@ static void note_trouble(Passage *passage) {
         passage->is_stuck = now - passage->trouble_usec >= STUCK_USEC;
 }
 
+/* Returns whether the trouble is for everybody's eyes, as the first one is, or only for those who debug. */
+static bool tells_trouble(Passage *passage) {
+        uint64_t now = now_monotonic_usec();
+
+        if (passage->shared->report->quiet ||
+            (passage->told_usec > 0 && now - passage->told_usec < TELL_USEC))
+                return false;
+        passage->told_usec = now;
+        return true;
+}
+
 /* A part of the message did not come, and is asked for again. */
 static void on_trouble(const Error *error, void *userdata) {
         Passage *passage = userdata;
@@ -68,7 +82,7 @@ static void on_trouble(const Error *error, void *userdata) {
                 step_reset(credentials);
         note_trouble(passage);
         step_set_error(&passage->decryption, error); /* what is said at the deadline */
-        log_full(passage->shared->report->quiet ? LOG_DEBUG : LOG_NOTICE,
+        log_full(tells_trouble(passage) ? LOG_NOTICE : LOG_DEBUG,
                  &(LogFields){ .message_id = MESSAGE_STEP,
                                .secret = passage->declaration->name,
                                .state = secret_state_to_string(passage->state),

@@ -56,6 +56,7 @@ struct Passage {
         uint64_t trouble_usec;  /* when a part failed first since the last byte of plaintext; 0: none has */
         uint64_t trouble_written; /* bytes of plaintext that were written then */
         bool is_stuck;            /* parts failed, at first and again, and no byte was written between */
+        uint64_t told_usec;       /* when a notice said last that a part failed; 0: none has */
         StoreDraft *draft;        /* its plaintext, hidden in the store; or NULL */
         Secret *plaintext;        /* of a bundle: the values of the declared members, one after another */
         ManifestMember *members;  /* of a bundle: their places, sorted by name; NULL: the secret is none */

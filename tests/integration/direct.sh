@@ -56,12 +56,13 @@ tpm_contents() {
     done
 }
 
-# Starts unseald, in another network namespace if unseald_netns=(--netns NAME). Its messages are read from file descriptor
-# $unseald_fd.
+# Starts unseald, in another network namespace if unseald_netns=(--netns NAME), and without messages for those who debug if
+# unseald_verbosity=(). Its messages are read from file descriptor $unseald_fd.
 unseald_netns=()
+unseald_verbosity=(--debug)
 unseald_start() {
     exec {unseald_fd}< <(exec "$top/tests/platform/platform" exec --as instance "${unseald_netns[@]}" -- \
-        "${wrapper[@]}" "$build/daemon/unseald" --debug --vendor-configuration="$config" --configuration=/nonexistent \
+        "${wrapper[@]}" "$build/daemon/unseald" "${unseald_verbosity[@]}" --vendor-configuration="$config" --configuration=/nonexistent \
         --store="$store" --status="$status_file" 2>&1)
     unseald_pid=$!
     started_at=$EPOCHREALTIME
