@@ -95,6 +95,23 @@ END
 assert_line "the context" "$scratch/out" '^Context *unseald:secret=db[?]-of-another$'
 assert_line "the provider" "$scratch/out" '^Data key *aws-kms[?]x, arn, 1 bytes$'
 
+say "each format, by the commands of the page"
+sed -n '/^CHOOSING A FORMAT/,/^BUNDLES/s/^    //p' "$top/man/unseald.secret.5.rst" | grep '^unsealctl seal' >"$scratch/by-page"
+assert_equal "the commands of the page" "$(wc -l <"$scratch/by-page")" 3
+mkdir "$scratch/page"
+cp "$secret" "$scratch/before"
+printf 'correct horse' >"$scratch/page/db-password.txt"
+printf 'a prompt' >"$scratch/page/prompt.txt"
+printf '{"token": "of a bundle"}' >"$scratch/page/app.json"
+{ declare -p top key unsealctl PLATFORM_CA_FILE && declare -f platform seal && echo 'unsealctl() { seal "${@:2}"; }' && cat "$scratch/by-page"; } \
+    >"$scratch/by-page.sh"
+(cd "$scratch/page" && bash -euo pipefail "$scratch/by-page.sh")
+for pair in db-password.txt:db-password prompt.txt:prompt app.json:app; do
+    cp "$scratch/page/${pair%:*}" "$secret"
+    opens "the page's ${pair#*:}" "$scratch/page/${pair#*:}.sealed" --name="${pair#*:}"
+done
+cp "$scratch/before" "$secret"
+
 say "unseald delivers it"
 delivers "20000 bytes" EncryptionContext=stage=prod
 pin=$("$unsealctl" cat-message --json "$message" | jq -r .header_sha256)

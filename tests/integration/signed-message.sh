@@ -121,6 +121,17 @@ refused 62 '^app: Frame 2 of the message, .* is not authentic' 'with a frame alt
 seal "$scratch/other" - "$scratch/input1"
 place "$scratch/other" "$scratch/v1.sig"
 refused 68 'has not signed' 'another message of the same plaintext'
+for file in v1 other; do
+    platform file put app.sealed "$scratch/$file" >/dev/null
+    platform file put app.sealed.sig "$scratch/v1.sig" >/dev/null
+    printf '%s\n' '[Secret]' Source=https://downloads.example.com/app.sealed "KeyId=$key" Format=message \
+        "SignedBy=$scratch/vendor/vendor.pub" MinVersion=1 >"$config/secrets.d/app.secret"
+    if [ "$file" = v1 ]; then
+        starts 'a message of 3 MB by HTTPS' "$scratch/plain1" 9
+    else
+        refused 68 'app.sealed.sig: The key .* has not signed' 'another message of the same plaintext by HTTPS'
+    fi
+done
 
 say "== a bundle"
 for i in 1 2 3; do

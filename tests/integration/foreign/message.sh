@@ -158,3 +158,20 @@ for member in db-password tls.key; do
     cmp "$work/got" "$work/wanted" || fail "$member: another value"
 done
 say "2 members of it open"
+
+say "a message that the page's JavaScript and Python write"
+plaintext 5000
+cp "$work/plaintext" "$work/prompt.txt"
+{ echo 'const arn = process.env.KEY;' && block 'const { buildClient, CommitmentPolicy, KmsKeyringNode } = require("@aws-crypto/client-node");'; } >"$work/seal-prompt.js"
+sed 's/app\.json/prompt.txt/; s/app\.sealed/prompt.sealed/; s/"app"/"prompt"/' "$work/seal-bundle.py" >"$work/seal-prompt.py"
+by_page_python_sdk() { vendor env KEY="$key" "$sdk_python" seal-prompt.py; }
+by_page_js_sdk() {
+    vendor env KEY="$key" NODE_EXTRA_CA_CERTS="$PLATFORM_CA_FILE" NODE_PATH="$cache/encryption-sdk-js/node_modules" node --no-warnings seal-prompt.js
+}
+for sdk in $sdks; do
+    rm -f "$work/prompt.sealed"
+    (cd "$work" && "by_page_$sdk")
+    instance "$unsealctl" unseal --vendor-configuration="$config" --configuration=/nonexistent --key="$key" --name=prompt --reveal \
+        "$work/prompt.sealed" >"$work/got" || fail "the message of the page's $sdk is not opened"
+    cmp "$work/got" "$work/plaintext" || fail "the page's $sdk: another plaintext"
+done

@@ -38,6 +38,21 @@ unseald_finish
 cmp "$work/seen" "$work/random"
 echo "unseald unseals what the AWS CLI has encrypted"
 
+# The lines of unseald.secret(5) that have the AWS CLI encrypt.
+{
+    echo "aws() { '$platform' exec --as vendor -- '$aws' \"\$@\"; }"
+    sed -n '/^CHOOSING A FORMAT/,/^BUNDLES/s/^    //p' "$top/man/unseald.secret.5.rst" | sed -n '/^aws kms encrypt/,/sealed$/p' | grep .
+} >"$work/encrypt"
+cp "$work/random" "$work/db-password.txt"
+(cd "$work" && key=$key bash -euo pipefail encrypt)
+declare_secret db-password "$key" "$work/db-password.sealed"
+rm "$work/seen"
+unseald_start
+unseald_finish
+[ -n "$unseald_ready" ] || fail "unseald ended with $unseald_status: $(tail -n 5 "$log")"
+cmp "$work/seen" "$work/random"
+echo "unseald unseals what the page has the AWS CLI encrypt"
+
 # The lines of unseald.secret(5) that have KMS sign, by the AWS CLI.
 sed -n '/^SIGNED SECRETS/,/^ROLLBACK/s/^    //p' "$top/man/unseald.secret.5.rst" >"$work/lines"
 signing_key=$(vendor "$aws" kms create-key --key-spec ECC_NIST_P256 --key-usage SIGN_VERIFY --query KeyMetadata.Arn --output text)
