@@ -173,6 +173,10 @@ int bundle_parse(char *text, size_t size, BundleMember **ret, size_t *ret_count,
         Parser parser = { .begin = text, .text = { .at = text, .end = text + size } };
         int r;
 
+        /* RFC 8259, section 8.1: a reader may refuse it. Editors do not show it. */
+        if (size >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0)
+                return malformed(&parser, "\"{\", not a byte order mark. Save the file as UTF-8 without BOM",
+                                 error);
         json_skip_space(&parser.text);
         r = json_take(&parser.text, '{')
                             ? take_members(&parser, error)

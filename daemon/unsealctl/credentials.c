@@ -170,7 +170,7 @@ static int from_elsewhere(const char *name, AwsCredentials *ret, Error *error) {
         }
         return error_set(
                         error, r, FAILURE_ROLE,
-                        "There are no AWS credentials: neither in the environment (AWS_ACCESS_KEY_ID), nor in the profile %s of the shared files, nor from IMDS%s%s",
+                        "There are no AWS credentials: neither in the environment (AWS_ACCESS_KEY_ID), nor in the profile %s of the shared files, nor from IMDS%s%s Set AWS_PROFILE, or see CREDENTIALS in unsealctl(1).",
                         name, *imds.text ? ": " : ".", imds.text);
 }
 

@@ -182,6 +182,28 @@ static void warn_sealed_twice(const Input *input) {
                                input->name);
 }
 
+/* "echo" adds a newline, and the program that gets the secret takes it for a part of the password. Text of several lines, such as a
+ * key in PEM, ends with one by right. */
+static void warn_newline(const Input *input) {
+        const uint8_t *data = secret_bytes(input->begin);
+        size_t size = secret_size(input->begin);
+
+        if (memchr(data, '\n', size) == data + size - 1)
+                (void) fprintf(stderr,
+                               "unsealctl: The secret in %s is one line, and the newline at its end is sealed, too. Programs may take it for a part of a password. If this is a mistake, remove the newline and seal again: \"printf %%s\" writes none.\n",
+                               input->name);
+}
+
+/* NAME.secret declares NAME. */
+static void warn_suffix(const char *name) {
+        const char *suffix = strrchr(name, '.');
+
+        if (suffix && strcmp(suffix, ".secret") == 0)
+                (void) fprintf(stderr,
+                               "unsealctl: --name=%s ends with .secret, so the secret opens only with a file %s.secret. If this is a mistake, seal again with --name=%.*s.\n",
+                               name, name, (int) (suffix - name), name);
+}
+
 static int read_plaintext(const Options *options, Input *input) {
         ssize_t n;
         int r = open_input(options, input);
@@ -201,6 +223,7 @@ static int read_plaintext(const Options *options, Input *input) {
                 return failure("The secret is empty, and unseald delivers at least one byte.");
         secret_truncate(input->begin, (size_t) n);
         warn_sealed_twice(input);
+        warn_newline(input);
         if (n > KMS_PLAINTEXT_MAX && !is_message(options, input))
                 return failure("The secret is too long: KMS encrypts at most %u bytes. Leave --format=kms out, and it becomes a message.",
                                KMS_PLAINTEXT_MAX);
@@ -481,6 +504,7 @@ static int seal(const Options *options) {
         Error error = {};
         int r;
 
+        warn_suffix(options->name);
         r = read_plaintext(options, &input);
         if (r != 0)
                 return r;

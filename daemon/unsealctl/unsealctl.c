@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -11,6 +12,7 @@
 #include "basic/io.h"
 #include "basic/text.h"
 #include "build-config.h"
+#include "config/nearest.h"
 #include "unsealctl/ctl.h"
 
 typedef struct Verb {
@@ -51,6 +53,16 @@ static const Verb *find_verb(const char *name) {
                 if (strcmp(verbs[i].name, name) == 0)
                         return &verbs[i];
         return NULL;
+}
+
+static const char *nearest_verb(const char *typed) {
+        const char *name = NULL;
+        size_t best = SIZE_MAX;
+
+        for (size_t i = 0; i < ELEMENTSOF(verbs); i++)
+                if (name_is_nearer(typed, verbs[i].name, &best))
+                        name = verbs[i].name;
+        return name;
 }
 
 _printf_(1, 0) static void complain(const char *format, va_list arguments) {
@@ -130,7 +142,15 @@ static int run_verb(const Verb *verb, int argc, char *argv[]) {
         return finish(verb->run(argc, argv));
 }
 
+static int unknown_verb(const char *typed) {
+        const char *near = nearest_verb(typed);
+
+        return near ? usage_error("Unknown verb %s. Did you mean %s?", typed, near)
+                    : usage_error("Unknown verb %s.", typed);
+}
+
 int main(int argc, char *argv[]) {
+        static char help[] = "--help";
         const Verb *verb;
 
         if (!hold_standard_descriptors())
@@ -139,7 +159,12 @@ int main(int argc, char *argv[]) {
                 print_help(stderr);
                 return EXIT_USAGE;
         }
-        if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+        if (strcmp(argv[1], "help") == 0 && argc > 2) {
+                /* "help VERB …" is "VERB … --help". */
+                memmove(argv + 1, argv + 2, ((size_t) argc - 2) * sizeof(*argv));
+                argv[argc - 1] = help;
+        } else if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+                   strcmp(argv[1], "help") == 0) {
                 print_help(stdout);
                 return finish(EXIT_SUCCESS);
         }
@@ -152,6 +177,6 @@ int main(int argc, char *argv[]) {
 
         verb = find_verb(argv[1]);
         if (!verb)
-                return usage_error("Unknown verb %s.", argv[1]);
+                return unknown_verb(argv[1]);
         return run_verb(verb, argc - 1, argv + 1);
 }

@@ -81,6 +81,14 @@ for format in '' --terraform --cloudformation; do
 done
 make_policy --principal="$role" --measurements="$scratch/first.json" -o - | cmp - "$scratch/policy.json" || die "-o - writes another policy"
 make_policy --principal=nobody --measurements="$scratch/first.json" -o "$scratch/written" 2>"$scratch/said" && die "nobody is a principal"
+assert_line "what is expected" "$scratch/said" 'nobody is not the ARN .*Expected one such as arn:aws:iam::'
+for text in 'arn:aws:sts::222222222222:assumed-role/app/i-0123 is .*a session of a role\. Give the role' \
+    'arn:aws:iam::222222222222:instance-profile/app is .*an instance profile\. Give the role in it' \
+    'arn:aws:iam::222222222222:group/app is .*no group'; do
+    ! make_policy --principal="${text%% *}" --measurements="$scratch/first.json" >"$scratch/out" 2>"$scratch/said" ||
+        die "${text%% *} is a principal"
+    assert_line "what else" "$scratch/said" "$text"
+done
 cmp "$scratch/written" "$scratch/printed" || die "a failure touched the existing output"
 ! make_policy --principal="$role" --measurements="$scratch/first.json" -o "$scratch/none/policy" 2>"$scratch/said" ||
     die "written into a directory that is not there"

@@ -96,6 +96,15 @@ ends 0 'once begins as a ciphertext of KMS does.*seal the original' "base64" sea
 base64 -d "$scratch/once" >"$scratch/bytes"
 ends 0 'bytes begins as a ciphertext of KMS does' "bytes" seal -o "$scratch/twice" "$scratch/bytes"
 
+say "== a newline at the end, and a name with .secret"
+printf 'hunter2\n' >"$scratch/line"
+ends 0 'line is one line, and the newline at its end is sealed, too.*printf %s' "a line" seal -o "$scratch/of-line" "$scratch/line"
+printf 'two\nlines\n' >"$scratch/lines"
+seal -o "$scratch/of-lines" "$scratch/lines" 2>"$scratch/err"
+[ ! -s "$scratch/err" ] || die "a warning of two lines: $(cat "$scratch/err")"
+ends 0 'opens only with a file db-password.secret.secret.*--name=db-password\.$' "a name with .secret" \
+    as vendor -- --name=db-password.secret --key="$key" -o "$scratch/of-name" "$secret"
+
 say "== context"
 seal --context=stage=prod --context='team=accounts payable' -o "$sealed" "$secret"
 does_not_unseal "a context that unseald does not know of"

@@ -27,6 +27,13 @@ expect 0 --help
 cp "$scratch/out" "$scratch/help"
 expect 0 help
 cmp "$scratch/out" "$scratch/help"
+expect 0 policy lint --help
+cp "$scratch/out" "$scratch/help"
+expect 0 help policy lint
+cmp "$scratch/out" "$scratch/help"
+expect 2 help conquer
+expect 2 polciy
+assert_line "the verb that is meant" "$scratch/err" 'Unknown verb polciy\. Did you mean policy\?'
 expect 0 --version
 expect 2
 expect 2 conquer

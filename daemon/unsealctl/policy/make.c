@@ -375,6 +375,17 @@ static bool overlap(const char *a, const char *b) {
                 is_namesake(&x, &y));
 }
 
+/* What people have at hand in place of the role: "aws sts get-caller-identity" prints a session, and the console an instance profile. */
+static const char *explain_principal(const char *text) {
+        if (strstr(text, ":assumed-role/"))
+                return "It is a session of a role. Give the role, such as arn:aws:iam::111122223333:role/NAME.";
+        if (strstr(text, ":instance-profile/"))
+                return "It is an instance profile. Give the role in it.";
+        if (strstr(text, ":group/"))
+                return "KMS takes no group. Give its users, or a role.";
+        return "Expected one such as arn:aws:iam::111122223333:role/NAME.";
+}
+
 static int check_principals(const char *const *list, bool accounts, Error *error) {
         for (; list && *list; list++) {
                 Caller caller;
@@ -382,8 +393,8 @@ static int check_principals(const char *const *list, bool accounts, Error *error
                 if (!caller_parse(*list, &caller) || strncmp(*list, "arn:", 4) != 0 ||
                     (caller.kind != CALLER_IDENTITY && caller.kind != CALLER_ACCOUNT))
                         return error_set(error, -EINVAL, FAILURE_USAGE,
-                                         "%.200s is not the ARN of a role, a user or an account's root.",
-                                         *list);
+                                         "%.200s is not the ARN of a role, a user or an account's root. %s",
+                                         *list, explain_principal(*list));
                 if (caller.kind == CALLER_ACCOUNT && !accounts)
                         return error_set(
                                         error, -EINVAL, FAILURE_USAGE,
