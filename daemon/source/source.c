@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "aws/kms-key.h"
 #include "aws/service.h"
 #include "basic/encoding.h"
 #include "basic/input-form.h"
@@ -330,9 +331,15 @@ const char *source_content(const Source *source) {
 }
 
 int source_too_long(const Source *source, size_t maximum, Error *error) {
-        return error_set(error, -EFBIG, FAILURE_SOURCE, "%s: The %s is longer than %zu bytes%s.",
+        const char *cure = "";
+
+        if (!source->is_signature)
+                cure = maximum == KMS_CIPHERTEXT_MAX
+                                       ? " KMS makes none that is longer. If it is a message of the AWS Encryption SDK, as \"unsealctl seal\" makes of a long secret, set Format=message."
+                                       : " Raise SizeMax=, or seal less.";
+        return error_set(error, -EFBIG, FAILURE_SOURCE, "%s: The %s is longer than %zu bytes%s.%s",
                          source->label, source_content(source), maximum,
-                         source->is_signature ? "" : " (SizeMax=)");
+                         source->is_signature ? "" : " (SizeMax=)", cure);
 }
 
 /* The text of a signature is not base64, so it is not decoded. */

@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -52,6 +54,22 @@ static void explain_drivers(char *buffer, size_t *length, const PcrSet *measured
         append_value(buffer, length, measured, 2);
 }
 
+static void explain_extensions(char *buffer, size_t *length, const PcrSet *measured) {
+        append(buffer, length,
+               "%sPCR13 (%s) SHOWS system extensions from outside the image, which a key's policy refuses unless it was made with --no-pcr13\n  measured ",
+               *length > 0 ? "\n" : "", pcr_covers(13));
+        append_value(buffer, length, measured, 13);
+}
+
+/* LockPcr= may lock PCR13, and explain_lock() speaks of that. */
+static bool shows_extensions(const PcrSet *measured) {
+        static const uint8_t zeros[PCR_SIZE];
+
+        return measured->present & (UINT32_C(1) << 13) &&
+               memcmp(measured->value[13], zeros, PCR_SIZE) != 0 &&
+               !pcr_is_locked(measured->value[13], NULL);
+}
+
 const char *explain_measurements(const PcrSet *measured, const PcrSet *measurements,
                                  char buffer[static EXPLANATION_MAX]) {
         Expectation expectation = {};
@@ -71,6 +89,8 @@ const char *explain_measurements(const PcrSet *measured, const PcrSet *measureme
         }
         if (!measurements && pcr_shows_drivers(measured))
                 explain_drivers(buffer, &length, measured);
+        if (!measurements && shows_extensions(measured))
+                explain_extensions(buffer, &length, measured);
         return buffer;
 }
 

@@ -9,9 +9,9 @@
 #define EXPLANATION_MAX 8192
 
 /* Describes PCR4, PCR7, PCR12 and every PCR that differs: the measured value, what the PCR covers, whether it differs, and then
- * the expected value. measurements: the file of ExpectedMeasurements=, completed as tpm/expectation.h says; may be NULL. PCR2 is
- * added without measurements, too, if it shows that the firmware has loaded third-party drivers. Lines are separated by
- * newlines. Returns buffer. */
+ * the expected value. measurements: the file of ExpectedMeasurements=, completed as tpm/expectation.h says; may be NULL. Without
+ * measurements PCR2 is added if it shows that the firmware has loaded third-party drivers, and PCR13 if it shows system extensions from
+ * outside the image. Lines are separated by newlines. Returns buffer. */
 const char *explain_measurements(const PcrSet *measured, const PcrSet *measurements,
                                  char buffer[static EXPLANATION_MAX]);
 

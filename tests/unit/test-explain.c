@@ -119,6 +119,27 @@ static void test_drivers_of_others_are_told_of_where_nothing_is_expected(void **
         assert_has(buffer, "--allow-drivers\n  measured 518923b0");
 }
 
+/* Extends a PCR as LockPcr= does. */
+static void lock(uint8_t value[static PCR_SIZE]) {
+        uint8_t digest[PCR_SIZE];
+
+        assert_int_equal(pcr_lock_digest(digest), 0);
+        assert_int_equal(pcr_extend(value, digest), 0);
+}
+
+static void test_extensions_are_told_of_where_nothing_is_expected(void **state) {
+        PcrSet measured = a_boot();
+        char buffer[EXPLANATION_MAX];
+
+        set(&measured, 13, 0);
+        assert_null(strstr(explain_measurements(&measured, NULL, buffer), "PCR13"));
+        lock(measured.value[13]);
+        assert_null(strstr(explain_measurements(&measured, NULL, buffer), "PCR13"));
+        set(&measured, 13, 0x31);
+        assert_has(explain_measurements(&measured, NULL, buffer), "PCR13 (system extensions) SHOWS");
+        assert_has(buffer, "--no-pcr13\n  measured 313131");
+}
+
 static void test_the_first_line_is_not_empty(void **state) {
         PcrSet measured = {};
         char buffer[EXPLANATION_MAX];
@@ -142,14 +163,6 @@ static void assert_lock_explained(const PcrSet *measured, unsigned pcr, Failure 
         assert_has(error.text, "KMS says no.");
         assert_string_equal(error.code, "AccessDeniedException");
         assert_string_equal(error.request_id, "id-1");
-}
-
-/* Extends a PCR as LockPcr= does. */
-static void lock(uint8_t value[static PCR_SIZE]) {
-        uint8_t digest[PCR_SIZE];
-
-        assert_int_equal(pcr_lock_digest(digest), 0);
-        assert_int_equal(pcr_extend(value, digest), 0);
 }
 
 static void test_only_a_denial_after_the_lock_is_explained_by_it(void **state) {
@@ -185,6 +198,7 @@ int main(void) {
                 cmocka_unit_test(test_a_pcr_that_the_file_leaves_out_is_compared_with_its_usual_value),
                 cmocka_unit_test(test_everything_fits_when_all_differ),
                 cmocka_unit_test(test_drivers_of_others_are_told_of_where_nothing_is_expected),
+                cmocka_unit_test(test_extensions_are_told_of_where_nothing_is_expected),
                 cmocka_unit_test(test_the_first_line_is_not_empty),
                 cmocka_unit_test(test_only_a_denial_after_the_lock_is_explained_by_it),
                 cmocka_unit_test(test_without_measured_values_there_is_no_explanation),

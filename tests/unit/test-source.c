@@ -538,9 +538,14 @@ static void test_carrier_may_be_twice_as_long_as_the_secret(void **state) {
         free(raw);
         raw = NULL;
         assert_int_equal(source_take(&source, bytes, 21, 10, &raw, &size, &error), -EFBIG);
-        assert_string_equal(error.text, "x: The sealed secret is longer than 10 bytes (SizeMax=).");
+        assert_string_equal(
+                        error.text,
+                        "x: The sealed secret is longer than 10 bytes (SizeMax=). Raise SizeMax=, or seal less.");
         assert_int_equal(source_take(&source, bytes, 11, 10, &raw, &size, &error), -EFBIG);
         assert_null(raw);
+        assert_int_equal(source_too_long(&source, 6144, &error), -EFBIG);
+        assert_non_null(strstr(error.text, "KMS makes none that is longer."));
+        assert_non_null(strstr(error.text, "set Format=message."));
 }
 
 /* Shorter text may be a ciphertext's beginning by chance. */
