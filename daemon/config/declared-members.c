@@ -59,7 +59,7 @@ static int check_name(const IniSection *section, const Declaration *declaration,
         if (!declared_member_name_is_valid(name))
                 return ini_section_error(
                                 section, error,
-                                "Expected [Member NAME] with letters, digits, \"-\", \"_\" and \".\" in the name, and no dot at its begin.");
+                                "Expected [Member NAME] with letters, digits, \"-\", \"_\" and \".\" in the name, and no dot at its beginning.");
         if (length > CREDENTIAL_NAME_MAX)
                 return ini_section_error(
                                 section, error,

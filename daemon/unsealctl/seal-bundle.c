@@ -52,7 +52,7 @@ static int take_name(const char *bundle, const BundleMember *member, char ***nam
         if (!name)
                 return failure("Out of memory.");
         if (!declared_member_name_is_valid(name))
-                return failure("Member \"%.128s\" of the bundle cannot be declared. Expected letters, digits, \"-\", \"_\" and \".\" in its name, and no dot at its begin.",
+                return failure("Member \"%.128s\" of the bundle cannot be declared. Expected letters, digits, \"-\", \"_\" and \".\" in its name, and no dot at its beginning.",
                                name);
         if (length > CREDENTIAL_NAME_MAX)
                 return failure("Member \"%.128s\" of the bundle cannot be declared: units would get it as \"%s.%.128s\", which has %zu characters, and a credential's name may have %u. Shorten one of the two names.",

@@ -527,11 +527,7 @@ static int check_sealed(Passage *passage, Error *error) {
                                                 : request_message(declaration, ciphertext, account,
                                                                   &passage->message, error);
         }
-        if (message_is_likely(ciphertext.data, ciphertext.size))
-                return error_set(
-                                error, -EBADMSG, FAILURE_CIPHERTEXT,
-                                "The sealed secret is a message of the AWS Encryption SDK, not a ciphertext of KMS. Set Format=message.");
-        return request_check_pin(declaration, ciphertext, error);
+        return request_check_ciphertext(declaration, ciphertext, error);
 }
 
 /* Fills in the part that both requests to KMS share. Borrows the strings of the context from the declaration, the message and account. */

@@ -193,6 +193,14 @@ int request_check_signature(const Declaration *declaration, Slice sealed, Slice 
                                error);
 }
 
+int request_check_ciphertext(const Declaration *declaration, Slice ciphertext, Error *error) {
+        if (message_is_likely(ciphertext.data, ciphertext.size))
+                return error_set(
+                                error, -EBADMSG, FAILURE_CIPHERTEXT,
+                                "The sealed secret is a message of the AWS Encryption SDK, not a ciphertext of KMS. Set Format=message.");
+        return request_check_pin(declaration, ciphertext, error);
+}
+
 int request_message(const Declaration *declaration, Slice message, const char *account_pair,
                     RequestMessage *ret, Error *error) {
         _cleanup_free_ const char **declared = request_context(declaration, account_pair);

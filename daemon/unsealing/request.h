@@ -72,5 +72,9 @@ int request_check_pin(const Declaration *declaration, Slice ciphertext, Error *e
 int request_check_signature(const Declaration *declaration, Slice sealed, Slice signature,
                             uint64_t *ret_version, Error *error);
 
+/* Checks what the declaration demands of a secret that is no message (Format=kms): that its ciphertext is none, and Sha256=.
+ * FAILURE_CIPHERTEXT. */
+int request_check_ciphertext(const Declaration *declaration, Slice ciphertext, Error *error);
+
 /* A request without an attestation document. Everything is borrowed; of *context and *declaration KmsDecrypt keeps pointers. */
 KmsDecrypt request_decrypt(const Declaration *declaration, const char *const *context, Slice ciphertext);

@@ -138,6 +138,25 @@ for account in "$PLATFORM_CUSTOMER_ACCOUNT" 999999999999; do
 done
 seal --name=another -o "$message" "$secret"
 refuses "the message of another secret" 'lacks the pair unseald:secret=db-password' 0 Format=message
+# examines LINE...: what unsealctl check says of this declaration of $message
+examines() {
+    declare_secret db-password "$key" "$message" "$@"
+    "$unsealctl" check --vendor-configuration="$config" --configuration=/nonexistent >"$scratch/out" 2>&1 || true
+    assert_line "check, of a file below /tmp" "$scratch/out" 'unseald.service does not see /tmp/'
+}
+examines Format=message
+assert_line "check, the message of another secret" "$scratch/out" 'secret:2: Source=: file:.*lacks the pair unseald:secret=db-password'
+examines
+assert_line "check, a message without Format=message" "$scratch/out" 'secret:2: Source=: file:.* is a message .*Set Format=message'
+seal --name=db-password --account="$PLATFORM_CUSTOMER_ACCOUNT" -o "$message" "$secret"
+for line in BindAccount=yes BindAccount=no; do
+    examines Format=message "$line"
+    [ "$line" = BindAccount=no ] || assert_no_line "check, which does not know the account" "$scratch/out" 'Source=: file:'
+done
+assert_line "check, a message for an account" "$scratch/out" 'Source=: file:.*with the pair unseald:account='
+seal --name=db-password -o "$message" "$secret"
+examines Format=message
+assert_no_line "check, the right message" "$scratch/out" 'Source=: file:'
 other=$(vendor_create_key)
 platform exec --as vendor -- "$unsealctl" seal --trusted-certificates="$PLATFORM_CA_FILE" --key="$other" --name=db-password -o "$message" "$secret"
 refuses "the data key of another KMS key" 'None of the 1 data keys' 0 Format=message

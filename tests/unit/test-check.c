@@ -125,6 +125,18 @@ static void test_a_missing_source_of_an_optional_secret_is_a_warning(void **stat
         }
 }
 
+static void test_a_sealed_secret_that_would_be_refused_is_a_mistake(void **state) {
+        for (int optional = 0; optional < 2; optional++) {
+                System system;
+
+                set_up(&system);
+                system.items[0].optional = optional;
+                system.items[0].source.label = (char *) "file:/db";
+                system.secrets[0].sealed = (Error){ .failure = FAILURE_CIPHERTEXT, .text = "Another." };
+                assert_remark(&system, !optional, "db.secret:2: Source=: file:/db: Another.");
+        }
+}
+
 static void test_a_source_that_the_service_cannot_see_is_a_mistake(void **state) {
         System system;
 
@@ -412,6 +424,7 @@ int main(void) {
                 cmocka_unit_test(test_a_correct_system_gets_no_remark),
                 cmocka_unit_test(test_certificates_that_cannot_be_loaded_are_a_mistake),
                 cmocka_unit_test(test_a_missing_source_of_an_optional_secret_is_a_warning),
+                cmocka_unit_test(test_a_sealed_secret_that_would_be_refused_is_a_mistake),
                 cmocka_unit_test(test_a_source_that_the_service_cannot_see_is_a_mistake),
                 cmocka_unit_test(test_a_public_key_that_is_not_measured_is_a_mistake),
                 cmocka_unit_test(test_a_signature_that_would_be_refused_is_reported_at_its_line),

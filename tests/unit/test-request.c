@@ -308,6 +308,27 @@ static void test_the_signature_of_a_message_is_over_its_header(void **state) {
         EVP_PKEY_free(key);
 }
 
+static void test_a_message_is_no_ciphertext_of_kms(void **state) {
+        static const uint8_t ciphertext[] = { 1, 2, 2, 0, 'x', 1, 2, 3 };
+        Declaration declaration = declaration_of_message();
+        Message message = make_message(PAIRS(PAIR), PAIRS(KEY), "aws-kms");
+        Error error = {};
+
+        declaration.format = FORMAT_KMS;
+        assert_int_equal(request_check_ciphertext(&declaration, (Slice){ ciphertext, sizeof(ciphertext) },
+                                                  &error),
+                         0);
+        assert_int_equal(request_check_ciphertext(&declaration, (Slice){ message.data, message.size },
+                                                  &error),
+                         -EBADMSG);
+        assert_int_equal(error.failure, FAILURE_CIPHERTEXT);
+        assert_non_null(strstr(error.text, "Set Format=message"));
+        declaration.pinned = true;
+        assert_true(request_check_ciphertext(&declaration, (Slice){ ciphertext, sizeof(ciphertext) },
+                                             &error) < 0);
+        assert_non_null(strstr(error.text, "Sha256="));
+}
+
 static void test_the_target_and_the_fetch(void **state) {
         Declaration declaration = declaration_of_message();
         Source signature = { .is_signature = true };
@@ -371,6 +392,7 @@ int main(void) {
                 cmocka_unit_test(test_a_message_that_does_not_commit_needs_a_setting),
                 cmocka_unit_test(test_the_pin_is_that_of_the_header_or_of_the_ciphertext),
                 cmocka_unit_test(test_the_signature_of_a_message_is_over_its_header),
+                cmocka_unit_test(test_a_message_is_no_ciphertext_of_kms),
                 cmocka_unit_test(test_the_target_and_the_fetch),
                 cmocka_unit_test(test_what_kms_is_asked),
         };

@@ -184,6 +184,21 @@ static int examine_signature(const Declaration *declaration, const uint8_t *ciph
         return r == -ENOMEM ? error_oom(error) : 0;
 }
 
+/* Judges a sealed secret that lies in the image as unseald does before it asks KMS. Which account a message is bound to, only the machine
+ * knows, so a message with BindAccount= is not judged. */
+static int examine_sealed(const Declaration *declaration, Slice sealed, SecretFacts *secret, Error *error) {
+        _cleanup_(request_message_clear) RequestMessage message = {};
+        int r = 0;
+
+        if (!declaration->key_ids)
+                return 0; /* the parser has reported it */
+        if (!declaration_is_message(declaration))
+                r = request_check_ciphertext(declaration, sealed, &secret->sealed);
+        else if (!declaration->bind_account)
+                r = request_message(declaration, sealed, NULL, &message, &secret->sealed);
+        return r == -ENOMEM ? error_oom(error) : 0;
+}
+
 static int examine_files(const Declaration *declaration, SecretFacts *secret, Error *error) {
         _cleanup_free_ uint8_t *ciphertext = NULL;
         size_t size;
@@ -195,7 +210,12 @@ static int examine_files(const Declaration *declaration, SecretFacts *secret, Er
                              &ciphertext, &size, &secret->source);
         if (r == -ENOMEM)
                 return error_oom(error);
-        return r < 0 ? 0 : examine_signature(declaration, ciphertext, size, secret, error);
+        if (r < 0)
+                return 0;
+        r = examine_sealed(declaration, (Slice){ ciphertext, size }, secret, error);
+        if (r < 0 || secret->sealed.failure != FAILURE_NONE)
+                return r;
+        return examine_signature(declaration, ciphertext, size, secret, error);
 }
 
 static int examine_delivery(const Declaration *declaration, const UnitTree *tree, SecretFacts *secret,

@@ -33,6 +33,7 @@ static const struct {
         { "certificates", "Put the certificates into the image, as a file in PEM." },
         { "key-region", "Correct the ARN of the key." },
         { "partition", "Set DualStack=no, or KmsEndpoint= in its place." },
+        { "source-refused", "Put the right file where Source= says, or correct Format= and KeyId=." },
         { "source-shared", "Seal the secret for each name, and give each its own Source=." },
         { "source-unreadable", "Put the sealed secret where Source= says, or correct Source=." },
         { "source-unseen", "Move the file, for example to /usr/share." },
@@ -175,6 +176,9 @@ static void check_source(Check *check, size_t at) {
         if (secret->source.failure != FAILURE_NONE)
                 tell(check, declaration->optional ? SEVERITY_WARNING : SEVERITY_MISTAKE, "source-unreadable",
                      line, "%s", secret->source.text);
+        if (secret->sealed.failure != FAILURE_NONE)
+                tell(check, declaration->optional ? SEVERITY_WARNING : SEVERITY_MISTAKE, "source-refused",
+                     line, "%s: %s", declaration->source.label, secret->sealed.text);
         for (size_t i = 0; declaration->source.kind == SOURCE_FILE && i < ELEMENTSOF(unseen); i++)
                 if (strncmp(path, unseen[i], strlen(unseen[i])) == 0)
                         tell(check, SEVERITY_MISTAKE, "source-unseen", line,

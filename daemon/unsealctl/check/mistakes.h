@@ -15,6 +15,7 @@
 typedef struct SecretFacts {
         const IniFile *ini; /* its lines */
         Error source;       /* why its file cannot be read; FAILURE_NONE also where the source is no file */
+        Error sealed; /* why unseald refuses what is in its file; FAILURE_NONE also where the source is no file */
         Error signature; /* why its signature is refused; FAILURE_NONE also where one of the two is no file */
         char **missing_units; /* units of Units= without a unit file; NULL: none */
         bool user_missing, group_missing;
