@@ -202,6 +202,14 @@ static void print_json(const View *view) {
                              ?: "");
 }
 
+/* Every ciphertext of KMS begins in the same way; in base64, too. */
+static bool is_ciphertext_of_kms(Slice data) {
+        static const char base64[] = "AQICAH", bytes[] = "\1\2\2\0x";
+
+        return (data.size > sizeof(base64) && memcmp(data.data, base64, sizeof(base64) - 1) == 0) ||
+               (data.size > sizeof(bytes) && memcmp(data.data, bytes, sizeof(bytes) - 1) == 0);
+}
+
 static int cat(const char *path, bool json) {
         _cleanup_(view_done) View view = {};
         Error error = {};
@@ -210,6 +218,9 @@ static int cat(const char *path, bool json) {
 
         if (r != 0)
                 return r;
+        if (is_ciphertext_of_kms(view.message))
+                return failure("%s is a ciphertext of KMS, not a message of the AWS Encryption SDK. It shows nothing without its key: \"unsealctl unseal --key=ARN --name=NAME %s\" asks KMS.",
+                               path, path);
         r = message_header_parse(view.message.data, view.message.size,
                                  &(MessageHeaderOptions){ .allow_uncommitted = true }, &view.header, &needed,
                                  &error);

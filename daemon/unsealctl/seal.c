@@ -282,6 +282,14 @@ static int make_context(const Options *options, char ***ret) {
         return 0;
 }
 
+/* People give an alias without "alias/", which KMS takes for the ID of a key. IDs are UUIDs, with "mrk-" and without hyphens for a
+ * multi-Region key. */
+static void say_alias(const char *key) {
+        if (strncmp(key, "arn:", 4) != 0 && strncmp(key, "alias/", 6) != 0 && strncmp(key, "mrk-", 4) != 0 &&
+            strlen(key) != 36)
+                (void) failure("If %s is an alias, give --key=alias/%s.", key, key);
+}
+
 /* Looks up the ARN of an alias or a key ID. Encrypt then uses exactly this key, and the secret's declaration can name it. */
 static int resolve_key(KmsCaller *caller, const char *key, char **ret_arn) {
         _cleanup_free_ char *request = NULL;
@@ -298,6 +306,8 @@ static int resolve_key(KmsCaller *caller, const char *key, char **ret_arn) {
                 return failure("Out of memory.");
         if (kms_call(caller, "DescribeKey", request, &answer, &size, &error) < 0 ||
             kms_describe_key_reply(answer, size, ret_arn, &error) < 0) {
+                if (error.failure == FAILURE_KEY || error.failure == FAILURE_DENIED)
+                        say_alias(key);
                 if (error.failure == FAILURE_DENIED)
                         (void) fputs("unsealctl: Cannot look up the key. Give its ARN in --key=, which needs no look-up.\n",
                                      stderr);

@@ -118,6 +118,11 @@ static void ended(int r, const Error *error, void *userdata) {
         Unsealing *unsealing = userdata;
         int status = r < 0 ? (int) error->failure : EXIT_SUCCESS;
 
+        if (r < 0 && unsealing->options->key && strcmp(error->code, "InvalidCiphertextException") == 0)
+                (void) failure("%s",
+                               unsealing->options->name
+                                               ? "With --key=, the encryption context is what --name= and --context= give. Give what the secret was sealed with."
+                                               : "There is no --name=, so the encryption context has no unseald:secret=NAME. If \"unsealctl seal\" made the ciphertext, give --name=NAME.");
         /* The TPM's thread is still running, so nothing may be freed any more. The next process that uses the TPM cleans up. */
         if (r < 0 && session_waits_for_tpm(unsealing->session))
                 _exit(status);

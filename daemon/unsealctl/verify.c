@@ -520,7 +520,7 @@ static void print_text(const Verdict *verdict) {
         if (verdict->refusal == ATTESTATION_EXPIRED)
                 puts("The certificate in a document is valid for three hours. To verify an older document, give --at=.");
         if (verdict->refusal == ATTESTATION_UNTRUSTED && is_root_g1(verdict->wanted))
-                puts("The pinned root is AWS's (G1). To verify a document of a local platform, give --root=.");
+                puts("The pinned root is AWS's (G1), of the commercial Regions. For a document of another partition or of a local platform, give its root: --root=.");
         if (verdict->refusal == ATTESTATION_PCR)
                 puts("Lines with \"!\" show the difference. Either another image booted, or --measurements= is of another image.");
         if (!is_authentic(verdict))

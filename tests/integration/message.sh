@@ -147,7 +147,7 @@ examines() {
 examines Format=message
 assert_line "check, the message of another secret" "$scratch/out" 'secret:2: Source=: file:.*lacks the pair unseald:secret=db-password'
 examines
-assert_line "check, a message without Format=message" "$scratch/out" 'secret:2: Source=: file:.* is a message .*Set Format=message'
+assert_line "check, a message without Format=message" "$scratch/out" 'secret:2: Source=: file:.* message .*[Ss]et Format=message'
 seal --name=db-password --account="$PLATFORM_CUSTOMER_ACCOUNT" -o "$message" "$secret"
 for line in BindAccount=yes BindAccount=no; do
     examines Format=message "$line"

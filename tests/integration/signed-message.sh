@@ -182,7 +182,7 @@ checked() {
 checked 0 '' 'a signed bundle' "$scratch/v2"
 checked 78 'SignedBy=: .*has not signed this ciphertext' 'another bundle' "$scratch/other" "$scratch/v2.sig"
 checked 78 'MinVersion=: .*has version 1, and this image takes no version below 2' 'an old bundle' "$scratch/v1"
-checked 78 'SignedBy=: .*header of the message is not complete' 'half a header' <(head -c 100 "$scratch/v2") "$scratch/v2.sig"
+checked 78 'Source=: .*header of the message is not complete' 'half a header' <(head -c 100 "$scratch/v2") "$scratch/v2.sig"
 # examined REGEX WHAT: a line of doctor
 examined() {
     platform exec --as instance -- "$unsealctl" doctor --json --vendor-configuration="$config" --configuration=/nonexistent --store="$store" \

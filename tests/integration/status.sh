@@ -50,6 +50,7 @@ status 4 --wait --timeout=100ms
 status 4 --wait=db-password --timeout=100ms
 status 1 --wait=typo
 assert_line "an undeclared secret" "$scratch/err" 'No secret typo is declared'
+status 2 --wait=
 platform fault clear
 status 0 --wait
 assert_line "published" "$scratch/out" '^unsealed since .*: All required secrets are published\.$'

@@ -106,6 +106,9 @@ unseal 78 --secret="$scratch/wrong.secret"
 assert_line "file and line" "$scratch/err" 'wrong.secret:3: KeyId='
 unseal 30 --key="$key" "$scratch/none"
 unseal 62 --key="$key" --name=api-token --reveal "$scratch/sealed"
+assert_line "which options make the context" "$scratch/err" 'is what --name= and --context= give'
+unseal 62 --key="$key" --reveal "$scratch/sealed"
+assert_line "that the name is missing" "$scratch/err" 'give --name=NAME'
 assert_secret
 sed '/^KeyId=/a Optional=yes' "$declaration" >"$scratch/api-token.secret"
 unseal 62 --secret="$scratch/api-token.secret" --reveal

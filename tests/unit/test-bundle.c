@@ -170,7 +170,8 @@ static void test_what_is_no_object_is_refused_by_its_place(void **state) {
         refused(VALUE, "malformed at byte 0: expected an object");
         refused("[]", "malformed at byte 0: expected an object");
         refused("null", "malformed at byte 0: expected an object");
-        refused("\xef\xbb\xbf{}", "malformed at byte 0: expected \"{\", not a byte order mark. Save the file as UTF-8");
+        refused("\xef\xbb\xbf{}",
+                "malformed at byte 0: expected \"{\", not a byte order mark. Save the file as UTF-8");
         refused("{", "malformed at byte 1: expected the name");
         refused("{" VALUE, "malformed at byte 1: expected the name");
         refused("{\"a\"", "malformed at byte 4: expected a colon");

@@ -252,6 +252,9 @@ int verb_status(int argc, char *argv[]) {
                 case OPTION_WAIT:
                         chosen.wait = true;
                         chosen.secret = optarg;
+                        if (optarg && !*optarg)
+                                return usage_error(
+                                                "--wait= needs the name of a secret. --wait alone waits for all that are required.");
                         break;
                 case OPTION_TIMEOUT:
                         if (parse_duration(optarg, &chosen.timeout_usec) < 0)
