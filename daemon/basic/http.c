@@ -54,7 +54,7 @@ struct HttpTransfer {
         void *userdata;
         HttpReply reply;
         const HttpStream *stream;
-        bool head_is_read, streams, paused;
+        bool head_is_read, streams, paused, sent;
         int stream_error; /* a negative errno of the stream, which ends the transfer */
         char detail[CURL_ERROR_SIZE];
         CURLcode result;
@@ -216,6 +216,14 @@ static size_t on_body(char *data, size_t size, size_t count, void *userdata) {
                 transfer->stream_error = r;
         transfer->paused = r == 0;
         return r > 0 ? length : r == 0 ? CURL_WRITEFUNC_PAUSE : 0;
+}
+
+/* curl has a connection for the transfer, and sends the request next. */
+static int on_request(void *userdata, char *remote, char *local, int remote_port, int local_port) {
+        HttpTransfer *transfer = userdata;
+
+        transfer->sent = true;
+        return CURL_PREREQFUNC_OK;
 }
 
 static CURLcode on_ssl_context(CURL *easy, void *context, void *userdata) {
@@ -565,6 +573,8 @@ static CURLcode transfer_set_options(HttpTransfer *transfer, const HttpRequest *
         SET(CURLOPT_HTTPPROXYTUNNEL, client->proxy ? 1L : 0L);
         SET(CURLOPT_PRIVATE, transfer);
         SET(CURLOPT_ERRORBUFFER, transfer->detail);
+        SET(CURLOPT_PREREQFUNCTION, on_request);
+        SET(CURLOPT_PREREQDATA, transfer);
         SET(CURLOPT_HEADERFUNCTION, on_header);
         SET(CURLOPT_HEADERDATA, transfer);
         SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
@@ -637,6 +647,10 @@ void http_resume(HttpTransfer *transfer) {
 
 bool http_is_paused(const HttpTransfer *transfer) {
         return transfer->paused;
+}
+
+bool http_is_sent(const HttpTransfer *transfer) {
+        return transfer->sent;
 }
 
 sd_event *http_event(const HttpClient *client) {

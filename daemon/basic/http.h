@@ -80,6 +80,9 @@ void http_resume(HttpTransfer *transfer);
 /* Returns whether nothing moves on the transfer since its stream had no room. */
 bool http_is_paused(const HttpTransfer *transfer) _pure_;
 
+/* Returns whether the request has a connection. It waits for one while connections_max others have one. */
+bool http_is_sent(const HttpTransfer *transfer) _pure_;
+
 /* The event loop that the client was made for. */
 sd_event *http_event(const HttpClient *client) _pure_;
 

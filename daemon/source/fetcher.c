@@ -392,6 +392,10 @@ bool range_fetch_is_paused(const RangeFetch *fetch) {
         return http_is_paused(fetch->call.transfer);
 }
 
+bool range_fetch_is_sent(const RangeFetch *fetch) {
+        return http_is_sent(fetch->call.transfer);
+}
+
 void range_fetch_resume(RangeFetch *fetch) {
         http_resume(fetch->call.transfer);
 }

@@ -61,6 +61,9 @@ int source_fetch_range(Fetcher *fetcher, const Fetch *fetch, const FetchRange *r
 
 bool range_fetch_is_paused(const RangeFetch *fetch) _pure_;
 
+/* Returns whether the request has a connection, which it waits for while others have all. */
+bool range_fetch_is_sent(const RangeFetch *fetch) _pure_;
+
 /* There is room again. May call data() before it returns. */
 void range_fetch_resume(RangeFetch *fetch);
 

@@ -48,10 +48,10 @@ typedef struct Line {
         Slot *slot;          /* the piece of the byte next, if it was begun */
         unsigned attempts;   /* in a row, without a byte */
         uint64_t again_usec; /* when it may ask again; 0: at once */
-        uint64_t moved_usec; /* when the last byte came, or it got room, or the request began */
+        uint64_t moved_usec; /* when the last byte came, or it got room or a connection, or the request began */
         uint64_t brought;    /* bytes since the last look at how slow the lines are */
-        bool named_version;  /* the request had versionId= of the first reply */
-        bool paused_lately;  /* since then it had no room, so its speed says nothing */
+        bool named_version; /* the request had versionId= of the first reply */
+        bool paused_lately; /* since then it had to wait, so its speed says nothing */
 } Line;
 
 struct Remote {
@@ -279,13 +279,19 @@ static void give_up(Line *line, const char *what, uint64_t duration_usec) {
         line_broke(line, r, &error);
 }
 
-/* Looks for transfers that stand still. One without room is not to blame. */
+/* Returns whether nothing can come: there is no room, or the fetches of other secrets have all connections to this host. */
+static bool waits(const Line *line) {
+        return range_fetch_is_paused(line->fetch) || !range_fetch_is_sent(line->fetch);
+}
+
+/* Looks for transfers that stand still. One that waits is not to blame. */
 static void look_for_still(Remote *remote, uint64_t now) {
         for (unsigned i = 0; i < remote->lines_count; i++) {
                 Line *line = remote->lines + i;
 
-                if (line->fetch && !range_fetch_is_paused(line->fetch) &&
-                    now - line->moved_usec >= PIECES_STILL_USEC)
+                if (line->fetch && !range_fetch_is_sent(line->fetch))
+                        line->moved_usec = now;
+                if (line->fetch && !waits(line) && now - line->moved_usec >= PIECES_STILL_USEC)
                         give_up(line, "has brought nothing", PIECES_STILL_USEC);
         }
 }
@@ -314,7 +320,7 @@ static void look_for_slow(Remote *remote, uint64_t now) {
                     line->brought < (sum - line->brought) / (count - 1) / 4)
                         give_up(line, "has been much slower than the others", PIECES_SLOW_USEC);
                 line->brought = 0;
-                line->paused_lately = line->fetch && range_fetch_is_paused(line->fetch);
+                line->paused_lately = line->fetch && waits(line);
         }
 }
 

@@ -698,7 +698,7 @@ bool passage_may_be_left(Passage *passage) {
 
         if (!passage->declaration->optional)
                 return false;
-        if (passage->body && passage->is_stuck)
+        if (passage->body && passage->is_stuck && body_written(passage->body) == passage->trouble_written)
                 return true;
         return (passage->state == SECRET_DECLARED || passage->state == SECRET_SEALED ||
                 passage->state == SECRET_OPENED) &&

@@ -63,6 +63,10 @@ void http_resume(HttpTransfer *transfer) {
         fail();
 }
 
+bool http_is_sent(const HttpTransfer *transfer) {
+        return true;
+}
+
 bool http_is_paused(const HttpTransfer *transfer) {
         return false;
 }

@@ -157,8 +157,10 @@ static void test_a_paused_transfer_goes_on_where_it_was(void **state) {
 
         stage->room = 0;
         start(stage, &(Answer){ .status = 206, .body = stage->body });
+        assert_false(http_is_sent(stage->transfer));
         while (stage->calls == 0) {
                 if (http_is_paused(stage->transfer)) {
+                        assert_true(http_is_sent(stage->transfer));
                         pauses++;
                         stage->room += 40000;
                         http_resume(stage->transfer);

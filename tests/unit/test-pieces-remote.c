@@ -49,6 +49,7 @@ void sleep_usec(uint64_t usec) {
 
 struct HttpTransfer {
         bool active, headed, paused;
+        bool queued; /* it has no connection yet */
         char url[256], range[64], match[64], authorization[256];
         uint64_t first, last; /* of Range */
         size_t pending;       /* bytes that the stream had no room for */
@@ -113,6 +114,11 @@ void http_cancel(HttpTransfer *transfer) {
 
 sd_event *http_event(const HttpClient *client) {
         return event;
+}
+
+bool http_is_sent(const HttpTransfer *transfer) {
+        assert_true(transfer->active);
+        return !transfer->queued;
 }
 
 bool http_is_paused(const HttpTransfer *transfer) {
@@ -515,6 +521,27 @@ static void test_a_transfer_that_stands_still_is_replaced(void **state) {
         assert_complete();
 }
 
+/* Other secrets have all connections to the host. From the moment at which the transfer has one, it must bring something. */
+static void test_a_transfer_without_a_connection_is_not_to_blame(void **state) {
+        start(&versioned);
+        transfers[2].queued = true;
+        for (unsigned second = 0; second < 50; second++) {
+                send_bytes(transfers + 0, 1000);
+                send_bytes(transfers + 1, 1000);
+                pass(USEC_PER_SEC);
+        }
+        assert_int_equal(got.troubles, 0);
+        transfers[2].queued = false;
+        for (unsigned second = 0; second < 15; second++) {
+                assert_int_equal(got.troubles, 0);
+                send_bytes(transfers + 0, 1000);
+                send_bytes(transfers + 1, 1000);
+                pass(USEC_PER_SEC);
+        }
+        assert_int_equal(got.troubles, 1);
+        assert_false(transfers[2].active);
+}
+
 /* Only the first window in which a request ran the whole time says how fast it is. */
 static void windows(unsigned count, const uint64_t bytes[3]) {
         for (unsigned window = 0; window < count; window++)
@@ -849,6 +876,7 @@ int main(void) {
                 test(test_a_broken_connection_goes_on_at_its_first_missing_byte),
                 test(test_a_server_that_asks_for_time_gets_it),
                 test(test_a_transfer_that_stands_still_is_replaced),
+                test(test_a_transfer_without_a_connection_is_not_to_blame),
                 test(test_a_transfer_that_is_much_slower_than_the_others_is_replaced),
                 test(test_transfers_that_are_all_slow_are_left_alone),
                 test(test_expired_credentials_are_replaced_in_the_middle),
