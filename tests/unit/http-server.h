@@ -5,6 +5,7 @@
 
 #include <arpa/inet.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -52,7 +53,12 @@ static void server_answer(int fd, const Answer *answer) {
 
 static void *server_run(void *userdata) {
         Server *server = userdata;
+        sigset_t pipe;
 
+        /* A client may go before it has the whole answer. */
+        (void) sigemptyset(&pipe);
+        (void) sigaddset(&pipe, SIGPIPE);
+        (void) pthread_sigmask(SIG_BLOCK, &pipe, NULL);
         for (size_t i = 0; i < server->answers_size; i++) {
                 _cleanup_close_ int fd = accept(server->fd, NULL, NULL);
                 char *request = server->requests[i];
