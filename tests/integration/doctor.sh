@@ -134,6 +134,9 @@ assert_equal 'what is in the TPM' "$(tpm_contents)" "$before"
 right
 platform fault set imds '*' drop
 check 'no IMDS' 40 '^failure imds: IMDS cannot be reached.*HttpPutResponseHopLimit' '^skipped role: ' '^ok nitrotpm' '^skipped key-policy db-password: There are no credentials'
+right ExpectedMeasurements=user-data:
+platform fault set imds '*' drop
+check 'no IMDS for the expected measurements' 40 '^skipped pcrs user-data:: The expected measurements cannot be read: IMDS does not answer'
 right
 platform fault set imds '*' http 403
 check 'IMDS turned off' 40 '^failure imds: It is turned off'

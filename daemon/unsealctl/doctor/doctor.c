@@ -342,7 +342,10 @@ static void find_expected(Doctor *doctor, ExpectedFacts *expected) {
                 expect(doctor, &doctor->measurements.sets[i], doctor->measurements.paths[i], expected);
         if (expected->demanded || !where)
                 return;
-        if (read_expected(doctor, where, &measurements, &error) < 0)
+        if (strncmp(where, "user-data:", strlen("user-data:")) == 0 && !doctor->imds_answers)
+                report_add(&doctor->report, "pcrs", where, VERDICT_SKIPPED, NULL,
+                           "The expected measurements cannot be read: IMDS does not answer.");
+        else if (read_expected(doctor, where, &measurements, &error) < 0)
                 report_add(&doctor->report, "pcrs", where, VERDICT_WARNING, NULL,
                            "The expected measurements cannot be read: %s", error.text);
         else
