@@ -74,6 +74,13 @@ static void load(System *system, const char *unit, const char *text) {
         assert_int_equal(unit_tree_add(&system->tree, unit, unit, text, strlen(text)), 0);
 }
 
+static void release(System *system) {
+        remarks_clear(&system->remarks);
+        unit_tree_clear(&system->tree);
+        ini_free(system->ini);
+        ini_free(system->secret_ini);
+}
+
 /* The check adds exactly this remark, or none with wanted NULL. Frees the remarks. */
 static void assert_remark(System *system, bool mistake, const char *wanted) {
         const Remark *seen;
@@ -87,10 +94,35 @@ static void assert_remark(System *system, bool mistake, const char *wanted) {
                 fail_msg("saw %s '%s', wanted '%s'", seen->mistake ? "mistake" : "warning", seen->text,
                          wanted);
         assert_int_equal(remarks_mistakes(&system->remarks), wanted && mistake ? 1 : 0);
-        remarks_clear(&system->remarks);
-        unit_tree_clear(&system->tree);
-        ini_free(system->ini);
-        ini_free(system->secret_ini);
+        release(system);
+}
+
+/* What a finding says in full. Its text begins with its place. */
+typedef struct Finding {
+        Severity severity;
+        const char *id, *cure, *unit, *text;
+} Finding;
+
+/* The check adds exactly these findings, in this order. Frees the remarks. */
+static void assert_findings(System *system, const Finding *wanted, size_t count) {
+        static const char *const severities[] = { "advice", "warning", "mistake" };
+
+        unit_tree_sort(&system->tree);
+        assert_int_equal(check_configuration(&system->facts, &system->remarks), 0);
+        if (system->remarks.count != count)
+                fail_msg("saw %zu findings, wanted %zu, the first '%s', wanted '%s'", system->remarks.count,
+                         count, system->remarks.count > 0 ? system->remarks.items[0].text : "",
+                         count > 0 ? wanted[0].text : "");
+        for (size_t i = 0; i < count; i++) {
+                const Remark *seen = &system->remarks.items[i];
+
+                assert_string_equal(seen->text, wanted[i].text);
+                assert_string_equal(remark_id(seen), wanted[i].id);
+                assert_string_equal(remark_severity(seen), severities[wanted[i].severity]);
+                assert_string_equal(seen->cure ?: "", wanted[i].cure);
+                assert_string_equal(seen->unit, wanted[i].unit ?: "");
+        }
+        release(system);
 }
 
 static void test_a_correct_system_gets_no_remark(void **state) {
@@ -337,6 +369,244 @@ static void test_files_that_look_like_declarations_are_passed_over(void **state)
                       "/etc/unseald/secrets.d/x.conf: unseald passes over this file: its name does not");
 }
 
+/* A service with a number that no user has: each row consumes a secret, or has nothing to do with unseald. */
+static void test_a_number_without_a_user_is_reported_of_a_unit_that_consumes(void **state) {
+#define NUMBERED "[Unit]\nWants=unsealed.target\nAfter=unsealed.target\n[Service]\nUser=1\nUser=987\n"
+        static const Finding finding = {
+                .severity = SEVERITY_WARNING,
+                .id = "user-number",
+                .cure = "Add a user of this number to the image.",
+                .unit = "a.service",
+                .text = "a.service:6: User=: No user of /etc/passwd has the number 987. Unless systemd-sysusers adds one before the unit starts, the unit fails (217/USER). Add a user of this number to the image.",
+        };
+        static const struct {
+                const char *text;
+                bool consumes;
+        } rows[] = {
+                { NUMBERED "LoadCredential=db:" SOCKET "\n", true },
+                { NUMBERED "LoadCredential=x:/run/unseald/credentials/db\n", true },
+                { NUMBERED "EnvironmentFile=/run/unseald/credentials/db\n", true },
+                { NUMBERED "LoadCredential=x:/etc/x\nLoadCredential=db:" SOCKET "\nSetCredential=y:z\n",
+                  true },
+                { NUMBERED, false },
+                { NUMBERED "LoadCredential=x:/etc/x\n", false },
+                { NUMBERED "ImportCredential=journal\n", false },
+                { NUMBERED "SetCredential=y:z\n", false },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                char *numbered[] = { (char *) "a.service", NULL };
+                System system;
+
+                set_up(&system);
+                system.items[0].units = NULL;
+                system.facts.unknown_ids = numbered;
+                load(&system, "a.service", rows[i].text);
+                load(&system, "b.service", "[Service]\nUser=app\nLoadCredential=db:" SOCKET "\n");
+                assert_findings(&system, &finding, rows[i].consumes);
+        }
+}
+
+static const Finding nothing_declared = {
+        .severity = SEVERITY_WARNING,
+        .id = "nothing-declared",
+        .cure = "Declare a secret in secrets.d/NAME.secret.",
+        .text = "/etc/unseald/secrets.d: No secret is declared, so unseald unseals nothing. Declare one in NAME.secret in this directory; unseald.secret(5) has an example.",
+};
+
+static void test_a_configuration_without_a_secret_is_reported(void **state) {
+        for (size_t count = 0; count < 2; count++)
+                for (int local = 0; local < 2; local++) {
+                        System system;
+
+                        set_up(&system);
+                        system.declarations.count = count;
+                        system.facts.secrets_directory = local ? "/etc/unseald/secrets.d" : NULL;
+                        assert_findings(&system, &nothing_declared, count == 0 && local);
+                }
+}
+
+/* A mistake may be why there is none. A warning is no reason. */
+static void test_no_secret_is_reported_beside_a_warning_and_not_beside_a_mistake(void **state) {
+        static const Finding mistake = {
+                .severity = SEVERITY_MISTAKE,
+                .id = "certificates",
+                .cure = "Put the certificates into the image, as a file in PEM.",
+                .text = "unseald.conf:2: TrustedCertificates=: Expected a file with certificates, in PEM. Not there.",
+        };
+        const Finding warnings[] = {
+                { .severity = SEVERITY_WARNING,
+                  .id = "passed-over",
+                  .cure = "Rename the file, or remove it.",
+                  .text = "/etc/unseald/secrets.d/db: unseald passes over this file: its name does not end in \".secret\". Rename it to NAME.secret, or remove it." },
+                nothing_declared,
+        };
+        char *paths[] = { (char *) "/etc/unseald/secrets.d/db", NULL };
+        System system;
+
+        set_up(&system);
+        system.declarations.count = 0;
+        system.facts.secrets_directory = "/etc/unseald/secrets.d";
+        system.facts.trust = (Error){ .failure = FAILURE_CONFIGURATION, .text = "Not there." };
+        assert_findings(&system, &mistake, 1);
+
+        set_up(&system);
+        system.declarations.count = 0;
+        system.facts.secrets_directory = "/etc/unseald/secrets.d";
+        system.facts.passed_over = paths;
+        assert_findings(&system, warnings, ELEMENTSOF(warnings));
+}
+
+static void test_each_reason_to_pass_over_a_file_is_told(void **state) {
+#define PASSED "unseald passes over this file: "
+#define AMONG_DROPINS \
+        PASSED "the name of a drop-in ends in \".conf\" and begins with no dot. Rename it to NAME.conf, or remove it."
+        static const struct {
+                const char *path, *text; /* text NULL: no finding */
+        } rows[] = {
+                { "/etc/unseald/secrets.d/db.conf",
+                  PASSED "its name does not end in \".secret\". Rename it to NAME.secret, or remove it." },
+                { "/etc/unseald/secrets.d/.db.secret",
+                  PASSED "its name begins with a dot. Rename it to NAME.secret, or remove it." },
+                { "/etc/unseald/secrets.d/db.secret~",
+                  PASSED "its name ends in \"~\", as an editor's copy does. Remove it." },
+                { "/etc/unseald/secrets.d/db.secret.d/.10.conf", AMONG_DROPINS },
+                { "/etc/unseald/unseald.conf.d/10-lock", AMONG_DROPINS },
+                { "/etc/unseald/db.secret",
+                  PASSED "declarations of secrets are in secrets.d/. Move it there." },
+                { "/etc/unseald/unseal.conf", PASSED
+                  "only unseald.conf and the drop-ins in unseald.conf.d/ are settings. Rename it, or move it there." },
+                { "/etc/unseald/secrets.d/db.secret", NULL },
+                { "/etc/unseald/secrets.d/.gitignore", NULL },
+                { "/etc/unseald/unseald.conf", NULL },
+                { "/etc/unseald/other", NULL },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                char *paths[] = { (char *) rows[i].path, NULL }, text[256];
+                const Finding finding = { SEVERITY_WARNING, "passed-over", "Rename the file, or remove it.",
+                                          NULL, text };
+                System system;
+
+                (void) snprintf(text, sizeof(text), "%s: %s", rows[i].path, rows[i].text ?: "");
+                set_up(&system);
+                system.facts.passed_over = paths;
+                assert_findings(&system, &finding, rows[i].text != NULL);
+        }
+}
+
+/* The nearest name is told, wherever it is in the list. No name is told that is not near. */
+static void test_dropins_without_a_secret_are_passed_over(void **state) {
+        static const struct {
+                const char *name, *near;
+        } rows[] = {
+                { "databse", " The nearest declared name is database." },
+                { "databasess", " The nearest declared name is databases." },
+                { "mail", "" },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                char path[128], text[256], *paths[] = { path, NULL };
+                const Finding finding = { SEVERITY_WARNING, "passed-over", "Rename the file, or remove it.",
+                                          NULL, text };
+                System system;
+
+                (void) snprintf(path, sizeof(path), "/etc/unseald/secrets.d/%s.secret.d", rows[i].name);
+                (void) snprintf(text, sizeof(text),
+                                "%s: unseald passes over this directory: no file declares a secret %s.%s",
+                                path, rows[i].name, rows[i].near);
+                set_up(&system);
+                system.declarations.count = 2;
+                system.items[0].name = (char *) "database";
+                system.items[1].name = (char *) "databases";
+                system.facts.passed_over = paths;
+                assert_findings(&system, &finding, 1);
+        }
+}
+
+/* A bundle with two members. The lines of the one look like those of the other. */
+typedef struct Bundle {
+        System system;
+        Declaration members[2];
+        SecretFacts facts[2];
+} Bundle;
+
+static void set_up_bundle(Bundle *bundle) {
+        System *system = &bundle->system;
+
+        set_up(system);
+        ini_free(system->secret_ini);
+        system->secret_ini = parse(
+                        "db.secret",
+                        "[Secret]\nSource=file:/db\nFormat=bundle\nKeyId=" KEY "\n"
+                        "[Member admin]\nUnits=a.service b.service\nUnits=data.mount\nUser=app\nGroup=app\n"
+                        "[Member guest]\nUnits=a.service\nUnits=b.service data.mount\nUser=app\nGroup=app\n");
+        system->secrets[0].ini = system->secret_ini;
+        for (size_t i = 0; i < ELEMENTSOF(bundle->members); i++) {
+                bundle->members[i] = system->items[0];
+                bundle->members[i].name = (char *) (i == 0 ? "db.admin" : "db.guest");
+                bundle->members[i].member = i == 0 ? "admin" : "guest";
+                bundle->facts[i] = (SecretFacts){ .ini = system->secret_ini };
+        }
+        system->items[0].format = FORMAT_BUNDLE;
+        system->items[0].units = NULL;
+        system->items[0].store = false;
+        system->items[0].members = bundle->members;
+        system->items[0].members_count = ELEMENTSOF(bundle->members);
+        system->secrets[0].members = bundle->facts;
+}
+
+static const struct {
+        unsigned service, mount, user, group; /* the lines of the settings that name them */
+} member_lines[] = { { 6, 7, 8, 9 }, { 12, 12, 13, 14 } };
+
+static void test_units_that_a_member_misses_are_named_with_the_line_of_its_section(void **state) {
+        static const char format[] =
+                        "db.secret:%u: Units=: There is no unit \"%s\". Expected a unit with a unit file, or an instance of a template with one.";
+        static const char cure[] = "Correct the name in Units=, or add the unit to the image.";
+        char *missing[] = { (char *) "b.service", (char *) "data.mount", NULL };
+
+        for (size_t i = 0; i < ELEMENTSOF(member_lines); i++) {
+                char service[256], mount[256];
+                const Finding wanted[] = {
+                        { SEVERITY_MISTAKE, "unit-missing", cure, NULL, service },
+                        { SEVERITY_WARNING, "unit-missing", cure, NULL, mount },
+                };
+                Bundle bundle;
+
+                (void) snprintf(service, sizeof(service), format, member_lines[i].service, missing[0]);
+                (void) snprintf(mount, sizeof(mount), format, member_lines[i].mount, missing[1]);
+                set_up_bundle(&bundle);
+                bundle.facts[i].missing_units = missing;
+                assert_findings(&bundle.system, wanted, ELEMENTSOF(wanted));
+        }
+}
+
+static void test_a_user_and_a_group_that_a_member_misses_are_mistakes_of_its_section(void **state) {
+        for (size_t i = 0; i < ELEMENTSOF(member_lines); i++)
+                for (size_t count = 0; count < 3; count++) {
+                        char user[256], group[256];
+                        const Finding wanted[] = {
+                                { SEVERITY_MISTAKE, "user-unknown",
+                                  "Correct User=, or add the user to the image.", NULL, user },
+                                { SEVERITY_MISTAKE, "group-unknown",
+                                  "Correct Group=, or add the group to the image.", NULL, group },
+                        };
+                        Bundle bundle;
+
+                        (void) snprintf(user, sizeof(user),
+                                        "db.secret:%u: User=: Expected a user of /etc/passwd, not \"app\".",
+                                        member_lines[i].user);
+                        (void) snprintf(group, sizeof(group),
+                                        "db.secret:%u: Group=: Expected a group of /etc/group, not \"app\".",
+                                        member_lines[i].group);
+                        set_up_bundle(&bundle);
+                        bundle.facts[i].user_missing = count > 0;
+                        bundle.facts[i].group_missing = count > 1;
+                        assert_findings(&bundle.system, wanted, count);
+                }
+}
+
 static void test_the_place_of_a_remark_is_found(void **state) {
         static const struct {
                 const char *text, *path, *rest, *secret;
@@ -439,6 +709,13 @@ int main(void) {
                 cmocka_unit_test(test_lack_of_memory_is_no_mistake_of_the_configuration),
                 cmocka_unit_test(test_too_many_secrets_are_one_mistake),
                 cmocka_unit_test(test_files_that_look_like_declarations_are_passed_over),
+                cmocka_unit_test(test_a_number_without_a_user_is_reported_of_a_unit_that_consumes),
+                cmocka_unit_test(test_a_configuration_without_a_secret_is_reported),
+                cmocka_unit_test(test_no_secret_is_reported_beside_a_warning_and_not_beside_a_mistake),
+                cmocka_unit_test(test_each_reason_to_pass_over_a_file_is_told),
+                cmocka_unit_test(test_dropins_without_a_secret_are_passed_over),
+                cmocka_unit_test(test_units_that_a_member_misses_are_named_with_the_line_of_its_section),
+                cmocka_unit_test(test_a_user_and_a_group_that_a_member_misses_are_mistakes_of_its_section),
                 cmocka_unit_test(test_the_place_of_a_remark_is_found),
         };
 
