@@ -293,6 +293,11 @@ static const char *unit_failure(void) {
         return environment("MONITOR_EXIT_STATUS");
 }
 
+/* The timer is about a wait (systemd.exec(5), $TRIGGER_UNIT). A failure has its own report, by OnFailure=. */
+static bool started_by_timer(void) {
+        return environment("TRIGGER_UNIT");
+}
+
 /* about_file: why the status file does not say it. */
 static void say_unit_failure(const char *status, const char *about_file) {
         const char *name = failure_to_string((Failure) strtol(status, NULL, 10));
@@ -359,6 +364,8 @@ static int report(const Options *options) {
                 return EXIT_SUCCESS;
         }
         state = member(object, "state");
+        if (options->quiet && started_by_timer() && strcmp(state, "failed") == 0)
+                return EXIT_SUCCESS;
         if (strcmp(state, "failed") == 0)
                 say_failure(object);
         else if (killed) {

@@ -78,11 +78,19 @@ layer_new ExpectedMeasurements=/usr/lib/unseald/pcr_measurements.json
 install -D -m 644 -t "$layer/usr/lib/systemd/journald.conf.d" "$top/kiwi/root/usr/lib/systemd/journald.conf.d/appliance.conf"
 jq -n --arg pcr4 "$other" '{Measurements: {HashAlgorithm: "SHA384", PCR4: $pcr4}}' >"$layer/usr/lib/unseald/pcr_measurements.json"
 layer_secret db-password "$key" "$scratch/sealed"
+mkdir "$layer/usr/lib/systemd/system/unseald-report.timer.d"
+printf '%s\n' '[Timer]' OnActiveSec= OnActiveSec=20s >"$layer/usr/lib/systemd/system/unseald-report.timer.d/soon.conf"
 cat >"$layer/usr/lib/machine/extra" <<'END'
 #!/bin/sh
 see() { name=$1 && shift && unsealctl status "$@" >"/out/$name" 2>&1; echo "exit status $?" >>"/out/$name"; }
 see failed --wait=db-password
-until [ "$(systemctl show -P ActiveState unseald-report.service)" = inactive ] && [ "$(systemctl show -P ExecMainExitTimestampMonotonic unseald-report.service)" != 0 ]; do sleep 0.1; done
+# ends_after TIME: waits for the end of a report that is later than this; prints when it ended
+ends_after() {
+    until ended=$(systemctl show -P ExecMainExitTimestampMonotonic unseald-report.service) && [ "$ended" -gt "$1" ] &&
+        [ "$(systemctl show -P ActiveState unseald-report.service)" = inactive ]; do sleep 0.1; done
+    echo "$ended"
+}
+ends_after "$(ends_after 0)" # that of the failure, then that of the timer
 systemctl show -p Result unseald-report.service >/out/report-result
 journalctl --sync
 journalctl -o cat -u unseald-report.service _TRANSPORT=stdout >/out/report
@@ -97,6 +105,7 @@ for what in 'unseald has FAILED for good' "measured $(pcr 4)" "expected $other" 
     'put its new values into the key'; do
     assert_line "on the console" "$out/console" "$what"
 done
+assert_equal "reports, though the timer has elapsed, too" "$(grep -c 'unseald has FAILED for good' "$out/report")" 1
 [ "$(wc -l <"$out/report")" -le 60 ] || die "the report has $(wc -l <"$out/report") lines"
 # Whatever the sandbox of the unit takes away, doctor examines the machine.
 assert_line "doctor in its sandbox" "$out/report" '^An examination of this machine finds'
