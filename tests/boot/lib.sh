@@ -105,12 +105,17 @@ machine_address() { sort -n "$platform_state/dnsmasq.leases" | awk 'END { print 
 
 # firmware_variables ARGUMENTS...: makes a store of firmware variables with virt-fw-vars, from PyPI.
 firmware_variables() {
-    local tools=${UNSEALD_CACHE:-$top/.cache}/virt-firmware
+    local tools=${UNSEALD_CACHE:-$top/.cache}/virt-firmware lock
+    mkdir -p "${tools%/*}"
+    # Scenarios that run side by side share it.
+    exec {lock}>"$tools.lock"
+    flock "$lock"
     [ -e "$tools/complete" ] || {
         rm -rf "$tools"
         python3 -m venv "$tools" && "$tools/bin/pip" install --quiet --disable-pip-version-check virt-firmware &&
             touch "$tools/complete"
     } >&2 || die "virt-firmware cannot be installed from PyPI"
+    exec {lock}>&-
     "$tools/bin/virt-fw-vars" --loglevel error --input "$firmware/OVMF_VARS_4M.fd" "$@" >/dev/null
 }
 
