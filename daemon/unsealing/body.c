@@ -244,11 +244,14 @@ static void wipe_done(void *userdata) {
 
 /* Nothing is decrypted any more. The file goes, and then the owner is told. */
 static void body_fail(Body *body, int r, const Error *error) {
+        Error copy = *error; /* it may be of a piece, or of the source */
+
         if (body->ending)
                 return;
-        body->r = r;
-        body->error = *error;
         body_stop(body);
+        /* Not before: the job of last, which may have been under way, leaves its own result there. */
+        body->r = r;
+        body->error = copy;
         store_draft_abandon(body->draft);
         body->wipe->draft = TAKE_PTR(body->draft);
         if (worker_new(body->event, "unseald-wipe", &body->wiper) >= 0 &&

@@ -40,6 +40,7 @@ static Made made, other;
 
 static atomic_int write_fails_at; /* the n-th write of plaintext from now fails; 0: none */
 static atomic_size_t written, wiped;
+static atomic_bool writes_are_slow, is_writing;
 
 ssize_t pwrite(int fd, const void *data, size_t size, off_t offset) {
         bool zeros = true;
@@ -51,6 +52,10 @@ ssize_t pwrite(int fd, const void *data, size_t size, off_t offset) {
                 return -1;
         }
         (void) atomic_fetch_add(zeros ? &wiped : &written, size);
+        if (!zeros && atomic_load(&writes_are_slow)) {
+                atomic_store(&is_writing, true);
+                (void) usleep(100000);
+        }
         return syscall(SYS_pwrite64, fd, data, size, offset);
 }
 
@@ -192,15 +197,21 @@ static void bring_piece(void) {
         source.sink.piece(offset, piece, size, source.sink.userdata);
 }
 
+static void source_fail(void) {
+        Error error;
+
+        source.done = true;
+        (void) sd_event_source_set_enabled(source.defer, SD_EVENT_OFF);
+        source.sink.ended(error_set(&error, -EIO, FAILURE_SOURCE, "The source is gone."), &error,
+                          source.sink.userdata);
+}
+
 static int on_defer(sd_event_source *s, void *userdata) {
         Error error = {};
 
-        if (source.fails_at > 0 && source.next == source.fails_at) {
-                source.done = true;
-                (void) sd_event_source_set_enabled(s, SD_EVENT_OFF);
-                source.sink.ended(error_set(&error, -EIO, FAILURE_SOURCE, "The source is gone."), &error,
-                                  source.sink.userdata);
-        } else if (source.next < source.count) {
+        if (source.fails_at > 0 && source.next == source.fails_at)
+                source_fail();
+        else if (source.next < source.count) {
                 if (source.out_count < source.plan.ahead_max)
                         bring_piece();
                 else
@@ -506,6 +517,28 @@ static void test_a_source_that_fails_leaves_nothing(void **state) {
         }
 }
 
+/* The final frame is right, and its thread is about to say so when the source fails. The message does not count as whole: its file is
+ * overwritten. */
+static void test_a_source_that_fails_at_the_very_end_leaves_nothing(void **state) {
+        _cleanup_(body_freep) Body *body = NULL;
+
+        make(&made, 0x0478, 4 * MIB, 3 * MIB, 1);
+        assert_int_equal(begin(made.data, made.size, FORWARD, 0, &body, NULL), 0);
+        assert_int_equal(source.count, 1);
+        is_writing = false;
+        writes_are_slow = true;
+        bring_piece();
+        while (!atomic_load(&is_writing))
+                (void) usleep(1000);
+        source_fail();
+        while (!result.ended)
+                assert_true(sd_event_run(event, UINT64_MAX) >= 0);
+        writes_are_slow = false;
+        assert_int_equal(result.r, -EIO);
+        assert_string_equal(result.error.text, "The source is gone.");
+        assert_int_equal(entries(), 0);
+}
+
 static void test_a_body_that_is_stopped_leaves_nothing(void **state) {
         for (unsigned signs = 0; signs < 2; signs++)
                 for (unsigned turns = 0; turns < 12; turns++) {
@@ -649,6 +682,7 @@ int main(void) {
                 TEST(test_another_signature_is_refused),
                 TEST(test_a_write_that_fails_leaves_nothing),
                 TEST(test_a_source_that_fails_leaves_nothing),
+                TEST(test_a_source_that_fails_at_the_very_end_leaves_nothing),
                 TEST(test_a_body_that_is_stopped_leaves_nothing),
                 TEST(test_without_memory_nothing_is_left),
                 TEST(test_more_than_size_max_is_refused),
