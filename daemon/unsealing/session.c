@@ -219,9 +219,8 @@ static const uint64_t *version_for_status(const Session *session, const Passage 
                                : passage_version(passage);
 }
 
-static void fill_status_of_members(const Session *session, const Passage *passage, StatusMembers *ret) {
-        const Declaration *declaration = passage->declaration;
-
+static void fill_status_of_members(const Session *session, const Declaration *declaration,
+                                   StatusMembers *ret) {
         ret->members = declaration->members;
         ret->count = declaration->members_count;
         if (ret->count > 0 && session->options.kept)
@@ -245,7 +244,7 @@ static void fill_status(const Session *session, Passage *passage, bool is_over, 
                 .attempts = passage_step(passage)->attempts,
                 .duration_usec = passage->duration_usec,
         };
-        fill_status_of_members(session, passage, &ret->members);
+        fill_status_of_members(session, before ?: declaration, &ret->members);
         if (!is_over)
                 waiting_for_secret(passage, session->begun_usec, &ret->waiting);
 }
@@ -261,7 +260,7 @@ static size_t fill_undeclared(const Session *session, StatusSecret *ret) {
                 if (declarations_find(session->options.declarations, declaration->name) ||
                     !in_force(session, declaration->name))
                         continue;
-                ret[n++] = (StatusSecret){
+                ret[n] = (StatusSecret){
                         .name = declaration->name,
                         .state = secret_state_to_string(SECRET_PUBLISHED),
                         .source = declaration->source.label,
@@ -270,6 +269,7 @@ static size_t fill_undeclared(const Session *session, StatusSecret *ret) {
                         .optional = declaration->optional,
                         .version = kept_version(session->options.kept, declaration->name),
                 };
+                fill_status_of_members(session, declaration, &ret[n++].members);
         }
         return n;
 }

@@ -225,6 +225,7 @@ static struct World {
         size_t listed;          /* secrets */
         bool units_differ;      /* before and after the reload: the test looks at them */
         char *const *units[SECRETS_MAX];
+        const Declaration *members[SECRETS_MAX]; /* of bundles */
         char states[SECRETS_MAX][16], policies[SECRETS_MAX][16];
         char versions[SECRETS_MAX][24]; /* of signed secrets, in decimal; or empty */
         uint64_t durations[SECRETS_MAX];
@@ -1462,6 +1463,7 @@ int status_write(const char *path, const Status *status) {
                 if (!world.units_differ)
                         assert_ptr_equal(secret->units, world.declarations_items[i].units);
                 world.units[i] = secret->units;
+                world.members[i] = secret->members.members;
                 assert_int_equal(secret->optional, world.declarations_items[i].optional);
                 if (i < ELEMENTSOF(world.waits))
                         describe_waiting(&secret->waiting, world.waits[i]);

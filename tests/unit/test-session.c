@@ -2216,16 +2216,21 @@ static void a_reload_that_cannot_commit_removes_no_secret(void **state) {
         assert_string_equal(world.states[1], "published");
 }
 
-/* Until the point of no return, Units= from before the reload decides who gets a secret, and status.json says so. */
+/* Until the point of no return, Units= from before the reload decides who gets a secret, and status.json says so. The same holds for the
+ * members of a bundle. */
 static void expect_units_in_force(bool commits) {
         static char before_unit[] = "before.service", after_unit[] = "after.service";
         char *before[] = { before_unit, NULL }, *after[] = { after_unit, NULL };
-        Declaration replaced_item;
+        Declaration replaced_item, member_before = { .units = before }, member_after = { .units = after };
         Declarations replaced = { .items = &replaced_item, .count = 1 };
 
         replaced_item = *declare("a");
         replaced_item.units = before;
+        replaced_item.members = &member_before;
+        replaced_item.members_count = 1;
         world.declarations_items[0].units = after;
+        world.declarations_items[0].members = &member_after;
+        world.declarations_items[0].members_count = 1;
         keep("a");
         world.units_differ = true;
         world.options.replaced = &replaced;
@@ -2239,6 +2244,7 @@ static void expect_units_in_force(bool commits) {
         assert_int_equal(world.error.failure, commits ? FAILURE_NONE : FAILURE_STORE);
         assert_int_equal(world.listed, 1);
         assert_ptr_equal(world.units[0], commits ? after : before);
+        assert_ptr_equal(world.members[0], commits ? &member_after : &member_before);
 }
 
 static void the_status_has_the_units_from_before_a_failed_reload(void **state) {
