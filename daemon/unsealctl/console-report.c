@@ -293,9 +293,17 @@ static const char *unit_failure(void) {
         return environment("MONITOR_EXIT_STATUS");
 }
 
-/* The timer is about a wait (systemd.exec(5), $TRIGGER_UNIT). A failure has its own report, by OnFailure=. */
+/* The timer is about a wait (systemd.exec(5), $TRIGGER_UNIT). A failure for good has its own report, by OnFailure=. */
 static bool started_by_timer(void) {
         return environment("TRIGGER_UNIT");
+}
+
+static bool has_failed(struct json_object *report) {
+        return strcmp(member(report, "state"), "failed") == 0;
+}
+
+static bool has_failed_for_good(struct json_object *report) {
+        return has_failed(report) && json_object_get_boolean(json_member(report, "final"));
 }
 
 /* about_file: why the status file does not say it. */
@@ -349,7 +357,30 @@ static int read_report(const char *path, char **ret_text, struct json_object **r
         return r;
 }
 
+/* What follows the first sentences. */
+static void say_details(struct json_object *report, bool with_catalog) {
+        say_callers(report);
+        say_secrets(report);
+        if (with_catalog)
+                say_catalog(report);
+}
+
+/* The service manager does not start the report of a failure while the timer's report runs: both are the same unit. So the timer's
+ * report looks once more when it ends. */
+static void say_failure_since(const Options *options) {
+        _cleanup_free_ char *text = NULL;
+        _cleanup_json_ struct json_object *object = NULL;
+
+        if (read_report(options->status_path, &text, &object) < 0 || !has_failed_for_good(object))
+                return;
+        lines_left = REPORT_LINES;
+        print_line("", 0);
+        say_failure(object);
+        say_details(object, true);
+}
+
 static int report(const Options *options) {
+        bool by_timer = options->quiet && started_by_timer();
         _cleanup_free_ char *text = NULL;
         _cleanup_json_ struct json_object *object = NULL;
         const char *state, *killed = unit_failure();
@@ -364,9 +395,9 @@ static int report(const Options *options) {
                 return EXIT_SUCCESS;
         }
         state = member(object, "state");
-        if (options->quiet && started_by_timer() && strcmp(state, "failed") == 0)
+        if (by_timer && has_failed_for_good(object))
                 return EXIT_SUCCESS;
-        if (strcmp(state, "failed") == 0)
+        if (has_failed(object))
                 say_failure(object);
         else if (killed) {
                 say_unit_failure(killed, "The status file is older and does not say why.");
@@ -380,14 +411,12 @@ static int report(const Options *options) {
                 say_callers(object);
                 return EXIT_SUCCESS;
         }
-        say_callers(object);
-        say_secrets(object);
-        if (!killed || strcmp(state, "failed") == 0)
-                say_catalog(object);
+        say_details(object, !killed || has_failed(object));
         if (options->with_doctor)
                 say_findings(options, json_member(object, "explanation"),
-                             member(strcmp(state, "failed") == 0 ? object : json_member(object, "waiting"),
-                                    "error"));
+                             member(has_failed(object) ? object : json_member(object, "waiting"), "error"));
+        if (by_timer)
+                say_failure_since(options);
         return EXIT_SUCCESS;
 }
 

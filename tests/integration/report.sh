@@ -4,7 +4,7 @@
 # Each report has at most 60 lines of 110 columns, names cause and cure, and has no secret.
 . "$(dirname "$0")/direct.sh"
 direct_start
-unset MONITOR_EXIT_STATUS
+unset MONITOR_EXIT_STATUS TRIGGER_UNIT
 canary=canary-$(od -An -N8 -tx8 /dev/urandom | tr -d ' ')
 printf %s "$canary" >"$secret"
 seal() { vendor_seal "$key" db-password "$scratch/sealed" <"$secret"; }
@@ -139,6 +139,7 @@ told() {
     assert_equal "$label: exit status ($(cat "$scratch/out"))" "$status" "$wanted"
     assert_line "$label" "$scratch/out" "$regex"
 }
+cp "$status_file" "$scratch/for-good"
 jq '.state = "unsealing" | .waiting = {for: "KMS"} | del(.failure)' "$status_file" >"$scratch/older"
 jq '.callers = [{unit: "billing.service", credential: "db-password"}]' "$scratch/older" >"$status_file"
 told 'a unit that waits' 0 'billing.service waits for db-password since '
@@ -155,6 +156,57 @@ rm "$status_file"
 mkdir "$status_file"
 told 'a file that cannot be read' 1 "Cannot read $status_file: " --quiet
 rmdir "$status_file"
+
+say "the timer: a failure for good has its own report, and one after which unseald is started again has none"
+export TRIGGER_UNIT=unseald-report.timer
+cp "$scratch/for-good" "$status_file"
+silent() {
+    "$build/daemon/unsealctl" report --no-doctor --quiet --status="$status_file" >"$scratch/out" 2>&1 || die "$1: exit status $?"
+    assert_equal "$1" "$(cat "$scratch/out")" ''
+}
+silent 'a failure for good'
+jq '.failure = "tpm" | .final = false' "$scratch/for-good" >"$status_file"
+told 'unseald is started again' 0 'unseald has FAILED, and is started again' --quiet
+
+say "a failure for good while the timer's report examines the machine"
+cc -shared -fPIC -o "$scratch/fails.so" -x c - -ldl <<'END'
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/types.h>
+
+/* The first one is that of the report, which starts doctor. */
+pid_t fork(void) {
+        pid_t (*real)(void) = dlsym(RTLD_NEXT, "fork");
+        static bool done;
+
+        if (!done && rename(getenv("NEXT_STATUS"), getenv("STATUS")) < 0)
+                abort();
+        done = true;
+        return real();
+}
+END
+# failing LABEL STATUS-FILE: the report of a wait, during which the status file becomes this one
+failing() {
+    cp "$scratch/older" "$status_file"
+    cp "$2" "$scratch/next"
+    env "LD_PRELOAD=$scratch/fails.so" "ASAN_OPTIONS=${ASAN_OPTIONS:-}:verify_asan_link_order=0" "NEXT_STATUS=$scratch/next" \
+        "STATUS=$status_file" "$build/daemon/unsealctl" report --quiet --timeout=1s --vendor-configuration="$config" \
+        --configuration=/nonexistent --store="$store" --status="$status_file" >"$scratch/out" 2>&1 || die "$1: $(cat "$scratch/out")"
+    [ ! -e "$scratch/next" ] || die "$1: the report has not started doctor"
+    assert_line "$1" "$scratch/out" '^unseald waits for KMS'
+}
+failing 'a failure for good' "$scratch/for-good"
+assert_line 'its report follows' "$scratch/out" '^unseald has FAILED for good'
+assert_line 'with the explanation' "$scratch/out" '^KMS denies access to the key:'
+failing 'the control' "$scratch/older"
+assert_no_line 'nothing has failed' "$scratch/out" 'FAILED'
+unset TRIGGER_UNIT
+failing 'not the timer' "$scratch/for-good"
+assert_no_line 'the service manager starts another report' "$scratch/out" 'FAILED'
+rm "$status_file"
 
 say "a status file that is older than the failure"
 mv "$scratch/older" "$status_file"
