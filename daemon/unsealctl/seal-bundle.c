@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,7 +11,11 @@
 #include "config/declared-members.h"
 #include "source/bundle.h"
 #include "unsealctl/ctl.h"
+#include "unsealctl/message-writer.h"
 #include "unsealctl/seal-bundle.h"
+
+static_assert(DECLARATION_BUNDLE_MAX <= MESSAGE_WRITER_FRAME,
+              "seal_message() copies the whole bundle into its first frame");
 
 /* One byte more than a file has, or may have, so that its end is seen. */
 static size_t room_for(int fd) {
