@@ -113,19 +113,23 @@ void member_files_drop(MemberFiles *files) {
 }
 
 int member_files_publish(MemberFiles *files, Error *error) {
+        int result = 0;
+
         for (size_t i = 0; i < files->bundle->members_count; i++) {
                 File *file = files->files + i;
                 int r;
 
                 if (!file->hidden)
                         continue;
-                r = store_reveal(files->store, files->bundle->members[i].name, file->hidden, error);
-                if (r < 0)
-                        return r;
-                free(TAKE_PTR(file->hidden));
-                file->shown = true;
+                r = store_reveal(files->store, files->bundle->members[i].name, file->hidden,
+                                 result < 0 ? NULL : error);
+                if (r >= 0) {
+                        free(TAKE_PTR(file->hidden));
+                        file->shown = true;
+                } else if (result >= 0)
+                        result = r;
         }
-        return 0;
+        return result;
 }
 
 size_t member_files_list(const MemberFiles *files, StoreFile *ret) {

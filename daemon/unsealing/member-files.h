@@ -35,7 +35,8 @@ int member_files_stage(MemberFiles *files, const MemberPlaces *places, Error *er
 /* Forgets what is staged; the next store_retain() removes it. */
 void member_files_drop(MemberFiles *files);
 
-/* Gives the staged files their names. It may be called again after a failure. FAILURE_STORE. */
+/* Gives the staged files their names. A file that cannot get its name does not hold up the others; the error is that of the first one.
+ * It may be called again after a failure. FAILURE_STORE. */
 int member_files_publish(MemberFiles *files, Error *error);
 
 /* Lists, for store_retain(), what is staged and what the store shows of these members. ret has room for one file for each declared

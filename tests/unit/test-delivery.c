@@ -454,6 +454,28 @@ static void test_a_reload_publishes_what_it_can(void **state) {
         assert_file("api", "another", 0400);
 }
 
+/* The members of one bundle do not hold up one another either. */
+static void test_a_reload_publishes_the_other_members(void **state) {
+        const char *texts[COUNT] = { [TLS] = "new certnew key" };
+        Error error = {};
+
+        deliver_all();
+        delivery = delivery_free(delivery);
+        replaced = TAKE(declarations, (Declarations){});
+        declare_all("Format=bundle\n[Member cert]\nMode=0440\n[Member key]\nOptional=yes\n");
+        begin_or_fail();
+        assert_int_equal(keep(texts, 2, &error), 1);
+        assert_int_equal(unlink(STORE "/tls.cert"), 0);
+        assert_int_equal(mkdir(STORE "/tls.cert", 0700), 0);
+        assert_true(delivery_publish(delivery, &error) < 0);
+        assert_int_equal(error.failure, FAILURE_STORE);
+        assert_non_null(strstr(error.text, "tls.cert"));
+        assert_file("tls.key", "new key", 0400);
+        assert_int_equal(rmdir(STORE "/tls.cert"), 0);
+        publish();
+        assert_file("tls.cert", "new cert", 0440);
+}
+
 static void test_at_boot_a_failure_publishes_nothing(void **state) {
         Error error = {};
 
@@ -514,6 +536,7 @@ int main(void) {
                 TEST(test_a_draft_that_is_not_kept_is_discarded),
                 TEST(test_a_reload_exchanges_what_changed),
                 TEST(test_a_reload_publishes_what_it_can),
+                TEST(test_a_reload_publishes_the_other_members),
                 TEST(test_at_boot_a_failure_publishes_nothing),
                 TEST(test_an_unknown_owner_is_a_mistake),
         };
