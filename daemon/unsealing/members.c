@@ -66,7 +66,8 @@ static int lacks(const Declaration *declaration, const Declaration *member, Erro
         return 0;
 }
 
-/* Finds the declared members, in the order of their names. wanted and places have room for all; is_wanted has one element for each member of the bundle. Returns their number. */
+/* Finds the declared members, in the order of their names. wanted and places have room for all; is_wanted has one element for each
+ * member of the bundle. Returns their number. */
 static int find_wanted(const Declaration *declaration, const BundleMember *members, size_t count,
                        Wanted *wanted, bool *is_wanted, ManifestMember *places, Error *error) {
         int found = 0;
@@ -90,8 +91,8 @@ static int find_wanted(const Declaration *declaration, const BundleMember *membe
         return found;
 }
 
-/* Moves the values to the begin of the text, in the order in which they stand there, so that none is overwritten before it is moved. Names
- * are not valid any more. */
+/* Moves the values to the beginning of the text, in the order in which they stand there, so that none is overwritten before it is
+ * moved. Names are not valid any more. */
 static void pack(Secret *bundle, Wanted *wanted, size_t count) {
         uint8_t *bytes = secret_bytes(bundle);
         size_t end = 0;

@@ -12,8 +12,6 @@
 #include "basic/text.h"
 #include "unsealing/status-file.h"
 
-/* A few kilobytes for each of some hundred secrets. */
-
 /* json-c fails only for want of memory. Then a member is missing, which is acceptable: every reader of the file expects that. */
 static void add_string(struct json_object *object, const char *name, const char *value) {
         _cleanup_free_ char *text = value && *value ? strdup(value) : NULL;
