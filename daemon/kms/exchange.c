@@ -186,13 +186,24 @@ int kms_dry_run_request(const KmsDryRun *question, char **ret) {
         return json_format(request, ret);
 }
 
+/* Returns whether the answer has what one of the operations gives. */
+static bool has_result(struct json_object *reply) {
+        static const char *const results[] = { "Plaintext", "CiphertextBlob", "PrivateKeyCiphertextBlob",
+                                               "GrantId" };
+
+        for (size_t i = 0; i < ELEMENTSOF(results); i++)
+                if (json_member(reply, results[i]))
+                        return true;
+        return false;
+}
+
 int kms_probe_reply(int r, const char *body, size_t size, const Error *refusal, bool *ret_open,
                     Error *error) {
         _cleanup_json_ struct json_object *reply = NULL;
         bool denied;
 
-        /* KMS answers a dry run with an error, always. An answer with a plaintext leaves no doubt that the key is open. */
-        if (r >= 0 && json_parse(body, size, &reply) >= 0 && json_member(reply, "Plaintext")) {
+        /* KMS answers a dry run with an error, always. An answer with a result leaves no doubt that the key is open. */
+        if (r >= 0 && json_parse(body, size, &reply) >= 0 && has_result(reply)) {
                 *ret_open = true;
                 return 0;
         }

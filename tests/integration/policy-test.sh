@@ -185,6 +185,54 @@ assert_line "a disabled key" "$scratch/out" '^Decrypt  *this machine.s document 
 kms EnableKey "$(jq -nc --arg key "$key" '{KeyId: $key}')" >/dev/null
 try 20 instance --device="swtpm:path=$scratch/none"
 
+say "== a server that ignores DryRun: what it did is allowed, and a grant that it made is told"
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1 \
+    -keyout "$scratch/fake.key" -out "$scratch/fake.pem" 2>"$scratch/openssl"
+# Does one operation, and denies every other one.
+cat >"$scratch/fake.py" <<'PYTHON'
+import http.server, json, ssl, sys
+
+class Server(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        done = self.headers["X-Amz-Target"] == "TrentService." + sys.argv[2] and request["DryRun"] is True
+        answer = json.loads(sys.argv[3]) if done else {"__type": "AccessDeniedException", "message": "no"}
+        self.send_response(200 if done else 400)
+        self.end_headers()
+        self.wfile.write(json.dumps(answer).encode())
+
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[1] + ".pem", sys.argv[1] + ".key")
+server.socket = context.wrap_socket(server.socket, server_side=True)
+print(server.server_address[1], flush=True)
+server.serve_forever()
+PYTHON
+# try_fake STATUS OPERATION ANSWER
+try_fake() {
+    local saw=0 fake pid port
+    exec {fake}< <(exec python3 "$scratch/fake.py" "$scratch/fake" "$2" "$3" 2>"$scratch/fake.log")
+    pid=$!
+    read -r port <&"$fake"
+    AWS_ACCESS_KEY_ID=a AWS_SECRET_ACCESS_KEY=b "$unsealctl" policy test --key="$key" --endpoint="https://127.0.0.1:$port" \
+        --trusted-certificates="$scratch/fake.pem" --json >"$scratch/out" 2>"$scratch/said" || saw=$?
+    kill "$pid"
+    exec {fake}<&-
+    [ "$saw" = "$1" ] || die "$2 is done: saw exit status $saw, wanted $1: $(cat "$scratch/said" "$scratch/out")"
+}
+if [ ! -e /dev/tpm0 ]; then
+    try_fake 66 CreateGrant '{"GrantId": "0123", "GrantToken": "token"}'
+    assert_equal "what is wrong" "$(wrong)" '["CreateGrant"]'
+    assert_line "the grant" "$scratch/said" 'ignored DryRun and did CreateGrant\. .*RevokeGrant'
+    try_fake 66 ReEncrypt '{"CiphertextBlob": "aGk="}'
+    assert_equal "what is wrong" "$(wrong)" '["ReEncrypt"]'
+    assert_line "what was done" "$scratch/said" 'ignored DryRun and did ReEncrypt\.'
+    try_fake 66 Decrypt '{"Plaintext": "aGlkZGVuIHNlY3JldA=="}'
+    cat "$scratch/said" >>"$scratch/out"
+    assert_no_line "the plaintext" "$scratch/out" 'aGlkZGVuIHNlY3JldA|hidden secret'
+    try_fake 5 CreateGrant '{}'
+fi
+
 say "== usage"
 for options in "" "--key=alias/billing" "--key=$key extra" "--key=$key --context=x" "--key=$key --name=a --name=b" "--key=$key --conquer" \
     "--key=$key --other-key=alias/mine" "--key=$key --other-key=$key" "--key=$key --other-key=${key/$region/$PLATFORM_OTHER_REGION}"; do

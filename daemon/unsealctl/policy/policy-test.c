@@ -149,6 +149,13 @@ static void ask_kms(Test *test, const KmsDryRun *dry_run, Question *question) {
         r = kms_call(test->caller, dry_run->operation, body, &answer, &answer_size, &refusal);
         if (kms_probe_reply(r, answer, answer_size, &refusal, &open, &question->error) >= 0)
                 question->answer = open ? ANSWER_ALLOWED : ANSWER_DENIED;
+        if (r >= 0 && question->answer == ANSWER_ALLOWED)
+                (void) fprintf(stderr,
+                               "unsealctl: The server ignored DryRun and did %s. Check --endpoint=: it is not KMS, or not all of it.%s\n",
+                               dry_run->operation,
+                               dry_run->grantee
+                                               ? " Find the new grant with ListGrants, and revoke it (RevokeGrant)."
+                                               : "");
         if (question->answer == ANSWER_DENIED)
                 (void) denied_parse(refusal.text, &question->denied);
 }
