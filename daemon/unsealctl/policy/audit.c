@@ -628,7 +628,6 @@ static void judge_grant(AuditReport *report, const Grant *grant, const char *pol
         verdict.recovers = has_code(after, statement, LINT_RECOVERY_PRINCIPAL);
         verdict.seals = has_code(after, statement, LINT_SEALER);
         report_grant(report, grant, &verdict, options);
-        grants->error |= verdict.error != NULL;
         if (!grant->harmless && !verdict.error)
                 remember(grants, own);
 }

@@ -87,7 +87,6 @@ void audit_policy(AuditReport *report, const char *key, const char *body, size_t
 typedef struct AuditGrants {
         struct json_object *statements; /* one for each grantee; NULL: there are no grants yet */
         size_t n;                       /* grants in them */
-        bool error;                     /* one of the grants breaks a promise by itself */
 } AuditGrants;
 
 void audit_grants_done(AuditGrants *grants);
