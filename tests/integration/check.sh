@@ -235,6 +235,23 @@ said $w $s/typo.service:2: 'nearest declared secret is good\. .*LoadCredential=g
 said $m $s/path.service:2: 'puts nothing at this path'
 assert_equal "lines in all" "$(grep -c '' "$scratch/said")" "$expected"
 
+say "a message of 2 GiB: its header is judged, and the rest is not read"
+good
+secret big 'Format=message' 'SizeMax=2G'
+put /etc/unseald/unseald.conf '[Unseald]' StoreSizeMax=4G
+cp "$top/tests/vectors/message/written/js-raw-0578-f4096-p100-c0.msg" "$root/usr/share/app/big"
+truncate -s 2G "$root/usr/share/app/big"
+python3 - "$build/daemon/unsealctl" check --root="$root" >"$scratch/said" 2>&1 <<'PYTHON' || die "$(cat "$scratch/said")"
+import resource, subprocess, sys
+status = subprocess.run(sys.argv[1:]).returncode
+peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+sys.exit(f"exit status {status}, {peak} KiB" if status != 78 or peak > 1048576 else 0)
+PYTHON
+assert_line "its header" "$scratch/said" '^Mistake: .*/big.secret:2: .*lacks the pair unseald:secret=big'
+sed -i 's/SizeMax=2G/SizeMax=512M/' "$root/etc/unseald/secrets.d/big.secret"
+check
+assert_line "a message above SizeMax=" "$scratch/said" '^Mistake: .*/big.secret:2: .*is longer than [0-9]* bytes \(SizeMax=\)'
+
 say "nothing is declared"
 rm -rf "$root"
 mkdir -p "$root/etc"

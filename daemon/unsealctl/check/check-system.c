@@ -17,6 +17,7 @@
 #include "source/source-file.h"
 #include "unsealctl/check/check-system.h"
 #include "unsealctl/check/mistakes.h"
+#include "unsealing/body.h"
 #include "unsealing/request.h"
 
 DEFINE_CLEANUP(FILE *, fclose);
@@ -199,6 +200,21 @@ static int examine_sealed(const Declaration *declaration, Slice sealed, SecretFa
         return r == -ENOMEM ? error_oom(error) : 0;
 }
 
+/* A large message may have more bytes than there is memory. Only its header is judged, so only its beginning is read. */
+static int read_sealed(const Declaration *declaration, uint8_t **ret, size_t *ret_size, Error *error) {
+        const Source *source = &declaration->source;
+        size_t maximum = request_maximum(declaration, source);
+        _cleanup_close_ int fd = -1;
+        uint64_t whole = 0;
+        int r = 0;
+
+        if (declaration->format == FORMAT_MESSAGE)
+                r = source_open_large(source, BODY_WHOLE_MAX, ret, ret_size, &whole, &fd, error);
+        if (r > 0 && whole > maximum)
+                return source_too_long(source, maximum, error);
+        return r == 0 ? source_read_file(source, maximum, ret, ret_size, error) : r;
+}
+
 static int examine_files(const Declaration *declaration, SecretFacts *secret, Error *error) {
         _cleanup_free_ uint8_t *ciphertext = NULL;
         size_t size;
@@ -206,8 +222,7 @@ static int examine_files(const Declaration *declaration, SecretFacts *secret, Er
 
         if (!declaration->source.location || declaration->source.kind != SOURCE_FILE)
                 return 0;
-        r = source_read_file(&declaration->source, request_maximum(declaration, &declaration->source),
-                             &ciphertext, &size, &secret->source);
+        r = read_sealed(declaration, &ciphertext, &size, &secret->source);
         if (r == -ENOMEM)
                 return error_oom(error);
         if (r < 0)
