@@ -534,15 +534,6 @@ static bool may_take(const Consumer *consumer, const char *secret) {
         return name ? strcmp(name, secret) == 0 || strcmp(consumer->id, secret) == 0 : by_path;
 }
 
-/* Units take the members of a bundle, and not the bundle. */
-static bool may_take_any(const Consumer *consumer, const Declaration *declaration) {
-        bool taken = may_take(consumer, declaration->name);
-
-        for (size_t i = 0; i < declaration->members_count; i++)
-                taken = taken || may_take(consumer, declaration->members[i].name);
-        return taken;
-}
-
 /* Only a whole system has all units. */
 static void check_unused(Check *check) {
         const Declaration *declaration;
@@ -551,17 +542,18 @@ static void check_unused(Check *check) {
              unit_graph_has_boot(check->graph) &&
              (declaration = declarations_next_credential(check->declarations, &at));) {
                 const Place place = { .file = declaration->file, .secret = declaration->name };
-                bool taken = false, in_store = declaration->store || declaration->members_count > 0;
+                bool taken = false;
 
                 for (size_t j = 0; j < check->consumers.count; j++)
-                        taken = taken || may_take_any(&check->consumers.items[j], declaration);
+                        taken = taken || may_take(&check->consumers.items[j], declaration->name);
                 if (!taken)
-                        tell(check, in_store ? SEVERITY_ADVICE : SEVERITY_WARNING, "secret-unused",
+                        tell(check, declaration->store ? SEVERITY_ADVICE : SEVERITY_WARNING, "secret-unused",
                              "Add LoadCredential=NAME:/run/unseald/credentials.sock to the unit that needs the secret, or remove the declaration.",
                              &place,
                              "No unit takes the secret%s. Add LoadCredential=%s:/run/unseald/credentials.sock to the unit that needs it, or remove the declaration.",
-                             in_store ? ", unless a program reads the store's file by a path of its own configuration"
-                                      : ", and Store=no leaves no other way to it",
+                             declaration->store
+                                             ? ", unless a program reads the store's file by a path of its own configuration"
+                                             : ", and Store=no leaves no other way to it",
                              declaration->name);
         }
 }
