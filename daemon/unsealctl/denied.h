@@ -14,6 +14,10 @@
 /* The longest ARN of a user: its path has up to 512 characters (IAM User Guide, "IAM and AWS STS quotas"). */
 #define DENIED_PRINCIPAL_MAX 640U
 
+/* For Denied.is_session. */
+#define DENIED_PATH_HINT \
+        "KMS does not name the path of a role. If the role has one, as those of IAM Identity Center do, take the ARN that \"aws iam get-role\" prints.\n"
+
 typedef struct Denied {
         char principal[DENIED_PRINCIPAL_MAX]; /* the ARN of a user, or of a role; fit for a shell without quotes */
         bool is_session; /* KMS named a session of the role, which does not tell the role's path */

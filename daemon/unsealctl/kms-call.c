@@ -182,6 +182,5 @@ void kms_call_say_sealer(const Error *error) {
                        "unsealctl: The key's policy must name the caller as a sealer. Write the policy with \"unsealctl policy --sealer=%s\" and its other options.\n",
                        denied.principal);
         if (denied.is_session)
-                (void) fputs("unsealctl: KMS does not name the path of a role. If the role has one, as those of IAM Identity Center do, take the ARN that \"aws iam get-role\" prints.\n",
-                             stderr);
+                (void) fputs("unsealctl: " DENIED_PATH_HINT, stderr);
 }

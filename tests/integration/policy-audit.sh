@@ -143,6 +143,12 @@ platform fault clear
 platform fault set kms '*' error AccessDeniedException "User: arn:aws:sts::111122223333:assumed-role/ci/run-7 is not authorized to perform: kms:DescribeKey"
 audit 60 "${judged[@]}"
 assert_line "who may audit" "$scratch/said" 'unsealctl policy --admin=arn:aws:iam::111122223333:role/ci"'
+assert_line "what KMS does not say" "$scratch/said" '^unsealctl: KMS does not name the path of a role\.'
+platform fault clear
+platform fault set kms '*' error AccessDeniedException "User: arn:aws:iam::111122223333:user/team/eve is not authorized to perform: kms:DescribeKey"
+audit 60 "${judged[@]}"
+assert_line "a user" "$scratch/said" 'unsealctl policy --admin=arn:aws:iam::111122223333:user/team/eve"'
+assert_no_line "its path is known" "$scratch/said" 'does not name the path'
 platform fault clear
 
 say "== the live policy"

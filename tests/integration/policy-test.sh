@@ -57,6 +57,7 @@ assert_equal "answers to another machine" "$(answers)" '["denied","denied","notA
 try 60 instance "${own[@]}"
 assert_line "it is told" "$scratch/out" '^KMS denies this machine\.'
 assert_line "who asked" "$scratch/out" "^KMS was asked by $role\. .*unsealctl policy --principal=$role\""
+assert_line "what KMS does not say" "$scratch/out" '^KMS does not name the path of a role\.'
 assert_line "why the rest was left out" "$scratch/out" '^Encrypt .* not asked, KMS did not allow the first request$'
 platform tpm-reset
 platform extend 4 "the image"

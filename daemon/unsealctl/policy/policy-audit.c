@@ -149,10 +149,13 @@ static void read_more(const Asked *asked, const char *operation, Judge judge) {
 static void say_administrator(const Error *error) {
         Denied denied;
 
-        if (error->failure == FAILURE_DENIED && denied_parse(error->text, &denied))
-                (void) fprintf(stderr,
-                               "unsealctl: Only who may read the key can audit it. Use the credentials of an administrator of the key, or write its policy with \"unsealctl policy --admin=%s\" and its other options.\n",
-                               denied.principal);
+        if (error->failure != FAILURE_DENIED || !denied_parse(error->text, &denied))
+                return;
+        (void) fprintf(stderr,
+                       "unsealctl: Only a principal that may read the key can audit it. Use the credentials of an administrator of the key, or write its policy with \"unsealctl policy --admin=%s\" and its other options.\n",
+                       denied.principal);
+        if (denied.is_session)
+                (void) fputs("unsealctl: " DENIED_PATH_HINT, stderr);
 }
 
 /* Returns 0, or the exit status where nothing is known about the key of --key=. */

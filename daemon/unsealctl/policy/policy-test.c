@@ -372,7 +372,7 @@ static void print_harm(const Test *test) {
 }
 
 static void print_summary(const Test *test) {
-        const char *principal = test->questions[OWN].denied.principal;
+        const Denied *denied = &test->questions[OWN].denied;
 
         switch (exit_status(test)) {
         case EXIT_OPEN:
@@ -381,9 +381,11 @@ static void print_summary(const Test *test) {
                 break;
         case EXIT_DENIED:
                 puts("KMS denies this machine. \"unsealctl doctor\" compares its PCRs with those of the image.");
-                if (*principal)
+                if (*denied->principal)
                         printf("KMS was asked by %s. The key's policy must name it: \"unsealctl policy --principal=%s\", or --account= for all of its account.\n",
-                               principal, principal);
+                               denied->principal, denied->principal);
+                if (denied->is_session)
+                        (void) fputs(DENIED_PATH_HINT, stdout);
                 break;
         case EXIT_UNPROVEN:
                 puts("Not proven: KMS did not say what it would do.");
