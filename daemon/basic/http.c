@@ -646,7 +646,7 @@ void http_resume(HttpTransfer *transfer) {
 }
 
 bool http_is_paused(const HttpTransfer *transfer) {
-        return transfer->paused;
+        return transfer->paused && !transfer->finished;
 }
 
 bool http_is_sent(const HttpTransfer *transfer) {

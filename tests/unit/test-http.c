@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "basic/http.h"
+#include "failing-memory.h"
 #include "http-server.h"
 
 #define BODY_SIZE 300000U
@@ -32,7 +33,7 @@ typedef struct Stage {
 
         unsigned calls;
         int r;
-        Failure failure;
+        Error error;
         char gathered[64];
 } Stage;
 
@@ -69,7 +70,7 @@ static void on_reply(int r, const HttpReply *reply, const Error *error, void *us
         stage->transfer = NULL;
         stage->calls++;
         stage->r = r;
-        stage->failure = error->failure;
+        stage->error = *error;
         if (r >= 0)
                 (void) snprintf(stage->gathered, sizeof(stage->gathered), "%u %.40s",
                                 http_reply_status(reply), http_reply_body(reply, NULL));
@@ -186,7 +187,7 @@ static void test_a_stream_ends_a_transfer_with_its_own_error(void **state) {
         start(stage, &(Answer){ .status = 206, .body = "other bytes" });
         assert_true(run_until(stage->event, &stage->calls, 1));
         assert_int_equal(stage->r, -ESTALE);
-        assert_int_equal(stage->failure, FAILURE_NONE);
+        assert_int_equal(stage->error.failure, FAILURE_NONE);
         assert_int_equal(stage->size, 0);
 }
 
@@ -211,7 +212,7 @@ static void test_a_stream_ends_a_transfer_in_the_middle(void **state) {
         assert_int_equal(stage->calls, 0); /* the loop reports it */
         assert_true(run_until(stage->event, &stage->calls, 1));
         assert_int_equal(stage->r, -EBADMSG);
-        assert_int_equal(stage->failure, FAILURE_NONE);
+        assert_int_equal(stage->error.failure, FAILURE_NONE);
 }
 
 static void test_a_paused_transfer_can_be_cancelled(void **state) {
@@ -227,6 +228,25 @@ static void test_a_paused_transfer_can_be_cancelled(void **state) {
         assert_int_equal(stage->calls, 0);
 }
 
+/* curl lacks the memory to keep what the stream refuses once more. Whoever goes on with all paused transfers must not find it. */
+static void test_a_transfer_that_failed_while_paused_is_not_paused(void **state) {
+        Stage *stage = *state;
+
+        if (!memory_can_fail())
+                skip();
+        stage->room = 0;
+        start(stage, &(Answer){ .status = 206, .body = stage->body });
+        while (!http_is_paused(stage->transfer))
+                assert_true(sd_event_run(stage->event, UINT64_C(10) * 1000000) > 0);
+        memory_fail_after(0);
+        http_resume(stage->transfer);
+        assert_true(memory_has_failed());
+        assert_int_equal(stage->refused, 2);
+        assert_false(http_is_paused(stage->transfer));
+        assert_true(run_until(stage->event, &stage->calls, 1));
+        assert_int_equal(stage->r, -ENOMEM);
+}
+
 int main(void) {
 #define test(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
         const struct CMUnitTest tests[] = {
@@ -238,6 +258,7 @@ int main(void) {
                 test(test_a_stream_ends_a_transfer_without_bytes_with_its_own_error),
                 test(test_a_stream_ends_a_transfer_in_the_middle),
                 test(test_a_paused_transfer_can_be_cancelled),
+                test(test_a_transfer_that_failed_while_paused_is_not_paused),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
