@@ -54,7 +54,7 @@ struct HttpTransfer {
         void *userdata;
         HttpReply reply;
         const HttpStream *stream;
-        bool head_is_read, streams, paused, sent;
+        bool head_is_read, streams, paused, resolves, sent;
         int stream_error; /* a negative errno of the stream, which ends the transfer */
         char detail[CURL_ERROR_SIZE];
         CURLcode result;
@@ -218,6 +218,14 @@ static size_t on_body(char *data, size_t size, size_t count, void *userdata) {
         return r > 0 ? length : r == 0 ? CURL_WRITEFUNC_PAUSE : 0;
 }
 
+/* curl asks for the addresses of the host or of the proxy. */
+static int on_resolve(void *resolver, void *reserved, void *userdata) {
+        HttpTransfer *transfer = userdata;
+
+        transfer->resolves = true;
+        return 0;
+}
+
 /* curl has a connection for the transfer, and sends the request next. */
 static int on_request(void *userdata, char *remote, char *local, int remote_port, int local_port) {
         HttpTransfer *transfer = userdata;
@@ -241,6 +249,14 @@ static bool is_link_local(const char *host) {
                strncasecmp(host, "[fd00:ec2:", strlen("[fd00:ec2:")) == 0;
 }
 
+/* Returns whether the time was over before curl turned to the transfer. curl's own text then blames DNS. */
+static bool waited_for_connection(const HttpTransfer *transfer) {
+        curl_off_t resolved = 0;
+
+        (void) curl_easy_getinfo(transfer->easy, CURLINFO_NAMELOOKUP_TIME_T, &resolved);
+        return resolved == 0 && !transfer->resolves;
+}
+
 /* How far a transfer came before it failed says where to look. Begins with a space, or is empty. */
 static const char *failure_cure(const HttpTransfer *transfer) {
         bool timed_out = transfer->result == CURLE_OPERATION_TIMEDOUT, connected;
@@ -248,7 +264,9 @@ static const char *failure_cure(const HttpTransfer *transfer) {
 
         (void) curl_easy_getinfo(transfer->easy, CURLINFO_NAMELOOKUP_TIME_T, &resolved);
         (void) curl_easy_getinfo(transfer->easy, CURLINFO_CONNECT_TIME_T, &connected_usec);
-        connected = timed_out ? connected_usec > 0 : transfer->result != CURLE_COULDNT_CONNECT;
+        connected = timed_out ? connected_usec > 0
+                              : transfer->result != CURLE_COULDNT_CONNECT &&
+                                                    transfer->result != CURLE_COULDNT_RESOLVE_PROXY;
         if (is_link_local(transfer->host))
                 return "";
         if (!transfer->client->trusted)
@@ -288,6 +306,11 @@ static int transfer_error(HttpTransfer *transfer, Error *error) {
                 return error_set_remedy(error, -ENETUNREACH, FAILURE_NETWORK, REMEDY_RETRY, "%s: %s.%s",
                                         transfer->host, detail, failure_cure(transfer));
         case CURLE_OPERATION_TIMEDOUT:
+                if (waited_for_connection(transfer))
+                        return error_set_remedy(
+                                        error, -ETIMEDOUT, FAILURE_NETWORK, REMEDY_RETRY,
+                                        "%s: The request waited for a connection until its time was over, because other requests to this host had them all. See their errors.",
+                                        transfer->host);
                 return error_set_remedy(error, -ETIMEDOUT, FAILURE_NETWORK, REMEDY_RETRY, "%s: %s.%s",
                                         transfer->host, detail, failure_cure(transfer));
         default:
@@ -573,6 +596,8 @@ static CURLcode transfer_set_options(HttpTransfer *transfer, const HttpRequest *
         SET(CURLOPT_HTTPPROXYTUNNEL, client->proxy ? 1L : 0L);
         SET(CURLOPT_PRIVATE, transfer);
         SET(CURLOPT_ERRORBUFFER, transfer->detail);
+        SET(CURLOPT_RESOLVER_START_FUNCTION, on_resolve);
+        SET(CURLOPT_RESOLVER_START_DATA, transfer);
         SET(CURLOPT_PREREQFUNCTION, on_request);
         SET(CURLOPT_PREREQDATA, transfer);
         SET(CURLOPT_HEADERFUNCTION, on_header);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The streams of basic/http.c, with a server on 127.0.0.1. */
+/* The streams of basic/http.c, and what its errors blame, with a server on 127.0.0.1. */
 
 #include <errno.h>
 #include <setjmp.h>
@@ -247,6 +247,57 @@ static void test_a_transfer_that_failed_while_paused_is_not_paused(void **state)
         assert_int_equal(stage->r, -ENOMEM);
 }
 
+static void start_quiet(Stage *stage, const HttpOptions *options) {
+        assert_int_equal(sd_event_new(&stage->event), 0);
+        assert_int_equal(http_client_new(stage->event, options, &stage->client), 0);
+}
+
+/* The first request has the only connection when the time of the second is over. */
+static void test_a_request_that_never_had_a_connection_does_not_blame_dns(void **state) {
+        Stage *stage = *state;
+        struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+        socklen_t size = sizeof(address);
+        _cleanup_close_ int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0); /* accepts nobody */
+        char url[64];
+
+        assert_true(bind(fd, (struct sockaddr *) &address, size) >= 0 && listen(fd, 16) >= 0 &&
+                    getsockname(fd, (struct sockaddr *) &address, &size) >= 0);
+        (void) snprintf(url, sizeof(url), "http://127.0.0.1:%u/", ntohs(address.sin_port));
+        start_quiet(stage, &(HttpOptions){ .connections_max = 1 });
+        for (unsigned i = 0; i < 2; i++)
+                assert_int_equal(http_start(stage->client,
+                                            &(HttpRequest){ .method = "GET",
+                                                            .url = url,
+                                                            .timeout_usec = i == 0 ? 200000 : 50000 },
+                                            on_reply, stage, &stage->transfer),
+                                 0);
+        assert_true(run_until(stage->event, &stage->calls, 2));
+        assert_int_equal(stage->r, -ETIMEDOUT);
+        assert_int_equal(stage->error.failure, FAILURE_NETWORK);
+        assert_non_null(strstr(stage->error.text, "other requests to this host"));
+        assert_null(strstr(stage->error.text, "resolve"));
+        assert_null(strstr(stage->error.text, "DNS"));
+}
+
+/* No server is asked about a label of more than 63 bytes. */
+static void test_a_proxy_without_an_address_is_blamed_itself(void **state) {
+        Stage *stage = *state;
+        X509_STORE *trusted = X509_STORE_new();
+        char proxy[] = "http://aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa:3128";
+
+        assert_non_null(trusted);
+        start_quiet(stage, &(HttpOptions){ .trusted = trusted, .proxy = proxy });
+        X509_STORE_free(trusted);
+        assert_int_equal(http_start(stage->client,
+                                    &(HttpRequest){ .method = "GET", .url = "https://127.0.0.1/" }, on_reply,
+                                    stage, &stage->transfer),
+                         0);
+        assert_true(run_until(stage->event, &stage->calls, 1));
+        assert_int_equal(stage->error.failure, FAILURE_NETWORK);
+        assert_non_null(strstr(stage->error.text, "Could not resolve proxy"));
+        assert_non_null(strstr(stage->error.text, "Check Proxy="));
+}
+
 int main(void) {
 #define test(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
         const struct CMUnitTest tests[] = {
@@ -259,6 +310,8 @@ int main(void) {
                 test(test_a_stream_ends_a_transfer_in_the_middle),
                 test(test_a_paused_transfer_can_be_cancelled),
                 test(test_a_transfer_that_failed_while_paused_is_not_paused),
+                test(test_a_request_that_never_had_a_connection_does_not_blame_dns),
+                test(test_a_proxy_without_an_address_is_blamed_itself),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
