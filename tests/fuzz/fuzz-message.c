@@ -3,7 +3,8 @@
 /*
  * Reads messages of the AWS Encryption SDK. No random input has the right tags, so the target makes them itself: each header that
  * parses and each frame behind it is made authentic, and the signature too. Such a message must open to what went into it if
- * it is whole, in pieces of any size, and must be refused otherwise.
+ * it is whole, in pieces of any size, and must be refused otherwise. A reader that skips the first frames, because
+ * they were opened elsewhere, must say the same.
  */
 
 #include <errno.h>
@@ -22,10 +23,27 @@ static uint8_t *room(uint64_t offset, size_t size, void *userdata) {
         return secret_bytes(plaintext) + offset;
 }
 
-static int read_pieces(Secret *key, size_t piece, Secret *plaintext, uint64_t *ret_size) {
+/* How many frames there are before the final one, or before what is no frame. */
+static uint32_t count_frames(void) {
+        MessageFrame frame = {};
+        size_t at = made.header.size, needed;
+        uint32_t count = 0;
+
+        while (message_frame_find(&made.header, count + 1, made.data + at, made.size - at, at, MADE_MAX,
+                                  &frame, &needed, NULL) >= 0 &&
+               !frame.final) {
+                at += frame.size;
+                count++;
+        }
+        return count;
+}
+
+/* Skips the first frames, and feeds the others in pieces. */
+static int read_pieces(Secret *key, uint32_t skipped, size_t piece, Secret *plaintext, uint64_t *ret_size) {
         _cleanup_(message_freep) Message *message = NULL;
         _cleanup_(message_reader_freep) MessageReader *reader = NULL;
         const MessageSink sink = { .room = room, .userdata = plaintext };
+        size_t at = made.header.size;
         Error error = {};
         int r;
 
@@ -33,10 +51,34 @@ static int read_pieces(Secret *key, size_t piece, Secret *plaintext, uint64_t *r
             (r = message_reader_new(message, &made.header, secret_size(plaintext), &sink, &reader, &error)) <
                             0)
                 return r;
-        for (size_t at = made.header.size; at < made.size && r >= 0; at += piece)
+        if (skipped > 0) {
+                r = message_reader_skip(reader, skipped, made.data + at, &error);
+                at = (size_t) message_frame_offset(&made.header, skipped + 1);
+        }
+        for (; at < made.size && r >= 0; at += piece)
                 r = message_reader_feed(reader, made.data + at,
                                         piece < made.size - at ? piece : made.size - at, &error);
         return r < 0 ? r : message_reader_end(reader, ret_size, &error);
+}
+
+/* No frame may be skipped while the reader is within one, nor more frames than a message can have. */
+static void refuse_to_skip(Secret *key) {
+        _cleanup_(message_freep) Message *message = NULL;
+        _cleanup_(message_reader_freep) MessageReader *reader = NULL, *other = NULL;
+        const MessageSink sink = { .room = room };
+        const uint8_t *body = made.data + made.header.size;
+        Error error = {};
+
+        if (message_open(&made.header, key, &message, &error) < 0 ||
+            message_reader_new(message, &made.header, MADE_MAX, &sink, &reader, &error) < 0 ||
+            message_reader_new(message, &made.header, MADE_MAX, &sink, &other, &error) < 0)
+                return;
+        (void) message_reader_feed(reader, body, 1, &error);
+        if (message_reader_skip(reader, 1, body, &error) >= 0 ||
+            message_reader_end(reader, NULL, &error) >= 0)
+                abort();
+        if (message_reader_skip(other, UINT32_MAX, body, &error) >= 0 || !*error.text)
+                abort();
 }
 
 /* As it came: the tags are wrong. */
@@ -49,10 +91,11 @@ static void read_raw(Secret *key) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         const MessageHeaderOptions options = { .allow_uncommitted = true };
-        _cleanup_secret_ Secret *key = NULL, *whole = NULL, *pieces = NULL;
-        uint64_t pieces_size = 0;
+        _cleanup_secret_ Secret *key = NULL, *whole = NULL, *pieces = NULL, *rest = NULL;
+        uint64_t pieces_size = 0, rest_size = 0;
         Error error = {};
         size_t piece, needed = 0;
+        uint32_t skipped;
         int r;
 
         if (size < 2 || size > MADE_MAX - 256)
@@ -68,11 +111,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         key = made_data_key(made.header.suite);
         read_raw(key);
 
-        if (!made_complete(&made, false) || secret_new(made.plaintext_size, &pieces) < 0)
+        if (!made_complete(&made, false) || secret_new(made.plaintext_size, &pieces) < 0 ||
+            secret_new(made.plaintext_size, &rest) < 0)
                 abort();
+        skipped = (uint32_t) (data[0] % (count_frames() + 1U));
         r = message_read(&made.header, made.data, made.size, key, made.plaintext_size, &whole, &error);
-        if ((r >= 0) != (read_pieces(key, piece, pieces, &pieces_size) >= 0))
+        if ((r >= 0) != (read_pieces(key, 0, piece, pieces, &pieces_size) >= 0) ||
+            (r >= 0) != (read_pieces(key, skipped, piece, rest, &rest_size) >= 0) ||
+            rest_size != pieces_size)
                 abort();
+        if (made.header.size < made.size)
+                refuse_to_skip(key);
         /* The writer's public key fits into the header only if it has the right length there. */
         if (made.header.suite->curve && r < 0)
                 return 0;
