@@ -111,6 +111,8 @@ static void test_what_is_no_string_is_refused_by_the_name_of_the_member(void **s
         refused("{\"a\":{\"base64\":\"AAE=\",\"b\":\"" VALUE "\"}}",
                 "Member \"a\" of the bundle is an object.");
         refused("{\"a\":{\"base64\":{\"base64\":\"AAE=\"}}}", "Member \"a\" of the bundle is an object.");
+        refused("{\"a\":{\"base6\":\"AAE=\"}}", "Member \"a\" of the bundle is an object.");
+        refused("{\"a\":{\"base64x\":\"AAE=\"}}", "Member \"a\" of the bundle is an object.");
         refused("{\"a\":{\"base64\":5}}", "Member \"a\" of the bundle is an object.");
         refused("{\"a\":}", "Member \"a\" of the bundle has no value.");
         refused("{\"a\":" VALUE "}", "Member \"a\" of the bundle has no value.");

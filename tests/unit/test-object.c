@@ -183,6 +183,11 @@ static void test_what_a_first_reply_must_not_be(void **state) {
                   -EBADMSG,
                   REMEDY_RETRY,
                   "the bytes 1-1048576 in place of the first 1048576" },
+                { "begins later",
+                  { .status = 206, .content_range = "bytes 1-1048575/67108864" },
+                  -EBADMSG,
+                  REMEDY_RETRY,
+                  "the bytes 1-1048575 in place of the first 1048576" },
                 { "too few",
                   { .status = 206, .content_range = "bytes 0-1048574/67108864" },
                   -EBADMSG,
@@ -274,6 +279,11 @@ static void test_a_range_must_be_the_one_that_was_asked_for(void **state) {
                   -ESTALE,
                   REMEDY_RETRY,
                   "another ETag" },
+                { "no tag",
+                  { .status = 206, .content_range = RANGE, .version_id = "v1" },
+                  -ESTALE,
+                  REMEDY_RETRY,
+                  "another ETag" },
                 { "weak tag",
                   { .status = 206, .content_range = RANGE, .etag = "W/" ETAG, .version_id = "v1" },
                   -ESTALE,
@@ -321,6 +331,8 @@ static void test_a_stream_that_begins_anew_must_be_the_same_object(void **state)
         assert_int_equal(object_check(LABEL, &head, &stream, 0, 4999999, NULL), -ESTALE);
         head.content_length = "5000000";
         head.etag = "\"b\"";
+        assert_int_equal(object_check(LABEL, &head, &stream, 0, 4999999, NULL), -ESTALE);
+        head.etag = NULL;
         assert_int_equal(object_check(LABEL, &head, &stream, 0, 4999999, NULL), -ESTALE);
 }
 

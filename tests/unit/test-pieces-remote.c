@@ -50,7 +50,7 @@ void sleep_usec(uint64_t usec) {
 struct HttpTransfer {
         bool active, headed, paused;
         bool queued; /* it has no connection yet */
-        char url[256], range[64], match[64], authorization[256];
+        char url[256], range[64], match[64], authorization[256], date[32];
         uint64_t first, last; /* of Range */
         size_t pending;       /* bytes that the stream had no room for */
         uint64_t sent;        /* bytes of the body */
@@ -96,6 +96,7 @@ int http_start(HttpClient *client, const HttpRequest *request, HttpCallback call
         copy_header(request, "Range: ", transfer->range, sizeof(transfer->range));
         copy_header(request, "If-Match: ", transfer->match, sizeof(transfer->match));
         copy_header(request, "Authorization: ", transfer->authorization, sizeof(transfer->authorization));
+        copy_header(request, "X-Amz-Date: ", transfer->date, sizeof(transfer->date));
         if (transfer->range[0]) {
                 assert_int_equal(sscanf(transfer->range, "bytes=%" SCNu64 "-%" SCNu64 "%n", &transfer->first,
                                         &transfer->last, &end),
@@ -263,12 +264,12 @@ static void give_back_all(void) {
 }
 
 static void on_piece(uint64_t offset, uint8_t *data, size_t size, void *userdata) {
-        uint64_t index = (offset - plan.begin) / PIECE;
+        uint64_t index = (offset - plan.begin) / plan.piece_size;
 
         assert_ptr_equal(userdata, &got);
         assert_int_equal(got.ended, 0);
-        assert_int_equal((offset - plan.begin) % PIECE, 0);
-        assert_int_equal(size, plan.end - offset < PIECE ? plan.end - offset : PIECE);
+        assert_int_equal((offset - plan.begin) % plan.piece_size, 0);
+        assert_int_equal(size, plan.end - offset < plan.piece_size ? plan.end - offset : plan.piece_size);
         assert_false(got.seen[index]);
         got.seen[index] = true;
         for (size_t i = 0; i < size; i++)
@@ -488,6 +489,28 @@ static void test_a_broken_connection_goes_on_at_its_first_missing_byte(void **st
         fail_msg("no new request");
 }
 
+/* The wait grows with the attempts that bring nothing: up to 10 s for the eighth. */
+static void test_a_byte_ends_the_backoff(void **state) {
+        plan.end = BEGIN + PIECE;
+        for (unsigned round = 0; round < 20; round++) {
+                memset(&got, 0, sizeof(got));
+                transfers_count = 0;
+                start(&versioned);
+                for (unsigned i = 0; i < 8; i++) {
+                        assert_int_equal(transfers_count, i + 1);
+                        break_off(transfers + i);
+                        pass(12 * USEC_PER_SEC);
+                }
+                assert_int_equal(transfers_count, 9);
+                send_bytes(transfers + 8, 1);
+                break_off(transfers + 8);
+                pass(USEC_PER_SEC);
+                assert_int_equal(transfers_count, 10);
+                assert_int_equal(transfers[9].first, BEGIN + 1);
+                pieces = pieces_free(pieces);
+        }
+}
+
 static void test_a_server_that_asks_for_time_gets_it(void **state) {
         start(&versioned);
         transfers[0].headed = true;
@@ -570,6 +593,17 @@ static void test_transfers_that_are_all_slow_are_left_alone(void **state) {
         assert_int_equal(count_active(), 3);
 }
 
+static void test_a_transfer_alone_is_compared_with_nobody(void **state) {
+        plan.end = BEGIN + PIECE;
+        start(&versioned);
+        for (unsigned second = 0; second < 40; second++) {
+                send_bytes(transfers + 0, 10);
+                pass(USEC_PER_SEC);
+        }
+        assert_int_equal(got.troubles, 0);
+        assert_true(transfers[0].active);
+}
+
 #define EXPIRED "<Error><Code>ExpiredToken</Code></Error>"
 
 static void test_expired_credentials_are_replaced_in_the_middle(void **state) {
@@ -595,6 +629,8 @@ static void test_a_wrong_clock_is_corrected_at_once(void **state) {
         assert_int_equal(got.trouble.remedy, REMEDY_CLOCK);
         settle();
         assert_int_equal(transfers_count, 4);
+        assert_string_equal(transfers[0].date, "20150830T123601Z");
+        assert_string_equal(transfers[3].date, "20150830T143600Z");
         serve_all();
         assert_complete();
 }
@@ -646,10 +682,16 @@ static void test_an_object_that_changes_ends_the_fetch(void **state) {
                                              NULL };
 
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                got.hold = true;
                 start(&versioned);
                 send_bytes(transfers + 0, MIB);
+                settle();
                 answer(transfers + 1, cases[i].status, "");
                 assert_ended(-ESTALE, FAILURE_UNAVAILABLE, REMEDY_RETRY, cases[i].words);
+                assert_int_equal(got.out_count, 4);
+                give_back_all();
+                settle();
+                assert_int_equal(got.ended, 1);
                 pieces = pieces_free(pieces);
                 memset(&got, 0, sizeof(got));
                 transfers_count = 0;
@@ -715,6 +757,40 @@ static void test_a_server_without_ranges_has_one_connection(void **state) {
         serve_all();
         assert_complete();
         assert_int_equal(transfers_count, 2);
+}
+
+/* The bytes that the sink had no room for come again, behind those that are skipped. */
+static void test_a_server_without_ranges_waits_where_the_wanted_bytes_begin(void **state) {
+        static const char *const whole[] = { "Content-Length: 25166824", NULL };
+        const ObjectVersion stream = { .size = SIZE };
+
+        plan.piece_size = 4 * KIB;
+        plan.ahead_max = 2;
+        plan.end = BEGIN + 20 * plan.piece_size;
+        got.hold = true;
+        start(&stream);
+        assert_true(answer_head(transfers + 0, 200, whole));
+        send_bytes(transfers + 0, SIZE);
+        assert_true(transfers[0].paused);
+        assert_int_equal(transfers[0].sent, MIB);
+        settle();
+        assert_int_equal(got.bytes, 8 * KIB);
+        got.hold = false;
+        give_back_all();
+        serve_all();
+        assert_complete();
+        assert_int_equal(transfers_count, 1);
+}
+
+static void test_the_end_is_said_once(void **state) {
+        plan.end = BEGIN + 3 * PIECE;
+        got.hold = true;
+        start(&versioned);
+        serve_all();
+        assert_int_equal(got.out_count, 3);
+        give_back_all();
+        settle();
+        assert_complete();
 }
 
 static void test_pieces_in_order_stay_near_the_first_missing_one(void **state) {
@@ -854,6 +930,12 @@ static void test_the_first_request_fails_with_a_reason(void **state) {
         assert_non_null(strstr(got.error.text, "ended 1047576 bytes too early"));
         transfers_count = 0;
         fetch_first(MIB);
+        assert_true(answer_head(transfers + 0, 206, NULL));
+        transfers[0].last += 5000;
+        send_bytes(transfers + 0, SIZE);
+        assert_non_null(strstr(got.error.text, "more bytes than it announced"));
+        transfers_count = 0;
+        fetch_first(MIB);
         break_off(transfers + 0);
         assert_int_equal(got.error.failure, FAILURE_NETWORK);
 }
@@ -874,11 +956,13 @@ int main(void) {
                 test(test_a_pinned_version_stays),
                 test(test_no_more_buffers_are_out_than_planned),
                 test(test_a_broken_connection_goes_on_at_its_first_missing_byte),
+                test(test_a_byte_ends_the_backoff),
                 test(test_a_server_that_asks_for_time_gets_it),
                 test(test_a_transfer_that_stands_still_is_replaced),
                 test(test_a_transfer_without_a_connection_is_not_to_blame),
                 test(test_a_transfer_that_is_much_slower_than_the_others_is_replaced),
                 test(test_transfers_that_are_all_slow_are_left_alone),
+                test(test_a_transfer_alone_is_compared_with_nobody),
                 test(test_expired_credentials_are_replaced_in_the_middle),
                 test(test_a_wrong_clock_is_corrected_at_once),
                 test(test_a_role_that_may_not_read_versions_uses_the_tag),
@@ -886,6 +970,8 @@ int main(void) {
                 test(test_an_object_that_changes_ends_the_fetch),
                 test(test_wrong_answers_are_tried_again),
                 test(test_a_server_without_ranges_has_one_connection),
+                test(test_a_server_without_ranges_waits_where_the_wanted_bytes_begin),
+                test(test_the_end_is_said_once),
                 test(test_pieces_in_order_stay_near_the_first_missing_one),
                 test(test_nothing_comes_after_the_pieces_are_freed),
                 test(test_lack_of_memory_ends_the_fetch),
