@@ -147,6 +147,9 @@ plant reset /usr/sbin/watchdog 'program usr/sbin/watchdog'
 plant setting /proc/sys/kernel/sysrq 'mkdir usr/lib/tmpfiles.d && echo "w /proc/sys/kernel/sysrq - - - - 1" >usr/lib/tmpfiles.d/x.conf'
 plant setting /sys/module/kgdboc/parameters/kgdboc \
     'mkdir -p etc/tmpfiles.d && echo "  w+! /sys/module/kgdboc/parameters/kgdboc - - - - ttyS0" >etc/tmpfiles.d/x.conf'
+for type in f+ F f!+; do
+    plant setting /proc/sys/kernel/panic "mkdir -p etc/tmpfiles.d && echo '$type /proc/sys/kernel/panic - - - - 5' >etc/tmpfiles.d/x.conf"
+done
 for key in Requires After; do
     plant reset "unseald.service:$key=" "unit unseald.service '[Unit]' && sed -i /^$key=/d usr/lib/systemd/system/unseald.service.d/appliance.conf"
 done
