@@ -108,6 +108,12 @@ int carriers_put(Carriers *carriers, const CarriedItem *item,
                 r = copy_item(item, &copy);
         if (r < 0)
                 return r;
+        /* A version ID of S3 is opaque, and may have characters that stand in a query only percent-encoded (S3 API Reference,
+         * GetObject and DeleteObject, examples). */
+        if (item->service == SERVICE_S3) {
+                hex[1] = '/';
+                hex[2] = '+';
+        }
         memcpy(copy.version, hex, sizeof(copy.version));
         if (item->size > 0)
                 memcpy(data, item->data, item->size);

@@ -185,7 +185,7 @@ static int word_number(Talk *talk, unsigned maximum, unsigned *ret) {
 }
 
 static int say_rate(Talk *talk) {
-        unsigned rate;
+        unsigned rate = 0;
 
         int r = word_number(talk, 1000000, &rate);
         if (r >= 0)
@@ -194,7 +194,7 @@ static int say_rate(Talk *talk) {
 }
 
 static int say_delay(Talk *talk) {
-        unsigned msec;
+        unsigned msec = 0;
 
         int r = word_number(talk, 60000, &msec);
         if (r >= 0)

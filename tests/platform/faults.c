@@ -60,7 +60,7 @@ static const struct {
         [FAULT_WRONG_KEYID] = { "wrong-keyid", SERVICE_KMS, ARGUMENT_NONE, "",
                                 "names another key in the answer" },
         [FAULT_TAMPERED_CMS] = { "tampered-cms", SERVICE_KMS, ARGUMENT_OPTIONAL, "content",
-                                 "changes CiphertextForRecipient: its content, key or structure; or recipient: a good envelope for another key" },
+                                 "changes CiphertextForRecipient: its content, key or structure; recipient: a good envelope for another key; or short: a good envelope around all but the last byte" },
         [FAULT_PLAINTEXT] = { "plaintext", SERVICE_KMS, ARGUMENT_NONE, "",
                               "adds the plaintext to an attested answer" },
         [FAULT_EXPIRED_CREDENTIALS] = { "expired-credentials", SIGNED_SERVICES | SERVICE_IMDS, ARGUMENT_NONE,

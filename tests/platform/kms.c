@@ -26,6 +26,7 @@ static const struct {
         { "CreateKey", platform_kms_create_key, false, false },
         { "Decrypt", platform_kms_decrypt, true, true },
         { "DeleteImportedKeyMaterial", platform_kms_delete_imported_key_material, false, false },
+        { "DeriveSharedSecret", platform_kms_derive_shared_secret, true, true },
         { "DescribeKey", platform_kms_describe_key, false, true },
         { "DisableKey", platform_kms_disable_key, false, false },
         { "DisableKeyRotation", platform_kms_disable_key_rotation, false, false },
@@ -36,6 +37,7 @@ static const struct {
         { "GenerateDataKeyPair", platform_kms_generate_data_key_pair, true, true },
         { "GenerateDataKeyPairWithoutPlaintext", platform_kms_generate_data_key_pair, false, true },
         { "GenerateDataKeyWithoutPlaintext", platform_kms_generate_data_key, false, true },
+        { "GenerateMac", platform_kms_generate_mac, false, true },
         { "GenerateRandom", platform_kms_generate_random, true, true },
         { "GetKeyLastUsage", platform_kms_get_key_last_usage, false, true },
         { "GetKeyPolicy", platform_kms_get_key_policy, false, true },
@@ -52,6 +54,8 @@ static const struct {
         { "RevokeGrant", platform_kms_revoke_grant, false, false },
         { "ScheduleKeyDeletion", platform_kms_schedule_key_deletion, false, false },
         { "Sign", platform_kms_sign, false, true },
+        { "Verify", platform_kms_verify, false, true },
+        { "VerifyMac", platform_kms_verify_mac, false, true },
 };
 
 int platform_kms_new(const KmsOptions *options, Kms **ret) {
@@ -479,9 +483,10 @@ static struct json_object *user_identity(const KmsCall *call) {
 /* Returns the request for the log: without secret and long members, and with names that begin in lower
  * case, as in CloudTrail. */
 static struct json_object *request_parameters(const KmsCall *call) {
-        static const char *const left_out[] = { "CiphertextBlob",       "Plaintext",  "Recipient",
-                                                "GrantTokens",          "GrantToken", "Message",
-                                                "EncryptedKeyMaterial", "ImportToken" };
+        static const char *const left_out[] = {
+                "CiphertextBlob",       "Plaintext",   "Recipient", "GrantTokens", "GrantToken", "Message",
+                "EncryptedKeyMaterial", "ImportToken", "Signature", "Mac"
+        };
 
         if (!call->request || !json_object_is_type(call->request, json_type_object))
                 return NULL;
@@ -625,12 +630,22 @@ static const char *asked_region(const Kms *kms, const SigV4Request *request) {
                                                                                           : kms->region;
 }
 
-/* A client sends dry runs beside its real requests. So their faults are set separately. */
 static bool is_dry_run(const SigV4Request *request) {
         _cleanup_json_ struct json_object *body = NULL;
 
         return json_parse((const char *) request->body, request->body_size, &body) >= 0 &&
                json_object_get_boolean(json_member(body, "DryRun"));
+}
+
+/* A client sends dry runs beside its real requests, and a Region may have an outage of its own. So their faults are set separately. */
+static void name_for_faults(KmsCall *call) {
+        if (is_dry_run(&call->exchange->request))
+                (void) snprintf(call->fault_operation, sizeof(call->fault_operation), "DryRun");
+        else if (strcmp(call->region, call->kms->region) == 0)
+                (void) snprintf(call->fault_operation, sizeof(call->fault_operation), "%s", call->operation);
+        else
+                (void) snprintf(call->fault_operation, sizeof(call->fault_operation), "%s@%s",
+                                call->operation, call->region);
 }
 
 void platform_kms_handle(Exchange *exchange, void *userdata) {
@@ -659,8 +674,8 @@ void platform_kms_handle(Exchange *exchange, void *userdata) {
         call->exchange = exchange;
         call->operation = target && strncmp(target, prefix, strlen(prefix)) == 0 ? target + strlen(prefix)
                                                                                  : "";
-        call->fault_operation = is_dry_run(&exchange->request) ? "DryRun" : call->operation;
         call->region = asked_region(kms, &exchange->request);
+        name_for_faults(call);
         make_uuid(call->request_id);
         make_uuid(call->event_id);
         faults_take(kms->faults, SERVICE_KMS, call->fault_operation, FAULT_CLOCK, &clock_fault);

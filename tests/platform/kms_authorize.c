@@ -51,11 +51,9 @@ static int add_key(const KmsCall *call, const KmsQuestion *question, PolicyConte
 
         r = policy_context_add(context, "aws:ResourceAccount", key->account);
         if (r >= 0)
-                r = policy_context_add(context, "kms:KeySpec",
-                                       key->signer ? key->signing_spec : "SYMMETRIC_DEFAULT");
+                r = policy_context_add(context, "kms:KeySpec", key->kind->spec);
         if (r >= 0)
-                r = policy_context_add(context, "kms:KeyUsage",
-                                       key->signer ? "SIGN_VERIFY" : "ENCRYPT_DECRYPT");
+                r = policy_context_add(context, "kms:KeyUsage", key->kind->usage);
         if (r >= 0)
                 r = policy_context_add(context, "kms:KeyOrigin", key->external ? "EXTERNAL" : "AWS_KMS");
         if (r >= 0)

@@ -33,8 +33,7 @@ static int check_algorithm(KmsCall *call, const char *name) {
         return 0;
 }
 
-/* Every grant token must belong to an existing grant. The authorization looks at all grants anyway. */
-static int check_grant_tokens(KmsCall *call) {
+int platform_kms_check_grant_tokens(KmsCall *call) {
         struct json_object *tokens = json_member(call->request, "GrantTokens");
         Kms *kms = call->kms;
 
@@ -54,15 +53,18 @@ static int check_grant_tokens(KmsCall *call) {
         return 0;
 }
 
-/* Checks that the caller may use the key, and that the key's state permits it. */
-static int check_use(KmsCall *call, const KmsQuestion *question) {
+int platform_kms_check_use(KmsCall *call, const KmsQuestion *question, const char *usage) {
         int r = platform_kms_authorize(call, question);
 
         if (r >= 0)
                 r = platform_kms_key_check_state(call, question->key);
         if (r >= 0)
-                r = platform_kms_check_usage(call, question->key, false);
+                r = platform_kms_check_usage(call, question->key, usage);
         return r;
+}
+
+static int check_use(KmsCall *call, const KmsQuestion *question) {
+        return platform_kms_check_use(call, question, "ENCRYPT_DECRYPT");
 }
 
 static const PolicyPair symmetric[] = { { "kms:EncryptionAlgorithm", "SYMMETRIC_DEFAULT" }, {} };
@@ -94,10 +96,11 @@ static int reply_cms_for_stranger(KmsCall *call, const Plaintext *plaintext) {
 static CmsDefect read_defect(const char *text) {
         if (strcmp(text, "key") == 0)
                 return CMS_DEFECT_KEY;
+        if (strcmp(text, "recipient") == 0 || strcmp(text, "short") == 0)
+                return CMS_SOUND;
         return strcmp(text, "structure") == 0 ? CMS_DEFECT_STRUCTURE : CMS_DEFECT_CONTENT;
 }
 
-/* Replies with the plaintext, or, for a recipient, with the envelope and without the plaintext. */
 static int reply_plaintext(KmsCall *call, const char *name, const Plaintext *plaintext) {
         Faults *faults = call->kms->faults;
         CmsDefect defect = CMS_SOUND;
@@ -111,11 +114,18 @@ static int reply_plaintext(KmsCall *call, const char *name, const Plaintext *pla
                 defect = read_defect(fault.text);
         if (strcmp(fault.text, "recipient") == 0)
                 r = reply_cms_for_stranger(call, plaintext);
+        else if (strcmp(fault.text, "short") == 0)
+                r = reply_cms(call, call->facts.public_key, call->facts.public_key_size,
+                              &(const Plaintext){ plaintext->data, plaintext->size - 1 }, CMS_SOUND);
         else
                 r = reply_cms(call, call->facts.public_key, call->facts.public_key_size, plaintext, defect);
         if (r >= 0 && faults_take(faults, SERVICE_KMS, call->operation, FAULT_PLAINTEXT, NULL))
                 r = platform_kms_reply_bytes(call, name, plaintext->data, plaintext->size);
         return r;
+}
+
+int platform_kms_reply_plaintext(KmsCall *call, const char *name, const uint8_t *data, size_t size) {
+        return reply_plaintext(call, name, &(const Plaintext){ (uint8_t *) (uintptr_t) data, size });
 }
 
 static int seal(KmsCall *call, const char *name, const KmsKey *key, struct json_object *context,
@@ -145,7 +155,7 @@ int platform_kms_encrypt(KmsCall *call) {
         if (r >= 0)
                 r = check_algorithm(call, "EncryptionAlgorithm");
         if (r >= 0)
-                r = check_grant_tokens(call);
+                r = platform_kms_check_grant_tokens(call);
         if (r >= 0)
                 r = platform_kms_key_resolve(call, "kms:Encrypt", name, &key);
         if (r >= 0)
@@ -215,10 +225,10 @@ static int find_decryption_key(KmsCall *call, const Opening *opening, const char
 static int open_ciphertext(KmsCall *call, const Opening *opening, KmsKey **ret_key, Plaintext *ret) {
         _cleanup_free_ uint8_t *blob = NULL;
         struct json_object *context;
-        bool ignore_ciphertext, matches;
+        bool ignore_ciphertext, matches = false;
         const char *name;
         size_t blob_size;
-        KmsKey *key;
+        KmsKey *key = NULL;
         int r;
 
         r = ignores_ciphertext(call, &ignore_ciphertext);
@@ -233,7 +243,7 @@ static int open_ciphertext(KmsCall *call, const Opening *opening, KmsKey **ret_k
         if (r >= 0)
                 r = check_algorithm(call, opening->algorithm_name);
         if (r >= 0)
-                r = check_grant_tokens(call);
+                r = platform_kms_check_grant_tokens(call);
         if (r >= 0)
                 r = find_decryption_key(call, opening, name, blob, blob_size, &key, &matches);
         if (r >= 0)
@@ -368,7 +378,7 @@ int platform_kms_generate_data_key(KmsCall *call) {
         if (r >= 0)
                 r = platform_kms_context(call, "EncryptionContext", &context);
         if (r >= 0)
-                r = check_grant_tokens(call);
+                r = platform_kms_check_grant_tokens(call);
         if (r >= 0)
                 r = platform_kms_key_resolve(call, action, name, &key);
         if (r >= 0)
@@ -394,12 +404,17 @@ int platform_kms_generate_data_key(KmsCall *call) {
 static int make_pair(KmsCall *call, const char *spec, Plaintext *ret_private, unsigned char **ret_public,
                      int *ret_public_size) {
         static const struct {
-                const char *spec, *curve; /* NULL: RSA with 2048 bits */
+                const char *spec, *curve; /* NULL: RSA with so many bits, or Ed25519 with 0 */
+                size_t bits;
         } specs[] = {
-                { "RSA_2048", NULL },
-                { "ECC_NIST_P256", "P-256" },
-                { "ECC_NIST_P384", "P-384" },
-                { "ECC_NIST_P521", "P-521" },
+                { "RSA_2048", NULL, 2048 },
+                { "RSA_3072", NULL, 3072 },
+                { "RSA_4096", NULL, 4096 },
+                { "ECC_NIST_P256", "P-256", 0 },
+                { "ECC_NIST_P384", "P-384", 0 },
+                { "ECC_NIST_P521", "P-521", 0 },
+                { "ECC_SECG_P256K1", "secp256k1", 0 },
+                { "ECC_NIST_EDWARDS25519", NULL, 0 },
         };
         PKCS8_PRIV_KEY_INFO *info;
         unsigned char *der = NULL;
@@ -412,7 +427,12 @@ static int make_pair(KmsCall *call, const char *spec, Plaintext *ret_private, un
         if (i == ELEMENTSOF(specs))
                 return platform_kms_constraint(call, spec, "KeyPairSpec",
                                                "Member must be one of the platform's key pair specs");
-        pair = specs[i].curve ? EVP_EC_gen(specs[i].curve) : EVP_RSA_gen(2048);
+        if (specs[i].curve)
+                pair = EVP_EC_gen(specs[i].curve);
+        else if (specs[i].bits > 0)
+                pair = EVP_RSA_gen(specs[i].bits);
+        else
+                pair = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
         info = pair ? EVP_PKEY2PKCS8(pair) : NULL;
         size = info ? i2d_PKCS8_PRIV_KEY_INFO(info, &der) : -1;
         *ret_public_size = pair ? i2d_PUBKEY(pair, ret_public) : -1;
@@ -454,7 +474,7 @@ int platform_kms_generate_data_key_pair(KmsCall *call) {
         if (r >= 0)
                 r = platform_kms_context(call, "EncryptionContext", &context);
         if (r >= 0)
-                r = check_grant_tokens(call);
+                r = platform_kms_check_grant_tokens(call);
         if (r >= 0)
                 r = platform_kms_key_resolve(call, action, name, &key);
         if (r < 0)

@@ -87,7 +87,7 @@ static int read_wrapping(KmsCall *call, size_t *ret_algorithm, size_t *ret_spec)
 
 int platform_kms_get_parameters_for_import(KmsCall *call) {
         unsigned char *der = NULL;
-        size_t algorithm, spec;
+        size_t algorithm = 0, spec = 0;
         KmsKey *key;
         int size, r = read_wrapping(call, &algorithm, &spec);
 

@@ -38,6 +38,16 @@ typedef struct KmsGrant {
         PolicyGrant policy_grant;
 } KmsGrant;
 
+/* What a key is for. */
+typedef struct KmsKind {
+        const char *spec, *usage; /* KeySpec and KeyUsage */
+        const char *algorithms;   /* the member of KeyMetadata that lists the algorithm */
+        const char *algorithm;    /* the one that the key knows */
+        const char *curve;        /* NULL: the key is symmetric */
+        const char *digest;       /* of signatures and codes; NULL: none, or the algorithm's own */
+        size_t digest_size;
+} KmsKind;
+
 typedef struct KmsKey {
         uint8_t id_bytes[KMS_KEY_ID_SIZE];
         char id[UUID_SIZE];
@@ -62,8 +72,8 @@ typedef struct KmsKey {
                 bool known;       /* material was imported once; fingerprint is its */
                 uint8_t fingerprint[KMS_KEY_SIZE];
         } import;
-        EVP_PKEY *signer;         /* NULL: a symmetric key for encryption */
-        const char *signing_spec; /* the KeySpec of the signer */
+        const KmsKind *kind;
+        EVP_PKEY *pair; /* NULL: a symmetric key, which is its material */
         char *description;
         KeyState state;
         int64_t created, deletion;
@@ -105,9 +115,10 @@ typedef struct KmsCall {
         Kms *kms;
         Exchange *exchange;
         const char *operation;
-        const char *operation_name;  /* the same in static memory; set for an operation that exists */
-        const char *fault_operation; /* the name for faults: the operation, or "DryRun" */
-        const char *region;          /* of the endpoint that was asked */
+        const char *operation_name; /* the same in static memory; set for an operation that exists */
+        /* For faults: the operation, in the other Region OPERATION@REGION; or "DryRun". */
+        char fault_operation[64];
+        const char *region; /* of the endpoint that was asked */
         int64_t now;
         char request_id[UUID_SIZE], event_id[UUID_SIZE];
         Caller caller;
@@ -180,12 +191,20 @@ int platform_kms_check_lockout(KmsCall *call, const Policy *policy, const char *
 void platform_kms_key_expire(const KmsCall *call, KmsKey *key);
 void platform_kms_import_clear(KmsKey *key);
 
-/* Keys that sign. A KeySpec is one of theirs; the algorithm of such a key; a new pair of keys. */
-bool platform_kms_is_signing_spec(const char *spec);
-const char *platform_kms_signing_algorithm(const KmsKey *key);
-int platform_kms_signer_new(KmsKey *key, const char *spec);
+/* Finds the kind of keys with this KeySpec and KeyUsage (NULL: the first with the KeySpec), or NULL. */
+const KmsKind *platform_kms_kind_find(const char *spec, const char *usage);
+/* Makes a new key one of this kind, with a pair of keys where the kind has one. */
+int platform_kms_pair_new(KmsKey *key, const KmsKind *kind);
 /* Refuses a key whose KeyUsage is not that of the operation. */
-int platform_kms_check_usage(KmsCall *call, const KmsKey *key, bool signs);
+int platform_kms_check_usage(KmsCall *call, const KmsKey *key, const char *usage);
+/* Refuses an algorithm that is not the key's. */
+int platform_kms_check_kind_algorithm(KmsCall *call, const KmsKey *key, const char *algorithm);
+/* Checks that the caller may use the key, and that the key's state and usage permit it. */
+int platform_kms_check_use(KmsCall *call, const KmsQuestion *question, const char *usage);
+/* Every grant token must belong to an existing grant. The authorization looks at all grants anyway. */
+int platform_kms_check_grant_tokens(KmsCall *call);
+/* Replies with the plaintext, or, for a recipient, with the envelope and without the plaintext. */
+int platform_kms_reply_plaintext(KmsCall *call, const char *name, const uint8_t *data, size_t size);
 
 typedef int (*KmsOperation)(KmsCall *call);
 
@@ -198,7 +217,11 @@ int platform_kms_import_key_material(KmsCall *call);
 int platform_kms_delete_imported_key_material(KmsCall *call);
 int platform_kms_generate_data_key_pair(KmsCall *call);
 int platform_kms_generate_random(KmsCall *call);
+int platform_kms_derive_shared_secret(KmsCall *call);
+int platform_kms_generate_mac(KmsCall *call);
+int platform_kms_verify_mac(KmsCall *call);
 int platform_kms_sign(KmsCall *call);
+int platform_kms_verify(KmsCall *call);
 int platform_kms_get_public_key(KmsCall *call);
 
 int platform_kms_create_key(KmsCall *call);

@@ -40,7 +40,7 @@ static void key_free(KmsKey *key) {
         policy_free(key->policy);
         free(key->policy_text);
         free(key->description);
-        EVP_PKEY_free(key->signer);
+        EVP_PKEY_free(key->pair);
         platform_kms_import_clear(key);
         OPENSSL_cleanse(key->material, sizeof(key->material));
         free(key);
@@ -88,6 +88,7 @@ int platform_kms_key_new(KmsCall *call, bool multi_region, const KmsKey *primary
 
         if (!key)
                 return -ENOMEM;
+        key->kind = platform_kms_kind_find("SYMMETRIC_DEFAULT", NULL);
         key->multi_region = multi_region;
         key->region = region;
         int r = name_key(kms, primary, key);

@@ -91,7 +91,8 @@ static int rotatable_key(KmsCall *call, const char *action, KmsKey **ret) {
 
         if (r >= 0)
                 r = platform_kms_key_check_state(call, *ret);
-        if (r >= 0 && ((*ret)->external || (*ret)->primary || (*ret)->signer))
+        if (r >= 0 &&
+            ((*ret)->external || (*ret)->primary || strcmp((*ret)->kind->usage, "ENCRYPT_DECRYPT") != 0))
                 r = platform_kms_refuse(call, "UnsupportedOperationException",
                                         "The operation is not supported for %s.", (*ret)->arn);
         return r;

@@ -47,7 +47,7 @@ void platform_kms_reply_metadata(KmsCall *call, const char *member, const KmsKey
         json_object_object_add(metadata, "CreationDate", json_object_new_int64(key->created));
         json_object_object_add(metadata, "Enabled", json_object_new_boolean(key->state == KEY_ENABLED));
         add_string(metadata, "Description", key->description ? key->description : "");
-        add_string(metadata, "KeyUsage", key->signer ? "SIGN_VERIFY" : "ENCRYPT_DECRYPT");
+        add_string(metadata, "KeyUsage", key->kind->usage);
         add_string(metadata, "KeyState", states[key->state]);
         if (key->state == KEY_PENDING_DELETION)
                 json_object_object_add(metadata, "DeletionDate", json_object_new_int64(key->deletion));
@@ -64,13 +64,10 @@ void platform_kms_reply_metadata(KmsCall *call, const char *member, const KmsKey
                                                json_object_new_int64(key->import.valid_to));
         }
         add_string(metadata, "KeyManager", "CUSTOMER");
-        add_string(metadata, "CustomerMasterKeySpec", key->signer ? key->signing_spec : "SYMMETRIC_DEFAULT");
-        add_string(metadata, "KeySpec", key->signer ? key->signing_spec : "SYMMETRIC_DEFAULT");
-        json_object_array_add(algorithms,
-                              json_object_new_string(key->signer ? platform_kms_signing_algorithm(key)
-                                                                 : "SYMMETRIC_DEFAULT"));
-        json_object_object_add(metadata, key->signer ? "SigningAlgorithms" : "EncryptionAlgorithms",
-                               algorithms);
+        add_string(metadata, "CustomerMasterKeySpec", key->kind->spec);
+        add_string(metadata, "KeySpec", key->kind->spec);
+        json_object_array_add(algorithms, json_object_new_string(key->kind->algorithm));
+        json_object_object_add(metadata, key->kind->algorithms, algorithms);
         json_object_object_add(metadata, "MultiRegion", json_object_new_boolean(key->multi_region));
         if (key->multi_region)
                 json_object_object_add(metadata, "MultiRegionConfiguration",
@@ -103,13 +100,13 @@ int platform_kms_read_policy(KmsCall *call, const char *text, const char *key_ar
         return 0;
 }
 
-/* *ret_spec: the KeySpec of a key that signs; NULL: the request is for another kind of key. */
-static int read_signing_spec(KmsCall *call, const char **ret_spec) {
+/* *ret: the kind of a key that does not encrypt; NULL: the request is for one that does, or for one that the platform does not have. */
+static int read_kind(KmsCall *call, const KmsKind **ret) {
         const char *spec, *usage, *origin;
         bool multi_region;
         int r;
 
-        *ret_spec = NULL;
+        *ret = NULL;
         r = platform_kms_string(call, call->request, "KeySpec", false, 64, &spec);
         if (r >= 0)
                 r = platform_kms_string(call, call->request, "KeyUsage", false, 64, &usage);
@@ -117,18 +114,22 @@ static int read_signing_spec(KmsCall *call, const char **ret_spec) {
                 r = platform_kms_string(call, call->request, "Origin", false, 64, &origin);
         if (r >= 0)
                 r = platform_kms_boolean(call, "MultiRegion", &multi_region);
-        if (r < 0 || !spec || !platform_kms_is_signing_spec(spec))
+        if (r < 0 || !spec || strcmp(spec, "SYMMETRIC_DEFAULT") == 0 || !platform_kms_kind_find(spec, NULL))
                 return r;
         if (!usage)
                 return platform_kms_refuse(call, "ValidationException",
-                                           "You must specify a KeyUsage value for an asymmetric CMK.");
-        if (strcmp(usage, "SIGN_VERIFY") != 0)
+                                           "You must specify a KeyUsage value for all KMS keys except for "
+                                           "symmetric encryption keys.");
+        /* KMS has RSA keys that encrypt. The platform has none, and its caller says so. */
+        if (strncmp(spec, "RSA_", 4) == 0 && strcmp(usage, "ENCRYPT_DECRYPT") == 0)
+                return 0;
+        if (!platform_kms_kind_find(spec, usage))
                 return platform_kms_refuse(call, "ValidationException",
                                            "KeyUsage %s is not compatible with KeySpec %s", usage, spec);
         if (multi_region || (origin && strcmp(origin, "AWS_KMS") != 0))
                 return platform_kms_refuse(call, "UnsupportedOperationException",
                                            "The platform has no such keys with KeySpec %s.", spec);
-        *ret_spec = spec;
+        *ret = platform_kms_kind_find(spec, usage);
         return 0;
 }
 
@@ -174,7 +175,8 @@ int platform_kms_default_policy(const KmsCall *call, char **ret) {
 int platform_kms_create_key(KmsCall *call) {
         _cleanup_free_ char *policy_text = NULL, *description_copy = NULL;
         _cleanup_(policy_freep) Policy *policy = NULL;
-        const char *text, *description, *signing_spec;
+        const char *text, *description;
+        const KmsKind *kind;
         char future_arn[KMS_ARN_SIZE];
         bool multi_region = false, external = false;
         KmsKey *key;
@@ -184,8 +186,8 @@ int platform_kms_create_key(KmsCall *call) {
         if (r >= 0)
                 r = platform_kms_string(call, call->request, "Description", false, 8192, &description);
         if (r >= 0)
-                r = read_signing_spec(call, &signing_spec);
-        if (r >= 0 && !signing_spec)
+                r = read_kind(call, &kind);
+        if (r >= 0 && !kind)
                 r = check_key_kind(call, &multi_region, &external);
         if (r >= 0 && strcmp(call->region, call->kms->region) != 0)
                 r = platform_kms_refuse(call, "UnsupportedOperationException",
@@ -212,7 +214,7 @@ int platform_kms_create_key(KmsCall *call) {
                 return r;
         if (platform_kms_key_new(call, multi_region, NULL, call->kms->region, &key) < 0)
                 return platform_kms_refuse_internal(call);
-        if (signing_spec && platform_kms_signer_new(key, signing_spec) < 0)
+        if (kind && platform_kms_pair_new(key, kind) < 0)
                 return platform_kms_refuse_internal(call);
 
         key->external = external;
@@ -443,11 +445,12 @@ static int read_grant_operations(KmsCall *call, KmsGrant *grant) {
         return 0;
 }
 
-/* Every operation must be one of the key's usage. The others of the list are for symmetric keys. */
+/* Every operation must be one of the key's usage. The others of the list are for keys that encrypt. */
 static int check_grant_operations(KmsCall *call, const KmsKey *key, const KmsGrant *grant) {
         static const char *const of_every_key[] = { "CreateGrant", "DescribeKey", "RetireGrant" };
+        bool encrypts = strcmp(key->kind->usage, "ENCRYPT_DECRYPT") == 0;
 
-        for (size_t i = 0; key->signer && grant->operations[i]; i++) {
+        for (size_t i = 0; !encrypts && grant->operations[i]; i++) {
                 bool known = false;
 
                 for (size_t k = 0; k < ELEMENTSOF(of_every_key); k++)

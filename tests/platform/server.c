@@ -44,6 +44,7 @@ typedef struct Options {
         const char *relay_address;
         const char *carriers_address;
         const char *far_carriers_address;
+        const char *imds_ipv6, *kms_ipv6, *carriers_ipv6; /* NULL: there is no IPv6 */
         unsigned delay_msec;
         unsigned rate;
         bool daemon;
@@ -59,11 +60,11 @@ typedef struct Platform {
         Kms *kms;
         Carriers *carriers;
         Pki pki;
-        HttpServer *imds_server;
+        HttpServer *imds_server, *imds_server_ipv6;
         HttpServer *kms_server;
         HttpServer *carriers_server;
-        TlsFront *front;
-        TlsFront *carriers_front;
+        TlsFront *front, *front_ipv6;
+        TlsFront *carriers_front, *carriers_front_ipv6;
         Relay *relay, *carriers_relay;
         Control *control;
         TpmFaults tpm_faults;
@@ -74,10 +75,13 @@ static void platform_clear(Platform *platform) {
         platform_control_free(platform->control);
         relay_free(platform->relay);
         relay_free(platform->carriers_relay);
+        tls_front_free(platform->carriers_front_ipv6);
+        tls_front_free(platform->front_ipv6);
         tls_front_free(platform->carriers_front);
         tls_front_free(platform->front);
         http_server_free(platform->carriers_server);
         http_server_free(platform->kms_server);
+        http_server_free(platform->imds_server_ipv6);
         http_server_free(platform->imds_server);
         pki_clear(&platform->pki);
         carriers_free(platform->carriers);
@@ -102,17 +106,52 @@ static char *path_in(const char *directory, const char *name) {
         return path;
 }
 
-static int listen_on(const char *address, uint16_t port, struct sockaddr_in *ret) {
-        _cleanup_close_ int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        struct sockaddr_in name = { .sin_family = AF_INET, .sin_port = htons(port) };
+static int listen_at(const void *name, socklen_t size) {
+        const struct sockaddr *address = name;
+        _cleanup_close_ int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-        if (inet_pton(AF_INET, address, &name.sin_addr) != 1)
-                return -EINVAL;
         if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(const int){ 1 }, sizeof(int)) < 0 ||
-            bind(fd, (const struct sockaddr *) &name, sizeof(name)) < 0 || listen(fd, SOMAXCONN) < 0)
+            bind(fd, address, size) < 0 || listen(fd, SOMAXCONN) < 0)
                 return -errno;
-        *ret = name;
         return TAKE_FD(fd);
+}
+
+static int listen_on(const char *address, uint16_t port, struct sockaddr_in *ret) {
+        *ret = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons(port) };
+        return inet_pton(AF_INET, address, &ret->sin_addr) == 1 ? listen_at(ret, sizeof(*ret)) : -EINVAL;
+}
+
+static int listen_on_ipv6(const char *address, uint16_t port) {
+        struct sockaddr_in6 name = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
+
+        return inet_pton(AF_INET6, address, &name.sin6_addr) == 1 ? listen_at(&name, sizeof(name)) : -EINVAL;
+}
+
+/* The same services once more, at their IPv6 addresses. */
+static int start_ipv6(Platform *platform, const Options *options) {
+        int fd, r;
+
+        if (!options->imds_ipv6 || !options->kms_ipv6 || !options->carriers_ipv6)
+                return 0;
+        fd = listen_on_ipv6(options->imds_ipv6, 80);
+        if (fd < 0)
+                return fail(fd, options->imds_ipv6);
+        r = http_server_new(fd, platform_imds_handle, platform->imds, &platform->imds_server_ipv6);
+        if (r < 0)
+                return fail(r, "IMDS");
+        fd = listen_on_ipv6(options->kms_ipv6, 443);
+        if (fd < 0)
+                return fail(fd, options->kms_ipv6);
+        r = tls_front_new(fd, &platform->pki, platform->faults, SERVICE_KMS, platform->kms_server,
+                          &platform->front_ipv6);
+        if (r < 0)
+                return fail(r, "TLS");
+        fd = listen_on_ipv6(options->carriers_ipv6, 443);
+        if (fd < 0)
+                return fail(fd, options->carriers_ipv6);
+        r = tls_front_new(fd, &platform->pki, platform->faults, SERVICE_CARRIERS, platform->carriers_server,
+                          &platform->carriers_front_ipv6);
+        return r < 0 ? fail(r, "TLS") : 0;
 }
 
 static int load_accounts(Platform *platform, const Options *options, struct json_object **ret) {
@@ -316,6 +355,8 @@ static int start(Platform *platform, const Options *options) {
                 r = start_kms(platform, options);
         if (r >= 0)
                 r = start_carriers(platform, options, description);
+        if (r >= 0)
+                r = start_ipv6(platform, options);
         return r < 0 ? r : start_control(platform, options);
 }
 
@@ -365,24 +406,44 @@ static int usage(void) {
                 "                        [--instance-id ID] [--imds ADDRESS]\n"
                 "                        [--kms ADDRESS] [--relay ADDRESS] [--carriers ADDRESS]\n"
                 "                        [--far-carriers ADDRESS] [--delay MSEC] [--rate N]\n"
+                "                        [--imds-ipv6 ADDRESS --kms-ipv6 ADDRESS --carriers-ipv6 ADDRESS]\n"
                 "       unseald-platform control SOCKET WORD...\n");
         return 2;
 }
 
 static bool read_options(int argc, char **argv, Options *options) {
         static const struct option names[] = {
-                { "daemon", no_argument, NULL, 'D' },       { "carriers", required_argument, NULL, 'c' },
-                { "delay", required_argument, NULL, 'd' },  { "far-carriers", required_argument, NULL, 'f' },
-                { "imds", required_argument, NULL, 'i' },   { "instance-id", required_argument, NULL, 'I' },
-                { "kms", required_argument, NULL, 'k' },    { "rate", required_argument, NULL, 'r' },
-                { "region", required_argument, NULL, 'R' }, { "other-region", required_argument, NULL, 'o' },
-                { "relay", required_argument, NULL, 'l' },  { "seed", required_argument, NULL, 'S' },
-                { "state", required_argument, NULL, 's' },  {},
+                { "daemon", no_argument, NULL, 'D' },
+                { "carriers", required_argument, NULL, 'c' },
+                { "delay", required_argument, NULL, 'd' },
+                { "far-carriers", required_argument, NULL, 'f' },
+                { "imds", required_argument, NULL, 'i' },
+                { "instance-id", required_argument, NULL, 'I' },
+                { "kms", required_argument, NULL, 'k' },
+                { "rate", required_argument, NULL, 'r' },
+                { "region", required_argument, NULL, 'R' },
+                { "other-region", required_argument, NULL, 'o' },
+                { "relay", required_argument, NULL, 'l' },
+                { "seed", required_argument, NULL, 'S' },
+                { "state", required_argument, NULL, 's' },
+                { "imds-ipv6", required_argument, NULL, '1' },
+                { "kms-ipv6", required_argument, NULL, '2' },
+                { "carriers-ipv6", required_argument, NULL, '3' },
+                {},
         };
         int option;
 
         while ((option = getopt_long(argc, argv, "", names, NULL)) >= 0)
                 switch (option) {
+                case '1':
+                        options->imds_ipv6 = optarg;
+                        break;
+                case '2':
+                        options->kms_ipv6 = optarg;
+                        break;
+                case '3':
+                        options->carriers_ipv6 = optarg;
+                        break;
                 case 'c':
                         options->carriers_address = optarg;
                         break;

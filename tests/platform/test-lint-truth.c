@@ -80,6 +80,8 @@ static Document documents[N_DOCUMENTS];
 /* A request has everything that a condition may demand, or nothing of it. */
 enum { WITH_ALL, BARE, N_WAYS };
 static PolicyContext *contexts[N_CALLERS][N_DOCUMENTS][N_WAYS];
+/* Requests with the first image's document, in the name of a secret that no policy lets KMS make. */
+static PolicyContext *contexts_of_secret[N_CALLERS];
 static Policy *everything;
 static PcrSet images[2]; /* (A, A, Z, P) and (B, B, C, P) */
 
@@ -343,19 +345,22 @@ static struct json_object *made_policy(void) {
                                                 { "arn:aws:iam::222222222222:root", NEIGHBOUR } };
         static const char *const admins[][2] = { { ADMIN }, { "arn:aws:iam::111111111111:root" }, {} };
         static const char *const rescue[] = { RESCUE, NULL }, *const none[] = { NULL },
-                                 *const sealers[] = { "arn:aws:iam::111111111111:user/ci", NULL };
+                                 *const sealers[] = { "arn:aws:iam::111111111111:user/ci", NULL },
+                                 *const generated[] = { "db-key", NULL };
         const KeyPolicyOptions options = {
                 .images = images,
                 .n_images = 1 + below(2),
                 .expectation = { .secure_boot = chance(30),
                                  .any_drivers = chance(30),
                                  .any_extensions = chance(30),
+                                 .measured = chance(20) ? 1U << 13 | 1U << 14 : 0,
                                  .lock_pcr = chance(20) ? 8 : 0 },
                 .principals = PICK(lists),
                 .administrators = PICK(admins),
                 .sealers = chance(30) ? sealers : none,
                 .recovery_principals = chance(30) ? rescue : none,
-                .generate_data_key = chance(30),
+                .generated = chance(30) ? generated : none,
+                .generate_data_key = chance(20),
                 .bind_account = chance(20),
         };
         struct json_object *policy = NULL;
@@ -778,8 +783,31 @@ static void check_caller(const Trial *trial, size_t caller, size_t document, boo
                 report_lie(trial, "kms:ReEncryptFrom", caller, 0, "by a grant");
 }
 
+/* Even with the right document nobody has ciphertext made in the name of any secret, unless lint says so, or the caller may make it
+ * without a document, of which other findings speak. Returns whether somebody has data keys made with a document. */
+static bool check_names(const Trial *trial, size_t caller) {
+        static const char *const makes[] = { "kms:GenerateDataKey", "kms:GenerateDataKeyPair" };
+        const Policy *const identity[] = { everything };
+        const PolicyPrincipal *who = &callers[caller];
+        const PolicySet set = { trial->policy, identity, who->service ? 0 : 1, NULL, 0 };
+        bool made = false;
+
+        for (size_t i = 0; i < ELEMENTSOF(makes); i++) {
+                const PolicyRequest request = { makes[i], KEY, who, contexts_of_secret[caller] };
+
+                if (decide(trial, makes[i], caller, 0, NULL) || is_named(trial, LINT_SEALER, caller) ||
+                    has(trial->options.recovery_principals, who->arn) ||
+                    has(trial->options.administrators, who->arn) || has(trial->options.sealers, who->arn))
+                        continue;
+                made |= decide(trial, makes[i], caller, FIRST_IMAGE, NULL);
+                if (policy_decide(&set, &request).allowed && !is_named(trial, LINT_ANY_CONTEXT, caller))
+                        report_lie(trial, makes[i], caller, FIRST_IMAGE, "in the name of any secret");
+        }
+        return made;
+}
+
 typedef struct Tally {
-        size_t refused, errors, safe, clean, unlocks;
+        size_t refused, errors, safe, clean, unlocks, made;
 } Tally;
 
 static void try_policy(const char *text, Tally *tally) {
@@ -790,7 +818,7 @@ static void try_policy(const char *text, Tally *tally) {
                                      { .secure_boot = chance(25) },
                                      chance(50) ? admins : NULL,
                                      chance(50) ? rescue : NULL } };
-        bool clean, unlocks = false;
+        bool clean, unlocks = false, made = false;
 
         if (policy_parse(POLICY_KIND_KEY, text, strlen(text), &trial.policy, NULL) < 0) {
                 tally->refused++;
@@ -806,6 +834,7 @@ static void try_policy(const char *text, Tally *tally) {
                 for (size_t caller = 0; caller < N_CALLERS; caller++) {
                         check_control(&trial, caller);
                         check_makers(&trial, caller, clean);
+                        made |= check_names(&trial, caller);
                         check_caller(&trial, caller, 0, clean);
                         for (size_t i = 0; i < 8; i++)
                                 check_caller(&trial, caller, below(N_DOCUMENTS), clean);
@@ -813,6 +842,7 @@ static void try_policy(const char *text, Tally *tally) {
                                    decide(&trial, "kms:Decrypt", caller, SECOND_IMAGE, NULL);
                 }
                 tally->unlocks += unlocks;
+                tally->made += made && !find(&trial, LINT_ANY_CONTEXT, NULL);
         }
         lint_report_free(trial.report);
         policy_free(trial.policy);
@@ -1008,6 +1038,8 @@ static void test_lint_finds_an_error_wherever_the_platform_lets_a_wrong_document
                tally.refused);
         /* Otherwise the test has shown little. */
         assert_true(tally.unlocks > n / 50);
+        printf("%zu let some document make data keys, and not for any secret\n", tally.made);
+        assert_true(tally.made > 0);
         assert_true(tally.clean > n / 200);
 }
 
@@ -1112,13 +1144,14 @@ static struct json_object *read_table(void) {
 
 /* Members of a row: "safe": only the image gets a plaintext, and only a sealer makes a ciphertext. "errors": lint finds an error. A safe
  * policy has one only if lint is stricter; "why" then says so. "unseen": the platform does not show that the policy is open, because
- * this test sends no requests of services, unique IDs and further accounts, and none with certain condition keys. */
+ * this test sends no requests of services, unique IDs and further accounts, and none with certain condition keys or in the name of a
+ * secret. */
 static void test_lint_and_the_platform_agree_with_verdicts_that_were_written_down(void **state) {
         static const char *const admins[] = { ADMIN, NULL };
         struct json_object *table = read_table();
         size_t failed = 0, n = json_object_array_length(table);
 
-        assert_true(n >= 140);
+        assert_true(n >= 144);
         for (size_t i = 0; i < n; i++) {
                 struct json_object *row = json_object_array_get_idx(table, i);
                 _cleanup_free_ char *text =
@@ -1169,7 +1202,7 @@ static int add_document(PolicyContext *context, const Document *document) {
 }
 
 static int make_context(const PolicyPrincipal *caller, const Document *document, const char *bound_to,
-                        bool bare, PolicyContext **ret) {
+                        const char *secret, bool bare, PolicyContext **ret) {
         static const char *const rows[][2] = {
                 { "aws:SourceVpce", "vpce-0123456789abcdef0" },
                 { "kms:RequestAlias", "alias/billing" },
@@ -1184,7 +1217,8 @@ static int make_context(const PolicyPrincipal *caller, const Document *document,
         if (policy_context_new(caller, &context) < 0 || add_document(context, document) < 0 ||
             policy_context_add_bool(context, "aws:SecureTransport", true) < 0 ||
             (bound_to && *bound_to &&
-             policy_context_add_encryption_context(context, "unseald:account", bound_to) < 0))
+             policy_context_add_encryption_context(context, "unseald:account", bound_to) < 0) ||
+            (secret && policy_context_add_encryption_context(context, "unseald:secret", secret) < 0))
                 return -1;
         for (size_t i = 0; i < ELEMENTSOF(rows) && !bare; i++)
                 if (policy_context_add(context, rows[i][0], rows[i][1]) < 0)
@@ -1217,7 +1251,8 @@ static void test_a_bound_secret_is_for_its_account_alone(void **state) {
                         PolicyContext *context = NULL;
                         bool own = accounts[j] && strcmp(accounts[j], callers[i].account) == 0;
 
-                        assert_int_equal(make_context(&callers[i], &document, accounts[j], false, &context),
+                        assert_int_equal(make_context(&callers[i], &document, accounts[j], NULL, false,
+                                                      &context),
                                          0);
                         const PolicyRequest request = { "kms:Decrypt", KEY, &callers[i], context };
                         assert_int_equal(policy_decide(&set, &request).allowed, is_named && own);
@@ -1226,6 +1261,53 @@ static void test_a_bound_secret_is_for_its_account_alone(void **state) {
         }
         policy_free(key_policy);
         json_object_put(policy);
+}
+
+static void test_data_keys_are_made_for_the_named_secrets_alone(void **state) {
+        static const char *const who[] = { APP, NULL }, *const generated[] = { "db-key", NULL };
+        static const char *const secrets[] = { "db-key", "db-password", NULL };
+        const Document right = { A, A, Z, P }, wrong = { W, A, Z, P }, missing = { -1, -1, -1, -1 };
+        const Policy *const identity[] = { everything };
+
+        for (unsigned i = 0; i < 8; i++) {
+                const KeyPolicyOptions options = { .images = images,
+                                                   .n_images = 1,
+                                                   .principals = who,
+                                                   .generated = i & 1 ? generated : NULL,
+                                                   .generate_data_key = i & 2,
+                                                   .bind_account = i & 4 };
+                struct json_object *policy = NULL;
+                Policy *key_policy = NULL;
+                const char *text;
+                Error error = {};
+
+                assert_int_equal(key_policy_make(&options, &policy, &error), 0);
+                text = json_object_to_json_string_ext(policy, JSON_C_TO_STRING_NOSLASHESCAPE);
+                assert_int_equal(policy_parse(POLICY_KIND_KEY, text, strlen(text), &key_policy, NULL), 0);
+                for (size_t caller = 0; caller < N_CALLERS; caller++)
+                        for (size_t j = 0; j < ELEMENTSOF(secrets) * 3; j++) {
+                                const PolicySet set = { key_policy, identity, 1, NULL, 0 };
+                                const Document *document = j % 3 == 0   ? &right
+                                                           : j % 3 == 1 ? &wrong
+                                                                        : &missing;
+                                const char *secret = secrets[j / 3];
+                                bool wanted = strcmp(callers[caller].arn, APP) == 0 && j % 3 == 0 &&
+                                              ((i & 1 && secret && strcmp(secret, "db-key") == 0) ||
+                                               (i & 2 && !secret));
+                                PolicyContext *context = NULL;
+
+                                assert_int_equal(make_context(&callers[caller], document,
+                                                              callers[caller].account, secret, false,
+                                                              &context),
+                                                 0);
+                                const PolicyRequest request = { "kms:GenerateDataKey", KEY, &callers[caller],
+                                                                context };
+                                assert_int_equal(policy_decide(&set, &request).allowed, wanted);
+                                policy_context_free(context);
+                        }
+                policy_free(key_policy);
+                json_object_put(policy);
+        }
 }
 
 static int set_up(void **state) {
@@ -1246,21 +1328,27 @@ static int set_up(void **state) {
                 memset(images[i].value[7], of_images[i][1], PCR_SIZE);
                 memset(images[i].value[12], of_images[i][2], PCR_SIZE);
         }
-        for (size_t i = 0; i < N_CALLERS; i++)
+        for (size_t i = 0; i < N_CALLERS; i++) {
                 for (size_t j = 0; j < N_DOCUMENTS; j++)
                         for (size_t way = 0; way < N_WAYS; way++)
                                 if (make_context(&callers[i], &documents[j],
-                                                 way == BARE ? NULL : callers[i].account, way == BARE,
+                                                 way == BARE ? NULL : callers[i].account, NULL, way == BARE,
                                                  &contexts[i][j][way]) < 0)
                                         return -1;
+                if (make_context(&callers[i], &documents[FIRST_IMAGE], callers[i].account, "db-password",
+                                 false, &contexts_of_secret[i]) < 0)
+                        return -1;
+        }
         return policy_parse(POLICY_KIND_IDENTITY, text, strlen(text), &everything, NULL);
 }
 
 static int tear_down(void **state) {
-        for (size_t i = 0; i < N_CALLERS; i++)
+        for (size_t i = 0; i < N_CALLERS; i++) {
                 for (size_t j = 0; j < N_DOCUMENTS; j++)
                         for (size_t way = 0; way < N_WAYS; way++)
                                 policy_context_free(contexts[i][j][way]);
+                policy_context_free(contexts_of_secret[i]);
+        }
         policy_free(everything);
         return 0;
 }
@@ -1269,6 +1357,7 @@ int main(void) {
         static const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_lint_and_the_platform_agree_with_verdicts_that_were_written_down),
                 cmocka_unit_test(test_a_bound_secret_is_for_its_account_alone),
+                cmocka_unit_test(test_data_keys_are_made_for_the_named_secrets_alone),
                 cmocka_unit_test(test_audit_finds_an_error_wherever_a_grant_opens_the_key),
                 cmocka_unit_test(
                                 test_lint_finds_an_error_wherever_the_platform_lets_a_wrong_document_through),
