@@ -34,7 +34,7 @@ function __unsealctl_value -a option prefix typed
             for path in (__fish_complete_path $typed)
                 echo $prefix$path
             end
-        case '--name=*' '--wait=*'
+        case '--name=*' '--wait=*' '--secret=*'
             string replace -r -- '^' $prefix (__unsealctl_secrets)
         case '--profile=*'
             string replace -r -- '^' $prefix (__unsealctl_profiles)

@@ -679,6 +679,10 @@ const char *attestation_refusal_to_string(AttestationRefusal refusal) {
                 return "public-key";
         case ATTESTATION_PCR:
                 return "pcr";
+        case ATTESTATION_EVENT_LOG:
+                return "event-log";
+        case ATTESTATION_USER_DATA:
+                return "user-data";
         }
         return "unknown";
 }

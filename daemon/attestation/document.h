@@ -61,7 +61,9 @@ typedef enum AttestationRefusal {
         ATTESTATION_STALE = 15,     /* older than the maximum age, or more than a minute from the future */
         ATTESTATION_NONCE = 16,
         ATTESTATION_PUBLIC_KEY = 17,
-        ATTESTATION_PCR = 18, /* for `unsealctl verify`; attestation_verify() compares no PCRs */
+        ATTESTATION_PCR = 18,       /* for `unsealctl verify`; attestation_verify() compares no PCRs */
+        ATTESTATION_EVENT_LOG = 20, /* also for `unsealctl verify`, which has a meaning of its own for 19 */
+        ATTESTATION_USER_DATA = 21, /* also for `unsealctl verify` */
 } AttestationRefusal;
 
 typedef struct AttestationPolicy {

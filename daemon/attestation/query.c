@@ -151,7 +151,7 @@ static bool is_version(Text text) {
 }
 
 static void parse_head(Text head, AttestationQuery *query) {
-        Text line, method, target;
+        Text line = {}, method = {}, target = {};
 
         /* cut() succeeds, since the head ends with a line. */
         (void) cut(&head, "\r\n", &line);

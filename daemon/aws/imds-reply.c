@@ -124,11 +124,12 @@ int imds_token_header(const char *token, char **ret, Error *error) {
 }
 
 int imds_unreachable(int r, const char *first, const Error *cause, Error *error) {
-        return error_set_remedy(error, r, FAILURE_IMDS, cause->remedy, "IMDS cannot be reached: %s%s%s%s",
-                                first, *first ? " " : "", cause->text,
-                                r == -ENETUNREACH || r == -ETIMEDOUT
-                                                ? " Check that this machine has an address and a route."
-                                                : "");
+        return error_set_remedy(
+                        error, r, FAILURE_IMDS, cause->remedy, "IMDS cannot be reached: %s%s%s%s", first,
+                        *first ? " " : "", cause->text,
+                        r == -ENETUNREACH || r == -ETIMEDOUT
+                                        ? " Check that this machine has an address and a route. In a subnet with IPv6 alone, also check that HttpProtocolIpv6 is enabled for the instance."
+                                        : "");
 }
 
 int imds_status_error(unsigned status, const char *path, Error *error) {

@@ -47,6 +47,12 @@ int kms_key_arn_parse(const char *text, KmsKeyArn *ret) {
         return 0;
 }
 
+bool kms_key_is_replica(const KmsKeyArn *key, const KmsKeyArn *other) {
+        return strncmp(key->key, "mrk-", strlen("mrk-")) == 0 && strcmp(key->key, other->key) == 0 &&
+               strcmp(key->account, other->account) == 0 && strcmp(key->partition, other->partition) == 0 &&
+               strcmp(key->region, other->region) != 0;
+}
+
 int kms_endpoint(const KmsKeyArn *key, const KmsEndpointOptions *options, char **ret) {
         const char *domain = aws_domain(key->partition, options->dual_stack);
         char *endpoint;

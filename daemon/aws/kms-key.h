@@ -6,6 +6,8 @@
 
 #include <stdbool.h>
 
+#include "basic/cleanup.h"
+
 #define KMS_CIPHERTEXT_MAX 6144U
 
 /* arn:PARTITION:kms:REGION:ACCOUNT:key/ID. ID is a UUID, or "mrk-…" for a multi-Region key. */
@@ -15,6 +17,10 @@ typedef struct KmsKeyArn {
 
 /* -EINVAL: text is not the ARN of a key. The ARN of an alias is not one. */
 int kms_key_arn_parse(const char *text, KmsKeyArn *ret);
+
+/* Returns whether the two are one multi-Region key, of which each Region has a replica: their ARNs differ in the Region alone (KMS
+ * Developer Guide, "Multi-Region keys in AWS KMS"). */
+bool kms_key_is_replica(const KmsKeyArn *key, const KmsKeyArn *other) _pure_;
 
 typedef struct KmsEndpointOptions {
         bool fips, dual_stack;

@@ -22,6 +22,10 @@ const char *aws_domain(const char *partition, bool dual_stack) {
                 { "aws-cn", "amazonaws.com.cn", "api.amazonwebservices.com.cn" },
                 { "aws-us-gov", "amazonaws.com", "api.aws" },
                 { "aws-eusc", "amazonaws.eu", "api.amazonwebservices.eu" },
+                { "aws-iso", "c2s.ic.gov", "api.aws.ic.gov" },
+                { "aws-iso-b", "sc2s.sgov.gov", "api.aws.scloud" },
+                { "aws-iso-e", "cloud.adc-e.uk", "api.cloud-aws.adc-e.uk" },
+                { "aws-iso-f", "csp.hci.ic.gov", "api.aws.hci.ic.gov" },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(partitions); i++)
@@ -41,8 +45,9 @@ const char *aws_partition_of(const char *region) {
         static const struct {
                 const char *prefix, *partition;
         } others[] = {
-                { "cn-", "aws-cn" }, { "us-gov-", "aws-us-gov" }, { "eusc-", "aws-eusc" },
-                { "us-iso", NULL },  { "eu-iso", NULL },
+                { "cn-", "aws-cn" },         { "us-gov-", "aws-us-gov" }, { "eusc-", "aws-eusc" },
+                { "us-iso-", "aws-iso" },    { "us-isob-", "aws-iso-b" }, { "eu-isoe-", "aws-iso-e" },
+                { "us-isof-", "aws-iso-f" }, { "us-iso", NULL },          { "eu-iso", NULL },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(others); i++)
@@ -181,7 +186,9 @@ AwsErrorClass aws_error_class(const char *code, unsigned status, int64_t skew) {
                 /* For a wrong time AWS may say only that the signature is wrong. */
                 return known[i].class == AWS_SIGNATURE && skewed ? AWS_CLOCK : known[i].class;
         }
-        return status >= 500 || status == 429 || status == 408 ? AWS_UNAVAILABLE : AWS_OTHER;
+        if (status == 429)
+                return AWS_THROTTLED;
+        return status >= 500 || status == 408 ? AWS_UNAVAILABLE : AWS_OTHER;
 }
 
 const char *aws_quotable(const char *text, char *buffer, size_t size) {

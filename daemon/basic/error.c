@@ -72,6 +72,7 @@ bool failure_is_final(Failure failure) {
         case FAILURE_NETWORK:
         case FAILURE_CLOCK:
         case FAILURE_UNAVAILABLE:
+        case FAILURE_LATE:
                 return false;
         default:
                 return true;
@@ -126,6 +127,8 @@ const char *failure_to_string(Failure failure) {
                 return "locked";
         case FAILURE_SIGNATURE:
                 return "signature";
+        case FAILURE_LATE:
+                return "late";
         case FAILURE_USAGE:
                 return "usage";
         case FAILURE_CONFIGURATION:

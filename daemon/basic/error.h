@@ -42,6 +42,7 @@ typedef enum Failure {
         FAILURE_LOCKED = 67, /* the PCR is locked (LockPcr=), and the secrets from before are lost */
         FAILURE_SIGNATURE =
                         68, /* the ciphertext lacks a valid signature, or its version is too old (SignedBy=) */
+        FAILURE_LATE = 70, /* unsealctl reload only: late secrets are still to come (Late=) */
         FAILURE_USAGE = 2, /* wrong options on the command line */
         FAILURE_CONFIGURATION =
                         78, /* unseald.conf or a *.secret file is wrong (EX_CONFIG of sysexits.h(3head)) */
@@ -59,6 +60,7 @@ typedef enum Remedy {
 typedef struct Error {
         Failure failure;
         Remedy remedy;
+        bool outage; /* KMS answers that it, or what it depends on, does not work: status 5xx. Throttling is none */
         uint64_t retry_after_usec; /* the wait that the server asked for; 0: none */
         char text[768];            /* one line: what happened, to what, why, what to do */
         char code[64];       /* the name that KMS or IMDS gave the error, without namespace; or empty */

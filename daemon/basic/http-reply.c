@@ -26,6 +26,7 @@ static void body_clear(HttpReply *reply) {
 void http_reply_clear(HttpReply *reply) {
         http_reply_begin(reply);
         body_clear(reply);
+        free(reply->server_key);
         *reply = (HttpReply){};
 }
 
@@ -99,6 +100,11 @@ int64_t http_reply_date(const HttpReply *reply) {
 
 int64_t http_reply_certificate_end(const HttpReply *reply) {
         return reply->certificate_end;
+}
+
+const uint8_t *http_reply_server_key(const HttpReply *reply, size_t *ret_size) {
+        *ret_size = reply->server_key_size;
+        return reply->server_key;
 }
 
 uint64_t http_reply_retry_after_usec(const HttpReply *reply) {

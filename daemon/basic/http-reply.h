@@ -26,6 +26,8 @@ typedef struct HttpReply {
         size_t body_size, body_allocated, body_max;
         bool too_big;            /* the body is longer than body_max */
         int64_t certificate_end; /* seconds since 1970; -1: not known */
+        uint8_t *server_key;     /* DER SubjectPublicKeyInfo; NULL: not known, or not asked */
+        size_t server_key_size;
 } HttpReply;
 
 /* Wipes and frees what it holds. */
@@ -53,6 +55,10 @@ int64_t http_reply_date(const HttpReply *reply);
 
 /* When the server's certificate expires, in seconds since 1970; -1: not known (http://). */
 int64_t http_reply_certificate_end(const HttpReply *reply) _pure_;
+
+/* The public key of the server's certificate, DER SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7). NULL: not known, or the certificate was
+ * checked (no any_certificate). Borrowed. */
+const uint8_t *http_reply_server_key(const HttpReply *reply, size_t *ret_size);
 
 /* The wait that the Retry-After header asks for. 0: the header is missing, is a date, or asks for more than an hour. */
 uint64_t http_reply_retry_after_usec(const HttpReply *reply);

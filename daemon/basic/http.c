@@ -6,6 +6,7 @@
  * callback may therefore do anything, even free the client.
  */
 
+#include <assert.h>
 #include <curl/curl.h>
 #include <errno.h>
 #include <limits.h>
@@ -66,6 +67,7 @@ struct HttpClient {
         sd_event *event;
         CURLM *multi;
         X509_STORE *trusted;
+        bool any_certificate;
         const char *trust_setting;
         char *proxy;
         uint64_t connect_timeout_usec;
@@ -107,7 +109,10 @@ static int trust_file(X509_STORE *store, const char *path, const char **ret_why)
         sk_X509_INFO_pop_free(entries, X509_INFO_free);
         if (!ok)
                 return openssl_failure(ret_why);
-        *ret_why = "no certificate or crl found";
+        /* A SEQUENCE of DER, as every certificate is. */
+        *ret_why = size > 1 && data[0] == 0x30 && data[1] == 0x82
+                                   ? "it is DER, and not PEM. Convert it with \"openssl x509 -inform DER\""
+                                   : "no certificate or crl found";
         return found ? 0 : -EINVAL;
 }
 
@@ -160,16 +165,35 @@ static HttpTransfer *transfer_free(HttpTransfer *transfer) {
 }
 DEFINE_CLEANUP(HttpTransfer *, transfer_free);
 
-/* Works only while the transfer runs: afterwards the connection does not belong to it any more. */
-static int64_t certificate_end(CURL *easy) {
+/* Works only while the transfer runs: afterwards the connection does not belong to it any more. NULL: there is no TLS. */
+static const X509 *server_certificate(CURL *easy) {
         const struct curl_tlssessioninfo *session = NULL;
-        const X509 *certificate;
-        struct tm end;
 
         if (curl_easy_getinfo(easy, CURLINFO_TLS_SSL_PTR, &session) != CURLE_OK || !session ||
             session->backend != CURLSSLBACKEND_OPENSSL || !session->internals)
-                return -1;
-        certificate = SSL_get0_peer_certificate(session->internals);
+                return NULL;
+        return SSL_get0_peer_certificate(session->internals);
+}
+
+static int take_server_key(HttpReply *reply, const X509 *certificate) {
+        const X509_PUBKEY *key = certificate ? X509_get_X509_PUBKEY(certificate) : NULL;
+        int size = key ? i2d_X509_PUBKEY(key, NULL) : -1;
+        unsigned char *p;
+
+        free(TAKE_PTR(reply->server_key));
+        reply->server_key_size = 0;
+        if (size <= 0)
+                return 0;
+        reply->server_key = p = malloc((size_t) size);
+        if (!p)
+                return -ENOMEM;
+        reply->server_key_size = (size_t) i2d_X509_PUBKEY(key, &p);
+        return 0;
+}
+
+static int64_t certificate_end(const X509 *certificate) {
+        struct tm end;
+
         return certificate && ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &end) == 1 ? timegm(&end)
                                                                                           : -1;
 }
@@ -179,8 +203,12 @@ static size_t on_header(char *data, size_t size, size_t count, void *userdata) {
         size_t length = size * count;
 
         if (length >= 5 && memcmp(data, "HTTP/", 5) == 0) {
+                const X509 *certificate = server_certificate(transfer->easy);
+
                 http_reply_begin(&transfer->reply);
-                transfer->reply.certificate_end = certificate_end(transfer->easy);
+                transfer->reply.certificate_end = certificate_end(certificate);
+                if (transfer->client->any_certificate && take_server_key(&transfer->reply, certificate) < 0)
+                        return 0;
                 return length;
         }
         return http_reply_add_header(&transfer->reply, data, length) < 0 ? 0 : length;
@@ -239,7 +267,8 @@ static CURLcode on_ssl_context(CURL *easy, void *context, void *userdata) {
 
         (void) SSL_CTX_set_max_send_fragment(context, SEND_RECORD);
         /* Replaces the roots that curl loaded. */
-        SSL_CTX_set1_cert_store(context, client->trusted);
+        if (client->trusted)
+                SSL_CTX_set1_cert_store(context, client->trusted);
         return CURLE_OK;
 }
 
@@ -257,6 +286,14 @@ static bool waited_for_connection(const HttpTransfer *transfer) {
         return resolved == 0 && !transfer->resolves;
 }
 
+/* Returns whether this machine has no route to the last address that curl tried. */
+static bool has_no_route(const HttpTransfer *transfer) {
+        long number = 0;
+
+        (void) curl_easy_getinfo(transfer->easy, CURLINFO_OS_ERRNO, &number);
+        return transfer->result == CURLE_COULDNT_CONNECT && number == ENETUNREACH;
+}
+
 /* How far a transfer came before it failed says where to look. Begins with a space, or is empty. */
 static const char *failure_cure(const HttpTransfer *transfer) {
         bool timed_out = transfer->result == CURLE_OPERATION_TIMEDOUT, connected;
@@ -269,13 +306,18 @@ static const char *failure_cure(const HttpTransfer *transfer) {
                                                     transfer->result != CURLE_COULDNT_RESOLVE_PROXY;
         if (is_link_local(transfer->host))
                 return "";
+        /* What OpenSSL says of an answer that is no TLS. */
+        if (transfer->result == CURLE_SSL_CONNECT_ERROR && strstr(transfer->detail, "wrong version number"))
+                return " Its answer is not TLS. Check the port, and whether http:// is meant.";
         if (!transfer->client->trusted)
                 return " Check the address and the port, that the service runs there, and the security group of its machine.";
         if (timed_out && resolved == 0)
-                return " DNS does not answer. Check the name server in /etc/resolv.conf, and that security groups and network ACLs let port 53 out.";
+                return " DNS does not answer. Check that the machine has the right name server, and that security groups and network ACLs let port 53 out.";
         if (transfer->client->proxy)
                 return connected ? " Check that the proxy lets this host and port through."
                                  : " Check Proxy= or --proxy=, and that the proxy listens there.";
+        if (has_no_route(transfer))
+                return " This machine has no route to its address. Check the machine's addresses and routes. In a subnet with IPv6 alone, set DualStack=yes or --dual-stack, because AWS's ordinary endpoints have only IPv4.";
         return connected ? " The connection stood, and its other end was too slow or ended it. Check that the host and port are right, and that no firewall on the way inspects TLS."
                          : " Check the route, security groups, network ACLs and VPC endpoint on the way to it. Where only a proxy leads out, set Proxy= or --proxy=.";
 }
@@ -490,6 +532,8 @@ int http_client_new(sd_event *event, const HttpOptions *options, HttpClient **re
         client->event = sd_event_ref(event);
         client->connect_timeout_usec = options->connect_timeout_usec ?: CONNECT_TIMEOUT_DEFAULT_USEC;
         client->trust_setting = options->trust_setting ?: "TrustedCertificates=";
+        assert(!options->trusted || !options->any_certificate);
+        client->any_certificate = options->any_certificate;
         if (options->trusted) {
                 if (X509_STORE_up_ref(options->trusted) != 1)
                         return -ENOMEM;
@@ -564,6 +608,7 @@ static long usec_to_msec(uint64_t usec) {
 
 static CURLcode transfer_set_options(HttpTransfer *transfer, const HttpRequest *request) {
         HttpClient *client = transfer->client;
+        bool tls = client->trusted || client->any_certificate;
         CURLcode failed = CURLE_OK;
 
 #define SET(option, value)                                                            \
@@ -575,7 +620,7 @@ static CURLcode transfer_set_options(HttpTransfer *transfer, const HttpRequest *
 
         SET(CURLOPT_URL, request->url);
         SET(CURLOPT_PATH_AS_IS, 1L); /* the signature covers the path as it is */
-        SET(CURLOPT_PROTOCOLS_STR, client->trusted ? "https" : "http");
+        SET(CURLOPT_PROTOCOLS_STR, tls ? "https" : "http");
         SET(CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
         SET(CURLOPT_CUSTOMREQUEST, request->method);
         if (request->body || strcmp(request->method, "GET") != 0) {
@@ -605,10 +650,10 @@ static CURLcode transfer_set_options(HttpTransfer *transfer, const HttpRequest *
         SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
         SET(CURLOPT_WRITEFUNCTION, on_body);
         SET(CURLOPT_WRITEDATA, transfer);
-        if (client->trusted) {
+        if (tls) {
                 SET(CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
-                SET(CURLOPT_SSL_VERIFYPEER, 1L);
-                SET(CURLOPT_SSL_VERIFYHOST, 2L);
+                SET(CURLOPT_SSL_VERIFYPEER, client->trusted ? 1L : 0L);
+                SET(CURLOPT_SSL_VERIFYHOST, client->trusted ? 2L : 0L);
                 SET(CURLOPT_CAINFO, NULL);
                 SET(CURLOPT_CAPATH, NULL);
                 SET(CURLOPT_SSL_CTX_FUNCTION, on_ssl_context);

@@ -3,8 +3,8 @@
 
 /*
  * An HTTP client: libcurl in an sd-event loop. A client keeps its connections open between transfers. It trusts only the
- * roots in its HttpOptions, speaks TLS 1.2 or later, and has no option to skip the check. It does not follow redirects, does
- * not read the environment (http_proxy, SSLKEYLOGFILE and the like), and has neither cookies nor netrc.
+ * roots in its HttpOptions, speaks TLS 1.2 or later, and checks the certificate of every server. The one exception is a caller that
+ * judges the server's key itself (any_certificate). It does not follow redirects, does not read the environment (http_proxy, SSLKEYLOGFILE and the like), and has neither cookies nor netrc.
  */
 
 #include <openssl/x509.h>
@@ -26,6 +26,10 @@ int http_trust_new(const char *path, X509_STORE **ret, Error *error);
 
 typedef struct HttpOptions {
         X509_STORE *trusted; /* roots for https://; the client takes a reference. NULL: http:// only */
+        /* In place of trusted: https:// to a server with any certificate, even an expired one of another host. The server still proves that
+         * it has the private key (RFC 8446 section 4.4.3). The reply has the public key, and until the caller has judged it, the reply is
+         * of anybody. */
+        bool any_certificate;
         const char *trust_setting; /* what an error names as the way to set trusted; borrowed; NULL: "TrustedCertificates=" */
         const char *proxy;             /* "http://host:port", CONNECT only; NULL: none */
         unsigned connections_max;      /* to one host at the same time; 0: 4 */

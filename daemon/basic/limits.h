@@ -14,6 +14,9 @@
 /* Declared secrets. A reload holds each of them twice, with two manifests, in the service manager. */
 #define LIMIT_SECRETS 500U
 
+/* Declared secrets with Late=yes. Until the last byte is there, the service manager also holds the data key of each. */
+#define LIMIT_LATE_SECRETS 8U
+
 /* Declared members of all bundles together (Format=bundle). They have no descriptors of their own; the manifest of the kept secrets
  * has a line for each. */
 #define LIMIT_MEMBERS 4096U
@@ -26,8 +29,9 @@
  * pages (execve(2)). */
 #define LIMIT_LISTEN_FDNAMES (128U * 1024U)
 
-/* Bytes of all plaintexts together: the default of StoreSizeMax=, and the most that it takes. ramfs has no limit of its own. */
-#define LIMIT_STORE_BYTES (UINT64_C(16) * 1024 * 1024)
+/* Bytes of all plaintexts together: the default of StoreSizeMax=, and the most that it takes. ramfs has no limit of its own. The
+ * default has room for one message of the default of SizeMax=. */
+#define LIMIT_STORE_BYTES LIMIT_MESSAGE_BYTES
 #define LIMIT_STORE_BYTES_MAX (UINT64_C(16) * 1024 * 1024 * 1024 * 1024)
 
 /* Bytes of the plaintext of one message: the default of SizeMax=. The most is LIMIT_STORE_BYTES_MAX. */

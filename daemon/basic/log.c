@@ -20,9 +20,14 @@
 #define MESSAGE_MAX (FIELD_MAX - sizeof("MESSAGE="))
 
 static int max_priority = LOG_INFO;
+static bool journal_wanted;
 
 void log_set_max_priority(int priority) {
         max_priority = priority;
+}
+
+void log_to_journal(void) {
+        journal_wanted = true;
 }
 
 /* JOURNAL_STREAM= has the device and inode of the stream to the journal (systemd.exec(5)). If standard error is another file by
@@ -78,6 +83,12 @@ static void entry_add_fields(Entry *entry, const LogFields *fields) {
                 entry_add(entry, "UNSEALD_SECRET=%s", fields->secret);
         if (fields->unit)
                 entry_add(entry, "UNSEALD_UNIT=%s", fields->unit);
+        if (fields->operation)
+                entry_add(entry, "UNSEALD_OPERATION=%s", fields->operation);
+        if (fields->key)
+                entry_add(entry, "UNSEALD_KEY=%s", fields->key);
+        if (fields->volume)
+                entry_add(entry, "UNSEALD_VOLUME=%s", fields->volume);
         if (fields->state)
                 entry_add(entry, "UNSEALD_STATE=%s", fields->state);
         if (fields->duration_usec > 0)
@@ -121,7 +132,7 @@ void log_full(int priority, const LogFields *fields, const char *format, ...) {
         compose(message, fields, format, arguments);
         va_end(arguments);
 
-        if (!stderr_is_journal()) {
+        if (!journal_wanted && !stderr_is_journal()) {
                 (void) fprintf(stderr, "%s\n", message);
                 return;
         }

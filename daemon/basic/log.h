@@ -39,16 +39,32 @@
 #define MESSAGE_REMOVED "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a17"
 #define MESSAGE_CALLER_WAITS "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a18"
 #define MESSAGE_UNDECLARED "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a19"
+#define MESSAGE_LATE "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a1a"
+#define MESSAGE_LATE_FAILED "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a1b"
 #define MESSAGE_ATTESTED "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a20"
+#define MESSAGE_DOCUMENT_GIVEN "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a21"
+#define MESSAGE_DOCUMENT_REFUSED "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a22"
 #define MESSAGE_POLICY "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a30"
 #define MESSAGE_POLICY_UNKNOWN "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a31"
+#define MESSAGE_OTHER_KEY "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a33"
 #define MESSAGE_SIGNATURE "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a32"
+#define MESSAGE_MEASURED "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a40"
+#define MESSAGE_MEASURE_FAILED "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a41"
+#define MESSAGE_KMS_ANSWERED "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a70"
+#define MESSAGE_KMS_FAILED "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a71"
+#define MESSAGE_KMS_REFUSED "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a72"
+#define MESSAGE_VOLUME_OPENED "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a60"
+#define MESSAGE_VOLUME_FAILED "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a61"
+#define MESSAGE_VOLUME_CORRUPT "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a62"
 
 /* Fields of an entry beside its text. Zero or NULL: the entry lacks the field. */
 typedef struct LogFields {
         const char *message_id;
         const char *secret;      /* UNSEALD_SECRET= */
-        const char *unit;        /* UNSEALD_UNIT=, the unit that asks for the secret */
+        const char *unit;        /* UNSEALD_UNIT=, the unit that asks */
+        const char *operation;   /* UNSEALD_OPERATION=, of KMS */
+        const char *key;         /* UNSEALD_KEY=, the ARN of a key */
+        const char *volume;      /* UNSEALD_VOLUME= */
         const char *state;       /* UNSEALD_STATE= */
         uint64_t duration_usec;  /* UNSEALD_DURATION_USEC= */
         unsigned attempt;        /* UNSEALD_ATTEMPT= */
@@ -60,6 +76,9 @@ typedef struct LogFields {
 
 /* Drops entries with a higher number than this priority (LOG_DEBUG is the highest). The default is LOG_INFO. */
 void log_set_max_priority(int priority);
+
+/* Entries go to the journal from now on, wherever standard error leads. For a program that udev runs. */
+void log_to_journal(void);
 
 /* The text is cleaned with text_clean(): a newline in it becomes "?". fields may be NULL. */
 void log_full(int priority, const LogFields *fields, const char *format, ...) _printf_(3, 4);

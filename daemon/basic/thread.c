@@ -133,6 +133,18 @@ Thread *thread_join(Thread *thread) {
         return NULL;
 }
 
+void threads_run(const char *name, ThreadMain run, void *userdata, unsigned count) {
+        Thread *threads[THREADS_RUN_MAX - 1];
+        unsigned started = 0;
+
+        while (started + 1 < count && started < ELEMENTSOF(threads) &&
+               thread_start(name, run, userdata, &threads[started]) >= 0)
+                started++;
+        run(userdata);
+        while (started > 0)
+                (void) thread_join(threads[--started]);
+}
+
 void thread_detach(Thread *thread) {
         (void) pthread_mutex_lock(&detached_mutex);
         thread->next = detached;

@@ -27,6 +27,12 @@ int thread_start(const char *name, ThreadMain run, void *userdata, Thread **ret)
 Thread *thread_join(Thread *thread);
 DEFINE_CLEANUP(Thread *, thread_join);
 
+#define THREADS_RUN_MAX 64U
+
+/* Runs this in count threads, at most THREADS_RUN_MAX, and returns when all have ended. The calling thread is one of them: so the work is
+ * done even where the kernel gives no other. */
+void threads_run(const char *name, ThreadMain run, void *userdata, unsigned count);
+
 /* Lets the thread run to its end by itself, because nobody can wait for it. The thread then wipes its stack. The mapping of the
  * stack stays until a later thread_start() finds that the thread has ended. */
 void thread_detach(Thread *thread);

@@ -24,6 +24,7 @@
 #define DIGITS "0123456789"
 #define RESERVED_CONTEXT "unseald:"
 #define NAME_CONTEXT RESERVED_CONTEXT "secret="
+#define VOLUME_CONTEXT RESERVED_CONTEXT "volume="
 
 /* unseald's own limits. KMS allows more. */
 #define CONTEXT_MAX 4096U
@@ -107,6 +108,33 @@ static int set_source(const IniAssignment *assignment, Declaration *declaration,
         return read_source(assignment, &declaration->source, error);
 }
 
+static int set_generate(const IniAssignment *assignment, Declaration *declaration, Error *error) {
+        const char *text = assignment->value;
+        unsigned long size = 0;
+
+        declaration->generate = 0;
+        if (text[0] == '\0')
+                return 0;
+        if (strspn(text, DIGITS) == strlen(text) && strlen(text) <= 4)
+                size = strtoul(text, NULL, 10);
+        if (size < 1 || size > DECLARATION_GENERATE_MAX)
+                return ini_error(assignment, error,
+                                 "Expected a number of bytes from 1 to %u, such as 32, not \"%s\".",
+                                 DECLARATION_GENERATE_MAX, text);
+        declaration->generate = size;
+        return 0;
+}
+
+/* When a new value may be made is for the measured configuration to say. */
+static int set_generate_when(const IniAssignment *assignment, Declaration *declaration, Error *error) {
+        const char *text = assignment->value;
+
+        declaration->generate_missing = strcmp(text, "missing") == 0;
+        if (declaration->generate_missing || text[0] == '\0' || strcmp(text, "always") == 0)
+                return 0;
+        return ini_error(assignment, error, "Expected always or missing, not \"%s\".", text);
+}
+
 static int set_signature(const IniAssignment *assignment, Declaration *declaration, Error *error) {
         int r = read_source(assignment, &declaration->signature, error);
 
@@ -164,6 +192,10 @@ static int set_version_min(const IniAssignment *assignment, Declaration *declara
         return 0;
 }
 
+static int set_measure_pcr(const IniAssignment *assignment, Declaration *declaration, Error *error) {
+        return ini_free_pcr(assignment, &declaration->measure_pcr, error);
+}
+
 static int set_source_region(const IniAssignment *assignment, Declaration *declaration, Error *error) {
         if (assignment->value[0] != '\0' && !aws_is_region(assignment->value))
                 return ini_error(assignment, error, "Expected a Region such as eu-north-1, not \"%s\".",
@@ -214,7 +246,7 @@ static int set_pin(const IniAssignment *assignment, Declaration *declaration, Er
         return 0;
 }
 
-static int check_key_id(const IniAssignment *assignment, const char *text, Error *error) {
+int declaration_check_key_id(const IniAssignment *assignment, const char *text, Error *error) {
         _cleanup_free_ char *endpoint = NULL;
         KmsKeyArn arn;
         int r;
@@ -253,7 +285,7 @@ static int set_key_ids(const IniAssignment *assignment, Declaration *declaration
                 declaration->key_ids = strings_free(declaration->key_ids);
 
         for (char **word = words; *word; word++) {
-                r = check_key_id(assignment, *word, error);
+                r = declaration_check_key_id(assignment, *word, error);
                 if (r < 0)
                         return r;
                 if (strings_count(declaration->key_ids) >= KEY_IDS_MAX)
@@ -327,6 +359,11 @@ static int set_bind_account(const IniAssignment *assignment, Declaration *declar
         return assignment->value[0] != '\0' ? ini_boolean(assignment, &declaration->bind_account, error) : 0;
 }
 
+static int set_late(const IniAssignment *assignment, Declaration *declaration, Error *error) {
+        declaration->late = false;
+        return assignment->value[0] != '\0' ? ini_boolean(assignment, &declaration->late, error) : 0;
+}
+
 static int set_optional(const IniAssignment *assignment, Declaration *declaration, Error *error) {
         declaration->optional = false;
         return assignment->value[0] != '\0' ? ini_boolean(assignment, &declaration->optional, error) : 0;
@@ -371,7 +408,7 @@ static bool matches(const char *pattern, const char *unit) {
                memcmp(pattern, unit, prefix) == 0 && strcmp(star + 1, suffix) == 0;
 }
 
-static int check_unit(const IniAssignment *assignment, const char *text, Error *error) {
+int declaration_check_unit(const IniAssignment *assignment, const char *text, Error *error) {
         if (is_unit(text) || is_pattern(text))
                 return 0;
         if (strpbrk(text, "*?["))
@@ -394,7 +431,7 @@ static int set_units(const IniAssignment *assignment, Declaration *declaration, 
                 declaration->units = strings_free(declaration->units);
 
         for (char **word = words; *word; word++) {
-                r = check_unit(assignment, *word, error);
+                r = declaration_check_unit(assignment, *word, error);
                 if (r < 0)
                         return r;
                 if (strings_take(&declaration->units, strdup(*word)) < 0)
@@ -455,6 +492,8 @@ static const struct {
         { "Secret", "Description", set_description },
         { "Secret", "Source", set_source },
         { "Secret", "SourceRegion", set_source_region },
+        { "Secret", "Generate", set_generate },
+        { "Secret", "GenerateWhen", set_generate_when },
         { "Secret", "Format", set_format },
         { "Secret", "SizeMax", set_size_max },
         { "Secret", "Sha256", set_pin },
@@ -462,10 +501,12 @@ static const struct {
         { "Secret", "SignedBy", set_signed_by },
         { "Secret", "Signature", set_signature },
         { "Secret", "MinVersion", set_version_min },
+        { "Secret", "MeasurePcr", set_measure_pcr },
         { "Secret", "KeyId", set_key_ids, true },
         { "Secret", "EncryptionContext", set_encryption_context, true },
         { "Secret", "BindAccount", set_bind_account },
         { "Secret", "Optional", set_optional },
+        { "Secret", "Late", set_late },
         { "Deliver", "Units", set_units, true },
         { "Deliver", "Store", set_store },
         { "Deliver", "User", set_user },
@@ -517,11 +558,13 @@ static int require(const IniFile *ini, const char *key, Remarks *remarks, Error 
 
         if (last && last->value[0] != '\0')
                 return 0;
-        return remarks_take(remarks,
-                            error_set(error, -EINVAL, FAILURE_CONFIGURATION,
-                                      "%s: %s= is missing in section [Secret]. Every secret needs it.",
-                                      ini->file, key),
-                            error);
+        return remarks_take(
+                        remarks,
+                        error_set(error, -EINVAL, FAILURE_CONFIGURATION,
+                                  "%s: %s= is missing in section [Secret]. Every secret needs it%s.",
+                                  ini->file, key,
+                                  strcmp(key, "Source") == 0 ? ", unless Generate= makes its value" : ""),
+                        error);
 }
 
 /* Returns whether the last line of this key has a value, right or wrong. */
@@ -570,9 +613,9 @@ static int complete_signature(const IniFile *ini, Declaration *declaration, Rema
 
 /* What SizeMax= takes, and what it is without a line. */
 static void size_range(const Declaration *declaration, size_t *ret_initial, size_t *ret_maximum) {
+        *ret_initial = *ret_maximum = KMS_CIPHERTEXT_MAX;
         switch (declaration->format) {
         case FORMAT_KMS:
-                *ret_initial = *ret_maximum = KMS_CIPHERTEXT_MAX;
                 break;
         case FORMAT_MESSAGE:
                 *ret_initial = LIMIT_MESSAGE_BYTES;
@@ -609,33 +652,53 @@ static int complete_size_max(const IniFile *ini, Declaration *declaration, Remar
                         error);
 }
 
-int declarations_judge_sizes(const Declarations *declarations, uint64_t store_size_max,
-                             IniFile *const *files, Remarks *remarks, Error *error) {
-        static const char text[] =
-                        "SizeMax= is more than all secrets together may have, which are %llu bytes (StoreSizeMax= of unseald.conf). Raise StoreSizeMax=, or lower SizeMax=.";
+/* key: the line of the mistake, if the lines are known. */
+static int judge_wrong(const Declaration *declaration, const IniFile *ini, const char *key, const char *text,
+                       Remarks *remarks, Error *error) {
+        const IniAssignment *line = ini ? ini_find(ini, "Secret", key) : NULL;
 
-        for (size_t i = 0; i < declarations->count; i++) {
+        if (line)
+                return remarks_take(remarks, ini_error(line, error, "%s", text), error);
+        return error_set(error, -EINVAL, FAILURE_CONFIGURATION, "%s: %s", declaration->file, text);
+}
+
+static int judge_size(const Declaration *declaration, const Settings *settings, const IniFile *ini,
+                      Remarks *remarks, Error *error) {
+        char text[256];
+
+        if (!declaration->size_max_is_set || declaration->size_max <= settings->store_size_max)
+                return 0;
+        (void) snprintf(text, sizeof(text),
+                        "SizeMax= is more than all secrets together may have, which are %llu bytes (StoreSizeMax= of unseald.conf). Raise StoreSizeMax=, or lower SizeMax=.",
+                        (unsigned long long) settings->store_size_max);
+        return judge_wrong(declaration, ini, "SizeMax", text, remarks, error);
+}
+
+static int judge_pcr(const Declaration *declaration, const Settings *settings, const IniFile *ini,
+                     Remarks *remarks, Error *error) {
+        char text[256];
+
+        if (declaration->measure_pcr == 0 || declaration->measure_pcr != settings->lock_pcr)
+                return 0;
+        (void) snprintf(text, sizeof(text),
+                        "MeasurePcr=%u is the PCR that LockPcr= of unseald.conf locks. The key's policy pins that PCR to zeros, so nothing else may extend it. Choose another of 8, 13, 14 and 15.",
+                        declaration->measure_pcr);
+        return judge_wrong(declaration, ini, "MeasurePcr", text, remarks, error);
+}
+
+int declarations_judge(const Declarations *declarations, const Settings *settings, IniFile *const *files,
+                       Remarks *remarks, Error *error) {
+        int r = 0;
+
+        for (size_t i = 0; i < declarations->count && r >= 0; i++) {
                 const Declaration *declaration = declarations->items + i;
-                const IniAssignment *line = files ? ini_find(files[i], "Secret", "SizeMax") : NULL;
-                int r = 0;
+                const IniFile *ini = files ? files[i] : NULL;
 
-                if (!declaration->size_max_is_set || declaration->size_max <= store_size_max)
-                        continue;
-                if (line)
-                        r = remarks_take(remarks,
-                                         ini_error(line, error, text, (unsigned long long) store_size_max),
-                                         error);
-                else {
-                        char message[256];
-
-                        (void) snprintf(message, sizeof(message), text, (unsigned long long) store_size_max);
-                        r = error_set(error, -EINVAL, FAILURE_CONFIGURATION, "%s: %s", declaration->file,
-                                      message);
-                }
-                if (r < 0)
-                        return r;
+                r = judge_size(declaration, settings, ini, remarks, error);
+                if (r >= 0)
+                        r = judge_pcr(declaration, settings, ini, remarks, error);
         }
-        return 0;
+        return r;
 }
 
 static int complete_uncommitted(const IniFile *ini, const Declaration *declaration, Remarks *remarks,
@@ -644,6 +707,48 @@ static int complete_uncommitted(const IniFile *ini, const Declaration *declarati
                 return 0;
         return ini_warning(ini_find(ini, "Secret", "AllowUncommitted"), remarks, error,
                            "AllowUncommitted= has no effect without Format=message. Remove the line.");
+}
+
+/* A presigned URL (Amazon S3 User Guide, "Download and upload objects with presigned URLs"). */
+static int complete_source(const IniFile *ini, const Declaration *declaration, Remarks *remarks,
+                           Error *error) {
+        const Source *source = &declaration->source;
+        const char *query = source->kind == SOURCE_HTTPS && source->location ? strchr(source->location, '?')
+                                                                             : NULL;
+
+        if (!query || !strcasestr(query, "X-Amz-Signature="))
+                return 0;
+        return ini_warning(
+                        ini_find(ini, "Secret", "Source"), remarks, error,
+                        "The URL is signed for a limited time, at most seven days. Later boots fail. Use s3://BUCKET/KEY, for which the role of the instance signs.");
+}
+
+/* KMS is asked for the first key or for a replica of it, and names no other one. A message may have a data key of each. */
+static int complete_key_ids(const IniFile *ini, const Declaration *declaration, Remarks *remarks,
+                            Error *error) {
+        KmsKeyArn first, other;
+
+        if (declaration_is_message(declaration) || !declaration->key_ids ||
+            kms_key_arn_parse(declaration->key_ids[0], &first) < 0)
+                return 0;
+        for (char *const *key = declaration->key_ids + 1; *key; key++)
+                if (kms_key_arn_parse(*key, &other) >= 0 && strcmp(*key, declaration->key_ids[0]) != 0 &&
+                    !kms_key_is_replica(&first, &other))
+                        return ini_warning(
+                                        ini_find(ini, "Secret", "KeyId"), remarks, error,
+                                        "%s is no replica of the first key, and unseald asks only for the first key and its replicas. If the ciphertext is of this key, put it first; otherwise remove it.",
+                                        *key);
+        return 0;
+}
+
+static int check_late(const IniFile *ini, const Declaration *declaration, Remarks *remarks, Error *error) {
+        if (!declaration->late || declaration->format == FORMAT_MESSAGE)
+                return 0;
+        return remarks_take(
+                        remarks,
+                        ini_error(ini_find(ini, "Secret", "Late"), error,
+                                  "Late= needs Format=message: only a large message can come after the other secrets. Set Format=message, or remove this line."),
+                        error);
 }
 
 static int check_group(const IniAssignment *mode, const Declaration *declaration, Remarks *remarks,
@@ -670,20 +775,121 @@ static int check_groups(const IniFile *ini, const Declaration *declaration, Rema
         return r;
 }
 
-/* Checks that need all lines. */
-static int complete(const IniFile *ini, Declaration *declaration, Remarks *remarks, Error *error) {
-        _cleanup_free_ char *name = NULL;
-        int r;
+/* A setting of a sealed secret would look like protection of a value that comes from KMS itself. */
+static int check_generated(const IniFile *ini, const Declaration *declaration, Remarks *remarks,
+                           Error *error) {
+        static const char *const foreign[] = { "Source",     "SourceRegion",     "Format",   "SizeMax",
+                                               "Sha256",     "AllowUncommitted", "SignedBy", "Signature",
+                                               "MinVersion", "MeasurePcr" };
+        int r = 0;
 
-        r = require(ini, "Source", remarks, error);
-        if (r >= 0)
-                r = require(ini, "KeyId", remarks, error);
+        for (size_t i = 0; i < ELEMENTSOF(foreign) && r >= 0; i++)
+                if (is_set(ini, foreign[i]) && !(declaration->generate_missing && i == 0))
+                        r = remarks_take(
+                                        remarks,
+                                        ini_error(ini_find(ini, "Secret", foreign[i]), error,
+                                                  i == 0 && declaration->source.kind == SOURCE_VOLUME
+                                                                  ? "A label of a volume keeps what Generate= has made, so that the next boot has it. Set GenerateWhen=missing, or remove this line."
+                                                                  : "The setting is for a sealed secret, and Generate= has KMS make a new value: nothing is fetched. Remove this line, or Generate=."),
+                                        error);
+        return r;
+}
+
+static int wrong_of_missing(const IniFile *ini, const char *key, const char *text, Remarks *remarks,
+                            Error *error) {
+        return remarks_take(remarks, ini_error(ini_find(ini, "Secret", key), error, "%s", text), error);
+}
+
+/* GenerateWhen=missing: the ciphertext lies in the label of a volume. It is bound to the volume, and to the account: whoever attaches the
+ * volume of another customer would open it otherwise. */
+static int complete_missing(const IniFile *ini, Declaration *declaration, Remarks *remarks, Error *error) {
+        bool bound = declaration->bind_account || !is_set(ini, "BindAccount");
+        _cleanup_free_ char *pair = NULL;
+        int r = check_generated(ini, declaration, remarks, error);
+
+        if (r >= 0 && declaration->generate > 0 && declaration->generate < DECLARATION_GENERATE_MISSING_MIN)
+                r = wrong_of_missing(
+                                ini, "Generate",
+                                "Expected at least 32 bytes with GenerateWhen=missing: all keys of a volume are made of them.",
+                                remarks, error);
+        if (r >= 0 && (!declaration->source.location || declaration->source.kind != SOURCE_VOLUME))
+                r = wrong_of_missing(
+                                ini, "GenerateWhen",
+                                "Expected Source=volume:NAME with missing: only the label of a read-write volume keeps what KMS has made beyond a boot. Set it, or GenerateWhen=always.",
+                                remarks, error);
+        if (r >= 0 && !bound)
+                r = wrong_of_missing(
+                                ini, "BindAccount",
+                                "Expected yes with Source=volume:, or no line: the key of a volume is always bound to the account of the instance.",
+                                remarks, error);
+        if (r < 0)
+                return r;
+        declaration->bind_account = true;
+        declaration->format = FORMAT_KMS;
+        if (declaration->source.kind != SOURCE_VOLUME || !declaration->source.location)
+                return 0;
+        if (asprintf(&pair, VOLUME_CONTEXT "%s", declaration->source.location) < 0)
+                return error_oom(error);
+        return add_context(&declaration->encryption_context, pair, error);
+}
+
+/* Generate= takes the place of Source=. */
+static int complete_generated(const IniFile *ini, Declaration *declaration, Remarks *remarks, Error *error) {
+        int r = check_generated(ini, declaration, remarks, error);
+
+        if (r < 0)
+                return r;
+        /* A mistake above is only remarked by who wants all of them. What was set is not used. */
+        source_clear(&declaration->source);
+        source_clear(&declaration->signature);
+        declaration->format = FORMAT_KMS;
+        if (asprintf(&declaration->source.label, "Generate=%zu", declaration->generate) < 0) {
+                declaration->source.label = NULL;
+                return error_oom(error);
+        }
+        return 0;
+}
+
+static int complete_sealed(const IniFile *ini, Declaration *declaration, Remarks *remarks, Error *error) {
+        int r = require(ini, "Source", remarks, error);
+
+        if (r >= 0 && is_set(ini, "GenerateWhen"))
+                r = remarks_take(
+                                remarks,
+                                ini_error(ini_find(ini, "Secret", "GenerateWhen"), error,
+                                          "The setting needs Generate=, which is missing. Set Generate=, or remove this line."),
+                                error);
+        if (r >= 0 && declaration->source.location && declaration->source.kind == SOURCE_VOLUME)
+                r = remarks_take(
+                                remarks,
+                                ini_error(ini_find(ini, "Secret", "Source"), error,
+                                          "volume: needs Generate= and GenerateWhen=missing: the label of a volume has only what KMS has made for it. Set both, or another source."),
+                                error);
         if (r >= 0)
                 r = complete_size_max(ini, declaration, remarks, error);
         if (r >= 0)
                 r = complete_uncommitted(ini, declaration, remarks, error);
         if (r >= 0)
-                r = complete_signature(ini, declaration, remarks, error);
+                r = complete_source(ini, declaration, remarks, error);
+        return r >= 0 ? complete_signature(ini, declaration, remarks, error) : r;
+}
+
+/* Checks that need all lines. */
+static int complete(const IniFile *ini, Declaration *declaration, Remarks *remarks, Error *error) {
+        _cleanup_free_ char *name = NULL;
+        int r;
+
+        if (!is_set(ini, "Generate"))
+                r = complete_sealed(ini, declaration, remarks, error);
+        else
+                r = declaration->generate_missing ? complete_missing(ini, declaration, remarks, error)
+                                                  : complete_generated(ini, declaration, remarks, error);
+        if (r >= 0)
+                r = require(ini, "KeyId", remarks, error);
+        if (r >= 0)
+                r = complete_key_ids(ini, declaration, remarks, error);
+        if (r >= 0)
+                r = check_late(ini, declaration, remarks, error);
         if (r >= 0)
                 r = check_groups(ini, declaration, remarks, error);
         if (r >= 0)
@@ -787,6 +993,35 @@ static int name_compare(const void *a, const void *b) {
         return r != 0 ? r : (length > other_length) - (length < other_length);
 }
 
+static const char *volume_of(const Declaration *declaration) {
+        return declaration->generate_missing && declaration->source.kind == SOURCE_VOLUME
+                               ? declaration->source.location
+                               : NULL;
+}
+
+/* A label keeps one ciphertext. With a second secret it could be that of the key that does not open the volume. */
+static int check_labels(const Declarations *declarations, IniFile *const *files, Remarks *remarks,
+                        Error *error) {
+        int r = 0;
+
+        for (size_t i = 0; i < declarations->count; i++) {
+                const char *volume = volume_of(declarations->items + i);
+
+                for (size_t j = 0; volume && j < i && r >= 0; j++) {
+                        const char *other = volume_of(declarations->items + j);
+
+                        if (other && strcmp(volume, other) == 0)
+                                r = remarks_take(
+                                                remarks,
+                                                ini_error(ini_find(files[i], "Secret", "Source"), error,
+                                                          "The label of the volume %s is the source of the secret %s, too, and keeps the key of one secret only. Remove one of the two: what is stored under the other's key could not be opened in the next boot.",
+                                                          volume, declarations->items[j].name),
+                                                error);
+                }
+        }
+        return r;
+}
+
 int declarations_examine(const char *vendor_directory, const char *local_directory, Declarations *ret,
                          IniFile ***ret_files, Remarks *remarks, Error *error) {
         _cleanup_(declarations_clear) Declarations declarations = {};
@@ -814,12 +1049,22 @@ int declarations_examine(const char *vendor_directory, const char *local_directo
                 declarations.count += (size_t) r;
         }
         r = declared_names_check(&declarations, files, remarks, error);
+        if (r >= 0)
+                r = check_labels(&declarations, files, remarks, error);
         if (r < 0)
                 return r;
 
         *ret = TAKE(declarations, (Declarations){});
         *ret_files = TAKE_PTR(files);
         return 0;
+}
+
+static size_t count_late(const Declarations *declarations) {
+        size_t count = 0;
+
+        for (size_t i = 0; i < declarations->count; i++)
+                count += declarations->items[i].late;
+        return count;
 }
 
 int declarations_read(const char *vendor_directory, const char *local_directory, Declarations *ret,
@@ -836,6 +1081,11 @@ int declarations_read(const char *vendor_directory, const char *local_directory,
                                 error, -E2BIG, FAILURE_CONFIGURATION,
                                 "%zu secrets are declared in secrets.d/, and unseald takes no more than %u. Join some of them into a bundle (Format=bundle).",
                                 declarations.count, LIMIT_SECRETS);
+        if (count_late(&declarations) > LIMIT_LATE_SECRETS)
+                return error_set(
+                                error, -E2BIG, FAILURE_CONFIGURATION,
+                                "%zu secrets with Late=yes are declared in secrets.d/, and unseald takes no more than %u. Join some of them into one message, such as an archive.",
+                                count_late(&declarations), LIMIT_LATE_SECRETS);
         *ret = TAKE(declarations, (Declarations){});
         return 0;
 }
@@ -869,6 +1119,13 @@ static bool add_signer(EVP_MD_CTX *context, const Declaration *declaration) {
         return done;
 }
 
+static bool add_generate(EVP_MD_CTX *context, const Declaration *declaration) {
+        const uint64_t size = htobe64(declaration->generate);
+
+        return declaration->generate == 0 ||
+               (add_string(context, "generated") && EVP_DigestUpdate(context, &size, sizeof(size)) == 1);
+}
+
 /* Nothing for the values that unseald 0.1 had, so that an update keeps the secrets. */
 static bool add_format(EVP_MD_CTX *context, const Declaration *declaration) {
         if (declaration->source.member &&
@@ -881,6 +1138,14 @@ static bool add_format(EVP_MD_CTX *context, const Declaration *declaration) {
         return !declaration->pinned ||
                (add_string(context, "pinned") &&
                 EVP_DigestUpdate(context, declaration->pin, sizeof(declaration->pin)) == 1);
+}
+
+/* A secret that was kept without having been measured is unsealed anew once MeasurePcr= is set. */
+static bool add_measured(EVP_MD_CTX *context, const Declaration *declaration) {
+        const uint32_t pcr = htobe32(declaration->measure_pcr);
+
+        return declaration->measure_pcr == 0 ||
+               (add_string(context, "measured") && EVP_DigestUpdate(context, &pcr, sizeof(pcr)) == 1);
 }
 
 /* The rights of a member count, too: the manifest has only what was declared and there when the bundle was unsealed. */
@@ -911,7 +1176,8 @@ int declaration_digest(const Declaration *declaration, uint8_t ret[static DECLAR
                     add_strings(context, declaration->key_ids) &&
                     add_strings(context, declaration->encryption_context) &&
                     add_string(context, declaration->bind_account ? "bound" : NULL) &&
-                    add_signer(context, declaration) && add_format(context, declaration) &&
+                    add_generate(context, declaration) && add_signer(context, declaration) &&
+                    add_format(context, declaration) && add_measured(context, declaration) &&
                     add_members(context, declaration) && EVP_DigestFinal_ex(context, ret, NULL) == 1;
 
         return done ? 0 : openssl_failure(NULL);
@@ -983,11 +1249,43 @@ const Declaration *declarations_next_credential(const Declarations *declarations
         return NULL;
 }
 
-bool declaration_admits(const Declaration *declaration, const char *unit) {
-        if (!declaration->units || !declaration->units[0])
-                return true;
-        for (char **admitted = declaration->units; *admitted; admitted++)
-                if (matches(*admitted, unit))
+bool declaration_is_of_one_boot(const Declaration *declaration) {
+        return declaration->generate > 0 && !declaration->generate_missing;
+}
+
+bool declaration_names_unit(char *const *units, const char *unit) {
+        for (; units && *units; units++)
+                if (matches(*units, unit))
                         return true;
         return false;
+}
+
+bool declaration_admits(const Declaration *declaration, const char *unit) {
+        return !declaration->units || !declaration->units[0] ||
+               declaration_names_unit(declaration->units, unit);
+}
+
+static const Declaration *find_user_of_key(const Declarations *declarations, const char *key) {
+        for (size_t i = 0; i < declarations->count; i++)
+                for (char **id = declarations->items[i].key_ids; id && *id; id++)
+                        if (strcmp(*id, key) == 0)
+                                return declarations->items + i;
+        return NULL;
+}
+
+int declarations_judge_kms(const Declarations *declarations, const Settings *settings, Error *error) {
+        if (settings->kms_keys && settings->lock_pcr != 0)
+                return error_set(
+                                error, -EINVAL, FAILURE_CONFIGURATION,
+                                "[Kms] Keys=: Expected nothing, since LockPcr= is set. Once the PCR is locked, KMS decrypts nothing more for this boot, so unseald-kms could not serve applications. Remove LockPcr= or Keys=.");
+        for (char **key = settings->kms_keys; key && *key; key++) {
+                const Declaration *user = find_user_of_key(declarations, *key);
+
+                if (user)
+                        return error_set(
+                                        error, -EINVAL, FAILURE_CONFIGURATION,
+                                        "[Kms] Keys=: Expected a key of its own, not %s, which is in KeyId= of the secret %s, too. An application could have the secret decrypted. 'unsealctl policy --application' makes the policy of a key for applications.",
+                                        *key, user->name);
+        }
+        return 0;
 }

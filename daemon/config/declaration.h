@@ -12,6 +12,7 @@
 #include "basic/cleanup.h"
 #include "basic/error.h"
 #include "config/ini.h"
+#include "config/settings.h"
 #include "source/signature.h"
 #include "source/source.h"
 
@@ -34,6 +35,10 @@ typedef struct Declaration {
         char *name; /* the file's without .secret: 1 to 64 of A-Z a-z 0-9 - _ . and not . or .. */
         char *file; /* its path, for messages */
         char *description;
+        size_t generate; /* bytes of a value that KMS makes (Generate=); 0: the secret is sealed */
+        /* GenerateWhen=missing: KMS makes the value once, and its ciphertext is kept in the label of the volume that source names. Without it
+         * each boot has another value: then source has no location, and its label names the setting. */
+        bool generate_missing;
         Source source;
         char *source_region; /* NULL: the region of the source, or of the key */
         SecretFormat format;
@@ -50,8 +55,10 @@ typedef struct Declaration {
         EVP_PKEY *signing_key; /* the public key in that file, read with the declaration; NULL without SignedBy= */
         Source signature;     /* location NULL without SignedBy= */
         uint64_t version_min; /* the smallest signed version that is taken; 0: any */
+        unsigned measure_pcr; /* 8, 13, 14 or 15: the PCR that the sealed secret is measured into; 0: none */
         bool bind_account;    /* adds "unseald:account=ACCOUNT" at run time */
         bool optional;
+        bool late; /* FORMAT_MESSAGE only: of a large message only the data key is there at READY=1 */
         char **units; /* NULL-terminated: the units that may ask the credential socket, or "TEMPLATE@*.KIND". Empty: all */
         bool store;         /* false of a bundle: only its members are in the store */
         char *user, *group; /* NULL: root */
@@ -69,6 +76,15 @@ typedef struct Declarations {
 } Declarations;
 
 bool declaration_name_is_valid(const char *name) _pure_;
+
+/* The most bytes that Generate= takes (KMS API Reference, GenerateDataKey, NumberOfBytes). */
+#define DECLARATION_GENERATE_MAX 1024U
+
+/* The fewest bytes that Generate= takes with GenerateWhen=missing: all keys of a volume are made of them. */
+#define DECLARATION_GENERATE_MISSING_MIN 32U
+
+/* Returns whether KMS makes another value in each boot, so that nothing is fetched. Pure. */
+bool declaration_is_of_one_boot(const Declaration *declaration) _pure_;
 
 /* Returns whether the sealed secret is a message of the AWS Encryption SDK: of Format=message or Format=bundle. Pure. */
 bool declaration_is_message(const Declaration *declaration) _pure_;
@@ -108,10 +124,22 @@ const Declaration *declarations_next_credential(const Declarations *declarations
  * A template itself (worker@.service) matches no pattern: it never runs. Pure. */
 bool declaration_admits(const Declaration *declaration, const char *unit) _pure_;
 
-/* Checks that each SizeMax= of a message is at most StoreSizeMax=: a larger message could never be delivered. files: as from
- * declarations_examine(), for the line of a mistake, or NULL. FAILURE_CONFIGURATION. */
-int declarations_judge_sizes(const Declarations *declarations, uint64_t store_size_max,
-                             IniFile *const *files, Remarks *remarks, Error *error);
+/* Returns whether Units= names this unit, itself or by the pattern of its template. units: NULL-terminated; NULL names none. Pure. */
+bool declaration_names_unit(char *const *units, const char *unit) _pure_;
+
+/* Check a word of KeyId=, and of Units=. FAILURE_CONFIGURATION with file and line. */
+int declaration_check_key_id(const IniAssignment *assignment, const char *text, Error *error);
+int declaration_check_unit(const IniAssignment *assignment, const char *text, Error *error);
+
+/* Checks what needs the settings, too: each SizeMax= of a message is at most StoreSizeMax=, since a larger message could never be
+ * delivered; and no MeasurePcr= is the PCR of LockPcr=, since the value that the key's policy pins would not be that of a boot any
+ * more. files: as from declarations_examine(), for the line of a mistake, or NULL. FAILURE_CONFIGURATION. */
+int declarations_judge(const Declarations *declarations, const Settings *settings, IniFile *const *files,
+                       Remarks *remarks, Error *error);
+
+/* Why unseald-kms cannot run with these settings and secrets: LockPcr= is set, or a key of Keys= is that of a secret, too.
+ * FAILURE_CONFIGURATION. Pure. */
+int declarations_judge_kms(const Declarations *declarations, const Settings *settings, Error *error);
 
 void declarations_clear(Declarations *declarations);
 

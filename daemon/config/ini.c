@@ -527,6 +527,18 @@ int ini_boolean(const IniAssignment *assignment, bool *ret, Error *error) {
         return ini_error(assignment, error, "Expected yes or no, not \"%s\".", assignment->value);
 }
 
+int ini_free_pcr(const IniAssignment *assignment, unsigned *ret, Error *error) {
+        static const char *const names[] = { "", "8", "13", "14", "15" };
+        static const unsigned numbers[] = { 0, 8, 13, 14, 15 };
+
+        for (size_t i = 0; i < ELEMENTSOF(names); i++)
+                if (strcmp(assignment->value, names[i]) == 0) {
+                        *ret = numbers[i];
+                        return 0;
+                }
+        return ini_error(assignment, error, "Expected 8, 13, 14 or 15, not \"%s\".", assignment->value);
+}
+
 int ini_words(const IniAssignment *assignment, char ***ret, Error *error) {
         _cleanup_strings_ char **words = NULL;
         const char *text = assignment->value;

@@ -122,6 +122,9 @@ int ini_unknown(const IniAssignment *assignment, IniNameAt name_at, const char *
 /* Accepts yes, true, on, y, t, 1, no, false, off, n, f, 0 in any case. */
 int ini_boolean(const IniAssignment *assignment, bool *ret, Error *error);
 
+/* Accepts the PCRs that no other program owns and nobody can reset: 8, 13, 14 and 15. An empty value is 0. */
+int ini_free_pcr(const IniAssignment *assignment, unsigned *ret, Error *error);
+
 /* Splits the value into words at white space. A word in quotes ("…" or '…', without escapes) may contain white space. An
  * empty value has no words. The caller calls strings_free(). */
 int ini_words(const IniAssignment *assignment, char ***ret, Error *error);

@@ -8,21 +8,31 @@
 #include <string.h>
 #include <strings.h>
 
+#include "aws/kms-operation.h"
 #include "basic/byte-size.h"
 #include "basic/clock.h"
 #include "basic/json.h"
 #include "basic/limits.h"
 #include "basic/log.h"
+#include "config/declaration.h"
 #include "config/ini.h"
 #include "config/settings.h"
 #include "source/source.h"
 
 #define DEADLINE_MAX_USEC (24 * 3600 * USEC_PER_SEC)
 #define REFRESH_MIN_USEC (60 * USEC_PER_SEC)
+#define LATE_DEADLINE_MAX_USEC (30 * 24 * 3600 * USEC_PER_SEC)
 #define REFRESH_MAX_USEC (30 * 24 * 3600 * USEC_PER_SEC)
 #define SECTION "Unseald"
 #define ATTESTATION_SECTION "Attestation"
 #define DOCUMENTS_PER_MINUTE_MAX 6000U
+#define KMS_SECTION "Kms"
+#define LIST_MAX 64U
+#define REQUESTS_PER_SECOND_MAX 100000U
+#define DOCUMENTS_SECTION "Documents"
+#define DOCUMENTS_PER_SECOND_MAX 1000U
+#define RENEW_MIN_USEC (60 * USEC_PER_SEC)
+#define RENEW_MAX_USEC (30 * 24 * 3600 * USEC_PER_SEC)
 #define STORE_SIZE_MIN (UINT64_C(2) * 1024 * 1024)
 _Static_assert(STORE_SIZE_MIN >= LIMIT_SECRETS * LIMIT_PLAINTEXT_BYTES,
                "the secrets do not fit into the store");
@@ -142,6 +152,19 @@ static int set_deadline(const IniAssignment *assignment, void *field, Error *err
         return 0;
 }
 
+static int set_late_deadline(const IniAssignment *assignment, void *field, Error *error) {
+        uint64_t usec;
+
+        if (parse_duration(assignment->value, &usec) < 0 || usec < USEC_PER_SEC ||
+            (usec > LATE_DEADLINE_MAX_USEC && usec != USEC_INFINITY))
+                return ini_error(
+                                assignment, error,
+                                "Expected a time from 1s to 30d, such as \"1h\", or \"infinity\", not \"%s\".",
+                                assignment->value);
+        *(uint64_t *) field = usec;
+        return 0;
+}
+
 /* An empty value is the default: never. */
 static int set_refresh(const IniAssignment *assignment, void *field, Error *error) {
         uint64_t usec = 0;
@@ -156,15 +179,76 @@ static int set_refresh(const IniAssignment *assignment, void *field, Error *erro
         return 0;
 }
 
-static int set_documents_per_minute(const IniAssignment *assignment, void *field, Error *error) {
+static int set_number(const IniAssignment *assignment, unsigned max, unsigned *field, Error *error) {
         const char *value = assignment->value;
         unsigned long number = strtoul(value, NULL, 10);
 
-        if (strspn(value, "0123456789") != strlen(value) || number < 1 || number > DOCUMENTS_PER_MINUTE_MAX)
-                return ini_error(assignment, error, "Expected a number from 1 to %u, not \"%s\".",
-                                 DOCUMENTS_PER_MINUTE_MAX, value);
-        *(unsigned *) field = (unsigned) number;
+        if (strspn(value, "0123456789") != strlen(value) || number < 1 || number > max)
+                return ini_error(assignment, error, "Expected a number from 1 to %u, not \"%s\".", max,
+                                 value);
+        *field = (unsigned) number;
         return 0;
+}
+
+static int set_documents_per_minute(const IniAssignment *assignment, void *field, Error *error) {
+        return set_number(assignment, DOCUMENTS_PER_MINUTE_MAX, field, error);
+}
+
+static int set_requests_per_second(const IniAssignment *assignment, void *field, Error *error) {
+        return set_number(assignment, REQUESTS_PER_SECOND_MAX, field, error);
+}
+
+static int set_documents_per_second(const IniAssignment *assignment, void *field, Error *error) {
+        return set_number(assignment, DOCUMENTS_PER_SECOND_MAX, field, error);
+}
+
+static int set_renew_key_pair(const IniAssignment *assignment, void *field, Error *error) {
+        uint64_t usec;
+
+        if (parse_duration(assignment->value, &usec) < 0 || usec < RENEW_MIN_USEC || usec > RENEW_MAX_USEC)
+                return ini_error(
+                                assignment, error,
+                                "Expected a time from 1min to 30d, such as \"15min\" or \"1h\", not \"%s\".",
+                                assignment->value);
+        *(uint64_t *) field = usec;
+        return 0;
+}
+
+/* Adds the words of the value to a list. */
+static int add_words(const IniAssignment *assignment,
+                     int (*check)(const IniAssignment *assignment, const char *text, Error *error),
+                     char ***list, Error *error) {
+        _cleanup_strings_ char **words = NULL;
+        int r = ini_words(assignment, &words, error);
+
+        for (char **word = words; r >= 0 && word && *word; word++) {
+                r = check(assignment, *word, error);
+                if (r >= 0 && strings_count(*list) >= LIST_MAX)
+                        r = ini_error(assignment, error, "Expected no more than %u of them.", LIST_MAX);
+                if (r >= 0 && strings_take(list, strdup(*word)) < 0)
+                        r = error_oom(error);
+        }
+        return r;
+}
+
+static int set_kms_keys(const IniAssignment *assignment, void *field, Error *error) {
+        return add_words(assignment, declaration_check_key_id, field, error);
+}
+
+static int set_units(const IniAssignment *assignment, void *field, Error *error) {
+        return add_words(assignment, declaration_check_unit, field, error);
+}
+
+static int check_operation(const IniAssignment *assignment, const char *text, Error *error) {
+        return kms_operation_find(text)
+                               ? 0
+                               : ini_error(assignment, error,
+                                           "Expected operations such as Decrypt, not \"%s\". unseald-kms(8) has the list.",
+                                           text);
+}
+
+static int set_kms_operations(const IniAssignment *assignment, void *field, Error *error) {
+        return add_words(assignment, check_operation, field, error);
 }
 
 /* Secrets that KMS itself decrypts must always fit, as many as may be declared. */
@@ -194,21 +278,8 @@ static int set_verify_policy(const IniAssignment *assignment, void *field, Error
         return 0;
 }
 
-/* The other PCRs belong to other programs, or can be reset (unseald.conf(5)). */
 static int set_lock_pcr(const IniAssignment *assignment, void *field, Error *error) {
-        static const char *const pcrs[] = { "8", "13", "14", "15" };
-        static const unsigned numbers[] = { 8, 13, 14, 15 };
-
-        for (size_t i = 0; i < ELEMENTSOF(pcrs); i++)
-                if (strcmp(assignment->value, pcrs[i]) == 0) {
-                        *(unsigned *) field = numbers[i];
-                        return 0;
-                }
-        if (assignment->value[0] != '\0')
-                return ini_error(assignment, error, "Expected 8, 13, 14 or 15, not \"%s\".",
-                                 assignment->value);
-        *(unsigned *) field = 0;
-        return 0;
+        return ini_free_pcr(assignment, field, error);
 }
 
 static int set_tpm_device(const IniAssignment *assignment, void *field, Error *error) {
@@ -249,6 +320,7 @@ static const struct {
         size_t offset;
         const char *initial; /* NULL: the string stays NULL */
         const char *section; /* NULL: SECTION */
+        bool list;           /* assignments add up */
 } keys[] = {
         { "KmsEndpoint", set_kms_endpoint, offsetof(Settings, kms_endpoint), NULL },
         { "Fips", set_boolean, offsetof(Settings, fips), "no" },
@@ -257,17 +329,29 @@ static const struct {
         { "TrustedCertificates", set_path, offsetof(Settings, trusted_certificates), NULL },
         { "RsaKeyBits", set_rsa_key_bits, offsetof(Settings, rsa_key_bits), "2048" },
         { "DeadlineSec", set_deadline, offsetof(Settings, deadline_usec), "2min" },
+        { "LateDeadlineSec", set_late_deadline, offsetof(Settings, late_deadline_usec), "infinity" },
         { "Refresh", set_refresh, offsetof(Settings, refresh_usec), "" },
         { "VerifyPolicy", set_verify_policy, offsetof(Settings, verify_policy), "no" },
         { "LockPcr", set_lock_pcr, offsetof(Settings, lock_pcr), "" },
         { "ExpectedMeasurements", set_expected_measurements, offsetof(Settings, expected_measurements),
           NULL },
         { "TpmDevice", set_tpm_device, offsetof(Settings, tpm_device), "device:/dev/tpm0" },
-        { "StoreSizeMax", set_store_size_max, offsetof(Settings, store_size_max), "16M" },
+        { "StoreSizeMax", set_store_size_max, offsetof(Settings, store_size_max), "64M" },
         { "PublicKey", set_path, offsetof(Settings, attestation_public_key), NULL, ATTESTATION_SECTION },
         { "Status", set_boolean, offsetof(Settings, attestation_status), "no", ATTESTATION_SECTION },
         { "DocumentsPerMinute", set_documents_per_minute, offsetof(Settings, documents_per_minute), "60",
           ATTESTATION_SECTION },
+        { "Keys", set_kms_keys, offsetof(Settings, kms_keys), NULL, KMS_SECTION, .list = true },
+        { "Operations", set_kms_operations, offsetof(Settings, kms_operations), NULL, KMS_SECTION,
+          .list = true },
+        { "Units", set_units, offsetof(Settings, kms_units), NULL, KMS_SECTION, .list = true },
+        { "RequestsPerSecond", set_requests_per_second, offsetof(Settings, kms_requests_per_second), "500",
+          KMS_SECTION },
+        { "RenewKeyPair", set_renew_key_pair, offsetof(Settings, kms_renew_key_pair_usec), "1h",
+          KMS_SECTION },
+        { "Units", set_units, offsetof(Settings, documents_units), NULL, DOCUMENTS_SECTION, .list = true },
+        { "RequestsPerSecond", set_documents_per_second, offsetof(Settings, documents_requests_per_second),
+          "10", DOCUMENTS_SECTION },
 };
 
 /* An empty value resets the key to its default. */
@@ -281,6 +365,10 @@ static int set_key(Settings *settings, size_t key, const IniAssignment *assignme
                 initial.value = (char *) keys[key].initial;
                 return keys[key].set(&initial, field, error);
         }
+        if (keys[key].list) {
+                *(char ***) field = strings_free(*(char ***) field);
+                return 0;
+        }
         free(*(char **) field);
         *(char **) field = NULL;
         return 0;
@@ -289,7 +377,7 @@ static int set_key(Settings *settings, size_t key, const IniAssignment *assignme
 IniKeyKind settings_key_kind(const char *section, const char *key) {
         for (size_t i = 0; i < ELEMENTSOF(keys); i++)
                 if (strcmp(key, keys[i].key) == 0 && strcmp(section, keys[i].section ?: SECTION) == 0)
-                        return INI_KEY_VALUE;
+                        return keys[i].list ? INI_KEY_LIST : INI_KEY_VALUE;
         return INI_KEY_UNKNOWN;
 }
 
@@ -313,7 +401,15 @@ void settings_clear(Settings *settings) {
         free(settings->expected_measurements);
         free(settings->tpm_device);
         free(settings->attestation_public_key);
+        strings_free(settings->kms_keys);
+        strings_free(settings->kms_operations);
+        strings_free(settings->kms_units);
+        strings_free(settings->documents_units);
         *settings = (Settings){};
+}
+
+bool settings_documents_of_one_unit(const Settings *settings) {
+        return strings_count(settings->documents_units) == 1 && !strchr(settings->documents_units[0], '*');
 }
 
 static int judge_endpoint(const Settings *settings, const IniFile *ini, Error *error) {

@@ -24,8 +24,10 @@ typedef struct Request {
         KmsConnected connected;
         KmsDecrypted decrypted;
         KmsAnswered answered;
+        KmsForwarded forwarded;
         void *userdata;
-        KmsDecrypt decrypt; /* only its key_ids */
+        KmsDecrypt decrypt; /* only its key_ids, generate and keeps_ciphertext */
+        bool generates;     /* the operation is GenerateDataKey */
 } Request;
 static_assert(offsetof(Request, call) == 0, "aws_calls_cancel() frees the request by its call");
 
@@ -123,6 +125,7 @@ static int check_reply(const Request *request, const HttpReply *reply, const cha
                 .request_id = request_id,
                 .retry_after_usec = http_reply_retry_after_usec(reply),
                 .skew = aws_call_skew(&request->call, reply),
+                .generates = request->generates,
                 .by_hand = request->client->by_hand,
         };
         int r;
@@ -177,6 +180,24 @@ static void on_answered(int r, const HttpReply *reply, const Error *error, void 
         request->answered(r, body, size, request_id, &failed, request->userdata);
 }
 
+static void on_forwarded(int r, const HttpReply *reply, const Error *error, void *userdata) {
+        _cleanup_free_ Request *request = ended(userdata);
+        char request_id[sizeof(error->request_id)], error_type[sizeof(error->code)];
+        KmsReply forwarded = { .request_id = request_id, .error_type = error_type };
+        Error failed = {};
+
+        if (r < 0) {
+                request->forwarded(r, NULL, error, request->userdata);
+                return;
+        }
+        (void) request_id_of(reply, request_id, sizeof(request_id));
+        aws_error_code(http_reply_header(reply, "x-amzn-ErrorType") ?: "", error_type, sizeof(error_type));
+        forwarded.status = http_reply_status(reply);
+        forwarded.body = http_reply_body(reply, &forwarded.size);
+        r = check_reply(request, reply, request_id, &failed);
+        request->forwarded(r, &forwarded, &failed, request->userdata);
+}
+
 static int start_signed(Request request, const char *operation, const char *body, HttpCallback callback) {
         KmsClient *client = request.client;
         _cleanup_(aws_headers_freep) char **headers = NULL;
@@ -185,6 +206,7 @@ static int start_signed(Request request, const char *operation, const char *body
         if (!client->credentials)
                 return -EINVAL;
         request.call = aws_call_now(&client->calls);
+        request.generates = strcmp(operation, "GenerateDataKey") == 0;
         r = kms_sign(client->host, client->region, client->credentials, request.call.signed_at, operation,
                      body, &headers);
         if (r < 0)
@@ -204,13 +226,15 @@ int kms_decrypt(KmsClient *client, const KmsDecrypt *decrypt, KmsDecrypted callb
                 .client = client,
                 .decrypted = callback,
                 .userdata = userdata,
-                .decrypt = { .key_ids = decrypt->key_ids },
+                .decrypt = { .key_ids = decrypt->key_ids,
+                             .generate = decrypt->generate,
+                             .keeps_ciphertext = decrypt->keeps_ciphertext },
         };
         _cleanup_free_ char *body = NULL;
         int r;
 
         r = kms_decrypt_request(decrypt, &body);
-        return r < 0 ? r : start_signed(request, "Decrypt", body, on_decrypted);
+        return r < 0 ? r : start_signed(request, kms_decrypt_operation(decrypt), body, on_decrypted);
 }
 
 int kms_request(KmsClient *client, const char *operation, const char *body, KmsAnswered callback,
@@ -218,4 +242,11 @@ int kms_request(KmsClient *client, const char *operation, const char *body, KmsA
         const Request request = { .client = client, .answered = callback, .userdata = userdata };
 
         return start_signed(request, operation, body, on_answered);
+}
+
+int kms_forward(KmsClient *client, const char *operation, const char *body, KmsForwarded callback,
+                void *userdata) {
+        const Request request = { .client = client, .forwarded = callback, .userdata = userdata };
+
+        return start_signed(request, operation, body, on_forwarded);
 }

@@ -36,12 +36,12 @@ void kms_client_set_by_hand(KmsClient *client);
 typedef void (*KmsConnected)(int r, const Error *error, void *userdata);
 int kms_connect(KmsClient *client, KmsConnected callback, void *userdata);
 
-/* cms is valid during the call. request_id is NULL if no whole answer came, and empty if the answer has no ID. Every callback may
+/* cms, or with keeps_ciphertext the ciphertext of a new data key, is valid during the call. request_id is NULL if no whole answer came, and empty if the answer has no ID. Every callback may
  * free the client. */
 typedef void (*KmsDecrypted)(int r, const uint8_t *cms, size_t size, const char *request_id,
                              const Error *error, void *userdata);
 
-/* Sends one request and does not retry: error->remedy says what may help. If KMS says that the clock is wrong, the client signs
+/* Sends one request, Decrypt or GenerateDataKey, and does not retry: error->remedy says what may help. If KMS says that the clock is wrong, the client signs
  * later requests with KMS's time. decrypt->key_ids must stay valid until the callback; the rest of decrypt need not. -EINVAL:
  * as in kms_decrypt_request(), or no credentials are set. */
 int kms_decrypt(KmsClient *client, const KmsDecrypt *decrypt, KmsDecrypted callback, void *userdata);
@@ -52,4 +52,19 @@ typedef void (*KmsAnswered)(int r, const char *body, size_t size, const char *re
 
 /* The same for any operation, such as "Encrypt". The client copies body and wipes the copy. */
 int kms_request(KmsClient *client, const char *operation, const char *body, KmsAnswered callback,
+                void *userdata);
+
+/* An answer of KMS's, as it came. Valid during the callback; a NUL follows the last byte of body. */
+typedef struct KmsReply {
+        unsigned status;
+        const char *body;
+        size_t size;
+        const char *request_id, *error_type; /* printable; empty: the answer has none */
+} KmsReply;
+
+/* reply is NULL if no whole answer came: r and *error say why. r is negative for another status than 200, too. */
+typedef void (*KmsForwarded)(int r, const KmsReply *reply, const Error *error, void *userdata);
+
+/* As kms_request(), but the callback gets errors of KMS as they came, for another program to read. */
+int kms_forward(KmsClient *client, const char *operation, const char *body, KmsForwarded callback,
                 void *userdata);

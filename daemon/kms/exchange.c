@@ -66,22 +66,28 @@ static int add_recipient(struct json_object *request, Slice document) {
         return r < 0 ? r : add(request, "Recipient", TAKE_PTR(recipient));
 }
 
+const char *kms_decrypt_operation(const KmsDecrypt *decrypt) {
+        return decrypt->generate > 0 ? "GenerateDataKey" : "Decrypt";
+}
+
 /* Without a document a request must be a dry run: otherwise KMS would answer with the plaintext. */
 static int make_request(const KmsDecrypt *decrypt, bool probe, char **ret) {
         _cleanup_json_ struct json_object *request = NULL;
+        bool generates = decrypt->generate > 0;
         int r;
 
-        if (!decrypt->key_ids || !decrypt->key_ids[0] || decrypt->ciphertext.size == 0 ||
-            decrypt->ciphertext.size > KMS_CIPHERTEXT_MAX || probe != (decrypt->document.size == 0) ||
-            decrypt->document.size > KMS_DOCUMENT_MAX)
+        if (!decrypt->key_ids || !decrypt->key_ids[0] || generates != (decrypt->ciphertext.size == 0) ||
+            decrypt->generate > KMS_GENERATE_MAX || decrypt->ciphertext.size > KMS_CIPHERTEXT_MAX ||
+            probe != (decrypt->document.size == 0) || decrypt->document.size > KMS_DOCUMENT_MAX)
                 return -EINVAL;
         request = json_object_new_object();
         if (!request)
                 return -ENOMEM;
-        if ((r = add_bytes(request, "CiphertextBlob", decrypt->ciphertext)) < 0 ||
-            (r = add_string(request, "KeyId", decrypt->key_ids[0])) < 0 ||
+        if ((r = generates ? add(request, "NumberOfBytes", json_object_new_int((int) decrypt->generate))
+                           : add_bytes(request, "CiphertextBlob", decrypt->ciphertext)) < 0 ||
+            (r = add_string(request, "KeyId", decrypt->key_id ?: decrypt->key_ids[0])) < 0 ||
             (r = add_encryption_context(request, "EncryptionContext", decrypt->encryption_context)) < 0 ||
-            (r = add_string(request, "EncryptionAlgorithm", "SYMMETRIC_DEFAULT")) < 0 ||
+            (r = generates ? 0 : add_string(request, "EncryptionAlgorithm", "SYMMETRIC_DEFAULT")) < 0 ||
             (r = probe ? add(request, "DryRun", json_object_new_boolean(true))
                        : add_recipient(request, decrypt->document)) < 0)
                 return r;
@@ -255,10 +261,17 @@ static bool is_pinned(const KmsDecrypt *decrypt, const char *key_id) {
         return false;
 }
 
+/* An answer may have the member, as null or as an empty text. */
+static bool has_plaintext(struct json_object *reply) {
+        struct json_object *plaintext = json_member(reply, "Plaintext");
+
+        return plaintext && (!json_object_is_type(plaintext, json_type_string) ||
+                             json_object_get_string_len(plaintext) > 0);
+}
+
 int kms_decrypt_reply(const KmsDecrypt *decrypt, const char *body, size_t size, uint8_t **ret,
                       size_t *ret_size, Error *error) {
         _cleanup_json_ struct json_object *reply = NULL;
-        struct json_object *plaintext;
         const char *key_id;
         char quoted[160];
         int r;
@@ -268,9 +281,7 @@ int kms_decrypt_reply(const KmsDecrypt *decrypt, const char *body, size_t size, 
                 return r;
 
         /* If the answer has a plaintext, KMS or a server in its place has ignored the document. */
-        plaintext = json_member(reply, "Plaintext");
-        if (plaintext &&
-            (!json_object_is_type(plaintext, json_type_string) || json_object_get_string_len(plaintext) > 0))
+        if (has_plaintext(reply))
                 return error_set(
                                 error, -EBADMSG, FAILURE_ANSWER,
                                 "KMS's answer to an attested request contains a plaintext. unseald discards the whole answer: KMS, or a server in its place, ignored the attestation document.");
@@ -282,9 +293,15 @@ int kms_decrypt_reply(const KmsDecrypt *decrypt, const char *body, size_t size, 
         if (!is_pinned(decrypt, key_id))
                 return error_set(
                                 error, -EBADMSG, FAILURE_ANSWER,
-                                "KMS used the key %s, which is not in the secret's KeyId=. Either the ciphertext was replaced, or the ARN of a replica must be added to KeyId=.",
-                                aws_quotable(key_id, quoted, sizeof(quoted)));
-        return take_bytes(reply, "CiphertextForRecipient", CMS_ENVELOPE_MAX, ret, ret_size, error);
+                                "KMS used the key %s, which is not in the secret's KeyId=. %s",
+                                aws_quotable(key_id, quoted, sizeof(quoted)),
+                                decrypt->generate > 0
+                                                ? "unseald discards the data key: KMS, or a server in its place, answered another request."
+                                                : "Either the ciphertext was replaced, or the ARN of a replica must be added to KeyId=.");
+        return decrypt->keeps_ciphertext ? take_bytes(reply, "CiphertextBlob", KMS_CIPHERTEXT_MAX, ret,
+                                                      ret_size, error)
+                                         : take_bytes(reply, "CiphertextForRecipient", CMS_ENVELOPE_MAX, ret,
+                                                      ret_size, error);
 }
 
 /* json-c must not get a copy of the plaintext. */
@@ -399,7 +416,8 @@ int kms_public_key_reply(const char *key_arn, const char *body, size_t size, uin
         return r < 0 ? r : take_bytes(reply, "PublicKey", KMS_PUBLIC_KEY_MAX, ret, ret_size, error);
 }
 
-int kms_data_key_request(const KmsEncrypt *request, char **ret) {
+/* size: NULL: a key of 256 bits. */
+static int new_key_request(const KmsEncrypt *request, const size_t *size, char **ret) {
         _cleanup_json_ struct json_object *object = json_object_new_object();
         int r;
 
@@ -407,9 +425,32 @@ int kms_data_key_request(const KmsEncrypt *request, char **ret) {
                 return -ENOMEM;
         if ((r = add_string(object, "KeyId", request->key_arn)) < 0 ||
             (r = add_encryption_context(object, "EncryptionContext", request->encryption_context)) < 0 ||
-            (r = add_string(object, "KeySpec", "AES_256")) < 0)
+            (r = size ? add(object, "NumberOfBytes", json_object_new_int((int) *size))
+                      : add_string(object, "KeySpec", "AES_256")) < 0)
                 return r;
         return json_format(object, ret);
+}
+
+int kms_data_key_request(const KmsEncrypt *request, char **ret) {
+        return new_key_request(request, NULL, ret);
+}
+
+int kms_sealed_key_request(const KmsEncrypt *request, size_t size, char **ret) {
+        return size < 1 || size > KMS_GENERATE_MAX ? -EINVAL : new_key_request(request, &size, ret);
+}
+
+int kms_sealed_key_reply(const KmsEncrypt *request, const char *body, size_t size, uint8_t **ret,
+                         size_t *ret_size, Error *error) {
+        _cleanup_json_ struct json_object *reply = NULL;
+        int r = parse_reply_of_key(request->key_arn, body, size, &reply, error);
+
+        if (r < 0)
+                return r;
+        if (has_plaintext(reply))
+                return error_set(
+                                error, -EBADMSG, FAILURE_ANSWER,
+                                "KMS's answer contains the plaintext of a key that nobody was to see. Do not use it. Is the endpoint one of AWS's?");
+        return take_bytes(reply, "CiphertextBlob", KMS_CIPHERTEXT_MAX, ret, ret_size, error);
 }
 
 int kms_data_key_reply(const KmsEncrypt *request, const char *body, size_t size, Secret **ret_plaintext,
@@ -545,6 +586,15 @@ static const ErrorClass common_classes[] = {
                                 "Set the clock." },
 };
 
+/* The denial of a data key. */
+static const ErrorClass denied_data_key = {
+        NULL,
+        FAILURE_DENIED,
+        REMEDY_NONE,
+        "KMS denies access",
+        "The key's policy must allow kms:GenerateDataKey (unsealctl policy --generate-data-key=NAME) to the role of this instance, for the PCRs that this boot measured and for the encryption context of the secret. The policies of the role must allow it, too, if the key is in another account.",
+};
+
 /* Other texts for a person who calls KMS with credentials of their own. */
 static const ErrorClass denied_by_hand = {
         NULL,
@@ -623,6 +673,8 @@ int kms_error_reply(const KmsErrorReply *reply, Error *error) {
         message = message ?: "";
         aws_error_code(type ?: "", code, sizeof(code));
         class = class_of(reply, code, message);
+        if (reply->generates && class->failure == FAILURE_DENIED)
+                class = &denied_data_key;
         if (reply->by_hand)
                 class = class_by_hand(class);
 
@@ -635,6 +687,8 @@ int kms_error_reply(const KmsErrorReply *reply, Error *error) {
                                         "%s (HTTP status %u%s%s).%s%s", class->what, reply->status,
                                         *code ? ", " : "", code, *class->advice ? " " : "", class->advice);
         if (error) {
+                error->outage = class->failure == FAILURE_UNAVAILABLE &&
+                                class != common_classes + AWS_THROTTLED && reply->status >= 500;
                 error->retry_after_usec = reply->retry_after_usec;
                 memcpy(error->code, code, sizeof(code));
                 (void) aws_quotable(reply->request_id ?: "", error->request_id, sizeof(error->request_id));

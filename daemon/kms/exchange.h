@@ -21,24 +21,35 @@
 /* Bytes in an attestation document (KMS API Reference, RecipientInfo). */
 #define KMS_DOCUMENT_MAX (256U * 1024U)
 
+/* The most bytes that a new data key has (KMS API Reference, GenerateDataKey, NumberOfBytes). */
+#define KMS_GENERATE_MAX 1024U
+
+/* A secret that KMS gives to the holder of a document: it decrypts a ciphertext, or makes a new data key. */
 typedef struct KmsDecrypt {
-        Slice ciphertext;
-        const char *const *key_ids; /* the pinned keys, NULL-terminated; the request names the first */
+        Slice ciphertext; /* empty: a new data key */
+        size_t generate; /* bytes of the new data key, at most KMS_GENERATE_MAX; 0: a ciphertext is decrypted */
+        bool keeps_ciphertext;      /* the ciphertext of the new data key is wanted, and not its envelope */
+        const char *const *key_ids; /* the pinned keys, NULL-terminated */
+        const char *key_id;         /* the one that the request names; NULL: the first */
         const char *const *encryption_context; /* "key=value", NULL-terminated */
         Slice document;
 } KmsDecrypt;
+
+/* The operation that the request is for: "Decrypt" or "GenerateDataKey". */
+const char *kms_decrypt_operation(const KmsDecrypt *decrypt) _pure_;
 
 /* Makes the body of a request, as JSON. The caller frees *ret. -EINVAL: a part is missing or too large, or the encryption
  * context has a key twice. A document is mandatory: to a request without one KMS answers with the plaintext. -ENOMEM. */
 int kms_decrypt_request(const KmsDecrypt *decrypt, char **ret);
 
 /* Takes the CMS envelope out of an answer with status 200. FAILURE_ANSWER: the KeyId is not pinned, the answer contains a
- * plaintext, or it has no envelope. The caller frees *ret. */
+ * plaintext, or it has no envelope. The caller frees *ret. How long a new data key is shows only once the envelope is
+ * open. With keeps_ciphertext *ret is its ciphertext, of at most KMS_CIPHERTEXT_MAX bytes, in place of the envelope. */
 int kms_decrypt_reply(const KmsDecrypt *decrypt, const char *body, size_t size, uint8_t **ret,
                       size_t *ret_size, Error *error);
 
-/* Makes the body of a policy probe: would KMS decrypt the same ciphertext for the same role without a document?
- * decrypt->document must be empty. The request is a dry run, so KMS never answers with the plaintext. */
+/* Makes the body of a policy probe: would KMS decrypt the same ciphertext, or make a data key with the same encryption context, for the
+ * same role without a document? decrypt->document must be empty. The request is a dry run, so KMS never answers with the plaintext. */
 int kms_probe_request(const KmsDecrypt *decrypt, char **ret);
 
 /* Judges the answer to a probe; r, body, size and refusal are the arguments of KmsAnswered. *ret_open: KMS would decrypt.
@@ -81,6 +92,14 @@ int kms_encrypt_request(const KmsEncrypt *encrypt, char **ret);
  * The caller frees *ret. */
 int kms_encrypt_reply(const KmsEncrypt *encrypt, const char *body, size_t size, uint8_t **ret,
                       size_t *ret_size, Error *error);
+
+/* GenerateDataKeyWithoutPlaintext. Makes a key of so many bytes, 1 to KMS_GENERATE_MAX, that nobody sees; request->plaintext is not used.
+ * The caller frees *ret. -EINVAL: the encryption context has a key twice, or the size is out of range. */
+int kms_sealed_key_request(const KmsEncrypt *request, size_t size, char **ret);
+
+/* The same as kms_encrypt_reply(). FAILURE_ANSWER also if the answer contains a plaintext, which somebody has seen then. */
+int kms_sealed_key_reply(const KmsEncrypt *request, const char *body, size_t size, uint8_t **ret,
+                         size_t *ret_size, Error *error);
 
 #define KMS_DATA_KEY_SIZE 32U
 
@@ -130,6 +149,7 @@ typedef struct KmsErrorReply {
         const char *request_id; /* x-amzn-RequestId, or NULL */
         uint64_t retry_after_usec;
         int64_t skew; /* seconds that KMS's clock is ahead of the time that the request was signed with, or AWS_SKEW_UNKNOWN */
+        bool generates; /* the request was for GenerateDataKey */
         bool by_hand; /* a person calls, with their own credentials; otherwise unseald calls with the role's */
 } KmsErrorReply;
 

@@ -75,11 +75,18 @@ static const struct Service {
         [SOURCE_SECRETS_MANAGER] = { "secretsmanager", "secretsmanager.GetSecretValue", "SecretId" },
 };
 
-/* AWS's endpoint rules have two exceptions. In the partition aws-eusc Secrets Manager has only one domain, for ordinary and
- * dual-stack endpoints. In aws-us-gov the ordinary endpoints of Parameter Store are FIPS endpoints. */
+/* Secrets Manager has one domain for ordinary and dual-stack endpoints in the partitions aws, aws-us-gov and, except for FIPS
+ * endpoints, aws-cn. */
+static bool has_one_domain(const Fetch *fetch) {
+        return fetch->source->kind == SOURCE_SECRETS_MANAGER &&
+               (strcmp(fetch->partition, "aws") == 0 || strcmp(fetch->partition, "aws-us-gov") == 0 ||
+                (strcmp(fetch->partition, "aws-cn") == 0 && !fetch->fips));
+}
+
+/* In the partition aws-us-gov the ordinary endpoints of Parameter Store are FIPS endpoints. */
 static int json_host(const Fetch *fetch, const struct Service *service, char **ret) {
         bool is_ssm = fetch->source->kind == SOURCE_SSM,
-             dual_stack = fetch->dual_stack && (is_ssm || strcmp(fetch->partition, "aws-eusc") == 0),
+             dual_stack = fetch->dual_stack && !has_one_domain(fetch),
              fips = fetch->fips &&
                     !(is_ssm && strcmp(fetch->partition, "aws-us-gov") == 0 && !fetch->dual_stack);
         const char *domain = aws_domain(fetch->partition, dual_stack);

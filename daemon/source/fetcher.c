@@ -202,8 +202,8 @@ typedef struct FirstFetch {
         ObjectVersion version;
         uint64_t body; /* bytes that the reply announces, or OBJECT_SIZE_UNKNOWN */
         Error error;   /* of the stream */
-        bool cut;      /* all that was asked for is here, and more would come */
-        size_t asked, size;
+        bool cut;      /* all that is wanted is here, and more would come */
+        size_t asked, of_longer, wanted, size;
         uint8_t data[];
 } FirstFetch;
 static_assert(offsetof(FirstFetch, call) == 0, "aws_calls_cancel() frees the request by its call");
@@ -221,12 +221,14 @@ static int on_first_head(const HttpReply *reply, void *userdata) {
                 return 0;
         r = object_read_first(first->fetch.source->label, &head, first->asked, &first->version, &first->body,
                               &first->error);
+        if (r >= 0 && first->version.size != OBJECT_SIZE_UNKNOWN && first->version.size > first->asked)
+                first->wanted = first->of_longer;
         return r < 0 ? r : 1;
 }
 
 static int on_first_data(const uint8_t *data, size_t size, void *userdata) {
         FirstFetch *first = userdata;
-        size_t room = first->asked - first->size, taken = size < room ? size : room;
+        size_t room = first->wanted - first->size, taken = size < room ? size : room;
 
         memcpy(first->data + first->size, data, taken);
         first->size += taken;
@@ -242,7 +244,7 @@ static int first_result(FirstFetch *first, int r, const HttpReply *reply, const 
                 return r;
         }
         if (first->cut)
-                return first->body > first->asked ? 0 : wrong_body(&first->fetch, 0, error);
+                return first->body > first->wanted ? 0 : wrong_body(&first->fetch, 0, error);
         if (r < 0) {
                 *error = *cause;
                 return r;
@@ -271,8 +273,8 @@ static void on_first(int r, const HttpReply *reply, const Error *cause, void *us
         free(first);
 }
 
-int source_fetch_first(Fetcher *fetcher, const Fetch *fetch, size_t asked, ObjectFetched callback,
-                       void *userdata) {
+int source_fetch_first(Fetcher *fetcher, const Fetch *fetch, size_t asked, size_t of_longer,
+                       ObjectFetched callback, void *userdata) {
         static const HttpStream stream = { on_first_head, on_first_data };
         const FetchRange range = { .last = asked - 1 };
         _cleanup_free_ FirstFetch *first = malloc(sizeof(*first) + asked);
@@ -286,6 +288,8 @@ int source_fetch_first(Fetcher *fetcher, const Fetch *fetch, size_t asked, Objec
                 .callback = callback,
                 .userdata = userdata,
                 .asked = asked,
+                .of_longer = of_longer,
+                .wanted = asked,
         };
         first->call.clear = first_clear;
         r = start_part(fetcher, &first->call, fetch, &range, &stream, FIRST_TIMEOUT_USEC, on_first);

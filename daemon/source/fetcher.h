@@ -35,14 +35,15 @@ int source_fetch(Fetcher *fetcher, const Fetch *fetch, SourceFetched callback, v
  * Objects in parts, of S3 or of an HTTPS server. The first request says what the object is; all others are for parts of it.
  */
 
-/* data: the first bytes, as many as were asked for if the object has so many. version->size is OBJECT_SIZE_UNKNOWN only if the
+/* data: the first bytes, as many as were wanted if the object has so many. version->size is OBJECT_SIZE_UNKNOWN only if the
  * object is longer than that. Both are valid during the call. */
 typedef void (*ObjectFetched)(int r, const uint8_t *data, size_t size, const ObjectVersion *version,
                               const Error *error, void *userdata);
 
-/* Fetches the first bytes of an object, at most asked. Otherwise as source_fetch(). -ENODATA: the object is empty. */
-int source_fetch_first(Fetcher *fetcher, const Fetch *fetch, size_t asked, ObjectFetched callback,
-                       void *userdata);
+/* Fetches the first bytes of an object, at most asked; of one that is known to be longer than that, at most of_longer, which is not
+ * more. Otherwise as source_fetch(). -ENODATA: the object is empty. */
+int source_fetch_first(Fetcher *fetcher, const Fetch *fetch, size_t asked, size_t of_longer,
+                       ObjectFetched callback, void *userdata);
 
 typedef struct RangeFetch RangeFetch;
 

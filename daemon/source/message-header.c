@@ -68,7 +68,7 @@ static int take(Reader *reader, size_t size, Slice *ret) {
 }
 
 static int take_number(Reader *reader, size_t size, uint32_t *ret) {
-        Slice slice;
+        Slice slice = {};
         uint32_t number = 0;
         int r = take(reader, size, &slice);
 
@@ -123,7 +123,7 @@ static int take_pair(Reader *pairs, Slice *ret_key, Slice *ret_value) {
 /* Returns whether one of the first count pairs, which begin at start, has this key. */
 static bool has_key(const Reader *pairs, size_t start, unsigned count, const Slice *key) {
         Reader earlier = { pairs->data, pairs->size, start, 0, NULL };
-        Slice other, value;
+        Slice other = {}, value = {};
 
         while (count-- > 0 && take_pair(&earlier, &other, &value) >= 0)
                 if (compare(&other, key) == 0)
@@ -134,7 +134,7 @@ static bool has_key(const Reader *pairs, size_t start, unsigned count, const Sli
 /* A key that comes twice could mean something else to KMS than to the writer. Writers ought to sort the keys, but not all of
  * AWS's do, and KMS takes no notice of the order. */
 static int check_pairs(Reader *pairs, MessageHeader *header) {
-        Slice last = {}, key, value;
+        Slice last = {}, key = {}, value = {};
         size_t start = pairs->at;
         bool sorted = true;
 
@@ -274,6 +274,11 @@ static int take_suite(Reader *reader, const MessageHeaderOptions *options, Messa
         if ((r = take_number(reader, 1, &version)) < 0 ||
             (r = version == VERSION_1 ? take_number(reader, 1, &type) : 0) < 0)
                 return r;
+        /* So the ciphertexts of KMS begin. */
+        if (version == VERSION_1 && (type == 1 || type == 2))
+                return error_set(
+                                reader->error, -EBADMSG, FAILURE_CIPHERTEXT,
+                                "This is a ciphertext of KMS, not a message of the AWS Encryption SDK. Remove Format=, or seal the secret again with --format=message or --bundle.");
         if ((version != VERSION_1 && version != VERSION_2) || type != TYPE_1)
                 return error_set(
                                 reader->error, -EBADMSG, FAILURE_CIPHERTEXT,

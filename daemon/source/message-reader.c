@@ -313,7 +313,7 @@ static int skip(MessageReader *reader, uint32_t frames, const uint8_t *data, Err
         if (plaintext > reader->maximum - reader->plaintext)
                 return error_set(
                                 error, -E2BIG, FAILURE_CIPHERTEXT,
-                                "The plaintext of the message has more than %llu bytes. Raise SizeMax=, or seal less.",
+                                "The plaintext of the message has more than %llu bytes. Raise SizeMax= (for a bundle at most 1M), or seal less.",
                                 (unsigned long long) reader->maximum);
         if (reader->signature && EVP_DigestVerifyUpdate(reader->signature, data, size) <= 0)
                 return error_set(error, -EIO, FAILURE_INTERNAL,

@@ -270,7 +270,7 @@ static int find_content(const Search *search, size_t begin, uint64_t size, Messa
         if (size > search->maximum || size > MESSAGE_FRAME_MAX)
                 return error_set(
                                 search->error, -E2BIG, FAILURE_CIPHERTEXT,
-                                "Frame %u of the message, at byte %llu, has %llu bytes, and the plaintext may have %llu more. Raise SizeMax=, or seal less.",
+                                "Frame %u of the message, at byte %llu, has %llu bytes, and the plaintext may have %llu more. Raise SizeMax= (for a bundle at most 1M), or seal less.",
                                 search->number, (unsigned long long) search->offset,
                                 (unsigned long long) size,
                                 (unsigned long long) (search->maximum < MESSAGE_FRAME_MAX

@@ -494,3 +494,19 @@ int pieces_new_remote(Fetcher *fetcher, const Fetch *fetch, const ObjectVersion 
         *ret = TAKE_PTR(pieces);
         return 0;
 }
+
+void pieces_remote_begin_with(Pieces *pieces, const uint8_t *data, size_t size) {
+        Remote *remote = (Remote *) pieces;
+        const PiecesPlan *plan = &remote->plan;
+        Line *line = remote->lines;
+        uint64_t left = plan->end - plan->begin,
+                 whole = (size + plan->piece_size - 1) / plan->piece_size * plan->piece_size;
+
+        line->next = plan->begin;
+        line->end = remote->unassigned = plan->begin + (whole < left ? whole : left);
+        (void) on_data(data, size < left ? size : (size_t) left, line);
+        line->brought = 0;
+        /* The line goes on with the rest of the piece, and with what a request of its own would have. */
+        if (line->next < line->end)
+                line->end = remote->unassigned += range_size(remote);
+}

@@ -33,3 +33,7 @@ typedef void (*PiecesTrouble)(const Error *error, void *userdata);
 int pieces_new_remote(Fetcher *fetcher, const Fetch *fetch, const ObjectVersion *version,
                       const PiecesPlan *plan, const PiecesSink *sink, PiecesTrouble trouble,
                       void *trouble_userdata, Pieces **ret, Error *error);
+
+/* The bytes of the object from plan->begin, which are here already: they are copied, and not fetched again. Only before the event loop
+ * runs again. */
+void pieces_remote_begin_with(Pieces *pieces, const uint8_t *data, size_t size);

@@ -82,6 +82,7 @@ static const char *what_is(const uint8_t *pem, size_t size) {
                   "a private key. Keep it out of the image: \"openssl pkey -pubout\" writes the public one" },
                 { "CERTIFICATE-----", "a certificate. \"openssl x509 -pubkey -noout\" writes its key" },
                 { "RSA PUBLIC KEY-----", "an RSA key" },
+                { "ssh-", "a key of OpenSSH. Make one with \"openssl genpkey\", as unsealctl(1) shows" },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(forms); i++)

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "aws/kms-key.h"
 #include "basic/io.h"
 #include "source/message-header.h"
 #include "source/source-file.h"
@@ -48,6 +49,57 @@ int source_read_file(const Source *source, size_t maximum, uint8_t **ret, size_t
         if (r < 0)
                 return explain_read(r, source, error);
         return source_take(source, data, size, maximum, ret, ret_size, error);
+}
+
+static int label_path(const char *directory, const Source *source, char **ret, Error *error) {
+        return asprintf(ret, "%s/%s", directory, source->location) < 0 ? error_oom(error) : 0;
+}
+
+int source_read_label(const Source *source, const SourceLabelPlaces *places, uint8_t **ret, size_t *ret_size,
+                      Error *error) {
+        const char *const directories[] = { places->sealed, places->labels };
+        int r = -ENOENT;
+
+        for (size_t i = 0; i < ELEMENTSOF(directories) && r == -ENOENT; i++) {
+                _cleanup_free_ char *path = NULL;
+
+                if (!directories[i])
+                        continue;
+                r = label_path(directories[i], source, &path, error);
+                if (r < 0)
+                        return r;
+                r = read_file(path, KMS_CIPHERTEXT_MAX, ret, ret_size);
+        }
+        if (r == -ENOENT)
+                return error_set_remedy(
+                                error, -ENOENT, FAILURE_UNAVAILABLE, REMEDY_RETRY,
+                                "%s: The label of the volume has not been read yet: there is no %s/%s. See unseald-volume-label@%s.service for the reason; it needs the device of the volume.",
+                                source->label, places->labels, source->location, source->location);
+        if (r < 0)
+                return explain_read(r, source, error);
+        if (*ret_size > 0)
+                return 0;
+        free(*ret);
+        return 1;
+}
+
+int source_write_sealed(const Source *source, const char *directory, const uint8_t *ciphertext, size_t size,
+                        Error *error) {
+        _cleanup_free_ char *path = NULL;
+        int r = label_path(directory, source, &path, error);
+
+        if (r < 0)
+                return r;
+        r = mkdir(directory, 0755) < 0 && errno != EEXIST ? -errno : 0;
+        /* The service has a umask that leaves others nothing. */
+        if (r == 0)
+                r = chmod(directory, 0755) < 0 ? -errno : 0;
+        if (r == 0)
+                r = write_file_atomic(path, ciphertext, size, 0644);
+        return r < 0 ? error_set(error, r, FAILURE_STORE,
+                                 "%s: The ciphertext of the volume's key cannot be written to %s: %s.",
+                                 source->label, path, strerror(-r))
+                     : 0;
 }
 
 /* Reads the beginning of a regular file. Like read_file(), it blocks on no other kind of file. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
+#include <ctype.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -23,6 +24,7 @@
 #define MEMBER_MAX 256
 #define VERSION_MAX 1024U
 #define CREDENTIAL_MAX 255U
+#define VOLUME_MAX 64U
 
 void source_clear(Source *source) {
         free(source->location);
@@ -143,6 +145,14 @@ static int parse_secret(const char *text, Source *source, const char **ret_mista
         return member && !source->member ? -ENOMEM : 0;
 }
 
+/* The name of a *.volume file without its suffix (unseald.volume(5)). */
+static bool is_volume(const char *text) {
+        size_t length = strlen(text);
+
+        return length > 0 && length <= VOLUME_MAX && strspn(text, LETTERS DIGITS "-_.") == length &&
+               strcmp(text, ".") != 0 && strcmp(text, "..") != 0;
+}
+
 static bool location_is_valid(SourceKind kind, const char *text) {
         switch (kind) {
         case SOURCE_FILE:
@@ -153,6 +163,8 @@ static bool location_is_valid(SourceKind kind, const char *text) {
                 return json_pointer_is_valid(text);
         case SOURCE_HTTPS:
                 return is_url(text + strlen("https://"));
+        case SOURCE_VOLUME:
+                return is_volume(text);
         case SOURCE_SSM:
         case SOURCE_SECRETS_MANAGER:
         case SOURCE_S3:
@@ -173,7 +185,17 @@ static const struct {
         [SOURCE_S3] = { "s3://", "s3://BUCKET/KEY or s3://BUCKET/KEY?versionId=ID" },
         [SOURCE_SSM] = { "ssm:", NULL },
         [SOURCE_SECRETS_MANAGER] = { "secretsmanager:", NULL },
+        [SOURCE_VOLUME] = { "volume:", "the name of a read-write volume after volume:" },
 };
+
+/* How to write an ARN as a source. Begins with a space, or is empty. */
+static const char *arn_cure(const char *text) {
+        return strncmp(text, "arn:", 4) != 0      ? ""
+               : strstr(text, ":secretsmanager:") ? " Write secretsmanager: in front of the ARN."
+               : strstr(text, ":ssm:")            ? " Write ssm: in front of the ARN."
+               : strstr(text, ":s3:")             ? " Write s3:// and what follows \":::\" in the ARN."
+                                                  : "";
+}
 
 int source_parse(const char *text, Source *ret, Error *error) {
         _cleanup_(source_clear) Source source = {};
@@ -187,8 +209,8 @@ int source_parse(const char *text, Source *ret, Error *error) {
         if (kind == ELEMENTSOF(kinds))
                 return error_set(
                                 error, -EINVAL, FAILURE_CONFIGURATION,
-                                "Expected file:/absolute/path, user-data:, user-data:/json/pointer, https://…, s3://bucket/key, ssm:NAME, secretsmanager:ID or credential:NAME, not \"%s\".",
-                                text);
+                                "Expected file:/absolute/path, user-data:, user-data:/json/pointer, https://…, s3://bucket/key, ssm:NAME, secretsmanager:ID, credential:NAME or volume:NAME, not \"%s\".%s",
+                                text, arn_cure(text));
 
         source.kind = (SourceKind) kind;
         behind = text + strlen(kinds[kind].scheme);
@@ -265,6 +287,26 @@ bool source_region(const Source *source, char *ret, size_t size) {
 /* KMS's ciphertext is binary and longer than this. If base64 decodes to this much text or more, it was encoded twice. */
 #define TWICE_MIN 64U
 
+/* What to do about text. It may nearly be base64: that of URLs (RFC 4648, section 5), or percent-encoded (RFC 3986, section 2.1). */
+static const char *text_cure(const char *text, size_t size) {
+        static const char *const encoded[] = { "%2B", "%2F", "%3D" };
+        bool is_of_urls = size >= INPUT_FORM_BASE64_MIN &&
+                          (memchr(text, '-', size) || memchr(text, '_', size));
+
+        for (size_t i = 0; i < ELEMENTSOF(encoded); i++)
+                if (memmem(text, size, encoded[i], strlen(encoded[i])))
+                        return "It has %2B, %2F or %3D, as a URL has for +, / and =. Put back these characters.";
+        for (size_t i = 0; i < size && is_of_urls; i++)
+                is_of_urls = isalnum((unsigned char) text[i]) || strchr("-_=\r\n", text[i]);
+        return is_of_urls ? "It may be the base64 of URLs. Put + in place of -, and / in place of _."
+                          : "Put there what \"unsealctl seal\" has written.";
+}
+
+static int refuse_text(const uint8_t *data, size_t size, const char *before, Error *error) {
+        return error_set(error, -EBADMSG, FAILURE_SOURCE, "The sealed secret is %stext, but not base64. %s",
+                         before, text_cure((const char *) data, size));
+}
+
 /* Refuses a form that is certainly wrong: KMS's ciphertext begins with the byte 01 and has none of these forms. */
 static int refuse_form(InputForm form, const char *before, Error *error) {
         if (form == INPUT_EMPTY)
@@ -275,11 +317,6 @@ static int refuse_form(InputForm form, const char *before, Error *error) {
                 return error_set(
                                 error, -EBADMSG, FAILURE_SOURCE,
                                 "The sealed secret is %sJSON, not ciphertext. If \"aws kms encrypt\" wrote it, add \"--query CiphertextBlob --output text\".",
-                                before);
-        if (form == INPUT_TEXT)
-                return error_set(
-                                error, -EBADMSG, FAILURE_SOURCE,
-                                "The sealed secret is %stext, but not base64. Put there what \"unsealctl seal\" has written.",
                                 before);
         return error_set(error, -EBADMSG, FAILURE_SOURCE,
                          "The sealed secret is %s%s, not the ciphertext itself and not its base64. %s",
@@ -296,8 +333,10 @@ static int decode_base64(const uint8_t *data, size_t size, uint8_t **ret, size_t
         if (r == -ENOMEM)
                 return error_oom(error);
         if (r < 0)
-                return refuse_form(INPUT_TEXT, "", error);
+                return refuse_text(data, size, "", error);
         form = input_form(raw, raw_size);
+        if (form == INPUT_TEXT && raw_size >= TWICE_MIN)
+                return refuse_text(raw, raw_size, "base64 of ", error);
         if (form != INPUT_BINARY && raw_size >= TWICE_MIN)
                 return refuse_form(form, "base64 of ", error);
 
@@ -312,6 +351,8 @@ int source_decode(const uint8_t *data, size_t size, uint8_t **ret, size_t *ret_s
 
         if (form == INPUT_BASE64)
                 return decode_base64(data, size, ret, ret_size, error);
+        if (form == INPUT_TEXT)
+                return refuse_text(data, size, "", error);
         if (form != INPUT_BINARY)
                 return refuse_form(form, "", error);
         raw = malloc(size);
@@ -336,7 +377,7 @@ int source_too_long(const Source *source, size_t maximum, Error *error) {
         if (!source->is_signature)
                 cure = maximum == KMS_CIPHERTEXT_MAX
                                        ? " KMS makes none that is longer. If it is a message of the AWS Encryption SDK, as \"unsealctl seal\" makes of a long secret, set Format=message."
-                                       : " Raise SizeMax=, or seal less.";
+                                       : " Raise SizeMax= (for a bundle at most 1M), or seal less.";
         return error_set(error, -EFBIG, FAILURE_SOURCE, "%s: The %s is longer than %zu bytes%s.%s",
                          source->label, source_content(source), maximum,
                          source->is_signature ? "" : " (SizeMax=)", cure);

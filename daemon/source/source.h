@@ -22,13 +22,14 @@ typedef enum SourceKind {
         SOURCE_S3,              /* s3://bucket/key or s3://bucket/key?versionId=ID */
         SOURCE_SSM,             /* ssm:NAME, a parameter of type String */
         SOURCE_SECRETS_MANAGER, /* secretsmanager:ID or secretsmanager:ID#KEY */
+        SOURCE_VOLUME,          /* volume:NAME, the label of a read-write volume */
 } SourceKind;
 
 typedef struct Source {
         SourceKind kind;
-        char *location; /* path, credential's name, JSON pointer, URL, key, parameter's name or ARN, or secret's name or ARN */
-        char *bucket;  /* only S3 */
-        char *version; /* only S3; NULL: the latest version */
+        char *location; /* path, credential's name, JSON pointer, URL, key, parameter's name or ARN, secret's name or ARN, or volume's name */
+        char *bucket;   /* only S3 */
+        char *version;  /* only S3; NULL: the latest version */
         char *member; /* only Secrets Manager: the secret is a JSON object, and this member of it; NULL: the whole secret */
         char *label; /* for people: Source= without the query of a URL, which may contain a signature */
         bool is_signature; /* Signature=: its content is a text (source/signature.h), not ciphertext */

@@ -54,6 +54,8 @@ void expectation_make(const PcrSet *measurements, const ExpectationOptions *opti
                 expectation.pcrs.present &= ~PCR(13);
                 expectation.pinned &= ~PCR(13);
         }
+        expectation.pcrs.present &= ~options->measured;
+        expectation.pinned &= ~options->measured;
         if (options->secure_boot)
                 expectation.pinned |= PCR(7);
         if (options->lock_pcr > 0) {
@@ -63,14 +65,22 @@ void expectation_make(const PcrSet *measurements, const ExpectationOptions *opti
         *ret = expectation;
 }
 
+/* What "nitro-cli build-enclave" prints. PCR2 may have been completed. */
+static bool is_of_enclave(const PcrSet *pcrs) {
+        return (pcrs->present & (PCR(0) | PCR(1) | PCR(4))) == (PCR(0) | PCR(1));
+}
+
 int expectation_check(const Expectation *expectation, Error *error) {
         for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++) {
                 if (!(expectation->pinned & PCR(pcr)))
                         continue;
                 if (!(expectation->pcrs.present & PCR(pcr)))
-                        return error_set(error, -EINVAL, FAILURE_USAGE,
-                                         "The measurements have no PCR%u (%s). Measure the image again.",
-                                         pcr, pcr_covers(pcr));
+                        return error_set(
+                                        error, -EINVAL, FAILURE_USAGE,
+                                        "The measurements have no PCR%u (%s). %s", pcr, pcr_covers(pcr),
+                                        is_of_enclave(&expectation->pcrs)
+                                                        ? "PCR0 and PCR1 are those of an enclave, which no instance has."
+                                                        : "Measure the image again.");
                 if (pcr_value_is_constant(pcr, expectation->pcrs.value[pcr]))
                         return error_set(
                                         error, -EINVAL, FAILURE_USAGE,

@@ -33,6 +33,7 @@ typedef struct ExpectationOptions {
         bool any_drivers;    /* PCR2 may have any value, even if the file has one */
         bool any_extensions; /* PCR13 may have any value, even if the file has one */
         bool secure_boot;    /* a policy pins PCR7 too */
+        uint32_t measured; /* bit n: MeasurePcr=n extends PCR n, so it may have any value, even if the file has one */
         unsigned lock_pcr; /* a policy pins this PCR too, as it is before the lock: by default zeros. 0: none */
 } ExpectationOptions;
 

@@ -113,6 +113,10 @@ int pcr_extend(uint8_t value[static PCR_SIZE], const uint8_t digest[static PCR_S
         return EVP_Digest(both, sizeof(both), value, NULL, EVP_sha384(), NULL) == 1 ? 0 : -EIO;
 }
 
+bool pcr_is_free(unsigned pcr) {
+        return pcr == 8 || (pcr >= 13 && pcr <= 15);
+}
+
 int pcr_lock_digest(uint8_t ret[static PCR_SIZE]) {
         return EVP_Digest(PCR_LOCK_EVENT, strlen(PCR_LOCK_EVENT), ret, NULL, EVP_sha384(), NULL) == 1 ? 0
                                                                                                       : -EIO;

@@ -29,6 +29,9 @@ int pcr_measurements_parse(const char *text, size_t length, PcrSet *ret, Error *
 /* Extends a PCR's value: SHA-384 over the value and the digest. -EIO: OpenSSL failed. */
 int pcr_extend(uint8_t value[static PCR_SIZE], const uint8_t digest[static PCR_SIZE]);
 
+/* Returns whether LockPcr= and MeasurePcr= take this PCR: 8, 13, 14 or 15. The others belong to other programs, or can be reset. */
+bool pcr_is_free(unsigned pcr) _pure_;
+
 #define PCR_LOCK_EVENT "unseald lock v1"
 
 /* The digest with which LockPcr= extends a PCR: SHA-384 of PCR_LOCK_EVENT. -EIO: OpenSSL failed. */

@@ -8,11 +8,13 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "basic/clock.h"
 #include "basic/io.h"
 #include "tpm/nitrotpm.h"
 #include "unsealctl/ctl.h"
+#include "unsealctl/verify-input.h"
 
 #define TIMEOUT_USEC (30 * USEC_PER_SEC)
 
@@ -36,7 +38,7 @@ static void print_help(void) {
                "Get an attestation document from this instance's NitroTPM, in CBOR.\n\n"
                "  -h --help              Show this help\n"
                "  -u --user-data=FILE    Put these bytes into the document\n"
-               "  -n --nonce=FILE        Put this nonce into the document\n"
+               "  -n --nonce=FILE|hex:…  Put this nonce into the document\n"
                "  -p --public-key=FILE   Put this public key (DER) into the document\n"
                "  -o --output=FILE       Write to this file; -: standard output, even a terminal\n"
                "     --device=TCTI       Use this TPM (device:/dev/tpm0)\n"
@@ -56,6 +58,26 @@ static int load(const char *path, const char *option, Field *ret) {
         if (r < 0)
                 return failure("Cannot read %s: %s.", path, strerror(-r));
         return 0;
+}
+
+/* The nonce itself, as verify takes it, or a file with it. */
+static int load_nonce(const char *argument, Field *ret) {
+        int r = nonce_has_prefix(argument) || access(argument, F_OK) < 0
+                                ? nonce_from_text(argument, &ret->data, &ret->size)
+                                : -ENOENT;
+
+        if (r == -ENOMEM)
+                return failure("Out of memory.");
+        if (r == -EINVAL)
+                return usage_error(
+                                "--nonce=%s is not valid. hex: takes an even number of hexadecimal digits, and base64: takes base64 with its padding.",
+                                argument);
+        if (r < 0)
+                return load(argument, "--nonce=", ret);
+        return ret->size <= NSM_FIELD_MAX
+                               ? 0
+                               : usage_error("--nonce= has more than %u bytes, and a document takes no more.",
+                                             NSM_FIELD_MAX);
 }
 
 static int load_public_key(const char *path, Field *ret) {
@@ -89,7 +111,7 @@ static int attest(const Options *options) {
         if (options->user_data)
                 r = load(options->user_data, "--user-data=", &user_data);
         if (r == 0 && options->nonce)
-                r = load(options->nonce, "--nonce=", &nonce);
+                r = load_nonce(options->nonce, &nonce);
         if (r == 0 && options->public_key)
                 r = load_public_key(options->public_key, &public_key);
         if (r != 0)

@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <inttypes.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -31,6 +33,8 @@
 /* The value of a PCR with its indentation is a line. */
 #define REPORT_COLUMNS 110U
 #define DOCTOR_OUTPUT_MAX (1024U * 1024U)
+/* Bytes of a time in microseconds, in decimal, and of a word */
+#define MARK_MAX 32U
 
 /* The explanation must leave room for what doctor finds, and one secret must not push out the other parts. */
 #define CATALOG_LINES 30U
@@ -74,15 +78,49 @@ static void print_wrapped(const char *indent, const char *paragraph) {
         }
 }
 
-/* Prints lines as they are, each wrapped. */
-static void print_text(const char *indent, const char *text, unsigned maximum) {
+/* Which of the causes that the catalog's text of a wait lists (" - Network: …") belong to the failure that is known. NULL: all. */
+static const char *causes_of(Failure failure) {
+        switch (failure) {
+        case FAILURE_TPM:
+                return "TPM";
+        case FAILURE_IMDS:
+                return "Network Role";
+        case FAILURE_ROLE:
+                return "Role";
+        case FAILURE_NETWORK:
+                return "Network";
+        case FAILURE_CLOCK:
+                return "Clock";
+        default:
+                return NULL;
+        }
+}
+
+/* Whether the line and those that follow belong to one of these causes. A line that begins no cause changes nothing. */
+static bool is_wanted(const char *line, const char *causes, bool before) {
+        _cleanup_free_ char *name = NULL;
+
+        if (*line == '\0')
+                return true;
+        if (!causes || strncmp(line, " - ", 3) != 0)
+                return before;
+        name = strndup(line + 3, strcspn(line + 3, ":\n"));
+        return !name || strstr(causes, name);
+}
+
+/* Prints lines as they are, each wrapped. causes: of a list of causes, only these; NULL: all. */
+static void print_text(const char *indent, const char *text, const char *causes, unsigned maximum) {
+        bool wanted = true;
+
         for (unsigned i = 0; *text && i < maximum; i++) {
                 size_t length = strcspn(text, "\n");
+
                 _cleanup_free_ char *line = strndup(text, length);
 
+                wanted = is_wanted(text, causes, wanted);
                 if (!line || *line == '\0')
                         print_line("", 0);
-                else
+                else if (wanted)
                         print_wrapped(indent, line);
                 text += length + (text[length] == '\n');
         }
@@ -165,12 +203,65 @@ static void say_callers(struct json_object *report) {
         }
 }
 
+static bool has_failed(struct json_object *report) {
+        return strcmp(member(report, "state"), "failed") == 0;
+}
+
+static bool has_failed_for_good(struct json_object *report) {
+        return has_failed(report) && json_object_get_boolean(json_member(report, "final"));
+}
+
+/* systemd.exec(5), $TRIGGER_UNIT: the timer is about a wait, and a failure for good has its own report. */
+static bool started_by_timer(void) {
+        return environment("TRIGGER_UNIT");
+}
+
+/*
+ * The service manager starts no report of a failure (OnFailure=) while the timer's runs, since both are the same unit. So the timer's
+ * report must know whether another one has told of the failure. Each leaves the time of the failure in the directory of the unit
+ * (RuntimeDirectory=), as the target of a symbolic link: that needs no room, and /run may be full. The timer's adds its name.
+ */
+static bool name_mark(struct json_object *report, bool of_timer, char path[PATH_MAX], char mark[MARK_MAX]) {
+        const char *directory = environment("RUNTIME_DIRECTORY");
+
+        (void) snprintf(mark, MARK_MAX, "%" PRId64 "%s",
+                        json_object_get_int64(json_member(report, "since_usec")), of_timer ? " timer" : "");
+        return directory && snprintf(path, PATH_MAX, "%s/told", directory) < PATH_MAX;
+}
+
+/* Returns whether the mark is there. Without it the console gets a report twice, rather than never. */
+static bool mark_told(struct json_object *report) {
+        char path[PATH_MAX], mark[MARK_MAX];
+
+        return name_mark(report, started_by_timer(), path, mark) && (unlink(path) == 0 || errno == ENOENT) &&
+               symlink(mark, path) == 0;
+}
+
+static bool has_mark(struct json_object *report, bool of_timer) {
+        char path[PATH_MAX], mark[MARK_MAX], seen[MARK_MAX] = "";
+
+        return name_mark(report, of_timer, path, mark) && readlink(path, seen, sizeof(seen) - 1) > 0 &&
+               strcmp(seen, mark) == 0;
+}
+
+static bool is_told(struct json_object *report) {
+        return has_mark(report, false) || has_mark(report, true);
+}
+
+/* For the report of OnFailure=, which is silent only once. A process that fails before it writes a status leaves the file of the failure
+ * before, and its own failure must be told. */
+static bool timer_has_told(struct json_object *report) {
+        return has_mark(report, true) && mark_told(report);
+}
+
 static void say_failure(struct json_object *report) {
         say("", "unseald has FAILED%s.",
             json_object_get_boolean(json_member(report, "final")) ? " for good" : ", and is started again");
         say("  ", "%s", *member(report, "error") ? member(report, "error") : member(report, "status"));
         say_names("  ", report);
-        print_text("  ", member(report, "explanation"), REPORT_LINES / 3);
+        print_text("  ", member(report, "explanation"), NULL, REPORT_LINES / 3);
+        if (has_failed_for_good(report))
+                (void) mark_told(report);
 }
 
 static void say_secrets(struct json_object *report) {
@@ -190,12 +281,14 @@ static void say_secrets(struct json_object *report) {
 
 static void say_catalog(struct json_object *report) {
         struct json_object *catalog = json_member(report, "catalog");
+        Failure failure = failure_from_string(member(json_member(report, "waiting"), "failure"));
 
         if (!catalog)
                 return;
         print_line("", 0);
         say("", "%s:", member(catalog, "subject"));
-        print_text("  ", member(catalog, "text"), CATALOG_LINES);
+        print_text("  ", member(catalog, "text"), has_failed(report) ? NULL : causes_of(failure),
+                   CATALOG_LINES);
 }
 
 /* Runs doctor in a process of its own, which its time-out ends. Returns its findings as JSON; NULL: there are none. */
@@ -262,8 +355,8 @@ static void say_finding(struct json_object *finding, const char *said) {
 
         if (asprintf(&text, "%s%s%s", known ? "As above." : found, *cure ? " " : "", cure) < 0)
                 text = NULL;
-        say("  ", "%s %s%s%s: %s", member(finding, "verdict"), member(finding, "check"), named ? "" : " ",
-            named ? "" : subject, text ? remove_commands(text) : "");
+        say("  ", "%s %s%s%s%s %s", member(finding, "verdict"), member(finding, "check"), named ? "" : " ",
+            named ? "" : subject, named ? ":" : subject_colon(subject), text ? remove_commands(text) : "");
 }
 
 /* explained: unseald has explained a denial already, with the PCRs. */
@@ -290,20 +383,31 @@ static void say_findings(const Options *options, bool explained, const char *sai
  * the name of the signal that ended it. NULL: something else started the report.
  */
 static const char *unit_failure(void) {
-        return environment("MONITOR_EXIT_STATUS");
+        const char *unit = environment("MONITOR_UNIT");
+
+        /* unseald-late.service ends with the status of unsealctl status, and the status file has the reason. */
+        return unit && strcmp(unit, "unseald-late.service") == 0 ? NULL : environment("MONITOR_EXIT_STATUS");
 }
 
-/* The timer is about a wait (systemd.exec(5), $TRIGGER_UNIT). A failure for good has its own report, by OnFailure=. */
-static bool started_by_timer(void) {
-        return environment("TRIGGER_UNIT");
-}
+/* Says which late secrets have failed (Late=). Returns whether one has. */
+static bool say_late(struct json_object *report) {
+        struct json_object *secrets = json_member(report, "secrets");
+        size_t n = json_object_is_type(secrets, json_type_array) ? json_object_array_length(secrets) : 0;
+        bool any = false;
 
-static bool has_failed(struct json_object *report) {
-        return strcmp(member(report, "state"), "failed") == 0;
-}
+        for (size_t i = 0; i < n; i++) {
+                struct json_object *secret = json_object_array_get_idx(secrets, i);
 
-static bool has_failed_for_good(struct json_object *report) {
-        return has_failed(report) && json_object_get_boolean(json_member(report, "final"));
+                if (!json_object_get_boolean(json_member(secret, "late")) ||
+                    strcmp(member(secret, "state"), "failed") != 0)
+                        continue;
+                any = true;
+                say("", "The late secret %s has FAILED. The other secrets are as they were.",
+                    member(secret, "name"));
+                say("  ", "%s", member(secret, "error"));
+                say_names("  ", secret);
+        }
+        return any;
 }
 
 /* about_file: why the status file does not say it. */
@@ -365,22 +469,7 @@ static void say_details(struct json_object *report, bool with_catalog) {
                 say_catalog(report);
 }
 
-/* The service manager does not start the report of a failure while the timer's report runs: both are the same unit. So the timer's
- * report looks once more when it ends. */
-static void say_failure_since(const Options *options) {
-        _cleanup_free_ char *text = NULL;
-        _cleanup_json_ struct json_object *object = NULL;
-
-        if (read_report(options->status_path, &text, &object) < 0 || !has_failed_for_good(object))
-                return;
-        lines_left = REPORT_LINES;
-        print_line("", 0);
-        say_failure(object);
-        say_details(object, true);
-}
-
-static int report(const Options *options) {
-        bool by_timer = options->quiet && started_by_timer();
+static int report(const Options *options, bool by_timer) {
         _cleanup_free_ char *text = NULL;
         _cleanup_json_ struct json_object *object = NULL;
         const char *state, *killed = unit_failure();
@@ -395,11 +484,15 @@ static int report(const Options *options) {
                 return EXIT_SUCCESS;
         }
         state = member(object, "state");
-        if (by_timer && has_failed_for_good(object))
+        if (has_failed_for_good(object) && (by_timer ? is_told(object) : killed && timer_has_told(object)))
                 return EXIT_SUCCESS;
         if (has_failed(object))
                 say_failure(object);
-        else if (killed) {
+        else if (!killed && strcmp(state, "unsealed") == 0 && say_late(object)) {
+                if (options->with_doctor)
+                        say_findings(options, false, "");
+                return EXIT_SUCCESS;
+        } else if (killed) {
                 say_unit_failure(killed, "The status file is older and does not say why.");
                 say("  ", "Before, it was %s: %s", state, member(object, "status"));
         } else if (json_member(object, "waiting"))
@@ -415,9 +508,30 @@ static int report(const Options *options) {
         if (options->with_doctor)
                 say_findings(options, json_member(object, "explanation"),
                              member(has_failed(object) ? object : json_member(object, "waiting"), "error"));
+        return EXIT_SUCCESS;
+}
+
+/* Unsealing may have failed for good while the timer's report ran. */
+static void say_failure_since(const Options *options) {
+        _cleanup_free_ char *text = NULL;
+        _cleanup_json_ struct json_object *object = NULL;
+
+        if (read_report(options->status_path, &text, &object) < 0 || !has_failed_for_good(object) ||
+            is_told(object))
+                return;
+        lines_left = REPORT_LINES;
+        print_line("", 0);
+        say_failure(object);
+        say_details(object, true);
+}
+
+static int report_at_start(const Options *options) {
+        bool by_timer = options->quiet && started_by_timer();
+        int r = report(options, by_timer);
+
         if (by_timer)
                 say_failure_since(options);
-        return EXIT_SUCCESS;
+        return r;
 }
 
 static void print_help(void) {
@@ -504,5 +618,5 @@ int verb_report(int argc, char *argv[]) {
                 }
         if (optind < argc)
                 return usage_error("report takes options and no argument.");
-        return report(&chosen);
+        return report_at_start(&chosen);
 }

@@ -25,6 +25,7 @@ int verb_seal(int argc, char *argv[]);
 int verb_status(int argc, char *argv[]);
 int verb_unseal(int argc, char *argv[]);
 int verb_verify(int argc, char *argv[]);
+int verb_volume(int argc, char *argv[]);
 
 /* Print the message on standard error and return the exit status: EXIT_USAGE for wrong options and arguments, EXIT_FAILURE for
  * anything else. */

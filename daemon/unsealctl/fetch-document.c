@@ -22,12 +22,19 @@
 
 typedef struct Fetching {
         const char *url;
-        bool done;
+        bool done, wants_key;
         int r;
+        uint8_t *key;
+        size_t key_size;
         uint8_t *document;
         size_t size;
         Error *error;
 } Fetching;
+
+static void fetching_done(Fetching *fetching) {
+        free(fetching->key);
+        free(fetching->document);
+}
 
 static bool is_https(const char *url) {
         return strncmp(url, "https://", strlen("https://")) == 0;
@@ -99,6 +106,21 @@ static int judge_status(const HttpReply *reply, const char *url, Error *error) {
                         url, status);
 }
 
+static int take_key(Fetching *fetching, const HttpReply *reply) {
+        const uint8_t *key = http_reply_server_key(reply, &fetching->key_size);
+
+        if (!key)
+                return error_set(
+                                fetching->error, -EPROTO, FAILURE_TLS,
+                                "%s has no certificate in its TLS, so there is no key to compare with the document's.",
+                                fetching->url);
+        fetching->key = malloc(fetching->key_size);
+        if (!fetching->key)
+                return error_oom(fetching->error);
+        memcpy(fetching->key, key, fetching->key_size);
+        return 0;
+}
+
 static void on_reply(int r, const HttpReply *reply, const Error *error, void *userdata) {
         Fetching *fetching = userdata;
         const char *body;
@@ -111,6 +133,8 @@ static void on_reply(int r, const HttpReply *reply, const Error *error, void *us
                 return;
         }
         fetching->r = judge_status(reply, fetching->url, fetching->error);
+        if (fetching->r >= 0 && fetching->wants_key)
+                fetching->r = take_key(fetching, reply);
         if (fetching->r < 0)
                 return;
         body = http_reply_body(reply, &size);
@@ -123,17 +147,20 @@ static void on_reply(int r, const HttpReply *reply, const Error *error, void *us
         fetching->size = size;
 }
 
-int fetch_document(const char *base, const uint8_t *nonce, size_t nonce_size, uint8_t **ret,
+int fetch_document(const char *base, const uint8_t *nonce, size_t nonce_size, Slice *ret_key, uint8_t **ret,
                    size_t *ret_size, Error *error) {
         _cleanup_(sd_event_unrefp) sd_event *event = NULL;
         _cleanup_(X509_STORE_freep) X509_STORE *trusted = NULL;
         _cleanup_(http_client_freep) HttpClient *client = NULL;
         _cleanup_free_ char *url = NULL;
-        Fetching fetching = { .url = base, .error = error };
+        _cleanup_(fetching_done) Fetching fetching = { .url = base, .wants_key = ret_key, .error = error };
         int r;
 
         r = make_url(base, nonce, nonce_size, &url, error);
-        if (r >= 0 && is_https(base))
+        if (r >= 0 && ret_key && !is_https(base))
+                r = error_set(error, -EINVAL, FAILURE_USAGE,
+                              "--tls needs an address with https://, since it compares the key of TLS.");
+        if (r >= 0 && is_https(base) && !ret_key)
                 r = http_trust_new(NULL, &trusted, error);
         if (r < 0)
                 return r;
@@ -145,6 +172,7 @@ int fetch_document(const char *base, const uint8_t *nonce, size_t nonce_size, ui
                 .timeout_usec = TIMEOUT_USEC,
         };
         const HttpOptions options = { .trusted = trusted,
+                                      .any_certificate = ret_key,
                                       .trust_setting = "the system's certificates or SSL_CERT_FILE" };
         if ((r = sd_event_new(&event)) < 0 || (r = http_client_new(event, &options, &client)) < 0 ||
             (r = http_start(client, &request, on_reply, &fetching, NULL)) < 0 ||
@@ -152,7 +180,9 @@ int fetch_document(const char *base, const uint8_t *nonce, size_t nonce_size, ui
                 return error_set(error, r, FAILURE_INTERNAL, "Cannot ask %s: %s.", base, strerror(-r));
         if (fetching.r < 0)
                 return fetching.r;
-        *ret = fetching.document;
+        *ret = TAKE_PTR(fetching.document);
         *ret_size = fetching.size;
+        if (ret_key)
+                *ret_key = (Slice){ TAKE_PTR(fetching.key), fetching.key_size };
         return 0;
 }

@@ -6,182 +6,100 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include "basic/io.h"
 #include "kms/client.h"
 #include "unsealctl/ctl.h"
 #include "unsealctl/message-writer.h"
+#include "unsealctl/new-file.h"
+#include "unsealctl/progress.h"
+#include "unsealctl/seal-frames.h"
 #include "unsealctl/seal-message.h"
 
-#define PROGRESS_STEP (16U * 1024U * 1024U)
-
-/* A file that takes its name only when it is complete, or standard output, a device or a pipe. */
+/* A new file, or standard output, a device or a pipe. */
 typedef struct Output {
-        int fd;
-        char *temporary; /* NULL: the bytes go straight to their place */
+        NewFile file;
+        int fd; /* that of file, or where the bytes go straight */
 } Output;
 
 static void output_done(Output *output) {
-        if (output->temporary)
-                (void) unlink(output->temporary);
-        free(output->temporary);
-        if (output->fd > STDERR_FILENO)
+        if (output->fd > STDERR_FILENO && output->fd != output->file.fd)
                 close(output->fd);
+        new_file_done(&output->file);
 }
 
 static int output_open(const char *path, Output *ret) {
-        const char *slash = path ? strrchr(path, '/') : NULL;
-        int directory = slash ? (int) (slash - path + 1) : 0;
         struct stat st;
-
-        if (!path) {
-                ret->fd = STDOUT_FILENO;
-                return 0;
-        }
-        if (stat(path, &st) >= 0 && !S_ISREG(st.st_mode)) {
-                ret->fd = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
-                return ret->fd < 0 ? -errno : 0;
-        }
-        if (asprintf(&ret->temporary, "%.*s.unseald-XXXXXX", directory, path) < 0) {
-                ret->temporary = NULL;
-                return -ENOMEM;
-        }
-        ret->fd = mkostemp(ret->temporary, O_CLOEXEC);
-        if (ret->fd >= 0)
-                return 0;
-        int r = -errno;
-        free(TAKE_PTR(ret->temporary));
-        return r;
-}
-
-/* fsync() comes before the rename, as in write_file_atomic(). */
-static int output_commit(Output *output, const char *path) {
-        if (!output->temporary)
-                return 0;
-        if (fchmod(output->fd, 0644) < 0 || fsync(output->fd) < 0 || rename(output->temporary, path) < 0)
-                return -errno;
-        free(TAKE_PTR(output->temporary));
-        return 0;
-}
-
-/* One line on a terminal, written over itself. */
-typedef struct Progress {
-        bool on;
-        uint64_t total; /* bytes of the input; 0: not known */
-        uint64_t next;
-} Progress;
-
-static Progress progress_begin(const MessageSealing *sealing) {
-        struct stat st;
-        bool known = fstat(sealing->fd, &st) >= 0 && S_ISREG(st.st_mode);
-
-        return (Progress){ .on = isatty(STDERR_FILENO),
-                           .total = known ? (uint64_t) st.st_size : 0,
-                           .next = PROGRESS_STEP };
-}
-
-static void progress_show(Progress *progress, uint64_t bytes) {
-        if (!progress->on || bytes < progress->next)
-                return;
-        progress->next = bytes + PROGRESS_STEP;
-        if (progress->total > 0)
-                fprintf(stderr, "\r%llu of %llu MiB sealed", (unsigned long long) bytes >> 20,
-                        (unsigned long long) progress->total >> 20);
-        else
-                fprintf(stderr, "\r%llu MiB sealed", (unsigned long long) bytes >> 20);
-}
-
-static void progress_end(const Progress *progress) {
-        if (progress->on && progress->next > PROGRESS_STEP)
-                fputs("\r\033[K", stderr);
-}
-
-/* The plaintext, one frame at a time. The next one is read before the current one is used, so that the last one is known. */
-typedef struct Frames {
-        Secret *current, *next;
-        size_t size, next_size;
-        uint32_t number;
-} Frames;
-
-static void frames_done(Frames *frames) {
-        (void) secret_free(frames->current);
-        (void) secret_free(frames->next);
-}
-
-static int read_next(const MessageSealing *sealing, Frames *frames, size_t held) {
-        ssize_t n = read_up_to(sealing->fd, secret_bytes(frames->next) + held, MESSAGE_WRITER_FRAME - held);
-
-        if (n < 0)
-                return failure("Cannot read %s: %s.", sealing->input, strerror((int) -n));
-        frames->next_size = held + (size_t) n;
-        return 0;
-}
-
-static int frames_begin(const MessageSealing *sealing, Frames *ret) {
-        if (secret_new(MESSAGE_WRITER_FRAME, &ret->current) < 0 ||
-            secret_new(MESSAGE_WRITER_FRAME, &ret->next) < 0)
-                return failure("%u bytes of memory cannot be locked, and the secret must not reach swap. Raise the limit: \"ulimit -l\".",
-                               2 * MESSAGE_WRITER_FRAME);
-        memcpy(secret_bytes(ret->next), secret_bytes(sealing->begin), secret_size(sealing->begin));
-        return read_next(sealing, ret, secret_size(sealing->begin));
-}
-
-/* Moves on by one frame. *ret_final: it is the last one. */
-static int frames_advance(const MessageSealing *sealing, Frames *frames, bool *ret_final) {
-        Secret *used = frames->current;
         int r = 0;
 
-        frames->current = frames->next;
-        frames->size = frames->next_size;
-        frames->next = used;
-        frames->next_size = 0;
-        frames->number++;
-        if (frames->size == MESSAGE_WRITER_FRAME)
-                r = read_next(sealing, frames, 0);
-        *ret_final = frames->next_size == 0;
+        if (!path)
+                ret->fd = STDOUT_FILENO;
+        else if (stat(path, &st) >= 0 && !S_ISREG(st.st_mode)) {
+                ret->fd = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+                r = ret->fd < 0 ? -errno : 0;
+        } else {
+                r = new_file_open(path, &ret->file);
+                ret->fd = ret->file.fd;
+        }
         return r;
 }
 
-static int write_frame(const Message *message, const Output *output, Frames *frames, bool final) {
-        uint8_t *bytes = secret_bytes(frames->current);
-        MessageFrameEnds ends;
-        int r;
+static int output_commit(Output *output, const char *path) {
+        return output->file.fd >= 0 ? new_file_commit(&output->file, path, true) : 0;
+}
 
-        if ((r = message_write_frame(message, frames->number, final, bytes, frames->size, &ends)) < 0 ||
-            (r = write_all(output->fd, ends.head, ends.head_size)) < 0 ||
-            (r = write_all(output->fd, bytes, frames->size)) < 0)
-                return r;
-        return write_all(output->fd, ends.tag, sizeof(ends.tag));
+static uint64_t size_of_input(const MessageSealing *sealing) {
+        struct stat st;
+
+        return fstat(sealing->fd, &st) >= 0 && S_ISREG(st.st_mode) ? (uint64_t) st.st_size : 0;
+}
+
+static unsigned choose_threads(void) {
+        int processors = get_nprocs();
+        unsigned threads = processors > 0 ? (unsigned) processors : 1;
+
+        /* One of them may wait for its turn while the others encrypt. */
+        return threads < SEAL_THREADS_MAX ? threads + 1 : SEAL_THREADS_MAX;
 }
 
 static int write_failure(const MessageSealing *sealing, int r) {
         return failure("Cannot write %s: %s.", sealing->output ?: "to standard output", strerror(-r));
 }
 
+static int frames_failure(const MessageSealing *sealing, FramesStep step, int r) {
+        switch (step) {
+        case FRAMES_LOCK:
+                return failure("%u bytes of memory cannot be locked, and the secret must not reach swap. Raise the limit: \"ulimit -l\".",
+                               MESSAGE_WRITER_FRAME);
+        case FRAMES_READ:
+                return r == -EFBIG ? failure("%s is too long for a message.", sealing->input)
+                                   : failure("Cannot read %s: %s.", sealing->input, strerror(-r));
+        case FRAMES_ENCRYPT:
+                return failure("Cannot encrypt %s: %s.", sealing->input, strerror(-r));
+        case FRAMES_WRITE:
+        default:
+                return write_failure(sealing, r);
+        }
+}
+
 static int write_frames(const MessageSealing *sealing, const Message *message, const Output *output,
                         uint64_t *ret_size) {
-        _cleanup_(frames_done) Frames frames = {};
-        Progress progress = progress_begin(sealing);
-        uint64_t size = 0;
-        bool final = false;
-        int r = frames_begin(sealing, &frames);
+        Progress progress = progress_begin("sealed", size_of_input(sealing));
+        const FramesSealing frames = {
+                .message = message,
+                .input = sealing->fd,
+                .begin = sealing->begin,
+                .output = output->fd,
+                .threads = choose_threads(),
+                .progress = &progress,
+        };
+        FramesStep step;
+        int r = seal_frames(&frames, ret_size, &step);
 
-        while (r == 0 && !final) {
-                if (frames.number == UINT32_MAX - 1)
-                        return failure("%s is too long for a message.", sealing->input);
-                r = frames_advance(sealing, &frames, &final);
-                if (r != 0)
-                        break;
-                r = write_frame(message, output, &frames, final);
-                if (r < 0)
-                        r = write_failure(sealing, r);
-                size += frames.size;
-                progress_show(&progress, size);
-        }
         progress_end(&progress);
-        *ret_size = size;
-        return r;
+        return r < 0 ? frames_failure(sealing, step, r) : 0;
 }
 
 static int make_data_key(KmsCaller *caller, const MessageSealing *sealing, Secret **ret,
@@ -210,7 +128,7 @@ static int make_data_key(KmsCaller *caller, const MessageSealing *sealing, Secre
 
 /* Nothing is written before KMS has made the data key and, perhaps, the signature. */
 int seal_message(KmsCaller *caller, const MessageSealing *sealing, uint64_t *ret_size) {
-        _cleanup_(output_done) Output output = { .fd = -1 };
+        _cleanup_(output_done) Output output = { .file.fd = -1, .fd = -1 };
         _cleanup_(message_freep) Message *message = NULL;
         _cleanup_free_ uint8_t *ciphertext = NULL, *header = NULL;
         _cleanup_secret_ Secret *data_key = NULL;

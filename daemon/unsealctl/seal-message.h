@@ -3,7 +3,7 @@
 
 /*
  * Seals a plaintext of any length as a message of the AWS Encryption SDK. KMS makes the data key; the plaintext is read and
- * encrypted frame by frame, and never leaves this process.
+ * encrypted frame by frame (seal-frames.h), and never leaves this process.
  */
 
 #include "memory/secret.h"
@@ -23,6 +23,7 @@ typedef struct MessageSealing {
         void *userdata;
 } MessageSealing;
 
-/* Returns 0, or the exit status after the message is printed. Without success no file is left, but a signal that ends the process
- * leaves ".unseald-XXXXXX" beside the output, with ciphertext. *ret_size: bytes of plaintext. */
+/* Returns 0, or the exit status after the message is printed. Without success no file is left, also after a signal that ends the
+ * process; where the file system has no O_TMPFILE (open(2)), the signal leaves ".unseald-XXXXXX" beside the output, with
+ * ciphertext. *ret_size: bytes of plaintext. */
 int seal_message(KmsCaller *caller, const MessageSealing *sealing, uint64_t *ret_size);

@@ -30,6 +30,7 @@
 #include "unsealctl/kms-call.h"
 #include "unsealctl/seal-bundle.h"
 #include "unsealctl/seal-message.h"
+#include "unsealctl/seal.h"
 #include "unsealctl/sign.h"
 
 #define RESERVED_CONTEXT "unseald:"
@@ -40,7 +41,10 @@
 
 typedef struct Options {
         const char *key, *name, *account, *input, *output, *profile, *format;
-        const char *bundle; /* the file with the JSON of a bundle; NULL: the secret is none */
+        const char *output_option; /* the option that gave output; NULL: --output= */
+        const char *generate;      /* how many bytes KMS makes; NULL: the plaintext is read */
+        size_t generate_size;      /* generate as a number */
+        const char *bundle;        /* the file with the JSON of a bundle; NULL: the secret is none */
         const char *sign_file, *sign_key, *secret_version; /* NULL: the secret is not signed */
         uint64_t version;                                  /* secret_version as a number */
         const char *pairs[PAIRS_MAX];                      /* the values of --context= */
@@ -74,7 +78,7 @@ static void print_help(void) {
                "     --account=ID            Bind it to this account, for BindAccount=yes\n"
                "  -o --output=FILE           Write to this file, not to standard output\n"
                "     --format=kms|message    Default: kms up to 4096 bytes, else message\n"
-               "     --bundle=FILE           Seal a JSON object with one secret a member\n"
+               "     --bundle=FILE           Seal a JSON object;  --generate=BYTES KMS makes it\n"
                "     --raw --json            Write bytes, not base64;  also print JSON\n"
                "     --sign=KEY.pem          Sign it, into FILE.sig;  --sign-key=ARN by KMS\n"
                "     --secret-version=N      The signed version, for MinVersion=\n"
@@ -342,6 +346,33 @@ static int encrypt(KmsCaller *caller, Secret *plaintext, Sealed *sealed) {
         return 0;
 }
 
+/* Has KMS make a value, of which only the ciphertext comes here. */
+static int generate(KmsCaller *caller, size_t bytes, Sealed *sealed) {
+        const KmsEncrypt request = {
+                .key_arn = sealed->key_arn,
+                .encryption_context = (const char *const *) sealed->context,
+        };
+        _cleanup_free_ char *body = NULL;
+        _cleanup_erase_ char *answer = NULL;
+        Error error = {};
+        size_t size;
+        int r;
+
+        r = kms_sealed_key_request(&request, bytes, &body);
+        if (r == -EINVAL)
+                return usage_error("Two --context= have the same key. Give each key once.");
+        if (r < 0)
+                return failure("Out of memory.");
+        if (kms_call(caller, "GenerateDataKeyWithoutPlaintext", body, &answer, &size, &error) < 0 ||
+            kms_sealed_key_reply(&request, answer, size, &sealed->ciphertext, &sealed->size, &error) < 0) {
+                r = kms_call_failure(&error);
+                if (error.failure == FAILURE_DENIED)
+                        kms_call_say_sealer(&error);
+                return r;
+        }
+        return 0;
+}
+
 /* Returns the quotes that a word of a *.secret file needs, or NULL where no quotes can hold it. */
 static const char *quote_for(const char *word) {
         if (!strpbrk(word, " '\"\\"))
@@ -352,32 +383,36 @@ static const char *quote_for(const char *word) {
 }
 
 /* message_size: bytes of plaintext; 0: the secret is no message. members: the names of those of a bundle; NULL: it is none. */
-static void print_secret_file(const Options *options, const Sealed *sealed, uint64_t message_size,
-                              char *const *members) {
-        printf("# %s.secret\n[Secret]\n# A path in the image. Put the file that --output= wrote there, or change the path.\n"
-               "Source=file:/usr/share/unseald/%s.sealed\nKeyId=%s\n",
-               options->name, options->name, sealed->key_arn);
+static void print_secret_file(FILE *stream, const Options *options, const Sealed *sealed,
+                              uint64_t message_size, char *const *members) {
+        fprintf(stream,
+                "# %s.secret\n[Secret]\n# A path in the image. Put the file that %s wrote there, or change the path.\n"
+                "Source=file:/usr/share/unseald/%s.sealed\nKeyId=%s\n",
+                options->name, options->output_option ?: "--output=", options->name, sealed->key_arn);
         if (message_size > 0)
-                puts(members ? "Format=bundle" : "Format=message");
+                fputs(members ? "Format=bundle\n" : "Format=message\n", stream);
         if (message_size > LIMIT_MESSAGE_BYTES)
-                printf("SizeMax=%llu\n", (unsigned long long) message_size);
+                fprintf(stream, "SizeMax=%llu\n", (unsigned long long) message_size);
         if (message_size > LIMIT_STORE_BYTES)
-                printf("# The secret has %llu bytes. StoreSizeMax= of unseald.conf must leave room for it.\n",
-                       (unsigned long long) message_size);
+                fprintf(stream,
+                        "# The secret has %llu bytes. StoreSizeMax= of unseald.conf must leave room for it.\n",
+                        (unsigned long long) message_size);
         if (sealed->signature)
-                printf("# The path in the image of the public key that has signed the file.\n"
-                       "SignedBy=/usr/lib/unseald/vendor.pub\nMinVersion=%" PRIu64 "\n",
-                       options->version);
+                fprintf(stream,
+                        "# The path in the image of the public key that has signed the file.\n"
+                        "SignedBy=/usr/lib/unseald/vendor.pub\nMinVersion=%" PRIu64 "\n",
+                        options->version);
         if (options->account)
-                puts("BindAccount=yes");
+                fputs("BindAccount=yes\n", stream);
         for (size_t i = 0; i < options->pairs_count; i++) {
                 const char *pair = options->pairs[i], *quote = quote_for(pair);
 
-                printf("EncryptionContext=%s%s%s\n", quote, pair, quote);
+                fprintf(stream, "EncryptionContext=%s%s%s\n", quote, pair, quote);
         }
         for (; members && *members; members++)
-                printf("\n# Name the units that may have it. Without Units=, any unit gets it.\n[Member %s]\nUnits=\n",
-                       *members);
+                fprintf(stream,
+                        "\n# Name the units that may have it. Without Units=, any unit gets it.\n[Member %s]\nUnits=\n",
+                        *members);
 }
 
 static int print_json(const Sealed *sealed, const char *ciphertext) {
@@ -444,7 +479,7 @@ static int write_sealed(const Options *options, const Sealed *sealed) {
         if (options->json)
                 return print_json(sealed, base64);
         if (options->secret_file)
-                print_secret_file(options, sealed, 0, NULL);
+                print_secret_file(stdout, options, sealed, 0, NULL);
         return 0;
 }
 
@@ -496,54 +531,98 @@ static int write_message(const Options *options, KmsCaller *caller, const Input 
         if (options->json)
                 return print_json(sealed, NULL);
         if (options->secret_file)
-                print_secret_file(options, sealed, size, input->members);
+                print_secret_file(stdout, options, sealed, size, input->members);
         return 0;
 }
 
-static int seal(const Options *options) {
-        _cleanup_(input_done) Input input = { .opened = -1 };
-        _cleanup_(aws_credentials_clear) AwsCredentials credentials = {};
-        _cleanup_(kms_caller_freep) KmsCaller *caller = NULL;
-        _cleanup_(signer_freep) Signer *signer = NULL;
-        _cleanup_(sealed_done) Sealed sealed = {};
-        Signing signing = { .options = options, .sealed = &sealed };
-        _cleanup_free_ char *configured = NULL;
+/* One sealing. Where the ciphertext is short, it is held here before it is written. */
+struct Sealing {
+        Options options;
+        AwsCredentials credentials;
+        KmsCaller *caller;
+        Signer *signer;
         char region[sizeof(((KmsKeyArn *) NULL)->region)];
+        Sealed sealed;
+};
+
+static void sealing_done(Sealing *sealing) {
+        sealed_done(&sealing->sealed);
+        if (sealing->signer)
+                (void) signer_free(sealing->signer);
+        if (sealing->caller)
+                (void) kms_caller_free(sealing->caller);
+        aws_credentials_clear(&sealing->credentials);
+}
+
+/* Finds the credentials and the Region, and looks up the key. The signer comes before: what cannot be signed is not sealed either. */
+static int sealing_begin(Sealing *sealing) {
+        const Options *options = &sealing->options;
+        _cleanup_free_ char *configured = NULL;
         KmsCallerOptions kms = options->kms;
         const char *bundle = kms.trusted_certificates ? NULL : environment("AWS_CA_BUNDLE");
         Error error = {};
         int r;
 
-        warn_suffix(options->name);
-        r = read_plaintext(options, &input);
-        if (r != 0)
-                return r;
-        if (credentials_find(options->profile, &credentials, &configured, &error) < 0)
+        if (credentials_find(options->profile, &sealing->credentials, &configured, &error) < 0)
                 return kms_call_failure(&error);
-        r = choose_region(options, configured, region, &kms.region);
+        r = choose_region(options, configured, sealing->region, &kms.region);
         if (r != 0)
                 return r;
-        kms.credentials = &credentials;
+        kms.credentials = &sealing->credentials;
         kms.trusted_certificates = kms.trusted_certificates ?: bundle;
-        if (kms_caller_new(&kms, &caller, &error) < 0) {
+        if (kms_caller_new(&kms, &sealing->caller, &error) < 0) {
                 if (!bundle || error.failure != FAILURE_CONFIGURATION)
                         return kms_call_failure(&error);
                 (void) failure("AWS_CA_BUNDLE: %s Correct the variable, or give --trusted-certificates=.",
                                error.text);
                 return (int) error.failure;
         }
-        /* The signer comes first: what cannot be signed is not sealed either. */
-        if ((r = make_signer(options, &kms, &signer)) != 0 ||
-            (r = resolve_key(caller, options->key, &sealed.key_arn)) != 0 ||
-            (r = make_context(options, &sealed.context)) != 0)
+        if ((r = make_signer(options, &kms, &sealing->signer)) != 0 ||
+            (r = resolve_key(sealing->caller, options->key, &sealing->sealed.key_arn)) != 0)
                 return r;
-        signing.signer = signer;
-        if (is_message(options, &input))
-                return write_message(options, caller, &input, &signing);
-        if ((r = encrypt(caller, input.begin, &sealed)) != 0 ||
-            (r = sign(sealed.ciphertext, sealed.size, &signing)) != 0)
+        return make_context(options, &sealing->sealed.context);
+}
+
+static int seal(const Options *options) {
+        _cleanup_(input_done) Input input = { .opened = -1 };
+        _cleanup_(sealing_done) Sealing sealing = { .options = *options };
+        Signing signing = { .options = options, .sealed = &sealing.sealed };
+        int r;
+
+        warn_suffix(options->name);
+        r = options->generate ? check_output(options, -1) : read_plaintext(options, &input);
+        if (r != 0 || (r = sealing_begin(&sealing)) != 0)
                 return r;
-        return write_sealed(options, &sealed);
+        signing.signer = sealing.signer;
+        if (!options->generate && is_message(options, &input))
+                return write_message(options, sealing.caller, &input, &signing);
+        r = sealing_run(&sealing, input.begin);
+        return r != 0 ? r : write_sealed(options, &sealing.sealed);
+}
+
+int sealing_run(Sealing *sealing, Secret *plaintext) {
+        Signing signing = { .options = &sealing->options,
+                            .signer = sealing->signer,
+                            .sealed = &sealing->sealed };
+        int r = sealing->options.generate
+                                ? generate(sealing->caller, sealing->options.generate_size, &sealing->sealed)
+                                : encrypt(sealing->caller, plaintext, &sealing->sealed);
+
+        return r != 0 ? r : sign(sealing->sealed.ciphertext, sealing->sealed.size, &signing);
+}
+
+int sealing_write(Sealing *sealing) {
+        return write_sealed(&sealing->options, &sealing->sealed);
+}
+
+void sealing_print_secret_file(const Sealing *sealing, FILE *stream) {
+        print_secret_file(stream, &sealing->options, &sealing->sealed, 0, NULL);
+}
+
+Sealing *sealing_free(Sealing *sealing) {
+        sealing_done(sealing);
+        free(sealing);
+        return NULL;
 }
 
 static int check_context(const Options *options) {
@@ -563,6 +642,9 @@ static int check_context(const Options *options) {
                 if (options->secret_file && !quote_for(pair))
                         return usage_error(
                                         "--context= contains both kinds of quotes, and --print-secret-file cannot write such a word. Leave one option out.");
+                for (size_t k = 0; k < i; k++)
+                        if (strncmp(options->pairs[k], pair, strcspn(pair, "=") + 1) == 0)
+                                return usage_error("Two --context= have the same key. Give each key once.");
                 size += strlen(pair);
         }
         return size > PAIRS_SIZE_MAX
@@ -600,6 +682,23 @@ static int check_signing(Options *options) {
         return 0;
 }
 
+static int check_generate(Options *options) {
+        const char *text = options->generate;
+
+        if (!text)
+                return 0;
+        if (options->input || options->bundle)
+                return usage_error("--generate= has KMS make the secret. Give no file.");
+        if (options->format && strcmp(options->format, "kms") != 0)
+                return usage_error("--generate= makes a ciphertext of KMS. Leave --format=message out.");
+        if (strspn(text, "0123456789") == strlen(text) && strlen(text) <= 4)
+                options->generate_size = strtoul(text, NULL, 10);
+        return options->generate_size < 1 || options->generate_size > KMS_GENERATE_MAX
+                               ? usage_error("--generate= takes a number of bytes from 1 to %u, not \"%s\".",
+                                             KMS_GENERATE_MAX, text)
+                               : 0;
+}
+
 static int check_options(Options *options) {
         int r;
 
@@ -623,8 +722,68 @@ static int check_options(Options *options) {
                                 "--print-secret-file writes to standard output, as the ciphertext and --json do. Give --output=, and not --json.");
         if (options->kms.proxy && !settings_proxy_is_valid(options->kms.proxy))
                 return usage_error("--proxy= takes http://HOST:PORT, not \"%s\".", options->kms.proxy);
-        r = check_signing(options);
+        r = check_generate(options);
+        if (r == 0)
+                r = check_signing(options);
         return r != 0 ? r : check_context(options);
+}
+
+/* Asks KMS whether it would encrypt. The other verb may work for an hour before it has the plaintext. */
+static int sealing_try(Sealing *sealing) {
+        const KmsDryRun question = { .operation = "Encrypt",
+                                     .key_arn = sealing->sealed.key_arn,
+                                     .encryption_context = (const char *const *) sealing->sealed.context };
+        _cleanup_free_ char *body = NULL, *answer = NULL;
+        Error error = {};
+        size_t size;
+        int r = kms_dry_run_request(&question, &body);
+
+        if (r == -EINVAL)
+                return usage_error("Two --context= have the same key. Give each key once.");
+        if (r < 0)
+                return failure("Out of memory.");
+        r = kms_call(sealing->caller, "Encrypt", body, &answer, &size, &error);
+        if (r >= 0 || strcmp(error.code, "DryRunOperationException") == 0)
+                return 0;
+        r = kms_call_failure(&error);
+        if (error.failure == FAILURE_DENIED)
+                kms_call_say_sealer(&error);
+        return r;
+}
+
+int sealing_new(const SealRequest *request, Sealing **ret) {
+        _cleanup_(sealing_freep) Sealing *sealing = calloc(1, sizeof(*sealing));
+        int r;
+
+        if (!sealing)
+                return failure("Out of memory.");
+        sealing->options = (Options){
+                .key = request->key,
+                .name = request->name,
+                .account = request->account,
+                .output = request->output,
+                .output_option = request->output_option,
+                .profile = request->profile,
+                .sign_file = request->sign_file,
+                .sign_key = request->sign_key,
+                .secret_version = request->secret_version,
+                .pairs_count = request->pairs_count,
+                .kms = request->kms,
+                .secret_file = true,
+        };
+        if (request->pairs_count > PAIRS_MAX)
+                return usage_error("An encryption context takes at most %u --context=.", PAIRS_MAX);
+        for (size_t i = 0; i < request->pairs_count; i++)
+                sealing->options.pairs[i] = request->pairs[i];
+        r = check_options(&sealing->options);
+        if (r != 0)
+                return r;
+        sealing->options.secret_file = false; /* sealing_write() prints nothing */
+        warn_suffix(request->name);
+        if ((r = sealing_begin(sealing)) != 0 || (r = sealing_try(sealing)) != 0)
+                return r;
+        *ret = TAKE_PTR(sealing);
+        return 0;
 }
 
 enum {
@@ -634,6 +793,7 @@ enum {
         OPTION_ACCOUNT,
         OPTION_FORMAT,
         OPTION_BUNDLE,
+        OPTION_GENERATE,
         OPTION_SIGN,
         OPTION_SIGN_KEY,
         OPTION_SECRET_VERSION,
@@ -658,6 +818,7 @@ static const struct option long_options[] = {
         { "output", required_argument, NULL, 'o' },
         { "format", required_argument, NULL, OPTION_FORMAT },
         { "bundle", required_argument, NULL, OPTION_BUNDLE },
+        { "generate", required_argument, NULL, OPTION_GENERATE },
         { "sign", required_argument, NULL, OPTION_SIGN },
         { "sign-key", required_argument, NULL, OPTION_SIGN_KEY },
         { "secret-version", required_argument, NULL, OPTION_SECRET_VERSION },
@@ -689,6 +850,8 @@ static const char **field_of(Options *options, int option) {
                 return &options->format;
         case OPTION_BUNDLE:
                 return &options->bundle;
+        case OPTION_GENERATE:
+                return &options->generate;
         case OPTION_PROFILE:
                 return &options->profile;
         case OPTION_REGION:

@@ -20,7 +20,8 @@ char *unit_properties(const char *unit) {
         size_t size;
 
         if (access("/run/systemd/system", F_OK) < 0 ||
-            asprintf(&command, "exec systemctl show --no-pager '%s' 2>/dev/null", unit) < 0)
+            asprintf(&command, "exec systemctl show --no-pager%s%s%s 2>/dev/null", *unit ? " '" : "", unit,
+                     *unit ? "'" : "") < 0)
                 return NULL;
         pipe = popen(command, "re");
         if (!pipe || read_fd(fileno(pipe), TEXT_MAX, &text, &size) < 0)

@@ -5,7 +5,7 @@
 
 #include <stddef.h>
 
-/* Returns the output of systemctl show for the unit, which the caller frees. NULL: systemctl does not work. Blocks. */
+/* Returns the output of systemctl show for the unit, or, if it is empty, for the service manager itself, which the caller frees. NULL: systemctl does not work. Blocks. */
 char *unit_properties(const char *unit);
 
 /* Pure. Copies a property. It is empty if it is missing. Returns buffer. */

@@ -30,6 +30,7 @@
 #include "source/message-header.h"
 #include "tpm/tpm.h"
 #include "unsealctl/ctl.h"
+#include "unsealctl/unseal.h"
 #include "unsealing/session.h"
 
 /* Bytes of plaintext of a message that is unsealed by hand. */
@@ -42,6 +43,7 @@ typedef struct Options {
         const char *declared, *secret, *key, *ciphertext, *name, *member, *vendor, *local;
         char **context; /* owned */
         int fd;         /* takes the plaintext; -1: none */
+        Secret **into;  /* takes a copy of the plaintext in place of fd; NULL: nothing does */
         bool verbose, allow_uncommitted;
 } Options;
 
@@ -92,13 +94,33 @@ static int find_wanted(const Options *options, const SessionSecret *secret, Slic
         return 0;
 }
 
+static int copy(const Slice *wanted, Secret **ret, Error *error) {
+        int r = secret_new(wanted->size, ret);
+
+        if (r < 0)
+                return error_set(
+                                error, r, FAILURE_MEMORY,
+                                "%zu bytes of memory for the secret cannot be locked. Raise the limit: \"ulimit -l\".",
+                                wanted->size);
+        memcpy(secret_bytes(*ret), wanted->data, wanted->size);
+        return 0;
+}
+
 static int take(const SessionSecret *secret, Error *error, void *userdata) {
         const Unsealing *unsealing = userdata;
         Slice wanted;
-        int r = find_wanted(unsealing->options, secret, &wanted, error);
+        int r;
 
+        if (secret->unread > 0) {
+                printf("%s: KMS decrypts its data key, and the header is authentic; request %s.\nThe message has %llu bytes, which were not read. To read them and get the secret, give --reveal or --fd=.\n",
+                       secret->declaration->name, secret->request_id, (unsigned long long) secret->unread);
+                return 0;
+        }
+        r = find_wanted(unsealing->options, secret, &wanted, error);
         if (r < 0)
                 return r;
+        if (unsealing->options->into)
+                return copy(&wanted, unsealing->options->into, error);
         if (unsealing->options->fd < 0) {
                 printf("%s: KMS decrypts it, %zu bytes; request %s.\n", secret->declaration->name,
                        wanted.size, secret->request_id);
@@ -114,6 +136,12 @@ static int take(const SessionSecret *secret, Error *error, void *userdata) {
         return 0;
 }
 
+/* The error names SizeMax=, which only a declaration has. */
+static void say_too_long(void) {
+        (void) failure("With --key= a message may have %u MiB of plaintext, and there is no SizeMax= to raise. To get a longer one, declare the secret, and have unseald write it to the store.",
+                       MESSAGE_MAX / 1024 / 1024);
+}
+
 static void ended(int r, const Error *error, void *userdata) {
         Unsealing *unsealing = userdata;
         int status = r < 0 ? (int) error->failure : EXIT_SUCCESS;
@@ -123,6 +151,9 @@ static void ended(int r, const Error *error, void *userdata) {
                                unsealing->options->name
                                                ? "With --key=, the encryption context is what --name= and --context= give. Give what the secret was sealed with."
                                                : "There is no --name=, so the encryption context has no unseald:secret=NAME. If \"unsealctl seal\" made the ciphertext, give --name=NAME.");
+        if (r < 0 && unsealing->options->key && strstr(error->text, "SizeMax=") &&
+            declaration_is_message(unsealing->declarations.items))
+                say_too_long();
         /* The TPM's thread is still running, so nothing may be freed any more. The next process that uses the TPM cleans up. */
         if (r < 0 && session_waits_for_tpm(unsealing->session))
                 _exit(status);
@@ -140,6 +171,8 @@ static int keep_stdin(Unsealing *unsealing, char **ret_path) {
                 unsealing->stdin_fd = memfd_create("ciphertext", MFD_CLOEXEC);
                 r = unsealing->stdin_fd < 0 ? -errno : write_all(unsealing->stdin_fd, data, size);
         }
+        if (r == -EFBIG)
+                say_too_long();
         if (r < 0)
                 return failure("Cannot read standard input: %s.", strerror(-r));
         if (asprintf(ret_path, "/proc/self/fd/%i", unsealing->stdin_fd) < 0)
@@ -190,7 +223,7 @@ static int declare(Unsealing *unsealing, Declaration *declaration) {
 
         if (holds_message(declaration->source.location)) {
                 declaration->format = FORMAT_MESSAGE;
-                declaration->size_max = MESSAGE_MAX;
+                declaration->size_max = options->fd < 0 ? LIMIT_STORE_BYTES_MAX : MESSAGE_MAX;
                 declaration->allow_uncommitted = options->allow_uncommitted;
         }
         for (char **pair = options->context; pair && *pair; pair++)
@@ -226,7 +259,7 @@ static int check_member(const Options *options, const Declaration *declaration) 
         if (options->member && !is_bundle)
                 return usage_error("--member= is for a bundle, and %s has no Format=bundle.",
                                    declaration->name);
-        if (is_bundle && !options->member && options->fd >= 0)
+        if (is_bundle && !options->member && (options->fd >= 0 || options->into))
                 return usage_error(
                                 "%s is a bundle. Give --member=NAME, too; without --reveal and --fd= the names are printed.",
                                 declaration->name);
@@ -254,6 +287,10 @@ static int find_declaration(Unsealing *unsealing) {
                         return r;
         } else if (declaration_read_file(unsealing->options->secret, declaration, &error) < 0)
                 return failed(&error);
+        if (declaration_is_of_one_boot(declaration))
+                return usage_error(
+                                "%s has Generate=: KMS makes its value anew in each boot, and nothing keeps it sealed. What KMS would make now is not what the units have.",
+                                declaration->name);
         /* The caller asked for this secret, so a missing one is an error. */
         declaration->optional = false;
         return check_member(unsealing->options, declaration);
@@ -265,6 +302,8 @@ static int set_up(Unsealing *unsealing) {
                 .settings = &unsealing->settings,
                 .declarations = &unsealing->declarations,
                 .take = take,
+                .headers_only = options->fd < 0 && !options->into,
+                .labels.labels = UNSEALD_LABELS_DIR,
         };
         Error error = {};
         int r;
@@ -298,6 +337,27 @@ static int unseal(const Options *options) {
         session_start(unsealing.session);
         r = sd_event_loop(unsealing.event);
         return r < 0 ? failure("The event loop failed: %s.", strerror(-r)) : r;
+}
+
+int unseal_into(const UnsealRequest *request, Secret **ret) {
+        _cleanup_secret_ Secret *plaintext = NULL;
+        const Options options = {
+                .declared = request->declared,
+                .secret = request->file,
+                .member = request->member,
+                .vendor = request->vendor ?: UNSEALD_VENDOR_CONFIG_DIR,
+                .local = request->local ?: UNSEALD_LOCAL_CONFIG_DIR,
+                .fd = -1,
+                .into = &plaintext,
+        };
+        int r = unseal(&options);
+
+        if (r != 0)
+                return r;
+        if (!plaintext)
+                return failure("The secret was not unsealed.");
+        *ret = TAKE_PTR(plaintext);
+        return 0;
 }
 
 /* Refuses a second value for a key: the encryption context is a JSON object. */

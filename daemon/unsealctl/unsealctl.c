@@ -34,6 +34,7 @@ static const Verb verbs[] = {
         { "status", "", "Show the state of each secret in this boot", verb_status },
         { "unseal", "NAME", "Unseal one secret by hand", verb_unseal },
         { "verify", "DOCUMENT", "Verify an attestation document", verb_verify },
+        { "volume", "create DIR", "Make or check an encrypted read-only volume", verb_volume },
 };
 
 static void print_help(FILE *stream) {
@@ -44,7 +45,7 @@ static void print_help(FILE *stream) {
                 fprintf(stream, "  %-17s %-13s %s\n", verbs[i].name, verbs[i].arguments, verbs[i].help);
         fprintf(stream, "\nOptions:\n"
                         "  -h --help              Show this help, or after a verb the help of the verb\n"
-                        "     --version           Show the version\n\n"
+                        "     --version           Show the version\n"
                         "See unsealctl(1).\n");
 }
 

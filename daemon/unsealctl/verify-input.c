@@ -78,6 +78,26 @@ const char *nonce_missing_prefix(const char *text) {
         return NULL;
 }
 
+int nonce_digits(const char *text, char **ret) {
+        _cleanup_free_ char *digits = malloc(strlen(text) + 1);
+        size_t n = 0;
+
+        *ret = NULL;
+        if (!digits)
+                return -ENOMEM;
+        if (strncmp(text, "0x", 2) == 0)
+                text += 2;
+        for (; *text; text++)
+                if (strchr(HEX_DIGITS, *text))
+                        digits[n++] = *text;
+                else if (!strchr(":- ", *text))
+                        return 0;
+        digits[n] = '\0';
+        if (n % 2 == 0 && n >= 2 * (size_t) NONCE_TEXT_MIN)
+                *ret = TAKE_PTR(digits);
+        return 0;
+}
+
 static bool begins_as_document(const uint8_t *bytes, size_t size) {
         return size >= 2 &&
                ((bytes[0] == 0x84 && bytes[1] == 0x44) || (bytes[0] == 0xd2 && bytes[1] == 0x84));

@@ -32,6 +32,10 @@ bool nonce_has_prefix(const char *text);
  * may be few, and base64 of NONCE_TEXT_MIN or more bytes may end without "=". */
 const char *nonce_missing_prefix(const char *text);
 
+/* For an error: writes the digits of a nonce that has other characters between them, as in 0x0011, 00:11, "00 11" and UUIDs, if it has
+ * NONCE_TEXT_MIN bytes or more. *ret is NULL where the text is no such nonce. The caller frees *ret. -ENOMEM. */
+int nonce_digits(const char *text, char **ret);
+
 /*
  * Replaces a document in base64 or hexadecimal by its bytes, if they begin as COSE_Sign1 in CBOR: an array of four (84) whose
  * first member is a byte string of four bytes (44), or tag 18 (d2) in front of an array of four. Other data stay as they are.

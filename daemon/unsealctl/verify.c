@@ -24,9 +24,12 @@
 #include "basic/encoding.h"
 #include "basic/json.h"
 #include "basic/openssl-util.h"
+#include "tpm/event-log.h"
 #include "tpm/expectation.h"
 #include "unsealctl/ctl.h"
 #include "unsealctl/fetch-document.h"
+#include "unsealctl/log-verdict.h"
+#include "unsealctl/measure/measured-secrets.h"
 #include "unsealctl/measurements.h"
 #include "unsealctl/verify-input.h"
 
@@ -45,10 +48,11 @@ static const uint8_t root_g1_fingerprint[SHA256_SIZE] = {
 };
 
 typedef struct Options {
-        const char *document, *url, *root, *at, *max_age, *nonce, *public_key;
+        const char *document, *url, *root, *at, *max_age, *nonce, *public_key, *event_log, *unit, *user_data;
+        MeasuredSecrets *secrets;      /* expected in the log */
         MeasurementFiles measurements; /* alternatives */
         ExpectationOptions expectation;
-        bool json;
+        bool tls, json;
 } Options;
 
 /* The values that the document must have. Owns its slices and the certificate. */
@@ -57,8 +61,17 @@ typedef struct Wanted {
         bool at_document; /* policy.at is the document's own time */
         uint8_t root_fingerprint[SHA256_SIZE];
         Slice nonce, public_key;
+        bool key_of_connection; /* public_key is that of the TLS connection which brought the document */
         const MeasurementFiles *measurements; /* borrowed; n 0: not compared */
         Expectation expectations[EXPECTATIONS_MAX];
+        const char *unit; /* borrowed; NULL: user data are not those of a unit */
+        Slice user_data;  /* all of them, or with a unit what it claims */
+        bool with_user_data;
+        const char *event_log; /* borrowed; NULL: not replayed */
+        uint8_t *log;          /* its text */
+        size_t log_size;
+        LogExpectation *secrets;
+        size_t secrets_count;
 } Wanted;
 
 typedef struct Verdict {
@@ -68,6 +81,9 @@ typedef struct Verdict {
         Error error;
         PcrSet pcrs;
         ExpectationVerdict measurements;
+        EventLogRecord *records; /* owned, as marks */
+        LogMark *marks;
+        size_t records_count;
 } Verdict;
 
 /* The checks of an authentic document, in the order of attestation_verify(). */
@@ -81,7 +97,13 @@ static const Check checks[] = {
         { "nonce", "the given nonce: the document answers this request", "--nonce=", ATTESTATION_NONCE },
         { "public-key", "the given key: its owner was attested", "--public-key=", ATTESTATION_PUBLIC_KEY },
         { "measurements", "all as expected", "--measurements=", ATTESTATION_PCR },
+        { "event-log", "it leads to the PCRs", "--event-log=", ATTESTATION_EVENT_LOG },
+        { "user-data", "as expected", "--user-data=", ATTESTATION_USER_DATA },
 };
+
+/* Without MeasurePcr= there is no log, and without unseald-documents no user data, so nobody is told of them who has not asked. Neither
+ * says anything about the image: any NitroTPM instance can have both in a document. */
+#define CHECKS_OF_ALL (ELEMENTSOF(checks) - 2)
 
 /* The exit status of a document that is authentic where the caller asked for nothing else. Anybody with a Nitro instance gets such a
  * document, so a script must not take it for the vendor's image. */
@@ -91,6 +113,14 @@ static void wanted_done(Wanted *wanted) {
         X509_free(wanted->policy.root);
         free((void *) wanted->nonce.data);
         free((void *) wanted->public_key.data);
+        free((void *) wanted->user_data.data);
+        free(wanted->log);
+        free(wanted->secrets);
+}
+
+static void verdict_done(Verdict *verdict) {
+        free(verdict->records);
+        free(verdict->marks);
 }
 
 static void options_done(Options *options) {
@@ -103,21 +133,22 @@ static void print_help(void) {
                "Verify an attestation document. DOCUMENT is a file; - is standard input.\n\n"
                "  -h --help              Show this help\n"
                "     --url=URL           Get it from this attestation service, with a new nonce\n"
+               "     --tls               Require the key of this TLS connection in the document\n"
                "     --nonce=FILE        Require this nonce;  or hex:DIGITS, or base64:TEXT\n"
                "     --public-key=FILE   Require this public key, or that of this certificate\n"
+               "     --user-data=FILE    Require these user data;  --unit=NAME: those of a unit\n"
                "     --measurements=FILE Require the PCRs of this pcr_measurements.json, and the\n"
-               "                         usual PCR2, PCR12 and PCR13 if it has none. If given\n"
-               "                         several times, one of the files must match.\n"
-               "     --allow-drivers     Accept any PCR2: firmware may load anybody's drivers\n"
-               "     --no-pcr13          Accept any PCR13: system extensions may be anybody's\n"
+               "                         usual PCR2, PCR12, PCR13; of several files, of one\n"
+               "     --allow-drivers     Accept any PCR2 (drivers);  --no-pcr13: any PCR13\n"
+               "     --event-log=FILE    Replay this log of MeasurePcr= (measurements.cel)\n"
+               "     --secret=NAME=FILE  Require this sealed secret in the log\n"
                "     --max-age=SEC       Refuse an older document\n"
-               "     --at=TIME           Verify as of this time, not now: @SECONDS,\n"
-               "                         2026-08-13T17:36:48Z, or document (its own time)\n"
+               "     --at=TIME           Verify at @SECONDS, YYYY-MM-DDTHH:MM:SSZ, or document\n"
                "     --root=PEM          Trust this root, not the built-in one of AWS (G1)\n"
                "     --json              Print JSON\n\n"
                "Exit status: 0 accepted, 1 failure, 2 usage, 10 malformed, 11 algorithm, 12\n"
                "signature, 13 untrusted, 14 expired, 15 stale, 16 nonce, 17 public key, 18 PCR,\n"
-               "19 authentic, nothing else asked; 50 to 53 and 65 no document from --url=.\n");
+               "19 authentic only, 20 event log, 21 user data; 50 to 53, 65 nothing from --url=\n");
 }
 
 static bool is_root_g1(const Wanted *wanted) {
@@ -159,22 +190,38 @@ static int load_root(const char *path, Wanted *wanted) {
         return r != 0 ? r : parse_root(pem, size, path, wanted);
 }
 
-/* A nonce is any bytes, so a file is taken as it is. People put text into it, and the document then has "another nonce". */
-static void note_form_of_nonce(const char *path, const uint8_t *bytes, size_t size) {
+/* Any bytes may be meant, so a file is taken as it is. People put text into it, and the document then has "another nonce". */
+static void note_form_of_bytes(const char *what, const char *path, const uint8_t *bytes, size_t size) {
         const char *hint = input_form_hint(bytes, size);
 
         if (*hint)
                 (void) fprintf(stderr,
-                               "unsealctl: The bytes of %s are the nonce, as they are.%s To give the nonce as text, use --nonce=hex:DIGITS or --nonce=base64:TEXT.\n",
-                               path, hint);
+                               "unsealctl: The bytes of %s are what --%s= requires, as they are.%s To give them as text, use --%s=hex:DIGITS or --%s=base64:TEXT.\n",
+                               path, what, hint, what, what);
         else if (size > 0 && bytes[size - 1] == '\n')
-                (void) fprintf(stderr, "unsealctl: The nonce in %s ends with a line feed, which counts.\n",
-                               path);
+                (void) fprintf(stderr, "unsealctl: The %s in %s ends with a line feed, which counts.\n",
+                               what, path);
 }
 
-static int load_nonce(const char *argument, Slice *ret) {
+/* For an argument that is neither a file nor bytes: says which prefix would make bytes of it. Returns -ENOMEM or 0. */
+static int say_missing_prefix(const char *what, const char *argument) {
+        const char *prefix = nonce_missing_prefix(argument);
+        _cleanup_free_ char *digits = NULL;
+
+        if (nonce_digits(argument, &digits) < 0)
+                return -ENOMEM;
+        if (digits)
+                (void) failure("If this is the %s itself and not a file, give --%s=hex:%s.", what, what,
+                               digits);
+        else if (prefix)
+                (void) failure("If this is the %s itself and not a file, give --%s=%s%s.", what, what,
+                               prefix, argument);
+        return 0;
+}
+
+/* Reads what --nonce= and --user-data= take: a file, or the bytes themselves. what: "nonce", "user-data". */
+static int load_bytes(const char *what, const char *argument, Slice *ret) {
         _cleanup_free_ uint8_t *bytes = NULL;
-        bool from_file = false;
         size_t size;
         int r;
 
@@ -185,28 +232,27 @@ static int load_nonce(const char *argument, Slice *ret) {
                 return failure("Out of memory.");
         if (r == -EINVAL)
                 return usage_error(
-                                "--nonce=%s is not valid. hex: takes an even number of hexadecimal digits, and base64: takes base64 with its padding.",
-                                argument);
+                                "--%s=%s is not valid. hex: takes an even number of hexadecimal digits, and base64: takes base64 with its padding.",
+                                what, argument);
         if (r < 0) {
-                from_file = true;
                 r = read_argument(argument, FILE_SIZE_MAX, &bytes, &size);
-                if (r != 0) {
-                        const char *prefix = nonce_missing_prefix(argument);
-
-                        if (prefix)
-                                (void) failure("If this is the nonce itself and not a file, give --nonce=%s%s.",
-                                               prefix, argument);
-                        return r;
-                }
+                if (r != 0)
+                        return say_missing_prefix(what, argument) < 0 ? failure("Out of memory.") : r;
+                if (size > 0)
+                        note_form_of_bytes(what, argument, bytes, size);
         }
-        /* A document with an empty nonce could be replayed for ever. */
-        if (size == 0)
-                return usage_error(
-                                "--nonce= is empty. An empty nonce does not prove that the document is new.");
-        if (from_file)
-                note_form_of_nonce(argument, bytes, size);
         *ret = (Slice){ TAKE_PTR(bytes), size };
         return 0;
+}
+
+static int load_nonce(const char *argument, Slice *ret) {
+        int r = load_bytes("nonce", argument, ret);
+
+        /* A document with an empty nonce could be replayed for ever. */
+        if (r == 0 && ret->size == 0)
+                return usage_error(
+                                "--nonce= is empty. An empty nonce does not prove that the document is new.");
+        return r;
 }
 
 /* Returns the key as a document contains it (DER). The file may be a certificate or a key, in PEM or DER; any other bytes are compared
@@ -307,6 +353,30 @@ static int load_measurements(Options *options, Wanted *wanted) {
         return measurement_files_load(&options->measurements);
 }
 
+/* The log comes from the machine that is judged. */
+static int load_event_log(const Options *options, Wanted *wanted) {
+        MeasuredSecrets *secrets = options->secrets;
+        int r;
+
+        if (!options->event_log)
+                return secrets->count > 0 ? usage_error("--secret= needs --event-log=.") : 0;
+        wanted->event_log = options->event_log;
+        r = read_argument(options->event_log, EVENT_LOG_SIZE_MAX, &wanted->log, &wanted->log_size);
+        if (r == 0)
+                r = measured_secrets_read(secrets, EXIT_FAILURE);
+        if (r != 0)
+                return r;
+        wanted->secrets = calloc(secrets->count + 1, sizeof(*wanted->secrets));
+        if (!wanted->secrets)
+                return failure("Out of memory.");
+        for (size_t i = 0; i < secrets->count; i++) {
+                wanted->secrets[i].secret = secrets->items[i].name;
+                memcpy(wanted->secrets[i].sealed, secrets->items[i].sealed, PCR_SIZE);
+        }
+        wanted->secrets_count = secrets->count;
+        return 0;
+}
+
 static int prepare(Options *options, Wanted *wanted) {
         int r;
 
@@ -321,6 +391,12 @@ static int prepare(Options *options, Wanted *wanted) {
                 r = load_public_key(options->public_key, &wanted->public_key);
                 wanted->policy.public_key = &wanted->public_key;
         }
+        wanted->unit = options->unit;
+        wanted->with_user_data = options->user_data;
+        if (r == 0 && options->user_data)
+                r = load_bytes("user-data", options->user_data, &wanted->user_data);
+        if (r == 0)
+                r = load_event_log(options, wanted);
         return r != 0 ? r : load_measurements(options, wanted);
 }
 
@@ -353,8 +429,69 @@ static void compare_pcrs(Verdict *verdict) {
                         expectation_judge(wanted->expectations, wanted->measurements->n, &verdict->pcrs);
 }
 
+static int judge_event_log(Verdict *verdict) {
+        const Wanted *wanted = verdict->wanted;
+        int r = event_log_parse((const char *) wanted->log, wanted->log_size, &verdict->records,
+                                &verdict->records_count, &verdict->error);
+
+        if (r < 0)
+                return r;
+        verdict->marks = calloc(verdict->records_count + 1, sizeof(*verdict->marks));
+        if (!verdict->marks)
+                return error_oom(&verdict->error);
+        return log_judge(verdict->records, verdict->records_count, &verdict->pcrs, wanted->secrets,
+                         wanted->secrets_count, verdict->marks, &verdict->error);
+}
+
+static bool ends_with(const Slice *data, size_t offset, const Slice *end) {
+        return data->size - offset == end->size &&
+               (end->size == 0 || memcmp(data->data + offset, end->data, end->size) == 0);
+}
+
+/* unseald-documents(8): the name of the unit, a zero byte, and what the unit claims. If Units= names one unit alone, only what it claims. */
+static int judge_user_data(Verdict *verdict) {
+        const Slice *seen = &verdict->document->user_data;
+        const Wanted *wanted = verdict->wanted;
+        size_t name = wanted->unit ? strlen(wanted->unit) + 1 : 0;
+
+        if (wanted->unit && seen->size == 0)
+                return error_set(
+                                &verdict->error, -EBADMSG, FAILURE_ATTESTATION,
+                                "The attestation document has no user data, so it is not one of %s. It must come from unseald-documents on the instance, and Units= of [Documents] must name more than one unit: for one alone the service does not write the name.",
+                                wanted->unit);
+        if (seen->size < name || (name > 0 && memcmp(seen->data, wanted->unit, name) != 0))
+                return error_set(
+                                &verdict->error, -EBADMSG, FAILURE_ATTESTATION,
+                                "The user data in the attestation document do not begin with the name %s: another unit has asked for it, or Units= of [Documents] names one unit alone, for which the service does not write the name.",
+                                wanted->unit);
+        if (!wanted->with_user_data || ends_with(seen, name, &wanted->user_data))
+                return 0;
+        if (wanted->unit)
+                return error_set(
+                                &verdict->error, -EBADMSG, FAILURE_ATTESTATION,
+                                "The user data in the attestation document are of %s, but what follows its name is not what --user-data= gives.",
+                                wanted->unit);
+        return error_set(&verdict->error, -EBADMSG, FAILURE_ATTESTATION,
+                         "The user data in the attestation document are not those of --user-data=.");
+}
+
+static void explain_key_of_connection(Verdict *verdict) {
+        if (verdict->document->public_key.size == 0)
+                (void) error_set(
+                                &verdict->error, -EBADMSG, FAILURE_ATTESTATION,
+                                "The attestation document has no public key, so it says nothing about the TLS connection. Set PublicKey= of [Attestation] on the instance to the certificate of its web server.");
+        else
+                (void) error_set(
+                                &verdict->error, -EBADMSG, FAILURE_ATTESTATION,
+                                "The public key in the attestation document is not the key of the TLS connection: something else than the attested machine is at its other end, or the web server has another certificate than PublicKey= names.");
+}
+
 static void judge(Verdict *verdict) {
+        int r;
+
         verdict->refusal = attestation_verify(verdict->document, &verdict->wanted->policy, &verdict->error);
+        if (verdict->refusal == ATTESTATION_PUBLIC_KEY && verdict->wanted->key_of_connection)
+                explain_key_of_connection(verdict);
         compare_pcrs(verdict);
         if (verdict->refusal == ATTESTATION_ACCEPTED && verdict->wanted->measurements->n > 0 &&
             !verdict->measurements.met) {
@@ -363,6 +500,13 @@ static void judge(Verdict *verdict) {
                                 &verdict->error, -EBADMSG, FAILURE_ATTESTATION,
                                 "The measurements in the attestation document differ from the expected ones.");
         }
+        if (verdict->refusal == ATTESTATION_ACCEPTED && verdict->wanted->event_log) {
+                r = judge_event_log(verdict);
+                if (r < 0)
+                        verdict->refusal = r == -EBADMSG ? ATTESTATION_EVENT_LOG : ATTESTATION_INTERNAL;
+        }
+        if (verdict->refusal == ATTESTATION_ACCEPTED && judge_user_data(verdict) < 0)
+                verdict->refusal = ATTESTATION_USER_DATA;
 }
 
 static bool is_authentic(const Verdict *verdict) {
@@ -382,6 +526,10 @@ static bool is_asked(const Verdict *verdict, const Check *check) {
                 return verdict->wanted->policy.nonce;
         case ATTESTATION_PUBLIC_KEY:
                 return verdict->wanted->policy.public_key;
+        case ATTESTATION_EVENT_LOG:
+                return verdict->wanted->event_log;
+        case ATTESTATION_USER_DATA:
+                return verdict->wanted->unit || verdict->wanted->with_user_data;
         default:
                 return verdict->wanted->measurements->n > 0;
         }
@@ -401,14 +549,14 @@ static const char *check_result(const Verdict *verdict, const Check *check) {
 static size_t not_asked(const Verdict *verdict) {
         size_t n = 0;
 
-        for (size_t i = 0; i < ELEMENTSOF(checks); i++)
+        for (size_t i = 0; i < CHECKS_OF_ALL; i++)
                 if (!is_asked(verdict, &checks[i]))
                         n++;
         return n;
 }
 
 static bool is_authentic_only(const Verdict *verdict) {
-        return verdict->refusal == ATTESTATION_ACCEPTED && not_asked(verdict) == ELEMENTSOF(checks);
+        return verdict->refusal == ATTESTATION_ACCEPTED && not_asked(verdict) == CHECKS_OF_ALL;
 }
 
 static const char *kind_to_string(AttestationKind kind) {
@@ -426,6 +574,11 @@ static void print_hex(const uint8_t *data, size_t size) {
 
 static void print_line(const char *name, const char *result, const char *what) {
         printf("  %-13s %-12s %s", name, result, what);
+}
+
+/* Whether the reader is told of the check with this index. */
+static bool is_told(const Verdict *verdict, size_t i) {
+        return i < CHECKS_OF_ALL || is_asked(verdict, &checks[i]);
 }
 
 /* The file whose measurements the document has, or comes nearest to. */
@@ -450,6 +603,8 @@ static void print_checks(const Verdict *verdict) {
         for (size_t i = 0; i < ELEMENTSOF(checks); i++) {
                 const char *result = check_result(verdict, &checks[i]);
 
+                if (!is_told(verdict, i))
+                        continue;
                 print_line(checks[i].name, result, "");
                 if (strcmp(result, "not-asked") == 0)
                         printf("to check it, give %s\n", checks[i].option);
@@ -457,6 +612,10 @@ static void print_checks(const Verdict *verdict) {
                         putchar('\n');
                 else if (checks[i].refusal == ATTESTATION_PCR)
                         printf("%s by %s\n", checks[i].proved, expected_by(verdict));
+                else if (checks[i].refusal == ATTESTATION_PUBLIC_KEY && wanted->key_of_connection)
+                        puts("the key of this TLS connection: its other end was attested");
+                else if (checks[i].refusal == ATTESTATION_USER_DATA && wanted->unit)
+                        printf("of %s%s\n", wanted->unit, wanted->with_user_data ? ", and those given" : "");
                 else
                         puts(checks[i].proved);
         }
@@ -492,6 +651,29 @@ static void print_pcrs(const Verdict *verdict) {
         }
 }
 
+/* Marks a record "=" where the sealed secret is the expected one, "!" where it differs, "-" where a later record has replaced it, and with
+ * a space where nothing was expected. */
+static void print_records(const Verdict *verdict) {
+        static const char marks[] = {
+                [LOG_NOT_ASKED] = ' ', [LOG_REPLACED] = '-', [LOG_EXPECTED] = '=', [LOG_DIFFERENT] = '!'
+        };
+
+        if (verdict->records_count == 0)
+                return;
+        printf("\n  %3s  %3s  %-*s  %s\n", "LOG", "PCR", 2 * PCR_SIZE, "SHA-384 OF THE SEALED SECRET",
+               "SECRET");
+        for (size_t i = 0; i < verdict->records_count; i++) {
+                const EventLogRecord *record = verdict->records + i;
+
+                printf("%c %3zu  %3u  ", marks[verdict->marks[i]], i, record->pcr);
+                if (record->secret[0])
+                        print_hex(record->sealed, PCR_SIZE);
+                else
+                        printf("%-*s", 2 * PCR_SIZE, "");
+                printf("  %s\n", record->secret[0] ? record->secret : "(of another program)");
+        }
+}
+
 /* What was not asked comes first: the reader may stop after the first line. */
 static void print_accepted(const Verdict *verdict) {
         size_t left = not_asked(verdict);
@@ -503,7 +685,7 @@ static void print_accepted(const Verdict *verdict) {
         if (left == 0)
                 return;
         fputs("Not asked, so not known: ", stdout);
-        for (size_t i = 0; i < ELEMENTSOF(checks); i++)
+        for (size_t i = 0; i < CHECKS_OF_ALL; i++)
                 if (!is_asked(verdict, &checks[i]))
                         printf("%s (%s)%s", checks[i].name, checks[i].option, --left > 0 ? ", " : ".\n");
 }
@@ -530,6 +712,7 @@ static void print_text(const Verdict *verdict) {
                format_time(seconds_of(document), time));
         print_checks(verdict);
         print_pcrs(verdict);
+        print_records(verdict);
         /* In a document of an enclave PCR2 covers the application. */
         if (document->kind == ATTESTATION_NITROTPM && pcr_shows_drivers(&verdict->pcrs))
                 puts("\n  PCR2 differs from that of firmware without third-party drivers. Such a driver may have changed what PCR4 covers.");
@@ -563,8 +746,27 @@ static struct json_object *checks_to_json(const Verdict *verdict) {
         add_string(object, "chain", "proved");
         add_string(object, "validity", "proved");
         for (size_t i = 0; i < ELEMENTSOF(checks); i++)
-                add_string(object, checks[i].name, check_result(verdict, &checks[i]));
+                if (is_told(verdict, i))
+                        add_string(object, checks[i].name, check_result(verdict, &checks[i]));
         return object;
+}
+
+static struct json_object *records_to_json(const Verdict *verdict) {
+        struct json_object *array = made(json_object_new_array());
+
+        for (size_t i = 0; i < verdict->records_count; i++) {
+                const EventLogRecord *record = verdict->records + i;
+                struct json_object *object = made(json_object_new_object());
+
+                add(object, "pcr", made(json_object_new_int((int) record->pcr)));
+                add_string(object, "secret", record->secret[0] ? record->secret : NULL);
+                if (record->secret[0])
+                        add_hex(object, "sealed_sha384", record->sealed, PCR_SIZE);
+                add_string(object, "result", log_mark_to_string(verdict->marks[i]));
+                if (json_object_array_add(array, object) < 0)
+                        exit(failure("Out of memory."));
+        }
+        return array;
 }
 
 static struct json_object *pcr_numbers(uint32_t pcrs) {
@@ -593,6 +795,8 @@ static void print_json(const Verdict *verdict) {
                 add(object, "checks", checks_to_json(verdict));
                 add(object, "differing_pcrs",
                     pcr_numbers(verdict->measurements.differing | verdict->measurements.missing));
+                if (verdict->wanted->event_log)
+                        add(object, "records", records_to_json(verdict));
                 add(object, "document", document_to_json(verdict->document));
         }
 
@@ -639,10 +843,14 @@ static int get_document(const Options *options, Wanted *wanted, uint8_t **ret, s
 
         if (!options->url)
                 return read_document(options->document, ret, ret_size);
-        if (fetch_document(options->url, wanted->nonce.data, wanted->nonce.size, ret, ret_size, &error) <
-            0) {
+        if (fetch_document(options->url, wanted->nonce.data, wanted->nonce.size,
+                           options->tls ? &wanted->public_key : NULL, ret, ret_size, &error) < 0) {
                 (void) failure("%s", error.text);
                 return (int) error.failure;
+        }
+        if (options->tls) {
+                wanted->policy.public_key = &wanted->public_key;
+                wanted->key_of_connection = true;
         }
         /* The request may have taken a while. */
         wanted->policy.at = (int64_t) (now_realtime_usec() / USEC_PER_SEC);
@@ -653,7 +861,7 @@ static int verify(Options *options) {
         _cleanup_attestation_ AttestationDocument *document = NULL;
         _cleanup_(wanted_done) Wanted wanted = {};
         _cleanup_free_ uint8_t *data = NULL;
-        Verdict verdict = { .wanted = &wanted, .measurements.met = true };
+        _cleanup_(verdict_done) Verdict verdict = { .wanted = &wanted, .measurements.met = true };
         size_t size;
         int r;
 
@@ -699,7 +907,13 @@ int verb_verify(int argc, char *argv[]) {
                 OPTION_ROOT,
                 OPTION_JSON,
                 OPTION_URL,
+                OPTION_TLS,
+                OPTION_EVENT_LOG,
+                OPTION_SECRET,
+                OPTION_UNIT,
+                OPTION_USER_DATA,
         };
+        static MeasuredSecrets secrets = { .any_pcr = true }; /* some 30 KiB */
         static const struct option long_options[] = {
                 { "help", no_argument, NULL, 'h' },
                 { "nonce", required_argument, NULL, OPTION_NONCE },
@@ -712,9 +926,14 @@ int verb_verify(int argc, char *argv[]) {
                 { "root", required_argument, NULL, OPTION_ROOT },
                 { "json", no_argument, NULL, OPTION_JSON },
                 { "url", required_argument, NULL, OPTION_URL },
+                { "tls", no_argument, NULL, OPTION_TLS },
+                { "event-log", required_argument, NULL, OPTION_EVENT_LOG },
+                { "secret", required_argument, NULL, OPTION_SECRET },
+                { "unit", required_argument, NULL, OPTION_UNIT },
+                { "user-data", required_argument, NULL, OPTION_USER_DATA },
                 {},
         };
-        _cleanup_(options_done) Options options = {};
+        _cleanup_(options_done) Options options = { .secrets = &secrets };
         int c, r;
 
         while ((c = getopt_long(argc, argv, "h", long_options, NULL)) >= 0)
@@ -754,11 +973,37 @@ int verb_verify(int argc, char *argv[]) {
                 case OPTION_URL:
                         options.url = optarg;
                         break;
+                case OPTION_TLS:
+                        options.tls = true;
+                        break;
+                case OPTION_EVENT_LOG:
+                        options.event_log = optarg;
+                        break;
+                case OPTION_UNIT:
+                        if (!strchr(optarg, '.'))
+                                return usage_error(
+                                                "--unit=%s is not valid. It takes the name of a unit with its type, such as billing.service.",
+                                                optarg);
+                        options.unit = optarg;
+                        break;
+                case OPTION_USER_DATA:
+                        options.user_data = optarg;
+                        break;
+                case OPTION_SECRET:
+                        r = measured_secrets_add(&secrets, optarg);
+                        if (r != 0)
+                                return r;
+                        break;
                 default:
                         return EXIT_USAGE;
                 }
         if (argc - optind != (options.url ? 0 : 1))
                 return usage_error("verify takes one document as argument, or --url=.");
+        if (options.tls && !options.url)
+                return usage_error("--tls needs --url=: only a connection has a key to compare.");
+        if (options.tls && options.public_key)
+                return usage_error(
+                                "--tls and --public-key= both say which key the document must have. Give one of them.");
         options.document = argv[optind];
         return verify(&options);
 }

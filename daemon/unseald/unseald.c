@@ -39,9 +39,12 @@
 /* After READY=1 could not be sent. */
 #define READY_AGAIN_USEC USEC_PER_SEC
 #define ALL_PUBLISHED "All required secrets are published."
+#define LATE_TO_COME "All required secrets are published. Late ones are still to come."
 
 typedef struct Daemon {
         const char *vendor_config, *local_config, *store_path, *status_path;
+        char event_log_path[PATH_MAX]; /* beside the status */
+        char sealed_path[PATH_MAX];    /* the ciphertexts of volumes' keys, likewise */
         Settings settings;
         Declarations declarations;
         bool forget;
@@ -184,12 +187,31 @@ static void reload_failed(Daemon *daemon, const Error *error) {
                 control_answer(daemon->control, error);
 }
 
+/* The session has told its end. Returns whether it goes on with the messages of late secrets, with the configuration in force. */
+static bool session_goes_on(Daemon *daemon) {
+        if (session_is_late(daemon->session)) {
+                session_settle(daemon->session, &daemon->settings, &daemon->declarations);
+                return true;
+        }
+        daemon->session = session_free(daemon->session);
+        return false;
+}
+
+static void on_late_ended(void *userdata) {
+        Daemon *daemon = userdata;
+
+        daemon->session = session_free(daemon->session);
+        (void) malloc_trim(0);
+        notify_status("%s", ALL_PUBLISHED);
+        plan_refresh(daemon);
+}
+
 static void report_reloaded(Daemon *daemon, const Error *unpublished) {
         log_full(LOG_INFO, &(LogFields){ .message_id = MESSAGE_RELOADED, .state = "unsealed" },
                  "Reloaded: %zu secret(s) declared, all required ones exchanged.",
                  daemon->declarations.count);
         if (unpublished->failure == FAILURE_NONE)
-                say_ready(daemon, ALL_PUBLISHED);
+                say_ready(daemon, "%s", daemon->session ? LATE_TO_COME : ALL_PUBLISHED);
         else
                 say_ready(daemon, "Reloaded, but the files in the store are not all the new ones: %s",
                           unpublished->text);
@@ -207,15 +229,15 @@ static void on_reload_ended(int r, const Error *error, void *userdata) {
         }
 
         unpublished = *session_unpublished(daemon->session);
-        daemon->session = session_free(daemon->session);
         declarations_clear(&daemon->declarations);
         settings_clear(&daemon->settings);
         daemon->declarations = TAKE(daemon->next_declarations, (Declarations){});
         daemon->settings = TAKE(daemon->next_settings, (Settings){});
+        if (!session_goes_on(daemon))
+                plan_refresh(daemon);
         (void) malloc_trim(0);
         report_reloaded(daemon, &unpublished);
         control_answer(daemon->control, NULL);
-        plan_refresh(daemon);
 }
 
 /* Reads the configuration again and starts a session with it. A mistake in the configuration changes nothing. */
@@ -225,9 +247,12 @@ static int reload(Daemon *daemon, Error *error) {
                 .declarations = &daemon->next_declarations,
                 .replaced = &daemon->declarations,
                 .ciphertexts = &daemon->ciphertexts,
+                .late_ended = on_late_ended,
                 .kept = daemon->kept,
                 .store_path = daemon->store_path,
                 .status_path = daemon->status_path,
+                .event_log_path = daemon->event_log_path,
+                .labels = { .labels = UNSEALD_LABELS_DIR, .sealed = daemon->sealed_path },
         };
         int r;
 
@@ -244,12 +269,25 @@ static int reload(Daemon *daemon, Error *error) {
         r = declarations_read(daemon->vendor_config, daemon->local_config, &daemon->next_declarations,
                               error);
         if (r >= 0)
-                r = declarations_judge_sizes(&daemon->next_declarations,
-                                             daemon->next_settings.store_size_max, NULL, NULL, error);
+                r = declarations_judge(&daemon->next_declarations, &daemon->next_settings, NULL, NULL,
+                                       error);
         if (r < 0)
                 return r;
         notify_extend_timeout(daemon->next_settings.deadline_usec + GRACE_USEC);
         return session_new(daemon->event, &options, on_reload_ended, daemon, &daemon->session, error);
+}
+
+/* A reload would have to begin the messages anew that are being decrypted. */
+static void refuse_reload(Daemon *daemon) {
+        Error error;
+
+        (void) error_set(
+                        &error, -EBUSY, FAILURE_LATE,
+                        "Not reloaded, because late secrets (Late=) are still to come. Wait for them with \"unsealctl status --wait --late\", then reload again; or restart unseald.service, which continues with them and reads the configuration again.");
+        log_full(LOG_WARNING,
+                 &(LogFields){ .message_id = MESSAGE_NOT_RELOADED, .state = "unsealed", .error = &error },
+                 "%s", error.text);
+        control_answer(daemon->control, &error);
 }
 
 /* A reload takes the place of a refresh that only fetches: it fetches everything itself. It waits for a refresh that unseals,
@@ -263,6 +301,10 @@ static void on_reload_asked(void *userdata) {
                 return;
         }
         daemon->refreshing = daemon->reload_asked = false;
+        if (daemon->session && session_is_late(daemon->session)) {
+                refuse_reload(daemon);
+                return;
+        }
         daemon->session = session_free(daemon->session);
         say_reloading(daemon);
         if (reload(daemon, &error) < 0) {
@@ -310,11 +352,11 @@ static void report_unchanged(Daemon *daemon, int r, const Error *error) {
 
 static void on_refresh_ended(int r, const Error *error, void *userdata) {
         Daemon *daemon = userdata;
-        bool unchanged = session_is_unchanged(daemon->session);
+        bool unchanged = session_is_unchanged(daemon->session), goes_on;
         Error unpublished;
 
         unpublished = *session_unpublished(daemon->session);
-        daemon->session = session_free(daemon->session);
+        goes_on = session_goes_on(daemon);
         (void) malloc_trim(0);
         if (unchanged)
                 report_unchanged(daemon, r, error);
@@ -328,7 +370,7 @@ static void on_refresh_ended(int r, const Error *error, void *userdata) {
         daemon->refreshing = false;
         if (daemon->reload_asked)
                 on_reload_asked(daemon);
-        else
+        else if (!goes_on)
                 plan_refresh(daemon);
 }
 
@@ -340,13 +382,16 @@ static int on_refresh(sd_event_source *source, uint64_t usec, void *userdata) {
                 .replaced = &daemon->declarations,
                 .ciphertexts = &daemon->ciphertexts,
                 .changed = on_refresh_changed,
+                .late_ended = on_late_ended,
                 .kept = daemon->kept,
                 .store_path = daemon->store_path,
                 .status_path = daemon->status_path,
+                .event_log_path = daemon->event_log_path,
+                .labels = { .labels = UNSEALD_LABELS_DIR, .sealed = daemon->sealed_path },
         };
         Error error = {};
 
-        if (daemon->session) /* a reload, which plans the next refresh when it ends */
+        if (daemon->session) /* a reload or late secrets, which plan the next refresh when they end */
                 return 0;
         if (session_new(daemon->event, &options, on_refresh_ended, daemon, &daemon->session, &error) < 0) {
                 report_unchanged(daemon, -EIO, &error);
@@ -393,6 +438,7 @@ static void offer_reload(Daemon *daemon) {
 
 static void on_session_ended(int r, const Error *error, void *userdata) {
         Daemon *daemon = userdata;
+        bool goes_on;
 
         if (r < 0) {
                 say_failed(daemon, error);
@@ -404,7 +450,7 @@ static void on_session_ended(int r, const Error *error, void *userdata) {
                 return;
         }
 
-        daemon->session = session_free(daemon->session);
+        goes_on = session_goes_on(daemon);
         daemon->callers = callers_free(daemon->callers);
         if (daemon->socket)
                 (void) credential_socket_open(daemon->socket);
@@ -414,8 +460,9 @@ static void on_session_ended(int r, const Error *error, void *userdata) {
                  daemon->declarations.count);
         if (fdstore_is_there())
                 offer_reload(daemon);
-        plan_refresh(daemon);
-        say_ready(daemon, ALL_PUBLISHED);
+        if (!goes_on)
+                plan_refresh(daemon);
+        say_ready(daemon, "%s", goes_on ? LATE_TO_COME : ALL_PUBLISHED);
 }
 
 static void print_help(void) {
@@ -566,9 +613,15 @@ static int parse_options(int argc, char *argv[], Daemon *daemon) {
  * must be given. --forget changes the same files, and on purpose. */
 static int choose_paths(Daemon *daemon) {
         bool own = daemon->store_path && daemon->status_path;
+        const char *slash;
 
         daemon->store_path = daemon->store_path ?: UNSEALD_STORE_DIR;
         daemon->status_path = daemon->status_path ?: UNSEALD_RUNTIME_DIR "/status.json";
+        slash = strrchr(daemon->status_path, '/');
+        (void) snprintf(daemon->event_log_path, sizeof(daemon->event_log_path), "%.*smeasurements.cel",
+                        slash ? (int) (slash + 1 - daemon->status_path) : 0, daemon->status_path);
+        (void) snprintf(daemon->sealed_path, sizeof(daemon->sealed_path), "%.*ssealed",
+                        slash ? (int) (slash + 1 - daemon->status_path) : 0, daemon->status_path);
         if (own || daemon->forget || getenv("NOTIFY_SOCKET"))
                 return 0;
         fprintf(stderr,
@@ -615,6 +668,8 @@ static int find_credential(const CredentialRequest *request, void *userdata, Cre
                                               : "no secret of that name is declared";
         else if (!declaration_admits(declaration, request->unit))
                 *ret_reason = "the unit is not in Units= of the secret";
+        else if (kept_find(daemon->kept, declaration->name) < 0 && declaration->late)
+                *ret_reason = "it is a late secret (Late=) that is not there yet: order the unit after unsealed-late.target, and read the file in the store";
         else if ((place.fd = kept_find(daemon->kept, bundle ? bundle->name : declaration->name)) < 0)
                 *ret_reason = "the secret could not be unsealed in this boot, or a reload has withdrawn it (VerifyPolicy=yes)";
         else if (bundle && !find_member(daemon, bundle, declaration, &place))
@@ -641,8 +696,11 @@ static int set_up(Daemon *daemon, Error *error) {
                 .settings = &daemon->settings,
                 .declarations = &daemon->declarations,
                 .ciphertexts = &daemon->ciphertexts,
+                .late_ended = on_late_ended,
                 .store_path = daemon->store_path,
                 .status_path = daemon->status_path,
+                .event_log_path = daemon->event_log_path,
+                .labels = { .labels = UNSEALD_LABELS_DIR, .sealed = daemon->sealed_path },
         };
         int r;
 
@@ -654,8 +712,7 @@ static int set_up(Daemon *daemon, Error *error) {
                 return r;
         r = declarations_read(daemon->vendor_config, daemon->local_config, &daemon->declarations, error);
         if (r >= 0)
-                r = declarations_judge_sizes(&daemon->declarations, daemon->settings.store_size_max, NULL,
-                                             NULL, error);
+                r = declarations_judge(&daemon->declarations, &daemon->settings, NULL, NULL, error);
         if (r < 0)
                 return r;
 

@@ -33,6 +33,9 @@ typedef struct TpmJob {
         uint8_t public_key[NSM_FIELD_MAX]; /* a copy: the key pair may be wiped while a job runs */
         uint8_t *document;
         size_t document_size;
+        SecretEvent *events; /* those to measure, and those that are measured */
+        size_t events_count, extended;
+        bool untouched; /* no job has read the PCRs yet, and no earlier process has begun to extend them */
         unsigned pcr;
         uint8_t pcr_before[PCR_SIZE];
         bool locked_before; /* an unseald that was killed right afterwards had extended the PCR */
@@ -84,6 +87,7 @@ static const Step steps[_ATTESTER_STEPS] = {
         [ATTESTER_DOCUMENT] = { .name = "attestation document",
                                 .silence = FAILURE_TPM,
                                 .begin = begin_document },
+        [ATTESTER_MEASURE] = { .name = "measurement", .silence = FAILURE_TPM },
         [ATTESTER_LOCK] = { .name = "lock", .silence = FAILURE_TPM },
 };
 
@@ -310,6 +314,83 @@ int attester_open(Attester *attester, const uint8_t *envelope, size_t size, Atte
         return 0;
 }
 
+/* Finds the first event of a PCR that is to be extended. */
+static int find_event(TpmJob *job, unsigned pcr, const uint8_t value[static PCR_SIZE], size_t *ret) {
+        int r = secret_events_find(job->events, job->events_count, pcr, value, ret);
+
+        if (r == -ENOENT && job->untouched) {
+                *ret = job->extended;
+                r = secret_events_rebase(job->events, job->events_count, job->extended, pcr, value);
+        }
+        if (r == -ENOENT)
+                return error_set(
+                                &job->error, r, FAILURE_TPM,
+                                "PCR%u has a value that the sealed secrets of MeasurePcr=%u do not lead to: another program extends it, too, so unseald cannot know whether they are in it. Reboot, and choose a PCR for MeasurePcr= that nothing else extends.",
+                                pcr, pcr);
+        return r < 0 ? openssl_error(&job->error, "hash the events of MeasurePcr=") : 0;
+}
+
+/* What the values of the PCRs show is not extended again: an unseald that was killed, or a failed attempt, may have done it. */
+static int measure(TpmJob *job, Tpm *tpm) {
+        size_t next[PCR_COUNT] = {};
+        uint32_t mask = 0;
+        PcrSet pcrs;
+        int r;
+
+        for (size_t i = job->extended; i < job->events_count; i++)
+                mask |= UINT32_C(1) << job->events[i].pcr;
+        r = tpm_read_pcrs(tpm, mask, &pcrs, &job->error);
+        for (unsigned pcr = 0; pcr < PCR_COUNT && r >= 0; pcr++)
+                if (mask & UINT32_C(1) << pcr)
+                        r = find_event(job, pcr, pcrs.value[pcr], next + pcr);
+        if (r < 0)
+                return r;
+        job->untouched = false;
+        for (size_t i = job->extended; i < job->events_count && r >= 0; i++)
+                if (i >= next[job->events[i].pcr])
+                        r = tpm_extend_pcr(tpm, job->events[i].pcr, job->events[i].digest, &job->error);
+        return r;
+}
+
+static void measure_job(void *userdata) {
+        TpmJob *job = userdata;
+        _cleanup_(tpm_closep) Tpm *tpm = NULL;
+
+        job->tpm = tpm_close(job->tpm);
+        job->r = tpm_open(job->device, &tpm, &job->error);
+        if (job->r >= 0)
+                job->r = measure(job, tpm);
+}
+
+static void measured(void *userdata) {
+        TpmJob *job = userdata;
+
+        end(job->attester, ATTESTER_MEASURE, job->r, &job->error);
+}
+
+int attester_measure(Attester *attester, const SecretEvent *events, size_t count, size_t extended,
+                     bool untouched, uint64_t now) {
+        TpmJob *job = attester->job;
+        int r;
+
+        /* A document may be in the making that nobody needs any more. Its job has the same struct. */
+        if (attester_is_busy(attester))
+                return 0;
+        if (!job->events) {
+                job->events = calloc(count + 1, sizeof(*events));
+                if (!job->events)
+                        return -ENOMEM;
+                memcpy(job->events, events, count * sizeof(*events));
+                job->events_count = count;
+                job->extended = extended;
+                job->untouched = untouched;
+        }
+        if (!step_may_begin(attester->steps + ATTESTER_MEASURE, now))
+                return 0;
+        r = begin(attester, ATTESTER_MEASURE, measure_job, measured, now);
+        return r < 0 ? r : 1;
+}
+
 /* The value of the PCR shows whether a killed unseald has extended it already. */
 static int lock_pcr(TpmJob *job, Tpm *tpm) {
         uint8_t digest[PCR_SIZE];
@@ -388,6 +469,7 @@ static void tpm_job_free(void *userdata) {
                 return;
         (void) tpm_close(job->tpm);
         free(job->document);
+        free(job->events);
         free(job->device);
         free(job);
 }

@@ -3,7 +3,7 @@
 
 /*
  * The attester (RFC 9334, section 1): it proves to KMS what this boot measured. It has the key pair, the attestation document
- * over the public half, and the lock of a PCR; with the private half it opens what KMS encrypted to the key pair.
+ * over the public half, and it extends PCRs (MeasurePcr=, LockPcr=); with the private half it opens what KMS encrypted to the key pair.
  *
  * Two threads work behind this interface, one for the key pair and one for the TPM. All functions and callbacks belong to the
  * event loop.
@@ -19,6 +19,7 @@
 #include "basic/slice.h"
 #include "memory/secret.h"
 #include "tpm/pcr.h"
+#include "tpm/secret-events.h"
 #include "unsealing/step.h"
 
 typedef struct Attester Attester;
@@ -31,11 +32,12 @@ typedef void (*AttesterEnded)(Step *step, int r, const Error *error, void *userd
 int attester_new(sd_event *event, unsigned rsa_key_bits, const char *tpm_device, AttesterEnded ended,
                  void *userdata, Attester **ret);
 
-/* In the order in which they are begun. ATTESTER_LOCK begins only by attester_lock(). */
+/* In the order in which they are begun. ATTESTER_MEASURE begins only by attester_measure(), ATTESTER_LOCK by attester_lock(). */
 typedef enum AttesterStep {
         ATTESTER_KEY_PAIR,
         ATTESTER_TPM,
         ATTESTER_DOCUMENT,
+        ATTESTER_MEASURE,
         ATTESTER_LOCK,
         _ATTESTER_STEPS,
 } AttesterStep;
@@ -59,6 +61,14 @@ void attester_renew(Attester *attester);
 typedef void (*AttesterOpened)(int r, Secret *plaintext, const Error *error, void *userdata);
 int attester_open(Attester *attester, const uint8_t *envelope, size_t size, AttesterOpened opened,
                   void *userdata);
+
+/* Begins ATTESTER_MEASURE if the step can begin: extends those events that the values of the PCRs do not show yet, in one job of the
+ * TPM's thread. The events are copied at the first attempt. extended: how many of them, from the first on, are known to be extended.
+ * untouched: nobody has begun to extend the others, so a PCR with another value than planned was extended by another program, and the
+ * events follow that. Otherwise such a value is FAILURE_TPM without a remedy: whether the events are extended cannot be known, and
+ * none may be extended twice. Returns 1 if the step has begun, 0 if it cannot begin yet. -ENOMEM. */
+int attester_measure(Attester *attester, const SecretEvent *events, size_t count, size_t extended,
+                     bool untouched, uint64_t now);
 
 /* Begins ATTESTER_LOCK if the step can begin: extends the PCR, unless the PCR shows that it is extended already. before: the
  * value of the PCR when the secrets were unsealed. */

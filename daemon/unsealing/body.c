@@ -25,7 +25,6 @@
 #define FRAME_OVERHEAD 32U /* of a frame that is not the final one: number, IV, tag */
 #define FINAL_OVERHEAD 40U /* of the final one: end mark and content length as well */
 #define PIECE_BYTES (1024U * 1024U)
-#define THREADS_MAX 8U
 #define JOBS_MAX 2U /* of one worker: the next one begins without a turn of the event loop */
 
 typedef struct Piece {
@@ -62,7 +61,7 @@ struct Body {
         uint32_t done;   /* frames of the pieces that are given back */
         uint8_t *tail;
         size_t tail_size, tail_here;
-        Decryptor decryptors[THREADS_MAX];
+        Decryptor decryptors[BODY_THREADS_MAX];
         Worker *last; /* hashes, and reads the tail */
         Secret *tail_plaintext;
         struct Wipe *wipe;
@@ -106,11 +105,14 @@ static int check_plan(const MessageHeader *header, uint64_t frames, uint64_t siz
         return 0;
 }
 
+static uint64_t lesser(uint64_t a, uint64_t b) {
+        return a < b ? a : b;
+}
+
 int body_plan(const MessageHeader *header, uint64_t size, uint64_t size_max, unsigned processors,
               BodyPlan *ret, Error *error) {
         uint64_t body_size = size > header->size ? size - header->size : 0, frames, in_piece, buffers,
-                 plaintext;
-        unsigned threads;
+                 pieces, threads, plaintext, rest;
         int r;
 
         if (body_size == 0)
@@ -122,24 +124,38 @@ int body_plan(const MessageHeader *header, uint64_t size, uint64_t size_max, uns
         if (r < 0)
                 return r;
         in_piece = PIECE_BYTES / slot(header) > 0 ? PIECE_BYTES / slot(header) : 1;
-        plaintext = frames * header->frame_length + (body_size - frames * slot(header));
+        rest = body_size - frames * slot(header);
+        rest = rest > FINAL_OVERHEAD ? rest - FINAL_OVERHEAD : 0;
+        plaintext = frames * header->frame_length;
         /* Each thread has a buffer of plaintext. The tail has one of ciphertext and one of plaintext. */
         buffers = (BODY_BUFFERS_MAX - 2 * slot(header) - 1024) / (in_piece * slot(header));
-        threads = buffers / 3 < THREADS_MAX ? (unsigned) buffers / 3 : THREADS_MAX;
-        threads = processors < threads ? processors : threads;
+        pieces = (body_size + in_piece * slot(header) - 1) / (in_piece * slot(header));
+        threads = lesser(lesser(buffers / 3, BODY_THREADS_MAX), lesser(processors, pieces));
         threads = threads > 0 ? threads : 1;
         *ret = (BodyPlan){
                 .pieces = { .begin = header->size,
                             .end = size,
                             .piece_size = (size_t) (in_piece * slot(header)),
-                            .ahead_max = (unsigned) buffers - threads,
+                            .ahead_max = (unsigned) lesser(buffers - threads, pieces > 1 ? pieces : 2),
                             .in_order = header->suite->curve },
-                .plaintext_max = plaintext < size_max ? plaintext : size_max,
+                .plaintext_min = plaintext +
+                                 (rest > message_footer_max(header) ? rest - message_footer_max(header) : 0),
+                .plaintext_max = lesser(plaintext + rest, size_max),
                 .frames = (uint32_t) frames,
                 .tail = header->size + frames * slot(header),
-                .threads = threads,
+                .tail_bytes = (size_t) (body_size - frames * slot(header)) + header->frame_length,
+                .threads = (unsigned) threads,
         };
         return 0;
+}
+
+BodyCost body_cost(const BodyPlan *plan, unsigned connections) {
+        return (BodyCost){
+                .bytes = (plan->threads + plan->pieces.ahead_max) * plan->pieces.piece_size +
+                         plan->tail_bytes,
+                .threads = plan->threads,
+                .connections = connections < plan->pieces.ahead_max ? connections : plan->pieces.ahead_max,
+        };
 }
 
 static int write_draft(Body *body, const uint8_t *data, size_t size, uint64_t offset, Error *error) {

@@ -24,8 +24,8 @@
 #include "source/pieces.h"
 #include "vault/store.h"
 
-/* All buffers of one body together, in bytes: what a large message costs beside its plaintext. Stacks and bookkeeping take the rest of
- * 24 MiB. */
+/* All buffers of all bodies of a session together, in bytes (unsealing/body-turns.h): what large messages cost beside their plaintext.
+ * Stacks and bookkeeping take the rest of 24 MiB. */
 #define BODY_BUFFERS_MAX (22U * 1024U * 1024U)
 
 /* The longest frames that are decrypted piece by piece, in bytes of plaintext. Longer ones, and one block, must fit into
@@ -34,9 +34,11 @@
 
 typedef struct BodyPlan {
         PiecesPlan pieces;
-        uint64_t plaintext_max; /* bytes; a signature's length is known only at the end */
-        uint32_t frames;        /* those that have the full length for certain and are not the final one */
-        uint64_t tail;          /* the byte of the message at which the others begin */
+        /* Bytes. A signature's length is known only at the end; without one, both are the same if SizeMax= allows that. */
+        uint64_t plaintext_min, plaintext_max;
+        uint32_t frames;   /* those that have the full length for certain and are not the final one */
+        uint64_t tail;     /* the byte of the message at which the others begin */
+        size_t tail_bytes; /* of the buffers of what begins there */
         unsigned threads;
 } BodyPlan;
 
@@ -48,6 +50,20 @@ typedef struct BodyPlan {
  * one block, frames that are too long, or too many. -E2BIG: more than size_max. FAILURE_CIPHERTEXT. */
 int body_plan(const MessageHeader *header, uint64_t size, uint64_t size_max, unsigned processors,
               BodyPlan *ret, Error *error);
+
+/* What a body takes while it works, beside its plaintext. */
+typedef struct BodyCost {
+        size_t bytes;         /* of all buffers */
+        unsigned threads;     /* that decrypt */
+        unsigned connections; /* to its server; of a file 0 */
+} BodyCost;
+
+/* What all bodies of a session may take together. The connections leave some to the small secrets of the same server. */
+#define BODY_THREADS_MAX 8U
+#define BODY_CONNECTIONS_MAX 16U
+
+/* Pure. connections: the most that the source opens. */
+BodyCost body_cost(const BodyPlan *plan, unsigned connections);
 
 typedef struct Body Body;
 

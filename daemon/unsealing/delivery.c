@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -13,16 +14,21 @@
 
 _Static_assert(sizeof(((KeptLock *) NULL)->before) == PCR_SIZE, "KeptLock has another size than a PCR");
 
+#define KEY_NAME_SIZE sizeof(((ManifestEntry *) NULL)->name)
+
 struct Delivery {
         DeliveryOptions options;
         Store *store;
-        KeptClaim *claims;  /* these seven have one element for each declaration */
-        KeptClaim *claimed; /* those that are not withdrawn */
+        KeptClaim *claims;  /* these nine have one element for each declaration */
+        KeptClaim *claimed; /* twice as many: those that are not withdrawn, and those of data keys */
         Owner *owners;
         MemberFiles **files; /* of a bundle; NULL: the secret is none */
         StoreDraft **drafts; /* those of the next delivery_keep(); NULL: none */
         bool *kept, *withdrawn;
-        bool keeping; /* the service manager must answer */
+        char (*key_names)[KEY_NAME_SIZE]; /* of late secrets; the empty name: it is none */
+        Secret **keys;                    /* those of the next delivery_keep(); NULL: none */
+        bool late;                        /* what is kept now is one late secret */
+        bool keeping;                     /* the service manager must answer */
         DeliveryKept ended;
         void *userdata;
 };
@@ -42,12 +48,15 @@ static int set_up_secrets(Delivery *delivery, Error *error) {
         delivery->claims = calloc(declarations->count + 1, sizeof(*delivery->claims));
         delivery->owners = calloc(declarations->count + 1, sizeof(*delivery->owners));
         delivery->files = calloc(declarations->count + 1, sizeof(*delivery->files));
-        delivery->claimed = calloc(declarations->count + 1, sizeof(*delivery->claimed));
+        delivery->claimed = calloc(2 * declarations->count + 1, sizeof(*delivery->claimed));
+        delivery->key_names = calloc(declarations->count + 1, sizeof(*delivery->key_names));
+        delivery->keys = calloc(declarations->count + 1, sizeof(Secret *));
         delivery->kept = calloc(declarations->count + 1, sizeof(*delivery->kept));
         delivery->withdrawn = calloc(declarations->count + 1, sizeof(*delivery->withdrawn));
         delivery->drafts = calloc(declarations->count + 1, sizeof(StoreDraft *));
         if (!delivery->drafts || !delivery->claims || !delivery->owners || !delivery->files ||
-            !delivery->claimed || !delivery->kept || !delivery->withdrawn)
+            !delivery->claimed || !delivery->kept || !delivery->withdrawn || !delivery->key_names ||
+            !delivery->keys)
                 return error_oom(error);
         for (size_t i = 0; i < declarations->count; i++) {
                 const Declaration *declaration = declarations->items + i;
@@ -56,6 +65,9 @@ static int set_up_secrets(Delivery *delivery, Error *error) {
                 if (r < 0)
                         return r;
                 delivery->claims[i].name = declaration->name;
+                if (declaration->late)
+                        (void) snprintf(delivery->key_names[i], KEY_NAME_SIZE, "%.64s" MANIFEST_KEY_SUFFIX,
+                                        declaration->name);
                 r = declaration_digest(declaration, delivery->claims[i].stands_for);
                 if (r == -ENOMEM)
                         return error_oom(error);
@@ -65,6 +77,27 @@ static int set_up_secrets(Delivery *delivery, Error *error) {
                                          declaration->name);
         }
         return 0;
+}
+
+/* The data key of a late secret stands for the same as the secret. */
+static KeptClaim key_claim(const Delivery *delivery, size_t i) {
+        KeptClaim claim = delivery->claims[i];
+
+        claim.name = delivery->key_names[i];
+        return claim;
+}
+
+/* Lists the claims of all secrets that are not withdrawn and, with their data keys, of all late secrets but one. */
+static size_t list_claims(Delivery *delivery, bool with_keys, size_t without) {
+        size_t count = delivery->options.declarations->count, claimed = 0;
+
+        for (size_t i = 0; i < count; i++)
+                if (!delivery->withdrawn[i])
+                        delivery->claimed[claimed++] = delivery->claims[i];
+        for (size_t i = 0; with_keys && i < count; i++)
+                if (delivery->key_names[i][0] && i != without)
+                        delivery->claimed[claimed++] = key_claim(delivery, i);
+        return claimed;
 }
 
 /* Reads a kept bundle. places borrows from *ret and from the kept secrets. */
@@ -137,8 +170,8 @@ static int restore(Delivery *delivery, Error *error) {
         const Declarations *declarations = delivery->options.declarations;
         int r;
 
-        r = kept_restore(delivery->options.kept, delivery->store, delivery->claims, declarations->count,
-                         error);
+        r = kept_restore(delivery->options.kept, delivery->store, delivery->claimed,
+                         list_claims(delivery, true, SIZE_MAX), error);
         if (r >= 0)
                 r = look_at_members(delivery, error);
         if (r >= 0)
@@ -190,6 +223,8 @@ Delivery *delivery_free(Delivery *delivery) {
         free(delivery->claims);
         free(delivery->owners);
         free(delivery->claimed);
+        free(delivery->key_names);
+        free(delivery->keys);
         free(delivery->kept);
         free(delivery->withdrawn);
         free(delivery);
@@ -198,6 +233,10 @@ Delivery *delivery_free(Delivery *delivery) {
 
 bool delivery_has(const Delivery *delivery, size_t secret) {
         return delivery->kept[secret];
+}
+
+bool delivery_has_before_reload(const Delivery *delivery, size_t secret) {
+        return delivery->options.replaced && kept_has(delivery->options.kept, delivery->claims + secret);
 }
 
 void delivery_withdraw(Delivery *delivery, size_t secret) {
@@ -215,6 +254,38 @@ int delivery_begin_draft(Delivery *delivery, const char *name, uint64_t size, St
 
 void delivery_take_draft(Delivery *delivery, size_t secret, StoreDraft *draft) {
         delivery->drafts[secret] = draft;
+}
+
+void delivery_take_key(Delivery *delivery, size_t secret, Secret *late_key) {
+        delivery->keys[secret] = late_key;
+}
+
+bool delivery_has_key(const Delivery *delivery, size_t secret) {
+        return delivery->key_names[secret][0] &&
+               kept_find(delivery->options.kept, delivery->key_names[secret]) >= 0;
+}
+
+int delivery_read_key(const Delivery *delivery, size_t secret, Secret **ret, Error *error) {
+        int r = store_read(kept_find(delivery->options.kept, delivery->key_names[secret]), ret);
+
+        return r < 0 ? error_set(error, r, FAILURE_STORE, "The kept data key of %s cannot be read: %s.",
+                                 delivery->claims[secret].name, strerror(-r))
+                     : r;
+}
+
+void delivery_settle(Delivery *delivery, const Declarations *declarations) {
+        delivery->options.declarations = declarations;
+        delivery->options.replaced = NULL;
+}
+
+/* The file has no name, and belongs to nobody but unseald. */
+static int put_key(Delivery *delivery, size_t i, const uint64_t *version, Error *error) {
+        Secret *key = TAKE_PTR(delivery->keys[i]);
+        KeptClaim claim = key_claim(delivery, i);
+        int fd, r = store_hold(delivery->store, key, &fd, error);
+
+        claim.version = version;
+        return r < 0 ? r : kept_put(delivery->options.kept, &claim, key, fd, error);
 }
 
 static int put_draft(Delivery *delivery, size_t i, const uint64_t *version, Error *error) {
@@ -339,12 +410,9 @@ static KeptLock lock_of(const Delivery *delivery, const PcrSet *measured) {
  * secret that could not be unsealed again stays as it was, if its declaration still means the same plaintext and it is not
  * withdrawn. */
 static void claim(Delivery *delivery) {
-        size_t count = delivery->options.declarations->count, claimed = 0;
+        size_t count = delivery->options.declarations->count;
 
-        for (size_t i = 0; i < count; i++)
-                if (!delivery->withdrawn[i])
-                        delivery->claimed[claimed++] = delivery->claims[i];
-        kept_claim(delivery->options.kept, delivery->claimed, claimed);
+        kept_claim(delivery->options.kept, delivery->claimed, list_claims(delivery, false, SIZE_MAX));
         for (size_t i = 0; i < count; i++)
                 delivery->kept[i] = !delivery->withdrawn[i] &&
                                     kept_has(delivery->options.kept, delivery->claims + i);
@@ -364,6 +432,9 @@ static int put_all(Delivery *delivery, Secret *const *plaintexts, const Delivery
                 else if (delivery->kept[i])
                         r = delivery->files[i] ? put_members_again(delivery, i, error)
                                                : put_again(delivery, i, error);
+        for (size_t i = 0; i < delivery->options.declarations->count && r >= 0; i++)
+                if (delivery->keys[i])
+                        r = put_key(delivery, i, versions[i], error);
         return r;
 }
 
@@ -372,10 +443,14 @@ void delivery_abandon(Delivery *delivery) {
 
         delivery->keeping = false;
         discard_drafts(delivery);
+        memset(delivery->keys, 0, options->declarations->count * sizeof(*delivery->keys));
         for (size_t i = 0; i < options->declarations->count; i++)
                 if (delivery->files[i])
                         member_files_drop(delivery->files[i]);
         kept_abandon(options->kept);
+        /* The drafts of other late secrets are in the store, too. What is left of this one goes with the next start or reload. */
+        if (TAKE(delivery->late, false))
+                return;
         (void) tidy_store(delivery, options->replaced ?: options->declarations, NULL);
 }
 
@@ -392,7 +467,25 @@ static void on_committed(int r, const Error *error, void *userdata) {
                 delivery_abandon(delivery);
         else
                 note_kept(delivery);
+        delivery->late = false;
         delivery->ended(r, error, delivery->userdata);
+}
+
+int delivery_record(Delivery *delivery, const ManifestEvent *events, size_t count, const PcrSet *measured,
+                    DeliveryKept recorded, void *userdata, Error *error) {
+        const DeliveryOptions *options = &delivery->options;
+        KeptLock lock = lock_of(delivery, measured);
+        int r;
+
+        delivery->ended = recorded;
+        delivery->userdata = userdata;
+        r = kept_mean(options->kept, events, count, error);
+        if (r >= 0)
+                r = kept_commit(options->kept, delivery->store, &lock, on_committed, delivery, error);
+        if (r < 0)
+                kept_abandon(options->kept);
+        delivery->keeping = r == 0;
+        return r;
 }
 
 int delivery_keep(Delivery *delivery, Secret *const *plaintexts, const DeliveryMembers *members,
@@ -465,4 +558,33 @@ int delivery_publish(Delivery *delivery, Error *error) {
                 }
         }
         return 0;
+}
+
+int delivery_keep_late(Delivery *delivery, size_t secret, StoreDraft *draft, const uint64_t *version,
+                       DeliveryKept kept, void *userdata, Error *error) {
+        const DeliveryOptions *options = &delivery->options;
+        KeptLock lock = kept_lock(options->kept);
+        int r = 0;
+
+        delivery->ended = kept;
+        delivery->userdata = userdata;
+        delivery->late = true;
+        kept_claim(options->kept, delivery->claimed, list_claims(delivery, true, secret));
+        if (draft) {
+                delivery_take_draft(delivery, secret, draft);
+                r = put_draft(delivery, secret, version, error);
+        }
+        if (r >= 0)
+                r = kept_commit(options->kept, delivery->store, &lock, on_committed, delivery, error);
+        if (r < 0)
+                delivery_abandon(delivery);
+        else if (r > 0)
+                note_kept(delivery);
+        else
+                delivery->keeping = true;
+        return r;
+}
+
+int delivery_publish_late(Delivery *delivery, size_t secret, Error *error) {
+        return publish_one(delivery, secret, error);
 }

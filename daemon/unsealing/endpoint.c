@@ -2,7 +2,29 @@
 
 #include <string.h>
 
+#include "basic/clock.h"
 #include "unsealing/endpoint.h"
+
+/* A Region is passed over after so many failures in a row, or after one that took this long. A connection may take 5 s
+ * (basic/http.h), so a Region that is gone costs about that much of DeadlineSec=. */
+#define FAILURES_MAX 2U
+#define PATIENCE_USEC (3 * USEC_PER_SEC)
+
+/* unseald starts before the network, and name resolution may begin a moment after the last route. Until then, silence says nothing of a
+ * Region. With the credentials, which come from IMDS, there is a network. */
+static bool has_network(const SessionShared *shared, uint64_t now) {
+        return instance_step(shared->instance, INSTANCE_CREDENTIALS)->progress == STEP_DONE &&
+               now - shared->network_changed_usec >= PATIENCE_USEC;
+}
+
+void endpoint_is_silent(Endpoint *endpoint, const Step *step) {
+        uint64_t now = now_monotonic_usec();
+
+        if (step->failure == FAILURE_NETWORK && !has_network(endpoint->shared, now))
+                return;
+        if (step->failures >= FAILURES_MAX || now - step->begun_usec >= PATIENCE_USEC)
+                endpoint->passed_over = true;
+}
 
 /* The first connection that opens completes the step. A final failure concerns only the secrets of this endpoint, which may
  * all be optional, so it does not end the session here. */
@@ -13,9 +35,11 @@ static void connection_ended(Endpoint *endpoint, int r, const Error *error) {
                 return;
         if (r >= 0)
                 session_step_done(endpoint->shared, &endpoint->connection);
-        else if (last && error->remedy != REMEDY_NONE)
+        else if (last && error->remedy != REMEDY_NONE) {
                 session_step_postpone(endpoint->shared, &endpoint->connection, NULL, error);
-        else if (last)
+                if (error->failure == FAILURE_NETWORK)
+                        endpoint_is_silent(endpoint, &endpoint->connection);
+        } else if (last)
                 step_give_up(&endpoint->connection, error);
 }
 
@@ -40,7 +64,8 @@ static int begin_connections(void *owner, uint64_t now) {
         Endpoint *endpoint = owner;
         unsigned wanted = connections_wanted(endpoint);
 
-        if (endpoint->connecting > 0 || attester_document(endpoint->shared->attester, now).data)
+        if (wanted == 0 || endpoint->connecting > 0 ||
+            attester_document(endpoint->shared->attester, now).data)
                 return 0;
         step_begin(&endpoint->connection, now);
         for (unsigned i = 0; i < wanted; i++) {
@@ -84,11 +109,11 @@ bool endpoint_request_ended(Endpoint *endpoint, bool opened, int r, const Error 
         return failed;
 }
 
-int endpoint_new(SessionShared *shared, const RequestTarget *target, Endpoint *ret) {
+int endpoint_new(SessionShared *shared, const RequestKey *key, Endpoint *ret) {
         *ret = (Endpoint){
                 .shared = shared,
-                .url = target->endpoint,
-                .region = target->key.region,
+                .url = key->endpoint,
+                .region = key->key.region,
                 .connection = { .name = "connection to KMS",
                                 .silence = FAILURE_NETWORK,
                                 .begin = begin_connections,
@@ -102,7 +127,6 @@ void endpoint_clear(Endpoint *endpoint) {
         step_forget_error(&endpoint->connection);
 }
 
-bool endpoint_matches(const Endpoint *endpoint, const RequestTarget *target) {
-        return strcmp(endpoint->url, target->endpoint) == 0 &&
-               strcmp(endpoint->region, target->key.region) == 0;
+bool endpoint_matches(const Endpoint *endpoint, const RequestKey *key) {
+        return strcmp(endpoint->url, key->endpoint) == 0 && strcmp(endpoint->region, key->key.region) == 0;
 }

@@ -20,21 +20,26 @@
 
 typedef struct Endpoint {
         SessionShared *shared;
-        const char *url, *region; /* borrowed from the target of the first secret that uses the endpoint */
+        const char *url, *region; /* borrowed from the key of the first secret that may use the endpoint */
         KmsClient *client;
         Step connection;
         unsigned connecting; /* connections that are being opened for later requests */
         unsigned opening;    /* of the requests below, those that open a connection themselves */
+        bool passed_over;    /* it was silent, so secrets whose key has a replica ask in another Region */
         bool opening_failed; /* one of those has failed since the step began, so no other may try */
         unsigned requests;   /* requests whose answer is awaited */
-        unsigned secrets;    /* how many secrets use the endpoint */
+        unsigned secrets;    /* how many secrets use the endpoint; 0: none does while other Regions answer */
 } Endpoint;
 
-/* target is borrowed. ret must not move afterwards: the connection's step points to it. */
-int endpoint_new(SessionShared *shared, const RequestTarget *target, Endpoint *ret);
+/* key is borrowed. ret must not move afterwards: the connection's step points to it. */
+int endpoint_new(SessionShared *shared, const RequestKey *key, Endpoint *ret);
 void endpoint_clear(Endpoint *endpoint);
 
-bool endpoint_matches(const Endpoint *endpoint, const RequestTarget *target) _pure_;
+bool endpoint_matches(const Endpoint *endpoint, const RequestKey *key) _pure_;
+
+/* The step, a connection or a request, has failed without an answer of KMS. Passes the endpoint over if that was not the first time, or
+ * took long, and is not for want of a network. */
+void endpoint_is_silent(Endpoint *endpoint, const Step *step);
 
 /* Returns whether a request can be sent: a connection is open, or the request may open one itself. */
 bool endpoint_is_usable(const Endpoint *endpoint, uint64_t now) _pure_;

@@ -61,16 +61,16 @@ static void explain_extensions(char *buffer, size_t *length, const PcrSet *measu
         append_value(buffer, length, measured, 13);
 }
 
-/* LockPcr= may lock PCR13, and explain_lock() speaks of that. */
-static bool shows_extensions(const PcrSet *measured) {
+/* LockPcr= may lock PCR13, and explain_lock() speaks of that. MeasurePcr= may extend it, and explain_measured() speaks of that. */
+static bool shows_extensions(const PcrSet *measured, uint32_t own) {
         static const uint8_t zeros[PCR_SIZE];
 
-        return measured->present & (UINT32_C(1) << 13) &&
+        return measured->present & ~own & (UINT32_C(1) << 13) &&
                memcmp(measured->value[13], zeros, PCR_SIZE) != 0 &&
                !pcr_is_locked(measured->value[13], NULL);
 }
 
-const char *explain_measurements(const PcrSet *measured, const PcrSet *measurements,
+const char *explain_measurements(const PcrSet *measured, const PcrSet *measurements, uint32_t own,
                                  char buffer[static EXPLANATION_MAX]) {
         Expectation expectation = {};
         uint32_t differing;
@@ -89,7 +89,7 @@ const char *explain_measurements(const PcrSet *measured, const PcrSet *measureme
         }
         if (!measurements && pcr_shows_drivers(measured))
                 explain_drivers(buffer, &length, measured);
-        if (!measurements && shows_extensions(measured))
+        if (!measurements && shows_extensions(measured, own))
                 explain_extensions(buffer, &length, measured);
         return buffer;
 }
@@ -107,4 +107,28 @@ void explain_lock(const PcrSet *measured, unsigned lock_pcr, Error *error) {
                         lock_pcr, denied.text);
         memcpy(error->code, denied.code, sizeof(denied.code));
         memcpy(error->request_id, denied.request_id, sizeof(denied.request_id));
+}
+
+/* "PCR8, PCR13": those of pcrs that are not zeros. */
+static void list_extended(const PcrSet *measured, uint32_t pcrs, char *ret, size_t size) {
+        static const uint8_t zeros[PCR_SIZE];
+        size_t length = 0;
+
+        ret[0] = 0;
+        for (unsigned pcr = 0; pcr < PCR_COUNT; pcr++)
+                if (pcrs & measured->present & UINT32_C(1) << pcr &&
+                    memcmp(measured->value[pcr], zeros, PCR_SIZE) != 0 && length + 8 < size)
+                        length += (size_t) snprintf(ret + length, size - length, "%sPCR%u",
+                                                    length > 0 ? ", " : "", pcr);
+}
+
+void explain_measured(const PcrSet *measured, uint32_t pcrs, Error *error) {
+        size_t length = strlen(error->text);
+        char extended[64];
+
+        list_extended(measured, pcrs, extended, sizeof(extended));
+        if (error->failure == FAILURE_DENIED && extended[0])
+                (void) snprintf(error->text + length, sizeof(error->text) - length,
+                                " MeasurePcr= has extended %s in this boot, and the key's policy must not pin that. Check the policy with \"unsealctl policy lint --measure-pcr=\".",
+                                extended);
 }

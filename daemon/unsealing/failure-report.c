@@ -68,9 +68,8 @@ static bool add_list(struct json_object *status, const char *list, const char *c
 }
 
 static bool add_secrets(struct json_object *status, struct json_object *report) {
-        static const char *const names[] = {
-                "name", "state", "failure", "error", "code", "request_id", NULL
-        };
+        static const char *const names[] = { "name",  "state", "late",       "failure",
+                                             "error", "code",  "request_id", NULL };
 
         return add_list(status, "secrets", names, report);
 }

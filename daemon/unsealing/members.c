@@ -106,18 +106,33 @@ static void pack(Secret *bundle, Wanted *wanted, size_t count) {
         secret_truncate(bundle, end);
 }
 
+static bool begins_as_object(Secret *bundle) {
+        const char *text = (char *) secret_bytes(bundle);
+        size_t at = 0;
+
+        while (at < secret_size(bundle) && strchr(" \t\r\n", text[at]) && text[at])
+                at++;
+        return at < secret_size(bundle) && text[at] == '{';
+}
+
 int members_unpack(const Declaration *declaration, Secret *bundle, ManifestMember **ret, size_t *ret_count,
                    Error *error) {
         _cleanup_free_ ManifestMember *places = calloc(declaration->members_count + 1, sizeof(*places));
         _cleanup_free_ Wanted *wanted = calloc(declaration->members_count + 1, sizeof(*wanted));
         _cleanup_free_ BundleMember *members = NULL;
         _cleanup_free_ bool *is_wanted = NULL;
+        bool is_object;
         size_t count;
         int r;
 
         if (!places || !wanted)
                 return error_oom(error);
+        is_object = begins_as_object(bundle);
         r = bundle_parse((char *) secret_bytes(bundle), secret_size(bundle), &members, &count, error);
+        if (r == -EBADMSG && !is_object)
+                return error_set(
+                                error, r, FAILURE_CIPHERTEXT,
+                                "The bundle is malformed at byte 0: expected an object of JSON. If the message is one secret, which was sealed without --bundle, set Format=message and remove the sections [Member].");
         if (r < 0)
                 return r;
         is_wanted = calloc(count + 1, sizeof(*is_wanted));

@@ -6,6 +6,12 @@
  *     declared → fetching → sealed → decrypting → opening → opened → probing → unsealed
  *                   └──────────┴──────────┴──────────┴─────────┴────────┴───► failed
  *
+ * With Generate= KMS makes the value: declared → generating → opening → …; with GenerateWhen=missing, once: declared → generating → sealed → …
+ *
+ * Of a late secret only the data key is here when it is unsealed. After READY=1 its message is decrypted:
+ *
+ *     late → (after a restart: declared → fetching →) late → unsealed
+ *
  * After a failure that may pass, the secret goes back to the state before the request; passage_retry() decides what is renewed
  * before the next attempt.
  */
@@ -21,6 +27,8 @@
 #include "source/source-file.h"
 #include "source/source.h"
 #include "unsealing/passage-body.h"
+#include "unsealing/passage-key.h"
+#include "unsealing/passage-late.h"
 #include "unsealing/passage.h"
 
 /* With VerifyPolicy=warn the result of the probe is only for people, so it gets no more attempts than this, and none after an
@@ -42,10 +50,13 @@ static int begin_decryption(void *owner, uint64_t now);
 static int begin_probe(void *owner, uint64_t now);
 
 static const char *const secret_state_names[] = {
-        [SECRET_DECLARED] = "declared",     [SECRET_FETCHING] = "fetching", [SECRET_SEALED] = "sealed",
-        [SECRET_DECRYPTING] = "decrypting", [SECRET_OPENING] = "opening",   [SECRET_OPENED] = "opened",
-        [SECRET_PROBING] = "probing",       [SECRET_UNSEALED] = "unsealed", [SECRET_KEPT] = "kept",
-        [SECRET_PUBLISHED] = "published",   [SECRET_FAILED] = "failed",
+        [SECRET_DECLARED] = "declared",   [SECRET_FETCHING] = "fetching",
+        [SECRET_SEALED] = "sealed",       [SECRET_DECRYPTING] = "decrypting",
+        [SECRET_OPENING] = "opening",     [SECRET_OPENED] = "opened",
+        [SECRET_PROBING] = "probing",     [SECRET_UNSEALED] = "unsealed",
+        [SECRET_KEPT] = "kept",           [SECRET_GENERATING] = "generating",
+        [SECRET_PUBLISHED] = "published", [SECRET_FAILED] = "failed",
+        [SECRET_LATE] = "late",
 };
 
 const char *secret_state_to_string(SecretState state) {
@@ -57,26 +68,36 @@ static Step make_step(Passage *passage, const char *name, StepBegin begin) {
 }
 
 void passage_init(Passage *ret, SessionShared *shared, const Declaration *declaration) {
+        bool generates = declaration_is_of_one_boot(declaration);
+
         *ret = (Passage){
                 .shared = shared,
                 .declaration = declaration,
                 .rest.fd = -1,
                 .fetch = make_step(ret, "fetching", begin_fetch),
-                .decryption = make_step(ret, "decryption", begin_decryption),
+                .decryption = make_step(ret, generates ? "generation" : "decryption", begin_decryption),
                 .probe = make_step(ret, "policy probe", begin_probe),
+                .body_begins = make_step(ret, "turn of the message", passage_begin_body),
+                .late_body = make_step(ret, "late message", passage_begin_late_body),
         };
+        if (generates)
+                step_done(&ret->fetch);
         shared->missing++;
 }
 
 void passage_clear(Passage *passage) {
-        passage->body = body_free(passage->body);
+        passage_end_body(passage);
         if (passage->draft)
                 body_discard(TAKE_PTR(passage->draft));
-        rest_clear(&passage->rest);
+        passage_forget_rest(passage);
         step_forget_error(&passage->fetch);
         step_forget_error(&passage->decryption);
         step_forget_error(&passage->probe);
+        step_forget_error(&passage->late_body);
+        passage->late_key = secret_free(passage->late_key);
         request_target_clear(&passage->target);
+        request_keys_free(TAKE_PTR(passage->keys), passage->keys_count);
+        free(TAKE_PTR(passage->endpoints));
         request_message_clear(&passage->message);
         passage->plaintext = secret_free(passage->plaintext);
         free(TAKE_PTR(passage->members));
@@ -92,11 +113,21 @@ const uint64_t *passage_version(const Passage *passage) {
         return passage->declaration->signed_by && passage->ciphertext ? &passage->version : NULL;
 }
 
+bool passage_is_fetched(const Passage *passage) {
+        return passage->ciphertext || passage->blank || declaration_is_of_one_boot(passage->declaration);
+}
+
+bool passage_is_required(const Passage *passage) {
+        return !passage->declaration->optional && !passage->alone;
+}
+
 Step *passage_step(Passage *passage) {
+        if (passage->shared->late && passage->ciphertext)
+                return &passage->late_body;
         if (passage->state == SECRET_OPENED || passage->state == SECRET_PROBING ||
             step_failed(&passage->probe))
                 return &passage->probe;
-        return passage->ciphertext ? &passage->decryption : &passage->fetch;
+        return passage_is_fetched(passage) ? &passage->decryption : &passage->fetch;
 }
 
 /* The step that the secret's next step needs and that not all secrets need. */
@@ -104,9 +135,10 @@ static Step *passage_way(Passage *passage) {
         Instance *instance = passage->shared->instance;
         Step *identity = instance_step(instance, INSTANCE_IDENTITY);
 
-        if (passage->ciphertext && passage->declaration->bind_account && identity->progress != STEP_DONE)
+        if (passage_is_fetched(passage) && passage->declaration->bind_account &&
+            identity->progress != STEP_DONE)
                 return identity;
-        if (passage->ciphertext)
+        if (passage_is_fetched(passage) && passage->endpoint)
                 return &passage->endpoint->connection;
         return passage_source(passage)->kind == SOURCE_USER_DATA
                                ? instance_step(instance, INSTANCE_USER_DATA)
@@ -116,6 +148,8 @@ static Step *passage_way(Passage *passage) {
 void passage_set_state(Passage *passage, SecretState state) {
         if (passage->state < SECRET_UNSEALED && state >= SECRET_UNSEALED)
                 passage->shared->missing--;
+        if (passage->state >= SECRET_UNSEALED && state < SECRET_UNSEALED)
+                passage->shared->missing++;
         passage->state = state;
 }
 
@@ -141,10 +175,15 @@ void passage_fail(Passage *passage, const Error *error) {
 
         step_give_up(step, error);
         passage_set_state(passage, SECRET_FAILED);
-        passage->body = body_free(passage->body);
+        passage_end_body(passage);
+        passage_forget_rest(passage);
         if (passage->draft)
                 body_discard(TAKE_PTR(passage->draft));
-        if (!passage->declaration->optional) {
+        if (passage->alone) {
+                passage_log_alone(passage, step, error);
+                return;
+        }
+        if (passage_is_required(passage)) {
                 shared->failed(passage, error, shared->userdata);
                 return;
         }
@@ -158,10 +197,19 @@ void passage_fail(Passage *passage, const Error *error) {
                  shared->settings->lock_pcr > 0 ? " for this boot (LockPcr=)" : "", error->text);
 }
 
-static void passage_step_done(Passage *passage, Step *step) {
+void passage_step_done(Passage *passage, Step *step) {
         step->progress = STEP_DONE;
         step_forget_error(step);
         passage->shared->report->waiting[0] = 0;
+}
+
+/* The state in which KMS can be asked. */
+static SecretState state_before_kms(const Passage *passage) {
+        return passage->ciphertext ? SECRET_SEALED : SECRET_DECLARED;
+}
+
+static bool is_asking_kms(const Passage *passage) {
+        return passage->state == SECRET_DECRYPTING || passage->state == SECRET_GENERATING;
 }
 
 /* Takes ownership of the ciphertext. */
@@ -191,7 +239,7 @@ static void passage_refuse_pair(Passage *passage, Error *error) {
         const Declaration *declaration = passage->declaration;
 
         free(TAKE_PTR(passage->unverified));
-        rest_clear(&passage->rest);
+        passage_forget_rest(passage);
         if (error->remedy == REMEDY_RETRY &&
             (++passage->mismatches >= PAIRS_MAX ||
              (!may_change(&declaration->source) && !may_change(&declaration->signature))))
@@ -219,10 +267,12 @@ static void passage_verify(Passage *passage, const uint8_t *text, size_t size) {
 }
 
 /* Takes ownership of what the source of the ciphertext or that of the signature has brought. */
-static void passage_fetched(Passage *passage, uint8_t *data, size_t size) {
+void passage_fetched(Passage *passage, uint8_t *data, size_t size) {
         _cleanup_free_ uint8_t *text = NULL;
 
-        if (!passage->declaration->signed_by)
+        if (passage->shared->late)
+                passage_fetched_again(passage, data, size);
+        else if (!passage->declaration->signed_by)
                 passage_sealed(passage, data, size);
         else if (!passage->unverified)
                 passage_await_signature(passage, data, size);
@@ -233,9 +283,9 @@ static void passage_fetched(Passage *passage, uint8_t *data, size_t size) {
 }
 
 /* Without its signature the ciphertext is of no use. A next attempt fetches both, so that it gets a pair. */
-static void passage_not_fetched(Passage *passage, const Error *error) {
+void passage_not_fetched(Passage *passage, const Error *error) {
         free(TAKE_PTR(passage->unverified));
-        rest_clear(&passage->rest);
+        passage_forget_rest(passage);
         passage_retry(passage, error);
 }
 
@@ -265,14 +315,14 @@ static bool has_credentials(const SessionShared *shared) {
         return instance_step(shared->instance, INSTANCE_CREDENTIALS)->progress == STEP_DONE;
 }
 
-/* Returns whether a message of this source may be decrypted piece by piece. Only unsealctl has no store. */
+/* Returns whether a message of this source need not be read as a whole. Only unsealctl has no store to decrypt it into piece by piece. */
 static bool may_be_large(const Passage *passage, const Source *source) {
-        return passage->shared->delivery && passage->declaration->format == FORMAT_MESSAGE &&
-               !source->is_signature;
+        return (passage->shared->delivery || passage->shared->headers_only) &&
+               passage->declaration->format == FORMAT_MESSAGE && !source->is_signature;
 }
 
 /* What a source may bring as a whole. Only unsealctl, which has no store, takes large messages this way. */
-static size_t whole_maximum(const Passage *passage, const Source *source) {
+size_t passage_whole_maximum(const Passage *passage, const Source *source) {
         size_t maximum = request_maximum(passage->declaration, source);
 
         return may_be_large(passage, source) && maximum > MESSAGE_HEADER_MAX + 2 * SECRET_SIZE_MAX
@@ -280,35 +330,12 @@ static size_t whole_maximum(const Passage *passage, const Source *source) {
                                : maximum;
 }
 
-static void on_first_bytes(int r, const uint8_t *data, size_t size, const ObjectVersion *version,
-                           const Error *error, void *userdata) {
-        Passage *passage = userdata;
-        SessionShared *shared = passage->shared;
-        uint8_t *taken = NULL;
-        size_t taken_size = 0;
-        Error failed = *error;
-
-        shared->changed(shared->userdata);
-        shared->fetching--;
-        /* The secret may have failed in the meantime, with its endpoint. */
-        if (shared->ending || passage->state != SECRET_FETCHING)
-                return;
-        if (r >= 0)
-                r = rest_take_object(&passage->rest, passage_source(passage), data, size, version,
-                                     whole_maximum(passage, passage_source(passage)), &taken, &taken_size,
-                                     &failed);
-        if (r < 0)
-                passage_not_fetched(passage, &failed);
-        else
-                passage_fetched(passage, taken, taken_size);
-}
-
 static int begin_remote_fetch(Passage *passage, uint64_t now) {
         SessionShared *shared = passage->shared;
         Fetch fetch = request_fetch(shared->settings, passage->declaration, &passage->target,
                                     passage_source(passage));
 
-        fetch.maximum = whole_maximum(passage, fetch.source);
+        fetch.maximum = passage_whole_maximum(passage, fetch.source);
 
         if (shared->fetching >= SESSION_CONNECTIONS_MAX ||
             (source_is_signed(fetch.source) && !has_credentials(shared)))
@@ -318,8 +345,7 @@ static int begin_remote_fetch(Passage *passage, uint64_t now) {
         shared->fetching++;
         if (may_be_large(passage, fetch.source) &&
             (fetch.source->kind == SOURCE_S3 || fetch.source->kind == SOURCE_HTTPS))
-                return source_fetch_first(shared->fetcher, &fetch, source_carrier_max(BODY_WHOLE_MAX),
-                                          on_first_bytes, passage);
+                return passage_fetch_beginning(passage, &fetch);
         return source_fetch(shared->fetcher, &fetch, on_fetched, passage);
 }
 
@@ -334,11 +360,59 @@ static int read_file_source(Passage *passage, const Source *source, size_t maxim
         return r == 0 ? source_read_file(source, maximum, ret, ret_size, error) : r;
 }
 
+/* So often in a row the label is looked for with longer and longer pauses, up to three seconds. The device may come late. */
+#define LABEL_FAILURES_MAX 4U
+
+static void passage_retry_label(Passage *passage, const Error *error) {
+        if (passage->fetch.failures > LABEL_FAILURES_MAX)
+                passage->fetch.failures = LABEL_FAILURES_MAX;
+        passage_retry(passage, error);
+}
+
+/* A device without a label becomes a volume, unless it is unsealctl that asks: what it shows would open nothing. */
+static void passage_begin_volume(Passage *passage) {
+        const Source *source = &passage->declaration->source;
+        Error error;
+
+        if (!passage->shared->delivery) {
+                (void) error_set(&error, -ENOENT, FAILURE_SOURCE,
+                                 "%s: The volume is new, and has no key yet: unseald has KMS make it.",
+                                 source->label);
+                passage_fail(passage, &error);
+                return;
+        }
+        log_full(LOG_NOTICE,
+                 &(LogFields){ .secret = passage->declaration->name, .volume = source->location },
+                 "%s: The volume %s is new: its device is blank. KMS makes its key.",
+                 passage->declaration->name, source->location);
+        passage->blank = true;
+        passage_step_done(passage, &passage->fetch);
+        passage->shared->changed(passage->shared->userdata);
+}
+
+static void read_label(Passage *passage, uint64_t now) {
+        size_t size = 0;
+        uint8_t *data = NULL;
+        Error error;
+        int r;
+
+        step_begin(&passage->fetch, now);
+        r = source_read_label(&passage->declaration->source, &passage->shared->labels, &data, &size, &error);
+        if (r < 0 && error.remedy == REMEDY_RETRY)
+                passage_retry_label(passage, &error);
+        else if (r < 0)
+                passage_fail(passage, &error);
+        else if (r > 0)
+                passage_begin_volume(passage);
+        else
+                passage_fetched(passage, data, size);
+}
+
 /* Reads the ciphertext or its signature from a file, or from the user data that is here already. */
 static void read_local(Passage *passage, uint64_t now) {
         Instance *instance = passage->shared->instance;
         const Source *source = passage_source(passage);
-        size_t maximum = whole_maximum(passage, source);
+        size_t maximum = passage_whole_maximum(passage, source);
         Error error = *step_error(instance_step(instance, INSTANCE_USER_DATA));
         size_t size, text_size;
         const char *text = instance_user_data(instance, &text_size);
@@ -376,7 +450,10 @@ static int begin_fetch(void *owner, uint64_t now) {
         if (source->kind == SOURCE_USER_DATA &&
             instance_step(passage->shared->instance, INSTANCE_USER_DATA)->progress != STEP_DONE)
                 return 0;
-        read_local(passage, now);
+        if (source->kind == SOURCE_VOLUME)
+                read_label(passage, now);
+        else
+                read_local(passage, now);
         return 0;
 }
 
@@ -413,19 +490,27 @@ void passage_retry(Passage *passage, const Error *error) {
                 break;
         }
 
-        passage_set_state(passage, passage->state == SECRET_PROBING ? SECRET_OPENED
-                                   : passage->ciphertext            ? SECRET_SEALED
-                                                                    : SECRET_DECLARED);
+        passage_set_state(passage,
+                          passage->state == SECRET_PROBING ? SECRET_OPENED : state_before_kms(passage));
         session_step_postpone(shared, step, passage->declaration->name, error);
+        if (step == &passage->decryption)
+                passage_key_failed(passage, error);
         /* The cause of this failure is gone, so nothing is gained by waiting. */
         if (error->remedy == REMEDY_CLOCK && step->attempts == 1)
                 step->not_before_usec = 0;
 }
 
+/* Nothing more is needed before the secrets are kept. */
+static void passage_unsealed(Passage *passage) {
+        passage_enter(passage, passage->late_key ? SECRET_LATE : SECRET_UNSEALED);
+}
+
 void passage_opened(Passage *passage) {
         passage_step_done(passage, &passage->decryption);
-        passage_enter(passage, passage->shared->settings->verify_policy == VERIFY_POLICY_NO ? SECRET_UNSEALED
-                                                                                            : SECRET_OPENED);
+        if (passage->shared->settings->verify_policy == VERIFY_POLICY_NO)
+                passage_unsealed(passage);
+        else
+                passage_enter(passage, SECRET_OPENED);
 }
 
 /* Opens the frames with the data key, which it takes, and of a bundle the members. */
@@ -444,6 +529,35 @@ static int open_message(Passage *passage, Secret *data_key, Secret **ret, Error 
         return r;
 }
 
+/* A new value has the length that was asked for. Takes a plaintext of another length. */
+static int check_generated(const Passage *passage, Secret *plaintext, Error *error) {
+        const Declaration *declaration = passage->declaration;
+        size_t size = secret_size(plaintext);
+        bool is_new = passage->blank || declaration_is_of_one_boot(declaration);
+
+        if (!is_new || size == declaration->generate)
+                return 0;
+        (void) secret_free(plaintext);
+        return error_set(
+                        error, -EBADMSG, FAILURE_ANSWER,
+                        "KMS's answer has a data key of %zu bytes, and %zu were asked for (Generate=). unseald discards it: KMS, or a server in its place, answered another request.",
+                        size, declaration->generate);
+}
+
+/* Before anybody can get the key of a volume, its ciphertext is there for the label. Takes the plaintext after a failure. */
+static int write_sealed(const Passage *passage, Secret **plaintext, Error *error) {
+        const char *directory = passage->shared->labels.sealed;
+        int r;
+
+        if (!passage->declaration->generate_missing || !directory)
+                return 0;
+        r = source_write_sealed(&passage->declaration->source, directory, passage->ciphertext,
+                                passage->ciphertext_size, error);
+        if (r < 0)
+                *plaintext = secret_free(*plaintext);
+        return r;
+}
+
 static void on_opened(int r, Secret *plaintext, const Error *error, void *userdata) {
         Passage *passage = userdata;
         Error failed = *error;
@@ -455,13 +569,20 @@ static void on_opened(int r, Secret *plaintext, const Error *error, void *userda
                 return;
         }
         if (r >= 0 && rest_exists(&passage->rest)) {
-                r = passage_begin_body(passage, plaintext, &failed);
+                r = passage->shared->headers_only
+                                    ? passage_open_header(passage, TAKE_PTR(plaintext), &failed)
+                    : passage->declaration->late ? passage_keep_late_key(passage, plaintext, &failed)
+                                                 : passage_await_body(passage, TAKE_PTR(plaintext), &failed);
                 plaintext = secret_free(plaintext);
                 if (r >= 0)
                         return;
         }
         if (r >= 0 && declaration_is_message(passage->declaration))
                 r = open_message(passage, plaintext, &plaintext, &failed);
+        else if (r >= 0)
+                r = check_generated(passage, plaintext, &failed);
+        if (r >= 0)
+                r = write_sealed(passage, &plaintext, &failed);
         if (r < 0) {
                 memcpy(failed.request_id, passage->request_id, sizeof(passage->request_id));
                 passage_fail(passage, &failed);
@@ -471,27 +592,64 @@ static void on_opened(int r, Secret *plaintext, const Error *error, void *userda
         }
 }
 
+/* KMS refuses the ciphertext in a label for good. The answer is about the volume that is attached, which is left as it is. */
+static void explain_label(const Passage *passage, Error *error) {
+        const char *volume = passage->declaration->source.location;
+        char text[sizeof(error->text)];
+
+        if (!passage->declaration->generate_missing || !passage->ciphertext || passage->blank ||
+            error->failure != FAILURE_CIPHERTEXT)
+                return;
+        (void) snprintf(text, sizeof(text),
+                        "The label of the volume %s has a ciphertext that does not open: it is of another volume, account, secret or key, or somebody changed it. Nothing is written to the device. Attach the volume that this application has used in this account, or correct KeyId=. %.400s",
+                        volume, error->text);
+        memcpy(error->text, text, sizeof(text));
+}
+
+/* The ciphertext of a new key is treated as if the label had brought it. */
+static void passage_generated(Passage *passage, const uint8_t *ciphertext, size_t size) {
+        uint8_t *copy = malloc(size);
+        Error error;
+
+        if (!copy) {
+                (void) error_oom(&error);
+                passage_fail(passage, &error);
+                return;
+        }
+        step_done(&passage->decryption);
+        step_reset(&passage->decryption);
+        passage->ciphertext = memcpy(copy, ciphertext, size);
+        passage->ciphertext_size = size;
+        passage_enter(passage, SECRET_SEALED);
+}
+
 static void on_decrypted(int r, const uint8_t *envelope, size_t size, const char *request_id,
                          const Error *error, void *userdata) {
         Passage *passage = userdata;
         SessionShared *shared = passage->shared;
         /* An answer that is too long is an answer. */
         bool answered = r >= 0 || request_id || error->failure == FAILURE_ANSWER, unsent;
-        Error internal = {};
+        Error internal = {}, failed = *error;
 
         shared->changed(shared->userdata);
         unsent = endpoint_request_ended(passage->endpoint, passage->opens_connection, answered ? 0 : r,
                                         error);
         shared->decrypting--;
         (void) snprintf(passage->request_id, sizeof(passage->request_id), "%s", request_id ?: "");
-        if (shared->ending || passage->state != SECRET_DECRYPTING)
+        if (shared->ending || !is_asking_kms(passage))
                 return;
 
         if (unsent) {
                 step_undo(&passage->decryption);
-                passage_set_state(passage, SECRET_SEALED);
-        } else if (r < 0)
-                passage_retry(passage, error);
+                passage_set_state(passage, state_before_kms(passage));
+                return;
+        }
+        passage->asked_region = passage_region(passage);
+        if (r < 0) {
+                explain_label(passage, &failed);
+                passage_retry(passage, &failed);
+        } else if (passage->state == SECRET_GENERATING && passage->declaration->generate_missing)
+                passage_generated(passage, envelope, size);
         else if (attester_open(shared->attester, envelope, size, on_opened, passage) < 0) {
                 (void) error_oom(&internal);
                 passage_fail(passage, &internal);
@@ -521,6 +679,8 @@ static int check_sealed(Passage *passage, Error *error) {
         const Slice ciphertext = { passage->ciphertext, passage->ciphertext_size };
         char account[REQUEST_ACCOUNT_SIZE];
 
+        if (!passage->ciphertext)
+                return 0;
         if (declaration_is_message(declaration)) {
                 print_account(passage, account);
                 return passage->message.context ? 0
@@ -535,7 +695,8 @@ static int make_request(const Passage *passage, char account[static REQUEST_ACCO
                         const char ***ret_context, KmsDecrypt *ret) {
         if (declaration_is_message(passage->declaration)) {
                 *ret = request_decrypt(passage->declaration, (const char *const *) passage->message.context,
-                                       passage->message.data_key);
+                                       passage_sealed_key(passage));
+                ret->key_id = passage_key(passage)->arn;
                 return 0;
         }
         print_account(passage, account);
@@ -544,6 +705,7 @@ static int make_request(const Passage *passage, char account[static REQUEST_ACCO
                 return -ENOMEM;
         *ret = request_decrypt(passage->declaration, *ret_context,
                                (Slice){ passage->ciphertext, passage->ciphertext_size });
+        ret->key_id = passage_key(passage)->arn;
         return 0;
 }
 
@@ -556,20 +718,30 @@ static int begin_decryption(void *owner, uint64_t now) {
         KmsDecrypt decrypt;
         Error error;
 
-        if (passage->state != SECRET_SEALED || endpoint_is_busy(passage->endpoint) || !document.data ||
-            !has_credentials(shared) || !endpoint_is_usable(passage->endpoint, now) ||
-            !knows_account(passage))
+        if (!passage_is_fetched(passage) || passage->state != state_before_kms(passage))
+                return 0;
+        if (passage->begun_usec == 0)
+                passage->begun_usec = now;
+        passage_choose_key(passage);
+        if (endpoint_is_busy(passage->endpoint) || !document.data || !has_credentials(shared) ||
+            !endpoint_is_usable(passage->endpoint, now) || !knows_account(passage))
                 return 0;
 
         if (check_sealed(passage, &error) < 0) {
                 passage_fail(passage, &error);
                 return 0;
         }
+        /* The header of a message says which keys open it. */
+        passage_choose_key(passage);
+        if (!endpoint_is_usable(passage->endpoint, now)) {
+                shared->changed(shared->userdata);
+                return 0;
+        }
         if (make_request(passage, account, &context, &decrypt) < 0)
                 return -ENOMEM;
         decrypt.document = document;
         step_begin(&passage->decryption, now);
-        passage_enter(passage, SECRET_DECRYPTING);
+        passage_enter(passage, decrypt.generate > 0 ? SECRET_GENERATING : SECRET_DECRYPTING);
         shared->decrypting++;
         passage->opens_connection = endpoint_request_begun(passage->endpoint, now);
         return kms_decrypt(passage->endpoint->client, &decrypt, on_decrypted, passage);
@@ -584,7 +756,7 @@ static int begin_decryption(void *owner, uint64_t now) {
 static void passage_probed(Passage *passage, const char *policy) {
         passage->policy = policy;
         passage_step_done(passage, &passage->probe);
-        passage_enter(passage, SECRET_UNSEALED);
+        passage_unsealed(passage);
 }
 
 static void log_probe(const Passage *passage, int priority, const char *message_id, const Error *error) {
@@ -597,16 +769,33 @@ static void log_probe(const Passage *passage, int priority, const char *message_
                  "%s: %s", passage->declaration->name, error->text);
 }
 
+/* Returns whether the probe asks if KMS would make the secret, and not if it would decrypt it. */
+static bool probes_generation(const Passage *passage) {
+        return !passage->ciphertext || passage->decryption_gated;
+}
+
+/* The key of a volume is probed twice. Whoever may have it made without a document knows a key, its ciphertext, and so a label that is
+ * right. */
+static void passage_probe_generation(Passage *passage) {
+        passage->decryption_gated = true;
+        step_done(&passage->probe);
+        step_reset(&passage->probe);
+        passage_set_state(passage, SECRET_OPENED);
+}
+
 /* KMS would decrypt the secret without attestation. unseald cannot keep it from anybody who has the role; with VerifyPolicy=yes
  * it does not publish the secret, so that the mistake is noticed. */
 static void passage_is_open(Passage *passage, const char *request_id) {
         bool publish = passage->shared->settings->verify_policy == VERIFY_POLICY_WARN;
+        const char *what = probes_generation(passage)
+                                           ? "make data keys with the encryption context of this secret"
+                                           : "decrypt this secret";
         Error error;
 
         (void) error_set(
                         &error, -EPERM, FAILURE_POLICY,
-                        "The key %s is not gated: KMS would decrypt this secret without an attestation document for anybody who has the role %s, whatever booted. Check the key's policy with \"unsealctl policy lint\", and check its grants.%s",
-                        passage->declaration->key_ids[0], instance_role(passage->shared->instance),
+                        "The key %s is not gated: KMS would %s without an attestation document for anybody who has the role %s, whatever booted. Check the key's policy with \"unsealctl policy lint\", and check its grants.%s",
+                        passage_key(passage)->arn, what, instance_role(passage->shared->instance),
                         publish ? "" : " With VerifyPolicy=yes the secret is not published.");
         (void) snprintf(error.request_id, sizeof(error.request_id), "%s", request_id);
         passage->policy = "open";
@@ -651,6 +840,8 @@ static void on_probed(int r, const char *body, size_t size, const char *request_
         r = kms_probe_reply(r, body, size, error, &open, &failed);
         if (r >= 0 && open)
                 passage_is_open(passage, request_id);
+        else if (r >= 0 && passage->declaration->generate_missing && !probes_generation(passage))
+                passage_probe_generation(passage);
         else if (r >= 0)
                 passage_probed(passage, "gates");
         else {
@@ -680,13 +871,23 @@ static int begin_probe(void *owner, uint64_t now) {
 
         if (make_request(passage, account, &context, &decrypt) < 0)
                 return -ENOMEM;
+        if (probes_generation(passage)) {
+                decrypt.ciphertext = (Slice){};
+                decrypt.generate = passage->declaration->generate;
+        }
         r = kms_probe_request(&decrypt, &body);
         if (r < 0)
                 return r;
         step_begin(&passage->probe, now);
         passage_enter(passage, SECRET_PROBING);
         passage->endpoint->requests++;
-        return kms_request(passage->endpoint->client, "Decrypt", body, on_probed, passage);
+        return kms_request(passage->endpoint->client, kms_decrypt_operation(&decrypt), body, on_probed,
+                           passage);
+}
+
+void passage_spare(Passage *passage) {
+        passage_forget_rest(passage);
+        passage_set_state(passage, SECRET_KEPT);
 }
 
 bool passage_is_held_back(const Passage *passage) {
@@ -696,9 +897,9 @@ bool passage_is_held_back(const Passage *passage) {
 bool passage_may_be_left(Passage *passage) {
         const Step *own = passage_step(passage), *way = passage_way(passage);
 
-        if (!passage->declaration->optional)
+        if (passage_is_required(passage))
                 return false;
-        if (passage->body && passage->is_stuck && body_written(passage->body) == passage->trouble_written)
+        if (passage_body_is_stuck(passage))
                 return true;
         return (passage->state == SECRET_DECLARED || passage->state == SECRET_SEALED ||
                 passage->state == SECRET_OPENED) &&
@@ -714,6 +915,8 @@ const Step *passage_obstacle(Passage *passage) {
                               passage_way(passage),
                               passage_step(passage) };
 
+        if (passage->shared->late)
+                return passage_late_obstacle(passage);
         for (size_t i = 0; i < ELEMENTSOF(all); i++)
                 if (all[i]->progress != STEP_DONE && step_failed(all[i]))
                         return all[i];

@@ -20,9 +20,10 @@ static void report_changed(const Passage *passage, CiphertextComparison comparis
                          name);
 }
 
-/* Returns whether no ciphertext will come from the passage any more in this attempt. */
+/* Returns whether no ciphertext will come from the passage any more in this attempt. A value that KMS has made stays as it is. */
 static bool is_settled(Passage *passage) {
-        return passage->ciphertext || passage->state == SECRET_FAILED || passage_may_be_left(passage);
+        return passage_is_fetched(passage) || passage->state == SECRET_KEPT ||
+               passage->state == SECRET_FAILED || passage_may_be_left(passage);
 }
 
 int refresh_compare(const Ciphertexts *known, Passage *passages, size_t count, RefreshResult *ret,
@@ -47,7 +48,8 @@ int refresh_compare(const Ciphertexts *known, Passage *passages, size_t count, R
                         if (passage->differs)
                                 report_changed(passage, comparison);
                 }
-                changed |= passage->differs;
+                /* A volume without a key gets one from a reload. */
+                changed |= passage->differs || passage->blank;
                 if (!passage->ciphertext && step_failed(&passage->fetch) &&
                     ciphertexts_know(known, passage->declaration->name))
                         unfetched = passage;

@@ -50,7 +50,7 @@ static const char *made_or(const Step *step, const char *made, const char *other
 
 static unsigned phase_of(const Report *report, const ReportProgress *progress) {
         return 1U | (report->waiting[0] ? 2U : 0U) | (progress->locking_pcr > 0 ? 4U : 0U) |
-               (progress->key_pair->progress == STEP_DONE ? 8U : 0U) |
+               (progress->measuring ? 64U : 0U) | (progress->key_pair->progress == STEP_DONE ? 8U : 0U) |
                (progress->document->progress == STEP_DONE ? 16U : 0U) |
                (progress->credentials->progress == STEP_DONE ? 32U : 0U);
 }
@@ -68,6 +68,8 @@ uint64_t report_progress(Report *report, const ReportProgress *progress, uint64_
                 notify_status("Waiting: %s", report->waiting);
         else if (progress->locking_pcr > 0)
                 notify_status("All secrets are kept. PCR%u is being locked.", progress->locking_pcr);
+        else if (progress->measuring)
+                notify_status("All secrets are unsealed. The sealed ones are being measured.");
         else
                 notify_status("Unsealing: key pair %s, document %s, credentials %s, %zu of %zu secrets.",
                               made_or(progress->key_pair, "made", "in the making"),
@@ -110,12 +112,12 @@ void report_status(Report *report, const char *state, const char *text, const Er
         report->write_error = r;
 }
 
-void report_explain_denial(Report *report, const char *role, const PcrSet *measured,
-                           const PcrSet *expected) {
+void report_explain_denial(Report *report, const char *role, const PcrSet *measured, const PcrSet *expected,
+                           uint32_t own) {
         char measurements[EXPLANATION_MAX];
         const char *advice = "";
 
-        (void) explain_measurements(measured, expected, measurements);
+        (void) explain_measurements(measured, expected, own, measurements);
         if (!expected)
                 advice = "\nSet ExpectedMeasurements= to see which of these values differ.";
         else if (!strstr(measurements, " DIFFERS"))

@@ -41,6 +41,7 @@ void report_step_postponed(Report *report, const Step *step, const char *secret,
 typedef struct ReportProgress {
         const Step *key_pair, *document, *credentials;
         unsigned locking_pcr;     /* all secrets are kept, and this PCR is being locked; 0: not yet */
+        bool measuring;           /* all secrets are unsealed, and the sealed ones are being measured */
         size_t unsealed, secrets; /* so many of so many */
 } ReportProgress;
 
@@ -61,8 +62,9 @@ void report_status(Report *report, const char *state, const char *text, const Er
                    const StatusWaiting *waiting, const StatusSecret *secrets, size_t count);
 
 /* KMS has denied access: composes the explanation from what this boot measured and what was expected. expected: NULL if
- * that is not known. */
-void report_explain_denial(Report *report, const char *role, const PcrSet *measured, const PcrSet *expected);
+ * that is not known. own: bit n: MeasurePcr=n. */
+void report_explain_denial(Report *report, const char *role, const PcrSet *measured, const PcrSet *expected,
+                           uint32_t own);
 
 /* Writes the session's last entry to the journal, with the explanation. secret: the name of the secret that failed; NULL if
  * something failed that all secrets need. */

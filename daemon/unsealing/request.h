@@ -15,6 +15,7 @@
 #include "source/fetch.h"
 #include "source/fetcher.h"
 #include "source/message-header.h"
+#include "tpm/secret-events.h"
 
 typedef struct RequestTarget {
         char *endpoint; /* of KMS: "https://…" */
@@ -28,6 +29,27 @@ typedef struct RequestTarget {
 int request_target(const Settings *settings, const Declaration *declaration, RequestTarget *ret,
                    Error *error);
 void request_target_clear(RequestTarget *target);
+
+/* One key of KeyId= that KMS may be asked for. */
+typedef struct RequestKey {
+        const char *arn; /* borrowed from the declaration */
+        KmsKeyArn key;
+        char *endpoint; /* of KMS in its Region, or KmsEndpoint= */
+} RequestKey;
+
+/*
+ * The keys of KeyId= that KMS may be asked for, in their order: the first one and its replicas. With Format=message or Format=bundle all of
+ * them, since a message has a data key of each key that it was sealed with. A key in a partition without an endpoint is left out, unless it is the
+ * first: FAILURE_CONFIGURATION. The caller frees *ret with request_keys_free().
+ */
+int request_keys(const Settings *settings, const Declaration *declaration, RequestKey **ret,
+                 size_t *ret_count, Error *error);
+void request_keys_free(RequestKey *keys, size_t count);
+
+/* Finds the data key of a message that this key opens: the one that it made, or that a replica in KeyId= made. *ret points into the
+ * message. */
+bool request_data_key(const Declaration *declaration, const MessageHeader *header, const RequestKey *key,
+                      Slice *ret);
 
 /* The fetch of the ciphertext or of its signature over the network. source: one of the two of the declaration. Everything is
  * borrowed. */
@@ -61,6 +83,9 @@ int request_message(const Declaration *declaration, Slice message, const char *a
                     RequestMessage *ret, Error *error);
 void request_message_clear(RequestMessage *message);
 
+/* Reads only the header of a message. FAILURE_CIPHERTEXT. *ret points into the message. */
+int request_header(const Declaration *declaration, Slice message, MessageHeader *ret, Error *error);
+
 /* Compares a ciphertext, or the header of a message, with Sha256=. FAILURE_CIPHERTEXT: it is another one. */
 int request_check_pin(const Declaration *declaration, Slice ciphertext, Error *error);
 
@@ -72,9 +97,14 @@ int request_check_pin(const Declaration *declaration, Slice ciphertext, Error *e
 int request_check_signature(const Declaration *declaration, Slice sealed, Slice signature,
                             uint64_t *ret_version, Error *error);
 
+/* SHA-384 of the ciphertext, or of the header of a message: what MeasurePcr= measures (tpm/secret-events.h). FAILURE_CIPHERTEXT: sealed
+ * ends within its header. */
+int request_sealed_digest(const Declaration *declaration, Slice sealed, uint8_t ret[static PCR_SIZE],
+                          Error *error);
+
 /* Checks what the declaration demands of a secret that is no message (Format=kms): that its ciphertext is none, and Sha256=.
  * FAILURE_CIPHERTEXT. */
 int request_check_ciphertext(const Declaration *declaration, Slice ciphertext, Error *error);
 
-/* A request without an attestation document. Everything is borrowed; of *context and *declaration KmsDecrypt keeps pointers. */
+/* A request without an attestation document. ciphertext is empty if KMS makes the value (Generate=); with GenerateWhen=missing its ciphertext is asked for. Everything is borrowed; of *context and *declaration KmsDecrypt keeps pointers. */
 KmsDecrypt request_decrypt(const Declaration *declaration, const char *const *context, Slice ciphertext);

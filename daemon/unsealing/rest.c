@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,7 @@ void rest_clear(Rest *rest) {
         if (rest->fd >= 0)
                 (void) close(TAKE_FD(rest->fd));
         object_version_clear(&rest->object);
+        free(TAKE_PTR(rest->beginning));
 }
 
 bool rest_exists(const Rest *rest) {
@@ -35,32 +37,48 @@ int rest_take_object(Rest *rest, const Source *source, const uint8_t *data, size
                                 error, -EBADMSG, FAILURE_SOURCE,
                                 "%.200s: The server does not say how long the object is (Content-Length). unseald needs this for a message of more than %u bytes.",
                                 source->label, BODY_WHOLE_MAX);
+        rest->beginning = malloc(size);
+        rest->beginning_size = size;
         size = size < MESSAGE_HEADER_MAX ? size : MESSAGE_HEADER_MAX;
         beginning = malloc(size);
-        if (!beginning || object_version_copy(version, &rest->object) < 0)
+        if (!beginning || !rest->beginning || object_version_copy(version, &rest->object) < 0)
                 return error_oom(error);
+        memcpy(rest->beginning, data, rest->beginning_size);
         rest->size = version->size;
         *ret = memcpy(TAKE_PTR(beginning), data, size);
         *ret_size = size;
         return 0;
 }
 
-int rest_begin(const Rest *rest, sd_event *event, Fetcher *fetcher, const Fetch *fetch, const BodyPlan *plan,
+static_assert(PIECES_CONNECTIONS_MAX <= BODY_CONNECTIONS_MAX, "one body may have all connections");
+
+unsigned rest_limit(const Rest *rest, BodyPlan *plan) {
+        /* A disk is read well before it is too far ahead. */
+        unsigned enough = 2 * plan->threads + 2;
+
+        if (rest->fd < 0)
+                return rest->object.ranges ? PIECES_CONNECTIONS_MAX : 1;
+        plan->pieces.ahead_max = plan->pieces.ahead_max < enough ? plan->pieces.ahead_max : enough;
+        return 0;
+}
+
+int rest_begin(Rest *rest, sd_event *event, Fetcher *fetcher, const Fetch *fetch, const BodyPlan *plan,
                Body *body, PiecesTrouble trouble, void *userdata, Error *error) {
         const PiecesSink sink = body_sink(body);
-        PiecesPlan pieces_plan = plan->pieces;
         Pieces *pieces;
         int r;
 
-        if (rest->fd >= 0) {
-                /* A disk is read well before it is too far ahead. */
-                if (pieces_plan.ahead_max > 2 * plan->threads + 2)
-                        pieces_plan.ahead_max = 2 * plan->threads + 2;
-                r = pieces_new_file(event, rest->fd, &pieces_plan, &sink, &pieces, error);
-        } else
-                r = pieces_new_remote(fetcher, fetch, &rest->object, &pieces_plan, &sink, trouble, userdata,
+        if (rest->fd >= 0)
+                r = pieces_new_file(event, rest->fd, &plan->pieces, &sink, &pieces, error);
+        else
+                r = pieces_new_remote(fetcher, fetch, &rest->object, &plan->pieces, &sink, trouble, userdata,
                                       &pieces, error);
-        if (r >= 0)
-                body_take_pieces(body, pieces);
+        if (r < 0)
+                return r;
+        if (rest->beginning && rest->beginning_size > plan->pieces.begin)
+                pieces_remote_begin_with(pieces, rest->beginning + plan->pieces.begin,
+                                         rest->beginning_size - plan->pieces.begin);
+        free(TAKE_PTR(rest->beginning));
+        body_take_pieces(body, pieces);
         return r;
 }

@@ -12,7 +12,9 @@
 #include "basic/http.h"
 #include "config/settings.h"
 #include "source/fetcher.h"
+#include "source/source-file.h"
 #include "unsealing/attester.h"
+#include "unsealing/body-turns.h"
 #include "unsealing/delivery.h"
 #include "unsealing/instance.h"
 #include "unsealing/report.h"
@@ -30,16 +32,21 @@ typedef struct SessionShared {
         Fetcher *fetcher;
         Attester *attester;
         Instance *instance;
-        Delivery *delivery; /* NULL: unsealctl takes the secrets */
+        Delivery *delivery;       /* NULL: unsealctl takes the secrets */
+        bool headers_only;        /* then of large messages only the header is wanted */
+        SourceLabelPlaces labels; /* of the volumes' keys */
         sd_event *event;
         Report *report;
         Steps steps;
         uint64_t network_changed_usec; /* CLOCK_MONOTONIC; 0: not yet */
+        bool late;                     /* READY=1 is said, and only late secrets are to come */
         bool ending;                   /* no step may begin any more, and no answer counts */
 
         uint64_t document_refused_usec; /* when KMS last refused a document; 0: never */
         unsigned fetching, decrypting;  /* requests whose answer is awaited */
         unsigned missing;               /* secrets that are neither unsealed nor failed */
+        BodyTurns bodies;               /* the large messages that are being decrypted */
+        const Passage *beginning; /* the one that may keep all bytes that came with its message's header; or NULL */
 
         /* Another step may be able to begin. Every callback calls this first, before it can return early. It only arms an event
          * source: the session moves on after the callback has returned. */

@@ -8,13 +8,22 @@
  *     credentials, account, data ──┤                                          (instance.c)
  *     connection ──────────────────┤                                          (endpoint.c)
  *                                  └─ every secret: fetched → sealed → decrypted → probed → unsealed ──┐    (passage.c)
- *            all required secrets unsealed → kept → PCR locked → published → key pair wiped → ended ───┘    (delivery.c)
- *                       kept over a restart ───┘
+ *   all required secrets unsealed → measured → kept → PCR locked → published → key pair wiped → ended ──┘    (delivery.c)
+ *                         kept over a restart ───┘
  *
- * unsealctl unseal takes the unsealed secrets itself; then nothing is kept, locked or published.
+ * The messages of late secrets come afterwards (late.c): until then they have only their data keys. The session then lives on after
+ * its end was told, without a key pair, and with one deadline for all of them.
+ *
+ * unsealctl unseal takes the unsealed secrets itself; then nothing is measured, kept, locked or published.
+ *
+ * MeasurePcr= extends PCRs. What will be extended is recorded with the kept secrets first, so that after a crash the next process
+ * goes on, and extends nothing twice. Only then are the new secrets kept: a secret that cannot be measured reaches nobody, not even in
+ * a reload.
  *
  * A reload has one point of no return: that the secrets are kept. A failure before it changes nothing. After it the reload
  * succeeds; a store that does not show the new secrets is tried again, and then a warning.
+ *
+ * A value that KMS has made for this boot (Generate=) stays over a reload, as all secrets do over a restart.
  *
  * A refresh is a reload that waits after the fetches until a ciphertext differs from what was unsealed last. If none does, it ends
  * there (refresh.c).
@@ -33,9 +42,12 @@
 
 #include "basic/clock.h"
 #include "basic/log.h"
+#include "basic/notify.h"
 #include "unsealing/delivery.h"
 #include "unsealing/endpoint.h"
 #include "unsealing/expected-measurements.h"
+#include "unsealing/late.h"
+#include "unsealing/measuring.h"
 #include "unsealing/network.h"
 #include "unsealing/passage.h"
 #include "unsealing/refresh.h"
@@ -45,6 +57,9 @@
 /* How long the session waits for a running TPM command in the end. A process that ended before the command would leave a key or a
  * session in the TPM for the rest of the boot. */
 #define TPM_LAST_JOB_USEC (5 * USEC_PER_SEC)
+
+/* While late messages come, STATUS= and status.json say this often how far they are. */
+#define LATE_STATUS_USEC USEC_PER_SEC
 
 /* How often a reload tries to show committed secrets in the store, before it leaves that to the next reload or restart. */
 #define PUBLICATIONS_MAX 5U
@@ -74,12 +89,19 @@ struct Session {
 
         bool comparing; /* a refresh that has found no difference; only fetches and what they need may begin */
 
+        bool complete; /* no secret is awaited any more; what is unsealed is measured and then kept */
+        bool recorded; /* what will be measured is recorded, or nothing will */
+
         bool *removed; /* of a reload: for each secret of before, whether it goes; NULL: nothing is to be kept yet */
         Step keeping; /* running: the service manager must say that it has the secrets */
         bool kept; /* all that will be published is kept, or all is taken; what remains is to lock and to publish */
         Step publication;  /* in a reload it may be tried again */
         Error unpublished; /* why the store does not show the secrets of a reload */
         bool overdue;      /* the deadline of a reload has passed after its point of no return */
+
+        Late late;                 /* after READY=1 */
+        uint64_t late_status_usec; /* when status.json was last written because of it */
+        bool late_over;            /* all late secrets have ended; only the caller must be told */
 
         bool told;       /* the outcome is reported; only a TPM command may still be running */
         Error error;     /* the outcome; FAILURE_NONE: success */
@@ -124,7 +146,7 @@ static void on_attester_step(Step *step, int r, const Error *error, void *userda
         if (session->told && step != attester_step(attester, ATTESTER_KEY_PAIR) &&
             !attester_is_busy(attester))
                 session_end(session);
-        if (session->shared.ending || session_has_replaced(session))
+        if (session->shared.ending || session->shared.late || session_has_replaced(session))
                 return;
         needed_step_ended(session, step, r, error);
         if (r >= 0 && step == attester_step(attester, ATTESTER_LOCK))
@@ -146,7 +168,7 @@ static void on_instance_step(Step *step, int r, const Error *error, void *userda
         bool is_needed = step == instance_step(session->shared.instance, INSTANCE_CREDENTIALS);
 
         session_changed(session);
-        if (session->shared.ending || session_has_replaced(session))
+        if (session->shared.ending || (session_has_replaced(session) && !session->shared.late))
                 return;
         if (r >= 0 && is_needed)
                 use_credentials(session);
@@ -162,6 +184,8 @@ static void on_network_changed(void *userdata) {
         session_changed(session);
         session->shared.network_changed_usec = now_monotonic_usec();
         steps_hasten(&session->shared.steps);
+        for (size_t i = 0; i < session->endpoints_count; i++)
+                session->endpoints[i].passed_over = false;
 }
 
 /* Before the point of no return of a reload: the declaration before the reload of a secret that is published. Until then it decides
@@ -186,6 +210,11 @@ static void session_waits_for(Session *session, StatusWaiting *ret) {
                 waiting_for_manager(&session->keeping, session->begun_usec, ret);
                 return;
         }
+        if (session->complete && !session->kept) {
+                waiting_for_measurement(attester_step(session->shared.attester, ATTESTER_MEASURE),
+                                        session->begun_usec, ret);
+                return;
+        }
         if (session->kept) {
                 bool locking = lock->progress != STEP_DONE && session->options.settings->lock_pcr > 0;
 
@@ -201,7 +230,7 @@ static void session_waits_for(Session *session, StatusWaiting *ret) {
 
                 waiting_for_secret(passage, session->begun_usec, &waiting);
                 rank = !waiting.what[0] ? -1
-                                        : (passage->declaration->optional ? 0 : 2) +
+                                        : (passage_is_required(passage) ? 2 : 0) +
                                                           (waiting.error->failure != FAILURE_NONE);
                 if (rank > best) {
                         best = rank;
@@ -236,10 +265,16 @@ static void fill_status(const Session *session, Passage *passage, bool is_over, 
                 .state = secret_state_to_string(before ? SECRET_PUBLISHED : passage->state),
                 .source = declaration->source.label,
                 .key_id = declaration->key_ids[0],
+                .kms_region = passage->asked_region,
                 .units = (before ?: declaration)->units,
                 .optional = declaration->optional,
+                .late = declaration->late,
+                .bytes_since_usec = passage->late_key && passage->body ? passage->late_body.begun_usec : 0,
+                .bytes = passage->body ? body_written(passage->body) : 0,
+                .bytes_total = passage->body_plan.plaintext_max,
                 .policy = passage->policy,
                 .version = version_for_status(session, passage),
+                .measured_pcr = measuring_pcr_of(session->options.kept, declaration->name),
                 .error = step_error(passage_step(passage)),
                 .attempts = passage_step(passage)->attempts,
                 .duration_usec = passage->duration_usec,
@@ -333,6 +368,12 @@ static void session_end(Session *session) {
         (void) sd_event_source_set_enabled(session->ended, SD_EVENT_ONESHOT);
 }
 
+static bool is_measuring(const Session *session) {
+        const Step *step = attester_step(session->shared.attester, ATTESTER_MEASURE);
+
+        return session->complete && !session->kept && step->attempts > 0 && step->progress != STEP_DONE;
+}
+
 static const char *failure_message(const Session *session) {
         if (session->error.failure == FAILURE_DENIED)
                 return MESSAGE_DENIED;
@@ -342,11 +383,22 @@ static const char *failure_message(const Session *session) {
                 return MESSAGE_POLICY;
         if (session->error.failure == FAILURE_SIGNATURE)
                 return MESSAGE_SIGNATURE;
+        if (is_measuring(session))
+                return MESSAGE_MEASURE_FAILED;
         return session->kept && session->options.settings->lock_pcr > 0 &&
                                                attester_step(session->shared.attester, ATTESTER_LOCK)
                                                                                ->progress != STEP_DONE
                                ? MESSAGE_LOCK_FAILED
                                : MESSAGE_FAILED;
+}
+
+/* Bit n: a secret has MeasurePcr=n. */
+static uint32_t measured_pcrs(const Session *session) {
+        uint32_t pcrs = 0;
+
+        for (size_t i = 0; i < session->passages_count; i++)
+                pcrs |= UINT32_C(1) << session->passages[i].declaration->measure_pcr;
+        return pcrs & ~UINT32_C(1);
 }
 
 /* The last part of session_fail(), once it is known which PCR values were expected. */
@@ -356,7 +408,8 @@ static void finish_failure(const PcrSet *expected, void *userdata) {
 
         if (session->error.failure == FAILURE_DENIED && !session->comparing)
                 report_explain_denial(&session->report, instance_role(session->shared.instance),
-                                      attester_measured(session->shared.attester), expected);
+                                      attester_measured(session->shared.attester), expected,
+                                      measured_pcrs(session));
         report_failure(&session->report, failure_message(session), failed ? failed->declaration->name : NULL,
                        failed ? passage_step(failed)->attempts : 0, &session->error);
         write_status(session, "failed",
@@ -365,18 +418,24 @@ static void finish_failure(const PcrSet *expected, void *userdata) {
         session_end(session);
 }
 
-/* Ends the session with a failure. passage: the secret that failed; NULL: something that all secrets need. */
+/* Ends the session with a failure. passage: the secret that failed; NULL: something that all secrets need. After READY=1 only the late
+ * secrets fail. */
 static void session_fail(Session *session, Passage *passage, const Error *error) {
         Error explained = *error;
 
         if (session->shared.ending)
                 return;
+        if (session->shared.late) {
+                late_fail(&session->late, &explained);
+                return;
+        }
         session->shared.ending = true;
         if (session->keeping.progress == STEP_RUNNING)
                 delivery_abandon(session->delivery);
         attester_stop(session->shared.attester);
         explain_lock(attester_measured(session->shared.attester), session->options.settings->lock_pcr,
                      &explained);
+        explain_measured(attester_measured(session->shared.attester), measured_pcrs(session), &explained);
         session->failed = passage;
         session->error = explained;
         if (passage)
@@ -400,7 +459,7 @@ static bool session_is_complete(Session *session) {
         bool some_required = false;
 
         for (size_t i = 0; i < session->passages_count; i++)
-                some_required = some_required || !session->passages[i].declaration->optional;
+                some_required = some_required || passage_is_required(session->passages + i);
         for (size_t i = 0; i < session->passages_count; i++) {
                 Passage *passage = session->passages + i;
 
@@ -422,6 +481,7 @@ static int hand_over(Session *session, Error *error) {
                                                                     .plaintext = passage->plaintext,
                                                                     .members = passage->members,
                                                                     .members_count = passage->members_count,
+                                                                    .unread = passage->rest.size,
                                                                     .request_id = passage->request_id },
                                                   error, session->userdata);
         }
@@ -478,6 +538,8 @@ static void enter_kept(Session *session) {
 
                 if (passage->state == SECRET_UNSEALED)
                         passage_enter(passage, SECRET_KEPT);
+                else if (passage->state == SECRET_LATE)
+                        continue; /* what may be published of it is that from before a reload */
                 else if (delivery_has(session->delivery, i))
                         passage_set_state(passage, SECRET_KEPT);
                 else if (delivery_has_withdrawn(session->delivery, i))
@@ -517,7 +579,10 @@ static int keep(Session *session, Error *error) {
         if (!plaintexts || !versions || !members || !session->removed)
                 return error_oom(error);
         for (size_t i = 0; i < session->passages_count; i++)
-                if (session->passages[i].state == SECRET_UNSEALED) {
+                if (session->passages[i].state == SECRET_LATE && !delivery_has_key(session->delivery, i)) {
+                        versions[i] = passage_version(session->passages + i);
+                        delivery_take_key(session->delivery, i, session->passages[i].late_key);
+                } else if (session->passages[i].state == SECRET_UNSEALED) {
                         plaintexts[i] = session->passages[i].plaintext;
                         versions[i] = passage_version(session->passages + i);
                         members[i] = (DeliveryMembers){ session->passages[i].members,
@@ -537,9 +602,8 @@ static int keep(Session *session, Error *error) {
 }
 
 /* Ends the unsealing: a secret that is not here now is not published in this boot. */
-static int session_complete(Session *session, Error *error) {
-        int r;
-
+static void session_complete(Session *session) {
+        session->complete = true;
         for (size_t i = 0; i < session->passages_count; i++) {
                 Passage *passage = session->passages + i;
 
@@ -548,7 +612,99 @@ static int session_complete(Session *session, Error *error) {
                 if (passage->state < SECRET_UNSEALED)
                         passage_leave_behind(passage);
         }
-        r = session->options.take ? hand_over(session, error) : keep(session, error);
+}
+
+static void on_recorded(int r, const Error *error, void *userdata) {
+        Session *session = userdata;
+
+        session_changed(session);
+        session->keeping.progress = STEP_IDLE;
+        session->recorded = r >= 0;
+        if (r < 0)
+                session_fail(session, NULL, error);
+}
+
+/* MeasurePcr=: records what will be extended. Returns 1 if it is recorded, 0 if the service manager must answer first. */
+static int record(Session *session, Error *error) {
+        const PcrSet *measured = attester_measured(session->shared.attester);
+        _cleanup_free_ ManifestEvent *events = NULL;
+        size_t count;
+        int r = measuring_plan(session->passages, session->passages_count, session->options.kept, measured,
+                               &events, &count, error);
+
+        if (r >= 0 && count > 0)
+                r = delivery_record(session->delivery, events, count, measured, on_recorded, session, error);
+        else if (r >= 0)
+                r = 1;
+        if (r == 0)
+                step_begin(&session->keeping, now_monotonic_usec());
+        session->recorded = r > 0;
+        return r;
+}
+
+/* The TPM has extended all events. */
+static int measured(Session *session, Error *error) {
+        size_t before = kept_measured(session->options.kept);
+        int r = kept_set_measured(session->options.kept, error);
+
+        if (r < 0)
+                return r;
+        measuring_report(session->options.kept, before);
+        return 0;
+}
+
+/* Begins to extend what is recorded and not extended yet, if the TPM is free for it. */
+static int begin_measurement(Session *session, uint64_t now, Error *error) {
+        Kept *kept = session->options.kept;
+        _cleanup_free_ SecretEvent *events = NULL;
+        size_t count;
+        int r = measuring_recorded(kept, &events, &count, error);
+
+        if (r < 0)
+                return r;
+        r = attester_measure(session->shared.attester, events, count, kept_measured(kept),
+                             !kept_is_touched(kept), now);
+        if (r < 0)
+                return error_set(error, r, FAILURE_INTERNAL, "The sealed secrets cannot be measured: %s.",
+                                 strerror(-r));
+        if (r > 0)
+                kept_touch(kept);
+        return 0;
+}
+
+/* Extends what is recorded and not extended yet, and writes the log. Returns 1 if nothing is left, 0 if the TPM is at work. */
+static int extend(Session *session, uint64_t now, Error *error) {
+        const Kept *kept = session->options.kept;
+        const char *log = session->options.event_log_path;
+        size_t count;
+        int r = 0;
+
+        (void) kept_events(kept, &count);
+        if (kept_measured(kept) < count) {
+                if (attester_step(session->shared.attester, ATTESTER_MEASURE)->progress != STEP_DONE)
+                        return begin_measurement(session, now, error);
+                r = measured(session, error);
+        }
+        if (r < 0)
+                return r;
+        if (count > 0 && log)
+                measuring_write_log(kept, log);
+        return 1;
+}
+
+/* All secrets are here that will be: measures and keeps them, or hands them over. Returns 1 once that is done. */
+static int session_hand_on(Session *session, uint64_t now, Error *error) {
+        int r;
+
+        if (session->options.take)
+                r = hand_over(session, error);
+        else {
+                r = session->recorded ? 1 : record(session, error);
+                if (r > 0)
+                        r = extend(session, now, error);
+                if (r > 0)
+                        r = keep(session, error);
+        }
         if (r > 0)
                 session_has_kept(session);
         return r;
@@ -606,12 +762,14 @@ static int publish(Session *session, uint64_t now, Error *error) {
         return 1;
 }
 
-/* The last step before READY=1: nothing is left that could decrypt a secret, and no plaintext. */
+/* The last step before READY=1: no plaintext is left, and nothing that could decrypt a secret but the data keys of late ones. */
 static void forget(Session *session) {
         attester_forget(session->shared.attester);
         for (size_t i = 0; i < session->passages_count; i++)
                 session->passages[i].plaintext = secret_free(session->passages[i].plaintext);
-        instance_forget(session->shared.instance);
+        /* The messages of late secrets may come from S3. */
+        if (!late_is_pending(session->passages, session->passages_count))
+                instance_forget(session->shared.instance);
 }
 
 /* Records what the next refresh compares with. A ciphertext that did not open counts, too: it would not open again. */
@@ -633,6 +791,15 @@ static void record_ciphertexts(Session *session) {
         }
 }
 
+static void write_published(Session *session) {
+        write_status(session, "unsealed",
+                     session->unpublished.failure != FAILURE_NONE
+                                     ? "Reloaded, but the files in the store are not all the new ones."
+                     : late_is_pending(session->passages, session->passages_count)
+                                     ? "All required secrets are published, but late ones are still to come."
+                                     : "All required secrets are published.");
+}
+
 /* The way from kept to ended. After a crash on this way the next process continues at the same place. */
 static int session_conclude(Session *session, uint64_t now, Error *error) {
         int r;
@@ -647,30 +814,54 @@ static int session_conclude(Session *session, uint64_t now, Error *error) {
         }
         record_ciphertexts(session);
         forget(session);
-        write_status(session, "unsealed",
-                     session->unpublished.failure == FAILURE_NONE
-                                     ? "All required secrets are published."
-                                     : "Reloaded, but the files in the store are not all the new ones.");
+        write_published(session);
         session_end(session);
         return 0;
 }
 
-/* Begins every step that can begin, in the order of the list. Once no secret is missing, no step needs to run. */
+/* A reload: a late secret whose message is still the one that is published stays as it is. Gigabytes are not fetched again because a
+ * password has changed. The header tells: nobody makes other frames for it without its data key. */
+static int spare_unchanged(Session *session) {
+        int r = 0;
+
+        for (size_t i = 0; i < session->passages_count && session->options.replaced && r >= 0; i++) {
+                Passage *passage = session->passages + i;
+                CiphertextComparison comparison;
+
+                if (passage->state != SECRET_SEALED || !passage->declaration->late ||
+                    !rest_exists(&passage->rest) || !session->options.ciphertexts ||
+                    !delivery_has_before_reload(session->delivery, i))
+                        continue;
+                r = ciphertexts_compare(session->options.ciphertexts, passage->declaration->name,
+                                        passage->ciphertext, passage->ciphertext_size, &comparison);
+                if (r >= 0 && comparison == CIPHERTEXT_SAME)
+                        passage_spare(passage);
+        }
+        return r;
+}
+
+/* Once no secret is missing, no step needs to run. */
+static bool may_run(const Session *session, const Step *step) {
+        if (session->shared.late)
+                return step->after_ready;
+        return session->shared.missing > 0 && (!session->comparing || step->brings_ciphertext);
+}
+
+/* Begins every step that can begin, in the order of the list. */
 static int session_begin(Session *session, uint64_t now) {
         SessionShared *shared = &session->shared;
-        int r = 0;
+        int r = session->comparing ? 0 : spare_unchanged(session);
 
         for (size_t i = 0; i < session->passages_count; i++)
                 passage_share_failure(session->passages + i);
         /* Requests with the old document end soon, and none begins with it. */
         if (attester_document_is_old(shared->attester, now) && shared->decrypting == 0 &&
-            shared->missing > 0)
+            shared->missing > 0 && !shared->late)
                 attester_renew(shared->attester);
         for (Step *step = shared->steps.first; step && r >= 0; step = step->next) {
-                if (shared->ending || shared->missing == 0)
+                if (shared->ending)
                         break;
-                if (step->begin && step_may_begin(step, now) &&
-                    (!session->comparing || step->brings_ciphertext))
+                if (step->begin && step_may_begin(step, now) && may_run(session, step))
                         r = step->begin(step->owner, now);
         }
         return r;
@@ -698,15 +889,21 @@ static uint64_t notify_progress(Session *session, uint64_t now) {
                 .document = attester_step(shared->attester, ATTESTER_DOCUMENT),
                 .credentials = instance_step(shared->instance, INSTANCE_CREDENTIALS),
                 .locking_pcr = session->kept ? session->options.settings->lock_pcr : 0,
+                .measuring = is_measuring(session),
                 .secrets = session->passages_count,
         };
 
         for (size_t i = 0; i < session->passages_count; i++)
-                progress.unsealed += session->passages[i].state == SECRET_UNSEALED;
+                progress.unsealed += session->passages[i].state == SECRET_UNSEALED ||
+                                     session->passages[i].state == SECRET_LATE;
         return report_progress(&session->report, &progress, now);
 }
 
-static void log_begin(const Session *session, size_t secrets) {
+static void log_begin(const Session *session) {
+        size_t secrets = 0;
+
+        for (size_t i = 0; i < session->passages_count; i++)
+                secrets += session->passages[i].state != SECRET_KEPT;
         log_full(LOG_INFO, &(LogFields){ .message_id = MESSAGE_STARTED }, "Unsealing %zu secret(s).",
                  secrets);
 }
@@ -718,7 +915,7 @@ static void session_begin_reload(Session *session) {
         session->deadline_usec = session->begun_usec + session->options.settings->deadline_usec;
         session_wake_at(session, session->deadline_usec);
         session->options.changed(session->userdata);
-        log_begin(session, session->passages_count);
+        log_begin(session);
         write_progress(session);
         session_changed(session);
 }
@@ -757,9 +954,56 @@ static int session_decide(Session *session, uint64_t now, Error *error) {
                 r = session_compare(session, error);
         if (r < 0 || session->comparing)
                 return r;
-        if (!session->kept && session->keeping.progress == STEP_IDLE && session_is_complete(session))
-                r = session_complete(session, error);
+        if (!session->complete && session_is_complete(session))
+                session_complete(session);
+        if (session->complete && !session->kept && session->keeping.progress == STEP_IDLE)
+                r = session_hand_on(session, now, error);
         return r >= 0 && session->kept ? session_conclude(session, now, error) : r;
+}
+
+/* Says how far the messages are, in STATUS= and status.json. Returns when to say it again. */
+static uint64_t say_late(Session *session, uint64_t now) {
+        char progress[LATE_PROGRESS_MAX];
+
+        if (now < session->late_status_usec + LATE_STATUS_USEC)
+                return session->late_status_usec + LATE_STATUS_USEC;
+        session->late_status_usec = now;
+        late_print(&session->late, progress);
+        notify_status("All required secrets are published. Late ones are still to come: %s.", progress);
+        write_published(session);
+        return now + LATE_STATUS_USEC;
+}
+
+/* Nothing is left that could decrypt anything. */
+static void end_late(Session *session) {
+        instance_forget(session->shared.instance);
+        write_published(session);
+        session->late_over = session->shared.ending = true;
+        (void) sd_event_source_set_enabled(session->retry, SD_EVENT_OFF);
+        (void) sd_event_source_set_enabled(session->deadline, SD_EVENT_OFF);
+        (void) sd_event_source_set_enabled(session->ended, SD_EVENT_ONESHOT);
+}
+
+static void advance_late(Session *session, uint64_t now) {
+        if (late_advance(&session->late, now))
+                end_late(session);
+        else
+                session_arm_retry(session, now, say_late(session, now));
+}
+
+/* READY=1 is said now. */
+static void session_begin_late(Session *session) {
+        uint64_t now = now_monotonic_usec();
+
+        session->shared.ending = session->told = false;
+        if (session->options.callers)
+                (void) callers_watch(session->options.callers, NULL, NULL);
+        session->options.callers = NULL;
+        session->report.callers = NULL;
+        late_begin(&session->late, &session->shared, session->passages, session->passages_count, now);
+        if (late_deadline_usec(&session->late) != USEC_INFINITY)
+                session_wake_at(session, late_deadline_usec(&session->late));
+        session_changed(session);
 }
 
 static void session_advance(Session *session) {
@@ -777,6 +1021,10 @@ static void session_advance(Session *session) {
         }
         if (session->shared.ending)
                 return;
+        if (session->shared.late) {
+                advance_late(session, now);
+                return;
+        }
         r = session_decide(session, now, &error);
         if (r < 0)
                 session_fail(session, NULL, &error);
@@ -803,7 +1051,7 @@ static Passage *missing(Session *session) {
                 Passage *passage = session->passages + i;
 
                 if (passage->state < SECRET_UNSEALED && !passage_may_stay_unknown(passage) &&
-                    !passage->declaration->optional)
+                    passage_is_required(passage))
                         return passage;
         }
         return NULL;
@@ -812,7 +1060,9 @@ static Passage *missing(Session *session) {
 static void overdue(Session *session, Passage *passage, Error *ret) {
         const Step *step = passage         ? passage_obstacle(passage)
                            : session->kept ? attester_step(session->shared.attester, ATTESTER_LOCK)
-                                           : &session->keeping;
+                           : session->keeping.progress == STEP_RUNNING
+                                           ? &session->keeping
+                                           : attester_step(session->shared.attester, ATTESTER_MEASURE);
         const char *whom = NULL;
 
         if (passage && step == &passage->fetch)
@@ -828,7 +1078,7 @@ static void refresh_overdue(Session *session, Error *ret) {
         const Step *credentials = instance_step(session->shared.instance, INSTANCE_CREDENTIALS);
         Passage *passage = session->passages;
 
-        while (passage + 1 < session->passages + session->passages_count && passage->ciphertext)
+        while (passage + 1 < session->passages + session->passages_count && passage_is_fetched(passage))
                 passage++;
         if (credentials->brings_ciphertext && step_failed(credentials))
                 session_step_overdue(&session->shared, credentials, NULL, ret);
@@ -842,6 +1092,10 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
         Error error;
 
         session_changed(session);
+        if (session->shared.late) {
+                late_fail(&session->late, NULL);
+                return 0;
+        }
         if (session->told) /* the TPM command takes too long: do not wait for it any more */
                 (void) sd_event_source_set_enabled(session->ended, SD_EVENT_ONESHOT);
         if (session->shared.ending)
@@ -857,16 +1111,15 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
                 return 0;
         }
         passage = missing(session);
-        if (passage || session->kept || session->keeping.progress == STEP_RUNNING) {
+        if (passage || session->complete) {
                 overdue(session, passage, &error);
                 session_fail(session, NULL, &error);
                 return 0;
         }
-        /* Only optional secrets are missing: keep, lock and publish the others. */
+        /* Only optional secrets are missing: measure, keep, lock and publish the others. */
         session->deadline_usec = now_monotonic_usec() + TPM_LAST_JOB_USEC;
         session_wake_at(session, session->deadline_usec);
-        if (session_complete(session, &error) < 0)
-                session_fail(session, NULL, &error);
+        session_complete(session);
         return 0;
 }
 
@@ -874,20 +1127,53 @@ static int on_ended(sd_event_source *source, void *userdata) {
         Session *session = userdata;
         Error error = session->error;
 
+        if (session->late_over) {
+                session->options.late_ended(session->userdata);
+                return 0;
+        }
+        if (error.failure == FAILURE_NONE && late_is_pending(session->passages, session->passages_count))
+                session_begin_late(session);
         session->callback(error.failure == FAILURE_NONE ? 0 : -EIO, &error, session->userdata);
         return 0;
 }
 
-static Endpoint *find_endpoint(Session *session, const RequestTarget *target) {
+static Endpoint *find_endpoint(Session *session, const RequestKey *key) {
         Endpoint *endpoint = session->endpoints;
 
         for (; endpoint < session->endpoints + session->endpoints_count; endpoint++)
-                if (endpoint_matches(endpoint, target))
+                if (endpoint_matches(endpoint, key))
                         return endpoint;
-        if (endpoint_new(&session->shared, target, endpoint) < 0)
+        if (endpoint_new(&session->shared, key, endpoint) < 0)
                 return NULL;
         session->endpoints_count++;
         return endpoint;
+}
+
+static int set_up_keys(Session *session, Passage *passage, Error *error) {
+        int r = request_keys(session->options.settings, passage->declaration, &passage->keys,
+                             &passage->keys_count, error);
+
+        if (r < 0)
+                return r;
+        passage->endpoints = calloc(passage->keys_count, sizeof(*passage->endpoints));
+        for (size_t i = 0; passage->endpoints && i < passage->keys_count; i++) {
+                passage->endpoints[i] = find_endpoint(session, passage->keys + i);
+                if (!passage->endpoints[i])
+                        return error_oom(error);
+        }
+        if (!passage->endpoints)
+                return error_oom(error);
+        passage->endpoint = passage->endpoints[0];
+        passage->endpoint->secrets++;
+        return 0;
+}
+
+static size_t count_keys(const Declarations *declarations) {
+        size_t count = 0;
+
+        for (size_t i = 0; i < declarations->count; i++)
+                count += strings_count(declarations->items[i].key_ids);
+        return count;
 }
 
 static void on_failed(Passage *passage, const Error *error, void *userdata) {
@@ -897,9 +1183,9 @@ static void on_failed(Passage *passage, const Error *error, void *userdata) {
 static int set_up_passages(Session *session, Error *error) {
         const Declarations *declarations = session->options.declarations;
 
-        /* There are at most as many endpoints as secrets. Neither array may move: steps point into them. */
+        /* There are at most as many endpoints as keys. Neither array may move: steps point into them. */
         session->passages = calloc(declarations->count + 1, sizeof(*session->passages));
-        session->endpoints = calloc(declarations->count + 1, sizeof(*session->endpoints));
+        session->endpoints = calloc(count_keys(declarations) + 1, sizeof(*session->endpoints));
         if (!session->passages || !session->endpoints)
                 return error_oom(error);
 
@@ -909,7 +1195,21 @@ static int set_up_passages(Session *session, Error *error) {
 
                 passage_init(passage, &session->shared, declarations->items + i);
                 session->passages_count++;
-                if (session->delivery && delivery_has(session->delivery, i)) {
+                if (session->delivery && !session->options.replaced &&
+                    delivery_has_key(session->delivery, i)) {
+                        r = delivery_read_key(session->delivery, i, &passage->late_key, error);
+                        if (r < 0)
+                                return r;
+                        r = request_target(session->options.settings, passage->declaration, &passage->target,
+                                           error);
+                        if (r < 0)
+                                return r;
+                        passage_set_state(passage, SECRET_LATE);
+                        continue;
+                }
+                if (session->delivery && (delivery_has(session->delivery, i) ||
+                                          (passage->declaration->generate > 0 &&
+                                           delivery_has_before_reload(session->delivery, i)))) {
                         passage->begun_usec = now_monotonic_usec();
                         passage_set_state(passage, SECRET_KEPT);
                         continue;
@@ -917,10 +1217,9 @@ static int set_up_passages(Session *session, Error *error) {
                 r = request_target(session->options.settings, passage->declaration, &passage->target, error);
                 if (r < 0)
                         return r;
-                passage->endpoint = find_endpoint(session, &passage->target);
-                if (!passage->endpoint)
-                        return error_oom(error);
-                passage->endpoint->secrets++;
+                r = set_up_keys(session, passage, error);
+                if (r < 0)
+                        return r;
         }
         return 0;
 }
@@ -936,6 +1235,12 @@ static void set_up_steps(Session *session) {
 
                 if (passage->state == SECRET_KEPT)
                         continue;
+                session->passages[i].fetch.after_ready = session->passages[i].late_body.after_ready =
+                                session->passages[i].body_begins.after_ready = passage->declaration->late;
+                if (passage->declaration->late && source_is_signed(&passage->declaration->source))
+                        instance_step(shared->instance, INSTANCE_CREDENTIALS)->after_ready = true;
+                if (passage->state == SECRET_LATE)
+                        continue;
                 wants_account |= passage->declaration->bind_account;
                 wants_user_data |= passage->declaration->source.kind == SOURCE_USER_DATA ||
                                    (passage->declaration->signed_by &&
@@ -943,7 +1248,8 @@ static void set_up_steps(Session *session) {
                 fetches_with_credentials |= source_is_signed(&passage->declaration->source) ||
                                             (passage->declaration->signed_by &&
                                              source_is_signed(&passage->declaration->signature));
-                session->passages[i].fetch.brings_ciphertext = true;
+                session->passages[i].fetch.brings_ciphertext =
+                                !declaration_is_of_one_boot(passage->declaration);
         }
         instance_step(shared->instance, INSTANCE_USER_DATA)->brings_ciphertext = true;
         instance_step(shared->instance, INSTANCE_CREDENTIALS)->brings_ciphertext = fetches_with_credentials;
@@ -962,6 +1268,12 @@ static void set_up_steps(Session *session) {
                 steps_add(&shared->steps, &session->passages[i].probe);
         for (size_t i = 0; i < session->passages_count; i++)
                 steps_add(&shared->steps, &session->passages[i].decryption);
+        for (size_t i = 0; i < session->passages_count; i++)
+                steps_add(&shared->steps, &session->passages[i].late_body);
+        for (unsigned optional = 0; optional < 2; optional++)
+                for (size_t i = 0; i < session->passages_count; i++)
+                        if (session->passages[i].declaration->optional == optional)
+                                steps_add(&shared->steps, &session->passages[i].body_begins);
         session->keeping = (Step){ .name = "service manager", .silence = FAILURE_INTERNAL };
         session->publication = (Step){ .name = "publication", .silence = FAILURE_STORE };
         steps_add(&shared->steps, &session->publication);
@@ -1026,6 +1338,8 @@ static Session *session_make(sd_event *event, const SessionOptions *options, Ses
                                     .callers = options->callers };
         session->shared = (SessionShared){
                 .settings = options->settings,
+                .headers_only = options->headers_only,
+                .labels = options->labels,
                 .report = &session->report,
                 .event = event,
                 .changed = session_changed,
@@ -1079,27 +1393,54 @@ static void give_up_locked_secrets(Session *session) {
                         passage_fail(session->passages + i, &error);
 }
 
+/* After a restart, what was kept comes first. A late secret that has failed before must not take it away. */
+static void isolate_late_secrets(Session *session) {
+        for (size_t i = 0; i < session->passages_count; i++)
+                if (session->passages[i].declaration->late)
+                        session->passages[i].alone = true;
+}
+
 void session_start(Session *session) {
         size_t kept = 0;
 
         for (size_t i = 0; i < session->passages_count; i++)
-                kept += session->passages[i].state == SECRET_KEPT;
-        if (kept > 0)
+                kept += session->passages[i].state == SECRET_KEPT ||
+                        session->passages[i].state == SECRET_LATE;
+        if (kept > 0 && !session->options.replaced)
                 log_full(LOG_INFO, &(LogFields){ .message_id = MESSAGE_RESTORED, .state = "kept" },
                          "%zu secret(s) were kept over the restart. Neither the TPM nor KMS is asked for them.",
                          kept);
+        else if (kept > 0)
+                log_full(session->comparing ? LOG_DEBUG : LOG_INFO,
+                         &(LogFields){ .message_id = MESSAGE_STEP, .state = "kept" },
+                         "%zu generated secret(s) keep their value of this boot: a reload makes no new one.",
+                         kept);
         if (!session->comparing && (kept < session->passages_count || kept == 0))
-                log_begin(session, session->passages_count - kept);
+                log_begin(session);
         session->begun_usec = now_monotonic_usec();
         if (session->options.callers)
                 (void) callers_watch(session->options.callers, session_changed, session);
         write_progress(session);
         session_changed(session);
+        if (kept > 0 && !session->options.replaced)
+                isolate_late_secrets(session);
         give_up_locked_secrets(session);
 }
 
 bool session_has_replaced(const Session *session) {
         return session->kept && session->options.replaced;
+}
+
+bool session_is_late(const Session *session) {
+        return session->shared.late;
+}
+
+void session_settle(Session *session, const Settings *settings, const Declarations *declarations) {
+        session->options.settings = session->shared.settings = settings;
+        session->options.declarations = declarations;
+        session->options.replaced = NULL;
+        session->report.reload = false;
+        delivery_settle(session->delivery, declarations);
 }
 
 bool session_is_unchanged(const Session *session) {

@@ -14,6 +14,7 @@
 #include "config/declaration.h"
 #include "config/settings.h"
 #include "memory/secret.h"
+#include "source/source-file.h"
 #include "unsealing/ciphertexts.h"
 #include "vault/callers.h"
 #include "vault/kept.h"
@@ -26,6 +27,7 @@ typedef struct SessionSecret {
         Secret *plaintext;
         const ManifestMember *members;
         size_t members_count;
+        uint64_t unread; /* of a large message of which only the header was read: bytes of the message, and plaintext is NULL; else 0 */
         const char *request_id;
 } SessionSecret;
 
@@ -35,11 +37,16 @@ typedef int (*SessionTake)(const SessionSecret *secret, Error *error, void *user
 /* A refresh has found a ciphertext that was not unsealed before, and goes on as a reload. */
 typedef void (*SessionChanged)(void *userdata);
 
+typedef void (*SessionLateEnded)(void *userdata);
+
 /* Everything is borrowed and must outlive the session. */
 typedef struct SessionOptions {
         const Settings *settings;
         const Declarations *declarations;
         const char *store_path, *status_path;
+        SourceLabelPlaces
+                        labels; /* where the labels of volumes are, and the ciphertexts of their keys go (Source=volume:) */
+        const char *event_log_path; /* where the log of MeasurePcr= is written; NULL: nowhere */
         Kept *kept; /* at boot it is new, and the session restores it; at the end it has the published secrets */
 
         Callers *callers; /* who waits at the credential socket, for status.json; NULL: that is not known */
@@ -56,9 +63,15 @@ typedef struct SessionOptions {
          * debug entries and no status. NULL: no refresh. */
         SessionChanged changed;
 
+        /* After r = 0, if session_is_late(): called once when each late secret is published or has failed. It may free the session. NULL:
+         * no secret of the declarations is late. */
+        SessionLateEnded late_ended;
+
         /* unsealctl unseal: the secrets are given to this function, and nothing is kept, locked or published. Then store_path,
          * status_path and kept are NULL. */
         SessionTake take;
+        /* With take: of a message that is too large to be read as a whole only the header is fetched and opened. */
+        bool headers_only;
 } SessionOptions;
 
 /* Called once from the event loop; it may free the session. r = 0: every required secret is published or taken, and the key
@@ -76,6 +89,13 @@ void session_start(Session *session);
 /* Returns whether a reload is past its point of no return: the service manager has the new secrets and no longer the old ones.
  * From then on the new declarations decide who gets a secret, and the session ends with r = 0. */
 bool session_has_replaced(const Session *session);
+
+/* After r = 0: returns whether messages of late secrets (Late=) are still to come. The session goes on then: session_free() ends it, and
+ * the next process continues with the kept data keys. */
+bool session_is_late(const Session *session);
+
+/* The settings and the declarations of a reload are in force now, and have moved to this place. For a session that goes on. */
+void session_settle(Session *session, const Settings *settings, const Declarations *declarations);
 
 /* Returns whether the session is a refresh that has found no difference so far, or that ended without one. session_free() may
  * then end it at any time: nothing has been asked of the TPM or KMS. */

@@ -116,11 +116,23 @@ static struct json_object *secret_to_json(const StatusSecret *secret, const Stat
         add_string(object, "state", secret->state);
         add_string(object, "source", secret->source);
         add_string(object, "key_id", secret->key_id);
+        add_string(object, "kms_region", secret->kms_region);
         add_string(object, "policy", secret->policy);
         if (secret->version)
                 (void) json_object_object_add(object, "version", json_object_new_uint64(*secret->version));
+        if (secret->measured_pcr > 0)
+                (void) json_object_object_add(object, "measured_pcr",
+                                              json_object_new_int((int) secret->measured_pcr));
         add_strings(object, "units", secret->units);
         (void) json_object_object_add(object, "optional", json_object_new_boolean(secret->optional));
+        if (secret->late)
+                (void) json_object_object_add(object, "late", json_object_new_boolean(true));
+        if (secret->bytes_since_usec > 0) {
+                add_usec(object, "bytes", secret->bytes);
+                add_usec(object, "bytes_total", secret->bytes_total);
+                add_time(object, "bytes_since_usec", "bytes_since_monotonic_usec", secret->bytes_since_usec,
+                         now);
+        }
         add_members(object, &secret->members);
         add_waiting(object, &secret->waiting, now);
         add_error(object, secret->error);

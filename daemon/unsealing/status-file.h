@@ -37,12 +37,16 @@ typedef struct StatusMembers {
 
 typedef struct StatusSecret {
         const char *name, *state, *source, *key_id;
-        char *const *units; /* Units=, NULL-terminated; NULL: any unit */
-        bool optional;
+        const char *kms_region; /* where the last request to KMS has ended; NULL: none has */
+        char *const *units;     /* Units=, NULL-terminated; NULL: any unit */
+        bool optional, late;
+        uint64_t bytes_since_usec; /* CLOCK_MONOTONIC: when the first of these was asked for; 0: none comes */
+        uint64_t bytes, bytes_total; /* of the plaintext of a late message: written, and in all; 0: none, or not known */
         StatusMembers members; /* of a bundle */
         StatusWaiting waiting;
         const char *policy;      /* the result of the probe: "gates", "open", "unknown"; NULL: not probed */
         const uint64_t *version; /* that the vendor has signed (SignedBy=); NULL: none, or not known */
+        unsigned measured_pcr;   /* MeasurePcr=, once its sealed secret is measured; 0: not yet, or none */
         const Error *error;      /* of the last attempt; FAILURE_NONE: there is none */
         unsigned attempts;
         uint64_t duration_usec;

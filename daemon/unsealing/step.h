@@ -33,6 +33,7 @@ typedef struct Step {
         void *owner;
         struct Step *next; /* in the list of all steps */
 
+        bool after_ready; /* late secrets need it: it may begin after READY=1 */
         bool brings_ciphertext; /* a fetch, or what a fetch needs: a refresh begins only these until a ciphertext differs */
 
         StepProgress progress;

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "unsealing/passage-key.h"
 #include "unsealing/waiting.h"
 
 static void fill(const Step *step, uint64_t begun_usec, StatusWaiting *ret) {
@@ -46,7 +47,7 @@ void waiting_for_secret(Passage *passage, uint64_t begun_usec, StatusWaiting *re
         else if (step == &passage->fetch)
                 (void) snprintf(ret->what, sizeof(ret->what), "%.180s", passage->declaration->source.label);
         else
-                (void) snprintf(ret->what, sizeof(ret->what), "KMS in %s", passage->target.key.region);
+                (void) snprintf(ret->what, sizeof(ret->what), "KMS in %s", passage_region(passage));
         fill(step, begun_usec, ret);
         if (step == passage_step(passage))
                 ret->secret = passage->declaration->name;
@@ -55,6 +56,12 @@ void waiting_for_secret(Passage *passage, uint64_t begun_usec, StatusWaiting *re
 void waiting_for_manager(const Step *step, uint64_t begun_usec, StatusWaiting *ret) {
         *ret = (StatusWaiting){};
         (void) snprintf(ret->what, sizeof(ret->what), "the service manager, to keep the secrets");
+        fill(step, begun_usec, ret);
+}
+
+void waiting_for_measurement(const Step *step, uint64_t begun_usec, StatusWaiting *ret) {
+        *ret = (StatusWaiting){};
+        (void) snprintf(ret->what, sizeof(ret->what), "the TPM, to measure the sealed secrets");
         fill(step, begun_usec, ret);
 }
 

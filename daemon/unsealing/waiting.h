@@ -13,5 +13,8 @@ void waiting_for_secret(Passage *passage, uint64_t begun_usec, StatusWaiting *re
 /* All secrets wait for the service manager to say that it has them. */
 void waiting_for_manager(const Step *step, uint64_t begun_usec, StatusWaiting *ret);
 
+/* All secrets wait for the TPM to extend the PCRs of MeasurePcr=. */
+void waiting_for_measurement(const Step *step, uint64_t begun_usec, StatusWaiting *ret);
+
 /* What all secrets wait for once they are kept: that the PCR is locked, or that the store shows them. pcr: 0: publication. */
 void waiting_for_step(const Step *step, unsigned pcr, uint64_t begun_usec, StatusWaiting *ret);

@@ -38,6 +38,10 @@ struct Kept {
         size_t count;
         int manifest_fd; /* -1: nothing is committed */
         ManifestHeader manifest;
+        ManifestEvent *events; /* of the manifest, and then those that the next manifest has, too */
+        size_t events_count;   /* of the manifest */
+        size_t events_meant;   /* of the next manifest, beyond those */
+        bool touched;          /* events that are not known to be extended may be extended */
         uint64_t size_max;
         uint64_t generation; /* of the next manifest */
         bool incomplete;     /* a secret that the manifest lists was dropped */
@@ -121,6 +125,7 @@ Kept *kept_free(Kept *kept) {
         if (kept->manifest_fd >= 0)
                 (void) close(kept->manifest_fd);
         free(kept->items);
+        free(kept->events);
         free(kept);
         return NULL;
 }
@@ -234,12 +239,9 @@ static uint64_t generation_of(const char *name) {
 }
 
 /* Reads a manifest of this boot and this generation. The files that it lists are not checked yet. */
-static int read_manifest(const Store *store, int fd, uint64_t generation, ManifestHeader *ret_header,
-                         ManifestEntry **ret_entries, ManifestMember **ret_members) {
-        _cleanup_free_ ManifestMember *members = NULL;
-        _cleanup_free_ ManifestEntry *entries = NULL;
+static int read_manifest(const Store *store, int fd, uint64_t generation, Manifest *ret) {
+        _cleanup_(manifest_clear) Manifest manifest = {};
         _cleanup_secret_ Secret *secret = NULL;
-        ManifestHeader header;
         sd_id128_t boot;
         int r;
 
@@ -247,56 +249,51 @@ static int read_manifest(const Store *store, int fd, uint64_t generation, Manife
                 return -EBADMSG;
         r = store_read(fd, &secret);
         if (r >= 0)
-                r = manifest_parse(secret_bytes(secret), secret_size(secret), &header, &entries, &members);
+                r = manifest_parse(secret_bytes(secret), secret_size(secret), &manifest);
         if (r >= 0)
                 r = sd_id128_get_boot(&boot);
         if (r < 0)
                 return r;
-        if (header.generation != generation || memcmp(header.boot_id, &boot, sizeof(boot)) != 0)
+        if (manifest.header.generation != generation ||
+            memcmp(manifest.header.boot_id, &boot, sizeof(boot)) != 0)
                 return -EBADMSG;
-        *ret_header = header;
-        *ret_entries = TAKE_PTR(entries);
-        *ret_members = TAKE_PTR(members);
+        *ret = TAKE(manifest, (Manifest){});
         return 0;
 }
 
 /* Takes the newest valid manifest. -ENOENT: there is none. */
-static int kept_take_manifest(Kept *kept, const Store *store, Inherited *inherited,
-                              ManifestEntry **ret_entries, ManifestMember **ret_members) {
-        _cleanup_free_ ManifestMember *newest_members = NULL;
-        _cleanup_free_ ManifestEntry *newest = NULL;
+static int kept_take_manifest(Kept *kept, const Store *store, Inherited *inherited, Manifest *ret) {
+        _cleanup_(manifest_clear) Manifest newest = {};
         size_t found = 0;
 
         for (size_t i = 0; i < inherited->count; i++) {
                 uint64_t generation = generation_of(inherited->names[i]);
-                ManifestMember *members = NULL;
-                ManifestEntry *entries = NULL;
                 char name[FD_NAME_SIZE];
-                ManifestHeader header;
+                Manifest manifest;
                 int r;
 
                 if (generation >= kept->generation)
                         kept->generation = generation + 1;
-                if ((newest && generation <= kept->manifest.generation) ||
+                if ((newest.entries && generation <= newest.header.generation) ||
                     strcmp(fd_name(generation, NULL, name), inherited->names[i]) != 0)
                         continue;
-                r = read_manifest(store, inherited->fds[i], generation, &header, &entries, &members);
+                r = read_manifest(store, inherited->fds[i], generation, &manifest);
                 if (error_is_of_resources(r))
                         return r;
                 if (r < 0)
                         continue;
-                free(newest);
-                free(newest_members);
-                newest = entries;
-                newest_members = members;
-                kept->manifest = header;
+                manifest_clear(&newest);
+                newest = manifest;
                 found = i;
         }
-        if (!newest)
+        if (!newest.entries)
                 return -ENOENT;
         kept->manifest_fd = TAKE_FD(inherited->fds[found]);
-        *ret_entries = TAKE_PTR(newest);
-        *ret_members = TAKE_PTR(newest_members);
+        kept->manifest = newest.header;
+        kept->events = TAKE_PTR(newest.events);
+        kept->events_count = TAKE(newest.events_count, 0);
+        kept->touched = kept->manifest.measured < kept->events_count;
+        *ret = TAKE(newest, (Manifest){});
         return 0;
 }
 
@@ -384,8 +381,7 @@ static int restore_entry(Kept *kept, const Store *store, const ManifestEntry *en
 int kept_restore(Kept *kept, const Store *store, const KeptClaim *claims, size_t claims_count,
                  Error *error) {
         _cleanup_(inherited_clear) Inherited inherited = {};
-        _cleanup_free_ ManifestMember *members = NULL;
-        _cleanup_free_ ManifestEntry *entries = NULL;
+        _cleanup_(manifest_clear) Manifest manifest = {};
         const ManifestMember *next;
         int r;
 
@@ -394,7 +390,7 @@ int kept_restore(Kept *kept, const Store *store, const KeptClaim *claims, size_t
                 return error_set(error, r, FAILURE_INTERNAL,
                                  "The descriptors that the service manager has kept cannot be taken: %s.",
                                  strerror(-r));
-        r = kept_take_manifest(kept, store, &inherited, &entries, &members);
+        r = kept_take_manifest(kept, store, &inherited, &manifest);
         if (r == -ENOENT) {
                 if (inherited.count > 0)
                         log_full(LOG_NOTICE,
@@ -410,11 +406,13 @@ int kept_restore(Kept *kept, const Store *store, const KeptClaim *claims, size_t
                                 strerror(-r));
         }
 
-        next = members;
+        next = manifest.members;
         for (size_t i = 0; i < kept->manifest.count && r >= 0; i++) {
-                r = restore_entry(kept, store, entries + i, next,
-                                  find_claim(claims, claims_count, entries[i].name), &inherited);
-                next += entries[i].members;
+                const ManifestEntry *entry = manifest.entries + i;
+
+                r = restore_entry(kept, store, entry, next, find_claim(claims, claims_count, entry->name),
+                                  &inherited);
+                next += entry->members;
         }
         if (r < 0) {
                 inherited_release(&inherited);
@@ -493,6 +491,7 @@ void kept_abandon(Kept *kept) {
         size_t left = 0;
 
         kept_give_up(kept);
+        kept->events_meant = 0;
         for (size_t i = 0; i < kept->count; i++)
                 if (kept->items[i].committed) {
                         kept->items[left] = kept->items[i];
@@ -546,6 +545,8 @@ static int kept_make_manifest(const Kept *kept, ManifestHeader *header, Secret *
         _cleanup_free_ ManifestMember *members = NULL;
         _cleanup_free_ ManifestEntry *entries = NULL;
         _cleanup_free_ const Item **items = NULL;
+        Manifest manifest = { .events = kept->events,
+                              .events_count = kept->events_count + kept->events_meant };
         size_t count, members_count, next = 0;
         sd_id128_t boot;
         int r;
@@ -568,7 +569,10 @@ static int kept_make_manifest(const Kept *kept, ManifestHeader *header, Secret *
                 for (size_t k = 0; k < entries[i].members; k++)
                         members[next++] = items[i]->members[k];
         }
-        return manifest_format(header, entries, members, ret);
+        manifest.header = *header;
+        manifest.entries = entries;
+        manifest.members = members;
+        return manifest_format(&manifest, ret);
 }
 
 /* Closes the previous manifest and the secrets that are replaced or no longer claimed. */
@@ -593,6 +597,7 @@ static void kept_take_over(Kept *kept, const ManifestHeader *header, int fd) {
         }
         kept->manifest_fd = fd;
         kept->manifest = *header;
+        kept->events_count += TAKE(kept->events_meant, 0);
         kept->generation = header->generation + 1;
         kept->incomplete = false;
 }
@@ -644,6 +649,7 @@ int kept_commit(Kept *kept, Store *store, const KeptLock *lock, KeptCommitted co
         assert(!kept->commit.barrier);
         memcpy(header.pcr_before, lock->before, sizeof(header.pcr_before));
         header.locked = kept_is_locked(kept) && is_same_lock(&kept->manifest, lock);
+        header.measured = kept->manifest.measured;
         r = kept_make_manifest(kept, &header, &manifest);
         if (r < 0)
                 return kept_not_committed(r, error);
@@ -670,16 +676,75 @@ bool kept_is_committed(const Kept *kept, const KeptLock *lock) {
         for (size_t i = 0; i < kept->count; i++)
                 if (!kept->items[i].committed || kept->items[i].unclaimed)
                         return false;
-        return kept->manifest_fd >= 0 && !kept->incomplete && is_same_lock(&kept->manifest, lock);
+        return kept->manifest_fd >= 0 && !kept->incomplete && kept->events_meant == 0 &&
+               is_same_lock(&kept->manifest, lock);
+}
+
+int kept_mean(Kept *kept, const ManifestEvent *events, size_t count, Error *error) {
+        size_t sum = kept->events_count + kept->events_meant;
+        ManifestEvent *grown;
+
+        assert(!kept->commit.barrier);
+        if (count > MANIFEST_EVENTS_MAX - sum)
+                return error_set(
+                                error, -E2BIG, FAILURE_STORE,
+                                "%zu sealed secrets cannot be measured (MeasurePcr=): %zu were measured in this boot, and unseald records no more than %u. Reboot.",
+                                count, sum, MANIFEST_EVENTS_MAX);
+        grown = reallocarray(kept->events, sum + count + 1, sizeof(*grown));
+        if (!grown)
+                return error_oom(error);
+        kept->events = grown;
+        if (count > 0)
+                memcpy(grown + sum, events, count * sizeof(*grown));
+        kept->events_meant += count;
+        return 0;
+}
+
+const ManifestEvent *kept_events(const Kept *kept, size_t *ret_count) {
+        *ret_count = kept->events_count;
+        return kept->events;
+}
+
+size_t kept_measured(const Kept *kept) {
+        return kept->manifest.measured;
+}
+
+void kept_touch(Kept *kept) {
+        kept->touched = true;
+}
+
+bool kept_is_touched(const Kept *kept) {
+        return kept->touched;
+}
+
+/* Changes a number of the manifest, which the service manager's descriptor shows as well. */
+static int kept_mark(const Kept *kept, const void *number, size_t size, size_t offset) {
+        ssize_t n = pwrite(kept->manifest_fd, number, size, (off_t) offset);
+
+        return n < 0 ? -errno : (size_t) n < size ? -EIO : 0;
+}
+
+int kept_set_measured(Kept *kept, Error *error) {
+        const uint16_t measured = (uint16_t) kept->events_count;
+        int r = kept_mark(kept, &measured, sizeof(measured), offsetof(ManifestHeader, measured));
+
+        if (r < 0)
+                return error_set(error, r, FAILURE_STORE,
+                                 "The extended PCRs cannot be recorded for the next process: %s.",
+                                 strerror(-r));
+        kept->manifest.measured = measured;
+        kept->touched = false;
+        return 0;
 }
 
 int kept_set_locked(Kept *kept, Error *error) {
         static const uint8_t locked = 1;
+        int r = kept_mark(kept, &locked, sizeof(locked), offsetof(ManifestHeader, locked));
 
-        if (pwrite(kept->manifest_fd, &locked, sizeof(locked), offsetof(ManifestHeader, locked)) !=
-            sizeof(locked))
-                return error_set(error, -errno, FAILURE_STORE,
-                                 "The lock of the PCR cannot be recorded for the next process: %m.");
+        if (r < 0)
+                return error_set(error, r, FAILURE_STORE,
+                                 "The lock of the PCR cannot be recorded for the next process: %s.",
+                                 strerror(-r));
         kept->manifest.locked = locked;
         return 0;
 }

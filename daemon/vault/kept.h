@@ -97,7 +97,7 @@ typedef void (*KeptCommitted)(int r, const Error *error, void *userdata);
 int kept_commit(Kept *kept, Store *store, const KeptLock *lock, KeptCommitted committed, void *userdata,
                 Error *error);
 
-/* Drops what was put and claimed since the last commit. A commit whose outcome is awaited has failed: committed is not called. */
+/* Drops what was put, claimed and meant since the last commit. A commit whose outcome is awaited has failed: committed is not called. */
 void kept_abandon(Kept *kept);
 
 /* Returns whether the manifest has exactly the kept secrets, and this lock. */
@@ -106,6 +106,25 @@ bool kept_is_committed(const Kept *kept, const KeptLock *lock);
 /* Records for the next process that the PCR of the lock is extended. */
 int kept_set_locked(Kept *kept, Error *error);
 bool kept_is_locked(const Kept *kept);
+
+/* MeasurePcr=: from the next kept_commit() on, the manifest has these events after those of the last commit, and says that not all are
+ * extended. A later commit keeps them, and what it says of them. Events are never dropped before the next boot. FAILURE_STORE: more
+ * than MANIFEST_EVENTS_MAX. */
+int kept_mean(Kept *kept, const ManifestEvent *events, size_t count, Error *error);
+
+/* The events of the last commit, borrowed until the next one. */
+const ManifestEvent *kept_events(const Kept *kept, size_t *ret_count);
+
+/* How many of these events, from the first on, are known to be extended. */
+size_t kept_measured(const Kept *kept);
+
+/* From kept_touch() on, events that are not known to be extended may be extended all the same. So they may be after a restart, if the
+ * process before has committed them. */
+void kept_touch(Kept *kept);
+bool kept_is_touched(const Kept *kept);
+
+/* Records for the next process that all events are extended. */
+int kept_set_measured(Kept *kept, Error *error);
 
 /* The lock in the manifest. pcr is 0 if there is no manifest or no lock. */
 KeptLock kept_lock(const Kept *kept);

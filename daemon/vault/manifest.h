@@ -7,9 +7,9 @@
  * a restart must not read gigabytes. It has no plaintext. A checksum still reveals something
  * about the plaintext, so the manifest is a Secret and lies in memory that is never swapped. Pure.
  *
- * The format is a header, then the entries, sorted by name, and then the members of the entries that are bundles, in the order of
- * the entries. Integers have the machine's byte order: only the next process
- * on the same machine in the same boot reads the manifest.
+ * The format is a header, then the entries, sorted by name, then the members of the entries that are bundles, in the order of
+ * the entries, and then the events that are or will be extended into PCRs in this boot (MeasurePcr=), in that order. Integers
+ * have the machine's byte order: only the next process on the same machine in the same boot reads the manifest.
  */
 
 #include <stddef.h>
@@ -18,9 +18,14 @@
 #include "basic/limits.h"
 #include "memory/secret.h"
 
-#define MANIFEST_ENTRIES_MAX LIMIT_SECRETS
+#define MANIFEST_ENTRIES_MAX (LIMIT_SECRETS + LIMIT_LATE_SECRETS)
+
+/* Behind the name of a secret, this is the name of its data key, while its message is still to come (Late=). */
+#define MANIFEST_KEY_SUFFIX "+key"
 #define MANIFEST_MEMBERS_MAX LIMIT_MEMBERS
-#define MANIFEST_DIGEST_SIZE 32U /* SHA-256 */
+#define MANIFEST_EVENTS_MAX 2048U /* each change of a measured secret adds one until the next boot */
+#define MANIFEST_DIGEST_SIZE 32U  /* SHA-256 */
+#define MANIFEST_PCR_SIZE 48U     /* SHA-384 */
 #define MANIFEST_SIZE_MAX LIMIT_STORE_BYTES_MAX
 
 typedef struct ManifestHeader {
@@ -29,13 +34,13 @@ typedef struct ManifestHeader {
         uint64_t generation; /* grows with each manifest of one boot, from 1; a failed commit uses one up */
         uint32_t count;      /* number of entries */
         uint8_t lock_pcr;    /* LockPcr=, below 24; 0: no lock */
-        uint8_t locked;      /* 1: the PCR is extended. The only byte that changes in place */
-        uint8_t reserved[2]; /* zero */
-        uint8_t pcr_before[48]; /* SHA-384 value of the PCR when the secrets were unsealed */
+        uint8_t locked;      /* 1: the PCR is extended. This number and the next one change in place */
+        uint16_t measured;   /* so many events, from the first on, are known to be extended */
+        uint8_t pcr_before[MANIFEST_PCR_SIZE]; /* SHA-384 value of the PCR when the secrets were unsealed */
 } ManifestHeader;
 
 typedef struct ManifestEntry {
-        char name[72];       /* a credential name, 1 to 64 of A-Z a-z 0-9 - _ . ; padded with zeros */
+        char name[72]; /* a credential name, 1 to 64 of A-Z a-z 0-9 - _ . or that with MANIFEST_KEY_SUFFIX; padded with zeros */
         uint64_t generation; /* of the first manifest with this secret; it is part of the descriptor's name */
         uint64_t size;       /* of the plaintext, in bytes; MANIFEST_SIZE_MAX */
         uint8_t checksum[MANIFEST_DIGEST_SIZE]; /* SHA-256 of the plaintext; zeros beyond SECRET_SIZE_MAX */
@@ -52,6 +57,26 @@ typedef struct ManifestMember {
         uint64_t offset, size; /* in bytes; within the size of the entry */
 } ManifestMember;
 
+/* An event of MeasurePcr=: a sealed secret that is extended into a PCR (tpm/secret-events.h). */
+typedef struct ManifestEvent {
+        char name[72];                     /* of the secret, as in ManifestEntry */
+        uint8_t pcr;                       /* from 1 to 23 */
+        uint8_t reserved[7];               /* zero */
+        uint8_t sealed[MANIFEST_PCR_SIZE]; /* SHA-384 of the ciphertext or of the message's header */
+        uint8_t before[MANIFEST_PCR_SIZE]; /* the value that the PCR is expected to have before the event */
+} ManifestEvent;
+
+/* Everything in a manifest. */
+typedef struct Manifest {
+        ManifestHeader header;
+        ManifestEntry *entries; /* header.count of them, sorted by name */
+        ManifestMember *members; /* of all entries, one after another; those of one entry are sorted by name */
+        ManifestEvent *events;   /* in the order in which they are extended */
+        size_t events_count;
+} Manifest;
+
+void manifest_clear(Manifest *manifest);
+
 /* The number of members of all entries together. */
 size_t manifest_members(const ManifestEntry *entries, size_t count) _pure_;
 
@@ -59,13 +84,10 @@ size_t manifest_members(const ManifestEntry *entries, size_t count) _pure_;
 const ManifestMember *manifest_find_member(const ManifestMember *members, size_t count,
                                            const char *name) _pure_;
 
-/* Sets header->magic; the caller sets everything else. entries are sorted by name. members: those of all entries, one after
- * another, those of one entry sorted by name; may be NULL if there are none. */
-int manifest_format(const ManifestHeader *header, const ManifestEntry *entries,
-                    const ManifestMember *members, Secret **ret);
+/* Ignores header.magic; the caller sets everything else. Arrays may be NULL if they have no elements. */
+int manifest_format(const Manifest *manifest, Secret **ret);
 
-/* The caller frees *ret_entries, which has ret_header->count entries, and *ret_members, which has manifest_members() of them. Manifests
- * of earlier versions are read, too, so that an update of the package keeps the secrets: the entries of unseald 0.1 end before the
- * version, and those of version 2 have no members. -EBADMSG: the data is not what manifest_format() writes or wrote then. */
-int manifest_parse(const uint8_t *data, size_t size, ManifestHeader *ret_header, ManifestEntry **ret_entries,
-                   ManifestMember **ret_members);
+/* The caller clears *ret. Manifests of earlier versions are read, too, so that an update of the package keeps the secrets: the
+ * entries of unseald 0.1 end before the version, those of version 2 have no members, and version 3 has no events. -EBADMSG: the data
+ * is not what manifest_format() writes or wrote then. */
+int manifest_parse(const uint8_t *data, size_t size, Manifest *ret);

@@ -9,8 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 
 #include "basic/io.h"
@@ -94,18 +96,45 @@ static int line_super_options(const char *line, size_t length, char **ret) {
         return 0;
 }
 
-int store_mountinfo_options(const char *mountinfo, uint64_t mount_id, char **ret) {
-        char wanted[24];
-        int n = snprintf(wanted, sizeof(wanted), "%" PRIu64 " ", mount_id);
+/* Whether the field with this index, of which the first is 0, is this one. */
+static bool line_has(const char *line, size_t length, unsigned index, const char *wanted) {
+        const char *end = line + length;
 
+        for (; index > 0; index--) {
+                line = memchr(line, ' ', (size_t) (end - line));
+                if (!line)
+                        return false;
+                line++;
+        }
+
+        size_t n = strlen(wanted);
+        return (size_t) (end - line) > n && memcmp(line, wanted, n) == 0 && line[n] == ' ';
+}
+
+/* The options in the first line that has this field. */
+static int find_super_options(const char *mountinfo, unsigned index, const char *wanted, char **ret) {
         for (const char *line = mountinfo; *line != '\0';) {
                 size_t length = strcspn(line, "\n");
-                if (strncmp(line, wanted, (size_t) n) == 0)
+                if (line_has(line, length, index, wanted))
                         return line_super_options(line, length, ret);
                 line += length;
                 line += *line == '\n';
         }
         return -ENOENT;
+}
+
+int store_mountinfo_options(const char *mountinfo, uint64_t mount_id, char **ret) {
+        char wanted[24];
+
+        (void) snprintf(wanted, sizeof(wanted), "%" PRIu64, mount_id);
+        return find_super_options(mountinfo, 0, wanted, ret);
+}
+
+int store_mountinfo_device_options(const char *mountinfo, dev_t device, char **ret) {
+        char wanted[24];
+
+        (void) snprintf(wanted, sizeof(wanted), "%u:%u", major(device), minor(device));
+        return find_super_options(mountinfo, 2, wanted, ret);
 }
 
 /* The options of the file system that fd is on. */
@@ -650,16 +679,34 @@ int store_hold(Store *store, Secret *secret, int *ret_fd, Error *error) {
         return 0;
 }
 
+/* Whether a tmpfs may be a store that is no longer mounted. */
+static bool tmpfs_was_store(dev_t device) {
+        _cleanup_free_ uint8_t *mountinfo = NULL;
+        _cleanup_free_ char *options = NULL;
+        _cleanup_close_ int shared = memfd_create("unseald-device", MFD_CLOEXEC);
+        struct stat st;
+        size_t size;
+
+        if (shared < 0 || fstat(shared, &st) < 0 || st.st_dev == device ||
+            read_file("/proc/self/mountinfo", MOUNTINFO_MAX, &mountinfo, &size) < 0)
+                return false;
+        int r = store_mountinfo_device_options((const char *) mountinfo, device, &options);
+        return r == -ENOENT || (r >= 0 && has_option(options, "noswap"));
+}
+
 bool store_trusts(const Store *store, int fd) {
         struct stat st, directory;
         struct statfs fs;
 
         if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || fstat(store->fd, &directory) < 0)
                 return false;
-        /* If the store was mounted again since, the files of the old mount are still in memory. The options of a tmpfs that
-         * is no longer mounted cannot be found out, so only ramfs is accepted. */
-        return st.st_dev == directory.st_dev ||
-               (fstatfs(fd, &fs) >= 0 && store_file_system_is_memory(fs.f_type, NULL));
+        if (st.st_dev == directory.st_dev)
+                return true;
+        /* If the store was mounted again since, the files of the old mount are still in memory. */
+        if (fstatfs(fd, &fs) < 0)
+                return false;
+        return fs.f_type == TMPFS_MAGIC ? tmpfs_was_store(st.st_dev)
+                                        : store_file_system_is_memory(fs.f_type, NULL);
 }
 
 int store_read(int fd, Secret **ret) {

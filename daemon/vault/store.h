@@ -92,7 +92,12 @@ bool store_can_publish(const Store *store, const char *name, int fd, uid_t uid, 
  * caller closes *ret_fd. FAILURE_STORE. */
 int store_hold(Store *store, Secret *secret, int *ret_fd, Error *error);
 
-/* Returns whether fd is a regular file in memory that is never swapped: in the store, or on a ramfs that was its mount before. */
+/*
+ * Returns whether fd is a regular file in memory that is never swapped: in the store, or on a ramfs or a tmpfs that was its mount
+ * before. The options of a tmpfs that is mounted nowhere cannot be found out. It is trusted: only unseald gives the service manager
+ * descriptors to keep (NotifyAccess=main), and it writes only where store_open() saw noswap. A tmpfs that is mounted without noswap is
+ * not trusted, and neither is the kernel's own, which has memfds and shared memory.
+ */
 bool store_trusts(const Store *store, int fd);
 
 /* Reads the whole file and leaves the file position alone. -EFBIG: the file is larger than SECRET_SIZE_MAX. */
@@ -132,3 +137,6 @@ bool store_file_system_is_memory(long type, const char *super_options) _pure_;
 /* Pure. The options of the file system (not those of the mount) that /proc/self/mountinfo (proc(5)) lists under this mount ID.
  * The caller frees *ret. -ENOENT: the ID is not listed. -EBADMSG: its line is malformed. */
 int store_mountinfo_options(const char *mountinfo, uint64_t mount_id, char **ret);
+
+/* Pure. The same for the first mount of the file system with this device number. */
+int store_mountinfo_device_options(const char *mountinfo, dev_t device, char **ret);

@@ -5,23 +5,28 @@
  *
  *     GET /                    says what this is
  *     GET /proof?challenge=X   HMAC-SHA-256 of X (1 to 128 letters and digits) under the key, in hex
+ *     GET /weights             SHA-256 of the model, if there is one, in hex
  *
  * It has no code for unseald: the key is a file in the directory that systemd names. It serves one client at a time.
  */
 
+#include <fcntl.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <unistd.h>
 
 #define LISTEN_FD 3 /* sd_listen_fds(3) */
 #define REQUEST_MAX 2048U
 #define CHALLENGE_MAX 128U
+#define MODEL "/srv/weights/weights" /* on a volume of its own, whose blocks the kernel verifies */
 
 static unsigned char key[4096];
 static size_t key_size;
@@ -57,10 +62,40 @@ static void answer(int client, const char *status, const char *text) {
                        status, strlen(text) + 1, text);
 }
 
+static void answer_digest(int client, const unsigned char *digest, unsigned size) {
+        char text[2 * EVP_MAX_MD_SIZE + 1] = "";
+
+        for (unsigned i = 0; i < size; i++)
+                (void) snprintf(text + 2 * (size_t) i, 3, "%02x", digest[i]);
+        answer(client, "200 OK", text);
+}
+
+/* Maps the model, as an inference server does. Only what is read is in memory, and the kernel may drop it again. */
+static void digest_model(int client) {
+        int fd = open(MODEL, O_RDONLY | O_CLOEXEC);
+        unsigned char digest[EVP_MAX_MD_SIZE];
+        unsigned digest_size = 0;
+        void *model = MAP_FAILED;
+        struct stat st;
+
+        if (fd >= 0 && fstat(fd, &st) == 0 && st.st_size > 0)
+                model = mmap(NULL, (size_t) st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+        if (fd >= 0)
+                (void) close(fd);
+        if (model == MAP_FAILED) {
+                answer(client, "404 Not Found", "There is no model here.");
+                return;
+        }
+        if (EVP_Digest(model, (size_t) st.st_size, digest, &digest_size, EVP_sha256(), NULL))
+                answer_digest(client, digest, digest_size);
+        else
+                answer(client, "500 Internal Server Error", "The digest cannot be computed.");
+        (void) munmap(model, (size_t) st.st_size);
+}
+
 static void prove(int client, const char *challenge) {
         size_t size = strspn(challenge, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789");
         unsigned char mac[EVP_MAX_MD_SIZE];
-        char text[2 * EVP_MAX_MD_SIZE + 1] = "";
         unsigned mac_size = 0;
 
         if (size == 0 || size > CHALLENGE_MAX || challenge[size] != ' ') {
@@ -72,9 +107,7 @@ static void prove(int client, const char *challenge) {
                 answer(client, "500 Internal Server Error", "The proof cannot be computed.");
                 return;
         }
-        for (unsigned i = 0; i < mac_size; i++)
-                (void) snprintf(text + 2 * (size_t) i, 3, "%02x", mac[i]);
-        answer(client, "200 OK", text);
+        answer_digest(client, mac, mac_size);
 }
 
 /* Reads only the head of the request. A body is ignored. */
@@ -105,8 +138,10 @@ static void serve(int client) {
                 answer(client, "200 OK", "An attested appliance. Ask /proof?challenge=X.");
         else if (strncmp(request, proof, strlen(proof)) == 0)
                 prove(client, request + strlen(proof));
+        else if (strncmp(request, "GET /weights ", strlen("GET /weights ")) == 0)
+                digest_model(client);
         else
-                answer(client, "404 Not Found", "Ask / or /proof?challenge=X.");
+                answer(client, "404 Not Found", "Ask /, /proof?challenge=X or /weights.");
 }
 
 int main(void) {

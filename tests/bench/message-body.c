@@ -5,6 +5,11 @@
  * all candidates in turn; the table has medians. It needs root and makes a ramfs of its own.
  *
  *     message-body FILE MIB ROUNDS        FILE: where the messages are written, in the page cache at best
+ *
+ * For tests/integration/freed-pages.sh it also makes one message, whose plaintext is one text again and again, and opens one into a store:
+ *
+ *     message-body make FILE MIB TEXT
+ *     message-body open FILE STORE NAME
  */
 
 #include <errno.h>
@@ -117,7 +122,15 @@ static void put_frame(Output *output, const Message *message, uint32_t n, bool f
         put(output, tag, sizeof(tag));
 }
 
-static void make_message(const char *path, const MessageSuite *suite, uint32_t frame_length, uint64_t size) {
+static void fill(uint8_t *bytes, size_t size, const char *text) {
+        size_t length = strlen(text);
+
+        for (size_t i = 0; i < size; i++)
+                bytes[i] = (uint8_t) text[i % length];
+}
+
+static void make_message(const char *path, const MessageSuite *suite, uint32_t frame_length, uint64_t size,
+                         const char *filler) {
         EVP_PKEY *writer = suite->curve ? EVP_EC_gen(suite->curve) : NULL;
         Output output = { .fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600) };
         uint8_t header[1024], *bytes = malloc(frame_length), signature[130] = {};
@@ -140,10 +153,12 @@ static void make_message(const char *path, const MessageSuite *suite, uint32_t f
         must(message_header_seal(message, NULL, &(Slice){ header, header_size }, header + header_size),
              "message_header_seal");
         put(&output, header, header_size + MESSAGE_TAG_SIZE);
-        for (uint64_t left = size; left > frame_length; left -= frame_length)
-                put_frame(&output, message, n++, false, memset(bytes, 'x', frame_length), frame_length);
-        put_frame(&output, message, n, true, memset(bytes, 'x', frame_length),
-                  (size_t) (size - (uint64_t) (n - 1) * frame_length));
+        for (uint64_t left = size; left > frame_length; left -= frame_length) {
+                fill(bytes, frame_length, filler);
+                put_frame(&output, message, n++, false, bytes, frame_length);
+        }
+        fill(bytes, frame_length, filler);
+        put_frame(&output, message, n, true, bytes, (size_t) (size - (uint64_t) (n - 1) * frame_length));
         if (writer) {
                 if (EVP_DigestSignFinal(output.signature, signature + 2, &length) <= 0)
                         give_up("EVP_DigestSignFinal", NULL);
@@ -174,8 +189,9 @@ static void on_ended(int r, StoreDraft *draft, uint64_t size, const Error *error
                 must(store_draft_finish(draft, 0, 0, 0400, &ended->fd, &ended->error), "store_draft_finish");
 }
 
-/* The time from the open file to the finished file of the store. */
-static double run_body(const char *path) {
+/* Opens the message into a file of the store, which gets this name unless it is NULL. Returns 0, or what the body ended with; *ret_usec is
+ * the time from the open file to the finished file of the store. */
+static int open_message(const char *path, const char *store_path, const char *name, uint64_t *ret_usec) {
         const MessageHeaderOptions options = {};
         uint8_t *beginning = malloc(MESSAGE_HEADER_MAX);
         Ended ended = { .fd = -1 };
@@ -198,15 +214,15 @@ static double run_body(const char *path) {
         if (fd < 0 || fstat(fd, &st) < 0 || pread(fd, beginning, MESSAGE_HEADER_MAX, 0) < 0)
                 give_up(path, NULL);
         must(sd_event_new(&event), "sd_event_new");
-        if (store_open("store", &store, error) < 0)
-                give_up("store", error);
+        if (store_open(store_path, &store, error) < 0)
+                give_up(store_path, error);
         store_set_size_max(store, UINT64_MAX);
         begin = now_monotonic_usec();
         if (message_header_parse(beginning, MESSAGE_HEADER_MAX, &options, &header, &needed, error) < 0 ||
             message_open(&header, key, &message, error) < 0 ||
             body_plan(&header, (uint64_t) st.st_size, UINT64_MAX, (unsigned) get_nprocs(), &plan, error) <
                             0 ||
-            store_draft_begin(store, "model", plan.plaintext_max, &draft, error) < 0 ||
+            store_draft_begin(store, name ?: "model", plan.plaintext_max, &draft, error) < 0 ||
             body_new(event, &plan, &header, UINT64_MAX, message, draft, on_ended, &ended, &body, error) < 0)
                 give_up("body", error);
         sink = body_sink(body);
@@ -218,17 +234,29 @@ static double run_body(const char *path) {
         while (!ended.ended)
                 must(sd_event_run(event, UINT64_MAX), "sd_event_run");
         if (ended.r < 0)
-                give_up("body", error);
-        begin = now_monotonic_usec() - begin;
+                (void) fprintf(stderr, "body: %s\n", error->text);
+        *ret_usec = now_monotonic_usec() - begin;
         (void) body_free(body);
-        (void) close(ended.fd);
+        if (name && ended.r >= 0 && store_publish(store, name, ended.fd, error) < 0)
+                give_up(name, error);
+        if (ended.fd >= 0)
+                (void) close(ended.fd);
         (void) close(fd);
-        (void) store_retain(store, NULL, 0, NULL);
+        if (!name)
+                (void) store_retain(store, NULL, 0, NULL);
         (void) store_free(store);
         (void) sd_event_unref(event);
         (void) secret_free(key);
         free(beginning);
-        return (double) begin / 1e6;
+        return ended.r;
+}
+
+static double run_body(const char *path) {
+        uint64_t usec;
+
+        if (open_message(path, "store", NULL, &usec) < 0)
+                exit(EXIT_FAILURE);
+        return (double) usec / 1e6;
 }
 
 static size_t block_size;
@@ -312,7 +340,7 @@ static void measure(const char *path, uint64_t size, unsigned rounds, uint16_t i
         const MessageSuite *suite = message_suite_find(id);
         double body[ROUNDS_MAX], gcm[ROUNDS_MAX], dd[ROUNDS_MAX], hash[ROUNDS_MAX], best;
 
-        make_message(path, suite, frame_length, size);
+        make_message(path, suite, frame_length, size, "x");
         for (unsigned i = 0; i < rounds; i++) {
                 body[i] = run_body(path);
                 gcm[i] = run_gcm(size, frame_length);
@@ -329,14 +357,31 @@ static void measure(const char *path, uint64_t size, unsigned rounds, uint16_t i
         (void) fflush(stdout);
 }
 
+/* Returns the exit status. */
+static int by_hand(char *argv[]) {
+        uint64_t usec;
+
+        if (strcmp(argv[1], "make") == 0) {
+                make_message(argv[2], message_suite_find(0x0478), MIB, strtoull(argv[3], NULL, 10) * MIB,
+                             argv[4]);
+                return EXIT_SUCCESS;
+        }
+        must(memory_protect_process(NULL), "memory_protect_process");
+        return open_message(argv[2], argv[3], argv[4], &usec) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
 int main(int argc, char *argv[]) {
+        if (argc == 5 && (strcmp(argv[1], "make") == 0 || strcmp(argv[1], "open") == 0))
+                return by_hand(argv);
+
         char directory[] = "/run/unseald-bench-XXXXXX";
         uint64_t size = argc == 4 ? strtoull(argv[2], NULL, 10) * MIB : 0;
         unsigned rounds = argc == 4 ? (unsigned) strtoul(argv[3], NULL, 10) : 0;
         char path[4096];
 
         if (size == 0 || rounds == 0 || rounds > ROUNDS_MAX) {
-                (void) fputs("usage: message-body FILE MIB ROUNDS\n", stderr);
+                (void) fputs("usage: message-body FILE MIB ROUNDS | make FILE MIB TEXT | open FILE STORE NAME\n",
+                             stderr);
                 return 2;
         }
         (void) snprintf(path, sizeof(path), "%s", argv[1]);

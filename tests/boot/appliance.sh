@@ -6,6 +6,7 @@
 #
 # usage: tests/boot/appliance.sh [--all] [SCENARIO...]     runs these scenarios; by default the quick ones, with --all all
 #        tests/boot/appliance.sh --list [--all]            prints their names
+#        tests/boot/appliance.sh --image                   makes the image and the volumes, and boots nothing
 #
 # An emulated boot takes one to two minutes. $UNSEALD_CACHE keeps the image by the hash of its inputs. Several instances of this
 # script may run at once. Consoles are kept in test-logs/boot/SCENARIO of the build directory. The table goes to
@@ -16,18 +17,20 @@
 cache=${UNSEALD_CACHE:-$top/.cache}/boot
 application=$cache/application
 unsealctl=$build/daemon/unsealctl
+model=$build/tests/bench/model
 
 quick=(
     healthy command-line root-read root-layout initrd credential load-options firmware-variable firmware-driver secure-boot
-    tpm-held memory-after-panic memory-after-reboot
+    no-network clock tpm-held volume memory-after-panic memory-after-reboot
 )
 # The longest ones, and two whose subject integration/late-network.sh and integration/faults/kms.sh show without a boot.
-slow=(memory-after-power-button memory-after-reset late-network throttling reboot power-cut)
-chosen=("${quick[@]}") wanted=() list=
+slow=(memory-after-power-button memory-after-reset late-network throttling reboot power-cut secure-boot-old-variables)
+chosen=("${quick[@]}") wanted=() list='' image_only=''
 while [ $# -gt 0 ]; do
     case $1 in
     --all) chosen+=("${slow[@]}") ;;
     --list) list=yes ;;
+    --image) image_only=yes ;;
     -*) echo "appliance.sh: unknown option $1" >&2 && exit 2 ;;
     *) [[ " ${quick[*]} ${slow[*]} " == *" $1 "* ]] || { echo "appliance.sh: unknown scenario $1; --list prints their names" >&2 && exit 2; }
         wanted+=("$1") ;;
@@ -53,46 +56,81 @@ unlock
 platform_start --seed "$cache/seed" --firmware
 platform machine-tap create
 key=$(vendor_create_key)
+bucket='sealed-secrets'
 
-# A vendor's part of the appliance: the example's service, its sealed secret, the trusted authority; and the report of this test.
+# A vendor's part of the appliance: the example's service, the declaration of its secret, whose ciphertext is signed and lies in S3, and
+# the trusted authority; and the report of this test.
 make_application() {
     local new=$cache/application.new secrets
     secrets=$new/root/usr/lib/unseald/secrets.d
     rm -rf "$new"
     cp -r "$top/kiwi/example" "$new"
     cp -r "$top/tests/boot/application/." "$new/root/"
-    cp "$top/tests/boot/where.c" "$new/"
+    cp "$top"/tests/boot/{where,model}.c "$new/"
     cat >>"$new/build" <<'END'
-cc -std=c17 -D_GNU_SOURCE -O2 -Wall -Wextra -o "$1/usr/lib/boot-test/where" "$(dirname "$0")/where.c"
+for program in where model; do
+    cc -std=c17 -D_GNU_SOURCE -O2 -Wall -Wextra -o "$1/usr/lib/boot-test/$program" "$(dirname "$0")/$program.c"
+done
 END
-    install -d "$secrets" "$new/root/usr/lib/unseald/unseald.conf.d" "$new/root/usr/share/unseald"
+    install -d "$secrets" "$new/root/usr/lib/unseald/unseald.conf.d"
     [ -s "$cache/authority.pem" ] || cp "$PLATFORM_CA_FILE" "$cache/authority.pem"
     cp "$cache/authority.pem" "$new/root/usr/lib/unseald/authority.pem"
-    [ -s "$cache/sealed" ] || vendor_seal "$key" proof-key "$cache/sealed" <"$cache/secret"
-    cp "$cache/sealed" "$new/root/usr/share/unseald/proof-key.sealed"
-    printf '[Unseald]\nTrustedCertificates=/usr/lib/unseald/authority.pem\nLockPcr=8\n' \
+    [ -s "$cache/vendor.key" ] || openssl genpkey -quiet -algorithm ED25519 -out "$cache/vendor.key"
+    openssl pkey -in "$cache/vendor.key" -pubout -out "$new/root/usr/lib/unseald/vendor.pub"
+    printf '%s\n' '[Unseald]' TrustedCertificates=/usr/lib/unseald/authority.pem LockPcr=8 ExpectedMeasurements=user-data: \
         >"$new/root/usr/lib/unseald/unseald.conf.d/boot.conf"
-    printf '[Secret]\nSource=file:/usr/share/unseald/proof-key.sealed\nKeyId=%s\n' "$key" >"$secrets/proof-key.secret"
+    printf '%s\n' '[Secret]' "Source=s3://$bucket/proof-key.sealed" "KeyId=$key" SignedBy=/usr/lib/unseald/vendor.pub MinVersion=1 \
+        >"$secrets/proof-key.secret"
+    install -D -m 644 "$cache/volume/weights.sealed" "$new/root/usr/share/boot-test/weights.sealed"
+    printf '%s\n' '[Secret]' Source=file:/usr/share/boot-test/weights.sealed "KeyId=$key" '[Deliver]' Store=no \
+        Units=unseald-volume@weights.service >"$secrets/weights.secret"
     head -c 65536 /dev/zero | openssl enc -aes-128-ctr -K 00 -iv 00 2>/dev/null >"$new/root/usr/lib/boot-test/unread"
     # Another instance may be reading the old directory.
     diff -r "$new" "$application" >/dev/null 2>&1 || { rm -rf "$application" && mv "$new" "$application"; }
     rm -rf "$new"
 }
 
+# Two volumes of 256 MiB: the image has the key of "weights". The other is another customer's, of the same size.
+make_volumes() {
+    local name
+    rm -rf "$cache/volume.new" && mkdir -p "$cache/volume.new/tree"
+    "$model" make "$cache/volume.new/tree/model.safetensors" 256
+    for name in impostor weights; do
+        platform exec --as vendor -- "$unsealctl" volume create --trusted-certificates="$PLATFORM_CA_FILE" --key="$key" --name=weights \
+            --sealed="$cache/volume.new/$name.sealed" --output="$cache/volume.new/$name.img" "$cache/volume.new/tree" >/dev/null
+    done
+    rm -r "$cache/volume.new/tree"
+    mv "$cache/volume.new" "$cache/volume"
+}
+
 lock
+[ -d "$cache/volume" ] || make_volumes
 make_application
-built=$("$top/kiwi/build" --profile=debian --application="$application")
+[ -s "$cache/sealed.sig" ] || platform exec --as vendor -- "$unsealctl" seal --trusted-certificates="$PLATFORM_CA_FILE" --key="$key" \
+    --name=proof-key --sign="$cache/vendor.key" --secret-version=1 --output="$cache/sealed" "$cache/secret"
+platform object put "$bucket" proof-key.sealed "$cache/sealed"
+platform object put "$bucket" proof-key.sealed.sig "$cache/sealed.sig"
 unlock
-image=$built/appliance.raw
-measurements=$built/pcr_measurements.json
 
 put_policy() { # ARGUMENTS of unsealctl policy...
-    "$unsealctl" policy --principal="$PLATFORM_INSTANCE_ROLE_ARN" --lock-pcr=8 \
+    "$unsealctl" policy --principal="${principal:-$PLATFORM_INSTANCE_ROLE_ARN}" --lock-pcr=8 \
         --admin="arn:aws:iam::$PLATFORM_VENDOR_ACCOUNT:user/admin" "$@" >"$scratch/policy.json"
     kms PutKeyPolicy "$(jq -nc --arg key "$key" --rawfile policy "$scratch/policy.json" \
         '{KeyId: $key, PolicyName: "default", Policy: $policy}')" >/dev/null
 }
-put_policy --measurements="$measurements"
+
+# Builds the image of a profile, unless it is there, and lets the key and the user data name it. All scenarios boot the image
+# of Debian 12.
+image=''
+use_image() { # PROFILE
+    lock
+    built=$("$top/kiwi/build" --profile="$1" --application="$application")
+    unlock
+    image=$built/appliance.raw
+    measurements=$built/pcr_measurements.json
+    platform user-data "$measurements" >/dev/null
+    put_policy --measurements="$measurements"
+}
 
 # Prints the requests for Decrypt since begin(), as lines of JSON.
 requests() { jq -c 'select(.eventName == "Decrypt")' "$PLATFORM_TRAIL" | tail -n "+$((asked + 1))"; }
@@ -103,6 +141,9 @@ measured() { # PCR: prints the value that KMS saw in a document of this boot
     requests | jq -r --arg name "attestationDocumentNitroTPMPCR$1" \
         '.additionalEventData.recipient[$name] // empty' | sed -n 1p
 }
+
+# Prints the IDs of all requests, as a regex. doctor's trial request in the report has one, too.
+request_ids() { requests | jq -r .requestID | paste -sd '|'; }
 
 differs() { # PCR: it was measured, and is not as predicted
     assert_match "PCR$1" "$(measured "$1")" '^[0-9a-f]{96}$'
@@ -158,6 +199,38 @@ denied() {
     [ -z "$(requests | jq -r 'select(.errorCode == null)')" ] || die "$1: KMS answered: $(requests)"
 }
 
+# Writes unseald's last report on the console, in its lines joined, to $scratch/joined. journald gives each line the process before it.
+# The timer's process may write two reports: of the wait, and of the failure that came meanwhile, without an examination.
+last_report() {
+    [ -e "$console" ] || return 1 # QEMU has not made it yet
+    tr -d '\r' <"$console" | sed -nE 's/^.*unsealctl\[([0-9]+)\]: /\1 /p' |
+        awk -v end="$scratch/end" '{ process = $1; sub(/^[0-9]+ /, "") }
+            /^unseald (has FAILED|waits)/ || !count[process] { count[process]++; text[process] = "" }
+            { text[process] = text[process] $0 "\n" }
+            END { printf "%s", text[process]
+                print (count[process] > 1 ? "reboot the machine" : "(An examination of this machine finds|Nothing could be examined)") >end }' \
+            >"$consoles/report.$boots"
+    tr -s '\n ' ' ' <"$consoles/report.$boots" >"$scratch/joined"
+}
+
+# explains SCENARIO REGEX...: waits until the last report of unseald on the console has each regex, and its end. The report must not name
+# a command: nobody can log in to run it.
+explains() {
+    local label=$1 regex end=$((SECONDS + ${MACHINE_TIMEOUT:-600}))
+    shift
+    for regex in "$@" ''; do
+        until last_report && grep -Eq -- "${regex:-$(cat "$scratch/end")}" "$scratch/joined"; do
+            [ "$SECONDS" -lt "$end" ] && machine_runs ||
+                die "$label: no report on the console has '${regex:-an end}': $(cat "$consoles/report.$boots"; tail -n 20 "$console")"
+            sleep 1
+        done
+    done
+    cp "$consoles/report.$boots" "$consoles/report.${label// /-}"
+    [ "$(wc -l <"$consoles/report.$boots")" -le 60 ] || die "$label: the report has more than 60 lines"
+    assert_no_line "$label: the report" "$scratch/joined" 'journal|systemctl|resolvectl|fuser|unsealctl (status|doctor|reload|report)|/etc/resolv|UNSEALD_|user-data::'
+    assert_equal "$label: lines that are there twice" "$(grep -vE '^ *$|^ +(measured|expected) ' "$consoles/report.$boots" | sort | uniq -d)" ''
+}
+
 table=()
 result() { # SCENARIO WHAT
     table+=("$(printf '%-14s %4d s  %s' "$1" "$((SECONDS - started))" "$2")")
@@ -179,10 +252,13 @@ look_from_outside() {
 uki_of() { mcopy -n -i "$(esp_of "$1")" ::EFI/BOOT/BOOTX64.EFI "$2"; }
 put_uki() { mcopy -o -i "$(esp_of "$1")" "$2" ::EFI/BOOT/BOOTX64.EFI; }
 
-scenario_healthy() {
+# healthy NAME RELEASE STORE: boots the image unchanged. It must be of this release of Debian, and have its store on this file system.
+healthy() {
     local n share
     machine_new "$image" && begin && machine_start
-    delivered healthy
+    delivered "$1"
+    assert_equal "the release of Debian" "$(report_of release)" "$2"
+    assert_match "the store" "$(report_of store)" "$3"
     for n in 4 7 12; do
         assert_equal "PCR$n" "$(measured "$n")" "$(jq -r ".Measurements.PCR$n" "$measurements")"
     done
@@ -196,8 +272,9 @@ scenario_healthy() {
     assert_match "unseald's share of the critical chain" "$share" '[0-9]s'
     look_from_outside
     search_memory
-    result healthy "delivered; up $(report_of uptime) s, of which unseald $share (user space: $(sed -nE 's/^Startup.*\+ (.*) \(userspace\).*/\1/p' "$console")), PCRs as predicted, root asks again: denied, one port open, $copies copies in memory, all explained"
+    result "$1" "delivered, by $(report_of kernel); up $(report_of uptime) s, of which unseald $share (user space: $(sed -nE 's/^Startup.*\+ (.*) \(userspace\).*/\1/p' "$console")), PCRs as predicted, root asks again: denied, one port open, $copies copies in memory, all explained; the disk has $(($(stat -c %s "$image") >> 20)) MiB, $(($(du -k "$image" | cut -f1) >> 10)) of them used, its unified kernel image $(($(stat -c %s "$built/appliance.efi") >> 20))"
 }
+scenario_healthy() { healthy healthy 12 '^ramfs '; }
 
 scenario_command-line() {
     machine_new "$image" && begin
@@ -207,6 +284,8 @@ scenario_command-line() {
     put_uki "$machine/disk.raw" "$scratch/uki" && machine_start
     denied command-line
     differs 4
+    explains command-line 'unseald has FAILED for good' "access-denied \(AccessDeniedException\), request ($(request_ids)) " \
+        "PCR4 .*measured $(measured 4) expected $(jq -r .Measurements.PCR4 "$measurements")"
     result command-line "boots, denied: PCR4 differs"
 }
 
@@ -384,8 +463,8 @@ scenario_memory-after-reset() {
 # Attack Mitigation Specification): 01 is a request. The kernel sets it before it takes over from the firmware, if the firmware has it.
 # It is read from the firmware's store, since the running image has no access (efi=noruntime).
 memory_overwrite_request() {
-    firmware_variables --help >/dev/null
-    "${UNSEALD_CACHE:-$top/.cache}/virt-firmware/bin/virt-fw-vars" --loglevel error --input "$machine/variables.fd" \
+    firmware_tools
+    "$firmware_tools/bin/virt-fw-vars" --loglevel error --input "$machine/variables.fd" \
         --output-json "$scratch/store.json" >/dev/null
     jq -r '[.variables[] | select(.name == "MemoryOverwriteRequestControl").data] | if . == [] then "absent" else .[0] end' "$scratch/store.json"
 }
@@ -457,45 +536,107 @@ scenario_firmware-driver() {
     "$top/tests/boot/firmware.py" variables "$scratch/variables.json" "Driver0000=$machine/disk.raw:\\EFI\\driver.efi" DriverOrder=0
     mcopy -i "$esp" "$scratch/driver.efi" ::EFI/driver.efi
     firmware_variables --set-json "$scratch/variables.json" --output "$machine/variables.fd"
-    machine_start
+    machine_start -smbios type=1,family=examines
     denied firmware-driver
     assert_line "firmware-driver: the console" "$console" '^REPORT driver'
     assert_equal "PCR4" "$(measured 4)" "$(jq -r .Measurements.PCR4 "$measurements")"
+    explains firmware-driver 'unseald has FAILED for good' "access-denied \(AccessDeniedException\), request ($(request_ids)) " \
+        "PCR2 .*$(measured 2).*firmware loaded drivers that are not its own"
+    # The root file system is an overlay of memory over the verified one, so a process of root can write the key of SignedBy=.
+    tr -d '\r' <"$console" >"$scratch/console"
+    assert_line "firmware-driver: doctor" "$scratch/console" \
+        '^DOCTOR ok signature proof-key: Version 1, signed by the key .* root can replace the key, until the next boot'
+    assert_line "firmware-driver: doctor, with another key" "$scratch/console" \
+        '^DOCTOR-AGAIN warning signature proof-key: .* was written in this boot: it is not the one of the image'
     result firmware-driver "the driver runs and PCR4 is as predicted; denied: PCR2 differs"
 }
 
-# With the vendor's Secure Boot keys the firmware refuses an unsigned image, and measures the keys of a signed one into PCR7.
-scenario_secure-boot() {
-    local owner=6a1f1d2c-3b4e-4c5d-8e6f-708192a3b4c5 name
-    mkdir -p "$scratch/keys"
-    for name in PK KEK db; do
-        openssl req -x509 -newkey rsa:2048 -sha256 -nodes -days 3650 -subj "/CN=boot test $name" \
-            -keyout "$scratch/keys/$name.key" -out "$scratch/keys/$name.pem" 2>/dev/null
-        cert-to-efi-sig-list -g "$owner" "$scratch/keys/$name.pem" "$scratch/keys/$name.esl"
+# The image, signed, and the keys. All instances share them.
+make_signed() {
+    keys=$cache/secure-boot
+    lock
+    [ -e "$keys/uefi-data" ] || { rm -rf "$keys" && secure_boot create --name='boot test' "$keys"; }
+    signed=$("$top/kiwi/build" --profile=debian --application="$application" --secure-boot="$keys")
+    unlock
+}
+
+# One start of the firmware, with a new key db and a dbx. It refuses the image, which is not signed, a program that the old key has signed,
+# and one that the new key has signed and dbx revokes. The last one, signed by the new key, shows that the firmware starts programs. They
+# are small, because an emulated firmware takes long to read and hash an image.
+secure_boot_refuses() {
+    local rolled=$scratch/rolled esp number name
+    cp -a "$keys" "$rolled"
+    secure_boot roll --name='boot test, new' "$rolled"
+    for name in old revoked good; do "$top/tests/boot/firmware.py" program "$scratch/$name" application "REPORT $name"; done
+    secure_boot revoke "$rolled" "$scratch/revoked"
+    secure_boot sign "$keys" "$scratch/old" "$scratch/old.efi"
+    for name in revoked good; do secure_boot sign "$rolled" "$scratch/$name" "$scratch/$name.efi"; done
+    enroll "$rolled" "$scratch/rolled.fd"
+
+    machine_new "$image" "$scratch/rolled.fd" && begin
+    esp=$(esp_of "$machine/disk.raw")
+    mcopy -i "$esp" "$scratch/old.efi" "$scratch/revoked.efi" "$scratch/good.efi" ::EFI/
+    "$top/tests/boot/firmware.py" variables "$scratch/variables.json" "Boot0001=$machine/disk.raw:\\EFI\\BOOT\\BOOTX64.EFI" \
+        "Boot0002=$machine/disk.raw:\\EFI\\old.efi" "Boot0003=$machine/disk.raw:\\EFI\\revoked.efi" \
+        "Boot0004=$machine/disk.raw:\\EFI\\good.efi" BootOrder=1,2,3,4
+    jq -s '{version: 2, variables: (.[0].variables + .[1].variables)}' "$scratch/uefi-data.json" "$scratch/variables.json" \
+        >"$scratch/all.json"
+    firmware_variables --set-json "$scratch/all.json" --output "$machine/variables.fd"
+    MACHINE_ORDER=firmware machine_start
+    machine_wait '^REPORT|Linux version|No bootable option' || die "secure-boot: the firmware says nothing: $(tail -n 20 "$console")"
+    assert_line "secure-boot: what the new key has signed" "$console" '^REPORT good'
+    for number in 1 2 3; do
+        assert_line "secure-boot: entry $number" "$console" "failed to (load|start) Boot000$number .*(Access Denied|Security Violation)"
     done
-    firmware_variables --set-pk "$owner" "$scratch/keys/PK.pem" --add-kek "$owner" "$scratch/keys/KEK.pem" \
-        --add-db "$owner" "$scratch/keys/db.pem" --sb --output "$scratch/keys/variables.fd" --output-json "$scratch/keys/variables.json"
-    # --sb also sets a dbx that revokes nothing.
-    jq -r '.variables[] | select(.name == "dbx").data' "$scratch/keys/variables.json" | xxd -r -p >"$scratch/keys/dbx.esl"
+    assert_no_line "secure-boot: what is refused" "$console" 'REPORT (old|revoked)|Linux version|EFI stub'
+    [ -z "$(requests)" ] || die "secure-boot: KMS was asked by what is refused"
+    result secure-boot "the firmware starts a signed program, and not the image unsigned, the old key's program, or what dbx revokes"
+}
 
-    machine_new "$image" "$scratch/keys/variables.fd" && begin && machine_start
-    machine_wait 'REPORT|Linux version|No bootable option' || die "secure-boot: the firmware says nothing: $(tail -n 20 "$console")"
-    assert_line "secure-boot: what is not signed" "$console" 'failed to (load|start) .*PciRoot.*(Access Denied|Security Violation)'
-    assert_no_line "secure-boot: what is not signed" "$console" 'REPORT|Linux version'
-    [ -z "$(requests)" ] || die "secure-boot: KMS was asked by what is not signed"
-    result secure-boot "not signed: the firmware does not start it"
+# With the vendor's keys the firmware starts what is signed, and measures the keys into PCR7.
+scenario_secure-boot() {
+    local keys signed n
+    make_signed
+    secure_boot_refuses
 
-    uki_of "$image" "$scratch/uki"
-    sbsign --key "$scratch/keys/db.key" --cert "$scratch/keys/db.pem" --output "$scratch/uki.signed" "$scratch/uki" >/dev/null 2>&1
-    machine_new "$image" "$scratch/keys/variables.fd" && begin
-    put_uki "$machine/disk.raw" "$scratch/uki.signed"
-    "$unsealctl" measure --PK="$scratch/keys/PK.esl" --KEK="$scratch/keys/KEK.esl" --db="$scratch/keys/db.esl" \
-        --dbx="$scratch/keys/dbx.esl" --output="$scratch/signed.json" "$scratch/uki.signed"
-    put_policy --secure-boot --measurements="$scratch/signed.json"
+    enroll "$keys" "$scratch/signed.fd"
+    machine_new "$signed/appliance.raw" "$scratch/signed.fd" && begin
+    put_policy --secure-boot --measurements="$signed/pcr_measurements.json"
     machine_start
     delivered secure-boot
-    assert_equal "PCR7" "$(measured 7)" "$(jq -r .Measurements.PCR7 "$scratch/signed.json")"
+    for n in 4 7 12; do
+        assert_equal "PCR$n" "$(measured "$n")" "$(jq -r ".Measurements.PCR$n" "$signed/pcr_measurements.json")"
+    done
+    # No private key is on the disk.
+    for n in PK KEK db; do
+        sed -n 5p "$keys/$n.key" >"$scratch/part"
+        cat "$keys/$n.key" >>"$machine/keys"
+        assert_equal "files with a part of $n.key" "$(grep -rlaFf "$scratch/part" "$machine" | xargs)" "$machine/keys"
+        rm "$machine/keys"
+    done
     result secure-boot "signed: delivered, by a policy that names PCR7 as predicted; up $(report_of uptime) s"
+    put_policy --measurements="$measurements"
+}
+
+# An AMI of before brings the variables of before, so its firmware starts a revoked image. The policy is what revokes: it names the PCR7 of
+# the new variables alone.
+scenario_secure-boot-old-variables() {
+    local keys signed revoked=$scratch/revoked-keys
+    make_signed
+    cp -a "$keys" "$revoked"
+    "$top/tests/boot/firmware.py" program "$scratch/another.efi" application 'REPORT another'
+    secure_boot revoke "$revoked" "$scratch/another.efi"
+    "$unsealctl" measure --PK="$revoked/PK.esl" --KEK="$revoked/KEK.esl" --db="$revoked/db.esl" --dbx="$revoked/dbx.esl" \
+        --output="$scratch/revoked.json" "$signed/appliance.efi"
+    enroll "$keys" "$scratch/signed.fd"
+    machine_new "$signed/appliance.raw" "$scratch/signed.fd" && begin
+    put_policy --secure-boot --measurements="$scratch/revoked.json"
+    machine_start
+    denied secure-boot-old-variables
+    assert_equal "PCR4" "$(measured 4)" "$(jq -r .Measurements.PCR4 "$scratch/revoked.json")"
+    assert_equal "PCR7" "$(measured 7)" "$(jq -r .Measurements.PCR7 "$signed/pcr_measurements.json")"
+    [ "$(measured 7)" != "$(jq -r .Measurements.PCR7 "$scratch/revoked.json")" ] || die "PCR7 does not show the revocation"
+    result secure-boot-old-variables "boots with the variables of before; denied: PCR7 differs"
     put_policy --measurements="$measurements"
 }
 
@@ -511,6 +652,32 @@ scenario_late-network() {
     result late-network "delivered, with the cable plugged in 10 s after unseald was started; up $(report_of uptime) s"
 }
 
+# Two mistakes of one set-up, one after the other: no network, and then a role that the key's policy does not name.
+scenario_no-network() {
+    machine_new "$image" && begin
+    principal=arn:aws:iam::222222222222:role/somebody-else put_policy --measurements="$measurements"
+    platform machine-tap down
+    machine_start -smbios type=1,family=explain-imds
+    explains no-network 'unseald waits for .* since' 'failure imds' 'does the instance have an address, a route'
+    [ -z "$(requests)" ] || die "no-network: KMS was asked through a cable that is not there"
+    platform machine-tap up
+    explains 'another role' 'unseald has FAILED for good'
+    [ -n "$(requests)" ] || die "no-network: KMS was not asked"
+    explains 'another role' "access-denied \(AccessDeniedException\), request ($(request_ids)) " \
+        "role $PLATFORM_INSTANCE_ROLE" 'does not allow the role that asked'
+    [ -z "$(requests | jq -r 'select(.errorCode == null)')" ] || die "no-network: KMS answered: $(requests)"
+    put_policy --measurements="$measurements"
+    result no-network "the console says what is missing; with the cable plugged in, it says which role was denied"
+}
+
+# The hardware clock is years slow. The service manager moves it to the time of its own build. No certificate is valid yet.
+scenario_clock() {
+    machine_new "$image" && begin && machine_start -rtc base=2001-01-01T00:00:00 -smbios type=1,family=explain-clock
+    explains clock 'unseald waits for .* since' 'failure clock' 'behind' 'Is a time service enabled in the image'
+    [ -z "$(requests)" ] || die "clock: KMS was asked"
+    result clock "the console says how far off the clock is"
+}
+
 scenario_throttling() {
     machine_new "$image" && begin
     platform fault set kms Decrypt throttle --times 4
@@ -522,13 +689,49 @@ scenario_throttling() {
 
 # Another program has the TPM open when unseald needs it.
 scenario_tpm-held() {
-    machine_new "$image" && begin && machine_start -smbios type=1,family=hold-tpm
+    machine_new "$image" && begin && machine_start -smbios type=1,family=explain-tpm
     delivered tpm-held
     assert_line "tpm-held: the console" "$console" 'Another program has the TPM'
+    explains tpm-held 'unseald waits for the TPM since' 'failure tpm:'
     assert_equal "tpm-held: failed units" "$(report_of failed)" ''
     tr -d '\r' <"$console" | awk '/^REPORT held/ { held = 1 } /Another program has the TPM/ { if (held) seen = 1 }
         /^REPORT released/ { released = seen } END { exit !released }' || die "tpm-held: unseald did not wait for the holder"
     result tpm-held "delivered once the other program let go of the TPM; up $(report_of uptime) s"
+}
+
+# A model of 256 MiB on an NVMe disk: a process without rights maps it, and checks every tensor. Another customer's volume of the same size
+# does not open with its key.
+scenario_volume() {
+    local name
+    mkdir "$scratch/small"
+    "$model" make "$scratch/small/model" 16
+    printf x | dd of="$scratch/small/model" bs=1 seek=9000000 conv=notrunc status=none
+    ! "$model" check "$scratch/small/model" >"$scratch/small/said" || die "volume: the check passes a model with a changed byte"
+    assert_line "volume: the check of a changed model" "$scratch/small/said" '^15 of 16 tensors right'
+    machine_new "$image" && begin
+    options=()
+    for name in weights impostor; do
+        options+=(-drive "if=none,id=$name,format=raw,readonly=on,file=$cache/volume/$name.img"
+            -device "nvme,drive=$name,serial=vol0123456789abcdef$((${#options[@]} / 4))")
+    done
+    machine_start "${options[@]}"
+    delivered volume
+    assert_equal "volume: the service of weights" "$(report_of service-of-weights)" 'active 0'
+    assert_match "volume: the mount of weights" "$(report_of mount-of-weights)" '^active erofs ro,nosuid,nodev,'
+    assert_equal "volume: the model in weights" "$(report_of model-in-weights)" 'active 16 of 16 tensors right, 268435456 bytes'
+    assert_equal "volume: tensors" "$(grep -ac '^REPORT tensor [0-9]* right, 16777216 bytes' "$console")" 16
+    assert_match "volume: the volume of another key" "$(report_of impostor)" \
+        '^30 The device /dev/nvme1n1 does not hold the volume impostor: its first block does not match the root hash'
+    assert_equal "volume: the mappings" "$(report_of mappings)" 'unseald-weights unseald_crypt-weights'
+    assert_equal "volume: the key, as root, who can read the service's credentials" "$(report_of key-of-service)" 1
+    assert_match "volume: the key, as another unit" "$(report_of key-of-stranger)" '^[1-9][0-9]* 243$'
+    assert_equal "volume: bytes of the key, as nobody" "$(report_of key-of-nobody)" 0
+    assert_equal "volume: the key in the journal" "$(report_of key-in-journal)" 0
+    assert_no_line "volume: programs that udev runs" "$console" 'unseald-volume report .* failed'
+    assert_equal "volume: what an NVMe controller that is not of EBS is" "$(report_of selected)" \
+        '30 No EBS volume is attached that Device=sdf selects. Attached are: /dev/nvme0n1 (not of EBS), /dev/nvme1n1 (not of EBS). Attach the volume, or correct Device=.'
+    assert_equal "volume: what udev knows of the content of disks" "$(report_of disks)" ''
+    result volume "every tensor of 256 MiB right, on $(report_of nvme), read in $(report_of read-in) s; another customer's volume does not open; up $(report_of uptime) s"
 }
 
 # Resets the machine. Memory keeps its content over a reset, until the kernel clears all free memory (init_on_free=1). Then presses
@@ -565,10 +768,17 @@ scenario_power-cut() {
     result power-cut "delivered after the power was cut five times"
 }
 
+# Bash ignores set -e inside a command that && follows.
+if [ -n "$image_only" ]; then
+    use_image debian
+    say "$built"
+    exit
+fi
 for scenario in "${wanted[@]}"; do
     consoles=$build/test-logs/boot/$scenario boots=0
     rm -rf "$consoles"
     say "$scenario: console in $consoles"
+    [ -n "$image" ] || use_image debian
     "scenario_$scenario"
 done
 [ ${#table[@]} -le 1 ] || printf '%s\n' '' "${table[@]}"

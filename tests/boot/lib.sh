@@ -103,20 +103,40 @@ report_of() { tr -d '\r' <"$console" | sed -n "s/^REPORT $1 \{0,1\}//p" | tail -
 # Prints the machine's address. Each boot is a new DHCP client, so it is the newest lease.
 machine_address() { sort -n "$platform_state/dnsmasq.leases" | awk 'END { print $3 }'; }
 
-# firmware_variables ARGUMENTS...: makes a store of firmware variables with virt-fw-vars, from PyPI.
-firmware_variables() {
-    local tools=${UNSEALD_CACHE:-$top/.cache}/virt-firmware lock
-    mkdir -p "${tools%/*}"
+# Installs programs for variables of the firmware from PyPI, and sets $firmware_tools: virt-fw-vars and uefivars.
+firmware_tools() {
+    local lock
+    firmware_tools=${UNSEALD_CACHE:-$top/.cache}/firmware-tools
+    mkdir -p "${firmware_tools%/*}"
     # Scenarios that run side by side share it.
-    exec {lock}>"$tools.lock"
+    exec {lock}>"$firmware_tools.lock"
     flock "$lock"
-    [ -e "$tools/complete" ] || {
-        rm -rf "$tools"
-        python3 -m venv "$tools" && "$tools/bin/pip" install --quiet --disable-pip-version-check virt-firmware &&
-            touch "$tools/complete"
-    } >&2 || die "virt-firmware cannot be installed from PyPI"
+    [ -e "$firmware_tools/complete" ] || {
+        rm -rf "$firmware_tools"
+        python3 -m venv "$firmware_tools" &&
+            "$firmware_tools/bin/pip" install --quiet --disable-pip-version-check virt-firmware uefivars &&
+            touch "$firmware_tools/complete"
+    } >&2 || die "virt-firmware and uefivars cannot be installed from PyPI"
     exec {lock}>&-
-    "$tools/bin/virt-fw-vars" --loglevel error --input "$firmware/OVMF_VARS_4M.fd" "$@" >/dev/null
+}
+
+# firmware_variables ARGUMENTS...: makes a store of firmware variables with virt-fw-vars.
+firmware_variables() {
+    firmware_tools
+    "$firmware_tools/bin/virt-fw-vars" --loglevel error --input "$firmware/OVMF_VARS_4M.fd" "$@" >/dev/null
+}
+
+# secure_boot ARGUMENTS...: calls kiwi/secure-boot.
+secure_boot() {
+    firmware_tools
+    PATH=$PATH:$firmware_tools/bin "$top/kiwi/secure-boot" "$@"
+}
+
+# enroll DIRECTORY FILE: makes a store of firmware variables of what kiwi/secure-boot has written for EC2.
+enroll() {
+    firmware_tools
+    "$firmware_tools/bin/virt-fw-vars" --loglevel error --input "$1/uefi-data" --output-json "$scratch/uefi-data.json" >/dev/null
+    firmware_variables --set-json "$scratch/uefi-data.json" --output "$2"
 }
 
 # esp_of DISK: prints the name by which mtools finds the EFI system partition of the disk.

@@ -40,7 +40,7 @@ for package in "${packages[@]}"; do
 done
 if [ ${#missing[@]} -gt 0 ]; then
     echo "installing ${missing[*]}"
-    DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends "${missing[@]}" >/dev/null
+    DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "${missing[@]}" >/dev/null
 fi
 [ -x "$unsealctl" ] || { echo "measure.sh: $unsealctl is missing: build first" >&2 && exit 2; }
 # shellcheck disable=SC2012 # The names are the distribution's.

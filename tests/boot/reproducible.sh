@@ -4,6 +4,7 @@
 # another umask, time zone and language. The second build has only the inputs of the first: the pool of packages and the chroot of
 # KIWI. Compares the unified kernel image, its measurements, and the whole disk.
 . "$(dirname "$0")/../integration/lib.sh"
+. "$(dirname "$0")/lib.sh"
 cache=${UNSEALD_CACHE:-$top/.cache}/kiwi
 elsewhere=$scratch/another/place
 
@@ -27,10 +28,23 @@ make_application "$elsewhere/application"
 there=$(umask 027 && env UNSEALD_CACHE="$elsewhere/cache" TZ=Pacific/Auckland LANG=tr_TR.UTF-8 LC_ALL=C.UTF-8 \
     "$elsewhere/source/kiwi/build" --profile=debian --application="$elsewhere/application")
 
+# With Secure Boot only the signature is new.
+secure_boot create "$scratch/keys"
+signed_here=$("$top/kiwi/build" --profile=debian --application="$scratch/application" --secure-boot="$scratch/keys")
+signed_there=$(umask 027 && env UNSEALD_CACHE="$elsewhere/cache" TZ=Pacific/Auckland LANG=tr_TR.UTF-8 LC_ALL=C.UTF-8 \
+    "$elsewhere/source/kiwi/build" --profile=debian --application="$elsewhere/application" --secure-boot="$scratch/keys")
+[ "$signed_here" != "$signed_there" ] || die "the second build returned the signed image of the first"
+! cmp -s "$signed_here/appliance.efi" "$here/appliance.efi" || die "the image is not signed"
+
 # The second build did not find the first one's result.
 [ "$here" != "$there" ] || die "the second build returned the image of the first"
 assert_equal "the inputs' hash" "${there##*/}" "${here##*/}"
-for file in appliance.efi pcr_measurements.json packages.txt appliance.raw; do
-    cmp "$here/$file" "$there/$file" || die "$file differs"
-    say "the same: $(sha256sum "$here/$file" | cut -c -64) $(stat -c %s "$here/$file") bytes, $file"
-done
+compare() { # HERE THERE
+    local file
+    for file in appliance.efi pcr_measurements.json packages.txt appliance.raw; do
+        cmp "$1/$file" "$2/$file" || die "$file differs"
+        say "the same: $(sha256sum "$1/$file" | cut -c -64) $(stat -c %s "$1/$file") bytes, $file"
+    done
+}
+compare "$here" "$there"
+compare "$signed_here" "$signed_there"

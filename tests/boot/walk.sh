@@ -24,7 +24,7 @@ at_exit remove_image
 
 # Each block of commands becomes a file STEP-BLOCK. Blocks before the first step belong to step 0.
 blocks=$scratch/blocks
-walked=(0-1 1-1 2-1 2-2 2-3 3-1 4-1 5-1 6-1 7-1 8-1 8-2 9-1 9-2)
+walked=(0-1 1-1 2-1 2-2 2-3 2-4 3-1 4-1 5-1 6-1 6-2 7-1 8-1 8-2 8-3 9-1 9-2)
 extract_blocks() {
     mkdir "$blocks"
     awk -v directory="$blocks" '
@@ -173,6 +173,13 @@ run_block 2-2 as_vendor
 sed -n '/--policy /,$ { s/.*--policy //; p }' "$scratch/said" | jq -ne 'input | .Statement[0].Action == "s3:GetObject"' >/dev/null ||
     die "the bucket's policy is no JSON"
 run_block 2-3 as_vendor
+replace 'volume create ' "volume create --trusted-certificates=$PLATFORM_CA_FILE "
+# The machine's NVMe disk is not one of EBS, so it has no name of an attachment.
+replace '$a Where=' 's|^Device=sdf$|Device=/dev/nvme0n1|; $a Where='
+run_block 2-4 as_vendor
+for line in Device=/dev/nvme0n1 Where=/srv/weights; do
+    assert_line "the volume's file" "$tree/appliance/root/usr/lib/unseald/volumes.d/weights.volume" "^$line\$"
+done
 added=$tree/appliance/root/usr/lib/unseald
 say "  added for the local platform, whose authority is not the world's: its certificate, and TrustedCertificates="
 cp "$PLATFORM_CA_FILE" "$added/platform.pem"
@@ -207,7 +214,7 @@ for port in 8080 8642; do assert_line "port $port" "$out/ways-in.txt" "^allowed 
 git -C "$tree" ls-files -z --others --exclude-standard --directory | sort -z | comm -z -13 "$scratch/files-before" - |
     tr '\0' '\n' >"$scratch/files-new"
 assert_equal "what is new in the tree" "$(xargs <"$scratch/files-new")" \
-    "appliance/ out/ proof-key proof-key.sealed proof-key.sealed.sig vendor.key"
+    "appliance/ model/ out/ proof-key proof-key.sealed proof-key.sealed.sig vendor.key weights.img"
 shown "no way in is open, nothing found in the policy"
 
 step 5
@@ -232,6 +239,11 @@ run_block 6-1 at_moto
 ami=$(grep -oE -m 1 'ami-[0-9a-f]+' "$scratch/said") || die "no AMI"
 assert_equal "who may launch it" "$(at_moto aws ec2 describe-image-attribute --image-id "$ami" --attribute launchPermission \
     --query 'LaunchPermissions[].UserId' --output text)" "$PLATFORM_CUSTOMER_ACCOUNT"
+replace 'coldsnap --region eu-north-1 upload --wait weights.img' "echo $snapshot"
+run_block 6-2 at_moto
+model=$(variable model)
+assert_equal "who may make a volume of the model" "$(at_moto aws ec2 describe-snapshot-attribute --snapshot-id "$model" \
+    --attribute createVolumePermission --query 'CreateVolumePermissions[].UserId' --output text)" "$PLATFORM_CUSTOMER_ACCOUNT"
 shown "dry, and by moto from a snapshot: $ami"
 
 step 7
@@ -240,6 +252,7 @@ mv "$variables" "$scratch/variables.vendor"
 replace 'ImageId=ami-…' "ImageId=$ami"
 replace 'KeyArn=…' "KeyArn=$key"
 replace 'SecretsBucket=…' "SecretsBucket=$bucket"
+replace 'ModelSnapshot=snap-…' "ModelSnapshot=$model"
 replace 'SubnetId=…' "SubnetId=$subnet"
 replace 'VpcId=…' "VpcId=$vpc"
 run_block 7-1 at_moto
@@ -247,9 +260,15 @@ assert_equal "the instance" "$(at_moto aws ec2 describe-instances --output text 
     --query 'Reservations[].Instances[].[ImageId,InstanceType,SubnetId]' | xargs)" "$ami m7i.large $subnet"
 assert_equal "the ports that are open to clients" "$(at_moto aws ec2 describe-security-groups --output json \
     --query 'SecurityGroups[?Description==`Clients of the appliance`].IpPermissions[].FromPort' | jq -c 'flatten | sort')" '[8080,8642]'
+assert_equal "the volume of the model" "$(at_moto aws ec2 describe-launch-template-versions --versions '$Latest' --output text \
+    --launch-template-id "$(at_moto aws ec2 describe-launch-templates --query 'LaunchTemplates[0].LaunchTemplateId' --output text)" \
+    --query 'LaunchTemplateVersions[].LaunchTemplateData.BlockDeviceMappings[].[DeviceName,Ebs.SnapshotId]')" "/dev/sdf	$model"
 grep -q '^  Address:' "$tree/kiwi/customer/appliance.yaml" || die "the stack has no output Address"
 machine_new "$out/appliance.raw"
-machine_start
+start() {
+    machine_start -drive if=none,id=weights,format=raw,readonly=on,file="$tree/weights.img" -device nvme,drive=weights,serial=model
+}
+start
 machine_wait 'Reached target .*unsealed\.target' || die "the instance does not get there: $(tail -n 60 "$console")"
 shown "a stack of moto's; the instance boots, and is unsealed after $((SECONDS - started)) s"
 
@@ -266,6 +285,10 @@ for n in 4 7 12; do
         'select(.eventName == "Decrypt") | .additionalEventData.recipient[$name] // empty' "$PLATFORM_TRAIL" | sort -u)" \
         "$(jq -r ".Measurements.PCR$n" "$out/pcr_measurements.json")"
 done
+replace ADDRESS "$(machine_address)"
+run_block 8-2 as_vendor
+assert_equal "the model, by the application and by the vendor" "$(grep -oE '^[0-9a-f]{64}' "$scratch/said" | uniq -c | xargs)" \
+    "2 $(sha256sum <"$tree/model/weights" | cut -d ' ' -f 1)"
 # The customer has the files that the vendor sent, and unsealctl. The platform's root stands for AWS's.
 rm "$variables"
 directory=$scratch/customer
@@ -273,7 +296,7 @@ export PATH=$tree/build/daemon:$PATH
 cp "$out/pcr_measurements.json" "$directory/"
 replace ADDRESS "$(machine_address)"
 replace 'unsealctl verify ' "unsealctl verify --root=$PLATFORM_NITRO_ROOT "
-run_block 8-2 as_customer
+run_block 8-3 as_customer
 # By measurements of another image: refused.
 jq '.Measurements.PCR4 |= (.[1:] + "0")' "$out/pcr_measurements.json" >"$scratch/other.json"
 status=0
@@ -281,7 +304,7 @@ as_customer unsealctl verify --root="$PLATFORM_NITRO_ROOT" --url="http://$(machi
     >"$scratch/said" 2>&1 || status=$?
 assert_equal "exit status of verify by another image's measurements" "$status" 18
 assert_absent "the secret" "$secret" "$consoles" "$machine" "$PLATFORM_TRAIL" "$directory"
-shown "the application has the secret, and the customer verified the image"
+shown "the application has the secret and the model, and the customer verified the image"
 
 step 9
 directory=$tree
@@ -294,7 +317,7 @@ old=$secret secret=$(head -n 1 "$tree/proof-key")
 [ "$secret" != "$old" ] || die "step 9 makes no new secret"
 run_block 9-2 at_moto
 machine_kill
-machine_start
+start
 machine_wait 'Reached target .*unsealed\.target' || die "the instance does not get there again: $(tail -n 60 "$console")"
 replace ADDRESS "$(machine_address)"
 run_block 8-1 as_customer

@@ -22,7 +22,7 @@ static void judge(const UnitTree *tree) {
         _cleanup_(remarks_clear) Remarks remarks = {};
         size_t loaded;
 
-        assert(check_units(tree, &declarations, &remarks, &loaded) >= 0);
+        assert(check_units(tree, &declarations, NULL, &remarks, &loaded) >= 0);
         for (size_t i = 0; i < remarks.count; i++) {
                 const char *text;
                 unsigned line;

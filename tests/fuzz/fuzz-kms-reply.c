@@ -40,9 +40,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         const KmsDecrypt decrypt = { .key_ids = (const char *const[]){ pin, NULL } };
         const KmsErrorReply reply = { .status = 400, .body = (const char *) data, .size = size };
         const KmsEncrypt encrypt = { .key_arn = pin };
-        _cleanup_free_ uint8_t *envelope = NULL, *ciphertext = NULL, *signature = NULL, *key = NULL;
+        _cleanup_free_ uint8_t *envelope = NULL, *ciphertext = NULL, *signature = NULL, *key = NULL,
+                               *sealed = NULL;
         _cleanup_free_ char *arn = NULL;
-        size_t envelope_size, ciphertext_size, signature_size, key_size;
+        size_t envelope_size, ciphertext_size, signature_size, key_size, sealed_size;
         KmsKeyArn parsed;
         Error error = {};
 
@@ -54,6 +55,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             0)
                 check_error(&error);
         else if (ciphertext_size == 0 || ciphertext_size > KMS_CIPHERTEXT_MAX)
+                abort();
+        if (kms_sealed_key_reply(&encrypt, (const char *) data, size, &sealed, &sealed_size, &error) < 0)
+                check_error(&error);
+        else if (sealed_size == 0 || sealed_size > KMS_CIPHERTEXT_MAX)
                 abort();
         if (kms_describe_key_reply((const char *) data, size, &arn, &error) < 0)
                 check_error(&error);

@@ -10,16 +10,14 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-        _cleanup_free_ ManifestMember *members = NULL;
-        _cleanup_free_ ManifestEntry *entries = NULL;
+        _cleanup_(manifest_clear) Manifest manifest = {};
         _cleanup_secret_ Secret *secret = NULL;
-        ManifestHeader header;
 
-        if (manifest_parse(data, size, &header, &entries, &members) < 0)
+        if (manifest_parse(data, size, &manifest) < 0)
                 return 0;
-        if (manifest_format(&header, entries, members, &secret) < 0)
+        if (manifest_format(&manifest, &secret) < 0)
                 return 0;
-        if (memcmp(header.magic, "unseald kept 3", 15) != 0)
+        if (memcmp(manifest.header.magic, "unseald kept 4", 15) != 0)
                 return 0; /* earlier versions are read, and not written any more */
         if (secret_size(secret) != size || memcmp(secret_bytes(secret), data, size) != 0)
                 abort();

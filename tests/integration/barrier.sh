@@ -3,9 +3,7 @@
 # A reload whose service manager does not answer the barrier (sd_notify_barrier(3)): the credential socket gives the old secrets
 # meanwhile, and the new ones once the manager has answered. If it never answers, the reload fails and changes nothing.
 . "$(dirname "$0")/direct.sh"
-mkdir -p /run/unseald
-mount -t tmpfs tmpfs /run/unseald
-at_exit umount --lazy /run/unseald
+mount_own /run/unseald # the control and the credential socket
 direct_start
 configure
 for i in 1 2 3; do printf 'version %s' "$i" | vendor_seal "$key" db-password "$scratch/version-$i"; done

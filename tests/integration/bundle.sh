@@ -4,9 +4,7 @@
 # mode, at the credential socket and in the store, also after restarts, kills and reloads. What is not as declared is refused, and no
 # value reaches the journal.
 . "$(dirname "$0")/direct.sh"
-mkdir -p /run/unseald
-mount -t tmpfs tmpfs /run/unseald
-at_exit umount --lazy /run/unseald
+mount_own /run/unseald # the control and the credential socket
 direct_start
 configure
 unsealctl=$build/daemon/unsealctl
@@ -238,6 +236,10 @@ unseal 2 app --reveal
 assert_line "a whole bundle" "$scratch/err" 'app is a bundle. Give --member=NAME'
 unseal 2 app --member=db-passwrod --reveal
 assert_line "another member" "$scratch/err" 'the declaration of app has no \[Member db-passwrod\]'
+printf '%s\n' '[Member license]' Optional=yes >>"$config/secrets.d/app.secret"
+unseal 62 app --member=license --reveal
+assert_line "an optional member that is not there" "$scratch/err" 'The bundle lacks the member license'
+assert_equal "an optional member that is not there" "$(cat "$scratch/out")" ''
 # not_sealed TEXT JSON [ARGUMENT...]: seal refuses it, before KMS is asked
 not_sealed() {
     local text=$1 before saw=0
@@ -285,7 +287,7 @@ refuses 'Member "a" of the bundle is there twice' '{"a": "hunter2", "a": "hunter
 refuses 'Member "a" of the bundle is not base64' '{"a": {"base64": "hunter2"}}'
 refuses 'Member "a" of the bundle is not a string of JSON' '{"a": "hunter2\ud800"}'
 refuses 'Member "a" of the bundle is not a string of JSON' '{"a": "hunter2\u0000"}'
-refuses 'The bundle is malformed at byte 0: expected an object' 'hunter2'
+refuses 'The bundle is malformed at byte 0: expected an object of JSON. If .*, set Format=message and remove' 'hunter2'
 refuses 'The bundle is malformed at byte 5: expected a colon' '{"a" "hunter2"}'
 
 say "a thousand members"

@@ -50,7 +50,8 @@ signal.pause()
 END
 cat >"$layer/usr/lib/machine/watcher" <<'END'
 #!/bin/sh
-until journalctl -q -o json MESSAGE_ID=a0a5e1c3b4f14d3c8f7f0d0e6b1c5a18 | grep -q billing.service; do sleep 0.2; done
+until journalctl -q -o json MESSAGE_ID=a0a5e1c3b4f14d3c8f7f0d0e6b1c5a18 | grep -q billing.service &&
+    jq -e .callers /run/unseald/status.json >/dev/null 2>&1; do sleep 0.2; done # the status may be written later than the entry
 unsealctl status >/out/status-text
 unsealctl report >/out/report-text
 unsealctl report --json >/out/report.json
@@ -67,6 +68,7 @@ out=$scratch/out
     until [ -e "$out/seen" ] || [ -e "$out/done" ]; do sleep 0.1; done
     platform machine-netns up
 ) &
+at_exit end_process $!
 MACHINE_NETNS=$PLATFORM_MACHINE_NETNS machine_boot "$out"
 wait
 grep -E 'waited for|Ready' "$out/journal-unseald"

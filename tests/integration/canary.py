@@ -47,7 +47,7 @@ def fail(text):
     failures.append(text)
 
 
-def wait_for(what, condition, seconds=60):
+def wait_for(what, condition, seconds=300):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         result = condition()
@@ -192,11 +192,16 @@ def first_look(machine, needles, trail):
         return any(event["eventName"] == "Decrypt" and "errorCode" not in event for event in events)
 
     wait_for("KMS to decrypt one secret", one_is_unsealed)
-    time.sleep(0.5)
     (pid,) = machine.pid_of("unseald")
-    snapshot = list(memory(pid))
-    if os.listdir(machine.root() + "/run/unseald/credentials"):
-        fail("the first look came late: something is published already")
+
+    def with_a_secret():
+        regions = list(memory(pid))
+        if os.listdir(machine.root() + "/run/unseald/credentials"):
+            fail("the first look came late: something is published already")
+            return regions
+        return regions if any(set(needles.found_in(data)) & SECRETS for _, data in regions) else None
+
+    snapshot = wait_for("a secret in unseald's memory", with_a_secret, 60)
 
     key = find_key(snapshot)
     if not key:
@@ -238,7 +243,7 @@ def look_at_memory(machine, needles):
 
 
 def second_look(machine, needles, out):
-    wait_for("the machine to have delivered", lambda: os.path.exists(out + "/look"), 90)
+    wait_for("the machine to have delivered", lambda: os.path.exists(out + "/look"))
     print("with all delivered, in the memory of", flush=True)
     look_at_memory(machine, needles)
     # /usr belongs to the host, /sys to the kernel. /proc was searched already; /out is searched at the end.
@@ -253,7 +258,7 @@ def second_look(machine, needles, out):
 
 
 def third_look(needles, out, directories):
-    wait_for("the machine to end", lambda: os.path.exists(out + "/done"), 90)
+    wait_for("the machine to end", lambda: os.path.exists(out + "/done"))
     for directory in [out] + directories:
         found, count = look_at_files(needles, directory)
         print(f"{count} files of {directory}", flush=True)
@@ -277,4 +282,5 @@ def main(out, trail, secrets, *directories):
     sys.exit(1 if failures else 0)
 
 
-main(*sys.argv[1:])
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -18,7 +18,7 @@ head -c 32 /dev/urandom >"$scratch/secrets/app.key"
 imds() {
     platform exec --as instance -- curl -sS --fail "$@"
 }
-token=$(imds -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token)
+token=$(imds -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 3600' http://169.254.169.254/latest/api/token)
 imds -H "X-aws-ec2-metadata-token: $token" \
     "http://169.254.169.254/latest/meta-data/iam/security-credentials/$PLATFORM_INSTANCE_ROLE" >"$scratch/credentials"
 jq -j .SecretAccessKey "$scratch/credentials" >"$scratch/secrets/.the role's secret key"
@@ -38,31 +38,30 @@ layer_secret app "$key" "$scratch/app" Format=bundle '[Member key]' '[Member tok
 printf '%s\n' '[Deliver]' Store=no >>"$layer/usr/lib/unseald/secrets.d/asked.secret"
 mkdir "$layer/usr/lib/systemd/system/sockets.target.wants"
 ln -s ../unseald.socket "$layer/usr/lib/systemd/system/sockets.target.wants/"
-printf '%s\n' '[Service]' LoadCredential={asked,app.token}:/run/unseald/credentials.sock 'ExecStart=/bin/sleep infinity' \
+# Type=exec: the start has ended when the unit has its credentials. That of Type=simple ends before.
+printf '%s\n' '[Service]' Type=exec LoadCredential={asked,app.token}:/run/unseald/credentials.sock 'ExecStart=/bin/sleep infinity' \
     >"$layer/usr/lib/systemd/system/asks.service"
 cat >"$layer/usr/lib/machine/extra" <<'END'
 #!/bin/sh
 systemctl start asks.service
+journalctl --sync
 journalctl -q -o export >/out/journal.export
 touch /out/look
 until [ -e /out/looked ]; do sleep 0.1; done
 # Tries to get a core dump of a shell, which succeeds, and of unseald, which must not.
+. /usr/lib/machine/units
+ended() { [ "$(systemctl show -P Result "$1")" != success ]; }
 systemd-run --quiet --unit=dumps -p LimitCORE=infinity -p RemainAfterExit=yes -p WorkingDirectory=/tmp sh -c 'kill -ABRT $$$$'
 systemctl kill -s ABRT unseald.service
 for unit in dumps unseald; do
-    # Waits until it has ended. systemd starts unseald again only after five seconds.
-    for i in $(seq 30); do
-        result=$(systemctl show -P Result $unit.service)
-        [ "$result" = success ] || break
-        sleep 0.1
-    done
-    echo "$result" >/out/aborted-$unit
+    wait_until "$unit has ended" ended $unit.service
+    systemctl show -P Result $unit.service >/out/aborted-$unit
 done
 END
 chmod +x "$layer/usr/lib/machine/extra"
-# The unit forbids core dumps. The drop-in allows them, so that unseald itself must prevent them.
+# The unit forbids core dumps. The drop-in allows them, so that unseald itself must prevent them. A later start would hide how it ended.
 mkdir "$layer/usr/lib/systemd/system/unseald.service.d"
-printf '%s\n' '[Service]' LimitCORE=infinity >"$layer/usr/lib/systemd/system/unseald.service.d/core.conf"
+printf '%s\n' '[Service]' LimitCORE=infinity RestartSec=1h >"$layer/usr/lib/systemd/system/unseald.service.d/core.conf"
 
 # KMS delays one of the secrets, so that there is time for the first search.
 platform fault set kms Decrypt delay 12000 --times 1

@@ -97,6 +97,11 @@ sed -i '3s/.*/KeyId=alias\/vendor/' "$root$d/alias-key.secret"
 secret bad-source
 sed -i '2s/.*/Source=ftp:somewhere/' "$root$d/bad-source.secret"
 put "$d/empty.secret" '[Secret]'
+secret keys "KeyId=${key/key\/*/key\/11111111-2222-3333-4444-555555555555}"
+secret replicas 'KeyId=' "KeyId=${key/key\/*/key\/mrk-1234abcd12ab34cd56ef1234567890ab}" \
+    "KeyId=${key/:eu-*/:eu-west-1:111122223333:key/mrk-1234abcd12ab34cd56ef1234567890ab}"
+secret presigned
+sed -i '2s|=.*|=https://bucket.s3.eu-north-1.amazonaws.com/db?X-Amz-Expires=604800\&X-Amz-Signature=0123canary|' "$root$d/presigned.secret"
 secret lost
 rm "$root/usr/share/app/lost"
 secret long SizeMax=8
@@ -152,6 +157,9 @@ said $m $d/alias-key.secret:5: 'Store=: Expected yes or no'
 said $m $d/bad-source.secret:2: 'Source=: Expected file:/'
 said $m "$d/empty.secret: Source=" 'is missing'
 said $m "$d/empty.secret: KeyId=" 'is missing'
+said $w $d/keys.secret:4: 'KeyId=: arn:.*:key/11111111-2222-3333-4444-555555555555 is no replica of the first key'
+said $w $d/presigned.secret:2: 'Source=: The URL is signed for a limited time, at most seven days'
+assert_no_line "what signs the URL" "$scratch/said" 0123canary
 said $m $d/lost.secret:2: 'Source=: file:/usr/share/app/lost: .* cannot be read: No such file'
 said $m $d/long.secret:2: 'Source=: file:/usr/share/app/long: .*8 bytes'
 said $w $d/optional.secret:2: 'Source=: .*cannot be read'
@@ -426,13 +434,17 @@ good
 rm -r "$root/etc/unseald" "$root/usr/lib/systemd"
 put /usr/share/unseald/db-password.sealed AQID
 mkdir -p "$root/usr/share/billing"
+printf 'model:x:997:997::/:/bin/false\n' >>"$root/etc/passwd"
 cp "$scratch/ca.pem" "$root/usr/share/billing/amazon-root-ca.pem"
 for name in unseald.8 unseald.conf.5 unseald.secret.5; do page "$name"; done
 (cd "$root" && find etc/unseald etc/systemd -type f | sort) >"$scratch/files"
 diff "$scratch/files" - <<END || die "other files than these are in the man pages"
 etc/systemd/system/billing.service
+etc/systemd/system/model.service
 etc/unseald/secrets.d/db-password.secret
+etc/unseald/secrets.d/weights.secret
 etc/unseald/unseald.conf
+etc/unseald/unseald.conf.d/store.conf
 END
 check
 assert_equal "exit status and output" "$status $(<"$scratch/said")" '0 '

@@ -53,7 +53,7 @@ sources() {
     case $1 in check | cat-config) echo "$top/daemon/unsealctl/check/check-options.c" ;; esac
 }
 unsealctl --help | fits "--help"
-for verb in "${verbs[@]}" 'policy audit' 'policy test'; do
+for verb in "${verbs[@]}" 'policy audit' 'policy test' 'volume create' 'volume show' 'volume verify'; do
     read -ra words <<<"$verb"
     unsealctl "${words[@]}" --help | fits "$verb --help"
     completed unsealctl "${words[@]}" - >"$scratch/completed"

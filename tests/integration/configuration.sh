@@ -94,6 +94,9 @@ fails "Cannot load trusted certificates from $scratch/none: No such file or dire
 echo nothing >"$scratch/nothing.pem"
 configure "TrustedCertificates=$scratch/nothing.pem"
 fails "Cannot load trusted certificates from $scratch/nothing.pem: no certificate or crl found\\."
+openssl x509 -in "$PLATFORM_CA_FILE" -outform DER -out "$scratch/nothing.pem"
+configure "TrustedCertificates=$scratch/nothing.pem"
+fails "Cannot load trusted certificates from $scratch/nothing.pem: it is DER, and not PEM\\. Convert it with \"openssl x509 -inform DER\"\\."
 
 # Declarations.
 bad_secret 'Source=db-password.sealed' 'Source=: Expected file:/'

@@ -19,6 +19,14 @@ unset NOTIFY_SOCKET JOURNAL_STREAM INVOCATION_ID
 declare -a wrapper
 eval "wrapper=(${UNSEALD_TEST_WRAPPER:-})"
 
+# mount_own DIRECTORY: mounts an empty file system there, for this test alone, such as on /run/unseald for the control socket. The directory
+# stays: rmdir would unmount what another test has mounted on it in its own namespace.
+mount_own() {
+    mkdir -p "$1"
+    mount -t tmpfs tmpfs "$1"
+    at_exit umount --lazy "$1"
+}
+
 # configure [LINE...]: writes unseald.conf with these lines
 configure() {
     printf '%s\n' '[Unseald]' "TrustedCertificates=$PLATFORM_CA_FILE" "TpmDevice=$PLATFORM_TCTI" "$@" >"$config/unseald.conf"
@@ -159,8 +167,9 @@ until_deadline() {
 # role_kms OPERATION JSON: calls KMS with the role's credentials, by curl
 role_kms() {
     local credentials=http://$PLATFORM_IMDS_ADDRESS/latest/meta-data/iam/security-credentials token
-    token=$(platform exec -- curl -sSX PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' "http://$PLATFORM_IMDS_ADDRESS/latest/api/token")
-    platform exec -- curl -sS -H "X-aws-ec2-metadata-token: $token" "$credentials/$PLATFORM_INSTANCE_ROLE" >"$scratch/credentials"
+    token=$(platform exec -- curl -sSX PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 3600' "http://$PLATFORM_IMDS_ADDRESS/latest/api/token")
+    platform exec -- curl -sS --fail -H "X-aws-ec2-metadata-token: $token" "$credentials/$PLATFORM_INSTANCE_ROLE" >"$scratch/credentials" ||
+        die "IMDS gives no credentials: $(cat "$scratch/credentials")"
     platform exec -- curl -sS --fail-with-body --aws-sigv4 "aws:amz:$region:kms" \
         --user "$(jq -r '.AccessKeyId + ":" + .SecretAccessKey' "$scratch/credentials")" \
         -H "X-Amz-Security-Token: $(jq -r .Token "$scratch/credentials")" \

@@ -41,6 +41,10 @@ doctor stopped
 mkdir -p /etc/unseald
 printf '[Unseald]\nDeadlineSec=never\n' >/etc/unseald/unseald.conf
 systemctl start unseald.service 2>/dev/null
+# The report of the failure examines the TPM, too. A device node has one user at a time, and the platform's TPM has not.
+while [ -n "$(systemctl list-jobs --no-legend unseald-report.service)" ] || [ "$(systemctl is-active unseald-report.service)" = activating ]; do
+    sleep 0.1
+done
 rm /etc/unseald/unseald.conf
 doctor failed
 END
@@ -58,7 +62,7 @@ said() {
     for regex; do assert_line "$name" "$out/$name" "$regex"; done
 }
 said well 0 '^ok configuration ' '^ok nitrotpm: ' '^ok role ' '^ok pcrs PCR4: As expected by user-data:/measurements' '^ok pcrs PCR12' \
-    '^ok key db-password' '^ok key-policy db-password' '^ok store /run/unseald/credentials' '^ok socket ' '^ok consumers: Units load 1 credential' '^ok service unseald.service: Running' \
+    '^ok key db-password' '^ok key-policy db-password' '^ok store /run/unseald/credentials' '^ok socket ' '^ok consumers: Units load 1 credential' '^ok systemd: Version 25[2-9]' '^ok service unseald.service: Running' \
     '^ok status: unsealed' '^ok status db-password: published' '^0 failure\(s\), 0 warning\(s\), 0 skipped'
 said covered 11 '^failure store .*noswap.*over it' '^ok service'
 said owned 11 '^failure store .*belongs to user'

@@ -136,7 +136,7 @@ platform fault set imds '*' drop
 check 'no IMDS' 40 '^failure imds: IMDS cannot be reached.*HttpPutResponseHopLimit' '^skipped role: ' '^ok nitrotpm' '^skipped key-policy db-password: There are no credentials'
 right ExpectedMeasurements=user-data:
 platform fault set imds '*' drop
-check 'no IMDS for the expected measurements' 40 '^skipped pcrs user-data:: The expected measurements cannot be read: IMDS does not answer'
+check 'no IMDS for the expected measurements' 40 '^skipped pcrs user-data: The expected measurements cannot be read: IMDS does not answer'
 right
 platform fault set imds '*' http 403
 check 'IMDS turned off' 40 '^failure imds: It is turned off'
@@ -195,8 +195,16 @@ check 'no ciphertext, and a policy that gates nothing' 30 '^skipped key db-passw
 vendor_put_policy "$key" "$(pcr 4)" "$(pcr 12)"
 right
 platform fault set kms DryRun drop
-options=(--timeout=4s)
-check 'a KMS that does not answer, and --timeout=' 4 '^skipped key db-password: .*--timeout=' '^skipped key-policy .*--timeout=' '^ok store'
+# The checks before those that ask KMS take longer on a busy machine.
+for seconds in 4 12 24 48; do
+    options=("--timeout=${seconds}s")
+    status=0
+    (check 'a KMS that does not answer, and --timeout=' 4 '^skipped key db-password: .*--timeout=' '^skipped key-policy .*--timeout=' '^ok store') \
+        >"$scratch/checked" 2>&1 || status=$?
+    [ "$status" != 0 ] || break
+done
+cat "$scratch/checked"
+assert_equal 'a KMS that does not answer, and --timeout=' "$status" 0
 options=()
 right
 platform fault set kms DryRun throttle

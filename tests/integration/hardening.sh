@@ -41,17 +41,17 @@ cat >"$layer/usr/lib/machine/extra" <<'END'
 (cd /usr/lib/systemd/system && xargs systemd-analyze verify --man=no </usr/lib/machine/units >/out/verify 2>&1)
 echo $? >/out/verify-status
 # Units with the sandbox of ours show what they can write and execute; those called open-* lack ReadOnlyPaths=.
-for unit in unseald unseald-attest unseald-forget unseald-report; do
+for unit in unseald unseald-attest unseald-documents unseald-forget unseald-kms unseald-late unseald-report unseald-volume@ unseald-volume-label@; do
     for kind in probe open; do
         { sed -n '/^\[Service\]/,/^\[Install\]/p' "/usr/lib/systemd/system/$unit.service" |
             grep -Ev '^(\[Install|Type=|Exec|Sockets=|Restart|NotifyAccess=|RemainAfterExit=|FileDescriptorStoreMax=|Standard|SyslogLevel=|Runtime.*Preserve=)' |
             if [ $kind = open ]; then grep -v '^ReadOnlyPaths='; else cat; fi
-        printf '%s\n' Type=oneshot 'ExecStart=/bin/cat /proc/self/mountinfo' "StandardOutput=file:/out/$kind-$unit"
-        [ $unit != unseald ] || echo RuntimeDirectoryPreserve=yes; } >"/run/systemd/system/$kind-$unit.service"
+        printf '%s\n' Type=oneshot 'ExecStart=/bin/cat /proc/self/mountinfo' "StandardOutput=file:/out/$kind-${unit%@}"
+        case $unit in unseald | unseald-report) echo RuntimeDirectoryPreserve=yes ;; esac; } >"/run/systemd/system/$kind-${unit%@}.service"
     done
 done
 systemctl daemon-reload
-for unit in unseald unseald-attest unseald-forget unseald-report; do systemctl start "probe-$unit" "open-$unit"; done
+for unit in unseald unseald-attest unseald-documents unseald-forget unseald-kms unseald-late unseald-report unseald-volume unseald-volume-label; do systemctl start "probe-$unit" "open-$unit"; done
 pid=$(systemctl show -P MainPID unseald.service)
 cat /proc/$pid/mountinfo >/out/probe-itself
 switches() { cat /proc/$pid/task/*/status | awk '/ctxt_switches/ { n += $2 } END { print n }'; }
@@ -91,11 +91,11 @@ say "nothing that can be written can be executed, and /run only where it must be
 # writable FILE: prints the mount points that the mountinfo has as writable; a mount hides those before it at the same place. /run/host is
 # the container's.
 writable() { awk '$5 !~ "^/run/host" { options[$5] = $6 } END { for (at in options) if (options[at] ~ /^rw/) print at, options[at] }' "$1" | sort; }
-for unit in itself unseald unseald-attest unseald-forget unseald-report; do
+for unit in itself unseald unseald-attest unseald-documents unseald-forget unseald-kms unseald-late unseald-report unseald-volume unseald-volume-label; do
     [ -s "$out/probe-$unit" ] || die "the sandbox of $unit was not seen"
     assert_equal "what $unit can write and execute" "$(writable "$out/probe-$unit" | grep -v noexec)" ''
     assert_equal "what $unit can write" \
-        "$(writable "$out/probe-$unit" | grep -Ev '^(/proc|/dev|/dev/[a-z]*|/tmp|/var/tmp|/run/unseald|/run/unseald/credentials) ')" ''
+        "$(writable "$out/probe-$unit" | grep -Ev '^(/proc|/dev|/dev/[a-z]*|/tmp|/var/tmp|/run/unseald|/run/unseald/credentials|/run/unseald-labels|/run(/private)?/unseald-report) ')" ''
 done
 writable "$out/open-unseald" | grep -q '^/run ' || die "the control: /run is not writable without ReadOnlyPaths="
 of() { awk -v name="$2:" '$1 == name { print $2 }' "$out/$1"; }

@@ -39,8 +39,8 @@ END
     # Long enough for the next process to bring up the target and the application.
     cat >"$layer/usr/lib/machine/extra" <<'END'
 #!/bin/sh
-n=0
-until systemctl is-active -q billing.service || [ $((n += 1)) -gt 300 ]; do sleep 0.1; done
+. /usr/lib/machine/units
+wait_until 'all are active' states_are 'active active active' unseald.service unsealed.target billing.service
 systemctl is-active unseald.service unsealed.target billing.service >/out/active
 systemctl show -P NRestarts unseald.service >/out/restarts
 journalctl --sync

@@ -43,13 +43,22 @@ unseal() {
     assert_tpm_clean "$round"
 }
 
+# random_seconds USEC: sets $seconds to a random time below this many microseconds
+random_seconds() {
+    local random=$(((RANDOM * 32768 + RANDOM) % $1))
+    printf -v seconds '%d.%06d' $((random / 1000000)) $((random % 1000000))
+}
+
 # hit SIGNAL REGEX USEC: starts unseald and sends the signal at a random moment within USEC after a message that matches. Sets
 # $last_words.
 hit() {
     last_words=''
     unseald_start
-    until [[ $last_words =~ $2 ]]; do read -r -u "$unseald_fd" last_words; done
-    sleep "0.$(printf %06d $(((RANDOM * 32768 + RANDOM) % $3)))"
+    until [[ $last_words =~ $2 ]]; do
+        read -r -u "$unseald_fd" last_words || die "$round: unseald has ended, and has not said '$2': $last_words"
+    done
+    random_seconds "$3"
+    sleep "$seconds"
     kill "-$1" "$unseald_pid"
     while read -r line <&"$unseald_fd"; do last_words=$line; done
     exec {unseald_fd}<&-
@@ -65,7 +74,6 @@ platform fault set tpm '*' delay 8
 round='with a slow TPM'
 unseal
 usec=$(printf '%.0f' "${took}e6")
-[ "$usec" -lt 900000 ] || usec=900000
 
 say "killed"
 removed=0
@@ -104,7 +112,8 @@ keep_killing() {
         manager drop .
         for ((n = 0; n < 3 && (n == 0 || RANDOM % 2); n++)); do
             where=$((RANDOM % 4 == 0 ? usec / 4 : usec))
-            manager start-kill-after "0.$(printf %06d $(((RANDOM * 32768 + RANDOM) % where)))"
+            random_seconds "$where"
+            manager start-kill-after "$seconds"
             assert_equal "kill $i" "$answer" 'killed 9'
             assert_store_whole "kill $i"
         done

@@ -25,7 +25,7 @@ ask() {
 # imds WORD: what IMDS says under iam/
 imds() {
     local token
-    token=$(platform exec --as instance -- curl -sS -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token)
+    token=$(platform exec --as instance -- curl -sS -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 3600' http://169.254.169.254/latest/api/token)
     platform exec --as instance -- curl -sS -H "X-aws-ec2-metadata-token: $token" "http://169.254.169.254/latest/meta-data/iam/$1"
 }
 # may ACTION...: the identity policy of the instance's role
@@ -249,6 +249,25 @@ wants ValidationException CreateGrant "$(of 'GranteePrincipal: "arn:aws:iam::222
 wants ok CreateGrant "$(of 'GranteePrincipal: "arn:aws:iam::222222222222:role/r1", Operations: ["DescribeKey"]')"
 wants ok DisableKey "$(of)"
 wants DisabledException Sign "$(of "$sign")"
+
+# The signature is that of openssl, over the message and over its digest.
+wants UnsupportedOperationException CreateKey '{"KeySpec": "RSA_2048", "KeyUsage": "ENCRYPT_DECRYPT"}'
+wants ok CreateKey '{"KeySpec": "RSA_2048", "KeyUsage": "SIGN_VERIFY"}'
+key=$(jq -r .KeyMetadata.Arn <"$scratch/answer")
+wants ok GetPublicKey "$(of)"
+jq -r .PublicKey <"$scratch/answer" | base64 -d >"$scratch/public.der"
+printf A >"$scratch/message"
+digest=$(openssl dgst -sha256 -binary "$scratch/message" | base64)
+for message in 'Message: "QQ=="' "MessageType: \"DIGEST\", Message: \"$digest\""; do
+    wants ok Sign "$(of "$message, SigningAlgorithm: \"RSASSA_PKCS1_V1_5_SHA_256\"")"
+    signature=$(jq -r .Signature <"$scratch/answer")
+    base64 -d <<<"$signature" >"$scratch/signature"
+    assert_equal "openssl" "$(openssl dgst -sha256 -verify "$scratch/public.der" -keyform DER -signature "$scratch/signature" "$scratch/message")" \
+        'Verified OK'
+    wants ok Verify "$(of "$message, Signature: \"$signature\", SigningAlgorithm: \"RSASSA_PKCS1_V1_5_SHA_256\"")"
+done
+wants KMSInvalidSignatureException Verify "$(of "Message: \"Qg==\", Signature: \"$signature\", SigningAlgorithm: \"RSASSA_PKCS1_V1_5_SHA_256\"")"
+wants ValidationException Sign "$(of 'MessageType: "DIGEST", Message: "QQ==", SigningAlgorithm: "RSASSA_PKCS1_V1_5_SHA_256"')"
 
 say "== replicas"
 away=$PLATFORM_OTHER_REGION

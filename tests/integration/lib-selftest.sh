@@ -82,6 +82,23 @@ passes 'at_exit test -d "$scratch"; echo "$scratch"'
 passes 'sleep 100 & at_exit end_process $!; echo $!'
 ! kill -0 "$said" 2>/dev/null || die "process $said is left"
 passes '(trap "" TERM; sleep 100) & end_process $! KILL; ! kill -0 $! 2>/dev/null'
-passes 'end_process 1; end_process $$'
+passes 'end_process 1; end_process $$; end_group 1; end_group $$'
+# So does what it has started in turn. It has no file of the script open: in_script would wait for it.
+in_script "timeout 60 sh -c 'echo \$\$ >$scratch/group; exec sleep 60' >/dev/null 2>&1 &
+at_exit end_group \$!
+until [ -s $scratch/group ]; do sleep 0.1; done
+kill -TERM \$\$; sleep 5"
+assert_equal "a script that is terminated while a group runs" "$status" 130
+# Killed, it may still wait for whoever reaps it here.
+assert_match "the process $(cat "$scratch/group")" "$(ps -o stat= -p "$(cat "$scratch/group")")" '^(Z|$)'
+
+# And so does what a background job has started. The job runs its own stack, and not that of the script.
+in_script "$stack
+{ own_exit_stack; at_exit echo job; timeout 60 sh -c 'echo \$\$ >$scratch/job; exec sleep 60' >/dev/null 2>&1 & at_exit end_process \$!; wait; } &
+at_exit end_process \$!
+until [ -s $scratch/job ]; do sleep 0.1; done
+die failed"
+assert_equal "the stack of a script with a background job" "$said" $'FAILED: failed\njob\n'"$wanted"
+assert_match "the process $(cat "$scratch/job") of the job" "$(ps -o stat= -p "$(cat "$scratch/job")")" '^(Z|$)'
 
 say "$checks checks"

@@ -17,6 +17,11 @@ die() {
     exit 1
 }
 
+# store_type: prints the file system that unseald-generator chooses for the store on this kernel
+store_type() {
+    if unshare --mount mount -t tmpfs -o noswap tmpfs /mnt 2>/dev/null; then echo tmpfs; else echo ramfs; fi
+}
+
 # The exit stack. at_exit COMMAND [ARGUMENT...] adds a command that runs when the script ends, whatever ends it. The commands
 # run in reverse order. A command that fails makes a passed test fail, so a command must tolerate that there is nothing left
 # to clean up. Only this stack may set the EXIT trap: a second trap would replace the first one.
@@ -40,6 +45,13 @@ run_exit_stack() {
 }
 trap run_exit_stack EXIT
 trap 'exit 130' INT TERM
+# own_exit_stack: gives a background job a stack of its own. Bash gives it no traps, so that without this a job that end_process ends leaves
+# behind what it has started.
+own_exit_stack() {
+    exit_stack=()
+    trap run_exit_stack EXIT
+    trap 'exit 130' INT TERM
+}
 
 # keep_status FILE: keeps a copy of a status file. At its end the script compares all copies with unseald-status.json(5).
 keep_status() {
@@ -62,6 +74,13 @@ end_process() {
     done
     kill -s KILL "$pid" 2>/dev/null || true
     wait "$pid" 2>/dev/null || true
+}
+
+# end_group PID: kills a background job of this shell that leads a process group, as timeout(1) does, with all that it started
+end_group() {
+    jobs -rp | grep -qx "$1" || return 0
+    kill -s KILL -- "-$1" 2>/dev/null || true
+    end_process "$1" KILL
 }
 
 remove_scratch() { [ -n "${keep_platform:-}" ] || rm -rf "$scratch"; }
@@ -182,6 +201,7 @@ layer_new() {
     } >"$layer/usr/lib/unseald/unseald.conf"
     cp "$top"/tests/integration/machine/*.{service,target} "$layer/usr/lib/systemd/system/"
     install -D -m 755 "$top/tests/integration/machine/report" "$layer/usr/lib/machine/report"
+    cp "$top/tests/integration/machine/units" "$layer/usr/lib/machine/units"
     echo "${MACHINE_LIMIT:-60}" >"$layer/usr/lib/machine/limit"
 }
 layer_secret() {
@@ -192,14 +212,39 @@ layer_secret() {
         >"$layer/usr/lib/unseald/secrets.d/$name.secret"
 }
 
+# new_cgroup: creates a cgroup, and sets $cgroup to its path. "systemd-nspawn --keep-unit" runs a machine below the cgroup of the caller, so
+# without one of their own two machines beside each other share /system.slice/unseald.service: the service manager that stops the unit
+# removes the cgroup in which the other one starts its process.
+new_cgroup() {
+    local root
+    root=$(findmnt -nr -t cgroup2 -o TARGET | head -n 1)
+    [ -n "$root" ] || die "cgroup2 is not mounted: mount -t cgroup2 cgroup2 /sys/fs/cgroup"
+    cgroup=$root$(sed -n 's/^0:://p' /proc/self/cgroup)/unseald-test-$$-$RANDOM
+    mkdir "$cgroup"
+    at_exit remove_cgroup "$cgroup"
+}
+# remove_cgroup PATH: removes it with all below it, once the processes of the machine have ended
+remove_cgroup() {
+    local i
+    for ((i = 0; i < 100; i++)); do
+        [ -e "$1" ] || return 0
+        find "$1" -depth -type d -exec rmdir {} \; 2>/dev/null
+        sleep 0.05
+    done
+    echo "$1 has processes: $(find "$1" -name cgroup.procs -exec cat {} +)" >&2
+    return 1
+}
+
 # Boots a machine from this host's /usr, the installation and the layer. It writes its report to $1/ and powers off. Further
 # arguments go to systemd-nspawn. Fails only if the machine does not power off in time.
 machine_boot() {
-    local out=$1 netns
+    local out=$1 netns cgroup
     shift
     mkdir -p "$out"
     netns=${MACHINE_NETNS:-$PLATFORM_NETNS}
-    SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 timeout -k 5 "${MACHINE_TIMEOUT:-300}" systemd-nspawn --quiet --register=no \
+    new_cgroup
+    echo "$BASHPID" >"$cgroup/cgroup.procs" && SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 exec \
+        timeout -k 5 "${MACHINE_TIMEOUT:-600}" systemd-nspawn --quiet --register=no \
         --keep-unit --directory=/ --volatile=yes --boot --console=read-only \
         --machine="unseald-$$-$RANDOM" --network-namespace-path="/run/netns/$netns" \
         --overlay-ro="/usr:$install_root/usr:$layer/usr:/usr" \
@@ -208,10 +253,28 @@ machine_boot() {
         systemd.unit=machine.target systemd.firstboot=no systemd.show_status=no \
         >"$out/console" 2>"$out/nspawn" </dev/null &
     machine_pid=$!
-    at_exit end_process "$machine_pid" KILL
+    at_exit end_group "$machine_pid"
     wait "$machine_pid" || die "the machine ended with status $?: $(tail -n 20 "$out/console" "$out/nspawn")"
     [ -e "$out/done" ] || die "the machine wrote no report: $(tail -n 40 "$out/console")"
+    [ ! -e "$out/never" ] || die "in the machine: $(cat "$out/never")
+$(tail -n 30 "$out/journal-plain")"
     keep_status "$out/status.json"
 }
 # machine_show OUT UNIT PROPERTY: prints a property of a unit, from the report
 machine_show() { sed -n "s/^$3=//p" "$1/show-$2"; }
+
+# assert_socket_service OUT UNIT REGEX: what holds for each service that a socket starts, from the files of the machine's script: the unit
+# is disabled, runs only while clients ask, and as the user and groups that match.
+assert_socket_service() {
+    local out=$1 unit=$2 exposure
+    assert_equal "$unit: enabled" "$(cat "$out/enabled")" disabled
+    assert_equal "$unit: before" "$(cat "$out/state-before")" 'inactive inactive '
+    assert_equal "$unit: listening" "$(cat "$out/state-listening")" 'active inactive '
+    assert_equal "$unit: asked" "$(cat "$out/state-asked")" 'active active '
+    assert_equal "$unit: some time later" "$(cat "$out/state-idle")" 'active inactive '
+    assert_equal "$unit: failed units" "$(cat "$out/failed")" ''
+    assert_line "$unit: user and groups" "$out/process" "$3"
+    exposure=$(sed -nE "s/.*exposure level for $unit: ([0-9.]+).*/\1/p" "$out/security")
+    say "exposure of $unit: $exposure"
+    awk -v seen="$exposure" 'BEGIN { exit !(seen != "" && seen < 2.0) }' || die "exposure of $unit: saw $exposure, wanted less than 2.0"
+}

@@ -34,7 +34,8 @@ assert_equal "unsealed.target" "$(machine_show "$out" unsealed.target ActiveStat
 assert_equal "the application" "$(machine_show "$out" billing.service ActiveState)" active
 assert_equal "what the application read" "$(cat "$out/application")" "$(printf 'the db-password' | sha256sum | cut -d' ' -f1)"
 assert_match "the file system of its credential" "$(cat "$out/application-filesystem")" '^(ramfs|tmpfs)$'
-assert_line "the store" "$out/store" '^ramfs .*nosuid.*nodev.*noexec'
+assert_line "the store" "$out/store" "^$(store_type) .*nosuid.*nodev.*noexec"
+[ "$(store_type)" = ramfs ] || assert_line "the store" "$out/store" '^tmpfs .*noswap'
 assert_line "the store's owner" "$out/store" '^/run/unseald/credentials 711 unseald:unseald$'
 assert_line "a secret of root's" "$out/store" '^/run/unseald/credentials/db-password 400 root:root$'
 assert_line "a secret with an owner" "$out/store" '^/run/unseald/credentials/api-token 440 games:games$'

@@ -31,7 +31,7 @@ say "$pages pages"
 keys_of() { sed -nE 's/^ +\{ ("[A-Za-z]+", )?"([A-Z][A-Za-z0-9]*)", set_.*/\2/p' "$top/daemon/config/$1.c" | sort; }
 documented() { sed -nE 's/^(\*[A-Z][A-Za-z0-9]*=\*(, )?)+$/&/p' "$top/man/$1.5.rst" | grep -oE '[A-Z][A-Za-z0-9]*' | sort; }
 examples() { sed -nE 's/^#?([A-Z][A-Za-z0-9]*)=.*/\1/p' "$top/conf/$1" | sort; }
-for page in 'settings unseald.conf unseald.conf' 'declaration unseald.secret db-password.secret'; do
+for page in 'settings unseald.conf unseald.conf' 'declaration unseald.secret db-password.secret' 'volumes unseald.volume weights.volume'; do
     read -r code manual example <<<"$page"
     keys=$(keys_of "$code" | xargs)
     [[ $keys == *' '* ]] || die "no keys found in $code.c"

@@ -54,7 +54,35 @@ say "what keeps 64 MiB of one object"
 head -c 67108864 /dev/urandom >"$secret"
 platform exec --as vendor -- "$unsealctl" seal --trusted-certificates="$PLATFORM_CA_FILE" --key="$key" --name=db-password -o "$message" "$secret"
 put "$message"
+platform log | jq -s length >"$scratch/before"
 by ranges "S3 with versions" "$s3"
+# No byte is asked for twice, also not what came with the header.
+asked=$(platform log | jq -s --argjson before "$(cat "$scratch/before")" \
+    '[.[$before:][].requestParameters.range // empty | ltrimstr("bytes=") | split("-") | map(tonumber) | .[1] - .[0] + 1] | add')
+assert_equal "bytes that were asked for" "$asked" "$(stat -c %s "$message")"
+say "unsealctl doctor, and unsealctl unseal that shows no plaintext, read the header alone"
+for source in "$s3" "$https" "file:$message"; do
+    before=$(ranges)
+    declare_source "$source" Format=message
+    platform exec --as instance -- "$unsealctl" doctor --vendor-configuration="$config" --configuration=/nonexistent --store="$store" \
+        --status="$status_file" >"$scratch/said" 2>&1 || true
+    assert_line "doctor, $source" "$scratch/said" "^ok +source db-password: $(stat -c %s "$message") bytes from .*Only the header of the message was read"
+    assert_line "doctor, $source" "$scratch/said" '^ok +key db-password: KMS would decrypt'
+    platform exec --as instance -- "$unsealctl" unseal --vendor-configuration="$config" --configuration=/nonexistent db-password >"$scratch/said"
+    assert_line "unseal, $source" "$scratch/said" '^db-password: KMS decrypts its data key, and the header is authentic; request [0-9a-f-]{36}[.]$'
+    assert_line "unseal, $source" "$scratch/said" "^The message has $(stat -c %s "$message") bytes, which were not read"
+    [ "${source%%:*}" = file ] || assert_equal "doctor and unseal, $source: requests" $(($(ranges) - before)) 2
+done
+# The last byte of the header's tag is another, behind a frame length of 1 MiB and a commitment of 32 bytes.
+offset=$(($(grep -obUaP -m1 '\x02\x00\x10\x00\x00' "$message" | head -n 1 | cut -d: -f1) + 5 + 32 + 15))
+cp "$message" "$scratch/changed"
+printf '%b' "\\x$(printf %x $(($(od -An -tu1 -j$offset -N1 "$message") ^ 1)))" | dd of="$scratch/changed" bs=1 seek=$offset conv=notrunc status=none
+declare_source "file:$scratch/changed" Format=message
+status=0
+platform exec --as instance -- "$unsealctl" unseal --vendor-configuration="$config" --configuration=/nonexistent db-password >"$scratch/said" 2>&1 || status=$?
+assert_equal "unseal of a changed header" "$status" 62
+declare_source "file:$message" Format=message
+platform exec --as instance -- "$unsealctl" unseal --vendor-configuration="$config" --configuration=/nonexistent --reveal db-password | cmp - "$secret"
 platform fault set s3 GetObject identity unversioned
 by ranges "S3 with an ETag" "$s3"
 platform fault clear
@@ -127,7 +155,8 @@ platform fault clear
 
 say "messages that are wrong"
 cp "$message" "$scratch/changed"
-printf X | dd of="$scratch/changed" bs=1 seek=60000000 conv=notrunc status=none
+other=$(($(od -An -tu1 -j60000000 -N1 "$message") ^ 1))
+printf '%b' "\\x$(printf %x "$other")" | dd of="$scratch/changed" bs=1 seek=60000000 conv=notrunc status=none
 put "$scratch/changed"
 refuses 62 "one byte is another" 'db-password: ' "$s3"
 head -c 60000000 "$message" >"$scratch/changed"

@@ -64,6 +64,51 @@ done
 assert_equal "the frames of the last" "$("$unsealctl" cat-message --json "$message" | jq -c '[.frames, .frame_length, .plaintext_size, .whole]')" \
     '[5,1048576,5000000,true]'
 
+say "what fails or is interrupted leaves no file, and the older one as it was"
+mkdir "$scratch/place"
+mount -t tmpfs place "$scratch/place"
+at_exit umount --lazy "$scratch/place"
+echo older >"$scratch/place/db.message"
+# stays WHAT STATUS TEXT COMMAND...: the command ends with this status and text and changes nothing in the directory
+stays() {
+    local what=$1 want=$2 text=$3 saw=0
+    shift 3
+    "$@" >"$scratch/out" 2>&1 || saw=$?
+    assert_equal "$what: exit status" "$saw" "$want"
+    assert_line "$what" "$scratch/out" "$text"
+    assert_equal "$what: the files" "$(ls -A "$scratch/place") $(cat "$scratch/place/db.message")" 'db.message older'
+    say "  $what: status $want"
+}
+# interrupted SYSCALL: seal gets SIGINT when it makes this call
+interrupted() {
+    platform exec --as vendor -- strace -f -qq -e "trace=$1" -e "inject=$1:signal=INT:when=1" \
+        "$unsealctl" seal --trusted-certificates="$PLATFORM_CA_FILE" --key="$key" --name=db-password -o "$scratch/place/db.message" "$secret"
+}
+stays "a directory as plaintext" 1 'Cannot read .*: Is a directory' seal --name=db-password --format=message -o "$scratch/place/db.message" /
+stays "a full device" 1 'Cannot write /dev/full: No space left on device' seal --name=db-password -o /dev/full "$secret"
+mount -o remount,size=2M "$scratch/place"
+stays "a full file system" 1 'Cannot write .*/place/db.message: No space left on device' seal --name=db-password -o "$scratch/place/db.message" "$secret"
+mount -o remount,size=64M "$scratch/place"
+stays "SIGINT when all is written" 130 'killed by SIGINT' interrupted fsync
+saw=0
+interrupted linkat >"$scratch/out" 2>&1 || saw=$?
+assert_equal "SIGINT while the file gets its name: exit status" "$saw" 130
+opens "SIGINT while the file gets its name" "$scratch/place/db.message" --name=db-password
+assert_equal "mode and files" "$(stat -c %a "$scratch/place/db.message") $(ls -A "$scratch/place")" '644 db.message'
+# as_on_fat: seals to the file; strace refuses O_TMPFILE as FAT does
+as_on_fat() {
+    platform exec --as vendor -- strace -qq -o "$scratch/strace" -P "$scratch/place/." -e trace=openat -e inject=openat:error=EOPNOTSUPP \
+        "$unsealctl" seal --trusted-certificates="$PLATFORM_CA_FILE" --key="$key" --name=db-password -o "$scratch/place/db.message" "$secret"
+}
+echo older >"$scratch/place/db.message"
+mount -o remount,size=2M "$scratch/place"
+stays "a full file system without O_TMPFILE" 1 'Cannot write .*/place/db.message: No space left on device' as_on_fat
+mount -o remount,size=64M "$scratch/place"
+as_on_fat >/dev/null 2>&1
+assert_line "O_TMPFILE" "$scratch/strace" 'O_TMPFILE.*INJECTED'
+opens "a file system without O_TMPFILE" "$scratch/place/db.message" --name=db-password
+assert_equal "mode and files" "$(stat -c %a "$scratch/place/db.message") $(ls -A "$scratch/place")" '644 db.message'
+
 say "the format follows from the size"
 head -c 4096 /dev/urandom >"$secret"
 seal --name=db-password --raw -o "$message" "$secret"
@@ -163,7 +208,7 @@ refuses "the data key of another KMS key" 'None of the 1 data keys' 0 Format=mes
 seal --name=db-password --format=message -o "$message" - <<<"short"
 refuses "another format" 'Set Format=message' 0
 cp "$scratch/sealed" "$message"
-refuses "a ciphertext of KMS" 'not a message of the AWS Encryption SDK' 0 Format=message
+refuses "a ciphertext of KMS" 'This is a ciphertext of KMS, not a message of the AWS Encryption SDK. Remove Format=' 0 Format=message
 
 say "Sha256= of a ciphertext of KMS"
 cp "$secret" "$scratch/longer"

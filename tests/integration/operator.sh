@@ -21,6 +21,7 @@ prepare() {
 export COLUMNS=200
 # Until unseald has failed for the first time; systemd starts it again, after which it has not failed for a while.
 until [ "$(systemctl show -P Result unseald.service)" != success ]; do sleep 0.1; done
+journalctl --sync
 systemctl status unseald --no-pager >/out/systemctl-status 2>&1
 journalctl -xu unseald --no-pager >/out/journalctl 2>&1
 unsealctl status >/out/unsealctl-status 2>&1

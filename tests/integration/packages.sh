@@ -36,10 +36,10 @@ inside dpkg -i unseald.deb >"$scratch/log" 2>&1 || { tail -n 20 "$scratch/log" &
 rm "$root/unseald.deb"
 
 assert_match "the user" "$(inside getent passwd unseald)" '^unseald:.*:/:/usr/sbin/nologin$'
-for program in /usr/lib/unseald/unseald /usr/lib/unseald/unseald-attest unsealctl; do
+for program in /usr/lib/unseald/unseald /usr/lib/unseald/unseald-attest /usr/lib/unseald/unseald-kms /usr/lib/unseald/unseald-volume unsealctl; do
     assert_match "$program --version" "$(inside "$program" --version | head -n 1)" "$version"
 done
-for unit in unseald.service unseald.socket unseald-attest.socket; do
+for unit in unseald.service unseald.socket unseald-attest.socket unseald-documents.socket unseald-kms.socket; do
     assert_equal "$unit" "$(inside systemctl is-enabled "$unit" || true)" disabled
 done
 inside systemd-analyze verify --man=no unseald.service >"$scratch/verify" 2>&1 || die "systemd-analyze verify: $(cat "$scratch/verify")"
@@ -93,11 +93,43 @@ say "unsealctl alone: installed, replaced by unseald, purged"
 dpkg-deb -x "$deb" "$scratch/deb-tree"
 dpkg-deb -x "$tool" "$scratch/tool-tree"
 contents() { grep -vE '^/usr/(share/(doc|licenses)/unseal[^/]*|lib/\.build-id)(/|$)' | sed 's/\.gz$//' | LC_ALL=C sort; }
-(cd "$scratch/deb-tree" && find . \( -type f -o -path ./usr/lib/unseald/secrets.d -o -path './etc/unseald*' \) -printf '/%P\n') |
+(cd "$scratch/deb-tree" && find . \( -type f -o -path ./usr/lib/unseald/secrets.d -o -path ./usr/lib/unseald/volumes.d -o -path './etc/unseald*' \) -printf '/%P\n') |
     contents >"$scratch/deb-files"
 rpm -qlp "$rpm" 2>/dev/null | grep -vxF /usr/lib/unseald | contents >"$scratch/rpm-files"
 assert_equal "what the packages of unsealctl differ in" "$(diff <(cd "$scratch/tool-tree" && find . -type f -printf '/%P\n' | contents) \
     <(rpm -qlp "${rpm%/*}/unsealctl-${rpm##*/unseald-}" 2>/dev/null | grep -vxF /usr/lib/unseald | contents) || true)" ''
 assert_equal "what the packages differ in" "$(diff "$scratch/deb-files" "$scratch/rpm-files" || true)" ''
-assert_match "what the RPM requires" "$(rpm -qp --requires "$rpm" 2>/dev/null | tr '\n' ' ')" 'systemd >= 252.*tpm2-tss'
+assert_match "what the RPM requires" "$(rpm -qp --requires "$rpm" 2>/dev/null | tr '\n' ' ')" 'systemd >= 252\.4 .*tpm2-tss'
+assert_match "what the deb depends on" "$(dpkg-deb -f "$deb" Depends)" 'systemd \(>= 252\.4\)'
+
+# Amazon Linux has the macros of the scripts. Here each prints its name and its units.
+spec() {
+    rpmspec --parse --define "source_version $version" --define 'systemd_post() echo post %*' --define 'systemd_preun() echo preun %*' \
+        --define 'systemd_postun() echo postun %*' "$top/kiwi/packaging/unseald.spec" 2>"$scratch/spec-error" || die "rpmspec: $(cat "$scratch/spec-error")"
+}
+spec >"$scratch/spec"
+units() { sed -n "s/^echo $1 //p" "$scratch/spec" | tr ' ' '\n' | LC_ALL=C sort; }
+grep -l '^\[Install\]' "$top"/units/*.* | xargs -n 1 basename -s .in | LC_ALL=C sort >"$scratch/installable"
+[ -s "$scratch/installable" ] || die "no unit has [Install]"
+for script in post postun; do assert_equal "the units of %$script" "$(units $script)" "$(cat "$scratch/installable")"; done
+assert_equal "the units of %preun" "$(units preun | grep -vxF unseald-report.timer)" "$(cat "$scratch/installable")"
+# What meson asks for is what rpmbuild asks for.
+asked() { sed -nE "s/.*dependency\('($1)', version: '>=([0-9.]+)'.*/\1 \2/p" "$top/meson.build"; }
+asked 'libsystemd|libcrypto|libssl|libcurl|json-c' | while read -r library least; do
+    assert_line "what is needed to build the RPM" "$scratch/spec" "^BuildRequires: +pkgconfig\($library\) >= ${least%.0}(\.0)?\$"
+done
+assert_equal "libraries that meson asks for" "$(asked 'libsystemd|libcrypto|libssl|libcurl|json-c' | wc -l)" 5
+
+# Each name of a package of Amazon Linux 2023 is in the list of those that were looked up.
+sed -nE 's/^([a-z0-9][^ []*)$/\1/p' "$top/kiwi/packaging/al2023-names" | LC_ALL=C sort >"$scratch/looked-up"
+{
+    sed -n '/^fedora_build=(/,/^)/p' "$top/tests/setup" | sed '1d;$d' | tr ' ' '\n'
+    sed -nE 's/.*dnf -q -y install (.*)$/\1/p' "$top/kiwi/packaging/build-rpm" | tr ' ' '\n'
+    sed -nE 's/^(Build)?Requires: +([^ (]+)( .*)?$/\2/p' "$scratch/spec"
+    sed -n '/<packages .*profiles="al2023"/,/<\/packages>/p' "$top/kiwi/appliance.kiwi" |
+        sed -nE 's/.*<(package|ignore) name="([^"]*)".*/\2/p' | grep -vx unseald
+} | sed '/^$/d' | LC_ALL=C sort -u >"$scratch/named"
+[ "$(wc -l <"$scratch/named")" -ge 40 ] || die "only $(wc -l <"$scratch/named") names of packages were found"
+assert_equal "names that nobody has looked up in Amazon Linux 2023" "$(comm -23 "$scratch/named" "$scratch/looked-up")" ''
+assert_equal "names in al2023-names that nothing uses" "$(comm -13 "$scratch/named" "$scratch/looked-up")" ''
 say "the RPM: $(wc -l <"$scratch/rpm-files") files, as the deb has them"

@@ -72,7 +72,7 @@ printf 'Hello World' >"$secret"
 vendor_seal "$key" db-password "$scratch/sealed" <"$secret"
 request=$(jq -nc --rawfile blob "$scratch/sealed" '{CiphertextBlob: ($blob | rtrimstr("\n")), EncryptionContext: {"unseald:secret": "db-password"}}')
 role_credentials() {
-    platform exec --as instance -- curl -sS -H "X-aws-ec2-metadata-token: $(platform exec --as instance -- curl -sS -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token)" \
+    platform exec --as instance -- curl -sS -H "X-aws-ec2-metadata-token: $(platform exec --as instance -- curl -sS -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 3600' http://169.254.169.254/latest/api/token)" \
         "http://169.254.169.254/latest/meta-data/iam/security-credentials/$PLATFORM_INSTANCE_ROLE"
 }
 as_role() { # OPERATION JSON

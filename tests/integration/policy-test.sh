@@ -28,7 +28,7 @@ try() {
 }
 own=(--device="$PLATFORM_TCTI" --name=db-password)
 # answers, further: those of the last --json. The first five, and those that follow: data keys of three kinds, re-encryption to the same
-# key, to and from another one, a grant, and what only the policy's text shows.
+# key, to and from another one, a grant, what only the policy's text shows, and a data key in any name.
 answers() { jq -rc '[.questions[:5][].answer]' "$scratch/out"; }
 further() { jq -rc '[.questions[5:][].answer]' "$scratch/out"; }
 
@@ -40,8 +40,8 @@ assert_line "own document" "$scratch/out" "^Decrypt  *this machine's document  *
 assert_line "no document" "$scratch/out" '^Decrypt  *no document  *deny  *denied$'
 try 0 instance "${own[@]}" --json
 assert_equal "answers" "$(answers)" '["allowed","denied","notAsked","denied","denied"]'
-assert_equal "further ways" "$(further)" '["denied","denied","denied","denied","notAsked","notAsked","denied","notAsked","notAsked","notAsked"]'
-assert_equal "what has no dry run" "$(jq -rc '[.questions[-3:][].operation]' "$scratch/out")" '["PutKeyPolicy","ReplicateKey","ImportKeyMaterial"]'
+assert_equal "further ways" "$(further)" '["denied","denied","denied","denied","notAsked","notAsked","denied","notAsked","notAsked","notAsked","denied"]'
+assert_equal "what has no dry run" "$(jq -rc '[.questions[-4:-1][].operation]' "$scratch/out")" '["PutKeyPolicy","ReplicateKey","ImportKeyMaterial"]'
 assert_equal "decrypted" "$(platform log | jq -s 'map(select(.eventName == "Decrypt" and .requestParameters.dryRun != true)) | length')" 0
 
 say "== another machine: its document is denied, and is the proof that PCRs count"
@@ -65,6 +65,13 @@ try 0 instance "${own[@]}" --other-document="$scratch/other" --json
 assert_equal "answers with another's document" "$(answers)" '["allowed","denied","denied","denied","denied"]'
 try 66 instance "${own[@]}" --other-document="$scratch/same"
 assert_line "a document that the policy accepts is no other machine's" "$scratch/out" '^Decrypt  *the other document  *deny  *WRONG: allowed$'
+assert_line "it may be one that the key is for" "$scratch/out" '^Decrypt with the other document: .* give the document of another one'
+base64 "$scratch/other" >"$scratch/other.base64"
+try 0 instance "${own[@]}" --other-document="$scratch/other.base64" --json
+assert_equal "answers with another's document in base64" "$(answers)" '["allowed","denied","denied","denied","denied"]'
+echo '{"Measurements": {}}' >"$scratch/json"
+try 1 instance "${own[@]}" --other-document="$scratch/json"
+assert_line "not a document" "$scratch/out" 'is no attestation document: it is JSON\. Expected what "unsealctl attest --public-key=" writes'
 head -c 100 "$scratch/other" >"$scratch/broken"
 try 5 instance "${own[@]}" --other-document="$scratch/broken"
 assert_line "a document that is none proves nothing" "$scratch/out" '^Decrypt  *the other document  *deny  *not known: '
@@ -82,6 +89,23 @@ assert_equal "a data key" "$(answers)" '["allowed","denied","notAsked","allowed"
 put '.Statement |= map(select(.Sid != "DenySealing")) | .Statement += [{Effect: "Allow", Principal: {AWS: "'"$role"'"}, Action: "kms:Encrypt", Resource: "*"}]'
 try 66 instance "${own[@]}" --json
 assert_equal "ciphertext" "$(answers)" '["allowed","denied","notAsked","denied","allowed"]'
+
+say "== data keys with this machine's document: in the names of the policy alone"
+any_name() { jq -rc '.questions[-1] | [.operation, .document, .answer]' "$scratch/out"; }
+"$unsealctl" policy --measurements="$scratch/measurements.json" --admin="$admin" --sealer="$admin" --principal="$role" \
+    --generate-data-key=db-key --output="$scratch/generating.json"
+cp "$scratch/policy.json" "$scratch/plain.json"
+cp "$scratch/generating.json" "$scratch/policy.json"
+put
+try 0 instance "${own[@]}" --json
+assert_equal "with names" "$(any_name)" '["GenerateDataKey","own","denied"]'
+put '(.Statement[] | select(.Sid == "Generate")) |= del(.Condition.StringEquals)'
+try 66 instance "${own[@]}" --json
+assert_equal "without names" "$(any_name)" '["GenerateDataKey","own","allowed"]'
+assert_equal "and nothing else is wrong" "$(jq -rc '[.questions[] | select(.wanted == "denied" and .answer == "allowed") | .operation]' "$scratch/out")" '["GenerateDataKey"]'
+try 66 instance "${own[@]}"
+assert_line "what it gives away" "$scratch/out" "^GenerateDataKey with any secret's name: With a document, which is no secret"
+cp "$scratch/plain.json" "$scratch/policy.json"
 
 say "== grants, re-encryption and data keys: each opens the key or makes ciphertext, and has a line of its own"
 # allow ACTION...: the policy of unsealctl policy, but the role may call the actions, and no Deny is left
@@ -103,7 +127,7 @@ assert_line "a grant in the table" "$scratch/out" '^CreateGrant  *Decrypt for an
 assert_line "and what it gives away" "$scratch/out" '^CreateGrant with Decrypt for an account: The caller makes a grant, with which anyone decrypts without a document\.$'
 assert_equal "no grant was made" "$(kms ListGrants "$(jq -nc --arg key "$key" '{KeyId: $key}')" | jq '.Grants | length')" 0
 # The dry run tells the truth: the role makes the grant, and decrypts with it.
-platform exec --as instance -- curl -sS -H "X-aws-ec2-metadata-token: $(platform exec --as instance -- curl -sS -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token)" \
+platform exec --as instance -- curl -sS -H "X-aws-ec2-metadata-token: $(platform exec --as instance -- curl -sS -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 3600' http://169.254.169.254/latest/api/token)" \
     "http://169.254.169.254/latest/meta-data/iam/security-credentials/$PLATFORM_INSTANCE_ROLE" >"$scratch/credentials"
 as_role() { # OPERATION JSON
     platform exec -- curl -sS --aws-sigv4 "aws:amz:$region:kms" --user "$(jq -r '"\(.AccessKeyId):\(.SecretAccessKey)"' "$scratch/credentials")" \
@@ -159,7 +183,7 @@ put '(.Statement[] | select(.Sid == "Administer") | .Action) -= ["kms:GetKeyPoli
 try 66 instance "${own[@]}" --json
 assert_equal "an administrator that makes data keys" "$(wrong)" '["PutKeyPolicy","ReplicateKey"]'
 try 0 instance "${own[@]}" --admin="$admin" --json
-assert_equal "one that is named" "$(jq -rc '[.questions[-3:][].answer]' "$scratch/out")" '["denied","denied","denied"]'
+assert_equal "one that is named" "$(jq -rc '[.questions[-4:-1][].answer]' "$scratch/out")" '["denied","denied","denied"]'
 
 say "== the vendor, who has no NitroTPM"
 put

@@ -67,6 +67,9 @@ assert_line "the policy" "$scratch/lint" '^error: malformed: the policy: This is
 (printf '\357\273\277' && cat "$scratch/policy.json") >"$scratch/marked"
 lint 4 "$scratch/marked"
 assert_line "the policy" "$scratch/lint" '^error: malformed: the policy: This is UTF-8 text behind a byte order mark, not JSON\. Remove .* utf8NoBOM\)\.'
+jq '{Resources: {Key: {Type: "AWS::KMS::Key", Properties: {KeyPolicy: .}}}}' "$scratch/policy.json" >"$scratch/template"
+lint 4 "$scratch/template"
+assert_line "a template" "$scratch/lint" '^error: malformed: the policy: This is a template of CloudFormation\. Give the KeyPolicy'
 iconv -f UTF-8 -t UTF-16 "$scratch/first.json" >"$scratch/utf16"
 lint 1 --measurements="$scratch/utf16" "$scratch/policy.json"
 assert_line "the measurements" "$scratch/lint" 'utf16: The expected measurements are text in UTF-16, not JSON\. Convert it with "iconv '

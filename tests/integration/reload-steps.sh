@@ -44,7 +44,7 @@ printf '%s\n' '[Service]' RestartSec=20ms ExecStartPre=+/usr/lib/machine/before-
     'ReadWritePaths=-/run/steps' >"$layer/usr/lib/systemd/system/unseald.service.d/test.conf"
 
 out=$scratch/out
-MACHINE_TIMEOUT=400 machine_boot "$out"
+machine_boot "$out"
 [ ! -e "$out/broken" ] || die "$(cat "$out/broken")"
 
 # What the columns of a line must be. "kept" is the old set after a restart, which reads the new configuration.

@@ -4,7 +4,7 @@
 # Each report has at most 60 lines of 110 columns, names cause and cure, and has no secret.
 . "$(dirname "$0")/direct.sh"
 direct_start
-unset MONITOR_EXIT_STATUS TRIGGER_UNIT
+unset MONITOR_EXIT_STATUS TRIGGER_UNIT RUNTIME_DIRECTORY
 canary=canary-$(od -An -N8 -tx8 /dev/urandom | tr -d ' ')
 printf %s "$canary" >"$secret"
 seal() { vendor_seal "$key" db-password "$scratch/sealed" <"$secret"; }
@@ -39,7 +39,7 @@ report() {
     tr -s '\n ' ' ' <"$scratch/out" >"$scratch/joined"
     for regex; do assert_line "$label" "$scratch/joined" "$regex"; done
     # Nobody can log in to run a command. What is said twice takes the place of something else.
-    assert_no_line "$label" "$scratch/joined" 'journalctl|systemctl|resolvectl|fuser|unsealctl (status|doctor|reload|report)'
+    assert_no_line "$label" "$scratch/joined" 'journal|systemctl|resolvectl|fuser|unsealctl (status|doctor|reload|report)|/etc/resolv|UNSEALD_|user-data::'
     assert_equal "$label: lines that are there twice" "$(grep -vE '^ *$|^ +(measured|expected) ' "$scratch/out" | sort | uniq -d)" ''
     assert_absent "$label: the secret" "$secret" "$scratch/out" "$status_file"
 }
@@ -78,11 +78,14 @@ platform machine-netns create
 unseald_netns=(--netns "$PLATFORM_MACHINE_NETNS")
 waiting 'no network' '.waiting.failure == "network" or .waiting.failure == "imds"' \
     'unseald waits for .* since ' 'Network: does the instance have an address, a route' 'Kind of failure: imds' 'failure imds: As above\.'
+# The cause is known, so the causes of other failures only take lines.
+assert_no_line 'no network' "$scratch/joined" ' - (TPM|Clock): '
 unseald_netns=()
 
 right
 platform fault set tpm '*' busy
 waiting 'the TPM is held' '.waiting.failure == "tpm"' 'unseald waits for the TPM since .*busy' 'Does another program have it open' 'failure (tpm|nitrotpm)'
+assert_no_line 'the TPM is held' "$scratch/joined" ' - (Network|Role|Clock): '
 
 right
 allow arn:aws:iam::222222222222:role/somebody-else
@@ -157,14 +160,33 @@ mkdir "$status_file"
 told 'a file that cannot be read' 1 "Cannot read $status_file: " --quiet
 rmdir "$status_file"
 
-say "the timer: a failure for good has its own report, and one after which unseald is started again has none"
-export TRIGGER_UNIT=unseald-report.timer
-cp "$scratch/for-good" "$status_file"
+say "a late secret that has failed, of which unseald-late.service tells"
+jq '.state = "unsealed" | del(.failure, .error, .final, .message_id) | .secrets = [.secrets[0] + {name: "model", state: "failed", late: true,
+    failure: "ciphertext", error: "It was cut or changed."}]' "$scratch/for-good" >"$status_file"
+MONITOR_UNIT=unseald-late.service MONITOR_EXIT_STATUS=3 told 'a late secret' 0 '^The late secret model has FAILED' --quiet
+assert_line 'why' "$scratch/out" '^  It was cut or changed'
+assert_no_line 'unseald itself has not failed' "$scratch/out" 'unseald.service has FAILED'
+
+say "the timer: a failure for good is told once, and one after which unseald is started again has no other report"
+export RUNTIME_DIRECTORY=$scratch/report
+mkdir "$RUNTIME_DIRECTORY"
 silent() {
     "$build/daemon/unsealctl" report --no-doctor --quiet --status="$status_file" >"$scratch/out" 2>&1 || die "$1: exit status $?"
     assert_equal "$1" "$(cat "$scratch/out")" ''
 }
-silent 'a failure for good'
+# by_timer COMMAND...: as the service manager runs it when the timer has elapsed; on_failure, for OnFailure=
+by_timer() { TRIGGER_UNIT=unseald-report.timer "$@"; }
+on_failure() { MONITOR_EXIT_STATUS=60 "$@"; }
+cp "$scratch/for-good" "$status_file"
+by_timer told 'beside the report of the timer the service manager starts no other one' 0 '^unseald has FAILED for good' --quiet
+on_failure silent 'the timer has told of the failure'
+on_failure told 'a process after it has failed, and has written no status' 0 '^unseald has FAILED for good' --quiet
+told 'an administrator asks again' 0 '^unseald has FAILED for good' --quiet
+jq '.since_usec += 1' "$scratch/for-good" >"$status_file"
+on_failure told 'a failure after it' 0 '^unseald has FAILED for good' --quiet
+by_timer silent 'OnFailure= has told of it'
+on_failure told 'so has a process after that one' 0 '^unseald has FAILED for good' --quiet
+export TRIGGER_UNIT=unseald-report.timer
 jq '.failure = "tpm" | .final = false' "$scratch/for-good" >"$status_file"
 told 'unseald is started again' 0 'unseald has FAILED, and is started again' --quiet
 
@@ -198,12 +220,14 @@ failing() {
     [ ! -e "$scratch/next" ] || die "$1: the report has not started doctor"
     assert_line "$1" "$scratch/out" '^unseald waits for KMS'
 }
+rm "$RUNTIME_DIRECTORY/told"
 failing 'a failure for good' "$scratch/for-good"
 assert_line 'its report follows' "$scratch/out" '^unseald has FAILED for good'
 assert_line 'with the explanation' "$scratch/out" '^KMS denies access to the key:'
 failing 'the control' "$scratch/older"
 assert_no_line 'nothing has failed' "$scratch/out" 'FAILED'
 unset TRIGGER_UNIT
+rm "$RUNTIME_DIRECTORY/told"
 failing 'not the timer' "$scratch/for-good"
 assert_no_line 'the service manager starts another report' "$scratch/out" 'FAILED'
 rm "$status_file"

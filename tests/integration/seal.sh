@@ -156,7 +156,7 @@ ends 2 'is no ARN of a KMS key' "an ARN of something else" as vendor -- --key=ar
 ends 2 'contradicts the ARN of the key' "two Regions" seal --region=eu-west-1 "$secret"
 ends 2 'is not a Region' "an invalid Region" as vendor -- --key=alias/billing --region=evil.example.com/ "$secret"
 ends 2 'Region of the key is not known' "no Region" as vendor AWS_REGION= AWS_DEFAULT_REGION= -- --key=alias/billing "$secret"
-ends 2 'partition of AWS that this version does not know' "a secret Region" as vendor -- --key=alias/x --region=us-iso-east-1 "$secret"
+ends 2 'partition of AWS that this version does not know' "a secret Region" as vendor -- --key=alias/x --region=us-isoz-east-1 "$secret"
 ends 2 'Expected https://HOST' "an endpoint without TLS" seal --endpoint=http://kms.example.com "$secret"
 ends 2 '12 digits' "an invalid account" seal --account=123 "$secret"
 ends 2 'KEY=VALUE' "a context without value" seal --context=stage "$secret"

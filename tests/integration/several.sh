@@ -35,7 +35,10 @@ before=$(decrypted)
 platform fault set kms Decrypt delay 13000 --times 1
 platform fault set kms Decrypt error ValidationException "the attestation document is stale" --times 1
 unseald_start
-until [ "$(decrypted)" -gt "$before" ]; do sleep 0.1; done
+until [ "$(decrypted)" -gt "$before" ]; do
+    kill -0 "$unseald_pid" 2>/dev/null || die "unseald ended before KMS decrypted a secret"
+    sleep 0.1
+done
 platform fault set kms Decrypt error ValidationException "the attestation document is stale" --times 1
 unseald_finish
 platform fault clear
@@ -105,17 +108,36 @@ platform machine-netns create
 in_machine() { ip -n "$PLATFORM_MACHINE_NETNS" "$@"; }
 in_machine address add 10.0.0.10/24 dev eth0
 in_machine link set eth0 up
-in_machine route add default via 10.0.0.99 # no host has this address
-exec {unseald_fd}< <(exec "$top/tests/platform/platform" exec --netns "$PLATFORM_MACHINE_NETNS" -- "${wrapper[@]}" \
-    "$build/daemon/unseald" --debug --vendor-configuration="$config" --configuration=/nonexistent --store="$store" \
-    --status="$status_file" 2>&1)
-unseald_pid=$! started_at=$EPOCHREALTIME
-# By then the backoff has grown to several seconds.
-sleep 12
-until [ -n "$(ip netns exec "$PLATFORM_MACHINE_NETNS" ss -Htn state syn-sent dst 169.254.169.254)" ]; do sleep 0.05; done
-came_at=$EPOCHREALTIME
-in_machine route replace default via 10.0.0.1
-unseald_finish
-assert_equal "ready ($(tail -n 1 "$log"))" "$unseald_ready" yes
-say "from the network to READY=1, with what it takes TCP to try again: $(seconds_since "$came_at") s"
-assert_match "the last failure" "$(grep 'credentials: attempt' "$log" | tail -n 1)" 'failed, next in 0us'
+connecting() { [ -n "$(ip netns exec "$PLATFORM_MACHINE_NETNS" ss -Htn state syn-sent dst 169.254.169.254)" ]; }
+# network_comes: starts unseald, and lets the network come while it connects to IMDS. Returns 1 if the attempt has ended by then, as it may
+# on a busy machine.
+network_comes() {
+    in_machine route replace default via 10.0.0.99 # no host has this address
+    exec {unseald_fd}< <(exec "$top/tests/platform/platform" exec --netns "$PLATFORM_MACHINE_NETNS" -- "${wrapper[@]}" \
+        "$build/daemon/unseald" --debug --vendor-configuration="$config" --configuration=/nonexistent --store="$store" \
+        --status="$status_file" > >(tee "$scratch/lines") 2>&1)
+    unseald_pid=$! started_at=$EPOCHREALTIME
+    # By then the backoff has grown to several seconds.
+    sleep 12
+    # An attempt lasts a second. Wait for the beginning of one.
+    while connecting; do sleep 0.05; done
+    until connecting; do
+        kill -0 "$unseald_pid" 2>/dev/null || die "unseald ended before the network came: $(tail -n 5 "$scratch/lines")"
+        sleep 0.05
+    done
+    came_at=$EPOCHREALTIME failed_before=$(grep -c 'credentials: attempt' "$scratch/lines")
+    in_machine route replace default via 10.0.0.1
+    connecting && in_time=yes || in_time=
+    unseald_finish
+    assert_equal "ready ($(tail -n 1 "$log"))" "$unseald_ready" yes
+    say "from the network to READY=1, with what it takes TCP to try again: $(seconds_since "$came_at") s"
+    [ -n "$in_time" ]
+}
+tries=1
+until network_comes; do
+    [ $((tries++)) -lt 5 ] || { say "SKIP: this machine is too busy: five times the attempt ended before the network came" && exit; }
+done
+# TCP asks again after a second, when the attempt ends, too: either succeeds first.
+[ "$failed_before" -gt 0 ] || die "no attempt failed before the network came"
+grep 'credentials: attempt' "$log" | tail -n "+$((failed_before + 1))" >"$scratch/failed-later"
+assert_no_line "failures after the network came" "$scratch/failed-later" 'failed, next in ([1-9]|0us[^:])'

@@ -9,10 +9,7 @@ configure
 unsealctl=$build/daemon/unsealctl
 page=$top/man/unseald.secret.5.rst
 sealed=$scratch/db.sealed
-at_exit rmdir --ignore-fail-on-non-empty /run/unseald
-mkdir -p /run/unseald
-mount -t tmpfs tmpfs /run/unseald # the control socket
-at_exit umount --lazy /run/unseald
+mount_own /run/unseald # the control socket
 
 # The owner of the account may encrypt: the mistake that a signature makes harmless.
 policy=$(kms GetKeyPolicy "$(jq -nc --arg key "$key" '{KeyId: $key}')" | jq -r .Policy |
@@ -31,7 +28,7 @@ sed s/sha256/sha384/ "$scratch/sign-p256" >"$scratch/sign-p384"
 lines_of '/^aws kms sign/,/>signature$/p' >"$scratch/sign-kms"
 lines_of '/^printf.*\.sig$/p' >"$scratch/write"
 lines_of '/^openssl pkey -in vendor.key/p' >"$scratch/write-key"
-lines_of '/^aws kms get-public-key/,/>vendor.pub$/p' | sed 's/^ *|$//' >"$scratch/write-kms-key"
+lines_of '/^aws kms get-public-key/,/vendor.pub$/p' | sed 's/^ *|$//' >"$scratch/write-kms-key"
 
 # The AWS CLI's part of the lines, by curl. foreign/seal.sh runs them with the AWS CLI itself.
 cat >"$scratch/aws" <<'END'
@@ -169,6 +166,7 @@ ends() {
     say "  $3: status $1, $(head -n 1 "$scratch/err" | cut -c 1-140)"
 }
 openssl pkey -in "$p256/vendor.key" -aes256 -passout pass:secret -out "$scratch/encrypted.key"
+ends 2 'Two --context= have the same key' 'two contexts of one key, before the passphrase' --sign="$scratch/encrypted.key" --secret-version=1 --context=a=1 --context=b=1 --context=a=2
 ends 1 'encrypted, and there is no terminal to ask for its passphrase' 'an encrypted key without a terminal' --sign="$scratch/encrypted.key" --secret-version=1
 ends 1 'is a public key\. --sign= takes the private key' 'a public key' --sign="$p256/vendor.pub" --secret-version=1
 ends 1 'of a kind that unseald does not verify' 'an RSA key' --sign="$scratch/rsa/vendor.key" --secret-version=1

@@ -24,17 +24,21 @@ systemctl show -p Result unseald-report.service >/out/report-result
 # From here on /run takes nothing more.
 used=$(findmnt -bno USED /run)
 mount -o remount,size="$((used / 1024 + 64))k" /run
-dd if=/dev/zero of=/run/fill bs=4k 2>/dev/null
-echo "$(stat -c %s /run/fill)" >/out/filled
-# The pages of the old file stay, so that even its removal makes no room.
-ln /run/unseald/status.json /run/unseald/held
-systemctl restart unseald.service
+# A service that ends frees a block: the journal's file on its output. Where the new status file got that block, /run is filled once more.
+# The pages of each old file stay, so that its removal makes no room.
+for try in 1 2 3 4 5 6 7 8; do
+    ln /run/unseald/status.json "/run/unseald/held.$try"
+    dd if=/dev/zero bs=4k >>/run/fill 2>/dev/null
+    systemctl restart unseald.service
+    [ -e /run/unseald/status.json ] || break
+done
+stat -c %s /run/fill >/out/filled
 ls /run/unseald/status.json >/out/full-file 2>&1
 see full
 see full-json --json
 systemctl stop unseald.service unseald-forget.service
 see full-stopped
-rm /run/fill /run/unseald/held
+rm /run/fill /run/unseald/held.*
 mount -o remount,size=50% /run
 systemctl start unseald.service
 see again
@@ -78,8 +82,6 @@ layer_new ExpectedMeasurements=/usr/lib/unseald/pcr_measurements.json
 install -D -m 644 -t "$layer/usr/lib/systemd/journald.conf.d" "$top/kiwi/root/usr/lib/systemd/journald.conf.d/appliance.conf"
 jq -n --arg pcr4 "$other" '{Measurements: {HashAlgorithm: "SHA384", PCR4: $pcr4}}' >"$layer/usr/lib/unseald/pcr_measurements.json"
 layer_secret db-password "$key" "$scratch/sealed"
-mkdir "$layer/usr/lib/systemd/system/unseald-report.timer.d"
-printf '%s\n' '[Timer]' OnActiveSec= OnActiveSec=20s >"$layer/usr/lib/systemd/system/unseald-report.timer.d/soon.conf"
 cat >"$layer/usr/lib/machine/extra" <<'END'
 #!/bin/sh
 see() { name=$1 && shift && unsealctl status "$@" >"/out/$name" 2>&1; echo "exit status $?" >>"/out/$name"; }
@@ -90,7 +92,13 @@ ends_after() {
         [ "$(systemctl show -P ActiveState unseald-report.service)" = inactive ]; do sleep 0.1; done
     echo "$ended"
 }
-ends_after "$(ends_after 0)" # that of the failure, then that of the timer
+first=$(ends_after 0)
+mkdir -p /run/systemd/system/unseald-report.timer.d
+printf '%s\n' '[Timer]' OnActiveSec= OnActiveSec=1s >/run/systemd/system/unseald-report.timer.d/soon.conf
+systemctl daemon-reload
+systemctl restart unseald-report.timer
+until [ "$(systemctl show -P SubState unseald-report.timer)" = elapsed ]; do sleep 0.1; done
+ends_after "$first"
 systemctl show -p Result unseald-report.service >/out/report-result
 journalctl --sync
 journalctl -o cat -u unseald-report.service _TRANSPORT=stdout >/out/report
@@ -122,8 +130,8 @@ cat >"$layer/usr/lib/machine/extra" <<'END'
 end=$(($(date +%s) + 100))
 until [ "$(systemctl show -P ExecMainExitTimestampMonotonic unseald-report.service)" != 0 ] || [ "$(date +%s)" -gt "$end" ]; do sleep 0.1; done
 systemctl show -P ActiveState unseald.service >/out/unseald-state
-# Once unseald has seen the unit that waits, a report names it.
-until jq -e .callers /run/unseald/status.json >/dev/null 2>&1 || [ "$(date +%s)" -gt "$end" ]; do sleep 0.1; done
+# Once unseald has seen the unit that waits, a report names it. The service manager starts none beside that of the timer.
+until { jq -e .callers /run/unseald/status.json && [ "$(systemctl show -P ActiveState unseald-report.service)" = inactive ]; } >/dev/null 2>&1 || [ "$(date +%s)" -gt "$end" ]; do sleep 0.1; done
 systemctl start unseald-report.service
 END
 chmod +x "$layer/usr/lib/machine/extra"

@@ -21,7 +21,8 @@ mount -t tmpfs tmpfs /etc && mount -t tmpfs tmpfs /dev
 for module in $*; do modprobe -d "$scratch" "\$module"; done
 for device in /sys/block/ubd*; do mknod "/dev/\${device##*/}" b \$(tr : ' ' <"\$device/dev"); done
 mknod /dev/null c 1 3 && mknod /dev/urandom c 1 9 && mknod /dev/random c 1 8 && mkdir /dev/mapper
-mknod /dev/mapper/control c \$(awk '\$2 == "device-mapper" { print 10, \$1 }' /proc/misc)
+# Not by awk, which is a link into /etc, and /etc is empty.
+mknod /dev/mapper/control c \$(sed -n 's/^ *\([0-9]*\) device-mapper\$/10 \1/p' /proc/misc)
 . "$scratch/program"
 echo RESULT end
 halt -f
@@ -29,12 +30,21 @@ END
     chmod +x "$scratch/init"
 }
 
-# uml_boot WHAT DISK [WORD]: boots with a read-only disk, /dev/ubda. Standard input is the program; $1 in it is WORD. What the kernel
-# and the program print is then in $scratch/said.
+# uml_boot WHAT DISK [WORD]: boots with a read-only disk, /dev/ubda, and $UML_MEMORY of memory (256M), for $UML_SECONDS (800) at most.
+# Standard input is the program; $1 in it is WORD. What the kernel and the program print is then in $scratch/said.
 uml_boot() {
+    local uml status=0
+    [ "$BASHPID" = $$ ] || own_exit_stack
     cat >"$scratch/program"
+    # In the background, because the shell runs its traps only between the commands in the foreground: a script that a signal ends takes the
+    # kernel with it. timeout passes the signal on, and kills a kernel that stays.
+    timeout -k 2 "${UML_SECONDS:-800}" linux.uml ubd0r="$2" rootfstype=hostfs rootflags=/ ro root=none mem="${UML_MEMORY:-256M}" quiet panic=0 init="$scratch/init" \
+        con=null con0=null,fd:1 -- "${3:-}" </dev/null >"$scratch/console" 2>&1 &
+    uml=$!
+    at_exit end_process "$uml"
     # The shell would report the SIGABRT with which a kernel that panics ends.
-    { timeout 300 linux.uml ubd0r="$2" rootfstype=hostfs rootflags=/ ro root=none mem=256M quiet panic=0 init="$scratch/init" \
-        con=null con0=null,fd:1 -- "${3:-}" </dev/null 2>&1 || true; } 2>/dev/null | tr -d '\r' >"$scratch/said"
-    grep -a '^RESULT\|panic -' "$scratch/said" | sed "s|^|$1: |"
+    { wait "$uml" || status=$?; } 2>/dev/null
+    tr -d '\r' <"$scratch/console" >"$scratch/said"
+    [ "$status" != 124 ] || die "$1: the kernel was ended, since it has not ended in time: $(tail -n 30 "$scratch/said")"
+    sed -n "/^RESULT\|panic -/s|^|$1: |p" "$scratch/said"
 }

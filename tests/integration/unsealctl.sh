@@ -63,10 +63,12 @@ saw=0
 "$build/daemon/unseald-attest" --vendor-configuration=/nonexistent --configuration=/nonexistent >"$scratch/out" 2>&1 || saw=$?
 assert_equal "exit status" "$saw" 2
 assert_line "what to do" "$scratch/out" 'systemctl start unseald-attest.socket'
-for option in --idle=0 --idle=soon --conquer now; do
-    saw=0
-    "$build/daemon/unseald-attest" "$option" >"$scratch/out" 2>&1 || saw=$?
-    assert_equal "exit status of $option" "$saw" 2
+for program in unseald-attest unseald-kms; do
+    for option in --idle=0 --idle=soon --conquer now; do
+        saw=0
+        "$build/daemon/$program" "$option" >"$scratch/out" 2>&1 || saw=$?
+        assert_equal "exit status of $program $option" "$saw" 2
+    done
 done
 
 say "wrong files"

@@ -24,6 +24,7 @@ cat >"$layer/usr/lib/machine/extra" <<'END'
 #!/bin/sh
 exec >/out/extra 2>&1
 set -x
+. /usr/lib/machine/units
 state() { systemctl is-active unseald-attest.socket unseald-attest.service | tr '\n' ' ' >"/out/state-$1"; }
 verify() {
     out=/out/verify-$1
@@ -63,10 +64,16 @@ client garbage gone slow
 sleep 10
 client document
 sleep 10
-client many
-sleep 3
-state limited
-sleep 10
+# After the last document the limit is in effect for ten seconds, and the service must not end before. On a busy machine the look may come
+# too late, and is repeated. A service that ends after its two seconds would never be seen.
+for i in 1 2 3 4 5; do
+    client many
+    sleep 3
+    state limited
+    ! grep -q inactive /out/state-limited || continue
+    break
+done
+wait_until 'the service ends without requests' states_are inactive unseald-attest.service
 state idle
 client garbage
 state again
@@ -101,20 +108,14 @@ journalctl -q -x -t unseald-attest -o short-monotonic --no-hostname >/out/journa
 systemctl --failed --no-legend --plain >/out/failed
 END
 chmod +x "$layer/usr/lib/machine/extra"
-MACHINE_TIMEOUT=180 machine_boot "$scratch/out"
+machine_boot "$scratch/out"
 out=$scratch/out
 cat "$out/clients"
 
-assert_equal "enabled" "$(cat "$out/enabled")" disabled
-assert_equal "before" "$(cat "$out/state-before")" 'inactive inactive '
-assert_equal "listening" "$(cat "$out/state-listening")" 'active inactive '
-assert_equal "asked" "$(cat "$out/state-asked")" 'active active '
 assert_equal "no requests, but the limit is still in effect" "$(cat "$out/state-limited")" 'active active '
-assert_equal "some time later" "$(cat "$out/state-idle")" 'active inactive '
 assert_equal "asked again" "$(cat "$out/state-again")" 'active active '
-assert_equal "clients that got the right answer" "$(cut -d: -f1 "$out/clients" | tr '\n' ' ')" \
+assert_equal "clients that got the right answer" "$(cut -d: -f1 "$out/clients" | uniq | tr '\n' ' ')" \
     'document garbage gone slow document many garbage '
-assert_equal "failed units" "$(cat "$out/failed")" ''
 
 assert_equal "/status with Status=yes" "$(jq -r '.state, .secrets[0].name, (.secrets[0] | has("key_id"))' "$out/status-of-service")" \
     $'unsealed\ndb-password\nfalse'
@@ -126,7 +127,7 @@ assert_match "POST /status" "$(cat "$out/status-post")" '^405 GET, HEAD True [1-
 assert_match "POST /status without Status=" "$(cat "$out/status-post-off")" '^404 None True [1-9]'
 assert_match "/status without Status=" "$(cat "$out/status-off")" '^404 None .*no other path'
 
-assert_match "the process" "$(cat "$out/process")" '^ *6[1-5][0-9]{3} +unseald,'
+assert_socket_service "$out" unseald-attest.service '^ *6[1-5][0-9]{3} +unseald,'
 assert_line "verify" "$out/verify-good" '^exit status 0$'
 assert_line "the nonce" "$out/verify-good" '^  nonce +proved'
 assert_line "the age" "$out/verify-good" '^  age +proved'
@@ -141,6 +142,3 @@ assert_line "who asked" "$out/journal-attest" 'Attestation document 1 is for 127
 assert_line "the catalog's words" "$out/journal-attest" 'Subject: An attestation document was given'
 assert_line "the end" "$out/journal-attest" 'It gave [0-9]+ documents and failed to make [0-9]+; [0-9]{3} requests were over the limit'
 [ "$(wc -l <"$out/journal-attest")" -lt 1000 ] || die "requests fill the journal: $(wc -l <"$out/journal-attest") lines"
-exposure=$(sed -n 's/.*Overall exposure level for unseald-attest.service: \([0-9.]*\) .*/\1/p' "$out/security")
-say "exposure by systemd-analyze security: $exposure"
-assert_match "exposure" "$exposure" '^(0|1)\.[0-9]$'

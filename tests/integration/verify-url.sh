@@ -172,6 +172,7 @@ done
 verify 53 "$http/429"
 verify 53 "$http/503"
 verify 50 "https://127.0.0.1:$port/honest"
+assert_line "https:// for a service without TLS" "$scratch/out" 'Its answer is not TLS\. Check the port, and whether http:// is meant'
 stop_serving
 
 say "TLS is checked against the system's certificates"

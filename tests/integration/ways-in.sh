@@ -16,7 +16,7 @@ ln -s usr/bin usr/sbin usr/lib "$closed/"
 echo 'root:x:0:0::/root:/usr/sbin/nologin' >"$closed/etc/passwd"
 echo 'root:!*:1:0:99999:7:::' >"$closed/etc/shadow"
 ln -s /usr/lib/systemd/system/appliance-firewall.service "$closed/etc/systemd/system/systemd-networkd.service.requires/"
-touch "$closed/usr/lib/systemd/systemd-resolved"
+touch "$closed"/usr/lib/systemd/systemd-{resolved,timesyncd}
 printf '[Service]\nExecStart=/sbin/agetty -\nStandardInput=tty\n' >"$closed/usr/lib/systemd/system/getty@.service"
 ln -s /dev/null "$closed/etc/systemd/system/getty@.service"
 printf '[Unit]\nAfter=local-fs.target\n' >"$closed/usr/lib/systemd/system/unseald.service"
@@ -233,6 +233,28 @@ plant hardware 'policy-routes.rules:policy-routes@$name.service' \
 plant hardware 9.rules:kernel/sysrq=1 'rule usr/lib/udev/rules.d/9.rules "SYSCTL{kernel/sysrq}=\"1\""'
 plant hardware /usr/lib/udev/rules.d/10-appliance.rules 'rm usr/lib/udev/rules.d/10-appliance.rules'
 plant hardware /etc/udev/rules.d/10-appliance.rules 'mkdir -p etc/udev/rules.d && ln -s /dev/null etc/udev/rules.d/10-appliance.rules'
+plant time /usr/sbin/ntpd 'program usr/sbin/ntpd'
+plant time timesyncd:NTP=192.0.2.1 'printf "[Time]\n NTP = 169.254.169.123 192.0.2.1\n" >usr/lib/systemd/timesyncd.conf.d/z.conf'
+plant time timesyncd:NTP=time.example 'mkdir -p etc/systemd && printf "[Time]\nNTP=time.example\n" >etc/systemd/timesyncd.conf'
+plant time timesyncd:FallbackNTP=time.example 'printf "[Time]\nFallbackNTP=time.example\n" >usr/lib/systemd/timesyncd.conf.d/z.conf'
+# An empty FallbackNTP= leaves the distribution's servers in place (systemd 252: "Added new fallback server 0.debian.pool.ntp.org").
+plant time timesyncd:FallbackNTP= 'printf "[Time]\nFallbackNTP=\n" >usr/lib/systemd/timesyncd.conf.d/z.conf'
+plant time timesyncd:NTP= 'printf "[Time]\nNTP=\n" >usr/lib/systemd/timesyncd.conf.d/z.conf'
+plant time timesyncd:FallbackNTP= 'rm usr/lib/systemd/timesyncd.conf.d/appliance.conf'
+plant time timesyncd:FallbackNTP= 'mkdir -p etc/systemd/timesyncd.conf.d && ln -s /dev/null etc/systemd/timesyncd.conf.d/appliance.conf'
+plant time 80-appliance.network:DHCPv4:UseNTP= 'sed -i 0,/UseNTP/s/UseNTP=no/UseNTP=yes/ usr/lib/systemd/network/80-appliance.network'
+plant time 80-appliance.network:DHCPv6:UseNTP= 'sed -i "/^.DHCPv6/,/^$/{/UseNTP/d}" usr/lib/systemd/network/80-appliance.network'
+plant time 80-appliance.network:NTP=192.0.2.1 'mkdir -p etc/systemd/network/80-appliance.network.d &&
+    printf "[Network]\nNTP=192.0.2.1\n" >etc/systemd/network/80-appliance.network.d/x.conf'
+plant time 70-other.network:DHCPv4:UseNTP= 'mkdir -p etc/systemd/network && printf "[Network]\nDHCP=ipv4\n" >etc/systemd/network/70-other.network'
+plant time 70-other.network:DHCPv6:UseNTP= 'mkdir -p etc/systemd/network && printf "[Network]\nAddress=10.0.0.5/24\n" >etc/systemd/network/70-other.network'
+plant time 'chrony:pool 2.pool.example' 'program usr/sbin/chronyd && echo "pool 2.pool.example iburst" >>etc/chrony.conf'
+plant time 'chrony:server 192.0.2.1' 'program usr/sbin/chronyd && echo " server 192.0.2.1" >>etc/chrony.conf'
+plant time 'chrony:pool 2.pool.example' 'program usr/sbin/chronyd && echo "Pool 2.pool.example" >>etc/chrony.conf'
+plant time chrony:initstepslew 'program usr/sbin/chronyd && echo "initstepslew 30 time.example" >>etc/chrony.conf'
+plant time chrony:sourcedir 'program usr/sbin/chronyd && echo "sourcedir /run/chrony-dhcp" >>etc/chrony.conf'
+plant time chrony:port 'program usr/sbin/chronyd && sed -i /^port/d etc/chrony.conf'
+plant time chrony:cmdport 'program usr/sbin/chronyd && rm etc/chrony.conf'
 plant extension systemd-sysext.service 'unit systemd-sysext.service "[Service]"'
 plant identity /etc/machine-id 'echo 0123456789abcdef0123456789abcdef >etc/machine-id'
 plant schedule /usr/sbin/crond 'program usr/sbin/crond'
@@ -294,3 +316,25 @@ run_check "$closed"
 assert_line "without a unified kernel image" "$scratch/out" '^unseen +command-line'
 run_check --uki=/bin/true "$closed"
 assert_equal "status of what is no image" "$status" 2
+
+# kiwi/build takes no image that has a way in, and none that cannot be checked. Its own function runs here; KIWI and the package do not.
+eval "$(sed -n '/^make_image() {$/,/^}$/p' "$top/kiwi/build")"
+run_kiwi() { install -D -m 644 /dev/null "$1/image/a.raw" && touch "$1/image/appliance.efi" "$1/image/a.packages"; }
+unpack_package() { install -D -m 755 /bin/true "$2/usr/bin/unsealctl"; }
+# shellcheck disable=SC2034 # make_image uses them
+kiwi=$scratch/kiwi description=$scratch/description package='' checked=yes allowed=()
+mkdir "$kiwi" "$description"
+install -m 755 /bin/true "$kiwi/check-drivers"
+for ends in 0 1 2; do
+    printf '#!/bin/sh\n%s\nexit %s\n' "$([ $ends != 1 ] || echo 'echo "OPEN    ssh /usr/sbin/sshd: a program"')" $ends >"$kiwi/check-ways-in"
+    chmod 755 "$kiwi/check-ways-in"
+    mkdir "$scratch/image-$ends"
+    set +e
+    (set -e && make_image "$scratch/image-$ends") >"$scratch/out" 2>&1
+    status=$?
+    set -e
+    if [ $ends = 0 ]; then expected=0; else expected=1; fi
+    assert_equal "status of make_image where the check ends with $ends" "$status" $expected
+    [ -e "$scratch/image-$ends/.checked" ] && seen=0 || seen=1
+    assert_equal "whether the image counts as checked where the check ends with $ends" "$seen" $expected
+done

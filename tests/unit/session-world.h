@@ -8,8 +8,8 @@
  * test ends it with finish() or fail_with(), and time passes only in pass().
  *
  * Each fake checks every value that it is given against what the test declared, and fails the test on a wrong one. It also
- * writes one word into world.trace. Activities: "key-pair", "TPM", "document", "open", "lock", "credentials", "identity",
- * "user-data", "connection", "fetch", "signature", "decryption", "probe", "barrier".
+ * writes one word into world.trace. Activities: "key-pair", "TPM", "document", "open", "measurement", "lock", "credentials", "identity",
+ * "user-data", "connection", "fetch", "signature", "decryption", "generation", "probe", "barrier".
  */
 
 #include <setjmp.h>
@@ -45,6 +45,7 @@
 #include "source/fetcher.h"
 #include "source/pieces-remote.h"
 #include "source/source-file.h"
+#include "tpm/secret-events.h"
 #include "tpm/tpm.h"
 #include "unsealing/network.h"
 #include "unsealing/report.h"
@@ -126,6 +127,9 @@ struct Kept {
         unsigned commits;
         KeptLock lock, next_lock;
         bool locked;
+        ManifestEvent events[SECRETS_MAX];
+        size_t events_count, meant, measured;
+        bool touched;
 };
 
 /* Something that the session has begun and waits for. */
@@ -170,6 +174,7 @@ static struct World {
         UnderWay under_way[UNDER_WAY_MAX];
         size_t under_way_count;
         bool trouble_stays;     /* every attempt there fails */
+        bool unread, blank;     /* the label of the volume has not been read yet; its device is blank */
         const char *trouble_at; /* where the next attempt fails, if it is one that ends at once or in a thread */
         Error trouble;
 
@@ -227,8 +232,10 @@ static struct World {
         char *const *units[SECRETS_MAX];
         const Declaration *members[SECRETS_MAX]; /* of bundles */
         char states[SECRETS_MAX][16], policies[SECRETS_MAX][16];
+        char regions[SECRETS_MAX][32];  /* where KMS was asked last; or empty */
         char versions[SECRETS_MAX][24]; /* of signed secrets, in decimal; or empty */
         uint64_t durations[SECRETS_MAX];
+        unsigned measured_pcrs[SECRETS_MAX];
         char steps[256];     /* the names and durations in seconds that were written last */
         char notified[1024]; /* the last STATUS= */
         char logged[32768];  /* the text and the fields of every entry */
@@ -516,7 +523,12 @@ static void answer_decryption(const UnderWay *call, int r, const Error *error) {
         bool answered = r >= 0 || (error->failure != FAILURE_NETWORK && error->failure != FAILURE_TLS &&
                                    error->failure != FAILURE_ANSWER);
 
-        (void) snprintf(envelope, sizeof(envelope), "envelope of %s", call->name);
+        /* Only the ciphertext of a new key is taken, if it is kept: the name of the secret, as that in a label. */
+        (void) snprintf(envelope, sizeof(envelope), "%s%s",
+                        strcmp(call->what, "generation") == 0 && declared_as(call->name)->generate_missing
+                                        ? ""
+                                        : "envelope of ",
+                        call->name);
         (void) snprintf(request_id, sizeof(request_id), "decrypt-%s", call->name);
         (void) snprintf(refused.request_id, sizeof(refused.request_id), "%.60s",
                         r < 0 && answered ? request_id : "");
@@ -535,7 +547,9 @@ static void commit_what_was_put(Kept *kept) {
         kept->locked = kept->locked && memcmp(&kept->lock, &kept->next_lock, sizeof(kept->lock)) == 0;
         kept->lock = kept->next_lock;
         kept->commits++;
-        trace("kept");
+        kept->events_count += kept->meant;
+        trace(kept->meant > 0 ? "recorded" : "kept");
+        kept->meant = 0;
 }
 
 static void answer_commit(const UnderWay *call, int r, const Error *error) {
@@ -616,19 +630,28 @@ int worker_new(sd_event *event, const char *name, Worker **ret) {
         return outcome("worker", NULL);
 }
 
-static bool is_to_be_locked(void) {
+/* Returns whether no secret needs the TPM any more. */
+static bool are_all_here(void) {
         size_t committed = 0;
 
         for (size_t i = 0; i < world.kept.count; i++)
                 committed += world.kept.items[i].committed;
-        return world.kept.lock.pcr > 0 && !world.kept.locked &&
-               (world.kept.commits > 0 || (committed > 0 && committed == world.declarations.count));
+        return world.kept.commits > 0 || (committed > 0 && committed == world.declarations.count);
+}
+
+static bool is_to_be_measured(void) {
+        return world.kept.measured < world.kept.events_count && are_all_here();
+}
+
+static bool is_to_be_locked(void) {
+        return world.kept.lock.pcr > 0 && !world.kept.locked && are_all_here();
 }
 
 static struct Tpm played_tpm;
 
 int worker_submit(Worker *worker, WorkerJob job, WorkerDone done, void *userdata) {
         const char *what = !worker->is_of_tpm    ? world.recipients > 0 ? "open" : "key-pair"
+                           : is_to_be_measured() ? "measurement"
                            : is_to_be_locked()   ? "lock"
                            : played_tpm.prepared ? "document"
                                                  : "TPM";
@@ -754,14 +777,35 @@ int tpm_attest(Tpm *tpm, const NsmRequest *request, uint8_t **ret, size_t *ret_s
 }
 
 int tpm_read_pcrs(Tpm *tpm, uint32_t mask, PcrSet *ret, Error *error) {
-        int r = outcome("lock", error);
+        const Kept *kept = &world.kept;
+        bool measuring = kept->measured < kept->events_count;
+        int r = outcome(measuring ? "measurement" : "lock", error);
+        uint32_t wanted = measuring ? 0 : UINT32_C(1) << world.settings.lock_pcr;
 
         if (r < 0)
                 return r;
+        for (size_t i = kept->measured; i < kept->events_count; i++)
+                wanted |= UINT32_C(1) << kept->events[i].pcr;
         assert_ptr_equal(tpm, &played_tpm);
-        assert_int_equal(mask, UINT32_C(1) << world.settings.lock_pcr);
+        assert_int_equal(mask, wanted);
         *ret = world.pcrs;
         return 0;
+}
+
+/* Returns whether this is an event that is not extended yet. */
+static bool is_event(unsigned pcr, const uint8_t digest[static PCR_SIZE]) {
+        uint8_t wanted[PCR_SIZE];
+
+        for (size_t i = world.kept.measured; i < world.kept.events_count; i++) {
+                const ManifestEvent *event = world.kept.events + i;
+
+                assert_int_equal(secret_event_digest(event->name, event->sealed, wanted), 0);
+                if (event->pcr == pcr && memcmp(wanted, digest, PCR_SIZE) == 0) {
+                        trace("extended:%u:%s", pcr, event->name);
+                        return true;
+                }
+        }
+        return false;
 }
 
 int tpm_extend_pcr(Tpm *tpm, unsigned pcr, const uint8_t digest[static PCR_SIZE], Error *error) {
@@ -772,6 +816,8 @@ int tpm_extend_pcr(Tpm *tpm, unsigned pcr, const uint8_t digest[static PCR_SIZE]
         if (r < 0)
                 return r;
         assert_ptr_equal(tpm, &played_tpm);
+        if (is_event(pcr, digest))
+                return pcr_extend(world.pcrs.value[pcr], digest);
         assert_int_equal(pcr, world.settings.lock_pcr);
         assert_int_equal(pcr_lock_digest(wanted), 0);
         assert_memory_equal(digest, wanted, PCR_SIZE);
@@ -951,14 +997,36 @@ static void assert_context(const Declaration *declaration, const char *const *co
         assert_null(context[count]);
 }
 
+/* The secret that KMS makes is known by its encryption context. */
+static size_t declared_in_context(const char *pair) {
+        size_t length = strlen("unseald:secret=");
+
+        assert_non_null(pair);
+        assert_int_equal(strncmp(pair, "unseald:secret=", length), 0);
+        return declared(pair + length, strlen(pair) - length);
+}
+
+static bool is_declared_key(const Declaration *declaration, const char *arn) {
+        for (char *const *key = declaration->key_ids; *key; key++)
+                if (strcmp(*key, arn) == 0)
+                        return true;
+        return false;
+}
+
 /* The ciphertext of a secret is its name. */
 int kms_decrypt(KmsClient *client, const KmsDecrypt *decrypt, KmsDecrypted callback, void *userdata) {
-        UnderWay call = { .what = "decryption", .decrypted = callback, .userdata = userdata };
-        size_t secret = declared(decrypt->ciphertext.data, decrypt->ciphertext.size);
+        bool generates = decrypt->generate > 0;
+        UnderWay call = { .what = generates ? "generation" : "decryption",
+                          .decrypted = callback,
+                          .userdata = userdata };
+        size_t secret = generates ? declared_in_context(decrypt->encryption_context[0])
+                                  : declared(decrypt->ciphertext.data, decrypt->ciphertext.size);
         const Declaration *declaration = world.declarations_items + secret;
 
         assert_is_newest(client->credentials);
-        assert_non_null(strstr(declaration->key_ids[0], client->region));
+        assert_non_null(decrypt->key_id);
+        assert_non_null(strstr(decrypt->key_id, client->region));
+        assert_true(is_declared_key(declaration, decrypt->key_id));
         assert_non_null(decrypt->document.data);
         assert_int_equal(decrypt->document.size, strlen(world.document));
         assert_memory_equal(decrypt->document.data, world.document, decrypt->document.size);
@@ -966,13 +1034,18 @@ int kms_decrypt(KmsClient *client, const KmsDecrypt *decrypt, KmsDecrypted callb
         for (size_t i = 0; i <= count_strings(declaration->key_ids); i++)
                 assert_ptr_equal(decrypt->key_ids[i], declaration->key_ids[i]);
         assert_context(declaration, decrypt->encryption_context);
-        memcpy(call.name, decrypt->ciphertext.data, decrypt->ciphertext.size);
+        assert_int_equal(decrypt->generate, decrypt->ciphertext.size == 0 ? declaration->generate : 0);
+        assert_int_equal(decrypt->keeps_ciphertext, generates && declaration->generate_missing);
+        assert_int_equal(generates, decrypt->ciphertext.size == 0);
+        memcpy(call.name, declaration->name, strlen(declaration->name));
         begin(call);
+        if (decrypt->key_id != declaration->key_ids[0])
+                trace("in:%s", client->region);
         return 0;
 }
 
-/* Checks the body of a dry run, and returns the name of the secret in it. */
-static void check_probe(const char *body, char *ret, size_t size) {
+/* Checks the body of a dry run, and takes the name of the secret out of it. Returns whether it asks for a new data key. */
+static bool check_probe(const char *body, const char *region, char *ret, size_t size) {
         WITH_MEMORY;
         _cleanup_json_ struct json_object *request = NULL;
         _cleanup_free_ uint8_t *name = NULL;
@@ -985,11 +1058,22 @@ static void check_probe(const char *body, char *ret, size_t size) {
         assert_true(json_object_get_boolean(json_member(request, "DryRun")));
         assert_null(json_member(request, "Recipient"));
         ciphertext = json_member_string(request, "CiphertextBlob");
-        assert_non_null(ciphertext);
-        assert_int_equal(base64_decode(ciphertext, strlen(ciphertext), &name, &length), 0);
+        if (!ciphertext) {
+                const char *secret = json_member_string(json_member(request, "EncryptionContext"),
+                                                        "unseald:secret");
+
+                assert_non_null(secret);
+                length = strlen(secret);
+                name = (uint8_t *) strdup(secret);
+        } else
+                assert_int_equal(base64_decode(ciphertext, strlen(ciphertext), &name, &length), 0);
+        assert_non_null(name);
         assert_true(length < size);
         declaration = world.declarations_items + declared(name, length);
-        assert_string_equal(json_member_string(request, "KeyId"), declaration->key_ids[0]);
+        assert_int_equal(ciphertext ? 0 : declaration->generate,
+                         json_object_get_int(json_member(request, "NumberOfBytes")));
+        assert_non_null(strstr(json_member_string(request, "KeyId"), region));
+        assert_true(is_declared_key(declaration, json_member_string(request, "KeyId")));
         json_object_object_foreach(json_member(request, "EncryptionContext"), key, value) {
                 assert_true(count < ELEMENTSOF(pairs));
                 (void) snprintf(pairs[count], sizeof(pairs[count]), "%s=%s", key,
@@ -999,16 +1083,23 @@ static void check_probe(const char *body, char *ret, size_t size) {
         }
         assert_context(declaration, context);
         *((char *) mempcpy(ret, name, length)) = '\0';
+        return !ciphertext;
 }
 
 int kms_request(KmsClient *client, const char *operation, const char *body, KmsAnswered callback,
                 void *userdata) {
         UnderWay call = { .what = "probe", .answered = callback, .userdata = userdata };
+        const Declaration *declaration;
+        bool generates;
 
         assert_is_newest(client->credentials);
-        assert_string_equal(operation, "Decrypt");
-        check_probe(body, call.name, sizeof(call.name));
+        generates = check_probe(body, client->region, call.name, sizeof(call.name));
+        declaration = declared_as(call.name);
+        assert_true(generates ? declaration->generate > 0 : !declaration_is_of_one_boot(declaration));
+        assert_string_equal(operation, generates ? "GenerateDataKey" : "Decrypt");
         begin(call);
+        if (generates && declaration->generate_missing)
+                trace("of-generation");
         return 0;
 }
 
@@ -1071,8 +1162,8 @@ int source_fetch(Fetcher *fetcher, const Fetch *fetch, SourceFetched callback, v
 
 /* No secret of these tests is a message: tests/integration/message-ranges.sh has those that come in pieces. */
 
-int source_fetch_first(Fetcher *fetcher, const Fetch *fetch, size_t asked, ObjectFetched callback,
-                       void *userdata) {
+int source_fetch_first(Fetcher *fetcher, const Fetch *fetch, size_t asked, size_t of_longer,
+                       ObjectFetched callback, void *userdata) {
         fail();
         return -EINVAL;
 }
@@ -1082,6 +1173,10 @@ int pieces_new_remote(Fetcher *fetcher, const Fetch *fetch, const ObjectVersion 
                       void *trouble_userdata, Pieces **ret, Error *error) {
         fail();
         return -EINVAL;
+}
+
+void pieces_remote_begin_with(Pieces *pieces, const uint8_t *data, size_t size) {
+        fail();
 }
 
 int source_read_file(const Source *source, size_t maximum, uint8_t **ret, size_t *ret_size, Error *error) {
@@ -1097,6 +1192,36 @@ int source_read_file(const Source *source, size_t maximum, uint8_t **ret, size_t
         *ret = (uint8_t *) strdup(text);
         *ret_size = strlen(text);
         return 0;
+}
+
+/* The ciphertext in the label of the volume is the name of the secret. */
+int source_read_label(const Source *source, const SourceLabelPlaces *places, uint8_t **ret, size_t *ret_size,
+                      Error *error) {
+        WITH_MEMORY;
+        const Declaration *declaration = declared_with(source);
+        int r = outcome("label", error);
+
+        assert_string_equal(places->labels, "labels");
+        if (r < 0)
+                return r;
+        if (world.unread)
+                return error_set_remedy(error, -EIO, FAILURE_UNAVAILABLE, REMEDY_RETRY, "not read yet");
+        if (world.blank)
+                return 1;
+        *ret = (uint8_t *) strdup(declaration->name);
+        *ret_size = strlen(declaration->name);
+        return 0;
+}
+
+int source_write_sealed(const Source *source, const char *directory, const uint8_t *ciphertext, size_t size,
+                        Error *error) {
+        const Declaration *declaration = declared_with(source);
+
+        assert_string_equal(directory, "sealed");
+        assert_int_equal(size, strlen(declaration->name));
+        assert_memory_equal(ciphertext, declaration->name, size);
+        trace("sealed:%s", declaration->name);
+        return outcome("sealed", error);
 }
 
 /* The store and the kept secrets. */
@@ -1393,6 +1518,7 @@ void kept_abandon(Kept *kept) {
                 (void) take_under_way("barrier");
         for (size_t i = 0; i < kept->count; i++)
                 kept->items[i].put = kept->items[i].unclaimed = false;
+        kept->meant = 0;
         trace("abandoned");
 }
 
@@ -1402,6 +1528,48 @@ bool kept_is_committed(const Kept *kept, const KeptLock *lock) {
                 if (kept->items[i].put || kept->items[i].unclaimed)
                         return false;
         return kept->count > 0 && kept->lock.pcr == lock->pcr;
+}
+
+int kept_mean(Kept *kept, const ManifestEvent *events, size_t count, Error *error) {
+        int r = outcome("mean", error);
+
+        if (r < 0)
+                return r;
+        assert_false(is_under_way("barrier"));
+        assert_in_range(count, 1, SECRETS_MAX - kept->events_count);
+        for (size_t i = 0; i < count; i++)
+                assert_int_equal(events[i].pcr, declared_as(events[i].name)->measure_pcr);
+        memcpy(kept->events + kept->events_count, events, count * sizeof(*events));
+        kept->meant = count;
+        return 0;
+}
+
+const ManifestEvent *kept_events(const Kept *kept, size_t *ret_count) {
+        *ret_count = kept->events_count;
+        return kept->events;
+}
+
+size_t kept_measured(const Kept *kept) {
+        return kept->measured;
+}
+
+void kept_touch(Kept *kept) {
+        kept->touched = true;
+}
+
+bool kept_is_touched(const Kept *kept) {
+        return kept->touched;
+}
+
+int kept_set_measured(Kept *kept, Error *error) {
+        int r = outcome("set-measured", error);
+
+        if (r >= 0) {
+                kept->measured = kept->events_count;
+                kept->touched = false;
+                trace("measured");
+        }
+        return r;
 }
 
 int kept_set_locked(Kept *kept, Error *error) {
@@ -1469,7 +1637,9 @@ int status_write(const char *path, const Status *status) {
                         describe_waiting(&secret->waiting, world.waits[i]);
                 (void) snprintf(world.states[i], sizeof(world.states[i]), "%s", secret->state);
                 (void) snprintf(world.policies[i], sizeof(world.policies[i]), "%s", secret->policy ?: "");
+                (void) snprintf(world.regions[i], sizeof(world.regions[i]), "%s", secret->kms_region ?: "");
                 world.durations[i] = secret->duration_usec;
+                world.measured_pcrs[i] = secret->measured_pcr;
                 world.versions[i][0] = 0;
                 if (secret->version)
                         (void) snprintf(world.versions[i], sizeof(world.versions[i]), "%" PRIu64,
@@ -1513,6 +1683,7 @@ static int world_begin(void **state) {
                 .store_path = "store",
                 .status_path = "status",
                 .kept = &world.kept,
+                .labels = { .labels = "labels", .sealed = "sealed" },
         };
         return 0;
 }
@@ -1538,6 +1709,17 @@ static void lies_in(Declaration *declaration, const char *region) {
         world.key_ids[i][0] = world.keys[i][0];
         world.key_ids[i][1] = world.keys[i][1];
         declaration->key_ids = world.key_ids[i];
+}
+
+/* The keys of the secret are replicas of one multi-Region key, in eu-north-1 and eu-west-1. */
+static Declaration *replicated(Declaration *declaration) {
+        size_t i = (size_t) (declaration - world.declarations_items);
+
+        for (size_t k = 0; k < 2; k++)
+                (void) snprintf(world.keys[i][k], sizeof(world.keys[i][k]),
+                                "arn:aws:kms:%s:111122223333:key/mrk-0000000000000000000000000000%04zu",
+                                k == 0 ? "eu-north-1" : "eu-west-1", i);
+        return declaration;
 }
 
 static Declaration *declare(const char *name) {

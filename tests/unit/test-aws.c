@@ -26,6 +26,8 @@ static void test_partitions_have_their_domains(void **state) {
         assert_string_equal(aws_domain("aws-cn", false), "amazonaws.com.cn");
         assert_string_equal(aws_domain("aws-us-gov", true), "api.aws");
         assert_string_equal(aws_domain("aws-eusc", true), "api.amazonwebservices.eu");
+        assert_string_equal(aws_domain("aws-iso-b", false), "sc2s.sgov.gov");
+        assert_string_equal(aws_domain("aws-iso-e", true), "api.cloud-aws.adc-e.uk");
         assert_null(aws_domain("aws-moon", false));
 }
 
@@ -46,8 +48,12 @@ static void test_regions_are_in_their_partitions(void **state) {
         assert_string_equal(aws_partition_of("cn-north-1"), "aws-cn");
         assert_string_equal(aws_partition_of("us-gov-west-1"), "aws-us-gov");
         assert_string_equal(aws_partition_of("eusc-de-east-1"), "aws-eusc");
-        assert_null(aws_partition_of("us-isob-east-1"));
-        assert_null(aws_partition_of("eu-isoe-west-1"));
+        assert_string_equal(aws_partition_of("us-iso-east-1"), "aws-iso");
+        assert_string_equal(aws_partition_of("us-isob-east-1"), "aws-iso-b");
+        assert_string_equal(aws_partition_of("eu-isoe-west-1"), "aws-iso-e");
+        assert_string_equal(aws_partition_of("us-isof-south-1"), "aws-iso-f");
+        assert_null(aws_partition_of("us-isoz-east-1"));
+        assert_null(aws_partition_of("eu-isoz-west-1"));
 }
 
 static void test_text_that_could_end_a_header_is_not_a_header_value(void **state) {
@@ -146,7 +152,7 @@ static void test_error_class_follows_the_code_then_the_status(void **state) {
                 { "AccessDenied", 403, 3600, AWS_OTHER },
                 { "", 404, 0, AWS_OTHER },
                 { "", 503, 0, AWS_UNAVAILABLE },
-                { "Anything", 429, 0, AWS_UNAVAILABLE },
+                { "Anything", 429, 0, AWS_THROTTLED },
                 { "", 408, 0, AWS_UNAVAILABLE },
         };
 

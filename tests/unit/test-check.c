@@ -16,6 +16,7 @@
 #include "vault/manifest.h"
 
 #define KEY "arn:aws:kms:eu-north-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+#define OTHER_KEY "arn:aws:kms:eu-north-1:111122223333:key/00000000-12ab-34cd-56ef-1234567890ab"
 #define SOCKET "/run/unseald/credentials.sock"
 
 /* A correct system with one secret. Each test spoils one thing of it. */
@@ -169,6 +170,40 @@ static void test_a_sealed_secret_that_would_be_refused_is_a_mistake(void **state
         }
 }
 
+/* The first one without room is reported, and it alone. */
+static void test_messages_that_have_no_room_together_are_a_mistake(void **state) {
+        static const struct {
+                uint64_t sizes[2], size_max;
+                const char *wanted;
+        } cases[] = {
+                { { 60, 40 }, 100, NULL },
+                { { 60, 41 },
+                  100,
+                  "db.secret:2: Source=: Expected room for the plaintext: with this message, the secrets in the image have at least 101 bytes, and all together may have 100. Raise StoreSizeMax=" },
+                { { 102, 0 },
+                  100,
+                  "db.secret:2: Source=: Expected room for the plaintext: with this message, the secrets in the image have at least 102 bytes" },
+                { { 103, 5 },
+                  100,
+                  "db.secret:2: Source=: Expected room for the plaintext: with this message, the secrets in the image have at least 103 bytes" },
+                { { 0, 0 }, 0, NULL },
+        };
+
+        for (size_t i = 0; i < 2 * ELEMENTSOF(cases); i++) {
+                bool optional = i % 2 == 1;
+                System system;
+
+                set_up(&system);
+                system.declarations.count = 2;
+                system.settings.store_size_max = cases[i / 2].size_max;
+                for (size_t k = 0; k < 2; k++) {
+                        system.items[k].optional = optional;
+                        system.secrets[k].plaintext_size = cases[i / 2].sizes[k];
+                }
+                assert_remark(&system, !optional, cases[i / 2].wanted);
+        }
+}
+
 static void test_a_source_that_the_service_cannot_see_is_a_mistake(void **state) {
         System system;
 
@@ -259,12 +294,35 @@ static void test_keys_are_in_possible_regions(void **state) {
         assert_key("alias/x", false, false, NULL);
         assert_key(ARN("aws", "cn-north-1"), false, true,
                    "db.secret:3: KeyId=: Expected a Region of the partition \"aws\", not \"cn-north-1\"");
-        assert_key(ARN("aws-iso", "us-iso-east-1"), false, true,
+        assert_key(ARN("aws-iso", "us-iso-east-1"), false, false, NULL);
+        assert_key(ARN("aws-iso-b", "us-isob-east-1"), true, false, NULL);
+        assert_key(ARN("aws-moon", "moon-east-1"), false, true,
                    "db.secret:3: KeyId=: No endpoint of the partition");
         assert_key(ARN("aws", "eu-nroth-1"), false, false, "db.secret:3: KeyId=: No Region has a name like");
         assert_key(ARN("aws", "eu-north-x"), false, false, "db.secret:3: KeyId=: No Region has a name like");
         assert_key(ARN("aws", "north-1"), false, false, "db.secret:3: KeyId=: No Region has a name like");
         assert_key(ARN("aws", "somewhere"), false, false, "db.secret:3: KeyId=: No Region has a name like");
+}
+
+static void assert_fips(const char *key, SourceKind kind, bool fips, const char *wanted) {
+        System system;
+
+        set_up(&system);
+        system.keys[0] = (char *) key;
+        system.settings.fips = fips;
+        system.items[0].source.kind = kind;
+        system.items[0].source.bucket = kind == SOURCE_S3 ? (char *) "bucket" : NULL;
+        assert_remark(&system, true, wanted);
+}
+
+static void test_s3_without_a_fips_endpoint_is_a_mistake(void **state) {
+        const char *china = ARN("aws-cn", "cn-north-1");
+
+        assert_fips(china, SOURCE_S3, true,
+                    "db.secret:2: Source=: S3 has no FIPS endpoint in the partition \"aws-cn\"");
+        assert_fips(china, SOURCE_S3, false, NULL);
+        assert_fips(china, SOURCE_SSM, true, NULL);
+        assert_fips(ARN("aws-us-gov", "us-gov-west-1"), SOURCE_S3, true, NULL);
 }
 
 static void test_missing_units_are_named_with_their_line(void **state) {
@@ -356,6 +414,12 @@ static void test_files_that_look_like_declarations_are_passed_over(void **state)
                 if (passed_over_reason("/etc/unseald/secrets.d", silent[i]))
                         fail_msg("'%s' is reported", silent[i]);
         assert_non_null(passed_over_reason("", "db.secret"));
+        assert_non_null(passed_over_reason("", "weights.volume"));
+        assert_non_null(passed_over_reason("/etc/unseald/volumes.d", "weights.secret"));
+        assert_non_null(passed_over_reason("/etc/unseald/volumes.d", "weights"));
+        assert_null(passed_over_reason("/etc/unseald/volumes.d", "weights.volume"));
+        assert_null(passed_over_reason("/etc/unseald/volumes.d", "weights.volume.d"));
+        assert_null(passed_over_reason("/etc/unseald/volumes.d", "README"));
         assert_non_null(passed_over_reason("", "unseal.conf"));
         assert_non_null(passed_over_reason("/etc/unseald/unseald.conf.d", "10-lock"));
         assert_non_null(passed_over_reason("/etc/unseald/secrets.d/db.secret.d", ".10.conf"));
@@ -680,6 +744,89 @@ static void test_all_mistakes_of_a_file_are_listed(void **state) {
         assert_int_equal(settings_examine(ini, &settings, NULL, &error), -EINVAL);
 }
 
+static void test_kms_for_applications_has_its_own_keys_and_units_that_reach_it(void **state) {
+        static char *keys[] = { (char *) OTHER_KEY, (char *) KEY, NULL },
+                    *own[] = { (char *) OTHER_KEY, NULL },
+                    *units[] = { (char *) "app.service", (char *) "job@*.service", NULL },
+                    *missing[] = { (char *) "job@*.service", NULL };
+        static const char lines[] =
+                        "[Kms]\nKeys=" OTHER_KEY "\nKeys=" KEY "\nUnits=app.service\nUnits=job@*.service\n";
+        static const Finding shared
+                        [] = { {
+                                        SEVERITY_MISTAKE,
+                                        "kms-key",
+                                        "Give the applications a key of their own, and name it in Keys= of [Kms].",
+                                        NULL,
+                                        "unseald.conf:3: Keys=: Expected a key of its own, not the one of the secret db: an application could have the secret decrypted. 'unsealctl policy --application' makes the policy of a key for applications.",
+                        } },
+                  locked[] = { { SEVERITY_MISTAKE, "kms-locked", "Remove LockPcr=, or the section [Kms].",
+                                 NULL,
+                                 "unseald.conf:3: Keys=: Expected nothing, since LockPcr= is set: once the PCR is locked, KMS decrypts nothing more for this boot, and unseald-kms refuses to start. Remove LockPcr= or Keys=." },
+                               { SEVERITY_WARNING, "kms-no-unit", "Name the units in Units= of [Kms].", NULL,
+                                 "unseald.conf:3: Keys=: Units= of [Kms] names no unit, so unseald-kms refuses everybody. Name the units of the applications." } },
+                  away[] = {
+                          { SEVERITY_WARNING, "unit-missing",
+                            "Correct the name in Units=, or add the unit to the image.", NULL,
+                            "unseald.conf:5: Units=: There is no unit \"job@*.service\". Expected a unit with a unit file, or an instance of a template with one." },
+                          { SEVERITY_WARNING, "kms-network",
+                            "Remove the setting, or the unit from Units= of [Kms].", "app.service",
+                            "app.service:3: PrivateNetwork=: The unit is in Units= of [Kms], and its network namespace has another 127.0.0.1: its programs cannot reach unseald-kms. Remove the setting, or the unit from Units=." },
+                          { SEVERITY_WARNING, "kms-network",
+                            "Remove the setting, or the unit from Units= of [Kms].", "app.service",
+                            "app.service:4: NetworkNamespacePath=: The unit is in Units= of [Kms], and its network namespace has another 127.0.0.1: its programs cannot reach unseald-kms. Remove the setting, or the unit from Units=." }
+                  };
+        System system;
+
+        for (unsigned i = 0; i < 4; i++) {
+                set_up(&system);
+                ini_free(system.ini);
+                system.facts.settings_ini = system.ini = parse("unseald.conf", lines);
+                system.settings.kms_keys = i == 0 ? keys : own;
+                system.settings.kms_units = i == 1 ? NULL : units;
+                system.settings.lock_pcr = i == 1 ? 8 : 0;
+                load(&system, "app.service",
+                     i == 2 ? "[Service]\nExecStart=/a\nPrivateNetwork=yes\nNetworkNamespacePath=/n\n"
+                            : "[Service]\nExecStart=/a\nPrivateNetwork=no\n");
+                unit_tree_sort(&system.tree);
+                system.facts.kms_missing_units = i == 2 ? missing : NULL;
+                assert_findings(&system,
+                                i == 0   ? shared
+                                : i == 1 ? locked
+                                         : away,
+                                i == 0   ? ELEMENTSOF(shared)
+                                : i == 1 ? ELEMENTSOF(locked)
+                                : i == 2 ? ELEMENTSOF(away)
+                                         : 0);
+        }
+}
+
+static void test_units_that_ask_for_documents_can_reach_the_service(void **state) {
+        static const char lines[] = "[Documents]\nUnits=app.service\nUnits=job@*.service\n";
+        static char *units[] = { (char *) "app.service", (char *) "job@*.service", NULL },
+                    *missing[] = { (char *) "job@*.service", NULL };
+        static const Finding away[] = {
+                { SEVERITY_WARNING, "unit-missing",
+                  "Correct the name in Units=, or add the unit to the image.", NULL,
+                  "unseald.conf:3: Units=: There is no unit \"job@*.service\". Expected a unit with a unit file, or an instance of a template with one." },
+                { SEVERITY_WARNING, "documents-network",
+                  "Remove the setting, or the unit from Units= of [Documents].", "app.service",
+                  "app.service:3: PrivateNetwork=: The unit is in Units= of [Documents], and its network namespace has another 127.0.0.1: its programs cannot reach unseald-documents. Remove the setting, or the unit from Units=." },
+        };
+        System system;
+
+        for (unsigned i = 0; i < 2; i++) {
+                set_up(&system);
+                ini_free(system.ini);
+                system.facts.settings_ini = system.ini = parse("unseald.conf", lines);
+                system.settings.documents_units = units;
+                load(&system, "app.service",
+                     i == 0 ? "[Service]\nExecStart=/a\nPrivateNetwork=yes\n" : "[Service]\nExecStart=/a\n");
+                unit_tree_sort(&system.tree);
+                system.facts.documents_missing_units = i == 0 ? missing : NULL;
+                assert_findings(&system, away, i == 0 ? ELEMENTSOF(away) : 0);
+        }
+}
+
 static void test_lack_of_memory_is_no_mistake_of_the_configuration(void **state) {
         Remarks remarks = {};
         Error error;
@@ -692,20 +839,24 @@ static void test_lack_of_memory_is_no_mistake_of_the_configuration(void **state)
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_a_correct_system_gets_no_remark),
+                cmocka_unit_test(test_units_that_ask_for_documents_can_reach_the_service),
                 cmocka_unit_test(test_certificates_that_cannot_be_loaded_are_a_mistake),
                 cmocka_unit_test(test_a_missing_source_of_an_optional_secret_is_a_warning),
                 cmocka_unit_test(test_a_sealed_secret_that_would_be_refused_is_a_mistake),
+                cmocka_unit_test(test_messages_that_have_no_room_together_are_a_mistake),
                 cmocka_unit_test(test_a_source_that_the_service_cannot_see_is_a_mistake),
                 cmocka_unit_test(test_a_public_key_that_is_not_measured_is_a_mistake),
                 cmocka_unit_test(test_a_signature_that_would_be_refused_is_reported_at_its_line),
                 cmocka_unit_test(test_two_secrets_do_not_have_one_source),
                 cmocka_unit_test(test_keys_are_in_possible_regions),
+                cmocka_unit_test(test_s3_without_a_fips_endpoint_is_a_mistake),
                 cmocka_unit_test(test_missing_units_are_named_with_their_line),
                 cmocka_unit_test(test_missing_users_and_groups_are_mistakes),
                 cmocka_unit_test(test_unit_and_credential_fit_in_a_socket_address),
                 cmocka_unit_test(test_units_load_only_declared_secrets),
                 cmocka_unit_test(test_a_unit_loads_a_credential_once),
                 cmocka_unit_test(test_all_mistakes_of_a_file_are_listed),
+                cmocka_unit_test(test_kms_for_applications_has_its_own_keys_and_units_that_reach_it),
                 cmocka_unit_test(test_lack_of_memory_is_no_mistake_of_the_configuration),
                 cmocka_unit_test(test_too_many_secrets_are_one_mistake),
                 cmocka_unit_test(test_files_that_look_like_declarations_are_passed_over),

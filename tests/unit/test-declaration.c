@@ -241,6 +241,121 @@ static void test_missing_keys_are_named(void **state) {
         refused_text("nonsense\n", "local/secrets.d/db.secret:1: Expected");
 }
 
+#define GENERATED "[Secret]\nKeyId=" KEY "\nGenerate=32\n"
+
+static void test_the_key_of_a_volume_is_made_once_and_bound_to_it(void **state) {
+        static const char missing[] = GENERATED "GenerateWhen=missing\nSource=volume:state\n";
+        static const struct {
+                const char *text, *expected;
+        } wrong[] = {
+                { GENERATED "GenerateWhen=missing\nSource=file:/a\n",
+                  "4: GenerateWhen=: Expected Source=volume:NAME with missing" },
+                { GENERATED "GenerateWhen=missing\nSource=volume:state\nBindAccount=no\n",
+                  "6: BindAccount=: Expected yes with Source=volume:, or no line" },
+                { GENERATED "GenerateWhen=missing\nSource=volume:state\nSignedBy=/a\n", "6: SignedBy=: " },
+                { GENERATED "GenerateWhen=missing\nSource=volume:state\nMeasurePcr=8\n",
+                  "6: MeasurePcr=: The setting is for a sealed secret" },
+                { GENERATED "Generate=31\nGenerateWhen=missing\nSource=volume:state\n",
+                  "4: Generate=: Expected at least 32 bytes with GenerateWhen=missing" },
+                { GENERATED "Generate=\nSource=volume:state\n",
+                  "5: Source=: volume: needs Generate= and GenerateWhen=missing" },
+        };
+        uint8_t one[DECLARATION_DIGEST_SIZE], other[DECLARATION_DIGEST_SIZE];
+        Declarations declarations;
+
+        put("local/secrets.d/db.secret", missing);
+        declarations = read_all();
+        assert_true(declarations.items[0].generate_missing);
+        assert_false(declaration_is_of_one_boot(declarations.items));
+        assert_int_equal(declarations.items[0].source.kind, SOURCE_VOLUME);
+        assert_string_equal(declarations.items[0].source.location, "state");
+        assert_true(declarations.items[0].bind_account);
+        assert_list(declarations.items[0].encryption_context, "|unseald:volume=state|unseald:secret=db");
+        assert_int_equal(declaration_digest(declarations.items, one), 0);
+        declarations_clear(&declarations);
+        put("local/secrets.d/db.secret", GENERATED "GenerateWhen=missing\nSource=volume:other\n");
+        declarations = read_all();
+        assert_int_equal(declaration_digest(declarations.items, other), 0);
+        assert_memory_not_equal(one, other, sizeof(one));
+        declarations_clear(&declarations);
+        for (size_t i = 0; i < ELEMENTSOF(wrong); i++) {
+                _cleanup_free_ char *expected = NULL;
+
+                assert_true(asprintf(&expected, "local/secrets.d/db.secret:%s", wrong[i].expected) > 0);
+                refused_text(wrong[i].text, expected);
+        }
+        unlink("local/secrets.d/db.secret");
+}
+
+/* Otherwise the label of a new volume could get the ciphertext of the one beside the MAC of the other. */
+static void test_a_label_keeps_the_key_of_one_secret(void **state) {
+        static const char missing[] = GENERATED "GenerateWhen=missing\nSource=volume:state\n";
+        Declarations declarations;
+
+        put("local/secrets.d/a.secret", GENERATED "GenerateWhen=missing\nSource=volume:other\n");
+        put("local/secrets.d/db.secret", missing);
+        declarations = read_all();
+        assert_int_equal(declarations.count, 2);
+        declarations_clear(&declarations);
+        put("local/secrets.d/a.secret", missing);
+        refused_text(missing,
+                     "local/secrets.d/db.secret:5: Source=: The label of the volume state is the source of the secret a, too");
+        unlink("local/secrets.d/a.secret");
+        unlink("local/secrets.d/db.secret");
+}
+
+static void test_a_value_that_kms_makes_has_no_source(void **state) {
+        static const struct {
+                const char *lines, *expected;
+        } wrong[] = {
+                { "Source=file:/a\n", "Source=: The setting is for a sealed secret" },
+                { "SourceRegion=eu-north-1\n", "SourceRegion=: The setting is for a sealed secret" },
+                { "Format=bundle\n", "Format=: The setting is for a sealed secret" },
+                { "SizeMax=12\n", "SizeMax=: The setting is for a sealed secret" },
+                { "Sha256=0123456789012345678901234567890123456789012345678901234567890123\n",
+                  "Sha256=: The setting is for a sealed secret" },
+                { "AllowUncommitted=yes\n", "AllowUncommitted=: The setting is for a sealed secret" },
+                { "Signature=file:/a\n", "Signature=: The setting is for a sealed secret" },
+                { "MinVersion=1\n", "MinVersion=: The setting is for a sealed secret" },
+                { "MeasurePcr=8\n", "MeasurePcr=: The setting is for a sealed secret" },
+                { "GenerateWhen=missing\n", "GenerateWhen=: Expected Source=volume:NAME with missing" },
+                { "GenerateWhen=never\n", "GenerateWhen=: Expected always or missing, not \"never\"." },
+                { "Source=volume:state\n", "Source=: A label of a volume keeps what Generate= has made" },
+                { "Generate=0\n", "Generate=: Expected a number of bytes from 1 to 1024" },
+                { "Generate=1025\n", "Generate=: Expected a number of bytes from 1 to 1024" },
+                { "Generate=32K\n", "Generate=: Expected a number of bytes from 1 to 1024" },
+                { "Generate=-1\n", "Generate=: Expected a number of bytes from 1 to 1024" },
+                { "Generate=00000000000000000000000000000000032\n",
+                  "Generate=: Expected a number of bytes" },
+        };
+        Declarations declarations;
+
+        put("local/secrets.d/db.secret", GENERATED "GenerateWhen=always\nFormat=\nSource=\nSizeMax=\n");
+        declarations = read_all();
+        assert_int_equal(declarations.items[0].generate, 32);
+        assert_null(declarations.items[0].source.location);
+        assert_string_equal(declarations.items[0].source.label, "Generate=32");
+        assert_int_equal(declarations.items[0].format, FORMAT_KMS);
+        assert_list(declarations.items[0].encryption_context, "|unseald:secret=db");
+        declarations_clear(&declarations);
+        for (size_t i = 0; i < ELEMENTSOF(wrong); i++) {
+                _cleanup_free_ char *text = NULL, *expected = NULL;
+
+                assert_true(asprintf(&text, GENERATED "%s", wrong[i].lines) > 0);
+                assert_true(asprintf(&expected, "local/secrets.d/db.secret:4: %s", wrong[i].expected) > 0);
+                refused_text(text, expected);
+        }
+        refused_text("[Secret]\nGenerate=32\n", "local/secrets.d/db.secret: KeyId= is missing");
+        refused_text(MINIMUM "GenerateWhen=always\n",
+                     "local/secrets.d/db.secret:4: GenerateWhen=: The setting needs Generate=");
+        /* The last line counts. */
+        put("local/secrets.d/db.secret", GENERATED "Generate=\nSource=file:/a\n");
+        declarations = read_all();
+        assert_int_equal(declarations.items[0].generate, 0);
+        assert_string_equal(declarations.items[0].source.location, "/a");
+        declarations_clear(&declarations);
+}
+
 static void test_names_are_those_of_credentials(void **state) {
         static const char *const wrong[] = {
                 "a b",
@@ -344,6 +459,8 @@ static void test_encryption_context_is_bounded(void **state) {
 }
 
 static void test_source_is_checked_with_file_and_line(void **state) {
+        refused("MeasurePcr=7", "MeasurePcr=: Expected 8, 13, 14 or 15, not \"7\".");
+        refused("MeasurePcr=8 13", "MeasurePcr=: Expected 8, 13, 14 or 15, not \"8 13\".");
         refused("Source=ftp://host/x", "Source=: Expected file:/absolute/path");
         refused("Source=file:relative", "Source=: Expected an absolute path");
         refused("Source=http://host/x", "Source=: Expected file:/absolute/path");
@@ -413,6 +530,15 @@ static void test_a_message_has_a_range_and_pins_of_its_own(void **state) {
         refused("SizeMax=1048577\nFormat=bundle", "SizeMax=: Expected a number of bytes from 1 to 1048576");
         refused("Sha256=00", "Sha256=: Expected the 64 hexadecimal digits of a SHA-256");
         refused("AllowUncommitted=perhaps", "AllowUncommitted=: ");
+
+        declarations = accepted("Late=yes\nFormat=message");
+        assert_true(declarations.items[0].late);
+        declarations_clear(&declarations);
+        declarations = accepted("Late=yes\nLate=");
+        assert_false(declarations.items[0].late);
+        declarations_clear(&declarations);
+        refused("Late=yes", "Late=: Late= needs Format=message");
+        refused("Late=soon\nFormat=message", "Late=: ");
 }
 
 /* Line 4 is the first of these lines, after Format=bundle in line 3. */
@@ -575,8 +701,11 @@ static void test_a_message_must_fit_into_the_store(void **state) {
         Declarations declarations = accepted("Format=message\nSizeMax=20M");
         Error error = {};
 
-        assert_int_equal(declarations_judge_sizes(&declarations, 20 << 20, NULL, NULL, &error), 0);
-        assert_int_equal(declarations_judge_sizes(&declarations, (20 << 20) - 1, NULL, NULL, &error),
+        assert_int_equal(declarations_judge(&declarations, &(Settings){ .store_size_max = 20 << 20 }, NULL,
+                                            NULL, &error),
+                         0);
+        assert_int_equal(declarations_judge(&declarations, &(Settings){ .store_size_max = (20 << 20) - 1 },
+                                            NULL, NULL, &error),
                          -EINVAL);
         assert_int_equal(error.failure, FAILURE_CONFIGURATION);
         if (!strstr(error.text,
@@ -586,7 +715,29 @@ static void test_a_message_must_fit_into_the_store(void **state) {
 
         /* The default is no promise: what is there decides. */
         declarations = accepted("Format=message");
-        assert_int_equal(declarations_judge_sizes(&declarations, 2 << 20, NULL, NULL, &error), 0);
+        assert_int_equal(declarations_judge(&declarations, &(Settings){ .store_size_max = 2 << 20 }, NULL,
+                                            NULL, &error),
+                         0);
+        declarations_clear(&declarations);
+}
+
+static void test_the_pcr_that_is_locked_is_not_measured_into(void **state) {
+        Declarations declarations = accepted("MeasurePcr=14");
+        const Settings locks_14 = { .store_size_max = UINT64_MAX, .lock_pcr = 14 },
+                       locks_15 = { .store_size_max = UINT64_MAX, .lock_pcr = 15 };
+        Error error = {};
+
+        assert_int_equal(declarations.items[0].measure_pcr, 14);
+        assert_int_equal(declarations_judge(&declarations, &locks_15, NULL, NULL, &error), 0);
+        assert_int_equal(declarations_judge(&declarations, &locks_14, NULL, NULL, &error), -EINVAL);
+        assert_int_equal(error.failure, FAILURE_CONFIGURATION);
+        if (!strstr(error.text, ".secret: MeasurePcr=14 is the PCR that LockPcr= of unseald.conf locks."))
+                fail_msg("%s", error.text);
+        declarations_clear(&declarations);
+
+        declarations = accepted("MeasurePcr=14\nMeasurePcr=");
+        assert_int_equal(declarations.items[0].measure_pcr, 0);
+        assert_int_equal(declarations_judge(&declarations, &(Settings){}, NULL, NULL, &error), 0);
         declarations_clear(&declarations);
 }
 
@@ -788,6 +939,8 @@ static void test_digest_changes_with_every_key_that_decides_the_plaintext(void *
                 MINIMUM "Sha256=" PIN "\n",
                 MINIMUM "Sha256=" OTHER_PIN "\n",
                 MINIMUM "Format=message\nSha256=" PIN "\n",
+                MINIMUM "MeasurePcr=8\n",
+                MINIMUM "MeasurePcr=15\n",
         };
         uint8_t digests[ELEMENTSOF(others) + 1][DECLARATION_DIGEST_SIZE];
 
@@ -949,6 +1102,35 @@ static void test_smallest_version_is_a_number_of_64_bits(void **state) {
         assert_non_null(key);
 }
 
+/* By the digest a reload and a restart know whether the value is to stay. */
+static void test_digest_changes_with_the_length_of_a_value_that_kms_makes(void **state) {
+        static const char *const texts[] = {
+                GENERATED,
+                GENERATED "Generate=33\n",
+                GENERATED "EncryptionContext=a=b\n",
+                GENERATED "BindAccount=yes\n",
+                "[Secret]\nGenerate=32\nKeyId=" KEY "0\n",
+                MINIMUM,
+        };
+        static const char *const same[] = {
+                GENERATED "Description=a value\n",
+                GENERATED "GenerateWhen=always\n",
+                GENERATED "[Deliver]\nMode=0440\nGroup=root\n",
+        };
+        uint8_t digests[ELEMENTSOF(texts)][DECLARATION_DIGEST_SIZE], digest[DECLARATION_DIGEST_SIZE];
+
+        for (size_t i = 0; i < ELEMENTSOF(texts); i++) {
+                digest_of(texts[i], digests[i]);
+                for (size_t j = 0; j < i; j++)
+                        if (memcmp(digests[i], digests[j], DECLARATION_DIGEST_SIZE) == 0)
+                                fail_msg("numbers %zu and %zu have the same digest", i, j);
+        }
+        for (size_t i = 0; i < ELEMENTSOF(same); i++) {
+                digest_of(same[i], digest);
+                assert_memory_equal(digest, digests[0], sizeof(digest));
+        }
+}
+
 /* A restart after an update must not publish what the new image would refuse. */
 static void test_digest_changes_with_the_signer_and_the_smallest_version(void **state) {
         static const char *const lines[] = { "", "MinVersion=1\n", "MinVersion=2\n" };
@@ -1072,6 +1254,10 @@ int main(void) {
                 DIRECTORY_TEST(test_drop_ins_add_replace_and_reset),
                 DIRECTORY_TEST(test_secrets_of_both_directories_come_sorted_by_name),
                 DIRECTORY_TEST(test_missing_keys_are_named),
+                DIRECTORY_TEST(test_the_key_of_a_volume_is_made_once_and_bound_to_it),
+                DIRECTORY_TEST(test_a_label_keeps_the_key_of_one_secret),
+                DIRECTORY_TEST(test_a_value_that_kms_makes_has_no_source),
+                DIRECTORY_TEST(test_digest_changes_with_the_length_of_a_value_that_kms_makes),
                 DIRECTORY_TEST(test_names_are_those_of_credentials),
                 DIRECTORY_TEST(test_key_is_pinned_by_its_arn),
                 DIRECTORY_TEST(test_number_of_keys_is_bounded),
@@ -1088,6 +1274,7 @@ int main(void) {
                 DIRECTORY_TEST(test_the_number_of_all_members_is_limited),
                 DIRECTORY_TEST(test_digest_changes_with_the_members_and_their_rights),
                 DIRECTORY_TEST(test_a_message_must_fit_into_the_store),
+                DIRECTORY_TEST(test_the_pcr_that_is_locked_is_not_measured_into),
                 cmocka_unit_test(test_units_admit_the_units_they_name_or_all),
                 cmocka_unit_test(test_a_pattern_admits_the_instances_of_one_template),
                 DIRECTORY_TEST(test_a_pattern_stands_for_the_instance_alone),

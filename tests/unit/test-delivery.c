@@ -405,6 +405,141 @@ static void test_a_draft_that_is_not_kept_is_discarded(void **state) {
         assert_no_file("large");
 }
 
+/* large is late: its data key is kept with the others. */
+static void deliver_with_key(void) {
+        _cleanup_secret_ Secret *key = NULL;
+        Error error;
+
+        declare("large", "Format=message\nLate=yes\n[Deliver]\nMode=0440\n");
+        declarations_clear(&declarations);
+        read_declarations();
+        begin_or_fail();
+        assert_int_equal(secret_new(3, &key), 0);
+        memcpy(secret_bytes(key), "key", 3);
+        delivery_take_key(delivery, LARGE, key);
+        if (keep(all, 2, &error) != 1)
+                fail_msg("%s", error.text);
+        publish();
+}
+
+static void assert_key_is_kept(bool wanted) {
+        _cleanup_secret_ Secret *key = NULL;
+        Error error;
+
+        assert_int_equal(delivery_has_key(delivery, LARGE), wanted);
+        if (!wanted)
+                return;
+        assert_int_equal(delivery_read_key(delivery, LARGE, &key, &error), 0);
+        assert_int_equal(secret_size(key), 3);
+        assert_memory_equal(secret_bytes(key), "key", 3);
+}
+
+static int keep_late(StoreDraft *draft, Error *error) {
+        ended.calls = 0;
+        return delivery_keep_late(delivery, LARGE, draft, NULL, on_kept, &ended, error);
+}
+
+static void test_the_message_of_a_late_secret_takes_the_place_of_its_key(void **state) {
+        Error error;
+
+        deliver_with_key();
+        assert_no_file("large");
+        assert_file("api", "the api", 0400);
+        for (unsigned i = 0; i < 2; i++) {
+                assert_false(delivery_has(delivery, LARGE));
+                assert_key_is_kept(true);
+                start_again();
+                begin_or_fail();
+        }
+        assert_int_equal(keep(none, 0, &error), 1);
+        publish();
+        assert_key_is_kept(true);
+        assert_int_equal(keep_late(draft_of('L'), &error), 1);
+        assert_no_file("large");
+        assert_int_equal(delivery_publish_late(delivery, LARGE, &error), 0);
+        for (unsigned i = 0; i < 2; i++) {
+                assert_all();
+                assert_key_is_kept(false);
+                assert_true(delivery_has(delivery, LARGE));
+                start_again();
+                begin_or_fail();
+        }
+        assert_int_equal(*kept_version(kept, "api"), 7);
+}
+
+/* Whatever becomes of the commit, the key or the message is kept, and the others are. */
+static void test_an_answer_about_a_late_secret_decides(void **state) {
+        static const int answers[] = { -ETIMEDOUT, 0 };
+
+        for (size_t i = 0; i < ELEMENTSOF(answers); i++) {
+                StoreDraft *another;
+                Error error;
+
+                barrier = 1;
+                deliver_with_key();
+                barrier = 0;
+                assert_int_equal(delivery_begin_draft(delivery, "another", 4096, &another, &error), 0);
+                assert_int_equal(keep_late(draft_of('L'), &error), 0);
+                awaited.ended(answers[i], awaited.userdata);
+                assert_int_equal(ended.calls, 1);
+                assert_int_equal(ended.r < 0, answers[i] < 0);
+                assert_key_is_kept(answers[i] < 0);
+                assert_int_equal(delivery_has(delivery, LARGE), answers[i] == 0);
+                assert_true(delivery_has(delivery, API));
+                /* The drafts of other late secrets are still in the store. */
+                assert_int_equal(store_draft_hold(another, &(int){ -1 }, &error), 0);
+                start_again();
+                while (held_count > 0)
+                        (void) fdstore_remove(held[0].name);
+        }
+}
+
+static void test_the_key_of_a_late_secret_that_failed_goes(void **state) {
+        Error error;
+
+        deliver_with_key();
+        barrier = -ENOBUFS;
+        assert_true(keep_late(NULL, &error) < 0);
+        assert_key_is_kept(true);
+        barrier = 1;
+        assert_int_equal(keep_late(NULL, &error), 1);
+        assert_key_is_kept(false);
+        assert_true(delivery_has(delivery, API));
+        start_again();
+        begin_or_fail();
+        assert_key_is_kept(false);
+        assert_false(delivery_has(delivery, LARGE));
+        assert_true(delivery_has(delivery, API));
+}
+
+/* The old file stays published until the new message is whole. */
+static void test_a_reload_with_a_late_secret_keeps_both(void **state) {
+        _cleanup_secret_ Secret *key = NULL;
+        Error error;
+
+        deliver_with_key();
+        assert_int_equal(keep_late(draft_of('L'), &error), 1);
+        assert_int_equal(delivery_publish_late(delivery, LARGE, &error), 0);
+        replaced = declarations;
+        declarations = (Declarations){};
+        read_declarations();
+        begin_or_fail();
+        assert_true(delivery_has_before_reload(delivery, LARGE));
+        assert_int_equal(secret_new(3, &key), 0);
+        memcpy(secret_bytes(key), "key", 3);
+        delivery_take_key(delivery, LARGE, key);
+        assert_int_equal(keep(all, 2, &error), 1);
+        publish();
+        assert_large('L');
+        assert_key_is_kept(true);
+        delivery_settle(delivery, &declarations);
+        assert_int_equal(keep_late(draft_of('M'), &error), 1);
+        assert_large('L');
+        assert_int_equal(delivery_publish_late(delivery, LARGE, &error), 0);
+        assert_large('M');
+        assert_key_is_kept(false);
+}
+
 static void test_a_reload_exchanges_what_changed(void **state) {
         const char *texts[COUNT] = { [TLS] = "the certthe key" };
         Error error;
@@ -534,6 +669,10 @@ int main(void) {
                 TEST(test_an_answer_decides),
                 TEST(test_an_unanswered_delivery_is_abandoned),
                 TEST(test_a_draft_that_is_not_kept_is_discarded),
+                TEST(test_the_message_of_a_late_secret_takes_the_place_of_its_key),
+                TEST(test_an_answer_about_a_late_secret_decides),
+                TEST(test_the_key_of_a_late_secret_that_failed_goes),
+                TEST(test_a_reload_with_a_late_secret_keeps_both),
                 TEST(test_a_reload_exchanges_what_changed),
                 TEST(test_a_reload_publishes_what_it_can),
                 TEST(test_a_reload_publishes_the_other_members),

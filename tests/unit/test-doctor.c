@@ -247,7 +247,7 @@ static void test_pcrs_are_compared_with_what_is_expected(void **state) {
         PcrSet measured = good_boot();
 
         expect_image(&expected, 0x44, "a file");
-        check_pcrs(&report, &measured, &expected, 0);
+        check_pcrs(&report, &measured, &expected, 0, 0);
         assert_finding(0, VERDICT_OK, "pcrs", "As expected by a file (drivers");
         assert_finding(1, VERDICT_OK, "pcrs", "As expected by a file (boot code");
         assert_finding(2, VERDICT_NOTE, "pcrs", "Secure Boot");
@@ -257,7 +257,7 @@ static void test_pcrs_are_compared_with_what_is_expected(void **state) {
         report_clear(&report);
 
         memset(measured.value[4], 0x45, PCR_SIZE);
-        check_pcrs(&report, &measured, &expected, 0);
+        check_pcrs(&report, &measured, &expected, 0, 0);
         assert_finding(1, VERDICT_WARNING, "pcrs", "boot code");
         assert_finding(1, VERDICT_WARNING, "pcrs", "measured 454545");
         assert_finding(1, VERDICT_WARNING, "pcrs", "expected 444444");
@@ -269,7 +269,7 @@ static void test_a_pcr_that_a_policy_pins_fails_where_measurements_were_given(vo
         PcrSet measured = good_boot();
 
         expect_image(&expected, 0x44, "a file");
-        check_pcrs(&report, &measured, &expected, 0);
+        check_pcrs(&report, &measured, &expected, 0, 0);
         assert_int_equal(report_exit_status(&report), DOCTOR_OK);
         for (size_t i = 0; i < ELEMENTSOF(pinned); i++) {
                 char name[16];
@@ -277,7 +277,7 @@ static void test_a_pcr_that_a_policy_pins_fails_where_measurements_were_given(vo
                 report_clear(&report);
                 measured = good_boot();
                 measured.value[pinned[i]][0] ^= 1;
-                check_pcrs(&report, &measured, &expected, 0);
+                check_pcrs(&report, &measured, &expected, 0, 0);
                 assert_int_equal(report_exit_status(&report), FAILURE_DENIED);
                 (void) snprintf(name, sizeof(name), "PCR%u", pinned[i]);
                 for (size_t j = 0; j < report.count; j++)
@@ -287,8 +287,23 @@ static void test_a_pcr_that_a_policy_pins_fails_where_measurements_were_given(vo
         report_clear(&report);
         measured = good_boot();
         measured.value[13][0] ^= 1;
-        check_pcrs(&report, &measured, &expected, 13);
+        check_pcrs(&report, &measured, &expected, 13, 0);
         assert_int_equal(report_exit_status(&report), DOCTOR_OK);
+}
+
+/* A boot that has measured secrets into PCR13, with a file that a boot without them has written. */
+static void test_a_measured_pcr_is_not_compared(void **state) {
+        ExpectedFacts expected = { .demanded = true };
+        PcrSet measured = good_boot();
+
+        expect_image(&expected, 0x44, "a file");
+        measured.value[13][0] ^= 1;
+        check_pcrs(&report, &measured, &expected, 0, UINT32_C(1) << 13);
+        assert_int_equal(report_exit_status(&report), DOCTOR_OK);
+        assert_finding(4, VERDICT_NOTE, "pcrs", "(MeasurePcr=13). \"unsealctl verify --event-log=\"");
+        report_clear(&report);
+        check_pcrs(&report, &(PcrSet){ .present = UINT32_C(1) << 13 }, &expected, 0, UINT32_C(1) << 13);
+        assert_finding(0, VERDICT_NOTE, "pcrs", "no secret was measured in this boot");
 }
 
 static void test_one_of_several_measurements_must_match_as_a_whole(void **state) {
@@ -297,11 +312,11 @@ static void test_one_of_several_measurements_must_match_as_a_whole(void **state)
 
         expect_image(&expected, 0x33, "old.json");
         expect_image(&expected, 0x44, "new.json");
-        check_pcrs(&report, &measured, &expected, 0);
+        check_pcrs(&report, &measured, &expected, 0, 0);
         assert_finding(1, VERDICT_OK, "pcrs", "As expected by new.json (boot code");
         report_clear(&report);
         measured.value[4][0] ^= 1;
-        check_pcrs(&report, &measured, &expected, 0);
+        check_pcrs(&report, &measured, &expected, 0, 0);
         assert_finding(1, VERDICT_FAILURE, "pcrs", "DIFFERS from old.json");
 }
 
@@ -309,7 +324,7 @@ static void test_pcrs_without_expectation_are_judged_by_what_is_usual(void **sta
         const ExpectedFacts nothing = {};
         PcrSet measured = good_boot();
 
-        check_pcrs(&report, &measured, &nothing, 0);
+        check_pcrs(&report, &measured, &nothing, 0, 0);
         assert_finding(1, VERDICT_NOTE, "pcrs", "444444");
         assert_finding(3, VERDICT_NOTE, "pcrs", "All zeros");
         assert_int_equal(report_exit_status(&report), DOCTOR_OK);
@@ -319,7 +334,7 @@ static void test_pcrs_without_expectation_are_judged_by_what_is_usual(void **sta
         memset(measured.value[4], 0, PCR_SIZE);
         memset(measured.value[12], 1, PCR_SIZE);
         memset(measured.value[13], 1, PCR_SIZE);
-        check_pcrs(&report, &measured, &nothing, 0);
+        check_pcrs(&report, &measured, &nothing, 0, 0);
         assert_finding(0, VERDICT_WARNING, "pcrs", "Not that of firmware without third-party drivers");
         assert_finding(1, VERDICT_WARNING, "pcrs", "measured no boot code");
         assert_finding(3, VERDICT_WARNING, "pcrs", "Not zeros (kernel command line");
@@ -365,6 +380,9 @@ static void test_answer_of_imds_without_token_is_reported(void **state) {
         facts.contained = true;
         check_imds(&report, &facts);
         assert_failure(FAILURE_IMDS, "imds", "hop-limit");
+        facts.no_ipv4 = true;
+        check_imds(&report, &facts);
+        assert_failure(FAILURE_IMDS, "imds", "--http-protocol-ipv6 enabled");
 }
 
 static int parse(const char *text, InstanceFacts *ret) {
@@ -463,6 +481,10 @@ static void test_names_that_do_not_resolve_are_told_from_name_servers_that_do_no
         (void) stpcpy(facts.addresses[1], "52.95.1.1");
         check_names(&report, &facts);
         assert_only(VERDICT_OK, "dns", "and others");
+        facts.unrouted = true;
+        check_names(&report, &facts);
+        assert_failure(FAILURE_NETWORK, "dns", "DualStack=yes");
+        facts.unrouted = false;
         facts.n_addresses = 0;
         check_names(&report, &facts);
         assert_failure(FAILURE_NETWORK, "dns", "it has none");
@@ -472,6 +494,19 @@ static void test_names_that_do_not_resolve_are_told_from_name_servers_that_do_no
         facts.error = EAI_AGAIN;
         check_names(&report, &facts);
         assert_failure(FAILURE_NETWORK, "dns", "no name server");
+}
+
+static void test_a_region_of_a_replica_that_does_not_answer_is_a_warning(void **state) {
+        TlsFacts facts = { .host = "kms" };
+
+        check_replica(&report, "kms", &facts);
+        assert_only(VERDICT_OK, "replica", "if the first Region does not answer");
+        facts.r = -ENETUNREACH;
+        (void) snprintf(facts.error.text, sizeof(facts.error.text), "No way leads there.");
+        check_replica(&report, "kms", &facts);
+        assert_only(VERDICT_WARNING, "replica", "cannot help: No way leads there.");
+        check_replica(&report, "kms", NULL);
+        assert_only(VERDICT_WARNING, "replica", "not answer in time");
 }
 
 static void test_a_certificate_must_be_trusted_and_last(void **state) {
@@ -496,6 +531,46 @@ static void test_a_certificate_must_be_trusted_and_last(void **state) {
 
 static DryRun refused(Failure why) {
         return (DryRun){ .asked = true, .error = { .failure = why, .text = "KMS's words" } };
+}
+
+static void test_a_key_that_somebody_can_replace_is_told_from_one_of_the_image(void **state) {
+        static const struct {
+                KeyPlace place;
+                Verdict verdict;
+                const char *part;
+        } cases[] = {
+                { KEY_READ_ONLY, VERDICT_OK, "Version 3, signed by the key /usr/vendor.pub." },
+                { KEY_IN_IMAGE, VERDICT_OK, "root can replace the key, until the next boot" },
+                { KEY_CHANGED, VERDICT_WARNING, "was written in this boot" },
+                { KEY_WRITABLE, VERDICT_WARNING, "anyone who replaces it can sign" },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                check_signature(&report, "db", 3, "/usr/vendor.pub", cases[i].place);
+                assert_only(cases[i].verdict, "signature", cases[i].part);
+        }
+}
+
+static void test_the_layers_of_an_overlay_are_among_the_options_of_its_mount(void **state) {
+        static const char options[] =
+                        "rw,relatime,xlowerdir=/no,lowerdir=/run/base,upperdir=/run/rw,workdir=/run/work";
+        char *value;
+
+        assert_int_equal(mount_option(options, "lowerdir", &value), 0);
+        assert_string_equal(value, "/run/base");
+        free(value);
+        assert_int_equal(mount_option(options, "workdir", &value), 0);
+        assert_string_equal(value, "/run/work");
+        free(value);
+        assert_int_equal(mount_option("rw,upperdir=", "upperdir", &value), 0);
+        assert_string_equal(value, "");
+        free(value);
+        assert_int_equal(mount_option(options, "lower", &value), -ENOENT);
+        assert_int_equal(mount_option("", "lowerdir", &value), -ENOENT);
+        assert_int_equal(mount_option("rw,lowerdir", "lowerdir", &value), -ENOENT);
+        /* a blank, and two lower layers of which the first has a colon in its name */
+        assert_int_equal(mount_option("rw,lowerdir=/a\\040b", "lowerdir", &value), -EBADMSG);
+        assert_int_equal(mount_option("lowerdir=/a\\:b:/c", "lowerdir", &value), -EBADMSG);
 }
 
 static void test_a_key_must_open_with_a_document_and_only_with_one(void **state) {
@@ -662,6 +737,27 @@ static void test_swap_on_a_disk_is_warned_of(void **state) {
         assert_only(VERDICT_OK, "swap", "no swap");
 }
 
+static void test_a_volume_is_open_or_says_why_not(void **state) {
+        VolumeFacts facts = { .name = "weights", .root = true, .open = true };
+
+        check_volume(&report, &facts);
+        assert_only(VERDICT_OK, "volume", "/dev/mapper/unseald-weights");
+        facts.missing_modules = "dm-verity, erofs";
+        check_volume(&report, &facts);
+        assert_only(VERDICT_FAILURE, "volume", "no dm-verity, erofs");
+        facts.missing_modules = NULL;
+        facts.open = false;
+        check_volume(&report, &facts);
+        assert_only(VERDICT_WARNING, "volume", "not open");
+        (void) error_set(&facts.device, -ENOENT, FAILURE_SOURCE, "No EBS volume is attached.");
+        check_volume(&report, &facts);
+        assert_failure(FAILURE_SOURCE, "volume", "No EBS volume");
+        report_clear(&report);
+        facts.root = false;
+        check_volume(&report, &facts);
+        assert_only(VERDICT_SKIPPED, "volume", "Only root");
+}
+
 static void test_hibernation_takes_a_kernel_that_can_and_a_device(void **state) {
         check_hibernation(&report, NULL, NULL);
         assert_only(VERDICT_NOTE, "hibernation", "");
@@ -687,6 +783,20 @@ static void test_core_dumps_of_applications_are_told(void **state) {
 }
 
 static void test_the_service_s_state_is_judged(void **state) {
+        check_manager(&report, "");
+        assert_only(VERDICT_SKIPPED, "systemd", "not known");
+        check_manager(&report, "252.39-1~deb12u1");
+        assert_only(VERDICT_OK, "systemd", "252.39-1~deb12u1");
+        check_manager(&report, "252.4-1161.amzn2023.0.3");
+        assert_only(VERDICT_OK, "systemd", "252.4");
+        check_manager(&report, "257");
+        assert_only(VERDICT_OK, "systemd", "257");
+        check_manager(&report, "252.3-1.fc37");
+        assert_failure(FAILURE_INTERNAL, "systemd", "Update systemd to 252.4");
+        check_manager(&report, "251.19");
+        assert_failure(FAILURE_INTERNAL, "systemd", "Update systemd to 252.4");
+        check_manager(&report, "252");
+        assert_only(VERDICT_WARNING, "systemd", "may be too old");
         check_service(&report, NULL);
         assert_only(VERDICT_SKIPPED, "service", "");
         check_service(&report, "LoadState=not-found\nActiveState=inactive\n");
@@ -774,9 +884,66 @@ static void test_the_last_refresh_is_told(void **state) {
         }
 }
 
+static void test_kms_for_applications_is_judged_where_it_is_set(void **state) {
+        static char *keys[] = { (char *) "arn:aws:kms:eu-north-1:111122223333:key/a", NULL },
+                    *units[] = { (char *) "app.service", NULL };
+        Declaration secret = { .name = (char *) "db", .key_ids = keys };
+        const Declarations none = {}, one = { .items = &secret, .count = 1 };
+        static const struct {
+                bool units, shared, listening;
+                Verdict verdict;
+                const char *text;
+        } rows[] = {
+                { true, false, true, VERDICT_OK, "It listens for 1 unit(s), which may use 1 key(s)." },
+                { true, false, false, VERDICT_WARNING, "Nothing listens on 127.0.0.1:8643" },
+                { false, false, true, VERDICT_WARNING, "refuses everybody" },
+                { true, true, true, VERDICT_FAILURE, "which is in KeyId= of the secret db" },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                const Settings settings = { .kms_keys = keys, .kms_units = rows[i].units ? units : NULL };
+
+                check_kms_endpoint(&report, &settings, rows[i].shared ? &one : &none, rows[i].listening);
+                assert_only(rows[i].verdict, "kms-endpoint", rows[i].text);
+        }
+        check_kms_endpoint(&report, &(Settings){}, &one, false);
+        assert_int_equal(report.count, 0);
+}
+
+static void test_a_module_lacks_only_where_both_lists_say_so(void **state) {
+        static const char builtin[] = "kernel/fs/ext4/ext4.ko\nkernel/crypto/authencesn.ko\n";
+        static const char dependencies[] =
+                        "kernel/drivers/md/dm-crypt.ko.xz: kernel/crypto/encrypted.ko.xz\n";
+
+        assert_true(kernel_may_have("ext4", builtin, dependencies));
+        assert_true(kernel_may_have("dm-crypt", builtin, dependencies));
+        assert_false(kernel_may_have("dm-verity", builtin, dependencies));
+        assert_false(kernel_may_have("authenc", builtin, dependencies));
+        assert_false(kernel_may_have("crypt", builtin, dependencies));
+        assert_false(kernel_may_have("ext4", "", ""));
+        /* The sandbox of unseald-report.service hides the lists. */
+        assert_true(kernel_may_have("dm-verity", NULL, dependencies));
+        assert_true(kernel_may_have("dm-verity", builtin, NULL));
+        assert_true(kernel_may_have("dm-verity", NULL, NULL));
+}
+
+static void test_documents_for_applications_are_judged_where_units_are_named(void **state) {
+        static char *units[] = { (char *) "app.service", (char *) "app@*.service", NULL };
+
+        check_documents(&report, &(Settings){ .documents_units = units }, true);
+        assert_only(VERDICT_OK, "documents", "It listens for 2 unit(s).");
+        check_documents(&report, &(Settings){ .documents_units = units }, false);
+        assert_only(VERDICT_WARNING, "documents", "Nothing listens on 127.0.0.1:8644");
+        check_documents(&report, &(Settings){}, false);
+        assert_int_equal(report.count, 0);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_teardown(test_the_first_failure_decides_the_exit_status, forget),
+                cmocka_unit_test_teardown(test_documents_for_applications_are_judged_where_units_are_named,
+                                          forget),
+                cmocka_unit_test(test_a_module_lacks_only_where_both_lists_say_so),
                 cmocka_unit_test_teardown(test_a_finding_has_no_control_characters, forget),
                 cmocka_unit_test_teardown(test_each_finding_is_told_when_it_is_made, forget),
                 cmocka_unit_test_teardown(test_the_tpm_s_node_must_be_unseald_s_to_open, forget),
@@ -789,6 +956,7 @@ int main(void) {
                 cmocka_unit_test_teardown(test_pcrs_are_compared_with_what_is_expected, forget),
                 cmocka_unit_test_teardown(test_a_pcr_that_a_policy_pins_fails_where_measurements_were_given,
                                           forget),
+                cmocka_unit_test_teardown(test_a_measured_pcr_is_not_compared, forget),
                 cmocka_unit_test_teardown(test_one_of_several_measurements_must_match_as_a_whole, forget),
                 cmocka_unit_test_teardown(test_pcrs_without_expectation_are_judged_by_what_is_usual, forget),
                 cmocka_unit_test_teardown(test_the_lock_pcr_is_zeros_or_locked_once, forget),
@@ -801,18 +969,26 @@ int main(void) {
                 cmocka_unit_test_teardown(
                                 test_names_that_do_not_resolve_are_told_from_name_servers_that_do_not_answer,
                                 forget),
+                cmocka_unit_test_teardown(test_a_region_of_a_replica_that_does_not_answer_is_a_warning,
+                                          forget),
                 cmocka_unit_test_teardown(test_a_certificate_must_be_trusted_and_last, forget),
+                cmocka_unit_test_teardown(test_a_key_that_somebody_can_replace_is_told_from_one_of_the_image,
+                                          forget),
+                cmocka_unit_test_teardown(test_the_layers_of_an_overlay_are_among_the_options_of_its_mount,
+                                          forget),
                 cmocka_unit_test_teardown(test_a_key_must_open_with_a_document_and_only_with_one, forget),
                 cmocka_unit_test_teardown(test_the_store_must_be_memory_of_root_or_unseald, forget),
                 cmocka_unit_test_teardown(test_consumers_of_what_is_not_declared_are_told, forget),
                 cmocka_unit_test_teardown(test_the_credential_socket_must_listen_for_root, forget),
                 cmocka_unit_test_teardown(test_swap_on_a_disk_is_warned_of, forget),
+                cmocka_unit_test_teardown(test_a_volume_is_open_or_says_why_not, forget),
                 cmocka_unit_test_teardown(test_hibernation_takes_a_kernel_that_can_and_a_device, forget),
                 cmocka_unit_test_teardown(test_core_dumps_of_applications_are_told, forget),
                 cmocka_unit_test_teardown(test_the_service_s_state_is_judged, forget),
                 cmocka_unit_test_teardown(test_the_last_errors_are_told_of_the_whole_and_of_each_secret,
                                           forget),
                 cmocka_unit_test_teardown(test_the_last_refresh_is_told, forget),
+                cmocka_unit_test(test_kms_for_applications_is_judged_where_it_is_set),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -113,6 +113,18 @@ static const struct {
           { .any_extensions = true },
           0,
           0 },
+        { "PCR13 if MeasurePcr=13 extends it",
+          PREDICTED,
+          { FIRMWARE, 0xA4, 0x07, 0, 0xEE, 0 },
+          { .measured = BIT(13) },
+          0,
+          0 },
+        { "a measured PCR that the file has all the same",
+          { NONE, 0xA4, NONE, NONE, NONE, 0x15 },
+          GOOD_BOOT,
+          { .measured = BIT(15) },
+          0,
+          0 },
         { "the system extension of the file",
           { NONE, 0xA4, NONE, NONE, 0xEE, NONE },
           { FIRMWARE, 0xA4, 0x07, 0, 0xEE, 0 },
@@ -180,6 +192,8 @@ static void test_a_policy_pins_these_pcrs(void **state) {
                 { { .any_drivers = true }, BIT(4) | BIT(12) | BIT(13) },
                 { { .any_extensions = true }, BIT(2) | BIT(4) | BIT(12) },
                 { { .secure_boot = true }, BIT(2) | BIT(4) | BIT(7) | BIT(12) | BIT(13) },
+                { { .measured = BIT(8) | BIT(13) }, BIT(2) | BIT(4) | BIT(12) },
+                { { .measured = BIT(13), .lock_pcr = 15 }, BIT(2) | BIT(4) | BIT(12) | BIT(15) },
                 { { .lock_pcr = 15 }, BIT(2) | BIT(4) | BIT(12) | BIT(13) | BIT(15) },
                 { { .lock_pcr = 13 }, BIT(2) | BIT(4) | BIT(12) | BIT(13) },
         };
@@ -271,11 +285,29 @@ static void test_alternatives_are_met_as_a_whole(void **state) {
         assert_int_equal(verdict.differing, BIT(2));
 }
 
+static void test_measurements_of_an_enclave_are_named(void **state) {
+        PcrSet set = { .present = 1U << 0 | 1U << 1 | 1U << 2 };
+        Expectation expectation;
+        Error error = {};
+
+        memset(set.value, 0xA4, sizeof(set.value));
+        expectation_make(&set, &(ExpectationOptions){}, &expectation);
+        assert_int_equal(expectation_check(&expectation, &error), -EINVAL);
+        assert_non_null(strstr(
+                        error.text,
+                        "no PCR4 (boot code: the unified kernel image). PCR0 and PCR1 are those of an enclave"));
+        set.present = 1U << 0 | 1U << 2;
+        expectation_make(&set, &(ExpectationOptions){}, &expectation);
+        assert_int_equal(expectation_check(&expectation, &error), -EINVAL);
+        assert_non_null(strstr(error.text, "Measure the image again."));
+}
+
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_a_document_is_compared_with_what_the_file_means),
                 cmocka_unit_test(test_a_policy_pins_these_pcrs),
                 cmocka_unit_test(test_a_file_that_does_not_tell_an_image_is_refused),
+                cmocka_unit_test(test_measurements_of_an_enclave_are_named),
                 cmocka_unit_test(test_without_alternatives_nothing_is_met_and_nothing_differs),
                 cmocka_unit_test(test_alternatives_are_met_as_a_whole),
         };

@@ -36,7 +36,7 @@ static void test_measured_values_are_shown_when_nothing_is_expected(void **state
         PcrSet measured = a_boot();
         char buffer[EXPLANATION_MAX];
 
-        assert_has(explain_measurements(&measured, NULL, buffer), "PCR4");
+        assert_has(explain_measurements(&measured, NULL, 0, buffer), "PCR4");
         assert_has(buffer, "44444444444444444444444444444444444444444444444444444444444444444444444444444444"
                            "4444444444444444\nPCR7 (");
         assert_has(buffer, "PCR12");
@@ -49,7 +49,7 @@ static void test_the_pcr_that_differs_is_named_and_no_other(void **state) {
         char buffer[EXPLANATION_MAX], *differs;
 
         set(&expected, 4, 0x45);
-        explain_measurements(&measured, &expected, buffer);
+        explain_measurements(&measured, &expected, 0, buffer);
         differs = strstr(buffer, "DIFFERS");
         assert_non_null(differs);
         assert_null(strstr(differs + 1, "DIFFERS"));
@@ -63,7 +63,7 @@ static void test_a_pcr_that_nothing_is_expected_of_is_not_compared(void **state)
         char buffer[EXPLANATION_MAX];
 
         set(&expected, 12, 0x00);
-        explain_measurements(&measured, &expected, buffer);
+        explain_measurements(&measured, &expected, 0, buffer);
         assert_null(strstr(buffer, "DIFFERS"));
         assert_true(strstr(buffer, "as expected") > strstr(buffer, "PCR12"));
 }
@@ -78,13 +78,13 @@ static void test_a_pcr_that_the_file_leaves_out_is_compared_with_its_usual_value
         set(&measured, 13, 0);
         assert_int_equal(hex_decode(PCR2_WITHOUT_DRIVERS, measured.value[2], PCR_SIZE), 0);
         measured.present |= 1U << 2;
-        explain_measurements(&measured, &expected, buffer);
+        explain_measurements(&measured, &expected, 0, buffer);
         assert_null(strstr(buffer, "DIFFERS"));
         assert_null(strstr(buffer, "PCR2 "));
         assert_null(strstr(buffer, "PCR13"));
         for (size_t i = 0; i < ELEMENTSOF(usual); i++) {
                 measured.value[usual[i]][0] ^= 1;
-                explain_measurements(&measured, &expected, buffer);
+                explain_measurements(&measured, &expected, 0, buffer);
                 measured.value[usual[i]][0] ^= 1;
                 (void) snprintf(line, sizeof(line), "PCR%u (%.8s", usual[i], pcr_covers(usual[i]));
                 assert_has(buffer, line);
@@ -100,7 +100,7 @@ static void test_everything_fits_when_all_differ(void **state) {
                 set(&measured, pcr, 0x22);
                 set(&expected, pcr, 0x0F);
         }
-        explain_measurements(&measured, &expected, buffer);
+        explain_measurements(&measured, &expected, 0, buffer);
         assert_has(buffer, "PCR15");
         assert_has(strstr(buffer, "PCR15"),
                    "expected 0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f");
@@ -111,11 +111,11 @@ static void test_drivers_of_others_are_told_of_where_nothing_is_expected(void **
         char buffer[EXPLANATION_MAX];
 
         set(&measured, 2, 0);
-        assert_null(strstr(explain_measurements(&measured, NULL, buffer), "PCR2"));
+        assert_null(strstr(explain_measurements(&measured, NULL, 0, buffer), "PCR2"));
         assert_int_equal(hex_decode(PCR2_WITHOUT_DRIVERS, measured.value[2], PCR_SIZE), 0);
-        assert_null(strstr(explain_measurements(&measured, NULL, buffer), "PCR2"));
+        assert_null(strstr(explain_measurements(&measured, NULL, 0, buffer), "PCR2"));
         measured.value[2][PCR_SIZE - 1] ^= 1;
-        assert_has(explain_measurements(&measured, NULL, buffer), "PCR2 (drivers");
+        assert_has(explain_measurements(&measured, NULL, 0, buffer), "PCR2 (drivers");
         assert_has(buffer, "--allow-drivers\n  measured 518923b0");
 }
 
@@ -132,12 +132,14 @@ static void test_extensions_are_told_of_where_nothing_is_expected(void **state) 
         char buffer[EXPLANATION_MAX];
 
         set(&measured, 13, 0);
-        assert_null(strstr(explain_measurements(&measured, NULL, buffer), "PCR13"));
+        assert_null(strstr(explain_measurements(&measured, NULL, 0, buffer), "PCR13"));
         lock(measured.value[13]);
-        assert_null(strstr(explain_measurements(&measured, NULL, buffer), "PCR13"));
+        assert_null(strstr(explain_measurements(&measured, NULL, 0, buffer), "PCR13"));
         set(&measured, 13, 0x31);
-        assert_has(explain_measurements(&measured, NULL, buffer), "PCR13 (system extensions) SHOWS");
+        assert_has(explain_measurements(&measured, NULL, 0, buffer), "PCR13 (system extensions) SHOWS");
         assert_has(buffer, "--no-pcr13\n  measured 313131");
+        assert_has(explain_measurements(&measured, NULL, UINT32_C(1) << 8, buffer), "PCR13 (system");
+        assert_null(strstr(explain_measurements(&measured, NULL, UINT32_C(1) << 13, buffer), "PCR13"));
 }
 
 static void test_the_first_line_is_not_empty(void **state) {
@@ -145,10 +147,38 @@ static void test_the_first_line_is_not_empty(void **state) {
         char buffer[EXPLANATION_MAX];
 
         set(&measured, 2, 0x22);
-        assert_int_equal(strncmp(explain_measurements(&measured, NULL, buffer), "PCR2 (", 6), 0);
+        assert_int_equal(strncmp(explain_measurements(&measured, NULL, 0, buffer), "PCR2 (", 6), 0);
         set(&measured, 4, 0x44);
-        assert_int_equal(strncmp(explain_measurements(&measured, NULL, buffer), "PCR4 (", 6), 0);
+        assert_int_equal(strncmp(explain_measurements(&measured, NULL, 0, buffer), "PCR4 (", 6), 0);
         assert_has(buffer, "44\nPCR2 (");
+}
+
+static void assert_measured_explained(const PcrSet *measured, uint32_t pcrs, Failure failure,
+                                      bool explained) {
+        Error error = {};
+
+        (void) error_set(&error, -EREMOTEIO, failure, "KMS says no.");
+        explain_measured(measured, pcrs, &error);
+        assert_int_equal(error.failure, failure);
+        assert_has(error.text, "KMS says no.");
+        if (!strstr(error.text,
+                    "MeasurePcr= has extended PCR8 in this boot, and the key's policy must not pin that.") ==
+            explained)
+                fail_msg("%s", error.text);
+}
+
+static void test_a_denial_after_a_measurement_names_the_pcr(void **state) {
+        PcrSet measured = {};
+
+        set(&measured, 8, 0);
+        set(&measured, 15, 1);
+        assert_measured_explained(&measured, 1U << 8, FAILURE_DENIED, false);
+        set(&measured, 8, 1);
+        assert_measured_explained(&measured, 1U << 8, FAILURE_DENIED, true);
+        assert_measured_explained(&measured, 1U << 8 | 1U << 14, FAILURE_DENIED, true);
+        assert_measured_explained(&measured, 1U << 8, FAILURE_NETWORK, false);
+        assert_measured_explained(&measured, 0, FAILURE_DENIED, false);
+        assert_measured_explained(&(PcrSet){}, 1U << 8, FAILURE_DENIED, false);
 }
 
 static void assert_lock_explained(const PcrSet *measured, unsigned pcr, Failure failure, bool explained) {
@@ -187,7 +217,7 @@ static void test_without_measured_values_there_is_no_explanation(void **state) {
         PcrSet measured = {};
         char buffer[EXPLANATION_MAX];
 
-        assert_string_equal(explain_measurements(&measured, NULL, buffer), "");
+        assert_string_equal(explain_measurements(&measured, NULL, 0, buffer), "");
 }
 
 int main(void) {
@@ -200,6 +230,7 @@ int main(void) {
                 cmocka_unit_test(test_drivers_of_others_are_told_of_where_nothing_is_expected),
                 cmocka_unit_test(test_extensions_are_told_of_where_nothing_is_expected),
                 cmocka_unit_test(test_the_first_line_is_not_empty),
+                cmocka_unit_test(test_a_denial_after_a_measurement_names_the_pcr),
                 cmocka_unit_test(test_only_a_denial_after_the_lock_is_explained_by_it),
                 cmocka_unit_test(test_without_measured_values_there_is_no_explanation),
         };

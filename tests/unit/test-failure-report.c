@@ -103,10 +103,11 @@ static void test_without_memory_there_is_no_report_rather_than_a_part(void **sta
 
 /* The report prints the text in place of a command that shows it, so each failure that status.json can name must have one. */
 static void test_each_failure_of_a_session_has_a_text(void **state) {
-        static const char *const messages[] = { MESSAGE_WAITING,     MESSAGE_FAILED,
-                                                MESSAGE_DENIED,      MESSAGE_CONFIGURATION,
-                                                MESSAGE_LOCK_FAILED, MESSAGE_LOCKED_OUT,
-                                                MESSAGE_POLICY,      MESSAGE_SIGNATURE };
+        static const char *const messages[] = { MESSAGE_WAITING,       MESSAGE_FAILED,
+                                                MESSAGE_DENIED,        MESSAGE_CONFIGURATION,
+                                                MESSAGE_LOCK_FAILED,   MESSAGE_LOCKED_OUT,
+                                                MESSAGE_POLICY,        MESSAGE_SIGNATURE,
+                                                MESSAGE_MEASURE_FAILED };
 
         for (size_t i = 0; i < ELEMENTSOF(messages); i++) {
                 const CatalogText *text = catalog_text(messages[i]);

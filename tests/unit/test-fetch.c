@@ -120,6 +120,14 @@ static void test_parameters_and_secrets_have_their_endpoints(void **state) {
                   "secretsmanager-fips.eu-north-1.amazonaws.com" },
                 { "secretsmanager:a", "aws-eusc", "eusc-de-east-1", false, true,
                   "secretsmanager.eusc-de-east-1.api.amazonwebservices.eu" },
+                { "secretsmanager:a", "aws-us-gov", "us-gov-west-1", true, true,
+                  "secretsmanager-fips.us-gov-west-1.amazonaws.com" },
+                { "secretsmanager:a", "aws-cn", "cn-north-1", false, true,
+                  "secretsmanager.cn-north-1.amazonaws.com.cn" },
+                { "secretsmanager:a", "aws-cn", "cn-north-1", true, true,
+                  "secretsmanager-fips.cn-north-1.api.amazonwebservices.com.cn" },
+                { "secretsmanager:a", "aws-iso", "us-iso-east-1", false, true,
+                  "secretsmanager.us-iso-east-1.api.aws.ic.gov" },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {

@@ -2,6 +2,7 @@
 
 /* The streams of basic/http.c, and what its errors blame, with a server on 127.0.0.1. */
 
+#include <curl/curl.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -228,9 +229,11 @@ static void test_a_paused_transfer_can_be_cancelled(void **state) {
         assert_int_equal(stage->calls, 0);
 }
 
-/* curl lacks the memory to keep what the stream refuses once more. Whoever goes on with all paused transfers must not find it. */
+/* curl lacks the memory to keep what the stream refuses once more. Whoever goes on with all paused transfers must not find it. A later
+ * version than 7 (8.14 is one) needs no memory for it: the transfer pauses again, and goes on later. */
 static void test_a_transfer_that_failed_while_paused_is_not_paused(void **state) {
         Stage *stage = *state;
+        bool failed;
 
         if (!memory_can_fail())
                 skip();
@@ -240,8 +243,18 @@ static void test_a_transfer_that_failed_while_paused_is_not_paused(void **state)
                 assert_true(sd_event_run(stage->event, UINT64_C(10) * 1000000) > 0);
         memory_fail_after(0);
         http_resume(stage->transfer);
-        assert_true(memory_has_failed());
+        failed = memory_has_failed();
         assert_int_equal(stage->refused, 2);
+        if (!failed && curl_version_info(CURLVERSION_NOW)->version_num >= 0x080000) {
+                assert_true(http_is_paused(stage->transfer));
+                stage->room = SIZE_MAX;
+                http_resume(stage->transfer);
+                assert_true(run_until(stage->event, &stage->calls, 1));
+                assert_int_equal(stage->r, 0);
+                assert_int_equal(stage->size, BODY_SIZE);
+                return;
+        }
+        assert_true(failed);
         assert_false(http_is_paused(stage->transfer));
         assert_true(run_until(stage->event, &stage->calls, 1));
         assert_int_equal(stage->r, -ENOMEM);

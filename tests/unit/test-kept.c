@@ -831,6 +831,64 @@ static void test_the_next_process_knows_that_the_lock_is_done(void **state) {
         assert_false(kept_is_locked(kept));
 }
 
+static void test_the_next_process_knows_what_is_measured(void **state) {
+        const ManifestEvent events[] = { { .name = "api-token", .pcr = 8 },
+                                         { .name = "db-password", .pcr = 15 } };
+        Error error = {};
+        size_t count;
+
+        assert_int_equal(kept_mean(kept, events, 1, &error), 0);
+        kept_abandon(kept);
+        assert_int_equal(kept_mean(kept, events, 2, &error), 0);
+        (void) kept_events(kept, &count);
+        assert_int_equal(count, 0); /* not before the commit */
+        assert_int_equal(commit(), 0);
+        assert_false(kept_is_touched(kept));
+        kept_touch(kept);
+        assert_true(kept_is_touched(kept));
+        restore(claims, 2); /* after a kill: they may be extended */
+        assert_memory_equal(kept_events(kept, &count), events, sizeof(events));
+        assert_int_equal(count, 2);
+        assert_int_equal(kept_measured(kept), 0);
+        assert_true(kept_is_touched(kept));
+
+        write_fails = true;
+        assert_int_equal(kept_set_measured(kept, &error), -EIO);
+        write_fails = false;
+        assert_int_equal(error.failure, FAILURE_STORE);
+        assert_int_equal(kept_measured(kept), 0);
+        assert_int_equal(kept_set_measured(kept, &error), 0);
+        assert_false(kept_is_touched(kept));
+        restore(claims, 2);
+        assert_int_equal(kept_measured(kept), 2);
+        assert_false(kept_is_touched(kept));
+
+        /* Secrets that are kept then, and events that come later, leave that as it is. */
+        keep_both();
+        assert_int_equal(kept_measured(kept), 2);
+        assert_int_equal(kept_mean(kept, events, 1, &error), 0);
+        assert_false(kept_is_committed(kept, &no_lock));
+        assert_int_equal(commit(), 0);
+        restore(claims, 2);
+        assert_kept("db-password", "the password");
+        (void) kept_events(kept, &count);
+        assert_int_equal(count, 3);
+        assert_int_equal(kept_measured(kept), 2);
+        assert_true(kept_is_touched(kept));
+}
+
+static void test_more_events_than_a_manifest_has_are_refused(void **state) {
+        static ManifestEvent many[MANIFEST_EVENTS_MAX];
+        Error error = {};
+
+        for (size_t i = 0; i < ELEMENTSOF(many); i++)
+                many[i] = (ManifestEvent){ .name = "a", .pcr = 8 };
+        assert_int_equal(kept_mean(kept, many, MANIFEST_EVENTS_MAX, &error), 0);
+        assert_int_equal(commit(), 0);
+        assert_int_equal(kept_mean(kept, many, 1, &error), -E2BIG);
+        assert_int_equal(error.failure, FAILURE_STORE);
+}
+
 /* Keeps a secret of this size, made of zeros. */
 static int hold(const char *name, size_t size) {
         _cleanup_secret_ Secret *secret = NULL;
@@ -940,6 +998,8 @@ int main(void) {
                 TEST(test_a_secret_without_its_descriptor_is_dropped),
                 TEST(test_descriptors_with_malformed_names_are_dropped),
                 TEST(test_the_next_process_knows_that_the_lock_is_done),
+                TEST(test_the_next_process_knows_what_is_measured),
+                TEST(test_more_events_than_a_manifest_has_are_refused),
                 TEST(test_a_manifest_under_the_name_of_another_generation_is_dropped),
                 TEST(test_too_much_is_refused),
                 TEST(test_too_many_secrets_are_refused),

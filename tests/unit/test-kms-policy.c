@@ -121,7 +121,8 @@ static void test_lint_finds_nothing_whatever_the_options_but_drivers_allowed(voi
         static const char *const sealer[] = { "arn:aws:iam::111111111111:role/ci", NULL },
                                  *const rescue[] = { RESCUE, NULL },
                                  *const organization[] = { "o-0123456789", NULL },
-                                 *const endpoint[] = { "vpce-0123456789abcdef0", "vpce-01234567", NULL };
+                                 *const endpoint[] = { "vpce-0123456789abcdef0", "vpce-01234567", NULL },
+                                 *const made[] = { "db-key", "session-key", NULL };
         const PcrSet images[][3] = {
                 { image_of(0xA4, 0xA7, 0) },
                 { image_of(0xA4, 0xA7, 0), image_of(0xB4, 0xA7, 0) },
@@ -145,13 +146,15 @@ static void test_lint_finds_nothing_whatever_the_options_but_drivers_allowed(voi
                                 .expectation = { .secure_boot = bits & 1,
                                                  .any_drivers = bits & 256,
                                                  .any_extensions = bits & 512,
+                                                 .measured = bits & 64 ? 1U << 14 : 0,
                                                  .lock_pcr = bits & 2 ? (bits & 4 ? 13 : 15) : 0 },
-                                /* With all other options, three images that share no PCR leave no room for a sealer. */
+                                /* With all other options, images that share no PCR leave no room for a sealer and for data keys. */
                                 .sealers = bits & 4 && (which < 3 || !(bits & 8)) ? sealer : NULL,
                                 .recovery_principals = bits & 8 ? rescue : NULL,
                                 .organizations = bits & 16 ? organization : NULL,
                                 .vpc_endpoints = bits & 32 ? endpoint : NULL,
-                                .generate_data_key = bits & 64,
+                                .generated = bits & 64 && which < 2 ? made : NULL,
+                                .generate_data_key = (bits & 192) == 64 && which < 2,
                                 .bind_account = bits & 128,
                         };
                         _cleanup_json_ struct json_object *policy = make(&options);
@@ -420,6 +423,39 @@ static void test_sealers_make_data_keys_and_nothing_else(void **state) {
                     "[\"kms:Decrypt\",\"kms:GenerateDataKeyPair\"]");
 }
 
+static void test_data_keys_are_for_the_named_secrets_or_for_none(void **state) {
+        static const char *const names[] = { "db-key", "session-key", NULL },
+                                 *const bad[] = { "db/key", NULL }, *const empty[] = { "db-key", "", NULL };
+        const PcrSet image = image_of(0xA4, 0xA7, 0);
+        KeyPolicyOptions options = options_of(&image, 1);
+        _cleanup_json_ struct json_object *policy = NULL;
+        struct json_object *condition, *none = NULL;
+        Error error;
+
+        options.generated = names;
+        options.generate_data_key = true;
+        policy = make(&options);
+        assert_json(json_member(statement(policy, "Unseal"), "Action"), "\"kms:Decrypt\"");
+        condition = json_member(statement(policy, "Generate"), "Condition");
+        assert_json(json_member(statement(policy, "Generate"), "Action"), "\"kms:GenerateDataKey\"");
+        assert_json(json_member(condition, "StringEquals"),
+                    "{\"kms:EncryptionContext:unseald:secret\":[\"db-key\",\"session-key\"]}");
+        assert_json(json_member(condition, "StringEqualsIgnoreCase"),
+                    json_object_to_json_string_ext(
+                                    json_member(json_member(statement(policy, "Unseal"), "Condition"),
+                                                "StringEqualsIgnoreCase"),
+                                    JSON_C_TO_STRING_PLAIN));
+        condition = json_member(statement(policy, "MakeDataKeys"), "Condition");
+        assert_json(json_member(condition, "Null"), "{\"kms:EncryptionContext:unseald:secret\":\"true\"}");
+        lint_or_fail(&options, policy);
+
+        options.generated = bad;
+        assert_int_equal(key_policy_make(&options, &none, &error), -EINVAL);
+        assert_non_null(strstr(error.text, "db/key"));
+        options.generated = empty;
+        assert_int_equal(key_policy_make(&options, &none, &error), -EINVAL);
+}
+
 static void test_more_than_a_policy_can_hold_is_refused(void **state) {
         PcrSet images[KEY_POLICY_IMAGES_MAX + 1];
         char names[300][64];
@@ -454,12 +490,74 @@ static void test_more_than_a_policy_can_hold_is_refused(void **state) {
         assert_non_null(strstr(error.text, "32768"));
 }
 
+static size_t findings(struct json_object *policy, const LintOptions *options, LintCode code) {
+        _cleanup_(lint_report_freep) LintReport *report = NULL;
+        const char *text = json_object_to_json_string(policy);
+        size_t n = 0;
+
+        assert_int_equal(lint_policy(text, strlen(text), options, &report), 0);
+        for (size_t i = 0; i < report->n_findings; i++)
+                n += report->findings[i].code == code ||
+                     (code == _LINT_CODES && report->findings[i].severity > LINT_NOTE);
+        return n;
+}
+
+static void test_a_key_of_applications_is_gated_and_closed_to_secrets(void **state) {
+        const PcrSet image = image_of(0xA4, 0xA7, 0);
+        KeyPolicyOptions options = options_of(&image, 1);
+        _cleanup_json_ struct json_object *policy = NULL, *role = NULL;
+        LintOptions lint = { .images = &image,
+                             .n_images = 1,
+                             .administrators = options.administrators,
+                             .application = true };
+        static const char *const keys[] = { "arn:aws:kms:eu-north-1:111111111111:key/a-1", NULL };
+        struct json_object *none = NULL;
+        Error error;
+
+        options.application = true;
+        policy = make(&options);
+        assert_json(json_pointer(statement(policy, "Unseal"), "/Action"),
+                    "[\"kms:Decrypt\",\"kms:GenerateDataKey\",\"kms:GenerateDataKeyPair\"]");
+        assert_json(json_pointer(statement(policy, "Application"), "/Action"),
+                    "[\"kms:DescribeKey\",\"kms:Encrypt\",\"kms:GenerateDataKeyPairWithoutPlaintext\",\"kms:GenerateDataKeyWithoutPlaintext\"]");
+        assert_json(json_pointer(statement(policy, "DenyContextsOfSecrets"), "/Condition"),
+                    "{\"ForAnyValue:StringLike\":{\"kms:EncryptionContextKeys\":\"unseald:*\"}}");
+        assert_null(strstr(json_object_to_json_string(policy), "DenySealing\""));
+        assert_int_equal(findings(policy, &lint, _LINT_CODES), 0);
+        lint.application = false;
+        assert_true(findings(policy, &lint, LINT_ENCRYPT) > 0);
+
+        /* The control: without the Deny, or with one that is not for all, lint says so. */
+        lint.application = true;
+        json_object_object_add(statement(policy, "DenyContextsOfSecrets"), "Effect",
+                               json_object_new_string("Allow"));
+        assert_int_equal(findings(policy, &lint, LINT_CONTEXT_NOT_DENIED), 1);
+        json_object_object_add(statement(policy, "DenyContextsOfSecrets"), "Effect",
+                               json_object_new_string("Deny"));
+        assert_int_equal(findings(policy, &lint, LINT_CONTEXT_NOT_DENIED), 0);
+        json_object_object_add(statement(policy, "DenyContextsOfSecrets"), "Action",
+                               json_object_new_string("kms:Encrypt"));
+        assert_int_equal(findings(policy, &lint, LINT_CONTEXT_NOT_DENIED), 1);
+
+        assert_int_equal(role_policy_make(&options, keys, &role, &error), 0);
+        assert_non_null(strstr(json_object_to_json_string(role), "kms:Encrypt"));
+
+        options.bind_account = true;
+        assert_int_equal(key_policy_make(&options, &none, &error), -EINVAL);
+        assert_non_null(strstr(error.text, "--bind-account"));
+        options.bind_account = false;
+        options.expectation.lock_pcr = 8;
+        assert_int_equal(key_policy_make(&options, &none, &error), -EINVAL);
+        assert_non_null(strstr(error.text, "--lock-pcr"));
+}
+
 static void test_the_role_policy_names_keys(void **state) {
         static const char *const keys[] = { "arn:aws:kms:eu-north-1:111111111111:key/a-1",
                                             "arn:aws-cn:kms:*:111111111111:key/*", NULL };
         static const char *const bad[] = { "*", "arn:aws:kms:*:*:alias/a", "arn:aws:s3:::key/a",
                                            "arn:aws:kms:a:1:key/${b}", "key/a" };
-        const KeyPolicyOptions options = { .generate_data_key = true };
+        static const char *const names[] = { "db-key", NULL };
+        const KeyPolicyOptions options = { .generated = names };
         _cleanup_json_ struct json_object *policy = NULL;
         struct json_object *none = NULL;
         Error error;
@@ -491,7 +589,9 @@ int main(void) {
                 cmocka_unit_test(test_options_that_contradict_each_other_are_refused),
                 cmocka_unit_test(test_a_sealer_that_unseals_is_refused),
                 cmocka_unit_test(test_sealers_make_data_keys_and_nothing_else),
+                cmocka_unit_test(test_data_keys_are_for_the_named_secrets_or_for_none),
                 cmocka_unit_test(test_more_than_a_policy_can_hold_is_refused),
+                cmocka_unit_test(test_a_key_of_applications_is_gated_and_closed_to_secrets),
                 cmocka_unit_test(test_the_role_policy_names_keys),
         };
 

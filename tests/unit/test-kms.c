@@ -34,6 +34,26 @@ static const KmsDecrypt decrypt = {
 static char access_key_id[] = "AKIDEXAMPLE", secret_access_key[] = "wJalrXUtnFEMI", token[] = "TOKEN//==";
 static const AwsCredentials credentials = { access_key_id, secret_access_key, token, 0 };
 
+static void test_replicas_differ_in_the_region_alone(void **state) {
+        const KmsKeyArn key = { "aws", "eu-north-1", "111111111111", "mrk-1" };
+        KmsKeyArn other = key;
+
+        assert_false(kms_key_is_replica(&key, &other));
+        (void) stpcpy(other.region, "eu-west-1");
+        assert_true(kms_key_is_replica(&key, &other));
+        assert_true(kms_key_is_replica(&other, &key));
+        (void) stpcpy(other.key, "mrk-2");
+        assert_false(kms_key_is_replica(&key, &other));
+        other = (KmsKeyArn){ "aws", "eu-west-1", "222222222222", "mrk-1" };
+        assert_false(kms_key_is_replica(&key, &other));
+        other = (KmsKeyArn){ "aws-cn", "cn-north-1", "111111111111", "mrk-1" };
+        assert_false(kms_key_is_replica(&key, &other));
+        /* A key of one Region may have the same ID elsewhere by chance alone, and is none. */
+        const KmsKeyArn single = { "aws", "eu-north-1", "111111111111", "1" },
+                        elsewhere = { "aws", "eu-west-1", "111111111111", "1" };
+        assert_false(kms_key_is_replica(&single, &elsewhere));
+}
+
 static void test_arns_of_keys_are_taken_apart(void **state) {
         KmsKeyArn arn;
 
@@ -106,9 +126,10 @@ static void test_endpoints_follow_partition_and_region(void **state) {
                   { .dual_stack = true },
                   0,
                   "https://kms.eusc-de-east-1.api.amazonwebservices.eu" },
-                { "aws-iso", "us-iso-east-1", {}, -EOPNOTSUPP, NULL },
+                { "aws-iso", "us-iso-east-1", {}, 0, "https://kms.us-iso-east-1.c2s.ic.gov" },
+                { "aws-moon", "moon-east-1", {}, -EOPNOTSUPP, NULL },
                 { "aws", "x", { .endpoint = "https://kms.internal:8443" }, 0, "https://kms.internal:8443" },
-                { "aws-iso", "x", { .endpoint = "https://kms.internal" }, 0, "https://kms.internal" },
+                { "aws-moon", "x", { .endpoint = "https://kms.internal" }, 0, "https://kms.internal" },
                 { "aws", "x", { .endpoint = "http://kms.internal" }, -EINVAL, NULL },
         };
 
@@ -174,6 +195,133 @@ static void test_the_largest_parts_fit_a_request(void **state) {
 
         assert_int_equal(kms_decrypt_request(&largest, &text), 0);
         assert_non_null(strstr(text, "\"EncryptionContext\":{}"));
+}
+
+#define REQUEST_FOR_KEY                                                                                 \
+        "{\"NumberOfBytes\":32,\"KeyId\":\"" KEY "\",\"EncryptionContext\":{\"unseald:secret\":\"db\"," \
+        "\"a\":\"b=c\",\"empty\":\"\"},"
+#define REQUEST_FOR_KEY_ATTESTED                                                            \
+        REQUEST_FOR_KEY "\"Recipient\":{\"KeyEncryptionAlgorithm\":\"RSAES_OAEP_SHA_256\"," \
+                        "\"AttestationDocument\":\"//79\"}}"
+
+static KmsDecrypt of_a_data_key(size_t size) {
+        KmsDecrypt generate = decrypt;
+
+        generate.ciphertext = (Slice){};
+        generate.generate = size;
+        return generate;
+}
+
+static void test_a_data_key_is_asked_for_with_a_document_alone(void **state) {
+        static const size_t good[] = { 1, 32, KMS_GENERATE_MAX }, bad[] = { 0, KMS_GENERATE_MAX + 1 };
+        KmsDecrypt generate = of_a_data_key(32), both = decrypt;
+        _cleanup_free_ char *text = NULL, *probe = NULL;
+        char *none = NULL;
+
+        assert_int_equal(kms_decrypt_request(&generate, &text), 0);
+        assert_string_equal(text, REQUEST_FOR_KEY_ATTESTED);
+        assert_string_equal(kms_decrypt_operation(&generate), "GenerateDataKey");
+        assert_string_equal(kms_decrypt_operation(&decrypt), "Decrypt");
+        for (size_t i = 0; i < ELEMENTSOF(good); i++) {
+                _cleanup_free_ char *one = NULL;
+
+                generate = of_a_data_key(good[i]);
+                assert_int_equal(kms_decrypt_request(&generate, &one), 0);
+        }
+        for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
+                generate = of_a_data_key(bad[i]);
+                assert_int_equal(kms_decrypt_request(&generate, &none), -EINVAL);
+        }
+        both.generate = 32;
+        assert_int_equal(kms_decrypt_request(&both, &none), -EINVAL);
+        generate = of_a_data_key(32);
+        assert_int_equal(kms_probe_request(&generate, &none), -EINVAL);
+        generate.document = (Slice){};
+        assert_int_equal(kms_decrypt_request(&generate, &none), -EINVAL);
+        assert_int_equal(kms_probe_request(&generate, &probe), 0);
+        assert_string_equal(probe, REQUEST_FOR_KEY "\"DryRun\":true}");
+        assert_null(none);
+}
+
+static void test_the_answer_with_a_data_key_is_believed_as_one_with_a_plaintext(void **state) {
+        static const char good[] = "{\"CiphertextBlob\":\"AQID\",\"KeyId\":\"" KEY
+                                   "\",\"CiphertextForRecipient\":\"AAEC\"}";
+        static const struct {
+                const char *reply, *words;
+        } bad[] = {
+                { "{\"CiphertextBlob\":\"AQID\",\"KeyId\":\"" KEY "x\",\"CiphertextForRecipient\":\"AAEC\"}",
+                  "unseald discards the data key" },
+                { "{\"CiphertextBlob\":\"AQID\",\"KeyId\":\"" KEY
+                  "\",\"CiphertextForRecipient\":\"AAEC\",\"Plaintext\":\"aGk=\"}",
+                  "contains a plaintext" },
+                { "{\"CiphertextBlob\":\"AQID\",\"KeyId\":\"" KEY "\"}", "no CiphertextForRecipient" },
+        };
+        const KmsDecrypt generate = of_a_data_key(32);
+        _cleanup_free_ uint8_t *envelope = NULL;
+        Error error = {};
+        size_t size;
+
+        for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
+                error = (Error){};
+                if (kms_decrypt_reply(&generate, bad[i].reply, strlen(bad[i].reply), &envelope, &size,
+                                      &error) >= 0 ||
+                    error.failure != FAILURE_ANSWER || !strstr(error.text, bad[i].words))
+                        fail_msg("%s: saw \"%s\"", bad[i].reply, error.text);
+        }
+        assert_int_equal(kms_decrypt_reply(&generate, good, strlen(good), &envelope, &size, &error), 0);
+        assert_int_equal(size, 3);
+}
+
+static void test_of_a_data_key_that_is_kept_the_ciphertext_is_taken(void **state) {
+        static const char good[] = "{\"CiphertextBlob\":\"AQIDBA==\",\"KeyId\":\"" KEY
+                                   "\",\"CiphertextForRecipient\":\"AAEC\"}";
+        static const char *const bad[][2] = {
+                { "{\"CiphertextBlob\":\"AQID\",\"KeyId\":\"" KEY "x\"}", "unseald discards the data key" },
+                { "{\"CiphertextBlob\":\"AQID\",\"KeyId\":\"" KEY "\",\"Plaintext\":\"aGk=\"}",
+                  "contains a plaintext" },
+                { "{\"KeyId\":\"" KEY "\",\"CiphertextForRecipient\":\"AAEC\"}", "no CiphertextBlob" },
+                { "{\"CiphertextBlob\":\"\",\"KeyId\":\"" KEY "\"}", "no CiphertextBlob" },
+        };
+        KmsDecrypt generate = of_a_data_key(32);
+        _cleanup_free_ uint8_t *ciphertext = NULL;
+        Error error = {};
+        size_t size;
+
+        generate.keeps_ciphertext = true;
+        for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
+                error = (Error){};
+                assert_true(kms_decrypt_reply(&generate, bad[i][0], strlen(bad[i][0]), &ciphertext, &size,
+                                              &error) < 0);
+                assert_int_equal(error.failure, FAILURE_ANSWER);
+                if (!strstr(error.text, bad[i][1]))
+                        fail_msg("%s: saw \"%s\"", bad[i][0], error.text);
+        }
+        assert_int_equal(kms_decrypt_reply(&generate, good, strlen(good), &ciphertext, &size, &error), 0);
+        assert_int_equal(size, 4);
+        assert_memory_equal(ciphertext, "\1\2\3\4", 4);
+}
+
+static void test_a_denied_data_key_names_the_action(void **state) {
+        static const char body[] = "{\"__type\":\"AccessDeniedException\",\"Message\":\"no\"}";
+        KmsErrorReply reply = { .status = 400,
+                                .body = body,
+                                .size = strlen(body),
+                                .skew = AWS_SKEW_UNKNOWN,
+                                .generates = true };
+        Error error = {};
+
+        assert_true(kms_error_reply(&reply, &error) < 0);
+        assert_int_equal(error.failure, FAILURE_DENIED);
+        assert_non_null(strstr(
+                        error.text,
+                        "must allow kms:GenerateDataKey (unsealctl policy --generate-data-key=NAME)"));
+        assert_null(strstr(error.text, "kms:Decrypt"));
+        reply.generates = false;
+        assert_true(kms_error_reply(&reply, &error) < 0);
+        assert_non_null(strstr(error.text, "must allow kms:Decrypt"));
+        reply.generates = reply.by_hand = true;
+        assert_true(kms_error_reply(&reply, &error) < 0);
+        assert_null(strstr(error.text, "of this instance"));
 }
 
 /* A probe must never ask for a plaintext, so a request with a document is not a probe. */
@@ -598,6 +746,42 @@ static void test_a_data_key_has_256_bits_and_is_of_the_key_that_was_asked(void *
         assert_true(size == 2 && memcmp(ciphertext, "\1\2", 2) == 0);
 }
 
+static void test_a_sealed_key_is_one_that_nobody_has_seen(void **state) {
+        static const char *const pairs[] = { "unseald:secret=db", NULL }, *const twice[] = { "a=b", "a=c",
+                                                                                             NULL };
+        static const char good[] = "{\"KeyId\":\"" KEY "\",\"CiphertextBlob\":\"AQI=\"}";
+        static const char *const bad[] = {
+                "{\"KeyId\":\"" KEY "\",\"CiphertextBlob\":\"AQI=\",\"Plaintext\":\"aGk=\"}",
+                "{\"KeyId\":\"" REPLICA "\",\"CiphertextBlob\":\"AQI=\"}",
+                "{\"KeyId\":\"" KEY "\"}",
+                "",
+        };
+        const KmsEncrypt asked = { .key_arn = KEY, .encryption_context = pairs },
+                         wrong = { .key_arn = KEY, .encryption_context = twice };
+        _cleanup_free_ uint8_t *ciphertext = NULL;
+        _cleanup_free_ char *request = NULL;
+        char *none = NULL;
+        Error error = {};
+        size_t size;
+
+        assert_int_equal(kms_sealed_key_request(&asked, 64, &request), 0);
+        assert_string_equal(request,
+                            "{\"KeyId\":\"" KEY
+                            "\",\"EncryptionContext\":{\"unseald:secret\":\"db\"},\"NumberOfBytes\":64}");
+        assert_int_equal(kms_sealed_key_request(&wrong, 64, &none), -EINVAL);
+        assert_int_equal(kms_sealed_key_request(&asked, 0, &none), -EINVAL);
+        assert_int_equal(kms_sealed_key_request(&asked, KMS_GENERATE_MAX + 1, &none), -EINVAL);
+        for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
+                error = (Error){};
+                if (kms_sealed_key_reply(&asked, bad[i], strlen(bad[i]), &ciphertext, &size, &error) !=
+                                    -EBADMSG ||
+                    error.failure != FAILURE_ANSWER)
+                        fail_msg("%s: saw \"%s\"", bad[i], error.text);
+        }
+        assert_int_equal(kms_sealed_key_reply(&asked, good, strlen(good), &ciphertext, &size, &error), 0);
+        assert_true(size == 2 && memcmp(ciphertext, "\1\2", 2) == 0);
+}
+
 static void test_describe_key_says_which_key_an_alias_stands_for(void **state) {
         static const char good[] = "{\"KeyMetadata\":{\"Arn\":\"" KEY "\",\"Enabled\":true}}",
                           *const bad[] = { "{\"KeyMetadata\":{\"Arn\":\"alias/a\"}}",
@@ -804,12 +988,36 @@ static void test_an_error_without_a_name_goes_by_its_status(void **state) {
 
                 assert_int_equal(error.failure, FAILURE_UNAVAILABLE);
                 assert_int_equal(error.remedy, REMEDY_RETRY);
+                assert_int_equal(error.outage, passing[i] >= 500);
         }
         for (size_t i = 0; i < ELEMENTSOF(lasting); i++) {
                 Error error = error_of(lasting[i], "<html>", NULL, 0);
 
                 assert_int_equal(error.failure, FAILURE_REQUEST);
                 assert_int_equal(error.remedy, REMEDY_NONE);
+                assert_false(error.outage);
+        }
+}
+
+/* In an outage unseald asks in another Region (unsealing/passage-key.h). */
+static void test_an_outage_is_a_failure_of_kms_and_no_throttling(void **state) {
+        static const struct {
+                unsigned status;
+                const char *code;
+                bool outage;
+        } cases[] = {
+                { 500, "KMSInternalException", true },    { 503, "DependencyTimeoutException", true },
+                { 500, "KeyUnavailableException", true }, { 503, "ServiceUnavailable", true },
+                { 400, "ThrottlingException", false },    { 503, "SlowDown", false },
+                { 408, "RequestTimeout", false },         { 500, "AccessDeniedException", false },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                Error error = error_of(cases[i].status, "", cases[i].code, 0);
+
+                if (error.outage != cases[i].outage)
+                        fail_msg("%u %s: %s an outage", cases[i].status, cases[i].code,
+                                 error.outage ? "is" : "is not");
         }
 }
 
@@ -983,6 +1191,30 @@ static void test_decrypt_is_signed_and_returns_the_envelope(void **state) {
         assert_signed(request, "eu-north-1");
 }
 
+static void test_a_data_key_is_asked_for_by_its_operation(void **state) {
+        static const Answer answers[] = {
+                { 200, REQUEST_ID, GOOD_REPLY },
+                { 400, REQUEST_ID, "{\"__type\":\"AccessDeniedException\",\"Message\":\"no\"}" },
+        };
+        const KmsDecrypt generate = of_a_data_key(32);
+        _cleanup_(stage_clear) Stage stage = {};
+
+        stage_set(&stage, answers, ELEMENTSOF(answers));
+        for (size_t i = 0; i < ELEMENTSOF(answers); i++) {
+                Outcome outcome = {};
+
+                assert_int_equal(kms_decrypt(stage.client, &generate, decrypted, &outcome), 0);
+                assert_true(run_until(stage.event, &outcome.calls, 1));
+                assert_int_equal(outcome.r < 0, i == 1);
+                if (i == 1)
+                        assert_non_null(strstr(outcome.error.text, "kms:GenerateDataKey"));
+        }
+        server_stop(stage.server);
+        assert_non_null(strstr(stage.server->requests[0],
+                               "\r\nX-Amz-Target: TrentService.GenerateDataKey\r\n"));
+        assert_string_equal(strstr(stage.server->requests[0], "\r\n\r\n") + 4, REQUEST_FOR_KEY_ATTESTED);
+}
+
 static void test_decrypt_reports_what_kms_denies(void **state) {
         static const Answer answers[] = {
                 { 400, REQUEST_ID, "{\"__type\":\"AccessDeniedException\",\"Message\":\"no\"}" },
@@ -1055,6 +1287,57 @@ static void test_any_operation_returns_the_whole_answer(void **state) {
         server_stop(stage.server);
         assert_non_null(strstr(stage.server->requests[0], "X-Amz-Target: TrentService.DescribeKey\r\n"));
         assert_string_equal(strstr(stage.server->requests[0], "\r\n\r\n") + 4, "{}");
+}
+
+typedef struct Forwarded {
+        unsigned calls, status;
+        int r;
+        bool has_reply;
+        char body[256], request_id[64], error_type[64];
+        Failure failure;
+} Forwarded;
+
+static void forwarded(int r, const KmsReply *reply, const Error *error, void *userdata) {
+        Forwarded *seen = userdata;
+
+        *seen = (Forwarded){
+                .calls = seen->calls + 1, .r = r, .has_reply = reply, .failure = error->failure
+        };
+        if (!reply)
+                return;
+        seen->status = reply->status;
+        assert_int_equal(strlen(reply->body), reply->size);
+        (void) snprintf(seen->body, sizeof(seen->body), "%s", reply->body);
+        (void) snprintf(seen->request_id, sizeof(seen->request_id), "%s", reply->request_id);
+        (void) snprintf(seen->error_type, sizeof(seen->error_type), "%s", reply->error_type);
+}
+
+static void test_a_forwarded_request_gets_errors_as_they_came(void **state) {
+        static const char denied[] = "{\"__type\":\"AccessDeniedException\",\"Message\":\"no\"}";
+        static const Answer answers[] = {
+                { 200, REQUEST_ID, "{\"CiphertextBlob\":\"YQ==\"}" },
+                { 400, REQUEST_ID "x-amzn-ErrorType: AccessDeniedException:http://a/\r\n", denied },
+                { 0 },
+        };
+        _cleanup_(stage_clear) Stage stage = {};
+        Forwarded seen = {};
+
+        stage_set(&stage, answers, ELEMENTSOF(answers));
+        for (unsigned i = 0; i < ELEMENTSOF(answers); i++) {
+                assert_int_equal(kms_forward(stage.client, "Encrypt", "{\"a\":1}", forwarded, &seen), 0);
+                assert_true(run_until(stage.event, &seen.calls, i + 1));
+                assert_int_equal(seen.has_reply, i < 2);
+                assert_int_equal(seen.r<0, i> 0);
+                assert_int_equal(seen.status, i < 2 ? answers[i].status : 0);
+                assert_string_equal(seen.body, i < 2 ? answers[i].body : "");
+                assert_string_equal(seen.request_id, i < 2 ? "0000-1" : "");
+                assert_string_equal(seen.error_type, i == 1 ? "AccessDeniedException" : "");
+        }
+        assert_int_equal(seen.failure, FAILURE_NETWORK);
+        server_stop(stage.server);
+        assert_non_null(strstr(stage.server->requests[0], "X-Amz-Target: TrentService.Encrypt\r\n"));
+        assert_string_equal(strstr(stage.server->requests[0], "\r\n\r\n") + 4, "{\"a\":1}");
+        assert_signed(stage.server->requests[0], "eu-north-1");
 }
 
 static void test_wrong_clock_is_corrected_for_all_later_requests(void **state) {
@@ -1196,6 +1479,20 @@ static int make_data_key_request(void) {
         return kms_data_key_request(&request, &text);
 }
 
+static int make_sealed_key_request(void) {
+        const KmsEncrypt request = { .key_arn = KEY, .encryption_context = encrypt_context };
+        _cleanup_free_ char *text = NULL;
+
+        return kms_sealed_key_request(&request, 32, &text);
+}
+
+static int make_generate_request(void) {
+        const KmsDecrypt generate = of_a_data_key(32);
+        _cleanup_free_ char *text = NULL;
+
+        return kms_decrypt_request(&generate, &text);
+}
+
 static int make_signing_request(void) {
         _cleanup_free_ char *text = NULL;
 
@@ -1228,7 +1525,8 @@ static void test_a_lack_of_memory_is_reported_by_everything_that_allocates(void 
         static int (*const makers[])(
                         void) = { make_decrypt_request,      make_probe_request,    make_encrypt_request,
                                   make_dry_run_request,      make_data_key_request, make_signing_request,
-                                  make_describe_key_request, make_client,           make_endpoint };
+                                  make_describe_key_request, make_client,           make_endpoint,
+                                  make_sealed_key_request,   make_generate_request };
 
         for (size_t i = 0; i < ELEMENTSOF(makers); i++)
                 assert_allocations_are_checked(makers[i]);
@@ -1263,10 +1561,17 @@ static void test_an_answer_without_memory_for_it_is_no_malformed_answer(void **s
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_arns_of_keys_are_taken_apart),
+                cmocka_unit_test(test_replicas_differ_in_the_region_alone),
                 cmocka_unit_test(test_text_that_is_not_the_arn_of_a_key_is_refused),
                 cmocka_unit_test(test_endpoints_follow_partition_and_region),
                 cmocka_unit_test(test_the_request_is_what_kms_documents),
                 cmocka_unit_test(test_incomplete_requests_are_refused),
+                cmocka_unit_test(test_a_data_key_is_asked_for_with_a_document_alone),
+                cmocka_unit_test(test_the_answer_with_a_data_key_is_believed_as_one_with_a_plaintext),
+                cmocka_unit_test(test_of_a_data_key_that_is_kept_the_ciphertext_is_taken),
+                cmocka_unit_test(test_a_denied_data_key_names_the_action),
+                cmocka_unit_test(test_a_data_key_is_asked_for_by_its_operation),
+                cmocka_unit_test(test_a_sealed_key_is_one_that_nobody_has_seen),
                 cmocka_unit_test(test_the_largest_parts_fit_a_request),
                 cmocka_unit_test(test_a_probe_is_a_dry_run_without_a_document),
                 cmocka_unit_test(test_every_dry_run_says_so),
@@ -1291,12 +1596,14 @@ int main(void) {
                 cmocka_unit_test(test_message_that_repeats_the_session_token_is_not_quoted),
                 cmocka_unit_test(test_the_name_of_an_error_is_found_wherever_aws_puts_it),
                 cmocka_unit_test(test_an_error_without_a_name_goes_by_its_status),
+                cmocka_unit_test(test_an_outage_is_a_failure_of_kms_and_no_throttling),
                 cmocka_unit_test(test_message_of_kms_is_quoted_short_and_clean),
                 cmocka_unit_test(test_every_error_has_room_for_its_advice),
                 cmocka_unit_test(test_headers_are_signed_with_or_without_a_token),
                 cmocka_unit_test(test_decrypt_is_signed_and_returns_the_envelope),
                 cmocka_unit_test(test_decrypt_reports_what_kms_denies),
                 cmocka_unit_test(test_any_operation_returns_the_whole_answer),
+                cmocka_unit_test(test_a_forwarded_request_gets_errors_as_they_came),
                 cmocka_unit_test(test_wrong_clock_is_corrected_for_all_later_requests),
                 cmocka_unit_test(test_any_answer_is_a_connection),
                 cmocka_unit_test(test_a_callback_may_free_the_client_and_ends_all_other_requests),

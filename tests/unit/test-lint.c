@@ -41,6 +41,7 @@
 #define IS_NOT(n, value) "'StringNotEqualsIgnoreCase':{" PCR_KEY(n) value "}"
 #define BOTH(four, twelve) \
         "'StringEqualsIgnoreCase':{" PCR_KEY("4") "'" four "'," PCR_KEY("12") "'" twelve "'}"
+#define NAMED(names) "'StringEquals':{'kms:EncryptionContext:unseald:secret':" names "}"
 #define SPARING(arn) "'ArnNotEquals':{'aws:PrincipalArn':'" arn "'}"
 
 #define ADMINISTER ALLOW(ADMIN, "['kms:PutKeyPolicy','kms:DescribeKey']", "")
@@ -628,10 +629,61 @@ static void test_firmware_may_run_drivers_where_neither_pcr2_is_pinned_nor_secur
         /* A driver gets data keys in the same way. */
         ASSERT_CODES(POLICY(ADMINISTER
                             "," ALLOW(APP, "'kms:GenerateDataKey'",
-                                      BOTH(A, ZEROS)) "," UNSEAL "," DENIALS_WITHOUT_2
-                                                      "," DENY("*", "'kms:Decrypt'",
-                                                               IS_NOT("2", "'" WITHOUT_DRIVERS "'"))),
+                                      BOTH(A, ZEROS) "," NAMED(
+                                                      "'db-key'")) "," UNSEAL "," DENIALS_WITHOUT_2
+                                                                   "," DENY("*", "'kms:Decrypt'",
+                                                                            IS_NOT("2", "'" WITHOUT_DRIVERS
+                                                                                        "'"))),
                      &options, LINT_PCR2_MISSING);
+}
+
+/* KMS answers a request with a document with a ciphertext, too. So the policy must say for which secrets. */
+static void test_data_keys_are_bound_to_the_secrets_that_kms_makes(void **state) {
+        static const char bound[][120] = {
+                NAMED("'db-key'"),
+                NAMED("['db-key','session-key']"),
+                "'StringLike':{'KMS:encryptioncontext:unseald:secret':'db-key'}",
+                "'Null':{'kms:EncryptionContext:unseald:secret':'true'}",
+                "'Null':{'kms:EncryptionContext:unseald:secret':true}",
+        };
+        static const char unbound[][120] = {
+                "'StringEquals':{'aws:PrincipalOrgID':'o-0123456789'}",
+                NAMED("'${aws:PrincipalTag/team}'"),
+                "'StringLike':{'kms:EncryptionContext:unseald:secret':['db-key','*']}",
+                "'StringLike':{'kms:EncryptionContext:unseald:secret':'?b-password'}",
+                "'StringEqualsIfExists':{'kms:EncryptionContext:unseald:secret':'db-key'}",
+                "'ForAllValues:StringEquals':{'kms:EncryptionContext:unseald:secret':'db-key'}",
+                "'StringNotEquals':{'kms:EncryptionContext:unseald:secret':'db-password'}",
+                "'StringEquals':{'kms:EncryptionContext:secret':'db-key'}",
+                "'Null':{'kms:EncryptionContext:unseald:secret':'false'}",
+                "'Null':{'kms:EncryptionContext:unseald:secret':['true','false']}",
+        };
+        static const char *const actions[] = { "kms:GenerateDataKey", "kms:GenerateDataKeyPair" };
+        const PcrSet image = image_of(0xA4, 0xA4, 0);
+        const LintOptions options = { &image, 1, .administrators = administrators };
+
+        for (size_t i = 0; i < ELEMENTSOF(bound) + ELEMENTSOF(unbound); i++)
+                for (size_t j = 0; j < ELEMENTSOF(actions); j++) {
+                        const char *condition =
+                                        i < ELEMENTSOF(bound) ? bound[i] : unbound[i - ELEMENTSOF(bound)];
+                        _cleanup_(lint_report_freep) LintReport *report = NULL;
+                        _cleanup_free_ char *text = NULL;
+                        bool said = false;
+
+                        assert_true(asprintf(&text,
+                                             "{'Version':'2012-10-17','Statement':[" ADMINISTER "," UNSEAL
+                                             "," DENIALS ",{'Effect':'Allow','Principal':{'AWS':'" APP
+                                             "'},'Action':'%s','Resource':'*','Condition':{%s,%s}}]}",
+                                             actions[j], BOTH(A, ZEROS), condition) > 0);
+                        report = lint(text, &options);
+                        for (size_t k = 0; k < report->n_findings; k++)
+                                said |= report->findings[k].code == LINT_ANY_CONTEXT &&
+                                        report->findings[k].severity == LINT_WARNING;
+                        if (said != (i >= ELEMENTSOF(bound)) || lint_count(report, LINT_ERROR) > 0) {
+                                print_findings(report);
+                                fail_msg("%s", condition);
+                        }
+                }
 }
 
 static void test_pcr2_and_pcr13_are_compared_with_the_images(void **state) {
@@ -669,6 +721,28 @@ static void test_pcr2_and_pcr13_are_compared_with_the_images(void **state) {
                      LINT_PCR2_MISSING);
 }
 
+/* MeasurePcr= extends it with each sealed secret. */
+static void test_a_measured_pcr_is_not_pinned(void **state) {
+        const PcrSet image = image_of(0xA4, 0xA4, 0);
+        const LintOptions eight = { &image, 1, { .measured = 1U << 8 }, .administrators = administrators },
+                          thirteen = { &image,
+                                       1,
+                                       { .measured = 1U << 13 },
+                                       .administrators = administrators },
+                          none = { &image, 1, .administrators = administrators };
+#define PINNING_8                                                                                        \
+        POLICY(ADMINISTER "," UNSEAL "," CLOSE "," DENY_4 "," DENY_12 "," DENY_13                        \
+                          "," DENY("*", "'kms:Decrypt'", IS_NOT("2", "'" WITHOUT_DRIVERS "'")) "," DENY( \
+                                          "*", "'kms:Decrypt'", IS_NOT("8", "'" ZEROS "'")))
+
+        assert_codes(PINNING_8, &none, NULL, 0);
+        ASSERT_CODES(PINNING_8, &eight, LINT_MEASURED_PCR);
+        ASSERT_CODES(PINNING(WITHOUT_DRIVERS, ZEROS), &thirteen, LINT_MEASURED_PCR);
+        /* Without the pin, nothing is said of PCR13, as with --no-pcr13. */
+        ASSERT_CODES(POLICY(ADMINISTER "," UNSEAL "," CLOSE "," DENY_4 "," DENY_12), &thirteen,
+                     LINT_PCR2_MISSING);
+}
+
 static void test_a_sealer_is_named_until_it_is_declared(void **state) {
 #define CI "arn:aws:iam::111111111111:role/ci"
         static const char *const sealers[] = { CI, NULL }, *const app[] = { APP, NULL };
@@ -696,7 +770,7 @@ static void test_a_sealer_is_named_until_it_is_declared(void **state) {
 #define DATA_KEYS(who) ALLOW(who, "'kms:GenerateDataKey'", "")
         ASSERT_CODES(POLICY(SPARED "," NO_UNSEALING "," DATA_KEYS(CI)), &without, LINT_SEALER);
         assert_codes(POLICY(SPARED "," NO_UNSEALING "," DATA_KEYS(CI)), &with, NULL, 0);
-        assert_codes(POLICY(SPARED "," NO_UNSEALING "," DATA_KEYS(APP)), &with, NULL, 0);
+        ASSERT_CODES(POLICY(SPARED "," NO_UNSEALING "," DATA_KEYS(APP)), &with, LINT_ANY_CONTEXT);
         ASSERT_CODES(POLICY(SPARED "," DATA_KEYS(CI)), &with, LINT_NO_DENY);
 
         /* A principal that unseals must not seal, even if --sealer= declares it. */
@@ -984,7 +1058,9 @@ int main(void) {
                 cmocka_unit_test(test_a_measurement_without_pcr12_means_zeros),
                 cmocka_unit_test(test_under_secure_boot_images_are_told_by_pcr7_too),
                 cmocka_unit_test(test_firmware_may_run_drivers_where_neither_pcr2_is_pinned_nor_secure_boot),
+                cmocka_unit_test(test_data_keys_are_bound_to_the_secrets_that_kms_makes),
                 cmocka_unit_test(test_pcr2_and_pcr13_are_compared_with_the_images),
+                cmocka_unit_test(test_a_measured_pcr_is_not_pinned),
                 cmocka_unit_test(test_a_sealer_is_named_until_it_is_declared),
                 cmocka_unit_test(test_condition_that_no_request_meets_keeps_image_out),
                 cmocka_unit_test(test_condition_keys_of_kms_are_known),

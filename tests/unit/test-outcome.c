@@ -4,11 +4,13 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
 
 #include "basic/json.h"
+#include "unsealctl/status/late-line.h"
 #include "unsealctl/status/outcome.h"
 #include "unsealctl/unit-properties.h"
 
@@ -80,6 +82,70 @@ static void test_a_secret_has_an_outcome_of_its_own(void **state) {
         assert_int_equal(outcome(denied, NULL, "a"), OUTCOME_FAILED);
 }
 
+/* One late secret of each state, and whether it is optional. */
+static Outcome late(const char *state, bool optional, const char *other) {
+        char text[512];
+
+        (void) snprintf(text, sizeof(text),
+                        "{\"state\": \"unsealed\", \"secrets\": ["
+                        "{\"name\": \"a\", \"state\": \"published\", \"optional\": false}, "
+                        "{\"name\": \"b\", \"state\": \"failed\", \"optional\": false}, "
+                        "{\"name\": \"c\", \"state\": \"%s\", \"optional\": %s, \"late\": true}, "
+                        "{\"name\": \"d\", \"state\": \"%s\", \"optional\": false, \"late\": true}]}",
+                        state, optional ? "true" : "false", other);
+        return outcome(text, NULL, OUTCOME_OF_LATE);
+}
+
+/* The others have no say: READY=1 speaks of them. */
+static void test_late_secrets_have_one_outcome_together(void **state) {
+        static const char alone[] =
+                        "{\"state\": \"unsealed\", \"secrets\": [{\"name\": \"a\", \"state\": \"late\", "
+                        "\"late\": true}]}";
+
+        assert_int_equal(late("published", false, "published"), OUTCOME_PUBLISHED);
+        assert_int_equal(late("late", false, "published"), OUTCOME_NOT_YET);
+        assert_int_equal(late("published", false, "fetching"), OUTCOME_NOT_YET);
+        assert_int_equal(late("failed", false, "late"), OUTCOME_FAILED);
+        assert_int_equal(late("late", false, "failed"), OUTCOME_FAILED);
+        assert_int_equal(late("failed", true, "late"), OUTCOME_NOT_YET);
+        assert_int_equal(late("failed", true, "published"), OUTCOME_PUBLISHED);
+        assert_int_equal(outcome(alone, NULL, "a"), OUTCOME_NOT_YET);
+        assert_int_equal(outcome(alone, NULL, NULL), OUTCOME_PUBLISHED);
+        assert_int_equal(outcome("{\"state\": \"unsealing\"}", NULL, OUTCOME_OF_LATE), OUTCOME_NOT_YET);
+        assert_int_equal(outcome("{\"state\": \"unsealed\"}", NULL, OUTCOME_OF_LATE), OUTCOME_PUBLISHED);
+        /* Without the file nobody knows of them. */
+        assert_int_equal(outcome(NULL, "ActiveState=active\n" RAN, OUTCOME_OF_LATE), OUTCOME_NOT_YET);
+        assert_int_equal(outcome(NULL, "ActiveState=failed\n" RAN, OUTCOME_OF_LATE), OUTCOME_FAILED);
+}
+
+static void assert_line_is(const char *status, bool with_bar, const char *wanted) {
+        _cleanup_json_ struct json_object *root = NULL;
+        char line[LATE_LINE_MAX];
+        struct json_object *secret;
+
+        assert_int_equal(json_parse(status, strlen(status), &root), 0);
+        secret = late_secret_under_way(root);
+        assert_int_equal(late_line(root, secret, with_bar, line), wanted[0] != 0);
+        assert_string_equal(line, wanted);
+}
+
+static void test_a_line_says_how_far_a_late_secret_is(void **state) {
+#define LATE(written, bytes, total)                                                                     \
+        "{\"written_monotonic_usec\": " written ", \"secrets\": [{\"name\": \"a\"}, {\"name\": \"b\", " \
+        "\"bytes\": " bytes ", \"bytes_total\": " total ", \"bytes_since_monotonic_usec\": 1000000}]}"
+        assert_line_is(LATE("3000000", "1073741824", "2147483648"), false, "50 % of 2.00 GiB, 512 MiB/s");
+        assert_line_is(LATE("3000000", "1073741824", "2147483648"), true,
+                       "[##########          ] 50 % of 2.00 GiB, 512 MiB/s");
+        assert_line_is(LATE("1500000", "0", "999"), true, "[                    ] 0 % of 999 bytes");
+        assert_line_is(LATE("1000000", "5", "10"), false, "50 % of 10 bytes");
+        assert_line_is(LATE("2000000", "30", "10"), true,
+                       "[####################] 100 % of 10 bytes, 10 bytes/s");
+        assert_line_is(LATE("2000000", "1000", "17592186044416"), false, "0 % of 16.0 TiB, 0.98 KiB/s");
+        assert_line_is(LATE("2000000", "-1", "-1"), false, "");
+        assert_line_is("{\"secrets\": [{\"name\": \"a\"}]}", true, "");
+        assert_line_is("{}", true, "");
+}
+
 static void test_a_file_that_differs_from_the_unit_is_out_of_date(void **state) {
         _cleanup_json_ struct json_object *status = NULL;
         static const char text[] = "{\"state\": \"unsealing\"}";
@@ -104,6 +170,8 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_file_and_unit_together_tell_the_outcome),
                 cmocka_unit_test(test_a_secret_has_an_outcome_of_its_own),
+                cmocka_unit_test(test_late_secrets_have_one_outcome_together),
+                cmocka_unit_test(test_a_line_says_how_far_a_late_secret_is),
                 cmocka_unit_test(test_a_file_that_differs_from_the_unit_is_out_of_date),
                 cmocka_unit_test(test_a_property_is_a_whole_line),
         };

@@ -850,15 +850,100 @@ static void test_lack_of_memory_ends_the_fetch(void **state) {
         assert_ended(-ENOMEM, FAILURE_INTERNAL, REMEDY_NONE, "memory");
 }
 
-static void fetch_first(size_t asked) {
+static void fetch_first_of(size_t asked, size_t of_longer) {
         const Fetch what = fetch();
 
         first_request = true;
-        assert_int_equal(source_fetch_first(fetcher, &what, asked, on_first, &got), 0);
+        assert_int_equal(source_fetch_first(fetcher, &what, asked, of_longer, on_first, &got), 0);
         first_request = false;
         assert_int_equal(transfers_count, 1);
         assert_string_equal(transfers[0].url, "https://models.s3.eu-north-1.amazonaws.com/weights");
         assert_string_equal(transfers[0].match, "");
+}
+
+static void fetch_first(size_t asked) {
+        fetch_first_of(asked, asked);
+}
+
+/* The rest of a longer object comes later, so no more than its header is taken now. */
+static void test_the_first_request_ends_early_at_a_longer_object(void **state) {
+        fetch_first_of(MIB, 65536);
+        assert_string_equal(transfers[0].range, "bytes=0-1048575");
+        send_bytes(transfers + 0, 100000);
+        assert_int_equal(got.ended, 1);
+        assert_int_equal(got.r, 0);
+        assert_int_equal(got.bytes, 65536);
+        assert_string_equal(got.trouble.text, "1 v/1 " ETAG " 25166824");
+
+        memset(&got, 0, sizeof(got));
+        transfers_count = 0;
+        fetch_first_of(SIZE, 65536);
+        send_bytes(transfers + 0, SIZE);
+        end_transfer(transfers + 0, 0, NULL);
+        assert_int_equal(got.r, 0);
+        assert_int_equal(got.bytes, SIZE);
+}
+
+static uint8_t here[5 * MIB];
+
+/* begin_with SIZE: starts with so many bytes that are here */
+static void begin_with(const ObjectVersion *version, size_t size) {
+        const PiecesSink sink = { on_piece, on_ended, &got };
+        const Fetch what = fetch();
+
+        for (size_t i = 0; i < size; i++)
+                here[i] = byte_at(BEGIN + i);
+        assert_int_equal(pieces_new_remote(fetcher, &what, version, &plan, &sink, on_trouble, &got, &pieces,
+                                           NULL),
+                         0);
+        pieces_remote_begin_with(pieces, here, size);
+        memset(here, 0, sizeof(here));
+        settle();
+}
+
+static void test_bytes_that_are_here_are_not_fetched(void **state) {
+        static const size_t sizes[] = { 1, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, 2 * PIECE + 12345 };
+        static const ObjectVersion whole = { .size = SIZE };
+
+        for (size_t i = 0; i < ELEMENTSOF(sizes); i++)
+                for (unsigned kind = 0; kind < 3; kind++) {
+                        uint64_t bytes = 0, first = SIZE;
+
+                        transfers_count = 0;
+                        memset(&got, 0, sizeof(got));
+                        plan.in_order = kind == 1;
+                        begin_with(kind == 2 ? &whole : &versioned, sizes[i]);
+                        serve_all();
+                        assert_complete();
+                        assert_int_equal(got.troubles, 0);
+                        for (size_t k = 0; k < transfers_count; k++) {
+                                bytes += transfers[k].last - transfers[k].first + 1;
+                                if (transfers[k].first < first)
+                                        first = transfers[k].first;
+                        }
+                        if (kind < 2) {
+                                assert_int_equal(first, BEGIN + sizes[i]);
+                                assert_int_equal(bytes, SIZE - BEGIN - sizes[i]);
+                        } else
+                                assert_int_equal(transfers_count, 1);
+                        pieces = pieces_free(pieces);
+                }
+}
+
+/* A short object came whole, or there is not even room for what is here. */
+static void test_all_bytes_may_be_here_or_too_many(void **state) {
+        plan.end = BEGIN + 2 * PIECE + 5;
+        begin_with(&versioned, 2 * PIECE + 5);
+        assert_complete();
+        assert_int_equal(transfers_count, 0);
+        pieces = pieces_free(pieces);
+
+        memset(&got, 0, sizeof(got));
+        plan.end = SIZE;
+        plan.ahead_max = 1;
+        begin_with(&versioned, 3 * PIECE);
+        serve_all();
+        assert_complete();
 }
 
 static void test_the_first_request_says_what_the_object_is(void **state) {
@@ -975,6 +1060,9 @@ int main(void) {
                 test(test_pieces_in_order_stay_near_the_first_missing_one),
                 test(test_nothing_comes_after_the_pieces_are_freed),
                 test(test_lack_of_memory_ends_the_fetch),
+                test(test_bytes_that_are_here_are_not_fetched),
+                test(test_all_bytes_may_be_here_or_too_many),
+                test(test_the_first_request_ends_early_at_a_longer_object),
                 test(test_the_first_request_says_what_the_object_is),
                 test(test_the_first_request_takes_a_whole_object_as_far_as_it_needs),
                 test(test_the_first_request_may_bring_all),

@@ -364,6 +364,75 @@ static void test_the_target_and_the_fetch(void **state) {
         assert_non_null(strstr(error.text, "no endpoint of KMS is known"));
 }
 
+#define MRK(region) "arn:aws:kms:" region ":111111111111:key/mrk-1111"
+
+static void test_the_keys_that_kms_may_be_asked_for(void **state) {
+        Declaration declaration = { .name = name, .file = file, .encryption_context = context };
+        Settings settings = {};
+        RequestKey *keys;
+        size_t count;
+        Error error;
+
+        declaration.key_ids = (char *[]){ (char[]){ MRK("eu-north-1") },
+                                          (char[]){ MRK("eu-west-1") },
+                                          (char[]){ "arn:aws:kms:eu-west-1:222222222222:key/mrk-1111" },
+                                          (char[]){ "arn:aws-none:kms:eu-west-1:111111111111:key/mrk-1111" },
+                                          (char[]){ FOREIGN },
+                                          (char[]){ MRK("eu-south-1") },
+                                          NULL };
+        assert_int_equal(request_keys(&settings, &declaration, &keys, &count, &error), 0);
+        assert_int_equal(count, 3);
+        assert_string_equal(keys[0].endpoint, "https://kms.eu-north-1.amazonaws.com");
+        assert_ptr_equal(keys[1].arn, declaration.key_ids[1]);
+        assert_string_equal(keys[1].endpoint, "https://kms.eu-west-1.amazonaws.com");
+        assert_string_equal(keys[2].key.region, "eu-south-1");
+        request_keys_free(keys, count);
+
+        /* A message may have a data key of each. */
+        declaration.format = FORMAT_MESSAGE;
+        assert_int_equal(request_keys(&settings, &declaration, &keys, &count, &error), 0);
+        assert_int_equal(count, 5);
+        assert_string_equal(keys[3].arn, FOREIGN);
+        request_keys_free(keys, count);
+
+        declaration.key_ids += 3;
+        assert_true(request_keys(&settings, &declaration, &keys, &count, &error) < 0);
+        assert_int_equal(error.failure, FAILURE_CONFIGURATION);
+}
+
+static void test_which_data_key_of_a_message_a_key_opens(void **state) {
+        const char *made_by[] = { FOREIGN, MRK("eu-west-1"), KEY, MRK("ap-east-1"), NULL };
+        const Message message = make_message((const char *[]){ PAIR, NULL }, made_by, "aws-kms");
+        Declaration declaration = declaration_of_message();
+        Settings settings = {};
+        MessageHeader header;
+        RequestKey *keys;
+        size_t count;
+        Error error;
+        Slice data_key;
+
+        declaration.key_ids = (char *[]){ (char[]){ MRK("eu-north-1") }, (char[]){ MRK("eu-west-1") },
+                                          (char[]){ KEY }, (char[]){ REPLICA }, NULL };
+        assert_int_equal(
+                        request_header(&declaration, (Slice){ message.data, message.size }, &header, &error),
+                        0);
+        assert_int_equal(request_keys(&settings, &declaration, &keys, &count, &error), 0);
+        assert_int_equal(count, 4);
+        /* The first key is a replica of the one that made the second data key. */
+        for (size_t i = 0; i < 2; i++) {
+                assert_true(request_data_key(&declaration, &header, keys + i, &data_key));
+                assert_ptr_equal(data_key.data, header.data_keys[1].ciphertext.data);
+        }
+        assert_true(request_data_key(&declaration, &header, keys + 2, &data_key));
+        assert_ptr_equal(data_key.data, header.data_keys[2].ciphertext.data);
+        /* This one has the same ID, but is no multi-Region key. */
+        assert_false(request_data_key(&declaration, &header, keys + 3, &data_key));
+        /* A data key of a replica that KeyId= does not name is none. */
+        declaration.key_ids[1] = declaration.key_ids[2];
+        assert_false(request_data_key(&declaration, &header, keys, &data_key));
+        request_keys_free(keys, count);
+}
+
 static void test_what_kms_is_asked(void **state) {
         Declaration declaration = declaration_of_message();
         const char **pairs = request_context(&declaration, ACCOUNT);
@@ -394,6 +463,8 @@ int main(void) {
                 cmocka_unit_test(test_the_signature_of_a_message_is_over_its_header),
                 cmocka_unit_test(test_a_message_is_no_ciphertext_of_kms),
                 cmocka_unit_test(test_the_target_and_the_fetch),
+                cmocka_unit_test(test_the_keys_that_kms_may_be_asked_for),
+                cmocka_unit_test(test_which_data_key_of_a_message_a_key_opens),
                 cmocka_unit_test(test_what_kms_is_asked),
         };
 

@@ -12,10 +12,14 @@
 
 #include <cmocka.h>
 
+#include "basic/clock.h"
 #include "basic/io.h"
+#include "config/declaration.h"
 #include "config/settings.h"
 
 #define MINUTE UINT64_C(60000000)
+#define KEY "arn:aws:kms:eu-north-1:111111111111:key/11111111-2222-3333-4444-555555555555"
+#define OTHER_KEY "arn:aws:kms:us-east-1:111111111111:key/11111111-2222-3333-4444-555555555555"
 
 static int make_directories(void **state) {
         char *root = strdup("/tmp/test-settings-XXXXXX");
@@ -104,7 +108,14 @@ static void assert_defaults(Settings *settings) {
         assert_null(settings->attestation_public_key);
         assert_int_equal(settings->documents_per_minute, 60);
         assert_false(settings->attestation_status);
-        assert_int_equal(settings->store_size_max, 16 * 1024 * 1024);
+        assert_int_equal(settings->store_size_max, 64 * 1024 * 1024);
+        assert_null(settings->kms_keys);
+        assert_null(settings->kms_operations);
+        assert_null(settings->kms_units);
+        assert_int_equal(settings->kms_requests_per_second, 500);
+        assert_int_equal(settings->kms_renew_key_pair_usec, 60 * MINUTE);
+        assert_null(settings->documents_units);
+        assert_int_equal(settings->documents_requests_per_second, 10);
         settings_clear(settings);
         assert_null(settings->tpm_device);
 }
@@ -118,12 +129,15 @@ static void test_defaults_hold_without_a_file_and_after_a_reset(void **state) {
         put("vendor/unseald.conf",
             "[Unseald]\nKmsEndpoint=https://kms.example\nProxy=http://p:1\nTrustedCertificates=/a\n"
             "RsaKeyBits=4096\nDeadlineSec=5\nExpectedMeasurements=/m\nTpmDevice=swtpm:path=/s\nRefresh=1h\nStoreSizeMax=1G\n"
-            "[Attestation]\nPublicKey=/k\nDocumentsPerMinute=1\nStatus=yes\n");
+            "[Attestation]\nPublicKey=/k\nDocumentsPerMinute=1\nStatus=yes\n"
+            "[Kms]\nKeys=" KEY
+            "\nOperations=Decrypt\nUnits=a.service\nRequestsPerSecond=1\nRenewKeyPair=1min\n");
         put("local/unseald.conf.d/50-reset.conf",
             "[Unseald]\nKmsEndpoint=\nFips=yes\nFips=\nDualStack=yes\nDualStack=\nProxy="
             "\nTrustedCertificates=\n"
             "RsaKeyBits=\nDeadlineSec=\nExpectedMeasurements=\nTpmDevice=\nVerifyPolicy=\nLockPcr=\nRefresh=\nStoreSizeMax=\n"
-            "[Attestation]\nPublicKey=\nDocumentsPerMinute=\nStatus=\n");
+            "[Attestation]\nPublicKey=\nDocumentsPerMinute=\nStatus=\n"
+            "[Kms]\nKeys=\nOperations=\nUnits=\nRequestsPerSecond=\nRenewKeyPair=\n");
         assert_int_equal(settings_read("vendor", "local", &settings, NULL), 0);
         assert_defaults(&settings);
 }
@@ -363,6 +377,31 @@ static void accept_refresh(const char *line, uint64_t expected) {
         settings_clear(&settings);
 }
 
+static void test_the_deadline_of_late_secrets_is_none_by_default(void **state) {
+        static const char *const wrong[] = { "0", "999ms", "30d 1s", "never", "-1s" };
+        static const struct {
+                const char *line;
+                uint64_t wanted;
+        } right[] = { { "", USEC_INFINITY },
+                      { "LateDeadlineSec=infinity", USEC_INFINITY },
+                      { "LateDeadlineSec=1s\nLateDeadlineSec=", USEC_INFINITY },
+                      { "LateDeadlineSec=1", USEC_PER_SEC },
+                      { "LateDeadlineSec=30d", 30 * 24 * 60 * MINUTE } };
+
+        for (size_t i = 0; i < ELEMENTSOF(right); i++) {
+                Settings settings = accepted(right[i].line);
+
+                assert_int_equal(settings.late_deadline_usec, right[i].wanted);
+                settings_clear(&settings);
+        }
+        for (size_t i = 0; i < ELEMENTSOF(wrong); i++) {
+                char line[64];
+
+                (void) snprintf(line, sizeof(line), "LateDeadlineSec=%s", wrong[i]);
+                refused(line, "LateDeadlineSec=: Expected a time from 1s to 30d");
+        }
+}
+
 static void test_refresh_is_never_or_a_minute_to_thirty_days(void **state) {
         static const char *const wrong[] = { "0",     "59s",      "59999ms", "30d 1s",
                                              "-1min", "infinity", "no",      "daily" };
@@ -457,6 +496,108 @@ static void test_the_attestation_service_has_a_section_of_its_own(void **state) 
         }
 }
 
+static void test_the_kms_endpoint_has_lists_of_keys_operations_and_units(void **state) {
+        static const char *const wrong[] = {
+                "Keys=alias/app",        "Keys=" KEY " arn:aws:kms:eu-north-1:111111111111:alias/app",
+                "Operations=decrypt",    "Operations=Decrypt PutKeyPolicy",
+                "Units=billing",         "Units=*.service",
+                "RequestsPerSecond=0",   "RequestsPerSecond=100001",
+                "RequestsPerSecond=1/s", "RenewKeyPair=59s",
+                "RenewKeyPair=31d",      "RenewKeyPair=never",
+        };
+        Settings settings =
+                        accepted("[Kms]\nKeys=" KEY "\nKeys=" OTHER_KEY "\nOperations=Sign\nOperations=\n"
+                                 "Operations=Decrypt Encrypt\nUnits=billing.service worker@*.service\n"
+                                 "RequestsPerSecond=100000\nRenewKeyPair=30d\n[Unseald]\nKeys=" KEY);
+
+        assert_int_equal(strings_count(settings.kms_keys), 2);
+        assert_string_equal(settings.kms_keys[1], OTHER_KEY);
+        assert_int_equal(strings_count(settings.kms_operations), 2);
+        assert_string_equal(settings.kms_operations[0], "Decrypt");
+        assert_int_equal(strings_count(settings.kms_units), 2);
+        assert_int_equal(settings.kms_requests_per_second, 100000);
+        assert_int_equal(settings.kms_renew_key_pair_usec, UINT64_C(30) * 24 * 60 * MINUTE);
+        settings_clear(&settings);
+
+        for (size_t i = 0; i < ELEMENTSOF(wrong); i++) {
+                _cleanup_free_ char *text = NULL;
+                Error error = {};
+
+                assert_true(asprintf(&text, "[Kms]\n%s\n", wrong[i]) > 0);
+                put("local/unseald.conf", text);
+                if (settings_read("vendor", "local", &settings, &error) != -EINVAL ||
+                    !strstr(error.text, "unseald.conf:2:") || !strstr(error.text, "Expected"))
+                        fail_msg("<%s>: %s", wrong[i], error.text);
+        }
+}
+
+static void test_documents_are_for_units_with_a_limit(void **state) {
+        static const char *const wrong[] = { "Units=billing", "Units=*.service", "RequestsPerSecond=0",
+                                             "RequestsPerSecond=1001" };
+        static const struct {
+                const char *units;
+                bool one;
+        } rows[] = {
+                { "Units=billing.service", true },
+                { "Units=worker@1.service", true },
+                { "Units=worker@*.service", false },
+                { "Units=billing.service web.service", false },
+                { "Units=billing.service\nUnits=\nUnits=web.service", true },
+                { "Units=", false },
+                { "[Kms]\nUnits=billing.service", false },
+        };
+        Settings settings = accepted("[Documents]\nUnits=a.service\nRequestsPerSecond=1000\n[Kms]\n"
+                                     "Units=b.service c.service\nRequestsPerSecond=7\n");
+
+        assert_string_equal(settings.documents_units[0], "a.service");
+        assert_int_equal(settings.documents_requests_per_second, 1000);
+        assert_int_equal(strings_count(settings.kms_units), 2);
+        assert_int_equal(settings.kms_requests_per_second, 7);
+        settings_clear(&settings);
+
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                _cleanup_free_ char *text = NULL;
+
+                assert_true(asprintf(&text, "[Documents]\n%s\n", rows[i].units) > 0);
+                settings = accepted(text);
+                if (settings_documents_of_one_unit(&settings) != rows[i].one)
+                        fail_msg("%s: wanted %i", text, rows[i].one);
+                settings_clear(&settings);
+        }
+        for (size_t i = 0; i < ELEMENTSOF(wrong); i++) {
+                _cleanup_free_ char *text = NULL;
+                Error error = {};
+
+                assert_true(asprintf(&text, "[Documents]\n%s\n", wrong[i]) > 0);
+                put("local/unseald.conf", text);
+                if (settings_read("vendor", "local", &settings, &error) != -EINVAL ||
+                    !strstr(error.text, "unseald.conf:2:") || !strstr(error.text, "Expected"))
+                        fail_msg("<%s>: %s", wrong[i], error.text);
+        }
+}
+
+static void test_the_kms_endpoint_has_keys_of_its_own_and_no_lock(void **state) {
+        char *of_secret[] = { (char *) OTHER_KEY, (char *) KEY, NULL };
+        Declaration declaration = { .name = (char *) "db-password", .key_ids = of_secret };
+        const Declarations none = {}, one = { .items = &declaration, .count = 1 };
+        Settings settings = accepted("LockPcr=8\n");
+        Error error = {};
+
+        /* A lock is no mistake without keys. */
+        assert_int_equal(declarations_judge_kms(&one, &settings, &error), 0);
+        settings_clear(&settings);
+        settings = accepted("[Kms]\nKeys=" KEY "\n");
+        assert_int_equal(declarations_judge_kms(&none, &settings, &error), 0);
+        assert_int_equal(declarations_judge_kms(&one, &settings, &error), -EINVAL);
+        assert_int_equal(error.failure, FAILURE_CONFIGURATION);
+        assert_non_null(strstr(error.text, "secret db-password"));
+        settings_clear(&settings);
+        settings = accepted("LockPcr=8\n[Kms]\nKeys=" KEY "\n");
+        assert_int_equal(declarations_judge_kms(&none, &settings, &error), -EINVAL);
+        assert_non_null(strstr(error.text, "LockPcr= is set"));
+        settings_clear(&settings);
+}
+
 static void test_unknown_keys_and_sections_are_ignored_with_a_warning(void **state) {
         char seen[1024] = "";
         FILE *file = tmpfile();
@@ -507,11 +648,15 @@ int main(void) {
                 DIRECTORY_TEST(test_rsa_keys_have_one_of_three_sizes),
                 DIRECTORY_TEST(test_verify_policy_is_yes_warn_or_no),
                 DIRECTORY_TEST(test_deadline_is_a_time_span_as_in_systemd),
+                DIRECTORY_TEST(test_the_deadline_of_late_secrets_is_none_by_default),
                 DIRECTORY_TEST(test_refresh_is_never_or_a_minute_to_thirty_days),
                 DIRECTORY_TEST(test_under_a_lock_there_is_no_refresh),
                 DIRECTORY_TEST(test_tpm_is_a_tcti_name_or_a_device),
                 DIRECTORY_TEST(test_only_a_pcr_that_is_free_and_cannot_be_reset_is_locked),
                 DIRECTORY_TEST(test_the_attestation_service_has_a_section_of_its_own),
+                DIRECTORY_TEST(test_documents_are_for_units_with_a_limit),
+                DIRECTORY_TEST(test_the_kms_endpoint_has_lists_of_keys_operations_and_units),
+                DIRECTORY_TEST(test_the_kms_endpoint_has_keys_of_its_own_and_no_lock),
                 DIRECTORY_TEST(test_unknown_keys_and_sections_are_ignored_with_a_warning),
                 DIRECTORY_TEST(test_file_that_cannot_be_read_is_an_error),
         };

@@ -450,6 +450,8 @@ static void test_key_file_has_one_key_and_nothing_else(void **state) {
                 assert_int_equal(parse_key(both, i, &error), -EINVAL);
         assert_int_equal(parse_key("", 0, &error), -EINVAL);
         assert_non_null(strstr(error.text, "no PEM"));
+        assert_int_equal(parse_key("ssh-ed25519 AAAAC3Nza vendor\n", 29, &error), -EINVAL);
+        assert_non_null(strstr(error.text, "a key of OpenSSH. Make one with"));
         (void) memset(both + size, '\n', sizeof(both) - size);
         assert_int_equal(parse_key(both, SIGNATURE_KEY_MAX, &error), 0);
         assert_int_equal(parse_key(both, SIGNATURE_KEY_MAX + 1, &error), -EINVAL);

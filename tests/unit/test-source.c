@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "aws/kms-key.h"
 #include "basic/encoding.h"
 #include "basic/io.h"
 #include "failing-memory.h"
@@ -77,6 +78,8 @@ static void test_text_that_is_not_base64_is_refused(void **state) {
 static void test_form_that_is_no_ciphertext_is_named(void **state) {
         static const char twice[] =
                         "QVFJQ0FIaUFRVWxCUVVGQlFVRkJRVUZCUVVGQlFVRkJRVUZCUVVGQlFVRkJRVUZCUVVGQlFVRkJRVUZCUVVGQlFVRkI=";
+        static const char of_urls[] = "AQICAHhKy_QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQ-",
+                          encoded[] = "AQICAHhKy%2BQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQU%3D";
         static const struct {
                 const char *data;
                 size_t size;
@@ -95,6 +98,10 @@ static void test_form_that_is_no_ciphertext_is_named(void **state) {
                 { "-----BEGIN CMS-----\n", 20, "PEM" },
                 { "{\"CiphertextBlob\": \"QUJD\"}", 26, "--query CiphertextBlob" },
                 { twice, sizeof(twice) - 1, "base64 of base64" },
+                { of_urls, sizeof(of_urls) - 1, "Put + in place of -, and / in place of _." },
+                { of_urls, 63, "Put there what \"unsealctl seal\"" }, /* it may be a word */
+                { encoded, sizeof(encoded) - 1, "It has %2B, %2F or %3D" },
+                { "a plaintext-by-mistake", 22, "Put there what \"unsealctl seal\"" },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
@@ -189,6 +196,23 @@ static void test_source_is_a_credential_by_its_name(void **state) {
         assert_parsed("credential:...", SOURCE_CREDENTIAL, "...");
         for (size_t i = 0; i < ELEMENTSOF(wrong); i++)
                 assert_refused(wrong[i]);
+}
+
+static void test_source_is_the_label_of_a_volume(void **state) {
+        static const char *const wrong[] = {
+                "volume:",     "volume:.",   "volume:..",    "volume:a/b",
+                "volume:/etc", "volume:a b", "volume:a\x01", "volume:\xc3\xa4"
+        };
+        char longest[80] = "volume:";
+
+        assert_parsed("volume:state", SOURCE_VOLUME, "state");
+        assert_parsed("volume:A.b-c_1", SOURCE_VOLUME, "A.b-c_1");
+        for (size_t i = 0; i < ELEMENTSOF(wrong); i++)
+                assert_refused(wrong[i]);
+        memset(longest + 7, 'a', 65);
+        assert_refused(longest);
+        longest[7 + 64] = '\0';
+        assert_parsed(longest, SOURCE_VOLUME, longest + 7);
 }
 
 static void test_source_is_user_data_or_a_pointer_into_it(void **state) {
@@ -493,6 +517,7 @@ static void test_error_says_what_each_kind_expects(void **state) {
                 { SOURCE_S3, true, true },
                 { SOURCE_SSM, true, true },
                 { SOURCE_SECRETS_MANAGER, true, true },
+                { SOURCE_VOLUME, false, false },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(needs); i++) {
@@ -540,7 +565,7 @@ static void test_carrier_may_be_twice_as_long_as_the_secret(void **state) {
         assert_int_equal(source_take(&source, bytes, 21, 10, &raw, &size, &error), -EFBIG);
         assert_string_equal(
                         error.text,
-                        "x: The sealed secret is longer than 10 bytes (SizeMax=). Raise SizeMax=, or seal less.");
+                        "x: The sealed secret is longer than 10 bytes (SizeMax=). Raise SizeMax= (for a bundle at most 1M), or seal less.");
         assert_int_equal(source_take(&source, bytes, 11, 10, &raw, &size, &error), -EFBIG);
         assert_null(raw);
         assert_int_equal(source_too_long(&source, 6144, &error), -EFBIG);
@@ -621,7 +646,27 @@ static void test_error_for_an_unknown_scheme_lists_all_schemes(void **state) {
         assert_int_equal(source_parse("ftp://x/y", &source, &error), -EINVAL);
         assert_non_null(strstr(error.text, "Expected file:/absolute/path"));
         assert_non_null(strstr(error.text, "s3://bucket/key"));
-        assert_non_null(strstr(error.text, "not \"ftp://x/y\""));
+        assert_non_null(strstr(error.text, "not \"ftp://x/y\"."));
+}
+
+static void test_error_for_an_arn_says_how_to_write_it(void **state) {
+        static const struct {
+                const char *text, *cure;
+        } cases[] = {
+                { "arn:aws:secretsmanager:eu-north-1:111111111111:secret:db-AbCdEf",
+                  "Write secretsmanager: in front" },
+                { "arn:aws:ssm:eu-north-1:111111111111:parameter/db", "Write ssm: in front" },
+                { "arn:aws:s3:::bucket/db.sealed", "Write s3:// and what follows" },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                Source source = {};
+                Error error = {};
+
+                assert_int_equal(source_parse(cases[i].text, &source, &error), -EINVAL);
+                if (!strstr(error.text, cases[i].cure))
+                        fail_msg("%s: %s", cases[i].text, error.text);
+        }
 }
 
 static void assert_user_data(const char *pointer, const char *data, size_t maximum, int wanted) {
@@ -739,6 +784,75 @@ static void test_credential_is_read_from_the_service_managers_directory(void **s
         assert_int_equal(chdir(*state), 0);
 }
 
+static int remove_labels(void **state) {
+        (void) unlink("labels/state");
+        (void) rmdir("labels/state");
+        (void) rmdir("labels");
+        (void) unlink("sealed/state");
+        (void) rmdir("sealed");
+        return remove_directory(state);
+}
+
+static void test_label_that_is_not_there_yet_may_come(void **state) {
+        const Source source = { .kind = SOURCE_VOLUME, .location = (char *) "state", .label = (char *) "v" };
+        const SourceLabelPlaces places = { .labels = "labels", .sealed = "sealed" };
+        _cleanup_free_ uint8_t *raw = NULL, *again = NULL;
+        Error error = {};
+        size_t size = 0;
+
+        assert_true(source_read_label(&source, &places, &raw, &size, &error) < 0);
+        assert_int_equal(error.failure, FAILURE_UNAVAILABLE);
+        assert_int_equal(error.remedy, REMEDY_RETRY);
+        assert_non_null(strstr(error.text, "unseald-volume-label@state.service"));
+        assert_int_equal(mkdir("labels", 0755), 0);
+        assert_int_equal(write_file_atomic("labels/state", "", 0, 0644), 0);
+        assert_int_equal(source_read_label(&source, &places, &raw, &size, &error), 1);
+        assert_int_equal(write_file_atomic("labels/state", ciphertext, sizeof(ciphertext), 0644), 0);
+        assert_int_equal(source_read_label(&source, &places, &raw, &size, &error), 0);
+        assert_int_equal(size, sizeof(ciphertext));
+        assert_memory_equal(raw, ciphertext, size);
+        /* What this boot has used comes first. */
+        assert_int_equal(source_write_sealed(&source, "sealed", (const uint8_t *) "own", 3, &error), 0);
+        assert_int_equal(source_read_label(&source, &places, &again, &size, &error), 0);
+        assert_int_equal(size, 3);
+        assert_memory_equal(again, "own", 3);
+}
+
+static void test_label_is_read_from_a_file_of_the_right_size(void **state) {
+        const Source source = { .kind = SOURCE_VOLUME, .location = (char *) "state", .label = (char *) "v" };
+        const SourceLabelPlaces places = { .labels = "labels" };
+        static char much[KMS_CIPHERTEXT_MAX + 1];
+        uint8_t *raw = NULL;
+        Error error = {};
+        size_t size;
+
+        assert_int_equal(mkdir("labels", 0755), 0);
+        assert_int_equal(write_file_atomic("labels/state", much, sizeof(much), 0644), 0);
+        assert_true(source_read_label(&source, &places, &raw, &size, &error) < 0);
+        assert_int_equal(error.failure, FAILURE_SOURCE);
+        assert_int_equal(unlink("labels/state"), 0);
+        assert_int_equal(mkdir("labels/state", 0755), 0);
+        assert_true(source_read_label(&source, &places, &raw, &size, &error) < 0);
+        assert_int_equal(error.failure, FAILURE_SOURCE);
+}
+
+static void test_ciphertext_of_a_volume_can_be_read_by_all(void **state) {
+        const Source source = { .kind = SOURCE_VOLUME, .location = (char *) "state", .label = (char *) "v" };
+        const mode_t before = umask(0077);
+        struct stat directory, file;
+        Error error = {};
+
+        assert_int_equal(source_write_sealed(&source, "sealed", ciphertext, sizeof(ciphertext), &error), 0);
+        (void) umask(before);
+        assert_int_equal(stat("sealed", &directory), 0);
+        assert_int_equal(stat("sealed/state", &file), 0);
+        assert_int_equal(directory.st_mode & 07777, 0755);
+        assert_int_equal(file.st_mode & 07777, 0644);
+        assert_int_equal(source_write_sealed(&source, "no/such", ciphertext, sizeof(ciphertext), &error),
+                         -ENOENT);
+        assert_int_equal(error.failure, FAILURE_STORE);
+}
+
 static void test_lack_of_memory_is_no_mistake_in_a_file(void **state) {
         Source source = { .location = (char *) FILE_NAME, .label = (char *) FILE_NAME };
         uint8_t *raw = NULL;
@@ -772,6 +886,7 @@ int main(void) {
                 cmocka_unit_test(test_data_that_begins_like_a_ciphertext_is_raw),
                 cmocka_unit_test(test_source_is_a_file_with_a_plain_path),
                 cmocka_unit_test(test_source_is_a_credential_by_its_name),
+                cmocka_unit_test(test_source_is_the_label_of_a_volume),
                 cmocka_unit_test(test_source_is_user_data_or_a_pointer_into_it),
                 cmocka_unit_test(test_source_is_an_https_url_and_nothing_near_it),
                 cmocka_unit_test(test_every_part_of_a_source_has_its_largest_length),
@@ -787,7 +902,14 @@ int main(void) {
                 cmocka_unit_test(test_region_is_taken_from_an_arn),
                 cmocka_unit_test(test_error_says_what_each_kind_expects),
                 cmocka_unit_test(test_error_for_an_unknown_scheme_lists_all_schemes),
+                cmocka_unit_test(test_error_for_an_arn_says_how_to_write_it),
                 cmocka_unit_test(test_user_data_is_used_whole_or_by_pointer),
+                cmocka_unit_test_setup_teardown(test_label_that_is_not_there_yet_may_come, make_directory,
+                                                remove_labels),
+                cmocka_unit_test_setup_teardown(test_label_is_read_from_a_file_of_the_right_size,
+                                                make_directory, remove_labels),
+                cmocka_unit_test_setup_teardown(test_ciphertext_of_a_volume_can_be_read_by_all,
+                                                make_directory, remove_labels),
                 cmocka_unit_test_setup_teardown(test_credential_is_read_from_the_service_managers_directory,
                                                 make_directory, remove_directory),
                 cmocka_unit_test_setup_teardown(test_file_is_read_raw_or_base64_up_to_the_maximum,

@@ -23,6 +23,7 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -174,8 +175,9 @@ int fchown(int fd, uid_t uid, gid_t gid) {
 }
 
 static int set_up_namespace(void **state) {
-        static char directory[] = "/var/tmp/unseald-test-store-XXXXXX";
+        static char directory[64];
 
+        (void) snprintf(directory, sizeof(directory), "/var/tmp/unseald-test-store-XXXXXX");
         if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0) {
                 perror("No mount namespace of its own");
                 return -1;
@@ -194,9 +196,12 @@ static int tear_down_namespace(void **state) {
         return system(command);
 }
 
-static int set_up_ramfs(void **state) {
+/* The store of the units: ramfs, or tmpfs where the kernel has noswap. */
+static const char *file_system = "ramfs", *file_system_options = "mode=0755";
+
+static int set_up_store(void **state) {
         wiped = 0;
-        return mount("ramfs", STORE, "ramfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0755");
+        return mount(file_system, STORE, file_system, MS_NOSUID | MS_NODEV | MS_NOEXEC, file_system_options);
 }
 
 static int tear_down(void **state) {
@@ -327,6 +332,30 @@ static void test_the_options_are_those_of_the_mount_with_this_id(void **state) {
         assert_null(options);
 }
 
+static void test_the_options_are_those_of_the_device(void **state) {
+        static const char mountinfo[] = "22 28 0:20 / /sys rw - sysfs sysfs rw\n"
+                                        "0:7 28 0:77 / /0:7 rw - tmpfs 0:7 rw,no\n"
+                                        "23 28 0:7 /sub /one rw shared:5 - tmpfs none rw,noswap\n"
+                                        "24 28 0:7 / /two rw - tmpfs none rw,second\n"
+                                        "25 28 259:1 / / rw - ext4 /dev/root rw";
+        _cleanup_free_ char *first = NULL, *last = NULL;
+        char *options = NULL;
+
+        assert_int_equal(store_mountinfo_device_options(mountinfo, makedev(0, 7), &first), 0);
+        assert_string_equal(first, "rw,noswap");
+        assert_int_equal(store_mountinfo_device_options(mountinfo, makedev(259, 1), &last), 0);
+        assert_string_equal(last, "rw");
+
+        assert_int_equal(store_mountinfo_device_options(mountinfo, makedev(0, 2), &options), -ENOENT);
+        assert_int_equal(store_mountinfo_device_options(mountinfo, makedev(59, 1), &options), -ENOENT);
+        assert_int_equal(store_mountinfo_device_options("", makedev(0, 7), &options), -ENOENT);
+        assert_int_equal(store_mountinfo_device_options("23 28\n23\n\n23 28 0:7", makedev(0, 7), &options),
+                         -ENOENT);
+        assert_int_equal(store_mountinfo_device_options("23 28 0:7 / / rw", makedev(0, 7), &options),
+                         -EBADMSG);
+        assert_null(options);
+}
+
 static void test_broken_mountinfo_is_refused(void **state) {
         static const char *const wrong[] = {
                 "5 ",
@@ -347,7 +376,7 @@ static void test_broken_mountinfo_is_refused(void **state) {
         }
 }
 
-static void test_ramfs_is_accepted(void **state) {
+static void test_the_store_of_the_units_is_accepted(void **state) {
         _cleanup_(store_freep) Store *store = open_store();
 
         assert_non_null(store);
@@ -683,6 +712,35 @@ static void test_only_files_in_memory_are_trusted(void **state) {
         assert_false(store_trusts(store, -1));
 }
 
+/* What stands in place of the store when it has been mounted anew, while the service manager keeps files of the old one. */
+static void test_a_tmpfs_that_can_be_swapped_is_not_trusted(void **state) {
+        _cleanup_(store_freep) Store *store = open_store();
+
+        assert_int_equal(mkdir("elsewhere", 0755), 0);
+        assert_int_equal(mount("tmpfs", "elsewhere", "tmpfs", 0, "mode=0755"), 0);
+        _cleanup_close_ int fd = open("elsewhere/name", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+        assert_true(fd >= 0);
+        assert_false(store_trusts(store, fd));
+        assert_int_equal(umount2("elsewhere", MNT_DETACH), 0);
+        assert_int_equal(rmdir("elsewhere"), 0);
+}
+
+static void test_the_store_before_is_trusted(void **state) {
+        Store *before = open_store();
+        _cleanup_secret_ Secret *secret = secret_of("secret", 6), *read_back = NULL;
+        _cleanup_close_ int fd = -1;
+
+        assert_int_equal(store_hold(before, secret, &fd, NULL), 0);
+        before = store_free(before);
+        assert_int_equal(umount2(STORE, MNT_DETACH), 0);
+        assert_int_equal(set_up_store(state), 0);
+
+        _cleanup_(store_freep) Store *store = open_store();
+        assert_true(store_trusts(store, fd));
+        assert_int_equal(store_read(fd, &read_back), 0);
+        assert_memory_equal(secret_bytes(read_back), "secret", 6);
+}
+
 static void test_only_the_files_themselves_are_retained(void **state) {
         _cleanup_(store_freep) Store *store = open_store();
         _cleanup_close_ int hidden = prepare(store, "hidden", "secret"), withdrawn = -1, replaced = -1,
@@ -822,7 +880,8 @@ static void test_the_sum_of_sizes_is_bounded(void **state) {
         assert_int_equal(secret_new(SECRET_SIZE_MAX, &large), 0);
         assert_int_equal(secret_new(1, &byte), 0);
         assert_int_equal(secret_new(0, &nothing), 0);
-        for (char name[2] = "a"; name[0] < 'a' + (int) (LIMIT_STORE_BYTES / SECRET_SIZE_MAX); name[0]++)
+        store_set_size_max(store, 16 * SECRET_SIZE_MAX);
+        for (char name[2] = "a"; name[0] < 'a' + 16; name[0]++)
                 assert_int_equal(store_put(store, name, large, 0, 0, 0400, NULL), 0);
 
         assert_int_equal(store_put(store, "more", byte, 0, 0, 0400, &error), -ENOSPC);
@@ -843,7 +902,8 @@ static void test_the_sizes_of_prepared_files_count_until_they_are_removed(void *
 
         assert_int_equal(secret_new(SECRET_SIZE_MAX, &large), 0);
         assert_int_equal(secret_new(1, &byte), 0);
-        for (char name[2] = "a"; name[0] < 'a' + (int) (LIMIT_STORE_BYTES / SECRET_SIZE_MAX); name[0]++) {
+        store_set_size_max(store, 16 * SECRET_SIZE_MAX);
+        for (char name[2] = "a"; name[0] < 'a' + 16; name[0]++) {
                 assert_int_equal(store_prepare(store, name, large, 0, 0, 0400, &fd, NULL), 0);
                 assert_int_equal(close(fd), 0);
         }
@@ -1030,7 +1090,8 @@ static void test_a_store_opens_only_if_no_call_fails(void **state) {
                 if (end_failing())
                         assert_named(&error, r);
         }
-        assert_int_equal(n, 4); /* open(), fstatfs(), fstat(), none */
+        /* open(), fstatfs(), fstat(), none; for tmpfs also three calls that read its options. */
+        assert_int_equal(n, strcmp(file_system, "tmpfs") == 0 ? 7 : 4);
 }
 
 static void test_a_call_that_fails_leaves_no_half_written_file(void **state) {
@@ -1369,69 +1430,81 @@ static void test_members_are_retained_by_their_names(void **state) {
         assert_int_equal(store_reveal(store, "tls.three", three, &error), -ENOENT);
 }
 
-#define test_on_ramfs(f) cmocka_unit_test_setup_teardown(f, set_up_ramfs, tear_down)
+#define test_on_store(f) cmocka_unit_test_setup_teardown(f, set_up_store, tear_down)
 
 int main(void) {
         const struct CMUnitTest pure[] = {
                 cmocka_unit_test(test_only_ramfs_and_noswap_are_memory),
                 cmocka_unit_test(test_the_options_are_those_of_the_mount_with_this_id),
+                cmocka_unit_test(test_the_options_are_those_of_the_device),
                 cmocka_unit_test(test_broken_mountinfo_is_refused),
                 cmocka_unit_test(test_what_is_available_is_read),
         };
         const struct CMUnitTest mounting[] = {
-                test_on_ramfs(test_ramfs_is_accepted),
+                test_on_store(test_the_store_of_the_units_is_accepted),
                 cmocka_unit_test(test_tmpfs_is_accepted_only_with_noswap),
                 cmocka_unit_test(test_a_disk_is_refused),
-                test_on_ramfs(test_a_member_is_staged_and_revealed),
-                test_on_ramfs(test_a_link_shows_no_member),
-                test_on_ramfs(test_members_are_retained_by_their_names),
-                test_on_ramfs(test_a_path_that_is_not_a_directory_is_refused),
-                test_on_ramfs(test_a_directory_that_others_can_write_is_refused),
-                test_on_ramfs(test_a_secret_becomes_a_file_with_owner_and_mode),
-                test_on_ramfs(test_a_removed_secret_is_wiped),
-                test_on_ramfs(test_a_wipe_goes_on_after_a_signal_and_ends_at_a_failure),
-                test_on_ramfs(test_a_wipe_goes_on_after_few_bytes_and_ends_after_none),
-                test_on_ramfs(test_a_reader_of_a_removed_secret_still_gets_all_of_it),
-                test_on_ramfs(test_names_that_credentials_cannot_have_are_refused),
-                test_on_ramfs(test_a_prepared_secret_is_hidden_until_it_is_published),
-                test_on_ramfs(test_a_prepared_secret_takes_the_place_of_the_old_one),
-                test_on_ramfs(test_a_file_without_a_name_cannot_be_published),
-                test_on_ramfs(test_a_hidden_name_that_is_too_long_is_not_published),
-                test_on_ramfs(test_a_file_with_another_owner_or_mode_cannot_be_published),
-                test_on_ramfs(test_an_obstacle_to_publishing_is_reported),
-                test_on_ramfs(test_a_held_secret_has_no_name),
-                test_on_ramfs(test_a_file_that_is_too_large_is_not_read),
-                test_on_ramfs(test_only_files_in_memory_are_trusted),
-                test_on_ramfs(test_only_the_files_themselves_are_retained),
-                test_on_ramfs(test_planted_links_are_not_followed),
-                test_on_ramfs(test_a_file_that_has_another_name_is_not_wiped),
-                test_on_ramfs(test_files_of_a_killed_process_are_removed_and_wiped),
-                test_on_ramfs(test_an_entry_that_cannot_be_removed_does_not_save_the_others),
-                test_on_ramfs(test_an_unpublished_file_is_wiped_with_the_rest),
+                test_on_store(test_a_member_is_staged_and_revealed),
+                test_on_store(test_a_link_shows_no_member),
+                test_on_store(test_members_are_retained_by_their_names),
+                test_on_store(test_a_path_that_is_not_a_directory_is_refused),
+                test_on_store(test_a_directory_that_others_can_write_is_refused),
+                test_on_store(test_a_secret_becomes_a_file_with_owner_and_mode),
+                test_on_store(test_a_removed_secret_is_wiped),
+                test_on_store(test_a_wipe_goes_on_after_a_signal_and_ends_at_a_failure),
+                test_on_store(test_a_wipe_goes_on_after_few_bytes_and_ends_after_none),
+                test_on_store(test_a_reader_of_a_removed_secret_still_gets_all_of_it),
+                test_on_store(test_names_that_credentials_cannot_have_are_refused),
+                test_on_store(test_a_prepared_secret_is_hidden_until_it_is_published),
+                test_on_store(test_a_prepared_secret_takes_the_place_of_the_old_one),
+                test_on_store(test_a_file_without_a_name_cannot_be_published),
+                test_on_store(test_a_hidden_name_that_is_too_long_is_not_published),
+                test_on_store(test_a_file_with_another_owner_or_mode_cannot_be_published),
+                test_on_store(test_an_obstacle_to_publishing_is_reported),
+                test_on_store(test_a_held_secret_has_no_name),
+                test_on_store(test_a_file_that_is_too_large_is_not_read),
+                test_on_store(test_only_files_in_memory_are_trusted),
+                test_on_store(test_a_tmpfs_that_can_be_swapped_is_not_trusted),
+                test_on_store(test_the_store_before_is_trusted),
+                test_on_store(test_only_the_files_themselves_are_retained),
+                test_on_store(test_planted_links_are_not_followed),
+                test_on_store(test_a_file_that_has_another_name_is_not_wiped),
+                test_on_store(test_files_of_a_killed_process_are_removed_and_wiped),
+                test_on_store(test_an_entry_that_cannot_be_removed_does_not_save_the_others),
+                test_on_store(test_an_unpublished_file_is_wiped_with_the_rest),
                 cmocka_unit_test(test_a_full_tmpfs_keeps_the_old_secret),
-                test_on_ramfs(test_the_sum_of_sizes_is_bounded),
-                test_on_ramfs(test_the_sizes_of_prepared_files_count_until_they_are_removed),
-                test_on_ramfs(test_a_draft_is_hidden_from_everybody_until_it_is_finished),
-                test_on_ramfs(test_an_abandoned_draft_is_wiped_and_does_not_count),
-                test_on_ramfs(test_a_draft_counts_with_what_it_may_become),
-                test_on_ramfs(test_the_limit_of_the_store_can_be_set),
-                test_on_ramfs(test_a_draft_that_the_machine_has_no_memory_for_is_refused),
-                test_on_ramfs(test_a_draft_whose_calls_fail_is_wiped),
-                test_on_ramfs(test_a_store_opens_only_if_no_call_fails),
-                test_on_ramfs(test_a_call_that_fails_leaves_no_half_written_file),
-                test_on_ramfs(test_a_half_written_secret_is_wiped),
-                test_on_ramfs(test_a_held_secret_is_whole_or_not_there),
-                test_on_ramfs(test_a_file_that_shrinks_while_it_is_read_is_refused),
-                test_on_ramfs(test_the_store_is_listed_once_for_many_secrets),
-                test_on_ramfs(test_files_stay_or_it_is_said_that_they_do),
-                test_on_ramfs(test_readers_see_the_old_secret_or_the_new_one),
-                test_on_ramfs(test_without_privileges_files_are_unsealds_own),
+                test_on_store(test_the_sum_of_sizes_is_bounded),
+                test_on_store(test_the_sizes_of_prepared_files_count_until_they_are_removed),
+                test_on_store(test_a_draft_is_hidden_from_everybody_until_it_is_finished),
+                test_on_store(test_an_abandoned_draft_is_wiped_and_does_not_count),
+                test_on_store(test_a_draft_counts_with_what_it_may_become),
+                test_on_store(test_the_limit_of_the_store_can_be_set),
+                test_on_store(test_a_draft_that_the_machine_has_no_memory_for_is_refused),
+                test_on_store(test_a_draft_whose_calls_fail_is_wiped),
+                test_on_store(test_a_store_opens_only_if_no_call_fails),
+                test_on_store(test_a_call_that_fails_leaves_no_half_written_file),
+                test_on_store(test_a_half_written_secret_is_wiped),
+                test_on_store(test_a_held_secret_is_whole_or_not_there),
+                test_on_store(test_a_file_that_shrinks_while_it_is_read_is_refused),
+                test_on_store(test_the_store_is_listed_once_for_many_secrets),
+                test_on_store(test_files_stay_or_it_is_said_that_they_do),
+                test_on_store(test_readers_see_the_old_secret_or_the_new_one),
+                test_on_store(test_without_privileges_files_are_unsealds_own),
         };
 
         int failed = cmocka_run_group_tests(pure, NULL, NULL);
         if (geteuid() != 0) {
                 puts("SKIPPED: all tests of the store that mount a file system, for want of root.");
                 return failed > 0 ? failed : 77;
+        }
+        failed += cmocka_run_group_tests(mounting, set_up_namespace, tear_down_namespace);
+
+        /* The same on the other file system that unseald-generator chooses. */
+        file_system = "tmpfs";
+        file_system_options = "mode=0755,noswap,size=100%,nr_inodes=0";
+        if (unshare(CLONE_NEWNS) < 0 || mount("tmpfs", "/mnt", "tmpfs", 0, "noswap") < 0) {
+                puts("SKIPPED: the tests on tmpfs with noswap, which takes Linux 6.4.");
+                return failed;
         }
         return failed + cmocka_run_group_tests(mounting, set_up_namespace, tear_down_namespace);
 }

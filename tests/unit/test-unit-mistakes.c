@@ -14,6 +14,7 @@
 #include "unsealctl/check/unit-mistakes.h"
 
 #define WAITS "[Unit]\nWants=unsealed.target\nAfter=unsealed.target\n"
+#define AWAITS "[Unit]\nWants=unsealed-late.target\nAfter=unsealed-late.target\n"
 #define EXEC "[Service]\nType=exec\nExecStart=/bin/a\n"
 #define LOAD "LoadCredential=db:/run/unseald/credentials/db\n"
 #define ASK "LoadCredential=db:/run/unseald/credentials.sock\n"
@@ -35,6 +36,8 @@ static const struct {
         { "network.target", "[Unit]\nDescription=x\n" },
         { "unsealed.target",
           "[Unit]\nDefaultDependencies=no\nRequires=unseald.service\nAfter=unseald.service\n" },
+        { "unsealed-late.target",
+          "[Unit]\nDefaultDependencies=no\nRequires=unseald.service\nAfter=unsealed.target\n" },
         { "unseald.service", SERVICE },
         { "unseald.socket",
           "[Unit]\nDefaultDependencies=no\nBefore=sockets.target\n[Socket]\nListenStream=/run/unseald/credentials.sock\n" },
@@ -77,6 +80,17 @@ static const struct {
           "[Unit]\nWants=unsealed.target\nAfter=unsealed.target netwrok.target\n" EXEC LOAD,
           "[Unit]\nWants=unsealed.target\nAfter=unsealed.target network.target\n" EXEC LOAD, "unit-unknown",
           SEVERITY_WARNING },
+        { "a late secret after unsealed.target", "app.service",
+          WAITS EXEC "LoadCredential=model:/run/unseald/credentials/model\n",
+          AWAITS EXEC "LoadCredential=model:/run/unseald/credentials/model\n", "late-order",
+          SEVERITY_MISTAKE },
+        { "a late secret by its path", "app.service",
+          WAITS "[Service]\nType=exec\nExecStart=/bin/a /run/unseald/credentials/model\n",
+          AWAITS "[Service]\nType=exec\nExecStart=/bin/a /run/unseald/credentials/model\n", "late-order",
+          SEVERITY_MISTAKE },
+        { "a mistyped target of late secrets", "app.service",
+          "[Unit]\nWants=unsealed-late.target\nAfter=unseald-late.target\n" EXEC LOAD, AWAITS EXEC LOAD,
+          "unit-unknown", SEVERITY_MISTAKE },
         { "no Wants=, and nothing else starts the target", "app.service",
           "[Unit]\nAfter=unsealed.target\n" EXEC LOAD, GOOD, "wants-missing", SEVERITY_MISTAKE },
         { "Requires=", "app.service", "[Unit]\nRequires=unsealed.target\nAfter=unsealed.target\n" EXEC LOAD,
@@ -153,6 +167,14 @@ static const struct {
         { "EnvironmentFile= by the variable", "app.service",
           WAITS EXEC LOAD "EnvironmentFile=-${CREDENTIALS_DIRECTORY}/db\n",
           WAITS EXEC LOAD "EnvironmentFile=/etc/default/app\n", "environment-file", SEVERITY_MISTAKE },
+        { "a condition on a file that may not be there yet", "app.service",
+          "[Unit]\nConditionPathExists=/run/unseald/credentials/db\n" EXEC ASK,
+          "[Unit]\nConditionPathExists=/run/unseald/credentials/db\n" WAITS EXEC LOAD, "condition-order",
+          SEVERITY_MISTAKE },
+        { "an assertion on it", "app.service",
+          "[Unit]\nAssertFileNotEmpty=|/run/unseald/credentials/db\n" EXEC ASK,
+          "[Unit]\nAssertFileNotEmpty=!/run/unseald/credentials/db\n" EXEC ASK, "condition-order",
+          SEVERITY_MISTAKE },
         { "EnvironmentFile= of a secret without order", "app.service",
           EXEC "EnvironmentFile=/run/unseald/credentials/db\n",
           WAITS EXEC "EnvironmentFile=/run/unseald/credentials/db\n", "order-missing", SEVERITY_MISTAKE },
@@ -231,11 +253,12 @@ static void judge(const UnitTree *tree, Remarks *remarks) {
                   .group = (char *) "app",
                   .mode = 0440 },
                 { .name = (char *) "token", .units = units },
+                { .name = (char *) "model", .store = true, .mode = 0400, .late = true },
         };
         const Declarations declarations = { .items = items, .count = ELEMENTSOF(items) };
         size_t loaded;
 
-        assert_int_equal(check_units(tree, &declarations, remarks, &loaded), 0);
+        assert_int_equal(check_units(tree, &declarations, NULL, remarks, &loaded), 0);
 }
 
 static size_t count_of(const Remarks *remarks, const char *id) {
@@ -304,13 +327,14 @@ static void test_a_secret_that_no_unit_takes_is_found_in_a_whole_system(void **s
                 const char *text;
                 unsigned unused;
         } cases[] = {
-                { GOOD, 2 },                                                       /* takes db */
+                { GOOD, 3 },                                                       /* takes db */
                 { WAITS EXEC "LoadCredential=all:/run/unseald/credentials\n", 0 }, /* may take all */
                 { WAITS EXEC "LoadCredential=%i:/run/unseald/credentials.sock\n", 0 },
-                { WAITS EXEC LOAD "LoadCredential=token\n", 1 }, /* by mistake, which is told */
-                { WAITS EXEC LOAD "Environment=FILE=/var/run/unseald/credentials/owned\n", 1 },
-                { WAITS EXEC LOAD "Environment=FILE=/run/unseald/credentials/owned\n", 1 },
-                { WAITS EXEC LOAD "LoadCredential=x:/var/run/unseald/credentials/owned\n", 1 },
+                { WAITS EXEC LOAD "LoadCredential=token\n", 2 }, /* by mistake, which is told */
+                { WAITS EXEC LOAD "LoadCredential=token:/run/unseald/credentials/tokne\n", 2 },
+                { WAITS EXEC LOAD "Environment=FILE=/var/run/unseald/credentials/owned\n", 2 },
+                { WAITS EXEC LOAD "Environment=FILE=/run/unseald/credentials/owned\n", 2 },
+                { WAITS EXEC LOAD "LoadCredential=x:/var/run/unseald/credentials/owned\n", 2 },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
@@ -326,6 +350,51 @@ static void test_a_secret_that_no_unit_takes_is_found_in_a_whole_system(void **s
                 unit_tree_sort(&part);
                 judge(&part, &of_part);
                 assert_int_equal(count_of(&of_part, "secret-unused"), 0);
+        }
+}
+
+/* Units take the members of a bundle: app.key of app.service, app.token and app.cert of any unit. */
+static void test_each_member_of_a_bundle_is_judged_as_a_secret(void **state) {
+#define MEMBER "LoadCredential=app.key:/run/unseald/credentials.sock\n"
+        static const struct {
+                const char *text, *id;
+                unsigned count;
+        } cases[] = {
+                { WAITS EXEC MEMBER, "secret-unused", 2 },
+                { WAITS EXEC MEMBER "LoadCredential=c:/run/unseald/credentials/app.cert\n", "secret-unused",
+                  1 },
+                { WAITS EXEC "LoadCredential=app:/run/unseald/credentials.sock\n", "secret-unused", 3 },
+                { WAITS EXEC "LoadCredential=app:/run/unseald/credentials.sock\n", "credential-bundle", 1 },
+                { WAITS EXEC MEMBER "LoadCredential=app.token\n", "credential-relative", 1 },
+                { WAITS EXEC MEMBER "LoadCredential=app.tokne\n", "credential-relative", 1 },
+                { WAITS EXEC MEMBER "ImportCredential=app.token\n", "credential-import", 1 },
+                /* Units= of app.key names it. */
+                { WAITS EXEC "ImportCredential=app.t*\n", "credential-import", 1 },
+                { WAITS EXEC "ImportCredential=other.*\n", "credential-import", 0 },
+        };
+        char *units[] = { (char *) "app.service", NULL };
+        Declaration members[] = {
+                { .name = (char *) "app.cert", .member = "cert", .store = true, .mode = 0400 },
+                { .name = (char *) "app.key", .member = "key", .units = units },
+                { .name = (char *) "app.token", .member = "token", .store = true, .mode = 0400 },
+        };
+        Declaration bundle = { .name = (char *) "app",
+                               .format = FORMAT_BUNDLE,
+                               .members = members,
+                               .members_count = ELEMENTSOF(members) };
+        const Declarations declarations = { .items = &bundle, .count = 1 };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                _cleanup_(unit_tree_clear) UnitTree tree = {};
+                _cleanup_(remarks_clear) Remarks seen = {};
+                size_t loaded;
+
+                make_tree(&tree, "app.service", cases[i].text);
+                assert_int_equal(check_units(&tree, &declarations, NULL, &seen, &loaded), 0);
+                if (count_of(&seen, cases[i].id) != cases[i].count)
+                        fail_msg("%s: saw %zu of %s, wanted %u; the first finding is '%s'", cases[i].text,
+                                 count_of(&seen, cases[i].id), cases[i].id, cases[i].count,
+                                 text_of(&seen, 0));
         }
 }
 
@@ -493,10 +562,92 @@ static void test_masked_units_of_unseald_are_named(void **state) {
         }
 }
 
+/* unseald-generator gives the unit of a volume its LoadCredential=. */
+static void test_the_key_of_a_volume_is_a_secret_for_its_unit(void **state) {
+        char *admitted[] = { (char *) "unseald-volume@weights.service", NULL };
+        char *others[] = { (char *) "app.service", NULL };
+        const struct {
+                const char *secret;
+                char **units;
+                const char *id; /* NULL: no finding */
+                bool writable;
+                size_t generate;
+        } cases[] = {
+                { "weights", admitted, NULL },
+                { "weights", NULL, NULL },
+                { "weights", others, "volume-key-refused" },
+                { "weight", admitted, "volume-key-undeclared" },
+                { "weights", admitted, NULL, true, 0 },
+                { "weights", admitted, "volume-key-of-one-boot", true, 32 },
+                { "weights", others, "volume-key-refused", true, 32 },
+        };
+        const Volumes none = {};
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                Volume volume = { .name = (char *) "weights",
+                                  .file = (char *) "weights.volume",
+                                  .secret = (char *) cases[i].secret,
+                                  .writable = cases[i].writable };
+                Declaration secret = { .name = (char *) "weights",
+                                       .generate = cases[i].generate,
+                                       .file = (char *) "weights.secret",
+                                       .units = cases[i].units };
+                const Declarations declarations = { .items = &secret, .count = 1 };
+                const Volumes volumes = { .items = &volume, .count = 1 };
+                _cleanup_(unit_tree_clear) UnitTree tree = {};
+                _cleanup_(remarks_clear) Remarks seen = {}, control = {};
+                size_t loaded;
+
+                make_tree(&tree, "app.service", EXEC);
+                assert_int_equal(check_units(&tree, &declarations, &volumes, &seen, &loaded), 0);
+                if (count_of(&seen, "volume-key-refused") + count_of(&seen, "volume-key-undeclared") +
+                                                    count_of(&seen, "volume-key-of-one-boot") !=
+                                    (cases[i].id ? 1U : 0U) ||
+                    (cases[i].id && count_of(&seen, cases[i].id) != 1))
+                        fail_msg("case %zu: the first finding is '%s'", i, text_of(&seen, 0));
+                assert_int_equal(count_of(&seen, "secret-unused"), strcmp(cases[i].secret, "weights") != 0);
+                assert_int_equal(check_units(&tree, &declarations, &none, &control, &loaded), 0);
+                assert_int_equal(count_of(&control, "secret-unused"), 1);
+        }
+}
+
+/* Otherwise unseald waits for a label that nobody reads. */
+static void test_the_volume_of_a_key_in_a_label_is_declared(void **state) {
+        const struct {
+                const char *volume;
+                bool key_in_label, found;
+        } cases[] = { { "state", true, false }, { "state", false, true }, { "other", true, true } };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                Volume volume = { .name = (char *) cases[i].volume,
+                                  .file = (char *) "state.volume",
+                                  .secret = (char *) "key",
+                                  .writable = true,
+                                  .key_in_label = cases[i].key_in_label };
+                Declaration secret = { .name = (char *) "key",
+                                       .generate = 32,
+                                       .generate_missing = true,
+                                       .source = { .kind = SOURCE_VOLUME, .location = (char *) "state" },
+                                       .file = (char *) "key.secret" };
+                const Declarations declarations = { .items = &secret, .count = 1 };
+                const Volumes volumes = { .items = &volume, .count = 1 };
+                _cleanup_(unit_tree_clear) UnitTree tree = {};
+                _cleanup_(remarks_clear) Remarks seen = {};
+                size_t loaded;
+
+                make_tree(&tree, "app.service", EXEC);
+                assert_int_equal(check_units(&tree, &declarations, &volumes, &seen, &loaded), 0);
+                assert_int_equal(count_of(&seen, "volume-of-key-undeclared"), cases[i].found);
+                assert_int_equal(count_of(&seen, "volume-key-of-one-boot"), 0);
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_each_mistake_is_found_and_its_control_is_not),
                 cmocka_unit_test(test_a_secret_that_no_unit_takes_is_found_in_a_whole_system),
+                cmocka_unit_test(test_each_member_of_a_bundle_is_judged_as_a_secret),
+                cmocka_unit_test(test_the_volume_of_a_key_in_a_label_is_declared),
                 cmocka_unit_test(test_too_many_dependencies_are_a_mistake),
                 cmocka_unit_test(test_the_order_is_found_through_other_units),
                 cmocka_unit_test(test_units_start_by_sockets_timers_and_templates),
@@ -505,6 +656,7 @@ int main(void) {
                 cmocka_unit_test(test_a_quadlet_is_enabled_by_its_own_lines),
                 cmocka_unit_test(test_a_system_without_unseald_is_named),
                 cmocka_unit_test(test_masked_units_of_unseald_are_named),
+                cmocka_unit_test(test_the_key_of_a_volume_is_a_secret_for_its_unit),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

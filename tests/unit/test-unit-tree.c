@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -16,6 +17,16 @@
 #include "config/nearest.h"
 #include "unsealctl/check/unit-graph.h"
 #include "unsealctl/check/unit-tree.h"
+
+/* In place of the C library's, as if memory were short. */
+static bool no_memory;
+
+char *strdup(const char *string) {
+        size_t size = strlen(string) + 1;
+        char *copy = no_memory ? NULL : malloc(size);
+
+        return copy ? memcpy(copy, string, size) : NULL;
+}
 
 /* Two directories, the first with the higher priority: etc and lib. */
 static char top[] = "/tmp/test-unit-tree.XXXXXX", etc[64], lib[64];
@@ -268,6 +279,34 @@ static void test_mistyped_name_is_near_and_another_name_is_not(void **state) {
 
 #define DIRECTORY_TEST(test) cmocka_unit_test_setup_teardown(test, make_directories, remove_directories)
 
+/* "There is no such unit", and "it is started" where nothing is known, would be untrue. */
+static void test_short_memory_ends_the_program_and_is_no_answer(void **state) {
+        _cleanup_(unit_graph_freep) UnitGraph *graph = NULL;
+
+        put(lib, "a.service", "[Service]\nExecStart=true\n");
+        read_tree();
+        assert_int_equal(unit_graph_new(&tree, &graph), 0);
+        for (unsigned i = 0; i < 2; i++) {
+                pid_t child;
+                int status;
+
+                fflush(NULL);
+                child = fork();
+                if (child == 0) {
+                        no_memory = true;
+                        if (i == 0)
+                                (void) unit_tree_resolve(&tree, "a.service");
+                        else
+                                (void) unit_graph_is_started(graph, "a.service");
+                        _exit(EXIT_SUCCESS);
+                }
+                assert_true(child > 0);
+                assert_int_equal(waitpid(child, &status, 0), child);
+                assert_true(WIFEXITED(status));
+                assert_int_equal(WEXITSTATUS(status), EXIT_FAILURE);
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 DIRECTORY_TEST(test_units_are_read_with_their_drop_ins),
@@ -277,6 +316,7 @@ int main(void) {
                 DIRECTORY_TEST(test_links_in_a_circle_end),
                 DIRECTORY_TEST(test_text_without_end_is_refused),
                 DIRECTORY_TEST(test_directories_of_names_without_a_type_are_passed_over),
+                DIRECTORY_TEST(test_short_memory_ends_the_program_and_is_no_answer),
                 cmocka_unit_test(test_names_are_taken_apart),
                 cmocka_unit_test(test_distance_counts_typing_mistakes),
                 cmocka_unit_test(test_mistyped_name_is_near_and_another_name_is_not),

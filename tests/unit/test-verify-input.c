@@ -108,8 +108,35 @@ static void test_a_short_word_is_not_called_base64(void **state) {
         assert_int_equal(document_form((const uint8_t *) "\x84\x44\xff", 3), INPUT_BINARY);
 }
 
+static void test_digits_of_a_nonce_are_found_between_other_characters(void **state) {
+        static const struct {
+                const char *text, *digits;
+        } cases[] = {
+                { "0x00112233445566778899aabbccddeeff", "00112233445566778899aabbccddeeff" },
+                { "00:11:22:33:44:55:66:77:88:99:aa:bb:cc:dd:ee:ff", "00112233445566778899aabbccddeeff" },
+                { "00 11 22 33 44 55 66 77 88 99 aa bb cc dd ee ff", "00112233445566778899aabbccddeeff" },
+                { "123e4567-e89b-12d3-a456-426614174000", "123e4567e89b12d3a456426614174000" },
+                { "123e4567-e89b-12d3-a456-42661417400", NULL }, /* an odd number */
+                { "00:11:22", NULL },                            /* too few */
+                { "00112233445566778899aabbccddeefg", NULL },
+                { "nonce.bin", NULL },
+                { "", NULL },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                _cleanup_free_ char *digits = NULL;
+
+                assert_int_equal(nonce_digits(cases[i].text, &digits), 0);
+                if (!cases[i].digits)
+                        assert_null(digits);
+                else
+                        assert_string_equal(digits, cases[i].digits);
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_digits_of_a_nonce_are_found_between_other_characters),
                 cmocka_unit_test(test_a_nonce_is_read_with_a_prefix_and_without_where_it_is_certain),
                 cmocka_unit_test(test_a_text_that_may_be_a_file_name_is_no_nonce),
                 cmocka_unit_test(test_only_text_of_a_document_is_decoded),

@@ -12,7 +12,7 @@
 
 static void print_help(void) {
         printf("unsealctl cat-config [OPTIONS…]\n\n"
-               "Print the settings and secrets that are in force after all drop-ins, each line\n"
+               "Print the settings, secrets and volumes in force after all drop-ins, each line\n"
                "below the file and line number that it comes from.\n\n"
                "  -h --help                      Show this help\n"
                "     --root=DIR                  Read the system in this directory\n"
@@ -25,6 +25,7 @@ static void print_help(void) {
 int verb_cat_config(int argc, char *argv[]) {
         _cleanup_(settings_clear) Settings settings = {};
         _cleanup_(declarations_clear) Declarations declarations = {};
+        _cleanup_(volumes_clear) Volumes volumes = {};
         CheckOptions options;
         Error error = {};
         int status;
@@ -33,8 +34,10 @@ int verb_cat_config(int argc, char *argv[]) {
                 return status;
         if (settings_read(options.vendor, options.local, &settings, &error) < 0 ||
             declarations_read(options.vendor, options.local, &declarations, &error) < 0 ||
-            declarations_judge_sizes(&declarations, settings.store_size_max, NULL, NULL, &error) < 0 ||
-            configuration_print(stdout, options.vendor, options.local, &declarations, &error) < 0) {
+            declarations_judge(&declarations, &settings, NULL, NULL, &error) < 0 ||
+            volumes_examine(options.vendor, options.local, &volumes, NULL, &error) < 0 ||
+            configuration_print(stdout, options.vendor, options.local, &declarations, &volumes, &error) <
+                            0) {
                 (void) failure("%s", error.text);
                 return (int) error.failure;
         }

@@ -139,7 +139,8 @@ static int find_in(const Search *search, const char *place) {
                         r = strings_take(search->paths,
                                          asprintf(&path, "%s/%s", where, name) < 0 ? NULL : path);
                 else if (of_secret || (!*place && strcmp(name, "unseald.conf.d") == 0) ||
-                         (!*place && strcmp(name, "secrets.d") == 0)) {
+                         (!*place && strcmp(name, "secrets.d") == 0) ||
+                         (!*place && strcmp(name, "volumes.d") == 0)) {
                         if (asprintf(&below, "%s/%s", place, name) < 0)
                                 return -ENOMEM;
                         r = find_in(search, below);
@@ -187,8 +188,10 @@ static int examine_signature(const Declaration *declaration, const uint8_t *ciph
 
 /* Judges a sealed secret that lies in the image as unseald does before it asks KMS. Which account a message is bound to, only the machine
  * knows, so a message with BindAccount= is not judged. */
-static int examine_sealed(const Declaration *declaration, Slice sealed, SecretFacts *secret, Error *error) {
+static int examine_sealed(const Declaration *declaration, Slice sealed, uint64_t whole, SecretFacts *secret,
+                          Error *error) {
         _cleanup_(request_message_clear) RequestMessage message = {};
+        BodyPlan plan = {};
         int r = 0;
 
         if (!declaration->key_ids)
@@ -197,47 +200,59 @@ static int examine_sealed(const Declaration *declaration, Slice sealed, SecretFa
                 r = request_check_ciphertext(declaration, sealed, &secret->sealed);
         else if (!declaration->bind_account)
                 r = request_message(declaration, sealed, NULL, &message, &secret->sealed);
+        if (r >= 0 && whole > 0 && message.context)
+                r = body_plan(&message.header, whole, declaration->size_max, 1, &plan, &secret->sealed);
+        if (r >= 0)
+                secret->plaintext_size = plan.plaintext_min;
         return r == -ENOMEM ? error_oom(error) : 0;
 }
 
 /* A large message may have more bytes than there is memory. Only its header is judged, so only its beginning is read. */
-static int read_sealed(const Declaration *declaration, uint8_t **ret, size_t *ret_size, Error *error) {
+static int read_sealed(const Declaration *declaration, uint8_t **ret, size_t *ret_size, uint64_t *ret_whole,
+                       Error *error) {
         const Source *source = &declaration->source;
         size_t maximum = request_maximum(declaration, source);
         _cleanup_close_ int fd = -1;
-        uint64_t whole = 0;
         int r = 0;
 
+        *ret_whole = 0;
         if (declaration->format == FORMAT_MESSAGE)
-                r = source_open_large(source, BODY_WHOLE_MAX, ret, ret_size, &whole, &fd, error);
-        if (r > 0 && whole > maximum)
+                r = source_open_large(source, BODY_WHOLE_MAX, ret, ret_size, ret_whole, &fd, error);
+        if (r > 0 && *ret_whole > maximum)
                 return source_too_long(source, maximum, error);
         return r == 0 ? source_read_file(source, maximum, ret, ret_size, error) : r;
 }
 
 static int examine_files(const Declaration *declaration, SecretFacts *secret, Error *error) {
         _cleanup_free_ uint8_t *ciphertext = NULL;
+        uint64_t whole;
         size_t size;
         int r;
 
         if (!declaration->source.location || declaration->source.kind != SOURCE_FILE)
                 return 0;
-        r = read_sealed(declaration, &ciphertext, &size, &secret->source);
+        r = read_sealed(declaration, &ciphertext, &size, &whole, &secret->source);
         if (r == -ENOMEM)
                 return error_oom(error);
         if (r < 0)
                 return 0;
-        r = examine_sealed(declaration, (Slice){ ciphertext, size }, secret, error);
+        r = examine_sealed(declaration, (Slice){ ciphertext, size }, whole, secret, error);
         if (r < 0 || secret->sealed.failure != FAILURE_NONE)
                 return r;
         return examine_signature(declaration, ciphertext, size, secret, error);
 }
 
+static int find_missing(char *const *units, const UnitTree *tree, char ***missing) {
+        for (; units && *units; units++)
+                if (!is_there(tree, *units) && strings_take(missing, strdup(*units)) < 0)
+                        return -ENOMEM;
+        return 0;
+}
+
 static int examine_delivery(const Declaration *declaration, const UnitTree *tree, SecretFacts *secret,
                             Error *error) {
-        for (char **unit = declaration->units; unit && *unit; unit++)
-                if (!is_there(tree, *unit) && strings_take(&secret->missing_units, strdup(*unit)) < 0)
-                        return error_oom(error);
+        if (find_missing(declaration->units, tree, &secret->missing_units) < 0)
+                return error_oom(error);
         secret->user_missing = declaration->user && !user_is_there(declaration->user);
         secret->group_missing = declaration->group && !group_is_there(declaration->group);
         return 0;
@@ -288,14 +303,18 @@ static int read_tree(UnitTree *tree, Error *error) {
 
 int check_system(const char *vendor_directory, const char *local_directory, Remarks *remarks, Error *error) {
         _cleanup_(declarations_clear) Declarations declarations = {};
+        _cleanup_(volumes_clear) Volumes volumes = {};
         _cleanup_(unit_tree_clear) UnitTree tree = {};
-        _cleanup_strings_ char **passed_over = NULL, **unknown_ids = NULL;
+        _cleanup_strings_ char **passed_over = NULL, **unknown_ids = NULL, **kms_missing = NULL,
+                               **documents_missing = NULL;
         _cleanup_free_ char *secrets = NULL;
         _cleanup_(settings_clear) Settings settings = {};
         _cleanup_(ini_files_freep) IniFile **files = NULL;
         _cleanup_ini_ IniFile *ini = NULL;
         X509_STORE *trusted = NULL;
-        CheckFacts facts = { .settings = &settings, .declarations = &declarations, .tree = &tree };
+        CheckFacts facts = {
+                .settings = &settings, .declarations = &declarations, .volumes = &volumes, .tree = &tree
+        };
         int r;
 
         r = ini_examine(vendor_directory, local_directory, "unseald.conf", &ini, remarks, error);
@@ -305,11 +324,15 @@ int check_system(const char *vendor_directory, const char *local_directory, Rema
                 r = declarations_examine(vendor_directory, local_directory, &declarations, &files, remarks,
                                          error);
         if (r >= 0)
-                r = declarations_judge_sizes(&declarations, settings.store_size_max, files, remarks, error);
+                r = declarations_judge(&declarations, &settings, files, remarks, error);
+        if (r >= 0)
+                r = volumes_examine(vendor_directory, local_directory, &volumes, remarks, error);
         if (r >= 0)
                 r = read_tree(&tree, error);
         if (r >= 0 && (find_passed_over(vendor_directory, local_directory, &passed_over) < 0 ||
                        find_unknown_ids(&tree, &unknown_ids) < 0 ||
+                       find_missing(settings.kms_units, &tree, &kms_missing) < 0 ||
+                       find_missing(settings.documents_units, &tree, &documents_missing) < 0 ||
                        asprintf(&secrets, "%s/secrets.d", local_directory) < 0))
                 r = error_oom(error);
         if (r < 0)
@@ -322,6 +345,8 @@ int check_system(const char *vendor_directory, const char *local_directory, Rema
                 qsort(passed_over, strings_count(passed_over), sizeof(char *), compare_paths);
         facts.passed_over = passed_over;
         facts.unknown_ids = unknown_ids;
+        facts.kms_missing_units = kms_missing;
+        facts.documents_missing_units = documents_missing;
         facts.secrets_directory = secrets;
         facts.settings_ini = ini;
         return check_with_secrets(&facts, files, remarks, error);

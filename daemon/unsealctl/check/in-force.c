@@ -93,7 +93,7 @@ static int print_file(FILE *out, const char *vendor_directory, const char *local
 }
 
 int configuration_print(FILE *out, const char *vendor_directory, const char *local_directory,
-                        const Declarations *declarations, Error *error) {
+                        const Declarations *declarations, const Volumes *volumes, Error *error) {
         int r;
 
         r = print_file(out, vendor_directory, local_directory, "unseald.conf", settings_key_kind, error);
@@ -103,6 +103,13 @@ int configuration_print(FILE *out, const char *vendor_directory, const char *loc
                 if (asprintf(&name, "secrets.d/%s.secret", declarations->items[i].name) < 0)
                         return error_oom(error);
                 r = print_file(out, vendor_directory, local_directory, name, declaration_key_kind, error);
+        }
+        for (size_t i = 0; r >= 0 && i < volumes->count; i++) {
+                _cleanup_free_ char *name = NULL;
+
+                if (asprintf(&name, "volumes.d/%s.volume", volumes->items[i].name) < 0)
+                        return error_oom(error);
+                r = print_file(out, vendor_directory, local_directory, name, volume_key_kind, error);
         }
         return r;
 }

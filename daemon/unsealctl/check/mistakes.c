@@ -32,7 +32,8 @@ static const struct {
 } cures[] = {
         { "certificates", "Put the certificates into the image, as a file in PEM." },
         { "key-region", "Correct the ARN of the key." },
-        { "partition", "Set DualStack=no, or KmsEndpoint= in its place." },
+        { "partition",
+          "Choose what the partition has: DualStack=no, Fips=no, KmsEndpoint= or another Source=." },
         { "source-refused", "Put the right file where Source= says, or correct Format= and KeyId=." },
         { "source-shared", "Seal the secret for each name, and give each its own Source=." },
         { "source-unreadable", "Put the sealed secret where Source= says, or correct Source=." },
@@ -44,7 +45,13 @@ static const struct {
         { "unit-missing", "Correct the name in Units=, or add the unit to the image." },
         { "user-unknown", "Correct User=, or add the user to the image." },
         { "group-unknown", "Correct Group=, or add the group to the image." },
+        { "store-too-small", "Raise StoreSizeMax= in unseald.conf." },
         { "too-many-secrets", "Join some of the secrets into a bundle (Format=bundle)." },
+        { "kms-key", "Give the applications a key of their own, and name it in Keys= of [Kms]." },
+        { "kms-locked", "Remove LockPcr=, or the section [Kms]." },
+        { "kms-no-unit", "Name the units in Units= of [Kms]." },
+        { "kms-network", "Remove the setting, or the unit from Units= of [Kms]." },
+        { "documents-network", "Remove the setting, or the unit from Units= of [Documents]." },
         { "passed-over", "Rename the file, or remove it." },
         { "user-number", "Add a user of this number to the image." },
         { "nothing-declared", "Declare a secret in secrets.d/NAME.secret." },
@@ -163,6 +170,18 @@ static void check_shared_source(Check *check, size_t at, const IniAssignment *li
                 }
 }
 
+/* AWS's endpoint rules have a FIPS endpoint of S3 for each partition but this one. The partition is that of the first key. */
+static void check_fips(Check *check, const Declaration *declaration, const IniAssignment *line) {
+        KmsKeyArn arn;
+
+        if (!check->facts->settings->fips || declaration->source.kind != SOURCE_S3 ||
+            !declaration->key_ids || kms_key_arn_parse(declaration->key_ids[0], &arn) < 0 ||
+            strcmp(arn.partition, "aws-cn") != 0)
+                return;
+        tell(check, SEVERITY_MISTAKE, "partition", line,
+             "S3 has no FIPS endpoint in the partition \"aws-cn\". Set Fips=no, or take another Source=.");
+}
+
 static void check_source(Check *check, size_t at) {
         static const char *const unseen[] = { "/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/" };
         const Declaration *declaration = &check->facts->declarations->items[at];
@@ -173,6 +192,7 @@ static void check_source(Check *check, size_t at) {
         if (!path)
                 return; /* the parser has reported it */
         check_shared_source(check, at, line);
+        check_fips(check, declaration, line);
         if (secret->source.failure != FAILURE_NONE)
                 tell(check, declaration->optional ? SEVERITY_WARNING : SEVERITY_MISTAKE, "source-unreadable",
                      line, "%s", secret->source.text);
@@ -241,11 +261,27 @@ static void check_delivery(Check *check, const Declaration *declaration, const S
                      "Expected a group of /etc/group, not \"%s\".", declaration->group);
 }
 
+/* Reports the first secret that has no room beside those before it. */
+static void check_room(Check *check, size_t at) {
+        uint64_t size_max = check->facts->settings->store_size_max, before = 0, size;
+
+        for (size_t i = 0; i < at; i++)
+                before += check->facts->secrets[i].plaintext_size;
+        size = before + check->facts->secrets[at].plaintext_size;
+        if (before <= size_max && size > size_max)
+                tell(check,
+                     check->facts->declarations->items[at].optional ? SEVERITY_WARNING : SEVERITY_MISTAKE,
+                     "store-too-small", ini_find(check->facts->secrets[at].ini, "Secret", "Source"),
+                     "Expected room for the plaintext: with this message, the secrets in the image have at least %llu bytes, and all together may have %llu. Raise StoreSizeMax= in unseald.conf.",
+                     (unsigned long long) size, (unsigned long long) size_max);
+}
+
 static void check_secret(Check *check, size_t at) {
         const Declaration *declaration = &check->facts->declarations->items[at];
         const SecretFacts *secret = &check->facts->secrets[at];
 
         check_source(check, at);
+        check_room(check, at);
         check_signature(check, at);
         for (char **key_id = declaration->key_ids; key_id && *key_id; key_id++)
                 check_key(check, line_with(secret->ini, "Secret", "KeyId", *key_id), *key_id);
@@ -256,10 +292,87 @@ static void check_secret(Check *check, size_t at) {
                 declared_member_section(declaration->members + i, section);
                 check_delivery(check, declaration->members + i, secret->members + i, section);
         }
-        if (at == MANIFEST_ENTRIES_MAX)
+        if (at == LIMIT_SECRETS)
                 tell(check, SEVERITY_MISTAKE, "too-many-secrets", ini_find(secret->ini, "Secret", "Source"),
                      "Expected no more than %u secrets in all: unseald cannot keep more over a restart.",
-                     MANIFEST_ENTRIES_MAX);
+                     LIMIT_SECRETS);
+}
+
+/* An application could have a secret decrypted whose key it may use. */
+static void check_kms_key(Check *check, const char *key) {
+        const IniAssignment *line = line_with(check->facts->settings_ini, "Kms", "Keys", key);
+        const Declarations *declarations = check->facts->declarations;
+
+        check_key(check, line, key);
+        for (size_t i = 0; i < declarations->count; i++)
+                for (char **id = declarations->items[i].key_ids; id && *id; id++)
+                        if (strcmp(*id, key) == 0)
+                                tell(check, SEVERITY_MISTAKE, "kms-key", line,
+                                     "Expected a key of its own, not the one of the secret %s: an application could have the secret decrypted. 'unsealctl policy --application' makes the policy of a key for applications.",
+                                     declarations->items[i].name);
+}
+
+/* A service on 127.0.0.1 that serves the units in Units= of a section. */
+typedef struct LocalService {
+        const char *section, *program, *code;
+} LocalService;
+
+static const LocalService kms_service = { "Kms", "unseald-kms", "kms-network" },
+                          documents_service = { "Documents", "unseald-documents", "documents-network" };
+
+/* The network namespace of the unit has another 127.0.0.1 than the service. */
+static void check_network_of_unit(Check *check, const LocalService *service, const char *name) {
+        static const char *const settings[] = { "PrivateNetwork", "NetworkNamespacePath" };
+        const Unit *unit = unit_tree_resolve(check->facts->tree, name);
+        const char *section = unit_exec_section(name);
+
+        for (size_t i = 0; unit && section && i < ELEMENTSOF(settings); i++) {
+                const IniAssignment *line = unit_setting(unit, section, settings[i]);
+                bool value = i > 0;
+                Place place;
+
+                if (!line || (i == 0 && (ini_boolean(line, &value, NULL) < 0 || !value)))
+                        continue;
+                place = (Place){ line->file, line->line, line->key, name, NULL };
+                if (finding_add(check->remarks, SEVERITY_WARNING, service->code, cure_of(service->code),
+                                &place,
+                                "The unit is in Units= of [%s], and its network namespace has another 127.0.0.1: its programs cannot reach %s. Remove the setting, or the unit from Units=.",
+                                service->section, service->program) < 0)
+                        check->r = -ENOMEM;
+        }
+}
+
+static void check_units_of(Check *check, const LocalService *service, char *const *units,
+                           char *const *missing) {
+        for (; missing && *missing; missing++)
+                tell(check, SEVERITY_WARNING, "unit-missing",
+                     line_with(check->facts->settings_ini, service->section, "Units", *missing),
+                     "There is no unit \"%s\". Expected a unit with a unit file, or an instance of a template with one.",
+                     *missing);
+        for (; units && *units; units++)
+                check_network_of_unit(check, service, *units);
+}
+
+static void check_kms(Check *check) {
+        const Settings *settings = check->facts->settings;
+        const IniFile *ini = check->facts->settings_ini;
+
+        if (!settings->kms_keys)
+                return;
+        for (char **key = settings->kms_keys; *key; key++)
+                check_kms_key(check, *key);
+        if (settings->lock_pcr != 0)
+                tell(check, SEVERITY_MISTAKE, "kms-locked", ini_find(ini, "Kms", "Keys"),
+                     "Expected nothing, since LockPcr= is set: once the PCR is locked, KMS decrypts nothing more for this boot, and unseald-kms refuses to start. Remove LockPcr= or Keys=.");
+        if (!settings->kms_units)
+                tell(check, SEVERITY_WARNING, "kms-no-unit", ini_find(ini, "Kms", "Keys"),
+                     "Units= of [Kms] names no unit, so unseald-kms refuses everybody. Name the units of the applications.");
+        check_units_of(check, &kms_service, settings->kms_units, check->facts->kms_missing_units);
+}
+
+static void check_documents(Check *check) {
+        check_units_of(check, &documents_service, check->facts->settings->documents_units,
+                       check->facts->documents_missing_units);
 }
 
 /* Such a unit fails with 217/USER, whatever it loads. A unit that has nothing to do with unseald gets no remark. */
@@ -350,6 +463,8 @@ static const char *reason_on_top(const char *name) {
                 return NULL;
         if (unit_name_ends_in(name, ".secret"))
                 return "declarations of secrets are in secrets.d/. Move it there.";
+        if (unit_name_ends_in(name, ".volume"))
+                return "declarations of volumes are in volumes.d/. Move it there.";
         if (unit_name_ends_in(name, ".conf"))
                 return "only unseald.conf and the drop-ins in unseald.conf.d/ are settings. Rename it, or move it there.";
         return NULL;
@@ -369,6 +484,10 @@ const char *passed_over_reason(const char *directory, const char *name) {
                 return NULL;
         if (!*directory)
                 return reason_on_top(name);
+        if (unit_name_ends_in(directory, "/volumes.d"))
+                return unit_name_ends_in(name, ".volume") || unit_name_ends_in(name, ".volume.d")
+                                       ? NULL
+                                       : "its name does not end in \".volume\". Rename it to NAME.volume, or remove it.";
         if (!unit_name_ends_in(directory, "/secrets.d"))
                 return unit_name_ends_in(directory, ".d") ? reason_among_dropins(name) : reason_on_top(name);
 
@@ -386,12 +505,14 @@ int check_configuration(const CheckFacts *facts, Remarks *remarks) {
         size_t loaded;
 
         check_trust(&check);
+        check_kms(&check);
+        check_documents(&check);
         for (size_t i = 0; i < facts->declarations->count; i++)
                 check_secret(&check, i);
         for (char **path = facts->passed_over; path && *path; path++)
                 check_passed_over(&check, *path);
         if (check.r >= 0)
-                check.r = check_units(facts->tree, facts->declarations, remarks, &loaded);
+                check.r = check_units(facts->tree, facts->declarations, facts->volumes, remarks, &loaded);
         if (check.r >= 0)
                 check_unknown_ids(&check);
         check_nothing_declared(&check);

@@ -72,8 +72,18 @@ static int take_node(UnitGraph *graph, const char *name, size_t *ret) {
 static size_t node_of(const UnitGraph *graph, const char *name) {
         _cleanup_free_ char *canonical = NULL;
 
-        return unit_tree_canonical(graph->tree, name, &canonical) < 0 ? NOWHERE
-                                                                      : find_node(graph, canonical);
+        if (unit_tree_canonical(graph->tree, name, &canonical) < 0)
+                unit_tree_out_of_memory();
+        return find_node(graph, canonical);
+}
+
+/* One mark for each node, unset. */
+static bool *new_marks(const UnitGraph *graph) {
+        bool *marks = calloc(graph->names_count + 1, sizeof(*marks));
+
+        if (!marks)
+                unit_tree_out_of_memory();
+        return marks;
 }
 
 static int add_edge(UnitGraph *graph, size_t from, size_t to, EdgeKind kind) {
@@ -334,11 +344,11 @@ static bool has_bus_name(const UnitGraph *graph, size_t node) {
 }
 
 bool unit_graph_is_started(const UnitGraph *graph, const char *unit) {
-        _cleanup_free_ bool *marked = calloc(graph->names_count + 1, sizeof(*marked));
+        _cleanup_free_ bool *marked = new_marks(graph);
         size_t node = node_of(graph, unit);
         bool started = false;
 
-        if (!marked || graph->boot == NOWHERE || node == NOWHERE || has_bus_name(graph, node))
+        if (graph->boot == NOWHERE || node == NOWHERE || has_bus_name(graph, node))
                 return true;
         marked[graph->boot] = true;
         spread(graph, marked, EDGE_PULL | EDGE_TRIGGER, NULL);
@@ -347,17 +357,18 @@ bool unit_graph_is_started(const UnitGraph *graph, const char *unit) {
              i++) {
                 _cleanup_free_ char *template = NULL;
 
-                started = marked[i] && unit_name_template(graph->names[i], &template) >= 0 && template &&
-                          strcmp(template, graph->names[node]) == 0;
+                if (unit_name_template(graph->names[i], &template) < 0)
+                        unit_tree_out_of_memory();
+                started = marked[i] && template && strcmp(template, graph->names[node]) == 0;
         }
         return started;
 }
 
 bool unit_graph_is_enabled(const UnitGraph *graph, const char *unit, const char *except) {
-        _cleanup_free_ bool *started = calloc(graph->names_count + 1, sizeof(*started));
+        _cleanup_free_ bool *started = new_marks(graph);
         size_t node = node_of(graph, unit), excepted = node_of(graph, except);
 
-        if (!started || graph->boot == NOWHERE)
+        if (graph->boot == NOWHERE)
                 return true;
         started[graph->boot] = true;
         spread(graph, started, EDGE_PULL, NULL);
@@ -372,23 +383,23 @@ bool unit_graph_is_enabled(const UnitGraph *graph, const char *unit, const char 
 }
 
 bool unit_graph_pulls(const UnitGraph *graph, const char *unit, const char *other) {
-        _cleanup_free_ bool *started = calloc(graph->names_count + 1, sizeof(*started));
+        _cleanup_free_ bool *started = new_marks(graph);
         size_t from = node_of(graph, unit), to = node_of(graph, other);
 
-        if (!started || from == NOWHERE || to == NOWHERE)
-                return !started;
+        if (from == NOWHERE || to == NOWHERE)
+                return false;
         started[from] = true;
         spread(graph, started, EDGE_PULL, NULL);
         return started[to];
 }
 
 bool unit_graph_is_after(const UnitGraph *graph, const char *unit, const char *other, bool any) {
-        _cleanup_free_ bool *started = calloc(graph->names_count + 1, sizeof(*started));
-        _cleanup_free_ bool *reached = calloc(graph->names_count + 1, sizeof(*reached));
+        _cleanup_free_ bool *started = new_marks(graph);
+        _cleanup_free_ bool *reached = new_marks(graph);
         size_t from = node_of(graph, unit), to = node_of(graph, other);
 
-        if (!started || !reached || from == NOWHERE || to == NOWHERE)
-                return !started || !reached;
+        if (from == NOWHERE || to == NOWHERE)
+                return false;
         if (any || graph->boot == NOWHERE)
                 memset(started, true, graph->names_count);
         else {

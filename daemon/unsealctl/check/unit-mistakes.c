@@ -14,6 +14,7 @@
 #include "unsealctl/check/unit-mistakes.h"
 
 #define TARGET "unsealed.target"
+#define LATE_TARGET "unsealed-late.target"
 #define SERVICE "unseald.service"
 #define SOCKET "unseald.socket"
 #define ORDER_CURE \
@@ -22,6 +23,7 @@
 typedef struct Check {
         const UnitTree *tree;
         const Declarations *declarations;
+        const Volumes *volumes; /* NULL: none */
         Consumers consumers;
         UnitGraph *graph;
         Remarks *remarks;
@@ -227,7 +229,7 @@ static void check_consumer(Check *check, const Consumer *consumer) {
 static const IniAssignment *find_missing(const Check *check, const Unit *unit, const char *key,
                                          size_t distance, bool of_unseald, char missing[static 256],
                                          const char **ret_near) {
-        static const char *const own[] = { TARGET, SERVICE, SOCKET };
+        static const char *const own[] = { TARGET, LATE_TARGET, SERVICE, SOCKET };
 
         for (size_t i = 0; i < unit->lines->count; i++) {
                 const IniAssignment *line = &unit->lines->assignments[i];
@@ -277,11 +279,14 @@ static const IniAssignment *find_word(const Unit *unit, const char *section, con
 
 static bool is_after_unseald(const Check *check, const char *unit, bool any) {
         return unit_graph_is_after(check->graph, unit, TARGET, any) ||
+               unit_graph_is_after(check->graph, unit, LATE_TARGET, any) ||
                unit_graph_is_after(check->graph, unit, SERVICE, any);
 }
 
 static bool pulls_unseald(const Check *check, const char *unit) {
-        return unit_graph_pulls(check->graph, unit, TARGET) || unit_graph_pulls(check->graph, unit, SERVICE);
+        return unit_graph_pulls(check->graph, unit, TARGET) ||
+               unit_graph_pulls(check->graph, unit, LATE_TARGET) ||
+               unit_graph_pulls(check->graph, unit, SERVICE);
 }
 
 /* Returns whether unsealed.target starts the unit, and no other target does. Such a unit needs no Wants=. */
@@ -327,6 +332,21 @@ static void check_order(Check *check, const Unit *unit, const Place *place) {
         else if (!pulls)
                 tell(check, SEVERITY_WARNING, "wants-missing", "Add Wants=unsealed.target to [Unit].", place,
                      "The unit does not start unsealed.target. It gets its secret only if another unit does. Add Wants=unsealed.target.");
+}
+
+/* The file of a late secret (Late=) comes after unsealed.target. */
+static void check_late(Check *check, const Consumer *consumer) {
+        const char *name = consumer_secret(consumer);
+        const Declaration *declaration = name ? declarations_find(check->declarations, name) : NULL;
+        const Place place = place_of_consumer(consumer);
+
+        if (!consumer_reads_store(consumer) || !declaration || !declaration->late ||
+            unit_graph_is_after(check->graph, consumer->unit, LATE_TARGET, true))
+                return;
+        tell(check, SEVERITY_MISTAKE, "late-order",
+             "Add Wants=unsealed-late.target and After=unsealed-late.target to [Unit].", &place,
+             "The secret %s is late (Late=), and the unit is not ordered after unsealed-late.target, so it may start before its secret is there. Add Wants=unsealed-late.target and After=unsealed-late.target.",
+             name);
 }
 
 /* A socket consumer asks when it starts, and somebody must listen by then. */
@@ -414,6 +434,26 @@ static void check_environment_files(Check *check, const Unit *unit) {
         }
 }
 
+/* The condition is examined once, when the unit is started (systemd.unit(5)). */
+static void check_conditions(Check *check, const Unit *unit) {
+        static const char *const keys[] = { "ConditionPathExists", "AssertPathExists",
+                                            "ConditionFileNotEmpty", "AssertFileNotEmpty" },
+                                 store[] = "/run/unseald/credentials/";
+
+        for (size_t i = 0; i < unit->lines->count && !is_after_unseald(check, unit->name, false); i++) {
+                const IniAssignment *line = &unit->lines->assignments[i];
+                const char *path = line->value + strspn(line->value, "| ");
+                const Place place = place_of_line(unit, line);
+
+                for (size_t j = 0; j < ELEMENTSOF(keys); j++)
+                        if (strcmp(line->section, "Unit") == 0 && strcmp(line->key, keys[j]) == 0 &&
+                            strncmp(path, store, strlen(store)) == 0)
+                                tell(check, SEVERITY_MISTAKE, "condition-order",
+                                     "Add Wants= and After=unsealed.target, or remove the line.", &place,
+                                     "The service manager looks for the file when it starts the unit, and the unit may be started before unseald has written it. Then it is not started again. Add Wants= and After=unsealed.target.");
+        }
+}
+
 static void check_type(Check *check, const Unit *unit) {
         const IniAssignment *type = unit_setting(unit, "Service", "Type"),
                             *start = unit_setting(unit, "Service", "ExecStart");
@@ -454,6 +494,7 @@ static void check_unit(Check *check, const Unit *unit) {
         check_requires(check, unit);
         check_names(check, unit);
         check_environment_files(check, unit);
+        check_conditions(check, unit);
         check_type(check, unit);
         if (unit_graph_has_boot(check->graph) && !unit_graph_is_started(check->graph, unit->name))
                 tell(check, SEVERITY_WARNING, "unit-not-enabled",
@@ -534,6 +575,58 @@ static bool may_take(const Consumer *consumer, const char *secret) {
         return name ? strcmp(name, secret) == 0 || strcmp(consumer->id, secret) == 0 : by_path;
 }
 
+static bool is_key_of_volume(const Check *check, const char *secret) {
+        for (size_t i = 0; check->volumes && i < check->volumes->count; i++)
+                if (strcmp(check->volumes->items[i].secret, secret) == 0)
+                        return true;
+        return false;
+}
+
+/* unseald-generator gives the unit of a volume its LoadCredential=, so no unit file has it. */
+static void check_volume(Check *check, const Volume *volume) {
+        const Declaration *secret = declarations_find_credential(check->declarations, volume->secret);
+        const Place place = { .file = volume->file, .key = "Key", .secret = volume->secret };
+        char unit[128];
+
+        (void) snprintf(unit, sizeof(unit), "unseald-volume@%.64s.service", volume->name);
+        if (!secret)
+                tell(check, SEVERITY_MISTAKE, "volume-key-undeclared",
+                     volume->writable
+                                     ? "Declare a secret of \"unsealctl seal --generate=32\", or correct Key=."
+                                     : "Declare the secret that \"unsealctl volume create\" has sealed, or correct Key=.",
+                     &place,
+                     "No secret %s is declared, so nothing opens the volume. Declare it, or correct Key=.",
+                     volume->secret);
+        else if (!declaration_admits(secret, unit))
+                tell(check, SEVERITY_MISTAKE, "volume-key-refused",
+                     "Add the unit of the volume to Units= of the secret.", &place,
+                     "Units= of the secret %s does not have %s, so nothing opens the volume. Add it.",
+                     volume->secret, unit);
+        else if (volume->writable && declaration_is_of_one_boot(secret))
+                tell(check, SEVERITY_MISTAKE, "volume-key-of-one-boot",
+                     "Set GenerateWhen=missing and Source=volume:NAME in the secret, or seal a key that stays the same with \"unsealctl seal --generate=32\".",
+                     &place,
+                     "The secret %s is made anew in each boot (Generate=), so the next boot cannot open the volume, and what is stored there is lost.",
+                     volume->secret);
+}
+
+/* The label that Source=volume: names is read only for the volume whose Key= is this secret. */
+static void check_label(Check *check, const Declaration *secret) {
+        const char *name = secret->source.location;
+        const Place place = { .file = secret->file, .key = "Source", .secret = secret->name };
+
+        if (!secret->generate_missing || !name || !check->volumes)
+                return;
+        for (size_t i = 0; i < check->volumes->count; i++)
+                if (check->volumes->items[i].key_in_label &&
+                    strcmp(check->volumes->items[i].name, name) == 0)
+                        return;
+        tell(check, SEVERITY_MISTAKE, "volume-of-key-undeclared",
+             "Declare the volume with Mode=state and this secret as its Key=, or correct Source=.", &place,
+             "No volume %s is declared that has Mode=state and Key=%s, so nobody reads its label, and unseald waits for it until its deadline. Declare it, or correct Source=.",
+             name, secret->name);
+}
+
 /* Only a whole system has all units. */
 static void check_unused(Check *check) {
         const Declaration *declaration;
@@ -542,7 +635,7 @@ static void check_unused(Check *check) {
              unit_graph_has_boot(check->graph) &&
              (declaration = declarations_next_credential(check->declarations, &at));) {
                 const Place place = { .file = declaration->file, .secret = declaration->name };
-                bool taken = false;
+                bool taken = is_key_of_volume(check, declaration->name);
 
                 for (size_t j = 0; j < check->consumers.count; j++)
                         taken = taken || may_take(&check->consumers.items[j], declaration->name);
@@ -572,9 +665,9 @@ static int refuse_endless(Check *check) {
         return check->r;
 }
 
-int check_units(const UnitTree *tree, const Declarations *declarations, Remarks *remarks,
-                size_t *ret_loaded) {
-        Check check = { .tree = tree, .declarations = declarations, .remarks = remarks };
+int check_units(const UnitTree *tree, const Declarations *declarations, const Volumes *volumes,
+                Remarks *remarks, size_t *ret_loaded) {
+        Check check = { .tree = tree, .declarations = declarations, .volumes = volumes, .remarks = remarks };
         size_t loaded = 0;
 
         *ret_loaded = 0;
@@ -587,6 +680,7 @@ int check_units(const UnitTree *tree, const Declarations *declarations, Remarks 
                 const Consumer *consumer = &check.consumers.items[i];
 
                 check_consumer(&check, consumer);
+                check_late(&check, consumer);
                 loaded += consumer->way == CONSUMER_LOAD &&
                           consumer_mistake(&check.consumers, consumer, declarations) == CONSUMER_FINE;
         }
@@ -600,6 +694,10 @@ int check_units(const UnitTree *tree, const Declarations *declarations, Remarks 
         }
         if (check.r >= 0 && (loaded > 0 || declarations->count > 0))
                 check_own_units(&check);
+        for (size_t i = 0; check.r >= 0 && volumes && i < volumes->count; i++)
+                check_volume(&check, volumes->items + i);
+        for (size_t i = 0; check.r >= 0 && i < declarations->count; i++)
+                check_label(&check, declarations->items + i);
         if (check.r >= 0)
                 check_unused(&check);
         *ret_loaded = loaded;

@@ -181,12 +181,17 @@ int unit_tree_canonical(const UnitTree *tree, const char *name, char **ret) {
         return *ret ? 0 : -ENOMEM;
 }
 
+void unit_tree_out_of_memory(void) {
+        fputs("unsealctl: Out of memory.\n", stderr);
+        exit(EXIT_FAILURE);
+}
+
 const Unit *unit_tree_resolve(const UnitTree *tree, const char *name) {
         _cleanup_free_ char *canonical = NULL, *template = NULL;
         const Unit *unit;
 
         if (unit_tree_canonical(tree, name, &canonical) < 0 || unit_name_template(canonical, &template) < 0)
-                return NULL;
+                unit_tree_out_of_memory();
         unit = unit_tree_find(tree, canonical);
         if (template && (!unit || (!unit->path && !unit->masked)))
                 unit = unit_tree_find(tree, template);
@@ -300,8 +305,10 @@ static int list_directory(UnitTree *tree, const char *directory, char ***drop_in
                 if (unit_name_ends_in(entry->d_name, ".d")) {
                         r = strings_take(drop_ins, TAKE_PTR(path));
                         of = strndup(entry->d_name, strlen(entry->d_name) - strlen(".d"));
+                        if (!of)
+                                return -ENOMEM;
                         /* Its file may be a generator's. "a-.service.d" is for all units that begin with "a-". */
-                        if (r >= 0 && of && unit_name_has_type(of) && strrchr(of, '.')[-1] != '-' &&
+                        if (r >= 0 && unit_name_has_type(of) && strrchr(of, '.')[-1] != '-' &&
                             !unit_tree_take(tree, of))
                                 r = -ENOMEM;
                         continue;

@@ -51,8 +51,12 @@ void unit_tree_sort(UnitTree *tree);
 const Unit *unit_tree_find(const UnitTree *tree, const char *name) _pure_;
 
 /* The unit with the lines that count for this name: aliases are followed, and an instance without lines of its own has those of its
- * template. NULL: there is no file for it, or it is masked. Pure. */
-const Unit *unit_tree_resolve(const UnitTree *tree, const char *name) _pure_;
+ * template. NULL: there is no file for it, or it is masked. Pure, but the program ends if memory is short: "there is none" would be an
+ * untrue finding. */
+const Unit *unit_tree_resolve(const UnitTree *tree, const char *name);
+
+/* Ends the program, and says that memory is short. */
+_Noreturn void unit_tree_out_of_memory(void);
 
 /* Writes the unit that a name stands for after aliases: "autovt@tty1.service" is "getty@tty1.service". Pure. -ENOMEM. */
 int unit_tree_canonical(const UnitTree *tree, const char *name, char **ret);

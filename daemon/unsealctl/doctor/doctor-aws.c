@@ -23,6 +23,7 @@
 #include "unsealctl/doctor/doctor.h"
 #include "unsealctl/kms-call.h"
 #include "unsealing/request.h"
+#include "unsealing/rest.h"
 
 #define TIMEOUT_USEC (5 * USEC_PER_SEC)
 
@@ -41,6 +42,9 @@ typedef struct Question {
         int64_t certificate_end;
         uint8_t *data;
         size_t size;
+        uint64_t whole;       /* bytes of the message of which data is the beginning; 0: data is all */
+        const Source *source; /* of a fetch */
+        size_t maximum;
         AwsCredentials credentials;
         char role[IMDS_ROLE_MAX + 1];
 } Question;
@@ -229,8 +233,36 @@ static void on_fetched(int r, const uint8_t *data, size_t size, const Error *err
         take_data(userdata, r, data, size, error);
 }
 
+/* Of a large message only the header comes. */
+static void on_first_bytes(int r, const uint8_t *data, size_t size, const ObjectVersion *version,
+                           const Error *error, void *userdata) {
+        Question *question = userdata;
+        _cleanup_(rest_clear) Rest rest = { .fd = -1 };
+        Error failed = *error;
+
+        if (r >= 0)
+                r = rest_take_object(&rest, question->source, data, size, version, question->maximum,
+                                     &question->data, &question->size, &failed);
+        question->whole = rest.size;
+        question_answered(question, r, &failed);
+}
+
+static int start_fetch(Fetcher *fetcher, const Fetch *fetch, const Declaration *declaration,
+                       Question *question) {
+        const Source *source = fetch->source;
+
+        question->source = source;
+        question->maximum = fetch->maximum;
+        if (declaration->format == FORMAT_MESSAGE && !source->is_signature &&
+            (source->kind == SOURCE_S3 || source->kind == SOURCE_HTTPS))
+                return source_fetch_first(fetcher, fetch, source_carrier_max(BODY_WHOLE_MAX),
+                                          MESSAGE_HEADER_MAX, on_first_bytes, question);
+        return source_fetch(fetcher, fetch, on_fetched, question);
+}
+
 int fetch_content(const Settings *settings, const Declaration *declaration, const Source *source,
-                  const AwsCredentials *credentials, uint8_t **ret, size_t *ret_size, Error *error) {
+                  const AwsCredentials *credentials, uint8_t **ret, size_t *ret_size, uint64_t *ret_whole,
+                  Error *error) {
         _cleanup_(X509_STORE_freep) X509_STORE *trusted = NULL;
         _cleanup_question_ Question question = {};
         _cleanup_(fetcher_freep) Fetcher *fetcher = NULL;
@@ -250,7 +282,7 @@ int fetch_content(const Settings *settings, const Declaration *declaration, cons
                 r = fetcher_new(question.http, &fetcher);
                 if (r >= 0) {
                         fetcher_set_credentials(fetcher, credentials);
-                        r = source_fetch(fetcher, &fetch, on_fetched, &question);
+                        r = start_fetch(fetcher, &fetch, declaration, &question);
                 }
                 r = question_wait(&question, r);
         }
@@ -260,6 +292,7 @@ int fetch_content(const Settings *settings, const Declaration *declaration, cons
         }
         *ret = TAKE_PTR(question.data);
         *ret_size = question.size;
+        *ret_whole = question.whole;
         return 0;
 }
 
@@ -277,7 +310,36 @@ static int make_dry(char **body) {
         return *body ? 0 : -ENOMEM;
 }
 
-static int dry_run_body(const DryRunRequest *request, char **ret, Error *error) {
+/* The key of a volume is made once, and decrypted from then on. */
+static bool generates(const DryRunRequest *request) {
+        return request->declaration->generate > 0 && request->ciphertext.size == 0;
+}
+
+static const char *operation_of(const DryRunRequest *request) {
+        return generates(request) ? "GenerateDataKey" : "Decrypt";
+}
+
+/* Of a message, unseald asks for the first key that opens one of its data keys, in the Region of that key. */
+static int choose_key_of_message(const DryRunRequest *request, const MessageHeader *header,
+                                 KmsDecrypt *decrypt, RequestTarget *target, Error *error) {
+        RequestKey *keys;
+        size_t count;
+        int r = request_keys(request->settings, request->declaration, &keys, &count, error);
+
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < count && !decrypt->key_id; i++)
+                if (request_data_key(request->declaration, header, keys + i, &decrypt->ciphertext)) {
+                        decrypt->key_id = keys[i].arn;
+                        target->key = keys[i].key;
+                        free(target->endpoint);
+                        target->endpoint = TAKE_PTR(keys[i].endpoint);
+                }
+        request_keys_free(keys, count);
+        return 0;
+}
+
+static int dry_run_body(const DryRunRequest *request, RequestTarget *target, char **ret, Error *error) {
         _cleanup_(request_message_clear) RequestMessage message = {};
         _cleanup_free_ const char **context = NULL;
         char account[64];
@@ -290,7 +352,7 @@ static int dry_run_body(const DryRunRequest *request, char **ret, Error *error) 
                 return -ENOMEM;
 
         if (request->ciphertext.size == 0)
-                return kms_dry_run_request(&(const KmsDryRun){ .operation = "Decrypt",
+                return kms_dry_run_request(&(const KmsDryRun){ .operation = operation_of(request),
                                                                .key_arn = request->declaration->key_ids[0],
                                                                .encryption_context = context,
                                                                .document = request->document },
@@ -302,6 +364,9 @@ static int dry_run_body(const DryRunRequest *request, char **ret, Error *error) 
                         return r;
                 decrypt = request_decrypt(request->declaration, (const char *const *) message.context,
                                           message.data_key);
+                r = choose_key_of_message(request, &message.header, &decrypt, target, error);
+                if (r < 0)
+                        return r;
         }
         decrypt.document = request->document;
         if (!request->document.data)
@@ -318,10 +383,10 @@ void dry_run(const DryRunRequest *request, DryRun *ret) {
         size_t size;
         int r;
 
-        *ret = (DryRun){ .asked = true };
+        *ret = (DryRun){ .asked = true, .generates = generates(request) };
         if (request_target(request->settings, request->declaration, &target, &ret->error) < 0)
                 return;
-        r = dry_run_body(request, &body, &ret->error);
+        r = dry_run_body(request, &target, &body, &ret->error);
         if (r < 0) {
                 if (ret->error.failure == FAILURE_NONE)
                         (void) error_set(&ret->error, r, FAILURE_REQUEST,
@@ -338,10 +403,10 @@ void dry_run(const DryRunRequest *request, DryRun *ret) {
                            &caller, &ret->error);
         if (r < 0)
                 return;
-        r = kms_call(caller, "Decrypt", body, &answer, &size, &ret->error);
+        r = kms_call(caller, operation_of(request), body, &answer, &size, &ret->error);
         ret->allowed = r < 0 && strcmp(ret->error.code, "DryRunOperationException") == 0;
         if (r >= 0)
-                (void) error_set(
-                                &ret->error, -EBADMSG, FAILURE_ANSWER,
-                                "KMS decrypted the secret although doctor asked for a dry run: this is not AWS's KMS.");
+                (void) error_set(&ret->error, -EBADMSG, FAILURE_ANSWER,
+                                 "KMS %s although doctor asked for a dry run: this is not AWS's KMS.",
+                                 ret->generates ? "made a data key" : "decrypted the secret");
 }

@@ -330,7 +330,18 @@ static void check_pcr_alone(Report *report, const PcrSet *measured, unsigned pcr
                      is_zero(measured, pcr) ? "All zeros" : is, pcr_covers(pcr));
 }
 
-void check_pcrs(Report *report, const PcrSet *measured, const ExpectedFacts *expected, unsigned lock_pcr) {
+static void report_measured_pcr(Report *report, const PcrSet *measured, unsigned pcr) {
+        _cleanup_free_ char *is = hex_of(measured, pcr);
+        char name[16];
+
+        (void) snprintf(name, sizeof(name), "PCR%u", pcr);
+        note(report, "pcrs", name,
+             "%s (MeasurePcr=%u). \"unsealctl verify --event-log=\" says whether it is that of the expected sealed secrets.",
+             is_zero(measured, pcr) ? "All zeros: no secret was measured in this boot" : is, pcr);
+}
+
+void check_pcrs(Report *report, const PcrSet *measured, const ExpectedFacts *expected, unsigned lock_pcr,
+                uint32_t measure_pcrs) {
         static const uint32_t always = UINT32_C(1) << 2 | UINT32_C(1) << 4 | UINT32_C(1) << 7 |
                                        UINT32_C(1) << 12 | UINT32_C(1) << 13;
         ExpectationVerdict verdict = expectation_judge(expected->alternatives, expected->n, measured);
@@ -342,7 +353,9 @@ void check_pcrs(Report *report, const PcrSet *measured, const ExpectedFacts *exp
 
                 if (!(measured->present & bit) || pcr == lock_pcr)
                         continue;
-                if (known & bit)
+                if (measure_pcrs & bit)
+                        report_measured_pcr(report, measured, pcr);
+                else if (known & bit)
                         check_expected_pcr(report, measured, nearest, pcr, expected->sources[verdict.index],
                                            expected->demanded);
                 else if (expected->n > 0 && (pcr == 2 || pcr == 13))
@@ -378,7 +391,8 @@ void check_imds(Report *report, const ImdsFacts *facts) {
 
         if (facts->r < 0)
                 report_error(report, check, NULL, &facts->error,
-                             facts->contained
+                             facts->no_ipv4 ? "In a subnet with IPv6 alone, IMDS answers only at [fd00:ec2::254], and only if that is enabled: 'aws ec2 modify-instance-metadata-options --http-endpoint enabled --http-protocol-ipv6 enabled'."
+                             : facts->contained
                                              ? "Run doctor on the machine itself. This is a container or another network namespace, which counts as a hop, and HttpPutResponseHopLimit is 1 or 2 by default ('aws ec2 modify-instance-metadata-options --http-put-response-hop-limit')."
                                              : "Check the route to 169.254.169.254, firewalls, and whether IMDS is enabled (HttpEndpoint, 'aws ec2 describe-instances').");
         else if (facts->status == 403)
@@ -464,7 +478,7 @@ void check_role(Report *report, const char *role, int64_t expiration, int64_t no
 void check_clock(Report *report, const char *whose, const ClockFacts *facts) {
         static const char check[] = "clock";
         static const char cure[] =
-                        "Use chrony with the Amazon Time Sync Service (169.254.169.123). To set the clock once, use 'timedatectl'.";
+                        "Use chrony with the Amazon Time Sync Service (169.254.169.123, over IPv6 fd00:ec2::123). To set the clock once, use 'timedatectl'.";
         uint64_t off = facts->skew < 0 ? UINT64_C(0) - (uint64_t) facts->skew : (uint64_t) facts->skew;
         const char *direction = facts->skew < 0 ? "ahead of" : "behind";
         char by[DURATION_STRING_MAX];
@@ -505,13 +519,18 @@ void check_names(Report *report, const NamesFacts *facts) {
 
         if (facts->error == EAI_SYSTEM || facts->error == EAI_AGAIN)
                 fail(report, check, facts->host, FAILURE_NETWORK,
-                     "Look at /etc/resolv.conf. In a VPC with enableDnsSupport the resolver is 169.254.169.253, and the VPC's base address plus two.",
+                     "Does the machine have the right name server, and a route to it? In a VPC with enableDnsSupport it is 169.254.169.253, fd00:ec2::253, and the VPC's base address plus two.",
                      "Its address cannot be looked up: no name server answers.");
         else if (facts->error != 0 || facts->n_addresses == 0)
                 fail(report, check, facts->host, FAILURE_NETWORK,
                      "Check KmsEndpoint= and the Region in KeyId=. If the name is that of a VPC endpoint, check that it has private DNS names.",
                      "Its address cannot be looked up: %s.",
                      facts->error != 0 ? gai_strerror(facts->error) : "it has none");
+        else if (facts->unrouted)
+                fail(report, check, facts->host, FAILURE_NETWORK,
+                     "In a subnet with IPv6 alone, set DualStack=yes: AWS's ordinary endpoints have only IPv4. Otherwise check the machine's addresses and routes ('ip -4 route', 'ip -6 route').",
+                     "This machine has no route to %s%s.", facts->addresses[0],
+                     facts->n_addresses > 1 ? ", nor to its other addresses" : "");
         else if (n_private == facts->n_addresses)
                 ok(report, check, facts->host,
                    "%s, which is private: a VPC endpoint, or an entry of your own.", facts->addresses[0]);
@@ -541,6 +560,18 @@ void check_tls(Report *report, const TlsFacts *facts) {
                    format_duration(facts->duration_usec, took));
 }
 
+void check_replica(Report *report, const char *host, const TlsFacts *facts) {
+        static const char check[] = "replica";
+
+        if (facts && facts->r >= 0)
+                ok(report, check, host, "Trusted. unseald asks here if the first Region does not answer.");
+        else
+                warn(report, check, host,
+                     "A VPC endpoint leads to its own Region alone. Give the subnet another way to this Region, or remove the key in it from KeyId=.",
+                     "If the first Region does not answer, this one cannot help: %s",
+                     facts ? facts->error.text : "It does not answer in time.");
+}
+
 static void check_with_document(Report *report, const char *secret, bool optional, bool locked,
                                 const DryRun *run) {
         static const char check[] = "key";
@@ -548,7 +579,8 @@ static void check_with_document(Report *report, const char *secret, bool optiona
         if (!run->asked)
                 skipped(report, check, secret, "%s", run->why_not);
         else if (run->allowed)
-                ok(report, check, secret, "KMS would decrypt it for the document of this boot.");
+                ok(report, check, secret, "KMS would %s it for the document of this boot.",
+                   run->generates ? "make" : "decrypt");
         else if (locked && run->error.failure == FAILURE_DENIED)
                 note(report, check, secret,
                      "KMS denies it, as it should after LockPcr=: what it would have said before cannot be told until the next boot.");
@@ -567,6 +599,10 @@ static void check_without_document(Report *report, const char *secret, const Dry
 
         if (!run->asked)
                 skipped(report, check, secret, "%s", run->why_not);
+        else if (run->allowed && run->generates)
+                fail(report, check, secret, FAILURE_POLICY,
+                     "Put a policy that gates: 'unsealctl policy --generate-data-key=NAME'; 'unsealctl policy lint' says where this one is open.",
+                     "KMS would make data keys with the encryption context of this secret, without any document, for anyone who has the instance's role.");
         else if (run->allowed)
                 fail(report, check, secret, FAILURE_POLICY,
                      "Put a policy that gates: 'unsealctl policy'; 'unsealctl policy lint' says where this one is open. Seal the secret anew: it may have been read.",
@@ -618,6 +654,32 @@ void check_store(Report *report, const StoreFacts *facts) {
 }
 
 /* /proc/swaps has a line of headings and then a line for each area (proc(5)). An area on a compressed RAM disk is memory. */
+bool kernel_may_have(const char *module, const char *builtin, const char *dependencies) {
+        char file[64];
+
+        (void) snprintf(file, sizeof(file), "/%s.ko", module);
+        return !builtin || !dependencies || strstr(builtin, file) || strstr(dependencies, file);
+}
+
+void check_volume(Report *report, const VolumeFacts *facts) {
+        static const char check[] = "volume";
+
+        if (facts->missing_modules)
+                fail(report, check, facts->name, FAILURE_INTERNAL,
+                     "Build the image with these modules of its kernel.",
+                     "The kernel has no %s, so the volume cannot be opened.", facts->missing_modules);
+        else if (facts->open)
+                ok(report, check, facts->name, "It is open as /dev/mapper/unseald-%s.", facts->name);
+        else if (!facts->root)
+                skipped(report, check, facts->name, "Only root can look for its device.");
+        else if (facts->device.failure != FAILURE_NONE)
+                report_error(report, check, facts->name, &facts->device, NULL);
+        else
+                warn(report, check, facts->name,
+                     "See why in the journal: journalctl -u 'unseald-volume@*'. Wrong key, wrong volume, or unseald has not ended yet.",
+                     "Its device is attached, and it is not open.");
+}
+
 void check_swap(Report *report, const char *swaps) {
         static const char check[] = "swap";
         const char *line = swaps ? strchr(swaps, '\n') : NULL;
@@ -707,7 +769,7 @@ void check_consumers(Report *report, const Remarks *remarks, size_t loaded) {
 void check_socket(Report *report, const SocketFacts *facts) {
         static const char check[] = "socket";
         static const char start[] =
-                        "Run 'systemctl enable --now unseald.socket'. 'systemctl status unseald.socket' says why it has ended.";
+                        "If unseald has failed for good, it has shut the socket: remove that cause. Otherwise run 'systemctl enable --now unseald.socket'.";
 
         if (facts->r == -ENOENT && !facts->wanted)
                 note(report, check, facts->path, "There is no socket, and no unit loads from it.");
@@ -732,6 +794,41 @@ void check_socket(Report *report, const SocketFacts *facts) {
                 ok(report, check, facts->path, "It listens for the service manager only.");
 }
 
+void check_kms_endpoint(Report *report, const Settings *settings, const Declarations *declarations,
+                        bool listening) {
+        static const char check[] = "kms-endpoint", place[] = "unseald-kms.socket";
+        Error error = {};
+
+        if (!settings->kms_keys)
+                return;
+        if (declarations_judge_kms(declarations, settings, &error) < 0)
+                fail(report, check, place, FAILURE_CONFIGURATION,
+                     "'unsealctl check' names the line. unseald-kms does not start until it is corrected.",
+                     "%s", error.text);
+        else if (!settings->kms_units)
+                warn(report, check, place, "Name the units of the applications in Units= of [Kms].",
+                     "Units= of [Kms] names no unit, so unseald-kms refuses everybody.");
+        else if (!listening)
+                warn(report, check, place, "Run 'systemctl enable --now unseald-kms.socket'.",
+                     "Nothing listens on 127.0.0.1:8643, so applications cannot use the keys of [Kms].");
+        else
+                ok(report, check, place, "It listens for %zu unit(s), which may use %zu key(s).",
+                   strings_count(settings->kms_units), strings_count(settings->kms_keys));
+}
+
+void check_documents(Report *report, const Settings *settings, bool listening) {
+        static const char check[] = "documents", place[] = "unseald-documents.socket";
+
+        if (!settings->documents_units)
+                return;
+        if (!listening)
+                warn(report, check, place, "Run 'systemctl enable --now unseald-documents.socket'.",
+                     "Nothing listens on 127.0.0.1:8644, so applications get no documents.");
+        else
+                ok(report, check, place, "It listens for %zu unit(s).",
+                   strings_count(settings->documents_units));
+}
+
 /* Returns the failure with that exit status, or FAILURE_NONE. */
 static Failure failure_of_status(const char *text) {
         long status = strtol(text, NULL, 10);
@@ -740,6 +837,29 @@ static Failure failure_of_status(const char *text) {
                 if ((long) known == status && strcmp(failure_to_string(known), "unknown") != 0)
                         return known;
         return FAILURE_NONE;
+}
+
+/* Before 252.4, systemd aborts the process that loads a unit's credential from a socket (systemd issue 25719). A version without a
+ * second number says nothing of the fix: distributions build 252 with and without it. */
+void check_manager(Report *report, const char *version) {
+        static const char check
+                        [] = "systemd",
+                   cure[] = "Update systemd to 252.4 or later. Until then, let units load files of the store.";
+        unsigned major, minor;
+        int n = version ? sscanf(version, "%u.%u", &major, &minor) : 0;
+
+        if (n < 1)
+                skipped(report, check, NULL, "Its version is not known.");
+        else if (major < 252 || (major == 252 && n == 2 && minor < 4))
+                fail(report, check, NULL, FAILURE_INTERNAL, cure,
+                     "Version %.64s is too old: units that load a credential from unseald's socket fail (\"Protocol error\").",
+                     version);
+        else if (major == 252 && n == 1)
+                warn(report, check, NULL, cure,
+                     "Version %.64s may be too old: before 252.4, units that load a credential from unseald's socket fail.",
+                     version);
+        else
+                ok(report, check, NULL, "Version %.64s.", version);
 }
 
 void check_service(Report *report, const char *properties) {
@@ -804,6 +924,56 @@ static void check_status_of(Report *report, struct json_object *object, const ch
                      error);
         else
                 ok(report, check, subject, "%s.", state);
+}
+
+void check_signature(Report *report, const char *secret, uint64_t version, const char *key, KeyPlace place) {
+        static const char check[] = "signature", cure[] = "Put it on the measured root file system.";
+
+        switch (place) {
+        case KEY_READ_ONLY:
+                ok(report, check, secret, "Version %" PRIu64 ", signed by the key %s.", version, key);
+                break;
+        case KEY_IN_IMAGE:
+                ok(report, check, secret,
+                   "Version %" PRIu64
+                   ", signed by the key %s. The root file system keeps changes in memory, so root can replace the key, until the next boot.",
+                   version, key);
+                break;
+        case KEY_CHANGED:
+                warn(report, check, secret,
+                     "Find out what writes it. Put the key of the vendor into the image instead.",
+                     "Version %" PRIu64
+                     " is signed, but the public key %s was written in this boot: it is not the one of the image.",
+                     version, key);
+                break;
+        case KEY_WRITABLE:
+                warn(report, check, secret, cure,
+                     "Version %" PRIu64
+                     " is signed, but the public key %s lies on a file system that can be written: anyone who replaces it can sign.",
+                     version, key);
+                break;
+        }
+}
+
+int mount_option(const char *options, const char *name, char **ret) {
+        size_t length = strlen(name);
+        const char *value = NULL;
+        char *copy;
+
+        for (const char *p = options; !value && *p; p += strcspn(p, ","), p += *p == ',')
+                if (strncmp(p, name, length) == 0 && p[length] == '=')
+                        value = p + length + 1;
+        if (!value)
+                return -ENOENT;
+        copy = strndup(value, strcspn(value, ","));
+        if (!copy)
+                return -ENOMEM;
+        if (strchr(copy, '\\')) {
+                free(copy);
+                return -EBADMSG;
+        }
+        *ret = copy;
+        return 0;
 }
 
 static void check_refresh(Report *report, struct json_object *refresh) {

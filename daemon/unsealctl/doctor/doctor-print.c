@@ -73,8 +73,7 @@ static void print_row(const Finding *finding) {
                escape(RESET), finding->check);
         if (finding->subject[0]) {
                 column = print_words(finding->subject, column, width);
-                putchar(':');
-                column++;
+                column += (size_t) printf("%s", subject_colon(finding->subject));
         }
         (void) print_words(finding->text, column, width);
         if (finding->cure[0]) {
@@ -87,9 +86,9 @@ static void print_row(const Finding *finding) {
 }
 
 static void print_line(const Finding *finding) {
-        printf("%s %s%s%s: %s%s%s\n", verdict_to_string(finding->verdict), finding->check,
-               finding->subject[0] ? " " : "", finding->subject, finding->text, finding->cure[0] ? " " : "",
-               finding->cure);
+        printf("%s %s%s%s%s %s%s%s\n", verdict_to_string(finding->verdict), finding->check,
+               finding->subject[0] ? " " : "", finding->subject, subject_colon(finding->subject),
+               finding->text, finding->cure[0] ? " " : "", finding->cure);
         (void) fflush(stdout);
 }
 

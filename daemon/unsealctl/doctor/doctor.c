@@ -16,7 +16,6 @@
 #include <semaphore.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/statvfs.h>
 #include <time.h>
 
 #include "basic/clock.h"
@@ -32,6 +31,7 @@
 #include "unsealctl/doctor/doctor.h"
 #include "unsealctl/measurements.h"
 #include "unsealctl/unit-properties.h"
+#include "unsealing/body.h"
 #include "unsealing/request.h"
 
 #define LIMIT_USEC (10 * USEC_PER_SEC)
@@ -49,6 +49,7 @@ typedef struct Doctor {
 
         Settings settings;
         Declarations declarations;
+        Volumes volumes;
         char **endpoints,
                         **unreachable; /* of KMS: "https://…"; unreachable: the endpoints that do not answer */
         char **kept;                   /* strings that a late errand may still read */
@@ -86,6 +87,7 @@ struct Errand {
         AwsCredentials credentials;
         char role[IMDS_ROLE_MAX + 1];
         char *text;
+        uint64_t whole; /* bytes of the message of which text is the header; 0: text is all */
         size_t size;
 };
 
@@ -160,6 +162,16 @@ static void examine_declarations(Doctor *doctor) {
                            doctor->declarations.count);
 }
 
+static void examine_volume_files(Doctor *doctor) {
+        Error error;
+
+        if (volumes_examine(doctor->vendor_config, doctor->local_config, &doctor->volumes, NULL, &error) < 0)
+                report_error(&doctor->report, "configuration", "volumes.d", &error, NULL);
+        else if (doctor->volumes.count > 0)
+                report_add(&doctor->report, "configuration", "volumes.d", VERDICT_OK, NULL,
+                           "%zu volume(s) declared.", doctor->volumes.count);
+}
+
 static void examine_configuration(Doctor *doctor) {
         Report *report = &doctor->report;
         Error error;
@@ -173,6 +185,7 @@ static void examine_configuration(Doctor *doctor) {
                         exit(failure("%s", error.text));
         }
         examine_declarations(doctor);
+        examine_volume_files(doctor);
 }
 
 static void ask_for_device(Errand *errand) {
@@ -208,6 +221,7 @@ static void examine_tpm(Doctor *doctor) {
 
 static void ask_for_imds(Errand *errand) {
         errand->imds.contained = is_contained();
+        errand->imds.no_ipv4 = imds_has_no_ipv4_route();
         ask_imds(&errand->imds, &errand->clock);
 }
 
@@ -359,8 +373,13 @@ static void examine_pcrs(Doctor *doctor) {
                 report_add(&doctor->report, "pcrs", NULL, VERDICT_SKIPPED, NULL, "The TPM cannot be asked.");
                 return;
         }
+        for (size_t i = 0; i < doctor->declarations.count; i++)
+                if (doctor->declarations.items[i].measure_pcr > 0)
+                        doctor->expectation.measured |= UINT32_C(1)
+                                                        << doctor->declarations.items[i].measure_pcr;
         find_expected(doctor, &expected);
-        check_pcrs(&doctor->report, &doctor->tpm.pcrs, &expected, doctor->settings.lock_pcr);
+        check_pcrs(&doctor->report, &doctor->tpm.pcrs, &expected, doctor->settings.lock_pcr,
+                   doctor->expectation.measured);
         doctor->locked = check_lock_pcr(&doctor->report, &doctor->tpm.pcrs, doctor->settings.lock_pcr);
 }
 
@@ -387,7 +406,7 @@ static bool examine_names(Doctor *doctor, char *host) {
                 return false;
         }
         check_names(&doctor->report, &names->names);
-        return names->names.n_addresses > 0;
+        return names->names.n_addresses > 0 && !names->names.unrouted;
 }
 
 /* Returns whether the endpoint answers. endpoint, host: they must live as long as the doctor. */
@@ -396,7 +415,8 @@ static bool examine_endpoint(Doctor *doctor, const char *endpoint, char *host) {
         Report *report = &doctor->report;
 
         if (!examine_names(doctor, host)) {
-                report_add(report, "tls", host, VERDICT_SKIPPED, NULL, "The host has no address.");
+                report_add(report, "tls", host, VERDICT_SKIPPED, NULL,
+                           "The host has no address, or no route leads to it.");
                 return false;
         }
         tls = send_errand(doctor, &(Errand){ .ask = ask_for_tls, .name = endpoint, .tls.host = host });
@@ -461,6 +481,45 @@ static void examine_endpoints(Doctor *doctor) {
         }
 }
 
+/* A Region in which only replicas of keys are: unseald asks there if the first one does not answer. */
+static void examine_replica(Doctor *doctor, const char *endpoint) {
+        char *kept = strdup(endpoint), *host;
+        _cleanup_free_ Errand *tls = NULL;
+
+        if (!kept || strings_take(&doctor->endpoints, kept) < 0)
+                exit(failure("Out of memory."));
+        host = keep(doctor, endpoint_host(kept));
+        tls = send_errand(doctor, &(Errand){ .ask = ask_for_tls, .name = kept, .tls.host = host });
+        check_replica(&doctor->report, host, tls ? &tls->tls : NULL);
+}
+
+static void examine_replicas(Doctor *doctor) {
+        for (size_t i = 0; i < doctor->declarations.count; i++) {
+                RequestKey *keys = NULL;
+                size_t count = 0;
+
+                /* examine_endpoints() has reported a key without an endpoint. */
+                if (request_keys(&doctor->settings, doctor->declarations.items + i, &keys, &count, NULL) < 0)
+                        continue;
+                for (size_t k = 1; k < count && !doctor->settings.kms_endpoint; k++)
+                        if (!is_among(doctor->endpoints, keys[k].endpoint))
+                                examine_replica(doctor, keys[k].endpoint);
+                request_keys_free(keys, count);
+        }
+}
+
+/* Of a large message only the header is read. */
+static void read_file_source(Errand *errand, size_t maximum, uint8_t **ret) {
+        const Source *source = errand->source;
+        _cleanup_close_ int fd = -1;
+
+        if (errand->declaration->format == FORMAT_MESSAGE && !source->is_signature)
+                errand->r = source_open_large(source, BODY_WHOLE_MAX, ret, &errand->size, &errand->whole,
+                                              &fd, &errand->error);
+        if (errand->r == 0)
+                errand->r = source_read_file(source, maximum, ret, &errand->size, &errand->error);
+}
+
 /* Reads the ciphertext or its signature. */
 static void ask_for_content(Errand *errand) {
         const Declaration *declaration = errand->declaration;
@@ -470,13 +529,13 @@ static void ask_for_content(Errand *errand) {
         uint8_t *data = NULL;
 
         if (source->kind == SOURCE_FILE)
-                errand->r = source_read_file(source, maximum, &data, &errand->size, &errand->error);
+                read_file_source(errand, maximum, &data);
         else if (source->kind == SOURCE_USER_DATA)
                 errand->r = source_take_user_data(source, doctor->user_data, doctor->user_data_size, maximum,
                                                   &data, &errand->size, &errand->error);
         else
                 errand->r = fetch_content(&doctor->settings, declaration, source, &doctor->credentials,
-                                          &data, &errand->size, &errand->error);
+                                          &data, &errand->size, &errand->whole, &errand->error);
         errand->text = (char *) data;
 }
 
@@ -492,7 +551,7 @@ static const char *source_obstacle(const Doctor *doctor, const Source *source) {
 
 /* Returns the content of the source, or NULL after adding a finding to this check. */
 static uint8_t *examine_source(Doctor *doctor, const Declaration *declaration, const Source *source,
-                               const char *check, size_t *ret_size) {
+                               const char *check, size_t *ret_size, uint64_t *ret_whole) {
         const char *obstacle = source_obstacle(doctor, source), *label = source->label;
         _cleanup_free_ Errand *errand = NULL;
         Report *report = &doctor->report;
@@ -521,34 +580,61 @@ static uint8_t *examine_source(Doctor *doctor, const Declaration *declaration, c
                 report_error(report, check, declaration->name, &errand->error, NULL);
         else {
                 *ret_size = errand->size;
+                *ret_whole = errand->whole;
                 return (uint8_t *) keep(doctor, errand->text);
         }
         return NULL;
 }
 
-static const uint8_t *examine_ciphertext(Doctor *doctor, const Declaration *declaration, size_t *ret_size) {
-        const uint8_t *ciphertext =
-                        examine_source(doctor, declaration, &declaration->source, "source", ret_size);
+/* What unseald finds: the ciphertext in the label of a volume, or that the volume is new. */
+static const uint8_t *examine_label(Doctor *doctor, const Declaration *declaration, size_t *ret_size) {
+        static const SourceLabelPlaces places = { .labels = UNSEALD_LABELS_DIR,
+                                                  .sealed = UNSEALD_RUNTIME_DIR "/sealed" };
+        const Source *source = &declaration->source;
+        Report *report = &doctor->report;
+        uint8_t *ciphertext = NULL;
+        Error error = {};
+        int r = source_read_label(source, &places, &ciphertext, ret_size, &error);
 
-        if (ciphertext)
+        if (r < 0)
+                report_error(report, "source", declaration->name, &error, NULL);
+        else if (r > 0)
+                report_add(report, "source", declaration->name, VERDICT_OK, NULL,
+                           "%s: The volume is new, so KMS makes its key.", source->label);
+        else
+                report_add(report, "source", declaration->name, VERDICT_OK, NULL,
+                           "%zu bytes from the label of the volume %s.", *ret_size, source->location);
+        return r == 0 ? (uint8_t *) keep(doctor, (char *) ciphertext) : NULL;
+}
+
+static const uint8_t *examine_ciphertext(Doctor *doctor, const Declaration *declaration, size_t *ret_size) {
+        const uint8_t *ciphertext;
+        uint64_t whole = 0;
+
+        if (declaration->generate_missing)
+                return examine_label(doctor, declaration, ret_size);
+        if (declaration->generate > 0) {
+                report_add(&doctor->report, "source", declaration->name, VERDICT_OK, NULL,
+                           "KMS makes %zu bytes in each boot; nothing is fetched.", declaration->generate);
+                return NULL;
+        }
+        ciphertext = examine_source(doctor, declaration, &declaration->source, "source", ret_size, &whole);
+        if (ciphertext && whole > 0)
+                report_add(&doctor->report, "source", declaration->name, VERDICT_OK, NULL,
+                           "%llu bytes from %s. Only the header of the message was read.",
+                           (unsigned long long) whole, declaration->source.label);
+        else if (ciphertext)
                 report_add(&doctor->report, "source", declaration->name, VERDICT_OK, NULL,
                            "%zu bytes from %s.", *ret_size, declaration->source.label);
         return ciphertext;
-}
-
-/* Returns whether somebody could exchange the public key while the machine runs. */
-static bool is_writable(const char *path) {
-        struct statvfs st;
-
-        return statvfs(path, &st) >= 0 && !(st.f_flag & ST_RDONLY);
 }
 
 static void examine_signature(Doctor *doctor, const Declaration *declaration, const uint8_t *ciphertext,
                               size_t size) {
         const Source *source = &declaration->signature;
         size_t text_size;
-        const uint8_t *text = examine_source(doctor, declaration, source, "signature", &text_size);
-        uint64_t version;
+        uint64_t whole, version;
+        const uint8_t *text = examine_source(doctor, declaration, source, "signature", &text_size, &whole);
         Error error = {};
 
         if (!text)
@@ -556,15 +642,9 @@ static void examine_signature(Doctor *doctor, const Declaration *declaration, co
         if (request_check_signature(declaration, (Slice){ ciphertext, size }, (Slice){ text, text_size },
                                     &version, &error) < 0)
                 report_error(&doctor->report, "signature", declaration->name, &error, NULL);
-        else if (is_writable(declaration->signed_by))
-                report_add(&doctor->report, "signature", declaration->name, VERDICT_WARNING,
-                           "Put it on the measured root file system.",
-                           "Version %" PRIu64
-                           " is signed, but the public key %s lies on a file system that can be written: anyone who replaces it can sign.",
-                           version, declaration->signed_by);
         else
-                report_add(&doctor->report, "signature", declaration->name, VERDICT_OK, NULL,
-                           "Version %" PRIu64 ", signed by the key %s.", version, declaration->signed_by);
+                check_signature(&doctor->report, declaration->name, version, declaration->signed_by,
+                                look_at_key(declaration->signed_by));
 }
 
 static void ask_kms(Errand *errand) {
@@ -604,7 +684,7 @@ static void examine_key(Doctor *doctor, const Declaration *declaration, const ui
                 with.why_not = without.why_not = "KMS cannot be reached.";
                 possible = false;
         }
-        if (!ciphertext)
+        if (!ciphertext && declaration->generate == 0)
                 with.why_not = "There is no ciphertext.";
         else if (possible && request.document.data)
                 with = run_dry(doctor, &request);
@@ -642,6 +722,15 @@ static void examine_memory(Doctor *doctor) {
         check_core_dumps(&doctor->report, pattern);
 }
 
+static void examine_volumes(Doctor *doctor) {
+        for (size_t i = 0; i < doctor->volumes.count; i++) {
+                VolumeFacts facts;
+
+                look_at_volume(&doctor->volumes.items[i], &facts);
+                check_volume(&doctor->report, &facts);
+        }
+}
+
 static void examine_units(Doctor *doctor) {
         _cleanup_(unit_tree_clear) UnitTree tree = {};
         _cleanup_(consumers_clear) Consumers consumers = {};
@@ -652,12 +741,15 @@ static void examine_units(Doctor *doctor) {
         bool too_long = r == -E2BIG;
 
         if ((r < 0 && !too_long) || consumers_of(&tree, &consumers) < 0 ||
-            check_units(&tree, &doctor->declarations, &remarks, &loaded) < 0)
+            check_units(&tree, &doctor->declarations, &doctor->volumes, &remarks, &loaded) < 0)
                 exit(failure("Out of memory."));
         look_at_socket(UNSEALD_RUNTIME_DIR "/credentials.sock", &listener);
         for (size_t i = 0; i < consumers.count; i++)
                 listener.wanted |= consumer_asks_socket(&consumers.items[i]);
         check_socket(&doctor->report, &listener);
+        check_kms_endpoint(&doctor->report, &doctor->settings, &doctor->declarations,
+                           look_at_port(KMS_PORT));
+        check_documents(&doctor->report, &doctor->settings, look_at_port(DOCUMENTS_PORT));
         if (too_long)
                 report_add(&doctor->report, "consumers", NULL, VERDICT_SKIPPED, NULL, "%s",
                            UNIT_TREE_TOO_LONG);
@@ -669,6 +761,17 @@ static void ask_service_manager(Errand *errand) {
         errand->text = unit_properties(errand->name);
 }
 
+static void examine_manager(Doctor *doctor) {
+        _cleanup_free_ Errand *manager =
+                        send_errand(doctor, &(Errand){ .ask = ask_service_manager, .name = "" });
+        _cleanup_free_ char *properties = manager ? manager->text : NULL;
+        char version[64] = "";
+
+        if (properties)
+                (void) unit_property(properties, "Version", version, sizeof(version));
+        check_manager(&doctor->report, version);
+}
+
 static void examine_service(Doctor *doctor) {
         _cleanup_free_ Errand *unit = send_errand(
                         doctor, &(Errand){ .ask = ask_service_manager, .name = "unseald.service" });
@@ -678,6 +781,8 @@ static void examine_service(Doctor *doctor) {
         size_t size;
         int r;
 
+        if (properties)
+                examine_manager(doctor);
         check_service(&doctor->report, properties);
         r = read_file(doctor->status_path, LIMIT_STATUS_BYTES, &text, &size);
         if (r >= 0)
@@ -699,8 +804,10 @@ static void walk(Doctor *doctor) {
         examine_imds(doctor);
         examine_pcrs(doctor);
         examine_endpoints(doctor);
+        examine_replicas(doctor);
         examine_secrets(doctor);
         examine_memory(doctor);
+        examine_volumes(doctor);
         examine_units(doctor);
         examine_service(doctor);
 }

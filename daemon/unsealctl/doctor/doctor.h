@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/types.h>
 
 #include "aws/imds.h"
@@ -22,6 +23,7 @@
 #include "config/declaration.h"
 #include "config/remarks.h"
 #include "config/settings.h"
+#include "config/volumes.h"
 #include "tpm/expectation.h"
 #include "tpm/tpm.h"
 
@@ -115,8 +117,9 @@ typedef struct ExpectedFacts {
         size_t n;                              /* 0: nothing is known */
         bool demanded; /* a PCR that differs is a failure, not a warning: the alternatives come from --measurements= */
 } ExpectedFacts;
-/* lock_pcr: the PCR of LockPcr=, which check_lock_pcr() judges; 0: none. */
-void check_pcrs(Report *report, const PcrSet *measured, const ExpectedFacts *expected, unsigned lock_pcr);
+/* lock_pcr: the PCR of LockPcr=, which check_lock_pcr() judges; 0: none. measure_pcrs: bit n: MeasurePcr=n extends PCR n. */
+void check_pcrs(Report *report, const PcrSet *measured, const ExpectedFacts *expected, unsigned lock_pcr,
+                uint32_t measure_pcrs);
 
 /* pcr: the PCR of LockPcr=. Returns whether it is locked: then KMS denies what it allowed before. */
 bool check_lock_pcr(Report *report, const PcrSet *measured, unsigned pcr);
@@ -128,6 +131,7 @@ typedef struct ImdsFacts {
         unsigned status;
         uint64_t duration_usec;
         bool contained; /* doctor runs in a container or in another network namespace than the machine */
+        bool no_ipv4;   /* no route leads to its IPv4 address */
 } ImdsFacts;
 /* The clock of a server. skew: by how many seconds it is ahead of this machine. */
 typedef struct ClockFacts {
@@ -157,6 +161,7 @@ typedef struct NamesFacts {
         int error; /* EAI_…; 0: none */
         size_t n_addresses;
         char addresses[8][64];
+        bool unrouted; /* no route leads to any of them */
 } NamesFacts;
 bool address_is_private(const char *address) _pure_;
 void check_names(Report *report, const NamesFacts *facts);
@@ -171,16 +176,33 @@ typedef struct TlsFacts {
 } TlsFacts;
 void check_tls(Report *report, const TlsFacts *facts);
 
-/* The answer to Decrypt with DryRun for one secret. asked: false: why_not says why KMS was not asked. allowed: KMS
- * would decrypt. */
+/* KMS in the Region of a replica in KeyId=. facts: NULL: it does not answer in time. */
+void check_replica(Report *report, const char *host, const TlsFacts *facts);
+
+/* The answer to Decrypt with DryRun for one secret, or (generates) to GenerateDataKey. asked: false: why_not says why KMS was not
+ * asked. allowed: KMS would do it. */
 typedef struct DryRun {
-        bool asked, allowed;
+        bool asked, allowed, generates;
         const char *why_not;
         Error error;
 } DryRun;
 /* locked: the PCR of LockPcr= is locked. Then KMS denies even a good document, if the key's policy pins that PCR. */
 void check_key(Report *report, const char *secret, bool optional, bool locked, const DryRun *with_document,
                const DryRun *without_document);
+
+/* Who can replace the public key of SignedBy= while the machine runs. */
+typedef enum KeyPlace {
+        KEY_READ_ONLY, /* nobody */
+        KEY_IN_IMAGE, /* root, until the next boot: the root file system is read-only, with changes in memory */
+        KEY_CHANGED,  /* such a change is the key itself: the image has none there, or another one */
+        KEY_WRITABLE, /* a change stays */
+} KeyPlace;
+/* The signature of a secret is valid, and has this version. */
+void check_signature(Report *report, const char *secret, uint64_t version, const char *key, KeyPlace place);
+
+/* Pure. The value of an option such as upperdir in the options of a file system (proc(5), mountinfo). Returns 0, -ENOENT or -ENOMEM;
+ * -EBADMSG: it has characters that the kernel escapes. The caller frees *ret. */
+int mount_option(const char *options, const char *name, char **ret);
 
 /* The directory of the store. */
 typedef struct StoreFacts {
@@ -195,6 +217,24 @@ typedef struct StoreFacts {
         uid_t user;
 } StoreFacts;
 void check_store(Report *report, const StoreFacts *facts);
+
+typedef struct VolumeFacts {
+        const char *name;
+        bool root;
+        bool open;                   /* /dev/mapper/unseald-NAME is there */
+        const char *missing_modules; /* of the targets, ciphers and the file system; NULL: none */
+        char modules[96];            /* the text of missing_modules */
+        Error device;                /* why no device matches Device=; FAILURE_NONE: one does */
+} VolumeFacts;
+
+/* Pure. Whether a module is built in, or lies where modprobe finds it, by the texts of modules.builtin and modules.dep. NULL: one cannot be
+ * read, and without both nobody can tell, so the kernel may have it. The sandbox of unseald-report.service hides them
+ * (ProtectKernelModules=). */
+bool kernel_may_have(const char *module, const char *builtin, const char *dependencies);
+
+/* Looks for the device of a volume, and for the modules of this kernel. Only root can ask NVMe controllers. */
+void look_at_volume(const Volume *volume, VolumeFacts *ret);
+void check_volume(Report *report, const VolumeFacts *facts);
 
 /* The texts come from the kernel's files. NULL: a file cannot be read. */
 void check_swap(Report *report, const char *swaps);
@@ -217,11 +257,32 @@ typedef struct SocketFacts {
 } SocketFacts;
 void check_socket(Report *report, const SocketFacts *facts);
 
+/* The ports in unseald-kms.socket and unseald-documents.socket. */
+#define KMS_PORT 8643U
+#define DOCUMENTS_PORT 8644U
+
+/* KMS for applications. listening: something listens on its port. Says nothing without Keys= of [Kms]. */
+void check_kms_endpoint(Report *report, const Settings *settings, const Declarations *declarations,
+                        bool listening);
+
+/* Documents for applications. Says nothing without Units= of [Documents]. */
+void check_documents(Report *report, const Settings *settings, bool listening);
+
+/* Pure. version: of the service manager, such as "252.39-1~deb12u1"; NULL or empty: it is not known. */
+void check_manager(Report *report, const char *version);
+
 /* properties: the output of systemctl show for unseald.service. NULL: systemctl does not work. */
 void check_service(Report *report, const char *properties);
 
 /* status: status.json. NULL: there is none. */
 void check_status(Report *report, struct json_object *status);
+
+/* What stands between a subject and what is said of it. "user-data:" ends with a colon. */
+static inline const char *subject_colon(const char *subject) {
+        size_t length = strlen(subject);
+
+        return length > 0 && subject[length - 1] == ':' ? "" : ":";
+}
 
 /* Printing. report_printer() returns the function for Report.found. */
 void (*report_printer(void))(const Finding *finding);
@@ -233,7 +294,10 @@ void report_print_json(const Report *report);
 void look_at_device(const char *tcti, DeviceFacts *ret);
 /* Does not connect, because every connection asks for a credential. */
 void look_at_socket(const char *path, SocketFacts *ret);
+/* Returns whether something listens on that port of 127.0.0.1. */
+bool look_at_port(unsigned port);
 void look_at_store(const char *path, StoreFacts *ret);
+KeyPlace look_at_key(const char *path);
 
 /* Opens the TPM once for all facts, and leaves no object in it. The caller sets root and holder of *facts, leaves the
  * rest empty, and frees the document. */
@@ -244,6 +308,9 @@ char *file_text(const char *path);
 
 /* Returns whether doctor runs in a container or in another network namespace than the machine. */
 bool is_contained(void);
+
+/* Returns whether no route of this machine leads to the IPv4 address of IMDS. */
+bool imds_has_no_ipv4_route(void);
 
 void resolve_names(const char *host, NamesFacts *ret);
 
@@ -259,11 +326,13 @@ int imds_role(AwsCredentials *ret, char ret_role[static IMDS_ROLE_MAX + 1], Erro
 /* endpoint: "https://host[:port]". */
 void look_at_tls(const Settings *settings, const char *endpoint, TlsFacts *ret, ClockFacts *ret_clock);
 
-/* Reads the ciphertext or its signature from the network. source: one of the two of the declaration. The caller frees it. */
+/* Reads the ciphertext or its signature from the network. source: one of the two of the declaration. The caller frees it. Of a large
+ * message only the header comes; then *ret_whole is how many bytes the message has, otherwise 0. */
 int fetch_content(const Settings *settings, const Declaration *declaration, const Source *source,
-                  const AwsCredentials *credentials, uint8_t **ret, size_t *ret_size, Error *error);
+                  const AwsCredentials *credentials, uint8_t **ret, size_t *ret_size, uint64_t *ret_whole,
+                  Error *error);
 
-/* Asks KMS whether it would decrypt; without a ciphertext, whether the key opens at all. document.data NULL: the request has no document. account: for BindAccount=. */
+/* Asks KMS whether it would decrypt, or with Generate= make a data key; without a ciphertext, whether the key opens at all. document.data NULL: the request has no document. account: for BindAccount=. */
 typedef struct DryRunRequest {
         const Settings *settings;
         const Declaration *declaration;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * unsealctl measure: computes the PCRs of a boot without booting. It prints pcr_measurements.json in the format of AWS's
+ * unsealctl measure: computes the PCRs of a boot without booting, and those that unseald extends with sealed secrets. It prints pcr_measurements.json in the format of AWS's
  * nitro-tpm-pcr-compute. Standard error says what each image is and which rule applied to it.
  */
 
@@ -23,6 +23,7 @@
 #include "unsealctl/ctl.h"
 #include "unsealctl/measure/disk.h"
 #include "unsealctl/measure/image-form.h"
+#include "unsealctl/measure/measured-secrets.h"
 #include "unsealctl/measure/prediction.h"
 
 #define EXIT_IMAGE 10
@@ -30,6 +31,7 @@
 #define EXIT_DISK 12
 #define EXIT_UNSUPPORTED 13
 #define EXIT_NOT_AUTHORISED 14
+#define EXIT_SEALED 15
 
 #define IMAGES_MAX 16
 #define VARIABLE_SIZE_MAX (1U << 20)
@@ -48,6 +50,7 @@ typedef struct Options {
         const char *disk, *output;
         char **images; /* in the order in which firmware starts them */
         size_t images_count;
+        MeasuredSecrets *secrets;
         bool json;
 } Options;
 
@@ -74,19 +77,25 @@ static void measurement_done(Measurement *measurement) {
 
 static void print_help(void) {
         printf("unsealctl measure [OPTIONS…] IMAGE.efi…\n"
-               "unsealctl measure [OPTIONS…] --disk=IMAGE\n\n"
+               "unsealctl measure [OPTIONS…] --disk=IMAGE\n"
+               "unsealctl measure --measure-pcr=PCR --secret=NAME=SEALED…\n\n"
                "Compute PCR4, PCR7 and PCR12 of a boot as pcr_measurements.json. Give the EFI\n"
-               "images in the order in which firmware starts them. Usually there is one.\n\n"
+               "images in the order in which firmware starts them. Usually there is one.\n"
+               "With --secret=, compute the PCRs of MeasurePcr=, too, or alone.\n\n"
                "  -h --help              Show this help\n"
                "     --disk=IMAGE        Measure EFI/BOOT/BOOT*.EFI of a raw disk image\n"
                "     --PK=FILE           Secure Boot is on, with this PK (an EFI signature list)\n"
                "     --KEK=FILE --db=FILE --dbx=FILE\n"
                "                         The other variables; empty by default\n"
+               "     --measure-pcr=PCR   MeasurePcr= of the secrets that follow: 8, 13, 14 or 15\n"
+               "     --secret=NAME=SEALED\n"
+               "                         A secret and its sealed file; for more secrets give\n"
+               "                         it again, in any order\n"
                "  -o --output=FILE       Write to a file\n"
-               "     --json              Add what each image is to the JSON\n\n"
+               "     --json              Add what each image and secret is to the JSON\n\n"
                "Exit status: 0 done, 1 failure, 2 usage, 10 malformed image, 11 malformed\n"
                "variable, 12 malformed disk or no image on it, 13 unknown machine or\n"
-               "systemd-stub, 14 Secure Boot would not start it.\n");
+               "systemd-stub, 14 Secure Boot would not start it, 15 malformed sealed secret.\n");
 }
 
 static int exit_status(int r, int otherwise) {
@@ -306,6 +315,21 @@ static struct json_object *image_to_json(const Measured *measured) {
         return object;
 }
 
+static struct json_object *secrets_to_json(const MeasuredSecrets *secrets) {
+        struct json_object *array = made(json_object_new_array());
+
+        for (size_t i = 0; i < secrets->count; i++) {
+                struct json_object *object = made(json_object_new_object());
+
+                add_string(object, "Name", secrets->items[i].name);
+                add(object, "Pcr", made(json_object_new_int((int) secrets->items[i].pcr)));
+                add_hex(object, "SealedSha384", secrets->items[i].sealed, PCR_SIZE);
+                if (json_object_array_add(array, object) < 0)
+                        exit(failure("Out of memory."));
+        }
+        return array;
+}
+
 static struct json_object *measurement_to_json(const Measurement *measurement) {
         struct json_object *object = made(json_object_new_object()), *pcrs = made(json_object_new_object()),
                            *images;
@@ -329,6 +353,8 @@ static struct json_object *measurement_to_json(const Measurement *measurement) {
                         exit(failure("Out of memory."));
         add(object, "SecureBoot", made(json_object_new_boolean(measurement->prediction.secure_boot)));
         add(object, "Images", images);
+        if (measurement->options->secrets->count > 0)
+                add(object, "Secrets", secrets_to_json(measurement->options->secrets));
         return object;
 }
 
@@ -359,11 +385,15 @@ static int measure(const Options *options) {
         _cleanup_(measurement_done) Measurement measurement = { .options = options };
         int r;
 
-        r = begin(&measurement);
+        r = options->disk || options->images_count > 0 ? begin(&measurement) : 0;
         if (r == 0 && options->disk)
                 r = add_disk(&measurement, options->disk);
         for (size_t i = 0; r == 0 && i < options->images_count; i++)
                 r = add_file(&measurement, options->images[i]);
+        if (r == 0)
+                r = measured_secrets_read(options->secrets, EXIT_SEALED);
+        if (r == 0)
+                r = measured_secrets_extend(options->secrets, &measurement.prediction.pcrs);
         if (r != 0)
                 return r;
 
@@ -374,8 +404,10 @@ static int measure(const Options *options) {
 static int check_options(const Options *options) {
         if (options->disk && options->images_count > 0)
                 return usage_error("measure needs either images or --disk=.");
-        if (!options->disk && options->images_count == 0)
-                return usage_error("measure needs an EFI image, or --disk=.");
+        if (!options->disk && options->images_count == 0 && options->secrets->count == 0)
+                return usage_error("measure needs an EFI image, --disk=, or --secret=.");
+        if (options->secrets->pcr > 0 && options->secrets->count == 0)
+                return usage_error("--measure-pcr= needs --secret= after it.");
         if (options->images_count > IMAGES_MAX)
                 return usage_error("measure takes up to %d images.", IMAGES_MAX);
         if (!options->variables[VARIABLE_PK] &&
@@ -391,6 +423,8 @@ int verb_measure(int argc, char *argv[]) {
                 OPTION_VARIABLE = 256, /* the number of the variable is added */
                 OPTION_DISK = OPTION_VARIABLE + VARIABLES,
                 OPTION_JSON,
+                OPTION_PCR,
+                OPTION_SECRET,
         };
         static const struct option long_options[] = {
                 { "help", no_argument, NULL, 'h' },
@@ -401,12 +435,15 @@ int verb_measure(int argc, char *argv[]) {
                 { "dbx", required_argument, NULL, OPTION_VARIABLE + VARIABLE_DBX },
                 { "disk", required_argument, NULL, OPTION_DISK },
                 { "json", no_argument, NULL, OPTION_JSON },
+                { "measure-pcr", required_argument, NULL, OPTION_PCR },
+                { "secret", required_argument, NULL, OPTION_SECRET },
                 {},
         };
-        Options options = {};
-        int c, r;
+        static MeasuredSecrets secrets; /* some 30 KiB */
+        Options options = { .secrets = &secrets };
+        int c, r = 0;
 
-        while ((c = getopt_long(argc, argv, "ho:", long_options, NULL)) >= 0)
+        while (r == 0 && (c = getopt_long(argc, argv, "ho:", long_options, NULL)) >= 0)
                 switch (c) {
                 case 'h':
                         print_help();
@@ -423,9 +460,17 @@ int verb_measure(int argc, char *argv[]) {
                 case OPTION_JSON:
                         options.json = true;
                         break;
+                case OPTION_PCR:
+                        r = measured_secrets_set_pcr(&secrets, optarg);
+                        break;
+                case OPTION_SECRET:
+                        r = measured_secrets_add(&secrets, optarg);
+                        break;
                 default:
                         return EXIT_USAGE;
                 }
+        if (r != 0)
+                return r;
         options.images = argv + optind;
         options.images_count = (size_t) (argc - optind);
         r = check_options(&options);

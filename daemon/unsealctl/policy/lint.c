@@ -118,10 +118,14 @@ static const struct {
                            "Deny the action to principals that may decrypt, and to their account. If another principal of the account is meant to seal, lint with --sealer=." },
         [LINT_GENERATE_DATA_KEY] = { "generate-data-key",
                                      "Gate the action in the same way as kms:Decrypt." },
+        [LINT_ANY_CONTEXT] = { "any-context",
+                               "Add StringEquals on kms:EncryptionContext:unseald:secret with the names of the secrets that have Generate=, or, for the data keys of applications, Null with \"true\" on it." },
         [LINT_NO_DENY] = { "no-deny",
                            "Deny kms:Decrypt to Principal *, with one Deny for each PCR, and deny it kms:ReEncryptFrom." },
         [LINT_ENCRYPT_NOT_DENIED] = { "encrypt-not-denied",
                                       "Deny kms:Encrypt, kms:ReEncryptTo and kms:GenerateDataKey*WithoutPlaintext to principals that may decrypt." },
+        [LINT_CONTEXT_NOT_DENIED] = { "context-not-denied",
+                                      "Take the statement DenyContextsOfSecrets from unsealctl policy --application." },
         [LINT_WEAK_DENY] = { "weak-deny", "Write one Deny for each PCR, with no other condition." },
         [LINT_NOT_PRINCIPAL] = { "not-principal", "Use Principal * with ArnNotEquals on aws:PrincipalArn." },
         [LINT_NOT_ACTION] = { "not-action", "List the actions." },
@@ -141,6 +145,8 @@ static const struct {
         [LINT_UNKNOWN_KEY] = { "unknown-key",
                                "Correct the name of the condition key, or remove the condition." },
         [LINT_UNSTEADY_PCR] = { "unsteady-pcr", "Remove the condition." },
+        [LINT_MEASURED_PCR] = { "measured-pcr",
+                                "Remove the condition and its Deny, or choose another PCR for MeasurePcr=." },
         [LINT_VERSION] = { "version", "Write \"Version\": \"2012-10-17\"." },
         [LINT_ADMINISTRATOR] = { "administrator", "If this is intended, lint with --admin=." },
         [LINT_NO_ADMINISTRATOR] = { "no-administrator", "If this is not intended, add an administrator." },
@@ -655,7 +661,7 @@ static void check_decrypt(Lint *lint, const Question *question) {
         else
                 report_missing(lint, question, judgement.pinned);
         if ((judgement.pinned & (PCR(4) | PCR(12) | PCR(13))) == (PCR(4) | PCR(12)) &&
-            !lint->options->expectation.any_extensions)
+            !lint->options->expectation.any_extensions && !(lint->options->expectation.measured & PCR(13)))
                 report_extensions(lint, question);
         if (is_open_to_drivers(&judgement))
                 report_drivers(lint, question);
@@ -840,6 +846,8 @@ static void report_maker(Lint *lint, const Question *question, LintCode code) {
 
         if (is_declared(caller, options->recovery_principals))
                 return;
+        if (options->application && code == LINT_ENCRYPT && caller->kind != CALLER_EVERYONE)
+                return;
         if (caller->kind == CALLER_EVERYONE ||
             is_in_data_plane(lint, caller, ACTION_DECRYPT, is_declared(caller, options->sealers)) ||
             (!is_declared(caller, options->sealers) &&
@@ -862,14 +870,53 @@ static void check_encrypt(Lint *lint, const Question *question) {
                 report_maker(lint, question, LINT_ENCRYPT);
 }
 
+/* Returns whether the value is one text, for the operator: no pattern, and no variable that the caller may choose. */
+static bool is_fixed(const char *value) {
+        return !strpbrk(value, "*?") && !strstr(value, "${");
+}
+
+/* Returns whether the condition certainly decides for which secrets ciphertext is made: it has their names, or none may be named. */
+static bool binds_secret(const Condition *condition) {
+        bool is_null = strcasecmp(condition->operator, "Null") == 0;
+
+        if (strcasecmp(condition->key, "kms:EncryptionContext:unseald:secret") != 0 ||
+            (!is_null && strcasecmp(condition->operator, "StringEquals") != 0 &&
+             strcasecmp(condition->operator, "StringLike") != 0))
+                return false;
+        for (size_t i = 0; i < list_length(condition->values); i++) {
+                const char *value = json_object_get_string(list_item(condition->values, i));
+
+                if (is_null ? strcasecmp(value, "true") != 0 : !is_fixed(value))
+                        return false;
+        }
+        return list_length(condition->values) > 0;
+}
+
+/* With a document the caller learns no data key, but gets a ciphertext of it. */
+static void check_context(Lint *lint, const Question *question) {
+        /* Of a key of applications another finding says whether a Deny keeps them from the contexts of secrets. */
+        if (lint->options->application || is_declared(question->caller, lint->options->recovery_principals))
+                return;
+        for (size_t i = 0; i < question->allow->n_conditions; i++)
+                if (binds_secret(&question->allow->conditions[i]))
+                        return;
+        ADD_OF_CALLER(lint, LINT_ANY_CONTEXT, LINT_WARNING, question,
+                      "The principal may call %s for the name of any secret. KMS answers with a ciphertext, too: with a document, which is no secret, the principal gets one of a value that nobody knows, and can put it in the place of a secret, unless SignedBy= demands the vendor's signature.",
+                      action_names[question->action]);
+}
+
 /* Without the right document the caller learns a data key and gets a ciphertext of it. */
 static void check_generate(Lint *lint, const Question *question) {
         Judgement judgement = judge(lint, question);
 
-        if (!is_gated(lint, &judgement))
+        if (!is_gated(lint, &judgement)) {
                 report_maker(lint, question, LINT_GENERATE_DATA_KEY);
-        else if (is_open_to_drivers(&judgement))
+                return;
+        }
+        if (is_open_to_drivers(&judgement))
                 report_drivers(lint, question);
+        if (!judgement.shut && !judgement.never)
+                check_context(lint, question);
 }
 
 static void report_administrator(Lint *lint, const Question *question) {
@@ -945,6 +992,34 @@ static void check_callers(Lint *lint) {
                                 else
                                         check_control(lint, &question);
                         }
+}
+
+/* Returns whether the statement denies everyone every request whose encryption context has a name that begins with "unseald:". */
+static bool denies_contexts(const Statement *statement) {
+        const Condition *condition = statement->conditions;
+
+        if (!statement->deny || statement->not_principal || statement->not_action ||
+            !statement->every_resource || statement->n_principals != 1 ||
+            statement->principals[0].kind != CALLER_EVERYONE || statement->n_conditions != 1 ||
+            !statement_has_action(statement, "kms:Decrypt") ||
+            strcasecmp(condition->operator, "ForAnyValue:StringLike") != 0 ||
+            strcasecmp(condition->key, "kms:EncryptionContextKeys") != 0)
+                return false;
+        for (size_t i = 0; i < list_length(condition->values); i++) {
+                const char *value = json_object_get_string(list_item(condition->values, i));
+
+                if (value && strcmp(value, "unseald:*") == 0)
+                        return true;
+        }
+        return false;
+}
+
+static void check_contexts_denied(Lint *lint) {
+        for (size_t i = 0; i < lint->policy->n_statements; i++)
+                if (denies_contexts(&lint->policy->statements[i]))
+                        return;
+        add(lint, LINT_CONTEXT_NOT_DENIED, LINT_WARNING, NULL, NULL,
+            "No Deny keeps applications from ciphertext whose encryption context is that of a secret of unseald: a secret that is sealed with this key by mistake would be open to them.");
 }
 
 /* A grant, or a statement that is added later, may allow making ciphertext. */
@@ -1101,6 +1176,14 @@ static void check_steadiness(Lint *lint, const Statement *s, const Condition *co
                                                  : "says nothing about the image");
 }
 
+/* The value that such a PCR has before the first secret is measured is that of the first document alone. */
+static void check_measured(Lint *lint, const Statement *s, const Condition *condition) {
+        if (condition->n_pcrs > 0 && lint->options->expectation.measured & PCR((unsigned) condition->pcr))
+                add(lint, LINT_MEASURED_PCR, LINT_WARNING, s, condition->key,
+                    "PCR%i is pinned, and unseald extends it with each sealed secret (MeasurePcr=%i). Once that is done, KMS denies every reload, and every restart that has to unseal anew, until the next boot.",
+                    condition->pcr, condition->pcr);
+}
+
 static void check_condition(Lint *lint, const Statement *s, const Condition *condition) {
         if (condition->pcr < 0) {
                 if (!condition_key_exists(condition->key))
@@ -1114,6 +1197,7 @@ static void check_condition(Lint *lint, const Statement *s, const Condition *con
         }
         if (strcmp(condition->operator, "Null") != 0)
                 check_pcr_values(lint, s, condition);
+        check_measured(lint, s, condition);
         check_constant_values(lint, s, condition);
         check_unusual_values(lint, s, condition);
         if (!s->deny && (condition->optional || condition->kind == CONDITION_PCR_IS_NOT))
@@ -1283,7 +1367,10 @@ static void check_policy(Lint *lint) {
         for (size_t i = 0; i < lint->policy->n_statements; i++)
                 check_statement(lint, &lint->policy->statements[i]);
         check_grants(lint);
-        check_encrypt_denied(lint);
+        if (lint->options->application)
+                check_contexts_denied(lint);
+        else
+                check_encrypt_denied(lint);
         check_administrators(lint);
         check_images(lint);
 }

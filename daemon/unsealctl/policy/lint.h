@@ -60,8 +60,10 @@ typedef enum LintCode {
         LINT_IMPORT_KEY_MATERIAL,
         LINT_ENCRYPT,
         LINT_GENERATE_DATA_KEY,
+        LINT_ANY_CONTEXT,
         LINT_NO_DENY,
         LINT_ENCRYPT_NOT_DENIED,
+        LINT_CONTEXT_NOT_DENIED,
         LINT_WEAK_DENY,
         LINT_NOT_PRINCIPAL,
         LINT_NOT_ACTION,
@@ -77,6 +79,7 @@ typedef enum LintCode {
         LINT_ENCLAVE_PCR,
         LINT_UNKNOWN_KEY,
         LINT_UNSTEADY_PCR,
+        LINT_MEASURED_PCR,
         LINT_VERSION,
         LINT_ADMINISTRATOR,
         LINT_NO_ADMINISTRATOR,
@@ -108,6 +111,7 @@ typedef struct LintOptions {
         const char *const *administrators;      /* may change the policy */
         const char *const *recovery_principals; /* may decrypt without a document */
         const char *const *sealers;             /* may make ciphertext */
+        bool application; /* the key is of applications: who decrypts may also make ciphertext, but none of a secret */
 } LintOptions;
 
 /* size: of the text in bytes. The text may also be what tools print around a policy; see key_policy_unwrap(). The

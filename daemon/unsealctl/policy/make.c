@@ -7,6 +7,7 @@
 #include <strings.h>
 
 #include "basic/json.h"
+#include "config/declaration.h"
 #include "unsealctl/policy/make.h"
 #include "unsealctl/policy/statement.h"
 
@@ -14,11 +15,16 @@
 #define PINS_IN_ALL_MAX 64U /* they are the bits of a clause */
 #define CLAUSES_MAX 64U
 
+#define SECRET_CONTEXT_KEY "kms:EncryptionContext:unseald:secret"
+
 /* Actions that answer with a plaintext. The Deny statements have them even if no Allow has them. */
 static const char *const gated_actions[] = { "kms:Decrypt", "kms:GenerateDataKey", "kms:GenerateDataKeyPair",
                                              NULL };
 /* Actions that open the key without decrypting, or make ciphertext. They take no document. */
 static const char *const closed_actions[] = { "kms:CreateGrant", "kms:ReEncrypt*", NULL };
+static const char *const application_actions[] = { "kms:DescribeKey", "kms:Encrypt",
+                                                   "kms:GenerateDataKeyPairWithoutPlaintext",
+                                                   "kms:GenerateDataKeyWithoutPlaintext", NULL };
 static const char *const administration[] = {
         "kms:CancelKeyDeletion",
         "kms:CreateAlias",
@@ -179,29 +185,74 @@ static void spare(Maker *maker, struct json_object *statement, const char *const
                 add_condition(maker, statement, "ArnNotEquals", "aws:PrincipalArn", principals);
 }
 
-static void add_unsealing(Maker *maker) {
-        static const char *const own_account[] = { "${aws:PrincipalAccount}", NULL };
+static void add_place_conditions(Maker *maker, struct json_object *statement) {
         const KeyPolicyOptions *options = maker->options;
-        const char *const actions[] = { "kms:Decrypt",
-                                        options->generate_data_key ? "kms:GenerateDataKey" : NULL, NULL };
+
+        if (!is_empty(options->organizations))
+                add_condition(maker, statement, "StringEquals", "aws:PrincipalOrgID",
+                              options->organizations);
+        if (!is_empty(options->vpc_endpoints))
+                add_condition(maker, statement, "StringEquals", "aws:SourceVpce", options->vpc_endpoints);
+}
+
+/* What applications do without a document. None of these actions answers with a plaintext. */
+static void add_application(Maker *maker) {
+        add_place_conditions(maker, add_statement(maker, "Application", "Allow", maker->options->principals,
+                                                  application_actions));
+}
+
+/* A secret of unseald that is sealed under this key by mistake stays closed to applications. */
+static void add_denial_of_contexts(Maker *maker) {
+        static const char *const actions[] = { "kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey*",
+                                               "kms:ReEncrypt*", NULL },
+                                 *const contexts[] = { "unseald:*", NULL };
+
+        add_condition(maker, add_statement(maker, "DenyContextsOfSecrets", "Deny", NULL, actions),
+                      "ForAnyValue:StringLike", "kms:EncryptionContextKeys", contexts);
+}
+
+/* Adds an Allow of the actions for the documents of an image. The result is borrowed. */
+static struct json_object *add_allow(Maker *maker, const char *what, size_t image,
+                                     const char *const *actions) {
+        static const char *const own_account[] = { "${aws:PrincipalAccount}", NULL };
+        struct json_object *statement;
+        char sid[48];
+
+        (void) snprintf(sid, sizeof(sid), maker->n_images > 1 ? "%sImage%zu" : "%s", what, image + 1);
+        statement = add_statement(maker, sid, "Allow", maker->options->principals, actions);
+        add_pcr_conditions(maker, statement, "StringEqualsIgnoreCase", maker->images[image].pins);
+        add_place_conditions(maker, statement);
+        if (maker->options->bind_account)
+                add_condition(maker, statement, "StringEquals", "kms:EncryptionContext:unseald:account",
+                              own_account);
+        return statement;
+}
+
+/* KMS answers GenerateDataKey also with a ciphertext of the data key. Whoever has a document, which is no secret, can thus have a
+ * ciphertext made, although not read it. So the encryption context must be that of a secret which KMS makes, since unseald never
+ * decrypts one of those, or that of no secret at all. */
+static void add_generating(Maker *maker, size_t image) {
+        static const char *const absent[] = { "true", NULL }, *const actions[] = { "kms:GenerateDataKey",
+                                                                                   NULL };
+        const char *const *names = maker->options->generated;
+
+        if (!is_empty(names))
+                add_condition(maker, add_allow(maker, "Generate", image, actions), "StringEquals",
+                              SECRET_CONTEXT_KEY, names);
+        if (maker->options->generate_data_key && !maker->options->application)
+                add_condition(maker, add_allow(maker, "MakeDataKeys", image, actions), "Null",
+                              SECRET_CONTEXT_KEY, absent);
+}
+
+/* A Deny keeps applications from the contexts of secrets, so their data keys need no condition of their own. */
+static void add_unsealing(Maker *maker) {
+        static const char *const unsealing[] = { "kms:Decrypt", NULL }, *const application[] = {
+                "kms:Decrypt", "kms:GenerateDataKey", "kms:GenerateDataKeyPair", NULL
+        };
 
         for (size_t i = 0; i < maker->n_images; i++) {
-                struct json_object *statement;
-                char sid[32] = "Unseal";
-
-                if (maker->n_images > 1)
-                        (void) snprintf(sid, sizeof(sid), "UnsealImage%zu", i + 1);
-                statement = add_statement(maker, sid, "Allow", options->principals, actions);
-                add_pcr_conditions(maker, statement, "StringEqualsIgnoreCase", maker->images[i].pins);
-                if (!is_empty(options->organizations))
-                        add_condition(maker, statement, "StringEquals", "aws:PrincipalOrgID",
-                                      options->organizations);
-                if (!is_empty(options->vpc_endpoints))
-                        add_condition(maker, statement, "StringEquals", "aws:SourceVpce",
-                                      options->vpc_endpoints);
-                if (options->bind_account)
-                        add_condition(maker, statement, "StringEquals",
-                                      "kms:EncryptionContext:unseald:account", own_account);
+                (void) add_allow(maker, "Unseal", i, maker->options->application ? application : unsealing);
+                add_generating(maker, i);
         }
 }
 
@@ -337,11 +388,16 @@ static void add_statements(Maker *maker) {
         if (!is_empty(options->sealers))
                 add_statement(maker, "Seal", "Allow", options->sealers, seal);
         add_unsealing(maker);
+        if (options->application)
+                add_application(maker);
         if (!is_empty(options->recovery_principals))
                 add_statement(maker, "RecoverWithoutAttestation", "Allow", options->recovery_principals,
                               recover);
         add_denials(maker);
-        add_no_sealing(maker);
+        if (options->application)
+                add_denial_of_contexts(maker);
+        else
+                add_no_sealing(maker);
         add_separation(maker);
 }
 
@@ -441,6 +497,16 @@ static int check_ids(const char *const *list, const char *prefix, size_t minimum
         return 0;
 }
 
+static int check_names(const char *const *names, Error *error) {
+        for (; names && *names; names++)
+                if (!declaration_name_is_valid(*names))
+                        return error_set(
+                                        error, -EINVAL, FAILURE_USAGE,
+                                        "%.100s is not the name of a secret: 1 to %u letters, digits, \"-\", \"_\" and \".\".",
+                                        *names, CREDENTIAL_NAME_MAX);
+        return 0;
+}
+
 static int check_options(const KeyPolicyOptions *options, Error *error) {
         unsigned lock = options->expectation.lock_pcr;
         int r;
@@ -452,8 +518,23 @@ static int check_options(const KeyPolicyOptions *options, Error *error) {
                 return error_set(
                                 error, -EINVAL, FAILURE_USAGE,
                                 "A policy needs a principal or an account that unseals. Give --principal= or --account=.");
-        if (lock != 0 && lock != 8 && lock != 13 && lock != 14 && lock != 15)
+        if (options->application && !is_empty(options->generated))
+                return error_set(
+                                error, -EINVAL, FAILURE_USAGE,
+                                "--application does not go with --generate-data-key=%.100s, which is for secrets of unseald. Make a key of its own for applications.",
+                                options->generated[0]);
+        if (options->application && (options->bind_account || lock != 0))
+                return error_set(
+                                error, -EINVAL, FAILURE_USAGE,
+                                "--application does not go with --%s, which is for secrets of unseald. Make a key of its own for applications.",
+                                options->bind_account ? "bind-account" : "lock-pcr");
+        if (lock != 0 && !pcr_is_free(lock))
                 return error_set(error, -EINVAL, FAILURE_USAGE, "The lock PCR must be 8, 13, 14 or 15.");
+        if (lock != 0 && options->expectation.measured & UINT32_C(1) << lock)
+                return error_set(
+                                error, -EINVAL, FAILURE_USAGE,
+                                "PCR%u cannot be both the lock PCR and a measured one: MeasurePcr= extends it before LockPcr= does.",
+                                lock);
         r = check_principals(options->principals, true, error);
         if (r >= 0)
                 r = check_principals(options->administrators, true, error);
@@ -470,6 +551,8 @@ static int check_options(const KeyPolicyOptions *options, Error *error) {
                                 error);
         if (r >= 0)
                 r = check_ids(options->organizations, "o-", 10, 32, error);
+        if (r >= 0)
+                r = check_names(options->generated, error);
         return r < 0 ? r : check_ids(options->vpc_endpoints, "vpce-", 8, 17, error);
 }
 
@@ -630,8 +713,17 @@ static bool is_key_arn(const char *text) {
 
 int role_policy_make(const KeyPolicyOptions *options, const char *const *keys, struct json_object **ret,
                      Error *error) {
-        const char *const actions[] = { "kms:Decrypt",
-                                        options->generate_data_key ? "kms:GenerateDataKey" : NULL, NULL };
+        static const char *const of_application[] = { "kms:Decrypt",
+                                                      "kms:DescribeKey",
+                                                      "kms:Encrypt",
+                                                      "kms:GenerateDataKey",
+                                                      "kms:GenerateDataKeyPair",
+                                                      "kms:GenerateDataKeyPairWithoutPlaintext",
+                                                      "kms:GenerateDataKeyWithoutPlaintext",
+                                                      NULL };
+        bool generates = options->generate_data_key || !is_empty(options->generated);
+        const char *const of_unsealing[] = { "kms:Decrypt", generates ? "kms:GenerateDataKey" : NULL, NULL };
+        const char *const *actions = options->application ? of_application : of_unsealing;
         _cleanup_json_ struct json_object *policy = NULL;
         Maker maker = { .options = options, .error = error };
         struct json_object *statement;

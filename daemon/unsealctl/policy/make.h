@@ -35,8 +35,10 @@ typedef struct KeyPolicyOptions {
         const char *const *recovery_principals; /* no accounts */
         const char *const *organizations;
         const char *const *vpc_endpoints;
-        bool generate_data_key;
+        const char *const *generated; /* the names of secrets that KMS may make (Generate=) */
+        bool generate_data_key; /* data keys whose encryption context names no secret: those of applications */
         bool bind_account;
+        bool application; /* a key of applications, by unseald-kms(8): they may also encrypt, and never with a context of a secret */
 } KeyPolicyOptions;
 
 /* The caller puts *ret. FAILURE_USAGE, -EINVAL: the options are wrong or contradict each other, or expectation_check()
@@ -44,7 +46,7 @@ typedef struct KeyPolicyOptions {
 int key_policy_make(const KeyPolicyOptions *options, struct json_object **ret, Error *error);
 
 /* Makes the identity policy that a role in another account needs, too. keys: ARNs, which may have wildcards. Of the
- * options only generate_data_key counts. */
+ * options only generated, generate_data_key and application count. */
 int role_policy_make(const KeyPolicyOptions *options, const char *const *keys, struct json_object **ret,
                      Error *error);
 

@@ -284,12 +284,12 @@ static void print_help(void) {
                "     --key=ARN             The key\n"
                "     --measurements=FILE   Image that may unseal. Repeatable, as ARN and ID are\n"
                "     --principal=ARN --account=ID --org=ID --vpce=ID --lock-pcr=N\n"
-               "     --generate-data-key --bind-account  Also compare the key's policy with the\n"
-               "                           one that unsealctl policy writes with these options\n"
+               "     --generate-data-key[=NAME,…] --bind-account  Also compare the key's policy\n"
+               "                           with the one that unsealctl policy writes with these\n"
                "     --admin=ARN           Principal that may change the policy\n"
                "     --sealer=ARN          Principal that may encrypt\n"
                "     --recovery-principal=ARN  Principal that may decrypt without attestation\n"
-               "     --secure-boot --allow-drivers --no-pcr13  As for unsealctl policy\n"
+               "     --secure-boot --allow-drivers --no-pcr13 --measure-pcr=N  As for policy\n"
                "     --json                Print JSON\n"
                "     --profile=NAME        Use the credentials of this AWS profile\n"
                "     --fips --dual-stack   Use that kind of endpoint;  --endpoint=URL this one\n"
@@ -314,7 +314,8 @@ static const struct option long_options[] = {
         { "allow-drivers", no_argument, NULL, OPTION_ALLOW_DRIVERS },
         { "no-pcr13", no_argument, NULL, OPTION_NO_PCR13 },
         { "lock-pcr", required_argument, NULL, OPTION_LOCK_PCR },
-        { "generate-data-key", no_argument, NULL, OPTION_GENERATE_DATA_KEY },
+        { "measure-pcr", required_argument, NULL, OPTION_MEASURE_PCR },
+        { "generate-data-key", optional_argument, NULL, OPTION_GENERATE_DATA_KEY },
         { "bind-account", no_argument, NULL, OPTION_BIND_ACCOUNT },
         { "json", no_argument, NULL, OPTION_JSON },
         { "profile", required_argument, NULL, OPTION_PROFILE },

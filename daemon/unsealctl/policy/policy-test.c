@@ -28,6 +28,7 @@
 #include "unsealctl/kms-call.h"
 #include "unsealctl/policy/lint.h"
 #include "unsealctl/policy/policy.h"
+#include "unsealctl/verify-input.h"
 
 #define TPM_TIMEOUT_USEC (30 * USEC_PER_SEC)
 #define DEVICE "/dev/tpm0"
@@ -79,8 +80,12 @@ enum {
         PUT_KEY_POLICY,
         REPLICATE_KEY,
         IMPORT_KEY_MATERIAL,
+        DATA_KEY_OF_ANY_NAME,
         _QUESTIONS,
 };
+
+/* The policy of a key that makes values (Generate=) names them. It names no secret of this name. */
+#define ANY_NAME "unseald:secret=unsealctl-policy-test"
 
 #define NOT_FIRST "KMS did not allow the first request"
 #define NO_OTHER_KEY "no --other-key="
@@ -92,7 +97,8 @@ enum {
 static const Question questions[_QUESTIONS] = {
         [OWN] = { "Decrypt", "this machine's document", "own", .wanted = true },
         [NONE] = { "Decrypt", "no document", "none", READS },
-        [OTHER] = { "Decrypt", "the other document", "other", "Another machine reads the secrets.",
+        [OTHER] = { "Decrypt", "the other document", "other",
+                    "The machine of that document reads the secrets. If it may, because it booted what this key is for, give the document of another one.",
                     .why_not = "no --other-document=" },
         [DATA_KEY] = { "GenerateDataKey", "no document", "none", CHOOSES, .why_not = NOT_FIRST },
         [ENCRYPT] = { "Encrypt", "no document", "none", CHOOSES, .why_not = NOT_FIRST },
@@ -116,6 +122,9 @@ static const Question questions[_QUESTIONS] = {
         [IMPORT_KEY_MATERIAL] = { "ImportKeyMaterial", "the policy's text", "none",
                                   "A principal that unseals brings key material of its own into use.",
                                   .why_not = NOT_FIRST },
+        [DATA_KEY_OF_ANY_NAME] = { "GenerateDataKey", "any secret's name", "own",
+                                   "With a document, which is no secret, the caller gets a ciphertext of a value that nobody knows, and can put it in the place of any secret.",
+                                   .why_not = NOT_FIRST },
 };
 
 typedef struct Test {
@@ -169,6 +178,28 @@ static void ask(Test *test, size_t number, const uint8_t *document, size_t size)
         };
 
         ask_kms(test, &dry_run, &test->questions[number]);
+}
+
+/* With this machine's document KMS may make the values that the policy names, and no others. */
+static int ask_any_name(Test *test) {
+        static const char key[] = "unseald:secret=";
+        _cleanup_free_ const char **context =
+                        calloc(strings_count(test->options->context) + 2, sizeof(*context));
+        size_t n = 0;
+
+        if (!context)
+                return failure("Out of memory.");
+        for (char **pair = test->options->context; pair && *pair; pair++)
+                if (strncmp(*pair, key, strlen(key)) != 0)
+                        context[n++] = *pair;
+        context[n] = ANY_NAME;
+        ask_kms(test,
+                &(const KmsDryRun){ .operation = "GenerateDataKey",
+                                    .key_arn = test->options->key,
+                                    .encryption_context = context,
+                                    .document = { test->own, test->own_size } },
+                &test->questions[DATA_KEY_OF_ANY_NAME]);
+        return 0;
 }
 
 static void ask_re_encryption(Test *test, const char *from, const char *to, Question *question) {
@@ -306,6 +337,27 @@ static int get_document(Test *test, const char *device) {
         return (int) error.failure;
 }
 
+/* Takes the forms that verify takes, and says what is none, before KMS says only that it is malformed. */
+static int read_other_document(Test *test) {
+        const char *path = test->options->other;
+        int r = read_argument(path, 4 * KMS_DOCUMENT_MAX, &test->other, &test->other_size);
+        InputForm form;
+
+        if (r != 0)
+                return r;
+        if (document_unwrap(&test->other, &test->other_size) < 0)
+                return failure("Out of memory.");
+        form = document_form(test->other, test->other_size);
+        if (form != INPUT_BINARY)
+                return failure("%s is no attestation document: it is %s%s. Expected what \"unsealctl attest --public-key=\" writes, as it is or in base64.",
+                               path, form == INPUT_HEX ? "hexadecimal" : input_form_name(form),
+                               form == INPUT_BASE64 || form == INPUT_HEX ? " of something else" : "");
+        if (test->other_size > KMS_DOCUMENT_MAX)
+                return failure("%s has more than %u bytes, and KMS takes no longer document.", path,
+                               KMS_DOCUMENT_MAX);
+        return 0;
+}
+
 static int get_documents(Test *test) {
         const Options *options = test->options;
         int r = 0;
@@ -315,7 +367,7 @@ static int get_documents(Test *test) {
         else
                 test->questions[OWN].why_not = "there is no " DEVICE;
         if (r == 0 && options->other)
-                r = read_argument(options->other, KMS_DOCUMENT_MAX, &test->other, &test->other_size);
+                r = read_other_document(test);
         return r;
 }
 
@@ -336,7 +388,10 @@ static int ask_all(Test *test) {
         if (test->options->other_key)
                 ask_with_other_key(test);
         r = ask_grant(test);
-        return r != 0 || test->questions[OWN].answer != ANSWER_ALLOWED ? r : judge_policy(test);
+        if (r != 0 || test->questions[OWN].answer != ANSWER_ALLOWED)
+                return r;
+        r = ask_any_name(test);
+        return r != 0 ? r : judge_policy(test);
 }
 
 static const char *answer_to_string(Answer answer) {

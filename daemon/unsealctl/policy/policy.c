@@ -20,7 +20,7 @@
 void policy_arguments_done(PolicyArguments *options) {
         List *lists[] = { &options->principals, &options->accounts, &options->administrators,
                           &options->sealers,    &options->recovery, &options->organizations,
-                          &options->endpoints,  &options->keys };
+                          &options->endpoints,  &options->keys,     &options->generated };
 
         for (size_t i = 0; i < options->owned.n; i++)
                 free((char *) options->owned.items[i]);
@@ -45,9 +45,9 @@ static void print_help(void) {
                "     --org=ID --vpce=ID    Only in this organization, through this VPC endpoint\n"
                "     --secure-boot         Pin PCR7 too;  --lock-pcr=N: PCR N before the lock\n"
                "     --allow-drivers       Do not pin PCR2: allow third-party firmware drivers\n"
-               "     --no-pcr13            Do not pin PCR13: allow any system extensions\n"
-               "     --generate-data-key   Allow GenerateDataKey as well as Decrypt\n"
-               "     --bind-account        Only secrets sealed for the caller's account\n"
+               "     --no-pcr13            Do not pin PCR13;  --measure-pcr=N: nor PCR N\n"
+               "     --generate-data-key[=NAME,…]  Let KMS make these, or keys of no secret\n"
+               "     --bind-account        Bind to the account;  --application: for unseald-kms\n"
                "     --role-policy         Write the role's identity policy;  --key=ARN: its key\n"
                "     --terraform, --cloudformation  Write the policy as such a resource\n"
                "     --json                Print findings as JSON (lint)\n\n"
@@ -308,6 +308,7 @@ LintOptions policy_lint_options(const PolicyArguments *options) {
                 .administrators = options->administrators.items,
                 .recovery_principals = options->recovery.items,
                 .sealers = options->sealers.items,
+                .application = options->policy.application,
         };
 }
 
@@ -351,8 +352,10 @@ static const struct option policy_options[] = {
         { "allow-drivers", no_argument, NULL, OPTION_ALLOW_DRIVERS },
         { "no-pcr13", no_argument, NULL, OPTION_NO_PCR13 },
         { "lock-pcr", required_argument, NULL, OPTION_LOCK_PCR },
-        { "generate-data-key", no_argument, NULL, OPTION_GENERATE_DATA_KEY },
+        { "measure-pcr", required_argument, NULL, OPTION_MEASURE_PCR },
+        { "generate-data-key", optional_argument, NULL, OPTION_GENERATE_DATA_KEY },
         { "bind-account", no_argument, NULL, OPTION_BIND_ACCOUNT },
+        { "application", no_argument, NULL, OPTION_APPLICATION },
         { "role-policy", no_argument, NULL, OPTION_ROLE_POLICY },
         { "terraform", no_argument, NULL, OPTION_TERRAFORM },
         { "cloudformation", no_argument, NULL, OPTION_CLOUDFORMATION },
@@ -368,6 +371,8 @@ static const struct option lint_options[] = {
         { "secure-boot", no_argument, NULL, OPTION_SECURE_BOOT },
         { "allow-drivers", no_argument, NULL, OPTION_ALLOW_DRIVERS },
         { "no-pcr13", no_argument, NULL, OPTION_NO_PCR13 },
+        { "application", no_argument, NULL, OPTION_APPLICATION },
+        { "measure-pcr", required_argument, NULL, OPTION_MEASURE_PCR },
         { "json", no_argument, NULL, OPTION_JSON },
         {},
 };
@@ -395,16 +400,53 @@ static List *list_of(PolicyArguments *options, int option) {
         }
 }
 
-static int set_lock_pcr(PolicyArguments *options, const char *value) {
+/* Returns 0: this is no PCR that LockPcr= or MeasurePcr= takes. */
+static unsigned parse_pcr(const char *value) {
         char *end;
         unsigned long n = strtoul(value, &end, 10);
 
-        if (value[0] < '1' || value[0] > '9' || *end || n >= PCR_COUNT)
+        return value[0] >= '1' && value[0] <= '9' && !*end && n < PCR_COUNT && pcr_is_free((unsigned) n)
+                               ? (unsigned) n
+                               : 0;
+}
+
+static int set_lock_pcr(PolicyArguments *options, const char *value) {
+        options->policy.expectation.lock_pcr = parse_pcr(value);
+        return options->policy.expectation.lock_pcr != 0
+                               ? 0
+                               : usage_error("--lock-pcr=%s: this is not a PCR that can be locked. Give 8, 13, 14 or 15.",
+                                             value);
+}
+
+static int add_measured_pcr(PolicyArguments *options, const char *value) {
+        unsigned pcr = parse_pcr(value);
+
+        if (pcr == 0)
                 return usage_error(
-                                "--lock-pcr=%s: this is not a PCR that can be locked. Give 8, 13, 14 or 15.",
+                                "--measure-pcr=%s: this is not a PCR that MeasurePcr= takes. Give 8, 13, 14 or 15.",
                                 value);
-        options->policy.expectation.lock_pcr = (unsigned) n;
+        options->policy.expectation.measured |= UINT32_C(1) << pcr;
         return 0;
+}
+
+/* names: of secrets that KMS makes, separated by commas. NULL: data keys that are none of unseald's secrets. */
+static int allow_data_keys(PolicyArguments *options, const char *names) {
+        int r = 0;
+
+        if (!names) {
+                options->policy.generate_data_key = true;
+                return 0;
+        }
+        for (const char *name = names; name && r == 0;) {
+                const char *comma = strchrnul(name, ',');
+                char *copy = strndup(name, (size_t) (comma - name));
+
+                if (!copy)
+                        return failure("Out of memory.");
+                r = list_add(&options->owned, copy) ?: list_add(&options->generated, copy);
+                name = *comma ? comma + 1 : NULL;
+        }
+        return r;
 }
 
 int policy_set_option(PolicyArguments *options, int option, const char *value) {
@@ -429,8 +471,12 @@ int policy_set_option(PolicyArguments *options, int option, const char *value) {
                 return 0;
         case OPTION_LOCK_PCR:
                 return set_lock_pcr(options, value);
+        case OPTION_MEASURE_PCR:
+                return add_measured_pcr(options, value);
         case OPTION_GENERATE_DATA_KEY:
-                options->policy.generate_data_key = true;
+                return allow_data_keys(options, value);
+        case OPTION_APPLICATION:
+                options->policy.application = true;
                 return 0;
         case OPTION_BIND_ACCOUNT:
                 options->policy.bind_account = true;
@@ -496,6 +542,7 @@ int policy_arguments_load(PolicyArguments *options) {
         options->policy.recovery_principals = options->recovery.items;
         options->policy.organizations = options->organizations.items;
         options->policy.vpc_endpoints = options->endpoints.items;
+        options->policy.generated = options->generated.items;
         return 0;
 }
 

@@ -32,7 +32,8 @@ typedef enum Format {
 
 typedef struct PolicyArguments {
         MeasurementFiles measurements;
-        List principals, accounts, administrators, sealers, recovery, organizations, endpoints, keys;
+        List principals, accounts, administrators, sealers, recovery, organizations, endpoints, keys,
+                        generated;
         List owned;
         KeyPolicyOptions policy;
         Format format;
@@ -58,8 +59,10 @@ enum {
         OPTION_ALLOW_DRIVERS,
         OPTION_NO_PCR13,
         OPTION_LOCK_PCR,
+        OPTION_MEASURE_PCR,
         OPTION_GENERATE_DATA_KEY,
         OPTION_BIND_ACCOUNT,
+        OPTION_APPLICATION,
         OPTION_ROLE_POLICY,
         OPTION_TERRAFORM,
         OPTION_CLOUDFORMATION,

@@ -617,6 +617,10 @@ static int parse_tree(Parser *parser, KeyPolicy *policy) {
         const char *version = json_member_string(policy->tree, "Version");
         int r;
 
+        if (json_member(policy->tree, "Resources"))
+                return malformed(
+                                parser,
+                                "This is a template of CloudFormation. Give the KeyPolicy of the key alone.");
         if (!members_are_among(policy->tree, names, ELEMENTSOF(names)) || list_length(statements) == 0)
                 return malformed(parser, "This is not a policy: an object with Version and Statement.");
         if (json_member(policy->tree, "Version") &&

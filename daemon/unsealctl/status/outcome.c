@@ -91,24 +91,62 @@ struct json_object *outcome_secret(struct json_object *status, const char *name)
         return NULL;
 }
 
+static bool is_late(struct json_object *secret) {
+        return json_object_get_boolean(json_member(secret, "late"));
+}
+
+/* Of one secret of a status that says "unsealed". A late secret is on its way until it is published or has failed. */
+static Outcome outcome_of_one(struct json_object *secret) {
+        const char *state = json_member_string(secret, "state") ?: "";
+
+        if (strcmp(state, "published") == 0)
+                return OUTCOME_PUBLISHED;
+        return is_late(secret) && strcmp(state, "failed") != 0 ? OUTCOME_NOT_YET : OUTCOME_FAILED;
+}
+
+/* A required one that has failed comes before one that is still to come. */
+static Outcome outcome_of_late(struct json_object *status) {
+        struct json_object *secrets = json_member(status, "secrets");
+        size_t n = json_object_is_type(secrets, json_type_array) ? json_object_array_length(secrets) : 0;
+        Outcome result = OUTCOME_PUBLISHED;
+
+        for (size_t i = 0; i < n; i++) {
+                struct json_object *secret = json_object_array_get_idx(secrets, i);
+                Outcome one = is_late(secret) ? outcome_of_one(secret) : OUTCOME_PUBLISHED;
+
+                if (one == OUTCOME_FAILED && !json_object_get_boolean(json_member(secret, "optional")))
+                        return OUTCOME_FAILED;
+                if (one == OUTCOME_NOT_YET)
+                        result = OUTCOME_NOT_YET;
+        }
+        return result;
+}
+
 Outcome outcome_of(struct json_object *status, const char *unit, const char *secret) {
         UnitState state = unit_state(unit);
         const char *of_secret;
         Outcome all;
 
-        if (!status)
-                return outcome_of_unit(state);
+        if (!status) {
+                all = outcome_of_unit(state);
+                /* Only the file tells of late secrets. */
+                return all == OUTCOME_PUBLISHED && secret && strcmp(secret, OUTCOME_OF_LATE) == 0
+                                       ? OUTCOME_NOT_YET
+                                       : all;
+        }
         all = outcome_of_all(status, state);
         if (!secret || (all != OUTCOME_PUBLISHED && all != OUTCOME_NOT_YET))
                 return all;
+        if (strcmp(secret, OUTCOME_OF_LATE) == 0)
+                return all == OUTCOME_PUBLISHED ? outcome_of_late(status) : all;
+        if (all == OUTCOME_PUBLISHED)
+                return outcome_of_one(outcome_secret(status, secret));
         of_secret = json_member_string(outcome_secret(status, secret), "state") ?: "";
         if (all == OUTCOME_NOT_YET && strcmp(json_member_string(status, "state") ?: "", "unsealing") != 0)
                 return all; /* the next start tries all secrets again */
         if (strcmp(of_secret, "failed") == 0)
                 return OUTCOME_FAILED;
-        return strcmp(of_secret, "published") == 0 ? OUTCOME_PUBLISHED
-               : all == OUTCOME_PUBLISHED          ? OUTCOME_FAILED
-                                                   : OUTCOME_NOT_YET;
+        return strcmp(of_secret, "published") == 0 ? OUTCOME_PUBLISHED : OUTCOME_NOT_YET;
 }
 
 bool outcome_is_in_file(struct json_object *status, Outcome outcome) {

@@ -19,8 +19,11 @@ typedef enum Outcome {
         OUTCOME_NEVER_RUN = 6, /* in this boot */
 } Outcome;
 
+/* Of all late secrets (Late=) together. Before READY=1 they are not there yet. */
+#define OUTCOME_OF_LATE "late secrets"
+
 /* status: NULL: there is no file. unit: the output of systemctl show for unseald.service; NULL: it is not known. secret: the
- * outcome of this secret; NULL: of all. */
+ * outcome of this secret; OUTCOME_OF_LATE; NULL: of all that READY=1 says. */
 Outcome outcome_of(struct json_object *status, const char *unit, const char *secret) _pure_;
 
 /* Returns whether the file says what is so. It does not if unseald could not write it, or was killed. */

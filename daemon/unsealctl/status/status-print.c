@@ -10,6 +10,7 @@
 #include "basic/json.h"
 #include "basic/text.h"
 #include "unsealctl/ctl.h"
+#include "unsealctl/status/late-line.h"
 #include "unsealctl/status/status.h"
 
 #define CELL_MAX 1024
@@ -127,6 +128,23 @@ static void print_version(struct json_object *secret) {
                 printf("  version %" PRIu64 ", signed\n", json_object_get_uint64(version));
 }
 
+/* Prints the PCR that shows what the secret was sealed in (MeasurePcr=) below its line. */
+static void print_measured(struct json_object *secret) {
+        struct json_object *pcr = json_member(secret, "measured_pcr");
+
+        if (json_object_is_type(pcr, json_type_int))
+                printf("  measured into PCR%d\n", json_object_get_int(pcr));
+}
+
+/* Prints where KMS was asked below the secret's line, if that is not the Region of its first key. */
+static void print_region(struct json_object *secret) {
+        char key_id[CELL_MAX], region[CELL_MAX], part[CELL_MAX + 8];
+
+        (void) snprintf(part, sizeof(part), ":kms:%s:", cell(secret, "kms_region", region));
+        if (region[0] && !strstr(cell(secret, "key_id", key_id), part))
+                printf("  KMS was asked in %s\n", region);
+}
+
 static int name_width_of_members(struct json_object *members) {
         int width = 0;
 
@@ -192,7 +210,16 @@ static int name_width(struct json_object *array) {
         return width;
 }
 
-static void print_secrets(struct json_object *secrets, const char *said) {
+/* Prints how far the message of a late secret is, below the secret's line. */
+static void print_late(struct json_object *status, struct json_object *secret) {
+        char line[LATE_LINE_MAX];
+
+        if (late_line(status, secret, false, line))
+                printf("  %s\n", line);
+}
+
+static void print_secrets(struct json_object *status, const char *said) {
+        struct json_object *secrets = json_member(status, "secrets");
         int width = name_width(secrets);
 
         if (length_of(secrets) == 0)
@@ -205,8 +232,11 @@ static void print_secrets(struct json_object *secrets, const char *said) {
                 printf("%-*s  %-10s  %-9s  %-5llu  %s\n", width, cell(secret, "name", name),
                        cell(secret, "state", state), format_duration(number(secret, "duration_usec"), took),
                        (unsigned long long) number(secret, "attempts"), cell(secret, "source", source));
+                print_region(secret);
                 print_version(secret);
+                print_measured(secret);
                 print_members(secret);
+                print_late(status, secret);
                 print_error(secret, said);
         }
 }
@@ -291,6 +321,6 @@ void status_print(struct json_object *status) {
                 (void) cell(waiting, "for", text);
         print_failure(status);
         print_refresh(json_member(status, "refresh"), now_monotonic_usec());
-        print_secrets(json_member(status, "secrets"), text);
+        print_secrets(status, text);
         print_steps(json_member(status, "steps"));
 }

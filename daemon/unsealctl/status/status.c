@@ -10,16 +10,20 @@
 #include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <unistd.h>
 
 #include "basic/clock.h"
 #include "basic/error.h"
 #include "basic/io.h"
 #include "basic/json.h"
 #include "basic/limits.h"
+#include "basic/text.h"
 #include "build-config.h"
 #include "unsealctl/ctl.h"
+#include "unsealctl/status/late-line.h"
 #include "unsealctl/status/outcome.h"
 #include "unsealctl/status/status.h"
 #include "unsealctl/unit-properties.h"
@@ -33,7 +37,8 @@
 typedef struct Options {
         const char *path; /* NULL: the file of unseald.service */
         bool json, wait;
-        const char *secret; /* NULL: all */
+        const char *secret; /* as of outcome_of() */
+        bool late, watch;
         uint64_t timeout_usec;
 } Options;
 
@@ -60,6 +65,8 @@ static void print_help(void) {
                "     --json              Print the file as it is; see unseald-status.json(5)\n"
                "     --wait[=SECRET]     Wait until all required secrets are published, or this\n"
                "                         one, or until it has failed for good\n"
+               "     --late              With --wait: wait also for all late secrets\n"
+               "     --watch             The same, and show meanwhile how far they are\n"
                "     --timeout=TIME      Wait no longer than this\n"
                "     --file=FILE         Read this, not " UNSEALD_RUNTIME_DIR "/status.json\n\n"
                "Exit status: 0 published, 3 failed for good, 4 not yet, 5 stopped, 6 never run\n"
@@ -98,7 +105,7 @@ static int look(const Options *options, View *view) {
         view->unit = options->path ? NULL : unit_properties(UNIT);
         view->outcome = outcome_of(view->status, view->unit, options->secret);
         secrets = json_member(view->status, "secrets");
-        if (options->secret && json_object_is_type(secrets, json_type_array) &&
+        if (options->secret && !options->late && json_object_is_type(secrets, json_type_array) &&
             json_object_array_length(secrets) > 0 && !outcome_secret(view->status, options->secret))
                 return failure("No secret %s is declared. \"unsealctl status\" lists the secrets.",
                                options->secret);
@@ -204,9 +211,33 @@ static void watch_directory(int watch, const char *path) {
                 (void) inotify_add_watch(watch, directory, IN_MOVED_TO | IN_CLOSE_WRITE | IN_DELETE);
 }
 
+/* One line that is written over itself on a terminal. Elsewhere a new one for each tenth. */
+static void show_progress(struct json_object *status, unsigned *shown) {
+        struct json_object *secret = late_secret_under_way(status);
+        bool terminal = isatty(STDERR_FILENO);
+        char line[LATE_LINE_MAX], name[65];
+        unsigned tenths;
+
+        if (!secret || !late_line(status, secret, terminal, line))
+                return;
+        tenths = (unsigned) strtoul(strpbrk(line, "0123456789"), NULL, 10) / 10 + 1;
+        (void) snprintf(name, sizeof(name), "%s", json_member_string(secret, "name") ?: "");
+        if (terminal)
+                fprintf(stderr, "\r\033[K%s %s", text_clean(name), line);
+        else if (tenths != *shown)
+                fprintf(stderr, "%s %s\n", text_clean(name), line);
+        *shown = tenths;
+}
+
+static void end_progress(unsigned shown) {
+        if (shown > 0 && isatty(STDERR_FILENO))
+                fputs("\r\033[K", stderr);
+}
+
 static int show(const Options *options) {
         _cleanup_close_ int watch = options->wait ? inotify_init1(IN_NONBLOCK | IN_CLOEXEC) : -1;
         uint64_t begun = now_monotonic_usec();
+        unsigned shown = 0;
 
         for (;;) {
                 _cleanup_(view_clear) View view = {};
@@ -221,19 +252,24 @@ static int show(const Options *options) {
                         return r;
                 passed = now_monotonic_usec() - begun;
                 if (!options->wait || is_decided(&view) || passed >= options->timeout_usec) {
+                        end_progress(shown);
                         print_view(options, &view);
                         return (int) view.outcome;
                 }
+                if (options->watch)
+                        show_progress(view.status, &shown);
                 wait_for_change(watch, options->timeout_usec - passed);
         }
 }
 
 int verb_status(int argc, char *argv[]) {
-        enum { OPTION_JSON = 256, OPTION_FILE, OPTION_WAIT, OPTION_TIMEOUT };
+        enum { OPTION_JSON = 256, OPTION_FILE, OPTION_WAIT, OPTION_LATE, OPTION_WATCH, OPTION_TIMEOUT };
         static const struct option options[] = {
                 { "help", no_argument, NULL, 'h' },
                 { "json", no_argument, NULL, OPTION_JSON },
                 { "wait", optional_argument, NULL, OPTION_WAIT },
+                { "late", no_argument, NULL, OPTION_LATE },
+                { "watch", no_argument, NULL, OPTION_WATCH },
                 { "timeout", required_argument, NULL, OPTION_TIMEOUT },
                 { "file", required_argument, NULL, OPTION_FILE },
                 {},
@@ -256,6 +292,12 @@ int verb_status(int argc, char *argv[]) {
                                 return usage_error(
                                                 "--wait= needs the name of a secret. --wait alone waits for all that are required.");
                         break;
+                case OPTION_LATE:
+                        chosen.late = true;
+                        break;
+                case OPTION_WATCH:
+                        chosen.wait = chosen.late = chosen.watch = true;
+                        break;
                 case OPTION_TIMEOUT:
                         if (parse_duration(optarg, &chosen.timeout_usec) < 0)
                                 return usage_error("--timeout= needs a time, such as 30s.");
@@ -270,6 +312,11 @@ int verb_status(int argc, char *argv[]) {
         if (optind < argc)
                 return usage_error(
                                 "status takes options and no argument. To wait for a secret: --wait=SECRET.");
+        if (chosen.late && (!chosen.wait || chosen.secret))
+                return usage_error(
+                                "--late works only together with --wait. Together with it or with --watch, --wait takes no name of a secret.");
+        if (chosen.late)
+                chosen.secret = OUTCOME_OF_LATE;
         if (limited && !chosen.wait)
                 return usage_error("--timeout= works only together with --wait.");
         return show(&chosen);

@@ -52,8 +52,9 @@ attacker_start() {
         /usr/bin/python3 "$top/tests/integration/attacks/attacker.py" "$@" >"$attacker_log" 2>&1 &
     attacker_pid=$!
     at_exit end_process "$attacker_pid"
-    for _ in {1..100}; do
+    for _ in {1..1200}; do
         ! grep -q '^listening$' "$attacker_log" || return 0
+        kill -0 "$attacker_pid" 2>/dev/null || break
         sleep 0.05
     done
     die "the attacker does not start: $(<"$attacker_log")"

@@ -90,7 +90,7 @@ attacker_netns=(--netns "$PLATFORM_MACHINE_NETNS")
 unseald_netns=(--netns "$PLATFORM_MACHINE_NETNS")
 credentials() { # FILE JQ-FILTER [ROLE]: writes the role's credentials, changed by the filter
     local imds=http://169.254.169.254/latest token
-    token=$(platform exec --as instance -- curl -sS -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' $imds/api/token)
+    token=$(platform exec --as instance -- curl -sS -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 3600' $imds/api/token)
     platform exec --as instance -- curl -sS -H "X-aws-ec2-metadata-token: $token" \
         "$imds/meta-data/iam/security-credentials/${3:-$PLATFORM_INSTANCE_ROLE}" | jq "$2" >"$scratch/$1"
 }

@@ -74,6 +74,7 @@ as root ask asks.service token >/out/control-root
 systemctl start asks.service
 systemctl start thief.service
 systemctl show -P ExecMainStatus thief.service >/out/thief-status
+journalctl --sync
 journalctl -q -u unseald --grep thief.service -o cat >/out/thief-words
 sed -n 's/^SSL_CERT_FILE=//p' /proc/1/environ >/out/environment
 systemctl show-environment >>/out/environment

@@ -36,12 +36,13 @@ if mount -o loop "$scratch/image" "$scratch/disk"; then
     umount "$store"
 
     # Between unseald's check of the store and its first write.
-    platform fault set kms Decrypt delay 8000 --times 1
+    platform fault set kms Decrypt delay 13000 --times 1
     (
         until [ "$(platform fault list | cut -f5)" = 1 ]; do sleep 0.1; done # until KMS has the request
         mount --bind "$scratch/disk" "$store"
     ) &
     over=$!
+    at_exit end_process "$over"
     on_ready() {
         wait "$over"
         ls -A "$store" >"$scratch/over"

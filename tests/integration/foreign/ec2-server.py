@@ -14,16 +14,17 @@ from moto.ec2.responses import EC2Response
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
-MEMBERS = {"TpmSupport": "tpm_support", "ImdsSupport": "imds_support", "EnaSupport": "ena_support", "BootMode": "boot_mode"}
+MEMBERS = {"TpmSupport": "tpm_support", "ImdsSupport": "imds_support", "EnaSupport": "ena_support", "BootMode": "boot_mode",
+           "UefiData": "uefi"}
 forgotten = {argument.partition("=")[2] for argument in sys.argv[1:]}
-register, copy = EC2Response.register_image, EC2Response.copy_image
+register, copy, describe = EC2Response.register_image, EC2Response.copy_image, EC2Response.describe_image_attribute
 launch = Instance.create_from_cloudformation_json
 
 
 def register_image(self):
     result = register(self)
     image = self.ec2_backend.amis[result.result["ImageId"]]
-    image.boot_mode = None
+    image.boot_mode = image.uefi = None
     for member, attribute in MEMBERS.items():
         value = self._get_param(member)
         if value is not None and member not in forgotten:
@@ -40,6 +41,14 @@ def copy_image(self):
     return result
 
 
+def describe_image_attribute(self):
+    """moto's reply has uefiData, which its own model of the reply leaves out."""
+    result = describe(self)
+    if "uefiData" in result.result:
+        result.result["UefiData"] = result.result.pop("uefiData")
+    return result
+
+
 def launch_of_stack(_, resource_name, cloudformation_json, account_id, region_name, **kwargs):
     properties = cloudformation_json["Properties"]
     if "LaunchTemplate" in properties:
@@ -51,6 +60,7 @@ def launch_of_stack(_, resource_name, cloudformation_json, account_id, region_na
 
 
 EC2Response.register_image, EC2Response.copy_image = register_image, copy_image
+EC2Response.describe_image_attribute = describe_image_attribute
 Instance.create_from_cloudformation_json = classmethod(launch_of_stack)
 server = make_server("127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=True)
 print(server.port, flush=True)

@@ -80,7 +80,7 @@ gated_policy() { # PCR4 PCR12
     {"Sid": "administer", "Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::$PLATFORM_VENDOR_ACCOUNT:root"},
      "NotAction": ["kms:Decrypt", "kms:ReEncryptFrom", "kms:CreateGrant"], "Resource": "*"},
     {"Sid": "unseal", "Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::$PLATFORM_CUSTOMER_ACCOUNT:root"},
-     "Action": ["kms:Decrypt", "kms:GenerateDataKey"], "Resource": "*",
+     "Action": ["kms:Decrypt", "kms:GenerateDataKey", "kms:GenerateDataKeyPair"], "Resource": "*",
      "Condition": {"StringEqualsIgnoreCase": {
        "kms:RecipientAttestation:NitroTPMPCR4": "$1", "kms:RecipientAttestation:NitroTPMPCR12": "$2"}}}
   ]

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Messages of AWS's Encryption SDK for Python and for JavaScript, whose data keys the platform's KMS makes: unsealctl unseal and
-# unseald open each, in every suite that they write. Messages of unsealctl seal open in both.
+# Messages of AWS's Encryption SDK for Python and for JavaScript, whose data keys the platform's KMS makes: unseald opens each, in every
+# suite that they write, with frames from one byte to 1 MiB and plaintexts up to 64 MiB. Messages of unsealctl seal open in both.
+. "$(dirname "$0")/../direct.sh"
 . "$(dirname "$0")/lib.sh"
 install_from_pypi encryption-sdk-python aws-encryption-sdk==4.0.7 boto3
 sdk_python=$cache/encryption-sdk-python/bin/python3
@@ -14,56 +15,61 @@ else
 fi
 start_platform
 unsealctl=$build/daemon/unsealctl
-config=$work/config
-mkdir -p "$config"
-printf '%s\n' '[Unseald]' "TrustedCertificates=$PLATFORM_CA_FILE" "TpmDevice=$PLATFORM_TCTI" >"$config/unseald.conf"
+configure StoreSizeMax=1G
 key=$(vendor_create_key)
 # The vendor's programs open messages, too.
 kms PutKeyPolicy "$(gated_policy "$(pcr 4)" "$(pcr 12)" | jq -c --arg key "$key" '.Statement += [{Sid: "test", Effect: "Allow",
     Principal: .Statement[0].Principal, Action: "kms:Decrypt", Resource: "*"}] | {KeyId: $key, PolicyName: "default", Policy: tojson}')" >/dev/null
 
 cat >"$work/esdk.py" <<'END'
-"""usage: esdk.py encrypt KEY SUITE FRAME_LENGTH IN OUT | esdk.py decrypt KEY IN OUT"""
+"""usage: esdk.py encrypt KEY IN < "NAME SUITE FRAME_LENGTH SIZE OUT"... | esdk.py decrypt KEY < "IN OUT"..."""
 import sys
 import aws_encryption_sdk
 from aws_encryption_sdk.identifiers import Algorithm, CommitmentPolicy
 
 key = sys.argv[2]
 provider = aws_encryption_sdk.StrictAwsKmsMasterKeyProvider(key_ids=[key])
-context = {"unseald:secret": "db-password", "käse": "würzig", "tenant": "42"}
-if sys.argv[1] == "encrypt":
-    suite = Algorithm.get_by_id(int(sys.argv[3], 16))
-    commits = suite.algorithm_id in (0x0478, 0x0578)
-    policy = CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT if commits else CommitmentPolicy.FORBID_ENCRYPT_ALLOW_DECRYPT
-    client = aws_encryption_sdk.EncryptionSDKClient(commitment_policy=policy)
-    plaintext = open(sys.argv[5], "rb").read()
-    message, _ = client.encrypt(source=plaintext, key_provider=provider, algorithm=suite, frame_length=int(sys.argv[4]), encryption_context=context)
-    open(sys.argv[6], "wb").write(message)
-else:
-    client = aws_encryption_sdk.EncryptionSDKClient()
-    plaintext, header = client.decrypt(source=open(sys.argv[3], "rb").read(), key_provider=provider)
-    assert header.encryption_context["unseald:secret"] == "db-password", header.encryption_context
-    open(sys.argv[4], "wb").write(plaintext)
+for line in sys.stdin:
+    if sys.argv[1] == "encrypt":
+        name, suite, frame, size, out = line.split()
+        suite = Algorithm.get_by_id(int(suite, 16))
+        commits = suite.algorithm_id in (0x0478, 0x0578)
+        policy = CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT if commits else CommitmentPolicy.FORBID_ENCRYPT_ALLOW_DECRYPT
+        client = aws_encryption_sdk.EncryptionSDKClient(commitment_policy=policy)
+        plaintext = open(sys.argv[3], "rb").read(int(size))
+        context = {"unseald:secret": name, "käse": "würzig", "tenant": "42"}
+        message, _ = client.encrypt(source=plaintext, key_provider=provider, algorithm=suite, frame_length=int(frame), encryption_context=context)
+        open(out, "wb").write(message)
+    else:
+        message, out = line.split()
+        plaintext, header = aws_encryption_sdk.EncryptionSDKClient().decrypt(source=open(message, "rb").read(), key_provider=provider)
+        assert header.encryption_context["unseald:secret"] == "db-password", header.encryption_context
+        open(out, "wb").write(plaintext)
 END
 cat >"$work/esdk.js" <<'END'
-// usage: esdk.js encrypt KEY SUITE FRAME_LENGTH IN OUT | esdk.js decrypt KEY IN OUT
+// usage: as esdk.py
 const { KmsKeyringNode, buildClient, CommitmentPolicy } = require('@aws-crypto/client-node')
 const fs = require('fs')
-const [, , verb, key, ...rest] = process.argv
+const [, , verb, key, input] = process.argv
 const keyring = new KmsKeyringNode({ generatorKeyId: key })
-const context = { 'unseald:secret': 'db-password', 'käse': 'würzig', tenant: '42' }
 async function main() {
-  if (verb === 'encrypt') {
-    const suite = parseInt(rest[0], 16)
-    const commits = suite === 0x0478 || suite === 0x0578
-    const client = buildClient(commits ? CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT : CommitmentPolicy.FORBID_ENCRYPT_ALLOW_DECRYPT)
-    const { result } = await client.encrypt(keyring, fs.readFileSync(rest[2]), { suiteId: suite, frameLength: Number(rest[1]), encryptionContext: context })
-    fs.writeFileSync(rest[3], result)
-  } else {
-    const client = buildClient(CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT)
-    const { plaintext, messageHeader } = await client.decrypt(keyring, fs.readFileSync(rest[0]))
-    if (messageHeader.encryptionContext['unseald:secret'] !== 'db-password') throw new Error('another context')
-    fs.writeFileSync(rest[1], plaintext)
+  for (const line of fs.readFileSync(0, 'utf8').split('\n').filter(Boolean)) {
+    const words = line.split(' ')
+    if (verb === 'encrypt') {
+      const [name, id, frame, size, out] = words
+      const suite = parseInt(id, 16)
+      const commits = suite === 0x0478 || suite === 0x0578
+      const client = buildClient(commits ? CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT : CommitmentPolicy.FORBID_ENCRYPT_ALLOW_DECRYPT)
+      const context = { 'unseald:secret': name, 'käse': 'würzig', tenant: '42' }
+      const plaintext = fs.readFileSync(input).subarray(0, Number(size))
+      const { result } = await client.encrypt(keyring, plaintext, { suiteId: suite, frameLength: Number(frame), encryptionContext: context })
+      fs.writeFileSync(out, result)
+    } else {
+      const client = buildClient(CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT)
+      const { plaintext, messageHeader } = await client.decrypt(keyring, fs.readFileSync(words[0]))
+      if (messageHeader.encryptionContext['unseald:secret'] !== 'db-password') throw new Error('another context')
+      fs.writeFileSync(words[1], plaintext)
+    }
   }
 }
 main().catch((error) => { console.error(error); process.exit(1) })
@@ -71,74 +77,84 @@ END
 python_sdk() { vendor "$sdk_python" "$work/esdk.py" "$@"; }
 js_sdk() { vendor env NODE_EXTRA_CA_CERTS="$PLATFORM_CA_FILE" NODE_PATH="$cache/encryption-sdk-js/node_modules" node --no-warnings "$work/esdk.js" "$@"; }
 
-opened=0
-# opens WHAT SUITE: $work/message opens to $work/plaintext. Suites that do not commit need the option.
-opens() {
-    local what=$1 suite=$2 option=()
-    if [[ $suite != 0478 && $suite != 0578 ]]; then
-        option=(--allow-uncommitted)
-        ! unseal >"$work/got" 2>"$work/error" || fail "$what: opened without --allow-uncommitted"
-        grep -q 'does not commit' "$work/error" || fail "$what: $(cat "$work/error")"
-    fi
-    unseal "${option[@]}" >"$work/got" || fail "$what: not opened"
-    cmp "$work/got" "$work/plaintext" || fail "$what: another plaintext"
-    opened=$((opened + 1))
-}
-unseal() {
-    instance "$unsealctl" unseal --vendor-configuration="$config" --configuration=/nonexistent --key="$key" \
-        --name=db-password --context=tenant=42 --reveal "$@" "$work/message"
-}
-plaintext() { head -c "$1" /dev/urandom >"$work/plaintext"; }
-
 suites='0578 0478 0378 0346 0214 0178 0146 0114 0078 0046 0014'
-say "every suite, 4096-byte frames"
-for suite in $suites; do
-    plaintext 10000
-    for sdk in $sdks; do
-        "$sdk" encrypt "$key" "$suite" 4096 "$work/plaintext" "$work/message"
-        opens "$sdk, suite $suite" "$suite"
-    done
-done
-say "sizes around a frame, and other frame lengths"
-for size in 0 1 4095 4096 4097 8192; do
-    plaintext "$size"
+head -c 67108864 /dev/urandom >"$work/plaintext"
+mkdir "$work/messages"
+# jobs SDK: prints SUITE FRAME_LENGTH SIZE of each message
+jobs() {
+    local suite size
+    for suite in $suites; do echo "$suite 4096 10000"; done
     for suite in 0478 0578; do
-        for sdk in $sdks; do
-            "$sdk" encrypt "$key" "$suite" 4096 "$work/plaintext" "$work/message"
-            opens "$sdk, $size bytes, suite $suite" "$suite"
-        done
+        for size in 0 1 4095 4096 4097 8192; do echo "$suite 4096 $size"; done
+        for size in 0 1 1048575 1048576 1048577 3000000; do echo "$suite 1048576 $size"; done
     done
+    echo '0478 1048576 67108864'
+    if [ "$1" = python_sdk ]; then
+        printf '%s\n' '0578 0 3000' '0578 128 3000'
+    else
+        printf '%s\n' '0478 1 3000' '0578 1 65536'
+    fi
+}
+# write_all SDK: writes the messages, and declares each as a secret SDK-SUITE-FRAME_LENGTH-SIZE
+write_all() {
+    local suite frame size name line
+    while read -r suite frame size; do
+        name=${1/_/-}-$suite-$frame-$size line=()
+        [[ $suite == 0[45]78 ]] || line=(AllowUncommitted=yes)
+        declare_secret "$name" "$key" "$work/messages/$name" Format=message EncryptionContext=tenant=42 "${line[@]}"
+        echo "$name $suite $frame $size $work/messages/$name"
+    done < <(jobs "$1") | "$1" encrypt "$key" "$work/plaintext"
+}
+for sdk in $sdks; do
+    say "the messages of $sdk"
+    write_all "$sdk"
 done
-plaintext 3000
-for frame in 0 128; do
-    python_sdk encrypt "$key" 0578 "$frame" "$work/plaintext" "$work/message"
-    opens "Python, frame length $frame" 0578
-done
-if [[ $sdks == *js_sdk* ]]; then
-    js_sdk encrypt "$key" 0478 1 "$work/plaintext" "$work/message"
-    opens "JavaScript, frame length 1" 0478
-fi
-plaintext 3000000
-python_sdk encrypt "$key" 0478 1048576 "$work/plaintext" "$work/message"
-opens "Python, frame length 1048576" 0478
-if [[ $sdks == *js_sdk* ]]; then
-    js_sdk encrypt "$key" 0578 1048576 "$work/plaintext" "$work/message"
-    opens "JavaScript, frame length 1048576" 0578
-fi
-say "$opened messages of $sdks open"
 
+say "unseald opens them all"
+wanted=$(find "$work/messages" -type f | wc -l)
+opened=0
+on_ready() {
+    local name
+    for name in "$work"/messages/*; do
+        name=${name##*/}
+        cmp -n "${name##*-}" "$store/$name" "$work/plaintext" || fail "$name: another plaintext"
+        assert_equal "$name: bytes" "$(stat -c %s "$store/$name")" "${name##*-}"
+        opened=$((opened + 1))
+    done
+}
+unseald_start
+unseald_finish
+[ -n "$unseald_ready" ] || fail "unseald ended with $unseald_status: $(tail -n 5 "$log")"
+assert_equal "messages that opened" "$opened" "$wanted"
+
+say "suites that do not commit stay sealed without AllowUncommitted="
+sed -i 's/^AllowUncommitted=yes/Optional=yes/' "$config"/secrets.d/*
+committed=$(grep -Lx 'Optional=yes' "$config"/secrets.d/* | wc -l)
+on_ready() { find "$store" -type f | wc -l >"$scratch/seen"; }
+rm -f "${store:?}"/*
+unseald_start
+unseald_finish
+assert_equal "messages that opened" "$(cat "$scratch/seen")" "$committed"
+assert_equal "messages that did not" "$(grep -c 'The optional secret .* stays sealed: .*does not commit' "$log")" $((wanted - committed))
+say "$opened messages of $sdks open, $((wanted - committed)) of them only with AllowUncommitted=yes"
+rm -rf "$config"/secrets.d/* "${store:?}"/* "$work/messages"
+
+plaintext() { head -c "$1" /dev/urandom >"$work/plaintext"; }
 say "messages of unsealctl seal open in $sdks"
-for size in 1 4097 1048576 3000000; do
-    plaintext "$size"
+sizes='1 4097 1048576 3000000 67108864'
+for size in $sizes; do
+    head -c "$size" "$work/plaintext" >"$work/plaintext.$size"
     vendor "$unsealctl" seal --trusted-certificates="$PLATFORM_CA_FILE" --key="$key" --name=db-password --format=message \
-        --context='käse=würzig' -o "$work/message" "$work/plaintext"
-    for sdk in $sdks; do
-        rm -f "$work/got"
-        "$sdk" decrypt "$key" "$work/message" "$work/got" || fail "$sdk does not open $size bytes"
-        cmp "$work/got" "$work/plaintext" || fail "$sdk: another plaintext of $size bytes"
+        --context='käse=würzig' -o "$work/message.$size" "$work/plaintext.$size"
+done
+for sdk in $sdks; do
+    for size in $sizes; do echo "$work/message.$size $work/got.$size"; done | "$sdk" decrypt "$key" || fail "$sdk does not open them"
+    for size in $sizes; do
+        cmp "$work/got.$size" "$work/plaintext.$size" || fail "$sdk: another plaintext of $size bytes"
+        rm "$work/got.$size"
     done
 done
-say "4 messages of unsealctl seal open in $sdks"
+rm "$work"/message.* "$work"/plaintext.*
 
 say "a bundle that the page's Python writes"
 page=$top/man/unseald.secret.5.rst

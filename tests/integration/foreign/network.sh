@@ -10,14 +10,22 @@ milliseconds() { # OPTIONS OF EXEC -- curl URL...
         awk '{ printf "%d\n", $1 * 1000 }'
 }
 
-# TCP, TLS 1.3 and the request take a round trip each. The second request on the connection takes one.
-mapfile -t times < <(milliseconds --delayed -- curl "$PLATFORM_KMS_ENDPOINT/ping" "$PLATFORM_KMS_ENDPOINT/ping")
-((times[0] >= 60 && times[1] >= 20 && times[1] < times[0])) || fail "far KMS: ${times[*]} ms, not 60 and 20"
+# TCP, TLS 1.3 and the request take a round trip each. The second request on the connection takes one. They never take less, and on a busy
+# machine sometimes more.
+for _ in {1..20}; do
+    mapfile -t times < <(milliseconds --delayed -- curl "$PLATFORM_KMS_ENDPOINT/ping" "$PLATFORM_KMS_ENDPOINT/ping")
+    ((times[0] >= 60 && times[1] >= 20)) || fail "far KMS: ${times[*]} ms, not 60 and 20"
+    ((times[1] >= times[0])) || break
+done
+((times[1] < times[0])) || fail "far KMS: ${times[*]} ms, 20 times"
 "$platform" delay 50
 mapfile -t times < <(milliseconds --delayed -- curl "$PLATFORM_KMS_ENDPOINT/ping")
 ((times[0] >= 300)) || fail "far KMS with 50 ms each way: ${times[0]} ms, not 300"
-near=$(milliseconds -- curl "$PLATFORM_KMS_ENDPOINT/ping")
-((near < 250)) || fail "near KMS: $near ms"
+for _ in {1..20}; do
+    near=$(milliseconds -- curl "$PLATFORM_KMS_ENDPOINT/ping")
+    ((near >= 250)) || break
+done
+((near < 250)) || fail "near KMS: $near ms, 20 times"
 echo "far KMS: ${times[0]} ms for a first request with 50 ms each way; near: $near ms"
 
 machine() { "$platform" exec --as instance --netns "$PLATFORM_MACHINE_NETNS" -- curl --silent --max-time 5 "$@"; }

@@ -33,7 +33,10 @@ image=$work/appliance.raw
 truncate -s 8M "$image"
 printf 'label: gpt\n' | sfdisk --quiet "$image"
 zeros=$(printf '0%.0s' {1..96})
-jq -n --arg pcr "$zeros" '{Measurements: {HashAlgorithm: "SHA384", PCR4: $pcr, PCR7: $pcr, PCR12: $pcr}}' >"$work/measurements.json"
+# Of an image without Secure Boot, and of one with it.
+"$build/daemon/unsealctl" measure --output="$work/measurements.json" "$top/tests/vectors/efi/uki-x86-64.efi"
+jq --arg pcr "${zeros%?}1" '.Measurements.PCR7 = $pcr' "$work/measurements.json" >"$work/secure.json"
+printf 'AMZNUEFI and variables' | base64 >"$work/uefi-data"
 
 # Mistakes of the user, which must show before any call.
 export AWS_ENDPOINT_URL=http://127.0.0.1:9
@@ -45,6 +48,14 @@ refused 2 '--workers=' "$register" --region eu-north-1 --name app --workers 0 "$
 refused 2 'not understood' "$register" --region eu-north-1 --name app --public "$image"
 refused 1 'not a raw disk image' "$register" --region eu-north-1 --name app "$top/README.md"
 refused 1 'unsealctl measure' "$register" --region eu-north-1 --name app --measurements "$top/README.md" --snapshot snap-0123456789abcdef0
+
+refused 1 'not variables' "$register" --region eu-north-1 --name app --uefi-data "$image" "$image"
+refused 1 'is one with Secure Boot' "$register" --region eu-north-1 --name app --measurements "$work/secure.json" --snapshot snap-0123456789abcdef0
+# A copy that loses the variables would not be noticed.
+refused 1 'is one with Secure Boot' "$register" --region eu-north-1 --ami ami-0123456789abcdef0 --name app --copy-to eu-west-1 \
+    --measurements "$work/secure.json"
+refused 1 'is one without Secure Boot' "$register" --region eu-north-1 --name app --measurements "$work/measurements.json" \
+    --uefi-data "$work/uefi-data" --snapshot snap-0123456789abcdef0
 
 # An old coldsnap leaves out blocks of zeros. The appliance would not boot from an encrypted volume.
 mkdir -p "$work/old"
@@ -62,7 +73,7 @@ if command -v coldsnap >/dev/null; then
     start_server
     upload=("$image")
 else
-    echo "Not tried here: the upload, since coldsnap is not installed (cargo install --locked coldsnap)."
+    echo "SKIP: coldsnap is not installed, so the upload is not tried (cargo install --locked coldsnap)"
     start_server
     volume=$(aws ec2 create-volume --region eu-north-1 --availability-zone eu-north-1a --size 1 --query VolumeId --output text)
     upload=(--snapshot "$(aws ec2 create-snapshot --region eu-north-1 --volume-id "$volume" --query SnapshotId --output text)")
@@ -80,6 +91,17 @@ jq -r '.Images | to_entries[] | "\(.key) \(.value)"' "$work/result.json" | while
 done
 ami=$(jq -r '.Images."eu-north-1"' "$work/result.json")
 "$register" --region eu-north-1 --ami "$ami" --share 444455556666 | jq -e --arg ami "$ami" '.Images."eu-north-1" == $ami' >/dev/null
+
+# The variables of Secure Boot stay with the AMI and its copies, or the script says that they are lost.
+"$register" --region eu-north-1 --name secure --measurements "$work/secure.json" --uefi-data "$work/uefi-data" --copy-to eu-west-1 \
+    --snapshot snap-0123456789abcdef0 >"$work/secure-result.json"
+for region in eu-north-1 eu-west-1; do
+    aws ec2 describe-image-attribute --region $region --image-id "$(jq -r --arg region $region '.Images[$region]' "$work/secure-result.json")" \
+        --attribute uefiData --query UefiData.Value --output text | cmp - "$work/uefi-data" || fail "other variables in $region"
+done
+start_server --forget=UefiData
+refused 1 'has lost its Secure Boot variables' "$register" --region eu-north-1 --name app --uefi-data "$work/uefi-data" \
+    --snapshot snap-0123456789abcdef0
 
 # The image is registered without what attestation needs. The script must not report success.
 for member in TpmSupport BootMode ImdsSupport EnaSupport; do

@@ -59,7 +59,7 @@ signing_key=$(vendor "$aws" kms create-key --key-spec ECC_NIST_P256 --key-usage 
 cp "$work/by-aws" "$work/db-password.sealed"
 {
     echo "aws() { '$platform' exec --as vendor -- '$aws' \"\$@\"; }"
-    sed -n '/^name=/,/>message$/p; /^aws kms sign/,/>signature$/p; /^printf.*\.sig$/p; /^aws kms get-public-key/,$p' "$work/lines"
+    sed -n '/^name=/,/>message$/p; /^aws kms sign/,/>signature$/p; /^printf.*\.sig$/p; /^aws kms get-public-key/,/vendor.pub$/p' "$work/lines"
 } >"$work/sign"
 (cd "$work" && key=$signing_key bash -euo pipefail sign)
 declare_secret db-password "$key" "$work/db-password.sealed" EncryptionContext=stage=prod "SignedBy=$work/vendor.pub" MinVersion=7

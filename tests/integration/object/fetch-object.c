@@ -127,7 +127,7 @@ int main(int argc, char **argv) {
                 .source = &source, .partition = "aws", .region = words[1], .maximum = SIZE_MAX
         };
         job.plan = (PiecesPlan){ .piece_size = PIECE_SIZE, .ahead_max = AHEAD_MAX, .in_order = in_order };
-        if (source_fetch_first(fetcher, &job.fetch, FIRST_SIZE, on_first, NULL) < 0 ||
+        if (source_fetch_first(fetcher, &job.fetch, FIRST_SIZE, FIRST_SIZE, on_first, NULL) < 0 ||
             sd_event_loop(event) < 0)
                 return 1;
         job.pieces = pieces_free(job.pieces);
