@@ -66,7 +66,13 @@ ask() { # SERVICE [CURL OPTIONS...]
 
 good() { # SERVICE
     case $1 in
-    kms) jq -r .CiphertextForRecipient "$work/body" | base64 -d | openssl cms -decrypt -inform DER -inkey "$work/recipient.pem" 2>/dev/null ;;
+    # openssl goes on with a random key where the encrypted one does not open, and one in 256 of those leaves a padding that looks
+    # right (CMS_decrypt(3), CMS_DEBUG_DECRYPT). So the plaintext decides, not the exit status.
+    kms)
+        jq -r .CiphertextForRecipient "$work/body" | base64 -d >"$work/cms"
+        openssl cms -decrypt -inform DER -in "$work/cms" -inkey "$work/recipient.pem" -out "$work/opened" 2>/dev/null &&
+            [[ $(tr -d '\0' <"$work/opened") == "Hello World" ]]
+        ;;
     imds) jq -re 'select(.Code == "Success") | .Token | length' "$work/body" ;;
     s3 | files) cmp "$work/body" "$work/decrypt.json" ;;
     ssm) jq -j .Parameter.Value "$work/body" | cmp - "$work/decrypt.json" ;;
@@ -128,7 +134,7 @@ check() { # SERVICE FAULT
     kms-error) expect_reply 500 kms '.__type == "KMSInternalException"' ;;
     kms-throttle) expect_reply 400 kms '.__type == "ThrottlingException"' ;;
     kms-wrong-keyid) expect_reply 200 kms "(.KeyId | test(\"^arn:.*:key/\")) and .KeyId != \"$key\"" ;;
-    kms-tampered-cms) expect_reply 200 kms '.CiphertextForRecipient' && [[ $(good kms) != "Hello World" ]] || fail "it opens" ;;
+    kms-tampered-cms) expect_reply 200 kms '.CiphertextForRecipient' && ! good kms || fail "it opens" ;;
     kms-plaintext) expect_reply 200 kms '(.Plaintext | @base64d) == "Hello World" and .CiphertextForRecipient' ;;
     kms-expired-credentials) expect_reply 400 kms '.__type == "ExpiredTokenException"' ;;
     kms-clock) expect_reply 400 kms '.__type == "InvalidSignatureException" and (.message | test("^Signature expired"))' ;;
