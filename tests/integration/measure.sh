@@ -49,7 +49,9 @@ assert_equal "PCR4" "$(jq -r .Measurements.PCR4 "$scratch/out")" \
     6509207596d8be7b83bfe226dc543d27f91a3bdb54ba7f357cffd58002275ecee09b397633110309ee908905acbc7d65
 assert_line "the rule is said" "$scratch/err" 'systemd-stub 252, below 258, without Secure Boot'
 measure 13 "$vectors/uki-arm64.efi"
-assert_line "a stub of unknown version" "$scratch/err" 'no .sdmagic section, and is not of Amazon Linux 2023'
+assert_line "a stub of unknown version" "$scratch/err" 'no .sdmagic section, its program does not name its version, and it is not of Amazon Linux 2023'
+measure 0 "$vectors/uki-arm64-debian12.efi"
+assert_line "the version is in the program" "$scratch/err" 'arm64, systemd-stub 252, below 258, without Secure Boot'
 measure 0 "$vectors/uki-arm64-al2023.efi"
 assert_line "what is assumed is said" "$scratch/err" 'arm64, systemd-stub 252 \(assumed'
 measure 0 "$vectors/kernel-x86-64.efi" "$uki"

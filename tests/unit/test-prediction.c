@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <uchar.h>
 /* cmocka wants the above first */
 #include <cmocka.h>
 
@@ -153,6 +154,84 @@ static void test_only_amazon_linux_2023_has_a_stub_without_sdmagic(void **state)
                 if (prediction_add_image(&other, file.data, file.size, &image, &error) != -EOPNOTSUPP)
                         fail_msg("taken for Amazon Linux 2023: %s", releases[i]);
                 assert_non_null(strstr(error.text, "no .sdmagic section"));
+        }
+}
+
+/* The stub of Debian 12 for arm64 says its version only in the text of its program. */
+static void test_a_stub_without_sdmagic_has_the_version_that_its_program_names(void **state) {
+        static const struct {
+                const char16_t *text;
+                unsigned version; /* 0: refused */
+                const char *error;
+        } samples[] = {
+                { u"systemd-stub 252.39-1~deb12u2", 252, NULL },
+                { u"systemd-stub 258", 258, NULL },
+                { u"systemd-stub %s systemd-stub 253", 253, NULL },
+                { u"systemd-stub 252.39 systemd-stub 252.4", 252, NULL },
+                { u"systemd-stub 252 systemd-stub 258", 0,
+                  "names two versions of systemd-stub, 252 and 258" },
+                { u"systemd-stub 247.3-7+deb11u5", 0, "has version 247" },
+                { u"systemd-stub \u0132\u0135", 0, "its program does not name its version" },
+                { u"systemd-boot 252.39-1~deb12u2", 0, "its program does not name its version" },
+                { u"", 0, "its program does not name its version" },
+        };
+        static const char16_t text[] = u"systemd-stub 252.39-1~deb12u2";
+        _cleanup_prediction_ Prediction prediction = {};
+        PredictedImage image;
+
+        begin(&prediction, NULL);
+        image = add(&prediction, "uki-arm64-debian12.efi");
+        assert_int_equal(image.machine, EFI_MACHINE_ARM64);
+        assert_int_equal(image.stub_version, 252);
+        assert_false(image.stub_assumed);
+        assert_true(image.kernel_measured);
+        assert_pcr(&prediction, 4,
+                   "0e9f84cf3bb8ca127980e4cc47bc1b85a2969f301b139f619017877a57b623390996bbdb7c42bf21daa09c899d3f9c79");
+
+        for (size_t i = 0; i < ELEMENTSOF(samples); i++) {
+                _cleanup_prediction_ Prediction other = {};
+                _cleanup_file_ File file = load("uki-arm64-debian12.efi");
+                uint8_t *at = memmem(file.data, file.size, text, sizeof(text));
+                size_t length = 0;
+                Error error = {};
+                int r;
+
+                assert_non_null(at);
+                while (samples[i].text[length] != 0)
+                        length++;
+                memset(at, 0, sizeof(text));
+                memcpy(at, samples[i].text, length * sizeof(char16_t));
+                begin(&other, NULL);
+                r = prediction_add_image(&other, file.data, file.size, &image, &error);
+                if (samples[i].version > 0 ? r < 0
+                                           : r != -EOPNOTSUPP || !strstr(error.text, samples[i].error))
+                        fail_msg("sample %zu: %d, %s", i, r, error.text);
+                if (samples[i].version > 0)
+                        assert_int_equal(image.stub_version, samples[i].version);
+        }
+}
+
+/* A text that ends with its section, in the middle of a character. What is behind it is not read. */
+static void test_a_version_at_the_end_of_the_program(void **state) {
+        static const char16_t text[] = u"systemd-stub 252";
+        _cleanup_file_ File file = load("uki-arm64-debian12.efi");
+        uint8_t *section = memmem(file.data, file.size, ".text", 5),
+                *end = memmem(file.data, file.size, u"systemd-stub 252.39", 38);
+
+        for (size_t cut = 0; cut < sizeof(text); cut++) {
+                _cleanup_prediction_ Prediction prediction = {};
+                size_t size = (size_t) (end - file.data) + cut - 0x200;
+                PredictedImage image;
+                Error error = {};
+                int r;
+
+                section[8] = (uint8_t) size;
+                section[9] = (uint8_t) (size >> 8);
+                begin(&prediction, NULL);
+                r = prediction_add_image(&prediction, file.data, file.size, &image, &error);
+                assert_int_equal(r, cut < 32 ? -EOPNOTSUPP : 0);
+                if (cut >= 28 && cut < 32)
+                        assert_non_null(strstr(error.text, cut < 30 ? "has version 2." : "has version 25."));
         }
 }
 
@@ -358,6 +437,8 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_standard_boot_of_a_unified_kernel_image),
                 cmocka_unit_test(test_only_amazon_linux_2023_has_a_stub_without_sdmagic),
+                cmocka_unit_test(test_a_stub_without_sdmagic_has_the_version_that_its_program_names),
+                cmocka_unit_test(test_a_version_at_the_end_of_the_program),
                 cmocka_unit_test(test_an_image_that_is_no_unified_kernel_image_counts_once),
                 cmocka_unit_test(test_the_stubs_version_decides_about_the_kernel),
                 cmocka_unit_test(test_a_malformed_kernel_is_refused_where_it_is_measured),

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <uchar.h>
 
 #include "basic/openssl-util.h"
 #include "unsealctl/measure/prediction.h"
@@ -140,19 +141,20 @@ void prediction_done(Prediction *prediction) {
         free(prediction->db_measured);
 }
 
-/* Reads the first number of "#### LoaderInfo: systemd-stub 252.39-1~deb12u2 ####". */
-static int parse_stub_version(const Slice *magic, unsigned *ret, Error *error) {
-        static const char start[] = "#### LoaderInfo: systemd-stub ";
-        const size_t length = sizeof(start) - 1;
+/* Returns the number at the beginning of the text, whose characters have one or two bytes each. 0: there is none. */
+static unsigned parse_version(const uint8_t *text, size_t size, size_t character) {
         unsigned version = 0;
 
-        if (magic->size < length || memcmp(magic->data, start, length) != 0)
-                return error_set(
-                                error, -EOPNOTSUPP, FAILURE_CONFIGURATION,
-                                "The .sdmagic section of the image is not that of systemd-stub, so what it measures is not known. Use systemd-stub.");
-        for (size_t i = length; i < magic->size && magic->data[i] >= '0' && magic->data[i] <= '9'; i++)
+        for (size_t i = 0; i + character <= size && text[i] >= '0' && text[i] <= '9'; i += character) {
+                if (character > 1 && text[i + 1] != 0)
+                        break;
                 if (version < 100000)
-                        version = version * 10 + (unsigned) (magic->data[i] - '0');
+                        version = version * 10 + (unsigned) (text[i] - '0');
+        }
+        return version;
+}
+
+static int check_version(unsigned version, unsigned *ret, Error *error) {
         if (version < STUB_FIRST)
                 return error_set(
                                 error, -EOPNOTSUPP, FAILURE_CONFIGURATION,
@@ -160,6 +162,54 @@ static int parse_stub_version(const Slice *magic, unsigned *ret, Error *error) {
                                 version, STUB_FIRST);
         *ret = version;
         return 0;
+}
+
+/* Reads the version of "#### LoaderInfo: systemd-stub 252.39-1~deb12u2 ####". */
+static int parse_stub_magic(const Slice *magic, unsigned *ret, Error *error) {
+        static const char start[] = "#### LoaderInfo: systemd-stub ";
+        const size_t length = sizeof(start) - 1;
+
+        if (magic->size < length || memcmp(magic->data, start, length) != 0)
+                return error_set(
+                                error, -EOPNOTSUPP, FAILURE_CONFIGURATION,
+                                "The .sdmagic section of the image is not that of systemd-stub, so what it measures is not known. Use systemd-stub.");
+        return check_version(parse_version(magic->data + length, magic->size - length, 1), ret, error);
+}
+
+/* Debian 12's stub for arm64 has .sdmagic behind its last section, where objcopy loses it. Its program still has the text
+ * that it gives to the firmware variable StubInfo, "systemd-stub 252.39-1~deb12u2" in UTF-16. *ret is 0 if the program
+ * has no such text. */
+static int find_version_in_program(const EfiImage *image, unsigned *ret, Error *error) {
+        static const char16_t name[] = u"systemd-stub ";
+        const size_t length = sizeof(name) - sizeof(char16_t);
+        const uint8_t *at, *end;
+        unsigned found = 0;
+        Slice program;
+        int r;
+
+        r = efi_image_section(image, ".text", &program, error);
+        if (r < 0)
+                return r;
+        *ret = 0;
+        if (!program.data)
+                return 0;
+        at = program.data;
+        end = at + program.size;
+        while ((at = memmem(at, (size_t) (end - at), name, length))) {
+                unsigned version;
+
+                at += length;
+                version = parse_version(at, (size_t) (end - at), sizeof(char16_t));
+                if (version == 0 || version == found)
+                        continue;
+                if (found > 0)
+                        return error_set(
+                                        error, -EOPNOTSUPP, FAILURE_CONFIGURATION,
+                                        "The image has no .sdmagic section, and its program names two versions of systemd-stub, %u and %u. Build the image with systemd-stub %u or later.",
+                                        found, version, STUB_FIRST);
+                found = version;
+        }
+        return found > 0 ? check_version(found, ret, error) : 0;
 }
 
 /* Returns whether os-release(5) has the line NAME=VALUE, with or without quotes. */
@@ -200,7 +250,11 @@ static int find_stub(const EfiImage *image, PredictedImage *found, Error *error)
         if (r < 0)
                 return r;
         if (magic.data)
-                return parse_stub_version(&magic, &found->stub_version, error);
+                return parse_stub_magic(&magic, &found->stub_version, error);
+
+        r = find_version_in_program(image, &found->stub_version, error);
+        if (r < 0 || found->stub_version > 0)
+                return r;
 
         r = efi_image_section(image, ".osrel", &release, error);
         if (r < 0)
@@ -208,7 +262,7 @@ static int find_stub(const EfiImage *image, PredictedImage *found, Error *error)
         if (!is_amazon_linux_2023(&release))
                 return error_set(
                                 error, -EOPNOTSUPP, FAILURE_CONFIGURATION,
-                                "The image has no .sdmagic section, and is not of Amazon Linux 2023, so the version of its systemd-stub is not known. Build the image with systemd-stub %u or later.",
+                                "The image has no .sdmagic section, its program does not name its version, and it is not of Amazon Linux 2023, so the version of its systemd-stub is not known. Build the image with systemd-stub %u or later.",
                                 STUB_FIRST);
         found->stub_assumed = true;
         found->stub_version = STUB_FIRST;
