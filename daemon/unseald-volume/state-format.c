@@ -106,7 +106,7 @@ static void say_progress(const StateDevice *device, uint64_t done, uint64_t begu
         log_full(LOG_INFO, &(LogFields){ .volume = device->volume->name },
                  "The volume %s is formatted: %u %% of %" PRIu64 " MiB after %s.", device->volume->name,
                  percent, device->label.data_size / WRITE_SIZE, duration);
-        notify_status("Formatting the volume: %u %% of %" PRIu64 " MiB.", percent,
+        notify_status(VOLUME_FORMATTING "%u %% of %" PRIu64 " MiB.", percent,
                       device->label.data_size / WRITE_SIZE);
 }
 

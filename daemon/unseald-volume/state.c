@@ -20,8 +20,6 @@
 #include "unseald-volume/state.h"
 #include "volume/tag-superblock.h"
 
-#define DIRECTORY "/run/unseald-volume"
-
 static int refuse(const StateDevice *device, const char *what, Error *error) {
         return error_set(error, -EBADMSG, FAILURE_SOURCE, "The device %s is not used for the volume %s: %s",
                          device->device.path, device->volume->name, what);
@@ -157,14 +155,16 @@ static int activate(int dm, StateDevice *device, Error *error) {
 
 /* For EnvironmentFile= of a unit that compares the counter with one outside. */
 static int write_counter(const StateDevice *device, Error *error) {
-        char path[sizeof(DIRECTORY) + VOLUME_NAME_MAX_LENGTH + 8], text[64];
-        int length = snprintf(text, sizeof(text), "UNSEALD_VOLUME_COUNTER=%" PRIu64 "\n",
-                              device->label.counter),
-            r;
+        char path[sizeof(VOLUME_RUNTIME_DIR) + VOLUME_NAME_MAX_LENGTH + 8];
+        _cleanup_free_ char *text = NULL, *kernel_name = realpath(device->device.path, NULL);
+        int r;
 
-        (void) mkdir(DIRECTORY, 0755);
-        (void) snprintf(path, sizeof(path), DIRECTORY "/%s.env", device->volume->name);
-        r = write_file_atomic(path, text, (size_t) length, 0644);
+        if (asprintf(&text, "UNSEALD_VOLUME_COUNTER=%" PRIu64 "\nUNSEALD_VOLUME_DEVICE=%s\n",
+                     device->label.counter, kernel_name ?: "") < 0)
+                return error_oom(error);
+        (void) mkdir(VOLUME_RUNTIME_DIR, 0755);
+        (void) snprintf(path, sizeof(path), VOLUME_RUNTIME_DIR "/%s.env", device->volume->name);
+        r = write_file_atomic(path, text, strlen(text), 0644);
         return r < 0 ? error_set(error, r, FAILURE_INTERNAL,
                                  "The counter of the volume %s cannot be written to %s: %s.",
                                  device->volume->name, path, strerror(-r))

@@ -13,6 +13,7 @@
 
 #include "basic/io.h"
 #include "basic/log.h"
+#include "basic/notify.h"
 #include "build-config.h"
 #include "config/declaration.h"
 #include "config/volumes.h"
@@ -176,6 +177,8 @@ int main(int argc, char *argv[]) {
         }
         if (r >= 0)
                 return EXIT_SUCCESS;
+        /* For "unsealctl status". The manager listens to the service of a read-write volume alone. */
+        notify_status("%s", error.text);
         log_full(LOG_ERR,
                  &(LogFields){ .message_id = MESSAGE_VOLUME_FAILED, .volume = argv[2], .error = &error },
                  "%s", error.text);

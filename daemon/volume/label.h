@@ -48,6 +48,11 @@
 #define LABEL_CIPHERTEXT_MAX 2048U
 
 #define LABEL_SECTOR 512U
+
+/* Where unseald-volume writes the counter of each open volume, in NAME.env, and how its status (STATUS=) begins during a format:
+ * "unsealctl status" reads both. */
+#define VOLUME_RUNTIME_DIR "/run/unseald-volume"
+#define VOLUME_FORMATTING "Formatting the volume: "
 #define LABEL_MAGIC "unseald-state-1"
 
 typedef enum LabelState {

@@ -51,7 +51,8 @@ unit end.service 'After=weights.service absent.service state.service mnt-kept.mo
     StandardOutput=tty TTYPath=/dev/console "ExecStart=/bin/bash $scratch/end"
 unit test.target 'Wants=systemd-udevd.service systemd-journald.service unsealed.target end.service'
 
-cat >"$scratch/end" <<'END'
+echo "unsealctl=$install_root/usr/bin/unsealctl" >"$scratch/end"
+cat >>"$scratch/end" <<'END'
 export SYSTEMD_PAGER= SYSTEMD_COLORS=0
 say() { printf 'RESULT %s\n' "$*"; }
 say application: "$(cat /run/weights 2>&1)"
@@ -79,13 +80,17 @@ until findmnt /mnt/weights >/dev/null; do sleep 0.1; done
 say again: "$(cat /mnt/weights/whole)"
 say state: "$(cat /mnt/state/openings)" "$(findmnt -no FSTYPE,OPTIONS /mnt/state | tr -s ' ')"
 say its node: "$(udevadm info -q property /dev/mapper/unseald-state | grep -c '^ID_FS')" "$(systemctl show -P StatusText unseald-volume@state.service)"
+status() { "$unsealctl" status --json | jq -c '.volumes[]? | select(.name == "'"$1"'") | del(.text)'; }
+say status: "$(status state) $("$unsealctl" status | grep '^state ' | tr -s ' ')"
+say volumes of it: "$("$unsealctl" status --json | jq -c '[.volumes[].name]')"
 say its devices: "$(for name in unseald unseald_tags unseald_part; do systemctl show -P ActiveState "dev-mapper-$name\\x2dstate.device"; done | tr '\n' ' ')"
 systemctl stop unseald-volume@state.service
 say in use: "$(systemctl show -P ActiveState unseald-volume@state.service)" "$(grep -c /mnt/state /proc/mounts)"
 systemctl start unseald-volume@state.service
-say taken over: "$(systemctl show -P ActiveState unseald-volume@state.service)" "$(cat /run/unseald-volume/state.env)"
+say taken over: "$(systemctl show -P ActiveState unseald-volume@state.service)" "$(tr '\n' ' ' </run/unseald-volume/state.env)"
 systemctl stop mnt-state.mount
 systemctl stop unseald-volume@state.service
+say status closed: "$(status state)"
 say closed: "$(systemctl show -P ActiveState unseald-volume@state.service), mappings: $(dmsetup ls | grep -c unseald.*state)"
 systemctl start state.service
 say next: "$(tr '\n' ' ' </mnt/state/openings)"
@@ -154,7 +159,10 @@ assert_line "the new volume" "$said" '^RESULT state: 2 ext4 rw,nosuid,nodev,'
 assert_line "what udev has read of it" "$said" '^RESULT its node: 0 Open\. The counter of the label is 2\.$'
 assert_line "its one device" "$said" '^RESULT its devices: active inactive inactive $'
 assert_line "a stop in use" "$said" '^RESULT in use: failed 1$'
-assert_line "a start after it" "$said" '^RESULT taken over: active UNSEALD_VOLUME_COUNTER=2$'
+assert_line "a start after it" "$said" '^RESULT taken over: active UNSEALD_VOLUME_COUNTER=2 UNSEALD_VOLUME_DEVICE=/dev/loop0 $'
+assert_line "its status" "$said" '^RESULT status: \{"name":"state","state":"open","counter":2,"device":"/dev/loop0"\} state open 2 /dev/loop0$'
+assert_line "no status of a read-only volume" "$said" '^RESULT volumes of it: \["kept","state"\]$'
+assert_line "its status when it is closed" "$said" '^RESULT status closed: \{"name":"state","state":"closed"\}$'
 assert_line "a stop of the volume" "$said" '^RESULT closed: inactive, mappings: 0$'
 assert_line "the next opening" "$said" '^RESULT next: 2 3 $'
 assert_line "the label of the fourth volume" "$said" '^RESULT label: 0 bytes, mode 644$'

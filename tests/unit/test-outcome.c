@@ -12,9 +12,46 @@
 #include "basic/json.h"
 #include "unsealctl/status/late-line.h"
 #include "unsealctl/status/outcome.h"
+#include "unsealctl/status/volume-state.h"
 #include "unsealctl/unit-properties.h"
 
 #define RAN "ExecMainStartTimestampMonotonic=5\n"
+
+static void test_a_volume_has_a_counter_only_while_it_is_open(void **state) {
+        static const struct {
+                const char *properties, *file, *state, *counter, *device, *text;
+        } rows[] = {
+                { NULL, "UNSEALD_VOLUME_COUNTER=3\n", "unknown", "", "", "" },
+                { "ActiveState=active\nSubState=exited\nStatusText=Open.\n",
+                  "UNSEALD_VOLUME_COUNTER=3\nUNSEALD_VOLUME_DEVICE=/dev/loop0\n", "open", "3", "/dev/loop0",
+                  "" },
+                { "ActiveState=active\n", NULL, "open", "", "", "" },
+                { "ActiveState=active\n", "UNSEALD_VOLUME_COUNTER=-3\n", "open", "", "", "" },
+                { "ActiveState=active\n", "UNSEALD_VOLUME_COUNTER=18446744073709551615", "open",
+                  "18446744073709551615", "", "" },
+                { "ActiveState=deactivating\n", "UNSEALD_VOLUME_COUNTER=3\n", "open", "3", "", "" },
+                { "ActiveState=inactive\nStatusText=\n", "UNSEALD_VOLUME_COUNTER=3\n", "closed", "", "",
+                  "" },
+                { "ActiveState=activating\nSubState=start\n", "UNSEALD_VOLUME_COUNTER=3\n", "opening", "",
+                  "", "" },
+                { "ActiveState=activating\nSubState=start\nStatusText=Formatting the volume: 40 % of 9 MiB.\n",
+                  NULL, "formatting", "", "", "Formatting the volume: 40 % of 9 MiB." },
+                { "ActiveState=activating\nSubState=auto-restart\nStatusText=Formatting the volume: 40 %.\n",
+                  NULL, "failed", "", "", "Formatting the volume: 40 %." },
+                { "ActiveState=failed\nSubState=failed\nStatusText=No\033device.\n", NULL, "failed", "", "",
+                  "No?device." },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                VolumeState volume;
+
+                volume_state(rows[i].properties, rows[i].file, &volume);
+                assert_string_equal(volume.state, rows[i].state);
+                assert_string_equal(volume.counter, rows[i].counter);
+                assert_string_equal(volume.device, rows[i].device);
+                assert_string_equal(volume.text, rows[i].text);
+        }
+}
 
 static Outcome outcome(const char *file, const char *unit, const char *secret) {
         _cleanup_json_ struct json_object *status = NULL;
@@ -169,6 +206,7 @@ static void test_a_property_is_a_whole_line(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_file_and_unit_together_tell_the_outcome),
+                cmocka_unit_test(test_a_volume_has_a_counter_only_while_it_is_open),
                 cmocka_unit_test(test_a_secret_has_an_outcome_of_its_own),
                 cmocka_unit_test(test_late_secrets_have_one_outcome_together),
                 cmocka_unit_test(test_a_line_says_how_far_a_late_secret_is),

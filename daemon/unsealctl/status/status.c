@@ -59,10 +59,11 @@ static void view_clear(View *view) {
 
 static void print_help(void) {
         printf("unsealctl status [OPTIONS…]\n\n"
-               "Show the state of each secret in this boot, what is awaited, and how long each\n"
-               "step took.\n\n"
+               "Show the state of each secret in this boot, what is awaited, how long each step\n"
+               "took, and the state of each read-write volume.\n\n"
                "  -h --help              Show this help\n"
-               "     --json              Print the file as it is; see unseald-status.json(5)\n"
+               "     --json              Print the file as JSON, and the read-write volumes; see\n"
+               "                         unseald-status.json(5)\n"
                "     --wait[=SECRET]     Wait until all required secrets are published, or this\n"
                "                         one, or until it has failed for good\n"
                "     --late              With --wait: wait also for all late secrets\n"
@@ -145,8 +146,23 @@ static const char *state_of(Outcome outcome) {
         return "never-run";
 }
 
+static void print_json(struct json_object *object) {
+        puts(json_object_to_json_string_ext(object,
+                                            JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
+}
+
+/* Prints the file, and the volumes, of which unseald knows nothing. */
+static void print_file(const View *view, struct json_object *volumes) {
+        if (!volumes) {
+                (void) fwrite(view->text, 1, view->size, stdout);
+                return;
+        }
+        add(view->status, "volumes", json_object_get(volumes));
+        print_json(view->status);
+}
+
 /* Prints what the service manager knows, where the file does not say what is so. */
-static void print_unit(const View *view, bool json) {
+static void print_unit(const View *view, struct json_object *volumes, bool json) {
         _cleanup_json_ struct json_object *object = NULL;
         char text[768] = "";
 
@@ -162,25 +178,30 @@ static void print_unit(const View *view, bool json) {
         add(object, "version", made(json_object_new_int(STATUS_VERSION)));
         add_string(object, "state", state_of(view->outcome));
         add_string(object, "status", *text ? text : words_of(view->outcome));
-        puts(json_object_to_json_string_ext(object,
-                                            JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
+        if (volumes)
+                add(object, "volumes", json_object_get(volumes));
+        print_json(object);
 }
 
 static void print_view(const Options *options, const View *view) {
         _cleanup_(consumers_clear) Consumers consumers = {};
         _cleanup_(unit_tree_clear) UnitTree tree = {};
+        /* A file that is named may be another machine's. */
+        _cleanup_json_ struct json_object *volumes = options->path ? NULL : status_volumes();
 
         if (!view->status ||
             outcome_of(view->status, NULL, NULL) != outcome_of(view->status, view->unit, NULL))
-                print_unit(view, options->json);
+                print_unit(view, volumes, options->json);
         else if (options->json)
-                (void) fwrite(view->text, 1, view->size, stdout);
+                print_file(view, volumes);
         else {
                 status_print(view->status);
                 if (!options->path && unit_tree_read(unit_directories, &tree) >= 0 &&
                     consumers_of(&tree, &consumers) >= 0)
                         status_print_consumers(view->status, &consumers);
         }
+        if (!options->json)
+                status_print_volumes(volumes);
 }
 
 static bool is_decided(const View *view) {
