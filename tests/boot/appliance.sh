@@ -317,17 +317,10 @@ root_start() {
     sfdisk --json "$1" | jq -r '[.partitiontable.partitions[] | select(.type != "C12A7328-F81F-11D2-BA4B-00A0C93EC93B")] | max_by(.size).start * 512'
 }
 
-flip() { # FILE OFFSET
-    local byte
-    byte=$(xxd -p -s "$2" -l 1 "$1")
-    # shellcheck disable=SC2059 # printf itself turns the escape into a byte.
-    printf "\\x$(printf %02x $((16#$byte ^ 1)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
-}
-
 scenario_root-read() {
     machine_new "$image" && begin
     # EROFS has its super block at 1 KiB. No boot works without it.
-    flip "$machine/disk.raw" $(($(root_start "$machine/disk.raw") + 1024 + 4)) && machine_start
+    change_byte "$machine/disk.raw" $(($(root_start "$machine/disk.raw") + 1024 + 4)) && machine_start
     machine_wait '^REPORT end|end Kernel panic' || die "root-read: neither a report nor a panic: $(tail -n 40 "$console")"
     assert_no_line "root-read: it boots" "$console" '^REPORT end'
     assert_line "root-read: the console" "$console" 'panic|verity|corrupt'
@@ -375,7 +368,7 @@ flip_unread() {
     offset=$(LC_ALL=C grep -aobF -- "$(head -c 24 "$application/root/usr/lib/boot-test/unread" | tr -d '\0\n')" \
         <(tail -c "+$((start + 1))" "$machine/disk.raw") | head -n 1 | cut -d: -f1) || true
     [ -n "$offset" ] || die "the file that nothing reads at boot is not found on the disk"
-    flip "$machine/disk.raw" $((start + offset + 30000))
+    change_byte "$machine/disk.raw" $((start + offset + 30000))
 }
 
 # A panic, which the owner of the disk causes by one changed bit, does not reset the machine. It stands still. The control sets
@@ -705,7 +698,7 @@ scenario_volume() {
     local name
     mkdir "$scratch/small"
     "$model" make "$scratch/small/model" 16
-    printf x | dd of="$scratch/small/model" bs=1 seek=9000000 conv=notrunc status=none
+    change_byte "$scratch/small/model" 9000000
     ! "$model" check "$scratch/small/model" >"$scratch/small/said" || die "volume: the check passes a model with a changed byte"
     assert_line "volume: the check of a changed model" "$scratch/small/said" '^15 of 16 tensors right'
     machine_new "$image" && begin

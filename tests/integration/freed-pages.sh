@@ -15,8 +15,7 @@ for what in failed forgotten there copied; do
 done
 # The tag of the last frame is another: all frames before it have been decrypted then.
 size=$(stat -c %s "$scratch/failed")
-other=$(($(od -An -tu1 -j$((size - 1)) -N1 "$scratch/failed") ^ 1))
-printf '%b' "\\x$(printf %x "$other")" | dd of="$scratch/failed" bs=1 seek=$((size - 1)) conv=notrunc status=none
+change_byte "$scratch/failed" $((size - 1))
 rm "$scratch/copied"
 
 mkdir "$scratch/tree" && echo 'a file' >"$scratch/tree/file"

@@ -118,7 +118,7 @@ assert_equal 'requests to KMS, over two restarts' "$(platform log | grep -c '"ev
 
 say "a message that is changed behind its beginning: the application starts, finds no secret, and the console says why"
 touch "$layer/usr/lib/machine/changed"
-printf X | dd of="$scratch/weights.sealed" bs=1 seek=2000000 conv=notrunc status=none
+change_byte "$scratch/weights.sealed" 2000000
 platform object put "${object%%/*}" "${object#*/}" "$scratch/weights.sealed" >/dev/null
 boot changed
 saw end 'states active active active failed inactive failed'

@@ -174,7 +174,7 @@ cp "$scratch/secret.old" "$secret"
 arrives 'a reload'
 
 say "a message that is changed behind its beginning fails alone"
-printf X | dd of="$scratch/other" bs=1 seek=15000000 conv=notrunc status=none
+change_byte "$scratch/other" 15000000
 put "$scratch/other"
 afresh
 manager start

@@ -127,6 +127,13 @@ assert_absent() {
     [ -z "$errors" ] || die "$what: grep cannot search everything: $errors"
 }
 
+# change_byte FILE OFFSET: changes one bit of this byte. A constant that is written there is, once in 256 runs, the byte that is there already.
+change_byte() {
+    local byte
+    byte=$(od -An -tu1 -j "$2" -N 1 "$1")
+    printf '%b' "\\x$(printf %02x $((byte ^ 1)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+}
+
 # names_in DIRECTORY: the names of its entries on one line, sorted; empty if it has none or does not exist
 names_in() {
     local names

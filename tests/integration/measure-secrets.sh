@@ -295,7 +295,7 @@ finished
 
 say 'a late message that fails stays measured'
 cp "$scratch/model" "$scratch/changed"
-printf X | dd of="$scratch/changed" bs=1 seek=2500000 conv=notrunc status=none
+change_byte "$scratch/changed" 2500000
 with_late
 put "$scratch/changed"
 manager_start

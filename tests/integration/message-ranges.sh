@@ -76,7 +76,7 @@ done
 # The last byte of the header's tag is another, behind a frame length of 1 MiB and a commitment of 32 bytes.
 offset=$(($(grep -obUaP -m1 '\x02\x00\x10\x00\x00' "$message" | head -n 1 | cut -d: -f1) + 5 + 32 + 15))
 cp "$message" "$scratch/changed"
-printf '%b' "\\x$(printf %x $(($(od -An -tu1 -j$offset -N1 "$message") ^ 1)))" | dd of="$scratch/changed" bs=1 seek=$offset conv=notrunc status=none
+change_byte "$scratch/changed" "$offset"
 declare_source "file:$scratch/changed" Format=message
 status=0
 platform exec --as instance -- "$unsealctl" unseal --vendor-configuration="$config" --configuration=/nonexistent db-password >"$scratch/said" 2>&1 || status=$?
@@ -155,8 +155,7 @@ platform fault clear
 
 say "messages that are wrong"
 cp "$message" "$scratch/changed"
-other=$(($(od -An -tu1 -j60000000 -N1 "$message") ^ 1))
-printf '%b' "\\x$(printf %x "$other")" | dd of="$scratch/changed" bs=1 seek=60000000 conv=notrunc status=none
+change_byte "$scratch/changed" 60000000
 put "$scratch/changed"
 refuses 62 "one byte is another" 'db-password: ' "$s3"
 head -c 60000000 "$message" >"$scratch/changed"

@@ -116,7 +116,7 @@ seal "$scratch/v1" 9 "$scratch/input1"
 place "$scratch/v1"
 signed MinVersion=1
 starts 'a message of 3 MB' "$scratch/plain1" 9
-printf X | dd of="$sealed" bs=1 seek=2000000 conv=notrunc status=none
+change_byte "$sealed" 2000000
 refused 62 '^app: Frame 2 of the message, .* is not authentic' 'with a frame altered' 1
 seal "$scratch/other" - "$scratch/input1"
 place "$scratch/other" "$scratch/v1.sig"

@@ -88,7 +88,7 @@ measure 14 "$image"
 first=$(measure 0 "$work/signed.efi")
 cp "$work/measured" "$work/first.json"
 cp "$work/signed.efi" "$work/changed.efi"
-printf x | dd of="$work/changed.efi" bs=1 seek=5000 conv=notrunc status=none
+change_byte "$work/changed.efi" 5000
 measure 14 "$work/changed.efi"
 # Firmware hashes a file whose length is no multiple of eight with zeros up to there.
 { cat "$image" && printf 'odd'; } >"$work/odd.efi"
