@@ -193,7 +193,8 @@ platform fault clear
 ends 60 'Give its ARN in --key=' "a principal that may not look it up" as customer -- --key="arn:aws:kms:$region:$PLATFORM_VENDOR_ACCOUNT:alias/billing" "$secret"
 ends 61 'does not know the key' "no such alias" as vendor -- --key=alias/none "$secret"
 ends 61 'give --key=alias/billing\.$' "an alias without alias/" as vendor -- --key=billing --region="$region" "$secret"
-ends 61 'does not know the key' "no such key" as vendor -- --key="${key%????}0000" -o "$sealed" "$secret"
+no_key=${key%/*}/00000000-0000-0000-0000-000000000000
+ends 61 'does not know the key' "no such key" as vendor -- --key="$no_key" -o "$sealed" "$secret"
 kms DisableKey "$(jq -nc --arg key "$key" '{KeyId: $key}')"
 ends 61 'cannot be used' "a disabled key" seal -o "$sealed" "$secret"
 kms EnableKey "$(jq -nc --arg key "$key" '{KeyId: $key}')"

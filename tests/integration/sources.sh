@@ -113,7 +113,7 @@ refused 30 'longer than a sealed secret can be' "https, a huge body"
 platform fault set files GET oversized
 refused 30 'longer than a sealed secret can be' "https, 8 MiB"
 platform fault clear
-head -c 9000 /dev/urandom >"$scratch/long"
+{ printf '\1\2\2\0' && head -c 8996 /dev/urandom; } >"$scratch/long" # random bytes may begin like UTF-16
 platform file put long "$scratch/long" >/dev/null
 declare_source "$url/long"
 refused 30 'longer than 6144 bytes' "https, too much ciphertext"

@@ -212,7 +212,7 @@ seal "$key" "$(context db-password state "$own")"
 closed "that of another secret" 62 "$refusal"
 seal "$elsewhere" "$(context state-key state "$own")"
 closed "under another key" 62 "$refusal"
-head -c 184 /dev/urandom >"$share/other"
+{ printf '\200' && head -c 183 /dev/urandom; } >"$share/other" # 01 80 and 02 05 begin a message
 closed 'random bytes' 62 "$refusal"
 # The control, which needs a right that the policy gives only to the sealer: KMS opens it, and the MAC of the label is still not that of the key.
 seal "$key" "$(context state-key state "$own")"

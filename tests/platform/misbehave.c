@@ -21,11 +21,14 @@ static void reply_page(Exchange *exchange, unsigned status) {
         exchange_add_header(exchange, "Content-Type", "text/html");
 }
 
+/* The first byte is one with which no form begins that a client knows: neither text nor UTF-16, no message of the AWS Encryption SDK. */
 static void reply_garbage(Exchange *exchange) {
         char *body = malloc(GARBAGE_SIZE);
 
         if (body && RAND_bytes((unsigned char *) body, GARBAGE_SIZE) <= 0)
                 memset(body, 0xff, GARBAGE_SIZE);
+        if (body)
+                body[0] = (char) 0x80;
         exchange_reply(exchange, 200, body, GARBAGE_SIZE);
 }
 
