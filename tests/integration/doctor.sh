@@ -157,8 +157,9 @@ wrapper=(env "LD_PRELOAD=$scratch/clock.so" "ASAN_OPTIONS=${ASAN_OPTIONS:-}:veri
 right
 make_clock 86400
 check 'a clock that is a day fast' 52 '^failure clock IMDS: This machine is 1d ahead of it' '^failure clock kms.*1d ahead' '^ok key db-password'
-make_clock -120
-check 'a clock that is two minutes slow' 3 '^warning clock IMDS: This machine is 2min behind' '^ok key db-password'
+# The time of an answer has whole seconds, and a second may end while the answer is on its way: 149 of them are seen now and then.
+make_clock -150
+check 'a clock that is two and a half minutes slow' 3 '^warning clock IMDS: This machine is 2min [0-9]+s behind' '^ok key db-password'
 wrapper=()
 
 # The network path to KMS.
