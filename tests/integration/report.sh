@@ -41,7 +41,7 @@ report() {
     # Nobody can log in to run a command. What is said twice takes the place of something else.
     assert_no_line "$label" "$scratch/joined" 'journal|systemctl|resolvectl|fuser|unsealctl (status|doctor|reload|report)|/etc/resolv|UNSEALD_|user-data::'
     assert_equal "$label: lines that are there twice" "$(grep -vE '^ *$|^ +(measured|expected) ' "$scratch/out" | sort | uniq -d)" ''
-    assert_absent "$label: the secret" "$secret" "$scratch/out" "$status_file"
+    assert_absent "$label: the secret" "$canary" "$scratch/out" "$status_file"
 }
 options=()
 # waiting LABEL JQ-CONDITION REGEX...: reports while unseald waits

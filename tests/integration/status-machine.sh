@@ -141,4 +141,4 @@ MACHINE_NETNS=$PLATFORM_MACHINE_NETNS machine_boot "$out"
 assert_line "the wait, on the console" "$out/console" 'unseald waits for .* since '
 assert_line "the unit that waits, on the console" "$out/console" 'billing\.service waits for db-password since'
 assert_equal "unseald" "$(cat "$out/unseald-state")" activating
-assert_absent "the secret" "$scratch/secret" "$scratch"/*/console "$scratch"/*/journal "$scratch"/*/status.json
+assert_absent "the secret" "$canary" "$scratch"/*/console "$scratch"/*/journal "$scratch"/*/status.json
