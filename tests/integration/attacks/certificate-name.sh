@@ -20,14 +20,20 @@ while True:
     print(message.decode("utf-8", "backslashreplace"), flush=True)
 END
 chmod 711 "$scratch"
-/usr/bin/python3 "$scratch/manager.py" "$scratch/notify" >"$scratch/heard" &
+/usr/bin/python3 "$scratch/manager.py" "$scratch/notify" >>"$scratch/heard" &
 notified=$!
 at_exit end_process "$notified"
 : >>"$scratch/heard"
-for _ in {1..100}; do
-    ! grep -q '^listening$' "$scratch/heard" || break
-    sleep 0.05
-done
+# hears REGEX: waits until the manager has printed such a line, which it does some time after the message was sent
+hears() {
+    until grep -q -- "$1" "$scratch/heard"; do
+        kill -0 "$notified" 2>/dev/null || die "the manager has ended: $(<"$scratch/heard")"
+        [ $((looks += 1)) -lt 1000 ] || die "the manager has not heard '$1': $(<"$scratch/heard")"
+        sleep 0.05
+    done
+}
+looks=0
+hears '^listening$'
 
 # make_named NAME: a certificate under a root that unseald trusts, for no host, with this common name
 make_named() {
@@ -52,7 +58,8 @@ met() {
     attacker_stop
     assert_equal "the exit status after $(printf %q "$1")" "$unseald_status" 51
     words=$(jq -r .error "$status_file")
-    grep -q '^STATUS=Failed: ' "$scratch/heard" || die "unseald said no status: $(<"$scratch/heard")"
+    looks=0
+    hears '^STATUS=Failed: '
 }
 
 # The control: the error quotes a harmless name, so it would quote an evil one too.

@@ -63,6 +63,12 @@ attacker_stop() {
     end_process "$attacker_pid"
 }
 
+# attacker_waits N: waits until the attacker has seen so many things. What it sees of the end of a connection comes after unseald has ended.
+attacker_waits() {
+    local looks
+    for ((looks = 0; looks < 200 && $(wc -l <"$attacker_log") < $1; looks++)); do sleep 0.05; done
+}
+
 # attacker_saw REGEX: prints how many lines of $attacker_log match
 attacker_saw() { grep -Ec -- "$1" "$attacker_log" || true; }
 

@@ -53,6 +53,7 @@ row - "(curl takes the attacker for KMS by such variables)" "$saw" pong - . "$(s
 : >"$attacker_log"
 configure TrustedCertificates=
 attack 3 "SSL_CERT_FILE= and its like, with the attacker's authority" 'ends 51' 'not trusted'
+attacker_waits 2
 expect 'what it got to see' "$(paste -sd, "$attacker_log")" 'connected,broken off: TLSV1_ALERT_UNKNOWN_CA'
 attacker_stop
 cat "$scratch/hosts" >"$PLATFORM_HOSTS"
