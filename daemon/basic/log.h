@@ -56,6 +56,7 @@
 #define MESSAGE_VOLUME_OPENED "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a60"
 #define MESSAGE_VOLUME_FAILED "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a61"
 #define MESSAGE_VOLUME_CORRUPT "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a62"
+#define MESSAGE_VOLUME_UNVERIFIED "a0a5e1c3b4f14d3c8f7f0d0e6b1c5a63"
 
 /* Fields of an entry beside its text. Zero or NULL: the entry lacks the field. */
 typedef struct LogFields {

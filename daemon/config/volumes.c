@@ -97,6 +97,14 @@ static int set_initialize(const IniAssignment *assignment, Volume *volume, Error
         return ini_error(assignment, error, "Expected blank or never, not \"%s\".", assignment->value);
 }
 
+static int set_integrity(const IniAssignment *assignment, Volume *volume, Error *error) {
+        bool integrity = true;
+        int r = assignment->value[0] == '\0' ? 0 : ini_boolean(assignment, &integrity, error);
+
+        volume->unverified = !integrity;
+        return r;
+}
+
 /* These characters need no escape in a unit file, and are no specifier. */
 static bool is_mount_point(const char *path) {
         size_t length = strlen(path);
@@ -179,6 +187,7 @@ static const struct {
         { "Key", set_secret },
         { "Mode", set_mode },
         { "Initialize", set_initialize },
+        { "Integrity", set_integrity },
         { "Where", set_where },
         { "FileSystem", set_file_system },
         { "Options", set_options, true },
@@ -213,6 +222,7 @@ static int fill_in(Volume *volume, Error *error) {
 /* What goes with Mode=state alone, and what does not. */
 static int complete_mode(const IniFile *ini, Volume *volume, Remarks *remarks, Error *error) {
         const IniAssignment *initialize = ini_find(ini, SECTION, "Initialize"),
+                            *integrity = ini_find(ini, SECTION, "Integrity"),
                             *file_system = ini_find(ini, SECTION, "FileSystem");
         bool is_ext4 = volume->file_system && strcmp(volume->file_system, "ext4") == 0;
         int r = 0;
@@ -229,6 +239,12 @@ static int complete_mode(const IniFile *ini, Volume *volume, Remarks *remarks, E
                                 remarks,
                                 ini_error(initialize, error,
                                           "The setting needs Mode=state, which is missing: a read-only volume is never initialized. Set Mode=state, or remove this line."),
+                                error);
+        if (r >= 0 && !volume->writable && integrity && integrity->value[0] != '\0')
+                r = remarks_take(
+                                remarks,
+                                ini_error(integrity, error,
+                                          "The setting needs Mode=state, which is missing: a read-only volume is always verified. Set Mode=state, or remove this line."),
                                 error);
         if (!volume->file_system)
                 volume->file_system = volume->writable ? "ext4" : "erofs";

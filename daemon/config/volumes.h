@@ -30,8 +30,9 @@ typedef struct Volume {
         uint64_t device_timeout_usec; /* how long to wait for the device; 0: not at all */
         char *secret;                 /* the credential with the key of the volume */
         bool key_in_label; /* that secret has Source=volume: and this volume, whose label has its ciphertext; only with writable */
-        char *where;    /* where it is mounted: an absolute path */
-        bool writable;  /* Mode=state */
+        char *where;   /* where it is mounted: an absolute path */
+        bool writable; /* Mode=state */
+        bool unverified; /* Integrity=no: sectors without tags, so nobody notices what was changed; only with writable */
         bool may_begin; /* Initialize=blank: a blank device becomes a new volume; only with writable */
         const char *file_system; /* "erofs" or "squashfs"; "ext4" if writable */
         char **options;          /* more options of the mount; NULL-terminated */

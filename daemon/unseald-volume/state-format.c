@@ -26,15 +26,24 @@
 /* While it is formatted, a volume has no device of more than these sectors until the size is known. */
 #define PROBE_SECTORS (VOLUME_BLOCK_SIZE / MAPPING_SECTOR)
 
+/* systemd-makefs makes no file system where it finds one, and what nobody has written decrypts to noise. blkid looks at no place that is
+ * further from an end (UDF: 257 blocks). */
+#define ENDS_SIZE (2U * WRITE_SIZE)
+
+_Static_assert(STATE_DEVICE_MIN - LABEL_AREA_SIZE >= (uint64_t) 2 * ENDS_SIZE, "the ends do not overlap");
+
 static int not_formatted(const StateDevice *device, int r, Error *error) {
         return error_set(
                         error, r, FAILURE_INTERNAL,
-                        "The kernel does not format the device %s of the volume %s with dm-integrity: %s. See the kernel's log for the reason.",
-                        device->device.path, device->volume->name, strerror(-r));
+                        "The kernel does not format the device %s of the volume %s%s: %s. See the kernel's log for the reason.",
+                        device->device.path, device->volume->name,
+                        device->label.unverified ? "" : " with dm-integrity", strerror(-r));
 }
 
 static int write_first_label(StateDevice *device, Secret *data_key, Error *error) {
-        Label label = { .state = LABEL_FORMATTING, .device_size = device->size };
+        Label label = { .state = LABEL_FORMATTING,
+                        .unverified = device->volume->unverified,
+                        .device_size = device->size };
 
         /* A format that goes on has the same key, so the label keeps its ciphertext. */
         if (device->area == LABEL_AREA_LABEL) {
@@ -48,7 +57,8 @@ static int write_first_label(StateDevice *device, Secret *data_key, Error *error
         device->label = label;
         (void) snprintf(device->label.volume, sizeof(device->label.volume), "%s", device->volume->name);
         if (RAND_bytes(device->label.salt, sizeof(device->label.salt)) != 1 ||
-            state_keys_derive_sectors(data_key, device->volume->name, device->label.salt, &device->keys) < 0)
+            state_keys_derive_sectors(data_key, device->volume->name, device->label.salt, label.unverified,
+                                      &device->keys) < 0)
                 return error_set(error, -EIO, FAILURE_INTERNAL,
                                  "OpenSSL cannot make the keys of the volume %s.", device->volume->name);
         return state_device_write_label(device, error);
@@ -110,8 +120,13 @@ static void say_progress(const StateDevice *device, uint64_t done, uint64_t begu
                       device->label.data_size / WRITE_SIZE);
 }
 
+/* With Integrity=no the ends alone are written. */
+static uint64_t skip_middle(const Label *label, uint64_t done) {
+        return label->unverified && done == ENDS_SIZE ? label->data_size - ENDS_SIZE : done;
+}
+
 /* Without a tag a block cannot be read, and a file system reads blocks that it has never written. */
-static int write_tags(const StateDevice *device, const char *path, Error *error) {
+static int write_zeros(const StateDevice *device, const char *path, Error *error) {
         _cleanup_free_ void *zeros = aligned_alloc(VOLUME_BLOCK_SIZE, WRITE_SIZE);
         _cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC | O_DIRECT);
         uint64_t size = device->label.data_size, begun = now_monotonic_usec(), next = 0, part;
@@ -119,7 +134,7 @@ static int write_tags(const StateDevice *device, const char *path, Error *error)
         if (!zeros)
                 return error_oom(error);
         memset(zeros, 0, WRITE_SIZE);
-        for (uint64_t done = 0; fd >= 0 && done < size; done += part) {
+        for (uint64_t done = 0; fd >= 0 && done < size; done = skip_middle(&device->label, done + part)) {
                 if (done >= next) {
                         say_progress(device, done, begun);
                         next += size / 10 + 1;
@@ -131,8 +146,9 @@ static int write_tags(const StateDevice *device, const char *path, Error *error)
         if (fd < 0 || fdatasync(fd) < 0)
                 return error_set(
                                 error, -EIO, FAILURE_SOURCE,
-                                "The device %s of the volume %s cannot be formatted: writing its tags failed. See the kernel's log for the reason. The next start formats it anew.",
-                                device->device.path, device->volume->name);
+                                "The device %s of the volume %s cannot be formatted: writing %s failed. See the kernel's log for the reason. The next start formats it anew.",
+                                device->device.path, device->volume->name,
+                                device->label.unverified ? "its first and last blocks" : "its tags");
         say_progress(device, size, begun);
         return 0;
 }
@@ -158,41 +174,62 @@ static int make_file_system(const StateDevice *device, const char *path, Error *
                         r > 0 ? strerror(r) : "", device->volume->file_system);
 }
 
-static int fill(int dm, const StateDevice *device, Error *error) {
+/* The size of the data follows from what the kernel leaves of the device. */
+static int make_tags(int dm, StateDevice *device, Mapping *ret_crypt, Error *error) {
         const char *name = device->volume->name;
-        uint64_t sectors = device->label.data_size / MAPPING_SECTOR;
-        Mapping tags, crypt;
-        char path[32];
+        uint64_t sectors;
+        Mapping tags;
         dev_t number;
         int r;
 
+        r = state_device_map(device, dm, error);
+        if (r >= 0)
+                r = make_superblock(dm, device, error);
+        if (r < 0)
+                return r;
+        sectors = device->label.data_size / MAPPING_SECTOR;
         mapping_make_tags(name, device->part, TAGS_DIRECT, sectors, 0, &tags);
         r = dm_create(dm, &tags, &number);
         if (r < 0)
                 return not_formatted(device, r, error);
-        mapping_make_authenticated(MAPPING_FORMAT, name, number, sectors, &crypt);
-        r = mapper_create_crypt(dm, &crypt, name, device->keys.sectors, &number, error);
+        mapping_make_authenticated(MAPPING_FORMAT, name, number, sectors, ret_crypt);
+        return 0;
+}
+
+static void make_unverified(StateDevice *device, Mapping *ret_crypt) {
+        device->label.data_size = device->size - LABEL_AREA_SIZE;
+        mapping_make_unverified(MAPPING_FORMAT, device->volume->name, device->device.number,
+                                device->label.data_size / MAPPING_SECTOR, ret_crypt);
+}
+
+static int fill(int dm, const StateDevice *device, const Mapping *crypt, Error *error) {
+        char path[32];
+        dev_t number;
+        int r = mapper_create_crypt(dm, crypt, device->volume->name, device->keys.sectors, &number, error);
+
+        if (r < 0)
+                return r;
         (void) snprintf(path, sizeof(path), "/dev/dm-%u", minor(number));
-        if (r >= 0)
-                r = write_tags(device, path, error);
+        r = write_zeros(device, path, error);
         return r < 0 ? r : make_file_system(device, path, error);
 }
 
 int state_format(int dm, StateDevice *device, Secret *data_key, Error *error) {
         static const MappingLayer layers[] = { MAPPING_FORMAT, MAPPING_TAGS, MAPPING_PART };
         const char *name = device->volume->name;
+        Mapping crypt;
         int r;
 
         log_full(LOG_NOTICE, &(LogFields){ .volume = name },
                  "The volume %s is formatted on the device %s: it is new, or a first format was interrupted.",
                  name, device->device.path);
         r = write_first_label(device, data_key, error);
+        if (r >= 0 && device->label.unverified)
+                make_unverified(device, &crypt);
+        else if (r >= 0)
+                r = make_tags(dm, device, &crypt, error);
         if (r >= 0)
-                r = state_device_map(device, dm, error);
-        if (r >= 0)
-                r = make_superblock(dm, device, error);
-        if (r >= 0)
-                r = fill(dm, device, error);
+                r = fill(dm, device, &crypt, error);
         for (size_t i = 0; i < ELEMENTSOF(layers); i++)
                 if (mapper_remove(dm, layers[i], name) < 0 && r >= 0)
                         r = not_formatted(device, -EBUSY, error);

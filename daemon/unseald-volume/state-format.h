@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* The format of a read-write volume: dm-integrity's superblock, a tag for every block, and a file system. */
+/* The format of a read-write volume: dm-integrity's superblock, a tag for every block, and a file system. With Integrity=no the file system
+ * alone. */
 
 #include "unseald-volume/state-device.h"
 

@@ -63,6 +63,14 @@ static int judge_label(const StateDevice *device, Error *error) {
                 return refuse(device,
                               "its label has no ciphertext. It was made with a key that is kept elsewhere: Key= must be that secret.",
                               error);
+        /* The measured configuration decides. So whoever writes the device cannot take the tags away, and data that never had tags do not
+         * pass for verified ones. */
+        if (label->unverified != device->volume->unverified)
+                return refuse(device,
+                              label->unverified
+                                              ? "its label says Integrity=no, and the declaration says Integrity=yes. What it holds can have been changed without being noticed. Copy it to a new volume, if you trust it, or declare Integrity=no."
+                                              : "its label says Integrity=yes, and the declaration says Integrity=no. Declare Integrity=yes, or attach a new device.",
+                              error);
         if (label->device_size > device->size)
                 return refuse(device,
                               "it is shorter than when it was formatted. It was cut off, or copied to a smaller one.",
@@ -115,7 +123,9 @@ static int check_first_block(const StateDevice *device, dev_t mapped, Error *err
         if (fd >= 0 && pread(fd, block, VOLUME_BLOCK_SIZE, 0) == VOLUME_BLOCK_SIZE)
                 return 0;
         return refuse(device,
-                      "its first block does not match its tag. Somebody changed the device, or it is broken. Restore a snapshot.",
+                      device->label.unverified
+                                      ? "its first block cannot be read. It is broken. Restore a snapshot."
+                                      : "its first block does not match its tag. Somebody changed the device, or it is broken. Restore a snapshot.",
                       error);
 }
 
@@ -126,11 +136,12 @@ static void remove_all(int dm, const char *volume) {
         (void) mapper_remove(dm, MAPPING_PART, volume);
 }
 
-static int activate(int dm, StateDevice *device, Error *error) {
+/* Opens dm-integrity below dm-crypt. */
+static int activate_tags(int dm, StateDevice *device, Mapping *ret_crypt, Error *error) {
         const char *name = device->volume->name;
         uint64_t sectors = device->label.data_size / MAPPING_SECTOR;
-        Mapping tags, crypt;
-        dev_t below, mapped;
+        Mapping tags;
+        dev_t below;
         int r;
 
         r = state_device_map(device, dm, error);
@@ -144,10 +155,24 @@ static int activate(int dm, StateDevice *device, Error *error) {
                                 "The kernel does not open the device %s of the volume %s with dm-integrity: %s. See the kernel's log for the reason.",
                                 device->device.path, name, strerror(-r));
         r = check_tags(dm, device, &tags, error);
-        if (r < 0)
-                return r;
-        mapping_make_authenticated(MAPPING_STATE, name, below, sectors, &crypt);
-        r = mapper_create_crypt(dm, &crypt, name, device->keys.sectors, &mapped, error);
+        if (r >= 0)
+                mapping_make_authenticated(MAPPING_STATE, name, below, sectors, ret_crypt);
+        return r;
+}
+
+static int activate(int dm, StateDevice *device, Error *error) {
+        const char *name = device->volume->name;
+        Mapping crypt;
+        dev_t mapped;
+        int r = 0;
+
+        if (device->label.unverified)
+                mapping_make_unverified(MAPPING_STATE, name, device->device.number,
+                                        device->label.data_size / MAPPING_SECTOR, &crypt);
+        else
+                r = activate_tags(dm, device, &crypt, error);
+        if (r >= 0)
+                r = mapper_create_crypt(dm, &crypt, name, device->keys.sectors, &mapped, error);
         if (r >= 0)
                 r = check_first_block(device, mapped, error);
         return r < 0 ? r : mapper_link(crypt.name, mapped, error);
@@ -180,10 +205,11 @@ static int prepare(int dm, StateDevice *device, Secret *data_key, Error *error) 
                 return r;
         if (!labelled || device->label.state == LABEL_FORMATTING)
                 return state_format(dm, device, data_key, error);
-        r = check_superblock(device, error);
+        r = device->label.unverified ? 0 : check_superblock(device, error);
         if (r < 0)
                 return r;
-        if (state_keys_derive_sectors(data_key, device->volume->name, device->label.salt, &device->keys) < 0)
+        if (state_keys_derive_sectors(data_key, device->volume->name, device->label.salt,
+                                      device->label.unverified, &device->keys) < 0)
                 return error_set(error, -EIO, FAILURE_INTERNAL,
                                  "OpenSSL cannot make the keys of the volume %s.", device->volume->name);
         return state_device_write_label(device, error);
@@ -219,12 +245,17 @@ static bool is_of(int dm, const Mapping *expected, MappingState *ret) {
                strcmp(ret->uuid, expected->uuid) == 0 && strcmp(ret->target, expected->target) == 0;
 }
 
-/* Compares all tables with those that the device demands. Their keys cannot be compared: only root can have made them. */
+/* Compares all tables with those that the device demands. Their keys cannot be compared, nor the size where there are no tags: only root can
+ * have made them. */
 static bool is_ours(int dm, const StateDevice *device) {
         const char *name = device->volume->name;
         MappingState part, tags, state;
         Mapping expected;
 
+        if (device->volume->unverified) {
+                mapping_make_unverified(MAPPING_STATE, name, device->device.number, 0, &expected);
+                return is_of(dm, &expected, &state) && strcmp(state.parameters, expected.parameters) == 0;
+        }
         mapping_make_part(name, device->device.number, 0, &expected);
         if (!is_of(dm, &expected, &part) || strcmp(part.parameters, expected.parameters) != 0)
                 return false;
@@ -248,6 +279,13 @@ static int take_over(int dm, const StateDevice *device, const MappingState *stat
         return mapper_link(upper.name, state->device, error);
 }
 
+static void say_unverified(const Volume *volume) {
+        log_full(LOG_WARNING,
+                 &(LogFields){ .message_id = MESSAGE_VOLUME_UNVERIFIED, .volume = volume->name },
+                 "The volume %s has Integrity=no: it is encrypted and not verified. Whoever writes its device can change what the application reads, and nobody notices. With Integrity=yes, a new volume is verified.",
+                 volume->name);
+}
+
 static void say_open(const StateDevice *device, bool taken_over, uint64_t begun) {
         const LogFields fields = { .message_id = MESSAGE_VOLUME_OPENED,
                                    .volume = device->volume->name,
@@ -264,7 +302,9 @@ static void say_open(const StateDevice *device, bool taken_over, uint64_t begun)
                  "The volume %s is open as /dev/mapper/unseald-%s, from the device %s. The counter of its label is %" PRIu64
                  ".",
                  name, name, path, device->label.counter);
-        notify_status("Open. The counter of the label is %" PRIu64 ".", device->label.counter);
+        notify_status("Open%s. The counter of the label is %" PRIu64 ".",
+                      device->volume->unverified ? ", not verified (Integrity=no)" : "",
+                      device->label.counter);
 }
 
 /* A mapping of this program that nobody can have used. A process that was killed before the table was there has left it. */
@@ -274,7 +314,7 @@ static bool is_unfinished(const MappingState *state, const Mapping *upper) {
 
 int state_open(const DevicePlaces *places, const Volume *volume, const SealedKey *sealed, Secret *data_key,
                Error *error) {
-        static const char *const targets[] = { "crypt", "integrity", NULL };
+        const char *const targets[] = { "crypt", volume->unverified ? NULL : "integrity", NULL };
         StateDevice device = { .volume = volume, .sealed = sealed, .device.fd = -1 };
         uint64_t begun = now_monotonic_usec();
         _cleanup_close_ int dm = -1;
@@ -295,6 +335,8 @@ int state_open(const DevicePlaces *places, const Volume *volume, const SealedKey
                 r = there ? take_over(dm, &device, &state, error) : create(dm, &device, data_key, error);
         if (r >= 0)
                 say_open(&device, there, begun);
+        if (r >= 0 && volume->unverified)
+                say_unverified(volume);
         state_device_close(&device);
         return r;
 }

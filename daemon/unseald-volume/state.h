@@ -3,7 +3,8 @@
 
 /*
  * The opening of a read-write volume (Mode=state), and before its first use its format. Nothing on the device is believed before the MAC
- * of its label is right (volume/label.h), and the superblock of dm-integrity must be, byte for byte, the one in the label.
+ * of its label is right (volume/label.h), and the superblock of dm-integrity must be, byte for byte, the one in the label. With Integrity=no
+ * there is no dm-integrity, and nothing of the data is verified: a label of one kind never opens with a declaration of the other.
  *
  *     blank ──► formatting ──► ready ──► ready …
  *                 ▲    │

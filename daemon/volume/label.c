@@ -18,15 +18,17 @@
 #define AT_DATA_SIZE 104U
 #define AT_SUPERBLOCK 112U
 #define AT_SALT 176U
+#define AT_UNVERIFIED 208U
 #define AT_CIPHERTEXT 512U
 #define AT_DIGEST 4032U
 #define AT_MAC 4064U
+#define AT_PADDING (AT_UNVERIFIED + 4)
 #define DIGEST_SIZE 32U
 
 _Static_assert(sizeof(LABEL_MAGIC) == AT_COUNTER, "the counter follows the magic");
 _Static_assert(AT_VOLUME + VOLUME_NAME_MAX_LENGTH == AT_DEVICE_SIZE, "the name has its room");
 _Static_assert(AT_SUPERBLOCK + LABEL_SUPERBLOCK_SIZE == AT_SALT, "the superblock has its room");
-_Static_assert(AT_SALT + STATE_SALT_SIZE <= AT_CIPHERTEXT, "the salt has its room");
+_Static_assert(AT_SALT + STATE_SALT_SIZE == AT_UNVERIFIED, "the salt has its room");
 _Static_assert(AT_CIPHERTEXT + LABEL_CIPHERTEXT_MAX <= AT_DIGEST, "the ciphertext has its room");
 _Static_assert(AT_MAC + DIGEST_SIZE == LABEL_SIZE, "the MAC ends the block");
 
@@ -62,14 +64,19 @@ size_t label_copy_offset(unsigned copy) {
         return (size_t) copy * LABEL_COPY_DISTANCE;
 }
 
+/* Tags take room of the data, and what keeps them has a superblock. */
 static bool is_consistent(const Label *label) {
-        bool ready = label->state == LABEL_READY;
+        bool ready = label->state == LABEL_READY, tags = ready && !label->unverified;
+        uint64_t room;
 
+        if (label->device_size <= LABEL_AREA_SIZE)
+                return false;
+        room = label->device_size - LABEL_AREA_SIZE;
         return (ready || label->state == LABEL_FORMATTING) && label->counter > 0 &&
                label->volume[0] != '\0' && label->ciphertext_size <= LABEL_CIPHERTEXT_MAX &&
-               label->device_size > LABEL_AREA_SIZE && label->data_size % VOLUME_BLOCK_SIZE == 0 &&
-               (label->data_size > 0) == ready && label->data_size < label->device_size - LABEL_AREA_SIZE &&
-               is_zero(label->superblock, LABEL_SUPERBLOCK_SIZE) == !ready;
+               label->data_size % VOLUME_BLOCK_SIZE == 0 && (label->data_size > 0) == ready &&
+               (tags ? label->data_size < room : label->data_size <= room) &&
+               is_zero(label->superblock, LABEL_SUPERBLOCK_SIZE) == !tags;
 }
 
 static bool make_mac(const uint8_t block[static LABEL_SIZE], StateKeys *keys, uint8_t ret[DIGEST_SIZE]) {
@@ -90,6 +97,7 @@ int label_write(const Label *label, StateKeys *keys, uint8_t ret[static LABEL_SI
         put64(block + AT_DATA_SIZE, label->data_size);
         memcpy(block + AT_SUPERBLOCK, label->superblock, LABEL_SUPERBLOCK_SIZE);
         memcpy(block + AT_SALT, label->salt, STATE_SALT_SIZE);
+        put32(block + AT_UNVERIFIED, label->unverified);
         memcpy(block + AT_CIPHERTEXT, label->ciphertext, label->ciphertext_size);
         if (EVP_Digest(block, AT_DIGEST, block + AT_DIGEST, NULL, EVP_sha256(), NULL) != 1 ||
             !make_mac(block, keys, block + AT_MAC))
@@ -108,10 +116,10 @@ static bool is_complete(const uint8_t block[static LABEL_SIZE]) {
 
 /* All bytes that no field has, the padding of the fields included. */
 static bool is_padded(const uint8_t block[static LABEL_SIZE], const Label *label) {
-        size_t name = AT_VOLUME + strlen(label->volume), salt = AT_SALT + STATE_SALT_SIZE,
-               ciphertext = AT_CIPHERTEXT + label->ciphertext_size;
+        size_t name = AT_VOLUME + strlen(label->volume), ciphertext = AT_CIPHERTEXT + label->ciphertext_size;
 
-        return is_zero(block + name, AT_DEVICE_SIZE - name) && is_zero(block + salt, AT_CIPHERTEXT - salt) &&
+        return is_zero(block + name, AT_DEVICE_SIZE - name) &&
+               is_zero(block + AT_PADDING, AT_CIPHERTEXT - AT_PADDING) &&
                is_zero(block + ciphertext, AT_DIGEST - ciphertext);
 }
 
@@ -119,6 +127,7 @@ int label_parse(const uint8_t block[static LABEL_SIZE], Label *ret) {
         Label label = {
                 .counter = get64(block + AT_COUNTER),
                 .state = (LabelState) get32(block + AT_STATE),
+                .unverified = get32(block + AT_UNVERIFIED) == 1,
                 .device_size = get64(block + AT_DEVICE_SIZE),
                 .data_size = get64(block + AT_DATA_SIZE),
                 .ciphertext_size = get32(block + AT_CIPHERTEXT_SIZE),
@@ -127,8 +136,8 @@ int label_parse(const uint8_t block[static LABEL_SIZE], Label *ret) {
         memcpy(label.volume, block + AT_VOLUME, VOLUME_NAME_MAX_LENGTH);
         memcpy(label.superblock, block + AT_SUPERBLOCK, LABEL_SUPERBLOCK_SIZE);
         memcpy(label.salt, block + AT_SALT, STATE_SALT_SIZE);
-        if (!is_complete(block) || !is_consistent(&label) || !is_padded(block, &label) ||
-            !volume_name_is_valid(label.volume, strlen(label.volume)))
+        if (!is_complete(block) || get32(block + AT_UNVERIFIED) > 1 || !is_consistent(&label) ||
+            !is_padded(block, &label) || !volume_name_is_valid(label.volume, strlen(label.volume)))
                 return -EBADMSG;
         memcpy(label.ciphertext, block + AT_CIPHERTEXT, label.ciphertext_size);
         *ret = label;

@@ -6,7 +6,7 @@
  * that only grows. A write that a power cut interrupts destroys at most the copy that it replaces.
  *
  *     0            512 KiB          1 MiB
- *     | copy 0 | 0 | copy 1 | 0     | superblock of dm-integrity, its journal, tags and data …
+ *     | copy 0 | 0 | copy 1 | 0     | superblock of dm-integrity, its journal, tags and data … or data alone
  *
  * A copy is one block of 4096 bytes. Numbers are big-endian, and what is not named is zero:
  *
@@ -19,6 +19,7 @@
  *     104   size of the data, 8 bytes
  *     112   superblock of dm-integrity, 64 bytes
  *     176   salt of the keys, 32 bytes
+ *     208   how the sectors are kept, 4 bytes: 0 with tags, by dm-integrity; 1 without (Integrity=no), and the superblock is zeros then
  *     512   ciphertext of the data key, 2048 bytes, padded with zeros; empty if the key is kept elsewhere
  *     4032  SHA-256 of the bytes 0 to 4031
  *     4064  HMAC-SHA-256 of the bytes 0 to 4063
@@ -57,12 +58,13 @@
 
 typedef enum LabelState {
         LABEL_FORMATTING = 1, /* the volume has a key, and nothing that anybody has stored */
-        LABEL_READY,          /* tags and file system are there */
+        LABEL_READY,          /* tags, if it has any, and file system are there */
 } LabelState;
 
 typedef struct Label {
         char volume[VOLUME_NAME_MAX_LENGTH + 1];
         LabelState state;
+        bool unverified; /* Integrity=no: the sectors have no tags. The keys of the sectors are others, too */
         uint64_t counter;
         uint64_t device_size; /* bytes of the device when it was formatted */
         uint64_t data_size;   /* bytes of the file system's device; 0 while formatting */

@@ -123,3 +123,16 @@ void mapping_make_authenticated(MappingLayer layer, const char *volume, dev_t be
                         STATE_ENCRYPTION_KEY_SIZE + STATE_INTEGRITY_KEY_SIZE, description, major(below),
                         minor(below), TAG_SIZE, VOLUME_BLOCK_SIZE);
 }
+
+void mapping_make_unverified(MappingLayer layer, const char *volume, dev_t below, uint64_t sectors,
+                             Mapping *ret) {
+        char description[MAPPING_NAME_MAX];
+
+        mapping_name(layer, volume, ret);
+        mapping_key_description(volume, description);
+        ret->sectors = sectors;
+        (void) snprintf(ret->parameters, sizeof(ret->parameters),
+                        VOLUME_CIPHER " :%u:logon:%s 0 %u:%u %u 1 sector_size:%u", STATE_ENCRYPTION_KEY_SIZE,
+                        description, major(below), minor(below), LABEL_AREA_SIZE / MAPPING_SECTOR,
+                        VOLUME_BLOCK_SIZE);
+}

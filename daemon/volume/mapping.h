@@ -4,8 +4,8 @@
 /*
  * The two mappings of a volume, as the kernel's device mapper names and prints them. Of a read-only one: dm-crypt over the device, and
  * dm-verity over dm-crypt. Every parameter comes from the sealed key of the volume, and nothing from the device. Of a read-write one:
- * dm-integrity over the device, in the size that it was formatted in, which only stores tags, and dm-crypt with an authenticated cipher, which makes and checks them. Every
- * parameter is fixed, or stands in the label under its MAC (volume/label.h).
+ * dm-integrity over the device, in the size that it was formatted in, which only stores tags, and dm-crypt with an authenticated cipher, which makes and checks them. Of one with
+ * Integrity=no: dm-crypt alone. Every parameter is fixed, or stands in the label under its MAC (volume/label.h).
  *
  * Sources: Documentation/admin-guide/device-mapper/dm-crypt.rst, dm-integrity.rst and verity.rst of the kernel. The texts are exactly what the kernel
  * prints of a table (STATUSTYPE_TABLE), so that a table that is there can be compared.
@@ -68,6 +68,10 @@ bool mapping_is_journal(const char *parameters, dev_t below);
 /* The table of dm-crypt with an authenticated cipher. layer: MAPPING_FORMAT or MAPPING_STATE. below: that of MAPPING_TAGS. Pure. */
 void mapping_make_authenticated(MappingLayer layer, const char *volume, dev_t below, uint64_t sectors,
                                 Mapping *ret);
+
+/* The table of dm-crypt alone, for Integrity=no: it begins after the label, and nothing notices a changed sector. below: the device. Pure. */
+void mapping_make_unverified(MappingLayer layer, const char *volume, dev_t below, uint64_t sectors,
+                             Mapping *ret);
 
 /* The description of the key in the kernel's keyring, of type "logon", whose value no program can read (keyrings(7)). Pure. */
 void mapping_key_description(const char *volume, char ret[static MAPPING_NAME_MAX]);

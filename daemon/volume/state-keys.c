@@ -62,20 +62,21 @@ int state_keys_derive(Secret *data_key, const char *volume, StateKeys *ret) {
 }
 
 int state_keys_derive_sectors(Secret *data_key, const char *volume,
-                              const uint8_t salt[static STATE_SALT_SIZE], StateKeys *keys) {
+                              const uint8_t salt[static STATE_SALT_SIZE], bool unverified, StateKeys *keys) {
+        size_t tags = unverified ? 0 : STATE_INTEGRITY_KEY_SIZE;
         _cleanup_secret_ Secret *sectors = NULL;
         uint8_t *bytes;
         int r;
 
         if (secret_size(data_key) < STATE_DATA_KEY_MIN)
                 return -EINVAL;
-        if (secret_new(STATE_ENCRYPTION_KEY_SIZE + STATE_INTEGRITY_KEY_SIZE, &sectors) < 0)
+        if (secret_new(STATE_ENCRYPTION_KEY_SIZE + tags, &sectors) < 0)
                 return -ENOMEM;
         bytes = secret_bytes(sectors);
-        r = derive(data_key, salt, "encryption", volume, bytes, STATE_ENCRYPTION_KEY_SIZE);
-        if (r >= 0)
-                r = derive(data_key, salt, "integrity", volume, bytes + STATE_ENCRYPTION_KEY_SIZE,
-                           STATE_INTEGRITY_KEY_SIZE);
+        r = derive(data_key, salt, unverified ? "encryption only" : "encryption", volume, bytes,
+                   STATE_ENCRYPTION_KEY_SIZE);
+        if (r >= 0 && tags > 0)
+                r = derive(data_key, salt, "integrity", volume, bytes + STATE_ENCRYPTION_KEY_SIZE, tags);
         if (r < 0)
                 return r;
         (void) secret_free(keys->sectors);

@@ -85,16 +85,18 @@ dmsetup create unseald-state --table "0 8 linear $blank 0"; declare_volume "$d";
 dmsetup create unseald_tags-state --table "0 8 error"; attach "half a mapping"; detach "half a mapping"
 
 # A format that a power cut interrupts: after some lines of its report, before there is a file system, and at a torn label.
-for part in 1 3 8; do
-    cut=$(disk cut); declare_volume "$cut" Initialize=blank
+# cut_format WHAT PART [LINE...]
+cut_format() {
+    cut=$(disk cut); declare_volume "$cut" Initialize=blank "${@:3}"
     cp "$scratch/key" /run/keys/state; rm -f /run/progress; mkfifo /run/progress
     CREDENTIALS_DIRECTORY=/run/keys $volume attach state 2>/run/progress &
-    for _ in $(seq "$part"); do read -r line; done </run/progress; kill -9 $! 2>/dev/null; wait $! 2>/dev/null
+    for _ in $(seq "$2"); do read -r line; done </run/progress; kill -9 $! 2>/dev/null; wait $! 2>/dev/null
     for name in unseald-state unseald_crypt-state unseald_tags-state unseald_part-state; do
         until ! dmsetup info "$name" >/dev/null 2>&1 || dmsetup remove "$name" 2>/dev/null; do :; done
     done
-    attach "format cut after part $part"; look "format cut after part $part" 2>/dev/null; detach "format cut after part $part"; drop "$cut" cut
-done
+    attach "$1 $2"; look "$1 $2" 2>/dev/null; detach "$1 $2"; drop "$cut" cut
+}
+for part in 1 3 8; do cut_format "format cut after part" $part; done
 cut=$(disk cut); declare_volume "$cut" Initialize=blank
 mount --bind /bin/false /usr/lib/systemd/systemd-makefs; attach "without systemd-makefs"; umount /usr/lib/systemd/systemd-makefs
 declare_volume "$cut"; attach "formatting, with never"
@@ -151,6 +153,62 @@ long=$(disk long good); truncate -s $((size + 1048576)) /run/long; losetup -c "$
 truncate -s $((size - 4096)) /run/long; losetup -c "$long"; attach truncated
 # The whole disk of last week: it opens, and the counter shows it.
 old=$(disk last-week good); declare_volume "$old"; attach "last week"; counter "last week"; detach "last week"
+# The images are in memory.
+drop "$old" last-week; drop "$long" long; drop "$used" used; rm /run/old
+
+# Integrity=no: the same life, by dm-crypt alone.
+bare=$(disk bare); declare_volume "$bare" Initialize=blank Integrity=no
+attach "bare, new"; counter "bare, new"
+dmsetup table | grep -c '^unseald-state: 0 32768 crypt aes-xts-plain64 :64:logon:unseald-volume:state 0 [0-9:]* 2048 1 sector_size:4096$' | sed 's/^/RESULT tables without tags: /'
+grep -c unseald /proc/keys | sed 's/^/RESULT bare: keys left in keyrings: /'
+# What systemd-makefs looks at is zeros, and not what the blank device decrypts to.
+echo "RESULT bare: $(tail -c 2M /dev/mapper/unseald-state | tr -d '\0' | wc -c) bytes at the end"
+[ "$(tr -d '\0' </run/bare | wc -c)" -gt $((12 << 20)) ] || echo "RESULT bare: the format did not write the whole device"
+mount -t ext4 /dev/mapper/unseald-state /mnt/at && echo hello >/mnt/at/said && sync
+detach "bare, in use"; attach "bare, in use"; umount /mnt/at; detach "bare, new"
+attach "bare, again"; counter "bare, again"; look "bare, again"; detach "bare, again"
+declare_volume "$bare" Integrity=no; attach "bare, never"; look "bare, never"; detach "bare, never"
+attach "bare, another key" key-of-another
+cut_format "bare, format cut after part" 1 Integrity=no; cut_format "bare, format cut after part" 3 Integrity=no
+cp /run/bare /run/bare-grown; long=$(disk long bare-grown); truncate -s $((size + 1048576)) /run/long; losetup -c "$long"
+declare_volume "$long" Integrity=no; attach "bare, grown"; look "bare, grown"; detach "bare, grown"
+truncate -s $((size - 4096)) /run/long; losetup -c "$long"; attach "bare, truncated"; drop "$long" long; rm /run/bare-grown
+
+# What was made with one kind opens with that alone, also if nothing is stored yet, and nothing is written.
+# other_kind WHAT DEVICE FILE [LINE...]
+other_kind() {
+    declare_volume "$2" Initialize=blank "${@:4}"; before=$(sum "$3"); attach "$1"
+    [ "$(sum "$3")" = "$before" ] || echo "RESULT $1: the device was changed"
+}
+other_kind "made without, declared with" "$bare" /run/bare
+other_kind "made with, declared without" "$d" /run/d Integrity=no
+declare_volume "$bare" Integrity=no; attach "made with and without"; other_kind "open without, declared with" "$bare" /run/bare; detach "open without"
+declare_volume "$d"; attach "made with and without"; other_kind "open with, declared without" "$d" /run/d Integrity=no; detach "open with"
+for kind in yes no; do
+    half=$(disk half); declare_volume "$half" Initialize=blank Integrity=$kind
+    mount --bind /bin/false /usr/lib/systemd/systemd-makefs; attach "formatting with $kind"; umount /usr/lib/systemd/systemd-makefs
+    other_kind "formatting with $kind, the other" "$half" /run/half Integrity=$([ $kind = no ] && echo yes || echo no)
+    declare_volume "$half" Initialize=blank Integrity=$kind; attach "formatting with $kind, the same"; detach "formatting with $kind, the same"; drop "$half" half
+done
+
+# What the tags are for: without them changed data are served. With them the same changes are errors, see above.
+write_lines() { yes "$1" | head -c 4096 | dd of=/dev/mapper/unseald-state bs=4096 iflag=fullblock seek="$2" oflag=direct status=none; }
+read_lines() { dd if=/dev/mapper/unseald-state of=/run/lines bs=4096 skip="$2" count=1 iflag=direct status=none && echo "RESULT $1: $(grep -acx NEW /run/lines) NEW, $(grep -acx OLD /run/lines) OLD"; }
+bare_copy() { dd if="$1" of=/run/bare bs=16 skip=$((65536 + 256 * $2 + $4)) seek=$((65536 + 256 * $3 + $4)) count="$5" conv=notrunc status=none; }
+declare_volume "$bare" Integrity=no
+attach lines; for i in 1000 1001 1002 1003; do write_lines OLD $i; done; detach lines
+cp /run/bare /run/bare-old
+attach lines; for i in 1000 1001 1002 1003; do write_lines NEW $i; done; detach lines
+flip /run/bare $((1048576 + 4096 * 1000 + 100)); bare_copy /run/bare-old 1001 1001 100 1; bare_copy /run/bare 1003 1002 0 256
+attach lines
+read_lines "bare, as written" 1003; read_lines "bare, 16 bytes of last week" 1001; read_lines "bare, another block in its place" 1002
+read_lines "bare, a bit of data" 1000 | sed 's/: .*/: is served/'
+python3 - <<'END'
+read, wrote = open("/run/lines", "rb").read(), b"NEW\n" * 1024
+other = [i for i in range(4096) if read[i] != wrote[i]]
+print("RESULT bare, a bit of data: changes", "some" if other else "none", "of its 16 bytes, and", sum(i // 16 != 6 for i in other), "more")
+END
+detach lines
 CASES
 
 uml_prepare cbc aes_generic xts sha256_generic hmac authenc loop dm-mod dm-crypt dm-integrity
@@ -246,6 +304,60 @@ truncated: attach 30, mappings 0
 last week: attach 0, mappings 3
 last week: UNSEALD_VOLUME_COUNTER=5
 last week: detach 0
+bare, new: attach 0, mappings 1
+bare, new: UNSEALD_VOLUME_COUNTER=2
+tables without tags: 1
+bare: keys left in keyrings: 0
+bare: 0 bytes at the end
+bare: the format did not write the whole device
+bare, in use: detach 1
+bare, in use: attach 0, mappings 1
+bare, new: detach 0
+bare, again: attach 0, mappings 1
+bare, again: UNSEALD_VOLUME_COUNTER=3
+bare, again: hello
+bare, again: detach 0
+bare, never: attach 0, mappings 1
+bare, never: hello
+bare, never: detach 0
+bare, another key: attach 30, mappings 0
+bare, format cut after part 1: attach 0, mappings 1
+bare, format cut after part 1: cat: /mnt/at/said: No such file or directory
+bare, format cut after part 1: detach 0
+bare, format cut after part 3: attach 0, mappings 1
+bare, format cut after part 3: cat: /mnt/at/said: No such file or directory
+bare, format cut after part 3: detach 0
+bare, grown: attach 0, mappings 1
+bare, grown: hello
+bare, grown: detach 0
+bare, truncated: attach 30, mappings 0
+made without, declared with: attach 30, mappings 0
+made with, declared without: attach 30, mappings 0
+made with and without: attach 0, mappings 1
+open without, declared with: attach 30, mappings 1
+open without: detach 0
+made with and without: attach 0, mappings 3
+open with, declared without: attach 30, mappings 3
+open with: detach 0
+formatting with yes: attach 1, mappings 0
+formatting with yes, the other: attach 30, mappings 0
+formatting with yes, the same: attach 0, mappings 3
+formatting with yes, the same: detach 0
+formatting with no: attach 1, mappings 0
+formatting with no, the other: attach 30, mappings 0
+formatting with no, the same: attach 0, mappings 1
+formatting with no, the same: detach 0
+lines: attach 0, mappings 1
+lines: detach 0
+lines: attach 0, mappings 1
+lines: detach 0
+lines: attach 0, mappings 1
+bare, as written: 1024 NEW, 0 OLD
+bare, 16 bytes of last week: 1020 NEW, 4 OLD
+bare, another block in its place: 0 NEW, 0 OLD
+bare, a bit of data: is served
+bare, a bit of data: changes some of its 16 bytes, and 0 more
+lines: detach 0
 WANTED
 assert_equal "what differs from what is wanted" "$(diff <(cat "$scratch/wanted" && echo end) "$scratch/seen" || true)" ''
 
@@ -261,6 +373,9 @@ for text in 'The volume state is formatted on the device /dev/loop0: it is new, 
     'its first format has not ended, and Initialize=never' \
     'the superblock of dm-integrity is not the one in its label' \
     'it is shorter than when it was formatted' \
+    'its label says Integrity=no, and the declaration says Integrity=yes' \
+    'its label says Integrity=yes, and the declaration says Integrity=no' \
+    'The volume state has Integrity=no: it is encrypted and not verified' \
     'The secret state cannot be the key of the volume state: it must have 32 to 4095 bytes\.' \
     'exists and is not this volume: its table is not what the device /dev/loop[0-9]* demands'; do
     assert_line "a message" "$scratch/said" "$text"

@@ -742,6 +742,10 @@ static void test_a_volume_is_open_or_says_why_not(void **state) {
 
         check_volume(&report, &facts);
         assert_only(VERDICT_OK, "volume", "/dev/mapper/unseald-weights");
+        facts.unverified = true;
+        check_volume(&report, &facts);
+        assert_only(VERDICT_NOTE, "volume", "not verified (Integrity=no)");
+        facts.unverified = false;
         facts.missing_modules = "dm-verity, erofs";
         check_volume(&report, &facts);
         assert_only(VERDICT_FAILURE, "volume", "no dm-verity, erofs");

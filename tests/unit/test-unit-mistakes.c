@@ -611,6 +611,27 @@ static void test_the_key_of_a_volume_is_a_secret_for_its_unit(void **state) {
         }
 }
 
+static void test_a_volume_without_integrity_is_told(void **state) {
+        Declaration secret = { .name = (char *) "key", .file = (char *) "key.secret" };
+        const Declarations declarations = { .items = &secret, .count = 1 };
+
+        for (unsigned i = 0; i < 4; i++) {
+                Volume volume = { .name = (char *) "state",
+                                  .file = (char *) "state.volume",
+                                  .secret = (char *) "key",
+                                  .writable = i & 1,
+                                  .unverified = i & 2 };
+                const Volumes volumes = { .items = &volume, .count = 1 };
+                _cleanup_(unit_tree_clear) UnitTree tree = {};
+                _cleanup_(remarks_clear) Remarks seen = {};
+                size_t loaded;
+
+                make_tree(&tree, "app.service", EXEC);
+                assert_int_equal(check_units(&tree, &declarations, &volumes, &seen, &loaded), 0);
+                assert_int_equal(count_of(&seen, "volume-not-verified"), i == 3);
+        }
+}
+
 /* Otherwise unseald waits for a label that nobody reads. */
 static void test_the_volume_of_a_key_in_a_label_is_declared(void **state) {
         const struct {
@@ -648,6 +669,7 @@ int main(void) {
                 cmocka_unit_test(test_a_secret_that_no_unit_takes_is_found_in_a_whole_system),
                 cmocka_unit_test(test_each_member_of_a_bundle_is_judged_as_a_secret),
                 cmocka_unit_test(test_the_volume_of_a_key_in_a_label_is_declared),
+                cmocka_unit_test(test_a_volume_without_integrity_is_told),
                 cmocka_unit_test(test_too_many_dependencies_are_a_mistake),
                 cmocka_unit_test(test_the_order_is_found_through_other_units),
                 cmocka_unit_test(test_units_start_by_sockets_timers_and_templates),

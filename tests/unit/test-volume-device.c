@@ -398,6 +398,22 @@ static void test_tables_of_state_are_authenticated(void **state) {
                         "integrity:32:aead sector_size:4096");
 }
 
+static void test_table_without_integrity_begins_after_the_label(void **state) {
+        Mapping mapping;
+
+        mapping_make_unverified(MAPPING_FORMAT, "state", makedev(259, 1), 129024, &mapping);
+        assert_string_equal(mapping.name, "unseald_crypt-state");
+        mapping_make_unverified(MAPPING_STATE, "state", makedev(259, 1), 129024, &mapping);
+        assert_string_equal(mapping.name, "unseald-state");
+        assert_string_equal(mapping.uuid, "UNSEALD-STATE-state");
+        assert_string_equal(mapping.target, "crypt");
+        assert_true(mapping.writable);
+        assert_int_equal(mapping.sectors, 129024);
+        assert_string_equal(
+                        mapping.parameters,
+                        "aes-xts-plain64 :64:logon:unseald-volume:state 0 259:1 2048 1 sector_size:4096");
+}
+
 /* As kernel 6.1 prints it. */
 static void test_only_a_journal_without_other_tags_is_taken_over(void **state) {
         static const char text[] =
@@ -434,6 +450,9 @@ static void test_longest_names_fit(void **state) {
                 assert_string_equal(mapping.uuid + strlen(mapping.uuid) - 64, name);
                 assert_true(strlen(mapping.parameters) < MAPPING_PARAMETERS_MAX - 1);
         }
+        mapping_make_unverified(MAPPING_STATE, name, makedev(4095, 1048575), UINT64_MAX, &mapping);
+        assert_string_equal(mapping.name + strlen(mapping.name) - 64, name);
+        assert_non_null(strstr(mapping.parameters, " 4095:1048575 2048 1 sector_size:4096"));
         mapping_key_description(name, description);
         assert_string_equal(description + strlen(description) - 64, name);
 }
@@ -455,6 +474,7 @@ int main(void) {
                 DEVICE_TEST(test_many_disks_do_not_overflow_the_error),
                 cmocka_unit_test(test_tables_have_every_parameter_of_the_key),
                 cmocka_unit_test(test_tables_of_state_are_authenticated),
+                cmocka_unit_test(test_table_without_integrity_begins_after_the_label),
                 cmocka_unit_test(test_only_a_journal_without_other_tags_is_taken_over),
                 cmocka_unit_test(test_longest_names_fit),
         };

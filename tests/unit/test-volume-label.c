@@ -33,7 +33,7 @@ static Salt make_salt(uint8_t byte) {
         return salt;
 }
 
-static StateKeys make_salted_keys(const char *volume, uint8_t first, uint8_t salt) {
+static StateKeys make_keys_of(const char *volume, uint8_t first, uint8_t salt, bool unverified) {
         _cleanup_secret_ Secret *data_key = NULL;
         StateKeys keys = {};
 
@@ -42,8 +42,14 @@ static StateKeys make_salted_keys(const char *volume, uint8_t first, uint8_t sal
                 secret_bytes(data_key)[i] = (uint8_t) (first + i);
         assert_int_equal(state_keys_derive(data_key, volume, &keys), 0);
         assert_null(keys.sectors);
-        assert_int_equal(state_keys_derive_sectors(data_key, volume, make_salt(salt).bytes, &keys), 0);
+        assert_int_equal(state_keys_derive_sectors(data_key, volume, make_salt(salt).bytes, unverified,
+                                                   &keys),
+                         0);
         return keys;
+}
+
+static StateKeys make_salted_keys(const char *volume, uint8_t first, uint8_t salt) {
+        return make_keys_of(volume, first, salt, false);
 }
 
 static StateKeys make_keys(const char *volume, uint8_t first) {
@@ -67,6 +73,17 @@ static Label make_label(uint64_t counter, LabelState state) {
                 assert_int_equal(tag_superblock_make(UINT64_C(3) * 264, 32 * MIB / 512, label.superblock),
                                  0);
         }
+        return label;
+}
+
+/* Its data have the whole device but for the label. */
+static Label make_unverified_label(uint64_t counter, LabelState state) {
+        Label label = make_label(counter, state);
+
+        label.unverified = true;
+        memset(label.superblock, 0, sizeof(label.superblock));
+        if (state == LABEL_READY)
+                label.data_size = 63 * MIB;
         return label;
 }
 
@@ -96,6 +113,27 @@ static void test_each_purpose_has_its_key(void **state) {
         assert_memory_equal(secret_bytes(keys.label), secret_bytes(again.label), 32);
 }
 
+/* Same data key, volume and salt: with tags and without, no byte of the keys is the same, but for the label's. */
+static void test_keys_without_tags_are_others(void **state) {
+        _cleanup_state_keys_ StateKeys with = make_keys("state", 0),
+                                       without = make_keys_of("state", 0, 0x55, true);
+        static const char expected[] =
+                        "389c0e1f55ce6158de28911b045e8b640a3f94434cd75b904e16a5e378f07af4a143297f5c5c7949e0725f29fa6cde12bcaf10420683b413d911e2d879686f92";
+        _cleanup_free_ char *sectors = NULL;
+
+        (void) state;
+        assert_int_equal(secret_size(with.sectors), STATE_ENCRYPTION_KEY_SIZE + STATE_INTEGRITY_KEY_SIZE);
+        assert_int_equal(secret_size(without.sectors), STATE_ENCRYPTION_KEY_SIZE);
+        assert_int_equal(hex_encode(secret_bytes(without.sectors), secret_size(without.sectors), &sectors),
+                         0);
+        assert_string_equal(sectors, expected);
+        for (size_t half = 0; half < 64; half += 32)
+                for (size_t other = 0; other < 96; other += 32)
+                        assert_memory_not_equal(secret_bytes(without.sectors) + half,
+                                                secret_bytes(with.sectors) + other, 16);
+        assert_memory_equal(secret_bytes(with.label), secret_bytes(without.label), STATE_LABEL_KEY_SIZE);
+}
+
 static void test_short_data_key_is_refused(void **state) {
         _cleanup_secret_ Secret *data_key = NULL;
         StateKeys keys = {};
@@ -103,22 +141,36 @@ static void test_short_data_key_is_refused(void **state) {
         (void) state;
         assert_int_equal(secret_new(STATE_DATA_KEY_MIN - 1, &data_key), 0);
         assert_int_equal(state_keys_derive(data_key, "state", &keys), -EINVAL);
-        assert_int_equal(state_keys_derive_sectors(data_key, "state", make_salt(1).bytes, &keys), -EINVAL);
+        for (unsigned unverified = 0; unverified < 2; unverified++)
+                assert_int_equal(state_keys_derive_sectors(data_key, "state", make_salt(1).bytes, unverified,
+                                                           &keys),
+                                 -EINVAL);
         assert_null(keys.sectors);
         assert_null(keys.label);
 }
 
 static void test_label_has_the_bytes_of_its_format(void **state) {
         _cleanup_state_keys_ StateKeys keys = make_keys("state", 0);
-        const Label label = make_label(7, LABEL_READY);
-        uint8_t block[LABEL_SIZE], digest[32];
-        _cleanup_free_ char *text = NULL;
+        const struct {
+                Label label;
+                const char *digest;
+        } cases[] = {
+                { make_label(7, LABEL_READY),
+                  "fafe912076912d73a7799546bf2dcfcf214f78fd08b5a51a73c8f96238d43a34" },
+                { make_unverified_label(7, LABEL_READY),
+                  "f80fd520306ed04e2cade8ef55d13c2bbb69bbf1ac2d4d6bdbcec3d6e8581747" },
+        };
 
         (void) state;
-        assert_int_equal(label_write(&label, &keys, block), 0);
-        assert_int_equal(EVP_Digest(block, sizeof(block), digest, NULL, EVP_sha256(), NULL), 1);
-        assert_int_equal(hex_encode(digest, sizeof(digest), &text), 0);
-        assert_string_equal(text, "fafe912076912d73a7799546bf2dcfcf214f78fd08b5a51a73c8f96238d43a34");
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                uint8_t block[LABEL_SIZE], digest[32];
+                _cleanup_free_ char *text = NULL;
+
+                assert_int_equal(label_write(&cases[i].label, &keys, block), 0);
+                assert_int_equal(EVP_Digest(block, sizeof(block), digest, NULL, EVP_sha256(), NULL), 1);
+                assert_int_equal(hex_encode(digest, sizeof(digest), &text), 0);
+                assert_string_equal(text, cases[i].digest);
+        }
 }
 
 static void test_label_reads_as_it_was_written(void **state) {
@@ -133,12 +185,67 @@ static void test_label_reads_as_it_was_written(void **state) {
         assert_true(label_is_authentic(block, &keys));
         assert_string_equal(again.volume, "state");
         assert_int_equal(again.state, LABEL_READY);
+        assert_false(again.unverified);
         assert_true(again.counter == UINT64_MAX);
         assert_int_equal(again.device_size, 64 * MIB);
         assert_int_equal(again.data_size, 32 * MIB);
         assert_memory_equal(again.superblock, label.superblock, sizeof(label.superblock));
         assert_int_equal(again.ciphertext_size, label.ciphertext_size);
         assert_memory_equal(again.ciphertext, label.ciphertext, sizeof(label.ciphertext));
+}
+
+static void test_label_says_that_there_are_no_tags(void **state) {
+        _cleanup_state_keys_ StateKeys keys = make_keys("state", 0);
+        const Label labels[] = { make_unverified_label(1, LABEL_FORMATTING),
+                                 make_unverified_label(2, LABEL_READY) };
+        uint8_t block[LABEL_SIZE];
+
+        (void) state;
+        for (size_t i = 0; i < ELEMENTSOF(labels); i++) {
+                Label again = {};
+
+                assert_int_equal(label_write(labels + i, &keys, block), 0);
+                assert_int_equal(label_parse(block, &again), 0);
+                assert_true(label_is_authentic(block, &keys));
+                assert_true(again.unverified);
+                assert_int_equal(again.state, labels[i].state);
+                assert_true(again.data_size == labels[i].data_size);
+        }
+        /* Another number, with a digest that is right, is no label at all; nor is the other kind with the same MAC. */
+        for (unsigned number = 0; number < 256; number++) {
+                Label seen;
+
+                block[211] = (uint8_t) number;
+                assert_int_equal(EVP_Digest(block, 4032, block + 4032, NULL, EVP_sha256(), NULL), 1);
+                assert_int_equal(label_parse(block, &seen), number == 1 ? 0 : -EBADMSG);
+                assert_int_equal(label_is_authentic(block, &keys), number == 1);
+        }
+}
+
+/* Whoever writes the device makes either kind of the other, with a digest that is right and all that belongs to it: the MAC shows it. */
+static void test_kind_of_a_label_cannot_be_changed(void **state) {
+        _cleanup_state_keys_ StateKeys keys = make_keys("state", 0), none = make_keys("state", 1);
+        const Label labels[] = { make_label(7, LABEL_READY), make_unverified_label(7, LABEL_READY),
+                                 make_label(7, LABEL_FORMATTING),
+                                 make_unverified_label(7, LABEL_FORMATTING) };
+        unsigned copy;
+        Label seen;
+
+        (void) state;
+        for (size_t i = 0; i < ELEMENTSOF(labels); i++) {
+                uint8_t mac[32], *block = area;
+
+                memset(area, 0, sizeof(area));
+                put(0, labels + i, &keys);
+                assert_int_equal(label_judge(area, &keys, &seen, &copy), LABEL_AREA_LABEL);
+                assert_int_equal(seen.unverified, i % 2);
+                memcpy(mac, block + 4064, sizeof(mac));
+                put(0, labels + (i ^ 1), &none);
+                memcpy(block + 4064, mac, sizeof(mac));
+                assert_int_equal(label_judge(area, NULL, &seen, &copy), LABEL_AREA_LABEL);
+                assert_int_equal(seen.unverified, 1 - i % 2);
+                assert_int_equal(label_judge(area, &keys, &seen, &copy), LABEL_AREA_FOREIGN);
+        }
 }
 
 /* Any bit that is changed shows at once, and with the digest made anew the MAC shows it. */
@@ -183,8 +290,10 @@ static void test_label_of_another_key_or_volume_is_not_authentic(void **state) {
 static void test_senseless_label_is_refused(void **state) {
         _cleanup_state_keys_ StateKeys keys = make_keys("state", 0);
         uint8_t block[LABEL_SIZE];
-        const Label good = make_label(7, LABEL_READY), formatting = make_label(7, LABEL_FORMATTING);
-        Label bad[] = { good, good, good, good, good, good, good, good, good, formatting, formatting };
+        const Label good = make_label(7, LABEL_READY), formatting = make_label(7, LABEL_FORMATTING),
+                    unverified = make_unverified_label(7, LABEL_READY);
+        Label bad[] = { good, good,       good,       good, good,       good,       good,       good,
+                        good, formatting, formatting, good, unverified, unverified, unverified, unverified };
 
         (void) state;
         bad[0].state = 0;
@@ -198,6 +307,11 @@ static void test_senseless_label_is_refused(void **state) {
         bad[8].device_size = LABEL_AREA_SIZE;
         bad[9].data_size = 4096;
         bad[10].superblock[8] = 4;
+        bad[11].data_size = 63 * MIB; /* no room for a tag */
+        bad[12].data_size += 4096;
+        bad[13].data_size = 0;
+        memcpy(bad[14].superblock, good.superblock, sizeof(good.superblock));
+        bad[15].unverified = false; /* no superblock */
         for (size_t i = 0; i < ELEMENTSOF(bad); i++)
                 assert_int_equal(label_write(bad + i, &keys, block), -EINVAL);
         bad[0] = good;
@@ -324,9 +438,12 @@ static void test_superblock_has_the_bytes_of_the_kernel(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_each_purpose_has_its_key),
+                cmocka_unit_test(test_keys_without_tags_are_others),
                 cmocka_unit_test(test_short_data_key_is_refused),
                 cmocka_unit_test(test_label_has_the_bytes_of_its_format),
                 cmocka_unit_test(test_label_reads_as_it_was_written),
+                cmocka_unit_test(test_label_says_that_there_are_no_tags),
+                cmocka_unit_test(test_kind_of_a_label_cannot_be_changed),
                 cmocka_unit_test(test_each_changed_bit_is_noticed),
                 cmocka_unit_test(test_label_of_another_key_or_volume_is_not_authentic),
                 cmocka_unit_test(test_senseless_label_is_refused),

@@ -117,6 +117,34 @@ static void test_state_has_defaults_of_its_own(void **state) {
         assert_string_equal(blank.file_system, "ext4");
 }
 
+/* Without a word of it, and with an empty value, a volume is verified. */
+static void test_only_integrity_no_takes_the_tags_away(void **state) {
+        static const struct {
+                const char *lines;
+                bool unverified;
+        } rows[] = {
+                { "", false },
+                { "Integrity=\n", false },
+                { "Integrity=yes\n", false },
+                { "Integrity=no\n", true },
+                { "Integrity=off\n", true },
+                { "Integrity=no\nIntegrity=\n", false },
+                { "Integrity=no\nIntegrity=yes\n", false },
+                { "Integrity=yes\nIntegrity=no\n", true },
+        };
+
+        (void) state;
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                _cleanup_(volume_clear) Volume volume = {};
+                Error error = {};
+                char text[200];
+
+                (void) snprintf(text, sizeof(text), "[Volume]\nDevice=sdf\nMode=state\n%s", rows[i].lines);
+                assert_int_equal(make("state.volume", text, &volume, NULL, &error), 0);
+                assert_int_equal(volume.unverified, rows[i].unverified);
+        }
+}
+
 static void test_empty_value_is_the_default(void **state) {
         _cleanup_(volume_clear) Volume volume = {};
         Error error = {};
@@ -144,6 +172,9 @@ static void test_wrong_values_are_refused_with_their_line(void **state) {
                 { "Mode=state\nInitialize=always", "test.volume:4: Initialize=: Expected blank or never" },
                 { "Initialize=blank", "test.volume:3: Initialize=: The setting needs Mode=state" },
                 { "Initialize=never", "Initialize=: The setting needs Mode=state" },
+                { "Mode=state\nIntegrity=none", "test.volume:4: Integrity=: Expected yes or no" },
+                { "Integrity=no", "test.volume:3: Integrity=: The setting needs Mode=state" },
+                { "Integrity=yes", "Integrity=: The setting needs Mode=state" },
                 { "Mode=state\nFileSystem=erofs",
                   "test.volume:4: FileSystem=: Expected ext4 with Mode=state" },
                 { "Mode=state\nFileSystem=xfs", "FileSystem=: Expected erofs or squashfs, or ext4" },
@@ -482,6 +513,7 @@ int main(void) {
                 cmocka_unit_test(test_volume_has_defaults),
                 cmocka_unit_test(test_volume_takes_every_setting),
                 cmocka_unit_test(test_state_has_defaults_of_its_own),
+                cmocka_unit_test(test_only_integrity_no_takes_the_tags_away),
                 cmocka_unit_test(test_empty_value_is_the_default),
                 cmocka_unit_test(test_wrong_values_are_refused_with_their_line),
                 cmocka_unit_test(test_file_without_device_or_with_a_wrong_name_is_refused),

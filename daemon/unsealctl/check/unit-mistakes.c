@@ -582,6 +582,18 @@ static bool is_key_of_volume(const Check *check, const char *secret) {
         return false;
 }
 
+/* It works, and does not do what people expect of an encrypted volume. */
+static void check_integrity(Check *check, const Volume *volume) {
+        const Place place = { .file = volume->file, .key = "Integrity", .secret = volume->secret };
+
+        if (volume->writable && volume->unverified)
+                tell(check, SEVERITY_WARNING, "volume-not-verified",
+                     "Set Integrity=yes, and begin with a new volume, unless the application verifies all that it reads.",
+                     &place,
+                     "With Integrity=no the volume %s is encrypted and not verified: whoever writes its device can change what the application reads, and nobody notices. Set Integrity=yes, unless the application verifies all that it reads.",
+                     volume->name);
+}
+
 /* unseald-generator gives the unit of a volume its LoadCredential=, so no unit file has it. */
 static void check_volume(Check *check, const Volume *volume) {
         const Declaration *secret = declarations_find_credential(check->declarations, volume->secret);
@@ -694,8 +706,10 @@ int check_units(const UnitTree *tree, const Declarations *declarations, const Vo
         }
         if (check.r >= 0 && (loaded > 0 || declarations->count > 0))
                 check_own_units(&check);
-        for (size_t i = 0; check.r >= 0 && volumes && i < volumes->count; i++)
+        for (size_t i = 0; check.r >= 0 && volumes && i < volumes->count; i++) {
                 check_volume(&check, volumes->items + i);
+                check_integrity(&check, volumes->items + i);
+        }
         for (size_t i = 0; check.r >= 0 && i < declarations->count; i++)
                 check_label(&check, declarations->items + i);
         if (check.r >= 0)

@@ -668,6 +668,10 @@ void check_volume(Report *report, const VolumeFacts *facts) {
                 fail(report, check, facts->name, FAILURE_INTERNAL,
                      "Build the image with these modules of its kernel.",
                      "The kernel has no %s, so the volume cannot be opened.", facts->missing_modules);
+        else if (facts->open && facts->unverified)
+                note(report, check, facts->name,
+                     "It is open as /dev/mapper/unseald-%s, and not verified (Integrity=no): whoever writes its device can change the data, and nobody notices.",
+                     facts->name);
         else if (facts->open)
                 ok(report, check, facts->name, "It is open as /dev/mapper/unseald-%s.", facts->name);
         else if (!facts->root)

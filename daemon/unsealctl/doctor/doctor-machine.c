@@ -175,15 +175,19 @@ static char *modules_text(const char *name) {
 void look_at_volume(const Volume *volume, VolumeFacts *ret) {
         const char *const modules[] = {
                 "dm-crypt",
-                volume->writable ? "dm-integrity" : "dm-verity",
+                volume->unverified ? NULL
+                : volume->writable ? "dm-integrity"
+                                   : "dm-verity",
                 volume->file_system,
-                volume->writable ? "authenc" : NULL,
+                volume->writable && !volume->unverified ? "authenc" : NULL,
         };
         _cleanup_free_ char *builtin = modules_text("modules.builtin"),
                             *dependencies = modules_text("modules.dep");
         char path[DEVICE_PATH_MAX];
 
-        *ret = (VolumeFacts){ .name = volume->name, .root = geteuid() == 0 };
+        *ret = (VolumeFacts){ .name = volume->name,
+                              .root = geteuid() == 0,
+                              .unverified = volume->unverified };
         for (size_t i = 0; i < ELEMENTSOF(modules); i++) {
                 size_t length = strlen(ret->modules);
 

@@ -222,6 +222,7 @@ typedef struct VolumeFacts {
         const char *name;
         bool root;
         bool open;                   /* /dev/mapper/unseald-NAME is there */
+        bool unverified;             /* Integrity=no */
         const char *missing_modules; /* of the targets, ciphers and the file system; NULL: none */
         char modules[96];            /* the text of missing_modules */
         Error device;                /* why no device matches Device=; FAILURE_NONE: one does */
