@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# What somebody who writes the disk can do to a read-write volume, and to LUKS2 with the same cipher and integrity: the control. Each
-# attack has a row: what opening said, what the application found, and whether the kernel lived. A row that ends the kernel is noted, and
-# the next row begins in a new kernel (user-mode Linux).
+# What somebody who writes the disk can do to a read-write volume, and to LUKS2 with the same cipher and integrity: the control. A volume
+# with Integrity=no ("bare") is another control: what the tags keep out works there. Each attack has a row: what opening said, what the
+# application found, and whether the kernel lived. A row that ends the kernel is noted, and the next row begins in a new kernel (user-mode
+# Linux).
 #
 # The table goes to $UNSEALD_TEST_RESULTS/state.txt, too, if that is set.
 . "$(dirname "$0")/lib.sh"
@@ -36,8 +37,9 @@ put() { printf "\\x$(printf %x "$2")" | dd of=/run/disk bs=1 seek="$1" conv=notr
 attach() {
     case $1 in
         luks) "${traced[@]}" cryptsetup open --type luks --key-file "$scratch/key" "$device" luks ;;
-        state)
-            printf '%s\n' '[Volume]' "Device=$device" DeviceTimeoutSec=0 Mode=state "${@:2}" >/etc/unseald/volumes.d/state.volume
+        state | bare)
+            printf '%s\n' '[Volume]' "Device=$device" DeviceTimeoutSec=0 Mode=state Integrity="$([ "$1" = state ] && echo yes || echo no)" "${@:2}" \
+                >/etc/unseald/volumes.d/state.volume
             CREDENTIALS_DIRECTORY=/run/keys "${traced[@]}" $volume attach state
             ;;
     esac
@@ -53,8 +55,14 @@ application() {
     local found
     echo 3 >/proc/sys/vm/drop_caches
     mount -t ext4 "$(node "$1")" /mnt/at 2>/dev/null || { echo "finds no file system"; return; }
-    found=$(head -n 1 /mnt/at/state 2>/dev/null) && [ -n "$found" ] || found="an error of input"
-    [ -e /mnt/at/state ] || found="an empty volume"
+    if [ ! -e /mnt/at/state ]; then
+        found="an empty volume"
+    elif ! cat /mnt/at/state >/run/found 2>/dev/null; then
+        found="an error of input"
+    else
+        found=$(head -n 1 /run/found | tr -cd '[:print:]')
+        yes "$found" 2>/dev/null | head -c 4096 | cmp -s - /run/found || found="changed data"
+    fi
     yes password-of-today 2>/dev/null | head -n 8 >/mnt/at/log && sync
     umount /mnt/at
     echo "finds $found"
@@ -69,13 +77,13 @@ format_luks() {
     cryptsetup -q luksFormat --type luks2 --cipher aes-xts-plain64 --key-size 512 --integrity hmac-sha256 --sector-size 4096 --offset 2048 \
         --luks2-metadata-size 16k --luks2-keyslots-size 512k --pbkdf pbkdf2 --pbkdf-force-iterations 1000 "$device" "$1"
 }
-for kind in luks state; do
+for kind in luks state bare; do
     truncate -s 17M /run/disk; device=$(losetup -f --show /run/disk)
     if [ $kind = luks ]; then
         format_luks "$scratch/key"
         attach luks && mkfs.ext4 -q -b 4096 /dev/mapper/luks
     else
-        attach state Initialize=blank
+        attach $kind Initialize=blank
     fi
     mount -t ext4 "$(node $kind)" /mnt/at
     yes 'the state of last week' | head -c 4096 >/mnt/at/state; sync
@@ -89,6 +97,7 @@ for kind in luks state; do
     attach $kind; echo "$kind: $(application $kind)"; detach $kind
     cp /run/disk /mnt/images/$kind; drop
     echo "RESULT $kind: block $(wc -w <"/mnt/images/$kind.block")"
+    [ $kind != bare ] || continue
     # Volumes of the same size: with the key of another customer, and with the same key, but another volume of it.
     for whose in foreign other; do
         key=$scratch/key; [ $whose = other ] || key=$scratch/key-of-another
@@ -128,13 +137,15 @@ attack_tag() { flip $((tags * 512 + 32 * block)); }
 # An authentic block of the volume, with its tag, in the place of the application's.
 attack_moved() {
     dd if=/run/disk of=/run/disk bs=512 skip=$((data + 8 * (block + 1))) seek=$((data + 8 * block)) count=8 conv=notrunc status=none
-    dd if=/run/disk of=/run/disk bs=32 skip=$((tags * 16 + block + 1)) seek=$((tags * 16 + block)) count=1 conv=notrunc status=none
+    [ "$kind" = bare ] || dd if=/run/disk of=/run/disk bs=32 skip=$((tags * 16 + block + 1)) seek=$((tags * 16 + block)) count=1 conv=notrunc status=none
 }
 # The block of last week with its tag, in the disk of today.
 attack_replayed() {
     dd if=/mnt/images/$kind.old of=/run/disk bs=512 skip=$((data + 8 * block)) seek=$((data + 8 * block)) count=8 conv=notrunc status=none
-    dd if=/mnt/images/$kind.old of=/run/disk bs=32 skip=$((tags * 16 + block)) seek=$((tags * 16 + block)) count=1 conv=notrunc status=none
+    [ "$kind" = bare ] || dd if=/mnt/images/$kind.old of=/run/disk bs=32 skip=$((tags * 16 + block)) seek=$((tags * 16 + block)) count=1 conv=notrunc status=none
 }
+# Of the block of last week 16 bytes, which AES-XTS encrypts by themselves.
+attack_piece() { dd if=/mnt/images/$kind.old of=/run/disk bs=16 skip=$((32 * data + 256 * block + 6)) seek=$((32 * data + 256 * block + 6)) count=1 conv=notrunc status=none; }
 # A bit in each block that the journal holds; the entries, which come first in a section, stay.
 attack_journal() {
     python3 - $((start + 4096)) "$sections" <<'END'
@@ -152,7 +163,7 @@ END
 attack_entry() { flip $((start + 4096 + $1)) 255; }
 # A header that says "no encryption", over a file system of the attacker. Its checksum needs no key.
 attack_null() {
-    mkdir -p /run/tree; echo "the state of the attacker" >/run/tree/state
+    mkdir -p /run/tree; yes "the state of the attacker" | head -c 4096 >/run/tree/state
     rm -f /run/fs; truncate -s 16M /run/fs; mkfs.ext4 -q -b 4096 -d /run/tree /run/fs
     dd if=/run/fs of=/run/disk bs=1M seek=1 conv=notrunc status=none
     [ $kind = luks ] || dd if=/mnt/images/luks of=/run/disk bs=1M count=1 conv=notrunc status=none
@@ -169,6 +180,8 @@ try() { # WHAT KIND IMAGE ATTACK...
     take "$2$3"
     sections=$(od -An -tu4 -j $((start + 12)) -N 4 /run/disk) block=$(cat "/mnt/images/$kind.block")
     sections=$((sections)) tags=$((2048 + 8 + 264 * sections)) data=$((2048 + 8 + 264 * sections + 256))
+    # Without tags the data follow the label.
+    [ "$kind" != bare ] || data=2048
     "attack_$4" "${@:5}"
     echo "ROW $kind|$what"
     attach $kind Initialize=blank >/run/said 2>&1; status=$?
@@ -262,6 +275,12 @@ with open(sys.argv[1], "r+b") as disk:
                 label[24:28], label[104:176] = (1).to_bytes(4, "big"), bytes(72)
             case "sizes":
                 label[96:112] = bytes([255]) * 16
+            case "without":
+                label[104:112] = (16 << 20).to_bytes(8, "big")
+                label[112:176], label[208:212] = bytes(64), (1).to_bytes(4, "big")
+            case "with":
+                label[104:112] = (8 << 20).to_bytes(8, "big")
+                label[112:176], label[208:212] = bytes([1]) * 64, bytes(4)
             case "counter":
                 label[16:24] = (1 << 62).to_bytes(8, "big")
         label[4032:4064] = hashlib.sha256(label[:4032]).digest()
@@ -278,9 +297,11 @@ the superblock says that there is a bitmap||superblock 24 4
 the superblock says that there is a bitmap, and so does the label||both
 the label says that the first format has not ended||label formatting
 the label has another counter||label counter
+the label says that there are no tags||label without
 the superblock is zeros||erased
 a bit of data||data
 a bit of a tag||tag
+16 bytes of last week in their block||piece
 another block in its place||moved
 the block of last week in its place||replayed
 the disk of last week|.old|none
@@ -300,14 +321,28 @@ a header without encryption||null
 the superblock asks for new tags||bitmap
 END
 
+# What the tags are for.
+cat >"$scratch/bare-attacks" <<'END'
+no attack||none
+the label says that there are tags||label with
+a bit of data||data
+16 bytes of last week in their block||piece
+another block in its place||moved
+the block of last week in its place||replayed
+END
+all_rows() {
+    sed 's/^/bare|/' "$scratch/bare-attacks"
+    sed 's/^/luks|/; p; s/^luks/state/' "$scratch/attacks"
+}
+
 uml_prepare cbc ecb crypto_null aes_generic xts sha256_generic hmac authenc loop dm-mod dm-crypt dm-integrity
 uml_boot make "$scratch/none" <"$scratch/make"
-assert_equal "the volumes" "$(sed -n 's/^RESULT //p' "$scratch/said")" $'luks: block 1\nstate: block 1\nend'
+assert_equal "the volumes" "$(sed -n 's/^RESULT //p' "$scratch/said")" $'luks: block 1\nstate: block 1\nbare: block 1\nend'
 cp "$scratch/said" "$scratch/all-said"
 
 # In one start, as far as the kernel lives.
 : >"$scratch/table"
-sed 's/^/luks|/; p; s/^luks/state/' "$scratch/attacks" >"$scratch/left"
+all_rows >"$scratch/left"
 starts=0
 while [ -s "$scratch/left" ]; do
     [ $((++starts)) -le 4 ] || die "the kernel has panicked too often"
@@ -327,7 +362,7 @@ while [ -s "$scratch/left" ]; do
     say "$row: $(grep -a -m 1 -oE 'panic - .*|BUG.*' "$scratch/said" || tail -n 1 "$scratch/said")"
     echo "$row|ends the kernel|does not start" >>"$scratch/table"
     rows=$(wc -l <"$scratch/table")
-    sed 's/^/luks|/; p; s/^luks/state/' "$scratch/attacks" | tail -n +$((rows + 1)) >"$scratch/left"
+    all_rows | tail -n +$((rows + 1)) >"$scratch/left"
 done
 grep -a '^SWITCHED' "$scratch/all-said" || true
 printf 'read-write volumes: %s\n' 'volume, attack, opening, application' >"$scratch/report"
@@ -338,6 +373,12 @@ if [ -n "${UNSEALD_TEST_RESULTS:-}" ]; then
 fi
 
 cat >"$scratch/wanted" <<'END'
+bare|no attack|opens|finds the state of today
+bare|the label says that there are tags|is refused|does not start
+bare|a bit of data|opens|finds changed data
+bare|16 bytes of last week in their block|opens|finds changed data
+bare|another block in its place|opens|finds changed data
+bare|the block of last week in its place|opens|finds the state of last week
 luks|no attack|opens|finds the state of today
 state|no attack|opens|finds the state of today
 luks|the superblock says another interleave|opens|finds no file system
@@ -352,12 +393,16 @@ luks|the label says that the first format has not ended|opens|finds the state of
 state|the label says that the first format has not ended|is refused|does not start
 luks|the label has another counter|opens|finds the state of today
 state|the label has another counter|is refused|does not start
+luks|the label says that there are no tags|opens|finds the state of today
+state|the label says that there are no tags|is refused|does not start
 luks|the superblock is zeros|is refused|does not start
 state|the superblock is zeros|is refused|does not start
 luks|a bit of data|opens|finds an error of input
 state|a bit of data|opens|finds an error of input
 luks|a bit of a tag|opens|finds an error of input
 state|a bit of a tag|opens|finds an error of input
+luks|16 bytes of last week in their block|opens|finds an error of input
+state|16 bytes of last week in their block|opens|finds an error of input
 luks|another block in its place|opens|finds an error of input
 state|another block in its place|opens|finds an error of input
 luks|the block of last week in its place|opens|finds the state of last week
