@@ -565,6 +565,7 @@ int body_new(sd_event *event, const BodyPlan *plan, const MessageHeader *header,
                 .userdata = userdata,
         };
         (void) pthread_mutex_init(&body->writing, NULL);
+        store_draft_expect(draft, plan->plaintext_min);
         r = body_set_up(body, header, size_max, error);
         if (r < 0)
                 return r;

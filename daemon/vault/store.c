@@ -346,6 +346,20 @@ static int sum_others(Store *store, const char *name, uint64_t *ret) {
         return 0;
 }
 
+static bool overwrite(int fd, off_t begin, off_t end) {
+        static const uint8_t zeros[4096];
+
+        while (begin < end) {
+                size_t left = (size_t) (end - begin);
+                ssize_t n = pwrite(fd, zeros, left < sizeof(zeros) ? left : sizeof(zeros), begin);
+                if (n > 0)
+                        begin += n;
+                else if (n == 0 || errno != EINTR)
+                        return false;
+        }
+        return true;
+}
+
 /*
  * Overwrites a file that has no name any more; ramfs and tmpfs would free its pages with their content. The kernel grants a
  * write lease only while no other process has the file open. The lease does not show a process that has looked up the name but
@@ -353,7 +367,6 @@ static int sum_others(Store *store, const char *name, uint64_t *ret) {
  * replaced is not overwritten.
  */
 static void wipe_unread(int fd) {
-        static const uint8_t zeros[4096];
         struct stat st;
 
         if (fd < 0 || fstat(fd, &st) < 0 || st.st_nlink > 0)
@@ -363,12 +376,10 @@ static void wipe_unread(int fd) {
         if (fcntl(fd, F_SETSIG, SIGURG) < 0 || fcntl(fd, F_SETLEASE, F_WRLCK) < 0)
                 return;
 
-        for (off_t done = 0; done < st.st_size;) {
-                size_t left = (size_t) (st.st_size - done);
-                ssize_t n = pwrite(fd, zeros, left < sizeof(zeros) ? left : sizeof(zeros), done);
-                if (n > 0)
-                        done += n;
-                else if (n == 0 || errno != EINTR)
+        /* A draft may have holes, and zeros in a hole would take memory. */
+        for (off_t begin = 0, end; (begin = lseek(fd, begin, SEEK_DATA)) >= 0; begin = end) {
+                end = lseek(fd, begin, SEEK_HOLE);
+                if (end < 0 || !overwrite(fd, begin, end))
                         return;
         }
 }
@@ -536,13 +547,16 @@ int store_memory_available(const char *meminfo, uint64_t *ret) {
         return 0;
 }
 
-/* What a draft that is under way may still take. */
+#define BLOCK_SIZE 512U /* of st_blocks (stat(3type)) */
+
+/* What a draft that is under way may still take. Its size does not tell: it may be set already, and parts come in any order. */
 static uint64_t draft_missing(const StoreDraft *draft) {
         struct stat st;
 
-        return fstat(draft->fd, &st) >= 0 && (uint64_t) st.st_size < draft->size
-                               ? draft->size - (uint64_t) st.st_size
-                               : 0;
+        if (fstat(draft->fd, &st) < 0)
+                return 0;
+        uint64_t taken = (uint64_t) st.st_blocks * BLOCK_SIZE;
+        return taken < draft->size ? draft->size - taken : 0;
 }
 
 /* A kernel that does not say what is available is not asked to give it. */
@@ -593,6 +607,17 @@ int store_draft_begin(Store *store, const char *name, uint64_t size, StoreDraft 
         store->sum += size;
         *ret = draft;
         return 0;
+}
+
+void store_draft_expect(StoreDraft *draft, uint64_t size) {
+        struct statfs fs;
+
+        /* A hole of ramfs looks like data, and wiping it would take memory. */
+        if (size > draft->size || fstatfs(draft->fd, &fs) < 0 || fs.f_type != TMPFS_MAGIC)
+                return;
+        /* Without its size the file is written in small pages. */
+        if (ftruncate(draft->fd, (off_t) size) < 0)
+                return;
 }
 
 int store_draft_write(StoreDraft *draft, const uint8_t *data, size_t size, uint64_t offset) {

@@ -58,6 +58,10 @@ typedef struct StoreDraft StoreDraft;
  * has too little memory; the text says how much is missing. The store must outlive the draft, or store_draft_abandon(). */
 int store_draft_begin(Store *store, const char *name, uint64_t size, StoreDraft **ret, Error *error);
 
+/* Before the first byte is written: the file will have so many bytes at least if it is ever finished. A tmpfs with huge=within_size
+ * then takes huge pages for it, which is several times as quick. Elsewhere nothing happens. */
+void store_draft_expect(StoreDraft *draft, uint64_t size);
+
 /* Any thread, but one at a time. A negative errno: not all bytes are written. */
 int store_draft_write(StoreDraft *draft, const uint8_t *data, size_t size, uint64_t offset);
 

@@ -1016,6 +1016,91 @@ static void test_a_draft_that_the_machine_has_no_memory_for_is_refused(void **st
         assert_entries(0);
 }
 
+#define MIB (UINT64_C(1024) * 1024)
+
+static void test_a_draft_that_is_expected_to_be_large_takes_no_memory_before_it_is_written(void **state) {
+        _cleanup_(store_freep) Store *store = open_store();
+        StoreDraft *draft = begin_draft(store, "model", 5 * MIB);
+        bool is_tmpfs = strcmp(file_system, "tmpfs") == 0;
+        char name[256];
+        struct stat st;
+
+        store_draft_expect(draft, 5 * MIB + 1); /* more than it may have: nobody believes that */
+        only_entry(name, &st);
+        assert_int_equal(st.st_size, 0);
+        store_draft_expect(draft, 5 * MIB - 100);
+        only_entry(name, &st);
+        assert_int_equal(st.st_size, is_tmpfs ? 5 * MIB - 100 : 0);
+        assert_int_equal(st.st_blocks, 0);
+
+        /* Only what was written is wiped: a page of it, or a huge page. The rest of ramfs's file cannot be told from zeros. */
+        assert_int_equal(store_draft_write(draft, (const uint8_t *) "half of it", 10, 3 * MIB), 0);
+        assert_null(store_draft_free(draft));
+        if (is_tmpfs)
+                assert_in_range(wiped, 10, 2 * MIB);
+        else
+                assert_int_equal(wiped, 3 * MIB + 10);
+        assert_entries(0);
+}
+
+/* A draft that a killed process has left. */
+static void test_the_holes_of_a_removed_file_are_not_wiped(void **state) {
+        _cleanup_(store_freep) Store *store = open_store();
+        _cleanup_close_ int fd = open(STORE "/.model.0123456789abcdef", O_RDWR | O_CREAT | O_CLOEXEC, 0);
+
+        if (strcmp(file_system, "tmpfs") != 0)
+                return;
+        assert_int_equal(ftruncate(fd, (off_t) (64 * MIB)), 0);
+        assert_int_equal(syscall(SYS_pwrite64, fd, "half", 4, 33 * MIB), 4);
+        assert_int_equal(close(TAKE_FD(fd)), 0);
+        assert_int_equal(store_retain(store, NULL, 0, NULL), 0);
+        assert_entries(0);
+        assert_in_range(wiped, 4, 2 * MIB);
+}
+
+/* The kernel gives a huge page only to what fills it. */
+static void test_a_file_takes_no_more_memory_than_its_pages(void **state) {
+        static uint8_t ones[MIB];
+        _cleanup_(store_freep) Store *store = open_store();
+        StoreDraft *draft;
+        _cleanup_close_ int fd = -1;
+        struct stat st;
+
+        put(store, "small", "x");
+        assert_int_equal(stat(STORE "/small", &st), 0);
+        assert_int_equal(st.st_blocks * 512, sysconf(_SC_PAGESIZE));
+
+        draft = begin_draft(store, "model", 4 * MIB);
+        store_draft_expect(draft, 3 * MIB);
+        memset(ones, 1, sizeof(ones));
+        for (unsigned i = 3; i > 0; i--)
+                assert_int_equal(store_draft_write(draft, ones, sizeof(ones), (i - 1) * MIB), 0);
+        assert_int_equal(store_draft_write(draft, ones, 1, 3 * MIB), 0);
+        assert_int_equal(store_draft_finish(draft, 0, 0, 0400, &fd, NULL), 0);
+        assert_int_equal(fstat(fd, &st), 0);
+        assert_int_equal(st.st_size, 3 * MIB + 1);
+        assert_int_equal(st.st_blocks * 512, 3 * MIB + (uint64_t) sysconf(_SC_PAGESIZE));
+}
+
+/* A file takes the place of /proc/meminfo, so the test knows how much memory there is. */
+static void test_a_draft_whose_size_is_set_still_takes_its_memory(void **state) {
+        _cleanup_(store_freep) Store *store = open_store();
+        StoreDraft *draft, *none;
+        Error error = {};
+
+        create_file("meminfo", "MemAvailable: 1048576 kB\n", 0400);
+        assert_int_equal(mount("meminfo", "/proc/meminfo", NULL, MS_BIND, NULL), 0);
+        store_set_size_max(store, UINT64_MAX);
+        draft = begin_draft(store, "model", 600 * MIB);
+        store_draft_expect(draft, 600 * MIB);
+        assert_int_equal(store_draft_begin(store, "other", 600 * MIB, &none, &error), -ENOSPC);
+        assert_non_null(strstr(error.text, " 218103808 bytes of memory are missing."));
+        assert_null(store_draft_free(draft));
+        assert_null(store_draft_free(begin_draft(store, "other", 600 * MIB)));
+        assert_int_equal(umount2("/proc/meminfo", MNT_DETACH), 0);
+        assert_int_equal(unlink("meminfo"), 0);
+}
+
 static void test_a_draft_whose_calls_fail_is_wiped(void **state) {
         bool failed = true;
 
@@ -1480,6 +1565,10 @@ int main(void) {
                 test_on_store(test_a_draft_counts_with_what_it_may_become),
                 test_on_store(test_the_limit_of_the_store_can_be_set),
                 test_on_store(test_a_draft_that_the_machine_has_no_memory_for_is_refused),
+                test_on_store(test_a_draft_that_is_expected_to_be_large_takes_no_memory_before_it_is_written),
+                test_on_store(test_the_holes_of_a_removed_file_are_not_wiped),
+                test_on_store(test_a_file_takes_no_more_memory_than_its_pages),
+                test_on_store(test_a_draft_whose_size_is_set_still_takes_its_memory),
                 test_on_store(test_a_draft_whose_calls_fail_is_wiped),
                 test_on_store(test_a_store_opens_only_if_no_call_fails),
                 test_on_store(test_a_call_that_fails_leaves_no_half_written_file),
@@ -1504,6 +1593,12 @@ int main(void) {
         file_system_options = "mode=0755,noswap,size=100%,nr_inodes=0";
         if (unshare(CLONE_NEWNS) < 0 || mount("tmpfs", "/mnt", "tmpfs", 0, "noswap") < 0) {
                 puts("SKIPPED: the tests on tmpfs with noswap, which takes Linux 6.4.");
+                return failed;
+        }
+        failed += cmocka_run_group_tests(mounting, set_up_namespace, tear_down_namespace);
+        file_system_options = "mode=0755,noswap,size=100%,nr_inodes=0,huge=within_size";
+        if (mount("tmpfs", "/mnt", "tmpfs", 0, "huge=within_size") < 0) {
+                puts("SKIPPED: the tests on tmpfs with huge pages, which this kernel or processor does not have.");
                 return failed;
         }
         return failed + cmocka_run_group_tests(mounting, set_up_namespace, tear_down_namespace);
