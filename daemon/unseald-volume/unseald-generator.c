@@ -47,26 +47,41 @@ static int write_units(const char *directory, const Volume *volume) {
         return r;
 }
 
-/*
- * Whether the kernel's tmpfs has noswap: Linux 6.4 or later (tmpfs(5)), and only with the rights of the whole machine. Nothing is mounted.
- * glibc has no functions for these calls before 2.36.
- */
-static bool tmpfs_has_noswap(void) {
+/* What the kernel's tmpfs can do. Nothing is mounted. glibc has no functions for these calls before 2.36. */
+typedef struct TmpfsOptions {
+        bool noswap; /* Linux 6.4 or later (tmpfs(5)), and only with the rights of the whole machine */
+        bool huge;   /* the kernel is built with huge pages, and the processor has them */
+} TmpfsOptions;
+
+static TmpfsOptions tmpfs_options(void) {
         _cleanup_close_ int fd = (int) syscall(SYS_fsopen, "tmpfs", FSOPEN_CLOEXEC);
 
-        return fd >= 0 && syscall(SYS_fsconfig, fd, FSCONFIG_SET_FLAG, "noswap", NULL, 0) == 0;
+        if (fd < 0)
+                return (TmpfsOptions){};
+        return (TmpfsOptions){
+                .noswap = syscall(SYS_fsconfig, fd, FSCONFIG_SET_FLAG, "noswap", NULL, 0) == 0,
+                .huge = syscall(SYS_fsconfig, fd, FSCONFIG_SET_STRING, "huge", "within_size", 0) == 0,
+        };
 }
 
-/* Makes the store a tmpfs in place of ramfs. A drop-in of the administrator with a later name can do otherwise. */
+#define STORE_OPTIONS "mode=0711,nosuid,nodev,noexec,noswap,size=100%%,nr_inodes=0"
+
+/* Makes the store a tmpfs in place of ramfs. A drop-in of the administrator with a later name can do otherwise. An option that the
+ * kernel does not take would leave the machine without a store, so it is tried first. With within_size, only what fills a huge page
+ * takes one: a small secret takes a small page. */
 static int write_store(const char *directory) {
-        static const VolumeUnitFile unit = {
+        TmpfsOptions has = tmpfs_options();
+        const VolumeUnitFile unit = {
                 .path = (char *) "run-unseald-credentials.mount.d/50-tmpfs.conf",
-                .text = (char *) "# Made by unseald-generator, since this kernel's tmpfs has noswap\n"
-                                 "[Mount]\nWhat=tmpfs\nType=tmpfs\n"
-                                 "Options=mode=0711,nosuid,nodev,noexec,noswap,size=100%%,nr_inodes=0\n",
+                .text = has.huge ? (char *) "# Made by unseald-generator, since this kernel's tmpfs has noswap and huge\n"
+                                            "[Mount]\nWhat=tmpfs\nType=tmpfs\n"
+                                            "Options=" STORE_OPTIONS ",huge=within_size\n"
+                                 : (char *) "# Made by unseald-generator, since this kernel's tmpfs has noswap\n"
+                                            "[Mount]\nWhat=tmpfs\nType=tmpfs\n"
+                                            "Options=" STORE_OPTIONS "\n",
         };
 
-        return tmpfs_has_noswap() ? write_unit(directory, &unit) : 0;
+        return has.noswap ? write_unit(directory, &unit) : 0;
 }
 
 static int say(const Error *error) {

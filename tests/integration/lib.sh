@@ -22,6 +22,9 @@ store_type() {
     if unshare --mount mount -t tmpfs -o noswap tmpfs /mnt 2>/dev/null; then echo tmpfs; else echo ramfs; fi
 }
 
+# store_is_huge: whether it then also chooses huge pages
+store_is_huge() { unshare --mount mount -t tmpfs -o noswap,huge=within_size tmpfs /mnt 2>/dev/null; }
+
 # The exit stack. at_exit COMMAND [ARGUMENT...] adds a command that runs when the script ends, whatever ends it. The commands
 # run in reverse order. A command that fails makes a passed test fail, so a command must tolerate that there is nothing left
 # to clean up. Only this stack may set the EXIT trap: a second trap would replace the first one.

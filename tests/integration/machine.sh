@@ -36,6 +36,7 @@ assert_equal "what the application read" "$(cat "$out/application")" "$(printf '
 assert_match "the file system of its credential" "$(cat "$out/application-filesystem")" '^(ramfs|tmpfs)$'
 assert_line "the store" "$out/store" "^$(store_type) .*nosuid.*nodev.*noexec"
 [ "$(store_type)" = ramfs ] || assert_line "the store" "$out/store" '^tmpfs .*noswap'
+! store_is_huge || assert_line "the pages of the store" "$out/store" '^tmpfs .*huge=within_size'
 assert_line "the store's owner" "$out/store" '^/run/unseald/credentials 711 unseald:unseald$'
 assert_line "a secret of root's" "$out/store" '^/run/unseald/credentials/db-password 400 root:root$'
 assert_line "a secret with an owner" "$out/store" '^/run/unseald/credentials/api-token 440 games:games$'

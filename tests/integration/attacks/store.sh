@@ -139,6 +139,17 @@ if swapon --priority=32767 "$swap"; then
     if mount -t tmpfs -o mode=0711,noswap tmpfs "$store"; then
         attack 7 '… and with a store on tmpfs with noswap' unharmed published
         umount "$store"
+        # unseald-generator adds the option where the kernel has it. A small secret takes a small page there, a large one huge pages.
+        if mount -t tmpfs -o mode=0711,noswap,huge=within_size tmpfs "$store"; then
+            attack 7 '… and where large secrets take huge pages' unharmed published
+            truncate -s 4M "$store/large"
+            { yes "$(<"$secret")" || true; } | head -c 4M | dd of="$store/large" bs=1M iflag=fullblock conv=notrunc status=none
+            expect "whether there is a large secret" "$(grep -cqF -- "$(<"$secret")" "$store/large" && stat -c %b "$store/large")" 8192
+            swapped 'with swap on: a large secret in such a store' no "$store/large" "$scratch/plain/control"
+            umount "$store"
+        else
+            say 'SKIP: no tmpfs with huge pages here'
+        fi
     else
         say 'SKIP: no tmpfs with noswap here; it takes Linux 6.4'
     fi
