@@ -11,13 +11,13 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #include "basic/clock.h"
 #include "basic/io.h"
 #include "basic/list.h"
 #include "basic/log.h"
 #include "config/declaration.h"
+#include "unseald-kms/exchange.h"
 #include "unseald-kms/kms-service.h"
 
 /* How long a client may take for a whole request, and to take the answer; how long an open connection may have no request; and how
@@ -29,8 +29,6 @@
 /* After the last answer this much more is read. Closing with unread data would make TCP reset the connection, and the client could lose
  * the answer. */
 #define DRAIN_MAX (512U * 1024U)
-#define BUFFER_FIRST 4096U
-#define ANSWER_HEAD_MAX 768
 #define TARGET_MAX 128
 #define AUTHORIZATION_MAX 2048
 
@@ -57,7 +55,7 @@ struct Connection {
         ApplicationRequest request;
         RegionEndpoint *endpoint;
         uint64_t begun;    /* when it was sent to KMS */
-        unsigned repeated; /* bit n: it was sent again for remedy n */
+        unsigned repeated; /* for which remedies it was sent again (exchange.h) */
         ProofKey *key;     /* of the document that was sent */
         struct json_object *reply;
         char request_id[64];
@@ -115,38 +113,9 @@ static int connection_wait(Connection *connection, uint32_t events, uint64_t use
         return r < 0 ? r : sd_event_source_set_enabled(connection->io, events ? SD_EVENT_ON : SD_EVENT_OFF);
 }
 
-/* An answer of the service's own, or of KMS. */
-typedef struct Answer {
-        unsigned status;
-        const char *body;
-        size_t size;
-        const char *request_id, *error_type; /* may be NULL or empty */
-} Answer;
-
-/* Writes status line and headers (RFC 9110, RFC 9112) and returns their length. No part of it is the client's. */
-static size_t print_head(const Answer *answer, bool last, char buffer[static ANSWER_HEAD_MAX]) {
-        bool has_id = answer->request_id && *answer->request_id,
-             has_type = answer->error_type && *answer->error_type;
-        time_t now = (time_t) (now_realtime_usec() / USEC_PER_SEC);
-        char date[64] = "";
-        struct tm tm;
-
-        if (gmtime_r(&now, &tm))
-                (void) strftime(date, sizeof(date), "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", &tm);
-        (void) snprintf(buffer, ANSWER_HEAD_MAX,
-                        "HTTP/1.1 %u %s\r\n%sContent-Type: application/x-amz-json-1.1\r\n"
-                        "Content-Length: %zu\r\nCache-Control: no-store\r\n%s%s%s%s%s%s%sConnection: %s\r\n\r\n",
-                        answer->status, http_reason_phrase(answer->status), date, answer->size,
-                        has_id ? "x-amzn-RequestId: " : "", has_id ? answer->request_id : "",
-                        has_id ? "\r\n" : "", has_type ? "x-amzn-ErrorType: " : "",
-                        has_type ? answer->error_type : "", has_type ? "\r\n" : "",
-                        answer->status == 405 ? "Allow: POST\r\n" : "", last ? "close" : "keep-alive");
-        return strlen(buffer);
-}
-
-static int connection_answer(Connection *connection, const Answer *answer) {
-        char head[ANSWER_HEAD_MAX];
-        size_t head_size = print_head(answer, connection->close, head);
+static int connection_answer(Connection *connection, const ExchangeAnswer *answer) {
+        char head[EXCHANGE_HEAD_MAX];
+        size_t head_size = exchange_print_head(answer, connection->close, now_realtime_usec(), head);
 
         connection->answer = malloc(head_size + answer->size);
         if (!connection->answer)
@@ -163,11 +132,11 @@ static int connection_refuse(Connection *connection, const ApplicationRefusal *r
         int r = application_refusal_format(refusal, &body);
 
         return r < 0 ? r
-                     : connection_answer(connection, &(Answer){ .status = refusal->status,
-                                                                .body = body,
-                                                                .size = strlen(body),
-                                                                .request_id = connection->request_id,
-                                                                .error_type = refusal->type });
+                     : connection_answer(connection, &(ExchangeAnswer){ .status = refusal->status,
+                                                                        .body = body,
+                                                                        .size = strlen(body),
+                                                                        .request_id = connection->request_id,
+                                                                        .error_type = refusal->type });
 }
 
 _printf_(4, 5) static int connection_refuse_with(Connection *connection, unsigned status, const char *type,
@@ -234,40 +203,32 @@ static void tell_refused(const Connection *connection, const char *reason) {
 
 /* The service itself could not get an answer. SDKs repeat such a request. */
 static int connection_fail(Connection *connection, const Error *error) {
-        bool later = error->failure == FAILURE_NETWORK || error->failure == FAILURE_IMDS ||
-                     error->failure == FAILURE_UNAVAILABLE;
+        const char *type;
+        unsigned status = exchange_failure_status(error, &type);
 
         connection->service->refused++;
         tell_failed(connection, error);
-        return connection_refuse_with(connection, later ? 503 : 500,
-                                      later ? "DependencyTimeoutException" : "KMSInternalException",
-                                      "unseald-kms: %s", error->text);
+        return connection_refuse_with(connection, status, type, "unseald-kms: %s", error->text);
 }
 
 static int connection_ask(Connection *connection);
 
-/* The credentials are not the client's, and KMS's message about them may contain the session token. */
-static bool is_about_credentials(const Connection *connection, const KmsReply *reply, const Error *error) {
-        const char *token = proof_credentials(connection->service->proof)->session_token;
-
-        return error->failure == FAILURE_ROLE || error->failure == FAILURE_CLOCK ||
-               (token && memmem(reply->body, reply->size, token, strlen(token)));
-}
-
-/* Returns whether another attempt may help. */
+/* Renews what KMS did not accept. Returns whether another attempt may help. */
 static bool prepare_repetition(Connection *connection, const Error *error) {
         Proof *proof = connection->service->proof;
 
-        /* Once for each remedy: a clock that was wrong makes the document too old as well. */
-        if (connection->repeated & 1U << error->remedy)
+        switch (exchange_repetition(&connection->repeated, error->remedy, connection->request.attested)) {
+        case EXCHANGE_NO_REPETITION:
                 return false;
-        if (error->remedy == REMEDY_CREDENTIALS)
+        case EXCHANGE_WITH_CREDENTIALS:
                 proof_renew_credentials(proof, connection->begun);
-        else if (error->remedy == REMEDY_DOCUMENT && connection->request.attested)
+                break;
+        case EXCHANGE_WITH_DOCUMENT:
                 proof_renew_document(proof, connection->begun);
-        else if (error->remedy != REMEDY_CLOCK)
-                return false;
-        connection->repeated |= 1U << error->remedy;
+                break;
+        case EXCHANGE_WITH_CLOCK:
+                break;
+        }
         connection->key = proof_key_give(connection->key);
         return true;
 }
@@ -275,15 +236,16 @@ static bool prepare_repetition(Connection *connection, const Error *error) {
 static int connection_failed(Connection *connection, const KmsReply *reply, const Error *error) {
         if (prepare_repetition(connection, error))
                 return connection_ask(connection);
-        if (!reply || is_about_credentials(connection, reply, error))
+        if (!reply ||
+            exchange_hides(reply, error, proof_credentials(connection->service->proof)->session_token))
                 return connection_fail(connection, error);
         connection->service->answered++;
         tell_kms_error(connection, error);
-        return connection_answer(connection, &(Answer){ .status = reply->status,
-                                                        .body = reply->body,
-                                                        .size = reply->size,
-                                                        .request_id = reply->request_id,
-                                                        .error_type = reply->error_type });
+        return connection_answer(connection, &(ExchangeAnswer){ .status = reply->status,
+                                                                .body = reply->body,
+                                                                .size = reply->size,
+                                                                .request_id = reply->request_id,
+                                                                .error_type = reply->error_type });
 }
 
 static void on_opened(int r, Secret *plaintext, const Error *error, void *userdata) {
@@ -299,10 +261,11 @@ static void on_opened(int r, Secret *plaintext, const Error *error, void *userda
                 if (r >= 0) {
                         service->answered++;
                         tell_answered(connection);
-                        r = connection_answer(connection, &(Answer){ .status = 200,
-                                                                     .body = body,
-                                                                     .size = strlen(body),
-                                                                     .request_id = connection->request_id });
+                        r = connection_answer(connection,
+                                              &(ExchangeAnswer){ .status = 200,
+                                                                 .body = body,
+                                                                 .size = strlen(body),
+                                                                 .request_id = connection->request_id });
                 }
         }
         service_check(service, r);
@@ -325,10 +288,10 @@ static int connection_succeeded(Connection *connection, const KmsReply *reply) {
                 return proof_key_open(connection->key, envelope, envelope_size, on_opened, connection);
         service->answered++;
         tell_answered(connection);
-        return connection_answer(connection, &(Answer){ .status = 200,
-                                                        .body = reply->body,
-                                                        .size = reply->size,
-                                                        .request_id = reply->request_id });
+        return connection_answer(connection, &(ExchangeAnswer){ .status = 200,
+                                                                .body = reply->body,
+                                                                .size = reply->size,
+                                                                .request_id = reply->request_id });
 }
 
 static void on_forwarded(int r, const KmsReply *reply, const Error *error, void *userdata) {
@@ -405,16 +368,6 @@ static RegionEndpoint *endpoint_of(Service *service, const char *key) {
         return NULL;
 }
 
-static bool is_json(const HttpRequestHead *head) {
-        static const char wanted[] = "application/x-amz-json-1.1";
-        char type[64] = "";
-
-        if (!http_request_copy(head, "Content-Type", type, sizeof(type)))
-                return false;
-        type[strcspn(type, "; \t")] = '\0';
-        return strcasecmp(type, wanted) == 0;
-}
-
 /* The whole request is in the buffer. */
 static int connection_judge(Connection *connection, const HttpRequestHead *head) {
         Service *service = connection->service;
@@ -427,7 +380,7 @@ static int connection_judge(Connection *connection, const HttpRequestHead *head)
                 service->limited++;
                 return connection_refuse_with(connection, 400, "ThrottlingException", "Rate exceeded");
         }
-        if (!is_json(head))
+        if (!exchange_is_json(head))
                 return connection_refuse_with(connection, 400, "SerializationException",
                                               "Content-Type is not application/x-amz-json-1.1.");
         (void) http_request_copy(head, "X-Amz-Target", target, sizeof(target));
@@ -490,25 +443,20 @@ static bool connection_make_room(Connection *connection, size_t size) {
 
 /* Looks at what has come. Returns 0 if more must come. */
 static int connection_advance(Connection *connection) {
-        static const HttpRequestRules rules = { .method = "POST",
-                                                .path = "/",
-                                                .body_max = APPLICATION_BODY_MAX };
         HttpRequestHead head;
         size_t wanted;
 
-        if (!http_request_parse(connection->buffer, connection->size, &rules, &head))
-                wanted = connection->size < BUFFER_FIRST ? BUFFER_FIRST : HTTP_REQUEST_HEAD_MAX;
-        else if (!connection->unit)
+        switch (exchange_look(connection->buffer, connection->size, connection->unit, &head, &wanted)) {
+        case EXCHANGE_STRANGER:
                 return connection_refuse_stranger(connection);
-        else if (head.status != 200)
+        case EXCHANGE_MISTAKE:
                 return connection_refuse_head(connection, head.status, head.mistake);
-        else {
-                wanted = head.head_size + head.body_size;
-                if (connection->size >= wanted) {
-                        connection->request_size = wanted;
-                        connection->close = head.close;
-                        return connection_judge(connection, &head);
-                }
+        case EXCHANGE_WHOLE:
+                connection->request_size = wanted;
+                connection->close = head.close;
+                return connection_judge(connection, &head);
+        case EXCHANGE_MORE:
+                break;
         }
         if (!connection_make_room(connection, wanted))
                 return connection_refuse_head(connection, 503, "Too many requests are under way.");
@@ -552,7 +500,7 @@ static int connection_next(Connection *connection) {
                 service->requests_bytes -= connection->allocated;
                 free(TAKE_PTR(connection->buffer));
                 connection->allocated = 0;
-                if (!connection_make_room(connection, BUFFER_FIRST))
+                if (!connection_make_room(connection, EXCHANGE_BUFFER_FIRST))
                         return connection_end(connection);
         }
         if (rest == 0)
@@ -688,7 +636,7 @@ int connection_new(Service *service, int fd) {
         memcpy(connection->refusal_text, text, sizeof(text));
         LIST_PREPEND(service->connections, connection);
         client_units_add(&service->units, unit);
-        if (!connection_make_room(connection, BUFFER_FIRST))
+        if (!connection_make_room(connection, EXCHANGE_BUFFER_FIRST))
                 return connection_end(connection);
         r = sd_event_add_io(service->event, &connection->io, fd, EPOLLIN, on_ready, connection);
         if (r >= 0)
