@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# KIWI takes the description of the appliance, in both profiles: schema and rules, without network. The KIWI that kiwi/build
+# KIWI takes the description of the appliance, in all profiles: schema and rules, without network. The KIWI that kiwi/build
 # uses is kept in $UNSEALD_CACHE.
 . "$(dirname "$0")/lib.sh"
 
@@ -12,7 +12,7 @@ if [ ! -x "$kiwi/bin/kiwi-ng" ]; then
     /usr/bin/python3 -m venv "$kiwi"
     "$kiwi/bin/pip" -q install "kiwi==$version"
 fi
-for profile in al2023 debian; do
+for profile in al2023 debian debian13; do
     "$kiwi/bin/kiwi-ng" --profile "$profile" image info --description "$top/kiwi" >"$scratch/info" 2>&1 ||
         die "KIWI refuses the profile $profile: $(tail -n 20 "$scratch/info")"
     assert_line "the profile" "$scratch/info" "Selected profiles: $profile$"
@@ -24,4 +24,4 @@ sed 's/overlayroot_write_partition="false"/overlayroot_write_partitions="false"/
     >"$scratch/description/appliance.kiwi"
 ! "$kiwi/bin/kiwi-ng" --profile debian image info --description "$scratch/description" >"$scratch/info" 2>&1 ||
     die "KIWI takes an attribute that there is not"
-say "KIWI $version takes al2023 and debian"
+say "KIWI $version takes al2023, debian and debian13"
