@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# A key with a replica in another Region. If KMS does not answer in the first one, unseald asks in the other. An answer, and a denial is
-# one, counts where it was given.
+# A key with a replica in another Region. If KMS does not answer in the first one, unseald asks in the other, over IPv6 alone, too. An answer,
+# and a denial is one, counts where it was given.
 . "$(dirname "$0")/direct.sh"
 mount_own /run/unseald
-platform_start
+platform_start --ipv6
 platform extend 4 'the image'
 near=$(kms CreateKey '{"MultiRegion": true}' | jq -r .KeyMetadata.Arn)
 far=${near/$region/$PLATFORM_OTHER_REGION}
@@ -118,3 +118,29 @@ declare_secret db-password "$near" "$scratch/sealed"
 until_deadline "attempt\(s\) at connection to KMS: kms\.$region\.amazonaws\.com"
 assert_equal "one key: exit status" "$unseald_status" 50
 assert_equal "requests to the other Region" "$(asked_far)" "$before"
+
+say "== over IPv6 alone"
+platform machine-netns create
+platform machine-netns up-ipv6
+unseald_netns=(--ipv6 --netns "$PLATFORM_MACHINE_NETNS")
+assert_equal "IPv4 routes of the machine" "$(ip -n "$PLATFORM_MACHINE_NETNS" -4 route show)" ''
+first_region ''
+vendor_put_policy "$near" "$(pcr 4)" "$(pcr 12)" # the right one again
+cp "$PLATFORM_HOSTS_IPV6" "$scratch/hosts-ipv6"
+first_region_ipv6() { sed "s/^[^ ]* \(kms\.$region\.api\.aws\)/$1 \1/" "$scratch/hosts-ipv6" >"$PLATFORM_HOSTS_IPV6"; } # ADDRESS
+ip -n "$PLATFORM_NETNS" address add 2001:db8:0:1::50/128 dev lo # nothing listens there
+on_ready() { note_what_came; }
+configure DualStack=yes DeadlineSec=5min
+both
+comes "all is well" "$region"
+assert_equal "requests to the other Region" "$(asked_far)" "$before"
+first_region_ipv6 2001:db8:0:1::50
+comes "the connection is refused" "$PLATFORM_OTHER_REGION"
+assert_line "the log" "$log" "db-password: KMS in $region does not answer\. KMS in $PLATFORM_OTHER_REGION is asked next, for the key $far"
+ip -n "$PLATFORM_MACHINE_NETNS" route add unreachable 2001:db8:0:1::51/128
+first_region_ipv6 2001:db8:0:1::51
+comes "there is no route" "$PLATFORM_OTHER_REGION"
+first_region_ipv6 2001:db8:0:2::99 # a neighbour that is not there
+comes "nobody answers" "$PLATFORM_OTHER_REGION"
+assert_equal "where the last answer went" "$(platform log | jq -r 'select(.eventName == "Decrypt" and .errorCode == null) | .sourceIPAddress' | tail -n 1)" \
+    2001:db8:0:2::10

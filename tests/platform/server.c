@@ -219,20 +219,22 @@ static int make_certificates(Platform *platform, const Options *options) {
                 "secretsmanager-fips.%s.amazonaws.com",
                 CARRIERS_FILES_HOST,
         };
-        char names[ELEMENTSOF(shapes) + 1][128];
-        const char *list[ELEMENTSOF(shapes) + 2] = {};
+        static const char *const others[] = { "kms.%s.amazonaws.com", "kms.%s.api.aws" };
+        char names[ELEMENTSOF(shapes) + ELEMENTSOF(others)][128];
+        const char *list[ELEMENTSOF(names) + 1] = {};
 
-        for (size_t i = 0; i < ELEMENTSOF(shapes); i++) {
-                const char *region_at = strstr(shapes[i], "%s");
-                list[i] = shapes[i];
+        for (size_t i = 0; i < ELEMENTSOF(names); i++) {
+                bool is_other = i >= ELEMENTSOF(shapes);
+                const char *shape = is_other ? others[i - ELEMENTSOF(shapes)] : shapes[i];
+                const char *region_at = strstr(shape, "%s");
+
+                list[i] = shape;
                 if (!region_at)
                         continue;
-                snprintf(names[i], sizeof(names[i]), "%.*s%s%s", (int) (region_at - shapes[i]), shapes[i],
-                         options->region, region_at + 2);
+                snprintf(names[i], sizeof(names[i]), "%.*s%s%s", (int) (region_at - shape), shape,
+                         is_other ? options->other_region : options->region, region_at + 2);
                 list[i] = names[i];
         }
-        snprintf(names[ELEMENTSOF(shapes)], sizeof(*names), "kms.%s.amazonaws.com", options->other_region);
-        list[ELEMENTSOF(shapes)] = names[ELEMENTSOF(shapes)];
         int r = pki_make(&platform->seed, list, path, &platform->pki);
         return r < 0 ? fail(r, "certificates") : 0;
 }
