@@ -5,9 +5,9 @@ processes, read from outside through /proc/PID/mem. usage: canary.py OUT TRAIL S
 
 SECRETS is a directory of files. A file contains the plaintext of the secret with its name. A file whose name begins with a dot
 contains another value that must not be found. There are three searches:
- 1. When one secret is unsealed and KMS still delays another. The search must find the secret and the primes of the key pair in the
-    memory of unseald; otherwise the second search would prove nothing. A prime is recognised by arithmetic: its 128 bytes divide
-    the modulus of a public key in the same memory.
+ 1. When one secret is unsealed and KMS still throttles the others, until the search has ended (OUT/found). The search must find the
+    secret and the primes of the key pair in the memory of unseald; otherwise the second search would prove nothing. A prime is
+    recognised by arithmetic: its 128 bytes divide the modulus of a public key in the same memory.
  2. After the delivery, when the machine asks for it (OUT/look). The secrets are in the store and in the unit's credential. No other
     file, and no process' memory, contains any 16 bytes of a secret or of the private key.
  3. After the end of the machine: neither its output (OUT) nor the HOST-DIRECTORYs contain them.
@@ -36,7 +36,7 @@ DELIVERED = {
     "/run/unseald/credentials/app.key",
     "/run/credentials/asks.service/app.token",
 }
-# Which of them KMS delays at the first look is not known.
+# Which of them KMS decrypts before the first look is not known.
 SECRETS = {"db-password", "binary", "asked", "app.key", "app.token"}
 
 failures = []
@@ -274,7 +274,10 @@ def main(out, trail, secrets, *directories):
     machine = Machine(out)
 
     try:
-        first_look(machine, needles, trail)
+        try:
+            first_look(machine, needles, trail)
+        finally:
+            open(out + "/found", "w").close()
         second_look(machine, needles, out)
     finally:
         open(out + "/looked", "w").close()

@@ -71,6 +71,7 @@ right 'Proxy=http://127.0.0.1:3129'
 platform exec --as instance -- /usr/bin/python3 -c '
 import socket, time
 server = socket.create_server(("127.0.0.1", 3129))
+server.settimeout(120)  # on a busy machine the time is up before doctor has come this far
 print("ready", flush=True)
 connection, _ = server.accept()
 connection.recv(1000)

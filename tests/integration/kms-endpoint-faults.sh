@@ -21,11 +21,8 @@ sealed=$(kms Encrypt "$(jq -nc --arg key "$app" --arg text "$(printf %s "$canary
 unit=app-$$.service more=(edge-$$@1.service edge-$$@2.service) groups=/sys/fs/cgroup
 [ ! -d $groups/unified ] || groups=$groups/unified
 mkdir -p "$groups/unsealdtest-$$.slice"
-at_exit rmdir "$groups/unsealdtest-$$.slice"
-for name in "$unit" "${more[@]}"; do
-    mkdir "$groups/unsealdtest-$$.slice/$name"
-    at_exit rmdir "$groups/unsealdtest-$$.slice/$name"
-done
+at_exit remove_cgroup "$groups/unsealdtest-$$.slice"
+for name in "$unit" "${more[@]}"; do mkdir "$groups/unsealdtest-$$.slice/$name"; done
 mkdir "$scratch/config"
 # configure [LINE...]: writes unseald.conf with these lines in [Kms] and, before a line "--", in [Unseald]
 configure() {

@@ -55,7 +55,7 @@ see() {
 # settle STATES: waits for these states. If they never come, see shows what is.
 settle() {
     n=0
-    until [ "$(states)" = "$1" ] || [ $((n += 1)) -gt 300 ]; do sleep 0.1; done
+    until [ "$(states)" = "$1" ] || [ $((n += 1)) -gt 1000 ]; do sleep 0.1; done
 }
 held='active active active activating inactive inactive'
 if [ -e /usr/lib/machine/changed ]; then

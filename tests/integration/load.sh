@@ -24,7 +24,7 @@ for ((i = 1; i <= daemons; i++)); do
         --server "type=unixio,path=$scratch/d/$i/tpm" --ctrl "type=unixio,path=$scratch/d/$i/tpm.ctrl" \
         --flags not-need-init,startup-clear 2>/dev/null &
     pids+=($!)
-    configure DeadlineSec=5min
+    configure DeadlineSec=25min
     sed "s|^TpmDevice=.*|TpmDevice=swtpm:path=$scratch/d/$i/tpm|" "$config/unseald.conf" >"$scratch/d/$i/unseald.conf"
     printf '%s\n' '[Secret]' "Source=file:$scratch/sealed" "KeyId=$key" >"$scratch/d/$i/secrets.d/db-password.secret"
 done
@@ -51,11 +51,11 @@ wait_for() {
 }
 documents() { cat "$scratch"/d/*/log | grep -c '^attestation document: done' || true; }
 ended() { cat "$scratch"/d/*/status | jq -r .state | grep -cE '^(unsealed|failed)$' || true; }
-wait_for 200 documents
+wait_for 600 documents
 platform rate "$rate"
 came_at=$EPOCHREALTIME
 platform machine-netns up
-wait_for 150 ended
+wait_for 600 ended
 platform rate 0
 
 # From the network to READY=1.

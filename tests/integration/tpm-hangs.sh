@@ -24,11 +24,11 @@ go_on() { rm -f "$proxy.fault" && until [ ! -e "$proxy.held" ]; do sleep 0.05; d
 wait_for() {
     local what=$1 i
     shift
-    for ((i = 0; i < 1200; i++)); do
+    for ((i = 0; i < 6000; i++)); do
         "$@" && return 0
         sleep 0.05
     done
-    die "$what: not within a minute"
+    die "$what: not within five minutes"
 }
 held() { [ -e "$proxy.held" ]; }
 # ends PID: waits until the process has ended. Sets $status.

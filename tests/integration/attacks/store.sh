@@ -36,6 +36,7 @@ if mount -o loop "$scratch/image" "$scratch/disk"; then
     umount "$store"
 
     # Between unseald's check of the store and its first write.
+    configure DeadlineSec=5min
     platform fault set kms Decrypt delay 13000 --times 1
     (
         until [ "$(platform fault list | cut -f5)" = 1 ]; do sleep 0.1; done # until KMS has the request
@@ -51,6 +52,7 @@ if mount -o loop "$scratch/image" "$scratch/disk"; then
     }
     attack 7 '… between the look at it and the publishing' unharmed published
     expect 'what is on the disk over the store' "$(cat "$scratch/over")" 'lost+found'
+    configure
     on_ready() { cp "$store/db-password" "$scratch/unsealed"; }
     cp "$secret" "$scratch/disk/control"
     sync "$scratch/disk/control"

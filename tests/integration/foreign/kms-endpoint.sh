@@ -51,7 +51,7 @@ unit=app-$$.service
 groups=/sys/fs/cgroup
 [ ! -d $groups/unified ] || groups=$groups/unified
 mkdir -p "$groups/unsealdtest-$$.slice/$unit"
-at_exit rmdir "$groups/unsealdtest-$$.slice/$unit" "$groups/unsealdtest-$$.slice"
+at_exit remove_cgroup "$groups/unsealdtest-$$.slice"
 in_unit() {
     # shellcheck disable=SC2016 # The inner shell expands.
     instance bash -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$groups/unsealdtest-$$.slice/$unit" "$@"
@@ -157,7 +157,7 @@ at_exit bao_end
 # bao_wait JQ: waits until the server's status is so. The status of a server that is sealed comes with an exit status of its own.
 bao_wait() {
     local i
-    for ((i = 0; i < 300; i++)); do
+    for ((i = 0; i < 1500; i++)); do
         bao status -format=json >"$work/bao.status" 2>&1 || true
         ! jq -e "$1" "$work/bao.status" >/dev/null 2>&1 || return 0
         if ! jobs -rp | grep -qx "$bao_server" || grep -q AccessDenied "$bao_log"; then break; fi

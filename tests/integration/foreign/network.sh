@@ -52,7 +52,9 @@ start_platform
 "$platform" stop
 [[ ! -e $PLATFORM_STATE && ! -e /run/netns/$PLATFORM_NETNS ]] || fail "the second platform left something behind"
 PLATFORM_STATE=$first
-"$platform" exec -- sleep 300 &
+# shellcheck disable=SC2016 # The inner shell expands.
+"$platform" exec -- sh -c 'echo >"$0" && exec sleep 300' "$work/runs" &
+until [[ -e $work/runs ]]; do sleep 0.05; done
 "$platform" stop
 [[ ! -e $first && ! -e /run/netns/$first_netns && ! -e /run/netns/$first_netns-m && ! -e $first_control ]] || fail "files or namespaces are left"
 ! pgrep -f -- "$first" >/dev/null || fail "processes are left: $(pgrep -af -- "$first")"
