@@ -3805,6 +3805,7 @@ static char no_json[] = "no JSON", no_value[] = "{}", no_measurements[] = "{\"ex
 static uint64_t walk_state;
 static unsigned faults_of_four; /* how many of four answers are failures */
 static bool west_is_untrusted;  /* every connection to eu-west-1 fails for good */
+static bool late_walks;         /* some secrets are late, and none was kept before */
 static const char *slow;        /* this activity mostly takes longer than others; NULL: none does */
 
 /* xorshift64 (Marsaglia, "Xorshift RNGs", 2003): the same walks on every machine. */
@@ -3846,6 +3847,12 @@ static void declare_at_random(unsigned i, unsigned optional_of_four) {
         } else if (draw(5) > 0)
                 declaration->source.kind = draw(3) > 0 ? SOURCE_HTTPS : SOURCE_SSM;
         sign_at_random(declaration);
+        if (!late_walks || draw(3) > 0 || declaration->signed_by ||
+            declaration->source.kind == SOURCE_USER_DATA)
+                return;
+        declaration->bind_account = false;
+        declaration->source.kind = draw(2) == 0 ? SOURCE_FILE : SOURCE_HTTPS;
+        comes_late(declaration);
 }
 
 static void declare_a_walk(void) {
@@ -3862,7 +3869,7 @@ static void declare_a_walk(void) {
         world.manager_must_answer = draw(2) == 0;
         for (unsigned i = 0; i < count; i++)
                 declare_at_random(i, optional_of_four);
-        if (draw(4) > 0)
+        if (late_walks || draw(4) > 0)
                 return;
         for (unsigned i = 0; i < count; i++)
                 if (draw(2) == 0)
@@ -3909,18 +3916,23 @@ static void end_at_random(void) {
                 return;
         } else
                 error = failure_at_random();
+        /* The object was replaced while its parts came. */
+        if (strcmp(under_way->what, "body") == 0 && draw(3) == 0) {
+                error = trouble(FAILURE_SOURCE, REMEDY_RETRY);
+                answer(name, -ESTALE, &error);
+                return;
+        }
         fail_with(name, &error);
 }
 
 static void do_at_random(void) {
-        static const char *const faults[] = {
-                "submit", "prepare-file", "put", "commit", "publish", "retain"
-        };
+        static const char *const faults[] = { "submit", "prepare-file", "put",          "commit", "publish",
+                                              "retain", "draft",        "finish-draft", "body",   "rest" };
         unsigned what = draw(10);
 
         if (faults_of_four > 0 && draw(10) == 0) {
                 world.trouble = trouble(FAILURE_STORE, REMEDY_NONE);
-                world.trouble_at = faults[draw(ELEMENTSOF(faults))];
+                world.trouble_at = faults[draw(late_walks ? ELEMENTSOF(faults) : 6)];
         }
 
         if (world.under_way_count > 0 && what < 7)
@@ -3934,13 +3946,14 @@ static void do_at_random(void) {
 /* Lets the session look for something to do, as the end of a wait does. It must find nothing. */
 static void assert_nothing_could_begin(unsigned seed) {
         size_t under_way = world.under_way_count;
+        unsigned ended = world.ended + world.late_ended;
         sd_event_source *retry = world.timers + 1;
 
         assert_non_null(retry->on_time);
         world.trace[0] = 0;
         retry->on_time(retry, world.now_usec, retry->userdata);
         pass(0);
-        if (world.trace[0] || world.under_way_count != under_way || world.ended > 0)
+        if (world.trace[0] || world.under_way_count != under_way || world.ended + world.late_ended > ended)
                 fail_msg("walk %u: the session slept, and could have done: %s", seed, world.trace);
 }
 
@@ -3963,6 +3976,91 @@ static void no_walk_sleeps_while_something_could_begin(void **state) {
         }
         /* The walks lead to both ends. */
         assert_in_range(succeeded, walks / 10, walks / 10 * 9);
+}
+
+/* What was published once stays kept, whatever becomes of other secrets. */
+static void assert_published_stays(unsigned seed) {
+        for (size_t i = 0; i < world.declarations.count; i++)
+                if (world.published[i] && kept_find(&world.kept, world.names[i]) < 0)
+                        fail_msg("walk %u: %s was published and is kept no more: %s", seed, world.names[i],
+                                 world.trace);
+}
+
+/* Each late secret is there as a whole, or has failed. */
+static void assert_late_secrets_have_ended(unsigned seed, unsigned *whole, unsigned *failed) {
+        for (size_t i = 0; i < world.declarations.count; i++) {
+                const Declaration *declaration = world.declarations_items + i;
+                bool is_whole = world.whole_fd[i] > 0 &&
+                                kept_find(&world.kept, declaration->name) == world.whole_fd[i];
+
+                if (!declaration->late)
+                        continue;
+                if (strcmp(world.states[i], "failed") != 0 &&
+                    (!is_whole || strcmp(world.states[i], "published") != 0))
+                        fail_msg("walk %u: %s is %s in the end", seed, declaration->name, world.states[i]);
+                *whole += strcmp(world.states[i], "published") == 0;
+                *failed += strcmp(world.states[i], "failed") == 0;
+        }
+}
+
+static unsigned long locked_kilobytes(void) {
+        FILE *file = fopen("/proc/self/status", "re");
+        unsigned long kilobytes = ULONG_MAX;
+        char line[256];
+
+        assert_non_null(file);
+        while (fgets(line, sizeof(line), file) && sscanf(line, "VmLck: %lu kB", &kilobytes) != 1)
+                ;
+        assert_int_equal(fclose(file), 0);
+        assert_int_not_equal(kilobytes, ULONG_MAX);
+        return kilobytes;
+}
+
+/* Not under AddressSanitizer, which locks nothing. */
+static bool locks_are_seen(void) {
+        unsigned long before = locked_kilobytes();
+        _cleanup_secret_ Secret *secret = NULL;
+
+        assert_int_equal(secret_new(1, &secret), 0);
+        return locked_kilobytes() > before;
+}
+
+static void a_late_secret_neither_holds_up_nor_undoes_another_on_any_walk(void **state) {
+        const unsigned walks = getenv("UNSEALD_TEST_SLOW") ? 200 : 2000;
+        const unsigned long locked = locked_kilobytes();
+        const bool sees_locks = locks_are_seen();
+        unsigned ready = 0, whole = 0, failed = 0;
+
+        late_walks = true;
+        for (unsigned seed = 1; seed <= walks; seed++) {
+                (void) world_begin(state);
+                walk_state = seed * UINT64_C(0x9e3779b97f4a7c15);
+                declare_a_walk();
+                world.settings.late_deadline_usec = draw(3) == 0 ? 60 * USEC_PER_SEC : USEC_INFINITY;
+                start();
+                while (world.ended == 0 || (session_is_late(world.session) && world.late_ended == 0)) {
+                        assert_nothing_could_begin(seed);
+                        if (world.ended > 0 && sees_locks) /* else the end of the walk would say nothing */
+                                assert_true(locked_kilobytes() > locked);
+                        world.trace[0] = world.logged[0] = 0;
+                        do_at_random();
+                        if (world.ended > 0 && world.error.failure == FAILURE_NONE)
+                                assert_published_stays(seed);
+                }
+                assert_int_equal(world.ended, 1);
+                ready += world.late_ended;
+                if (world.error.failure == FAILURE_NONE)
+                        assert_late_secrets_have_ended(seed, &whole, &failed);
+                /* The session still exists, but it has no key and no plaintext any more. */
+                if (world.late_ended > 0 && sees_locks && locked_kilobytes() != locked)
+                        fail_msg("walk %u: %lu KiB are still locked", seed, locked_kilobytes() - locked);
+                (void) world_end(state);
+        }
+        late_walks = false;
+        /* The walks lead to READY=1 before late secrets, and those to both ends. */
+        assert_in_range(ready, walks / 10, walks);
+        assert_in_range(whole, walks / 10, UINT_MAX);
+        assert_in_range(failed, walks / 10, UINT_MAX);
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, world_begin, world_end)
@@ -4247,6 +4345,7 @@ int main(void) {
                 TEST_OF(without_memory_all_or_nothing_is_published, &by_default),
                 TEST(a_probe_without_memory_ends_the_session),
                 TEST(no_walk_sleeps_while_something_could_begin),
+                TEST(a_late_secret_neither_holds_up_nor_undoes_another_on_any_walk),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
