@@ -11,11 +11,16 @@
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/inet_diag.h>
+#include <linux/magic.h>
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
+#include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "basic/cleanup.h"
@@ -299,6 +304,240 @@ static void test_only_1024_control_groups_of_a_unit_are_searched(void **state) {
         assert_int_equal(system(command), 0);
 }
 
+/*
+ * The kernel, played: its answers about sockets, and where control groups of version 2 are. The connections are real ones of the loopback
+ * interface.
+ */
+static struct {
+        unsigned place;  /* of control groups of version 2: 0, 1, or 2 for none */
+        char root[64];   /* what is there */
+        uint64_t cgroup; /* that of the peer */
+        unsigned old;    /* answers to questions that were asked before */
+        unsigned questions;
+        int error; /* of the question */
+        bool is_silent, answers;
+        void (*meanwhile)(void); /* before it answers */
+        struct inet_diag_sockid asked;
+        int listener, client, server;
+} kernel;
+
+int statfs(const char *path, struct statfs *ret) {
+        static const char *const places[] = { "/sys/fs/cgroup", "/sys/fs/cgroup/unified" };
+
+        *ret = (struct statfs){ .f_type = TMPFS_MAGIC };
+        if (kernel.place < ELEMENTSOF(places) && strcmp(path, places[kernel.place]) == 0)
+                ret->f_type = CGROUP2_SUPER_MAGIC;
+        return 0;
+}
+
+int open(const char *path, int flags, ...) {
+        if (strncmp(path, "/sys/fs/cgroup", strlen("/sys/fs/cgroup")) == 0) {
+                assert_string_equal(path, kernel.place == 0 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/unified");
+                path = kernel.root;
+        }
+        return openat(AT_FDCWD, path, flags);
+}
+
+ssize_t sendto(int fd, const void *data, size_t size, int flags, const struct sockaddr *to,
+               socklen_t to_size) {
+        struct {
+                struct nlmsghdr header;
+                struct inet_diag_req_v2 request;
+        } question;
+
+        if (kernel.error != 0) {
+                errno = kernel.error;
+                return -1;
+        }
+        assert_int_equal(size, sizeof(question));
+        memcpy(&question, data, size);
+        kernel.asked = question.request.id;
+        kernel.questions++;
+        kernel.answers = !kernel.is_silent;
+        return (ssize_t) size;
+}
+
+ssize_t recv(int fd, void *buffer, size_t size, int flags) {
+        Reply reply = reply_of(kernel.old > 0 ? CGROUP : kernel.cgroup);
+
+        assert_int_equal(flags, MSG_DONTWAIT);
+        if (kernel.old == 0 && !kernel.answers) {
+                errno = EAGAIN;
+                return -1;
+        }
+        if (kernel.old > 0)
+                kernel.old--;
+        else {
+                kernel.answers = false;
+                if (kernel.meanwhile)
+                        kernel.meanwhile();
+        }
+        reply.message.id = kernel.asked;
+        assert_true(size >= sizeof(reply));
+        memcpy(buffer, &reply, sizeof(reply));
+        return sizeof(reply);
+}
+
+static int play_kernel(void **state) {
+        struct sockaddr_in address = { .sin_family = AF_INET };
+        socklen_t size = sizeof(address);
+
+        memset(&kernel, 0, sizeof(kernel));
+        (void) snprintf(kernel.root, sizeof(kernel.root), "/tmp/unseald-test-peer.XXXXXX");
+        assert_non_null(mkdtemp(kernel.root));
+        (void) make(kernel.root, "a.slice");
+        kernel.cgroup = make(kernel.root, "a.slice/a.service");
+        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        kernel.listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        kernel.client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_int_equal(bind(kernel.listener, (const struct sockaddr *) &address, size), 0);
+        assert_int_equal(listen(kernel.listener, 1), 0);
+        assert_int_equal(getsockname(kernel.listener, (struct sockaddr *) &address, &size), 0);
+        assert_int_equal(connect(kernel.client, (const struct sockaddr *) &address, size), 0);
+        kernel.server = accept(kernel.listener, NULL, NULL);
+        assert_true(kernel.server >= 0);
+        return 0;
+}
+
+static void remove_groups(void) {
+        char command[96];
+
+        (void) snprintf(command, sizeof(command), "rm -rf %s", kernel.root);
+        assert_int_equal(system(command), 0);
+}
+
+static int end_kernel(void **state) {
+        remove_groups();
+        close(kernel.listener);
+        close(kernel.server);
+        return kernel.client >= 0 ? close(kernel.client) : 0;
+}
+
+static void assert_peer(Peers *peers, const char *wanted) {
+        const char *unit = NULL;
+
+        assert_int_equal(peers_unit(peers, kernel.server, &unit), 0);
+        assert_string_equal(unit, wanted);
+}
+
+static void test_the_unit_of_a_client_is_found_and_remembered(void **state) {
+        _cleanup_(peers_freep) Peers *peers = NULL;
+        const char *unit;
+
+        assert_int_equal(peers_new(&peers), 0);
+        assert_peer(peers, "a.service");
+        /* The kernel is asked for each connection, and only the search is saved. */
+        remove_groups();
+        assert_peer(peers, "a.service");
+        assert_int_equal(kernel.questions, 2);
+        kernel.cgroup++;
+        assert_int_equal(peers_unit(peers, kernel.server, &unit), -ENOENT);
+}
+
+static void test_a_group_that_is_no_units_is_refused(void **state) {
+        _cleanup_(peers_freep) Peers *peers = NULL;
+        const char *unit;
+
+        assert_int_equal(peers_new(&peers), 0);
+        kernel.cgroup = make(kernel.root, "b.slice");
+        assert_int_equal(peers_unit(peers, kernel.server, &unit), -ENOENT);
+}
+
+static void test_answers_to_earlier_questions_are_dropped(void **state) {
+        _cleanup_(peers_freep) Peers *peers = NULL;
+
+        assert_int_equal(peers_new(&peers), 0);
+        kernel.old = 3;
+        assert_peer(peers, "a.service");
+        assert_int_equal(kernel.old, 0);
+}
+
+static void reset(void) {
+        const struct linger at_once = { .l_onoff = 1 };
+        struct pollfd ended = { .fd = kernel.server };
+
+        assert_int_equal(setsockopt(kernel.client, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once)), 0);
+        assert_int_equal(close(kernel.client), 0);
+        kernel.client = -1;
+        assert_int_equal(poll(&ended, 1, -1), 1);
+}
+
+/* Its port may be another socket's by the time of the answer. */
+static void test_a_connection_that_ends_meanwhile_has_no_peer(void **state) {
+        _cleanup_(peers_freep) Peers *peers = NULL;
+        const char *unit;
+
+        assert_int_equal(peers_new(&peers), 0);
+        kernel.meanwhile = reset;
+        assert_int_equal(peers_unit(peers, kernel.server, &unit), -ENOTCONN);
+        kernel.meanwhile = NULL;
+        assert_int_equal(peers_unit(peers, kernel.server, &unit), -ENOTCONN);
+}
+
+/* A client may have said all that it has to say. */
+static void test_a_connection_that_is_half_closed_has_its_peer(void **state) {
+        _cleanup_(peers_freep) Peers *peers = NULL;
+        struct pollfd closed = { .fd = kernel.server, .events = POLLRDHUP };
+
+        assert_int_equal(peers_new(&peers), 0);
+        assert_int_equal(shutdown(kernel.client, SHUT_WR), 0);
+        assert_int_equal(poll(&closed, 1, -1), 1);
+        assert_peer(peers, "a.service");
+}
+
+static void test_without_an_answer_nothing_is_known(void **state) {
+        _cleanup_(peers_freep) Peers *peers = NULL;
+        const char *unit;
+        int pair[2];
+
+        assert_int_equal(peers_new(&peers), 0);
+        kernel.error = EPERM;
+        assert_int_equal(peers_unit(peers, kernel.server, &unit), -EPERM);
+        kernel.error = 0;
+        kernel.is_silent = true;
+        assert_int_equal(peers_unit(peers, kernel.server, &unit), -EAGAIN);
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+        assert_int_equal(peers_unit(peers, pair[0], &unit), -EAFNOSUPPORT);
+        close(pair[0]);
+        close(pair[1]);
+}
+
+static void test_groups_of_version_2_are_looked_for_at_both_places(void **state) {
+        Peers *peers = NULL;
+
+        kernel.place = 1;
+        assert_int_equal(peers_new(&peers), 0);
+        assert_peer(peers, "a.service");
+        assert_null(peers_free(peers));
+        kernel.place = 2;
+        assert_int_equal(peers_new(&peers), -ENOTDIR);
+        assert_null(peers_free(NULL));
+}
+
+static void test_the_oldest_of_256_groups_is_forgotten(void **state) {
+        _cleanup_(peers_freep) Peers *peers = NULL;
+        uint64_t groups[257];
+        const char *unit;
+        char name[64];
+
+        assert_int_equal(peers_new(&peers), 0);
+        for (unsigned i = 0; i < ELEMENTSOF(groups); i++) {
+                (void) snprintf(name, sizeof(name), "a.slice/%u.service", i);
+                kernel.cgroup = groups[i] = make(kernel.root, name);
+                assert_peer(peers, name + strlen("a.slice/"));
+        }
+        remove_groups();
+        for (unsigned i = 1; i < ELEMENTSOF(groups); i++) {
+                (void) snprintf(name, sizeof(name), "%u.service", i);
+                kernel.cgroup = groups[i];
+                assert_peer(peers, name);
+        }
+        kernel.cgroup = groups[0];
+        assert_int_equal(peers_unit(peers, kernel.server, &unit), -ENOENT);
+}
+
+#define test_with_kernel(f) cmocka_unit_test_setup_teardown(f, play_kernel, end_kernel)
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_the_kernel_is_asked_for_the_clients_socket),
@@ -312,6 +551,14 @@ int main(void) {
                 cmocka_unit_test(test_the_first_part_that_is_no_slice_is_the_unit),
                 cmocka_unit_test(test_a_control_group_is_found_by_its_number),
                 cmocka_unit_test(test_only_1024_control_groups_of_a_unit_are_searched),
+                test_with_kernel(test_the_unit_of_a_client_is_found_and_remembered),
+                test_with_kernel(test_a_group_that_is_no_units_is_refused),
+                test_with_kernel(test_answers_to_earlier_questions_are_dropped),
+                test_with_kernel(test_a_connection_that_ends_meanwhile_has_no_peer),
+                test_with_kernel(test_a_connection_that_is_half_closed_has_its_peer),
+                test_with_kernel(test_without_an_answer_nothing_is_known),
+                test_with_kernel(test_groups_of_version_2_are_looked_for_at_both_places),
+                test_with_kernel(test_the_oldest_of_256_groups_is_forgotten),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
