@@ -112,7 +112,7 @@ static uint64_t lesser(uint64_t a, uint64_t b) {
 int body_plan(const MessageHeader *header, uint64_t size, uint64_t size_max, unsigned processors,
               BodyPlan *ret, Error *error) {
         uint64_t body_size = size > header->size ? size - header->size : 0, frames, in_piece, buffers,
-                 pieces, threads, plaintext, rest;
+                 pieces, threads, plaintext, rest, overhead;
         int r;
 
         if (body_size == 0)
@@ -126,6 +126,8 @@ int body_plan(const MessageHeader *header, uint64_t size, uint64_t size_max, uns
         in_piece = PIECE_BYTES / slot(header) > 0 ? PIECE_BYTES / slot(header) : 1;
         rest = body_size - frames * slot(header);
         rest = rest > FINAL_OVERHEAD ? rest - FINAL_OVERHEAD : 0;
+        /* Where the signature is shorter than it may be, more frames of the full length may precede the final one. */
+        overhead = message_footer_max(header) + rest / slot(header) * FRAME_OVERHEAD;
         plaintext = frames * header->frame_length;
         /* Each thread has a buffer of plaintext. The tail has one of ciphertext and one of plaintext. */
         buffers = (BODY_BUFFERS_MAX - 2 * slot(header) - 1024) / (in_piece * slot(header));
@@ -138,8 +140,7 @@ int body_plan(const MessageHeader *header, uint64_t size, uint64_t size_max, uns
                             .piece_size = (size_t) (in_piece * slot(header)),
                             .ahead_max = (unsigned) lesser(buffers - threads, pieces > 1 ? pieces : 2),
                             .in_order = header->suite->curve },
-                .plaintext_min = plaintext +
-                                 (rest > message_footer_max(header) ? rest - message_footer_max(header) : 0),
+                .plaintext_min = plaintext + (rest > overhead ? rest - overhead : 0),
                 .plaintext_max = lesser(plaintext + rest, size_max),
                 .frames = (uint32_t) frames,
                 .tail = header->size + frames * slot(header),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Uses a ramfs in a mount namespace of its own; without root, only the pure parts are tested. This file takes the place of pwrite(),
+/* Uses a ramfs, and a tmpfs with noswap where the kernel has it, in a mount namespace of its own; without root, only the pure parts are tested. This file takes the place of pwrite(),
  * so that a write can fail, and plays the source, which brings pieces in any order. */
 
 #include <dirent.h>
@@ -34,6 +34,7 @@
 #define STORE "store"
 #define MIB (1024U * 1024U)
 
+static const char *file_system = "ramfs", *file_system_options = "mode=0755";
 static Store *store;
 static sd_event *event;
 static Made made, other;
@@ -62,7 +63,8 @@ ssize_t pwrite(int fd, const void *data, size_t size, off_t offset) {
 static int set_up(void **state) {
         written = wiped = 0;
         write_fails_at = 0;
-        if (mount("ramfs", STORE, "ramfs", 0, "mode=0755") < 0 || store_open(STORE, &store, NULL) < 0)
+        if (mount(file_system, STORE, file_system, 0, file_system_options) < 0 ||
+            store_open(STORE, &store, NULL) < 0)
                 return -1;
         return sd_event_new(&event);
 }
@@ -77,6 +79,7 @@ static int tear_down(void **state) {
 static int set_up_namespace(void **state) {
         static char directory[] = "/var/tmp/unseald-test-body-XXXXXX";
 
+        memset(directory + strlen(directory) - 6, 'X', 6);
         if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0 ||
             !mkdtemp(directory) || chdir(directory) < 0 || mkdir(STORE, 0755) < 0)
                 return -1;
@@ -390,6 +393,11 @@ static void test_frames_end_anywhere(void **state) {
                                      (size_t) ((int) (2 * MIB) + more), 1);
                                 assert_opens(&made, SHUFFLED, "at the end of a frame");
                         }
+        /* So short a final frame that, by its size alone, the frame before it might be the final one. */
+        for (size_t more = 1; more < 40; more += 3 * step()) {
+                make(&made, 0x0578, 65536, 2 * MIB + more, 1);
+                assert_opens(&made, FORWARD, "a short final frame, signed");
+        }
         make(&made, 0x0478, 1, 40000, 1);
         assert_opens(&made, BACKWARD, "frames of one byte");
         make(&made, 0x0578, 3, 40001, 1);
@@ -673,6 +681,34 @@ static void test_no_message_takes_more_memory_than_the_bound(void **state) {
                         }
 }
 
+/* The file in the store gets the least size at once (store_draft_expect()), so a message that has less would end with zeros. */
+static void test_no_plaintext_is_shorter_or_longer_than_planned(void **state) {
+        static const uint32_t lengths[] = { 1, 40, 97, 98, 4096 };
+        static const uint64_t signatures[] = { 8, 70, 96, 97, 102, 104, 128 };
+
+        for (size_t i = 0; i < ELEMENTSOF(lengths); i++)
+                for (size_t k = 0; k < ELEMENTSOF(signatures); k++)
+                        for (uint64_t plaintext = 0; plaintext < 3 * lengths[i] + 300; plaintext++)
+                                for (unsigned empty = 0; empty < 2; empty++) {
+                                        /* Some writers end with an empty frame if all others are full. */
+                                        uint64_t frames = plaintext / lengths[i],
+                                                 rest = plaintext % lengths[i];
+                                        BodyPlan plan;
+
+                                        if (rest == 0 && frames > 0 && empty == 0)
+                                                frames--;
+                                        plan_of(lengths[i],
+                                                500 + plaintext + frames * 32 + 40 + 2 + signatures[k], 2, 0,
+                                                &plan);
+                                        if (plan.plaintext_min > plaintext || plan.plaintext_max < plaintext)
+                                                fail_msg("frames %u, signature %llu, plaintext %llu: planned %llu to %llu",
+                                                         lengths[i], (unsigned long long) signatures[k],
+                                                         (unsigned long long) plaintext,
+                                                         (unsigned long long) plan.plaintext_min,
+                                                         (unsigned long long) plan.plaintext_max);
+                                }
+}
+
 static void test_messages_that_cannot_be_cut_are_refused(void **state) {
         BodyPlan plan;
 
@@ -704,6 +740,7 @@ int main(void) {
         const struct CMUnitTest pure[] = {
                 cmocka_unit_test(test_no_message_takes_more_memory_than_the_bound),
                 cmocka_unit_test(test_a_short_message_takes_no_more_than_it_fills),
+                cmocka_unit_test(test_no_plaintext_is_shorter_or_longer_than_planned),
                 cmocka_unit_test(test_messages_that_cannot_be_cut_are_refused),
         };
         const struct CMUnitTest mounting[] = {
@@ -721,11 +758,27 @@ int main(void) {
                 TEST(test_without_memory_nothing_is_left),
                 TEST(test_more_than_size_max_is_refused),
         };
+        /* Those that do the same with every file system are not among them. */
+        const struct CMUnitTest mounting_tmpfs[] = {
+                TEST(test_pieces_open_in_any_order),
+                TEST(test_frames_end_anywhere),
+                TEST(test_a_message_that_is_cut_is_refused),
+                TEST(test_a_write_that_fails_leaves_nothing),
+                TEST(test_a_source_that_fails_leaves_nothing),
+                TEST(test_a_body_that_is_stopped_leaves_nothing),
+        };
         int failed = cmocka_run_group_tests(pure, NULL, NULL);
 
         if (geteuid() != 0) {
                 puts("SKIPPED: all tests of the body that mount a file system, for want of root.");
                 return failed > 0 ? failed : 77;
         }
-        return failed + cmocka_run_group_tests(mounting, set_up_namespace, tear_down_namespace);
+        failed += cmocka_run_group_tests(mounting, set_up_namespace, tear_down_namespace);
+        file_system = "tmpfs";
+        file_system_options = "mode=0755,noswap";
+        if (unshare(CLONE_NEWNS) < 0 || mount("tmpfs", "/mnt", "tmpfs", 0, "noswap") < 0) {
+                puts("SKIPPED: the tests on tmpfs with noswap, which takes Linux 6.4.");
+                return failed;
+        }
+        return failed + cmocka_run_group_tests(mounting_tmpfs, set_up_namespace, tear_down_namespace);
 }
