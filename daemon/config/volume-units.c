@@ -106,15 +106,20 @@ static const char writable_text[] = "DeviceAllow=block-* rw\n"
                                     "NotifyAccess=main\n"
                                     "MemoryMax=512M\n";
 
+/* The service itself starts the unit of OnOpen=. After= has the manager remember the result of that unit, which nothing else names, until the
+ * service has read it. */
 static int add_credential(const Volume *volume, VolumeUnitFile *file) {
         return asprintf(&file->path, "unseald-volume@%s.service.d/50-unseald-generator.conf",
                         volume->name) < 0 || asprintf(&file->text,
                                                       "# Made by unseald-generator from %s\n"
                                                       "\n"
+                                                      "%s%s%s"
                                                       "[Service]\n"
                                                       "LoadCredential=%s:/run/unseald/credentials.sock\n"
                                                       "%s",
-                                                      volume->file, volume->secret,
+                                                      volume->file, volume->on_open ? "[Unit]\nAfter=" : "",
+                                                      volume->on_open ?: "", volume->on_open ? "\n\n" : "",
+                                                      volume->secret,
                                                       volume->writable ? writable_text : "") < 0
                                ? -ENOMEM
                                : 0;

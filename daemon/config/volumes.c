@@ -26,6 +26,7 @@ void volume_clear(Volume *volume) {
         free(volume->description);
         free(volume->secret);
         free(volume->where);
+        free(volume->on_open);
         strings_free(volume->options);
         *volume = (Volume){};
 }
@@ -103,6 +104,30 @@ static int set_integrity(const IniAssignment *assignment, Volume *volume, Error 
 
         volume->unverified = !integrity;
         return r;
+}
+
+/* The name of a service that can be started: no template, and none of the services that the volume itself needs. */
+static bool is_hook(const char *name) {
+        size_t length = strlen(name), end = strlen(".service");
+        const char *at = strchr(name, '@');
+
+        return length > end && length <= NAME_MAX && strcmp(name + length - end, ".service") == 0 &&
+               strspn(name, LETTERS DIGITS ":-_.@") == length && strspn(name, LETTERS DIGITS) > 0 &&
+               (!at || (strchr(at + 1, '@') == NULL && strcmp(at, "@.service") != 0)) &&
+               strncmp(name, "unseald.", 8) != 0 && strncmp(name, "unseald-", 8) != 0;
+}
+
+static int set_on_open(const IniAssignment *assignment, Volume *volume, Error *error) {
+        if (assignment->value[0] == '\0') {
+                free(TAKE_PTR(volume->on_open));
+                return 0;
+        }
+        if (!is_hook(assignment->value))
+                return ini_error(
+                                assignment, error,
+                                "Expected the name of a service, such as anchor.service or anchor@state.service, that is no template and none of unseald's, not \"%s\".",
+                                assignment->value);
+        return set_string(assignment, &volume->on_open, error);
 }
 
 /* These characters need no escape in a unit file, and are no specifier. */
@@ -189,6 +214,7 @@ static const struct {
         { "Initialize", set_initialize },
         { "Integrity", set_integrity },
         { "Where", set_where },
+        { "OnOpen", set_on_open },
         { "FileSystem", set_file_system },
         { "Options", set_options, true },
 };
@@ -245,6 +271,12 @@ static int complete_mode(const IniFile *ini, Volume *volume, Remarks *remarks, E
                                 remarks,
                                 ini_error(integrity, error,
                                           "The setting needs Mode=state, which is missing: a read-only volume is always verified. Set Mode=state, or remove this line."),
+                                error);
+        if (r >= 0 && !volume->writable && volume->on_open)
+                r = remarks_take(
+                                remarks,
+                                ini_error(ini_find(ini, SECTION, "OnOpen"), error,
+                                          "The setting needs Mode=state, which is missing: a read-only volume has no counter. Set Mode=state, or remove this line."),
                                 error);
         if (!volume->file_system)
                 volume->file_system = volume->writable ? "ext4" : "erofs";
@@ -417,6 +449,11 @@ static bool is_same_device(const DeviceSelector *one, const DeviceSelector *othe
         return one->text[0] && one->kind == other->kind && strcmp(one->text, other->text) == 0;
 }
 
+/* Each would start it while it runs for the other. */
+static bool is_same_hook(const Volume *one, const Volume *other) {
+        return one->on_open && other->on_open && strcmp(one->on_open, other->on_open) == 0;
+}
+
 /* Compares the last volume with those before it. */
 static int check_pairs(const Volumes *volumes, Remarks *remarks, Error *error) {
         const Volume *last = volumes->items + volumes->count - 1;
@@ -425,13 +462,14 @@ static int check_pairs(const Volumes *volumes, Remarks *remarks, Error *error) {
         for (const Volume *other = volumes->items; r >= 0 && other < last; other++) {
                 const char *what = strcmp(other->where, last->where) == 0          ? "Where="
                                    : is_same_device(&other->device, &last->device) ? "Device="
+                                   : is_same_hook(other, last)                     ? "OnOpen="
                                                                                    : NULL;
 
                 if (what)
                         r = remarks_take(
                                         remarks,
                                         error_set(error, -EEXIST, FAILURE_CONFIGURATION,
-                                                  "%s: %s is the same as in %s. Each volume has a device and a place of its own.",
+                                                  "%s: %s is the same as in %s. Each volume has a device, a place and a unit of its own.",
                                                   last->file, what, other->file),
                                         error);
         }

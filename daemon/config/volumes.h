@@ -33,6 +33,7 @@ typedef struct Volume {
         char *where;   /* where it is mounted: an absolute path */
         bool writable; /* Mode=state */
         bool unverified; /* Integrity=no: sectors without tags, so nobody notices what was changed; only with writable */
+        char *on_open; /* the service that may refuse the volume when it is opened; NULL: none; only with writable */
         bool may_begin; /* Initialize=blank: a blank device becomes a new volume; only with writable */
         const char *file_system; /* "erofs" or "squashfs"; "ext4" if writable */
         char **options;          /* more options of the mount; NULL-terminated */

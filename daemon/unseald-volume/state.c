@@ -14,6 +14,7 @@
 #include "basic/log.h"
 #include "basic/notify.h"
 #include "unseald-volume/device-mapper.h"
+#include "unseald-volume/hook.h"
 #include "unseald-volume/mapper.h"
 #include "unseald-volume/state-device.h"
 #include "unseald-volume/state-format.h"
@@ -178,14 +179,15 @@ static int activate(int dm, StateDevice *device, Error *error) {
         return r < 0 ? r : mapper_link(crypt.name, mapped, error);
 }
 
-/* For EnvironmentFile= of a unit that compares the counter with one outside. */
-static int write_counter(const StateDevice *device, Error *error) {
+/* For EnvironmentFile= of units. step: of OnOpen=; NULL: the volume is open. */
+static int write_counter(const StateDevice *device, uint64_t counter, const char *step, Error *error) {
         char path[sizeof(VOLUME_RUNTIME_DIR) + VOLUME_NAME_MAX_LENGTH + 8];
         _cleanup_free_ char *text = NULL, *kernel_name = realpath(device->device.path, NULL);
         int r;
 
-        if (asprintf(&text, "UNSEALD_VOLUME_COUNTER=%" PRIu64 "\nUNSEALD_VOLUME_DEVICE=%s\n",
-                     device->label.counter, kernel_name ?: "") < 0)
+        if (asprintf(&text, "UNSEALD_VOLUME_COUNTER=%" PRIu64 "\nUNSEALD_VOLUME_DEVICE=%s\n%s%s%s", counter,
+                     kernel_name ?: "", step ? "UNSEALD_VOLUME_STEP=" : "", step ?: "",
+                     step ? "\n" : "") < 0)
                 return error_oom(error);
         (void) mkdir(VOLUME_RUNTIME_DIR, 0755);
         (void) snprintf(path, sizeof(path), VOLUME_RUNTIME_DIR "/%s.env", device->volume->name);
@@ -196,18 +198,31 @@ static int write_counter(const StateDevice *device, Error *error) {
                      : 0;
 }
 
+static int ask_hook(const StateDevice *device, HookStep step, uint64_t counter, Error *error) {
+        int r;
+
+        if (!device->volume->on_open)
+                return 0;
+        r = write_counter(device, counter, hook_step_to_string(step), error);
+        return r < 0 ? r : hook_run(device->volume, step, counter, error);
+}
+
 /* The label with the next counter is durable before anything is written to the volume. A format has just written one. */
 static int prepare(int dm, StateDevice *device, Secret *data_key, Error *error) {
-        bool labelled = device->area == LABEL_AREA_LABEL;
+        bool labelled = device->area == LABEL_AREA_LABEL,
+             format = !labelled || device->label.state == LABEL_FORMATTING;
         int r = labelled ? judge_label(device, error) : judge_unlabelled(device, error);
 
+        if (r >= 0 && !format && !device->label.unverified)
+                r = check_superblock(device, error);
+        /* A format writes two labels. */
+        if (r >= 0)
+                r = ask_hook(device, HOOK_COMPARE, (labelled ? device->label.counter : 0) + (format ? 2 : 1),
+                             error);
         if (r < 0)
                 return r;
-        if (!labelled || device->label.state == LABEL_FORMATTING)
+        if (format)
                 return state_format(dm, device, data_key, error);
-        r = device->label.unverified ? 0 : check_superblock(device, error);
-        if (r < 0)
-                return r;
         if (state_keys_derive_sectors(data_key, device->volume->name, device->label.salt,
                                       device->label.unverified, &device->keys) < 0)
                 return error_set(error, -EIO, FAILURE_INTERNAL,
@@ -230,9 +245,11 @@ static int create(int dm, StateDevice *device, Secret *data_key, Error *error) {
         r = state_device_open(device, error);
         if (r >= 0)
                 r = prepare(dm, device, data_key, error);
+        if (r >= 0)
+                r = ask_hook(device, HOOK_RAISE, device->label.counter, error);
         /* Before the mapping is there: the next start takes it over, if this process is killed, and cannot know the counter then. */
         if (r >= 0)
-                r = write_counter(device, error);
+                r = write_counter(device, device->label.counter, NULL, error);
         if (r >= 0)
                 r = activate(dm, device, error);
         if (r < 0)

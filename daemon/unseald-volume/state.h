@@ -28,7 +28,8 @@
  * sealed: the ciphertext of the data key, with key_in_label of the volume: a new volume gets it in its first label, which is durable before
  * the key is used. NULL without.
  *
- * FAILURE_CIPHERTEXT: the data key is too short or too long. FAILURE_SOURCE: the device, or what is on it, is not what it must be.
+ * FAILURE_CIPHERTEXT: the data key is too short or too long. FAILURE_SOURCE: the device, or what is on it, is not what it must be, or the
+ * unit of OnOpen= refuses it (unseald-volume/hook.h). FAILURE_CONFIGURATION: that unit cannot be used.
  * FAILURE_INTERNAL: the kernel lacks something.
  */
 int state_open(const DevicePlaces *places, const Volume *volume, const SealedKey *sealed, Secret *data_key,

@@ -632,6 +632,61 @@ static void test_a_volume_without_integrity_is_told(void **state) {
         }
 }
 
+/* The unit of OnOpen= must be able to refuse the volume. */
+static void test_the_hook_of_a_volume_can_refuse_it(void **state) {
+#define COUNTER "EnvironmentFile=/run/unseald-volume/state.env\n"
+#define ONESHOT "[Service]\nType=oneshot\nExecStart=/bin/a\n"
+        static const struct {
+                const char *hook, *unit, *text, *id;
+        } cases[] = {
+                { NULL, "anchor.service", "[Service]\nExecStart=/bin/a\n", NULL },
+                { "anchor.service", "anchor.service", ONESHOT COUNTER, NULL },
+                { "anchor.service", "anchor.service",
+                  ONESHOT "EnvironmentFile=-/run/unseald-volume/state.env\n", NULL },
+                { "anchor@state.service", "anchor@.service",
+                  ONESHOT "EnvironmentFile=/run/unseald-volume/%i.env\n", NULL },
+                { "anchor@state.service", "anchor@.service", ONESHOT COUNTER, NULL },
+                { "anchor@other.service", "anchor@.service",
+                  ONESHOT "EnvironmentFile=/run/unseald-volume/%i.env\n", "hook-environment" },
+                { "anchors.service", "anchor.service", ONESHOT COUNTER, "hook-unknown" },
+                { "anchor.service", "anchor.service", "[Service]\nExecStart=/bin/a\n" COUNTER, "hook-type" },
+                { "anchor.service", "anchor.service", "[Service]\nType=exec\nExecStart=/bin/a\n" COUNTER,
+                  "hook-type" },
+                { "anchor.service", "anchor.service", ONESHOT, "hook-environment" },
+                { "anchor.service", "anchor.service", ONESHOT COUNTER "EnvironmentFile=\n",
+                  "hook-environment" },
+                { "anchor.service", "anchor.service", ONESHOT "[Unit]\n" COUNTER, "hook-environment" },
+                { "anchor.service", "anchor.service",
+                  "[Unit]\nAfter=unseald-volume@state.service\n" ONESHOT COUNTER, "hook-order" },
+                { "anchor.service", "anchor.service", "[Unit]\nAfter=srv-state.mount\n" ONESHOT COUNTER,
+                  "hook-order" },
+        };
+        static const char *const ids[] = { "hook-unknown", "hook-type", "hook-environment", "hook-order" };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                Volume volume = { .name = (char *) "state",
+                                  .file = (char *) "state.volume",
+                                  .secret = (char *) "db",
+                                  .where = (char *) "/srv/state",
+                                  .on_open = (char *) cases[i].hook,
+                                  .writable = true };
+                const Volumes volumes = { .items = &volume, .count = 1 };
+                _cleanup_(unit_tree_clear) UnitTree tree = {};
+                _cleanup_(remarks_clear) Remarks seen = {};
+                size_t loaded;
+
+                make_tree(&tree, cases[i].unit, cases[i].text);
+                assert_int_equal(check_units(&tree, &(const Declarations){}, &volumes, &seen, &loaded), 0);
+                for (size_t k = 0; k < ELEMENTSOF(ids); k++) {
+                        size_t wanted = cases[i].id && strcmp(cases[i].id, ids[k]) == 0;
+
+                        if (count_of(&seen, ids[k]) != wanted)
+                                fail_msg("row %zu: %zu findings %s, wanted %zu", i, count_of(&seen, ids[k]),
+                                         ids[k], wanted);
+                }
+        }
+}
+
 /* Otherwise unseald waits for a label that nobody reads. */
 static void test_the_volume_of_a_key_in_a_label_is_declared(void **state) {
         const struct {
@@ -668,6 +723,7 @@ int main(void) {
                 cmocka_unit_test(test_each_mistake_is_found_and_its_control_is_not),
                 cmocka_unit_test(test_a_secret_that_no_unit_takes_is_found_in_a_whole_system),
                 cmocka_unit_test(test_each_member_of_a_bundle_is_judged_as_a_secret),
+                cmocka_unit_test(test_the_hook_of_a_volume_can_refuse_it),
                 cmocka_unit_test(test_the_volume_of_a_key_in_a_label_is_declared),
                 cmocka_unit_test(test_a_volume_without_integrity_is_told),
                 cmocka_unit_test(test_too_many_dependencies_are_a_mistake),

@@ -179,6 +179,19 @@ static void test_wrong_values_are_refused_with_their_line(void **state) {
                   "test.volume:4: FileSystem=: Expected ext4 with Mode=state" },
                 { "Mode=state\nFileSystem=xfs", "FileSystem=: Expected erofs or squashfs, or ext4" },
                 { "Mode=read-write", "Mode=" },
+                { "OnOpen=anchor.service", "test.volume:3: OnOpen=: The setting needs Mode=state" },
+                { "Mode=state\nOnOpen=anchor", "test.volume:4: OnOpen=: Expected the name of a service" },
+                { "Mode=state\nOnOpen=.service", "OnOpen=" },
+                { "Mode=state\nOnOpen=a.target", "OnOpen=" },
+                { "Mode=state\nOnOpen=anchor@.service", "OnOpen=" },
+                { "Mode=state\nOnOpen=@state.service", "OnOpen=" },
+                { "Mode=state\nOnOpen=a@b@c.service", "OnOpen=" },
+                { "Mode=state\nOnOpen=-a.service", "OnOpen=" },
+                { "Mode=state\nOnOpen=a/b.service", "OnOpen=" },
+                { "Mode=state\nOnOpen=%i.service", "OnOpen=" },
+                { "Mode=state\nOnOpen=a b.service", "OnOpen=" },
+                { "Mode=state\nOnOpen=unseald.service", "OnOpen=" },
+                { "Mode=state\nOnOpen=unseald-volume@w.service", "OnOpen=" },
                 { "Where=srv/weights", "Where=" },
                 { "Where=/", "Where=" },
                 { "Where=/srv/../etc", "Where=" },
@@ -377,11 +390,18 @@ static void test_two_volumes_share_neither_place_nor_device(void **state) {
         write_text(vendor, "b.volume", "[Volume]\nDevice=sdg\nWhere=/srv/a\n");
         write_text(vendor, "c.volume", "[Volume]\nDevice=/dev/sdf\nWhere=/srv/c\n");
         write_text(vendor, "d.volume", "[Volume]\nWhere=/srv/d\n");
+        write_text(vendor, "e.volume", "[Volume]\nDevice=sdh\nMode=state\nOnOpen=a.service\n");
+        write_text(vendor, "f.volume", "[Volume]\nDevice=sdi\nMode=state\nOnOpen=a.service\n");
+        write_text(vendor, "g.volume", "[Volume]\nDevice=sdj\nMode=state\nOnOpen=b.service\n");
+        write_secret("e.secret", "[Secret]\nSource=/e\n");
+        write_secret("f.secret", "[Secret]\nSource=/f\n");
+        write_secret("g.secret", "[Secret]\nSource=/g\n");
         assert_int_equal(volumes_examine(vendor, local, &volumes, &remarks, &error), 0);
-        assert_int_equal(volumes.count, 4);
-        assert_int_equal(remarks_mistakes(&remarks), 3);
+        assert_int_equal(volumes.count, 7);
+        assert_int_equal(remarks_mistakes(&remarks), 4);
         assert_non_null(strstr(remarks.items[0].text, "b.volume: Where= is the same as in"));
         assert_non_null(strstr(remarks.items[1].text, "c.volume: Device= is the same as in"));
+        assert_non_null(strstr(remarks.items[3].text, "f.volume: OnOpen= is the same as in"));
         volumes_clear(&volumes);
         assert_int_equal(volumes_examine(vendor, local, &volumes, NULL, &error), -EEXIST);
 }
@@ -492,6 +512,28 @@ static void test_units_of_state_may_write(void **state) {
         volume_units_clear(read_only);
 }
 
+/* Without the order, the manager forgets the result of the unit before the service of the volume has read it. */
+static void test_the_hook_is_named_by_the_service_of_the_volume(void **state) {
+        VolumeUnitFile files[VOLUME_UNIT_FILES_MAX] = {};
+        _cleanup_(volume_clear) Volume volume = {}, without = {};
+        Error error = {};
+
+        assert_int_equal(make("state.volume",
+                              "[Volume]\nDevice=sdf\nMode=state\nOnOpen=anchor@state.service\n", &volume,
+                              NULL, &error),
+                         0);
+        assert_string_equal(volume.on_open, "anchor@state.service");
+        assert_int_equal(volume_units(&volume, files), 0);
+        assert_text(files + 1, "unseald-volume@state.service.d/50-unseald-generator.conf",
+                    "[Unit]\nAfter=anchor@state.service\n\n[Service]\nLoadCredential=state:");
+        volume_units_clear(files);
+        assert_int_equal(make("state.volume",
+                              "[Volume]\nDevice=sdf\nMode=state\nOnOpen=a.service\nOnOpen=\n", &without,
+                              NULL, &error),
+                         0);
+        assert_null(without.on_open);
+}
+
 static void test_unseald_starts_what_reads_the_label(void **state) {
         VolumeUnitFile files[VOLUME_UNIT_FILES_MAX] = {};
         _cleanup_(volume_clear) Volume volume = {};
@@ -529,6 +571,7 @@ int main(void) {
                 cmocka_unit_test(test_unit_names_are_escaped_as_systemd_does),
                 cmocka_unit_test(test_units_mount_read_only_and_bring_the_key),
                 cmocka_unit_test(test_units_of_state_may_write),
+                cmocka_unit_test(test_the_hook_is_named_by_the_service_of_the_volume),
                 cmocka_unit_test(test_unseald_starts_what_reads_the_label),
         };
         int failed;

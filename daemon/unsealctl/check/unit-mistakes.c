@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "config/nearest.h"
+#include "config/volume-units.h"
 #include "unsealctl/check/consumers.h"
 #include "unsealctl/check/finding.h"
 #include "unsealctl/check/unit-graph.h"
@@ -622,6 +623,72 @@ static void check_volume(Check *check, const Volume *volume) {
                      volume->secret);
 }
 
+/* Returns whether the unit reads /run/unseald-volume/NAME.env. An instance that is named after the volume may write %i. */
+static bool reads_counter(const Unit *unit, const Volume *volume) {
+        const char *at = strchr(volume->on_open, '@');
+        size_t length = strlen(volume->name);
+        bool of_volume = at && strncmp(at + 1, volume->name, length) == 0 &&
+                         strcmp(at + 1 + length, ".service") == 0,
+             reads = false;
+        char path[128];
+
+        (void) snprintf(path, sizeof(path), "/run/unseald-volume/%.64s.env", volume->name);
+        for (size_t i = 0; i < unit->lines->count; i++) {
+                const IniAssignment *line = &unit->lines->assignments[i];
+                const char *value = line->value + (line->value[0] == '-');
+
+                if (strcmp(line->section, "Service") != 0 || strcmp(line->key, "EnvironmentFile") != 0)
+                        continue;
+                reads = line->value[0] != '\0' &&
+                        (reads || strcmp(value, path) == 0 ||
+                         (of_volume && (strcmp(value, "/run/unseald-volume/%i.env") == 0 ||
+                                        strcmp(value, "/run/unseald-volume/%I.env") == 0)));
+        }
+        return reads;
+}
+
+/* The service of the volume starts this unit and waits for it, so it must not wait for the service. */
+static bool waits_for_volume(const Check *check, const Volume *volume) {
+        _cleanup_free_ char *mount = NULL;
+        char service[128];
+
+        (void) snprintf(service, sizeof(service), "unseald-volume@%.64s.service", volume->name);
+        if (volume_mount_unit(volume, &mount) < 0)
+                unit_tree_out_of_memory();
+        return unit_graph_is_after(check->graph, volume->on_open, service, true) ||
+               unit_graph_is_after(check->graph, volume->on_open, mount, true);
+}
+
+static void check_hook(Check *check, const Volume *volume) {
+        const Unit *unit = volume->on_open ? unit_tree_resolve(check->tree, volume->on_open) : NULL;
+        const Place place = { .file = volume->file, .key = "OnOpen", .unit = volume->on_open };
+        const IniAssignment *type = unit ? unit_setting(unit, "Service", "Type") : NULL;
+
+        if (!volume->on_open)
+                return;
+        if (!unit) {
+                if (unit_graph_has_boot(check->graph))
+                        tell(check, SEVERITY_MISTAKE, "hook-unknown", "Add the unit, or correct OnOpen=.",
+                             &place,
+                             "There is no unit %s, or it is masked, so the volume is never opened. Add the unit, or correct OnOpen=.",
+                             volume->on_open);
+                return;
+        }
+        if (!type || strcmp(type->value, "oneshot") != 0)
+                tell(check, SEVERITY_MISTAKE, "hook-type", "Set Type=oneshot in the unit.", &place,
+                     "The unit %s has not Type=oneshot. The start of a unit of another type succeeds before its program has decided, so it could refuse nothing, and the volume is never opened. Set Type=oneshot.",
+                     volume->on_open);
+        if (!reads_counter(unit, volume))
+                tell(check, SEVERITY_MISTAKE, "hook-environment",
+                     "Add EnvironmentFile=/run/unseald-volume/NAME.env to [Service] of the unit.", &place,
+                     "The unit %s does not know the counter, which it has to compare. Add EnvironmentFile=/run/unseald-volume/%s.env to its [Service].",
+                     volume->on_open, volume->name);
+        if (waits_for_volume(check, volume))
+                tell(check, SEVERITY_MISTAKE, "hook-order", "Remove After= of the unit.", &place,
+                     "The unit %s is ordered after the volume, whose service waits for this unit: neither can start. Remove its After=.",
+                     volume->on_open);
+}
+
 /* The label that Source=volume: names is read only for the volume whose Key= is this secret. */
 static void check_label(Check *check, const Declaration *secret) {
         const char *name = secret->source.location;
@@ -709,6 +776,7 @@ int check_units(const UnitTree *tree, const Declarations *declarations, const Vo
         for (size_t i = 0; check.r >= 0 && volumes && i < volumes->count; i++) {
                 check_volume(&check, volumes->items + i);
                 check_integrity(&check, volumes->items + i);
+                check_hook(&check, volumes->items + i);
         }
         for (size_t i = 0; check.r >= 0 && i < declarations->count; i++)
                 check_label(&check, declarations->items + i);
