@@ -7,16 +7,16 @@ set -euo pipefail
 esp=$(findmnt -n -o TARGET "$2" | head -n 1)/boot/efi
 uki=$esp/EFI/Linux/kiwi.efi
 [ -f "$uki" ] || { echo "edit_boot_install.sh: KIWI made no unified kernel image in $esp" >&2 && exit 1; }
-case $(uname -m) in
-x86_64) name=BOOTX64.EFI ;;
-aarch64) name=BOOTAA64.EFI ;;
-*) echo "edit_boot_install.sh: the architecture $(uname -m) is not supported" >&2 && exit 1 ;;
-esac
-
 # objcopy writes the time of the build into the header, after the PE signature, the machine and the number of sections. PCR4 covers
 # these four bytes, so they get a fixed time. The checksum becomes zero: firmware does not check it and PCR4 does not cover it, but it
 # would make two builds differ.
 header=$(od -A n -t u4 -j 60 -N 4 "$uki" | tr -d ' ')
+# The machine that the image is for need not be the one that builds it.
+case $(od -A n -t x2 -j $((header + 4)) -N 2 "$uki" | tr -d ' ') in
+8664) name=BOOTX64.EFI ;;
+aa64) name=BOOTAA64.EFI ;;
+*) echo "edit_boot_install.sh: $uki is neither for x86-64 nor for arm64" >&2 && exit 1 ;;
+esac
 patch() { dd of="$uki" bs=1 seek=$((header + $1)) conv=notrunc status=none; }
 stamp=$(printf '%08x' "${SOURCE_DATE_EPOCH:-0}")
 # shellcheck disable=SC2059 # printf itself turns the escapes into bytes.
