@@ -89,7 +89,50 @@ listing >"$scratch/after"
 assert_equal "what a purge leaves behind" "$(diff "$scratch/before" "$scratch/after" || true)" ''
 say "unsealctl alone: installed, replaced by unseald, purged"
 
-# The RPMs have the same programs, units and pages. Nothing of them runs here.
+# rpmbuild found what it needs. Nothing of that is certain unless it refuses what is too old.
+mkdir "$scratch/old" && printf '#!/bin/sh\necho 0.61.5\n' >"$scratch/old/meson" && chmod +x "$scratch/old/meson"
+status=0
+PATH=$scratch/old:$PATH "$top/kiwi/packaging/build-rpm" "$scratch/none" >"$scratch/log" 2>&1 || status=$?
+assert_equal "build-rpm with a meson that is too old" "$status" 1
+assert_line "build-rpm with a meson that is too old" "$scratch/log" '^[[:space:]]*meson >= 0\.62 is needed by unseald-'
+
+# The RPMs are installed beside a stub that provides what they require, and no more. Their scripts do not run here.
+tool_rpm=${rpm%/*}/unsealctl-${rpm##*/unseald-}
+# stub NAME EXPRESSION: the root with a stub, whose provisions EXPRESSION of sed edits
+stub() {
+    {
+        printf '%s\n' 'Name: stub' 'Version: 1' 'Release: 1' 'Summary: Stub' 'License: None' 'BuildArch: noarch'
+        rpm -qp --requires "$rpm" "$tool_rpm" 2>/dev/null | grep -v '^rpmlib(' | sort -u | sed "s/>=/=/; s/^/Provides: /; $2"
+        printf '%s\n' '%description' '%files'
+    } >"$scratch/$1.spec"
+    rpmbuild --quiet -bb --define "_topdir $scratch/$1-build" "$scratch/$1.spec" >"$scratch/log" 2>&1 ||
+        { tail -n 20 "$scratch/log" && die "rpmbuild failed"; }
+    in_root "$1" -i "$scratch/$1-build"/RPMS/noarch/*.rpm || die "rpm -i of the stub: $(cat "$scratch/log")"
+}
+in_root() {
+    mkdir -p "$scratch/$1"
+    rpm --root "$scratch/$1" --dbpath /var/lib/rpm --noscripts "${@:2}" >"$scratch/log" 2>&1
+}
+refuses() {
+    if in_root "$1" -i "$2"; then die "rpm installs ${2##*/} in $1"; fi
+    assert_line "rpm -i ${2##*/} in $1" "$scratch/log" "$3"
+}
+stub without-tss '/ tpm2-tss /d'
+refuses without-tss "$rpm" '^[[:space:]]*tpm2-tss >= 3\.2 is needed by unseald-'
+stub old-systemd 's/systemd = 252\.4/systemd = 252.3/'
+refuses old-systemd "$rpm" '^[[:space:]]*systemd >= 252\.4 is needed by unseald-'
+stub stubbed ''
+in_root stubbed -i "$rpm" || die "rpm -i: $(cat "$scratch/log")"
+in_root stubbed -V unseald || die "rpm -V: $(cat "$scratch/log")"
+refuses stubbed "$tool_rpm" '^[[:space:]]*unsealctl conflicts with \(installed\) unseald-'
+in_root stubbed -e unseald || die "rpm -e: $(cat "$scratch/log")"
+in_root stubbed -i "$tool_rpm" || die "rpm -i: $(cat "$scratch/log")"
+in_root stubbed -e unsealctl || die "rpm -e: $(cat "$scratch/log")"
+# Debian's rpm puts %doc beside the directory of the examples, Amazon Linux's puts it there. So only there does the package own it.
+assert_equal "what rpm -e leaves behind" "$(cd "$scratch/stubbed" &&
+    find . \( ! -type d -o -name '*unseal*' \) ! -path './var/lib/rpm/*' ! -path ./usr/share/doc/unseald)" ''
+
+# The RPMs have the same programs, units and pages as the debs.
 dpkg-deb -x "$deb" "$scratch/deb-tree"
 dpkg-deb -x "$tool" "$scratch/tool-tree"
 contents() { grep -vE '^/usr/(share/(doc|licenses)/unseal[^/]*|lib/\.build-id)(/|$)' | sed 's/\.gz$//' | LC_ALL=C sort; }
@@ -97,7 +140,7 @@ contents() { grep -vE '^/usr/(share/(doc|licenses)/unseal[^/]*|lib/\.build-id)(/
     contents >"$scratch/deb-files"
 rpm -qlp "$rpm" 2>/dev/null | grep -vxF /usr/lib/unseald | contents >"$scratch/rpm-files"
 assert_equal "what the packages of unsealctl differ in" "$(diff <(cd "$scratch/tool-tree" && find . -type f -printf '/%P\n' | contents) \
-    <(rpm -qlp "${rpm%/*}/unsealctl-${rpm##*/unseald-}" 2>/dev/null | grep -vxF /usr/lib/unseald | contents) || true)" ''
+    <(rpm -qlp "$tool_rpm" 2>/dev/null | grep -vxF /usr/lib/unseald | contents) || true)" ''
 assert_equal "what the packages differ in" "$(diff "$scratch/deb-files" "$scratch/rpm-files" || true)" ''
 assert_match "what the RPM requires" "$(rpm -qp --requires "$rpm" 2>/dev/null | tr '\n' ' ')" 'systemd >= 252\.4 .*tpm2-tss'
 assert_match "what the deb depends on" "$(dpkg-deb -f "$deb" Depends)" 'systemd \(>= 252\.4\)'
