@@ -9,7 +9,8 @@
  * A file that is removed is overwritten with zeros, unless a process has it open. A process that opens it at the same moment
  * may read zeros. A file that is replaced is not overwritten, because a reader could then see half of it. The kernel zeroes
  * the freed pages before it gives them to another process, or at once if it was booted with init_on_free=1. A file whose
- * descriptor from store_prepare() or store_hold() is still open is not overwritten either.
+ * descriptor from store_prepare() or store_hold() is still open is not overwritten either. Nor is a page from which the kernel has moved
+ * the content: it compacts memory, and joins small pages of a mapped file to a huge one.
  */
 
 #include <stdbool.h>
