@@ -6,7 +6,7 @@
 #
 # usage: tests/boot/appliance.sh [--all] [SCENARIO...]     runs these scenarios; by default the quick ones, with --all all
 #        tests/boot/appliance.sh --list [--all]            prints their names
-#        tests/boot/appliance.sh --image                   makes the image and the volumes, and boots nothing
+#        tests/boot/appliance.sh --image[=PROFILE]         makes the image of Debian 12, or of the profile, and the volumes; boots nothing
 #
 # An emulated boot takes one to two minutes. $UNSEALD_CACHE keeps the image by the hash of its inputs. Several instances of this
 # script may run at once. Consoles are kept in test-logs/boot/SCENARIO of the build directory. The table goes to
@@ -23,14 +23,19 @@ quick=(
     healthy command-line root-read root-layout initrd credential load-options firmware-variable firmware-driver secure-boot
     no-network clock tpm-held volume memory-after-panic memory-after-reboot
 )
-# The longest ones, and two whose subject integration/late-network.sh and integration/faults/kms.sh show without a boot.
-slow=(memory-after-power-button memory-after-reset late-network throttling reboot power-cut secure-boot-old-variables)
+# The longest ones, two whose subject integration/late-network.sh and integration/faults/kms.sh show without a boot, and those of Debian 13,
+# which need another image.
+slow=(
+    memory-after-power-button memory-after-reset late-network throttling reboot power-cut secure-boot-old-variables
+    debian13 debian13-command-line
+)
 chosen=("${quick[@]}") wanted=() list='' image_only=''
 while [ $# -gt 0 ]; do
     case $1 in
     --all) chosen+=("${slow[@]}") ;;
     --list) list=yes ;;
-    --image) image_only=yes ;;
+    --image) image_only=debian ;;
+    --image=*) image_only=${1#*=} ;;
     -*) echo "appliance.sh: unknown option $1" >&2 && exit 2 ;;
     *) [[ " ${quick[*]} ${slow[*]} " == *" $1 "* ]] || { echo "appliance.sh: unknown scenario $1; --list prints their names" >&2 && exit 2; }
         wanted+=("$1") ;;
@@ -119,14 +124,14 @@ put_policy() { # ARGUMENTS of unsealctl policy...
         '{KeyId: $key, PolicyName: "default", Policy: $policy}')" >/dev/null
 }
 
-# Builds the image of a profile, unless it is there, and lets the key and the user data name it. All scenarios boot the image
-# of Debian 12.
-image=''
+# Builds the image of a profile, unless it is there, and lets the key and the user data name it. Scenarios whose names do not begin with
+# another profile's boot the image of Debian 12.
+image='' image_profile=''
 use_image() { # PROFILE
     lock
     built=$("$top/kiwi/build" --profile="$1" --application="$application")
     unlock
-    image=$built/appliance.raw
+    image=$built/appliance.raw image_profile=$1
     measurements=$built/pcr_measurements.json
     platform user-data "$measurements" >/dev/null
     put_policy --measurements="$measurements"
@@ -199,11 +204,12 @@ denied() {
     [ -z "$(requests | jq -r 'select(.errorCode == null)')" ] || die "$1: KMS answered: $(requests)"
 }
 
-# Writes unseald's last report on the console, in its lines joined, to $scratch/joined. journald gives each line the process before it.
+# Writes unseald's last report on the console, in its lines joined, to $scratch/joined. journald gives each line the process before it, and
+# that of systemd 257 also colours.
 # The timer's process may write two reports: of the wait, and of the failure that came meanwhile, without an examination.
 last_report() {
     [ -e "$console" ] || return 1 # QEMU has not made it yet
-    tr -d '\r' <"$console" | sed -nE 's/^.*unsealctl\[([0-9]+)\]: /\1 /p' |
+    tr -d '\r' <"$console" | sed -E 's/\x1b\[[0-9;:]*m//g' | sed -nE 's/^.*unsealctl\[([0-9]+)\]: /\1 /p' |
         awk -v end="$scratch/end" '{ process = $1; sub(/^[0-9]+ /, "") }
             /^unseald (has FAILED|waits)/ || !count[process] { count[process]++; text[process] = "" }
             { text[process] = text[process] $0 "\n" }
@@ -275,19 +281,22 @@ healthy() {
     result "$1" "delivered, by $(report_of kernel); up $(report_of uptime) s, of which unseald $share (user space: $(sed -nE 's/^Startup.*\+ (.*) \(userspace\).*/\1/p' "$console")), PCRs as predicted, root asks again: denied, one port open, $copies copies in memory, all explained; the disk has $(($(stat -c %s "$image") >> 20)) MiB, $(($(du -k "$image" | cut -f1) >> 10)) of them used, its unified kernel image $(($(stat -c %s "$built/appliance.efi") >> 20))"
 }
 scenario_healthy() { healthy healthy 12 '^ramfs '; }
+scenario_debian13() { healthy debian13 13 '^tmpfs .*\bnoswap\b'; }
 
-scenario_command-line() {
+command_line() { # NAME
     machine_new "$image" && begin
     uki_of "$machine/disk.raw" "$scratch/uki"
     [ "$(grep -aoF 'panic=5' "$scratch/uki" | wc -l)" = 1 ] || die "panic=5 is not once in the image"
     sed -i 's/panic=5/panic=6/' "$scratch/uki"
     put_uki "$machine/disk.raw" "$scratch/uki" && machine_start
-    denied command-line
+    denied "$1"
     differs 4
-    explains command-line 'unseald has FAILED for good' "access-denied \(AccessDeniedException\), request ($(request_ids)) " \
+    explains "$1" 'unseald has FAILED for good' "access-denied \(AccessDeniedException\), request ($(request_ids)) " \
         "PCR4 .*measured $(measured 4) expected $(jq -r .Measurements.PCR4 "$measurements")"
-    result command-line "boots, denied: PCR4 differs"
+    result "$1" "boots, denied: PCR4 differs"
 }
+scenario_command-line() { command_line command-line; }
+scenario_debian13-command-line() { command_line debian13-command-line; }
 
 # Adds a command to the initrd. It runs as root before the root file system is mounted.
 scenario_initrd() {
@@ -763,7 +772,7 @@ scenario_power-cut() {
 
 # Bash ignores set -e inside a command that && follows.
 if [ -n "$image_only" ]; then
-    use_image debian
+    use_image "$image_only"
     say "$built"
     exit
 fi
@@ -771,7 +780,9 @@ for scenario in "${wanted[@]}"; do
     consoles=$build/test-logs/boot/$scenario boots=0
     rm -rf "$consoles"
     say "$scenario: console in $consoles"
-    [ -n "$image" ] || use_image debian
+    profile=debian
+    [[ $scenario != debian13* ]] || profile=debian13
+    [ "$image_profile" = "$profile" ] || use_image "$profile"
     "scenario_$scenario"
 done
 [ ${#table[@]} -le 1 ] || printf '%s\n' '' "${table[@]}"
