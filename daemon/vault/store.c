@@ -384,11 +384,24 @@ static void wipe_unread(int fd) {
         }
 }
 
-static int remove_entry(const Store *store, const char *name) {
-        _cleanup_close_ int fd = -1;
+/* An entry that cannot be opened like this, such as a symbolic link, has nothing to wipe. A draft that a killed process has left has mode
+ * 0, and unseald's own user may not override that. */
+static int open_to_wipe(const Store *store, const char *name) {
+        const int flags = O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+        int fd = openat(store->fd, name, flags);
+        struct stat st;
 
-        /* Open it while it has a name. An entry that cannot be opened like this, such as a symbolic link, has nothing to wipe. */
-        fd = openat(store->fd, name, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+        if (fd >= 0 || errno != EACCES || name[0] != '.')
+                return fd;
+        if (fstatat(store->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode) ||
+            fchmodat(store->fd, name, S_IWUSR, 0) < 0)
+                return -1;
+        return openat(store->fd, name, flags);
+}
+
+static int remove_entry(const Store *store, const char *name) {
+        _cleanup_close_ int fd = open_to_wipe(store, name); /* while it has a name */
+
         if (unlinkat(store->fd, name, 0) < 0)
                 return -errno;
         wipe_unread(fd);

@@ -1437,6 +1437,32 @@ static void test_without_privileges_files_are_unsealds_own(void **state) {
         assert_entries(1);
 }
 
+/* As unseald.service: a user who owns the draft, and may not override its mode 0. */
+static void wipe_unprivileged(void) {
+        _cleanup_(store_freep) Store *store = NULL;
+
+        if (setresgid(65534, 65534, 65534) < 0 || setresuid(65534, 65534, 65534) < 0)
+                _exit(2);
+        create_file(STORE "/.model.0123456789abcdef", "half of it", 0);
+        if (store_open(STORE, &store, NULL) < 0 || store_retain(store, NULL, 0, NULL) < 0)
+                _exit(3);
+        _exit(wiped == 10 ? 0 : 4);
+}
+
+static void test_without_privileges_the_draft_of_a_killed_process_is_wiped(void **state) {
+        int status;
+
+        assert_int_equal(chown(STORE, 65534, 65534), 0);
+        assert_int_equal(chmod(".", 0755), 0);
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0)
+                wipe_unprivileged();
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_int_equal(status, 0);
+        assert_entries(0);
+}
+
 static char *stage(Store *store, const char *name, const char *text, mode_t mode) {
         char *hidden = NULL;
         Error error = {};
@@ -1579,6 +1605,7 @@ int main(void) {
                 test_on_store(test_files_stay_or_it_is_said_that_they_do),
                 test_on_store(test_readers_see_the_old_secret_or_the_new_one),
                 test_on_store(test_without_privileges_files_are_unsealds_own),
+                test_on_store(test_without_privileges_the_draft_of_a_killed_process_is_wiped),
         };
 
         int failed = cmocka_run_group_tests(pure, NULL, NULL);
