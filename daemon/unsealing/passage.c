@@ -529,15 +529,21 @@ static int open_message(Passage *passage, Secret *data_key, Secret **ret, Error 
         return r;
 }
 
-/* A new value has the length that was asked for. Takes a plaintext of another length. */
+/* A new value has the length that was asked for, and that of a label the one with which the volume was made. Takes a plaintext of another
+ * length. */
 static int check_generated(const Passage *passage, Secret *plaintext, Error *error) {
         const Declaration *declaration = passage->declaration;
         size_t size = secret_size(plaintext);
         bool is_new = passage->blank || declaration_is_of_one_boot(declaration);
 
-        if (!is_new || size == declaration->generate)
+        if (declaration->generate == 0 || size == declaration->generate)
                 return 0;
         (void) secret_free(plaintext);
+        if (!is_new)
+                return error_set(
+                                error, -EBADMSG, FAILURE_CIPHERTEXT,
+                                "The label of the volume %s has a key of %zu bytes, and Generate= says %zu. Generate= was changed since the volume was made, or somebody who may use the key of KMS has made this label. Nothing is written to the device. Set Generate= to what it was, or attach the volume of this application.",
+                                declaration->source.location, size, declaration->generate);
         return error_set(
                         error, -EBADMSG, FAILURE_ANSWER,
                         "KMS's answer has a data key of %zu bytes, and %zu were asked for (Generate=). unseald discards it: KMS, or a server in its place, answered another request.",

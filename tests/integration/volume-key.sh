@@ -183,9 +183,9 @@ made 'without a label' 0
 configure VerifyPolicy=yes
 
 say '== ciphertexts that KMS does not open for this volume, in labels that look right'
-# seal KEY JSON: KMS seals a key that the attacker knows, with this encryption context
+# seal KEY JSON [BYTES]: KMS seals a key that the attacker knows, with this encryption context
 seal() {
-    kms Encrypt "$(jq -nc --arg key "$1" --argjson context "$2" --arg text "$(head -c 32 /dev/zero | base64 -w0)" \
+    kms Encrypt "$(jq -nc --arg key "$1" --argjson context "$2" --arg text "$(head -c "${3:-32}" /dev/zero | base64 -w0)" \
         '{KeyId: $key, Plaintext: $text, EncryptionContext: $context}')" | jq -er .CiphertextBlob | base64 -d >"$share/other"
 }
 context() { # SECRET VOLUME ACCOUNT
@@ -214,6 +214,8 @@ seal "$elsewhere" "$(context state-key state "$own")"
 closed "under another key" 62 "$refusal"
 { printf '\200' && head -c 183 /dev/urandom; } >"$share/other" # 01 80 and 02 05 begin a message
 closed 'random bytes' 62 "$refusal"
+seal "$key" "$(context state-key state "$own")" 33
+closed 'a key of another length' 62 'The label of the volume state has a key of 33 bytes, and Generate= says 32\. .*Nothing is written to the device'
 # The control, which needs a right that the policy gives only to the sealer: KMS opens it, and the MAC of the label is still not that of the key.
 seal "$key" "$(context state-key state "$own")"
 closed 'a key that the sealer knows' 0

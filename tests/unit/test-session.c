@@ -2805,6 +2805,17 @@ static void a_label_that_kms_refuses_is_explained(void **state) {
         assert_nothing_published();
 }
 
+/* The control is the_key_in_a_label_is_decrypted_and_not_made. */
+static void a_key_of_another_length_in_a_label_is_refused(void **state) {
+        declare_key_of_volume("a")->generate = 32;
+        start();
+        go_on_but(NULL);
+        assert_ended_with(FAILURE_CIPHERTEXT);
+        assert_says(world.error.text, "has a key of 1 bytes, and Generate= says 32");
+        assert_null(strstr(world.trace, "sealed:"));
+        assert_nothing_published();
+}
+
 static void a_key_whose_ciphertext_cannot_be_written_reaches_nobody(void **state) {
         world.trouble = trouble(FAILURE_STORE, REMEDY_NONE);
         world.trouble_at = "sealed";
@@ -4281,6 +4292,7 @@ int main(void) {
                 TEST(a_label_that_is_never_read_ends_at_the_deadline),
                 TEST(a_label_that_cannot_be_read_makes_no_new_key),
                 TEST(a_label_that_kms_refuses_is_explained),
+                TEST(a_key_of_another_length_in_a_label_is_refused),
                 TEST(a_key_whose_ciphertext_cannot_be_written_reaches_nobody),
                 TEST(a_reload_leaves_the_key_of_a_volume),
                 TEST(a_refresh_passes_over_values_that_kms_makes),
