@@ -265,4 +265,26 @@ assert_line 'third boot' "$scratch/seen" '^hello$'
 made 'third boot' 1 # that which KMS then did not decrypt
 : >"$share/run.$((turn + 1))"
 wait "$kernel" || true
+
+say '== doctor: this volume opens, and a new one could not begin'
+mkdir -p "$config/volumes.d"
+volume() { printf '%s\n' '[Volume]' Device=/dev/none Mode=state Key=state-key "Initialize=$1" >"$config/volumes.d/state.volume"; }
+doctor_says() { # WHAT VERDICTS
+    platform exec --as instance -- "$build/daemon/unsealctl" doctor --json --vendor-configuration="$config" --configuration=/nonexistent \
+        --store="$store" --status="$status_file" >"$scratch/doctor" || true
+    assert_equal "$1" "$(jq -r '[.findings[] | select(.subject == "state-key" and (.check | IN("key", "new-key", "key-policy"))) | .check + " " + .verdict] | join(", ")' "$scratch/doctor")" "$2"
+}
+volume blank
+doctor_says 'a policy that allows both' 'key ok, key-policy ok, new-key ok'
+put_policy
+doctor_says 'a policy without GenerateDataKey' 'key ok, key-policy ok, new-key warning'
+volume never
+doctor_says 'nothing new may begin' 'key ok, key-policy ok'
+volume blank
+kms PutKeyPolicy "$(jq -nc --arg key "$key" --rawfile policy "$scratch/open.json" '{KeyId: $key, PolicyName: "default", Policy: $policy}')" >/dev/null
+doctor_says 'a policy that needs no document' 'key ok, key-policy ok, new-key ok, key-policy failure'
+put_policy
+: >/run/unseald-labels/state
+doctor_says 'a new volume' 'key failure, key-policy ok'
+
 ! grep -aqF "$(xxd -p -c 64 "$scratch/key")" "$scratch/console" "$log" "$PLATFORM_TRAIL" || die "the key is in a log"

@@ -573,6 +573,37 @@ static void test_the_layers_of_an_overlay_are_among_the_options_of_its_mount(voi
         assert_int_equal(mount_option("lowerdir=/a\\:b:/c", "lowerdir", &value), -EBADMSG);
 }
 
+static void test_a_new_volume_needs_a_key_that_only_a_document_has_made(void **state) {
+        const DryRun allowed = { .asked = true, .allowed = true, .generates = true },
+                     none = { .why_not = "no TPM" };
+        const DryRun denied = refused(FAILURE_DENIED);
+
+        check_new_key(&report, "db", false, &allowed, &denied);
+        assert_finding(0, VERDICT_OK, "new-key", "would make");
+        assert_int_equal(report.count, 1);
+        report_clear(&report);
+
+        check_new_key(&report, "db", false, &denied, &denied);
+        assert_finding(0, VERDICT_WARNING, "new-key", "a new one cannot begin");
+        assert_int_equal(report_exit_status(&report), DOCTOR_WARNINGS);
+        report_clear(&report);
+
+        check_new_key(&report, "db", true, &denied, &denied);
+        assert_finding(0, VERDICT_NOTE, "new-key", "LockPcr=");
+        report_clear(&report);
+
+        check_new_key(&report, "db", false, &none, &denied);
+        assert_finding(0, VERDICT_SKIPPED, "new-key", "no TPM");
+        report_clear(&report);
+
+        check_new_key(&report, "db", false, NULL, &denied);
+        assert_int_equal(report.count, 0);
+        check_new_key(&report, "db", false, NULL, &allowed);
+        assert_finding(0, VERDICT_FAILURE, "key-policy", "would make data keys");
+        assert_int_equal(report_exit_status(&report), FAILURE_POLICY);
+        report_clear(&report);
+}
+
 static void test_a_key_must_open_with_a_document_and_only_with_one(void **state) {
         const DryRun allowed = { .asked = true, .allowed = true }, none = { .why_not = "no role" };
         const DryRun denied = refused(FAILURE_DENIED), throttled = refused(FAILURE_UNAVAILABLE);
@@ -981,6 +1012,8 @@ int main(void) {
                 cmocka_unit_test_teardown(test_the_layers_of_an_overlay_are_among_the_options_of_its_mount,
                                           forget),
                 cmocka_unit_test_teardown(test_a_key_must_open_with_a_document_and_only_with_one, forget),
+                cmocka_unit_test_teardown(test_a_new_volume_needs_a_key_that_only_a_document_has_made,
+                                          forget),
                 cmocka_unit_test_teardown(test_the_store_must_be_memory_of_root_or_unseald, forget),
                 cmocka_unit_test_teardown(test_consumers_of_what_is_not_declared_are_told, forget),
                 cmocka_unit_test_teardown(test_the_credential_socket_must_listen_for_root, forget),

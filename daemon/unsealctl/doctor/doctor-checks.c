@@ -620,6 +620,33 @@ void check_key(Report *report, const char *secret, bool optional, bool locked, c
         check_without_document(report, secret, without_document);
 }
 
+/* The first boot of a new volume, which no boot of this one shows. A volume that exists opens without it. */
+static void check_new_with_document(Report *report, const char *secret, bool locked, const DryRun *run) {
+        static const char check[] = "new-key";
+
+        if (!run->asked)
+                skipped(report, check, secret, "%s", run->why_not);
+        else if (run->allowed)
+                ok(report, check, secret,
+                   "KMS would make the key of a new volume for the document of this boot.");
+        else if (locked && run->error.failure == FAILURE_DENIED)
+                note(report, check, secret,
+                     "KMS denies the key of a new volume, as it should after LockPcr=: what it would have said before cannot be told until the next boot.");
+        else
+                warn(report, check, secret,
+                     "Put a policy that allows it: 'unsealctl policy --bind-account --generate-data-key=NAME'. If no new state may begin: Initialize=never.",
+                     "The volume that is attached opens, but a new one cannot begin: KMS would not make its key for the document of this boot. %s",
+                     run->error.text);
+}
+
+void check_new_key(Report *report, const char *secret, bool locked, const DryRun *with_document,
+                   const DryRun *without_document) {
+        if (with_document)
+                check_new_with_document(report, secret, locked, with_document);
+        if (without_document->allowed)
+                check_without_document(report, secret, without_document);
+}
+
 void check_store(Report *report, const StoreFacts *facts) {
         static const char check[] = "store";
 

@@ -697,6 +697,42 @@ static void examine_key(Doctor *doctor, const Declaration *declaration, const ui
                   &without);
 }
 
+static bool may_begin(const Doctor *doctor, const Declaration *declaration) {
+        for (size_t i = 0; i < doctor->volumes.count; i++) {
+                const Volume *volume = doctor->volumes.items + i;
+
+                if (volume->key_in_label && volume->may_begin &&
+                    strcmp(volume->secret, declaration->name) == 0)
+                        return true;
+        }
+        return false;
+}
+
+/* A label with a ciphertext has had KMS asked for Decrypt alone. The first boot of a new volume needs GenerateDataKey, too. Without a document
+ * nobody may have it, whether something new may begin or not: who can, knows the key of a label. */
+static void examine_new_key(Doctor *doctor, const Declaration *declaration) {
+        DryRunRequest request = {
+                .settings = &doctor->settings,
+                .declaration = declaration,
+                .credentials = &doctor->credentials,
+                .account = doctor->instance.account,
+                .document = { doctor->tpm.document, doctor->tpm.document_size },
+        };
+        DryRun with = { .why_not = "There is no attestation document for KMS." }, without = {};
+        bool begins = may_begin(doctor, declaration);
+        Error error = {};
+        _cleanup_free_ char *endpoint = endpoint_of(doctor, declaration, &error);
+
+        /* examine_key() has said why. */
+        if (!doctor->has_role || !endpoint || is_among(doctor->unreachable, endpoint))
+                return;
+        if (begins && request.document.data)
+                with = run_dry(doctor, &request);
+        request.document = (Slice){};
+        without = run_dry(doctor, &request);
+        check_new_key(&doctor->report, declaration->name, doctor->locked, begins ? &with : NULL, &without);
+}
+
 static void examine_secrets(Doctor *doctor) {
         for (size_t i = 0; i < doctor->declarations.count; i++) {
                 const Declaration *declaration = doctor->declarations.items + i;
@@ -706,6 +742,8 @@ static void examine_secrets(Doctor *doctor) {
                 if (ciphertext && declaration->signed_by)
                         examine_signature(doctor, declaration, ciphertext, size);
                 examine_key(doctor, declaration, ciphertext, size);
+                if (ciphertext && declaration->generate_missing)
+                        examine_new_key(doctor, declaration);
         }
 }
 

@@ -190,6 +190,11 @@ typedef struct DryRun {
 void check_key(Report *report, const char *secret, bool optional, bool locked, const DryRun *with_document,
                const DryRun *without_document);
 
+/* The key of a volume whose label has a ciphertext: whether KMS would make one for a new volume. with_document: NULL: nothing new may begin
+ * (Initialize=never). */
+void check_new_key(Report *report, const char *secret, bool locked, const DryRun *with_document,
+                   const DryRun *without_document);
+
 /* Who can replace the public key of SignedBy= while the machine runs. */
 typedef enum KeyPlace {
         KEY_READ_ONLY, /* nobody */
