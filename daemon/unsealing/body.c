@@ -566,7 +566,9 @@ int body_new(sd_event *event, const BodyPlan *plan, const MessageHeader *header,
                 .userdata = userdata,
         };
         (void) pthread_mutex_init(&body->writing, NULL);
-        store_draft_expect(draft, plan->plaintext_min);
+        /* Not the tail: how much plaintext it has is known only when the signature's length is, and a file that is set too long would end
+         * with zeros. Those frames are all written before the message can be right. */
+        store_draft_expect(draft, (uint64_t) plan->frames * header->frame_length);
         r = body_set_up(body, header, size_max, error);
         if (r < 0)
                 return r;
