@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# kiwi/build from its first line to its last, with and without Secure Boot, in each profile of Debian. What builds, checks and signs is played: this
-# is about which package, which image and which options kiwi/build gives to whom. The boot tests build the image itself.
+# kiwi/build from its first line to its last: with and without Secure Boot, in each profile of Debian, and for arm64. What builds, checks
+# and signs is played: this is about which package, which image and which options kiwi/build gives to whom. The boot tests build the image.
 . "$(dirname "$0")/lib.sh"
 
 tree=$scratch/tree
@@ -15,7 +15,10 @@ for name in db.pem PK.esl KEK.esl db.esl uefi-data; do echo "$name" >"$scratch/k
 
 cat >"$tree/kiwi/packaging/build-deb" <<'END'
 #!/bin/bash
-echo "${3:-this machine}" >"$1/release"
+case ${2:-} in
+arm64) echo arm64 ;;
+*) echo "${3:-this machine}" ;;
+esac >"$1/release"
 END
 # A tool says of which release it is, and what it was asked.
 cat >"$tree/kiwi/builder/debian" <<'END'
@@ -48,7 +51,8 @@ git -C "$tree" -c user.name=test -c user.email=test@example.com commit -q -m 'a 
 
 # build OPTION...: sets $image
 build() {
-    image=$(UNSEALD_CACHE=$scratch/cache "$tree/kiwi/build" "$@" 2>"$scratch/said") || die "kiwi/build $*: $(cat "$scratch/said" "$scratch"/cache/kiwi/*.log)"
+    image=$(UNSEALD_CACHE=$scratch/cache "$tree/kiwi/build" "$@" 2>"$scratch/said") ||
+        die "kiwi/build $*: $(cat "$scratch/said" "$scratch"/cache/kiwi/*.log)"
 }
 for profile in debian debian13; do
     release='this machine'
@@ -67,4 +71,12 @@ for profile in debian debian13; do
     assert_line "$profile: who writes the policy" "$image/key-policy.json" \
         "^this machine: policy --measurements=$image/pcr_measurements\.json --secure-boot --principal=somebody$"
 done
-say "kiwi/build gives each program what it needs, in both profiles of Debian"
+if [ "$(uname -m)" = x86_64 ]; then
+    build --architecture=arm64
+    assert_equal "arm64: the package in the image" "$(cat "$image/appliance.raw")" arm64
+    assert_line "arm64: who measures" "$image/pcr_measurements.json" '^this machine: measure --output=.*/appliance\.efi$'
+fi
+"$tree/kiwi/build" --help >"$scratch/help"
+assert_line "the beginning of the help" <(head -n 1 "$scratch/help") '^Builds the appliance'
+assert_line "the end of the help" <(tail -n 1 "$scratch/help") '^same directory is used again\.$'
+say "kiwi/build gives each program what it needs, in both profiles of Debian and for arm64"
