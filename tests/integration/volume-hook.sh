@@ -3,6 +3,7 @@
 # OnOpen=: a unit compares the counter of a read-write volume with one that is kept elsewhere, and refuses a disk that somebody has put back.
 # The unit is the example, under the service manager in a kernel of its own (user-mode Linux); a program plays the AWS CLI, with a file for
 # Parameter Store. The control is the same disk without OnOpen=, and a unit that compares only after the opening.
+# The last case shows what OnOpen= does not find.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/uml.sh"
 
@@ -118,6 +119,14 @@ ln -s /dev/null /etc/systemd/system/masked.service; hook masked.service; refused
 hook simple.service; refused simple
 hook skipped.service; refused skipped
 hook remains.service; opens remains; close; opens "remains again"; close
+
+# What OnOpen= does not find: the content of last week behind the label of today. Control: no content behind it.
+hook volume-anchor@state.service
+cp /etc/state-disk /run/today
+dd if=/dev/zero of=/etc/state-disk bs=1M seek=1 count=31 conv=notrunc status=none
+refused "no content"
+dd if=/run/last-week of=/etc/state-disk bs=1M skip=1 seek=1 conv=notrunc status=none
+opens "content of last week"; close
 systemctl poweroff -f -f
 END
 unit simple.service '[Service]' Type=exec ExecStart=/bin/false
@@ -181,3 +190,5 @@ bad 'no anchor' 30 9 '' 'get-parameter 10 compare;'
 for what in missing masked simple skipped; do bad "$what" 78 9 9 ''; done
 assert_line "a unit that stays active" "$said" '^RESULT remains: 0, ext4, openings 7, mappings 3, label 10, anchor 9, asked compare 10;raise 10;$'
 assert_line "and the next opening" "$said" '^RESULT remains again: 0, ext4, openings 8, mappings 3, label 11, anchor 9, asked compare 11;raise 11;$'
+bad 'no content' 30 11 9 ''
+good 'content of last week' 12 2
