@@ -637,7 +637,7 @@ static void test_the_hook_of_a_volume_can_refuse_it(void **state) {
 #define COUNTER "EnvironmentFile=/run/unseald-volume/state.env\n"
 #define ONESHOT "[Service]\nType=oneshot\nExecStart=/bin/a\n"
         static const struct {
-                const char *hook, *unit, *text, *id;
+                const char *hook, *unit, *text, *id, *volume; /* NULL: the volume is "state" */
         } cases[] = {
                 { NULL, "anchor.service", "[Service]\nExecStart=/bin/a\n", NULL },
                 { "anchor.service", "anchor.service", ONESHOT COUNTER, NULL },
@@ -648,10 +648,29 @@ static void test_the_hook_of_a_volume_can_refuse_it(void **state) {
                 { "anchor@state.service", "anchor@.service", ONESHOT COUNTER, NULL },
                 { "anchor@other.service", "anchor@.service",
                   ONESHOT "EnvironmentFile=/run/unseald-volume/%i.env\n", "hook-environment" },
+                { "anchor@state.service", "anchor@.service",
+                  ONESHOT "EnvironmentFile=/run/unseald-volume/%I.env\n", NULL },
+                { "anchor@a-b.service", "anchor@.service",
+                  ONESHOT "EnvironmentFile=/run/unseald-volume/%i.env\n", NULL, "a-b" },
+                { "anchor@a-b.service", "anchor@.service",
+                  ONESHOT "EnvironmentFile=/run/unseald-volume/%I.env\n", "hook-environment", "a-b" },
                 { "anchors.service", "anchor.service", ONESHOT COUNTER, "hook-unknown" },
                 { "anchor.service", "anchor.service", "[Service]\nExecStart=/bin/a\n" COUNTER, "hook-type" },
                 { "anchor.service", "anchor.service", "[Service]\nType=exec\nExecStart=/bin/a\n" COUNTER,
                   "hook-type" },
+                { "anchor.service", "anchor.service", "[Service]\nType=oneshot\nExecStart=-/bin/a\n" COUNTER,
+                  "hook-failure" },
+                { "anchor.service", "anchor.service",
+                  "[Service]\nType=oneshot\nExecStart=+:-/bin/a\n" COUNTER, "hook-failure" },
+                { "anchor.service", "anchor.service", "[Service]\nType=oneshot\nExecStop=/bin/a\n" COUNTER,
+                  "hook-failure" },
+                { "anchor.service", "anchor.service", ONESHOT "ExecStart=\nExecStart=-/bin/b\n" COUNTER,
+                  "hook-failure" },
+                { "anchor.service", "anchor.service", ONESHOT "SuccessExitStatus=1\n" COUNTER,
+                  "hook-failure" },
+                /* A failure of the first program alone is ignored. */
+                { "anchor.service", "anchor.service",
+                  "[Service]\nType=oneshot\nExecStart=-/bin/b\nExecStart=/bin/a -x\n" COUNTER, NULL },
                 { "anchor.service", "anchor.service", ONESHOT, "hook-environment" },
                 { "anchor.service", "anchor.service", ONESHOT COUNTER "EnvironmentFile=\n",
                   "hook-environment" },
@@ -661,10 +680,11 @@ static void test_the_hook_of_a_volume_can_refuse_it(void **state) {
                 { "anchor.service", "anchor.service", "[Unit]\nAfter=srv-state.mount\n" ONESHOT COUNTER,
                   "hook-order" },
         };
-        static const char *const ids[] = { "hook-unknown", "hook-type", "hook-environment", "hook-order" };
+        static const char *const ids[] = { "hook-unknown", "hook-type", "hook-failure", "hook-environment",
+                                           "hook-order" };
 
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
-                Volume volume = { .name = (char *) "state",
+                Volume volume = { .name = (char *) (cases[i].volume ?: "state"),
                                   .file = (char *) "state.volume",
                                   .secret = (char *) "db",
                                   .where = (char *) "/srv/state",

@@ -623,7 +623,8 @@ static void check_volume(Check *check, const Volume *volume) {
                      volume->secret);
 }
 
-/* Returns whether the unit reads /run/unseald-volume/NAME.env. An instance that is named after the volume may write %i. */
+/* Returns whether the unit reads /run/unseald-volume/NAME.env. An instance that is named after the volume may write %i, or %I, which makes a
+ * slash of each "-". */
 static bool reads_counter(const Unit *unit, const Volume *volume) {
         const char *at = strchr(volume->on_open, '@');
         size_t length = strlen(volume->name);
@@ -642,9 +643,26 @@ static bool reads_counter(const Unit *unit, const Volume *volume) {
                 reads = line->value[0] != '\0' &&
                         (reads || strcmp(value, path) == 0 ||
                          (of_volume && (strcmp(value, "/run/unseald-volume/%i.env") == 0 ||
-                                        strcmp(value, "/run/unseald-volume/%I.env") == 0)));
+                                        (!strchr(volume->name, '-') &&
+                                         strcmp(value, "/run/unseald-volume/%I.env") == 0))));
         }
         return reads;
+}
+
+/* Returns whether a failure of the unit's program is one of the unit. A minus sign before the path of a program has its failure ignored, a
+ * oneshot without a program always succeeds, and SuccessExitStatus= makes a success of a failure. */
+static bool can_fail(const Unit *unit) {
+        bool counts = false;
+
+        for (size_t i = 0; i < unit->lines->count; i++) {
+                const IniAssignment *line = &unit->lines->assignments[i];
+
+                if (strcmp(line->section, "Service") != 0 || strcmp(line->key, "ExecStart") != 0)
+                        continue;
+                counts = line->value[0] != '\0' &&
+                         (counts || !memchr(line->value, '-', strspn(line->value, "@-:+!|")));
+        }
+        return counts && !unit_setting(unit, "Service", "SuccessExitStatus");
 }
 
 /* The service of the volume starts this unit and waits for it, so it must not wait for the service. */
@@ -677,6 +695,11 @@ static void check_hook(Check *check, const Volume *volume) {
         if (!type || strcmp(type->value, "oneshot") != 0)
                 tell(check, SEVERITY_MISTAKE, "hook-type", "Set Type=oneshot in the unit.", &place,
                      "The unit %s has not Type=oneshot. The start of a unit of another type succeeds before its program has decided, so it could refuse nothing, and the volume is never opened. Set Type=oneshot.",
+                     volume->on_open);
+        if (!can_fail(unit))
+                tell(check, SEVERITY_MISTAKE, "hook-failure",
+                     "Remove the minus sign from ExecStart=, and SuccessExitStatus=.", &place,
+                     "The unit %s succeeds also when its program fails, so it refuses nothing. Remove the minus sign from its ExecStart=, and SuccessExitStatus=.",
                      volume->on_open);
         if (!reads_counter(unit, volume))
                 tell(check, SEVERITY_MISTAKE, "hook-environment",
