@@ -9,9 +9,9 @@ boot_packages=(
     qemu-system-x86 ovmf dnsmasq-base mtools fdisk binutils cpio xxd sbsigntool efitools openssl python3 python3-venv
 )
 
-boot_setup() {
+boot_setup() { # PACKAGE...
     local missing=() package
-    for package in "${boot_packages[@]}"; do
+    for package in "${boot_packages[@]}" "$@"; do
         [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
     done
     [ ${#missing[@]} -eq 0 ] || {
@@ -21,12 +21,43 @@ boot_setup() {
     }
 }
 
+# machine_architecture amd64|arm64: chooses the machines that follow: $emulator is QEMU with what depends on the architecture,
+# $firmware_store the variables of a firmware that has never booted, $to_edit the same for virt-fw-vars, $boot_file what that firmware starts.
+machine_architecture() {
+    case $1 in
+    amd64)
+        firmware_store=$firmware/OVMF_VARS_4M.fd boot_file=BOOTX64.EFI
+        to_edit=(--input "$firmware_store")
+        # The CPU model is one on which the kernel avoids string instructions, because the emulator executes them byte by byte.
+        # shellcheck disable=SC2054 # The commas are QEMU's.
+        emulator=(
+            qemu-system-x86_64 -machine q35,smm=on -global driver=cfi.pflash01,property=secure,value=on -global ICH9-LPC.disable_s3=1
+            -cpu max,-erms,vendor=GenuineIntel,family=15,model=6 -device tpm-crb,tpmdev=tpm0
+            -drive if=pflash,unit=0,format=raw,readonly=on,file="$firmware/OVMF_CODE_4M.secboot.fd"
+        )
+        ;;
+    arm64)
+        firmware_store=/usr/share/AAVMF/AAVMF_VARS.fd boot_file=BOOTAA64.EFI
+        # The firmware makes its store in that file, which is all zeros, when it starts. The one with keys is complete, so the keys are
+        # taken out of it.
+        to_edit=(--input /usr/share/AAVMF/AAVMF_VARS.ms.fd --delete PK --delete KEK --delete db --delete dbx --delete SecureBootEnable)
+        # The CPU is that of Graviton2. QEMU has no CRB device for this machine.
+        # shellcheck disable=SC2054 # The commas are QEMU's.
+        emulator=(
+            qemu-system-aarch64 -machine virt -cpu neoverse-n1 -device tpm-tis-device,tpmdev=tpm0
+            -drive if=pflash,unit=0,format=raw,readonly=on,file=/usr/share/AAVMF/AAVMF_CODE.fd
+        )
+        ;;
+    esac
+}
+machine_architecture amd64
+
 # Makes a machine. It may write to its disk, a copy of the image. Its firmware has never booted.
 machine_new() { # IMAGE [VARIABLES]
     rm -rf "$machine"
     mkdir -p "$machine"
     cp --sparse=always "$1" "$machine/disk.raw"
-    cp "${2:-$firmware/OVMF_VARS_4M.fd}" "$machine/variables.fd"
+    cp "${2:-$firmware_store}" "$machine/variables.fd"
 }
 
 # Starts the machine. The console of its Nth boot is kept in $consoles/console.N. MACHINE_REBOOT=reset lets it reset, otherwise a reset
@@ -42,15 +73,12 @@ machine_start() { # QEMU'S OPTIONS...
     rm -f "$console"
     platform tpm-start --firmware
     started=$SECONDS
-    # A network card's ROM would be a driver in PCR2. The CPU model is one on which the kernel avoids string instructions, because
-    # the emulator executes them byte by byte.
-    ip netns exec "$PLATFORM_NETNS" nice -n "${MACHINE_NICE:-0}" qemu-system-x86_64 \
-        -machine q35,smm=on -global driver=cfi.pflash01,property=secure,value=on -global ICH9-LPC.disable_s3=1 \
-        -accel tcg,thread=multi -cpu max,-erms,vendor=GenuineIntel,family=15,model=6 -smp 2 -m 1024 -display none -nodefaults -no-user-config \
-        -drive if=pflash,unit=0,format=raw,readonly=on,file="$firmware/OVMF_CODE_4M.secboot.fd" \
+    # A network card's ROM would be a driver in PCR2.
+    ip netns exec "$PLATFORM_NETNS" nice -n "${MACHINE_NICE:-0}" "${emulator[@]}" \
+        -accel tcg,thread=multi -smp 2 -m 1024 -display none -nodefaults -no-user-config \
         -drive if=pflash,unit=1,format=raw,file="$machine/variables.fd" \
         -drive if=none,id=disk,format=raw,file="$machine/disk.raw" -device "virtio-blk-pci,drive=disk$order" \
-        -chardev socket,id=tpm,path="$PLATFORM_TPM_CONTROL" -tpmdev emulator,id=tpm0,chardev=tpm -device tpm-crb,tpmdev=tpm0 \
+        -chardev socket,id=tpm,path="$PLATFORM_TPM_CONTROL" -tpmdev emulator,id=tpm0,chardev=tpm \
         -global virtio-net-pci.romfile= -nic tap,ifname="$PLATFORM_MACHINE_TAP",script=no,downscript=no,model=virtio-net-pci,mac=52:54:00:00:00:01 \
         -device virtio-rng-pci -chardev file,id=console,path="$console",append=on -serial chardev:console \
         -qmp unix:"$machine/monitor",server=on,wait=off -action "reboot=${MACHINE_REBOOT:-shutdown},shutdown=${MACHINE_END:-poweroff}" "$@" \
@@ -123,7 +151,7 @@ firmware_tools() {
 # firmware_variables ARGUMENTS...: makes a store of firmware variables with virt-fw-vars.
 firmware_variables() {
     firmware_tools
-    "$firmware_tools/bin/virt-fw-vars" --loglevel error --input "$firmware/OVMF_VARS_4M.fd" "$@" >/dev/null
+    "$firmware_tools/bin/virt-fw-vars" --loglevel error "${to_edit[@]}" "$@" >/dev/null
 }
 
 # secure_boot ARGUMENTS...: calls kiwi/secure-boot.
