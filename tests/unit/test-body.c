@@ -681,7 +681,8 @@ static void test_no_message_takes_more_memory_than_the_bound(void **state) {
                         }
 }
 
-/* The file in the store gets the least size at once (store_draft_expect()), so a message that has less would end with zeros. */
+/* Nor than the frames that are certain: the file in the store gets their size at once (store_draft_expect()), and a message that has less
+ * would end with zeros. */
 static void test_no_plaintext_is_shorter_or_longer_than_planned(void **state) {
         static const uint32_t lengths[] = { 1, 40, 97, 98, 4096 };
         static const uint64_t signatures[] = { 8, 70, 96, 97, 102, 104, 128 };
@@ -700,6 +701,8 @@ static void test_no_plaintext_is_shorter_or_longer_than_planned(void **state) {
                                         plan_of(lengths[i],
                                                 500 + plaintext + frames * 32 + 40 + 2 + signatures[k], 2, 0,
                                                 &plan);
+                                        assert_true((uint64_t) plan.frames * lengths[i] <=
+                                                    plan.plaintext_min);
                                         if (plan.plaintext_min > plaintext || plan.plaintext_max < plaintext)
                                                 fail_msg("frames %u, signature %llu, plaintext %llu: planned %llu to %llu",
                                                          lengths[i], (unsigned long long) signatures[k],
