@@ -25,6 +25,8 @@ printf '%s\n' '[Unit]' DefaultDependencies=no '[Service]' "Environment=PATH=$scr
 cat >"$scratch/bin/aws" <<'END'
 #!/bin/bash
 echo "$2 $UNSEALD_VOLUME_COUNTER $UNSEALD_VOLUME_STEP" >>/run/asked
+# The role of the instance is one that the owner of the account chooses.
+[ -s "$AWS_SHARED_CREDENTIALS_FILE" ] && [ "$AWS_EC2_METADATA_DISABLED" = true ] || exit 1
 fault=$(cat /run/fault 2>/dev/null)
 case $2 in
 get-parameter) [ "$fault" != get ] && cat /run/anchor ;;
@@ -111,7 +113,8 @@ echo put >/run/fault; refused "not raised"
 rm /run/fault; opens "after not raised"; close
 echo put-after >/run/fault; refused "answer lost"
 rm /run/fault; opens "after answer lost"; close
-mv /run/anchor /run/kept; refused "no anchor"; mv /run/kept /run/anchor
+mv /run/anchor /run/kept; refused "no anchor"
+echo 99999999999999999999 >/run/anchor; refused "too large"; mv /run/kept /run/anchor
 
 # Units that could refuse nothing.
 hook missing.service; refused missing
@@ -187,6 +190,7 @@ good 'after not raised' 7 5
 bad 'answer lost' 30 8 8 'get-parameter 8 compare;get-parameter 8 raise;put-parameter 8 raise;'
 good 'after answer lost' 9 6
 bad 'no anchor' 30 9 '' 'get-parameter 10 compare;'
+bad 'too large' 30 9 99999999999999999999 'get-parameter 10 compare;'
 for what in missing masked simple skipped; do bad "$what" 78 9 9 ''; done
 assert_line "a unit that stays active" "$said" '^RESULT remains: 0, ext4, openings 7, mappings 3, label 10, anchor 9, asked compare 10;raise 10;$'
 assert_line "and the next opening" "$said" '^RESULT remains again: 0, ext4, openings 8, mappings 3, label 11, anchor 9, asked compare 11;raise 11;$'
