@@ -23,6 +23,9 @@
 #define HOOK_LIMIT_USEC (5 * 60 * USEC_PER_SEC)
 #define HOOK_LIMIT "5min"
 
+/* systemctl itself gives up earlier. */
+#define ANSWER_LIMIT_USEC (60 * USEC_PER_SEC)
+
 const char *hook_step_to_string(HookStep step) {
         return step == HOOK_COMPARE ? "compare" : "raise";
 }
@@ -89,11 +92,19 @@ static int run(const char *const arguments[], uint64_t until, char output[static
         return WIFEXITED(status) ? WEXITSTATUS(status) : -ECHILD;
 }
 
-static bool property_is(const char *unit, const char *name, const char *wanted, uint64_t until,
-                        char value[static VALUE_MAX]) {
-        const char *const arguments[] = { SYSTEMCTL, "show", "-P", name, "--", unit, NULL };
+/* Returns 1 if the property has the value. FAILURE_INTERNAL: the service manager does not say. */
+static int property_is(const Volume *volume, const char *name, const char *wanted,
+                       char value[static VALUE_MAX], Error *error) {
+        const char *const arguments[] = { SYSTEMCTL, "show", "-P", name, "--", volume->on_open, NULL };
+        int r = run(arguments, now_monotonic_usec() + ANSWER_LIMIT_USEC, value);
 
-        return run(arguments, until, value) == 0 && strcmp(value, wanted) == 0;
+        if (r == 0)
+                return strcmp(value, wanted) == 0;
+        return error_set(
+                        error, r < 0 ? r : -EIO, FAILURE_INTERNAL,
+                        "The volume %s is not opened, because the service manager does not answer a question about %s (OnOpen=): " SYSTEMCTL
+                        " show has failed. The next start asks again.",
+                        volume->name, volume->on_open);
 }
 
 static int refuse(const Volume *volume, const char *what, const char *value, Error *error) {
@@ -105,18 +116,21 @@ static int refuse(const Volume *volume, const char *what, const char *value, Err
 int hook_run(const Volume *volume, HookStep step, uint64_t counter, Error *error) {
         const char *const restart[] = { SYSTEMCTL, "--no-ask-password", "restart",
                                         "--",      volume->on_open,     NULL };
-        uint64_t until = now_monotonic_usec() + HOOK_LIMIT_USEC;
         char value[VALUE_MAX];
         int r;
 
-        if (!property_is(volume->on_open, "LoadState", "loaded", until, value))
-                return refuse(volume, "cannot be loaded", value, error);
+        r = property_is(volume, "LoadState", "loaded", value, error);
+        if (r <= 0)
+                return r < 0 ? r : refuse(volume, "cannot be loaded", value, error);
         /* Of another type, the start has succeeded as soon as the program runs. */
-        if (!property_is(volume->on_open, "Type", "oneshot", until, value))
-                return refuse(volume, "is no oneshot, so its failure would refuse nothing", value, error);
+        r = property_is(volume, "Type", "oneshot", value, error);
+        if (r <= 0)
+                return r < 0 ? r
+                             : refuse(volume, "is no oneshot, so its failure would refuse nothing", value,
+                                      error);
         notify_status("Waiting for %s (%s), which may refuse the volume.", volume->on_open,
                       hook_step_to_string(step));
-        r = run(restart, until, value);
+        r = run(restart, now_monotonic_usec() + HOOK_LIMIT_USEC, value);
         if (r == -ETIMEDOUT)
                 return error_set(
                                 error, r, FAILURE_SOURCE,
@@ -131,10 +145,13 @@ int hook_run(const Volume *volume, HookStep step, uint64_t counter, Error *error
                                 volume->name, volume->on_open, hook_step_to_string(step), counter,
                                 volume->on_open);
         /* A start that a condition prevents counts as one that has succeeded. */
-        if (!property_is(volume->on_open, "ConditionResult", "yes", until, value))
-                return refuse(volume, "was not started, because a condition of it does not hold", value,
-                              error);
-        if (!property_is(volume->on_open, "Result", "success", until, value))
-                return refuse(volume, "has not succeeded", value, error);
+        r = property_is(volume, "ConditionResult", "yes", value, error);
+        if (r <= 0)
+                return r < 0 ? r
+                             : refuse(volume, "was not started, because a condition of it does not hold",
+                                      value, error);
+        r = property_is(volume, "Result", "success", value, error);
+        if (r <= 0)
+                return r < 0 ? r : refuse(volume, "has not succeeded", value, error);
         return 0;
 }

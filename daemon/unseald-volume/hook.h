@@ -26,6 +26,6 @@ const char *hook_step_to_string(HookStep step) _pure_;
  * counter: for the message.
  *
  * FAILURE_SOURCE: it has failed, or has not ended in time. FAILURE_CONFIGURATION: there is no such unit, it cannot refuse because it is no
- * oneshot, or one of its conditions did not hold.
+ * oneshot, or one of its conditions did not hold. FAILURE_INTERNAL: the service manager does not answer.
  */
 int hook_run(const Volume *volume, HookStep step, uint64_t counter, Error *error);

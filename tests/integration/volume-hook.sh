@@ -74,6 +74,10 @@ hook() { # [UNIT]: sets OnOpen=
     systemctl daemon-reload
 }
 echo 0 >/run/anchor
+cp /usr/bin/systemctl /run/systemctl
+# Only the service sets this variable.
+printf '%s\n' '#!/bin/sh' '[ -z "$SYSTEMD_IGNORE_CHROOT" ] || exit 1' 'exec /run/systemctl "$@"' >/run/deaf
+chmod +x /run/deaf
 opens new; close
 cp /etc/state-disk /run/last-week
 opens second; : >/run/asked
@@ -115,6 +119,9 @@ echo put-after >/run/fault; refused "answer lost"
 rm /run/fault; opens "after answer lost"; close
 mv /run/anchor /run/kept; refused "no anchor"
 echo 99999999999999999999 >/run/anchor; refused "too large"; mv /run/kept /run/anchor
+
+# The manager does not answer a question of the service, as during a reexecution. The next start asks again, so the status is not 78.
+mount --bind /run/deaf /usr/bin/systemctl; refused "no answer of the manager"; umount -l /usr/bin/systemctl
 
 # Units that could refuse nothing.
 hook missing.service; refused missing
@@ -191,6 +198,7 @@ bad 'answer lost' 30 8 8 'get-parameter 8 compare;get-parameter 8 raise;put-para
 good 'after answer lost' 9 6
 bad 'no anchor' 30 9 '' 'get-parameter 10 compare;'
 bad 'too large' 30 9 99999999999999999999 'get-parameter 10 compare;'
+bad 'no answer of the manager' 1 9 9 ''
 for what in missing masked simple skipped; do bad "$what" 78 9 9 ''; done
 assert_line "a unit that stays active" "$said" '^RESULT remains: 0, ext4, openings 7, mappings 3, label 10, anchor 9, asked compare 10;raise 10;$'
 assert_line "and the next opening" "$said" '^RESULT remains again: 0, ext4, openings 8, mappings 3, label 11, anchor 9, asked compare 11;raise 11;$'
