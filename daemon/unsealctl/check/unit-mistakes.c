@@ -623,6 +623,11 @@ static void check_volume(Check *check, const Volume *volume) {
                      volume->secret);
 }
 
+/* What follows /run/, which a unit may also write as %t/. */
+static const char *below_run(const char *path) {
+        return strncmp(path, "/run/", 5) == 0 ? path + 5 : strncmp(path, "%t/", 3) == 0 ? path + 3 : "";
+}
+
 /* Returns whether the unit reads /run/unseald-volume/NAME.env. An instance that is named after the volume may write %i, or %I, which makes a
  * slash of each "-". */
 static bool reads_counter(const Unit *unit, const Volume *volume) {
@@ -633,18 +638,18 @@ static bool reads_counter(const Unit *unit, const Volume *volume) {
              reads = false;
         char path[128];
 
-        (void) snprintf(path, sizeof(path), "/run/unseald-volume/%.64s.env", volume->name);
+        (void) snprintf(path, sizeof(path), "unseald-volume/%.64s.env", volume->name);
         for (size_t i = 0; i < unit->lines->count; i++) {
                 const IniAssignment *line = &unit->lines->assignments[i];
-                const char *value = line->value + (line->value[0] == '-');
+                const char *value = below_run(line->value + (line->value[0] == '-'));
 
                 if (strcmp(line->section, "Service") != 0 || strcmp(line->key, "EnvironmentFile") != 0)
                         continue;
                 reads = line->value[0] != '\0' &&
                         (reads || strcmp(value, path) == 0 ||
-                         (of_volume && (strcmp(value, "/run/unseald-volume/%i.env") == 0 ||
-                                        (!strchr(volume->name, '-') &&
-                                         strcmp(value, "/run/unseald-volume/%I.env") == 0))));
+                         (of_volume &&
+                          (strcmp(value, "unseald-volume/%i.env") == 0 ||
+                           (!strchr(volume->name, '-') && strcmp(value, "unseald-volume/%I.env") == 0))));
         }
         return reads;
 }
