@@ -98,12 +98,12 @@ static int add_mount(const Volume *volume, const char *unit, VolumeUnitFile *fil
 }
 
 /* A read-write volume needs more than the read-only one, for which the rights of the unit are: it writes the device, and the counter of the
- * label to a directory. mkfs.ext4 needs memory for a large volume. */
+ * label to a directory. mkfs.ext4 needs memory for a large volume. With "exec" the manager also hears why a stop has failed. */
 static const char writable_text[] = "DeviceAllow=block-* rw\n"
                                     "RuntimeDirectory=unseald-volume\n"
                                     "RuntimeDirectoryMode=0755\n"
                                     "RuntimeDirectoryPreserve=yes\n"
-                                    "NotifyAccess=main\n"
+                                    "NotifyAccess=exec\n"
                                     "MemoryMax=512M\n";
 
 /* The service itself starts the unit of OnOpen=. After= has the manager remember the result of that unit, which nothing else names, until the

@@ -86,6 +86,7 @@ say volumes of it: "$("$unsealctl" status --json | jq -c '[.volumes[].name]')"
 say its devices: "$(for name in unseald unseald_tags unseald_part; do systemctl show -P ActiveState "dev-mapper-$name\\x2dstate.device"; done | tr '\n' ' ')"
 systemctl stop unseald-volume@state.service
 say in use: "$(systemctl show -P ActiveState unseald-volume@state.service)" "$(grep -c /mnt/state /proc/mounts)"
+say status in use: "$("$unsealctl" status --json | jq -r '.volumes[] | select(.name == "state") | .state, .text' | tr '\n' ' ')"
 systemctl start unseald-volume@state.service
 say taken over: "$(systemctl show -P ActiveState unseald-volume@state.service)" "$(tr '\n' ' ' </run/unseald-volume/state.env)"
 systemctl stop mnt-state.mount
@@ -159,6 +160,7 @@ assert_line "the new volume" "$said" '^RESULT state: 2 ext4 rw,nosuid,nodev,'
 assert_line "what udev has read of it" "$said" '^RESULT its node: 0 Open\. The counter of the label is 2\.$'
 assert_line "its one device" "$said" '^RESULT its devices: active inactive inactive $'
 assert_line "a stop in use" "$said" '^RESULT in use: failed 1$'
+assert_line "its status says why" "$said" '^RESULT status in use: failed The volume state stays open, because it is in use: '
 assert_line "a start after it" "$said" '^RESULT taken over: active UNSEALD_VOLUME_COUNTER=2 UNSEALD_VOLUME_DEVICE=/dev/loop0 $'
 assert_line "its status" "$said" '^RESULT status: \{"name":"state","state":"open","counter":2,"device":"/dev/loop0"\} state open 2 /dev/loop0$'
 assert_line "no status of a read-only volume" "$said" '^RESULT volumes of it: \["kept","state"\]$'

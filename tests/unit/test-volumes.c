@@ -504,6 +504,8 @@ static void test_units_of_state_may_write(void **state) {
                     "Options=rw,nodev,nosuid,noexec\n");
         assert_text(files + 1, "unseald-volume@state.service.d/50-unseald-generator.conf",
                     "LoadCredential=state:/run/unseald/credentials.sock\nDeviceAllow=block-* rw\n");
+        /* A stop that fails says why: its process is no main one. */
+        assert_non_null(strstr(files[1].text, "NotifyAccess=exec\n"));
         volume_units_clear(files);
         volume.writable = false;
         assert_int_equal(volume_units(&volume, read_only), 0);
