@@ -30,8 +30,10 @@ END
     chmod +x "$scratch/init"
 }
 
-# uml_boot WHAT DISK [WORD]: boots with a read-only disk, /dev/ubda, and $UML_MEMORY of memory (256M), for $UML_SECONDS (800) at most. With
+# uml_boot WHAT DISK [WORD]: boots with a read-only disk, /dev/ubda, and $UML_MEMORY of memory (512M), for $UML_SECONDS (800) at most. With
 # $UML_TAP it has a network card, eth0, which is that tap device of the network namespace $UML_NETNS.
+# Many programs keep images of disks in /run, which has half of the memory. The place of an image that was removed is free only when the
+# kernel has let go of its loop device.
 # Standard input is the program; $1 in it is WORD. What the kernel and the program print is then in $scratch/said.
 uml_boot() {
     local uml status=0
@@ -41,7 +43,7 @@ uml_boot() {
     cat >"$scratch/program"
     # In the background, because the shell runs its traps only between the commands in the foreground: a script that a signal ends takes the
     # kernel with it. timeout passes the signal on, and kills a kernel that stays.
-    "${inside[@]}" timeout -k 2 "${UML_SECONDS:-800}" linux.uml "${network[@]}" ubd0r="$2" rootfstype=hostfs rootflags=/ ro root=none mem="${UML_MEMORY:-256M}" quiet panic=0 init="$scratch/init" \
+    "${inside[@]}" timeout -k 2 "${UML_SECONDS:-800}" linux.uml "${network[@]}" ubd0r="$2" rootfstype=hostfs rootflags=/ ro root=none mem="${UML_MEMORY:-512M}" quiet panic=0 init="$scratch/init" \
         con=null con0=null,fd:1 -- "${3:-}" </dev/null >"$scratch/console" 2>&1 &
     uml=$!
     at_exit end_process "$uml"

@@ -38,7 +38,7 @@ look() {
 }
 # disk NAME [IMAGE]: prints the path of a block device, blank or a copy
 disk() {
-    if [ $# = 2 ]; then cp "/run/$2" "/run/$1"; else truncate -s "$size" "/run/$1"; fi
+    if [ $# = 2 ]; then cp "/run/$2" "/run/$1"; else truncate -s "$size" "/run/$1"; fi || echo "RESULT no room for $1" >&2
     losetup -f --show "/run/$1"
 }
 drop() { losetup -d "$1"; rm "/run/$2"; }
@@ -359,7 +359,8 @@ bare, a bit of data: is served
 bare, a bit of data: changes some of its 16 bytes, and 0 more
 lines: detach 0
 WANTED
-assert_equal "what differs from what is wanted" "$(diff <(cat "$scratch/wanted" && echo end) "$scratch/seen" || true)" ''
+differs=$(diff <(cat "$scratch/wanted" && echo end) "$scratch/seen") || cat "$scratch/said"
+assert_equal "what differs from what is wanted" "$differs" ''
 
 # The messages say what happened and to what.
 for text in 'The volume state is formatted on the device /dev/loop0: it is new, or a first format was interrupted\.' \
