@@ -7,6 +7,7 @@
 # usage: tests/boot/appliance.sh [--all] [SCENARIO...]     runs these scenarios; by default the quick ones, with --all all
 #        tests/boot/appliance.sh --list [--all]            prints their names
 #        tests/boot/appliance.sh --image[=PROFILE]         makes the image of Debian 12, or of the profile, and the volumes; boots nothing
+#        tests/boot/appliance.sh --image=state             makes the image of the scenario "state"; boots nothing
 #
 # The scenarios arm64-… do the same with the image for arm64, which is built under emulation in half an hour or more, or by
 # --image=arm64.
@@ -30,7 +31,7 @@ quick=(
 # another image.
 slow=(
     memory-after-power-button memory-after-reset late-network throttling reboot power-cut secure-boot-old-variables
-    debian13 debian13-command-line
+    state debian13 debian13-command-line
     arm64-healthy arm64-command-line arm64-credential arm64-firmware-variable
 )
 chosen=("${quick[@]}") wanted=() list='' image_only=''
@@ -131,15 +132,15 @@ put_policy() { # ARGUMENTS of unsealctl policy...
 # Builds the image of a profile, unless it is there, and lets the key and the user data name it. Scenarios whose names do not begin with
 # another one boot the image of Debian 12.
 image='' image_profile=''
-use_image() { # PROFILE, or arm64: Debian 12 for arm64
+use_image() { # PROFILE, or arm64: Debian 12 for arm64 [APPLICATION]
     local profile=$1 architecture=amd64
     [ "$1" != arm64 ] || profile=debian architecture=arm64
     lock
     [ "$architecture" = amd64 ] || boot_setup qemu-system-arm qemu-efi-aarch64
-    built=$("$top/kiwi/build" --profile="$profile" --architecture="$architecture" --application="$application")
+    built=$("$top/kiwi/build" --profile="$profile" --architecture="$architecture" --application="${2:-$application}")
     unlock
     machine_architecture "$architecture"
-    image=$built/appliance.raw image_profile=$1
+    image=$built/appliance.raw image_profile=$1${2:-}
     measurements=$built/pcr_measurements.json
     platform user-data "$measurements" >/dev/null
     put_policy --measurements="$measurements"
@@ -306,23 +307,28 @@ command_line() { # NAME
 scenario_command-line() { command_line command-line; }
 scenario_debian13-command-line() { command_line debian13-command-line; }
 
-# Adds a command to the initrd. It runs as root before the root file system is mounted.
-scenario_initrd() {
+# add_to_initrd DISK DIRECTORY: adds the files to the initrd of the disk's unified kernel image, which it also leaves in $scratch/uki.new.
+add_to_initrd() {
     local address
-    machine_new "$image" && begin
-    uki_of "$machine/disk.raw" "$scratch/uki"
+    uki_of "$1" "$scratch/uki"
     objcopy --dump-section .initrd="$scratch/initrd" "$scratch/uki" "$scratch/uki.same"
     # The kernel reads another archive behind the first, at a multiple of four bytes.
     truncate -s %4 "$scratch/initrd"
-    mkdir -p "$scratch/more/usr/lib/dracut/hooks/pre-pivot"
-    echo 'echo REPORT backdoor >/dev/ttyS0' >"$scratch/more/usr/lib/dracut/hooks/pre-pivot/99-backdoor.sh"
-    (cd "$scratch/more" && find . | cpio --quiet -o -H newc) >>"$scratch/initrd"
+    (cd "$2" && find . | cpio --quiet -o -H newc) >>"$scratch/initrd"
     # objcopy removes and adds the section, because an updated section keeps its old size in memory.
     address=$(objdump -h "$scratch/uki" | awk '$2 == ".initrd" { print "0x" $4 }')
     objcopy --remove-section .initrd "$scratch/uki" "$scratch/uki.less"
     objcopy --add-section .initrd="$scratch/initrd" --set-section-flags .initrd=data,readonly --change-section-vma .initrd="$address" \
         "$scratch/uki.less" "$scratch/uki.new"
-    put_uki "$machine/disk.raw" "$scratch/uki.new" && machine_start
+    put_uki "$1" "$scratch/uki.new"
+}
+
+# Adds a command to the initrd. It runs as root before the root file system is mounted.
+scenario_initrd() {
+    machine_new "$image" && begin
+    mkdir -p "$scratch/more/usr/lib/dracut/hooks/pre-pivot"
+    echo 'echo REPORT backdoor >/dev/ttyS0' >"$scratch/more/usr/lib/dracut/hooks/pre-pivot/99-backdoor.sh"
+    add_to_initrd "$machine/disk.raw" "$scratch/more" && machine_start
     denied initrd
     assert_line "initrd: the console" "$console" '^REPORT backdoor'
     differs 4
@@ -744,6 +750,96 @@ scenario_volume() {
     result volume "every tensor of 256 MiB right, on $(report_of nvme), read in $(report_of read-in) s; another customer's volume does not open; up $(report_of uptime) s"
 }
 
+# Builds the image of the scenario "state": the application with a read-write volume, and with a service that writes records to it.
+use_state_image() {
+    lock
+    rm -rf "$cache/state-application.new"
+    cp -r "$application" "$cache/state-application.new"
+    cp -r "$top/tests/boot/state/." "$cache/state-application.new/root/"
+    printf '%s\n' '[Secret]' Generate=32 GenerateWhen=missing Source=volume:state "KeyId=$key" '[Deliver]' Units=unseald-volume@state.service \
+        Store=no >"$cache/state-application.new/root/usr/lib/unseald/secrets.d/state-key.secret"
+    rm -rf "$cache/state-application" && mv "$cache/state-application.new" "$cache/state-application"
+    unlock
+    use_image debian "$cache/state-application"
+}
+
+# Makes the image that follows: the same, but for Initialize=never. The root has another hash, which is in the initrd, so PCR4 differs.
+make_next_image() { # DISK MEASUREMENTS
+    local hash old
+    cp --sparse=always "$image" "$1"
+    hash=$("$top/tests/boot/change-root.py" "$1" "$(root_start "$1")" $'Mode=state\nInitialize=blank' $'Mode=state\nInitialize=never')
+    uki_of "$1" "$scratch/uki"
+    objcopy --dump-section .initrd="$scratch/initrd" "$scratch/uki" "$scratch/uki.same"
+    mkdir -p "$scratch/next/etc"
+    zstd -dcq "$scratch/initrd" | cpio --quiet -i --to-stdout etc/veritytab >"$scratch/veritytab"
+    old=$(grep -oE '\b[0-9a-f]{64}\b' "$scratch/veritytab") || die "the initrd has no root hash"
+    sed "s/$old/$hash/" "$scratch/veritytab" >"$scratch/next/etc/veritytab"
+    add_to_initrd "$1" "$scratch/next"
+    "$unsealctl" measure --output="$2" "$scratch/uki.new"
+    [ "$(jq -r .Measurements.PCR4 "$2")" != "$(jq -r .Measurements.PCR4 "$measurements")" ] || die "the next image has the same PCR4"
+}
+
+# Prints how often KMS has made a key.
+keys_made() { jq -c 'select(.eventName == "GenerateDataKey" and .errorCode == null and .requestParameters.dryRun != true)' "$PLATFORM_TRAIL" | wc -l; }
+
+# state_boot WHAT DISK: boots the disk with the volume's device. All records must be there that were durable before, $records of them. The
+# counter of openings must be the one after $older. Cuts the power while records are written.
+state_boot() {
+    local found counter
+    machine_new "$2" && begin
+    machine_start -drive if=none,id=state,format=raw,file="$scratch/state.raw" -device virtio-blk-pci,drive=state
+    machine_wait '^REPORT found .* counter [0-9]+' || die "state, $1: the application does not start: $(tail -n 40 "$console")"
+    read -r found _ counter <<<"$(report_of found)"
+    [ "$found" -ge "$records" ] || die "state, $1: $records records were durable, and $found are there"
+    [ -z "$older" ] || assert_equal "state, $1: the counter" "$counter" $((older + 1))
+    older=$counter
+    machine_wait "^REPORT durable ($(seq -s '|' $((found + 20)) $((found + 40))))\b" || die "state, $1: no records are written: $(tail -n 20 "$console")"
+    machine_kill
+    # The cut may have torn the last line.
+    records=$(head -n -1 "$console" | tr -d '\r' | sed -n 's/^REPORT durable //p' | tail -n 1)
+    result state "$1: $found records found, opening $counter; $records are durable as the power is cut"
+}
+
+# A read-write volume over three boots: the first formats it, the second has the same image, the third the image that follows. The power is
+# cut each time while the application writes. Then the policy names the new image alone.
+scenario_state() {
+    local next=$scratch/next.raw new=$scratch/next.json made records=0 older=''
+    use_state_image
+    make_next_image "$next" "$new"
+    truncate -s 64M "$scratch/state.raw"
+
+    put_policy --generate-data-key=state-key --measurements="$measurements"
+    made=$(keys_made)
+    state_boot 'new volume' "$image"
+    assert_equal "state: keys that KMS has made" $(($(keys_made) - made)) 1
+    state_boot 'same image' "$image"
+    put_policy --generate-data-key=state-key --measurements="$measurements" --measurements="$new"
+    platform user-data "$new" >/dev/null
+    state_boot 'next image' "$next"
+    assert_equal "PCR4" "$(measured 4)" "$(jq -r .Measurements.PCR4 "$new")"
+
+    put_policy --generate-data-key=state-key --measurements="$new"
+    cp --sparse=always "$scratch/state.raw" "$scratch/state.before"
+    machine_new "$image" && begin
+    machine_start -drive if=none,id=state,format=raw,file="$scratch/state.raw" -device virtio-blk-pci,drive=state
+    denied state
+    assert_equal "PCR4" "$(measured 4)" "$(jq -r .Measurements.PCR4 "$measurements")"
+    assert_no_line "state: the application of the old image" "$console" '^REPORT (found|durable)'
+    cmp "$scratch/state.raw" "$scratch/state.before" || die "state: the old image has written to the volume"
+    result state "old image, when the policy names the next one alone: denied"
+
+    truncate -s 64M "$scratch/blank.raw"
+    machine_new "$next" && begin
+    machine_start -drive if=none,id=state,format=raw,file="$scratch/blank.raw" -device virtio-blk-pci,drive=state
+    machine_wait 'it is blank, and Initialize=never' || die "state: the console says nothing of the blank device: $(tail -n 40 "$console")"
+    # Without a label, unseald waits and has no key made.
+    machine_wait 'The label of the volume has not been read yet' || die "state: unseald does not wait for the label: $(tail -n 40 "$console")"
+    assert_no_line "state: the application, with a blank device" "$console" '^REPORT (found|durable)'
+    assert_equal "state: bytes on the blank device" "$(tr -d '\0' <"$scratch/blank.raw" | wc -c)" 0
+    result state "blank device, next image: refused, and nothing was written"
+    assert_equal "state: keys that KMS has made in all" $(($(keys_made) - made)) 1
+}
+
 # Resets the machine. Memory keeps its content over a reset, until the kernel clears all free memory (init_on_free=1). Then presses
 # the power button.
 scenario_reboot() {
@@ -787,7 +883,7 @@ scenario_arm64-firmware-variable() { on_arm64 firmware-variable; }
 
 # Bash ignores set -e inside a command that && follows.
 if [ -n "$image_only" ]; then
-    use_image "$image_only"
+    if [ "$image_only" = state ]; then use_state_image; else use_image "$image_only"; fi
     say "$built"
     exit
 fi
@@ -798,7 +894,7 @@ for scenario in "${wanted[@]}"; do
     profile=debian
     [[ $scenario != debian13* ]] || profile=debian13
     [[ $scenario != arm64-* ]] || profile=arm64
-    [ "$image_profile" = "$profile" ] || use_image "$profile"
+    [ "$scenario" = state ] || [ "$image_profile" = "$profile" ] || use_image "$profile"
     "scenario_$scenario"
 done
 [ ${#table[@]} -le 1 ] || printf '%s\n' '' "${table[@]}"
