@@ -322,7 +322,7 @@ eval "$(sed -n '/^make_image() {$/,/^}$/p' "$top/kiwi/build")"
 run_kiwi() { install -D -m 644 /dev/null "$1/image/a.raw" && touch "$1/image/appliance.efi" "$1/image/a.packages"; }
 unpack_package() { install -D -m 755 /bin/true "$2/usr/bin/unsealctl"; }
 # shellcheck disable=SC2034 # make_image uses them
-kiwi=$scratch/kiwi description=$scratch/description package='' checked=yes allowed=()
+kiwi=$scratch/kiwi description=$scratch/description tool='' checked=yes allowed=()
 mkdir "$kiwi" "$description"
 install -m 755 /bin/true "$kiwi/check-drivers"
 for ends in 0 1 2; do
