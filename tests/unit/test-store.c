@@ -1089,7 +1089,7 @@ static void test_a_draft_whose_size_is_set_still_takes_its_memory(void **state) 
         Error error = {};
 
         create_file("meminfo", "MemAvailable: 1048576 kB\n", 0400);
-        assert_int_equal(mount("meminfo", "/proc/meminfo", NULL, MS_BIND, NULL), 0);
+        assert_int_equal(mount("meminfo", "/proc/meminfo", "none", MS_BIND, NULL), 0);
         store_set_size_max(store, UINT64_MAX);
         draft = begin_draft(store, "model", 600 * MIB);
         store_draft_expect(draft, 600 * MIB);
